@@ -1,0 +1,129 @@
+"""The `dmix` command: finds sub-commands, turns errors into messages and exit codes.
+
+A sub-command's module is imported when it is called, and heavy libraries inside the commands,
+so that `dmix --help` stays fast.
+"""
+
+import importlib
+import logging
+import os
+import sys
+import traceback
+
+import click
+
+from dmix import __version__
+from dmix.warehouse_schema.errors import DmixError, StorageError
+from dmix.warehouse_schema.layout import storage_errors
+
+# name: (module, attribute, help line shown by `dmix --help`)
+COMMANDS = {
+    "quickstart": ("dmix.cli.quickstart", "quickstart", "Run the whole chain, small, in minutes."),
+    "doctor": ("dmix.cli.doctor", "doctor", "Show versions, hardware, what is missing and how to get it."),
+    "etl": ("dmix.cli.etl", "etl", "Classify raw text and shard it into one stream a domain."),
+    "mix": ("dmix.cli.mix", "mix", "Sample trajectories and collect proxy feedback on them."),
+    "agent": ("dmix.cli.agent", "agent", "Train the agent that chooses mixtures."),
+    "train": ("dmix.cli.train", "train", "Train a model under the agent or another controller."),
+    "report": ("dmix.cli.report", "report", "Write one HTML file about runs and their data."),
+    "sql": ("dmix.cli.sql", "sql", "Ask the catalog a question in SQL."),
+    "catalog": ("dmix.cli.catalog", "catalog", "Rebuild or export the catalog."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose sub-commands are imported when they are called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="dmix")
+@click.option("--debug", is_flag=True, help="Show tracebacks and debug messages.")
+@click.option("-v", "--verbose", is_flag=True, help="Show informative log messages on stderr.")
+@click.pass_context
+def dmix(context: click.Context, debug: bool, verbose: bool) -> None:
+    """Continual pre-training whose data mixture a learned agent steers.
+
+    Example: dmix quickstart --out demo
+    """
+    level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("dmix").setLevel(level)
+    context.obj = {"debug": debug}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the console script; exits with the code that the README documents."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command and returns its exit code; messages for people go to stderr."""
+    # --debug works in any position, as people add it to the end of the failing line
+    debug = "--debug" in arguments
+    arguments = (["--debug"] if debug else []) + [a for a in arguments if a != "--debug"]
+    try:
+        with storage_errors("the warehouse"):
+            dmix.main(arguments, prog_name="dmix", standalone_mode=False)
+        return 0
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; run the same command again to go on", err=True)
+        return 130
+    except DmixError as error:
+        return _report(error, error.message, error.exit_code, debug)
+    except BrokenPipeError:  # `dmix sql … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        cause = _storage_cause(error)
+        if cause is not None:
+            return _report(error, cause.message, cause.exit_code, debug)
+        first_line = str(error).strip().splitlines()[0][:300] if str(error).strip() else "no message"
+        message = f"{type(error).__name__}: {first_line}\nThis is a defect of dmix; --debug shows where it happened."
+        return _report(error, message, 1, debug)
+
+
+def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    click.echo(f"Error: {message}", err=True)
+    return code
+
+
+def _storage_cause(error: BaseException | None) -> DmixError | None:
+    """The dmix error among the causes of `error`, if there is one."""
+    while error is not None:
+        if isinstance(error, DmixError):
+            return error
+        if isinstance(error, OSError):
+            try:
+                with storage_errors("the warehouse"):
+                    raise error
+            except StorageError as storage_error:
+                return storage_error
+            except OSError:
+                pass
+        error = error.__cause__ or error.__context__
+    return None

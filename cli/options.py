@@ -1,0 +1,152 @@
+"""Options that several commands share, and options made from settings classes.
+
+Precedence: YAML file (`--config`) < environment (`DMIX_*`) < flag.
+"""
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.settings import read_yaml, settings_from
+
+T = TypeVar("T")
+Command = Callable[..., Any]
+
+
+def warehouse_option(command: Command) -> Command:
+    """`--warehouse DIR`, handed on as a `Warehouse`."""
+
+    def convert(context: click.Context, parameter: click.Parameter, value: str) -> Warehouse:
+        return Warehouse.at(value)
+
+    return click.option(
+        "--warehouse",
+        default="./warehouse",
+        envvar="DMIX_WAREHOUSE",
+        show_default=True,
+        show_envvar=True,
+        metavar="DIR",
+        callback=convert,
+        help="Folder of the warehouse.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """`--json`, handed on as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
+
+
+def dry_run_option(command: Command) -> Command:
+    """`--dry-run`."""
+    return click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")(command)
+
+
+def dataset_option(command: Command) -> Command:
+    """`--dataset ID`, which may be left out when the warehouse has one."""
+    return click.option(
+        "--dataset", metavar="ID|NAME", help="Dataset to use; may be left out when there is one."
+    )(command)
+
+
+def config_option(command: Command) -> Command:
+    """`--config FILE`: YAML with the names of the flags; flags and environment win over it.
+
+    Wraps the command, so it has to be the decorator next to `@click.command()`.
+    """
+
+    def load(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+        if value is None:
+            return None
+        known = {p.name: p for p in context.command.params if p.name not in ("config", "help")}
+        flags = {flag.lstrip("-").replace("-", "_"): p for p in known.values() for flag in p.opts}
+        defaults: dict[str, Any] = {}
+        for name, given in read_yaml(value).items():
+            option = flags.get(name) or known.get(name)
+            if option is None:
+                raise InputError(f"{value}: unknown setting {name!r}; known ones: {', '.join(sorted(flags))}")
+            if isinstance(given, list) != (option.multiple if isinstance(option, click.Option) else False):
+                wanted = "a list" if not isinstance(given, list) else "one value"
+                raise InputError(f"{value}: {name} is {given!r}, expected {wanted}")
+            assert option.name is not None
+            defaults[option.name] = given
+        context.default_map = {**(context.default_map or {}), **defaults}
+        return value
+
+    return click.option(
+        "--config",
+        metavar="FILE",
+        is_eager=True,
+        callback=load,
+        help="YAML file with the same names as the flags.",
+    )(command)
+
+
+def settings_options(
+    cls: type[Any], *, parameter: str = "settings", hidden: tuple[str, ...] = ()
+) -> Callable[[Command], Command]:
+    """One option for each field of a settings class; the command gets an instance of it.
+
+    Args:
+        cls: A settings class (`dmix.warehouse_schema.settings`).
+        parameter: Name of the argument that the command receives.
+        hidden: Fields that get no option.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = [f for f in dataclasses.fields(cls) if f.name not in hidden]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(*arguments: Any, **values: Any) -> Any:
+            given = {field.name: values.pop(field.name) for field in fields}
+            given = {name: value for name, value in given.items() if value is not None}
+            values[parameter] = settings_from(cls, given, where="command line")
+            return command(*arguments, **values)
+
+        for field in reversed(fields):
+            call = click.option(
+                f"--{field.name.replace('_', '-')}",
+                field.name,
+                type=_click_type(hints[field.name], field.metadata.get("choices")),
+                default=None,
+                envvar=f"DMIX_{field.name.upper()}",
+                multiple=typing.get_origin(hints[field.name]) in (tuple, list),
+                help=_help(field),
+            )(call)
+        return call
+
+    return decorate
+
+
+def _help(field: Any) -> str:
+    text: str = field.metadata.get("help", "")
+    if field.default is dataclasses.MISSING or field.default is None:
+        return text
+    return f"{text}  [default: {field.default}]"
+
+
+def _click_type(hint: Any, choices: tuple[str, ...] | None) -> Any:
+    if choices:
+        return click.Choice(choices)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        plain = [a for a in arguments if a is not type(None)]
+        return _click_type(plain[0], None) if len(plain) == 1 else str
+    if origin in (tuple, list):
+        return _click_type(arguments[0], None)
+    if hint is Path:
+        return click.Path(path_type=Path)
+    return hint if hint in (int, float, bool, str) else str
+
+
+def was_given(context: click.Context, name: str) -> bool:
+    """True if the user gave option `name`, by flag, environment or `--config`."""
+    return context.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)

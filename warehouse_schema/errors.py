@@ -1,0 +1,62 @@
+"""Errors that dmix shows to people.
+
+    DmixError                      exit 1
+    ├── InputError                 exit 2   bad usage, bad file, bad value (also a ValueError)
+    │   └── NotFoundError          exit 2   a corpus, dataset, run, agent or path that is not there
+    ├── LockHeldError              exit 3   another process writes the warehouse
+    ├── VerificationError          exit 4   bytes or counts that do not agree
+    ├── CatalogError               exit 1   the catalog cannot be opened, migrated or read
+    ├── MissingDependencyError     exit 1   Java, a package or a tool that is not installed
+    └── StorageError               exit 1   no space left, no permission, a folder that vanished
+
+Every message says what was got, what was wanted and what to do next. All of them survive
+pickling, because Spark and data loader workers send them between processes.
+"""
+
+
+class DmixError(Exception):
+    """Base of all errors that are meant for people.
+
+    Args:
+        message: One to three sentences; the last one names the fix.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InputError(DmixError, ValueError):
+    """Something that the user gave does not fit."""
+
+    exit_code = 2
+
+
+class NotFoundError(InputError):
+    """Something that the user named does not exist."""
+
+
+class LockHeldError(DmixError):
+    """Another process holds the warehouse; trying again later helps."""
+
+    exit_code = 3
+
+
+class VerificationError(DmixError):
+    """Stored bytes or counts do not agree with what the manifests say."""
+
+    exit_code = 4
+
+
+class CatalogError(DmixError):
+    """The catalog file cannot be used as it is."""
+
+
+class MissingDependencyError(DmixError):
+    """A program or package that this command needs is missing."""
+
+
+class StorageError(DmixError):
+    """The file system refused: full disk, missing permission, vanished folder."""

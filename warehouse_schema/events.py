@@ -1,0 +1,84 @@
+"""`runs/<run_id>/events.jsonl`: the facts of a run, one JSON object a line, append only.
+
+A run never needs the catalog once it has started; whoever asks later (the catalog, the
+report, a resumed attempt) reads these lines. A vector has one number for each (field, domain)
+pair, in the order of the `space` of the last `run_started` line. Steps count from 1; step 0 is
+the model before any training.
+
+| event | keys beside event, run_id, attempt, time |
+|---|---|
+| run_started | kind, dataset, controller, config, space [[field, domain], …], resumed_from_step |
+| decision | step, asked_N, planned_N, planned_samples_N, reasons {"index": text}, scores seen |
+| step_done | step, delivered_samples_N, delivered_tokens_N, passes_N, digest, chain, loss, loss_sum_N, loss_tokens_N, seconds |
+| feedback | step, scores {objective: score} |
+| note | step, kind, detail |
+| run_done, run_failed | step, detail |
+
+A decision is on disk before its step starts. When an attempt resumes, its lines supersede the
+older ones of the same step: readers take, for each step and kind, the last line of the file.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class EventLog:
+    """Appends events of one attempt of a run; each is on disk when `write` returns.
+
+    Args:
+        path: The `events.jsonl` of the run.
+        run_id: The run.
+        attempt: 1 for the first start, one more for each resume.
+    """
+
+    def __init__(self, path: Path, *, run_id: str, attempt: int) -> None:
+        self.path, self.run_id, self.attempt = path, run_id, attempt
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_partial_line(path)
+
+    def write(self, event: str, **values: Any) -> Event:
+        """Appends one line and syncs it; returns what was written."""
+        record = {
+            "event": event,
+            "run_id": self.run_id,
+            "attempt": self.attempt,
+            "time": datetime.now(UTC).isoformat(),
+            **values,
+        }
+        line = json.dumps(record, ensure_ascii=False, allow_nan=True) + "\n"
+        with open(self.path, "ab", buffering=0) as file:
+            file.write(line.encode())
+            os.fsync(file.fileno())
+        return record
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """The complete lines of an event file, in order; a line under way at the end is left out."""
+    if not path.is_file():
+        return
+    with open(path, "rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def last_attempt(path: Path) -> int:
+    """The highest attempt number in an event file; 0 if there is none."""
+    return max((event["attempt"] for event in read_events(path)), default=0)
+
+
+def _cut_partial_line(path: Path) -> None:
+    """Removes what a killed writer left after the last newline."""
+    if not path.is_file():
+        return
+    with open(path, "rb+") as file:
+        content = file.read()
+        complete = content.rfind(b"\n") + 1
+        if complete != len(content):
+            file.truncate(complete)

@@ -1,0 +1,390 @@
+"""What is published in a warehouse: versions of corpora, datasets.
+
+A manifest is the only thing that makes files visible: what no manifest names does not exist.
+Manifests are never changed; a new state of a corpus is a new version, a new setting of a
+dataset a new dataset. `dmix.etl` writes them, the catalog is an index over them.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.taxonomy import Taxonomy
+
+FORMAT = 1
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a plain value's canonical JSON form, 64 hexadecimal digits."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputFile:
+    """One file that a user gave.
+
+    Attributes:
+        path: As found, relative to nothing: absolute path or URL.
+        name: Path below the folder or glob that the user named; part of document ids.
+        size_bytes: Size as stored, compressed.
+        sha256: Hash of the stored bytes.
+        format: `jsonl`, `parquet` or `text`.
+        compression: `none`, `gzip`, `zstd` or `bz2`.
+    """
+
+    path: str
+    name: str
+    size_bytes: int
+    sha256: str
+    format: str
+    compression: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainRows:
+    """A run of rows of one domain in a label file, which is sorted by domain.
+
+    Attributes:
+        label: Domain label.
+        documents: Rows of this domain in the file.
+        text_bytes: UTF-8 bytes of their texts.
+    """
+
+    label: str
+    documents: int
+    text_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFile:
+    """One Parquet file of labelled documents.
+
+    Attributes:
+        name: File name inside the part's folder.
+        sha256: Hash of its bytes.
+        domains: Its runs of rows in file order.
+    """
+
+    name: str
+    sha256: str
+    size_bytes: int
+    domains: tuple[DomainRows, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelPart:
+    """What one or several inputs became: immutable files under `parts/<fingerprint>/`.
+
+    Attributes:
+        fingerprint: Of the inputs' bytes and names, the classifier, and the columns read.
+        inputs: The live inputs of the part.
+        files: Label files in order.
+        rejected: Number of documents not taken, by reason.
+        reject_files: Names of the Parquet files under `rejects/<corpus>/<fingerprint>/`.
+    """
+
+    fingerprint: str
+    inputs: tuple[InputFile, ...]
+    files: tuple[LabelFile, ...]
+    rejected: Mapping[str, int]
+    reject_files: tuple[LabelFile, ...] = ()
+
+    @property
+    def documents(self) -> int:
+        return sum(rows.documents for file in self.files for rows in file.domains)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusVersion:
+    """Version k of a corpus: `labels/<corpus>/v<k>.json`.
+
+    Attributes:
+        classifier: Name that the user gave, for example `embedded` or `column:origin`.
+        classifier_fingerprint: Hash of its weights and settings.
+        synthetic: True if a model wrote the documents.
+        created_at: ISO 8601, UTC.
+    """
+
+    corpus: str
+    version: int
+    field: str
+    taxonomy: Taxonomy
+    classifier: str
+    classifier_fingerprint: str
+    parts: tuple[LabelPart, ...]
+    created_at: str
+    synthetic: bool = False
+
+    @property
+    def documents(self) -> int:
+        return sum(part.documents for part in self.parts)
+
+    @property
+    def rejected(self) -> int:
+        return sum(sum(part.rejected.values()) for part in self.parts)
+
+    def domain_documents(self) -> dict[str, int]:
+        """Documents of each label that occurs, in taxonomy order."""
+        counts = dict.fromkeys(self.taxonomy.labels, 0)
+        for part in self.parts:
+            for file in part.files:
+                for rows in file.domains:
+                    counts[rows.label] += rows.documents
+        return {label: count for label, count in counts.items() if count}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerFile:
+    """The tokenizer of a dataset: `streams/<dataset>/tokenizer.json`.
+
+    Attributes:
+        name: What the user gave: `embedded`, a path or a hub id.
+        sha256: Hash of the file.
+        vocab_size: Number of ids, added ones included.
+        eot_id: Id of the end-of-text token that stands after every document.
+    """
+
+    name: str
+    sha256: str
+    vocab_size: int
+    eot_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamFile:
+    """One file of a stream: a shard or the index.
+
+    Attributes:
+        name: File name inside the stream's folder.
+        sha256: Hash of its bytes.
+        samples: Samples of a shard; 0 for the index.
+    """
+
+    name: str
+    size_bytes: int
+    sha256: str
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamEntry:
+    """The MDS stream of one (field, domain); domains without a full sample have no files.
+
+    Attributes:
+        path: Folder below the dataset's, `<field>/<slug>`.
+        documents: Documents that were encoded.
+        samples: Samples of `seq_len` tokens in the shards.
+        tokens: Tokens in the shards, `samples * seq_len`.
+        tail_tokens: Tokens encoded but not in a shard: the last partial sample.
+        files: The index first, then the shards in order.
+    """
+
+    field: str
+    domain: str
+    path: str
+    documents: int
+    samples: int
+    tokens: int
+    tail_tokens: int
+    files: tuple[StreamFile, ...]
+
+    @property
+    def shards(self) -> int:
+        return max(0, len(self.files) - 1)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusReference:
+    """A corpus version that a dataset was made from.
+
+    Attributes:
+        manifest_sha256: `digest_of` what identifies its content: see `content_digest`.
+    """
+
+    corpus: str
+    version: int
+    field: str
+    synthetic: bool
+    manifest_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetManifest:
+    """A dataset: `streams/<dataset>/manifest.json`, written last.
+
+    Attributes:
+        dataset: Id, the first 16 digits of the hash of what it is made from.
+        name: Name that the user gave, or empty.
+        seq_len: Tokens a sample.
+        token_dtype: numpy name of the stored ids: `uint16` or `uint32`.
+        seed: Default seed of the sample order of runs.
+        streams: One entry for each of the N (field, domain) pairs, in domain-space order.
+        settings: What else went into the id (duplicates, decontamination, writer format).
+    """
+
+    dataset: str
+    name: str
+    taxonomy: Taxonomy
+    tokenizer: TokenizerFile
+    seq_len: int
+    token_dtype: str
+    seed: int
+    corpora: tuple[CorpusReference, ...]
+    streams: tuple[StreamEntry, ...]
+    created_at: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def content_digest(version: CorpusVersion) -> str:
+    """Hash of what a corpus version holds; its number and time are left out."""
+    return digest_of(
+        {
+            "field": version.field,
+            "synthetic": version.synthetic,
+            "taxonomy": version.taxonomy.to_json(),
+            "parts": [part.fingerprint for part in version.parts],
+            "files": [file.sha256 for part in version.parts for file in part.files],
+        }
+    )
+
+
+def write_corpus_version(warehouse: Warehouse, version: CorpusVersion) -> Path:
+    """Publishes a version; this is the step that makes its parts visible."""
+    path = warehouse.labels(version.corpus) / f"v{version.version}.json"
+    publish_json(path, {"format": FORMAT, **dataclasses.asdict(version)})
+    return path
+
+
+def write_dataset_manifest(warehouse: Warehouse, manifest: DatasetManifest) -> Path:
+    """Publishes a dataset; this is the step that makes its streams visible."""
+    path = warehouse.stream(manifest.dataset) / "manifest.json"
+    publish_json(path, {"format": FORMAT, **dataclasses.asdict(manifest)})
+    return path
+
+
+def corpus_versions(warehouse: Warehouse, corpus: str) -> list[int]:
+    """Published version numbers of a corpus, ascending; empty if there is none."""
+    folder = warehouse.labels(corpus)
+    found = (re.fullmatch(r"v(\d+)\.json", path.name) for path in folder.glob("v*.json"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def corpora(warehouse: Warehouse) -> list[str]:
+    """Names of all published corpora, sorted."""
+    return sorted(
+        path.name for path in (warehouse.root / "labels").glob("*") if corpus_versions(warehouse, path.name)
+    )
+
+
+def read_corpus_version(warehouse: Warehouse, corpus: str, version: int | None = None) -> CorpusVersion:
+    """A version of a corpus, the newest by default.
+
+    Raises:
+        NotFoundError: If there is no such corpus or version.
+        InputError: If the file is damaged or from a newer dmix.
+    """
+    versions = corpus_versions(warehouse, corpus)
+    if not versions:
+        known = ", ".join(corpora(warehouse)) or "none yet"
+        raise NotFoundError(
+            f"corpus {corpus!r} is not in {warehouse.root} (there: {known}); run 'dmix etl classify'"
+        )
+    chosen = versions[-1] if version is None else version
+    if chosen not in versions:
+        raise NotFoundError(
+            f"corpus {corpus!r} has no version {chosen} (there: {versions[0]} to {versions[-1]})"
+        )
+    path = warehouse.labels(corpus) / f"v{chosen}.json"
+    return _from_json(CorpusVersion, read_json(path), path)
+
+
+def datasets(warehouse: Warehouse) -> list[str]:
+    """Ids of all published datasets, sorted."""
+    return sorted(path.parent.name for path in (warehouse.root / "streams").glob("*/manifest.json"))
+
+
+def read_dataset_manifest(warehouse: Warehouse, dataset: str | None = None) -> DatasetManifest:
+    """A dataset by id or name; `None` takes the only one that there is.
+
+    Raises:
+        NotFoundError: If there is no such dataset, or none at all.
+        InputError: If the choice is open, or the file is damaged or from a newer dmix.
+    """
+    manifests = [
+        _from_json(DatasetManifest, read_json(path), path)
+        for path in (warehouse.stream(name) / "manifest.json" for name in datasets(warehouse))
+    ]
+    if not manifests:
+        raise NotFoundError(f"{warehouse.root} holds no dataset; run 'dmix etl shard' first")
+    listed = ", ".join(f"{m.dataset} ({m.name})" if m.name else m.dataset for m in manifests)
+    chosen = manifests if dataset is None else [m for m in manifests if dataset in (m.dataset, m.name)]
+    if not chosen:
+        raise NotFoundError(f"dataset {dataset!r} is not in {warehouse.root} (there: {listed})")
+    if len(chosen) > 1:
+        raise InputError(f"{len(chosen)} datasets fit; choose one by id with --dataset (there: {listed})")
+    return chosen[0]
+
+
+def _from_json(cls: Any, value: dict[str, Any], path: Path) -> Any:
+    value = dict(value)
+    found = value.pop("format", None)
+    if found != FORMAT:
+        raise InputError(f"{path} has format {found!r}, this dmix reads {FORMAT}; update dmix")
+    try:
+        return _NESTED[cls](value)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error!r}); run the command that made it again") from None
+
+
+def _label_file(value: dict[str, Any]) -> LabelFile:
+    return LabelFile(**{**value, "domains": tuple(DomainRows(**rows) for rows in value["domains"])})
+
+
+def _label_part(value: dict[str, Any]) -> LabelPart:
+    return LabelPart(
+        **{
+            **value,
+            "inputs": tuple(InputFile(**entry) for entry in value["inputs"]),
+            "files": tuple(_label_file(entry) for entry in value["files"]),
+            "reject_files": tuple(_label_file(entry) for entry in value["reject_files"]),
+        }
+    )
+
+
+def _corpus_version(value: dict[str, Any]) -> CorpusVersion:
+    taxonomy, parts = (
+        Taxonomy.from_json(value["taxonomy"]),
+        tuple(_label_part(entry) for entry in value["parts"]),
+    )
+    return CorpusVersion(**{**value, "taxonomy": taxonomy, "parts": parts})
+
+
+def _stream_entry(value: dict[str, Any]) -> StreamEntry:
+    return StreamEntry(**{**value, "files": tuple(StreamFile(**entry) for entry in value["files"])})
+
+
+def _dataset_manifest(value: dict[str, Any]) -> DatasetManifest:
+    return DatasetManifest(
+        **{
+            **value,
+            "taxonomy": Taxonomy.from_json(value["taxonomy"]),
+            "tokenizer": TokenizerFile(**value["tokenizer"]),
+            "corpora": tuple(CorpusReference(**entry) for entry in value["corpora"]),
+            "streams": tuple(_stream_entry(entry) for entry in value["streams"]),
+        }
+    )
+
+
+_NESTED = {CorpusVersion: _corpus_version, DatasetManifest: _dataset_manifest}

@@ -1,0 +1,142 @@
+"""One declaration of a setting for command line, YAML files and docs.
+
+A configuration is a frozen, keyword-only dataclass whose fields are made by `setting()`. The
+command line builds its options from it (`dmix.cli.options`), `load_settings` reads the same
+names from YAML, and the reference page is generated from it.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+T = TypeVar("T")
+
+
+def setting(default: Any = dataclasses.MISSING, *, help: str, choices: tuple[str, ...] | None = None) -> Any:
+    """A dataclass field that carries its help text.
+
+    Args:
+        default: Value when it is not given; leave it out for a required setting.
+        help: One sentence with the unit and, where it is not ours, the source of the default.
+        choices: The only values allowed, for text settings.
+    """
+    metadata = {"help": help, "choices": choices}
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def load_settings(cls: type[T], path: str | Path, *, section: str | None = None) -> T:
+    """An instance of the settings class `cls` from the YAML file at `path`.
+
+    Raises:
+        NotFoundError: If the file does not exist.
+        InputError: If it is not YAML, has an unknown or a missing name, or a value of the wrong type.
+    """
+    values = read_yaml(path)
+    if section is not None:
+        values = values.get(section, {})
+    return settings_from(cls, values, where=str(path))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds; an empty file gives an empty one.
+
+    Raises:
+        NotFoundError: If the file does not exist.
+        InputError: If it is not YAML, or not a mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NotFoundError(f"file {path} does not exist")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{path} holds a {type(values).__name__}, expected names with values ('seq_len: 512')"
+        )
+    return {str(name).replace("-", "_"): value for name, value in values.items()}
+
+
+def settings_from(cls: type[T], values: dict[str, Any], *, where: str) -> T:
+    """An instance of the settings class `cls` from plain values, nested ones included.
+
+    Args:
+        cls: A dataclass whose fields were made by `setting`.
+        values: Names and values as YAML gives them.
+        where: What error messages call the origin of the values.
+
+    Raises:
+        InputError: For unknown names (with the nearest known one), missing ones, and wrong types.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known ones: {', '.join(fields)}"
+            raise InputError(f"{where}: unknown setting {name!r}; {hint}")
+    converted = {name: _converted(hints[name], value, f"{where}: {name}") for name, value in values.items()}
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in converted:
+            raise InputError(f"{where}: setting {name!r} is missing ({field.metadata.get('help', '')})")
+        choices = field.metadata.get("choices")
+        if choices and name in converted and converted[name] not in (*choices, None):
+            raise InputError(f"{where}: {name} is {converted[name]!r}, expected one of {', '.join(choices)}")
+    return cls(**converted)
+
+
+def _converted(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the annotated type; text, numbers, lists and nested settings."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        plain = [a for a in arguments if a is not type(None)]
+        for index, argument in enumerate(plain):
+            try:
+                return _converted(argument, value, where)
+            except InputError:
+                if index == len(plain) - 1:
+                    raise
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise InputError(f"{where} is {value!r}, expected a mapping")
+        return settings_from(typing.cast(type, hint), value, where=where)
+    if origin in (tuple, list):
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where} is {value!r}, expected a list")
+        return origin(_converted(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict or hint is dict:
+        if not isinstance(value, dict):
+            raise InputError(f"{where} is {value!r}, expected a mapping")
+        if not arguments:
+            return value
+        return {str(k): _converted(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    if hint is Any:
+        return value
+    if hint is Path and isinstance(value, str | Path):
+        return Path(value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    wanted = getattr(hint, "__name__", str(hint))
+    raise InputError(f"{where} is {value!r} ({type(value).__name__}), expected {wanted}")

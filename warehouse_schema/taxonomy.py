@@ -1,0 +1,135 @@
+"""Taxonomies: ordered lists of domain labels, and the two fields of every corpus.
+
+The default taxonomy is the label set of nvidia/domain-classifier (model card on the Hugging
+Face hub), in alphabetical order; the order is part of every stored mixture.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+FIELDS = ("source", "target")
+
+NVIDIA_26 = (
+    "Adult",
+    "Arts_and_Entertainment",
+    "Autos_and_Vehicles",
+    "Beauty_and_Fitness",
+    "Books_and_Literature",
+    "Business_and_Industrial",
+    "Computers_and_Electronics",
+    "Finance",
+    "Food_and_Drink",
+    "Games",
+    "Health",
+    "Hobbies_and_Leisure",
+    "Home_and_Garden",
+    "Internet_and_Telecom",
+    "Jobs_and_Education",
+    "Law_and_Government",
+    "News",
+    "Online_Communities",
+    "People_and_Society",
+    "Pets_and_Animals",
+    "Real_Estate",
+    "Science",
+    "Sensitive_Subjects",
+    "Shopping",
+    "Sports",
+    "Travel_and_Transportation",
+)
+
+
+def slug(label: str) -> str:
+    """A path-safe form of a label: ASCII letters, digits, `_`, `-` and `.`; never empty.
+
+    A label that has to be changed gets eight hexadecimal digits of its SHA-256 appended, so
+    that two labels never share a folder, on case-insensitive file systems neither.
+    """
+    ascii_form = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode()
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", ascii_form).strip("._")[:80]
+    if safe == label:
+        return safe
+    return f"{safe or 'domain'}-{sha256(label.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """An ordered set of domain labels.
+
+    Attributes:
+        name: What users call it, for example `nvidia-26`.
+        labels: Display names in the order that every mixture vector follows.
+
+    Raises:
+        InputError: If there is no label, an empty one, or one that comes twice (also when two
+            differ in case alone, since their folders would collide).
+    """
+
+    name: str
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.labels:
+            raise InputError(f"taxonomy {self.name!r} has no labels; give it at least one")
+        if any(not label.strip() for label in self.labels):
+            raise InputError(f"taxonomy {self.name!r} has an empty label; remove the empty line")
+        seen: dict[str, str] = {}
+        for label in self.labels:
+            other = seen.setdefault(slug(label).lower(), label)
+            if other is not label:
+                raise InputError(
+                    f"taxonomy {self.name!r} has two labels for one folder: {other!r} and {label!r};"
+                    " rename or remove one"
+                )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def index(self, label: str) -> int:
+        """Position of `label`.
+
+        Raises:
+            InputError: If the label is not in the taxonomy.
+        """
+        try:
+            return self.labels.index(label)
+        except ValueError:
+            raise InputError(
+                f"label {label!r} is not in taxonomy {self.name!r} ({len(self)} labels,"
+                f" first ones: {', '.join(self.labels[:3])}); correct the label or choose another taxonomy"
+            ) from None
+
+    def to_json(self) -> dict:
+        return {"name": self.name, "labels": list(self.labels)}
+
+    @classmethod
+    def from_json(cls, value: dict) -> "Taxonomy":
+        return cls(value["name"], tuple(value["labels"]))
+
+
+DEFAULT_TAXONOMY = Taxonomy("nvidia-26", NVIDIA_26)
+
+
+def taxonomy_from_file(path: str | Path) -> Taxonomy:
+    """The taxonomy of a text file: one label a line, blank lines and `#` comments left out.
+
+    Raises:
+        NotFoundError: If the file does not exist.
+        InputError: If it holds no valid set of labels.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NotFoundError(f"taxonomy file {path} does not exist; give a file with one label a line")
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return Taxonomy(path.stem, tuple(line for line in lines if line and not line.startswith("#")))
+
+
+def taxonomy_from_labels(name: str, labels: Iterable[str]) -> Taxonomy:
+    """The taxonomy of the labels that a corpus brings along, in alphabetical order."""
+    return Taxonomy(name, tuple(sorted(set(labels))))
