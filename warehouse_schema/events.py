@@ -9,7 +9,8 @@ the model before any training.
 |---|---|
 | run_started | kind, dataset, controller, config, space [[field, domain], …], resumed_from_step |
 | decision | step, asked_N, planned_N, planned_samples_N, reasons {"index": text}, scores seen |
-| step_done | step, delivered_samples_N, delivered_tokens_N, passes_N, digest, chain, loss, loss_sum_N, loss_tokens_N, seconds |
+| step_done | step, delivered_samples_N, delivered_tokens_N, passes_N, digest, chain, loss, seconds, … |
+| … | … loss_sum_N and loss_tokens_N: training loss in nats and the tokens it was summed over |
 | feedback | step, scores {objective: score} |
 | note | step, kind, detail |
 | run_done, run_failed | step, detail |
