@@ -1,0 +1,56 @@
+# Every target does all it needs on a bare machine with Python 3.11+ and Java 17+.
+#   make quickstart   the whole chain, small          make test    what CI runs
+#   make lint         ruff and mypy                   make soak    long fault and property runs
+#   make bench        speed, as ratios                make install the environment alone
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export DMIX_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
+# processes share few cores: more threads than cores slow every one of them down
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: install test quickstart lint soak bench bench-mixing constraints clean java
+
+install: $(STAMP)
+
+java:
+	@java=$${JAVA_HOME:+$$JAVA_HOME/bin/}java; \
+	version=$$("$$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1); \
+	if [ "$${version:-0}" -lt 17 ]; then \
+	  echo "dmix needs Java 17 or newer for Spark (found: $${version:-none}); install it, on Debian or Ubuntu with 'sudo apt-get install openjdk-17-jre-headless', elsewhere from https://adoptium.net, or set JAVA_HOME." >&2; \
+	  exit 1; fi
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt | java
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "dmix needs Python 3.11 to 3.13, the versions that its pinned torch has wheels for (found: $$($(PYTHON) --version 2>&1)); name one with 'make PYTHON=python3.12 …'" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt -e '.[dev]'
+	@touch $@
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+quickstart: $(STAMP)
+	$(BIN)/dmix quickstart --out demo
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.soak
+
+bench: bench-mixing
+
+bench-mixing: $(STAMP)
+	$(BIN)/python benchmarks/mixing.py
+
+constraints: $(STAMP)
+	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable; } > constraints.tmp && mv constraints.tmp constraints.txt
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info src/*.egg-info
