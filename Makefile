@@ -27,7 +27,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt | java
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "dmix needs Python 3.11 to 3.13, the versions that its pinned torch has wheels for (found: $$($(PYTHON) --version 2>&1)); name one with 'make PYTHON=python3.12 …'" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt -e '.[dev]'
+	@echo "installing dmix and its dependencies into $(VENV) (about 7 GB, some minutes)"
+	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev]'
 	@touch $@
 
 test: $(STAMP)
