@@ -81,10 +81,9 @@ def run(arguments: list[str]) -> int:
     arguments = (["--debug"] if debug else []) + [a for a in arguments if a != "--debug"]
     try:
         with storage_errors("the warehouse"):
-            dmix.main(arguments, prog_name="dmix", standalone_mode=False)
-        return 0
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
+            # what commands leave by `click.exceptions.Exit` comes back as a number
+            code = dmix.main(arguments, prog_name="dmix", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
         error.show()
         return 2

@@ -246,9 +246,8 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number (from 1) and record of every line that is not blank."""
     if not path.is_file():
         raise NotFoundError(f"item file {path} does not exist; correct `path` in the environment file")
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
     try:
-        with opened as file:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, _record(line, f"{path} line {number}")

@@ -7,7 +7,9 @@
     ├── VerificationError          exit 4   bytes or counts that do not agree
     ├── CatalogError               exit 1   the catalog cannot be opened, migrated or read
     ├── MissingDependencyError     exit 1   Java, a package or a tool that is not installed
-    └── StorageError               exit 1   no space left, no permission, a folder that vanished
+    ├── StorageError               exit 1   no space left, no permission, a folder that vanished
+    ├── TrainingError              exit 1   a loss that is not finite, a farm task that failed
+    └── InterruptedRunError        exit 130 a run that was asked to stop and can be resumed
 
 Every message says what was got, what was wanted and what to do next. All of them survive
 pickling, because Spark and data loader workers send them between processes.
@@ -60,3 +62,13 @@ class MissingDependencyError(DmixError):
 
 class StorageError(DmixError):
     """The file system refused: full disk, missing permission, vanished folder."""
+
+
+class TrainingError(DmixError):
+    """A model or its training went wrong: a loss that is not finite, a farm task that failed."""
+
+
+class InterruptedRunError(DmixError):
+    """A run was asked to stop and saved its state; it can be resumed."""
+
+    exit_code = 130

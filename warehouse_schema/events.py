@@ -7,7 +7,8 @@ the model before any training.
 
 | event | keys beside event, run_id, attempt, time |
 |---|---|
-| run_started | kind, dataset, controller, config, space [[field, domain], …], resumed_from_step |
+| run_started | kind, dataset, controller, config, space [[field, domain], …], resumed_from_step, … |
+| … | … host, pid, process_started: the writing process, added by `EventLog` |
 | decision | step, asked_N, planned_N, planned_samples_N, reasons {"index": text}, scores seen |
 | step_done | step, delivered_samples_N, delivered_tokens_N, passes_N, digest, chain, loss, seconds, … |
 | … | … loss_sum_N and loss_tokens_N: training loss in nats and the tokens it was summed over |
@@ -25,6 +26,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.processes import this_process
 
 Event = dict[str, Any]
 
@@ -50,6 +54,7 @@ class EventLog:
             "run_id": self.run_id,
             "attempt": self.attempt,
             "time": datetime.now(UTC).isoformat(),
+            **(this_process() if event == "run_started" else {}),
             **values,
         }
         line = json.dumps(record, ensure_ascii=False, allow_nan=True) + "\n"
@@ -60,13 +65,29 @@ class EventLog:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The complete lines of an event file, in order; a line under way at the end is left out."""
+    """The complete lines of an event file, in order; a line under way at the end is left out.
+
+    Raises:
+        InputError: If a complete line is not a JSON object.
+    """
     if not path.is_file():
         return
     with open(path, "rb") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             if line.endswith(b"\n"):
-                yield json.loads(line)
+                yield _parsed(line, path, number)
+
+
+def _parsed(line: bytes, path: Path, number: int) -> Event:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict) or "event" not in event:
+        raise InputError(
+            f"{path}, line {number} is not an event: {line[:60]!r}; restore the file, or delete the run's folder"
+        )
+    return event
 
 
 def last_attempt(path: Path) -> int:

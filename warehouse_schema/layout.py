@@ -18,6 +18,18 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
 from dmix.warehouse_schema.taxonomy import slug
 
 
+# Files that make something visible, by kind, as patterns below the root of a warehouse.
+PUBLISHED_FILES = {
+    "corpus": "labels/*/v*.json",
+    "dataset": "streams/*/manifest.json",
+    "set": "trajectories/*/set.json",
+    "trajectories": "trajectories/*/*.parquet",
+    "feedback": "feedback/*/*.parquet",
+    "agent": "agents/*/config.json",
+    "run": "runs/*/events.jsonl",
+}
+
+
 def checked_name(kind: str, name: str) -> str:
     """`name`, if it can be a folder of the warehouse.
 
@@ -63,6 +75,14 @@ class Warehouse:
         """Folder of a dataset: `<field>/<domain slug>/…`, `tokenizer.json`, `manifest.json`."""
         return self.root / "streams" / checked_name("dataset", dataset)
 
+    def corpus_lock(self, corpus: str) -> Path:
+        """Held while labels or rejects of a corpus are written or collected."""
+        return self.root / ".locks" / f"corpus-{checked_name('corpus', corpus)}.lock"
+
+    def dataset_lock(self, dataset: str) -> Path:
+        """Held while the streams of a dataset are written or collected."""
+        return self.root / ".locks" / f"dataset-{checked_name('dataset', dataset)}.lock"
+
     def trajectories(self, set_name: str) -> Path:
         return self.root / "trajectories" / checked_name("set", set_name)
 
@@ -104,7 +124,8 @@ def storage_errors(what: str) -> Iterator[None]:
             remedy = "check the permissions of the folder"
         else:
             raise
-        raise StorageError(f"cannot write {what}: {error.strerror} ({error.filename}); {remedy}") from error
+        where = f" ({error.filename})" if error.filename else ""
+        raise StorageError(f"cannot write {what}: {error.strerror}{where}; {remedy}") from error
 
 
 def publish_bytes(path: Path, content: bytes) -> None:

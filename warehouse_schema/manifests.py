@@ -12,13 +12,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 FORMAT = 1
+
+T = TypeVar("T")
 
 
 def digest_of(value: Any) -> str:
@@ -150,12 +152,14 @@ class TokenizerFile:
         sha256: Hash of the file.
         vocab_size: Number of ids, added ones included.
         eot_id: Id of the end-of-text token that stands after every document.
+        eot_token: Its text; empty if the tokenizer has one of the usual names for it.
     """
 
     name: str
     sha256: str
     vocab_size: int
     eot_id: int
+    eot_token: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,6 +341,16 @@ def read_dataset_manifest(warehouse: Warehouse, dataset: str | None = None) -> D
     return chosen[0]
 
 
+def load_manifest(cls: type[T], path: Path) -> T:
+    """The `CorpusVersion` or `DatasetManifest` in the file at `path`.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        InputError: If it is damaged or from a newer dmix.
+    """
+    return cast(T, _from_json(cls, read_json(path), path))
+
+
 def _from_json(cls: Any, value: dict[str, Any], path: Path) -> Any:
     value = dict(value)
     found = value.pop("format", None)
@@ -352,7 +366,8 @@ def _label_file(value: dict[str, Any]) -> LabelFile:
     return LabelFile(**{**value, "domains": tuple(DomainRows(**rows) for rows in value["domains"])})
 
 
-def _label_part(value: dict[str, Any]) -> LabelPart:
+def label_part_from_json(value: dict[str, Any]) -> LabelPart:
+    """The part whose plain form (`dataclasses.asdict`) was stored as JSON."""
     return LabelPart(
         **{
             **value,
@@ -366,7 +381,7 @@ def _label_part(value: dict[str, Any]) -> LabelPart:
 def _corpus_version(value: dict[str, Any]) -> CorpusVersion:
     taxonomy, parts = (
         Taxonomy.from_json(value["taxonomy"]),
-        tuple(_label_part(entry) for entry in value["parts"]),
+        tuple(label_part_from_json(entry) for entry in value["parts"]),
     )
     return CorpusVersion(**{**value, "taxonomy": taxonomy, "parts": parts})
 

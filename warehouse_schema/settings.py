@@ -46,8 +46,12 @@ def load_settings(cls: type[T], path: str | Path, *, section: str | None = None)
     return settings_from(cls, values, where=str(path))
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path, *, keep_names: bool = False) -> dict[str, Any]:
     """The mapping that a YAML file holds; an empty file gives an empty one.
+
+    Args:
+        path: The file.
+        keep_names: Leave names as they stand; otherwise `-` becomes `_`, as settings are spelled.
 
     Raises:
         NotFoundError: If the file does not exist.
@@ -66,7 +70,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path} holds a {type(values).__name__}, expected names with values ('seq_len: 512')"
         )
-    return {str(name).replace("-", "_"): value for name, value in values.items()}
+    return {str(name) if keep_names else str(name).replace("-", "_"): value for name, value in values.items()}
 
 
 def settings_from(cls: type[T], values: dict[str, Any], *, where: str) -> T:

@@ -1,0 +1,236 @@
+"""`dmix etl shard`, `start-state`, `verify` and `gc`; `dmix.cli.etl` adds them to its group."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dmix.cli.options import (
+    config_option,
+    dataset_option,
+    dry_run_option,
+    json_option,
+    settings_options,
+    warehouse_option,
+)
+from dmix.cli.output import say, show_json, show_table
+from dmix.etl.shard_settings import ShardSettings
+from dmix.warehouse_schema.errors import VerificationError
+from dmix.warehouse_schema.layout import Warehouse
+
+if TYPE_CHECKING:
+    from dmix.etl.shard_plan import ShardPlan
+    from dmix.warehouse_schema.manifests import DatasetManifest
+
+
+@click.command()
+@config_option
+@warehouse_option
+@click.option(
+    "--corpus",
+    multiple=True,
+    metavar="NAME[@vK]",
+    help="Corpus to use, its newest version unless one is named; repeat it for several. May be left"
+    " out when the warehouse holds one pair NAME-source and NAME-target.",
+)
+@settings_options(ShardSettings)
+@click.option("--master", default="local[*,3]", show_default=True, envvar="DMIX_MASTER", help="Spark master.")
+@json_option
+@dry_run_option
+def shard(
+    *,
+    warehouse: Warehouse,
+    corpus: tuple[str, ...],
+    settings: ShardSettings,
+    master: str,
+    as_json: bool,
+    dry_run: bool,
+    config: str | None,
+) -> None:
+    """Tokenise corpora and pack them into one stream of samples a (field, domain).
+
+    The same corpora and settings give the same dataset: running it again does nothing, and a
+    killed run goes on where it stopped.
+
+    Example: dmix etl shard --seq-len 512 --name small
+    """
+    from dmix.etl.session import spark_session
+    from dmix.etl.shard import shard_dataset
+    from dmix.etl.shard_plan import plan_dataset, published_dataset, resolve_corpora
+    from dmix.warehouse_schema.catalog import sync
+
+    corpora = resolve_corpora(warehouse.require(), corpus)
+    plan = plan_dataset(warehouse, corpora=corpora, settings=settings)
+    manifest = published_dataset(warehouse, plan)
+    if dry_run:
+        _show_plan(plan, exists=manifest is not None, as_json=as_json)
+        return
+    existed = manifest is not None
+    if manifest is None:
+        spark = spark_session(master=master, app="dmix etl shard")
+        try:
+            manifest = shard_dataset(spark, warehouse, corpora=corpora, settings=settings, progress=say)
+        finally:
+            spark.stop()
+    else:
+        say(f"dataset {manifest.dataset} exists already with these settings; nothing to do")
+    sync(warehouse)
+    _show_dataset(manifest, as_json=as_json, existed=existed)
+
+
+@click.command("start-state")
+@config_option
+@warehouse_option
+@dataset_option
+@json_option
+def start_state(*, warehouse: Warehouse, dataset: str | None, as_json: bool, config: str | None) -> None:
+    """Show each domain's share of its field, in documents and in samples.
+
+    Example: dmix etl start-state --dataset small
+    """
+    from dmix.warehouse_schema.manifests import read_dataset_manifest
+
+    _show_dataset(read_dataset_manifest(warehouse.require(), dataset), as_json=as_json)
+
+
+@click.command()
+@config_option
+@warehouse_option
+@dataset_option
+@json_option
+def verify(*, warehouse: Warehouse, dataset: str | None, as_json: bool, config: str | None) -> None:
+    """Read everything again and compare it with the manifests; exit code 4 if something differs.
+
+    With --dataset, looks at that dataset and its corpora alone.
+
+    Example: dmix etl verify
+    """
+    from dmix.etl.verify import verify_warehouse
+
+    report = verify_warehouse(warehouse.require(), dataset=dataset, progress=say)
+    if as_json:
+        show_json(asdict(report))
+    elif report.problems:
+        show_table(["problem", "path", "detail"], [(p.kind, p.path, p.detail) for p in report.problems])
+    if report.problems:
+        raise VerificationError(
+            f"{len(report.problems)} problems in {report.files:,} files. Label files: restore them from a"
+            " copy. Streams: remove the dataset's manifest.json and run 'dmix etl shard' again. Orphans:"
+            " 'dmix etl gc'. Catalog: 'dmix catalog rebuild'"
+        )
+    say(f"{report.files:,} files, {report.size_bytes / 1e6:,.1f} MB: all as their manifests say")
+
+
+@click.command()
+@config_option
+@warehouse_option
+@json_option
+@dry_run_option
+def gc(*, warehouse: Warehouse, as_json: bool, dry_run: bool, config: str | None) -> None:
+    """Remove what no manifest names: what killed or losing jobs left, parts of no version.
+
+    A killed job that should go on has to be run again before this, or it starts from its
+    beginning. Jobs that are running are left alone.
+
+    Example: dmix etl gc --dry-run
+    """
+    from dmix.etl.gc import collect_garbage
+
+    report = collect_garbage(warehouse.require(), dry_run=dry_run)
+    for what in report.in_use:
+        say(f"{what} is in use and was left alone; run this again when its job has finished")
+    if as_json:
+        show_json({**asdict(report), "size_bytes": report.size_bytes, "removed": not dry_run})
+    else:
+        rows = [(str(g.path.relative_to(warehouse.root)), g.size_bytes) for g in report.found]
+        if rows:
+            show_table(["path", "bytes"], rows)
+        verb = "would be removed" if dry_run else "removed"
+        say(f"{len(report.found)} files and folders, {report.size_bytes / 1e6:,.1f} MB, {verb}")
+
+
+def _show_plan(plan: "ShardPlan", *, exists: bool, as_json: bool) -> None:
+    from dmix.etl.shard_plan import estimated_tokens
+
+    estimates = estimated_tokens(plan)
+    domains = [
+        {
+            "field": field,
+            "domain": domain,
+            "documents": sum(split.documents for split in splits),
+            "text_bytes": sum(split.text_bytes for split in splits),
+            "splits": len(splits),
+            "estimated_tokens": estimates[field, domain],
+            "estimated_samples": estimates[field, domain] // plan.format.seq_len,
+        }
+        for (field, domain), splits in plan.splits.items()
+    ]
+    if as_json:
+        show_json({"dataset": plan.dataset, "exists": exists, "domains": domains})
+        return
+    show_table(list(domains[0]), [list(domain.values()) for domain in domains])
+    state = "exists already; nothing would be done" if exists else "would be made"
+    say(
+        f"dataset {plan.dataset} {state}: {len(plan.all_splits)} splits, {plan.text_bytes / 1e6:,.1f} MB of"
+        f" text, about {sum(estimates.values()):,} tokens"
+    )
+
+
+def _show_dataset(manifest: "DatasetManifest", *, as_json: bool, existed: bool | None = None) -> None:
+    """Shares of every domain with documents, and how many domains each field really has."""
+    from dmix.etl.start_state import start_state, summarise
+
+    shares = start_state(manifest)
+    fields = summarise(shares)
+    if as_json:
+        value: dict[str, Any] = {
+            "dataset": manifest.dataset,
+            "name": manifest.name,
+            "seq_len": manifest.seq_len,
+            "tokenizer": manifest.tokenizer.name,
+            "domains": [asdict(share) for share in shares],
+            "fields": [asdict(field) for field in fields],
+        }
+        show_json(value if existed is None else {**value, "existed": existed})
+        return
+    columns = [
+        "field",
+        "domain",
+        "documents",
+        "tokens",
+        "tail tokens",
+        "samples",
+        "document share",
+        "sample share",
+    ]
+    rows = [
+        (
+            share.field,
+            share.domain,
+            share.documents,
+            share.tokens,
+            share.tail_tokens,
+            share.samples,
+            share.document_weight,
+            share.sample_weight,
+        )
+        for share in shares
+        if share.documents
+    ]
+    name = f" ({manifest.name})" if manifest.name else ""
+    show_table(columns, rows, title=f"dataset {manifest.dataset}{name}, {manifest.seq_len} tokens a sample")
+    show_table(
+        [
+            "field",
+            "documents",
+            "tokens",
+            "samples",
+            "active domains",
+            "effective domains",
+            "effective by documents",
+        ],
+        [
+            (f.field, f.documents, f.tokens, f.samples, f.active, f.effective, f.effective_documents)
+            for f in fields
+        ],
+    )

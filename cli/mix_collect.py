@@ -1,0 +1,113 @@
+"""`dmix mix collect`; `dmix.cli.mix` adds it to its group."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dmix.cli.options import config_option, dry_run_option, json_option, warehouse_option
+from dmix.cli.output import say, show_json, show_table
+from dmix.warehouse_schema.layout import Warehouse
+
+if TYPE_CHECKING:
+    from dmix.training.farm import Farm
+
+
+@click.command()
+@config_option
+@warehouse_option
+@click.option("--set", "set_name", required=True, metavar="NAME", help="Set of trajectories to follow.")
+@click.option(
+    "--environment",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Objectives that proxies are scored on.",
+)
+@click.option(
+    "--proxy",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Proxy model and its training; a small LLaMA if left out.",
+)
+@click.option("--base", metavar="NAME", help="Base model that proxies start from, under init: base.")
+@click.option("--master", default="local[*,3]", show_default=True, envvar="DMIX_MASTER", help="Spark master.")
+@click.option("--in-process", is_flag=True, help="Train one proxy after the other here, without Spark.")
+@json_option
+@dry_run_option
+def collect(
+    *,
+    warehouse: Warehouse,
+    set_name: str,
+    environment: Path,
+    proxy: Path | None,
+    base: str | None,
+    master: str,
+    in_process: bool,
+    as_json: bool,
+    dry_run: bool,
+    config: str | None,
+) -> None:
+    """Train a proxy along every trajectory of a set and score it at each step.
+
+    Finished trajectories are kept and not done again.
+
+    Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
+    """
+    from dmix.mixing.objectives import load_environment
+    from dmix.mixing.trajectory_store import read_set
+    from dmix.training.farm import collect as collect_feedback
+    from dmix.training.farm import default_proxy, plan_farm
+    from dmix.training.settings import load_proxy
+    from dmix.warehouse_schema.catalog import sync
+
+    found = read_set(warehouse.require(), set_name)
+    settings = default_proxy(found, base=base) if proxy is None else load_proxy(proxy)
+    farm = plan_farm(
+        warehouse, set_name, environment=load_environment(environment), proxy=settings, base=base
+    )
+    say(
+        f"set {set_name}: {farm.done} of {farm.done + len(farm.todo)} trajectories have feedback;"
+        f" {farm.tokens:,} tokens to train on at most"
+    )
+    if dry_run:
+        _show_plan(warehouse, farm, as_json=as_json)
+        return
+    if in_process or not farm.todo:
+        scored = collect_feedback(warehouse, farm, spark=None, progress=say)
+    else:
+        from dmix.etl.session import spark_session
+
+        spark = spark_session(master=master, app="dmix mix collect")
+        try:
+            scored = collect_feedback(warehouse, farm, spark=spark, progress=say)
+        finally:
+            spark.stop()
+    sync(warehouse)
+    if as_json:
+        show_json({"set_name": set_name, "trajectories": farm.done + len(farm.todo), "scales": scored.scales})
+        return
+    rows = [(o.name, o.role, scored.scales[o.name]) for o in scored.objectives]
+    show_table(["objective", "role", "scale (nats a token)"], rows)
+
+
+def _show_plan(warehouse: Warehouse, farm: "Farm", *, as_json: bool) -> None:
+    from dmix.training.estimate import measure_speed
+    from dmix.warehouse_schema.manifests import read_dataset_manifest
+
+    manifest = read_dataset_manifest(warehouse, farm.task.dataset)
+    model = farm.task.proxy.model() if farm.task.base is None else str(farm.task.base)
+    speed = measure_speed(model, manifest, farm.task.proxy.training)
+    plan = {
+        "runs": len(farm.todo),
+        "tokens": farm.tokens,
+        "parameters": speed.parameters,
+        "hours": speed.hours(farm.tokens),
+    }
+    if as_json:
+        show_json(plan)
+        return
+    say(
+        f"{plan['runs']} proxies of {speed.parameters:,} parameters: about"
+        f" {speed.hours(farm.tokens):.2g} hours of one core, scoring left out"
+    )

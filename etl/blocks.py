@@ -1,0 +1,107 @@
+"""Bytes of an input file, in blocks: read, counted, hashed, decompressed. Memory: a few blocks.
+
+Own loops over the decompressors of zlib, bz2 and zstandard, because the file objects around
+them lose what stands before a break (pyarrow) or do not notice one (zstandard).
+"""
+
+import bz2
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import zstandard
+
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+BLOCK_BYTES = 256 << 10
+"""Stored bytes a read."""
+
+_PIECE_BYTES = 16 << 10
+"""Stored bytes that are decompressed at once: the most that damage takes along, and a bound on
+what hostile zeros inflate to (16 MB as gzip)."""
+
+_MAX_WINDOW_BYTES = 1 << 31  # zstd --long=31
+
+
+class BrokenInputError(Exception):
+    """The bytes of an input end or turn to noise before their time.
+
+    Args:
+        reason: `truncated_input` or `damaged_input`.
+        detail: What was seen.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turns a vanished file and a refused read into errors for people."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFoundError(f"input {path} vanished; restore it and run the same command again") from None
+    except PermissionError:
+        raise InputError(f"input {path} may not be read; check its permissions") from None
+
+
+def file_blocks(path: str, *, seen: Callable[[bytes], object] = lambda block: None) -> Iterator[bytes]:
+    """The stored bytes of a file.
+
+    Args:
+        path: The file.
+        seen: Called with every block, for counting and hashing.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        InputError: If it may not be read.
+    """
+    with reading(path), open(path, "rb", buffering=0) as file:
+        while block := file.read(BLOCK_BYTES):
+            seen(block)
+            yield block
+
+
+def decompressed(blocks: Iterable[bytes], compression: str) -> Iterator[bytes]:
+    """What `blocks` hold, of one or several concatenated streams.
+
+    Args:
+        blocks: Stored bytes.
+        compression: `none`, `gzip`, `zstd` or `bz2`.
+
+    Raises:
+        BrokenInputError: After everything before the break has been handed out.
+    """
+    if compression == "none":
+        yield from blocks
+        return
+    stream: Any = None
+    streams = 0
+    pieces = (block[i : i + _PIECE_BYTES] for block in blocks for i in range(0, len(block), _PIECE_BYTES))
+    for block in pieces:
+        while block:
+            if stream is None:
+                if streams and not block.strip(b"\0"):  # padding of tapes and block devices
+                    break
+                stream = _DECOMPRESSORS[compression]()
+                streams += 1
+            try:
+                content = stream.decompress(block)
+            except (zlib.error, zstandard.ZstdError, OSError, ValueError) as error:
+                raise BrokenInputError("damaged_input", f"{compression} stream {streams}: {error}") from None
+            if content:
+                yield content
+            block = stream.unused_data if stream.eof else b""
+            stream = None if stream.eof else stream
+    if stream is not None or not streams:
+        raise BrokenInputError("truncated_input", f"the {compression} stream ends before its end mark")
+
+
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    "gzip": lambda: zlib.decompressobj(wbits=31),
+    "bz2": bz2.BZ2Decompressor,
+    "zstd": lambda: zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj(),
+}

@@ -1,0 +1,427 @@
+"""`dmix etl classify`: raw files become versions of corpora.
+
+The driver finds and names the inputs, tasks hash and check them, the driver plans parts and
+drops those that exist, one task makes each of the others, and the driver publishes a version
+that lists them. All corpora of one call share a Spark job and, under `--taxonomy from-data`, one
+taxonomy, since a dataset needs the same labels in both fields.
+"""
+
+import dataclasses
+import functools
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pyspark.sql import SparkSession
+
+from dmix.etl.classifiers import Classifier, ClassifierSpec, classifier_spec, make_classifier
+from dmix.etl.classify_settings import ClassifySettings
+from dmix.etl.label_tasks import LabelJob, label_part
+from dmix.etl.parts import (
+    CorpusFolders,
+    PartPlan,
+    finished_part,
+    part_fingerprint,
+    part_in_place,
+    plan_parts,
+)
+from dmix.etl.publish import STAGING
+from dmix.etl.records import Columns
+from dmix.etl.rejects import REASONS
+from dmix.etl.sources import FoundFile, find_files, inspect_file
+from dmix.etl.tasks import Progress, metered, reported, run_tasks
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.manifests import (
+    CorpusVersion,
+    InputFile,
+    LabelPart,
+    corpus_versions,
+    digest_of,
+    label_part_from_json,
+    read_corpus_version,
+    write_corpus_version,
+)
+from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_labels
+
+logger = logging.getLogger(__name__)
+
+_INSPECT_BYTES = 128 << 20
+_INSPECT_FILES = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusRequest:
+    """What one corpus shall hold.
+
+    Attributes:
+        inputs: Files, folders and globs; all of the corpus, unless `add`.
+        add: Keep the inputs of the last version, too.
+    """
+
+    corpus: str
+    field: str
+    inputs: tuple[str, ...]
+    add: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusPlan:
+    """What is to be done for one corpus.
+
+    Attributes:
+        request: What was asked for.
+        last: Its newest version, if there is one.
+        inputs: All inputs that the next version will have.
+        kept: Parts that exist already, in that version or from an unfinished job.
+        to_do: Parts that have to be made.
+        skipped: Files in folders that were left out for their ending, by ending.
+    """
+
+    request: CorpusRequest
+    last: CorpusVersion | None
+    inputs: tuple[InputFile, ...]
+    kept: tuple[LabelPart, ...]
+    to_do: tuple[PartPlan, ...]
+    skipped: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOutcome:
+    """What became of one corpus.
+
+    Attributes:
+        version: Its newest version.
+        published: True if this call published it, False if nothing had changed.
+        plan: What was done.
+    """
+
+    version: CorpusVersion
+    published: bool
+    plan: CorpusPlan
+
+
+def classify_corpus(
+    spark: SparkSession,
+    warehouse: Warehouse,
+    *,
+    settings: ClassifySettings,
+    field: str,
+    corpus: str,
+    inputs: Sequence[str],
+    progress: Progress,
+    add: bool = False,
+) -> CorpusVersion:
+    """The version of one corpus after classifying `inputs`; see `classify_corpora`."""
+    request = CorpusRequest(corpus=corpus, field=field, inputs=tuple(inputs), add=add)
+    return classify_corpora(spark, warehouse, [request], settings=settings, progress=progress)[0].version
+
+
+def classify_corpora(
+    spark: SparkSession,
+    warehouse: Warehouse,
+    requests: Sequence[CorpusRequest],
+    *,
+    settings: ClassifySettings,
+    progress: Progress,
+) -> list[CorpusOutcome]:
+    """Classifies what is new in some corpora and publishes a version of each that changed.
+
+    Raises:
+        InputError: If inputs, settings or an existing corpus do not fit, or no document was taken.
+        NotFoundError: If an input does not exist.
+        LockHeldError: If another process writes one of the corpora.
+        StorageError: If the disk is full or refuses.
+    """
+    spec = classifier_spec(settings.classifier, taxonomy=settings.taxonomy)
+    classifier = make_classifier(spec)
+    with ExitStack() as locks:
+        for request in sorted(requests, key=lambda r: r.corpus):
+            lock = warehouse.corpus_lock(request.corpus)
+            locks.enter_context(held_lock(lock, what=f"corpus {request.corpus} of {warehouse.root}"))
+            _clear_staging(warehouse, request.corpus, everything=False)
+        plans = plan_corpora(spark, warehouse, requests, settings=settings, progress=progress)
+        jobs = [_job(warehouse, plan, spec, classifier, settings) for plan in plans]
+        made = _make_parts(spark, plans, jobs, progress=progress)
+        parts = {
+            plan.request.corpus: tuple(sorted((*plan.kept, *new), key=_part_order))
+            for plan, new in zip(plans, made, strict=True)
+        }
+        for plan in plans:
+            _check_documents(plan, parts[plan.request.corpus])
+        taxonomy = classifier.taxonomy or _taxonomy_of(plans, parts, classifier)
+        return [
+            _publish(
+                warehouse, plan, parts[plan.request.corpus], classifier=classifier, taxonomy=taxonomy
+            )
+            for plan in plans
+        ]
+
+
+def field_requests(
+    warehouse: Warehouse,
+    inputs: Mapping[str, Sequence[str]],
+    *,
+    name: str,
+    add: bool,
+    settings: ClassifySettings,
+) -> list[CorpusRequest]:
+    """Requests for the corpora `<name>-source` and `<name>-target`.
+
+    A field without inputs is left alone, except where both share a taxonomy that comes from the
+    data: then its parts get the labels of the other field, too.
+
+    Args:
+        inputs: Paths by field.
+        name: First half of the corpora's names.
+        add: Keep the inputs of the last versions.
+        settings: How the documents get their domain.
+    """
+    requests = []
+    for field in FIELDS:
+        corpus = f"{name}-{field}"
+        if inputs.get(field):
+            requests.append(
+                CorpusRequest(corpus=corpus, field=field, inputs=tuple(inputs[field]), add=add)
+            )
+        elif corpus_versions(warehouse, corpus):
+            spec = classifier_spec(settings.classifier, taxonomy=settings.taxonomy)
+            version = read_corpus_version(warehouse, corpus)
+            if spec.taxonomy is None and version.classifier_fingerprint == make_classifier(spec).fingerprint:
+                requests.append(CorpusRequest(corpus=corpus, field=field, inputs=(), add=True))
+    return requests
+
+
+def plan_corpora(
+    spark: SparkSession,
+    warehouse: Warehouse,
+    requests: Sequence[CorpusRequest],
+    *,
+    settings: ClassifySettings,
+    progress: Progress,
+) -> list[CorpusPlan]:
+    """What `classify_corpora` would do; reads and hashes every input, writes nothing.
+
+    Raises:
+        InputError: If an input is not what its ending says, or an existing corpus does not fit.
+        NotFoundError: If an input does not exist.
+    """
+    spec = classifier_spec(settings.classifier, taxonomy=settings.taxonomy)
+    classifier = make_classifier(spec)
+    columns = _columns(settings, classifier)
+    fingerprint = functools.partial(part_fingerprint, settings_digest=_digest(settings, classifier))
+    plans = []
+    for request in requests:
+        last = _last_version(warehouse, request)
+        if request.add and last is not None:
+            _check_same_settings(last, fingerprint, classifier)
+        old = [source for part in last.parts for source in part.inputs] if request.add and last else []
+        found = find_files(request.inputs, taken={source.name: source.path for source in old})
+        inputs = _inspected(spark, found.files, columns, progress)
+        merged = {source.path: source for source in (*old, *inputs)}
+        folders = CorpusFolders.of(warehouse, request.corpus)
+        usable = [part for part in last.parts if part_in_place(folders, part)] if last else []
+        kept, to_do = plan_parts(
+            tuple(merged.values()), last=usable, fingerprint=fingerprint, part_bytes=settings.part_bytes
+        )
+        finished = {plan.fingerprint: finished_part(folders, plan) for plan in to_do}
+        plans.append(
+            CorpusPlan(
+                request=request,
+                last=last,
+                inputs=tuple(merged.values()),
+                kept=(*kept, *(part for part in finished.values() if part is not None)),
+                to_do=tuple(plan for plan in to_do if finished[plan.fingerprint] is None),
+                skipped=found.skipped,
+            )
+        )
+    return plans
+
+
+def _columns(settings: ClassifySettings, classifier: Classifier) -> Columns:
+    return Columns(text=settings.text_column, id=settings.id_column, others=classifier.columns)
+
+
+def _digest(settings: ClassifySettings, classifier: Classifier) -> str:
+    """Hash of all settings that a part's bytes depend on, beside its inputs."""
+    columns = dataclasses.asdict(_columns(settings, classifier))
+    return digest_of([classifier.fingerprint, columns, settings.max_document_bytes])
+
+
+def _job(
+    warehouse: Warehouse,
+    plan: CorpusPlan,
+    spec: ClassifierSpec,
+    classifier: Classifier,
+    settings: ClassifySettings,
+) -> LabelJob:
+    return LabelJob(
+        folders=CorpusFolders.of(warehouse, plan.request.corpus),
+        classifier=spec,
+        classifier_fingerprint=classifier.fingerprint,
+        columns=_columns(settings, classifier),
+        max_document_bytes=settings.max_document_bytes,
+    )
+
+
+def _last_version(warehouse: Warehouse, request: CorpusRequest) -> CorpusVersion | None:
+    if not corpus_versions(warehouse, request.corpus):
+        return None
+    last = read_corpus_version(warehouse, request.corpus)
+    if last.field != request.field:
+        raise InputError(
+            f"corpus {request.corpus!r} is of the {last.field} field, not {request.field};"
+            " choose another --name"
+        )
+    return last
+
+
+def _check_same_settings(last: CorpusVersion, fingerprint: functools.partial, classifier: Classifier) -> None:
+    if any(part.fingerprint != fingerprint(part.inputs) for part in last.parts):
+        raise InputError(
+            f"corpus {last.corpus!r} was classified by {last.classifier!r} with other weights, columns or"
+            f" limits than this call ({classifier.name!r}); use the same settings, or leave --add out and"
+            " name all inputs"
+        )
+
+
+def _inspected(
+    spark: SparkSession, files: Sequence[FoundFile], columns: Columns, progress: Progress
+) -> list[InputFile]:
+    """The files with their hashes, made by tasks of some files each."""
+    groups: list[list[FoundFile]] = []
+    room = 0
+    for file in files:
+        if not groups or file.size_bytes > room or len(groups[-1]) == _INSPECT_FILES:
+            groups.append([])
+            room = _INSPECT_BYTES
+        groups[-1].append(file)
+        room -= file.size_bytes
+    if files:
+        megabytes = sum(file.size_bytes for file in files) / 1e6
+        progress(f"reading {len(files)} input files ({megabytes:,.1f} MB) to see what is new")
+    inspect = functools.partial(_inspect_files, required=columns.required)
+    return [InputFile(**value) for group in run_tasks(spark, inspect, groups) for value in group]
+
+
+def _inspect_files(files: Sequence[FoundFile], required: Sequence[str]) -> list[dict]:
+    return [dataclasses.asdict(inspect_file(file, columns=required)) for file in files]
+
+
+def _make_parts(
+    spark: SparkSession, plans: Sequence[CorpusPlan], jobs: Sequence[LabelJob], *, progress: Progress
+) -> list[list[LabelPart]]:
+    """Makes all parts that are to be made in one Spark job, the largest first."""
+    work = [(part, index) for index, plan in enumerate(plans) for part in plan.to_do]
+    work.sort(key=lambda item: -item[0].size_bytes)
+    kept = sum(len(plan.kept) for plan in plans)
+    total_bytes = sum(part.size_bytes for part, _ in work)
+    progress(f"classifying {len(work)} parts ({total_bytes / 1e6:,.1f} MB); {kept} parts are there already")
+
+    def line(seconds: float) -> str | None:
+        done = sum(metered(job.meters) for job in jobs)
+        if not done:
+            return None
+        return (
+            f"classified {min(1.0, done / total_bytes):.0%}"
+            f" ({done / 1e6:,.1f} of {total_bytes / 1e6:,.1f} MB as stored, {done / 1e6 / seconds:,.1f} MB/s)"
+        )
+
+    task = functools.partial(_make_part, jobs=tuple(jobs))
+    with reported(progress, line):
+        values = run_tasks(spark, task, work)
+    made: list[list[LabelPart]] = [[] for _ in plans]
+    for (_, index), value in zip(work, values, strict=True):
+        made[index].append(label_part_from_json(value))
+    return made
+
+
+def _make_part(item: tuple[PartPlan, int], jobs: Sequence[LabelJob]) -> dict:
+    plan, index = item
+    return label_part(plan, jobs[index])
+
+
+def _part_order(part: LabelPart) -> tuple[str, str]:
+    """Parts stand in the order of their first inputs, however they came to be."""
+    return min(source.name for source in part.inputs), part.fingerprint
+
+
+def _check_documents(plan: CorpusPlan, parts: Sequence[LabelPart]) -> None:
+    if any(part.documents for part in parts):
+        return
+    reasons = sum((Counter(part.rejected) for part in parts), Counter())
+    if not reasons:
+        raise InputError(f"the inputs of corpus {plan.request.corpus!r} hold no document; give others")
+    reason, count = reasons.most_common(1)[0]
+    listed = ", ".join(f"{name} {number:,}" for name, number in reasons.most_common())
+    raise InputError(
+        f"no document of corpus {plan.request.corpus!r} could be taken (rejected: {listed});"
+        f" {count:,} times {REASONS[reason]}; check --text-column and --classifier"
+    )
+
+
+def _taxonomy_of(
+    plans: Sequence[CorpusPlan], parts: Mapping[str, Sequence[LabelPart]], classifier: Classifier
+) -> Taxonomy:
+    """The labels of all parts, and those that earlier versions of added-to corpora had."""
+    labels = {
+        rows.label for found in parts.values() for part in found for file in part.files for rows in file.domains
+    }
+    for plan in plans:
+        if plan.request.add and plan.last is not None:
+            labels.update(plan.last.taxonomy.labels)
+    # two sets of labels never share a name, which is the key of the catalog's domains
+    name = f"{classifier.name.partition(':')[2]}-{digest_of(sorted(labels))[:8]}"
+    return taxonomy_from_labels(name, labels)
+
+
+def _publish(
+    warehouse: Warehouse,
+    plan: CorpusPlan,
+    parts: tuple[LabelPart, ...],
+    *,
+    classifier: Classifier,
+    taxonomy: Taxonomy,
+) -> CorpusOutcome:
+    """Writes the next version, unless it would be the last one again."""
+    last, request = plan.last, plan.request
+    if last is not None and _same(last, parts, classifier, taxonomy):
+        _clear_staging(warehouse, request.corpus, everything=True)
+        return CorpusOutcome(version=last, published=False, plan=plan)
+    version = CorpusVersion(
+        corpus=request.corpus,
+        version=last.version + 1 if last else 1,
+        field=request.field,
+        taxonomy=taxonomy,
+        classifier=classifier.name,
+        classifier_fingerprint=classifier.fingerprint,
+        parts=parts,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_corpus_version(warehouse, version)
+    _clear_staging(warehouse, request.corpus, everything=True)
+    logger.info("published version %d of corpus %s", version.version, version.corpus)
+    return CorpusOutcome(version=version, published=True, plan=plan)
+
+
+def _same(
+    last: CorpusVersion, parts: Sequence[LabelPart], classifier: Classifier, taxonomy: Taxonomy
+) -> bool:
+    return (
+        [part.fingerprint for part in last.parts] == [part.fingerprint for part in parts]
+        and last.taxonomy == taxonomy
+        and last.classifier == classifier.name
+    )
+
+
+def _clear_staging(warehouse: Warehouse, corpus: str, *, everything: bool) -> None:
+    """Removes what attempts of killed jobs left; the records of finished parts only with `everything`."""
+    staging = warehouse.labels(corpus) / STAGING
+    for folder in [staging] if everything else [staging / "attempts", staging / "meters"]:
+        with storage_errors(str(folder)):
+            shutil.rmtree(folder, ignore_errors=True)

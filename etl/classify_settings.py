@@ -1,0 +1,53 @@
+"""What a user chooses about classification; light, so that the command line can import it."""
+
+from dataclasses import dataclass
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+MOST_DOCUMENT_BYTES = 1 << 30
+"""Arrow counts the bytes of a column of text with 31 bits; a batch may hold one document more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifySettings:
+    """How documents are read and get their domain.
+
+    Raises:
+        InputError: If a number is out of range or a column has no name.
+    """
+
+    classifier: str = setting(
+        "embedded",
+        help="What gives a document its domain: 'embedded' (ships with dmix), 'nvidia' (from the hub),"
+        " 'nvidia:PATH' (a folder with its files), or 'column:NAME' (labels of the documents).",
+    )
+    taxonomy: str | None = setting(
+        None,
+        help="For column:NAME, the labels that are allowed: a file with one a line, or 'from-data'."
+        " Without it, the 26 labels of nvidia/domain-classifier.",
+    )
+    text_column: str = setting("text", help="Column of JSON Lines and Parquet that holds the text.")
+    id_column: str | None = setting(
+        None,
+        help="Column that holds the document's id. Without it, column 'id' where a document has one,"
+        " else a hash of the input's name and the document's place in it.",
+    )
+    max_document_bytes: int = setting(
+        256 << 20, help="Longest document in bytes, as it is stored; longer ones are rejected."
+    )
+    part_bytes: int = setting(
+        16 << 20, help="Inputs below this size in bytes are classified together, as one part."
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("text_column", "id_column"):
+            if getattr(self, name) == "":
+                raise InputError(f"{name} is empty; name a column with --{name.replace('_', '-')}")
+        if not 1 <= self.max_document_bytes <= MOST_DOCUMENT_BYTES:
+            raise InputError(
+                f"max_document_bytes is {self.max_document_bytes}, expected 1 to {MOST_DOCUMENT_BYTES};"
+                " change --max-document-bytes"
+            )
+        if self.part_bytes < 1:
+            raise InputError(f"part_bytes is {self.part_bytes}, expected at least 1; change --part-bytes")

@@ -1,0 +1,235 @@
+"""Which rows of which label files become one split of a stream, and how a worker reads them.
+
+A split is the unit of work, of retry and of reuse after a kill. Its borders follow from the
+manifests of the corpora and from `split_bytes` alone, never from cores or executors, so that
+the shards are the same bytes wherever they are made.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dmix.warehouse_schema.errors import NotFoundError, VerificationError
+from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.manifests import CorpusVersion, digest_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowRange:
+    """Rows `start` to `stop` (exclusive) of one label file, all of one domain.
+
+    Attributes:
+        sha256: Hash of the file, as its manifest says.
+        text_bytes: UTF-8 bytes of the rows' texts; an estimate where a run of rows was cut.
+    """
+
+    path: str
+    sha256: str
+    start: int
+    stop: int
+    text_bytes: int
+
+    @property
+    def documents(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSplit:
+    """Consecutive documents of one (field, domain).
+
+    Attributes:
+        index: Position among the splits of its domain; part of the shards' names.
+        ranges: Rows in reading order.
+    """
+
+    field: str
+    domain: str
+    index: int
+    ranges: tuple[RowRange, ...]
+
+    @property
+    def documents(self) -> int:
+        return sum(rows.documents for rows in self.ranges)
+
+    @property
+    def text_bytes(self) -> int:
+        return sum(rows.text_bytes for rows in self.ranges)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of what the split holds; where the warehouse lies is left out."""
+        ranges = [[rows.sha256, rows.start, rows.stop] for rows in self.ranges]
+        return digest_of([self.field, self.domain, self.index, ranges])
+
+
+def plan_splits(
+    warehouse: Warehouse, *, corpora: Sequence[CorpusVersion], split_bytes: int
+) -> dict[tuple[str, str], tuple[LabelSplit, ...]]:
+    """The splits of every (field, domain) that has documents.
+
+    Args:
+        corpora: Versions in the order in which their documents follow each other.
+        split_bytes: Bytes of text that a split holds at most, unless one document is longer
+            or the documents of a long run of rows differ much in length.
+    """
+    ranges: dict[tuple[str, str], list[RowRange]] = {}
+    for corpus in corpora:
+        for domain, rows in _domain_rows(warehouse, corpus):
+            ranges.setdefault((corpus.field, domain), []).extend(_cut(rows, split_bytes))
+    return {
+        (field, domain): tuple(
+            LabelSplit(field=field, domain=domain, index=index, ranges=group)
+            for index, group in enumerate(_grouped(pieces, split_bytes))
+        )
+        for (field, domain), pieces in ranges.items()
+    }
+
+
+def label_paths(warehouse: Warehouse, corpus: CorpusVersion) -> Iterator[tuple[Path, int]]:
+    """Path and size in bytes of every label file of a version, in order."""
+    for part in corpus.parts:
+        for file in part.files:
+            yield label_path(warehouse, corpus.corpus, part.fingerprint, file.name), file.size_bytes
+
+
+def label_path(warehouse: Warehouse, corpus: str, fingerprint: str, name: str) -> Path:
+    """Where a label file of a part lies."""
+    return warehouse.labels(corpus) / "parts" / fingerprint / name
+
+
+def check_label_files(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) -> None:
+    """Returns if every label file is there in full size.
+
+    Raises:
+        NotFoundError: If one is missing.
+        VerificationError: If one has another size than its manifest says.
+    """
+    for corpus in corpora:
+        for path, size_bytes in label_paths(warehouse, corpus):
+            if not path.is_file():
+                raise NotFoundError(
+                    f"label file {path} of corpus {corpus.corpus!r} version {corpus.version} is missing;"
+                    f" restore it from a copy, or remove {warehouse.labels(corpus.corpus)} and run"
+                    " 'dmix etl classify' again"
+                )
+            found = path.stat().st_size
+            if found != size_bytes:
+                raise _damaged(path, f"it has {found:,} bytes, the manifest says {size_bytes:,}")
+
+
+def read_texts(split: LabelSplit, *, batch_bytes: int) -> Iterator[list[str]]:
+    """The texts of a split in order, in lists of about `batch_bytes`.
+
+    Raises:
+        NotFoundError: If a label file is missing.
+        VerificationError: If a file does not hold the rows that its manifest names.
+    """
+    for rows in split.ranges:
+        mean_bytes = max(1, rows.text_bytes // rows.documents)
+        batch_rows = max(1, min(rows.documents, batch_bytes // mean_bytes))
+        for batch in _read_rows(rows, batch_rows):
+            of_domain = pc.equal(batch.column("label").cast(pa.string()), split.domain)
+            if not pc.all(pc.fill_null(of_domain, False)).as_py():
+                raise _damaged(
+                    Path(rows.path), f"rows {rows.start} to {rows.stop} are not all of {split.domain!r}"
+                )
+            yield batch.column("text").to_pylist()
+
+
+def _domain_rows(warehouse: Warehouse, corpus: CorpusVersion) -> Iterator[tuple[str, RowRange]]:
+    for part in corpus.parts:
+        for file in part.files:
+            path = str(label_path(warehouse, corpus.corpus, part.fingerprint, file.name))
+            start = 0
+            for run in file.domains:
+                stop = start + run.documents
+                if run.documents:
+                    yield (
+                        run.label,
+                        RowRange(
+                            path=path, sha256=file.sha256, start=start, stop=stop, text_bytes=run.text_bytes
+                        ),
+                    )
+                start = stop
+
+
+def _cut(rows: RowRange, split_bytes: int) -> Iterator[RowRange]:
+    """Pieces of equal numbers of rows, as many as `split_bytes` asks for."""
+    pieces = min(rows.documents, max(1, -(-rows.text_bytes // split_bytes)))
+    borders = [rows.documents * i // pieces for i in range(pieces + 1)]
+    for start, stop in itertools.pairwise(borders):
+        before, after = (rows.text_bytes * border // rows.documents for border in (start, stop))
+        yield RowRange(
+            path=rows.path,
+            sha256=rows.sha256,
+            start=rows.start + start,
+            stop=rows.start + stop,
+            text_bytes=after - before,
+        )
+
+
+def _grouped(pieces: Sequence[RowRange], split_bytes: int) -> Iterator[tuple[RowRange, ...]]:
+    group: list[RowRange] = []
+    size = 0
+    for piece in pieces:
+        if group and size + piece.text_bytes > split_bytes:
+            yield tuple(group)
+            group, size = [], 0
+        group.append(piece)
+        size += piece.text_bytes
+    if group:
+        yield tuple(group)
+
+
+def _read_rows(rows: RowRange, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """Rows `start` to `stop` of the file, from the row groups that hold them alone."""
+    try:
+        with pq.ParquetFile(rows.path) as file:
+            groups, position = _row_groups(file.metadata, rows)
+            left = rows.documents
+            for batch in file.iter_batches(
+                batch_size=batch_rows, row_groups=groups, columns=["label", "text"], use_threads=False
+            ):
+                skip = max(0, rows.start - position)
+                position += batch.num_rows
+                if skip >= batch.num_rows:
+                    continue
+                piece = batch.slice(skip, left)
+                left -= piece.num_rows
+                yield piece
+                if not left:
+                    return
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"label file {rows.path} vanished; run 'dmix etl verify' to see what is missing"
+        ) from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
+        raise _damaged(Path(rows.path), str(error).splitlines()[0]) from None
+    raise _damaged(Path(rows.path), f"it ends before row {rows.stop}")
+
+
+def _row_groups(metadata: pq.FileMetaData, rows: RowRange) -> tuple[list[int], int]:
+    """Row groups that hold a range, and the number of the first row in them."""
+    groups: list[int] = []
+    first_row = position = 0
+    for group in range(metadata.num_row_groups):
+        end = position + metadata.row_group(group).num_rows
+        if position < rows.stop and end > rows.start:
+            if not groups:
+                first_row = position
+            groups.append(group)
+        position = end
+    return groups, first_row
+
+
+def _damaged(path: Path, what: str) -> VerificationError:
+    return VerificationError(
+        f"label file {path} is damaged: {what}; restore it from a copy ('dmix etl verify' lists all damage)"
+    )

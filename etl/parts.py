@@ -1,0 +1,164 @@
+"""Parts of a corpus: which inputs become one, which exist already, and how a new one appears.
+
+A part is known by a fingerprint of the content of its inputs and of everything that the labels
+depend on, so it is made once. Small inputs share a part. Parts of the last version whose inputs
+are all still there are kept as they are; what is new, changed, or left over from a part that
+lost an input is grouped in the order of the names. So a new file never redoes an old one, and a
+changed or removed small file redoes at most the part that it was in.
+
+Publication: a task's attempt writes into a folder of its own; its files are renamed to their
+final names, which the fingerprint and their number give; its record is written last. Records
+wait in `.staging/done` until a version names the part. Attempts of one part write the same bytes
+to the same names, so whoever comes last changes nothing.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmix.etl.publish import publish_files, records_folder
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.manifests import (
+    InputFile,
+    LabelFile,
+    LabelPart,
+    digest_of,
+    label_part_from_json,
+)
+
+FORMAT = 1
+"""Part of every fingerprint; one more for every change of the bytes that come out of a part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartPlan:
+    """A part that is to be made."""
+
+    fingerprint: str
+    inputs: tuple[InputFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(source.size_bytes for source in self.inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusFolders:
+    """Where the parts of one corpus lie.
+
+    Attributes:
+        labels: `labels/<corpus>`.
+        rejects: `rejects/<corpus>`.
+    """
+
+    labels: Path
+    rejects: Path
+
+    @classmethod
+    def of(cls, warehouse: Warehouse, corpus: str) -> "CorpusFolders":
+        return cls(labels=warehouse.labels(corpus), rejects=warehouse.rejects(corpus))
+
+    def part(self, fingerprint: str) -> Path:
+        return self.labels / "parts" / fingerprint
+
+    def part_rejects(self, fingerprint: str) -> Path:
+        return self.rejects / fingerprint
+
+
+def part_fingerprint(inputs: Sequence[InputFile], *, settings_digest: str) -> str:
+    """Hash of what a part is made from; where its inputs lie is left out."""
+    content = [[s.name, s.size_bytes, s.sha256, s.format, s.compression] for s in inputs]
+    return digest_of([FORMAT, settings_digest, content])
+
+
+def plan_parts(
+    inputs: Sequence[InputFile],
+    *,
+    last: Sequence[LabelPart],
+    fingerprint: Callable[[Sequence[InputFile]], str],
+    part_bytes: int,
+) -> tuple[list[LabelPart], list[PartPlan]]:
+    """(parts of the last version that stay, parts that the other inputs become).
+
+    Args:
+        inputs: All inputs that the next version shall have.
+        last: Parts of the last version whose files are in place.
+        fingerprint: Of a part with these inputs, under the settings of now.
+        part_bytes: Inputs below this size share a part of at most this size.
+    """
+    open_inputs = {_identity(source): source for source in inputs}
+    kept = []
+    for part in last:
+        keys = [_identity(source) for source in part.inputs]
+        if part.fingerprint == fingerprint(part.inputs) and all(key in open_inputs for key in keys):
+            kept.append(dataclasses.replace(part, inputs=tuple(open_inputs.pop(key) for key in keys)))
+    plans = [
+        PartPlan(fingerprint=fingerprint(group), inputs=group)
+        for group in _grouped(sorted(open_inputs.values(), key=lambda s: s.name), part_bytes)
+    ]
+    return kept, plans
+
+
+def part_in_place(folders: CorpusFolders, part: LabelPart) -> bool:
+    """True if all files of a part are there in full size."""
+    labels, rejects = folders.part(part.fingerprint), folders.part_rejects(part.fingerprint)
+    return all(_has_size(labels / file.name, file) for file in part.files) and all(
+        _has_size(rejects / file.name, file) for file in part.reject_files
+    )
+
+
+def finished_part(folders: CorpusFolders, plan: PartPlan) -> LabelPart | None:
+    """A part that an earlier, unfinished job has made, if all of it is there."""
+    try:
+        part = label_part_from_json(read_json(_record(folders, plan.fingerprint)))
+    except (NotFoundError, InputError, KeyError, TypeError):
+        return None
+    part = dataclasses.replace(part, inputs=plan.inputs)
+    return part if part_in_place(folders, part) else None
+
+
+def publish_part(folders: CorpusFolders, part: LabelPart, *, labels: Path, rejects: Path) -> None:
+    """Moves the files of an attempt to their final names and leaves the record of the part.
+
+    Args:
+        folders: Where to.
+        part: What the files are.
+        labels: Folder of the attempt with the label files.
+        rejects: Folder of the attempt with the reject files.
+    """
+    publish_files(rejects, part.reject_files, into=folders.part_rejects(part.fingerprint))
+    publish_files(labels, part.files, into=folders.part(part.fingerprint))
+    publish_json(_record(folders, part.fingerprint), dataclasses.asdict(part))
+
+
+def _record(folders: CorpusFolders, fingerprint: str) -> Path:
+    return records_folder(folders.labels) / f"{fingerprint}.json"
+
+
+def _identity(source: InputFile) -> tuple[str, str, str, str]:
+    return source.name, source.sha256, source.format, source.compression
+
+
+def _grouped(inputs: Iterable[InputFile], part_bytes: int) -> list[tuple[InputFile, ...]]:
+    """Large inputs alone, small ones together in order, up to `part_bytes` a group."""
+    groups: list[tuple[InputFile, ...]] = []
+    small: list[InputFile] = []
+    size_bytes = 0
+    for source in inputs:
+        if source.size_bytes >= part_bytes:
+            groups.append((source,))
+            continue
+        if small and size_bytes + source.size_bytes > part_bytes:
+            groups.append(tuple(small))
+            small, size_bytes = [], 0
+        small.append(source)
+        size_bytes += source.size_bytes
+    if small:
+        groups.append(tuple(small))
+    return groups
+
+
+def _has_size(path: Path, file: LabelFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.size_bytes

@@ -1,0 +1,317 @@
+"""What a user gave becomes a list of input files: found, named, checked, hashed.
+
+Known endings only, and the first bytes have to agree with them: a compressed file that is read
+as text becomes one row of noise without any error (Spark does that with .xz), so everything
+else is refused with the fix.
+
+| form | endings | compressed |
+|---|---|---|
+| JSON Lines | .jsonl .ndjson .json | .gz .zst .bz2 |
+| text, one document a file | .txt .md | .gz .zst .bz2 |
+| Parquet | .parquet | inside the file |
+"""
+
+import glob
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dmix.etl.blocks import BrokenInputError, decompressed, file_blocks, reading
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.manifests import InputFile
+
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".txt": "text",
+    ".md": "text",
+    ".parquet": "parquet",
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+ENDINGS = {compression: ending for ending, compression in COMPRESSIONS.items()}
+REFUSED = (".xz", ".lzma", ".lz4", ".zip", ".7z", ".br", ".snappy", ".z", ".tar", ".tgz")
+KNOWN = "known endings: .jsonl, .ndjson, .json, .txt, .md (each also with .gz, .zst or .bz2) and .parquet"
+
+# bzip2: level digit and block magic are left out here and checked apart, "BZh" could be text
+_MAGIC = {
+    "gzip": b"\x1f\x8b",
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "bz2": b"BZh",
+    "xz": b"\xfd7zXZ\x00",
+    "lz4": b"\x04\x22\x4d\x18",
+    "zip": b"PK\x03\x04",
+    "parquet": b"PAR1",
+}
+_HEAD_BYTES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundFile:
+    """A file that will be read.
+
+    Attributes:
+        path: Absolute path.
+        name: Path below the folder or glob that the user gave; unique among the inputs.
+        format: `jsonl`, `text` or `parquet`.
+        compression: `none`, `gzip`, `zstd` or `bz2`.
+    """
+
+    path: str
+    name: str
+    size_bytes: int
+    format: str
+    compression: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundFiles:
+    """Everything that was found, in the order of the names.
+
+    Attributes:
+        skipped: Number of files in folders that were left out for their ending, by ending.
+    """
+
+    files: tuple[FoundFile, ...]
+    skipped: Mapping[str, int]
+
+
+def find_files(given: Sequence[str], *, taken: Mapping[str, str] | None = None) -> FoundFiles:
+    """The files that paths, folders and globs stand for; hidden ones are left out.
+
+    A file that is reached twice counts once. Two files with one name get as much of their path
+    in front of it as tells them apart.
+
+    Args:
+        given: What the user named.
+        taken: Names that other inputs of the corpus have already, with their paths.
+
+    Raises:
+        NotFoundError: If a path does not exist or a glob matches nothing.
+        InputError: If a file's ending is not known, or a folder holds no file with a known one.
+    """
+    roots: dict[str, PurePath] = {}
+    skipped: Counter[str] = Counter()
+    for pattern in given:
+        for path, root in _expanded(pattern, skipped):
+            roots.setdefault(path, root)
+    names = _unique_names(roots, taken or {})
+    files = []
+    for path, name in sorted(names.items(), key=lambda item: item[1]):
+        kind = file_kind(path)
+        assert kind is not None
+        if not _is_unicode(name):
+            raise InputError(f"{name!r} is no Unicode file name; rename the file")
+        with reading(path):
+            size_bytes = os.stat(path).st_size
+        files.append(
+            FoundFile(path=path, name=name, size_bytes=size_bytes, format=kind[0], compression=kind[1])
+        )
+    return FoundFiles(files=tuple(files), skipped=dict(sorted(skipped.items())))
+
+
+def file_kind(path: str) -> tuple[str, str] | None:
+    """(format, compression) by the ending; None if it is not one that dmix reads.
+
+    Raises:
+        InputError: If the file is compressed in a way that dmix does not read, since leaving it
+            out in silence would lose documents.
+    """
+    lower = PurePath(path.lower())
+    if lower.suffix in REFUSED:
+        raise InputError(
+            f"{path}: dmix does not read {lower.suffix} files; decompress it, or compress it with"
+            " 'zstd' or 'gzip' instead"
+        )
+    if lower.suffix in COMPRESSIONS:
+        inner = FORMATS.get(PurePath(lower.stem).suffix)
+        if inner == "parquet":
+            raise InputError(f"{path}: a Parquet file is compressed inside; decompress it to .parquet")
+        return (inner, COMPRESSIONS[lower.suffix]) if inner else None
+    form = FORMATS.get(lower.suffix)
+    return (form, "none") if form else None
+
+
+def inspect_file(found: FoundFile, *, columns: Sequence[str]) -> InputFile:
+    """Reads a file once: its hash, and whether it is what its ending says.
+
+    Args:
+        found: The file.
+        columns: Columns that a Parquet file must have.
+
+    Raises:
+        InputError: If the first bytes do not fit the ending, a `.json` file is one JSON document
+            over several lines, or a Parquet file lacks a column.
+        NotFoundError: If the file vanished.
+    """
+    digest, head, tail, size_bytes = hashlib.sha256(), b"", b"", 0
+    for block in file_blocks(found.path):
+        digest.update(block)
+        size_bytes += len(block)
+        head = head or block[:_HEAD_BYTES]
+        tail = (tail + block[-4:])[-4:]
+    _check_magic(found, head, tail)
+    if found.path.lower().removesuffix(ENDINGS.get(found.compression, "")).endswith(".json"):
+        _check_one_document_a_line(found)
+    if found.format == "parquet":
+        _check_parquet_columns(found, columns)
+    return InputFile(
+        path=found.path,
+        name=found.name,
+        size_bytes=size_bytes,
+        sha256=digest.hexdigest(),
+        format=found.format,
+        compression=found.compression,
+    )
+
+
+def _expanded(pattern: str, skipped: Counter[str]) -> Iterator[tuple[str, PurePath]]:
+    """(absolute path, folder that names are relative to) of everything that one argument means."""
+    path = Path(pattern).expanduser().absolute()
+    if path.is_file():
+        yield _required(str(path)), path.parent
+        return
+    if path.is_dir():
+        yield from _files_below([path], root=path, skipped=skipped, given=pattern)
+        return
+    if path.exists():
+        raise InputError(f"{pattern} is neither a file nor a folder; give regular files")
+    if not glob.has_magic(pattern):
+        raise NotFoundError(f"input {pattern} does not exist; give a file, a folder or a glob pattern")
+    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    if not matches:
+        raise NotFoundError(f"no file matches {pattern}; check the pattern and its quotes")
+    fixed = [part for part in path.parts[:-1]]
+    magic = next((i for i, part in enumerate(fixed) if glob.has_magic(part)), len(fixed))
+    yield from _files_below(matches, root=Path(*fixed[:magic]), skipped=skipped, given=pattern)
+
+
+def _files_below(
+    paths: Iterable[Path], *, root: Path, skipped: Counter[str], given: str
+) -> Iterator[tuple[str, PurePath]]:
+    """Files with known endings among `paths` and in the folders among them, hidden ones left out."""
+    count = 0
+    for path in paths:
+        for file in _walk(path):
+            if file_kind(str(file)) is None:
+                skipped[file.suffix or file.name] += 1
+                continue
+            count += 1
+            yield str(file), root
+    if not count:
+        seen = f" (it holds {sum(skipped.values())} other files)" if skipped else ""
+        raise InputError(f"{given} holds no file that dmix reads{seen}; {KNOWN}")
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            file = Path(folder, name)
+            if not name.startswith(".") and file.is_file():
+                yield file
+
+
+def _required(path: str) -> str:
+    if file_kind(path) is None:
+        raise InputError(f"{path} has an ending that dmix does not read; {KNOWN}")
+    return path
+
+
+def _unique_names(roots: Mapping[str, PurePath], taken: Mapping[str, str]) -> dict[str, str]:
+    """The shortest name of each path, at least the part below its root, that no other path has."""
+    parts = {path: len(PurePath(path).relative_to(root).parts) for path, root in roots.items()}
+    while True:
+        names = {path: "/".join(PurePath(path).parts[-count:]) for path, count in parts.items()}
+        counts = Counter(names.values())
+        clashing = [
+            path for path, name in names.items() if counts[name] > 1 or taken.get(name, path) != path
+        ]
+        if not clashing:
+            return names
+        for path in clashing:
+            if parts[path] >= len(PurePath(path).parts):
+                raise InputError(f"{path} cannot be told from another input; rename it")
+            parts[path] += 1
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _detected(head: bytes, tail: bytes) -> str | None:
+    """What the first bytes say; None for anything that could be text."""
+    for name, magic in _MAGIC.items():
+        if not head.startswith(magic):
+            continue
+        # "BZh" and "PAR1" are letters: a text may start with them
+        if name == "bz2" and head[4:10] != b"1AY&SY" and head[4:10] != b"\x17rE8P\x90":
+            continue
+        if name == "parquet" and tail != magic:
+            continue
+        return name
+    if head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F:  # skippable frame (pzstd)
+        return "zstd"
+    return None
+
+
+def _check_magic(found: FoundFile, head: bytes, tail: bytes) -> None:
+    wanted = "parquet" if found.format == "parquet" else found.compression
+    detected = _detected(head, tail)
+    if wanted == "none":
+        if detected is None:
+            return
+        if detected in ENDINGS:
+            raise InputError(f"{found.path} holds {detected} data; rename it to {found.path}{ENDINGS[detected]}")
+        raise InputError(
+            f"{found.path} holds {detected} data, which its ending does not say; decompress it or"
+            f" correct its name ({KNOWN})"
+        )
+    magic = _MAGIC[wanted]
+    # a file that was cut off inside or after its magic is a truncated one, and a reject says so
+    if detected in (wanted, None) and (head.startswith(magic) or magic.startswith(head[: len(magic)])):
+        return
+    if detected == "zstd" and wanted == "zstd":
+        return
+    raise InputError(
+        f"{found.path} is named like a {wanted} file but holds {detected or 'something else'};"
+        " correct its name or compress it again"
+    )
+
+
+def _check_one_document_a_line(found: FoundFile) -> None:
+    try:
+        first = next(iter(decompressed(file_blocks(found.path), found.compression)), b"")
+    except BrokenInputError:
+        return
+    first_line = first.lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n", 1)[0].strip()
+    if first_line.startswith(b"[") or first_line == b"{":
+        raise InputError(
+            f"{found.path} is one JSON document over several lines, expected one object a line;"
+            " convert it with \"jq -c '.[]' FILE.json > FILE.jsonl\""
+        )
+
+
+def _check_parquet_columns(found: FoundFile, columns: Sequence[str]) -> None:
+    try:
+        names = pq.read_schema(found.path).names
+    except (pa.ArrowInvalid, OSError):
+        return  # damaged: reading it makes a reject
+    missing = [column for column in columns if column not in names]
+    if missing:
+        raise InputError(
+            f"{found.path} has no column {missing[0]!r} (it has: {', '.join(names)}); name the right one"
+            " with --text-column, --id-column or column:NAME"
+        )

@@ -1,0 +1,135 @@
+"""Runs one Spark task for each item of a list, with errors for people and progress.
+
+The rows that Spark moves are numbers of items: workers read and write files themselves, so that
+no text crosses the JVM. An error that is meant for people (`DmixError`) travels back as a
+value, because Spark turns exceptions into text and would try again what cannot succeed; any
+other one is raised, and Spark tries the task again.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from dmix.warehouse_schema import errors
+from dmix.warehouse_schema.errors import DmixError
+
+T = TypeVar("T")
+Progress = Callable[[str], None]
+
+_SCHEMA = "item long, error string, value string"
+_REPORT_SECONDS = 0.5
+
+
+def run_tasks(spark: SparkSession, task: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
+    """`[task(item) for item in items]`, computed by Spark, one task an item.
+
+    Args:
+        spark: The session.
+        task: Must be picklable (a function of a module, or a partial of one) and return a plain
+            JSON value; may run more than once for an item, also at the same time.
+        items: Picklable.
+
+    Raises:
+        DmixError: The first one in the order of `items` that a task raised. The other tasks ran
+            to their end.
+    """
+    if not items:
+        return []
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for item in batch.column(0).to_pylist():
+                yield _outcome(item, task, items[item])
+
+    frame = spark.range(0, len(items), 1, len(items)).mapInArrow(run, _SCHEMA)
+    rows = sorted(frame.collect(), key=lambda row: row.item)
+    for row in rows:
+        if row.error:
+            raise getattr(errors, row.error)(row.value)
+    return [json.loads(row.value) for row in rows]
+
+
+def _outcome(item: int, task: Callable[[T], Any], argument: T) -> pa.RecordBatch:
+    try:
+        error, value = None, json.dumps(task(argument))
+    except DmixError as raised:
+        error, value = type(raised).__name__, raised.message
+    return pa.RecordBatch.from_pydict(
+        {"item": [item], "error": pa.array([error], pa.string()), "value": [value]}
+    )
+
+
+class Meter:
+    """Tells the driver how much a task has read, through a small file that it rewrites.
+
+    Args:
+        path: The file; None tells nobody.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._total = 0
+        self._told = time.monotonic()
+
+    def add(self, amount: int) -> None:
+        """Counts `amount` more."""
+        self._total += amount
+        if time.monotonic() - self._told > _REPORT_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Writes the count now."""
+        self._told = time.monotonic()
+        if self._path is not None:
+            try:
+                self._path.write_text(str(self._total))
+            except OSError:  # progress is not worth a failed task
+                self._path = None
+
+
+def metered(folder: Path) -> int:
+    """Sum of what the meters in a folder say now."""
+    total = 0
+    for path in folder.glob("*.meter"):
+        try:
+            total += int(path.read_text())
+        except (OSError, ValueError):  # just written, or just removed
+            continue
+    return total
+
+
+@contextmanager
+def reported(
+    say: Progress, line: Callable[[float], str | None], *, every_seconds: float = 3.0
+) -> Iterator[None]:
+    """Says `line(seconds since the start)` again and again while the `with` block runs.
+
+    Args:
+        say: Shows a line to people.
+        line: Makes it; None and what was said last are not said.
+        every_seconds: Time between two lines.
+    """
+    stopped, start = threading.Event(), time.monotonic()
+
+    def report() -> None:
+        said = None
+        while not stopped.wait(every_seconds):
+            text = line(time.monotonic() - start)
+            if text is not None and text != said:
+                say(text)
+                said = text
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()

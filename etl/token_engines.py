@@ -1,0 +1,167 @@
+"""Engines that run a `tokenizer.json`, and the probe that an engine has to pass before it is used.
+
+Each engine is a function from texts to (flat ids, lengths), all on the calling thread. The engines
+get the JSON of `encoder_json`, in which no special token is left to be found in raw text.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dmix.warehouse_schema.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+RUST_PANIC = "PanicException"
+"""What a panic in a Rust engine arrives as: a `BaseException` whose module cannot be imported."""
+
+EncodeBatch = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+
+
+def special_tokens(document: dict[str, Any]) -> set[str]:
+    """Contents of the special tokens of a parsed `tokenizer.json`."""
+    return {token["content"] for token in document.get("added_tokens") or () if token.get("special")}
+
+
+def unknown_token(document: dict[str, Any]) -> str | None:
+    """The token that unencodable text becomes, special or not; None for byte-level models."""
+    model = document.get("model") or {}
+    if isinstance(model.get("vocab"), list):
+        index = model.get("unk_id")
+        return None if index is None else model["vocab"][index][0]
+    return model.get("unk_token")
+
+
+def encoder_json(document: dict[str, Any], specials: set[str]) -> str:
+    """The `tokenizer.json` that encodes raw text: no special tokens, nothing added, nothing cut.
+
+    Args:
+        document: A parsed `tokenizer.json`; left unchanged.
+        specials: Tokens that text must never become. Added tokens that are not special stay,
+            because they are ordinary vocabulary (runs of spaces, for example).
+    """
+    encoder = {
+        **document,
+        "added_tokens": [t for t in document.get("added_tokens") or () if t["content"] not in specials],
+        "post_processor": None,
+        "truncation": None,
+        "padding": None,
+    }
+    model = document.get("model") or {}
+    if isinstance(model.get("vocab"), list):  # Unigram would match the literal as one piece
+        pieces = [[_unreachable(i) if p in specials else p, s] for i, (p, s) in enumerate(model["vocab"])]
+        encoder["model"] = {**model, "vocab": pieces}
+    return json.dumps(encoder, ensure_ascii=False)
+
+
+def probe_texts(specials: Iterable[str] = ()) -> list[str]:
+    """Texts on which an engine must agree with `tokenizers` before it is used."""
+    literals = list(specials)[:50]
+    return [
+        "",
+        " ",
+        "The quick brown fox doesn't jump over 1234567890 lazy dogs; they're I'LL'VE 3.14159e-10!",
+        "tabs\tand  two   three    four spaces \n\n\n newlines\r\n\r\n trailing   ",
+        "def f(x: int) -> dict[str, list]:\n\treturn {'a': [x ** 2 for _ in range(10)]}  # ok\n",
+        '<p class="x">&amp; http://a.example/?q=1&r=2</p> {"k": [1, 2.5, null]} #include <a.h>\n\n\n}',
+        "Größe naïve Čeština Ελληνικά русский עברית العربية हिन्दी ไทย ½ ² ① Ⅷ ٣ e\u0301 \u00a0\u200b\u2028x",
+        "中文分词和日本語のテキスト、한국어 문장。123年４５６",
+        "😀👩‍👩‍👧‍👦🏳️‍🌈 emoji👍🏽 \U0001f9ff \ufffd \x00\x07\x1b control \ufeff",
+        "Donaudampfschifffahrt" * 300,
+        "=" * 257 + " " * 129 + "\n" * 65 + "ab" * 33 + "-" * 5 + "9" * 100,
+        *literals,
+        " ".join(literals),
+        "".join(f"a{literal}b" for literal in literals),
+    ]
+
+
+def choose_engine(name: str, encoder: str, *, specials: dict[int, str]) -> tuple[str, EncodeBatch]:
+    """The first engine that loads and agrees with the reference on the probe.
+
+    Args:
+        name: What messages call the tokenizer.
+        encoder: What `encoder_json` returned.
+        specials: Ids that raw text must never become, with their literals.
+
+    Returns:
+        The name of the engine and its encoding function.
+
+    Raises:
+        InputError: If a literal becomes its special token in the reference itself.
+    """
+    probe = probe_texts(specials.values())
+    reference = _tokenizers_engine(encoder)
+    expected = reference(probe)
+    leaked = sorted(set(expected[0].tolist()) & set(specials))
+    if leaked:
+        raise InputError(
+            f"tokenizer {name!r} turns the literal text {specials[leaked[0]]!r} into its special token"
+            " even when that token is switched off; choose another tokenizer"
+        )
+    for engine, build in (("gigatoken", _gigatoken_engine), ("fastokens", _fastokens_engine)):
+        try:
+            encode = build(encoder)
+            got = encode(probe)
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != RUST_PANIC:
+                raise
+            logger.warning("%s cannot run tokenizer %r (%s); trying the next engine", engine, name, error)
+            continue
+        if all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True)):
+            return engine, encode
+        logger.warning("%s and tokenizers differ on tokenizer %r; trying the next engine", engine, name)
+    logger.warning("tokenizer %r runs on tokenizers, some 50 times slower than the fast engines", name)
+    return "tokenizers", reference
+
+
+def _gigatoken_engine(encoder: str) -> EncodeBatch:
+    import gigatoken
+
+    tokenizer = gigatoken.Tokenizer.from_json(encoder)
+
+    def encode(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        layout = tokenizer.encode_batch(list(texts), parallel=False).layout
+        offsets = np.asarray(layout.offsets, dtype=np.int64)
+        ids = np.asarray(layout.content.data, dtype=np.uint32)
+        return ids[offsets[0] : offsets[-1]], np.diff(offsets)
+
+    return encode
+
+
+def _fastokens_engine(encoder: str) -> EncodeBatch:
+    import fastokens
+
+    tokenizer = fastokens.Tokenizer.from_json_str(encoder)
+
+    def encode(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        # One text a call stays on this thread, at the speed of a batch; a batch would use all cores.
+        parts = [np.frombuffer(tokenizer.encode_batch_flat([text])[0], np.dtype("<u4")) for text in texts]
+        return _joined(parts)
+
+    return encode
+
+
+def _tokenizers_engine(encoder: str) -> EncodeBatch:
+    from tokenizers import Tokenizer as Reference
+
+    tokenizer = Reference.from_str(encoder)
+
+    def encode(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        return _joined(
+            [np.array(tokenizer.encode(t, add_special_tokens=False).ids, np.uint32) for t in texts]
+        )
+
+    return encode
+
+
+def _joined(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    lengths = np.array([len(part) for part in parts], dtype=np.int64)
+    return np.concatenate([np.empty(0, np.uint32), *parts]).astype(np.uint32, copy=False), lengths
+
+
+def _unreachable(index: int) -> str:
+    """A piece that no text holds: two noncharacters, which are not for interchange."""
+    return f"\ufdd0{index}\ufdd1"

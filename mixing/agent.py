@@ -1,0 +1,135 @@
+"""The agent of the paper: rho_t = f(rho~_0 … rho~_{t-1}), a small causal transformer (Eq. 3).
+
+Two decoder layers, width 256, SwiGLU 1,024, softmax over the active domains, at most `context`
+tokens back; 2.13M parameters at N = 52 (the paper counts 2.12M). The layers are transformers'
+LLaMA ones, fed with projected tokens instead of embedded ids. `MixtureEncoder` is what a critic
+shares with it. Shapes: B trajectories, T tokens, X token width, H width, N domains.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaModel, PretrainedConfig, PreTrainedModel
+
+from dmix.mixing.domains import Vector
+from dmix.mixing.features import Tokens, token_width
+
+
+class MixingAgentConfig(PretrainedConfig):
+    """Shape of an agent, and what it was trained on.
+
+    Args:
+        labels: Domain labels of both fields, so N = 2 * len(labels).
+        objectives: Names of the objectives it reads; () for an agent that sees mixtures alone.
+        preset: `paper` or `default`, which decides the tokens.
+        context: Most tokens that a decision looks back on.
+        hidden_size, layers, heads, feedforward: Of the decoder.
+        set_name: Set of trajectories it was trained on.
+        trained_at: ISO 8601, UTC.
+        stage: `untrained`, `sft` or `rl`.
+        parameters: Number of its parameters.
+    """
+
+    model_type = "dmix-mixing-agent"
+
+    def __init__(
+        self,
+        *,
+        labels: tuple[str, ...] | list[str] = (),
+        objectives: tuple[str, ...] | list[str] = (),
+        preset: str = "default",
+        context: int = 80,
+        hidden_size: int = 256,
+        layers: int = 2,
+        heads: int = 4,
+        feedforward: int = 1024,
+        set_name: str = "",
+        trained_at: str = "",
+        stage: str = "untrained",
+        parameters: int = 0,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        self.labels, self.objectives = list(labels), list(objectives)
+        self.preset, self.context = preset, context
+        self.hidden_size, self.layers, self.heads = hidden_size, layers, heads
+        self.feedforward = feedforward
+        self.set_name, self.trained_at, self.stage = set_name, trained_at, stage
+        self.parameters = parameters
+        self.initializer_range = initializer_range
+        super().__init__(**kwargs)
+
+    @property
+    def domains(self) -> int:
+        """N."""
+        return 2 * len(self.labels)
+
+    @property
+    def token_width(self) -> int:
+        """X."""
+        return token_width(domains=self.domains, objectives=len(self.objectives), preset=self.preset)
+
+
+class MixtureEncoder(nn.Module):
+    """Reads the tokens of a run and gives one state vector for each prefix, causally.
+
+    Args:
+        config: Widths.
+        layers: Decoder layers; None takes the agent's (a critic uses one).
+    """
+
+    def __init__(self, config: MixingAgentConfig, *, layers: int | None = None) -> None:
+        super().__init__()
+        self.project = nn.Linear(config.token_width, config.hidden_size)
+        self.decoder = LlamaModel(
+            LlamaConfig(
+                vocab_size=1,  # ids are never embedded; transformers wants at least one
+                hidden_size=config.hidden_size,
+                intermediate_size=config.feedforward,
+                num_hidden_layers=config.layers if layers is None else layers,
+                num_attention_heads=config.heads,
+                num_key_value_heads=config.heads,
+                max_position_embeddings=config.context,
+                initializer_range=config.initializer_range,
+                use_cache=False,
+            )
+        )
+
+    def forward(self, tokens_BTX: Tensor) -> Tensor:
+        """State after each token, shape (B, T, H); padding belongs at the end."""
+        hidden: Tensor = self.decoder(inputs_embeds=self.project(tokens_BTX)).last_hidden_state
+        return hidden
+
+
+class MixingAgent(PreTrainedModel):
+    """The policy: tokens of a run in, the next mixture after each of them out."""
+
+    config_class = MixingAgentConfig
+    base_model_prefix = "encoder"
+
+    def __init__(self, config: MixingAgentConfig) -> None:
+        super().__init__(config)
+        self.encoder = MixtureEncoder(config)
+        self.head = nn.Linear(config.hidden_size, config.domains)
+        self.post_init()
+
+    def forward(self, tokens_BTX: Tensor, active_BN: Tensor) -> Tensor:
+        """The mixture of the next step after each token, shape (B, T, N).
+
+        Args:
+            tokens_BTX: At most `context` tokens, padded at the end.
+            active_BN: True where a domain has samples, shape (B, N).
+        """
+        logits_BTN = self.head(self.encoder(tokens_BTX))
+        return logits_BTN.masked_fill(~active_BN[:, None, :], float("-inf")).softmax(dim=-1)
+
+    @torch.no_grad()
+    def next_mixture(self, tokens_TX: Tokens, active_N: NDArray[np.bool_]) -> Vector:
+        """The mixture that follows these tokens, float64, shape (N,); reads the last `context`."""
+        window = torch.from_numpy(tokens_TX[-self.config.context :]).to(self.device)
+        active_BN = torch.from_numpy(active_N).to(self.device)[None]
+        mixture_N: Vector = self(window[None], active_BN)[0, -1].double().cpu().numpy()
+        return mixture_N

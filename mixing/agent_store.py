@@ -1,0 +1,119 @@
+"""Agents on disk: `agents/<name>/` in save_pretrained form, with a model card."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dmix.mixing.agent import MixingAgent
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.layout import Warehouse, storage_errors
+
+
+def agents(warehouse: Warehouse) -> list[str]:
+    """Names of all agents, sorted."""
+    return sorted(path.parent.name for path in (warehouse.root / "agents").glob("*/config.json"))
+
+
+def publish_agent(
+    warehouse: Warehouse,
+    *,
+    agent: MixingAgent,
+    name: str,
+    stage: str,
+    notes: Sequence[str],
+    overwrite: bool = False,
+) -> Path:
+    """Writes `config.json`, `model.safetensors` and `README.md`; readers see all of them or none.
+
+    Args:
+        warehouse: Where to.
+        agent: Its config gets the stage, the time and the number of parameters.
+        name: Name of the agent.
+        stage: `sft` or `rl`.
+        notes: Sentences for the model card on how it was trained and how it did.
+        overwrite: Replace an agent of that name.
+
+    Raises:
+        InputError: If the agent exists and is not to be replaced.
+        StorageError: If the disk is full.
+    """
+    folder = warehouse.agent(name)
+    check_free(warehouse, name=name, overwrite=overwrite)
+    agent.config.stage = stage
+    agent.config.trained_at = datetime.now(UTC).isoformat(timespec="seconds")
+    agent.config.parameters = agent.num_parameters()
+    with storage_errors(str(folder)):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the agents and not among them, so that no half-written one is ever listed.
+        scratch = Path(tempfile.mkdtemp(prefix=".agent-", dir=warehouse.root))
+        try:
+            agent.save_pretrained(scratch / "new")
+            (scratch / "new" / "README.md").write_text(_model_card(agent, name, notes), encoding="utf-8")
+            if folder.exists():
+                folder.rename(scratch / "old")
+            (scratch / "new").rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def check_free(warehouse: Warehouse, *, name: str, overwrite: bool) -> None:
+    """Raises `InputError` if an agent of that name exists and is not to be replaced."""
+    if warehouse.agent(name).exists() and not overwrite:
+        raise InputError(
+            f"agent {name!r} exists in {warehouse.root}; choose another --agent, or replace it with --overwrite"
+        )
+
+
+def load_agent(warehouse: Warehouse, name_or_path: str) -> MixingAgent:
+    """The agent of a folder, or of a name in the warehouse, ready to decide.
+
+    Raises:
+        NotFoundError: If there is neither.
+        InputError: If the folder holds no agent that this dmix can read.
+    """
+    folder = Path(name_or_path).expanduser()
+    if not (folder / "config.json").is_file():
+        known = agents(warehouse)
+        if name_or_path not in known:
+            raise NotFoundError(
+                f"agent {name_or_path!r} is neither a folder with config.json nor in {warehouse.root}"
+                f" (there: {', '.join(known) or 'none yet'}); train one with 'dmix agent sft'"
+            )
+        folder = warehouse.agent(name_or_path)
+    try:
+        agent: MixingAgent = MixingAgent.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{folder} holds no agent that dmix can read ({first_line}); train it again") from error
+    if not agent.config.labels:
+        raise InputError(f"{folder} holds no agent of dmix: its config names no labels; train it again")
+    return agent.eval()
+
+
+def _model_card(agent: MixingAgent, name: str, notes: Sequence[str]) -> str:
+    config = agent.config
+    reads = ", ".join(config.objectives) or "none (mixtures alone)"
+    lines = [
+        "---",
+        "library_name: dmix",
+        "tags: [data-mixing, continual-pre-training]",
+        "---",
+        f"# {name}",
+        "",
+        "An agent that chooses the data mixture of the next step of a continual pre-training run from the"
+        " mixtures and scores so far (Data Mixing Agent, arXiv 2507.15640).",
+        "",
+        *(f"- {note}" for note in notes),
+        f"- Trained at {config.trained_at} on the set `{config.set_name}`, preset `{config.preset}`.",
+        f"- {config.parameters:,} parameters, {config.domains} (field, domain) pairs, looks back at most"
+        f" {config.context} steps.",
+        f"- Objectives it reads: {reads}.",
+        "",
+        f"Use: `dmix train --agent {name} …`. The labels, in the order of its outputs (source, then target):"
+        f" {', '.join(config.labels)}.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""Replays the mixtures of a stored trajectory, whatever the feedback: an open-loop schedule."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmix.mixing.domains import DomainSpace, Vector
+from dmix.mixing.history import History
+from dmix.mixing.simplex import masked_mixture
+from dmix.mixing.trajectory_store import read_set, read_trajectory, trajectory_file
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.layout import Warehouse
+
+
+class ReplayController:
+    """Proposes entry t of a trajectory at step t, and its last entry after its end.
+
+    Args:
+        mixtures_TN: Shape (T, N), row 0 is rho_s.
+        name: What the run is recorded under.
+    """
+
+    def __init__(self, mixtures_TN: NDArray[np.float64], *, name: str = "replay") -> None:
+        self.name = name
+        self._mixtures_TN = mixtures_TN
+
+    @classmethod
+    def load(cls, argument: str, *, warehouse: Warehouse, space: DomainSpace) -> "ReplayController":
+        """The trajectory `SET/TRAJECTORY` of the warehouse.
+
+        Raises:
+            NotFoundError: If there is no such set or trajectory.
+            InputError: If `argument` has another form, or the set another domain space.
+        """
+        set_name, slash, trajectory = argument.partition("/")
+        if not slash or not trajectory or "/" in trajectory:
+            raise InputError(f"replay:{argument} does not name a trajectory; use replay:SET/TRAJECTORY")
+        if read_set(warehouse, set_name).space != space.names:
+            raise InputError(
+                f"set {set_name!r} has other (field, domain) pairs than the dataset of the run;"
+                " choose a set that was sampled for the same taxonomy"
+            )
+        path = trajectory_file(warehouse.trajectories(set_name), trajectory)
+        if not path.is_file():
+            there = sorted(file.stem for file in path.parent.glob("*.parquet"))
+            examples = ", ".join(there[:3]) or "none yet"
+            raise NotFoundError(
+                f"set {set_name!r} has no trajectory {trajectory!r} (first ones: {examples})"
+            )
+        return cls(read_trajectory(path).mixtures_TN, name=f"replay:{argument}")
+
+    def propose(self, history: History) -> Vector:
+        row = min(history.step, len(self._mixtures_TN) - 1)
+        return masked_mixture(self._mixtures_TN[row], history.space)

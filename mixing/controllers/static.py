@@ -1,0 +1,98 @@
+"""A constant mixture from a YAML file.
+
+    source/News: 0.3
+    source/Science: 0.1
+    target: 0.6
+
+`field/domain` names one domain, `field` alone the whole field by natural shares. Weights are
+non-negative and need not sum to 1; what is not named has weight 0.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmix.mixing.domains import DomainSpace, Vector
+from dmix.mixing.history import History
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import read_yaml
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+
+class StaticController:
+    """Proposes the same mixture at every step.
+
+    Args:
+        mixture_N: Shape (N,), sum 1, no weight on domains without samples.
+        name: What the run is recorded under.
+    """
+
+    def __init__(self, mixture_N: Vector, *, name: str = "static") -> None:
+        self.name = name
+        self._mixture_N = mixture_N
+
+    @classmethod
+    def from_file(cls, path: str, *, space: DomainSpace) -> "StaticController":
+        """The mixture of a YAML file.
+
+        Raises:
+            NotFoundError: If the file does not exist.
+            InputError: If a name is unknown, a domain has no samples, or a weight is no number.
+        """
+        file = Path(path).expanduser()
+        mixture_N = parse_mixture(read_yaml(file, keep_names=True), space=space, where=str(path))
+        return cls(mixture_N, name=f"static:{file.name}")
+
+    def propose(self, history: History) -> Vector:
+        return self._mixture_N.copy()
+
+
+def parse_mixture(weights: Mapping[str, Any], *, space: DomainSpace, where: str) -> Vector:
+    """The mixture that names and weights describe, normalised, shape (N,).
+
+    Args:
+        weights: Weight by `field/domain` or `field`.
+        space: The domain space of the run.
+        where: What messages call the origin of the weights.
+
+    Raises:
+        InputError: If a name is unknown, a domain with weight has no samples, a weight is
+            negative or no number, or all are 0.
+    """
+    index = {f"{field}/{domain}": i for i, (field, domain) in enumerate(space.names)}
+    mixture_N = np.zeros(len(space))
+    for name, given in weights.items():
+        weight = _checked_weight(given, f"{where}: {name}")
+        if name in FIELDS:
+            if weight:
+                mixture_N += weight * (space.start_N if name == "source" else space.target_state_N)
+        elif name not in index:
+            near = difflib.get_close_matches(name, [*index, *FIELDS], n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"names look like {next(iter(index))!r}"
+            raise InputError(f"{where}: {name!r} is no field/domain of the dataset; {hint}")
+        elif weight and not space.active_N[index[name]]:
+            raise InputError(
+                f"{where}: {name!r} has weight {weight:g}, but the dataset holds no sample of it;"
+                " remove the line or add text"
+            )
+        else:
+            mixture_N[index[name]] += weight
+    if not mixture_N.any():
+        raise InputError(f"{where}: the weights sum to 0; give at least one domain a weight above 0")
+    return mixture_N / mixture_N.sum()
+
+
+def _checked_weight(given: Any, where: str) -> float:
+    number = isinstance(given, int | float) and not isinstance(given, bool)
+    if isinstance(given, str):  # YAML 1.1 reads 1e-3 as text
+        try:
+            given, number = float(given), True
+        except ValueError:
+            pass
+    if not number or not math.isfinite(given) or given < 0:
+        raise InputError(f"{where} is {given!r}, expected a number from 0 on")
+    return float(given)

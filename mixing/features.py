@@ -1,0 +1,105 @@
+"""The tokens an agent reads: rho~_i = [rho_i ; feedback_i], and context in `default` (method §4).
+
+One function builds them for training and for runs. Shapes: T tokens (token i describes the
+state after step i, token 0 the start), N (field, domain) pairs, D objectives, X token width.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmix.mixing.domains import DomainSpace, Vector
+from dmix.mixing.history import History
+from dmix.mixing.standardise import features
+from dmix.mixing.trajectory_store import TrajectorySet
+
+Tokens = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunContext:
+    """What a run knows of itself beside mixtures and scores.
+
+    Attributes:
+        space: Masks and natural shares.
+        steps: M.
+        supply_N: Samples that each domain could give at the start of the run, in units of R.
+    """
+
+    space: DomainSpace
+    steps: int
+    supply_N: Vector
+
+    @classmethod
+    def of_set(cls, found: TrajectorySet) -> "RunContext":
+        """The context of every trajectory of a set: one pass over the data of the run it is for."""
+        space = found.domain_space
+        return cls(space=space, steps=found.steps, supply_N=space.samples_N / found.run_step_samples)
+
+    @classmethod
+    def of_history(cls, history: History) -> "RunContext":
+        """The context of a run under way; passes still allowed count as supply."""
+        used_N = history.mixtures_TN[1:].sum(axis=0)
+        supply_N = history.remaining_samples_N / history.step_samples + used_N
+        return cls(space=history.space, steps=history.steps, supply_N=supply_N)
+
+
+def token_width(*, domains: int, objectives: int, preset: str) -> int:
+    """X: N + D, and 1 + 3 N more in `default`."""
+    return domains + objectives + (0 if preset == "paper" else 1 + 3 * domains)
+
+
+def tokens(
+    mixtures_TN: NDArray[np.float64],
+    feedback_TD: NDArray[np.float64],
+    *,
+    context: RunContext,
+    preset: str,
+) -> Tokens:
+    """The token of every state.
+
+    `default` adds: the fraction of steps that remain; for each domain the largest share that it
+    could hold until the end of the run, at most 1 (0 when it is exhausted); its natural share;
+    1 if it is active.
+
+    Args:
+        mixtures_TN: Planned mixtures, row 0 is rho_s.
+        feedback_TD: Features (`dmix.mixing.standardise`), not raw scores.
+        context: Of the run.
+        preset: `paper` or `default`.
+
+    Returns:
+        float32, shape (T, X).
+    """
+    parts = [mixtures_TN, feedback_TD]
+    if preset != "paper":
+        count, space = len(mixtures_TN), context.space
+        left_T = np.maximum(0, context.steps - np.arange(count))
+        used_TN = np.cumsum(np.vstack([np.zeros(len(space)), mixtures_TN[1:]]), axis=0)
+        remaining_TN = np.maximum(0.0, context.supply_N - used_TN)
+        sustainable_TN = np.minimum(1.0, remaining_TN / np.maximum(1, left_T)[:, None])
+        parts += [
+            (left_T / context.steps)[:, None],
+            sustainable_TN,
+            np.broadcast_to(space.natural_N, (count, len(space))),
+            np.broadcast_to(space.active_N, (count, len(space))),
+        ]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def history_tokens(history: History, *, objectives: tuple[str, ...], preset: str) -> Tokens:
+    """The tokens of a run under way, for an agent that reads these objectives.
+
+    Args:
+        history: The run; its objectives include the agent's.
+        objectives: What the agent was trained on, in its order; () leaves feedback out.
+        preset: Of the agent.
+    """
+    columns = [history.objectives.index(name) for name in objectives]
+    (feedback_TD,) = features(
+        [history.feedback_TD[:, columns]], scales_D=history.scales_D[columns], preset=preset
+    )
+    return tokens(
+        history.mixtures_TN, feedback_TD, context=RunContext.of_history(history), preset=preset
+    )

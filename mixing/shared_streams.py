@@ -1,0 +1,195 @@
+"""Opening and closing a StreamingDataset that is read by id and never iterated.
+
+Of Streaming we use the index, the shared record of which shards are on disk, downloads and
+eviction. Its own sampling, threads and epochs stay unused. What stands here besides are the
+workarounds that streaming 0.13.0 needs; each names its cause.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streaming.base.dataset as streaming_dataset
+from numpy.typing import NDArray
+from streaming import Stream, StreamingDataset
+from streaming.base.constant import BARRIER_FILELOCK, CACHE_FILELOCK, LOCALS, SHM_TO_CLEAN
+from streaming.base.shared.prefix import _get_path, _unpack_locals
+from torch import distributed
+
+from dmix.warehouse_schema.errors import InputError, StorageError
+from dmix.warehouse_schema.locks import held_lock
+
+_START_TIMEOUT_SECONDS = 300.0
+_CACHE_TIMEOUT_SECONDS = 30.0
+"""Loader workers of a killed run notice within seconds and hold its cache until then."""
+
+
+class OpenStreams:
+    """A StreamingDataset over some folders, with everything that has to be given back.
+
+    Args:
+        folders: One folder a stream, relative to `local` and, if given, to `remote`.
+        local: Folder of the shards, or the cache of remote ones.
+        remote: URL of the shards; None if they are in `local` for good.
+        cache_limit: Most bytes to keep in the cache, a number or text such as "20gb".
+
+    Raises:
+        LockHeldError: If another run uses the same cache.
+        InputError: If the cache limit is smaller than Streaming can work with.
+        StorageError: If an index cannot be read or downloaded.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[str],
+        *,
+        local: Path,
+        remote: str | None = None,
+        cache_limit: str | int | None = None,
+    ) -> None:
+        folder_paths = [os.path.abspath(local / folder) for folder in folders]  # noqa: PTH100  as Streaming does
+        streams = [
+            Stream(local=path, remote=None if remote is None else f"{remote}/{folder}")
+            for path, folder in zip(folder_paths, folders, strict=True)
+        ]
+        for stream in streams[1:]:
+            # One client instead of one a stream: making one takes about 50 ms with boto3.
+            stream._downloader = streams[0]._downloader
+        self._held = ExitStack()
+        with ExitStack() as starting:
+            if os.environ.get("LOCAL_RANK", "0") == "0":
+                starting.enter_context(_starting_alone())
+                if remote is not None:
+                    self._held.enter_context(_owned_cache(local, folder_paths))
+            _barrier()
+            starting.enter_context(_shard_search())
+            try:
+                self.dataset = StreamingDataset(streams=streams, cache_limit=cache_limit, batch_size=1)
+            except Exception as error:
+                self._held.close()
+                kind = InputError if isinstance(error, ValueError) else StorageError
+                raise kind(
+                    f"the streams in {remote or local} cannot be opened: {error}; if they should be there,"
+                    " check them with 'dmix etl verify'"
+                ) from error
+            _barrier()
+        self.forget_connections()
+
+    def forget_connections(self) -> None:
+        """Drops open connections, which forked workers would otherwise share and garble."""
+        self.dataset.streams[0]._downloader.clean_up()
+
+    def close(self) -> None:
+        """Gives back shared memory and the cache; calling it again does nothing."""
+        for shared in _shared_memories(self.dataset):
+            # Streaming leaves these to interpreter exit, and its search for free names gets
+            # longer with every dataset that a process opened.
+            shared.cleanup()
+        if self.dataset._unique_rank_world.ranks_per_node == 1:
+            for name in (BARRIER_FILELOCK, CACHE_FILELOCK):
+                path = Path(tempfile.gettempdir(), _get_path(self.dataset._shm_prefix_int, name))
+                path.unlink(missing_ok=True)
+        self._held.close()
+
+
+@contextmanager
+def _starting_alone() -> Iterator[None]:
+    """Keeps other runs of this user from opening streams at the same moment.
+
+    Streaming takes the first free names for its shared memory, and two runs that look at once
+    find the same ones.
+    """
+    path = Path(tempfile.gettempdir(), f"dmix-streams-{os.getuid()}.lock")
+    with held_lock(path, what="the shared memory of this machine", timeout_seconds=_START_TIMEOUT_SECONDS):
+        yield
+
+
+@contextmanager
+def _owned_cache(local: Path, folder_paths: Sequence[str]) -> Iterator[None]:
+    """Holds a cache folder for this run, cleared of what a killed run left in shared memory."""
+    with held_lock(local / ".lock", what=f"the cache folder {local}", timeout_seconds=_CACHE_TIMEOUT_SECONDS):
+        _remove_stale(folder_paths)
+        yield
+
+
+class _ShardSearch:
+    """Stands in for Streaming's Spanner, which needs 8 bytes a sample and a list entry per 1,024."""
+
+    def __init__(self, shard_sizes: NDArray[np.int64]) -> None:
+        self._begins = shard_sizes.cumsum() - shard_sizes
+        self._samples = int(shard_sizes.sum())
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < self._samples:
+            raise IndexError(f"sample {index} of {self._samples}")
+        shard = int(np.searchsorted(self._begins, index, side="right")) - 1
+        return shard, int(index - self._begins[shard])
+
+
+@contextmanager
+def _shard_search() -> Iterator[None]:
+    """Lets StreamingDataset build a `_ShardSearch` instead of its Spanner.
+
+    It makes the Spanner in its constructor and offers no other way to replace it.
+    """
+    original = streaming_dataset.Spanner
+    streaming_dataset.Spanner = _ShardSearch
+    try:
+        yield
+    finally:
+        streaming_dataset.Spanner = original
+
+
+def _barrier() -> None:
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+
+
+def _shared_memories(dataset: StreamingDataset) -> list[Any]:
+    return [
+        dataset._locals_shm,
+        dataset._shared_barrier._arr.shm,
+        dataset._next_epoch.arr.shm,
+        dataset._cache_usage.arr.shm,
+        dataset._shard_states.shm,
+        dataset._shard_access_times.shm,
+    ]
+
+
+def _remove_stale(folder_paths: Sequence[str]) -> None:
+    """Removes shared memory that a killed run left behind for the same cache folders.
+
+    Streaming refuses to open a cache that such a block names. Only the holder of the cache's
+    lock may call this, so no living run can own those blocks. Streaming's own clean-up removes
+    the blocks of every run on the machine, living ones included.
+    """
+    for prefix in count():
+        try:
+            shared = SharedMemory(_get_path(prefix, LOCALS))
+        except FileNotFoundError:
+            locks = (_get_path(prefix, name) for name in (BARRIER_FILELOCK, CACHE_FILELOCK))
+            if any(Path(tempfile.gettempdir(), lock).exists() for lock in locks):
+                continue
+            return
+        except PermissionError:
+            continue
+        owners, _ = _unpack_locals(bytes(shared.buf or b""))
+        shared.close()
+        if not set(owners).isdisjoint(folder_paths):
+            _unlink(prefix)
+
+
+def _unlink(prefix: int) -> None:
+    for name in SHM_TO_CLEAN:
+        try:
+            shared = SharedMemory(_get_path(prefix, name))
+        except FileNotFoundError:
+            continue
+        shared.close()
+        shared.unlink()

@@ -1,0 +1,94 @@
+"""How many samples each domain holds, shard by shard, and which global ids they have.
+
+Shapes: N (field, domain) pairs in domain-space order. The streams of the non-empty domains
+stand one after the other in that order, so the global id of a sample is the offset of its
+stream plus its position in the stream, which is also how StreamingDataset numbers them.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class StreamSizes:
+    """Shard sizes of every domain; all that planning needs to know about the data.
+
+    Attributes:
+        shard_samples: Samples of each shard, one int64 array a domain, empty for a domain
+            without samples; length N.
+        target_N: True on the target field, shape (N,).
+        closed_N: True for domains that must not be drawn although they hold samples; None
+            closes none. Global ids do not depend on it.
+
+    Raises:
+        InputError: If the lengths disagree, a shard is empty, or nothing can be drawn.
+    """
+
+    shard_samples: tuple[Counts, ...]
+    target_N: NDArray[np.bool_]
+    closed_N: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        size = len(self.shard_samples)
+        closed = size if self.closed_N is None else len(self.closed_N)
+        if len(self.target_N) != size or closed != size:
+            raise InputError(
+                f"{size} domains have shards, {len(self.target_N)} a field and {closed} a mark for closed"
+                " ones; give one of each a domain"
+            )
+        if any((shards <= 0).any() for shards in self.shard_samples):
+            raise InputError("a shard without samples cannot be drawn from; leave it out of the sizes")
+        if not self.samples_N.any():
+            raise InputError("no open domain has a single sample; add text or shorten --seq-len")
+
+    @classmethod
+    def of_manifest(cls, manifest: DatasetManifest) -> "StreamSizes":
+        """The sizes that a published dataset states, one entry a (field, domain)."""
+        shards = tuple(
+            np.array([file.samples for file in stream.files if file.samples], dtype=np.int64)
+            for stream in manifest.streams
+        )
+        return cls(shards, np.array([stream.field == FIELDS[1] for stream in manifest.streams]))
+
+    def __len__(self) -> int:
+        return len(self.shard_samples)
+
+    def without(self, closed_N: NDArray[np.bool_]) -> "StreamSizes":
+        """The same streams and ids, with some more domains closed."""
+        already_N = np.zeros(len(self), dtype=bool) if self.closed_N is None else self.closed_N
+        return StreamSizes(self.shard_samples, self.target_N, already_N | closed_N)
+
+    @cached_property
+    def stored_N(self) -> Counts:
+        """Samples in the streams, closed domains included."""
+        return np.array([shards.sum() for shards in self.shard_samples], dtype=np.int64)
+
+    @cached_property
+    def samples_N(self) -> Counts:
+        """Samples that can be drawn in one pass; 0 for closed and for empty domains."""
+        if self.closed_N is None:
+            return self.stored_N
+        return np.where(self.closed_N, 0, self.stored_N)
+
+    @cached_property
+    def offsets_N(self) -> Counts:
+        """Global id of the first sample of each domain."""
+        return self.stored_N.cumsum() - self.stored_N
+
+    def domains_of(self, ids: Counts) -> Counts:
+        """Domain index of each global id, any shape."""
+        # The last of several equal offsets is the domain that holds samples.
+        return np.searchsorted(self.offsets_N, ids, side="right").astype(np.int64) - 1
+
+    def count(self, ids: Counts) -> Counts:
+        """How many of the ids fall on each domain, shape (N,)."""
+        return np.bincount(self.domains_of(ids).ravel(), minlength=len(self)).astype(np.int64)

@@ -1,0 +1,124 @@
+import errno
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+from dmix.cli import main as main_module
+from dmix.cli.main import COMMANDS, LazyGroup, run
+from dmix.warehouse_schema import errors
+
+HEAVY = {"torch", "pyspark", "streaming", "composer", "transformers", "duckdb", "pyarrow", "pandas", "d3rlpy", "numpy"}
+
+
+@pytest.fixture
+def command_that(monkeypatch):
+    """Makes `dmix fail` call the given function."""
+
+    def install(body):
+        monkeypatch.setattr(LazyGroup, "get_command", lambda *_: click.Command("fail", callback=body))
+
+    return install
+
+
+def raising(error):
+    def body():
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (errors.DmixError("it broke"), 1, "Error: it broke\n"),
+        (errors.InputError("bad value"), 2, "Error: bad value\n"),
+        (errors.NotFoundError("no such"), 2, "Error: no such\n"),
+        (errors.LockHeldError("held"), 3, "Error: held\n"),
+        (errors.VerificationError("differs"), 4, "Error: differs\n"),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on\n"),
+        (click.Abort(), 130, "interrupted; run the same command again to go on\n"),
+        (RuntimeError("first\nsecond"), 1, "Error: RuntimeError: first\nThis is a defect of dmix; --debug shows"),
+        (RuntimeError(), 1, "Error: RuntimeError: no message\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "f"), 1, "Error: cannot write the warehouse: No space left"),
+    ],
+)
+def test_errors_become_messages_and_exit_codes(command_that, capsys, error, code, message):
+    command_that(raising(error))
+    assert run(["fail"]) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith(message)
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_a_dmix_error_under_another_one_is_what_people_see(command_that, capsys):
+    def body():
+        try:
+            raise errors.StorageError("disk full")
+        except errors.StorageError as error:
+            raise RuntimeError("job aborted") from error
+
+    command_that(body)
+    assert run(["fail"]) == 1
+    assert capsys.readouterr().err == "Error: disk full\n"
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "fail"], ["fail", "--debug"]])
+def test_debug_shows_the_traceback_in_any_position(command_that, capsys, arguments):
+    command_that(raising(errors.InputError("bad value")))
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert "Traceback (most recent call last)" in captured.err
+    assert captured.err.endswith("Error: bad value\n")
+
+
+def test_exit_codes_that_commands_choose_are_kept(command_that):
+    command_that(raising(click.exceptions.Exit(1)))
+    assert run(["fail"]) == 1
+    command_that(lambda: None)
+    assert run(["fail"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["nonsense"], "No such command 'nonsense'"), (["--nonsense"], "No such option"), (["sql"], "Missing argument")],
+)
+def test_bad_usage_exits_2(capsys, arguments, message):
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_main_exits_with_the_code(command_that):
+    command_that(raising(errors.LockHeldError("held")))
+    with pytest.raises(SystemExit) as caught:
+        main_module.main(["fail"])
+    assert caught.value.code == 3
+
+
+def test_help_and_version_exit_0(capsys):
+    assert run(["--help"]) == 0
+    assert all(name in capsys.readouterr().out for name in COMMANDS)
+    assert run(["--version"]) == 0
+
+
+def test_help_imports_no_heavy_library_and_is_quick():
+    code = (
+        "import json, sys, time; from dmix.cli.main import run; code = run(['--help']);"
+        "print(json.dumps([code, time.process_time(), list(sys.modules)]), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    exit_code, cpu_seconds, modules = json.loads(done.stderr)
+    assert exit_code == 0
+    assert HEAVY & set(modules) == set()
+    assert cpu_seconds < 0.3
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_ends_with_an_example(name, capsys):
+    assert run([name, "--help"]) == 0
+    assert "Example: dmix " in capsys.readouterr().out

@@ -1,0 +1,107 @@
+"""Small MDS streams, written by MDSWriter, whose tokens tell which sample they belong to."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streaming import MDSWriter
+
+from dmix.mixing.dataset import MixedDataset
+from dmix.warehouse_schema.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
+from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
+
+SEQ_LEN = 8
+
+
+@dataclass(frozen=True)
+class StoredStreams:
+    """A dataset on disk.
+
+    Attributes:
+        rows: Tokens of all samples by global id, shape (samples, SEQ_LEN).
+    """
+
+    manifest: DatasetManifest
+    folder: Path
+    rows: np.ndarray
+
+
+WriteStreams = Callable[..., StoredStreams]
+
+
+def write_stored(
+    folder: Path, sizes: list[int], *, shard_bytes: int = 600, column: str = f"ndarray:uint16:{SEQ_LEN}"
+) -> StoredStreams:
+    """Writes one stream a size (source domains first); a size of 0 makes an empty domain."""
+    taxonomy = Taxonomy("letters", tuple("ABCDEFGHIJ"[: len(sizes) // 2]))
+    names = [(field, label) for field in FIELDS for label in taxonomy.labels]
+    rows = np.random.default_rng(1).integers(0, 60_000, (sum(sizes), SEQ_LEN)).astype(np.uint16)
+    rows[:, 0] = np.arange(len(rows))
+    entries, at = [], 0
+    for (field, label), size in zip(names, sizes, strict=True):
+        files = _write_stream(folder / field / label, rows[at : at + size], shard_bytes, column)
+        at += size
+        entries.append(
+            StreamEntry(
+                field=field,
+                domain=label,
+                path=f"{field}/{label}",
+                documents=size,
+                samples=size,
+                tokens=size * SEQ_LEN,
+                tail_tokens=0,
+                files=files,
+            )
+        )
+    manifest = DatasetManifest(
+        dataset="letters",
+        name="",
+        taxonomy=taxonomy,
+        tokenizer=TokenizerFile(name="none", sha256="", vocab_size=60_000, eot_id=0),
+        seq_len=SEQ_LEN,
+        token_dtype="uint16",
+        seed=0,
+        corpora=(),
+        streams=tuple(entries),
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+    return StoredStreams(manifest, folder, rows.astype(np.int64))
+
+
+def _write_stream(folder: Path, rows: np.ndarray, shard_bytes: int, column: str) -> tuple[StreamFile, ...]:
+    if not len(rows):
+        return ()
+    with MDSWriter(out=str(folder), columns={"tokens": column}, size_limit=shard_bytes) as writer:
+        for row in rows:
+            writer.write({"tokens": row})
+    index = folder / "index.json"
+    shards = json.loads(index.read_text())["shards"]
+    described = [(index.name, index.stat().st_size, 0)]
+    described += [(s["raw_data"]["basename"], s["raw_data"]["bytes"], s["samples"]) for s in shards]
+    return tuple(
+        StreamFile(name=name, size_bytes=size, sha256="", samples=samples)
+        for name, size, samples in described
+    )
+
+
+@pytest.fixture(scope="session")
+def write_streams() -> WriteStreams:
+    """Writes streams where a test wants them."""
+    return write_stored
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredStreams:
+    """Six domains, one of them empty, with one to several shards each."""
+    return write_stored(tmp_path_factory.mktemp("streams"), [130, 0, 50, 90, 7, 64])
+
+
+@pytest.fixture(scope="session")
+def dataset(stored: StoredStreams) -> Iterator[MixedDataset]:
+    """`stored`, opened."""
+    opened = MixedDataset(stored.manifest, stored.folder)
+    yield opened
+    opened.close()

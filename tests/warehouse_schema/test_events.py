@@ -1,0 +1,52 @@
+import json
+import os
+
+import pytest
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.events import EventLog, last_attempt, read_events
+
+
+def test_an_event_is_on_disk_when_write_returns(tmp_path):
+    log = EventLog(tmp_path / "runs" / "r" / "events.jsonl", run_id="r", attempt=2)
+    log.write("note", step=1, kind="k", detail="ä")
+    [event] = read_events(log.path)
+    assert (event["event"], event["run_id"], event["attempt"], event["detail"]) == ("note", "r", 2, "ä")
+    assert event["time"].endswith("+00:00")
+    assert last_attempt(log.path) == 2
+
+
+def test_a_start_names_the_process_that_wrote_it(tmp_path):
+    event = EventLog(tmp_path / "e.jsonl", run_id="r", attempt=1).write("run_started")
+    assert event["pid"] == os.getpid()
+    assert {"host", "process_started"} <= event.keys()
+
+
+def test_a_line_under_way_is_left_out_and_cut_by_the_next_attempt(tmp_path):
+    path = tmp_path / "e.jsonl"
+    EventLog(path, run_id="r", attempt=1).write("note", step=1)
+    with open(path, "ab") as file:
+        file.write(b'{"event": "decis')
+    assert len(list(read_events(path))) == 1
+    EventLog(path, run_id="r", attempt=2).write("note", step=2)
+    assert [event["step"] for event in read_events(path)] == [1, 2]
+
+
+def test_nan_scores_survive(tmp_path):
+    log = EventLog(tmp_path / "e.jsonl", run_id="r", attempt=1)
+    log.write("feedback", step=0, scores={"math": float("nan")})
+    [event] = read_events(log.path)
+    assert event["scores"]["math"] != event["scores"]["math"]
+
+
+def test_a_missing_file_has_no_events(tmp_path):
+    assert list(read_events(tmp_path / "none.jsonl")) == []
+    assert last_attempt(tmp_path / "none.jsonl") == 0
+
+
+@pytest.mark.parametrize("line", [b"\0\0\0\n", b"[1]\n", b'{"step": 1}\n'])
+def test_a_damaged_line_is_named_by_its_number(tmp_path, line):
+    path = tmp_path / "e.jsonl"
+    path.write_bytes(json.dumps({"event": "note"}).encode() + b"\n" + line)
+    with pytest.raises(InputError, match=r"e\.jsonl, line 2 is not an event"):
+        list(read_events(path))

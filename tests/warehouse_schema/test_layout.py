@@ -1,0 +1,69 @@
+import errno
+
+import pytest
+
+from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
+from dmix.warehouse_schema.layout import (
+    Warehouse,
+    checked_name,
+    publish_bytes,
+    publish_json,
+    read_json,
+    storage_errors,
+)
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a b", "x" * 81])
+def test_names_that_cannot_be_folders_are_refused(name):
+    with pytest.raises(InputError, match="corpus name .* cannot be a folder"):
+        checked_name("corpus", name)
+
+
+def test_a_missing_warehouse_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(NotFoundError, match=r"nowhere does not exist; run 'dmix etl classify' first"):
+        Warehouse.at(tmp_path / "nowhere").require()
+
+
+def test_the_root_is_absolute_whatever_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Warehouse.at("w").root == tmp_path / "w"
+
+
+def test_a_published_file_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "sub" / "f.json"
+    publish_json(path, {"b": 1, "a": "ä"})
+    publish_json(path, {"b": 2, "a": "ä"})
+    assert path.read_text(encoding="utf-8") == '{\n "a": "ä",\n "b": 2\n}\n'
+    assert [p.name for p in path.parent.iterdir()] == ["f.json"]
+
+
+def test_a_failed_publish_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    publish_bytes(path, b"old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageError, match="No space left on device .*; free some space"):
+        publish_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_refused_writes_name_the_permissions():
+    with pytest.raises(StorageError, match="check the permissions"), storage_errors("x"):
+        raise PermissionError(errno.EACCES, "Permission denied", "x")
+
+
+def test_other_os_errors_pass_through():
+    with pytest.raises(ConnectionResetError), storage_errors("x"):
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+
+def test_broken_and_missing_json_are_named(tmp_path):
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(InputError, match=r"bad\.json is not valid JSON"):
+        read_json(tmp_path / "bad.json")
+    with pytest.raises(NotFoundError, match=r"none\.json does not exist"):
+        read_json(tmp_path / "none.json")

@@ -1,0 +1,66 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dmix.warehouse_schema.errors import LockHeldError
+from dmix.warehouse_schema.locks import held_lock
+
+HOLD = """
+import sys, pathlib
+from dmix.warehouse_schema.locks import held_lock
+with held_lock(pathlib.Path(sys.argv[1]), what="the test"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_holder(tmp_path):
+    """A process that holds `tmp_path / 'l.lock'` until it is killed or its stdin ends."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "l.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_the_message_names_the_holder(tmp_path, other_holder):
+    with pytest.raises(LockHeldError) as caught:
+        with held_lock(tmp_path / "l.lock", what="the catalog of w", timeout_seconds=0):
+            pass
+    message = caught.value.message
+    assert message.startswith(f"the catalog of w is being written by process {other_holder.pid} on ")
+    assert "since 2" in message and "waited 0 s" in message
+    assert message.endswith("then run the same command again")
+
+
+def test_a_killed_holder_leaves_no_lock(tmp_path, other_holder):
+    other_holder.kill()
+    other_holder.wait()
+    assert (tmp_path / "l.lock.holder").exists()
+    with held_lock(tmp_path / "l.lock", what="x", timeout_seconds=0):
+        assert json.loads((tmp_path / "l.lock.holder").read_text())["pid"] == os.getpid()
+    assert not (tmp_path / "l.lock.holder").exists()
+
+
+def test_a_waiting_writer_goes_on_when_the_holder_ends(tmp_path, other_holder):
+    other_holder.stdin.close()
+    with held_lock(tmp_path / "l.lock", what="x", timeout_seconds=10):
+        pass
+
+
+def test_an_error_in_the_body_gives_the_lock_back(tmp_path):
+    with pytest.raises(RuntimeError, match="inside"), held_lock(tmp_path / "l.lock", what="x"):
+        raise RuntimeError("inside")
+    with held_lock(tmp_path / "l.lock", what="x", timeout_seconds=0):
+        pass
+
+
+def test_a_holder_without_a_side_file_is_still_a_holder(tmp_path, other_holder):
+    (tmp_path / "l.lock.holder").unlink()
+    with pytest.raises(LockHeldError, match="x is being written by another process"):
+        with held_lock(tmp_path / "l.lock", what="x", timeout_seconds=0):
+            pass

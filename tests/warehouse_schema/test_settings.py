@@ -1,0 +1,102 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.settings import load_settings, read_yaml, setting, settings_from
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inner:
+    rate: float = setting(0.1, help="A rate.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outer:
+    name: str = setting(help="A name.")
+    count: int | None = setting(None, help="A count.")
+    mode: str = setting("a", help="A mode.", choices=("a", "b"))
+    paths: tuple[Path, ...] = setting((), help="Paths.")
+    tags: list[str] = setting([], help="Tags.")
+    sizes: dict[str, int] = setting({}, help="Sizes.")
+    inner: Inner = setting(Inner(), help="More settings.")
+    on: bool = setting(False, help="A switch.")
+
+
+def build(**values):
+    return settings_from(Outer, {"name": "n", **values}, where="test")
+
+
+def test_values_are_converted_to_their_types():
+    made = build(count=3, paths=["x"], tags=["t"], sizes={"a": 1}, inner={"rate": "1e-3"}, on=True)
+    assert made == Outer(
+        name="n", count=3, paths=(Path("x"),), tags=["t"], sizes={"a": 1}, inner=Inner(rate=0.001), on=True
+    )
+
+
+def test_zero_and_none_mean_themselves():
+    assert build(count=0).count == 0
+    assert build(count=None).count is None
+
+
+def test_mutable_defaults_are_not_shared():
+    first, second = build(), build()
+    first.tags.append("x")
+    assert second.tags == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cuont": 1}, "unknown setting 'cuont'; did you mean 'count'"),
+        ({"zzzzz": 1}, "unknown setting 'zzzzz'; known ones: name, count"),
+        ({"mode": "c"}, "mode is 'c', expected one of a, b"),
+        ({"count": "many"}, r"count is 'many' \(str\), expected int"),
+        ({"count": True}, r"count is True \(bool\), expected int"),
+        ({"inner": {"rate": "fast"}}, r"test: inner: rate is 'fast' \(str\), expected float"),
+        ({"inner": 3}, "inner is 3, expected a mapping"),
+        ({"paths": "x"}, "paths is 'x', expected a list"),
+        ({"sizes": [1]}, "expected a mapping"),
+        ({"on": "yes"}, "expected bool"),
+    ],
+)
+def test_wrong_values_are_named(values, message):
+    with pytest.raises(InputError, match=message):
+        build(**values)
+
+
+def test_a_missing_setting_is_named_with_its_help():
+    with pytest.raises(InputError, match=r"setting 'name' is missing \(A name\.\)"):
+        settings_from(Outer, {}, where="test")
+
+
+def test_dashes_and_underscores_are_the_same_in_yaml(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("outer-part:\n  x: 1\n")
+    assert read_yaml(path) == {"outer_part": {"x": 1}}
+
+
+def test_yaml_file_makes_settings(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("name: n\npaths: [a, b]\n")
+    assert load_settings(Outer, path).paths == (Path("a"), Path("b"))
+    path.write_text("part: {name: m}\n")
+    assert load_settings(Outer, path, section="part").name == "m"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "not valid YAML"), ("- 1", "holds a list, expected names")]
+)
+def test_bad_yaml_is_named(tmp_path, text, message):
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_yaml(path)
+
+
+def test_an_empty_yaml_file_is_an_empty_mapping_and_a_missing_one_an_error(tmp_path):
+    (tmp_path / "empty.yaml").write_text("")
+    assert read_yaml(tmp_path / "empty.yaml") == {}
+    with pytest.raises(NotFoundError, match="does not exist"):
+        read_yaml(tmp_path / "none.yaml")

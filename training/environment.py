@@ -1,0 +1,161 @@
+"""What a model is worth to an environment: Eq. 1, the score of a model on each objective.
+
+Score(M, D_i) = mean over items of the mean log-probability, in nats a token, of the answer given
+the question. The model reads [end of text] + prompt + answer. Where that is too long, the prompt
+loses its beginning; an answer that is too long by itself loses its end and is counted.
+
+A score does not depend on the batch size or on the number of ranks: whole batches go to ranks,
+and the mean is taken over items in file order in float64.
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from composer.utils import dist
+from tokenizers import Tokenizer
+
+from dmix.mixing.objectives import Environment, Item, read_items
+from dmix.training.models import LanguageModel
+from dmix.warehouse_schema.manifests import TokenizerFile
+
+logger = logging.getLogger(__name__)
+
+BATCH_TOKENS = 8192
+
+
+@dataclass(frozen=True)
+class EncodedItem:
+    """One item as ids.
+
+    Attributes:
+        ids: [end of text] + prompt + answer.
+        answer_start: Position of the answer's first token, at least 1.
+        cut: True if the answer itself lost tokens.
+    """
+
+    ids: tuple[int, ...]
+    answer_start: int
+    cut: bool
+
+
+def encode_item(item: Item, *, tokenizer: Tokenizer, eot_id: int, max_length: int) -> EncodedItem:
+    """An item as ids, at most `max_length` of them.
+
+    Prompt and answer are encoded apart, so that the answer's tokens do not depend on the cut.
+    """
+    prompt = tokenizer.encode(item.prompt, add_special_tokens=False).ids
+    answer = tokenizer.encode(item.answer, add_special_tokens=False).ids
+    kept = answer[: max_length - 1]
+    room = max_length - 1 - len(kept)
+    prompt = prompt[len(prompt) - room :] if len(prompt) > room else prompt
+    return EncodedItem((eot_id, *prompt, *kept), 1 + len(prompt), len(kept) < len(answer))
+
+
+def load_tokenizer_file(path: Path) -> Tokenizer:
+    """The tokenizer of a dataset, set so that names of special tokens in text stay text."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+class Scorer:
+    """Computes the feedback of an environment; the items are encoded once.
+
+    Args:
+        environment: The D objectives.
+        tokenizer: Of the dataset.
+        tokenizer_file: Says which id ends a text.
+        max_length: Longest sequence that the model reads.
+        batch_tokens: Tokens of one forward pass, padding included; no score depends on it.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        tokenizer: Tokenizer,
+        tokenizer_file: TokenizerFile,
+        max_length: int,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        self.names = environment.names
+        self._items: list[EncodedItem] = []
+        self._objective_of_item: list[int] = []
+        for index, objective in enumerate(environment.objectives):
+            encoded = [
+                encode_item(item, tokenizer=tokenizer, eot_id=tokenizer_file.eot_id, max_length=max_length)
+                for item in read_items(objective, environment.folder)
+            ]
+            cut = sum(item.cut for item in encoded)
+            if cut:
+                logger.warning(
+                    "objective %s: %d of %d answers are longer than the model's %d positions and were cut",
+                    objective.name,
+                    cut,
+                    len(encoded),
+                    max_length,
+                )
+            self._items += encoded
+            self._objective_of_item += [index] * len(encoded)
+        lengths = [len(item.ids) for item in self._items]
+        self._batches = batches_by_length(lengths, batch_tokens=batch_tokens)
+
+    def scores(
+        self, model: LanguageModel, *, precision: AbstractContextManager[None] | None = None
+    ) -> np.ndarray:
+        """Score of each objective in nats a token, float64, shape (D,).
+
+        Every rank has to call it; all get the same numbers.
+
+        Args:
+            model: The model; its mode is restored afterwards.
+            precision: Autocast context of the forward passes.
+        """
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad(), precision or nullcontext():
+                mine = self._batches[dist.get_global_rank() :: dist.get_world_size()]
+                item_scores = [pair for batch in mine for pair in self._score_batch(model, batch)]
+        finally:
+            model.train(was_training)
+        merged = dict(pair for part in dist.all_gather_object(item_scores) for pair in part)
+        scores = np.array([merged[index] for index in range(len(self._items))])
+        objective = np.array(self._objective_of_item)
+        return np.array([scores[objective == index].mean() for index in range(len(self.names))])
+
+    def _score_batch(self, model: LanguageModel, batch: Sequence[int]) -> list[tuple[int, float]]:
+        """(item, mean log-probability of its answer's tokens) for each item of a batch."""
+        device = next(model.parameters()).device
+        items = [self._items[index] for index in batch]
+        ids_BL = torch.zeros(len(items), max(len(item.ids) for item in items), dtype=torch.int64)
+        for row, item in enumerate(items):
+            ids_BL[row, : len(item.ids)] = torch.tensor(item.ids)
+        counts = [len(item.ids) - item.answer_start for item in items]
+        rows_T = torch.arange(len(items)).repeat_interleave(torch.tensor(counts))
+        positions_T = torch.cat([torch.arange(item.answer_start, len(item.ids)) for item in items])
+        losses_T = model.losses_at(ids_BL.to(device), rows_T.to(device), positions_T.to(device))
+        parts = losses_T.double().cpu().split(counts)
+        return [(index, -float(part.mean())) for index, part in zip(batch, parts, strict=True)]
+
+
+def batches_by_length(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:
+    """Indices grouped so that rows of similar length share a batch and padding stays small.
+
+    Args:
+        lengths: Tokens of each item.
+        batch_tokens: Largest rows times longest row; a longer single item still gets its batch.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        # the first row of a batch is its longest, because lengths fall
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= batch_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches

@@ -1,0 +1,284 @@
+"""The farm: proxy feedback on every trajectory of a set, one task a trajectory.
+
+A finished trajectory is a file under `feedback/<set>/` and is never done again, so a killed farm
+goes on where it was. Tasks run in Spark executors, or one after the other in this process; both
+give the same scores on the same kind of machine.
+"""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmix.mixing.feedback import farm_scales, feedback_file, read_feedback, write_feedback
+from dmix.mixing.objectives import Environment, environment_to_json, write_environment
+from dmix.mixing.plan import check_settings
+from dmix.mixing.streams import StreamSizes
+from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, read_set, read_trajectories
+from dmix.training.progress import duration
+from dmix.training.proxy import ProxyTask, proxy_feedback, proxy_job, use_one_thread
+from dmix.training.run import OPTIMIZER_FILE
+from dmix.training.settings import ProxySettings, TrainingSettings
+from dmix.warehouse_schema.errors import DmixError, InputError, NotFoundError, TrainingError
+from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.manifests import read_dataset_manifest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Farm:
+    """A farm that is ready to run.
+
+    Attributes:
+        task: What its proxies share.
+        found: The set.
+        todo: Trajectories without feedback.
+        done: Number of trajectories with feedback.
+        tokens: Tokens that the missing ones will be trained on.
+    """
+
+    task: ProxyTask
+    found: TrajectorySet
+    todo: tuple[Trajectory, ...]
+    done: int
+    tokens: int
+
+
+def plan_farm(
+    warehouse: Warehouse,
+    set_name: str,
+    *,
+    environment: Environment,
+    proxy: ProxySettings,
+    base: str | None = None,
+) -> Farm:
+    """What is left to do for a set; nothing is written.
+
+    Args:
+        warehouse: Where set, dataset and base model are.
+        set_name: The set of trajectories.
+        environment: What proxies are scored on.
+        proxy: The model and its training.
+        base: Name of a base model of the warehouse; wanted under `init: base` alone.
+
+    Raises:
+        NotFoundError: If the set or the base model does not exist.
+        InputError: If base and init disagree, R is no multiple of the proxies' batch, or the set
+            has feedback of another environment or proxy.
+    """
+    found = read_set(warehouse, set_name)
+    manifest = read_dataset_manifest(warehouse, found.dataset)
+    task = ProxyTask(
+        root=warehouse.root,
+        set_name=set_name,
+        dataset=found.dataset,
+        step_samples=found.step_samples,
+        environment=environment,
+        proxy=proxy,
+        base=_base_folder(warehouse, base, init=proxy.init),
+    )
+    trajectories = read_trajectories(warehouse, set_name)
+    if not trajectories:
+        raise NotFoundError(
+            f"set {set_name!r} has no trajectories yet; run 'dmix mix sample --set {set_name}'"
+        )
+    check_settings(
+        proxy_job(task, trajectories[0], warehouse=warehouse).plan, streams=StreamSizes.of_manifest(manifest)
+    )
+    _check_same_farm(warehouse, task)
+    todo = tuple(
+        trajectory
+        for trajectory in trajectories
+        if not feedback_file(warehouse, set_name, trajectory.trajectory_id).is_file()
+    )
+    steps = sum(len(trajectory.mixtures_TN) - 1 for trajectory in todo)
+    return Farm(
+        task=task,
+        found=found,
+        todo=todo,
+        done=len(trajectories) - len(todo),
+        tokens=steps * found.step_samples * manifest.seq_len,
+    )
+
+
+def default_proxy(found: TrajectorySet, *, base: str | None) -> ProxySettings:
+    """The proxy of a set when the user gives no file: its batch fits the set's R."""
+    batch_size = int(found.settings.get("batch_size", TrainingSettings().batch_size))
+    return ProxySettings(
+        init="scratch" if base is None else "base", training=TrainingSettings(batch_size=batch_size)
+    )
+
+
+def collect(
+    warehouse: Warehouse,
+    farm: Farm,
+    *,
+    spark: "SparkSession | None",
+    progress: Callable[[str], None],
+) -> Environment:
+    """Trains the missing proxies, then publishes the environment with the farm's scales.
+
+    Args:
+        warehouse: Where feedback goes.
+        farm: From `plan_farm`.
+        spark: Runs a task a trajectory; None runs them in this process, one after the other.
+        progress: Receives a line whenever trajectories have finished.
+
+    Returns:
+        The environment with scales s_i.
+
+    Raises:
+        TrainingError: If a proxy fails.
+    """
+    name = farm.task.set_name
+    publish_json(_farm_file(warehouse, name), _farm_record(farm.task))
+    if spark is None:
+        started = time.monotonic()
+        for number, trajectory in enumerate(farm.todo, start=1):
+            run_proxy(farm.task, trajectory)
+            progress(_progress_line(farm, number, time.monotonic() - started))
+    elif farm.todo:
+        _collect_on_spark(warehouse, farm, spark=spark, progress=progress)
+    scored = with_scales(warehouse, farm.task.environment, name)
+    write_environment(warehouse.feedback(name) / "environment.yaml", scored)
+    return scored
+
+
+def run_proxy(task: ProxyTask, trajectory: Trajectory) -> float:
+    """Trains one proxy and publishes its feedback; returns the seconds it took.
+
+    Raises:
+        TrainingError: If training fails, naming the trajectory.
+    """
+    started = time.monotonic()
+    try:
+        scores_TD = proxy_feedback(task, trajectory)
+    except DmixError as error:
+        raise TrainingError(
+            f"proxy of trajectory {trajectory.trajectory_id} failed: {error.message}"
+        ) from error
+    write_feedback(
+        Warehouse.at(task.root),
+        set_name=task.set_name,
+        trajectory_id=trajectory.trajectory_id,
+        objectives=task.environment.names,
+        scores_TD=scores_TD,
+    )
+    return time.monotonic() - started
+
+
+def with_scales(warehouse: Warehouse, environment: Environment, set_name: str) -> Environment:
+    """The environment with the farm's standard deviations where the user gave no scale."""
+    if set(environment.scales) >= set(environment.names):
+        return environment
+    scores = read_feedback(warehouse, set_name)
+    found = farm_scales(scores.values(), objectives=environment.names)
+    farm = dict(zip(environment.names, found.tolist(), strict=True))
+    return dataclasses.replace(environment, scales={**farm, **environment.scales})
+
+
+def _collect_on_spark(
+    warehouse: Warehouse, farm: Farm, *, spark: "SparkSession", progress: Callable[[str], None]
+) -> None:
+    """One Spark task a trajectory; progress is read off the files, which are the results."""
+    task, context = farm.task, spark.sparkContext
+
+    def run_in_executor(trajectory: Trajectory) -> float:
+        use_one_thread()
+        return run_proxy(task, trajectory)
+
+    jobs = context.parallelize(farm.todo, len(farm.todo)).map(run_in_executor)
+    group = f"dmix-farm-{task.set_name}"
+
+    def submit() -> list[float]:
+        context.setJobGroup(group, f"proxies of set {task.set_name}", interruptOnCancel=True)
+        return list(jobs.collect())
+
+    started, seen = time.monotonic(), 0
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(submit)
+        try:
+            while not future.done():
+                time.sleep(_POLL_SECONDS)
+                finished = _finished(warehouse, farm.todo, task.set_name)
+                if finished > seen:
+                    seen = finished
+                    progress(_progress_line(farm, finished, time.monotonic() - started))
+            future.result()
+        except KeyboardInterrupt:
+            context.cancelJobGroup(group)
+            raise
+        except Exception as error:
+            raise TrainingError(_spark_cause(error)) from error
+
+
+def _finished(warehouse: Warehouse, todo: Sequence[Trajectory], set_name: str) -> int:
+    return sum(feedback_file(warehouse, set_name, item.trajectory_id).is_file() for item in todo)
+
+
+def _progress_line(farm: Farm, finished: int, seconds: float) -> str:
+    total = farm.done + len(farm.todo)
+    line = f"trajectory {farm.done + finished}/{total} · {duration(seconds)}"
+    left = len(farm.todo) - finished
+    return line if not left else f"{line} · about {duration(seconds / finished * left)} left"
+
+
+def _spark_cause(error: Exception) -> str:
+    """The dmix message inside a Spark error, or its first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    ours = [line for line in lines if "dmix.warehouse_schema.errors." in line]
+    text = ours[-1].split(": ", 1)[-1] if ours else (lines[0] if lines else type(error).__name__)
+    return f"the farm stopped: {text}; finished trajectories are kept, run the same command to go on"
+
+
+def _base_folder(warehouse: Warehouse, base: str | None, *, init: str) -> Path | None:
+    if init == "scratch":
+        if base is not None:
+            raise InputError(
+                f"--base {base} was given, but the proxy file says init: scratch; use init: base"
+            )
+        return None
+    if base is None:
+        raise InputError("the proxies' init is base; name a base model with --base")
+    folder = warehouse.model(base)
+    if not (folder / OPTIMIZER_FILE).is_file():
+        raise NotFoundError(f"base model {base!r} is not in {warehouse.root}; make it with 'dmix train base'")
+    return folder
+
+
+def _farm_file(warehouse: Warehouse, set_name: str) -> Path:
+    return warehouse.feedback(set_name) / "farm.json"
+
+
+def _farm_record(task: ProxyTask) -> dict[str, Any]:
+    """What decides the scores of a farm, as plain values; scales and the warehouse's place do not."""
+    proxy = dataclasses.asdict(task.proxy)
+    proxy["training"]["betas"] = list(task.proxy.training.betas)
+    return {
+        "environment": environment_to_json(dataclasses.replace(task.environment, scales={})),
+        "proxy": proxy,
+        "base": None if task.base is None else task.base.name,
+    }
+
+
+def _check_same_farm(warehouse: Warehouse, task: ProxyTask) -> None:
+    path = _farm_file(warehouse, task.set_name)
+    if not path.is_file() or not any(path.parent.glob("*.parquet")):
+        return
+    before, now = read_json(path), _farm_record(task)
+    for name in now:
+        if before.get(name) != now[name]:
+            raise InputError(
+                f"set {task.set_name!r} has feedback that was collected with another {name}; give the same"
+                f" one, sample another set, or delete {path.parent}"
+            )

@@ -1,0 +1,287 @@
+"""Runs of a warehouse: from what a user asks for to a resolved configuration, and back on resume.
+
+`runs/<id>/config.yaml` holds everything that a run depends on, files that the user named
+included by content where they are small (model file, environment, training file), so that
+resuming does not depend on whether they still look the same.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import yaml
+
+from dmix.mixing.budget import Coverage, auto_step_samples, expected_coverage
+from dmix.mixing.controllers import Controller, make_controller
+from dmix.mixing.domains import DomainSpace
+from dmix.mixing.objectives import Environment, environment_to_json, load_environment
+from dmix.mixing.plan import PlanSettings, check_settings
+from dmix.mixing.streams import StreamSizes
+from dmix.training.models import resolve_model
+from dmix.training.ranks import is_first_rank, on_first_rank, prepare_ranks
+from dmix.training.request import RunRequest
+from dmix.training.run import TrainingJob, train
+from dmix.training.settings import ModelSettings, TrainingSettings
+from dmix.training.source_controller import SourceController
+from dmix.training.summary import RunSummary
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.layout import Warehouse, publish_bytes, read_json
+from dmix.warehouse_schema.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.settings import load_settings, setting, settings_from
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A run with every choice made: the content of `config.yaml`."""
+
+    run_id: str = setting(help="Name of the run.")
+    kind: str = setting(help="guided, baseline or base.")
+    dataset: str = setting(help="Id of the dataset.")
+    model: str = setting(help="Model file, checkpoint folder or hub id.")
+    model_file: dict[str, Any] | None = setting(None, help="Content of the model file.")
+    controller: str = setting(help="Controller as the user named it.")
+    environment: dict[str, Any] | None = setting(None, help="Content of the environment file.")
+    steps: int = setting(help="M.")
+    step_samples: int = setting(help="R.")
+    batch_size: int = setting(help="B.")
+    exhaustion: str = setting(help="Rule for exhausted domains.")
+    max_passes: int = setting(help="Passes under repeat.")
+    seed: int = setting(help="Seed of the order of samples.")
+    training: TrainingSettings = field(metadata={"help": "Training settings."})
+    name: str = setting("", help="Name that the trained model gets in the warehouse; only of base models.")
+
+    @property
+    def plan(self) -> PlanSettings:
+        return PlanSettings(
+            step_samples=self.step_samples,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            exhaustion=self.exhaustion,
+            max_passes=self.max_passes,
+        )
+
+
+def make_config(
+    warehouse: Warehouse,
+    request: RunRequest,
+    *,
+    model: str,
+    controller: str,
+    training: TrainingSettings,
+    environment: Path | None = None,
+    dataset: str | None = None,
+    run_id: str | None = None,
+) -> RunConfig:
+    """The resolved configuration of a guided run or a baseline; nothing is written.
+
+    Args:
+        warehouse: Where dataset, models and agents are.
+        request: Sizes and rules.
+        model: As the user named it.
+        controller: `agent:NAME`, `natural`, …; see `dmix.mixing.controllers`.
+        training: Content of the training file.
+        environment: Environment file; agents need one.
+        dataset: Id or name; may be left out when there is one.
+        run_id: Name of the run; made from time and chance if left out.
+
+    Raises:
+        InputError: If something does not fit the dataset.
+        NotFoundError: If something that is named does not exist.
+    """
+    manifest = read_dataset_manifest(warehouse, dataset)
+    space = DomainSpace.of_dataset(manifest)
+    batch = training.batch_size if request.batch_size is None else request.batch_size
+    guided = controller.startswith("agent:")
+    if guided and environment is None:
+        raise InputError("an agent decides by feedback; give the environment file with --environment")
+    resolved = resolve_model(model, warehouse)
+    controller = _absolute(controller)
+    config = RunConfig(
+        run_id=new_run_id() if run_id is None else run_id,
+        kind="guided" if guided else "baseline",
+        dataset=manifest.dataset,
+        model=resolved,
+        model_file=model_file_content(resolved),
+        controller=controller,
+        environment=_environment(warehouse, environment, controller),
+        steps=request.steps,
+        step_samples=_step_samples(request.samples_per_step, space, steps=request.steps, batch_size=batch),
+        batch_size=batch,
+        exhaustion=request.exhaustion,
+        max_passes=request.max_passes,
+        seed=manifest.seed if request.seed is None else request.seed,
+        training=dataclasses.replace(training, batch_size=batch),
+    )
+    warehouse.run(config.run_id)  # a name that cannot be a folder is refused here
+    check_settings(config.plan, streams=StreamSizes.of_manifest(manifest))
+    make_controller(controller, warehouse=warehouse, space=space)
+    return config
+
+
+def start_run(warehouse: Warehouse, config: RunConfig, *, progress: Callable[[str], None]) -> RunSummary:
+    """Trains a new run. Every rank calls it; the configuration of rank 0 counts.
+
+    Raises:
+        InputError: If the run exists.
+    """
+    prepare_ranks()
+    config = on_first_rank(lambda: _publish_config(warehouse, config))
+    if is_first_rank():
+        progress(describe(config, read_dataset_manifest(warehouse, config.dataset)))
+    return train(job_of(warehouse, config), folder=warehouse.run(config.run_id), progress=progress)
+
+
+def _publish_config(warehouse: Warehouse, config: RunConfig) -> RunConfig:
+    folder = warehouse.run(config.run_id)
+    if (folder / "events.jsonl").is_file():
+        raise InputError(
+            f"run {config.run_id} exists in {warehouse.root}; go on with it by --resume, or choose another"
+            " --run"
+        )
+    publish_bytes(folder / "config.yaml", config_to_yaml(config).encode())
+    return config
+
+
+def resume_run(
+    warehouse: Warehouse,
+    run_id: str,
+    *,
+    progress: Callable[[str], None],
+    controller: Controller | None = None,
+) -> RunSummary:
+    """Goes on with a run where its newest checkpoint lies.
+
+    Raises:
+        NotFoundError: If there is no such run.
+    """
+    job = job_of(warehouse, read_config(warehouse, run_id))
+    return train(job, folder=warehouse.run(run_id), resume=True, progress=progress)
+
+
+def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
+    """The configuration that a run was started with.
+
+    Raises:
+        NotFoundError: If there is no such run.
+    """
+    path = warehouse.run(run_id) / "config.yaml"
+    if not path.is_file():
+        known = sorted(found.parent.name for found in (warehouse.root / "runs").glob("*/config.yaml"))
+        raise NotFoundError(
+            f"run {run_id!r} is not in {warehouse.root} (there: {', '.join(known[-5:]) or 'none yet'})"
+        )
+    return load_settings(RunConfig, path)
+
+
+def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
+    """What `train` needs for a configuration."""
+    manifest = read_dataset_manifest(warehouse, config.dataset)
+    space = DomainSpace.of_dataset(manifest)
+    if config.kind == "base":
+        controller: Controller = SourceController()
+    else:
+        controller = make_controller(config.controller, warehouse=warehouse, space=space)
+    environment = None
+    if config.environment is not None:
+        environment = settings_from(Environment, config.environment, where="environment")
+    model: str | ModelSettings = config.model
+    if config.model_file is not None:
+        model = settings_from(ModelSettings, config.model_file, where=config.model)
+    return TrainingJob(
+        run_id=config.run_id,
+        kind=config.kind,
+        streams=warehouse.stream(manifest.dataset),
+        manifest=manifest,
+        model=model,
+        controller=controller,
+        plan=config.plan,
+        steps=config.steps,
+        training=config.training,
+        environment=environment,
+        result=warehouse.model(config.name) if config.name else warehouse.run(config.run_id) / "model",
+        config=dataclasses.asdict(config),
+    )
+
+
+def describe(config: RunConfig, manifest: DatasetManifest) -> str:
+    """One line with what the run will take: R, M, tokens and coverage under natural mixing."""
+    coverage = expected_passes(config, manifest)
+    tokens = config.steps * config.step_samples * manifest.seq_len
+    return (
+        f"run {config.run_id}: {config.steps} steps of {config.step_samples:,} samples in batches of"
+        f" {config.batch_size}, {tokens:,} tokens at most; natural mixing would cover"
+        f" {coverage.target:.0%} of the target and {coverage.source:.0%} of the source"
+    )
+
+
+def expected_passes(config: RunConfig, manifest: DatasetManifest) -> Coverage:
+    """Passes over each field that the run would make under natural mixing."""
+    space = DomainSpace.of_dataset(manifest)
+    return expected_coverage(space, steps=config.steps, step_samples=config.step_samples)
+
+
+def config_to_yaml(config: RunConfig) -> str:
+    """The text of `config.yaml`; `read_config` gives an equal configuration."""
+    value = dataclasses.asdict(config)
+    value["training"]["betas"] = list(config.training.betas)
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def new_run_id() -> str:
+    """A name that sorts by time and is not taken."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
+
+
+def _step_samples(asked: int | str, space: DomainSpace, *, steps: int, batch_size: int) -> int:
+    if asked == "auto":
+        return auto_step_samples(space, steps, batch_size)
+    if not str(asked).isdigit() or int(asked) < 1:
+        raise InputError(f"--samples-per-step is {asked!r}, expected auto or a number from 1 on")
+    return int(asked)
+
+
+def model_file_content(model: str) -> dict[str, Any] | None:
+    """The content of a model file, checked; None for a checkpoint."""
+    if Path(model).suffix not in (".yaml", ".yml"):
+        return None
+    return dataclasses.asdict(load_settings(ModelSettings, model))
+
+
+def _environment(warehouse: Warehouse, path: Path | None, controller: str) -> dict[str, Any] | None:
+    """The environment with the scales of the agent's farm where the file gives none."""
+    if path is None:
+        return None
+    environment = load_environment(path)
+    farm = _farm_environment(warehouse, controller)
+    if farm is not None:
+        known = {name: scale for name, scale in farm.scales.items() if name in environment.names}
+        environment = dataclasses.replace(environment, scales={**known, **environment.scales})
+    return environment_to_json(environment)
+
+
+def _farm_environment(warehouse: Warehouse, controller: str) -> Environment | None:
+    """The environment of the set that an agent was trained on; None for other controllers."""
+    kind, _, name = controller.partition(":")
+    if kind != "agent":
+        return None
+    folder = Path(name) if Path(name).is_absolute() else warehouse.agent(name)
+    set_name = read_json(folder / "config.json").get("set_name") if folder.is_dir() else None
+    if not set_name:
+        return None
+    path = warehouse.feedback(set_name) / "environment.yaml"
+    return load_environment(path) if path.is_file() else None
+
+
+def _absolute(controller: str) -> str:
+    """The controller with the path that it may name made absolute, so that a resume finds it."""
+    kind, colon, argument = controller.partition(":")
+    if kind == "static" and argument:
+        return f"{kind}{colon}{Path(argument).expanduser().absolute()}"
+    if kind == "agent" and ("/" in argument or argument.startswith(".")):
+        return f"{kind}{colon}{Path(argument).expanduser().absolute()}"
+    return controller

@@ -1,0 +1,248 @@
+"""Language models: from a checkpoint, a hub id, or random weights of a described architecture.
+
+`LanguageModel` is the model in the form that Composer trains. It computes cross entropy per
+token itself, so the loss of every sample, and with it of every domain, costs nothing more.
+Shapes: B samples, L tokens a sample, V vocabulary.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from composer.models import ComposerModel
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GPTNeoXConfig,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging as transformers_logging
+
+from dmix.training.loss import MeanNextTokenLoss, next_token_losses
+from dmix.training.settings import ModelSettings
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.manifests import DatasetManifest, TokenizerFile
+from dmix.warehouse_schema.settings import load_settings
+
+logger = logging.getLogger(__name__)
+
+_CONFIGS: dict[str, type[PretrainedConfig]] = {"llama": LlamaConfig, "gpt_neox": GPTNeoXConfig}
+# Regularisation that small models of one epoch do not want; a user's own value wins.
+_NO_DROPOUT = {
+    "llama": {"attention_dropout": 0.0},
+    "gpt_neox": {"attention_dropout": 0.0, "hidden_dropout": 0.0},
+}
+
+# Families whose logits are the last hidden states times the output weight and nothing else, so
+# that `dmix.training.loss` may stand in for their last layer.
+_PLAIN_OUTPUT = {"gpt_neox", "llama", "mistral", "qwen2", "qwen3"}
+
+
+class LanguageModel(ComposerModel):
+    """A causal language model with its next-token loss.
+
+    Args:
+        network: A transformers causal language model.
+    """
+
+    def __init__(self, network: PreTrainedModel) -> None:
+        super().__init__()
+        self.network = network
+        output = network.get_output_embeddings()
+        self._plain_output = network.config.model_type in _PLAIN_OUTPUT and output.bias is None
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The mean loss of a batch and that of each of its samples.
+
+        Args:
+            batch: `input_ids`, int64, shape (B, L).
+
+        Returns:
+            `loss`: mean cross entropy in nats a token, scalar. `loss_B`: the same per sample,
+            detached, float32, shape (B,). Both are means over the L - 1 tokens that follow one.
+        """
+        input_BL = batch["input_ids"]
+        if self._plain_output:
+            mean, token_loss_BL = next_token_losses(self._hidden(input_BL), self._output_weight, input_BL)
+            return {"loss": mean, "loss_B": token_loss_BL.mean(1)}
+        logits_BLV = self.network(input_ids=input_BL, use_cache=False).logits
+        token_loss_BL = nn.functional.cross_entropy(
+            logits_BLV[:, :-1].float().flatten(0, 1), input_BL[:, 1:].flatten(), reduction="none"
+        ).view(len(input_BL), -1)
+        return {"loss": token_loss_BL.mean(), "loss_B": token_loss_BL.detach().mean(1)}
+
+    def loss(self, outputs: Mapping[str, Tensor], batch: Any) -> Tensor:
+        """The mean loss that `forward` computed; `batch` is part of Composer's interface."""
+        return outputs["loss"]
+
+    @torch.no_grad()
+    def losses_at(self, input_BL: Tensor, rows_T: Tensor, positions_T: Tensor) -> Tensor:
+        """Cross entropy of chosen tokens given all that stands before them, in nats.
+
+        Args:
+            input_BL: Token ids, int64, shape (B, L); rows may be padded on the right, because
+                causal attention never looks there.
+            rows_T: Row of each chosen token.
+            positions_T: Its position in the row, at least 1.
+
+        Returns:
+            float32, shape (T,).
+        """
+        labels_T = input_BL[rows_T, positions_T]
+        if self._plain_output:
+            hidden_TH = self._hidden(input_BL)[rows_T, positions_T - 1]
+            weight_VH = self._output_weight.to(hidden_TH.dtype)
+            losses_T: Tensor = MeanNextTokenLoss.apply(hidden_TH, weight_VH, labels_T)[1]
+            return losses_T
+        logits_BLV = self.network(input_ids=input_BL, use_cache=False).logits
+        logits_TV = logits_BLV[rows_T, positions_T - 1].float()
+        return nn.functional.cross_entropy(logits_TV, labels_T, reduction="none")
+
+    def _hidden(self, input_BL: Tensor) -> Tensor:
+        hidden_BLH: Tensor = self.network.base_model(input_ids=input_BL, use_cache=False).last_hidden_state
+        return hidden_BLH
+
+    @property
+    def _output_weight(self) -> Tensor:
+        weight_VH: Tensor = self.network.get_output_embeddings().weight
+        return weight_VH
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence that the model has positions for."""
+        return int(self.network.config.max_position_embeddings)
+
+    @property
+    def parameters_count(self) -> int:
+        """Number of weights, shared ones once."""
+        return sum(weight.numel() for weight in self.network.parameters())
+
+
+def resolve_model(spec: str, warehouse: Warehouse) -> str:
+    """What a user named as a model, in a form that means the same from any folder.
+
+    Args:
+        spec: A model file (.yaml), a checkpoint folder, a model of the warehouse, or a hub id.
+
+    Returns:
+        An absolute path, or the hub id.
+
+    Raises:
+        NotFoundError: If it looks like a path and nothing is there.
+    """
+    path = Path(spec).expanduser()
+    if path.exists():
+        return str(path.absolute())
+    if "/" not in spec and (warehouse.root / "models" / spec).is_dir():
+        return str(warehouse.model(spec))
+    if path.suffix in (".yaml", ".yml") or path.is_absolute() or spec.startswith("."):
+        raise NotFoundError(
+            f"model {spec} does not exist; give a model file, a checkpoint folder or a hub id"
+        )
+    return spec
+
+
+def load_model(model: str | ModelSettings, manifest: DatasetManifest) -> LanguageModel:
+    """A model that can train on a dataset.
+
+    Args:
+        model: Path of a model file or checkpoint folder, a hub id, or settings.
+        manifest: The dataset; its tokenizer and sample length must fit the model.
+
+    Raises:
+        NotFoundError: If there is no such checkpoint.
+        InputError: If the model file is wrong, or the vocabulary or length is too small.
+    """
+    if isinstance(model, str) and Path(model).suffix in (".yaml", ".yml"):
+        model = load_settings(ModelSettings, model)
+    network = _from_checkpoint(model) if isinstance(model, str) else _from_scratch(model, manifest)
+    _check_fit(network.config, manifest)
+    return LanguageModel(network)
+
+
+def save_model(model: LanguageModel, folder: Path, tokenizer_json: Path, tokenizer: TokenizerFile) -> None:
+    """Writes weights, configuration and tokenizer in the form that transformers loads."""
+    with _quiet_transformers():
+        model.network.save_pretrained(folder)
+    fast = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_json))
+    end_of_text = fast.convert_ids_to_tokens(tokenizer.eot_id)
+    fast.add_special_tokens({"bos_token": end_of_text, "eos_token": end_of_text})
+    fast.save_pretrained(folder)
+
+
+def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrainedModel:
+    if settings.tokenizer is not None and settings.tokenizer != manifest.tokenizer.name:
+        raise InputError(
+            f"the model file wants tokenizer {settings.tokenizer!r}, the dataset has"
+            f" {manifest.tokenizer.name!r}; shard the dataset with --tokenizer {settings.tokenizer}"
+        )
+    config_class = _CONFIGS[settings.architecture]
+    known = config_class().to_dict()
+    for name in settings.config:
+        if name not in known:
+            raise InputError(
+                f"config field {name!r} is not one of {config_class.__name__}; see its page in the"
+                " transformers documentation"
+            )
+    eot = manifest.tokenizer.eot_id
+    values = {
+        "vocab_size": manifest.tokenizer.vocab_size,
+        "max_position_embeddings": max(manifest.seq_len, known["max_position_embeddings"]),
+        "bos_token_id": eot,
+        "eos_token_id": eot,
+        **_NO_DROPOUT[settings.architecture],
+        **settings.config,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network: PreTrainedModel = AutoModelForCausalLM.from_config(config_class(**values))
+    return network
+
+
+def _from_checkpoint(name: str) -> PreTrainedModel:
+    try:
+        AutoConfig.from_pretrained(name)
+        with _quiet_transformers():
+            network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(name, torch_dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise NotFoundError(
+            f"no model can be loaded from {name!r} ({first_line}); give a model file, a checkpoint"
+            " folder or a hub id that this machine can reach"
+        ) from None
+    return network
+
+
+def _check_fit(config: PretrainedConfig, manifest: DatasetManifest) -> None:
+    if config.vocab_size < manifest.tokenizer.vocab_size:
+        raise InputError(
+            f"the model has a vocabulary of {config.vocab_size} ids, the dataset's tokenizer"
+            f" {manifest.tokenizer.name!r} has {manifest.tokenizer.vocab_size}; shard the dataset with the"
+            " model's own tokenizer, or raise vocab_size"
+        )
+    if config.max_position_embeddings < manifest.seq_len:
+        raise InputError(
+            f"the model has positions for {config.max_position_embeddings} tokens, a sample has"
+            f" {manifest.seq_len}; shard the dataset with a smaller --seq-len, or raise"
+            " max_position_embeddings"
+        )
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keeps transformers' loading and saving bars off stderr, which belongs to progress lines."""
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()

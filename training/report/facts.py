@@ -1,0 +1,314 @@
+"""What the report reads: the catalog's public views, as plain records and arrays.
+
+Shapes: T steps of a run, N (field, domain) pairs that it has. A number that is not known yet,
+such as the samples delivered by a step under way, is NaN.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmix.mixing.domains import Vector
+from dmix.warehouse_schema.errors import NotFoundError
+
+Pair = tuple[str, str]
+
+
+class Reader(Protocol):
+    """What the report needs of an open catalog."""
+
+    def query(
+        self, sql: str, parameters: Sequence[Any] = ()
+    ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+        """Column names and rows of a query."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """The newest version of a corpus; the columns of the view `corpora`."""
+
+    corpus: str
+    version: int
+    field: str
+    synthetic: bool
+    documents: int
+    rejected: int
+    classifier: str
+    created_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamFacts:
+    """What one (field, domain) of a dataset holds; the columns of the view `domain_tokens`."""
+
+    field: str
+    domain: str
+    documents: int
+    samples: int
+    tokens: int
+    tail_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartWeight:
+    """One row of the view `start_state`; `document_weight` is None where nothing was counted."""
+
+    estimator: str
+    field: str
+    domain: str
+    document_weight: float | None
+    sample_weight: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A dataset with its domains in taxonomy order."""
+
+    dataset: str
+    name: str
+    taxonomy: str
+    tokenizer: str
+    seq_len: int
+    seed: int
+    corpora: tuple[str, ...]
+    created_at: str
+    streams: tuple[StreamFacts, ...]
+    start: tuple[StartWeight, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEvent:
+    """A note or a mark of a run; the columns of the view `run_events`."""
+
+    step: int | None
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Departure:
+    """Where the plan is not what the controller asked for, over the steps with one reason."""
+
+    field: str
+    domain: str
+    reason: str
+    steps: int
+    first_step: int
+    last_step: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """A run as far as it went.
+
+    Attributes:
+        run_id: Its id; the columns of the view `runs` follow.
+        pairs: The N (field, domain) pairs, source first, in taxonomy order.
+        steps_T: Numbers of the steps with a decision, ascending.
+        asked_TN: Weights that the controller asked for.
+        planned_TN: Weights after masks, floors and exhaustion.
+        samples_TN: Samples that the training loop consumed.
+        tokens_TN: Tokens that the training loop consumed.
+        passes_TN: Passes over each domain's samples so far.
+        scores: (step, score) pairs of each objective, ascending; step 0 is before any training.
+        events: Marks and notes, in order.
+        departures: Why planned differs from asked.
+    """
+
+    run_id: str
+    dataset: str
+    kind: str
+    controller: str
+    status: str
+    started_at: str
+    finished_at: str
+    config: Mapping[str, Any]
+    pairs: tuple[Pair, ...]
+    steps_T: NDArray[np.int64]
+    asked_TN: Vector
+    planned_TN: Vector
+    samples_TN: Vector
+    tokens_TN: Vector
+    passes_TN: Vector
+    scores: Mapping[str, tuple[tuple[int, float], ...]]
+    events: tuple[RunEvent, ...]
+    departures: tuple[Departure, ...]
+
+
+def run_ids(catalog: Reader) -> dict[str, str]:
+    """Kind of every run in the catalog by id, newest first."""
+    _, rows = catalog.query("SELECT run_id, kind FROM runs ORDER BY started_at DESC NULLS LAST, run_id")
+    return {run_id: kind or "" for run_id, kind in rows}
+
+
+def choose_runs(known: Mapping[str, str], *, wanted: Sequence[str], limit: int) -> list[str]:
+    """The runs to report, oldest first unless they were named.
+
+    Args:
+        known: Kind of every run by id, newest first.
+        wanted: Ids that the user gave; all of them are taken, in this order.
+        limit: Most runs to take when none was given; proxies of a farm are left out then.
+
+    Raises:
+        NotFoundError: If a wanted run is not known.
+    """
+    missing = [run_id for run_id in wanted if run_id not in known]
+    if missing:
+        there = ", ".join(list(known)[:20]) or "none yet; start one with 'dmix train'"
+        more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+        raise NotFoundError(f"run {missing[0]!r} is not in the warehouse (there: {there}{more})")
+    if wanted:
+        return list(dict.fromkeys(wanted))
+    return [run_id for run_id, kind in known.items() if kind != "proxy"][:limit][::-1]
+
+
+def read_corpora(catalog: Reader) -> list[Corpus]:
+    """The newest version of every corpus."""
+    columns, rows = catalog.query(
+        "SELECT corpus, version, field, synthetic, documents, rejected, classifier,"
+        " strftime(created_at, '%Y-%m-%d %H:%M') AS created_at FROM corpora"
+        " QUALIFY row_number() OVER (PARTITION BY corpus ORDER BY version DESC) = 1"
+        " ORDER BY field, corpus"
+    )
+    return [Corpus(**dict(zip(columns, row, strict=True))) for row in rows]
+
+
+def read_datasets(catalog: Reader) -> list[Dataset]:
+    """Every dataset, newest first, with what its domains hold."""
+    columns, rows = catalog.query(
+        "SELECT dataset, name, taxonomy, tokenizer, seq_len, seed, corpora,"
+        " strftime(created_at, '%Y-%m-%d %H:%M') AS created_at FROM datasets"
+        " ORDER BY datasets.created_at DESC, dataset"
+    )
+    found = []
+    for row in rows:
+        facts = dict(zip(columns, row, strict=True))
+        order = domain_order(catalog, facts["dataset"])
+        found.append(
+            Dataset(
+                **{**facts, "corpora": tuple(str(name) for name in facts["corpora"] or ())},
+                streams=_streams(catalog, facts["dataset"], order),
+                start=_start(catalog, facts["dataset"], order),
+            )
+        )
+    return found
+
+
+def domain_order(catalog: Reader, dataset: str) -> dict[str, int]:
+    """Position of each domain of a dataset in its taxonomy; empty if the dataset is gone."""
+    _, rows = catalog.query(
+        "SELECT domain, min(domain_index) FROM domains WHERE taxonomy ="
+        " (SELECT any_value(taxonomy) FROM datasets WHERE dataset = ?) GROUP BY domain",
+        [dataset],
+    )
+    return {domain: int(index) for domain, index in rows}
+
+
+def read_run(catalog: Reader, run_id: str) -> Run:
+    """Everything that the report shows of a run."""
+    columns, rows = catalog.query(
+        "SELECT run_id, dataset, kind, controller, status, strftime(started_at, '%Y-%m-%d %H:%M') AS started_at,"
+        " strftime(finished_at, '%Y-%m-%d %H:%M') AS finished_at, config::VARCHAR AS config"
+        " FROM runs WHERE run_id = ?",
+        [run_id],
+    )
+    facts = dict(zip(columns, rows[0], strict=True))
+    config = json.loads(facts.pop("config") or "{}")
+    return Run(
+        **{name: value or "" for name, value in facts.items()},
+        config=config if isinstance(config, dict) else {},
+        **_mixture(catalog, run_id, domain_order(catalog, facts["dataset"])),
+        scores=_scores(catalog, run_id),
+        events=_events(catalog, run_id),
+        departures=_departures(catalog, run_id),
+    )
+
+
+def _streams(catalog: Reader, dataset: str, order: Mapping[str, int]) -> tuple[StreamFacts, ...]:
+    columns, rows = catalog.query(
+        "SELECT field, domain, documents, samples, tokens, tail_tokens FROM domain_tokens WHERE dataset = ?",
+        [dataset],
+    )
+    found = (StreamFacts(**dict(zip(columns, row, strict=True))) for row in rows)
+    return tuple(sorted(found, key=lambda stream: _position((stream.field, stream.domain), order)))
+
+
+def _start(catalog: Reader, dataset: str, order: Mapping[str, int]) -> tuple[StartWeight, ...]:
+    columns, rows = catalog.query(
+        "SELECT estimator, field, domain, document_weight, sample_weight, weight_low AS low,"
+        " weight_high AS high FROM start_state WHERE dataset = ? ORDER BY estimator",
+        [dataset],
+    )
+    found = (StartWeight(**dict(zip(columns, row, strict=True))) for row in rows)
+    return tuple(sorted(found, key=lambda row: (row.estimator, _position((row.field, row.domain), order))))
+
+
+def _mixture(catalog: Reader, run_id: str, order: Mapping[str, int]) -> dict[str, Any]:
+    """The arrays of `Run`, of the rows that the view has."""
+    _, rows = catalog.query(
+        "SELECT step, field, domain, asked_weight, planned_weight, delivered_samples, delivered_tokens, passes"
+        " FROM mixture WHERE run_id = ? ORDER BY step",
+        [run_id],
+    )
+    pairs = sorted(
+        {(field, domain) for _, field, domain, *_ in rows}, key=lambda pair: _position(pair, order)
+    )
+    column = {pair: index for index, pair in enumerate(pairs)}
+    steps = sorted({row[0] for row in rows})
+    line = {step: index for index, step in enumerate(steps)}
+    values = np.full((5, len(steps), len(pairs)), np.nan)
+    for step, field, domain, *numbers in rows:
+        values[:, line[step], column[field, domain]] = _floats(numbers)
+    names = ("asked_TN", "planned_TN", "samples_TN", "tokens_TN", "passes_TN")
+    return {
+        "pairs": tuple(pairs),
+        "steps_T": np.asarray(steps, dtype=np.int64),
+        **dict(zip(names, values, strict=True)),
+    }
+
+
+def _scores(catalog: Reader, run_id: str) -> dict[str, tuple[tuple[int, float], ...]]:
+    _, rows = catalog.query(
+        "SELECT objective, step, score FROM run_feedback WHERE run_id = ? ORDER BY objective, step", [run_id]
+    )
+    scores: dict[str, list[tuple[int, float]]] = {}
+    for objective, step, score in rows:
+        scores.setdefault(objective, []).append((int(step), _floats([score])[0]))
+    return {objective: tuple(points) for objective, points in scores.items()}
+
+
+def _events(catalog: Reader, run_id: str) -> tuple[RunEvent, ...]:
+    _, rows = catalog.query(
+        "SELECT step, kind, detail FROM run_events WHERE run_id = ? ORDER BY line", [run_id]
+    )
+    return tuple(RunEvent(step=step, kind=kind or "", detail=detail or "") for step, kind, detail in rows)
+
+
+def _departures(catalog: Reader, run_id: str) -> tuple[Departure, ...]:
+    _, rows = catalog.query(
+        "SELECT field, domain, reason, count(*), min(step), max(step) FROM mixture"
+        " WHERE run_id = ? AND reason IS NOT NULL AND reason <> ''"
+        " GROUP BY field, domain, reason ORDER BY min(step), field, domain",
+        [run_id],
+    )
+    return tuple(
+        Departure(field=field, domain=domain, reason=reason, steps=count, first_step=first, last_step=last)
+        for field, domain, reason, count, first, last in rows
+    )
+
+
+def _position(pair: Pair, order: Mapping[str, int]) -> tuple[str, int, str]:
+    """Sort key: source before target, then taxonomy order, then the name of a label without one."""
+    field, domain = pair
+    return field, order.get(domain, len(order)), domain
+
+
+def _floats(values: Iterable[Any]) -> list[float]:
+    return [float("nan") if value is None else float(value) for value in values]

@@ -1,0 +1,31 @@
+"""What a user asks of a run: sizes and rules. Light to import, since the command line reads it."""
+
+from dataclasses import dataclass
+
+from dmix.mixing.exhaustion import EXHAUSTION
+from dmix.warehouse_schema.settings import setting
+
+DEFAULT_STEPS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What a user asks for; everything else follows from it and from the dataset."""
+
+    steps: int = setting(DEFAULT_STEPS, help="M, the number of re-weighting steps.")
+    samples_per_step: int | str = setting(
+        "auto",
+        help="R, samples drawn under one mixture, a multiple of the batch; auto takes the smallest for which"
+        " natural mixing covers the target in M steps.",
+    )
+    batch_size: int | None = setting(None, help="B, samples of a global batch; overrides the training file.")
+    exhaustion: str = setting(
+        "stop",
+        help="When a domain has no samples left: end the run once the target is covered, start another pass,"
+        " or go on without it.",
+        choices=EXHAUSTION,
+    )
+    max_passes: int = setting(4, help="Passes through each domain under --exhaustion repeat.")
+    seed: int | None = setting(
+        None, help="Seed of the order of samples and of controllers that draw; the dataset's when left out."
+    )

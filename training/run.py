@@ -1,0 +1,339 @@
+"""One training run, of any kind: guided, baseline, proxy or base model.
+
+All of them go through `train`: the same dataset class, the same scoring, the same Composer loop.
+What differs is the controller, the model they start from and what is kept. A run writes its facts
+to `events.jsonl` in its folder and needs nothing else of the warehouse once it has started.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from composer import Trainer
+from composer.algorithms import GradientClipping
+from composer.core import State
+from composer.devices import DeviceGPU
+from composer.optim import DecoupledAdamW
+from composer.utils import dist, get_device
+from torch.utils.data import DataLoader
+
+from dmix.mixing.controllers import Controller
+from dmix.mixing.dataset import MixedDataset, StepBatchSampler, build_dataloader
+from dmix.mixing.domains import DomainSpace
+from dmix.mixing.objectives import Environment
+from dmix.mixing.plan import MixerState, PlanSettings, check_settings
+from dmix.mixing.streams import StreamSizes
+from dmix.training.callback import MixtureCallback
+from dmix.training.checkpoints import due, latest_checkpoint, make_saver
+from dmix.training.decisions import recorded_decisions
+from dmix.training.environment import Scorer, load_tokenizer_file
+from dmix.training.interrupt import StopRequest, stop_on_signal
+from dmix.training.models import LanguageModel, load_model, save_model
+from dmix.training.ranks import RANK_TIMEOUT_SECONDS, is_first_rank, on_first_rank, prepare_ranks
+from dmix.training.settings import ModelSettings, TrainingSettings, learning_rate_factor
+from dmix.training.state import RunState
+from dmix.training.summary import RunSummary, summarise
+from dmix.warehouse_schema.errors import InputError, InterruptedRunError, NotFoundError
+from dmix.warehouse_schema.events import EventLog, last_attempt
+from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.manifests import DatasetManifest
+
+logger = logging.getLogger(__name__)
+
+KINDS = ("guided", "baseline", "proxy", "base")
+OPTIMIZER_FILE = "optimizer.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """Everything that a run is made of.
+
+    Attributes:
+        run_id: Name of the run.
+        kind: One of `KINDS`.
+        streams: Folder of the dataset.
+        manifest: The dataset.
+        model: Path of a model file or checkpoint folder, a hub id, or settings.
+        controller: Chooses the mixtures.
+        plan: R, B, seed and the rule for exhausted domains.
+        steps: M.
+        training: How the model is trained.
+        environment: What it is scored on; None for no scores.
+        optimizer: File with an optimiser's state to start from.
+        result: Folder that the trained model goes to; None keeps none.
+        keep_checkpoints: False for runs that are cheaper to repeat than to resume.
+        config: Plain values for `run_started`.
+    """
+
+    run_id: str
+    kind: str
+    streams: Path
+    manifest: DatasetManifest
+    model: str | ModelSettings
+    controller: Controller
+    plan: PlanSettings
+    steps: int
+    training: TrainingSettings
+    environment: Environment | None = None
+    optimizer: Path | None = None
+    result: Path | None = None
+    keep_checkpoints: bool = True
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def train(
+    job: TrainingJob,
+    *,
+    folder: Path,
+    resume: bool = False,
+    progress: Callable[[str], None] = logger.info,
+) -> RunSummary:
+    """Trains one run to its end, or goes on with one that was cut off.
+
+    Called by every rank alike (`composer -n 8 …`); only rank 0 writes.
+
+    Args:
+        job: The run.
+        folder: Where `events.jsonl` and `checkpoints/` go; each run has its own.
+        resume: Go on from the newest checkpoint, or from the start if there is none.
+        progress: Receives a line a step, on rank 0.
+
+    Raises:
+        InputError: If settings do not fit each other, or the run exists and `resume` is False.
+        NotFoundError: If there is nothing to resume.
+        LockHeldError: If another process writes this run.
+        InterruptedRunError: If a signal asked it to stop; its state is saved.
+        TrainingError: If the loss is not finite.
+        VerificationError: If the samples consumed are not the ones planned.
+    """
+    prepare_ranks()
+    streams = StreamSizes.of_manifest(job.manifest)
+    check_settings(job.plan, streams=streams, world_size=dist.get_world_size())
+    events = folder / "events.jsonl"
+    with ExitStack() as stack:
+        attempt = on_first_rank(lambda: _begin(job, events, stack, resume=resume))
+        log = EventLog(events, run_id=job.run_id, attempt=attempt) if is_first_rank() else None
+        checkpoint = latest_checkpoint(folder / "checkpoints") if resume else None
+        stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
+        try:
+            _run(job, folder=folder, checkpoint=checkpoint, log=log, stop=stop, progress=progress)
+        except (Exception, KeyboardInterrupt) as error:
+            if log is not None and not isinstance(error, InterruptedRunError):
+                log.write("run_failed", step=None, detail=str(error) or type(error).__name__)
+            raise
+        return on_first_rank(lambda: summarise(events))
+
+
+def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool) -> int:
+    """Takes the lock of the run and checks that it may start; returns the number of the attempt."""
+    lock = held_lock(events.with_name(".lock"), what=f"run {job.run_id}", timeout_seconds=1.0)
+    stack.enter_context(lock)
+    if resume and not events.is_file():
+        raise NotFoundError(
+            f"run {job.run_id} has not started yet, so it cannot be resumed; leave out --resume"
+        )
+    if not resume and events.is_file():
+        raise InputError(f"run {job.run_id} exists; go on with it by --resume, or choose another --run")
+    return last_attempt(events) + 1
+
+
+def make_optimizer(
+    model: LanguageModel, settings: TrainingSettings, state_file: Path | None
+) -> DecoupledAdamW:
+    """AdamW over all weights, with moments from `state_file` if one is given.
+
+    Learning rate and decay always come from the settings, not from the file.
+    """
+    optimizer = DecoupledAdamW(
+        model.parameters(),
+        lr=settings.learning_rate,
+        betas=(settings.betas[0], settings.betas[1]),
+        eps=settings.epsilon,
+        weight_decay=settings.weight_decay,
+    )
+    if state_file is not None:
+        saved = torch.load(state_file, map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(
+            {"state": saved["state"], "param_groups": optimizer.state_dict()["param_groups"]}
+        )
+    return optimizer
+
+
+def _run(
+    job: TrainingJob,
+    *,
+    folder: Path,
+    checkpoint: Path | None,
+    log: EventLog | None,
+    stop: StopRequest,
+    progress: Callable[[str], None],
+) -> None:
+    """Builds the parts of a run, trains, and writes what it ends with."""
+    model = load_model(job.model, job.manifest)
+    with closing(MixedDataset(job.manifest, job.streams)) as dataset:
+        sampler = StepBatchSampler(dataset, settings=job.plan)
+        callback = _make_callback(job, model, sampler, folder=folder, log=log, stop=stop, progress=progress)
+        trainer = _make_trainer(
+            job,
+            model,
+            _make_loader(dataset, sampler, job.training),
+            callback,
+            folder=folder,
+            checkpoint=checkpoint,
+        )
+        try:
+            _fit(job, trainer, callback, log=log)
+        finally:
+            trainer.close()
+
+
+def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: EventLog | None) -> None:
+    """Trains what is left of the run, and writes its first and its last event."""
+    if log is not None:
+        log.write(
+            "run_started",
+            kind=job.kind,
+            dataset=job.manifest.dataset,
+            controller=job.controller.name,
+            config=job.config,
+            space=[list(pair) for pair in callback.space.names],
+            resumed_from_step=callback.state.steps_done,
+            resumed_from_batch=trainer.state.timestamp.batch.value,
+            parameters=callback.model.parameters_count,
+            world_size=dist.get_world_size(),
+        )
+    if not callback.state.finished:
+        trainer.fit()
+    if not callback.state.finished:
+        raise InterruptedRunError(
+            f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; go on with"
+            f" --run {job.run_id} --resume"
+        )
+    if log is not None:
+        if job.result is not None:
+            _keep_model(job, callback.model, trainer.state.optimizers[0])
+        log.write("run_done", step=callback.state.steps_done, detail="")
+
+
+def _make_loader(dataset: MixedDataset, sampler: StepBatchSampler, settings: TrainingSettings) -> DataLoader:
+    on_gpu = _on_gpu()
+    workers = settings.loader_workers
+    return build_dataloader(
+        dataset,
+        sampler,
+        num_workers=(2 if on_gpu else 0) if workers is None else workers,
+        pin_memory=on_gpu,
+    )
+
+
+def _make_callback(
+    job: TrainingJob,
+    model: LanguageModel,
+    sampler: StepBatchSampler,
+    *,
+    folder: Path,
+    log: EventLog | None,
+    stop: StopRequest,
+    progress: Callable[[str], None],
+) -> MixtureCallback:
+    space = DomainSpace.of_dataset(job.manifest)
+    scorer = None
+    if job.environment is not None:
+        scorer = Scorer(
+            job.environment,
+            tokenizer=load_tokenizer_file(job.streams / "tokenizer.json"),
+            tokenizer_file=job.manifest.tokenizer,
+            max_length=model.max_length,
+        )
+    return MixtureCallback(
+        space=space,
+        streams=StreamSizes.of_manifest(job.manifest),
+        settings=job.plan,
+        steps=job.steps,
+        seq_len=job.manifest.seq_len,
+        controller=job.controller,
+        sampler=sampler,
+        model=model,
+        scorer=scorer,
+        environment=job.environment,
+        state=RunState.at_start(MixerState.start(len(space)), space.start_N),
+        log=log,
+        recorded=recorded_decisions(folder / "events.jsonl"),
+        stop=stop,
+        progress=progress,
+    )
+
+
+def _make_trainer(
+    job: TrainingJob,
+    model: LanguageModel,
+    loader: DataLoader,
+    callback: MixtureCallback,
+    *,
+    folder: Path,
+    checkpoint: Path | None,
+) -> Trainer:
+    settings = job.training
+    total = job.steps * job.plan.step_samples // job.plan.batch_size
+
+    def rate(state: State, ssr: float = 1.0) -> float:
+        return learning_rate_factor(state.timestamp.batch.value, total=total, settings=settings)
+
+    callbacks: list[Any] = [callback]
+    if job.keep_checkpoints:
+        save_now = due(
+            settings, stopping=lambda: callback.stopping, last_batch=lambda: callback.batches_in_step
+        )
+        saver = make_saver(folder / "checkpoints", settings, resumed_from=checkpoint, save_now=save_now)
+        callbacks.append(saver)
+    clip = settings.gradient_clip
+    per_rank = job.plan.batch_size // dist.get_world_size()
+    return Trainer(
+        model=model,
+        train_dataloader=loader,
+        # the sampler starts where the checkpoint lies; there is nothing to skip
+        spin_dataloaders=False,
+        max_duration=f"{job.steps}ep",
+        optimizers=make_optimizer(model, settings, job.optimizer),
+        schedulers=rate,
+        step_schedulers_every_batch=True,
+        algorithms=[] if clip is None else [GradientClipping(clipping_type="norm", clipping_threshold=clip)],
+        callbacks=callbacks,
+        run_name=job.run_id,
+        progress_bar=False,
+        load_path=None if checkpoint is None else str(checkpoint),
+        load_progress_bar=False,
+        device_train_microbatch_size=min(per_rank, settings.microbatch_size or per_rank),
+        precision=_precision(settings),
+        seed=settings.seed,
+        deterministic_mode=settings.deterministic,
+        dist_timeout=RANK_TIMEOUT_SECONDS,
+    )
+
+
+def _on_gpu() -> bool:
+    return isinstance(get_device(None), DeviceGPU)
+
+
+def _precision(settings: TrainingSettings) -> str:
+    wanted = settings.precision
+    if wanted == "auto":
+        wanted = "bf16" if _on_gpu() else "fp32"
+    return "amp_bf16" if wanted == "bf16" else "fp32"
+
+
+def _keep_model(job: TrainingJob, model: LanguageModel, optimizer: torch.optim.Optimizer) -> None:
+    """Writes the trained model and its optimiser's state, visible in one step."""
+    assert job.result is not None
+    temporary = job.result.with_name(f".{job.result.name}.{os.getpid()}")
+    save_model(model, temporary, job.streams / "tokenizer.json", job.manifest.tokenizer)
+    torch.save(optimizer.state_dict(), temporary / OPTIMIZER_FILE)
+    shutil.rmtree(job.result, ignore_errors=True)
+    job.result.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(job.result)

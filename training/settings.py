@@ -1,0 +1,150 @@
+"""What users can set about training: the `training`, `model` and `proxy` files.
+
+One training file serves base models, proxies, baselines and guided runs alike; an example of
+each file, with every field explained, is under `docs/examples/`.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import load_settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How a model is trained; the mixture is not part of it."""
+
+    batch_size: int = setting(32, help="B, samples of a global batch over all ranks and microbatches.")
+    microbatch_size: int | None = setting(
+        None, help="Samples of one forward pass on one rank; the rank's whole share when left out."
+    )
+    learning_rate: float = setting(1e-3, help="Peak learning rate of AdamW.")
+    betas: tuple[float, ...] = setting((0.9, 0.95), help="AdamW's two decay rates.")
+    epsilon: float = setting(1e-8, help="AdamW's epsilon.")
+    weight_decay: float = setting(
+        1e-5, help="Decoupled weight decay: the share of a weight taken a batch at the peak rate."
+    )
+    gradient_clip: float | None = setting(1.0, help="Largest norm of the gradient; no clipping when null.")
+    schedule: str = setting(
+        "cosine",
+        help="Learning rate over batches after the warm-up.",
+        choices=("constant", "cosine"),
+    )
+    warmup: float = setting(0.02, help="Share of the planned batches over which the rate rises from 0.")
+    final_rate: float = setting(0.1, help="Share of the peak rate at which the cosine schedule ends.")
+    precision: str = setting(
+        "auto",
+        help="auto is bf16 on a GPU and fp32 on a CPU.",
+        choices=("auto", "fp32", "bf16"),
+    )
+    loader_workers: int | None = setting(
+        None, help="Processes that read samples, a rank; 2 on a GPU and 0 on a CPU when left out."
+    )
+    checkpoint_steps: int = setting(1, help="Steps between two checkpoints; 0 for none at the end of steps.")
+    checkpoint_batches: int = setting(0, help="Batches between two checkpoints inside steps; 0 for none.")
+    checkpoints_kept: int = setting(2, help="Number of newest checkpoints that stay on disk.")
+    deterministic: bool = setting(
+        False, help="Use deterministic kernels only; slower on a GPU, without effect on most CPUs."
+    )
+    seed: int = setting(0, help="Seed of everything in training that draws, except sample order.")
+
+    def __post_init__(self) -> None:
+        _at_least("batch_size", self.batch_size, 1)
+        if self.microbatch_size is not None:
+            _at_least("microbatch_size", self.microbatch_size, 1)
+        if self.loader_workers is not None:
+            _at_least("loader_workers", self.loader_workers, 0)
+        _at_least("checkpoint_steps", self.checkpoint_steps, 0)
+        _at_least("checkpoint_batches", self.checkpoint_batches, 0)
+        _at_least("checkpoints_kept", self.checkpoints_kept, 1)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas are {list(self.betas)}, expected two numbers from 0 to below 1")
+        for name in ("learning_rate", "epsilon"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)}, expected a number above 0")
+        for name in ("warmup", "final_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
+        if self.weight_decay < 0 or (self.gradient_clip is not None and self.gradient_clip <= 0):
+            raise InputError("weight_decay must be 0 or more, and gradient_clip above 0 or null")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """A model that starts from random weights."""
+
+    architecture: str = setting(help="Family of the model.", choices=("llama", "gpt_neox"))
+    config: dict[str, Any] = setting(
+        {},
+        help="Fields of the family's transformers configuration; vocab_size defaults to the tokenizer's.",
+    )
+    tokenizer: str | None = setting(
+        None, help="Tokenizer that the model is meant for; must be the dataset's when given."
+    )
+    seed: int = setting(0, help="Seed of the random weights.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxySettings:
+    """The small model that is trained along trajectories to see what mixtures do."""
+
+    architecture: str = setting("llama", help="Family of the model.", choices=("llama", "gpt_neox"))
+    config: dict[str, Any] = setting(
+        {
+            "hidden_size": 64,
+            "intermediate_size": 176,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "tie_word_embeddings": True,
+        },
+        help="Fields of the family's transformers configuration.",
+    )
+    tokenizer: str | None = setting(None, help="Tokenizer; must be the dataset's when given.")
+    seed: int = setting(0, help="Seed of the random weights.")
+    init: str = setting(
+        "scratch",
+        help="Start from random weights, or from the model that --base names, with its optimiser state.",
+        choices=("scratch", "base"),
+    )
+    training: TrainingSettings = field(
+        default_factory=TrainingSettings, metadata={"help": "Training settings, as in a training file."}
+    )
+
+    def model(self) -> ModelSettings:
+        """The model part of these settings."""
+        return ModelSettings(
+            architecture=self.architecture, config=self.config, tokenizer=self.tokenizer, seed=self.seed
+        )
+
+
+def load_training(path: Path | str | None) -> TrainingSettings:
+    """The settings of a training file; the defaults without one."""
+    return TrainingSettings() if path is None else load_settings(TrainingSettings, path)
+
+
+def load_proxy(path: Path | str | None) -> ProxySettings:
+    """The settings of a proxy file; the defaults without one."""
+    return ProxySettings() if path is None else load_settings(ProxySettings, path)
+
+
+def learning_rate_factor(batch: int, *, total: int, settings: TrainingSettings) -> float:
+    """Share of the peak rate after `batch` finished batches.
+
+    Rises linearly to 1 over the warm-up (the first batch is not trained at 0), then stays
+    (constant) or falls along half a cosine to `final_rate` at `total`, where it remains.
+    """
+    warmup = math.ceil(settings.warmup * total)
+    if batch < warmup:
+        return (batch + 1) / warmup
+    if settings.schedule == "constant":
+        return 1.0
+    done = min(1.0, (batch - warmup) / max(1, total - warmup))
+    return settings.final_rate + (1 - settings.final_rate) * (1 + math.cos(math.pi * done)) / 2
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"{name} is {value}, expected at least {least}")

@@ -1,0 +1,16 @@
+"""The source field alone, by its natural shares: the data of base models.
+
+Not among the controllers that users can name, since a continual run under it would learn nothing.
+"""
+
+from dmix.mixing.domains import Vector
+from dmix.mixing.history import History
+
+
+class SourceController:
+    """Proposes rho_s, always."""
+
+    name = "source"
+
+    def propose(self, history: History) -> Vector:
+        return history.space.start_N.copy()

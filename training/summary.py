@@ -1,0 +1,133 @@
+"""What a run came to, read from its event file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmix.mixing.objectives import Environment, utility
+from dmix.warehouse_schema.events import Event, read_events
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunSummary:
+    """Facts of a run so far. Shapes: t steps done, D objectives, N (field, domain) pairs.
+
+    Attributes:
+        finished: True once the last step is done.
+        steps: Steps done.
+        objectives: Names of the D objectives; empty without an environment.
+        feedback_TD: Scores in nats a token, shape (t + 1, D), NaN where one is missing; row 0 is
+            the model before any step.
+        planned_TN: Planned mixtures of steps 1 to t, shape (t, N).
+        samples_N: Samples delivered in all, int64, shape (N,).
+        target_N: True on the target field, shape (N,).
+        tokens: Tokens delivered in all.
+        loss: Mean training loss of the last step in nats a token; NaN before the first.
+        chain: Chained digest of the samples, empty before the first step.
+        seconds: Time of all steps.
+    """
+
+    run_id: str
+    kind: str
+    controller: str
+    finished: bool
+    steps: int
+    objectives: tuple[str, ...]
+    feedback_TD: NDArray[np.float64]
+    planned_TN: NDArray[np.float64]
+    samples_N: NDArray[np.int64]
+    target_N: NDArray[np.bool_]
+    tokens: int
+    loss: float
+    chain: str
+    seconds: float
+
+    @property
+    def source_tokens(self) -> int:
+        """Tokens of the source field that the run took."""
+        samples = int(self.samples_N.sum())
+        return self.tokens * int(self.samples_N[~self.target_N].sum()) // samples if samples else 0
+
+    def utility_of(self, environment: Environment) -> float:
+        """U of the last scores; the environment must be the run's."""
+        return float(
+            utility(self.feedback_TD[-1], self.feedback_TD[0], environment.scales_D, environment.weights_D)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts that fit on a screen."""
+        return {
+            "run_id": self.run_id,
+            "kind": self.kind,
+            "controller": self.controller,
+            "finished": self.finished,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "source_tokens": self.source_tokens,
+            "loss": self.loss,
+            "scores_before": dict(zip(self.objectives, self.feedback_TD[0].tolist(), strict=True)),
+            "scores_after": dict(zip(self.objectives, self.feedback_TD[-1].tolist(), strict=True)),
+            "chain": self.chain,
+            "seconds": self.seconds,
+        }
+
+
+def summarise(events_file: Path) -> RunSummary:
+    """The summary of a run that has at least started.
+
+    The last line of each step and kind counts, and of a resumed attempt only what it kept.
+    """
+    started: Event = {}
+    done: dict[int, Event] = {}
+    decided: dict[int, Event] = {}
+    scored: dict[int, Event] = {}
+    finished = False
+    for event in read_events(events_file):
+        kind = event["event"]
+        if kind == "run_started":
+            started, finished = event, False
+            done = _up_to(done.values(), event["resumed_from_step"])
+        elif kind == "decision":
+            decided[event["step"]] = event
+        elif kind == "step_done":
+            done[event["step"]] = event
+        elif kind == "feedback":
+            scored[event["step"]] = event
+        elif kind == "run_done":
+            finished = True
+    steps = len(done)
+    objectives = tuple(scored[0]["scores"]) if 0 in scored else ()
+    rows = [
+        [scored[step]["scores"][name] if step in scored else np.nan for name in objectives]
+        for step in range(steps + 1)
+    ]
+    last = done.get(steps, {})
+    size = len(started["space"])
+    samples_N = sum(
+        (np.array(event["delivered_samples_N"], np.int64) for event in done.values()),
+        np.zeros(size, np.int64),
+    )
+    return RunSummary(
+        run_id=started["run_id"],
+        kind=started["kind"],
+        controller=started["controller"],
+        finished=finished,
+        steps=steps,
+        objectives=objectives,
+        feedback_TD=np.array(rows, np.float64).reshape(steps + 1, len(objectives)),
+        planned_TN=np.array([decided[step]["planned_N"] for step in sorted(done)]).reshape(steps, size),
+        samples_N=samples_N,
+        target_N=np.array([field == "target" for field, _ in started["space"]]),
+        tokens=int(sum(sum(event["delivered_tokens_N"]) for event in done.values())),
+        loss=float(last.get("loss", np.nan)),
+        chain=str(last.get("chain", "")),
+        seconds=float(sum(event["seconds"] for event in done.values())),
+    )
+
+
+def _up_to(events: Iterable[Event], step: int) -> dict[int, Event]:
+    return {event["step"]: event for event in events if event["step"] <= step}

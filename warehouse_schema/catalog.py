@@ -1,0 +1,303 @@
+"""The catalog: an index over a warehouse that answers SQL, `catalog.duckdb`.
+
+`sync` brings it up to date, `Catalog.open_reader` asks it. One process writes or many read, so a
+writer works on a copy and publishes it by a rename, under a lock: readers, who keep the file that
+they opened, neither block a writer nor are blocked. Traded away: a sync copies the whole file,
+which stays small because vectors are stored as lists.
+
+A reader works in a private in-memory database over the read-only file. It reads the events of runs
+that are not finished once more, so that its views show them as they are now, and then locks itself
+out of the file system.
+"""
+
+import errno
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from dmix.warehouse_schema.errors import CatalogError, InputError, StorageError
+from dmix.warehouse_schema.importing import (
+    DAMAGE,
+    arrow_rows,
+    changed_units,
+    has_changes,
+    import_units,
+    insert_rows,
+    schema_of,
+    stored_units,
+    unfinished_runs,
+)
+from dmix.warehouse_schema.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.locks import DEFAULT_TIMEOUT_SECONDS, held_lock
+from dmix.warehouse_schema.migrate import Schema, apply_views, is_current, load_schema, migrate, pending
+from dmix.warehouse_schema.units import RUN_TABLES, published_units, read_unit
+
+logger = logging.getLogger(__name__)
+
+# Name under which readers attach the published file; their own database is called `memory`.
+STORED = "catalog"
+
+_READ_ONLY_STATEMENTS = {"SELECT", "EXPLAIN", "PRAGMA"}
+_CONFIG = {"python_enable_replacements": False, "autoinstall_known_extensions": False}
+
+
+def sync(warehouse: Warehouse, *, lock_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
+    """Imports what is new or changed in the warehouse, and forgets what is gone.
+
+    Called at the end of every command that published something. Doing it twice changes nothing.
+
+    Raises:
+        NotFoundError: If the warehouse does not exist.
+        LockHeldError: If another process writes the catalog for longer than `lock_seconds`.
+        CatalogError: If the catalog is damaged, or newer than this program.
+        StorageError: If the disk is full or the folder cannot be written.
+    """
+    warehouse.require()
+    with _writing(warehouse, lock_seconds):
+        _write(warehouse, load_schema(), empty=False)
+
+
+def rebuild(warehouse: Warehouse, *, lock_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
+    """Makes the catalog again from what the warehouse holds, whatever the old one was like.
+
+    Raises:
+        NotFoundError, LockHeldError, StorageError: As `sync`.
+    """
+    warehouse.require()
+    with _writing(warehouse, lock_seconds):
+        _write(warehouse, load_schema(), empty=True)
+
+
+class Catalog:
+    """A reader of the catalog; made by `open_reader`.
+
+    Args:
+        connection: A connection whose current database has the public views.
+        read_only: Refuse statements that do not read.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, read_only: bool = True) -> None:
+        self._connection = connection
+        self._read_only = read_only
+
+    @classmethod
+    @contextmanager
+    def open_reader(cls, warehouse: Warehouse, allow_io: bool = False) -> Iterator["Catalog"]:
+        """A reader that sees everything imported, and unfinished runs as they are now.
+
+        A catalog that is missing, or older than this program, is brought up to date first.
+
+        Args:
+            warehouse: The warehouse to ask.
+            allow_io: Let statements read and write files (`read_csv`, `copy … to`).
+
+        Raises:
+            NotFoundError: If the warehouse does not exist.
+            CatalogError: If the catalog is damaged, or newer than this program.
+        """
+        warehouse.require()
+        schema = load_schema()
+        if not warehouse.catalog.exists():
+            sync(warehouse)
+        with tempfile.TemporaryDirectory(prefix="dmix-sql-") as spill:
+            with closing(duckdb.connect(":memory:", config={**_CONFIG, "temp_directory": spill})) as connection:
+                _attach(connection, warehouse.catalog, Path(spill))
+                if not is_current(connection, schema, database=STORED):
+                    connection.execute(f"detach {STORED}")
+                    sync(warehouse)
+                    _attach(connection, warehouse.catalog, Path(spill))
+                connection.execute("begin")  # one commit for some 200 small statements
+                _overlay_unfinished_runs(connection, warehouse)
+                apply_views(connection, schema)
+                connection.execute("commit")
+                if not allow_io:
+                    connection.execute("set enable_external_access = false")
+                connection.execute("set lock_configuration = true")
+                yield cls(connection, read_only=not allow_io)
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[list[str], list[tuple]]:
+        """Names of the columns, and the rows, of one statement.
+
+        Args:
+            sql: One statement; a semicolon at its end is fine.
+            parameters: Values for its `?`.
+
+        Raises:
+            InputError: If it is not exactly one statement, does not only read, or DuckDB refuses it;
+                the message is DuckDB's.
+        """
+        try:
+            statements = self._connection.extract_statements(sql)
+            if len(statements) != 1:
+                raise InputError(f"got {len(statements)} SQL statements, expected 1; send them one by one")
+            kind = statements[0].type.name
+            if self._read_only and kind not in _READ_ONLY_STATEMENTS:
+                raise InputError(
+                    f"got {kind}, but the catalog is read only: ask with SELECT, FROM, WITH, DESCRIBE, SHOW,"
+                    " SUMMARIZE or EXPLAIN (--allow-io lets statements touch files)"
+                )
+            result = self._connection.execute(statements[0], list(parameters))
+            return [column[0] for column in result.description or []], result.fetchall()
+        except duckdb.Error as error:
+            raise InputError(str(error)) from None
+
+    def views(self) -> list[str]:
+        """Names of the public views, sorted."""
+        _, rows = self.query(
+            "select view_name from duckdb_views() where not internal and schema_name = 'main'"
+            " and database_name = current_database() order by view_name"
+        )
+        return [name for (name,) in rows]
+
+
+def export_views(warehouse: Warehouse, folder: Path) -> dict[str, int]:
+    """Writes `<view>.parquet` for every public view; each file appears whole or not at all.
+
+    Returns:
+        Rows written, by view.
+
+    Raises:
+        StorageError: If the disk is full or the folder cannot be written.
+        Others: As `Catalog.open_reader`.
+    """
+    rows = {}
+    with storage_errors(str(folder)), Catalog.open_reader(warehouse, allow_io=True) as catalog:
+        folder.mkdir(parents=True, exist_ok=True)
+        for view in catalog.views():
+            temporary = folder / f".{view}.{os.getpid()}.parquet"
+            try:
+                quoted = str(temporary).replace("'", "''")
+                _, [(count,)] = catalog.query(f"copy (from {view}) to '{quoted}' (format parquet)")
+                os.replace(temporary, folder / f"{view}.parquet")
+            finally:
+                temporary.unlink(missing_ok=True)
+            rows[view] = int(count)
+    return rows
+
+
+@contextmanager
+def _writing(warehouse: Warehouse, lock_seconds: float) -> Iterator[None]:
+    """The only writer; copies that it, or a killed one before it, leaves behind are removed."""
+    what = f"the catalog of warehouse {warehouse.root}"
+    with held_lock(warehouse.lock, what=what, timeout_seconds=lock_seconds), storage_errors(what):
+        _remove_copies(warehouse)
+        try:
+            yield
+        finally:
+            _remove_copies(warehouse)
+
+
+def _remove_copies(warehouse: Warehouse) -> None:
+    for copy in warehouse.root.glob(".catalog-*"):
+        copy.unlink(missing_ok=True)
+
+
+def _write(warehouse: Warehouse, schema: Schema, *, empty: bool) -> None:
+    """Migrates and fills a copy of the catalog, or an empty one, and publishes it if that changed it."""
+    copy = warehouse.root / f".catalog-{os.getpid()}.duckdb"
+    if warehouse.catalog.exists() and not empty:
+        shutil.copyfile(warehouse.catalog, copy)
+    with _damage_named(warehouse.catalog), closing(duckdb.connect(str(copy), config=_CONFIG)) as connection:
+        published = published_units(warehouse)
+        if is_current(connection, schema):
+            if not has_changes(connection, published):
+                return
+        elif not empty:
+            _back_up(connection, warehouse, schema)
+        migrate(connection, schema)
+        import_units(connection, warehouse, published)
+    with open(copy, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(copy, warehouse.catalog)
+    # The log of someone who wrote into the old file by hand does not fit the new one.
+    warehouse.catalog.with_name(warehouse.catalog.name + ".wal").unlink(missing_ok=True)
+
+
+def _back_up(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, schema: Schema) -> None:
+    """Keeps the published catalog as `catalog.before-NNNN.duckdb` if migration NNNN will change it."""
+    waiting = pending(connection, schema)
+    if waiting and waiting[0].number > 1:
+        backup = warehouse.root / f"catalog.before-{waiting[0].number:04d}.duckdb"
+        temporary = warehouse.root / f".catalog-{os.getpid()}.backup"
+        shutil.copyfile(warehouse.catalog, temporary)
+        os.replace(temporary, backup)
+        logger.info("kept the old catalog as %s", backup)
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, path: Path, spill: Path) -> None:
+    """Attaches the published file, read only, under the name `STORED`.
+
+    A connection to the file itself would share DuckDB's instance cache with other readers of this
+    process, and so show a file that has been replaced since. Where someone has opened the file for
+    writing, as the DuckDB shell does unless told otherwise, a copy in `spill` is read instead.
+    """
+    with _damage_named(path):
+        try:
+            _attach_file(connection, path)
+        except (duckdb.IOException, duckdb.ResourceInUseException) as error:
+            if "lock" not in str(error) and "already attached" not in str(error):
+                raise
+            _attach_file(connection, Path(shutil.copyfile(path, spill / path.name)))
+
+
+def _attach_file(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    quoted = str(path).replace("'", "''")
+    connection.execute(f"attach '{quoted}' as {STORED} (read_only)")
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turns DuckDB's errors into errors that name the way out."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise StorageError(
+                f"cannot write {path}: {os.strerror(errno.ENOSPC)}; free some space or choose another"
+                " --warehouse, then run the same command again"
+            ) from error
+        raise CatalogError(
+            f"catalog {path} cannot be used ({str(error).splitlines()[0]});"
+            " run 'dmix catalog rebuild' to make it again from the warehouse"
+        ) from error
+
+
+def _overlay_unfinished_runs(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
+    """Makes schema `store` of the in-memory database: the stored tables, with live rows of runs.
+
+    A run is read again if its events changed since they were imported, or if it was running then.
+    """
+    stored = stored_units(connection, database=STORED)
+    running = unfinished_runs(connection, database=STORED)
+    connection.execute("create schema store")
+    connection.execute("create schema live")
+    connection.execute("create table live.replaced (unit varchar)")
+    schemas = {table: schema_of(connection, f"{STORED}.store.{table}") for table in RUN_TABLES}
+    for table in RUN_TABLES:
+        connection.execute(f"create table live.{table} as from {STORED}.store.{table} limit 0")
+    for unit in changed_units(published_units(warehouse, "run"), stored, running):
+        try:
+            tables = arrow_rows(read_unit(warehouse, unit), schemas)
+        except DAMAGE as error:
+            logger.warning("%s is shown as it was last imported: %s", unit.path, error)
+            continue
+        connection.execute("insert into live.replaced values (?)", [unit.path])
+        for table, rows in tables.items():
+            insert_rows(connection, f"live.{table}", rows)
+    names = connection.execute(
+        "select table_name from duckdb_tables() where database_name = ? and schema_name = 'store'", [STORED]
+    ).fetchall()
+    for (table,) in names:
+        live = (
+            f" where unit not in (from live.replaced) union all by name from live.{table}"
+            if table in RUN_TABLES
+            else ""
+        )
+        connection.execute(f"create view store.{table} as from {STORED}.store.{table}{live}")

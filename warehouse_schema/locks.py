@@ -1,0 +1,77 @@
+"""Locks between processes: one writer at a time, and the others learn who it is.
+
+The lock itself is `flock` (package filelock): the kernel frees it when its holder dies, so a
+lock is never left behind. Who holds it stands in a side file, for messages alone.
+"""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dmix.warehouse_schema.errors import LockHeldError
+from dmix.warehouse_schema.layout import publish_bytes, storage_errors
+from dmix.warehouse_schema.processes import this_process
+
+DEFAULT_TIMEOUT_SECONDS = 10.0
+
+
+@contextmanager
+def held_lock(
+    path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+) -> Iterator[None]:
+    """Holds the lock file at `path` for the body of the `with` statement.
+
+    Not re-entrant: a process that asks for a lock that it holds waits for itself.
+
+    Args:
+        path: The lock file; it stays on disk, empty, after the lock is given back.
+        what: What is locked, for the message: "the catalog of warehouse /data/w".
+        timeout_seconds: How long to wait for another holder; 0 tries once.
+
+    Raises:
+        LockHeldError: If another process still holds it after that time; the message names it.
+        StorageError: If the folder cannot be written.
+    """
+    with storage_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=timeout_seconds)
+        except Timeout:
+            raise LockHeldError(
+                f"{what} is being written by {_holder(path)}; waited {timeout_seconds:g} s."
+                " Wait until it has finished, then run the same command again"
+            ) from None
+    side_file = _side_file(path)
+    try:
+        holder = {
+            **this_process(),
+            "command": shlex.join(sys.argv),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        publish_bytes(side_file, json.dumps(holder).encode())
+        yield
+    finally:
+        side_file.unlink(missing_ok=True)
+        lock.release()
+
+
+def _side_file(path: Path) -> Path:
+    return path.with_name(path.name + ".holder")
+
+
+def _holder(path: Path) -> str:
+    """Who holds the lock, as far as the side file tells; it may just have been given back."""
+    try:
+        holder = json.loads(_side_file(path).read_bytes())
+        return (
+            f"process {holder['pid']} on {holder['host']} since {holder['since']} ({holder['command'][:200]})"
+        )
+    except (OSError, ValueError, KeyError):
+        return "another process"

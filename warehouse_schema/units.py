@@ -1,0 +1,196 @@
+"""The files that a catalog is an index of, and what the tables hold of each.
+
+A unit is one published file. Its readers turn it into rows for tables of the schema `store`;
+they are pure but for reading, and know nothing of DuckDB.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dmix.warehouse_schema.events import read_events
+from dmix.warehouse_schema.layout import PUBLISHED_FILES, Warehouse, read_json
+from dmix.warehouse_schema.manifests import CorpusVersion, DatasetManifest, load_manifest
+from dmix.warehouse_schema.run_facts import fold_events, utc
+from dmix.warehouse_schema.taxonomy import Taxonomy, slug
+
+Row = dict[str, Any]
+Rows = dict[str, list[Row]]
+
+RUN_TABLES = ("runs", "run_steps", "run_feedback", "run_events")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One published file.
+
+    Attributes:
+        path: Below the root of the warehouse, with forward slashes.
+        kind: Key of `PUBLISHED_FILES`, or `rejects`.
+        size_bytes: Its size; with the time of change it tells whether it has changed.
+        mtime_ns: Time of its last change.
+    """
+
+    path: str
+    kind: str
+    size_bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, warehouse: Warehouse, path: Path, kind: str) -> "Unit":
+        """The unit of a file that exists."""
+        found = path.stat()
+        return cls(path.relative_to(warehouse.root).as_posix(), kind, found.st_size, found.st_mtime_ns)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder that the file lies in: its corpus, dataset, set, agent or run."""
+        return self.path.split("/")[-2]
+
+
+def published_units(warehouse: Warehouse, *kinds: str) -> dict[str, Unit]:
+    """What the warehouse shows now, by path; all kinds by default.
+
+    Files with hidden names are under way, and parts of a set without its `set.json` do not exist.
+    """
+    units = {}
+    for kind in kinds or PUBLISHED_FILES:
+        for path in sorted(warehouse.root.glob(PUBLISHED_FILES[kind])):
+            if _is_published(path, kind):
+                unit = Unit.of(warehouse, path, kind)
+                units[unit.path] = unit
+    return units
+
+
+def _is_published(path: Path, kind: str) -> bool:
+    if path.name.startswith(".") or path.parent.name.startswith(".") or not path.is_file():
+        return False
+    if kind == "corpus":
+        return re.fullmatch(r"v\d+\.json", path.name) is not None
+    return kind != "trajectories" or (path.parent / "set.json").is_file()
+
+
+def read_unit(warehouse: Warehouse, unit: Unit) -> Rows:
+    """Rows by table of a unit that is not Parquet.
+
+    Raises:
+        DmixError, OSError, LookupError, TypeError, ValueError: If the file is damaged.
+    """
+    rows = _READERS[unit.kind](warehouse.root / unit.path, unit)
+    return {table: [{"unit": unit.path, **row} for row in found] for table, found in rows.items()}
+
+
+def _corpus_rows(path: Path, unit: Unit) -> Rows:
+    version: CorpusVersion = load_manifest(CorpusVersion, path)
+    key = {"corpus": version.corpus, "version": version.version}
+    corpus = {
+        **key,
+        "field": version.field,
+        "taxonomy": version.taxonomy.name,
+        "synthetic": version.synthetic,
+        "documents": version.documents,
+        "rejected": version.rejected,
+        "classifier": version.classifier,
+        "classifier_fingerprint": version.classifier_fingerprint,
+        "created_at": utc(version.created_at),
+    }
+    reject_files = [
+        {**key, "path": f"rejects/{version.corpus}/{part.fingerprint}/{file.name}"}
+        for part in version.parts
+        for file in part.reject_files
+    ]
+    used_by = f"{version.corpus}@v{version.version}"
+    return {
+        "corpora": [corpus],
+        "reject_files": reject_files,
+        "taxonomies": _taxonomy_rows(version.taxonomy, used_by),
+    }
+
+
+def _taxonomy_rows(taxonomy: Taxonomy, used_by: str) -> list[Row]:
+    return [
+        {
+            "taxonomy": taxonomy.name,
+            "used_by": used_by,
+            "domain_index": index,
+            "domain": label,
+            "slug": slug(label),
+        }
+        for index, label in enumerate(taxonomy.labels)
+    ]
+
+
+def _dataset_rows(path: Path, unit: Unit) -> Rows:
+    manifest: DatasetManifest = load_manifest(DatasetManifest, path)
+    dataset = {
+        "dataset": manifest.dataset,
+        "name": manifest.name,
+        "taxonomy": manifest.taxonomy.name,
+        "tokenizer": manifest.tokenizer.name,
+        "seq_len": manifest.seq_len,
+        "seed": manifest.seed,
+        "corpora": [f"{reference.corpus}@v{reference.version}" for reference in manifest.corpora],
+        "created_at": utc(manifest.created_at),
+    }
+    streams = [
+        {
+            "dataset": manifest.dataset,
+            "domain_index": manifest.taxonomy.index(stream.domain),
+            "field": stream.field,
+            "domain": stream.domain,
+            "documents": stream.documents,
+            "samples": stream.samples,
+            "tokens": stream.tokens,
+            "tail_tokens": stream.tail_tokens,
+            "shards": stream.shards,
+            "bytes": stream.size_bytes,
+        }
+        for stream in manifest.streams
+    ]
+    return {
+        "datasets": [dataset],
+        "streams": streams,
+        "taxonomies": _taxonomy_rows(manifest.taxonomy, manifest.dataset),
+    }
+
+
+def _set_rows(path: Path, unit: Unit) -> Rows:
+    settings = read_json(path)
+    row = {
+        "set_name": unit.folder,
+        "dataset": settings.get("dataset"),
+        "preset": settings.get("preset"),
+        "fields": [field for field, _ in settings["space"]],
+        "domains": [domain for _, domain in settings["space"]],
+        "created_at": utc(settings.get("created_at")),
+    }
+    return {"sets": [row]}
+
+
+def _agent_rows(path: Path, unit: Unit) -> Rows:
+    config = read_json(path)
+    row = {
+        "agent": unit.folder,
+        "preset": config.get("preset"),
+        "set_name": config.get("set_name"),
+        "trained_at": utc(config.get("trained_at")),
+        "parameters": config.get("parameters"),
+        "config": json.dumps(config, ensure_ascii=False, sort_keys=True),
+    }
+    return {"agents": [row]}
+
+
+def _run_rows(path: Path, unit: Unit) -> Rows:
+    return fold_events(unit.folder, read_events(path)).tables()
+
+
+_READERS: dict[str, Callable[[Path, Unit], Rows]] = {
+    "corpus": _corpus_rows,
+    "dataset": _dataset_rows,
+    "set": _set_rows,
+    "agent": _agent_rows,
+    "run": _run_rows,
+}

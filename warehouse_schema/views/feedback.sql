@@ -1,0 +1,17 @@
+-- Scores of proxy models that were trained along trajectories.
+
+create view feedback as
+select
+    set_name,
+    trajectory_id,
+    step,
+    objective,
+    score
+from store.feedback;
+
+comment on view feedback is 'Feedback of proxy models along trajectories';
+comment on column feedback.set_name is 'Set of trajectories';
+comment on column feedback.trajectory_id is 'Id of the trajectory within its set';
+comment on column feedback.step is 'Step after whose training the score was taken; 0 is before any training';
+comment on column feedback.objective is 'Objective of the set''s environment';
+comment on column feedback.score is 'Mean log-probability of the answers, nats a token; higher is better';

@@ -1,0 +1,18 @@
+-- Documents that were not taken, for every version that read them.
+
+create view rejects as
+select
+    f.corpus,
+    f.version,
+    r.path,
+    r.position,
+    r.reason
+from store.reject_files as f
+join store.rejects as r on r.unit = f.path;
+
+comment on view rejects is 'Input documents that were not taken, and why';
+comment on column rejects.corpus is 'Name of the corpus';
+comment on column rejects.version is 'Version of the corpus';
+comment on column rejects.path is 'Input file';
+comment on column rejects.position is 'Where in the file: line, row or byte, as its format has it';
+comment on column rejects.reason is 'Why it was not taken';

@@ -1,0 +1,29 @@
+-- Shares of documents and samples within each field. The estimator `corpus` counts what the
+-- dataset holds, so its interval has no width.
+
+create view start_state as
+select
+    dataset,
+    'corpus' as estimator,
+    field,
+    domain,
+    documents,
+    documents / nullif(sum(documents) over field_of_dataset, 0) as document_weight,
+    samples / nullif(sum(samples) over field_of_dataset, 0) as sample_weight,
+    sample_weight as weight_low,
+    sample_weight as weight_high,
+    domain_index
+from store.streams
+window field_of_dataset as (partition by dataset, field);
+
+comment on view start_state is 'Share of each domain within its field';
+comment on column start_state.dataset is 'Id of the dataset';
+comment on column start_state.estimator is 'corpus: counted in the dataset; model:NAME: estimated from what a model writes';
+comment on column start_state.field is 'source or target';
+comment on column start_state.domain is 'Domain label';
+comment on column start_state.documents is 'Documents that the shares rest on';
+comment on column start_state.document_weight is 'Share of the field''s documents, 0 to 1; NULL if the field is empty';
+comment on column start_state.sample_weight is 'Share of the field''s samples, 0 to 1; NULL if the field is empty';
+comment on column start_state.weight_low is 'Lower end of the interval of sample_weight; equal to it where samples were counted';
+comment on column start_state.weight_high is 'Upper end of the interval of sample_weight';
+comment on column start_state.domain_index is 'Position of the domain in its taxonomy, from 0';
