@@ -54,7 +54,11 @@ def rebuild(
 @config_option
 @warehouse_option
 @click.option(
-    "--out", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder for the files."
+    "--out",
+    required=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the files.",
 )
 @json_option
 @dry_run_option

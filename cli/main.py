@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import traceback
+from typing import Any
 
 import click
 
@@ -42,6 +43,14 @@ class LazyGroup(click.Group):
         module, attribute, _ = COMMANDS[name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:
+            # `dmix sql … | head` is no failure; click itself would leave with code 1
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -92,17 +101,12 @@ def run(arguments: list[str]) -> int:
         return 130
     except DmixError as error:
         return _report(error, error.message, error.exit_code, debug)
-    except BrokenPipeError:  # `dmix sql … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         cause = _storage_cause(error)
         if cause is not None:
             return _report(error, cause.message, cause.exit_code, debug)
         first_line = str(error).strip().splitlines()[0][:300] if str(error).strip() else "no message"
-        message = (
-            f"{type(error).__name__}: {first_line}\nThis is a defect of dmix; --debug shows where it happened."
-        )
+        message = f"{type(error).__name__}: {first_line}\nThis is a defect of dmix; --debug shows where it happened."
         return _report(error, message, 1, debug)
 
 

@@ -47,6 +47,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Decimal):
+        if not value.is_finite():
+            return None
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, date | time):
         return value.isoformat()
@@ -68,7 +70,8 @@ def say(message: str) -> None:
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
     """Prints a table on stdout; numbers right-aligned, full width when piped."""
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False)
+    width = None if sys.stdout.isatty() else 200
+    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
     table = Table(title=title, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in rows)

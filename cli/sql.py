@@ -24,7 +24,9 @@ from dmix.warehouse_schema.layout import Warehouse
 )
 @json_option
 @click.option("--allow-io", is_flag=True, help="Let the statement read and write files.")
-def sql(query: str, warehouse: Warehouse, form: str, as_json: bool, allow_io: bool, config: str | None) -> None:
+def sql(
+    query: str, warehouse: Warehouse, form: str, as_json: bool, allow_io: bool, config: str | None
+) -> None:
     """Ask the catalog a question in SQL (DuckDB's), QUERY or '-' for stdin.
 
     Runs that are under way are shown as they are now. "SHOW TABLES" names the views. What their

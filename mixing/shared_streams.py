@@ -26,6 +26,7 @@ from dmix.warehouse_schema.errors import InputError, StorageError
 from dmix.warehouse_schema.locks import held_lock
 
 _START_TIMEOUT_SECONDS = 300.0
+_DOWNLOAD_RETRIES = 4
 _CACHE_TIMEOUT_SECONDS = 30.0
 """Loader workers of a killed run notice within seconds and hold its cache until then."""
 
@@ -55,7 +56,11 @@ class OpenStreams:
     ) -> None:
         folder_paths = [os.path.abspath(local / folder) for folder in folders]  # noqa: PTH100  as Streaming does
         streams = [
-            Stream(local=path, remote=None if remote is None else f"{remote}/{folder}")
+            Stream(
+                local=path,
+                remote=None if remote is None else f"{remote}/{folder}",
+                download_retry=0 if remote is None else _DOWNLOAD_RETRIES,
+            )
             for path, folder in zip(folder_paths, folders, strict=True)
         ]
         for stream in streams[1:]:

@@ -28,11 +28,14 @@ from transformers.utils import logging as transformers_logging
 from dmix.training.loss import MeanNextTokenLoss, next_token_losses
 from dmix.training.settings import ModelSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import DatasetManifest, TokenizerFile
+from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.manifests import DatasetManifest
 from dmix.warehouse_schema.settings import load_settings
 
 logger = logging.getLogger(__name__)
+
+# Which dataset a model of ours was trained on, beside its weights.
+ORIGIN_FILE = "dmix.json"
 
 _CONFIGS: dict[str, type[PretrainedConfig]] = {"llama": LlamaConfig, "gpt_neox": GPTNeoXConfig}
 # Regularisation that small models of one epoch do not want; a user's own value wins.
@@ -163,19 +166,32 @@ def load_model(model: str | ModelSettings, manifest: DatasetManifest) -> Languag
     """
     if isinstance(model, str) and Path(model).suffix in (".yaml", ".yml"):
         model = load_settings(ModelSettings, model)
-    network = _from_checkpoint(model) if isinstance(model, str) else _from_scratch(model, manifest)
+    if isinstance(model, str):
+        network = _from_checkpoint(model)
+        _check_tokenizer(Path(model) / ORIGIN_FILE, manifest)
+    else:
+        network = _from_scratch(model, manifest)
     _check_fit(network.config, manifest)
     return LanguageModel(network)
 
 
-def save_model(model: LanguageModel, folder: Path, tokenizer_json: Path, tokenizer: TokenizerFile) -> None:
-    """Writes weights, configuration and tokenizer in the form that transformers loads."""
+def save_model(model: LanguageModel, folder: Path, *, streams: Path, manifest: DatasetManifest) -> None:
+    """Writes weights, configuration and tokenizer in the form that transformers loads.
+
+    Args:
+        model: What was trained.
+        folder: Where to; made if need be.
+        streams: Folder of the dataset, for its tokenizer.
+        manifest: The dataset, which the model remembers.
+    """
     with _quiet_transformers():
         model.network.save_pretrained(folder)
-    fast = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_json))
-    end_of_text = fast.convert_ids_to_tokens(tokenizer.eot_id)
+    fast = PreTrainedTokenizerFast(tokenizer_file=str(streams / "tokenizer.json"))
+    end_of_text = fast.convert_ids_to_tokens(manifest.tokenizer.eot_id)
     fast.add_special_tokens({"bos_token": end_of_text, "eos_token": end_of_text})
     fast.save_pretrained(folder)
+    origin = {"dataset": manifest.dataset, "tokenizer_sha256": manifest.tokenizer.sha256}
+    publish_json(folder / ORIGIN_FILE, origin)
 
 
 def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrainedModel:
@@ -219,6 +235,18 @@ def _from_checkpoint(name: str) -> PreTrainedModel:
             " folder or a hub id that this machine can reach"
         ) from None
     return network
+
+
+def _check_tokenizer(origin_file: Path, manifest: DatasetManifest) -> None:
+    """Refuses a model of ours under another tokenizer, whose ids would mean other texts to it."""
+    if not origin_file.is_file():
+        return
+    origin = read_json(origin_file)
+    if origin["tokenizer_sha256"] != manifest.tokenizer.sha256:
+        raise InputError(
+            f"the model in {origin_file.parent} was trained on dataset {origin['dataset']}, whose tokenizer is"
+            f" not that of dataset {manifest.dataset}; train a base model on this dataset, or choose that one"
+        )
 
 
 def _check_fit(config: PretrainedConfig, manifest: DatasetManifest) -> None:

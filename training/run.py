@@ -332,7 +332,7 @@ def _keep_model(job: TrainingJob, model: LanguageModel, optimizer: torch.optim.O
     """Writes the trained model and its optimiser's state, visible in one step."""
     assert job.result is not None
     temporary = job.result.with_name(f".{job.result.name}.{os.getpid()}")
-    save_model(model, temporary, job.streams / "tokenizer.json", job.manifest.tokenizer)
+    save_model(model, temporary, streams=job.streams, manifest=job.manifest)
     torch.save(optimizer.state_dict(), temporary / OPTIMIZER_FILE)
     shutil.rmtree(job.result, ignore_errors=True)
     job.result.parent.mkdir(parents=True, exist_ok=True)

@@ -107,7 +107,9 @@ class Catalog:
         if not warehouse.catalog.exists():
             sync(warehouse)
         with tempfile.TemporaryDirectory(prefix="dmix-sql-") as spill:
-            with closing(duckdb.connect(":memory:", config={**_CONFIG, "temp_directory": spill})) as connection:
+            with closing(
+                duckdb.connect(":memory:", config={**_CONFIG, "temp_directory": spill})
+            ) as connection:
                 _attach(connection, warehouse.catalog, Path(spill))
                 if not is_current(connection, schema, database=STORED):
                     connection.execute(f"detach {STORED}")

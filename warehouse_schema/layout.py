@@ -17,7 +17,6 @@ from typing import Any
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
 from dmix.warehouse_schema.taxonomy import slug
 
-
 # Files that make something visible, by kind, as patterns below the root of a warehouse.
 PUBLISHED_FILES = {
     "corpus": "labels/*/v*.json",

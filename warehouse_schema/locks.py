@@ -22,9 +22,7 @@ DEFAULT_TIMEOUT_SECONDS = 10.0
 
 
 @contextmanager
-def held_lock(
-    path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
-) -> Iterator[None]:
+def held_lock(path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Iterator[None]:
     """Holds the lock file at `path` for the body of the `with` statement.
 
     Not re-entrant: a process that asks for a lock that it holds waits for itself.

@@ -125,9 +125,7 @@ def pending(
     return [migration for migration in schema.migrations if migration.number not in done]
 
 
-def is_current(
-    connection: duckdb.DuckDBPyConnection, schema: Schema, *, database: str | None = None
-) -> bool:
+def is_current(connection: duckdb.DuckDBPyConnection, schema: Schema, *, database: str | None = None) -> bool:
     """True if the catalog has all migrations and the views of `schema`; raises as `pending` does."""
     if pending(connection, schema, database=database):
         return False

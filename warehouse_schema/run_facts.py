@@ -137,7 +137,10 @@ def fold_events(run_id: str, events: Iterable[Event], *, now: datetime | None = 
             "domains": [domain for _, domain in space],
         },
         steps=[
-            {"run_id": run_id, **_step_row(step, fold.decisions.get(step), fold.results.get(step), len(space))}
+            {
+                "run_id": run_id,
+                **_step_row(step, fold.decisions.get(step), fold.results.get(step), len(space)),
+            }
             for step in steps
         ],
         feedback=[

@@ -20,7 +20,11 @@ def warehouse(tmp_path, monkeypatch):
 def test_rebuild_makes_the_catalog_and_counts_its_files(warehouse, capsys):
     assert run(["catalog", "rebuild", "--json"]) == 0
     captured = capsys.readouterr()
-    assert json.loads(captured.out) == {"catalog": str(warehouse.catalog), "files": {"agent": 1}, "dry_run": False}
+    assert json.loads(captured.out) == {
+        "catalog": str(warehouse.catalog),
+        "files": {"agent": 1},
+        "dry_run": False,
+    }
     assert captured.err == f"rebuilt {warehouse.catalog} from 1 files\n"
     assert warehouse.catalog.exists()
 
@@ -49,7 +53,7 @@ def test_a_dry_run_of_export_writes_nothing(warehouse, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_export_to_a_folder_that_cannot_be_made_names_it(warehouse, tmp_path, capsys):
+def test_export_to_a_file_is_bad_usage(warehouse, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert run(["catalog", "export", "--out", str(tmp_path / "file")]) == 2
-    assert "is a file, expected a folder" in capsys.readouterr().err
+    assert "file' is a file" in capsys.readouterr().err

@@ -21,7 +21,17 @@ def test_doctor_finds_this_installation_in_order(capsys, tmp_path):
     report = json.loads(capsys.readouterr().out)
     checks = {check["name"]: check for check in report["checks"]}
     assert (code, report["ok"]) == (0, True), [c for c in report["checks"] if c["status"] == "missing"]
-    assert {"python", "duckdb", "torch", "import torch", "java", "cores", "memory", "gpu", "disk"} <= checks.keys()
+    assert {
+        "python",
+        "duckdb",
+        "torch",
+        "import torch",
+        "java",
+        "cores",
+        "memory",
+        "gpu",
+        "disk",
+    } <= checks.keys()
     assert checks["duckdb"]["found"].startswith("2.")
     assert str(tmp_path) in checks["disk"]["found"]
     assert "hypothesis" not in checks  # of an extra
@@ -42,7 +52,8 @@ def test_java_must_be_17_or_newer():
 
 
 @pytest.mark.parametrize(
-    ("version", "status"), [((3, 10, 1), "missing"), ((3, 11, 0), "ok"), ((3, 13, 9), "ok"), ((3, 14, 0), "missing")]
+    ("version", "status"),
+    [((3, 10, 1), "missing"), ((3, 11, 0), "ok"), ((3, 13, 9), "ok"), ((3, 14, 0), "missing")],
 )
 def test_python_must_be_one_that_torch_is_built_for(version, status):
     assert python_check(version).status == status
@@ -57,7 +68,9 @@ def test_packages_that_are_absent_or_too_old_are_named_with_the_command():
 
 
 def test_a_package_that_breaks_on_import_is_missing(tmp_path, monkeypatch):
-    (tmp_path / "broken_build.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    (tmp_path / "broken_build.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     check = import_check("broken_build")
     assert (check.status, check.found) == ("missing", "operator torchvision::nms does not exist")

@@ -10,7 +10,18 @@ from dmix.cli import main as main_module
 from dmix.cli.main import COMMANDS, LazyGroup, run
 from dmix.warehouse_schema import errors
 
-HEAVY = {"torch", "pyspark", "streaming", "composer", "transformers", "duckdb", "pyarrow", "pandas", "d3rlpy", "numpy"}
+HEAVY = {
+    "torch",
+    "pyspark",
+    "streaming",
+    "composer",
+    "transformers",
+    "duckdb",
+    "pyarrow",
+    "pandas",
+    "d3rlpy",
+    "numpy",
+}
 
 
 @pytest.fixture
@@ -40,16 +51,24 @@ def raising(error):
         (errors.VerificationError("differs"), 4, "Error: differs\n"),
         (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on\n"),
         (click.Abort(), 130, "interrupted; run the same command again to go on\n"),
-        (RuntimeError("first\nsecond"), 1, "Error: RuntimeError: first\nThis is a defect of dmix; --debug shows"),
+        (
+            RuntimeError("first\nsecond"),
+            1,
+            "Error: RuntimeError: first\nThis is a defect of dmix; --debug shows",
+        ),
         (RuntimeError(), 1, "Error: RuntimeError: no message\n"),
-        (OSError(errno.ENOSPC, "No space left on device", "f"), 1, "Error: cannot write the warehouse: No space left"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "f"),
+            1,
+            "Error: cannot write the warehouse: No space left",
+        ),
     ],
 )
 def test_errors_become_messages_and_exit_codes(command_that, capsys, error, code, message):
     command_that(raising(error))
     assert run(["fail"]) == code
     captured = capsys.readouterr()
-    assert captured.err.startswith(message)
+    assert captured.err.lstrip().startswith(message)
     assert "Traceback" not in captured.err
     assert captured.out == ""
 
@@ -84,7 +103,11 @@ def test_exit_codes_that_commands_choose_are_kept(command_that):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["nonsense"], "No such command 'nonsense'"), (["--nonsense"], "No such option"), (["sql"], "Missing argument")],
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["--nonsense"], "No such option"),
+        (["sql"], "Missing argument"),
+    ],
 )
 def test_bad_usage_exits_2(capsys, arguments, message):
     assert run(arguments) == 2
@@ -102,7 +125,8 @@ def test_main_exits_with_the_code(command_that):
 
 def test_help_and_version_exit_0(capsys):
     assert run(["--help"]) == 0
-    assert all(name in capsys.readouterr().out for name in COMMANDS)
+    out = capsys.readouterr().out
+    assert [name for name in COMMANDS if name not in out] == []
     assert run(["--version"]) == 0
 
 

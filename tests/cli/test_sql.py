@@ -17,7 +17,9 @@ def warehouse(tmp_path, monkeypatch):
     """A warehouse with one run under way, chosen through the environment."""
     warehouse = Warehouse.at(tmp_path / "w")
     log = EventLog(warehouse.run("r1") / "events.jsonl", run_id="r1", attempt=1)
-    log.write("run_started", kind="guided", controller="naive", config={}, space=SPACE, resumed_from_step=None)
+    log.write(
+        "run_started", kind="guided", controller="naive", config={}, space=SPACE, resumed_from_step=None
+    )
     log.write(
         "decision", step=1, asked_N=[0.25, 0.75], planned_N=[0.25, 0.75], planned_samples_N=[2, 6], reasons={}
     )
@@ -39,7 +41,10 @@ def test_json_is_a_list_of_objects(warehouse, capsys):
 
 def test_json_lines_are_one_object_a_line(warehouse, capsys):
     assert run(["sql", QUERY, "--format", "jsonl"]) == 0
-    assert [json.loads(line)["field"] for line in capsys.readouterr().out.splitlines()] == ["source", "target"]
+    assert [json.loads(line)["field"] for line in capsys.readouterr().out.splitlines()] == [
+        "source",
+        "target",
+    ]
 
 
 def test_csv_has_a_header_and_empty_nulls(warehouse, capsys):
@@ -65,7 +70,16 @@ def test_values_that_json_lacks_are_written_plainly(warehouse, capsys):
     sql = "select 'nan'::double as a, timestamp '2026-01-02 03:04:05' as b, 1.5::decimal(4,1) as c, [1, 2] as d,"
     assert run(["sql", sql + " {'x': 1} as e, sum(2) as f, 1 as f, interval 1 minute as g", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
-        {"a": None, "b": "2026-01-02T03:04:05", "c": 1.5, "d": [1, 2], "e": {"x": 1}, "f": 2, "f_2": 1, "g": 60.0}
+        {
+            "a": None,
+            "b": "2026-01-02T03:04:05",
+            "c": 1.5,
+            "d": [1, 2],
+            "e": {"x": 1},
+            "f": 2,
+            "f_2": 1,
+            "g": 60.0,
+        }
     ]
 
 
@@ -108,7 +122,8 @@ def test_settings_come_from_a_file_and_flags_win(warehouse, tmp_path, capsys):
 
 
 def test_a_reader_that_closes_the_pipe_early_is_no_error(warehouse):
-    command = [sys.executable, "-m", "dmix.cli.main", "sql", "from range(200000)", "--format", "jsonl"]
+    code = "from dmix.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "sql", "from range(200000)", "--format", "jsonl"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == b'{"range": 0}\n'
         process.stdout.close()

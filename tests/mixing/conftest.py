@@ -100,6 +100,12 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredStreams:
 
 
 @pytest.fixture(scope="session")
+def two_domains(tmp_path_factory: pytest.TempPathFactory) -> StoredStreams:
+    """Twenty samples of the source and thirty of the target; copy it before breaking it."""
+    return write_stored(tmp_path_factory.mktemp("two"), [20, 30])
+
+
+@pytest.fixture(scope="session")
 def dataset(stored: StoredStreams) -> Iterator[MixedDataset]:
     """`stored`, opened."""
     opened = MixedDataset(stored.manifest, stored.folder)

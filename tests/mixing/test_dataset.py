@@ -25,10 +25,13 @@ SETTINGS = PlanSettings(step_samples=48, batch_size=12, exhaustion="repeat")
 EVEN = np.array([0.2, 0.0, 0.2, 0.2, 0.2, 0.2])
 
 
-def first_plan(
-    dataset: MixedDataset, weights: np.ndarray = EVEN, chosen: PlanSettings = SETTINGS
-) -> StepPlan:
-    return plan_step(weights, MixerState.start(6), streams=dataset.sizes, settings=chosen)
+def first_plan(dataset: MixedDataset) -> StepPlan:
+    return plan_step(EVEN, MixerState.start(6), streams=dataset.sizes, settings=SETTINGS)
+
+
+def copy_of(stored: Any, folder: Path) -> Path:
+    """A copy of some streams that a test may damage."""
+    return Path(shutil.copytree(stored.folder, folder / "streams"))
 
 
 def shared_memory_names() -> set[str]:
@@ -105,45 +108,42 @@ def test_rows_without_a_fixed_layout_are_decoded_by_streaming(write_streams: Any
     opened.close()
 
 
-def test_truncated_shard_is_an_error_and_no_wrong_tokens(write_streams: Any, tmp_path: Path) -> None:
-    stored = write_streams(tmp_path, [20, 30])
-    shard = next(tmp_path.glob("target/A/shard.00000.mds"))
+def test_truncated_shard_is_an_error_and_no_wrong_tokens(two_domains: Any, tmp_path: Path) -> None:
+    folder = copy_of(two_domains, tmp_path)
+    shard = next(folder.glob("target/A/shard.00000.mds"))
     shard.write_bytes(shard.read_bytes()[:-1])
-    opened = MixedDataset(stored.manifest, tmp_path)
-    with pytest.raises(
-        VerificationError, match=r"shard.00000.mds \(\d+ bytes\) does not hold the \d+ samples"
-    ):
+    opened = MixedDataset(two_domains.manifest, folder)
+    with pytest.raises(VerificationError, match=r"shard.00000.mds \(\d+ bytes\) does not hold the \d+"):
         opened.__getitems__([20])
     opened.close()
 
 
-def test_missing_shard_is_an_error_that_names_it_every_time(write_streams: Any, tmp_path: Path) -> None:
-    stored = write_streams(tmp_path, [20, 30])
-    next(tmp_path.glob("target/A/shard.00000.mds")).unlink()
-    opened = MixedDataset(stored.manifest, tmp_path)
+def test_missing_shard_is_an_error_that_names_it_every_time(two_domains: Any, tmp_path: Path) -> None:
+    folder = copy_of(two_domains, tmp_path)
+    next(folder.glob("target/A/shard.00000.mds")).unlink()
+    opened = MixedDataset(two_domains.manifest, folder)
     for _ in range(2):
         with pytest.raises(StorageError, match=r"shard shard.00000.mds of .*target/A cannot be read"):
             opened.__getitems__([20])
     opened.close()
 
 
-def test_missing_stream_is_an_error_that_names_the_folder(write_streams: Any, tmp_path: Path) -> None:
-    stored = write_streams(tmp_path, [20, 30])
-    shutil.rmtree(tmp_path / "target")
-    with pytest.raises(StorageError, match=f"streams in {tmp_path} cannot be opened"):
-        MixedDataset(stored.manifest, tmp_path)
+def test_missing_stream_is_an_error_that_names_the_folder(two_domains: Any, tmp_path: Path) -> None:
+    folder = copy_of(two_domains, tmp_path)
+    shutil.rmtree(folder / "target")
+    with pytest.raises(StorageError, match=f"streams in {folder} cannot be opened"):
+        MixedDataset(two_domains.manifest, folder)
 
 
-def test_streams_that_are_not_what_the_manifest_states_are_refused(
-    write_streams: Any, tmp_path: Path
-) -> None:
-    stored = write_streams(tmp_path / "one", [20, 30])
-    other = write_streams(tmp_path / "two", [20, 31])
-    with pytest.raises(VerificationError, match=r"hold 51 samples in 2 shards, its manifest\s+states 50"):
-        MixedDataset(stored.manifest, other.folder)
-    longer = dataclasses.replace(stored.manifest, seq_len=16)
+def test_streams_that_are_not_what_the_manifest_states_are_refused(two_domains: Any) -> None:
+    one, *rest = two_domains.manifest.streams
+    shards = (one.files[0], *(dataclasses.replace(f, samples=f.samples + 1) for f in one.files[1:]))
+    other = dataclasses.replace(two_domains.manifest, streams=(dataclasses.replace(one, files=shards), *rest))
+    with pytest.raises(VerificationError, match=r"hold 50 samples in 3 shards, its manifest states 51 in 3"):
+        MixedDataset(other, two_domains.folder)
+    longer = dataclasses.replace(two_domains.manifest, seq_len=16)
     with pytest.raises(VerificationError, match="holds rows of 8 uint16, its manifest states 16 uint16"):
-        MixedDataset(longer, stored.folder)
+        MixedDataset(longer, two_domains.folder)
 
 
 def test_mapped_rows_equal_what_streaming_decodes(dataset: MixedDataset) -> None:
@@ -219,10 +219,10 @@ def test_breaking_off_a_step_leaves_nothing_of_it_in_the_next(dataset: MixedData
     assert np.concatenate([batch["sample_ids"] for batch in loader]).tolist() == after.ids.tolist()
 
 
-def test_error_in_a_worker_keeps_its_class_and_message(write_streams: Any, tmp_path: Path) -> None:
-    stored = write_streams(tmp_path, [20, 30])
-    opened = MixedDataset(stored.manifest, tmp_path)
-    shutil.rmtree(tmp_path / "source")
+def test_error_in_a_worker_keeps_its_class_and_message(two_domains: Any, tmp_path: Path) -> None:
+    folder = copy_of(two_domains, tmp_path)
+    opened = MixedDataset(two_domains.manifest, folder)
+    shutil.rmtree(folder / "source")
     chosen = PlanSettings(step_samples=8, batch_size=4)
     sampler = StepBatchSampler(opened, settings=chosen)
     sampler.set_plan(

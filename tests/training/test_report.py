@@ -6,8 +6,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from dmix.training.report import write_report
+from dmix.training.report import figures, write_report
 from dmix.training.report.build import DEFAULT_RUNS
+from dmix.training.report.markup import tag
+from dmix.training.report.series import Shares, thinned
 from dmix.warehouse_schema.catalog import sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.events import EventLog
@@ -123,8 +125,12 @@ def add_run(
     finished = steps if finished is None else finished
     rng = np.random.default_rng(seed)
     config = {
-        "plan": {"step_samples": 80, "seed": seed},
+        "model": "llama.yaml",
         "steps": max(steps, 1),
+        "step_samples": 80,
+        "batch_size": 8,
+        "exhaustion": "stop",
+        "seed": seed,
         "training": {"batch_size": 8, "seed": 7},
         "environment": ENVIRONMENT,
         "note": HOSTILE,
@@ -185,13 +191,14 @@ def add_run(
 
 
 class Page(HTMLParser):
-    """What the tests ask of a page: ids, links to outside, scripts, tables as lists of texts."""
+    """What the tests ask of a page: ids, links to outside, scripts, facts, tables as lists of texts."""
 
     def __init__(self, path):
         super().__init__()
         self.html = path.read_text(encoding="utf-8")
         self.ids, self.tags, self.outside, self.scripts, self.tables, self.meta = [], [], [], [], [], []
-        self._cell, self._script = None, None
+        self.facts = {}
+        self._cell, self._script, self._term, self._meaning = None, None, None, None
         self.text = ""
         self.feed(self.html)
         self.close()
@@ -214,6 +221,8 @@ class Page(HTMLParser):
             self.tables[-1].append([])
         if tag in ("td", "th"):
             self._cell = ""
+        if tag in ("dt", "dd"):
+            self._meaning = ""
 
     def handle_endtag(self, tag):
         if tag == "script":
@@ -222,12 +231,19 @@ class Page(HTMLParser):
         if tag in ("td", "th"):
             self.tables[-1][-1].append(self._cell)
             self._cell = None
+        if tag == "dt":
+            self._term = self._meaning
+        if tag == "dd":
+            self.facts.setdefault(self._term, self._meaning)
+            self._meaning = None
 
     def handle_data(self, data):
         if self._script is not None:
             self._script += data
         elif self._cell is not None:
             self._cell += data
+        elif self._meaning is not None:
+            self._meaning += data
         else:
             self.text += data
 
@@ -252,9 +268,8 @@ def report_page(warehouse, tmp_path, **arguments):
     return Page(written.path)
 
 
-@pytest.fixture
-def warehouse(tmp_path):
-    place = Warehouse.at(tmp_path / "warehouse")
+def warehouse_with_data(root):
+    place = Warehouse.at(root / "warehouse")
     place.root.mkdir()
     for field in FIELDS:
         add_corpus(place, field)
@@ -262,18 +277,28 @@ def warehouse(tmp_path):
     return place
 
 
-def test_page_needs_no_network(warehouse, tmp_path):
-    add_run(warehouse, "one")
-    page = report_page(warehouse, tmp_path)
+@pytest.fixture
+def warehouse(tmp_path):
+    return warehouse_with_data(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The report on one finished run of three steps, of a controller with a hostile name."""
+    root = tmp_path_factory.mktemp("report")
+    place = warehouse_with_data(root)
+    add_run(place, "one", steps=3, controller=HOSTILE)
+    return report_page(place, root)
+
+
+def test_page_needs_no_network(page):
     assert page.outside == []
     assert not {"link", "iframe", "img", "object"} & set(page.tags)
     assert "@import" not in page.html.split("<script")[0]
     assert any(content.startswith("default-src 'none'") for content in page.meta)
 
 
-def test_run_has_its_sections_and_plotly_stands_once_in_the_page(warehouse, tmp_path):
-    add_run(warehouse, "one")
-    page = report_page(warehouse, tmp_path)
+def test_run_has_its_sections_and_plotly_stands_once_in_the_page(page):
     assert {"overview", "run-one", "data"} <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
     assert len(page.scripts) == 3
@@ -281,21 +306,18 @@ def test_run_has_its_sections_and_plotly_stands_once_in_the_page(warehouse, tmp_
     assert "prefers-color-scheme: dark" in page.html
 
 
-def test_delivered_shares_are_those_of_the_samples(warehouse, tmp_path):
-    add_run(warehouse, "one", steps=3)
-    variants = report_page(warehouse, tmp_path).figures["run-one-domains"][0]
+def test_delivered_shares_are_those_of_the_samples(page):
+    variants = page.figures["run-one-domains"][0]
     stacked = variants["delivered|all"]["data"]
     assert [trace["x"] for trace in stacked] == [[1, 2, 3]] * 6
     sums = np.sum([trace["y"] for trace in stacked], axis=0)
     assert sums == pytest.approx([1, 1, 1], abs=1e-4)
-    assert {key for key in variants} == {
+    assert set(variants) == {
         f"{q}|{v}" for q in ("asked", "planned", "delivered") for v in ("largest", "all")
     }
 
 
-def test_asked_and_planned_differ_where_a_domain_was_exhausted(warehouse, tmp_path):
-    add_run(warehouse, "one", steps=3)
-    page = report_page(warehouse, tmp_path)
+def test_asked_and_planned_differ_where_a_domain_was_exhausted(page):
     variants = page.figures["run-one-domains"][0]
     news = {
         key: next(trace["y"] for trace in variant["data"] if trace["name"] == "source: News")
@@ -307,28 +329,23 @@ def test_asked_and_planned_differ_where_a_domain_was_exhausted(warehouse, tmp_pa
     assert (row["reason"], row["steps"], row["first step"]) == ("exhausted", "1", "2")
 
 
-def test_field_mixture_has_a_line_for_each_field_and_quantity(warehouse, tmp_path):
-    add_run(warehouse, "one", steps=4)
-    lines = {
-        t["name"]: t["y"] for t in report_page(warehouse, tmp_path).figures["run-one-fields"][0][""]["data"]
-    }
+def test_field_mixture_has_a_line_for_each_field_and_quantity(page):
+    lines = {t["name"]: t["y"] for t in page.figures["run-one-fields"][0][""]["data"]}
     assert set(lines) == {f"{f} {q}" for f in FIELDS for q in ("asked", "planned", "delivered")}
-    assert lines["target asked"] == pytest.approx([0.2, 0.4, 0.6, 0.8])
-    assert np.add(lines["source delivered"], lines["target delivered"]) == pytest.approx(np.ones(4))
+    assert lines["target asked"] == pytest.approx([0.25, 0.5, 0.75])
+    assert np.add(lines["source delivered"], lines["target delivered"]) == pytest.approx(np.ones(3))
 
 
-def test_feedback_runs_over_steps_and_over_tokens_of_each_field(warehouse, tmp_path):
-    add_run(warehouse, "one", steps=2)
-    page = report_page(warehouse, tmp_path)
+def test_feedback_runs_over_steps_and_over_tokens_of_each_field(page):
     variants = page.figures["run-one-feedback"][0]
     assert set(variants) == {f"{x}|{y}" for x in ("step", "source", "target") for y in ("change", "score")}
     by_step = {t["name"]: t for t in variants["step|score"]["data"]}
-    assert by_step["maths"]["x"] == [0, 1, 2]
-    assert by_step["maths"]["y"] == [-4.0, -3.9, -3.8]
-    assert {t["name"]: t["y"] for t in variants["step|change"]["data"]}["general"] == [0, -0.01, -0.02]
+    assert by_step["maths"]["x"] == [0, 1, 2, 3]
+    assert by_step["maths"]["y"] == [-4.0, -3.9, -3.8, -3.7]
+    assert {t["name"]: t["y"] for t in variants["step|change"]["data"]}["general"] == [0, -0.01, -0.02, -0.03]
     source, target = (variants[f"{field}|score"]["data"][0]["x"] for field in FIELDS)
     assert source[0] == target[0] == 0
-    assert np.add(source, target).tolist() == [0, 80 * 64, 160 * 64]
+    assert np.add(source, target).tolist() == [0, 80 * 64, 160 * 64, 240 * 64]
 
 
 def test_final_table_gives_scores_tokens_and_utility_of_each_run(warehouse, tmp_path):
@@ -348,49 +365,30 @@ def test_final_table_gives_scores_tokens_and_utility_of_each_run(warehouse, tmp_
 def test_runs_side_by_side_share_a_drawing_an_objective(warehouse, tmp_path):
     add_run(warehouse, "one")
     add_run(warehouse, "two", seed=1)
-    figures = report_page(warehouse, tmp_path).figures
-    assert len(figures["compare-feedback"]) == 2
-    assert [t["name"] for t in figures["compare-feedback"][0]["step|score"]["data"]] == ["one", "two"]
-    assert [t["name"] for t in figures["compare-target"][0]["delivered"]["data"]] == ["one", "two"]
+    drawn = report_page(warehouse, tmp_path).figures
+    assert len(drawn["compare-feedback"]) == 2
+    assert [t["name"] for t in drawn["compare-feedback"][0]["step|score"]["data"]] == ["one", "two"]
+    assert [t["name"] for t in drawn["compare-target"][0]["delivered"]["data"]] == ["one", "two"]
 
 
-def test_run_facts_name_controller_steps_samples_and_seeds(warehouse, tmp_path):
-    add_run(warehouse, "one")
-    text = re.sub(r"\s+", " ", report_page(warehouse, tmp_path).text)
-    for fact in (
-        "Controlleragent:tiny",
-        "Statusdone",
-        "Samples a step (R)80",
-        "Batch (B)8",
-        "plan.seed 0, training.seed 7",
-    ):
-        assert fact.replace("Status", "Status✓ ") in text
+def test_run_facts_name_controller_steps_samples_and_seeds(page):
+    assert page.facts["Controller"] == HOSTILE
+    assert page.facts["Status"] == "✓ done"
+    assert page.facts["Steps (M)"] == "3 of 3"
+    assert page.facts["Samples a step (R)"] == "80"
+    assert page.facts["Batch (B)"] == "8"
+    assert page.facts["Seeds"] == "seed 0, training.seed 7"
 
 
-def test_domain_table_lists_what_each_field_holds(warehouse, tmp_path):
-    page = report_page(warehouse, tmp_path)
-    rows = next(rows for rows in page.tables if rows[1][0] == "domain")
-    assert rows[0] == ["", "source", "target"]
-    assert rows[2] == [
-        "News",
-        "600",
-        "12,800",
-        "200",
-        "71.43%",
-        "71.43%",
-        "300",
-        "6,400",
-        "100",
-        "71.43%",
-        "71.43%",
-    ]
+def test_domain_table_lists_what_each_field_holds(page):
+    rows = next(rows for rows in page.tables if rows[0] == ["", "source", "target"])
+    assert rows[2][:6] == ["News", "600", "12,800", "200", "71.43%", "71.43%"]
+    assert rows[2][6:] == ["300", "6,400", "100", "71.43%", "71.43%"]
     assert [row[0] for row in rows[2:]] == ["News", "Science & <b>Maths</b>", "all domains"]
     assert rows[-1][1:4] == ["840", "17,920", "280"]
 
 
-def test_text_of_users_cannot_become_markup(warehouse, tmp_path):
-    add_run(warehouse, "one", controller=HOSTILE)
-    page = report_page(warehouse, tmp_path)
+def test_text_of_users_cannot_become_markup(page):
     assert HOSTILE not in page.html
     assert len(page.scripts) == 3
     assert "b" not in page.tags
@@ -456,7 +454,7 @@ def test_empty_warehouse_gives_a_page_that_names_the_first_command(tmp_path):
 
 def test_unknown_run_is_refused_with_those_that_there_are(warehouse, tmp_path):
     add_run(warehouse, "one")
-    with pytest.raises(NotFoundError, match="run 'other' is not in the warehouse.*there: one"):
+    with pytest.raises(NotFoundError, match=r"run 'other' is not in the warehouse.*there: one"):
         report_page(warehouse, tmp_path, runs=("other",))
     assert not (tmp_path / "report.html").exists()
 
@@ -502,10 +500,39 @@ def test_small_domains_are_one_area_until_all_are_asked_for(tmp_path):
     assert largest[0]["fillcolor"] == everything[0]["fillcolor"] == "var(--source-1)"
 
 
-def test_long_run_is_thinned_to_means_and_says_so(warehouse, tmp_path):
-    add_run(warehouse, "long", steps=900, feedback=False)
+def test_long_run_is_thinned_to_means_and_says_so(warehouse, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "MAX_STEPS", 4)
+    add_run(warehouse, "long", steps=9, feedback=False)
     page = report_page(warehouse, tmp_path)
-    trace = page.figures["run-long-domains"][0]["asked|all"]["data"][0]
-    assert trace["x"][:2] == [1, 4]
-    assert len(trace["x"]) == 300
+    lines = {t["name"]: t for t in page.figures["run-long-fields"][0][""]["data"]}
+    assert lines["target asked"]["x"] == [1, 4, 7]
+    assert lines["target asked"]["y"] == pytest.approx([0.2, 0.5, 0.8])
     assert "mean of 3 neighbouring steps" in page.text
+
+
+def test_thinned_last_row_is_the_mean_of_what_is_left():
+    weights = np.array([[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]])
+    mixture = thinned(Shares(steps_T=np.array([1, 2, 3]), weights_TN=weights), limit=2)
+    assert mixture.steps_T.tolist() == [1, 3]
+    assert mixture.weights_TN.tolist() == [[0.5, 0.5], [0.25, 0.75]]
+    assert mixture.width == 2
+
+
+def test_no_colour_comes_twice_in_a_drawing(tmp_path):
+    place = Warehouse.at(tmp_path / "warehouse")
+    place.root.mkdir()
+    taxonomy = Taxonomy("nvidia-26", NVIDIA_26)
+    for seed in range(3):
+        add_run(place, f"run{seed}", taxonomy=taxonomy, steps=3, seed=seed)
+    drawn = report_page(place, tmp_path).figures
+    for seed in range(3):
+        areas = drawn[f"run-run{seed}-domains"][0]["planned|largest"]["data"]
+        colours = [area["fillcolor"] for area in areas]
+        assert len(set(colours)) == len(colours) == 14
+
+
+def test_tag_escapes_text_and_attributes_and_leaves_markup():
+    assert tag("p", "a<b", tag("b", "&"), None, 3, title='"x"') == (
+        '<p title="&quot;x&quot;">a&lt;b<b>&amp;</b>3</p>'
+    )
+    assert tag("meta", name="x", hidden=True, id=None) == '<meta name="x" hidden>'

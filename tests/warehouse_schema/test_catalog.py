@@ -124,7 +124,9 @@ def test_readers_work_while_a_writer_holds_the_lock(full_warehouse):
 
 def test_a_second_writer_learns_who_the_first_is(full_warehouse):
     with held_lock(full_warehouse.lock, what="x"):
-        with pytest.raises(LockHeldError, match=f"is being written by process {os.getpid()} on .*waited 0.1 s"):
+        with pytest.raises(
+            LockHeldError, match=f"is being written by process {os.getpid()} on .*waited 0.1 s"
+        ):
             sync(full_warehouse, lock_seconds=0.1)
 
 
@@ -213,7 +215,9 @@ def test_live_rows_replace_imported_ones(full_warehouse, run_writer):
 def test_a_run_that_died_in_silence_is_stale_for_readers_and_after_the_next_sync(full_warehouse, monkeypatch):
     path = str(full_warehouse.run("dead") / "events.jsonl")
     code = "import sys; from pathlib import Path; from dmix.warehouse_schema.events import EventLog;"
-    code += "EventLog(Path(sys.argv[1]), run_id='dead', attempt=1).write('run_started', space=[['source', 'a']]);"
+    code += (
+        "EventLog(Path(sys.argv[1]), run_id='dead', attempt=1).write('run_started', space=[['source', 'a']]);"
+    )
     code += "print('started', flush=True); input()"
     command = [sys.executable, "-c", code, path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

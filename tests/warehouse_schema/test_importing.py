@@ -56,7 +56,9 @@ def test_datasets_and_their_streams_are_listed(ask):
 
 def test_start_state_is_shares_within_the_field(ask, full_warehouse, make_dataset):
     write_dataset_manifest(full_warehouse, make_dataset(dataset="one-field", samples=((6, 2), (0, 0))))
-    sql = "select estimator, field, domain, documents, document_weight, sample_weight, weight_low, weight_high"
+    sql = (
+        "select estimator, field, domain, documents, document_weight, sample_weight, weight_low, weight_high"
+    )
     assert ask(f"{sql} from start_state where dataset = 'abc' order by field, domain_index") == [
         ("corpus", "source", "Games", 12, 0.75, 0.75, 0.75, 0.75),
         ("corpus", "source", "Real Estate", 4, 0.25, 0.25, 0.25, 0.25),
@@ -68,7 +70,9 @@ def test_start_state_is_shares_within_the_field(ask, full_warehouse, make_datase
 
 
 def test_trajectories_have_one_row_a_domain(ask):
-    sql = "select set_name, dataset, trajectory_id, kind, top_k, step, field, domain, weight from trajectories"
+    sql = (
+        "select set_name, dataset, trajectory_id, kind, top_k, step, field, domain, weight from trajectories"
+    )
     assert ask(f"{sql} where step = 1 order by field, domain") == [
         ("farm", "abc", "p0", "inductive", 10, 1, "source", "Games", 0.5),
         ("farm", "abc", "p0", "inductive", 10, 1, "source", "Real Estate", 0.1),
@@ -78,7 +82,10 @@ def test_trajectories_have_one_row_a_domain(ask):
 
 
 def test_feedback_and_agents_are_listed(ask):
-    assert ask("from feedback order by step") == [("farm", "p0", 0, "math", -5.0), ("farm", "p0", 1, "math", -4.5)]
+    assert ask("from feedback order by step") == [
+        ("farm", "p0", 0, "math", -5.0),
+        ("farm", "p0", 1, "math", -4.5),
+    ]
     [row] = ask("select agent, preset, set_name, parameters, config ->> '$.labels[0]' from agents")
     assert row == ("a1", "paper", "farm", 2120000, "x")
 
@@ -110,7 +117,9 @@ def test_steps_scores_and_events_of_a_run_are_listed(ask):
         (1, "guard"),
         (1, "run_done"),
     ]
-    [row] = ask("select dataset, kind, controller, status, config ->> 'lr', finished_at >= started_at from runs")
+    [row] = ask(
+        "select dataset, kind, controller, status, config ->> 'lr', finished_at >= started_at from runs"
+    )
     assert row == ("abc", "guided", "natural", "done", "0.1", True)
 
 

@@ -84,7 +84,10 @@ def test_digest_does_not_depend_on_key_order():
 
 
 def test_stream_entries_count_shards_without_the_index(make_dataset):
-    games, *_, = make_dataset().streams
+    (
+        games,
+        *_,
+    ) = make_dataset().streams
     assert (games.shards, games.size_bytes) == (1, 200)
     empty = make_dataset().streams[2]
     assert (empty.shards, empty.size_bytes) == (0, 0)

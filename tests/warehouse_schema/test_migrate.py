@@ -18,7 +18,9 @@ def connection():
 
 
 def view_names(connection):
-    return [n for (n,) in connection.execute("select view_name from duckdb_views() where not internal").fetchall()]
+    return [
+        n for (n,) in connection.execute("select view_name from duckdb_views() where not internal").fetchall()
+    ]
 
 
 def test_migrations_run_once_and_in_order(connection):
@@ -38,9 +40,13 @@ def test_an_empty_catalog_lacks_all_migrations(connection):
 def test_a_failing_migration_changes_nothing(connection):
     migrate(connection, Schema((FIRST,), (VIEW,)))
     broken = Migration(2, "broken", "create table store.b (x integer); select * from nowhere;")
-    with pytest.raises(CatalogError, match=r"cannot apply 0002_broken \(.*nowhere.*\); the catalog is unchanged"):
+    with pytest.raises(
+        CatalogError, match=r"cannot apply 0002_broken \(.*nowhere.*\); the catalog is unchanged"
+    ):
         migrate(connection, Schema((FIRST, broken), ()))
-    tables = connection.execute("select table_name from duckdb_tables() where schema_name = 'store'").fetchall()
+    tables = connection.execute(
+        "select table_name from duckdb_tables() where schema_name = 'store'"
+    ).fetchall()
     assert tables == [("a",)]
     assert view_names(connection) == ["v"]
     assert is_current(connection, Schema((FIRST,), (VIEW,)))
@@ -55,7 +61,9 @@ def test_a_changed_migration_is_refused(connection):
 
 def test_a_newer_catalog_is_refused(connection):
     migrate(connection, Schema((FIRST, SECOND), ()))
-    with pytest.raises(CatalogError, match=r"has migration 0002 \(second\), this dmix knows up to 0001; update"):
+    with pytest.raises(
+        CatalogError, match=r"has migration 0002 \(second\), this dmix knows up to 0001; update"
+    ):
         migrate(connection, Schema((FIRST,), ()))
 
 

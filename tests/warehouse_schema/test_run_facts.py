@@ -19,7 +19,12 @@ def facts(run):
 
 
 def test_a_run_without_a_start_has_no_rows():
-    assert fold_events("r", []).tables() == {"runs": [], "run_steps": [], "run_feedback": [], "run_events": []}
+    assert fold_events("r", []).tables() == {
+        "runs": [],
+        "run_steps": [],
+        "run_feedback": [],
+        "run_events": [],
+    }
 
 
 def test_a_decided_step_has_no_delivery_yet(run):

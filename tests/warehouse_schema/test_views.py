@@ -61,5 +61,10 @@ def test_every_column_of_every_view_has_a_comment(connection):
 
 
 def test_the_file_of_a_view_has_its_name(connection):
-    names = {name for (name,) in connection.execute("select view_name from duckdb_views() where not internal").fetchall()}
+    names = {
+        name
+        for (name,) in connection.execute(
+            "select view_name from duckdb_views() where not internal"
+        ).fetchall()
+    }
     assert names == {view.name for view in load_schema().views}

@@ -214,15 +214,17 @@ def domain_order(catalog: Reader, dataset: str) -> dict[str, int]:
 def read_run(catalog: Reader, run_id: str) -> Run:
     """Everything that the report shows of a run."""
     columns, rows = catalog.query(
-        "SELECT run_id, dataset, kind, controller, status, strftime(started_at, '%Y-%m-%d %H:%M') AS started_at,"
+        "SELECT run_id, dataset, kind, controller, status,"
+        " strftime(started_at, '%Y-%m-%d %H:%M') AS started_at,"
         " strftime(finished_at, '%Y-%m-%d %H:%M') AS finished_at, config::VARCHAR AS config"
         " FROM runs WHERE run_id = ?",
         [run_id],
     )
-    facts = dict(zip(columns, rows[0], strict=True))
+    facts: dict[str, Any] = dict(zip(columns, rows[0], strict=True))
     config = json.loads(facts.pop("config") or "{}")
+    written: dict[str, Any] = {name: value or "" for name, value in facts.items()}
     return Run(
-        **{name: value or "" for name, value in facts.items()},
+        **written,
         config=config if isinstance(config, dict) else {},
         **_mixture(catalog, run_id, domain_order(catalog, facts["dataset"])),
         scores=_scores(catalog, run_id),
@@ -253,8 +255,8 @@ def _start(catalog: Reader, dataset: str, order: Mapping[str, int]) -> tuple[Sta
 def _mixture(catalog: Reader, run_id: str, order: Mapping[str, int]) -> dict[str, Any]:
     """The arrays of `Run`, of the rows that the view has."""
     _, rows = catalog.query(
-        "SELECT step, field, domain, asked_weight, planned_weight, delivered_samples, delivered_tokens, passes"
-        " FROM mixture WHERE run_id = ? ORDER BY step",
+        "SELECT step, field, domain,"
+        " asked_weight, planned_weight, delivered_samples, delivered_tokens, passes FROM mixture WHERE run_id = ? ORDER BY step",
         [run_id],
     )
     pairs = sorted(

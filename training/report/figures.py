@@ -106,7 +106,7 @@ def field_mixture(run: Run, *, panel_id: str) -> Panel:
     figure.update_yaxes(range=[0, 1.02])
     note = (
         "Asked is what the controller wanted, planned what remained of it after masks, floors and exhausted"
-        " domains, delivered what the training loop consumed. Lines on top of each other mean that they agree."
+        " domains, delivered what the training loop consumed. Lines on top of each other: they agree."
     )
     return Panel(
         panel_id=panel_id,
@@ -165,8 +165,8 @@ def feedback(runs: Sequence[Run], *, panel_id: str) -> Panel:
     )
     return Panel(
         panel_id=panel_id,
-        note="Mean log-probability of the answers in nats a token; higher is better. Change is against the model"
-        " before any training (step 0).",
+        note="Mean log-probability of the answers in nats a token; higher is better. Change is against"
+        " the model before any training (step 0).",
         choices=(Choice("Across", across), Choice("Up", up)),
         figures=figures,
     )

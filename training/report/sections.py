@@ -43,8 +43,8 @@ def overview_section(runs: Sequence[Run]) -> Section:
             panels.append(figures.feedback(with_scores, panel_id="compare-feedback"))
     note = tag(
         "p",
-        "Scores are mean log-probabilities in nats a token; higher is better. Every row is one run: a difference"
-        " is only worth what it is against the spread between seeds.",
+        "Scores are mean log-probabilities in nats a token; higher is better. Every row is one run: a"
+        " difference is only worth what it is against the spread between seeds.",
         class_="note",
     )
     content = join([tables.final_table(runs), note, *(place(panel) for panel in panels)])

@@ -93,6 +93,7 @@ def final_table(runs: Sequence[Run]) -> Markup:
         row: list[Any] = [
             tag("a", run.run_id, href=f"#run-{run.run_id}"),
             run.controller,
+            _whole(series.setting_of(run.config, "seed")),
             status_badge(run.status),
             Cell(steps_text(run), sort=series.steps_done(run)),
             used["source"],
@@ -100,7 +101,7 @@ def final_table(runs: Sequence[Run]) -> Markup:
         ]
         row += [_utility_cell(value)] if with_utility else []
         rows.append(row + [_score_cell(scores.get(name)) for name in objectives])
-    columns = ["run", "controller", "status", "steps", "source tokens", "target tokens"]
+    columns = ["run", "controller", "seed", "status", "steps", "source tokens", "target tokens"]
     columns += (["utility"] if with_utility else []) + objectives
     return table(columns, rows, caption="Final scores (change from step 0) and tokens used")
 
@@ -184,10 +185,9 @@ def delivered_table(run: Run, ranks: Mapping[Pair, int]) -> Markup:
             _share_cell(float(means[quantity][index]), field) if quantity in means else None
             for quantity in reversed(series.QUANTITIES)
         ]
-        rows.append(
-            [domain.replace("_", " "), field, *shares, int(samples_N[index]), int(tokens_N[index])]
-            + [Cell(f"{passes_N[index]:.2f}", sort=float(passes_N[index]))]
-        )
+        passes = Cell(f"{passes_N[index]:.2f}", sort=float(passes_N[index]))
+        drawn = [int(samples_N[index]), int(tokens_N[index]), passes]
+        rows.append([domain.replace("_", " "), field, *shares, *drawn])
     columns = ["domain", "field", "asked", "planned", "delivered", "samples", "tokens", "passes"]
     return table(columns, rows, caption="Mean shares over the steps, and what was delivered in all")
 
@@ -248,6 +248,11 @@ def _interval_cell(weight: StartWeight | None, field: str) -> Cell | None:
     ):
         return cell
     return Cell(f"{cell.text} ({weight.low:.2%} to {weight.high:.2%})", cell.sort, cell.bar, field)
+
+
+def _whole(number: Any) -> Cell | None:
+    """A seed: a number without separators."""
+    return Cell(str(number), sort=number) if isinstance(number, int) else None
 
 
 def _score_cell(score: series.FinalScore | None) -> Cell | None:

@@ -1,0 +1,331 @@
+"""nvidia/domain-classifier: DeBERTa-v3-base, dropout, one linear layer, 26 domains (Apache-2.0).
+
+The checkpoint is of the `PyTorchModelHubMixin` form: `config.json` with `base_model`,
+`fc_dropout` and `id2label`, and `model.safetensors` with the encoder under `model.` and the
+linear layer under `fc.`. The recipe on its card first downloads the base model and then
+overwrites it; here the encoder is built from its configuration and gets the checkpoint's
+weights alone. The linear layer is applied to position 0 only, which is the one that counts.
+
+What is needed, from the hub (`--classifier nvidia`) or in a folder (`--classifier nvidia:DIR`,
+filled by `hf download nvidia/domain-classifier --local-dir DIR`):
+
+- `config.json`. The encoder's fields may stand in it; without them those of
+  microsoft/deberta-v3-base are known here, and of any other `base_model` they are fetched.
+- `model.safetensors`
+- `tokenizer.json`; a `spm.model` alone also needs the package sentencepiece.
+
+Shapes: B texts of a batch, L tokens of the longest of them, C labels.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmix.etl.classifiers import Labels, Records
+from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
+from dmix.warehouse_schema.manifests import digest_of
+from dmix.warehouse_schema.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+
+logger = logging.getLogger(__name__)
+
+HUB_ID = "nvidia/domain-classifier"
+MAX_CHARACTERS = 2000
+"""Texts are cut to this length, as in NeMo Curator."""
+
+MAX_TOKENS = 512
+BATCH_TOKENS = 64 * MAX_TOKENS
+"""Padded tokens of one batch; part of the fingerprint, since padding changes the last bits."""
+
+VERSION = 1
+"""Part of the fingerprint; one more for every change of the labels that come out."""
+
+_FILES = ("config.json", "model.safetensors")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "spm.model", "special_tokens_map.json")
+
+# config.json of microsoft/deberta-v3-base (MIT)
+_DEBERTA_V3_BASE = {
+    "attention_probs_dropout_prob": 0.1,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "hidden_size": 768,
+    "initializer_range": 0.02,
+    "intermediate_size": 3072,
+    "layer_norm_eps": 1e-7,
+    "max_position_embeddings": 512,
+    "max_relative_positions": -1,
+    "norm_rel_ebd": "layer_norm",
+    "num_attention_heads": 12,
+    "num_hidden_layers": 12,
+    "pad_token_id": 0,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "position_buckets": 256,
+    "relative_attention": True,
+    "share_att_key": True,
+    "type_vocab_size": 0,
+    "vocab_size": 128100,
+}
+_BASE_CONFIGS = {"microsoft/deberta-v3-base": _DEBERTA_V3_BASE}
+
+
+class NvidiaClassifier:
+    """The classifier of a checkpoint folder or hub id; the model is loaded when first used.
+
+    Batches are formed by length among the texts of one call, and do not depend on their order.
+    On a GPU the encoder runs in bfloat16, elsewhere in float32.
+
+    Args:
+        location: A folder, or a hub id.
+        name: What the user asked for.
+        taxonomy: Must have exactly the labels of the checkpoint; its order is that of the indices.
+
+    Raises:
+        NotFoundError: If the files are not there or cannot be fetched.
+        InputError: If `config.json` is not of this form or has other labels.
+    """
+
+    columns: tuple[str, ...] = ()
+
+    def __init__(self, location: str, *, name: str, taxonomy: Taxonomy) -> None:
+        self.name = name
+        self.taxonomy = taxonomy
+        self._folder = _fetched(location)
+        self._config = _read_config(self._folder)
+        self._order_C = _label_order(self._config, taxonomy)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all files, labels and limits."""
+        files = {
+            path.name: _file_digest(path)
+            for path in (self._folder / name for name in (*_FILES, *_TOKENIZER_FILES))
+            if path.is_file()
+        }
+        limits = [VERSION, MAX_CHARACTERS, MAX_TOKENS, BATCH_TOKENS]
+        return digest_of(["nvidia", limits, list(self.taxonomy.labels), files])
+
+    def classify(self, texts: Sequence[str], records: Records) -> Labels:
+        """The most probable label of each text; ties go to the lower index."""
+        probability_NC = self.probabilities(texts)
+        best_N = probability_NC.argmax(axis=1) if len(texts) else np.zeros(0, dtype=np.int64)
+        top_N2 = np.sort(probability_NC, axis=1)[:, ::-1][:, :2]
+        return Labels(
+            best_N.astype(np.int32),
+            top_N2[:, 0].astype(np.float32),
+            (top_N2[:, 0] - top_N2[:, 1]).astype(np.float32),
+        )
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Probabilities of all labels in the order of the taxonomy, float32, shape (texts, C)."""
+        import torch
+
+        encodings = self._tokenizer.encode_batch([text[:MAX_CHARACTERS] for text in texts])
+        tokens = [encoding.ids for encoding in encodings]
+        result_NC = np.zeros((len(tokens), len(self.taxonomy)), dtype=np.float32)
+        with torch.inference_mode():
+            for rows in length_batches(tokens, batch_tokens=BATCH_TOKENS):
+                ids_BL, mask_BL = _padded([tokens[row] for row in rows], self._config.get("pad_token_id", 0))
+                device = next(self._model.parameters()).device
+                logits_BC = self._model(ids_BL.to(device), mask_BL.to(device))
+                result_NC[rows] = logits_BC.float().softmax(dim=-1).cpu().numpy()[:, self._order_C]
+        return result_NC
+
+    @cached_property
+    def _tokenizer(self) -> "Tokenizer":
+        from tokenizers import Tokenizer
+
+        path = self._folder / "tokenizer.json"
+        tokenizer = Tokenizer.from_file(str(path)) if path.is_file() else _converted(self._folder)
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(MAX_TOKENS)
+        return tokenizer
+
+    @cached_property
+    def _model(self) -> "torch.nn.Module":
+        import torch
+
+        model = _load_model(self._folder, self._config)
+        if torch.cuda.is_available():
+            model = model.to("cuda", torch.bfloat16)
+        else:
+            logger.warning("no GPU found: the nvidia classifier reads some KB a second and core")
+        return model.eval()
+
+
+def length_batches(tokens: Sequence[Sequence[int]], *, batch_tokens: int) -> Iterator[list[int]]:
+    """Rows of batches of similar length, the shortest first, of at most `batch_tokens` with padding.
+
+    The order of the texts plays no part: rows are sorted by length and then by their ids.
+    """
+    order = sorted(range(len(tokens)), key=lambda row: (len(tokens[row]), tokens[row]))
+    batch: list[int] = []
+    for row in order:
+        if batch and (len(batch) + 1) * len(tokens[row]) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _padded(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """(ids, mask), both (B, L), of rows sorted by length."""
+    import torch
+
+    ids_BL = torch.full((len(tokens), len(tokens[-1])), pad_id, dtype=torch.long)
+    mask_BL = torch.zeros_like(ids_BL)
+    for row, ids in enumerate(tokens):
+        ids_BL[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+        mask_BL[row, : len(ids)] = 1
+    return ids_BL, mask_BL
+
+
+def _fetched(location: str) -> Path:
+    """The folder with the files of a checkpoint, downloaded to the hub's cache if need be."""
+    folder = Path(location).expanduser()
+    if not folder.is_dir():
+        if location.count("/") != 1 or location.startswith((".", "~", "/")):
+            raise NotFoundError(
+                f"classifier folder {location} does not exist; fill one with"
+                f" 'hf download {HUB_ID} --local-dir {location}'"
+            )
+        folder = _downloaded(location)
+    missing = [name for name in _FILES if not (folder / name).is_file()]
+    if missing:
+        raise NotFoundError(
+            f"{folder} has no {missing[0]}; download all files of {HUB_ID} into it"
+            f" ('hf download {HUB_ID} --local-dir {folder}')"
+        )
+    return folder
+
+
+def _downloaded(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=[*_FILES, *_TOKENIZER_FILES]))
+    except Exception as error:  # the hub's client raises many kinds, without a common base
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise NotFoundError(
+            f"{hub_id} cannot be fetched from the Hugging Face hub ({reason[:200]}); download it where there"
+            f" is a network ('hf download {hub_id} --local-dir DIR') and use --classifier nvidia:DIR"
+        ) from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` with all fields of the encoder."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+        base, labels = config["base_model"], config["id2label"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not the configuration of a domain classifier ({error!r}); expected base_model,"
+            f" fc_dropout and id2label as in {HUB_ID}"
+        ) from None
+    if sorted(map(int, labels)) != list(range(len(labels))):
+        raise InputError(f"{path}: id2label numbers its labels {sorted(labels)}, expected 0, 1, 2, …")
+    if "hidden_size" in config:
+        return dict(config)
+    return {**_BASE_CONFIGS.get(base, {}), **({} if base in _BASE_CONFIGS else _fetched_config(base)), **config}
+
+
+def _fetched_config(base_model: str) -> dict[str, Any]:
+    from transformers import AutoConfig
+
+    try:
+        return dict(AutoConfig.from_pretrained(base_model).to_dict())
+    except (OSError, ValueError) as error:
+        raise NotFoundError(
+            f"the configuration of base model {base_model!r} cannot be fetched"
+            f" ({str(error).splitlines()[0][:200]}); copy its fields into the classifier's config.json"
+        ) from error
+
+
+def _label_order(config: Mapping[str, Any], taxonomy: Taxonomy) -> np.ndarray:
+    """For each label of the taxonomy, its output of the linear layer, int64, shape (C,)."""
+    outputs = {label: int(index) for index, label in config["id2label"].items()}
+    if set(outputs) != set(taxonomy.labels):
+        differing = sorted(set(outputs) ^ set(taxonomy.labels))
+        raise InputError(
+            f"the checkpoint has {len(outputs)} labels that are not those of taxonomy {taxonomy.name!r}"
+            f" ({len(taxonomy)}); in one alone: {', '.join(differing[:5])}. Give a file with the"
+            " checkpoint's labels by --taxonomy"
+        )
+    return np.asarray([outputs[label] for label in taxonomy.labels], dtype=np.int64)
+
+
+def _load_model(folder: Path, config: Mapping[str, Any]) -> "torch.nn.Module":
+    """Encoder and linear layer with the checkpoint's weights, float32 on the CPU."""
+    from safetensors.torch import load_file
+    from torch import Tensor, nn
+    from transformers import DebertaV2Config, DebertaV2Model
+
+    class DomainModel(nn.Module):
+        """Maps ids and mask, (B, L), to logits, (B, C); dropout does nothing when not training."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            known = set(DebertaV2Config().to_dict()) | set(_DEBERTA_V3_BASE)
+            known -= {"id2label", "label2id", "torch_dtype", "dtype", "architectures", "model_type"}
+            encoder = DebertaV2Config(**{name: value for name, value in config.items() if name in known})
+            self.model = DebertaV2Model(encoder)
+            self.fc = nn.Linear(encoder.hidden_size, len(config["id2label"]))
+
+        def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+            states_BLH = self.model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
+            logits_BC: Tensor = self.fc(states_BLH[:, 0])
+            return logits_BC
+
+    model = DomainModel()
+    try:
+        missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    except RuntimeError as error:  # shapes
+        raise InputError(
+            f"{folder / 'model.safetensors'} does not fit its config.json"
+            f" ({' '.join(str(error).split())[:300]}); download both again"
+        ) from None
+    unexpected = [name for name in unexpected if not name.endswith("position_ids")]
+    if missing or unexpected:
+        raise InputError(
+            f"{folder / 'model.safetensors'} is not a domain classifier's: missing {missing[:3]},"
+            f" unexpected {unexpected[:3]}; download it again from {HUB_ID}"
+        )
+    return model
+
+
+def _converted(folder: Path) -> "Tokenizer":
+    """The fast form of a SentencePiece tokenizer."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), use_fast=True).backend_tokenizer
+    except (ImportError, ValueError) as error:
+        raise MissingDependencyError(
+            f"{folder} has no tokenizer.json, and its spm.model cannot be read"
+            f" ({str(error).strip().splitlines()[0][:200]}); 'pip install sentencepiece', or put a"
+            " tokenizer.json beside it"
+        ) from error
+    except OSError as error:
+        raise NotFoundError(
+            f"{folder} has no tokenizer ({str(error).splitlines()[0][:200]}); download tokenizer.json of"
+            f" {HUB_ID} into it"
+        ) from error
+
+
+def _file_digest(path: Path) -> str:
+    digest = sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
