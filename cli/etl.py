@@ -46,12 +46,8 @@ def etl() -> None:
 
 @etl.command(cls=ManyPaths)
 @config_option
-@click.option(
-    "--source", multiple=True, metavar="PATH…", help="Files, folders or globs of the source field."
-)
-@click.option(
-    "--target", multiple=True, metavar="PATH…", help="Files, folders or globs of the target field."
-)
+@click.option("--source", multiple=True, metavar="PATH…", help="Files, folders or globs of the source field.")
+@click.option("--target", multiple=True, metavar="PATH…", help="Files, folders or globs of the target field.")
 @click.option(
     "--name", default="main", show_default=True, help="Makes the corpora NAME-source and NAME-target."
 )
@@ -62,6 +58,7 @@ def etl() -> None:
 @json_option
 @dry_run_option
 def classify(
+    *,
     source: tuple[str, ...],
     target: tuple[str, ...],
     name: str,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     " out when the warehouse holds one pair NAME-source and NAME-target.",
 )
 @settings_options(ShardSettings)
-@click.option("--master", default="local[*,3]", show_default=True, envvar="DMIX_MASTER", help="Spark master.")
+@click.option("--master", envvar="DMIX_MASTER", default=None, help="Spark master.  [default: local[*,3]]")
 @json_option
 @dry_run_option
 def shard(
@@ -42,7 +42,7 @@ def shard(
     warehouse: Warehouse,
     corpus: tuple[str, ...],
     settings: ShardSettings,
-    master: str,
+    master: str | None,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -54,7 +54,7 @@ def shard(
 
     Example: dmix etl shard --seq-len 512 --name small
     """
-    from dmix.etl.session import spark_session
+    from dmix.etl.session import DEFAULT_MASTER, spark_session
     from dmix.etl.shard import shard_dataset
     from dmix.etl.shard_plan import plan_dataset, published_dataset, resolve_corpora
     from dmix.warehouse_schema.catalog import sync
@@ -67,11 +67,8 @@ def shard(
         return
     existed = manifest is not None
     if manifest is None:
-        spark = spark_session(master=master, app="dmix etl shard")
-        try:
-            manifest = shard_dataset(spark, warehouse, corpora=corpora, settings=settings, progress=say)
-        finally:
-            spark.stop()
+        spark = spark_session(master=master or DEFAULT_MASTER, app="dmix etl shard")
+        manifest = shard_dataset(spark, warehouse, corpora=corpora, settings=settings, progress=say)
     else:
         say(f"dataset {manifest.dataset} exists already with these settings; nothing to do")
     sync(warehouse)
@@ -114,9 +111,9 @@ def verify(*, warehouse: Warehouse, dataset: str | None, as_json: bool, config: 
         show_table(["problem", "path", "detail"], [(p.kind, p.path, p.detail) for p in report.problems])
     if report.problems:
         raise VerificationError(
-            f"{len(report.problems)} problems in {report.files:,} files. Label files: restore them from a"
-            " copy. Streams: remove the dataset's manifest.json and run 'dmix etl shard' again. Orphans:"
-            " 'dmix etl gc'. Catalog: 'dmix catalog rebuild'"
+            f"{len(report.problems)} problems in {report.files:,} files. Label files: remove them and run"
+            " 'dmix etl classify' again with the same inputs. Streams: remove the dataset's manifest.json and"
+            " run 'dmix etl shard' again. Orphans: 'dmix etl gc'. Catalog: 'dmix catalog rebuild'"
         )
     say(f"{report.files:,} files, {report.size_bytes / 1e6:,.1f} MB: all as their manifests say")
 

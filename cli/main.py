@@ -106,7 +106,7 @@ def run(arguments: list[str]) -> int:
         if cause is not None:
             return _report(error, cause.message, cause.exit_code, debug)
         first_line = str(error).strip().splitlines()[0][:300] if str(error).strip() else "no message"
-        message = f"{type(error).__name__}: {first_line}\nThis is a defect of dmix; --debug shows where it happened."
+        message = f"{type(error).__name__}: {first_line}\nThis is a defect of dmix; --debug shows where."
         return _report(error, message, 1, debug)
 
 

@@ -128,7 +128,7 @@ def settings_options(
 
 def _help(field: Any) -> str:
     text: str = field.metadata.get("help", "")
-    if field.default is dataclasses.MISSING or field.default is None:
+    if field.default is dataclasses.MISSING or field.default in (None, "", ()):
         return text
     return f"{text}  [default: {field.default}]"
 

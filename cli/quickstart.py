@@ -84,7 +84,7 @@ class Files:
         return self.folder / f"{name}.yaml"
 
 
-@click.command(epilog="Example: dmix quickstart --out demo")
+@click.command()
 @config_option
 @click.option(
     "--data",
@@ -109,6 +109,8 @@ def quickstart(
     """Run the whole chain, small: text to streams to an agent to runs to a report.
 
     Takes minutes on two cores. Running it again goes on where it stopped.
+
+    Example: dmix quickstart --out demo
     """
     from dmix.etl.session import spark_session
     from dmix.training.report import write_report

@@ -9,7 +9,7 @@ from dmix.cli.output import say, show_json
 from dmix.warehouse_schema.layout import Warehouse
 
 
-@click.command(epilog="Example: dmix report --run agent-1 --run natural-1 --out report.html")
+@click.command()
 @config_option
 @warehouse_option
 @click.option(
@@ -33,6 +33,8 @@ def report(
 
     The file opens without a network: mixture and feedback over steps, final scores, events and
     the domains of the data. A run under way is shown as far as it went.
+
+    Example: dmix report --run agent-1 --run natural-1 --out report.html
     """
     from dmix.training.report import write_report
 

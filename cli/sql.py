@@ -25,7 +25,7 @@ from dmix.warehouse_schema.layout import Warehouse
 @json_option
 @click.option("--allow-io", is_flag=True, help="Let the statement read and write files.")
 def sql(
-    query: str, warehouse: Warehouse, form: str, as_json: bool, allow_io: bool, config: str | None
+    query: str, *, warehouse: Warehouse, form: str, as_json: bool, allow_io: bool, config: str | None
 ) -> None:
     """Ask the catalog a question in SQL (DuckDB's), QUERY or '-' for stdin.
 

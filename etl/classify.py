@@ -11,10 +11,11 @@ import functools
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -35,7 +36,7 @@ from dmix.etl.rejects import REASONS
 from dmix.etl.sources import FoundFile, find_files, inspect_file
 from dmix.etl.tasks import Progress, metered, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.layout import Warehouse, checked_name, storage_errors
 from dmix.warehouse_schema.locks import held_lock
 from dmix.warehouse_schema.manifests import (
     CorpusVersion,
@@ -51,6 +52,9 @@ from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_label
 
 logger = logging.getLogger(__name__)
 
+Work = Callable[[PartPlan, LabelJob], dict[str, Any]]
+
+LOCK_SECONDS = 10.0
 _INSPECT_BYTES = 128 << 20
 _INSPECT_FILES = 500
 
@@ -129,8 +133,15 @@ def classify_corpora(
     *,
     settings: ClassifySettings,
     progress: Progress,
+    work: Work = label_part,
 ) -> list[CorpusOutcome]:
     """Classifies what is new in some corpora and publishes a version of each that changed.
+
+    Args:
+        requests: The corpora, each named once.
+        settings: How the documents are read and get their domain.
+        progress: Told what happens, a line at a time.
+        work: What a task does with a part.
 
     Raises:
         InputError: If inputs, settings or an existing corpus do not fit, or no document was taken.
@@ -143,11 +154,12 @@ def classify_corpora(
     with ExitStack() as locks:
         for request in sorted(requests, key=lambda r: r.corpus):
             lock = warehouse.corpus_lock(request.corpus)
-            locks.enter_context(held_lock(lock, what=f"corpus {request.corpus} of {warehouse.root}"))
+            what = f"corpus {request.corpus} of {warehouse.root}"
+            locks.enter_context(held_lock(lock, what=what, timeout_seconds=LOCK_SECONDS))
             _clear_staging(warehouse, request.corpus, everything=False)
         plans = plan_corpora(spark, warehouse, requests, settings=settings, progress=progress)
         jobs = [_job(warehouse, plan, spec, classifier, settings) for plan in plans]
-        made = _make_parts(spark, plans, jobs, progress=progress)
+        made = _make_parts(spark, plans, jobs, work=work, progress=progress)
         parts = {
             plan.request.corpus: tuple(sorted((*plan.kept, *new), key=_part_order))
             for plan, new in zip(plans, made, strict=True)
@@ -156,9 +168,7 @@ def classify_corpora(
             _check_documents(plan, parts[plan.request.corpus])
         taxonomy = classifier.taxonomy or _taxonomy_of(plans, parts, classifier)
         return [
-            _publish(
-                warehouse, plan, parts[plan.request.corpus], classifier=classifier, taxonomy=taxonomy
-            )
+            _publish(warehouse, plan, parts[plan.request.corpus], classifier=classifier, taxonomy=taxonomy)
             for plan in plans
         ]
 
@@ -181,14 +191,16 @@ def field_requests(
         name: First half of the corpora's names.
         add: Keep the inputs of the last versions.
         settings: How the documents get their domain.
+
+    Raises:
+        InputError: If the name cannot be one of a corpus, or the settings do not fit.
     """
+    checked_name("corpus", name)
     requests = []
     for field in FIELDS:
         corpus = f"{name}-{field}"
         if inputs.get(field):
-            requests.append(
-                CorpusRequest(corpus=corpus, field=field, inputs=tuple(inputs[field]), add=add)
-            )
+            requests.append(CorpusRequest(corpus=corpus, field=field, inputs=tuple(inputs[field]), add=add))
         elif corpus_versions(warehouse, corpus):
             spec = classifier_spec(settings.classifier, taxonomy=settings.taxonomy)
             version = read_corpus_version(warehouse, corpus)
@@ -314,14 +326,19 @@ def _inspect_files(files: Sequence[FoundFile], required: Sequence[str]) -> list[
 
 
 def _make_parts(
-    spark: SparkSession, plans: Sequence[CorpusPlan], jobs: Sequence[LabelJob], *, progress: Progress
+    spark: SparkSession,
+    plans: Sequence[CorpusPlan],
+    jobs: Sequence[LabelJob],
+    *,
+    work: Work,
+    progress: Progress,
 ) -> list[list[LabelPart]]:
     """Makes all parts that are to be made in one Spark job, the largest first."""
-    work = [(part, index) for index, plan in enumerate(plans) for part in plan.to_do]
-    work.sort(key=lambda item: -item[0].size_bytes)
+    items = [(part, index) for index, plan in enumerate(plans) for part in plan.to_do]
+    items.sort(key=lambda item: -item[0].size_bytes)
     kept = sum(len(plan.kept) for plan in plans)
-    total_bytes = sum(part.size_bytes for part, _ in work)
-    progress(f"classifying {len(work)} parts ({total_bytes / 1e6:,.1f} MB); {kept} parts are there already")
+    total_bytes = sum(part.size_bytes for part, _ in items)
+    progress(f"classifying {len(items)} parts ({total_bytes / 1e6:,.1f} MB); {kept} parts are there already")
 
     def line(seconds: float) -> str | None:
         done = sum(metered(job.meters) for job in jobs)
@@ -332,18 +349,18 @@ def _make_parts(
             f" ({done / 1e6:,.1f} of {total_bytes / 1e6:,.1f} MB as stored, {done / 1e6 / seconds:,.1f} MB/s)"
         )
 
-    task = functools.partial(_make_part, jobs=tuple(jobs))
+    task = functools.partial(_make_part, jobs=tuple(jobs), work=work)
     with reported(progress, line):
-        values = run_tasks(spark, task, work)
+        values = run_tasks(spark, task, items)
     made: list[list[LabelPart]] = [[] for _ in plans]
-    for (_, index), value in zip(work, values, strict=True):
+    for (_, index), value in zip(items, values, strict=True):
         made[index].append(label_part_from_json(value))
     return made
 
 
-def _make_part(item: tuple[PartPlan, int], jobs: Sequence[LabelJob]) -> dict:
+def _make_part(item: tuple[PartPlan, int], jobs: Sequence[LabelJob], work: Work) -> dict[str, Any]:
     plan, index = item
-    return label_part(plan, jobs[index])
+    return work(plan, jobs[index])
 
 
 def _part_order(part: LabelPart) -> tuple[str, str]:
@@ -370,7 +387,11 @@ def _taxonomy_of(
 ) -> Taxonomy:
     """The labels of all parts, and those that earlier versions of added-to corpora had."""
     labels = {
-        rows.label for found in parts.values() for part in found for file in part.files for rows in file.domains
+        rows.label
+        for found in parts.values()
+        for part in found
+        for file in part.files
+        for rows in file.domains
     }
     for plan in plans:
         if plan.request.add and plan.last is not None:

@@ -116,8 +116,7 @@ def check_label_files(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) ->
             if not path.is_file():
                 raise NotFoundError(
                     f"label file {path} of corpus {corpus.corpus!r} version {corpus.version} is missing;"
-                    f" restore it from a copy, or remove {warehouse.labels(corpus.corpus)} and run"
-                    " 'dmix etl classify' again"
+                    " restore it from a copy, or run 'dmix etl classify' again with the same inputs"
                 )
             found = path.stat().st_size
             if found != size_bytes:
@@ -231,5 +230,6 @@ def _row_groups(metadata: pq.FileMetaData, rows: RowRange) -> tuple[list[int], i
 
 def _damaged(path: Path, what: str) -> VerificationError:
     return VerificationError(
-        f"label file {path} is damaged: {what}; restore it from a copy ('dmix etl verify' lists all damage)"
+        f"label file {path} is damaged: {what}; restore it from a copy, or remove it and run"
+        " 'dmix etl classify' again with the same inputs ('dmix etl verify' lists all damage)"
     )

@@ -45,9 +45,7 @@ class LabelWriter:
         chunk_bytes: Text of one file, unless one batch is longer.
     """
 
-    def __init__(
-        self, folder: Path, *, labels: Sequence[str] | None, chunk_bytes: int = CHUNK_BYTES
-    ) -> None:
+    def __init__(self, folder: Path, *, labels: Sequence[str] | None, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._folder, self._labels, self._chunk_bytes = folder, labels, chunk_bytes
         self._batches: list[pa.Table] = []
         self._size_bytes = 0

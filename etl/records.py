@@ -23,7 +23,8 @@ from dmix.warehouse_schema.manifests import InputFile
 
 DEFAULT_ID_COLUMN = "id"
 _BOM = b"\xef\xbb\xbf"
-_PARQUET_ROWS = 256
+_PARQUET_ROWS = 1024
+_PARQUET_BYTES = 4 << 20
 
 
 class Document(NamedTuple):
@@ -90,7 +91,12 @@ def read_documents(
         yield from _from_parquet(source, columns, max_document_bytes, meter)
         stored = file_blocks(source.path, seen=digest.update)
     else:
-        stored = file_blocks(source.path, seen=lambda block: (digest.update(block), meter.add(len(block))))
+
+        def seen(block: bytes) -> None:
+            digest.update(block)
+            meter.add(len(block))
+
+        stored = file_blocks(source.path, seen=seen)
         blocks = decompressed(stored, source.compression)
         if source.format == "text":
             yield _from_text(source.name, blocks, columns, max_document_bytes)
@@ -214,13 +220,15 @@ def _from_line(
         return Reject(name, position, record.reason, record.detail, prefix_of(line))
     if not isinstance(record, dict):
         return Reject(name, position, "not_an_object", f"the line holds {_kind(record)}", prefix_of(line))
-    text = record.get(columns.text)
-    reason, detail = _why_not(text, columns.text)
-    if reason is not None:
-        return Reject(name, position, reason, detail, prefix_of(line))
-    identifier = document_id(record.get(columns.id_or_default), name, position)
-    values = tuple([record.get(other) for other in columns.others])
-    return Document(identifier, text, utf8_size(text), name, position, values)
+    return _taken(
+        record.get(columns.text),
+        path=name,
+        position=position,
+        columns=columns,
+        id_value=record.get(columns.id_or_default),
+        values=tuple([record.get(other) for other in columns.others]),
+        stored=line,
+    )
 
 
 class _Refusal(NamedTuple):
@@ -245,15 +253,36 @@ def _forgiving(line: bytes, error: str) -> Any:
     return value
 
 
-def _why_not(text: object, column: str) -> tuple[str | None, str]:
-    """(reason, detail) why a value cannot be a text; (None, "") if it can."""
+def _taken(
+    text: object,
+    *,
+    path: str,
+    position: int,
+    columns: Columns,
+    id_value: object = None,
+    values: tuple[object, ...],
+    stored: object,
+) -> Document | Reject:
+    """The document with this text, or why there is none; `stored` is what a reject shows of it."""
+    if isinstance(text, str) and text and not text.isspace():
+        return Document(document_id(id_value, path, position), text, utf8_size(text), path, position, values)
     if text is None:
-        return "missing_text", f"no text in column {column!r}"
-    if not isinstance(text, str):
-        return "text_not_string", f"column {column!r} holds {_kind(text)}"
-    if not text or text.isspace():
-        return "empty_text", f"{len(text)} characters of white space"
-    return None, ""
+        reason, detail = "missing_text", f"no text in column {columns.text!r}"
+    elif isinstance(text, str):
+        reason, detail = "empty_text", f"{len(text)} characters of white space"
+    else:
+        reason, detail = "text_not_string", f"column {columns.text!r} holds {_kind(text)}"
+    prefix = prefix_of(stored) if isinstance(stored, bytes) else str(stored)[:PREFIX_CHARACTERS]
+    return Reject(path, position, reason, detail, prefix)
+
+
+def _decoded(stored: bytes, path: str, position: int) -> str | Reject:
+    """Stored bytes as text, or why they are none."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError as error:
+        detail = f"byte {error.start} of the text: {error.reason}"
+        return Reject(path, position, "invalid_utf8", detail, prefix_of(stored))
 
 
 def _kind(value: object) -> str:
@@ -279,27 +308,12 @@ def _from_text(name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: 
         return Reject(name, 1, error.reason, error.detail, prefix_of(content))
     if size_bytes > max_bytes:
         return _too_long(name, 1, size_bytes, max_bytes, prefix_of(content))
-    return _from_value(name, 1, bytes(content).removeprefix(_BOM), columns, None, ())
-
-
-def _from_value(
-    name: str, position: int, stored: object, columns: Columns, id_value: object, values: tuple[object, ...]
-) -> Document | Reject:
-    """The document whose text is `stored`, UTF-8 bytes if it is text at all."""
-    text = stored
-    if isinstance(stored, bytes):
-        try:
-            text = stored.decode()
-        except UnicodeDecodeError as error:
-            detail = f"byte {error.start} of the text: {error.reason}"
-            return Reject(name, position, "invalid_utf8", detail, prefix_of(stored))
-    reason, detail = _why_not(text, columns.text)
-    if reason is not None:
-        prefix = prefix_of(stored) if isinstance(stored, bytes) else str(stored)[:PREFIX_CHARACTERS]
-        return Reject(name, position, reason, detail, prefix)
-    assert isinstance(text, str)
-    identifier = document_id(id_value, name, position)
-    return Document(identifier, text, utf8_size(text), name, position, values)
+    stored = bytes(content).removeprefix(_BOM)
+    text = _decoded(stored, name, 1)
+    if isinstance(text, Reject):
+        return text
+    values = (None,) * len(columns.others)
+    return _taken(text, path=name, position=1, columns=columns, values=values, stored=stored)
 
 
 def _from_parquet(
@@ -310,29 +324,71 @@ def _from_parquet(
         with reading(source.path), open(source.path, "rb") as handle:
             # read in pieces: by default a whole column of a row group is in memory at once
             file = pq.ParquetFile(handle, buffer_size=BLOCK_BYTES, pre_buffer=False)
-            names = set(file.schema_arrow.names)
-            wanted = dict.fromkeys((columns.text, columns.id_or_default, *columns.others))
-            present = [column for column in wanted if column in names]
             total_rows = max(1, file.metadata.num_rows)
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=present, use_threads=False):
-                stored = {column: _stored(batch.column(column)) for column in present}
+            for batch in _parquet_batches(file, columns):
                 nothing: list[object] = [None] * batch.num_rows
-                texts = stored.get(columns.text, nothing)
+                stored = {name: _stored(batch.column(name)) for name in batch.schema.names}
                 ids = _texts(stored.get(columns.id_or_default, nothing))
-                others = [_texts(stored.get(column, nothing)) for column in columns.others]
-                for row, text in enumerate(texts):
+                others = [_texts(stored.get(name, nothing)) for name in columns.others]
+                for row, text in enumerate(stored.get(columns.text, nothing)):
                     position += 1
-                    if isinstance(text, bytes) and len(text) > max_bytes:
-                        yield _too_long(source.name, position, len(text), max_bytes, prefix_of(text))
-                        continue
-                    values = tuple(column[row] for column in others)
-                    yield _from_value(source.name, position, text, columns, ids[row], values)
+                    yield _from_value(
+                        text,
+                        path=source.name,
+                        position=position,
+                        columns=columns,
+                        id_value=ids[row],
+                        values=tuple([column[row] for column in others]),
+                        max_bytes=max_bytes,
+                    )
                 meter.add(source.size_bytes * batch.num_rows // total_rows)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = "damaged_input" if position or "footer" not in str(error) else "truncated_input"
         yield Reject(source.name, position + 1, reason, str(error).splitlines()[0][:500], "")
+
+
+def _parquet_batches(file: pq.ParquetFile, columns: Columns) -> Iterator[pa.RecordBatch]:
+    """Rows of a file with the columns that count, as many at once as are `_PARQUET_BYTES` on average."""
+    names = set(file.schema_arrow.names)
+    wanted = dict.fromkeys((columns.text, columns.id_or_default, *columns.others))
+    present = [name for name in wanted if name in names]
+    for group in range(file.num_row_groups):
+        metadata = file.metadata.row_group(group)
+        mean_bytes = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
+        rows = max(1, min(_PARQUET_ROWS, _PARQUET_BYTES // mean_bytes))
+        yield from file.iter_batches(rows, row_groups=[group], columns=present, use_threads=False)
+
+
+def _from_value(
+    stored: object,
+    *,
+    path: str,
+    position: int,
+    columns: Columns,
+    id_value: object,
+    values: tuple[object, ...],
+    max_bytes: int,
+) -> Document | Reject:
+    """The document of a Parquet row, whose text comes as its stored bytes."""
+    text = stored
+    if isinstance(stored, bytes):
+        if len(stored) > max_bytes:
+            return _too_long(path, position, len(stored), max_bytes, prefix_of(stored))
+        decoded = _decoded(stored, path, position)
+        if isinstance(decoded, Reject):
+            return decoded
+        text = decoded
+    return _taken(
+        text,
+        path=path,
+        position=position,
+        columns=columns,
+        id_value=id_value,
+        values=values,
+        stored=stored,
+    )
 
 
 def _stored(column: pa.Array) -> list[object]:

@@ -60,8 +60,8 @@ def spark_session(*, master: str = DEFAULT_MASTER, app: str = "dmix") -> "SparkS
     found = java_version()
     if found is None or found < JAVA_NEEDED:
         raise MissingDependencyError(
-            f"dmix needs Java {JAVA_NEEDED} or newer for Spark (found: {found or 'none'}); install it, on Debian"
-            " or Ubuntu with 'sudo apt-get install openjdk-17-jre-headless', elsewhere from"
+            f"dmix needs Java {JAVA_NEEDED} or newer for Spark (found: {found or 'none'}); install it, on"
+            " Debian or Ubuntu with 'sudo apt-get install openjdk-17-jre-headless', elsewhere from"
             " https://adoptium.net, or set JAVA_HOME"
         )
     from pyspark.sql import SparkSession

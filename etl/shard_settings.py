@@ -20,8 +20,8 @@ class ShardSettings:
     )
     seq_len: int = setting(
         512,
-        help="Tokens a sample; about two web documents' worth of the embedded tokenizer, and short"
-        " enough that small domains still fill some samples.",
+        help="Tokens a sample. The default is about one document (everyday text and code: 464 on average),"
+        " short enough that small domains still fill some samples.",
     )
     seed: int = setting(0, help="Default seed of the order in which runs draw the samples.")
     name: str = setting("", help="A name for the dataset, to be used in place of its id.")

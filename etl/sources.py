@@ -109,7 +109,7 @@ def find_files(given: Sequence[str], *, taken: Mapping[str, str] | None = None) 
         if not _is_unicode(name):
             raise InputError(f"{name!r} is no Unicode file name; rename the file")
         with reading(path):
-            size_bytes = os.stat(path).st_size
+            size_bytes = Path(path).stat().st_size
         files.append(
             FoundFile(path=path, name=name, size_bytes=size_bytes, format=kind[0], compression=kind[1])
         )
@@ -173,23 +173,29 @@ def inspect_file(found: FoundFile, *, columns: Sequence[str]) -> InputFile:
 
 def _expanded(pattern: str, skipped: Counter[str]) -> Iterator[tuple[str, PurePath]]:
     """(absolute path, folder that names are relative to) of everything that one argument means."""
-    path = Path(pattern).expanduser().absolute()
+    path = Path(pattern).expanduser()
     if path.is_file():
-        yield _required(str(path)), path.parent
+        # folders are resolved, so that a file has one path; the file is not, since the name that
+        # a link gives it is the one that counts (the hub's cache links names to hashes)
+        parent = path.absolute().parent.resolve()
+        yield _required(str(parent / path.name)), parent
         return
     if path.is_dir():
-        yield from _files_below([path], root=path, skipped=skipped, given=pattern)
+        yield from _files_below([path.resolve()], root=path.resolve(), skipped=skipped, given=pattern)
         return
     if path.exists():
         raise InputError(f"{pattern} is neither a file nor a folder; give regular files")
     if not glob.has_magic(pattern):
         raise NotFoundError(f"input {pattern} does not exist; give a file, a folder or a glob pattern")
-    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    parts = path.absolute().parts
+    magic = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:magic]).resolve()
+    matches = [
+        root / match for match in sorted(glob.glob(str(Path(*parts[magic:])), root_dir=root, recursive=True))
+    ]
     if not matches:
         raise NotFoundError(f"no file matches {pattern}; check the pattern and its quotes")
-    fixed = [part for part in path.parts[:-1]]
-    magic = next((i for i, part in enumerate(fixed) if glob.has_magic(part)), len(fixed))
-    yield from _files_below(matches, root=Path(*fixed[:magic]), skipped=skipped, given=pattern)
+    yield from _files_below(matches, root=root, skipped=skipped, given=pattern)
 
 
 def _files_below(
@@ -232,9 +238,7 @@ def _unique_names(roots: Mapping[str, PurePath], taken: Mapping[str, str]) -> di
     while True:
         names = {path: "/".join(PurePath(path).parts[-count:]) for path, count in parts.items()}
         counts = Counter(names.values())
-        clashing = [
-            path for path, name in names.items() if counts[name] > 1 or taken.get(name, path) != path
-        ]
+        clashing = [path for path, name in names.items() if counts[name] > 1 or taken.get(name, path) != path]
         if not clashing:
             return names
         for path in clashing:
@@ -274,7 +278,9 @@ def _check_magic(found: FoundFile, head: bytes, tail: bytes) -> None:
         if detected is None:
             return
         if detected in ENDINGS:
-            raise InputError(f"{found.path} holds {detected} data; rename it to {found.path}{ENDINGS[detected]}")
+            raise InputError(
+                f"{found.path} holds {detected} data; rename it to {found.path}{ENDINGS[detected]}"
+            )
         raise InputError(
             f"{found.path} holds {detected} data, which its ending does not say; decompress it or"
             f" correct its name ({KNOWN})"

@@ -6,7 +6,6 @@ catalog against all manifests.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,14 +22,12 @@ from dmix.etl.shard_plan import manifest_id
 from dmix.etl.shards import ShardFormat, header_problem
 from dmix.etl.tasks import Progress
 from dmix.warehouse_schema.catalog import Catalog
-from dmix.warehouse_schema.errors import DmixError
+from dmix.warehouse_schema.errors import DmixError, InputError
 from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.manifests import (
     CorpusVersion,
     DatasetManifest,
-    LabelFile,
     StreamEntry,
-    StreamFile,
     corpora,
     corpus_versions,
     datasets,
@@ -39,6 +36,7 @@ from dmix.warehouse_schema.manifests import (
 )
 
 _CHUNK_BYTES = 4 << 20
+_INDEX = "index.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +65,7 @@ class VerificationReport:
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
-    """A file that a manifest names; `entry` is its index entry if it is a shard."""
+    """A file that a manifest names; `entry` is what its index entry must be if it is a shard."""
 
     path: Path
     size_bytes: int
@@ -142,36 +140,44 @@ def _versions(
 def _corpus_files(warehouse: Warehouse, version: CorpusVersion) -> Iterator[_File]:
     for part in version.parts:
         for file in part.files:
-            yield _label_file(label_path(warehouse, version.corpus, part.fingerprint, file.name), file)
+            yield _File(
+                path=label_path(warehouse, version.corpus, part.fingerprint, file.name),
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+                rows=sum(run.documents for run in file.domains),
+            )
         for file in part.reject_files:
-            yield _label_file(warehouse.rejects(version.corpus) / part.fingerprint / file.name, file)
-
-
-def _label_file(path: Path, file: LabelFile) -> _File:
-    # reject files are not sorted by domain and name no runs: their rows are not in the manifest
-    rows = sum(run.documents for run in file.domains) if file.domains else None
-    return _File(path=path, size_bytes=file.size_bytes, sha256=file.sha256, rows=rows)
+            yield _File(
+                path=warehouse.rejects(version.corpus) / part.fingerprint / file.name,
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+                # the manifest counts the rejects of a part, whose file says no more about them
+                rows=sum(part.rejected.values()) if len(part.reject_files) == 1 else None,
+            )
 
 
 def _dataset_files(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator[_File]:
-    folder = warehouse.stream(manifest.dataset)
+    folder, shard_format = warehouse.stream(manifest.dataset), _shard_format(manifest)
     for stream in manifest.streams:
-        entries = _index_entries(folder / stream.path / "index.json") if stream.files else {}
         for file in stream.files:
             yield _File(
                 path=folder / stream.path / file.name,
                 size_bytes=file.size_bytes,
                 sha256=file.sha256,
-                entry=entries.get(file.name),
+                entry=shard_format.index_entry(file) if shard_format and file.name != _INDEX else None,
             )
 
 
-def _index_entries(path: Path) -> dict[str, dict[str, Any]]:
-    """Index entries by shard; empty if the index is missing or damaged, which its hash will tell."""
+def _shard_format(manifest: DatasetManifest) -> ShardFormat | None:
+    """How the dataset's samples are stored; None if the manifest was altered and does not say."""
     try:
-        return {entry["raw_data"]["basename"]: entry for entry in json.loads(path.read_bytes())["shards"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        return ShardFormat(
+            seq_len=manifest.seq_len,
+            dtype=manifest.token_dtype,
+            shard_bytes=manifest.settings["shard_bytes"],
+        )
+    except (KeyError, TypeError, InputError):
+        return None
 
 
 def _file_problems(warehouse: Warehouse, file: _File) -> Iterator[Problem]:
@@ -247,7 +253,7 @@ def _stream_problems(
     warehouse: Warehouse, manifest: DatasetManifest, stream: StreamEntry
 ) -> Iterator[Problem]:
     path = warehouse.stream(manifest.dataset) / stream.path
-    shards = [file for file in stream.files if file.name != "index.json"]
+    shards = [file for file in stream.files if file.name != _INDEX]
     samples = sum(file.samples for file in shards)
     if samples != stream.samples:
         yield _problem(
@@ -264,16 +270,10 @@ def _stream_problems(
             f"{stream.tokens:,} tokens and a tail of {stream.tail_tokens:,} do not fit {stream.samples:,}"
             f" samples of {manifest.seq_len:,}",
         )
-    index = path / "index.json"
-    if shards and index.is_file() and index.read_bytes() != _expected_index(manifest, shards):
-        yield _problem(warehouse, "index", index, "it does not name the shards that the manifest names")
-
-
-def _expected_index(manifest: DatasetManifest, shards: Sequence[StreamFile]) -> bytes:
-    shard_format = ShardFormat(
-        seq_len=manifest.seq_len, dtype=manifest.token_dtype, shard_bytes=manifest.settings["shard_bytes"]
-    )
-    return shard_format.index_bytes(shards)
+    index, shard_format = path / _INDEX, _shard_format(manifest)
+    expected = shard_format.index_bytes(shards) if shards and shard_format else None
+    if expected is not None and index.is_file() and index.read_bytes() != expected:
+        yield _problem(warehouse, "index", index, "it does not say what the manifest says")
 
 
 def _catalog_problems(

@@ -24,10 +24,12 @@ class MixingAgentConfig(PretrainedConfig):
     Args:
         labels: Domain labels of both fields, so N = 2 * len(labels).
         objectives: Names of the objectives it reads; () for an agent that sees mixtures alone.
+        scales: Their s_i in nats a token in training; its features in runs use the same.
         preset: `paper` or `default`, which decides the tokens.
         context: Most tokens that a decision looks back on.
         hidden_size, layers, heads, feedforward: Of the decoder.
         set_name: Set of trajectories it was trained on.
+        target_supply: |T| / (R * M) of that set.
         trained_at: ISO 8601, UTC.
         stage: `untrained`, `sft` or `rl`.
         parameters: Number of its parameters.
@@ -40,6 +42,7 @@ class MixingAgentConfig(PretrainedConfig):
         *,
         labels: tuple[str, ...] | list[str] = (),
         objectives: tuple[str, ...] | list[str] = (),
+        scales: tuple[float, ...] | list[float] = (),
         preset: str = "default",
         context: int = 80,
         hidden_size: int = 256,
@@ -47,18 +50,19 @@ class MixingAgentConfig(PretrainedConfig):
         heads: int = 4,
         feedforward: int = 1024,
         set_name: str = "",
+        target_supply: float = 0.0,
         trained_at: str = "",
         stage: str = "untrained",
         parameters: int = 0,
         initializer_range: float = 0.02,
         **kwargs: Any,
     ) -> None:
-        self.labels, self.objectives = list(labels), list(objectives)
+        self.labels, self.objectives, self.scales = list(labels), list(objectives), list(scales)
         self.preset, self.context = preset, context
         self.hidden_size, self.layers, self.heads = hidden_size, layers, heads
         self.feedforward = feedforward
         self.set_name, self.trained_at, self.stage = set_name, trained_at, stage
-        self.parameters = parameters
+        self.target_supply, self.parameters = target_supply, parameters
         self.initializer_range = initializer_range
         super().__init__(**kwargs)
 
@@ -97,6 +101,16 @@ class MixtureEncoder(nn.Module):
                 use_cache=False,
             )
         )
+        self.reset_projection()
+
+    def reset_projection(self) -> None:
+        """Draws the projection anew, with deviation 1: tokens are vectors of norm about 1.
+
+        The usual 0.02 would leave the token far below what the first layer adds to it, and the
+        agent would take tens of epochs to notice its input.
+        """
+        nn.init.normal_(self.project.weight, std=1.0)
+        nn.init.zeros_(self.project.bias)
 
     def forward(self, tokens_BTX: Tensor) -> Tensor:
         """State after each token, shape (B, T, H); padding belongs at the end."""
@@ -115,6 +129,7 @@ class MixingAgent(PreTrainedModel):
         self.encoder = MixtureEncoder(config)
         self.head = nn.Linear(config.hidden_size, config.domains)
         self.post_init()
+        self.encoder.reset_projection()
 
     def forward(self, tokens_BTX: Tensor, active_BN: Tensor) -> Tensor:
         """The mixture of the next step after each token, shape (B, T, N).

@@ -63,7 +63,8 @@ def check_free(warehouse: Warehouse, *, name: str, overwrite: bool) -> None:
     """Raises `InputError` if an agent of that name exists and is not to be replaced."""
     if warehouse.agent(name).exists() and not overwrite:
         raise InputError(
-            f"agent {name!r} exists in {warehouse.root}; choose another --agent, or replace it with --overwrite"
+            f"agent {name!r} exists in {warehouse.root}; choose another --agent, or replace it with"
+            " --overwrite"
         )
 
 
@@ -87,7 +88,9 @@ def load_agent(warehouse: Warehouse, name_or_path: str) -> MixingAgent:
         agent: MixingAgent = MixingAgent.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{folder} holds no agent that dmix can read ({first_line}); train it again") from error
+        raise InputError(
+            f"{folder} holds no agent that dmix can read ({first_line}); train it again"
+        ) from error
     if not agent.config.labels:
         raise InputError(f"{folder} holds no agent of dmix: its config names no labels; train it again")
     return agent.eval()

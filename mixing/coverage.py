@@ -57,10 +57,9 @@ def coverage(mixtures: Sequence[NDArray[np.float64]], *, target_N: NDArray, step
         shares = mixtures_TN[1:, target_N].sum(-1)
         row_M[: len(shares)] = shares
         np.add.at(counts_ZM, (share_cell(shares), np.arange(len(shares))), 1)
-    seen_M = counts_ZM.any(axis=0)
-    lowest_M, highest_M = np.full(steps, np.nan), np.full(steps, np.nan)
-    lowest_M[seen_M] = np.nanmin(shares_PM[:, seen_M], axis=0)
-    highest_M[seen_M] = np.nanmax(shares_PM[:, seen_M], axis=0)
+    # fmin and fmax take the number where the other side is NaN, and NaN where nothing is left.
+    lowest_M = np.fmin.reduce(shares_PM, axis=0, initial=np.nan)
+    highest_M = np.fmax.reduce(shares_PM, axis=0, initial=np.nan)
     return CoverageReport(counts_ZM=counts_ZM, lowest_M=lowest_M, highest_M=highest_M)
 
 

@@ -40,7 +40,8 @@ class MixedDataset(Dataset):
             folder on this machine if `remote` is given.
         remote: URL of its streams, for example `s3://bucket/streams/<dataset>`.
         cache_limit: Most bytes that the cache may hold, a number or text such as "20gb"; older
-            shards are removed to stay below it.
+            shards are removed to stay below it. Shards that several processes download at the
+            same moment come on top.
 
     Attributes:
         manifest: As given.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.history import History
-from dmix.mixing.standardise import features
+from dmix.mixing.standardise import LARGEST_FEATURE, features
 from dmix.mixing.trajectory_store import TrajectorySet
 
 Tokens = NDArray[np.float32]
@@ -61,7 +61,8 @@ def tokens(
 
     `default` adds: the fraction of steps that remain; for each domain the largest share that it
     could hold until the end of the run, at most 1 (0 when it is exhausted); its natural share;
-    1 if it is active.
+    1 if it is active. It scales features to ±1 and the vectors of many ones to a norm of at
+    most 1: unscaled, they drown the mixture, and training sits at its mean for tens of epochs.
 
     Args:
         mixtures_TN: Planned mixtures, row 0 is rho_s.
@@ -72,34 +73,36 @@ def tokens(
     Returns:
         float32, shape (T, X).
     """
-    parts = [mixtures_TN, feedback_TD]
-    if preset != "paper":
+    if preset == "paper":
+        parts = [mixtures_TN, feedback_TD]
+    else:
         count, space = len(mixtures_TN), context.space
         left_T = np.maximum(0, context.steps - np.arange(count))
         used_TN = np.cumsum(np.vstack([np.zeros(len(space)), mixtures_TN[1:]]), axis=0)
         remaining_TN = np.maximum(0.0, context.supply_N - used_TN)
         sustainable_TN = np.minimum(1.0, remaining_TN / np.maximum(1, left_T)[:, None])
-        parts += [
+        unit = len(space) ** -0.5
+        parts = [
+            mixtures_TN,
+            feedback_TD / LARGEST_FEATURE,
             (left_T / context.steps)[:, None],
-            sustainable_TN,
+            sustainable_TN * unit,
             np.broadcast_to(space.natural_N, (count, len(space))),
-            np.broadcast_to(space.active_N, (count, len(space))),
+            np.broadcast_to(space.active_N * unit, (count, len(space))),
         ]
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def history_tokens(history: History, *, objectives: tuple[str, ...], preset: str) -> Tokens:
+def history_tokens(history: History, *, objectives: tuple[str, ...], scales_D: Vector, preset: str) -> Tokens:
     """The tokens of a run under way, for an agent that reads these objectives.
 
     Args:
         history: The run; its objectives include the agent's.
         objectives: What the agent was trained on, in its order; () leaves feedback out.
+        scales_D: The scales it was trained with, not those of the run, so that a score means the
+            same in both.
         preset: Of the agent.
     """
     columns = [history.objectives.index(name) for name in objectives]
-    (feedback_TD,) = features(
-        [history.feedback_TD[:, columns]], scales_D=history.scales_D[columns], preset=preset
-    )
-    return tokens(
-        history.mixtures_TN, feedback_TD, context=RunContext.of_history(history), preset=preset
-    )
+    (feedback_TD,) = features([history.feedback_TD[:, columns]], scales_D=scales_D, preset=preset)
+    return tokens(history.mixtures_TN, feedback_TD, context=RunContext.of_history(history), preset=preset)

@@ -47,12 +47,12 @@ class SampleSettings:
         help="R of the guided run the set is for; it decides when a path has used up the target. auto: the"
         " smallest multiple of the batch for which natural mixing covers the target in M steps.",
     )
-    batch_size: int = setting(8, help="Samples a batch; both R are multiples of it.")
+    batch_size: int = setting(32, help="B, samples of a global batch of the run; both R are multiples of it.")
     seed: int = setting(0, help="Seed of the candidates and random paths.")
 
     def __post_init__(self) -> None:
         positive = {"paths": self.paths, "steps": self.steps, "candidates": self.candidates}
-        positive |= {"batch-size": self.batch_size, **{"top-k": k for k in self.top_k if k < 1}}
+        positive |= {"batch-size": self.batch_size, "top-k": min(self.top_k, default=None)}
         for name, value in positive.items():
             if value is not None and value < 1:
                 raise InputError(f"--{name} is {value}, expected at least 1")
@@ -66,7 +66,8 @@ class SampleSettings:
         for k in self.top_k or _TOP_K:
             if k > self.candidates:
                 raise InputError(
-                    f"K is {k}, but a step has {self.candidates} candidates; lower --top-k or raise --candidates"
+                    f"K is {k}, but a step has {self.candidates} candidates;"
+                    " lower --top-k or raise --candidates"
                 )
         for name in ("samples_per_step", "run_samples_per_step"):
             self._step_samples(name)

@@ -1,12 +1,12 @@
 """Supervised fine-tuning of the agent on trajectories (Eq. 4 of arXiv 2507.15640).
 
 Squared error between the agent's mixture and that of the K = 1 trajectories, for t = 1 … |tau|-1,
-with teacher forcing: one causal forward pass gives all steps of a trajectory. Feedback is read
-where the set has it; a trajectory without it gets features of 0, and a set without any makes an
-agent that reads mixtures alone. Shapes: B windows, T tokens, X token width, N domains.
+with teacher forcing: one causal forward pass gives all steps of a trajectory. Shapes: B windows,
+T tokens, X token width, N domains.
 """
 
 import copy
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,67 +18,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dmix.mixing.agent import MixingAgent, MixingAgentConfig
-from dmix.mixing.agent_store import publish_agent
+from dmix.mixing.agent_store import check_free, publish_agent
 from dmix.mixing.domains import DomainSpace
-from dmix.mixing.features import RunContext, Tokens, tokens
-from dmix.mixing.feedback import farm_scales, feedback_objectives, read_feedback
-from dmix.mixing.sample_settings import PRESETS
-from dmix.mixing.standardise import features
-from dmix.mixing.trajectory_store import Trajectory, read_set, read_trajectories
-from dmix.warehouse_schema.errors import InputError
+from dmix.mixing.features import Tokens
+from dmix.mixing.lessons import Example, Lesson, load_lesson
+from dmix.mixing.sft_settings import SftSettings
 from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.settings import setting
+
+__all__ = ["SftResult", "SftSettings", "fit", "squared_error", "train_sft"]
 
 logger = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class SftSettings:
-    """How an agent is fine-tuned; the paper gives no value for most of it."""
-
-    preset: str | None = setting(
-        None, help="Tokens and features of the agent; the set's preset when left out.", choices=PRESETS
-    )
-    learning_rate: float = setting(3e-4, help="Of AdamW.")
-    weight_decay: float = setting(0.01, help="Of AdamW.")
-    batch_trajectories: int = setting(16, help="Trajectories a gradient step.")
-    epochs: int = setting(200, help="Most passes over the trajectories.")
-    patience: int = setting(20, help="Epochs without a better held-out loss until training stops.")
-    held_out: float = setting(0.1, help="Share of trajectories that only measure; none below 5 trajectories.")
-    context: int = setting(80, help="Most steps the agent looks back (from the paper).")
-    hidden_size: int = setting(256, help="Width of the agent (from the paper).")
-    feedforward: int = setting(1024, help="Width of its SwiGLU (from the paper).")
-    layers: int = setting(2, help="Its decoder layers (from the paper).")
-    heads: int = setting(4, help="Its attention heads (not in the paper).")
-    seed: int = setting(0, help="Seed of weights, order and held-out trajectories.")
-
-    def __post_init__(self) -> None:
-        for name in ("batch_trajectories", "epochs", "patience", "context", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
-        if not self.learning_rate > 0:
-            raise InputError(f"--learning-rate is {self.learning_rate}, expected a number above 0")
-        if not 0 <= self.held_out < 1:
-            raise InputError(f"--held-out is {self.held_out}, expected 0 or more, below 1")
-        if self.hidden_size % (2 * self.heads):
-            raise InputError(
-                f"--hidden-size is {self.hidden_size}, expected a multiple of {2 * self.heads} (2 x --heads)"
-            )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Example:
-    """One trajectory as the agent learns from it.
-
-    Attributes:
-        tokens_TX: Tokens of the states 0 … |tau|-2.
-        mixtures_TN: What followed each of them, float32.
-    """
-
-    tokens_TX: Tokens
-    mixtures_TN: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,79 +74,18 @@ def train_sft(
         NotFoundError: If there is no such set.
         InputError: If the set has no trajectories to learn from, or the agent exists.
     """
-    found = read_set(warehouse, set_name)
-    preset = settings.preset or found.preset
-    chosen = _taught(read_trajectories(warehouse, set_name), preset=preset)
-    feedback, names = read_feedback(warehouse, set_name), feedback_objectives(warehouse, set_name)
-    space = found.domain_space
-    examples = make_examples(
-        chosen, feedback=feedback, objectives=names, context=RunContext.of_set(found), preset=preset
-    )
-    config = MixingAgentConfig(
-        labels=space.labels,
-        objectives=names,
-        preset=preset,
-        context=settings.context,
-        hidden_size=settings.hidden_size,
-        feedforward=settings.feedforward,
-        layers=settings.layers,
-        heads=settings.heads,
-        set_name=set_name,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        agent = MixingAgent(config)
-    progress(f"{len(examples)} trajectories, {agent.num_parameters():,} parameters")
-    result = fit(agent, examples, space=space, settings=settings, progress=progress)
-    result = SftResult(
-        train_losses=result.train_losses,
-        held_out_losses=result.held_out_losses,
-        best_epoch=result.best_epoch,
-        trajectories=len(chosen),
-        with_feedback=sum(1 for trajectory in chosen if trajectory.trajectory_id in feedback),
+    check_free(warehouse, name=agent_name, overwrite=overwrite)
+    lesson = load_lesson(warehouse, set_name=set_name, preset=settings.preset)
+    agent = _new_agent(lesson, set_name=set_name, settings=settings)
+    progress(f"{len(lesson.examples)} trajectories, {agent.num_parameters():,} parameters")
+    result = fit(agent, lesson.examples, space=lesson.space, settings=settings, progress=progress)
+    result = dataclasses.replace(
+        result, trajectories=len(lesson.examples), with_feedback=lesson.with_feedback
     )
     publish_agent(
         warehouse, agent=agent, name=agent_name, stage="sft", notes=_card_notes(result), overwrite=overwrite
     )
     return result
-
-
-def make_examples(
-    trajectories: Sequence[Trajectory],
-    *,
-    feedback: dict[str, NDArray[np.float64]],
-    objectives: Sequence[str],
-    context: RunContext,
-    preset: str,
-) -> list[Example]:
-    """The examples of trajectories; features are fitted on all feedback of the set.
-
-    Args:
-        trajectories: With at least one step each.
-        feedback: Raw scores (T, D) by trajectory id; missing ones become features of 0.
-        objectives: Names of the D objectives; () without feedback.
-        context: Of the set.
-        preset: `paper` or `default`.
-
-    Raises:
-        InputError: If a trajectory has more entries than its feedback.
-    """
-    ids = sorted(feedback)
-    scales_D = farm_scales(feedback.values(), objectives=objectives) if ids else np.empty(0)
-    fitted = features([feedback[name] for name in ids], scales_D=scales_D, preset=preset) if ids else []
-    by_id = dict(zip(ids, fitted, strict=True))
-    examples = []
-    for trajectory in trajectories:
-        mixtures_TN = trajectory.mixtures_TN
-        feedback_TD = by_id.get(trajectory.trajectory_id, np.zeros((len(mixtures_TN), len(objectives))))
-        if len(feedback_TD) != len(mixtures_TN):
-            raise InputError(
-                f"trajectory {trajectory.trajectory_id} has {len(mixtures_TN)} entries and feedback on"
-                f" {len(feedback_TD)}; delete its feedback file and collect it again"
-            )
-        tokens_TX = tokens(mixtures_TN[:-1], feedback_TD[:-1], context=context, preset=preset)
-        examples.append(Example(tokens_TX=tokens_TX, mixtures_TN=mixtures_TN[1:].astype(np.float32)))
-    return examples
 
 
 def fit(
@@ -300,28 +190,35 @@ def _epoch(
     return total / steps
 
 
-def _taught(trajectories: Sequence[Trajectory], *, preset: str) -> list[Trajectory]:
-    """The trajectories to imitate: those of K = 1, in `default` of the lowest K that there is."""
-    inductive = [t for t in trajectories if t.top_k is not None]
-    lowest = min((t.top_k for t in inductive if t.top_k is not None), default=None)
-    if lowest is None or (preset == "paper" and lowest != 1):
-        there = "none" if lowest is None else f"the lowest K is {lowest}"
-        raise InputError(
-            f"the set has no trajectories of K = 1 ({there}); sample it with 'dmix mix sample --top-k 1'"
-        )
-    return [t for t in inductive if t.top_k == lowest]
+def _new_agent(lesson: Lesson, *, set_name: str, settings: SftSettings) -> MixingAgent:
+    """An untrained agent whose weights depend on the seed alone."""
+    config = MixingAgentConfig(
+        labels=lesson.space.labels,
+        objectives=lesson.objectives,
+        scales=[float(scale) for scale in lesson.scales_D],
+        preset=lesson.preset,
+        context=settings.context,
+        hidden_size=settings.hidden_size,
+        feedforward=settings.feedforward,
+        layers=settings.layers,
+        heads=settings.heads,
+        set_name=set_name,
+        target_supply=lesson.target_supply,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        return MixingAgent(config)
 
 
 def _card_notes(result: SftResult) -> list[str]:
-    lines = [
-        f"Fine-tuned (Eq. 4) on {result.trajectories} trajectories, {result.with_feedback} of them with feedback.",
-        f"Squared error a step: {result.train_losses[result.best_epoch - 1]:.5f} in training"
-        + (
-            f", {result.held_out_losses[result.best_epoch - 1]:.5f} held out."
-            if result.held_out_losses
-            else "."
-        ),
+    losses = f"Squared error a step: {result.train_losses[result.best_epoch - 1]:.5f} in training"
+    if result.held_out_losses:
+        losses += f", {result.held_out_losses[result.best_epoch - 1]:.5f} held out"
+    notes = [
+        f"Fine-tuned (Eq. 4) on {result.trajectories} trajectories,"
+        f" {result.with_feedback} of them with feedback.",
+        f"{losses}.",
     ]
     if not result.with_feedback:
-        lines.append("The set had no feedback: this agent reads mixtures alone.")
-    return lines
+        notes.append("None of them had feedback: this agent has not learnt to use any.")
+    return notes

@@ -59,7 +59,7 @@ class OpenStreams:
             Stream(
                 local=path,
                 remote=None if remote is None else f"{remote}/{folder}",
-                download_retry=0 if remote is None else _DOWNLOAD_RETRIES,
+                download_retry=1 if remote is None else _DOWNLOAD_RETRIES,
             )
             for path, folder in zip(folder_paths, folders, strict=True)
         ]

@@ -66,9 +66,7 @@ def _pooled_features(scores: Sequence[Scores]) -> list[Scores]:
     cuts = np.cumsum([len(scores_TD) for scores_TD in scores])[:-1]
     return [
         _carried(standard_TD, known_TD)
-        for standard_TD, known_TD in zip(
-            np.split(standard_RD, cuts), np.split(known_RD, cuts), strict=True
-        )
+        for standard_TD, known_TD in zip(np.split(standard_RD, cuts), np.split(known_RD, cuts), strict=True)
     ]
 
 

@@ -8,6 +8,7 @@ earlier paths alone, so a killed job goes on where it was and ends with the same
 import logging
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -37,7 +38,15 @@ from dmix.mixing.trajectory_store import (
 from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.manifests import DatasetManifest
 
-__all__ = ["Trajectory", "TrajectorySet", "planned_set", "read_trajectories", "sample_trajectories"]
+__all__ = [
+    "Trajectory",
+    "TrajectorySet",
+    "Work",
+    "expected_work",
+    "planned_set",
+    "read_trajectories",
+    "sample_trajectories",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +64,7 @@ class _Run:
     paths: int
 
 
-def planned_set(
-    manifest: DatasetManifest, *, set_name: str, settings: SampleSettings
-) -> TrajectorySet:
+def planned_set(manifest: DatasetManifest, *, set_name: str, settings: SampleSettings) -> TrajectorySet:
     """What a set would be made from; touches no disk.
 
     Raises:
@@ -102,18 +109,12 @@ def sample_trajectories(
         StorageError: If the disk is full.
     """
     wanted = planned_set(manifest, set_name=set_name, settings=settings)
-    space, settings = wanted.domain_space, settings.resolved(wanted.domain_space)
+    settings = settings.resolved(wanted.domain_space)
     found = publish_set(warehouse, wanted)
-    folder = warehouse.trajectories(set_name)
-    problem = path_problem(found, settings)
-    _write_random_paths(folder, space=space, problem=problem, settings=settings)
-    runs = [
-        _Run(folder=folder, space=space, problem=problem, top_k=k, paths=settings.required("paths"))
-        for k in settings.top_k
-    ]
+    runs = _runs(warehouse, found, settings)
+    _write_random_paths(runs[0], settings=settings)
     processes = min(len(runs), processes or len(os.sched_getaffinity(0)))
-    total = sum(run.paths for run in runs)
-    missing = sum(1 for run in runs for path in range(run.paths) if not _path_file(run, path).exists())
+    total, missing = sum(run.paths for run in runs), _missing(runs)
     if not missing:
         progress(f"set {set_name}: all {total} inductive paths are there")
     elif processes <= 1:
@@ -143,9 +144,39 @@ def path_problem(found: TrajectorySet, settings: SampleSettings) -> PathProblem:
     )
 
 
-def finished_paths(warehouse: Warehouse, set_name: str) -> int:
-    """Number of trajectories of a set that are on disk; 0 if there is no such set."""
-    return len(list(warehouse.trajectories(set_name).glob("*.parquet")))
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What sampling a set takes.
+
+    Attributes:
+        trajectories: Size of the finished set.
+        missing: How many of them are not on disk.
+        steps: Steps of Algorithm 1 still to make if no path stops early.
+        seconds: Processor seconds for them, from a draw timed now.
+    """
+
+    trajectories: int
+    missing: int
+    steps: int
+    seconds: float
+
+
+def expected_work(warehouse: Warehouse, *, wanted: TrajectorySet, settings: SampleSettings) -> Work:
+    """What is left to do for a set; draws one step's candidates to see how long that takes."""
+    settings = settings.resolved(wanted.domain_space)
+    runs = _runs(warehouse, wanted, settings)
+    missing_paths = _missing(runs)
+    steps = missing_paths * wanted.steps
+    problem = runs[0].problem
+    buffer_AC = np.empty((len(problem.start_A), problem.candidates), np.float32)
+    seconds = []
+    for seed in range(3):
+        started = time.perf_counter()
+        problem.law.fill(np.random.default_rng(seed), buffer_AC)
+        seconds.append(time.perf_counter() - started)
+    total = settings.required("paths") * len(settings.top_k) + settings.required("random_paths")
+    done = len(list(warehouse.trajectories(wanted.set_name).glob("*.parquet")))
+    return Work(trajectories=total, missing=total - done, steps=steps, seconds=steps * min(seconds))
 
 
 class _PathCounter:
@@ -166,17 +197,26 @@ class _PathCounter:
         self._progress(f"{self._total - still_missing} of {self._total} inductive paths{left}")
 
 
-def _write_random_paths(
-    folder: Path, *, space: DomainSpace, problem: PathProblem, settings: SampleSettings
-) -> None:
+def _runs(warehouse: Warehouse, found: TrajectorySet, settings: SampleSettings) -> list[_Run]:
+    folder, space = warehouse.trajectories(found.set_name), found.domain_space
+    problem, paths = path_problem(found, settings), settings.required("paths")
+    return [_Run(folder=folder, space=space, problem=problem, top_k=k, paths=paths) for k in settings.top_k]
+
+
+def _missing(runs: list[_Run]) -> int:
+    """Number of inductive paths that are not on disk."""
+    return sum(not _path_file(run, path).exists() for run in runs for path in range(run.paths))
+
+
+def _write_random_paths(run: _Run, *, settings: SampleSettings) -> None:
     """Publishes the static and segment paths that are missing; they take milliseconds to make."""
-    count = settings.required("random_paths")
+    count, problem = settings.required("random_paths"), run.problem
     if not count:
         return
     static = count // 3
     made = random_paths(
         start_A=problem.start_A,
-        law=HierarchicalLaw(space),
+        law=HierarchicalLaw(run.space),
         static=static,
         segments=count - static,
         steps=problem.steps,
@@ -186,17 +226,12 @@ def _write_random_paths(
     for kind, paths in zip(("static", "segments"), made, strict=True):
         for number, path_TA in enumerate(paths):
             name = trajectory_id(kind, number)
-            if not trajectory_file(folder, name).exists():
-                write_trajectory(
-                    folder,
-                    Trajectory(
-                        trajectory_id=name, kind=kind, top_k=None, mixtures_TN=_expanded(path_TA, space)
-                    ),
-                )
+            if not trajectory_file(run.folder, name).exists():
+                _publish(run, path_TA, name=name, kind=kind, top_k=None)
 
 
 def _sample_here(runs: list[_Run], *, progress: Callable[[int], None]) -> None:
-    missing = sum(1 for run in runs for path in range(run.paths) if not _path_file(run, path).exists())
+    missing = _missing(runs)
     for run in runs:
         for _ in _new_paths(run):
             missing -= 1
@@ -216,9 +251,7 @@ def _sample_in_processes(runs: list[_Run], *, processes: int, progress: Callable
                 done, waiting = wait(futures, timeout=0.25, return_when=FIRST_EXCEPTION)
                 for future in done:
                     future.result()
-                progress(
-                    sum(1 for run in runs for path in range(run.paths) if not _path_file(run, path).exists())
-                )
+                progress(_missing(runs))
                 if not waiting:
                     return
         finally:
@@ -231,8 +264,6 @@ _stop: Any = None
 
 def _start_worker(stop: Any) -> None:
     """Takes the stop event; interrupts are for the parent, which sets it."""
-    import signal
-
     global _stop
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -257,18 +288,8 @@ def _new_paths(run: _Run) -> Iterator[int]:
             if file.exists():
                 earlier.add(read_trajectory(file).mixtures_TN[:, run.space.active_N])
                 continue
-            path_TA = sample_path(
-                problem, top_k=run.top_k, path=path, earlier=earlier, buffer_AC=buffer_AC
-            )
-            write_trajectory(
-                run.folder,
-                Trajectory(
-                    trajectory_id=file.stem,
-                    kind="inductive",
-                    top_k=run.top_k,
-                    mixtures_TN=_expanded(path_TA, run.space),
-                ),
-            )
+            path_TA = sample_path(problem, top_k=run.top_k, path=path, earlier=earlier, buffer_AC=buffer_AC)
+            _publish(run, path_TA, name=file.stem, kind="inductive", top_k=run.top_k)
             earlier.add(path_TA)
             yield path
 
@@ -277,8 +298,8 @@ def _path_file(run: _Run, path: int) -> Path:
     return trajectory_file(run.folder, trajectory_id("inductive", path, top_k=run.top_k))
 
 
-def _expanded(path_TA: NDArray[np.float64], space: DomainSpace) -> NDArray[np.float64]:
-    """Mixtures over the active domains, with 0 for the others: (T, A) to (T, N)."""
-    path_TN = np.zeros((len(path_TA), len(space)))
-    path_TN[:, space.active_N] = path_TA
-    return path_TN
+def _publish(run: _Run, path_TA: NDArray[np.float64], *, name: str, kind: str, top_k: int | None) -> None:
+    """Writes a path, with weight 0 for domains that are not active."""
+    path_TN = np.zeros((len(path_TA), len(run.space)))
+    path_TN[:, run.space.active_N] = path_TA
+    write_trajectory(run.folder, Trajectory(trajectory_id=name, kind=kind, top_k=top_k, mixtures_TN=path_TN))

@@ -103,7 +103,9 @@ class MixtureCallback(Callback):
         self._steps_before = self.state.steps_done
         self._run_started = self._step_started = time.monotonic()
         if self.state.asked is not None:
-            plan = self._plan_after(self.state.mixer, np.array(self.state.asked))
+            decision = Decision(np.array(self.state.asked), replayed=True)
+            plan = self._plan_after(self.state.mixer, decision.asked_N)
+            self._write_decision(decision, plan)
             self._use_plan(plan, state, first_batch=state.timestamp.batch_in_epoch.value)
         elif not self.state.feedback:
             self._score(step=0, state=state)
@@ -112,7 +114,6 @@ class MixtureCallback(Callback):
         """Decides and plans the next step; the decision is on disk before a batch is trained."""
         self._step_started = time.monotonic()
         decision = on_first_rank(lambda: decide(self.controller, self._history(), self.recorded))
-        self.state.consumed = Consumed.nothing(len(self.space))
         self.state.asked = decision.asked_N.tolist()
         plan = self._plan_after(self.state.mixer, decision.asked_N)
         self._write_decision(decision, plan)
@@ -147,6 +148,7 @@ class MixtureCallback(Callback):
         self._write_step(plan, digest)
         self._score(step=plan.step, state=state)
         self._report(plan)
+        self.state.consumed = Consumed.nothing(len(self.space))
         self.state.finished = plan.last or plan.step >= self.steps
         if self.state.finished or self.stopping:
             state.stop_training()

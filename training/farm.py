@@ -193,16 +193,21 @@ def _collect_on_spark(
     """One Spark task a trajectory; progress is read off the files, which are the results."""
     task, context = farm.task, spark.sparkContext
 
-    def run_in_executor(trajectory: Trajectory) -> float:
+    def run_in_executor(trajectory: Trajectory) -> str:
+        """What went wrong, in words; raising would make Spark try again what fails the same way."""
         use_one_thread()
-        return run_proxy(task, trajectory)
+        try:
+            run_proxy(task, trajectory)
+        except TrainingError as error:
+            return error.message
+        return ""
 
-    jobs = context.parallelize(farm.todo, len(farm.todo)).map(run_in_executor)
+    tasks = context.parallelize(farm.todo, len(farm.todo)).map(run_in_executor)
     group = f"dmix-farm-{task.set_name}"
 
-    def submit() -> list[float]:
+    def submit() -> list[str]:
         context.setJobGroup(group, f"proxies of set {task.set_name}", interruptOnCancel=True)
-        return list(jobs.collect())
+        return list(tasks.collect())
 
     started, seen = time.monotonic(), 0
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -214,12 +219,15 @@ def _collect_on_spark(
                 if finished > seen:
                     seen = finished
                     progress(_progress_line(farm, finished, time.monotonic() - started))
-            future.result()
         except KeyboardInterrupt:
             context.cancelJobGroup(group)
             raise
-        except Exception as error:
-            raise TrainingError(_spark_cause(error)) from error
+        failures = [message for message in future.result() if message]
+    if failures:
+        raise TrainingError(
+            f"{len(failures)} of {len(farm.todo)} proxies failed, the first one so: {failures[0]}. Finished"
+            " trajectories are kept; the same command does the others again"
+        )
 
 
 def _finished(warehouse: Warehouse, todo: Sequence[Trajectory], set_name: str) -> int:
@@ -233,20 +241,10 @@ def _progress_line(farm: Farm, finished: int, seconds: float) -> str:
     return line if not left else f"{line} · about {duration(seconds / finished * left)} left"
 
 
-def _spark_cause(error: Exception) -> str:
-    """The dmix message inside a Spark error, or its first line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    ours = [line for line in lines if "dmix.warehouse_schema.errors." in line]
-    text = ours[-1].split(": ", 1)[-1] if ours else (lines[0] if lines else type(error).__name__)
-    return f"the farm stopped: {text}; finished trajectories are kept, run the same command to go on"
-
-
 def _base_folder(warehouse: Warehouse, base: str | None, *, init: str) -> Path | None:
     if init == "scratch":
         if base is not None:
-            raise InputError(
-                f"--base {base} was given, but the proxy file says init: scratch; use init: base"
-            )
+            raise InputError(f"--base {base} is given, but the proxies' init is scratch; set init: base")
         return None
     if base is None:
         raise InputError("the proxies' init is base; name a base model with --base")

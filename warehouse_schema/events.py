@@ -85,7 +85,8 @@ def _parsed(line: bytes, path: Path, number: int) -> Event:
         event = None
     if not isinstance(event, dict) or "event" not in event:
         raise InputError(
-            f"{path}, line {number} is not an event: {line[:60]!r}; restore the file, or delete the run's folder"
+            f"{path}, line {number} is not an event: {line[:60]!r};"
+            " restore the file, or delete the folder of the run"
         )
     return event
 

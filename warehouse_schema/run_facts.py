@@ -77,17 +77,17 @@ class _Fold:
     log: list[tuple[int, Event]] = field(default_factory=list)
 
     def take(self, line: int, event: Event) -> None:
-        kind, step, self.last = event["event"], event.get("step"), event
+        kind, self.last = event["event"], event
         if kind == "run_started":
             self._restart(event)
         elif kind == "decision":
-            self.decisions[step] = event
-            self.unconfirmed.discard(step)
+            self.decisions[event["step"]] = event
+            self.unconfirmed.discard(event["step"])
         elif kind == "step_done":
-            self.results[step] = event
-            self.unconfirmed.discard(step)
+            self.results[event["step"]] = event
+            self.unconfirmed.discard(event["step"])
         elif kind == "feedback":
-            self.scores[step] = event
+            self.scores[event["step"]] = event
         elif kind in ("run_done", "run_failed"):
             self.end = event
         if kind not in ("decision", "step_done", "feedback"):

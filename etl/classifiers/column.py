@@ -28,9 +28,7 @@ class ColumnClassifier:
         self.name = f"column:{column}"
         self.taxonomy = taxonomy
         self.columns = (column,)
-        self.fingerprint = digest_of(
-            ["column", VERSION, column, list(taxonomy.labels) if taxonomy else None]
-        )
+        self.fingerprint = digest_of(["column", VERSION, column, list(taxonomy.labels) if taxonomy else None])
         self._index = {label: index for index, label in enumerate(taxonomy.labels)} if taxonomy else None
 
     def classify(self, texts: Sequence[str], records: Records) -> Labels:

@@ -237,7 +237,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: id2label numbers its labels {sorted(labels)}, expected 0, 1, 2, …")
     if "hidden_size" in config:
         return dict(config)
-    return {**_BASE_CONFIGS.get(base, {}), **({} if base in _BASE_CONFIGS else _fetched_config(base)), **config}
+    return {
+        **_BASE_CONFIGS.get(base, {}),
+        **({} if base in _BASE_CONFIGS else _fetched_config(base)),
+        **config,
+    }
 
 
 def _fetched_config(base_model: str) -> dict[str, Any]:
@@ -308,18 +312,18 @@ def _converted(folder: Path) -> "Tokenizer":
     """The fast form of a SentencePiece tokenizer."""
     from transformers import AutoTokenizer
 
+    if not (folder / "spm.model").is_file():
+        raise NotFoundError(
+            f"{folder} has no tokenizer; download tokenizer.json of {HUB_ID} into it"
+            f" ('hf download {HUB_ID} --local-dir {folder}')"
+        )
     try:
         return AutoTokenizer.from_pretrained(str(folder), use_fast=True).backend_tokenizer
-    except (ImportError, ValueError) as error:
+    except Exception as error:  # a missing package shows as one of several errors, depending on which
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MissingDependencyError(
-            f"{folder} has no tokenizer.json, and its spm.model cannot be read"
-            f" ({str(error).strip().splitlines()[0][:200]}); 'pip install sentencepiece', or put a"
-            " tokenizer.json beside it"
-        ) from error
-    except OSError as error:
-        raise NotFoundError(
-            f"{folder} has no tokenizer ({str(error).splitlines()[0][:200]}); download tokenizer.json of"
-            f" {HUB_ID} into it"
+            f"{folder} has no tokenizer.json, and its spm.model cannot be read ({reason[:200]});"
+            " 'pip install sentencepiece', or put a tokenizer.json beside it"
         ) from error
 
 

@@ -48,14 +48,18 @@ def make_controller(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> C
     """
     # Imported when asked for: the agent needs torch and transformers.
     kind, _, argument = spec.partition(":")
-    if not argument and kind in ("naive", "natural", "stratified"):
+    if spec == "naive":
         from dmix.mixing.controllers.naive import NaiveController
+
+        return NaiveController()
+    if spec == "natural":
         from dmix.mixing.controllers.natural import NaturalController
+
+        return NaturalController()
+    if spec == "stratified":
         from dmix.mixing.controllers.stratified import StratifiedController
 
-        return {"naive": NaiveController, "natural": NaturalController, "stratified": StratifiedController}[
-            kind
-        ]()
+        return StratifiedController()
     if argument and kind == "static":
         from dmix.mixing.controllers.static import StaticController
 

@@ -43,9 +43,7 @@ class ReplayController:
         if not path.is_file():
             there = sorted(file.stem for file in path.parent.glob("*.parquet"))
             examples = ", ".join(there[:3]) or "none yet"
-            raise NotFoundError(
-                f"set {set_name!r} has no trajectory {trajectory!r} (first ones: {examples})"
-            )
+            raise NotFoundError(f"set {set_name!r} has no trajectory {trajectory!r} (first ones: {examples})")
         return cls(read_trajectory(path).mixtures_TN, name=f"replay:{argument}")
 
     def propose(self, history: History) -> Vector:

@@ -8,6 +8,7 @@
 non-negative and need not sum to 1; what is not named has weight 0.
 """
 
+import contextlib
 import difflib
 import math
 from collections.abc import Mapping
@@ -89,10 +90,8 @@ def parse_mixture(weights: Mapping[str, Any], *, space: DomainSpace, where: str)
 def _checked_weight(given: Any, where: str) -> float:
     number = isinstance(given, int | float) and not isinstance(given, bool)
     if isinstance(given, str):  # YAML 1.1 reads 1e-3 as text
-        try:
+        with contextlib.suppress(ValueError):
             given, number = float(given), True
-        except ValueError:
-            pass
     if not number or not math.isfinite(given) or given < 0:
         raise InputError(f"{where} is {given!r}, expected a number from 0 on")
     return float(given)

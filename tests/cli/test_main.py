@@ -143,6 +143,7 @@ def test_help_imports_no_heavy_library_and_is_quick():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_of_every_command_ends_with_an_example(name, capsys):
-    assert run([name, "--help"]) == 0
-    assert "Example: dmix " in capsys.readouterr().out
+def test_the_help_of_every_command_has_an_example(name):
+    command = main_module.dmix.get_command(click.Context(main_module.dmix), name)
+    leaves = command.commands.values() if isinstance(command, click.Group) else [command]
+    assert [leaf.name for leaf in leaves if "Example: dmix " not in (leaf.help or "")] == []

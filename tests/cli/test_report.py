@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from dmix.cli.main import run
 from dmix.warehouse_schema.events import EventLog
 from dmix.warehouse_schema.layout import Warehouse

@@ -67,8 +67,11 @@ def test_a_dash_reads_the_statement_from_stdin(warehouse, capsys, monkeypatch):
 
 
 def test_values_that_json_lacks_are_written_plainly(warehouse, capsys):
-    sql = "select 'nan'::double as a, timestamp '2026-01-02 03:04:05' as b, 1.5::decimal(4,1) as c, [1, 2] as d,"
-    assert run(["sql", sql + " {'x': 1} as e, sum(2) as f, 1 as f, interval 1 minute as g", "--json"]) == 0
+    sql = (
+        "select 'nan'::double as a, timestamp '2026-01-02 03:04:05' as b, 1.5::decimal(4, 1) as c,"
+        " [1, 2] as d, {'x': 1} as e, sum(2) as f, 1 as f, interval 1 minute as g"
+    )
+    assert run(["sql", sql, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
         {
             "a": None,

@@ -165,12 +165,24 @@ def test_a_task_that_fails_late_is_tried_again_and_leaves_no_trace(
     assert stored(warehouse, manifest) == unbroken
 
 
-def test_a_task_that_always_fails_publishes_nothing(spark, warehouse, pair):
-    def full_disk(split, job):
-        raise StorageError("cannot write: No space left on device; free some space")
+def test_a_full_disk_is_named_and_nothing_is_published(spark, warehouse, pair):
+    def on_full_disk(split, job):
+        from contextlib import contextmanager
+        from unittest import mock
 
-    with pytest.raises(StorageError, match="No space left on device"):
-        shard_dataset(spark, warehouse, corpora=pair, settings=SMALL, progress=quiet, work=full_disk)
+        from dmix.etl import publish, shard_tasks
+
+        @contextmanager
+        def full(dataset):
+            with publish.attempt_folder(dataset) as folder:
+                (folder / f"shard.{split.index:05}.00000.mds").symlink_to("/dev/full")
+                yield folder
+
+        with mock.patch.object(shard_tasks, "attempt_folder", full):
+            return shard_tasks.encode_split(split, job)
+
+    with pytest.raises(StorageError, match=r"cannot write .*No space left on device.*free some space"):
+        shard_dataset(spark, warehouse, corpora=pair, settings=SMALL, progress=quiet, work=on_full_disk)
     with pytest.raises(NotFoundError):
         read_dataset_manifest(warehouse)
 
@@ -241,17 +253,19 @@ def test_a_record_whose_shard_is_gone_is_made_again(spark, warehouse, pair, unbr
 
 def test_wide_vocabularies_are_stored_in_four_bytes(warehouse, pair, make_dataset, tmp_path):
     from tokenizers import Tokenizer as Reference
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
 
-    embedded, path = load_tokenizer("embedded"), tmp_path / "tokenizer.json"
-    reference = Reference.from_str(embedded.json_bytes.decode())
-    reference.add_tokens([f"<unused{i}>" for i in range(60_000)])
-    reference.save(str(path))
-    manifest = make_dataset(pair[1:], ShardSettings(seq_len=16, tokenizer=str(path)))
+    ids = {"<|endoftext|>": 0, "[UNK]": 1, "word300000": 70_000}
+    reference = Reference(WordLevel(ids, unk_token="[UNK]"))
+    reference.pre_tokenizer = Whitespace()
+    reference.save(str(tmp_path / "tokenizer.json"))
+    manifest = make_dataset(pair[1:], ShardSettings(seq_len=16, tokenizer=str(tmp_path / "tokenizer.json")))
     stream = next(s for s in manifest.streams if s.samples)
     assert manifest.token_dtype == "uint32"
     samples = read_back(warehouse, manifest, stream)
     assert samples.dtype == np.uint32
-    assert embedded.decode(samples[0]).startswith("word300000")
+    assert samples[0].tolist() == [70_000] + [1] * 15
 
 
 def test_estimates_are_near_the_truth(warehouse, pair):

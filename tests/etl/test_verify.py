@@ -125,6 +125,13 @@ def test_an_altered_manifest_is_found_and_so_are_counts_that_no_longer_fit(copy)
     assert ("catalog", "catalog.duckdb") in found
 
 
+def test_a_manifest_without_its_settings_is_found(copy):
+    warehouse, _, manifest = copy
+    path = warehouse.stream(manifest.dataset) / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "settings": {}}))
+    assert problems(warehouse) == [("manifest", "manifest.json")]
+
+
 def test_a_damaged_manifest_is_reported_and_the_rest_is_still_checked(copy):
     warehouse, _, manifest = copy
     (warehouse.stream(manifest.dataset) / "manifest.json").write_text("{}")

@@ -28,7 +28,9 @@ def write_items(folder, records, name="items.jsonl"):
 
 def test_utility_is_the_weighted_change_in_units_of_the_scales():
     # 0.25 * (-1 - -2) / 0.5 + 0.75 * (-3 - -2) / 2 = 0.5 - 0.375
-    got = utility(np.array([-1.0, -3.0]), np.array([-2.0, -2.0]), np.array([0.5, 2.0]), np.array([0.25, 0.75]))
+    got = utility(
+        np.array([-1.0, -3.0]), np.array([-2.0, -2.0]), np.array([0.5, 2.0]), np.array([0.25, 0.75])
+    )
     assert got == pytest.approx(0.125)
 
 
@@ -74,7 +76,10 @@ def test_paths_start_from_the_environment_file(tmp_path):
         ("objectives: [{name: o, role: target, kind: quiz, path: x}]", "expected one of qa, continuation"),
         ("objectives: [{name: o, role: target, kind: qa, path: x, limit: 0}]", "limit is 0"),
         ("objectives: [{name: o, role: target, kind: qa, path: x, weight: -1}]", "weight is -1"),
-        ("objectives: [{name: o, role: target, kind: qa, path: x, weight: 0}]", "every objective has weight 0"),
+        (
+            "objectives: [{name: o, role: target, kind: qa, path: x, weight: 0}]",
+            "has weight 0",
+        ),
         ("objectives: [{name: o, role: target, kind: qa, path: x}]\nscales: {p: 1}", "no objective"),
         ("objectives: [{name: o, role: target, kind: qa, path: x}]\nscales: {o: 0}", "above 0"),
         ("objectives: [{name: o, role: target, kind: qa, pth: x}]", "did you mean 'path'"),
@@ -141,12 +146,12 @@ def test_malformed_items_are_named_by_line(tmp_path, content, message):
 
 
 def test_a_truncated_gzip_file_is_named(tmp_path):
-    write_items(tmp_path, [{"id": str(i), "question": "q" * i, "answer": "a"} for i in range(99)], "i.gz")
+    write_items(tmp_path, [{"id": str(i), "question": f"q{i}", "answer": "a"} for i in range(99)], "i.gz")
     (tmp_path / "i.gz").write_bytes((tmp_path / "i.gz").read_bytes()[:-20])
     with pytest.raises(InputError, match="damaged gzip"):
         read_items(objective(path="i.gz"), tmp_path)
 
 
 def test_a_missing_item_file_is_named(tmp_path):
-    with pytest.raises(NotFoundError, match="nowhere.jsonl does not exist"):
+    with pytest.raises(NotFoundError, match=r"nowhere.jsonl does not exist"):
         read_items(objective(path="nowhere.jsonl"), tmp_path)

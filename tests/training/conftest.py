@@ -118,7 +118,8 @@ def environment_file(tiny_warehouse):
     )
     (folder / "target.jsonl").write_text(
         "".join(
-            json.dumps({"id": f"t{i}", "question": "wxyz" * (i + 1), "answer": "wxyz" * 2}) + "\n" for i in range(4)
+            json.dumps({"id": f"t{i}", "question": "wxyz" * (i + 1), "answer": "wxyz" * 2}) + "\n"
+            for i in range(4)
         )
     )
     path = folder / "environment.yaml"
@@ -135,7 +136,7 @@ def environment(environment_file):
     return load_environment(environment_file)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_model():
     return ModelSettings(
         architecture="llama",
@@ -150,6 +151,6 @@ def tiny_model():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fast_training():
     return TrainingSettings(batch_size=8, learning_rate=3e-3, warmup=0.0, checkpoint_steps=2)

@@ -102,6 +102,7 @@ def write_rejects(warehouse, corpus="main-source", fingerprint="f00d"):
     path = warehouse.rejects(corpus) / fingerprint / "rejects-0.parquet"
     path.parent.mkdir(parents=True)
     rows = {"path": ["/a.jsonl", "/a.jsonl"], "position": [4, 9], "reason": ["empty", "not_utf8"]}
+    rows["detail"] = [None, "byte 0xff"]
     pq.write_table(pa.table(rows), path)
 
 

@@ -88,7 +88,7 @@ def test_rebuild_equals_incremental_sync(full_warehouse, make_corpus, run_writer
 def test_rebuild_replaces_a_damaged_catalog(full_warehouse):
     full_warehouse.catalog.write_bytes(b"no database" * 1000)
     for use in (sync, lambda w: ask(w, "from runs")):
-        with pytest.raises(CatalogError, match="cannot be used .* run 'dmix catalog rebuild'"):
+        with pytest.raises(CatalogError, match=r"cannot be used .* run 'dmix catalog rebuild'"):
             use(full_warehouse)
     rebuild(full_warehouse)
     assert ask(full_warehouse, "select count(*) from runs") == [(1,)]
@@ -106,8 +106,8 @@ def test_an_open_reader_neither_blocks_a_writer_nor_sees_its_work(full_warehouse
 
 def test_a_plain_duckdb_reader_in_another_process_does_not_block_a_writer(full_warehouse, make_corpus):
     sync(full_warehouse)
-    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print('open', flush=True); input();"
-    code += "print(c.execute('select max(version) from corpora').fetchone()[0])"
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print('open', flush=True);"
+    code += "input(); print(c.execute('select max(version) from corpora').fetchone()[0])"
     command = [sys.executable, "-c", code, str(full_warehouse.catalog)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout.readline() == "open\n"
@@ -133,7 +133,9 @@ def test_a_second_writer_learns_who_the_first_is(full_warehouse):
 def test_a_writer_killed_before_publishing_leaves_the_old_catalog(full_warehouse, make_corpus):
     sync(full_warehouse)
     write_corpus_version(full_warehouse, make_corpus(version=2))
-    killed = subprocess.run([sys.executable, "-c", DIE_BEFORE_PUBLISHING, str(full_warehouse.root)])
+    killed = subprocess.run(
+        [sys.executable, "-c", DIE_BEFORE_PUBLISHING, str(full_warehouse.root)], check=False
+    )
     assert killed.returncode == -signal.SIGKILL
     assert len(hidden_files(full_warehouse)) >= 1
     assert ask(full_warehouse, "select max(version) from corpora") == [(1,)]
@@ -193,7 +195,8 @@ def test_a_run_under_way_is_seen_without_a_sync(full_warehouse, run_writer):
     run = run_writer(full_warehouse, "live").start().decide(1)
     with open(run.path, "ab") as file:
         file.write(b'{"event": "step_done", "step": 1, "deliv')
-    sql = "select step, sum(planned_samples), sum(delivered_samples) from mixture where run_id = 'live' group by step"
+    sql = "select step, sum(planned_samples), sum(delivered_samples) from mixture"
+    sql += " where run_id = 'live' group by step"
     assert ask(full_warehouse, sql) == [(1, 10, None)]
     run.start(attempt=2).decide(1).finish_step(1).decide(2)
     assert sorted(ask(full_warehouse, sql)) == [(1, 10, 10), (2, 10, None)]

@@ -26,11 +26,13 @@ def ask(full_warehouse):
 
 
 def test_corpora_and_their_rejects_are_listed(ask):
-    sql = "select corpus, version, field, synthetic, documents, rejected, classifier, created_at::varchar from corpora"
-    assert ask(sql) == [("main-source", 1, "source", False, 4, 2, "embedded", "2026-01-02 03:04:05")]
+    columns = "corpus, version, field, synthetic, documents, rejected, classifier, created_at::varchar"
+    assert ask(f"select {columns} from corpora") == [
+        ("main-source", 1, "source", False, 4, 2, "embedded", "2026-01-02 03:04:05")
+    ]
     assert ask("select * from rejects order by position") == [
-        ("main-source", 1, "/a.jsonl", 4, "empty"),
-        ("main-source", 1, "/a.jsonl", 9, "not_utf8"),
+        ("main-source", 1, "/a.jsonl", 4, "empty", None),
+        ("main-source", 1, "/a.jsonl", 9, "not_utf8", "byte 0xff"),
     ]
 
 

@@ -15,7 +15,7 @@ from dmix.warehouse_schema.layout import (
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a b", "x" * 81])
 def test_names_that_cannot_be_folders_are_refused(name):
-    with pytest.raises(InputError, match="corpus name .* cannot be a folder"):
+    with pytest.raises(InputError, match=r"corpus name .* cannot be a folder"):
         checked_name("corpus", name)
 
 
@@ -45,7 +45,7 @@ def test_a_failed_publish_leaves_the_old_file_and_no_other(tmp_path, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StorageError, match="No space left on device .*; free some space"):
+    with pytest.raises(StorageError, match=r"No space left on device .*; free some space"):
         publish_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

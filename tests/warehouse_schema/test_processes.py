@@ -10,8 +10,9 @@ def test_this_process_is_alive():
 
 
 def test_an_ended_process_is_not_alive():
-    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
-    assert is_alive({**this_process(), "pid": int(child.stdout)}) is False
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert is_alive({**this_process(), "pid": child.pid}) is False
 
 
 def test_a_process_id_that_was_given_to_another_process_is_not_alive():

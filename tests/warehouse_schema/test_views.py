@@ -9,7 +9,8 @@ CONTRACT = {
     "corpora": "corpus version field synthetic documents rejected classifier created_at",
     "datasets": "dataset name taxonomy tokenizer seq_len seed corpora created_at",
     "domain_tokens": "dataset field domain documents samples tokens tail_tokens shards bytes",
-    "start_state": "dataset estimator field domain documents document_weight sample_weight weight_low weight_high",
+    "start_state": "dataset estimator field domain documents document_weight sample_weight"
+    " weight_low weight_high",
     "trajectories": "set_name dataset trajectory_id kind top_k step field domain weight",
     "feedback": "set_name trajectory_id step objective score",
     "agents": "agent preset set_name trained_at parameters config",
@@ -54,7 +55,8 @@ def test_every_view_has_a_comment(connection):
 
 def test_every_column_of_every_view_has_a_comment(connection):
     rows = connection.execute(
-        "select table_name, column_name, comment from duckdb_columns() where schema_name = 'main' and not internal"
+        "select table_name, column_name, comment from duckdb_columns()"
+        " where schema_name = 'main' and not internal"
     ).fetchall()
     assert len(rows) > 100
     assert [(view, column) for view, column, comment in rows if not comment] == []

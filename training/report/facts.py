@@ -256,7 +256,8 @@ def _mixture(catalog: Reader, run_id: str, order: Mapping[str, int]) -> dict[str
     """The arrays of `Run`, of the rows that the view has."""
     _, rows = catalog.query(
         "SELECT step, field, domain,"
-        " asked_weight, planned_weight, delivered_samples, delivered_tokens, passes FROM mixture WHERE run_id = ? ORDER BY step",
+        " asked_weight, planned_weight, delivered_samples, delivered_tokens, passes"
+        " FROM mixture WHERE run_id = ? ORDER BY step",
         [run_id],
     )
     pairs = sorted(

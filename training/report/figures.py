@@ -167,7 +167,7 @@ def feedback(runs: Sequence[Run], *, panel_id: str) -> Panel:
         panel_id=panel_id,
         note="Mean log-probability of the answers in nats a token; higher is better. Change is against"
         " the model before any training (step 0).",
-        choices=(Choice("Across", across), Choice("Up", up)),
+        choices=(Choice("x axis", across), Choice("y axis", up)),
         figures=figures,
     )
 

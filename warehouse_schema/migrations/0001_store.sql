@@ -49,7 +49,8 @@ create table store.rejects (
     unit varchar not null,
     path varchar,
     position bigint,
-    reason varchar
+    reason varchar,
+    detail varchar
 );
 
 create table store.datasets (

@@ -6,13 +6,15 @@ select
     f.version,
     r.path,
     r.position,
-    r.reason
+    r.reason,
+    r.detail
 from store.reject_files as f
 join store.rejects as r on r.unit = f.path;
 
 comment on view rejects is 'Input documents that were not taken, and why';
 comment on column rejects.corpus is 'Name of the corpus';
 comment on column rejects.version is 'Version of the corpus';
-comment on column rejects.path is 'Input file';
-comment on column rejects.position is 'Where in the file: line, row or byte, as its format has it';
+comment on column rejects.path is 'Name of the input file, below what the user gave';
+comment on column rejects.position is 'Line or row of the document in its file, from 1';
 comment on column rejects.reason is 'Why it was not taken';
+comment on column rejects.detail is 'What was seen';

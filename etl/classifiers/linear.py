@@ -1,0 +1,109 @@
+"""A linear text model over hashed features: how it scores, and its file.
+
+    logits = (sum of weight_f over the distinct features f) / (m + sum of mass_f) + bias
+
+`mass_f` in [0, 1] says how much topic a feature can carry: 0 for the commonest ones. So the
+score is a mean over the telling features, and m (one number) keeps texts with few of them near
+the bias. The file is safetensors: `weight` (features, labels) and `mass` (features,) in float16,
+`bias` (labels,) in float32, and taxonomy and m in its metadata.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from dmix.etl.classifiers.features import NUM_FEATURES, document_features
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.taxonomy import Taxonomy
+
+FORMAT = "dmix-linear-1"
+
+
+@dataclass(frozen=True, eq=False)
+class LinearModel:
+    """Weights of a linear text model over C labels.
+
+    Attributes:
+        taxonomy: Its C labels.
+        weight: float16, shape (NUM_FEATURES, C); temperature is folded in.
+        mass: Telling power of each feature, float16, shape (NUM_FEATURES,).
+        bias: float32, shape (C,).
+        prior_mass: The m of the formula above.
+    """
+
+    taxonomy: Taxonomy
+    weight: NDArray[np.float16]
+    mass: NDArray[np.float16]
+    bias: NDArray[np.float32]
+    prior_mass: float
+
+    def probabilities(
+        self, ids: NDArray[np.unsignedinteger], lengths: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """Label probabilities of n documents, float32, shape (n, C); rows do not depend on each other.
+
+        Args:
+            ids: Token ids of all documents one after the other.
+            lengths: Number of ids of each, shape (n,).
+        """
+        features, offsets = document_features(ids, lengths)
+        return torch.softmax(self.logits(features, offsets), dim=1).numpy()
+
+    def logits(self, features: NDArray[np.int32], offsets: NDArray[np.int32]) -> torch.Tensor:
+        """Logits of documents given by the flat features of `document_features`, shape (n, C)."""
+        sums = torch.nn.functional.embedding_bag(
+            torch.from_numpy(features), self._table, torch.from_numpy(offsets), mode="sum"
+        )
+        return sums[:, :-1] / (sums[:, -1:] + self.prior_mass) + torch.from_numpy(self.bias)
+
+    @cached_property
+    def _table(self) -> torch.Tensor:
+        """Weight and mass in one float32 table, so that one pass sums both."""
+        return torch.from_numpy(np.column_stack([self.weight, self.mass]).astype(np.float32))
+
+    def save(self, path: Path) -> None:
+        """Writes the safetensors file."""
+        metadata = {
+            "format": FORMAT,
+            "taxonomy": json.dumps(self.taxonomy.to_json()),
+            "prior_mass": repr(self.prior_mass),
+        }
+        tensors = {"weight": self.weight, "mass": self.mass, "bias": self.bias}
+        save_file(tensors, path, metadata=metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> "LinearModel":
+        """The model that `save` wrote.
+
+        Raises:
+            NotFoundError: If the file does not exist.
+            InputError: If it is not such a file.
+        """
+        if not path.is_file():
+            raise NotFoundError(f"classifier weights {path} do not exist; give the file that training wrote")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise InputError(
+                        f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}; train it again"
+                    )
+                tensors = {name: file.get_tensor(name) for name in ("weight", "mass", "bias")}
+        except InputError:
+            raise
+        except Exception as error:  # safetensors raises a type of its own, KeyError or OSError
+            raise InputError(f"{path} cannot be read as classifier weights ({error}); train it again") from None
+        taxonomy = Taxonomy.from_json(json.loads(metadata["taxonomy"]))
+        if tensors["weight"].shape != (NUM_FEATURES, len(taxonomy)):
+            raise InputError(
+                f"{path} has weights of shape {tensors['weight'].shape}, expected"
+                f" {(NUM_FEATURES, len(taxonomy))}; train it again"
+            )
+        return cls(taxonomy=taxonomy, prior_mass=float(metadata["prior_mass"]), **tensors)

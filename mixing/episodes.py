@@ -1,0 +1,236 @@
+"""What CQL learns from: trajectories with feedback as episodes of tokens, mixtures and rewards.
+
+State s_t is the prefix of tokens 0 … t (method §5: always from rho_0), the action is the mixture
+of step t + 1 and the reward r_{t+1} = U_{t+1} - U_t. One causal pass over an episode gives all its
+prefixes, so a batch holds whole episodes, padded at the end. The episode is terminal after step M
+and after the early stop; a fragment's cut is not.
+
+Shapes: E episodes, T = transitions of the longest one, X token width, N domains, D objectives.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dmix.mixing.domains import DomainSpace, Vector
+from dmix.mixing.features import RunContext, tokens
+from dmix.mixing.objectives import utility
+from dmix.mixing.standardise import features
+from dmix.mixing.trajectory_store import Trajectory
+from dmix.warehouse_schema.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+# Where returns lie under a sigmoid head (method §5).
+BOUNDED_RETURNS = (0.05, 0.95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardMap:
+    """The affine map from returns in utility to the unit that critics learn in.
+
+    A return-to-go G becomes scale * G + shift whatever the number of steps left: each step pays
+    scale * r + (1 - g) * shift, and the terminal one g * shift more. (A shift paid a step alone
+    could not put all returns into [0.05, 0.95]: with r = 0 in the last step it is at least 0.05,
+    and twenty of them exceed 0.95.)
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def rewards(self, rewards_ET: Tensor, terminal_ET: Tensor, *, discount: float) -> Tensor:
+        """The mapped rewards, same shape."""
+        each = self.scale * rewards_ET + (1 - discount) * self.shift
+        return each + discount * self.shift * terminal_ET
+
+    def returns(self, mapped: float) -> float:
+        """The return in utility that a mapped one stands for."""
+        return (mapped - self.shift) / self.scale
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Episodes:
+    """Whole episodes, padded at the end.
+
+    Attributes:
+        space: Labels and masks.
+        tokens_ESX: Tokens of states 0 … T, shape (E, T + 1, X).
+        utility_ES: U of states 0 … T, without unit; U_0 = 0.
+        actions_ETN: Mixture that followed state t.
+        rewards_ET: U_{t+1} - U_t, 0 in padding.
+        made_ET: True where there was such a step.
+        terminal_ET: True at a step that ended the run.
+    """
+
+    space: DomainSpace
+    tokens_ESX: Tensor
+    utility_ES: Tensor
+    actions_ETN: Tensor
+    rewards_ET: Tensor
+    made_ET: Tensor
+    terminal_ET: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens_ESX)
+
+    @property
+    def gains_E(self) -> Tensor:
+        """Sum of rewards of every episode."""
+        return self.rewards_ET.sum(1)
+
+    def chosen(self, rows: Sequence[int] | NDArray[np.int64]) -> "Episodes":
+        """Some of the episodes, in the order of `rows`."""
+        index = torch.as_tensor(np.asarray(rows, dtype=np.int64))
+        parts = ("tokens_ESX", "utility_ES", "actions_ETN", "rewards_ET", "made_ET", "terminal_ET")
+        return replace(self, **{name: getattr(self, name)[index] for name in parts})
+
+    def best(self, share: float) -> "Episodes":
+        """The finished episodes with the highest gains, at least one.
+
+        Raises:
+            InputError: If no episode came to its end.
+        """
+        finished = torch.nonzero(self.terminal_ET.any(1)).ravel()
+        if not len(finished):
+            raise InputError("no trajectory of the set was scored to its end; collect its feedback first")
+        number = max(1, round(share * len(finished)))
+        order = torch.argsort(self.gains_E[finished], descending=True, stable=True)
+        return self.chosen(finished[order[:number]].numpy())
+
+
+def make_episodes(
+    trajectories: Sequence[Trajectory],
+    *,
+    feedback: Mapping[str, NDArray[np.float64]],
+    scales_D: Vector,
+    weights_D: Vector,
+    context: RunContext,
+    target_steps: float,
+    preset: str,
+) -> Episodes:
+    """Episodes of the trajectories that have feedback.
+
+    A trajectory is cut before the first score that is missing, and is then not terminal; one whose
+    first or second entry misses a score is left out, with a warning.
+
+    Args:
+        trajectories: With at least one step each.
+        feedback: Raw scores (T + 1, D) by trajectory id.
+        scales_D: s_i in nats a token.
+        weights_D: lambda_i, summing to 1.
+        context: Of the set.
+        target_steps: |T| / R, at which a path stops early.
+        preset: `paper` or `default`.
+
+    Raises:
+        InputError: If no trajectory has feedback, or one has other entries than its feedback.
+    """
+    scored = [t for t in trajectories if t.trajectory_id in feedback]
+    raw = [_checked(feedback[t.trajectory_id], t) for t in scored]
+    fitted = features(raw, scales_D=scales_D, preset=preset) if scored else []
+    rows = []
+    for trajectory, scores_SD, features_SD in zip(scored, raw, fitted, strict=True):
+        known_S = np.isfinite(scores_SD).all(1)
+        states = len(known_S) if known_S.all() else int(known_S.argmin())
+        if states < 2:
+            logger.warning("%s has no two scores from the start on: left out", trajectory.trajectory_id)
+            continue
+        mixtures_SN = trajectory.mixtures_TN
+        ended = states == len(mixtures_SN) and _ends(
+            mixtures_SN, context=context, target_steps=target_steps
+        )
+        rows.append(
+            _Row(
+                tokens(mixtures_SN, features_SD, context=context, preset=preset)[:states],
+                utility(scores_SD[:states], scores_SD[0], scales_D, weights_D),
+                mixtures_SN[1:states],
+                ended,
+            )
+        )
+    if not rows:
+        raise InputError("no trajectory of the set has feedback; run 'dmix mix collect' first")
+    return _padded(rows, space=context.space)
+
+
+def reward_map(episodes: Episodes, *, discount: float, bounded: bool) -> RewardMap:
+    """The map for a critic with (`bounded`) or without a sigmoid head.
+
+    Unbounded: returns from the start have standard deviation 1, so that the conservative weight
+    means the same whatever the unit of U. Bounded: all returns-to-go lie in `BOUNDED_RETURNS`.
+    """
+    returns_ET = returns_to_go(episodes.rewards_ET, discount=discount)
+    ended_E = episodes.terminal_ET.any(1)
+    if not bounded:
+        spread = float(returns_ET[ended_E, 0].std()) if int(ended_E.sum()) > 1 else 0.0
+        return RewardMap(scale=1 / spread if spread > 0 else 1.0)
+    found = returns_ET[episodes.made_ET]
+    low, high = float(found.min()), float(found.max())
+    bottom, top = BOUNDED_RETURNS
+    scale = (top - bottom) / (high - low) if high > low else 1.0
+    return RewardMap(scale=scale, shift=bottom - scale * low)
+
+
+def returns_to_go(rewards_ET: Tensor, *, discount: float) -> Tensor:
+    """G_t = sum_k g^k r_{t+k}, shape (E, T); padding has reward 0."""
+    returns_ET = torch.zeros_like(rewards_ET)
+    running_E = torch.zeros(len(rewards_ET), dtype=rewards_ET.dtype)
+    for t in range(rewards_ET.shape[1] - 1, -1, -1):
+        running_E = rewards_ET[:, t] + discount * running_E
+        returns_ET[:, t] = running_E
+    return returns_ET
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    tokens_SX: NDArray[np.float32]
+    utility_S: Vector
+    mixtures_TN: NDArray[np.float64]
+    ended: bool
+
+
+def _padded(rows: Sequence[_Row], *, space: DomainSpace) -> Episodes:
+    steps = max(len(row.mixtures_TN) for row in rows)
+    width = rows[0].tokens_SX.shape[1]
+    tokens_ESX = torch.zeros(len(rows), steps + 1, width)
+    utility_ES = torch.zeros(len(rows), steps + 1)
+    actions_ETN = torch.zeros(len(rows), steps, len(space))
+    rewards_ET = torch.zeros(len(rows), steps)
+    made_ET = torch.zeros(len(rows), steps, dtype=torch.bool)
+    terminal_ET = torch.zeros(len(rows), steps, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        made = len(row.mixtures_TN)
+        tokens_ESX[index, : made + 1] = torch.from_numpy(row.tokens_SX)
+        utility_ES[index, : made + 1] = torch.from_numpy(row.utility_S)
+        actions_ETN[index, :made] = torch.from_numpy(row.mixtures_TN)
+        rewards_ET[index, :made] = torch.from_numpy(np.diff(row.utility_S))
+        made_ET[index, :made] = True
+        terminal_ET[index, made - 1] = row.ended
+    return Episodes(
+        space=space,
+        tokens_ESX=tokens_ESX,
+        utility_ES=utility_ES,
+        actions_ETN=actions_ETN,
+        rewards_ET=rewards_ET,
+        made_ET=made_ET,
+        terminal_ET=terminal_ET,
+    )
+
+
+def _checked(scores_SD: NDArray[np.float64], trajectory: Trajectory) -> NDArray[np.float64]:
+    if len(scores_SD) != len(trajectory.mixtures_TN):
+        raise InputError(
+            f"trajectory {trajectory.trajectory_id} has {len(trajectory.mixtures_TN)} entries and feedback"
+            f" on {len(scores_SD)}; delete its feedback file and collect it again"
+        )
+    return scores_SD
+
+
+def _ends(mixtures_SN: NDArray[np.float64], *, context: RunContext, target_steps: float) -> bool:
+    """True after step M, and after the step at which the target field is covered."""
+    covered = context.space.coarsen(mixtures_SN[1:])[:, 1].sum()
+    return len(mixtures_SN) - 1 >= context.steps or bool(covered >= target_steps * (1 - 1e-9))

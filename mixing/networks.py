@@ -1,0 +1,95 @@
+"""Actor and critic of CQL: small causal transformers over the same tokens (method §4, §5).
+
+The actor is the `MixingAgent` with one more head, for the concentration of its Dirichlet law. The
+critic is one decoder layer; its head reads the state and the mixture, so that a state is encoded
+once however many mixtures are judged in it.
+
+Shapes: B sequences, T states of each, X token width, H width, N domains, S mixtures a state.
+"""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from dmix.mixing.agent import MixingAgent, MixingAgentConfig, MixtureEncoder
+from dmix.mixing.dirichlet import MixtureLaw, bounded_concentration
+
+
+class DirichletPolicy(nn.Module):
+    """The agent with a law around its mixture.
+
+    Args:
+        agent: Its softmax is the mean of the law.
+        active_N: Which domains have samples.
+    """
+
+    active_N: Tensor
+
+    def __init__(self, agent: MixingAgent, active_N: Tensor) -> None:
+        super().__init__()
+        self.agent = agent
+        self.concentration = nn.Linear(agent.config.hidden_size, 1)
+        nn.init.zeros_(self.concentration.weight)
+        nn.init.zeros_(self.concentration.bias)
+        self.register_buffer("active_N", active_N.clone())
+
+    def forward(self, tokens_BTX: Tensor) -> MixtureLaw:
+        """The law of the next mixture in every state, parameters of shape (B, T, A)."""
+        hidden_BTH = self.agent.encoder(tokens_BTX)
+        logits_BTN = self.agent.head(hidden_BTH).masked_fill(~self.active_N, float("-inf"))
+        concentration_BT = bounded_concentration(self.concentration(hidden_BTH)[..., 0])
+        return MixtureLaw.of_mean(logits_BTN.softmax(-1), concentration_BT, self.active_N)
+
+    def mean(self, tokens_BTX: Tensor) -> Tensor:
+        """The agent's mixture in every state, shape (B, T, N): what guided runs use."""
+        return cast(Tensor, self.agent(tokens_BTX, self.active_N.expand(len(tokens_BTX), -1)))
+
+
+class MixtureCritic(nn.Module):
+    """Q(s, rho): a decoder over the tokens of s, and a head over its state and rho.
+
+    Args:
+        config: Widths, those of the agent.
+        bounded: Sigmoid head, as `paper` has it.
+        columns: How many of a token's first columns it reads; None means all. In `paper` the
+            critic of Eq. 7 sees mixtures alone.
+        layers: Its decoder layers.
+    """
+
+    def __init__(
+        self,
+        config: MixingAgentConfig,
+        *,
+        bounded: bool = False,
+        columns: int | None = None,
+        layers: int = 1,
+    ) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.bounded, self.columns = bounded, columns
+        self.encoder = MixtureEncoder(config, layers=layers, token_width=columns)
+        self.state = nn.Linear(width, width)
+        # Mixtures have a norm of at most 1, spread over N inputs.
+        self.mixture = nn.Linear(config.domains, width, bias=False)
+        nn.init.normal_(self.mixture.weight, std=1.0)
+        self.hidden = nn.Linear(width, width)
+        self.out = nn.Linear(width, 1)
+        nn.init.normal_(self.out.weight, std=0.1 / math.sqrt(width))
+        nn.init.zeros_(self.out.bias)
+
+    def states(self, tokens_BTX: Tensor) -> Tensor:
+        """A vector for every state, shape (B, T, H)."""
+        read = tokens_BTX if self.columns is None else tokens_BTX[..., : self.columns]
+        return cast(Tensor, self.state(self.encoder(read)))
+
+    def values(self, states_BTH: Tensor, mixtures_BTSN: Tensor) -> Tensor:
+        """Q of S mixtures in every state, shape (B, T, S)."""
+        first = nn.functional.silu(states_BTH[..., None, :] + self.mixture(mixtures_BTSN))
+        value = self.out(nn.functional.silu(self.hidden(first)))[..., 0]
+        return torch.sigmoid(value) if self.bounded else value
+
+    def forward(self, tokens_BTX: Tensor, mixtures_BTSN: Tensor) -> Tensor:
+        """`values` of the states of these tokens."""
+        return self.values(self.states(tokens_BTX), mixtures_BTSN)

@@ -1,0 +1,142 @@
+"""`dmix train`, alone and under Composer's launcher, killed and resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dmix.cli.main import run
+from dmix.training.summary import summarise
+from dmix.warehouse_schema.catalog import Catalog
+from dmix.warehouse_schema.events import read_events
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def arguments(tiny_warehouse, environment_file, tiny_model, tmp_path, monkeypatch):
+    """`dmix train …` for six steps of three batches; a fresh model file and training file."""
+    monkeypatch.setenv("DMIX_WAREHOUSE", str(tiny_warehouse.root))
+    model, training = tmp_path / "model.yaml", tmp_path / "training.yaml"
+    model.write_text(yaml.safe_dump({"architecture": "llama", "config": tiny_model.config}))
+    training.write_text("{batch_size: 8, learning_rate: 3e-3, checkpoint_steps: 0, checkpoint_batches: 2}")
+    return [
+        *("train", "--model", str(model), "--training", str(training)),
+        *("--environment", str(environment_file), "--controller", "natural"),
+        *("--steps", "6", "--samples-per-step", "24", "--exhaustion", "repeat"),
+    ]
+
+
+def chains(warehouse, run_id):
+    path = warehouse.run(run_id) / "events.jsonl"
+    return {e["step"]: e["chain"] for e in read_events(path) if e["event"] == "step_done"}
+
+
+def test_a_run_ends_in_the_catalog_and_in_a_table(arguments, tiny_warehouse, capsys):
+    assert run([*arguments, "--run", "shown"]) == 0
+    shown = capsys.readouterr()
+    assert "step 6/6" in shown.err and "6 steps, 2,304 tokens" in shown.err
+    assert "score before" in shown.out and "general" in shown.out
+    with Catalog.open_reader(tiny_warehouse) as catalog:
+        _, rows = catalog.query(
+            "SELECT step, sum(delivered_samples), bool_and(delivered_samples = planned_samples)"
+            " FROM mixture WHERE run_id = 'shown' GROUP BY step ORDER BY step"
+        )
+        assert [tuple(row) for row in rows] == [(step, 24, True) for step in range(1, 7)]
+        _, rows = catalog.query("SELECT status, kind, controller FROM runs WHERE run_id = 'shown'")
+        assert [tuple(row) for row in rows] == [("done", "baseline", "natural")]
+        _, rows = catalog.query("SELECT count(*) FROM run_feedback WHERE run_id = 'shown'")
+        assert rows[0][0] == 7 * 2
+
+
+def test_json_holds_the_summary_alone(arguments, capsys):
+    assert run([*arguments, "--run", "as-json", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["run_id"] == "as-json" and shown["steps"] == 6 and shown["finished"]
+    assert shown["scores_after"]["general"] > shown["scores_before"]["general"]
+
+
+def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(arguments, tiny_warehouse, capsys):
+    assert run([*arguments, "--run", "dry", "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["steps"], plan["step_samples"], plan["tokens"]) == (6, 24, 2304)
+    assert plan["parameters"] > 10_000 and plan["hours"] > 0
+    assert not tiny_warehouse.run("dry").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--agent", "x"], "both were given"),
+        (["--samples-per-step", "20"], "nearest fitting --samples-per-step: 16 and 24"),
+        (["--resume"], "name it with --run"),
+        (["--resume", "--run", "absent"], "run 'absent' is not in"),
+        (["--environment", "absent.yaml"], "absent.yaml does not exist"),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_exit_code_2(arguments, capsys, change, message):
+    assert run([*arguments, *change]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_base_model_is_trained_and_found_by_name(arguments, tiny_warehouse, capsys):
+    base = ["train", "base", *arguments[1:5], "--tokens", "500", "--name", "cli-base"]
+    assert run(base) == 0
+    assert "step 4/4" in capsys.readouterr().err
+    assert run(base) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    arguments[2] = "cli-base"
+    assert run([*arguments, "--run", "from-base", "--steps", "1"]) == 0
+    (started,) = [
+        event
+        for event in read_events(tiny_warehouse.run("from-base") / "events.jsonl")
+        if event["event"] == "run_started"
+    ]
+    assert started["config"]["model"] == str(tiny_warehouse.model("cli-base"))
+
+
+def test_a_killed_run_goes_on_with_two_ranks_and_takes_the_same_samples(arguments, tiny_warehouse, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    assert run([*arguments, "--run", "unbroken"]) == 0
+    killed = subprocess.Popen(
+        [BIN / "dmix", *arguments, "--run", "killed"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoints = tiny_warehouse.run("killed") / "checkpoints"
+    deadline = time.monotonic() + 120
+    # inside step 2: batches 2, 4, 8 … are saved, and a step has three batches
+    while not list(checkpoints.glob("*-ba4.pt")) and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    before = chains(tiny_warehouse, "killed")
+    assert 0 < len(before) < 6, "the run was killed too late or too early for this test to mean something"
+    resumed = subprocess.run(
+        [BIN / "composer", "-n", "2", "-c", BIN / "dmix", "train", "--run", "killed", "--resume"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert chains(tiny_warehouse, "killed") == chains(tiny_warehouse, "unbroken")
+    events = list(read_events(tiny_warehouse.run("killed") / "events.jsonl"))
+    started = [event for event in events if event["event"] == "run_started"]
+    assert [event["world_size"] for event in started] == [1, 2]
+    assert started[1]["resumed_from_batch"] > 0
+    assert events[-1]["event"] == "run_done"
+    # sums of gradients differ in the last bits between one rank and two
+    after = summarise(tiny_warehouse.run("killed") / "events.jsonl").feedback_TD
+    assert after == pytest.approx(
+        summarise(tiny_warehouse.run("unbroken") / "events.jsonl").feedback_TD, abs=1e-3
+    )

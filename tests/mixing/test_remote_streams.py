@@ -1,0 +1,130 @@
+"""Streams on an S3 server on this machine, through a cache of a tenth of the data."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+
+from dmix.mixing.dataset import MixedDataset
+from dmix.mixing.loader import MixedLoader
+from dmix.mixing.plan import PlanSettings
+from dmix.warehouse_schema.errors import InputError, LockHeldError, StorageError
+
+SETTINGS = PlanSettings(step_samples=80, batch_size=20, exhaustion="redistribute", shuffle_block=1)
+BUCKET = "s3://mixtures/letters"
+
+
+@pytest.fixture(scope="module")
+def remote(write_streams: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Streams of many shards in a bucket, and the same ones on disk."""
+    stored = write_streams(tmp_path_factory.mktemp("local"), [400, 200, 300, 100], shard_bytes=500)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("S3_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "none")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "none")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+        client.create_bucket(Bucket="mixtures")
+        for path in sorted(stored.folder.rglob("*")):
+            if path.is_file():
+                client.upload_file(str(path), "mixtures", f"letters/{path.relative_to(stored.folder)}")
+        yield stored
+    server.stop()
+
+
+def run(dataset: MixedDataset, workers: int) -> tuple[list[int], np.ndarray, str]:
+    """Ids, tokens and digest chain of a whole run."""
+    loader, ids, tokens = MixedLoader(dataset, settings=SETTINGS, num_workers=workers), [], []
+    while not loader.finished:
+        loader.begin_step(np.random.default_rng(loader.state.step).dirichlet(np.ones(4)))
+        for batch in loader:
+            ids += batch["sample_ids"].tolist()
+            tokens.append(batch["input_ids"].numpy())
+    return ids, np.concatenate(tokens), loader.chain
+
+
+def shard_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.mds*"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_small_cache_loses_nothing_and_gives_the_digest_of_local_files(
+    remote: Any, tmp_path: Path, workers: int
+) -> None:
+    local = MixedDataset(remote.manifest, remote.folder)
+    expected = run(local, 0)
+    local.close()
+    index_bytes = sum(path.stat().st_size for path in remote.folder.rglob("index.json"))
+    limit = shard_bytes(remote.folder) // 10 + index_bytes
+    cached = MixedDataset(remote.manifest, tmp_path, remote=BUCKET, cache_limit=limit)
+    ids, tokens, chain = run(cached, workers)
+    kept = shard_bytes(tmp_path)
+    cached.close()
+    assert ids == expected[0]
+    assert chain == expected[2]
+    assert np.array_equal(tokens, remote.rows[ids])
+    largest = max(path.stat().st_size for path in remote.folder.rglob("*.mds"))
+    # Streaming counts a shard when it has arrived, so each further process may be one ahead.
+    assert 0 < kept <= limit - index_bytes + max(0, workers - 1) * largest
+
+
+def test_cache_without_a_limit_is_used_again(remote: Any, tmp_path: Path) -> None:
+    for _ in range(2):
+        cached = MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
+        assert cached[399]["input_ids"].tolist() == remote.rows[399].tolist()
+        cached.close()
+    assert len(list(tmp_path.rglob("*.mds"))) == 1
+
+
+def test_cache_in_use_is_refused(remote: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dmix.mixing.shared_streams._CACHE_TIMEOUT_SECONDS", 0.2)
+    first = MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
+    with pytest.raises(LockHeldError, match=f"cache folder {tmp_path} .*process {os.getpid()}"):
+        MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
+    assert first[0]["input_ids"].tolist() == remote.rows[0].tolist()
+    first.close()
+
+
+def test_cache_of_a_killed_run_can_be_opened_again(remote: Any, tmp_path: Path) -> None:
+    def hold() -> None:
+        held = MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
+        (tmp_path / "ready").touch()
+        time.sleep(60)
+        held.close()
+
+    process = multiprocessing.get_context("fork").Process(target=hold)
+    process.start()
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    again = MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
+    assert again[5]["input_ids"].tolist() == remote.rows[5].tolist()
+    again.close()
+
+
+def test_limit_that_streaming_cannot_work_with_is_refused(remote: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be opened.*[Cc]ache"):
+        MixedDataset(remote.manifest, tmp_path, remote=BUCKET, cache_limit=3000)
+
+
+def test_missing_bucket_is_an_error_that_names_it(
+    remote: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dmix.mixing.shared_streams._DOWNLOAD_RETRIES", 1)
+    with pytest.raises(StorageError, match="streams in s3://nowhere cannot be opened"):
+        MixedDataset(remote.manifest, tmp_path, remote="s3://nowhere")

@@ -1,0 +1,243 @@
+import dataclasses
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from dmix.mixing.controllers.natural import NaturalController
+from dmix.mixing.plan import PlanSettings
+from dmix.training.checkpoints import checkpoints
+from dmix.training.run import TrainingJob, train
+from dmix.warehouse_schema.errors import (
+    InputError,
+    InterruptedRunError,
+    LockHeldError,
+    NotFoundError,
+    TrainingError,
+)
+from dmix.warehouse_schema.events import read_events
+from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.manifests import read_dataset_manifest
+
+
+class Swinging:
+    """Another mixture at each step, decided by the scores it sees; counts how often it is asked."""
+
+    name = "swinging"
+
+    def __init__(self):
+        self.asked = []
+
+    def propose(self, history):
+        self.asked.append(history.step)
+        share = 0.2 + 0.6 * (history.step % 2) + 0.001 * history.feedback_TD[-1, 0]
+        return history.space.expand(np.array([1 - share, share]))
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, whole_job):
+    """Folder and summary of the unbroken run that others are compared with."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, train(whole_job, folder=folder)
+
+
+@pytest.fixture
+def job(whole_job):
+    return dataclasses.replace(whole_job, controller=Swinging())
+
+
+@pytest.fixture(scope="module")
+def whole_job(tiny_warehouse, tiny_model, fast_training, environment):
+    return TrainingJob(
+        run_id="r",
+        kind="baseline",
+        streams=tiny_warehouse.stream("tiny"),
+        manifest=read_dataset_manifest(tiny_warehouse),
+        model=tiny_model,
+        controller=Swinging(),
+        plan=PlanSettings(step_samples=32, batch_size=8, exhaustion="redistribute"),
+        steps=5,
+        training=fast_training,
+        environment=environment,
+    )
+
+
+def events(folder, kind):
+    return [event for event in read_events(folder / "events.jsonl") if event["event"] == kind]
+
+
+def chains(folder):
+    return {event["step"]: event["chain"] for event in events(folder, "step_done")}
+
+
+def with_training(job, **values):
+    return dataclasses.replace(
+        job, controller=Swinging(), training=dataclasses.replace(job.training, **values)
+    )
+
+
+class StopAfter:
+    """A progress function that sends this process a signal when it hears of a step."""
+
+    def __init__(self, step, number=signal.SIGTERM):
+        self.step, self.number = step, number
+
+    def __call__(self, line):
+        if line.startswith(f"step {self.step}/"):
+            os.kill(os.getpid(), self.number)
+
+
+def test_a_run_learns_and_records_every_step(whole_run):
+    folder, summary = whole_run
+    assert (summary.steps, summary.finished) == (5, True)
+    assert summary.feedback_TD.shape == (6, 2)
+    assert (summary.feedback_TD[-1] > summary.feedback_TD[0] + 0.5).all()
+    steps, decisions = events(folder, "step_done"), events(folder, "decision")
+    for step, decision in zip(steps, decisions, strict=True):
+        assert sum(step["delivered_samples_N"]) == 32
+        assert step["delivered_samples_N"] == decision["planned_samples_N"]
+        assert step["delivered_tokens_N"] == [16 * n for n in step["delivered_samples_N"]]
+        assert step["loss_tokens_N"] == [15 * n for n in step["delivered_samples_N"]]
+        loss = sum(step["loss_sum_N"]) / sum(step["loss_tokens_N"])
+        assert step["loss"] == pytest.approx(loss, rel=1e-6)
+    feedback = events(folder, "feedback")
+    assert [event["step"] for event in feedback] == [0, 1, 2, 3, 4, 5]
+    assert decisions[3]["scores"] == feedback[3]["scores"]
+
+
+def test_the_same_run_again_gives_the_same_samples_and_scores(job, whole_run, tmp_path):
+    _, first = whole_run
+    second = train(job, folder=tmp_path / "b")
+    assert first.chain == second.chain
+    np.testing.assert_array_equal(first.feedback_TD, second.feedback_TD)
+
+
+def test_microbatches_and_loader_workers_change_no_sample(job, whole_run, tmp_path):
+    _, first = whole_run
+    other = with_training(job, microbatch_size=3, loader_workers=2)
+    second = train(other, folder=tmp_path / "b")
+    assert first.chain == second.chain
+    np.testing.assert_allclose(first.feedback_TD, second.feedback_TD, atol=1e-3)
+    np.testing.assert_allclose(first.loss, second.loss, atol=1e-3)
+
+
+@pytest.mark.parametrize("checkpoint_batches", [0, 3])
+def test_a_run_that_was_asked_to_stop_goes_on_as_if_it_had_not(job, whole_run, tmp_path, checkpoint_batches):
+    folder, whole = whole_run
+    cut = with_training(job, checkpoint_batches=checkpoint_batches)
+    with pytest.raises(InterruptedRunError, match="--run r --resume") as stopped:
+        train(cut, folder=tmp_path / "cut", progress=StopAfter(2))
+    assert stopped.value.exit_code == 130
+    again = dataclasses.replace(cut, controller=Swinging())
+    resumed = train(again, folder=tmp_path / "cut", resume=True)
+    assert chains(tmp_path / "cut") == chains(folder)
+    np.testing.assert_array_equal(resumed.feedback_TD, whole.feedback_TD)
+    np.testing.assert_array_equal(resumed.planned_TN, whole.planned_TN)
+    started = events(tmp_path / "cut", "run_started")
+    assert [event["attempt"] for event in started] == [1, 2]
+    # the signal came at the end of step 2, so one batch of step 3 was trained and saved
+    assert started[1]["resumed_from_step"] == 2 and started[1]["resumed_from_batch"] == 9
+    # the decision of step 3 was not asked for again
+    assert again.controller.asked == [4, 5]
+
+
+def test_a_run_killed_before_its_first_checkpoint_replays_its_decisions(job, whole_run, tmp_path):
+    _, whole = whole_run
+    without = with_training(job, checkpoint_steps=0)
+
+    def die(line):
+        if line.startswith("step 2/"):
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(without, folder=tmp_path / "cut", progress=die)
+    assert events(tmp_path / "cut", "run_failed")[0]["detail"] == "power cut"
+    again = dataclasses.replace(without, controller=Swinging())
+    resumed = train(again, folder=tmp_path / "cut", resume=True)
+    assert again.controller.asked == [3, 4, 5]
+    assert resumed.chain == whole.chain and resumed.finished
+    replayed = [e["replayed"] for e in events(tmp_path / "cut", "decision") if e["attempt"] == 2]
+    assert replayed == [True, True, False, False, False]
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(job, whole_run, tmp_path):
+    _, whole = whole_run
+    with pytest.raises(InterruptedRunError):
+        train(job, folder=tmp_path / "cut", progress=StopAfter(4))
+    newest = checkpoints(tmp_path / "cut" / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    resumed = train(job, folder=tmp_path / "cut", resume=True)
+    assert resumed.chain == whole.chain
+    assert events(tmp_path / "cut", "run_started")[1]["resumed_from_step"] == 4
+
+
+def test_resuming_a_finished_run_changes_nothing(job, whole_run):
+    folder, first = whole_run
+    again = train(job, folder=folder, resume=True)
+    assert again.finished and again.chain == first.chain and again.steps == 5
+    assert job.controller.asked == []
+
+
+def test_a_run_ends_early_when_the_target_is_covered(job, tmp_path):
+    plan = dataclasses.replace(job.plan, exhaustion="stop")
+    summary = train(
+        dataclasses.replace(job, plan=plan, steps=50, controller=NaturalController()), folder=tmp_path / "run"
+    )
+    # 216 samples in steps of 32: six full steps, and what is left of a seventh in whole batches
+    assert summary.finished and summary.steps == 7
+    assert summary.samples_N.sum() == 216
+
+
+def test_checkpoints_are_kept_as_many_as_asked_for(job, tmp_path):
+    train(with_training(job, checkpoint_steps=1, checkpoints_kept=2), folder=tmp_path / "run")
+    names = [path.name for path in checkpoints(tmp_path / "run" / "checkpoints")]
+    assert names == ["step4-ba16.pt", "step5-ba20.pt"]
+
+
+def test_a_run_without_an_environment_has_no_scores(job, tmp_path):
+    plain = dataclasses.replace(job, environment=None, controller=NaturalController(), steps=2)
+    summary = train(plain, folder=tmp_path / "run")
+    assert summary.feedback_TD.shape == (3, 0) and not events(tmp_path / "run", "feedback")
+
+
+def test_a_proposal_that_is_not_finite_keeps_the_last_mixture_and_is_noted(job, tmp_path):
+    class Broken(NaturalController):
+        def propose(self, history):
+            return super().propose(history) * (np.nan if history.step == 2 else 1)
+
+    train(dataclasses.replace(job, controller=Broken(), steps=3), folder=tmp_path / "run")
+    (note,) = events(tmp_path / "run", "note")
+    assert (note["step"], note["kind"]) == (2, "fallback")
+    first, second, _ = events(tmp_path / "run", "decision")
+    assert second["asked_N"] == first["planned_N"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_a_reason(job, tmp_path):
+    broken = with_training(job, learning_rate=1e30, gradient_clip=None)
+    with pytest.raises(TrainingError, match=r"loss is not finite in batch [23] of step 1"):
+        train(broken, folder=tmp_path / "run")
+    assert events(tmp_path / "run", "note")[0]["kind"] == "non_finite_loss"
+    assert "not finite" in events(tmp_path / "run", "run_failed")[0]["detail"]
+
+
+def test_samples_per_step_must_be_a_multiple_of_the_batch(job, tmp_path):
+    plan = PlanSettings(step_samples=30, batch_size=8)
+    with pytest.raises(InputError, match="24 and 32"):
+        train(dataclasses.replace(job, plan=plan), folder=tmp_path / "run")
+
+
+def test_one_run_has_one_writer(job, tmp_path):
+    with (
+        held_lock(tmp_path / "run" / ".lock", what="run r"),
+        pytest.raises(LockHeldError, match="run r is being"),
+    ):
+        train(job, folder=tmp_path / "run")
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_from_nothing(job, tmp_path):
+    with pytest.raises(NotFoundError, match="has not started yet"):
+        train(job, folder=tmp_path / "run", resume=True)
+    train(dataclasses.replace(job, steps=1), folder=tmp_path / "run")
+    with pytest.raises(InputError, match="exists; go on with it by --resume"):
+        train(job, folder=tmp_path / "run")
