@@ -112,7 +112,6 @@ def quickstart(
 
     Example: dmix quickstart --out demo
     """
-    from dmix.etl.session import spark_session
     from dmix.training.report import write_report
     from dmix.warehouse_schema.catalog import sync
 
@@ -120,17 +119,14 @@ def quickstart(
     warehouse = Warehouse.at(files.folder / "warehouse")
     with _stage(1, "text and evaluation items"):
         _write_files(files, data)
-    with _stage(2, "a base model's data: classify and shard"):
-        spark = spark_session(master=master, app="dmix quickstart")
-    try:
-        _build_dataset(spark, warehouse, files)
-        sync(warehouse)
+    with _spark(master) as spark:
+        with _stage(2, "classify the text and shard it into streams"):
+            _build_dataset(spark, warehouse, files)
+            sync(warehouse)
         with _stage(3, "a base model that knows the source"):
             _train_base(warehouse, files)
         with _stage(4, "trajectories, and the feedback of proxies on them"):
             _farm(spark, warehouse, files)
-    finally:
-        spark.stop()
     with _stage(5, "the agent, by supervised fine-tuning"):
         _train_agent(warehouse)
     with _stage(6, f"runs: agent, natural and naive mixing, {seeds} seeds each"):
@@ -146,6 +142,17 @@ def _stage(number: int, title: str) -> Iterator[None]:
     started = monotonic()
     yield
     say(f"[{number}/6] done in {monotonic() - started:.0f} s")
+
+
+@contextmanager
+def _spark(master: str) -> Iterator["SparkSession"]:
+    from dmix.etl.session import spark_session
+
+    spark = spark_session(master=master, app="dmix quickstart")
+    try:
+        yield spark
+    finally:
+        spark.stop()
 
 
 def _write_files(files: Files, data: Path | None) -> None:

@@ -34,7 +34,7 @@ from dmix.etl.publish import STAGING
 from dmix.etl.records import Columns
 from dmix.etl.rejects import REASONS
 from dmix.etl.sources import FoundFile, find_files, inspect_file
-from dmix.etl.tasks import Progress, metered, reported, run_tasks
+from dmix.etl.tasks import Progress, completed_tasks, metered, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse, checked_name, storage_errors
 from dmix.warehouse_schema.locks import held_lock
@@ -52,7 +52,18 @@ from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_label
 
 logger = logging.getLogger(__name__)
 
+_REMEDIES = {
+    "missing_text": "name the right column with --text-column",
+    "text_not_string": "name the right column with --text-column",
+    "missing_label": "name the right column with --classifier column:NAME",
+    "unknown_label": "use --taxonomy from-data, or a file with the labels of the data",
+    "too_long": "raise --max-document-bytes",
+}
+
 Work = Callable[[PartPlan, LabelJob], dict[str, Any]]
+
+MOST_LABELS = 4096
+"""A dataset has a stream for each label and field."""
 
 LOCK_SECONDS = 10.0
 _INSPECT_BYTES = 128 << 20
@@ -233,7 +244,11 @@ def plan_corpora(
         if request.add and last is not None:
             _check_same_settings(last, fingerprint, classifier)
         old = [source for part in last.parts for source in part.inputs] if request.add and last else []
-        found = find_files(request.inputs, taken={source.name: source.path for source in old})
+        found = find_files(
+            request.inputs,
+            taken={source.name: source.path for source in old},
+            not_below=warehouse.root,
+        )
         inputs = _inspected(spark, found.files, columns, progress)
         merged = {source.path: source for source in (*old, *inputs)}
         folders = CorpusFolders.of(warehouse, request.corpus)
@@ -318,7 +333,14 @@ def _inspected(
         megabytes = sum(file.size_bytes for file in files) / 1e6
         progress(f"reading {len(files)} input files ({megabytes:,.1f} MB) to see what is new")
     inspect = functools.partial(_inspect_files, required=columns.required)
-    return [InputFile(**value) for group in run_tasks(spark, inspect, groups) for value in group]
+
+    def line(seconds: float) -> str | None:
+        done = completed_tasks(spark)
+        return f"read {done} of {len(groups)} groups of files" if done else None
+
+    with reported(progress, line):
+        values = run_tasks(spark, inspect, groups)
+    return [InputFile(**value) for group in values for value in group]
 
 
 def _inspect_files(files: Sequence[FoundFile], required: Sequence[str]) -> list[dict]:
@@ -378,7 +400,7 @@ def _check_documents(plan: CorpusPlan, parts: Sequence[LabelPart]) -> None:
     listed = ", ".join(f"{name} {number:,}" for name, number in reasons.most_common())
     raise InputError(
         f"no document of corpus {plan.request.corpus!r} could be taken (rejected: {listed});"
-        f" {count:,} times {REASONS[reason]}; check --text-column and --classifier"
+        f" {count:,} times {REASONS[reason]}; {_REMEDIES.get(reason, 'check the inputs')}"
     )
 
 
@@ -396,6 +418,11 @@ def _taxonomy_of(
     for plan in plans:
         if plan.request.add and plan.last is not None:
             labels.update(plan.last.taxonomy.labels)
+    if len(labels) > MOST_LABELS:
+        raise InputError(
+            f"{classifier.name} gives {len(labels):,} different labels, expected at most {MOST_LABELS:,};"
+            " name a column that holds topics, or give the labels that count with --taxonomy FILE"
+        )
     # two sets of labels never share a name, which is the key of the catalog's domains
     name = f"{classifier.name.partition(':')[2]}-{digest_of(sorted(labels))[:8]}"
     return taxonomy_from_labels(name, labels)

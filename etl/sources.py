@@ -82,15 +82,19 @@ class FoundFiles:
     skipped: Mapping[str, int]
 
 
-def find_files(given: Sequence[str], *, taken: Mapping[str, str] | None = None) -> FoundFiles:
-    """The files that paths, folders and globs stand for; hidden ones are left out.
+def find_files(
+    given: Sequence[str], *, taken: Mapping[str, str] | None = None, not_below: Path | None = None
+) -> FoundFiles:
+    """The files that paths, folders and globs stand for.
 
-    A file that is reached twice counts once. Two files with one name get as much of their path
-    in front of it as tells them apart.
+    In folders, hidden files are left out and links to folders are not followed. A file that is
+    reached twice counts once. Two files with one name get as much of their path in front of it
+    as tells them apart.
 
     Args:
         given: What the user named.
         taken: Names that other inputs of the corpus have already, with their paths.
+        not_below: A folder whose files are left out: the warehouse, which may lie among them.
 
     Raises:
         NotFoundError: If a path does not exist or a glob matches nothing.
@@ -99,7 +103,7 @@ def find_files(given: Sequence[str], *, taken: Mapping[str, str] | None = None) 
     roots: dict[str, PurePath] = {}
     skipped: Counter[str] = Counter()
     for pattern in given:
-        for path, root in _expanded(pattern, skipped):
+        for path, root in _expanded(pattern, skipped, not_below and not_below.resolve()):
             roots.setdefault(path, root)
     names = _unique_names(roots, taken or {})
     files = []
@@ -171,7 +175,7 @@ def inspect_file(found: FoundFile, *, columns: Sequence[str]) -> InputFile:
     )
 
 
-def _expanded(pattern: str, skipped: Counter[str]) -> Iterator[tuple[str, PurePath]]:
+def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> Iterator[tuple[str, PurePath]]:
     """(absolute path, folder that names are relative to) of everything that one argument means."""
     path = Path(pattern).expanduser()
     if path.is_file():
@@ -181,7 +185,8 @@ def _expanded(pattern: str, skipped: Counter[str]) -> Iterator[tuple[str, PurePa
         yield _required(str(parent / path.name)), parent
         return
     if path.is_dir():
-        yield from _files_below([path.resolve()], root=path.resolve(), skipped=skipped, given=pattern)
+        root = path.resolve()
+        yield from _files_below([root], root=root, skipped=skipped, given=pattern, not_below=not_below)
         return
     if path.exists():
         raise InputError(f"{pattern} is neither a file nor a folder; give regular files")
@@ -195,16 +200,18 @@ def _expanded(pattern: str, skipped: Counter[str]) -> Iterator[tuple[str, PurePa
     ]
     if not matches:
         raise NotFoundError(f"no file matches {pattern}; check the pattern and its quotes")
-    yield from _files_below(matches, root=root, skipped=skipped, given=pattern)
+    yield from _files_below(matches, root=root, skipped=skipped, given=pattern, not_below=not_below)
 
 
 def _files_below(
-    paths: Iterable[Path], *, root: Path, skipped: Counter[str], given: str
+    paths: Iterable[Path], *, root: Path, skipped: Counter[str], given: str, not_below: Path | None
 ) -> Iterator[tuple[str, PurePath]]:
     """Files with known endings among `paths` and in the folders among them, hidden ones left out."""
     count = 0
     for path in paths:
         for file in _walk(path):
+            if not_below is not None and file.is_relative_to(not_below):
+                continue
             if file_kind(str(file)) is None:
                 skipped[file.suffix or file.name] += 1
                 continue

@@ -7,6 +7,7 @@ other one is raised, and Spark tries the task again.
 """
 
 import json
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -42,11 +43,13 @@ def run_tasks(spark: SparkSession, task: Callable[[T], Any], items: Sequence[T])
     """
     if not items:
         return []
+    # all items travel with every task; only the task's own one is unpickled
+    packed = [pickle.dumps(item) for item in items]
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for item in batch.column(0).to_pylist():
-                yield _outcome(item, task, items[item])
+                yield _outcome(item, task, pickle.loads(packed[item]))
 
     frame = spark.range(0, len(items), 1, len(items)).mapInArrow(run, _SCHEMA)
     rows = sorted(frame.collect(), key=lambda row: row.item)
@@ -64,6 +67,13 @@ def _outcome(item: int, task: Callable[[T], Any], argument: T) -> pa.RecordBatch
     return pa.RecordBatch.from_pydict(
         {"item": [item], "error": pa.array([error], pa.string()), "value": [value]}
     )
+
+
+def completed_tasks(spark: SparkSession) -> int:
+    """Tasks that the running Spark job has finished."""
+    tracker = spark.sparkContext.statusTracker()
+    stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+    return sum(stage.numCompletedTasks for stage in stages if stage is not None)
 
 
 class Meter:

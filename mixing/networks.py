@@ -7,6 +7,7 @@ once however many mixtures are judged in it.
 Shapes: B sequences, T states of each, X token width, H width, N domains, S mixtures a state.
 """
 
+import copy
 import math
 from typing import cast
 
@@ -52,24 +53,20 @@ class MixtureCritic(nn.Module):
 
     Args:
         config: Widths, those of the agent.
-        bounded: Sigmoid head, as `paper` has it.
-        columns: How many of a token's first columns it reads; None means all. In `paper` the
-            critic of Eq. 7 sees mixtures alone.
         layers: Its decoder layers.
+
+    In `paper` the critic of Eq. 7 sees mixtures alone, and its head is a sigmoid.
     """
 
-    def __init__(
-        self,
-        config: MixingAgentConfig,
-        *,
-        bounded: bool = False,
-        columns: int | None = None,
-        layers: int = 1,
-    ) -> None:
+    def __init__(self, config: MixingAgentConfig, *, layers: int = 1) -> None:
         super().__init__()
         width = config.hidden_size
-        self.bounded, self.columns = bounded, columns
-        self.encoder = MixtureEncoder(config, layers=layers, token_width=columns)
+        self.bounded = config.preset == "paper"
+        if self.bounded:
+            config = copy.deepcopy(config)
+            config.objectives = []
+        self.columns = config.token_width
+        self.encoder = MixtureEncoder(config, layers=layers)
         self.state = nn.Linear(width, width)
         # Mixtures have a norm of at most 1, spread over N inputs.
         self.mixture = nn.Linear(config.domains, width, bias=False)
@@ -81,8 +78,7 @@ class MixtureCritic(nn.Module):
 
     def states(self, tokens_BTX: Tensor) -> Tensor:
         """A vector for every state, shape (B, T, H)."""
-        read = tokens_BTX if self.columns is None else tokens_BTX[..., : self.columns]
-        return cast(Tensor, self.state(self.encoder(read)))
+        return cast(Tensor, self.state(self.encoder(tokens_BTX[..., : self.columns])))
 
     def values(self, states_BTH: Tensor, mixtures_BTSN: Tensor) -> Tensor:
         """Q of S mixtures in every state, shape (B, T, S)."""

@@ -19,6 +19,7 @@ import streaming.base.dataset as streaming_dataset
 from numpy.typing import NDArray
 from streaming import Stream, StreamingDataset
 from streaming.base.constant import BARRIER_FILELOCK, CACHE_FILELOCK, LOCALS, SHM_TO_CLEAN
+from streaming.base.shared import SharedMemory as UntrackedSharedMemory
 from streaming.base.shared.prefix import _get_path, _unpack_locals
 from torch import distributed
 
@@ -176,7 +177,9 @@ def _remove_stale(folder_paths: Sequence[str]) -> None:
     """
     for prefix in count():
         try:
-            shared = SharedMemory(_get_path(prefix, LOCALS))
+            # Streaming's class, because Python's own hands every block that it merely attaches to
+            # over to a tracker, which removes it when this process ends.
+            shared = UntrackedSharedMemory(_get_path(prefix, LOCALS), create=False, auto_cleanup=False)
         except FileNotFoundError:
             locks = (_get_path(prefix, name) for name in (BARRIER_FILELOCK, CACHE_FILELOCK))
             if any(Path(tempfile.gettempdir(), lock).exists() for lock in locks):
@@ -184,8 +187,8 @@ def _remove_stale(folder_paths: Sequence[str]) -> None:
             return
         except PermissionError:
             continue
-        owners, _ = _unpack_locals(bytes(shared.buf or b""))
-        shared.close()
+        owners, _ = _unpack_locals(bytes(shared.buf))
+        shared.cleanup()
         if not set(owners).isdisjoint(folder_paths):
             _unlink(prefix)
 

@@ -76,7 +76,7 @@ class LanguageModel(ComposerModel):
         if self._plain_output:
             mean, token_loss_BL = next_token_losses(self._hidden(input_BL), self._output_weight, input_BL)
             return {"loss": mean, "loss_B": token_loss_BL.mean(1)}
-        logits_BLV = self.network(input_ids=input_BL, use_cache=False).logits
+        logits_BLV = self._run(self.network, input_BL).logits
         token_loss_BL = nn.functional.cross_entropy(
             logits_BLV[:, :-1].float().flatten(0, 1), input_BL[:, 1:].flatten(), reduction="none"
         ).view(len(input_BL), -1)
@@ -105,13 +105,22 @@ class LanguageModel(ComposerModel):
             weight_VH = self._output_weight.to(hidden_TH.dtype)
             losses_T: Tensor = MeanNextTokenLoss.apply(hidden_TH, weight_VH, labels_T)[1]
             return losses_T
-        logits_BLV = self.network(input_ids=input_BL, use_cache=False).logits
+        logits_BLV = self._run(self.network, input_BL).logits
         logits_TV = logits_BLV[rows_T, positions_T - 1].float()
         return nn.functional.cross_entropy(logits_TV, labels_T, reduction="none")
 
     def _hidden(self, input_BL: Tensor) -> Tensor:
-        hidden_BLH: Tensor = self.network.base_model(input_ids=input_BL, use_cache=False).last_hidden_state
+        hidden_BLH: Tensor = self._run(self.network.base_model, input_BL).last_hidden_state
         return hidden_BLH
+
+    @staticmethod
+    def _run(network: nn.Module, input_BL: Tensor) -> Any:
+        """One pass in which every position sees all before it.
+
+        Without a mask, transformers 4.57 looks for packed sequences and builds a mask of its own,
+        which takes longer than a small model; one of ones lets it use plain causal attention.
+        """
+        return network(input_ids=input_BL, attention_mask=torch.ones_like(input_BL), use_cache=False)
 
     @property
     def _output_weight(self) -> Tensor:

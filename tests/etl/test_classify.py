@@ -318,7 +318,7 @@ def test_corpus_of_the_other_field_is_refused(spark, classify, warehouse, raw):
 
 def test_inputs_without_a_single_good_document_publish_nothing(classify, warehouse, tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [{"content": "a"}] * 3)
-    with pytest.raises(InputError, match=r"rejected: missing_text 3.*check --text-column"):
+    with pytest.raises(InputError, match=r"rejected: missing_text 3.*right column with --text-column"):
         classify(path)
     assert corpus_versions(warehouse, "c-source") == []
     with pytest.raises(InputError, match="hold no document"):
@@ -426,7 +426,15 @@ def test_killed_job_goes_on_with_what_is_missing(spark, tmp_path):
         write_jsonl(folder / f"{number:02}.jsonl", documents(100 * number, 100))
     warehouse = Warehouse.at(tmp_path / "killed")
     options = "--classifier column:topic --taxonomy from-data --part-bytes 2000 --name c --master local[2,3]"
-    command = ["etl", "classify", "--source", str(folder), *options.split(), "--warehouse", str(warehouse.root)]
+    command = [
+        "etl",
+        "classify",
+        "--source",
+        str(folder),
+        *options.split(),
+        "--warehouse",
+        str(warehouse.root),
+    ]
     with subprocess.Popen(
         [sys.executable, "-c", COMMAND, *command],
         start_new_session=True,

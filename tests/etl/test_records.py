@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmix.etl.records import Columns, Document, LongLine, document_id, lines_of, read_documents
@@ -244,6 +244,7 @@ def test_file_that_changed_since_it_was_hashed_is_refused(tmp_path, name):
         list(read_documents(source, columns=PLAIN, max_document_bytes=LIMIT, meter=Meter(None)))
 
 
+@settings(deadline=None)
 @given(
     content=st.lists(st.sampled_from([b"a", b"\n", b"bc", b"dddddddd"]), max_size=30).map(b"".join),
     cuts=st.lists(st.integers(1, 5), max_size=40),

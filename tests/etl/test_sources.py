@@ -80,6 +80,13 @@ def test_new_file_does_not_take_the_name_of_an_old_one(folder):
     assert names(found) == ["data/b.jsonl"]
 
 
+def test_warehouse_among_the_inputs_is_left_out(folder):
+    (folder / "warehouse").mkdir()
+    (folder / "warehouse" / "labels.parquet").write_bytes(b"")
+    assert "warehouse/labels.parquet" not in names(find_files([str(folder)], not_below=folder / "warehouse"))
+    assert "warehouse/labels.parquet" in names(find_files([str(folder)]))
+
+
 @pytest.mark.parametrize("pattern", ["nowhere", "nowhere/*.jsonl"])
 def test_missing_path_is_not_found(tmp_path, pattern):
     with pytest.raises(NotFoundError, match="nowhere"):

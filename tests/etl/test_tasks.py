@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dmix.etl.tasks import Meter, metered, reported, run_tasks
+from dmix.etl.tasks import Meter, completed_tasks, metered, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError, StorageError
 
 
@@ -39,6 +39,10 @@ def test_task_that_fails_otherwise_is_tried_again(spark, tmp_path):
         return item
 
     assert run_tasks(spark, fail_once, [0, 1, 2]) == [0, 1, 2]
+
+
+def test_finished_tasks_of_no_job_are_none(spark):
+    assert completed_tasks(spark) == 0
 
 
 def test_meters_of_tasks_add_up(tmp_path):

@@ -92,7 +92,7 @@ def test_lessons_are_the_trajectories_of_k_1(make_set):
 def test_without_k_1_default_takes_the_lowest_k_and_paper_refuses(make_set):
     warehouse = make_set(top_k=(20, 5), paths=2)
     assert len(load_lesson(warehouse, set_name="set", preset="default").examples) == 2
-    with pytest.raises(InputError, match="no trajectories of K = 1 .*the lowest K is 5"):
+    with pytest.raises(InputError, match=r"no trajectories of K = 1 .*the lowest K is 5"):
         load_lesson(warehouse, set_name="set", preset="paper")
 
 

@@ -107,7 +107,12 @@ def test_static_file_that_is_missing(warehouse):
 
 @pytest.mark.parametrize(
     ("spec", "hint"),
-    [("nautral", "did you mean 'natural'"), ("static", "did you mean 'static:FILE'"), ("natural:x", ""), ("", "")],
+    [
+        ("nautral", "did you mean 'natural'"),
+        ("static", "did you mean 'static:FILE'"),
+        ("natural:x", ""),
+        ("", ""),
+    ],
 )
 def test_unknown_controllers_list_the_known_ones(spec, hint, warehouse):
     with pytest.raises(InputError, match=rf"is not one of natural, naive.*{hint}"):

@@ -1,0 +1,224 @@
+"""The loop of CQL over episodes in memory: warm critics, then critics and actor (method §5).
+
+It can be stopped and gone on with: weights, optimisers, random states and counters are one file.
+"""
+
+import dataclasses
+import io
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.cql import SimplexCQL, SimplexCQLConfig
+from dmix.mixing.cql_impl import FragmentBatch
+from dmix.mixing.episodes import Episodes, RewardMap, reward_map
+from dmix.mixing.rl_settings import RlSettings
+from dmix.warehouse_schema.errors import InputError, TrainingError
+from dmix.warehouse_schema.layout import publish_bytes
+
+logger = logging.getLogger(__name__)
+
+_REPORT_SECONDS = 2.0
+_CHECKPOINT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RlResult:
+    """What came of a training.
+
+    Attributes:
+        agent: The actor, ready to decide.
+        algorithm: Actor, critics and optimisers.
+        mapping: From returns in utility to the critics' unit.
+        losses: Means of the last report's losses, by name.
+        updates: Updates of the critics, those towards returns left out.
+    """
+
+    agent: MixingAgent
+    algorithm: SimplexCQL
+    mapping: RewardMap
+    losses: dict[str, float]
+    updates: int
+
+
+def fit_cql(
+    agent: MixingAgent,
+    episodes: Episodes,
+    *,
+    settings: RlSettings,
+    checkpoint: Path | None = None,
+    progress: Callable[[str], None] = logger.info,
+) -> RlResult:
+    """Trains a copy of `agent` on episodes.
+
+    Args:
+        agent: Where the actor starts: from SFT, or cloned from the best trajectories.
+        episodes: With the tokens of the agent's preset.
+        settings: Resolved ones.
+        checkpoint: File to go on from and to write now and then; None keeps nothing.
+        progress: Gets a line now and then.
+
+    Raises:
+        InputError: If an episode is longer than the agent's context, or the checkpoint has other
+            settings.
+        TrainingError: If a loss is not finite.
+    """
+    if episodes.made_ET.shape[1] > agent.config.context:
+        raise InputError(
+            f"the longest trajectory has {episodes.made_ET.shape[1]} steps, the agent looks back"
+            f" {agent.config.context}; train it with a longer --context"
+        )
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        return _Loop(agent, episodes, settings, checkpoint, progress).run()
+
+
+class _Loop:
+    def __init__(
+        self,
+        agent: MixingAgent,
+        episodes: Episodes,
+        settings: RlSettings,
+        checkpoint: Path | None,
+        progress: Callable[[str], None],
+    ) -> None:
+        assert settings.discount is not None and settings.preset is not None, "settings are not resolved"
+        bounded = settings.preset == "paper"
+        self.device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        self.settings, self.checkpoint, self.progress = settings, checkpoint, progress
+        self.mapping = reward_map(episodes, discount=settings.discount, bounded=bounded)
+        self.data = FragmentBatch.of_episodes(
+            episodes, mapping=self.mapping, discount=settings.discount, potential=not bounded
+        )
+        self.algorithm = new_algorithm(agent, episodes, settings, device=self.device)
+        self.rng = np.random.default_rng(settings.seed)
+        self.done = {"returns": 0, "updates": 0}
+        self._sums: dict[str, list[float]] = {}
+
+    def run(self) -> RlResult:
+        self._load()
+        reported = saved = time.monotonic()
+        settings, losses = self.settings, {}
+        while self.done["updates"] < settings.steps:
+            batch = self._draw()
+            if self.done["returns"] < settings.returns_steps:
+                found = self.algorithm.fit_returns(batch)
+                self.done["returns"] += 1
+            else:
+                found = self.algorithm.update(batch)
+                self.done["updates"] += 1
+            self._collect(found)
+            now = time.monotonic()
+            if now - reported > _REPORT_SECONDS:
+                reported, losses = now, self._report()
+            if self.checkpoint is not None and now - saved > _CHECKPOINT_SECONDS:
+                self._save()
+                saved = now
+        losses = self._report() or losses
+        policy = self.algorithm.impl.policy
+        trained: MixingAgent = policy.agent.to("cpu").eval()
+        return RlResult(
+            agent=trained,
+            algorithm=self.algorithm,
+            mapping=self.mapping,
+            losses=losses,
+            updates=self.done["updates"],
+        )
+
+    def _draw(self) -> FragmentBatch:
+        number = min(self.settings.batch_episodes, len(self.data.tokens_ESX))
+        rows = self.rng.choice(len(self.data.tokens_ESX), number, replace=False)
+        return self.data.rows(torch.from_numpy(rows), device=self.device)
+
+    def _collect(self, found: dict[str, float]) -> None:
+        for name, value in found.items():
+            if not np.isfinite(value):
+                raise TrainingError(
+                    f"{name} is {value} after {self.done['updates']} updates; lower the learning rates"
+                )
+            self._sums.setdefault(name, []).append(value)
+
+    def _report(self) -> dict[str, float]:
+        """Says where the training is; returns the means of the losses since the last time."""
+        means = {name: float(np.mean(values)) for name, values in self._sums.items()}
+        self._sums = {}
+        if means:
+            text = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
+            self.progress(f"update {self.done['updates']} of {self.settings.steps}: {text}")
+        return means
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree on; the number of updates may grow."""
+        return {k: v for k, v in dataclasses.asdict(self.settings).items() if k != "steps"} | {
+            "episodes": len(self.data.tokens_ESX)
+        }
+
+    def _save(self) -> None:
+        assert self.checkpoint is not None
+        weights, whole = io.BytesIO(), io.BytesIO()
+        self.algorithm.impl.save_model(weights)
+        state = {
+            "identity": self._identity(),
+            "done": self.done,
+            "weights": weights.getvalue(),
+            "torch": torch.get_rng_state(),
+            "numpy": self.rng.bit_generator.state,
+        }
+        torch.save(state, whole)
+        publish_bytes(self.checkpoint, whole.getvalue())
+
+    def _load(self) -> None:
+        if self.checkpoint is None or not self.checkpoint.is_file():
+            return
+        state = torch.load(self.checkpoint, weights_only=True)
+        if state["identity"] != self._identity():
+            raise InputError(
+                f"{self.checkpoint} belongs to a training with other settings or data; repeat those, or"
+                " delete it to start anew"
+            )
+        self.algorithm.impl.load_model(io.BytesIO(state["weights"]))
+        torch.set_rng_state(state["torch"])
+        self.rng.bit_generator.state = state["numpy"]
+        self.done = state["done"]
+        self.algorithm.resume_at(self.done["updates"])
+        self.progress(f"going on after {self.done['updates']} updates")
+
+
+def new_algorithm(
+    agent: MixingAgent, episodes: Episodes, settings: RlSettings, *, device: str
+) -> SimplexCQL:
+    """The algorithm with the actor's weights from `agent` and fresh critics."""
+    config = SimplexCQLConfig(
+        agent=agent_arguments(agent.config),
+        active=[bool(active) for active in episodes.space.active_N],
+        gamma=settings.discount,
+        actor_learning_rate=settings.actor_learning_rate,
+        critic_learning_rate=settings.critic_learning_rate,
+        conservative_weight=settings.conservative_weight,
+        n_action_samples=settings.action_samples,
+        importance=settings.importance,
+        backup_samples=settings.backup_samples,
+        n_steps=settings.n_steps,
+        n_critics=settings.critics,
+        tau=settings.tau,
+        divergence_target=settings.divergence_target,
+        actor_delay=settings.actor_delay,
+    )
+    algorithm = config.create(device=device)
+    algorithm.create_impl((episodes.tokens_ESX.shape[-1],), len(episodes.space))
+    algorithm.impl.policy.agent.load_state_dict(agent.state_dict())
+    return algorithm
+
+
+def agent_arguments(config: MixingAgentConfig) -> dict[str, Any]:
+    """The arguments that make an equal config, as JSON holds them."""
+    names = ("labels", "objectives", "scales", "preset", "context", "hidden_size", "layers", "heads")
+    more = ("feedforward", "set_name", "target_supply", "initializer_range")
+    return {name: getattr(config, name) for name in (*names, *more)}

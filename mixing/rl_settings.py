@@ -1,0 +1,83 @@
+"""Settings of `dmix agent rl`; None means the preset's value (method §5)."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from dmix.mixing.sample_settings import PRESETS
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+_PRESET_VALUES: dict[str, dict[str, Any]] = {
+    "default": {"discount": 1.0, "conservative_weight": 0.1},
+    "paper": {"discount": 0.99, "conservative_weight": 5.0},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlSettings:
+    """How an agent is trained by CQL; the paper gives no value for most of it."""
+
+    preset: str | None = setting(
+        None,
+        help="default: unbounded critic that reads feedback; paper: sigmoid critic of mixtures alone;"
+        " the set's preset when left out.",
+        choices=PRESETS,
+    )
+    steps: int = setting(4000, help="Updates of the critics.")
+    actor_delay: int = setting(200, help="Updates of the critics before the actor moves.")
+    returns_steps: int = setting(500, help="Gradient steps of the critics towards the farm's returns, first.")
+    batch_episodes: int = setting(32, help="Episodes a gradient step.")
+    actor_learning_rate: float = setting(3e-4, help="Of Adam, for the actor.")
+    critic_learning_rate: float = setting(1e-3, help="Of Adam, for the critics.")
+    conservative_weight: float | None = setting(
+        None, help="Weight of the conservative term, with returns of deviation 1 (default: 0.1; paper: 5)."
+    )
+    discount: float | None = setting(None, help="Discount of rewards (default: 1; paper: 0.99).")
+    n_steps: int = setting(1, help="Rewards before the value of a later state is used.")
+    critics: int = setting(2, help="Number of critics, whose minimum is used.")
+    action_samples: int = setting(10, help="Mixtures from each of three laws in the conservative term.")
+    backup_samples: int = setting(10, help="Mixtures of the policy whose largest value is backed up.")
+    importance: bool = setting(False, help="Weight the conservative term's mixtures by their density.")
+    tau: float = setting(0.01, help="Rate at which the target critics follow.")
+    divergence_target: float | None = setting(
+        None, help="KL of the policy from the uniform law to aim at, in nats; none when left out."
+    )
+    best_share: float = setting(0.1, help="Share of the best trajectories that an actor without --from clones.")
+    context: int = setting(80, help="Most steps the agent looks back (from the paper).")
+    hidden_size: int = setting(256, help="Width of a new agent and of the critics (from the paper).")
+    feedforward: int = setting(1024, help="Width of their SwiGLU (from the paper).")
+    layers: int = setting(2, help="Decoder layers of a new agent (from the paper).")
+    heads: int = setting(4, help="Attention heads (not in the paper).")
+    seed: int = setting(0, help="Seed of weights and draws.")
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_episodes", "n_steps", "critics", "action_samples", "context", "layers"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
+        for name in ("actor_delay", "returns_steps", "backup_samples"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")
+        for name in ("actor_learning_rate", "critic_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a number above 0"
+                )
+        for name in ("discount", "tau", "best_share"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {value}, expected a number above 0, at most 1"
+                )
+        if self.conservative_weight is not None and not self.conservative_weight >= 0:
+            raise InputError(f"--conservative-weight is {self.conservative_weight}, expected 0 or more")
+        if self.hidden_size % (2 * self.heads):
+            raise InputError(
+                f"--hidden-size is {self.hidden_size}, expected a multiple of {2 * self.heads} (2 x --heads)"
+            )
+
+    def resolved(self, preset: str) -> "RlSettings":
+        """The same settings with the values of the preset written out."""
+        chosen = self.preset or preset
+        missing = {k: v for k, v in _PRESET_VALUES[chosen].items() if getattr(self, k) is None}
+        return dataclasses.replace(self, preset=chosen, **missing)
