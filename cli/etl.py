@@ -19,7 +19,8 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.etl.classify import CorpusOutcome, CorpusPlan
+    from dmix.etl.classify import CorpusOutcome
+    from dmix.etl.classify_plan import CorpusPlan
 
 
 class ManyPaths(click.Command):
@@ -83,6 +84,7 @@ def classify(
     if not source and not target:
         raise InputError("no input given; name files, folders or globs with --source and --target")
     from dmix.etl import classify as job
+    from dmix.etl.classify_plan import plan_corpora
     from dmix.etl.session import DEFAULT_MASTER, spark_session
     from dmix.warehouse_schema.catalog import sync
 
@@ -91,7 +93,7 @@ def classify(
     )
     spark = spark_session(master=master or DEFAULT_MASTER, app="dmix etl classify")
     if dry_run:
-        plans = job.plan_corpora(spark, warehouse, requests, settings=settings, progress=say)
+        plans = plan_corpora(spark, warehouse, requests, settings=settings, progress=say)
         show_json([_plan_json(plan) for plan in plans]) if as_json else _show_plans(plans)
         return
     outcomes = job.classify_corpora(spark, warehouse, requests, settings=settings, progress=say)

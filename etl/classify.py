@@ -1,12 +1,12 @@
 """`dmix etl classify`: raw files become versions of corpora.
 
 The driver finds and names the inputs, tasks hash and check them, the driver plans parts and
-drops those that exist, one task makes each of the others, and the driver publishes a version
-that lists them. All corpora of one call share a Spark job and, under `--taxonomy from-data`, one
-taxonomy, since a dataset needs the same labels in both fields.
+drops those that exist (`dmix.etl.classify_plan`), one task makes each of the others
+(`dmix.etl.label_tasks`), and the driver publishes a version that lists them. All corpora of one
+call share a Spark job and, under `--taxonomy from-data`, one taxonomy, since a dataset needs the
+same labels in both fields.
 """
 
-import dataclasses
 import functools
 import logging
 import shutil
@@ -20,27 +20,18 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from dmix.etl.classifiers import Classifier, ClassifierSpec, classifier_spec, make_classifier
+from dmix.etl.classify_plan import CorpusPlan, CorpusRequest, columns_read, plan_corpora
 from dmix.etl.classify_settings import ClassifySettings
 from dmix.etl.label_tasks import LabelJob, label_part
-from dmix.etl.parts import (
-    CorpusFolders,
-    PartPlan,
-    finished_part,
-    part_fingerprint,
-    part_in_place,
-    plan_parts,
-)
+from dmix.etl.parts import CorpusFolders, PartPlan
 from dmix.etl.publish import STAGING
-from dmix.etl.records import Columns
 from dmix.etl.rejects import REASONS
-from dmix.etl.sources import FoundFile, find_files, inspect_file
-from dmix.etl.tasks import Progress, completed_tasks, metered, reported, run_tasks
+from dmix.etl.tasks import Progress, metered, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse, checked_name, storage_errors
 from dmix.warehouse_schema.locks import held_lock
 from dmix.warehouse_schema.manifests import (
     CorpusVersion,
-    InputFile,
     LabelPart,
     corpus_versions,
     digest_of,
@@ -66,44 +57,6 @@ MOST_LABELS = 4096
 """A dataset has a stream for each label and field."""
 
 LOCK_SECONDS = 10.0
-_INSPECT_BYTES = 128 << 20
-_INSPECT_FILES = 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorpusRequest:
-    """What one corpus shall hold.
-
-    Attributes:
-        inputs: Files, folders and globs; all of the corpus, unless `add`.
-        add: Keep the inputs of the last version, too.
-    """
-
-    corpus: str
-    field: str
-    inputs: tuple[str, ...]
-    add: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorpusPlan:
-    """What is to be done for one corpus.
-
-    Attributes:
-        request: What was asked for.
-        last: Its newest version, if there is one.
-        inputs: All inputs that the next version will have.
-        kept: Parts that exist already, in that version or from an unfinished job.
-        to_do: Parts that have to be made.
-        skipped: Files in folders that were left out for their ending, by ending.
-    """
-
-    request: CorpusRequest
-    last: CorpusVersion | None
-    inputs: tuple[InputFile, ...]
-    kept: tuple[LabelPart, ...]
-    to_do: tuple[PartPlan, ...]
-    skipped: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,66 +173,6 @@ def field_requests(
     return requests
 
 
-def plan_corpora(
-    spark: SparkSession,
-    warehouse: Warehouse,
-    requests: Sequence[CorpusRequest],
-    *,
-    settings: ClassifySettings,
-    progress: Progress,
-) -> list[CorpusPlan]:
-    """What `classify_corpora` would do; reads and hashes every input, writes nothing.
-
-    Raises:
-        InputError: If an input is not what its ending says, or an existing corpus does not fit.
-        NotFoundError: If an input does not exist.
-    """
-    spec = classifier_spec(settings.classifier, taxonomy=settings.taxonomy)
-    classifier = make_classifier(spec)
-    columns = _columns(settings, classifier)
-    fingerprint = functools.partial(part_fingerprint, settings_digest=_digest(settings, classifier))
-    plans = []
-    for request in requests:
-        last = _last_version(warehouse, request)
-        if request.add and last is not None:
-            _check_same_settings(last, fingerprint, classifier)
-        old = [source for part in last.parts for source in part.inputs] if request.add and last else []
-        found = find_files(
-            request.inputs,
-            taken={source.name: source.path for source in old},
-            not_below=warehouse.root,
-        )
-        inputs = _inspected(spark, found.files, columns, progress)
-        merged = {source.path: source for source in (*old, *inputs)}
-        folders = CorpusFolders.of(warehouse, request.corpus)
-        usable = [part for part in last.parts if part_in_place(folders, part)] if last else []
-        kept, to_do = plan_parts(
-            tuple(merged.values()), last=usable, fingerprint=fingerprint, part_bytes=settings.part_bytes
-        )
-        finished = {plan.fingerprint: finished_part(folders, plan) for plan in to_do}
-        plans.append(
-            CorpusPlan(
-                request=request,
-                last=last,
-                inputs=tuple(merged.values()),
-                kept=(*kept, *(part for part in finished.values() if part is not None)),
-                to_do=tuple(plan for plan in to_do if finished[plan.fingerprint] is None),
-                skipped=found.skipped,
-            )
-        )
-    return plans
-
-
-def _columns(settings: ClassifySettings, classifier: Classifier) -> Columns:
-    return Columns(text=settings.text_column, id=settings.id_column, others=classifier.columns)
-
-
-def _digest(settings: ClassifySettings, classifier: Classifier) -> str:
-    """Hash of all settings that a part's bytes depend on, beside its inputs."""
-    columns = dataclasses.asdict(_columns(settings, classifier))
-    return digest_of([classifier.fingerprint, columns, settings.max_document_bytes])
-
-
 def _job(
     warehouse: Warehouse,
     plan: CorpusPlan,
@@ -291,60 +184,9 @@ def _job(
         folders=CorpusFolders.of(warehouse, plan.request.corpus),
         classifier=spec,
         classifier_fingerprint=classifier.fingerprint,
-        columns=_columns(settings, classifier),
+        columns=columns_read(settings, classifier),
         max_document_bytes=settings.max_document_bytes,
     )
-
-
-def _last_version(warehouse: Warehouse, request: CorpusRequest) -> CorpusVersion | None:
-    if not corpus_versions(warehouse, request.corpus):
-        return None
-    last = read_corpus_version(warehouse, request.corpus)
-    if last.field != request.field:
-        raise InputError(
-            f"corpus {request.corpus!r} is of the {last.field} field, not {request.field};"
-            " choose another --name"
-        )
-    return last
-
-
-def _check_same_settings(last: CorpusVersion, fingerprint: functools.partial, classifier: Classifier) -> None:
-    if any(part.fingerprint != fingerprint(part.inputs) for part in last.parts):
-        raise InputError(
-            f"corpus {last.corpus!r} was classified by {last.classifier!r} with other weights, columns or"
-            f" limits than this call ({classifier.name!r}); use the same settings, or leave --add out and"
-            " name all inputs"
-        )
-
-
-def _inspected(
-    spark: SparkSession, files: Sequence[FoundFile], columns: Columns, progress: Progress
-) -> list[InputFile]:
-    """The files with their hashes, made by tasks of some files each."""
-    groups: list[list[FoundFile]] = []
-    room = 0
-    for file in files:
-        if not groups or file.size_bytes > room or len(groups[-1]) == _INSPECT_FILES:
-            groups.append([])
-            room = _INSPECT_BYTES
-        groups[-1].append(file)
-        room -= file.size_bytes
-    if files:
-        megabytes = sum(file.size_bytes for file in files) / 1e6
-        progress(f"reading {len(files)} input files ({megabytes:,.1f} MB) to see what is new")
-    inspect = functools.partial(_inspect_files, required=columns.required)
-
-    def line(seconds: float) -> str | None:
-        done = completed_tasks(spark)
-        return f"read {done} of {len(groups)} groups of files" if done else None
-
-    with reported(progress, line):
-        values = run_tasks(spark, inspect, groups)
-    return [InputFile(**value) for group in values for value in group]
-
-
-def _inspect_files(files: Sequence[FoundFile], required: Sequence[str]) -> list[dict]:
-    return [dataclasses.asdict(inspect_file(file, columns=required)) for file in files]
 
 
 def _make_parts(

@@ -49,9 +49,13 @@ def auto_step_samples(space: DomainSpace, steps: int, batch_size: int) -> int:
 def expected_coverage(
     space: DomainSpace, *, steps: int, step_samples: int, mixture_N: Vector | None = None
 ) -> Coverage:
-    """Passes over each field that a run makes under a constant mixture, natural mixing by default.
+    """Passes over each field that a run makes under a constant mixture.
 
-    A field without samples counts as covered 0 times.
+    Args:
+        space: Sample counts; a field without samples counts as covered 0 times.
+        steps: M.
+        step_samples: R.
+        mixture_N: The mixture; natural mixing when left out.
     """
     mixture_N = space.natural_N if mixture_N is None else mixture_N
     drawn_F = space.coarsen(mixture_N) * steps * step_samples

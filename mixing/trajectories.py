@@ -272,8 +272,11 @@ def _start_worker(stop: Any) -> None:
 def _work(run: _Run) -> None:
     parent = multiprocessing.parent_process()
     for _ in _new_paths(run):
-        if _stop.is_set() or (parent is not None and not parent.is_alive()):
+        if _stop.is_set():
             return
+        if parent is not None and not parent.is_alive():
+            # A worker of a killed pool would wait for its next task for ever.
+            os._exit(1)
 
 
 def _new_paths(run: _Run) -> Iterator[int]:

@@ -208,20 +208,26 @@ def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
 
 
 def describe(config: RunConfig, manifest: DatasetManifest) -> str:
-    """One line with what the run will take: R, M, tokens and coverage under natural mixing."""
+    """One line with what the run will take: R, M, tokens and the coverage to expect."""
     coverage = expected_passes(config, manifest)
     tokens = config.steps * config.step_samples * manifest.seq_len
+    expected = (
+        f"{coverage.source:.1f} passes over the source"
+        if config.kind == "base"
+        else f"natural mixing would cover {coverage.target:.0%} of the target and"
+        f" {coverage.source:.0%} of the source"
+    )
     return (
         f"run {config.run_id}: {config.steps} steps of {config.step_samples:,} samples in batches of"
-        f" {config.batch_size}, {tokens:,} tokens at most; natural mixing would cover"
-        f" {coverage.target:.0%} of the target and {coverage.source:.0%} of the source"
+        f" {config.batch_size}, {tokens:,} tokens at most; {expected}"
     )
 
 
 def expected_passes(config: RunConfig, manifest: DatasetManifest) -> Coverage:
-    """Passes over each field that the run would make under natural mixing."""
+    """Passes over each field: of a base model, and of other runs under natural mixing."""
     space = DomainSpace.of_dataset(manifest)
-    return expected_coverage(space, steps=config.steps, step_samples=config.step_samples)
+    mixture_N = space.start_N if config.kind == "base" else space.natural_N
+    return expected_coverage(space, steps=config.steps, step_samples=config.step_samples, mixture_N=mixture_N)
 
 
 def config_to_yaml(config: RunConfig) -> str:

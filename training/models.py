@@ -15,7 +15,6 @@ import torch
 from composer.models import ComposerModel
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     GPTNeoXConfig,
     LlamaConfig,
@@ -234,7 +233,6 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
 
 def _from_checkpoint(name: str) -> PreTrainedModel:
     try:
-        AutoConfig.from_pretrained(name)
         with _quiet_transformers():
             network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(name, torch_dtype=torch.float32)
     except (OSError, ValueError) as error:
@@ -253,7 +251,7 @@ def _check_tokenizer(origin_file: Path, manifest: DatasetManifest) -> None:
     origin = read_json(origin_file)
     if origin["tokenizer_sha256"] != manifest.tokenizer.sha256:
         raise InputError(
-            f"the model in {origin_file.parent} was trained on dataset {origin['dataset']}, whose tokenizer is"
+            f"the model in {origin_file.parent} comes from dataset {origin['dataset']}, whose tokenizer is"
             f" not that of dataset {manifest.dataset}; train a base model on this dataset, or choose that one"
         )
 

@@ -121,12 +121,7 @@ def train(
         log = EventLog(events, run_id=job.run_id, attempt=attempt) if is_first_rank() else None
         checkpoint = latest_checkpoint(folder / "checkpoints") if resume else None
         stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
-        try:
-            _run(job, folder=folder, checkpoint=checkpoint, log=log, stop=stop, progress=progress)
-        except (Exception, KeyboardInterrupt) as error:
-            if log is not None and not isinstance(error, InterruptedRunError):
-                log.write("run_failed", step=None, detail=str(error) or type(error).__name__)
-            raise
+        _run(job, folder=folder, checkpoint=checkpoint, log=log, stop=stop, progress=progress)
         return on_first_rank(lambda: summarise(events))
 
 
@@ -194,7 +189,10 @@ def _run(
 
 
 def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: EventLog | None) -> None:
-    """Trains what is left of the run, and writes its first and its last event."""
+    """Trains what is left of the run, and writes its first and its last event.
+
+    A run that could not even be built leaves no events, so that it can be started again.
+    """
     if log is not None:
         log.write(
             "run_started",
@@ -208,16 +206,22 @@ def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: 
             parameters=callback.model.parameters_count,
             world_size=dist.get_world_size(),
         )
-    if not callback.state.finished:
-        trainer.fit()
-    if not callback.state.finished:
-        raise InterruptedRunError(
-            f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; go on with"
-            f" --run {job.run_id} --resume"
-        )
-    if log is not None:
-        if job.result is not None:
+    try:
+        if not callback.state.finished:
+            trainer.fit()
+        if not callback.state.finished:
+            raise InterruptedRunError(
+                f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; go on with"
+                f" --run {job.run_id} --resume"
+            )
+        if log is not None and job.result is not None:
             _keep_model(job, callback.model, trainer.state.optimizers[0])
+    except (Exception, KeyboardInterrupt) as error:
+        if log is not None and not isinstance(error, InterruptedRunError):
+            step, detail = callback.state.steps_done + 1, str(error) or type(error).__name__
+            log.write("run_failed", step=step, detail=detail)
+        raise
+    if log is not None:
         log.write("run_done", step=callback.state.steps_done, detail="")
 
 

@@ -10,8 +10,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from dmix.etl.classifiers import Labels
+from dmix.etl.classifiers.features import WordTable, document_features
 from dmix.etl.classifiers.linear import LinearModel
 from dmix.etl.tokens import EMBEDDED, Tokenizer, load_tokenizer
 from dmix.warehouse_schema.taxonomy import Taxonomy
@@ -20,6 +23,10 @@ WEIGHTS_PATH = Path(__file__).parent.parent / "assets" / "domain_linear.safetens
 
 MAX_CHARACTERS = 20_000
 """A longer text is judged by its beginning, some 4,000 tokens, which bounds memory."""
+
+
+CHUNK = 256
+"""Documents that are scored together; their ids and features fit the cache of one core."""
 
 
 class EmbeddedClassifier:
@@ -44,6 +51,10 @@ class EmbeddedClassifier:
     def _tokenizer(self) -> Tokenizer:
         return load_tokenizer(EMBEDDED)
 
+    @cached_property
+    def _table(self) -> WordTable:
+        return WordTable.of(self._tokenizer.json_bytes)
+
     @property
     def taxonomy(self) -> Taxonomy:
         """The labels of the weights."""
@@ -64,20 +75,29 @@ class EmbeddedClassifier:
             texts: The documents, possibly none.
             records: Not looked at.
         """
+        parts = [self._probabilities(texts[i : i + CHUNK]) for i in range(0, len(texts), CHUNK)]
+        empty = np.empty((0, len(self.taxonomy)), np.float32)
+        return most_probable(np.concatenate([empty, *parts]))
+
+    def _probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Rounded to 1e-4, so that they do not depend on the last bits of a sum; shape (n, labels)."""
         ids, lengths = self._tokenizer.encode([text[:MAX_CHARACTERS] for text in texts])
-        probabilities = np.round(self._model.probabilities(ids, lengths), 4)
-        index = probabilities.argmax(axis=1)  # the first of equals
-        first = np.take_along_axis(probabilities, index[:, None], axis=1)[:, 0]
-        np.put_along_axis(probabilities, index[:, None], -1.0, axis=1)
-        second = np.maximum(probabilities.max(axis=1), 0.0)
-        return Labels(
-            index=index.astype(np.int32),
-            probability=first.astype(np.float32),
-            margin=np.round(first - second, 4).astype(np.float32),
-        )
+        features, offsets = document_features(ids, lengths, table=self._table)
+        logits = self._model.logits(features, offsets)
+        return np.round(torch.softmax(logits, dim=1).numpy(), 4)
 
     def __reduce__(self) -> tuple:
         return _rebuild, (self._weights, self.name)
+
+
+def most_probable(probabilities: NDArray[np.float32]) -> Labels:
+    """The label of each row of probabilities, shape (n, labels); the lower index wins a tie."""
+    rest = probabilities.copy()
+    index = rest.argmax(axis=1)
+    first = np.take_along_axis(rest, index[:, None], axis=1)[:, 0]
+    np.put_along_axis(rest, index[:, None], 0.0, axis=1)
+    margin = np.round(first - rest.max(axis=1), 4)
+    return Labels(index.astype(np.int32), first.astype(np.float32), margin.astype(np.float32))
 
 
 def _rebuild(weights: Path, name: str) -> EmbeddedClassifier:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from dmix.etl.classifiers.features import NUM_FEATURES, document_features
+from dmix.etl.classifiers.features import NUM_FEATURES
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
@@ -43,18 +43,6 @@ class LinearModel:
     mass: NDArray[np.float16]
     bias: NDArray[np.float32]
     prior_mass: float
-
-    def probabilities(
-        self, ids: NDArray[np.unsignedinteger], lengths: NDArray[np.integer]
-    ) -> NDArray[np.float32]:
-        """Label probabilities of n documents, float32, shape (n, C); rows do not depend on each other.
-
-        Args:
-            ids: Token ids of all documents one after the other.
-            lengths: Number of ids of each, shape (n,).
-        """
-        features, offsets = document_features(ids, lengths)
-        return torch.softmax(self.logits(features, offsets), dim=1).numpy()
 
     def logits(self, features: NDArray[np.int32], offsets: NDArray[np.int32]) -> torch.Tensor:
         """Logits of documents given by the flat features of `document_features`, shape (n, C)."""
@@ -99,7 +87,9 @@ class LinearModel:
         except InputError:
             raise
         except Exception as error:  # safetensors raises a type of its own, KeyError or OSError
-            raise InputError(f"{path} cannot be read as classifier weights ({error}); train it again") from None
+            raise InputError(
+                f"{path} cannot be read as classifier weights ({error}); train it again"
+            ) from None
         taxonomy = Taxonomy.from_json(json.loads(metadata["taxonomy"]))
         if tensors["weight"].shape != (NUM_FEATURES, len(taxonomy)):
             raise InputError(

@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -101,22 +103,80 @@ def test_a_base_model_is_trained_and_found_by_name(arguments, tiny_warehouse, ca
     assert started["config"]["model"] == str(tiny_warehouse.model("cli-base"))
 
 
-def test_a_killed_run_goes_on_with_two_ranks_and_takes_the_same_samples(arguments, tiny_warehouse, tmp_path):
+def in_fork(target, *arguments):
+    """A child that has everything imported already, which takes seconds from scratch."""
+    child = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    child.start()
+    return child
+
+
+def run_rank(rank, port, arguments):
+    """What a launcher starts as one of two ranks."""
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    os.environ.update({name: str(value) for name, value in ranks.items()})
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    sys.exit(run(arguments))
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def killed_run(arguments, tiny_warehouse):
+    """A run that was killed with SIGKILL inside a step, and the same run unbroken."""
     assert run([*arguments, "--run", "unbroken"]) == 0
-    # forked, so that nothing has to be imported again
-    killed = multiprocessing.get_context("fork").Process(target=run, args=([*arguments, "--run", "killed"],))
-    killed.start()
+    child = in_fork(run, [*arguments, "--run", "killed"])
     checkpoints = tiny_warehouse.run("killed") / "checkpoints"
     deadline = time.monotonic() + 60
     # inside step 2: batches 2, 4, 8 … are saved, and a step has three batches
-    while not list(checkpoints.glob("*-ba4.pt")) and killed.is_alive() and time.monotonic() < deadline:
+    while not list(checkpoints.glob("*-ba4.pt")) and child.is_alive() and time.monotonic() < deadline:
         time.sleep(0.005)
-    killed.kill()
-    killed.join()
-    before = chains(tiny_warehouse, "killed")
-    assert 0 < len(before) < 6, "the run was killed too late or too early for this test to mean something"
+    child.kill()
+    child.join()
+    assert 0 < len(chains(tiny_warehouse, "killed")) < 6, "killed too late or too early to mean something"
+    yield "killed"
+    for run_id in ("killed", "unbroken"):
+        shutil.rmtree(tiny_warehouse.run(run_id))
+
+
+def assert_equals_the_unbroken_run(warehouse):
+    assert chains(warehouse, "killed") == chains(warehouse, "unbroken")
+    events = list(read_events(warehouse.run("killed") / "events.jsonl"))
+    started = [event for event in events if event["event"] == "run_started"]
+    assert [event["world_size"] for event in started] == [1, 2]
+    assert started[1]["resumed_from_batch"] > 0
+    assert events[-1]["event"] == "run_done"
+    # sums of gradients differ in the last bits between one rank and two
+    after = summarise(warehouse.run("killed") / "events.jsonl").feedback_TD
+    unbroken = summarise(warehouse.run("unbroken") / "events.jsonl").feedback_TD
+    assert after == pytest.approx(unbroken, abs=1e-3)
+
+
+def test_a_killed_run_goes_on_with_two_ranks_and_takes_the_same_samples(killed_run, tiny_warehouse):
+    port = free_port()
+    ranks = [in_fork(run_rank, rank, port, ["train", "--run", killed_run, "--resume"]) for rank in (0, 1)]
+    for rank in ranks:
+        rank.join(120)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+    assert_equals_the_unbroken_run(tiny_warehouse)
+
+
+def test_two_ranks_from_the_start_take_the_samples_of_one(arguments, tiny_warehouse):
+    assert run([*arguments, "--run", "one-rank"]) == 0
+    port = free_port()
+    ranks = [in_fork(run_rank, rank, port, [*arguments, "--run", "two-ranks"]) for rank in (0, 1)]
+    for rank in ranks:
+        rank.join(120)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+    assert chains(tiny_warehouse, "two-ranks") == chains(tiny_warehouse, "one-rank")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_under_composers_launcher(killed_run, tiny_warehouse, tmp_path):
     resumed = subprocess.run(
-        [BIN / "composer", "-n", "2", "-c", BIN / "dmix", "train", "--run", "killed", "--resume"],
+        [BIN / "composer", "-n", "2", "-c", BIN / "dmix", "train", "--run", killed_run, "--resume"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -125,14 +185,4 @@ def test_a_killed_run_goes_on_with_two_ranks_and_takes_the_same_samples(argument
         cwd=tmp_path,
     )
     assert resumed.returncode == 0, resumed.stderr[-2000:]
-    assert chains(tiny_warehouse, "killed") == chains(tiny_warehouse, "unbroken")
-    events = list(read_events(tiny_warehouse.run("killed") / "events.jsonl"))
-    started = [event for event in events if event["event"] == "run_started"]
-    assert [event["world_size"] for event in started] == [1, 2]
-    assert started[1]["resumed_from_batch"] > 0
-    assert events[-1]["event"] == "run_done"
-    # sums of gradients differ in the last bits between one rank and two
-    after = summarise(tiny_warehouse.run("killed") / "events.jsonl").feedback_TD
-    assert after == pytest.approx(
-        summarise(tiny_warehouse.run("unbroken") / "events.jsonl").feedback_TD, abs=1e-3
-    )
+    assert_equals_the_unbroken_run(tiny_warehouse)

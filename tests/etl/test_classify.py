@@ -17,13 +17,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.etl.classify import (
-    CorpusRequest,
-    classify_corpora,
-    classify_corpus,
-    field_requests,
-    plan_corpora,
-)
+from dmix.etl.classify import classify_corpora, classify_corpus, field_requests
+from dmix.etl.classify_plan import CorpusRequest, plan_corpora
 from dmix.etl.classify_settings import ClassifySettings
 from dmix.etl.label_tasks import label_part
 from dmix.warehouse_schema.errors import InputError, LockHeldError, NotFoundError, StorageError
@@ -252,6 +247,11 @@ def test_adding_keeps_earlier_inputs_even_when_they_are_gone(classify, warehouse
     assert second.documents == 137
     assert set(made(first)) < set(made(second))
     assert classify(more, add=True) == second
+
+
+def test_adding_a_known_file_by_another_way_changes_nothing(classify, raw):
+    first = classify(raw)
+    assert classify(raw / "deep" / "c.jsonl.gz", add=True) == first
 
 
 def test_adding_with_other_settings_is_refused(classify, raw):

@@ -1,6 +1,13 @@
 """Sampling a set: seeds, masks, resuming, processes."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
+import psutil
 import pytest
 
 from dmix.mixing import trajectories as module
@@ -8,6 +15,7 @@ from dmix.mixing.sample_settings import SampleSettings
 from dmix.mixing.trajectories import expected_work, planned_set, read_trajectories, sample_trajectories
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.manifests import write_dataset_manifest
 
 COUNTS = (300, 0, 120, 40, 200, 90, 0, 10)
 SMALL = {"top_k": (1, 20), "paths": 3, "random_paths": 6, "candidates": 200, "steps": 5, "batch_size": 8}
@@ -139,3 +147,60 @@ def test_paper_paths_differ_from_default_ones(tmp_path, manifest):
     paper = read_trajectories(sample(tmp_path / "p", manifest, preset="paper", random_paths=0), "set")
     default = read_trajectories(sample(tmp_path / "d", manifest, random_paths=0), "set")
     assert not np.array_equal(paper[0].mixtures_TN[1], default[0].mixtures_TN[1])
+
+
+def start(script, folder):
+    """Starts a Python process in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+LONG_RUN = """
+import sys
+from dmix.mixing.sample_settings import SampleSettings
+from dmix.mixing.trajectories import sample_trajectories
+from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.manifests import read_dataset_manifest
+
+if __name__ == "__main__":
+    warehouse = Warehouse.at(sys.argv[1])
+    manifest = read_dataset_manifest(warehouse)
+    settings = SampleSettings(preset="paper", paths=10_000, top_k=(1, 2), steps=5)
+    sample_trajectories(warehouse, manifest=manifest, set_name="set", settings=settings, processes=2)
+"""
+
+
+def children_of_session(session):
+    """Live processes of a session, the resource tracker of multiprocessing left out."""
+    found = []
+    for process in psutil.process_iter(["pid", "status", "cmdline"]):
+        try:
+            same = os.getsid(process.pid) == session and process.info["status"] != psutil.STATUS_ZOMBIE
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+        if same and "resource_tracker" not in " ".join(process.info["cmdline"] or ()):
+            found.append(process.pid)
+    return found
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_the_process_that_started_them(tmp_path, manifest, signal_number):
+    warehouse = Warehouse.at(tmp_path)
+    write_dataset_manifest(warehouse, manifest)
+    process = start(LONG_RUN, tmp_path)
+    deadline = time.monotonic() + 60
+    while not contents(warehouse) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal_number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert signal_number == signal.SIGKILL or "KeyboardInterrupt" in errors
+    while children_of_session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert children_of_session(process.pid) == []
+    assert contents(warehouse)

@@ -227,6 +227,12 @@ def test_samples_per_step_must_be_a_multiple_of_the_batch(job, tmp_path):
         train(dataclasses.replace(job, plan=plan), folder=tmp_path / "run")
 
 
+def test_a_run_that_cannot_be_built_leaves_no_events_and_can_be_started_again(job, tmp_path):
+    with pytest.raises(NotFoundError, match="no model can be loaded"):
+        train(dataclasses.replace(job, model=str(tmp_path)), folder=tmp_path / "run")
+    assert train(dataclasses.replace(job, steps=1), folder=tmp_path / "run").finished
+
+
 def test_one_run_has_one_writer(job, tmp_path):
     with (
         held_lock(tmp_path / "run" / ".lock", what="run r"),

@@ -1,0 +1,51 @@
+import json
+
+import pytest
+import yaml
+
+from dmix.cli.main import run
+from dmix.mixing.feedback import read_feedback
+from dmix.mixing.objectives import load_environment
+from dmix.warehouse_schema.catalog import Catalog
+
+
+@pytest.fixture
+def arguments(tiny_warehouse, environment_file, tiny_model, tmp_path, monkeypatch):
+    """`dmix mix collect …` for a set of two paths of two steps each."""
+    monkeypatch.setenv("DMIX_WAREHOUSE", str(tiny_warehouse.root))
+    sample = ["mix", "sample", "--set", "cli", "--paths", "1", "--top-k", "1", "--random-paths", "1"]
+    sizes = ["--steps", "2", "--samples-per-step", "16", "--run-samples-per-step", "64"]
+    assert run([*sample, *sizes, "--batch-size", "8", "--candidates", "50"]) == 0
+    proxy = {"config": tiny_model.config, "training": {"batch_size": 8, "learning_rate": 3e-3}}
+    (tmp_path / "proxy.yaml").write_text(yaml.safe_dump(proxy))
+    return [
+        *("mix", "collect", "--set", "cli", "--environment", str(environment_file)),
+        *("--proxy", str(tmp_path / "proxy.yaml"), "--in-process"),
+    ]
+
+
+def test_feedback_lands_in_the_warehouse_and_in_the_catalog(arguments, tiny_warehouse, capsys):
+    assert run([*arguments, "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["runs"] == 2 and plan["tokens"] == 2 * 2 * 16 * 16 and plan["hours"] > 0
+    assert read_feedback(tiny_warehouse, "cli") == {}
+    assert run(arguments) == 0
+    shown = capsys.readouterr()
+    assert "trajectory 2/2" in shown.err and "scale" in shown.out
+    with Catalog.open_reader(tiny_warehouse) as catalog:
+        _, rows = catalog.query(
+            "SELECT count(*), count(DISTINCT trajectory_id) FROM feedback WHERE set_name = 'cli'"
+        )
+    assert tuple(rows[0]) == (2 * 3 * 2, 2)
+    scales = load_environment(tiny_warehouse.feedback("cli") / "environment.yaml").scales
+    assert set(scales) == {"general", "target"}
+    assert run([*arguments, "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "2 of 2 trajectories have feedback" in shown.err
+    assert json.loads(shown.out)["scales"] == scales
+
+
+def test_an_unknown_set_is_named(arguments, capsys):
+    arguments[arguments.index("cli")] = "absent"
+    assert run(arguments) == 2
+    assert "absent" in capsys.readouterr().err
