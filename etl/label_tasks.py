@@ -1,7 +1,8 @@
 """The work of one Spark task: read the inputs of a part, label them, write and publish the part.
 
-Memory of a task: `CHUNK_BYTES` of text about three times, and about six times the longest
-document (its line, its text, its Arrow copies), which `max_document_bytes` bounds.
+Memory of a task: `CHUNK_BYTES` of text about three times, and five times the longest document
+(its line, its text, its Arrow copies), nine times where its text holds characters that Python
+stores in four bytes. `max_document_bytes` bounds the longest document.
 """
 
 import dataclasses

@@ -114,7 +114,11 @@ class MixtureEncoder(nn.Module):
 
     def forward(self, tokens_BTX: Tensor) -> Tensor:
         """State after each token, shape (B, T, H); padding belongs at the end."""
-        hidden: Tensor = self.decoder(inputs_embeds=self.project(tokens_BTX)).last_hidden_state
+        # Without a mask transformers 4.57 looks for packed sequences by vmap, which takes most of a
+        # small model's time; a mask of ones says that there are none.
+        seen_BT = tokens_BTX.new_ones(tokens_BTX.shape[:2], dtype=torch.bool)
+        embedded_BTH = self.project(tokens_BTX)
+        hidden: Tensor = self.decoder(inputs_embeds=embedded_BTH, attention_mask=seen_BT).last_hidden_state
         return hidden
 
 

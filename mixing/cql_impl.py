@@ -93,6 +93,14 @@ class ActorLoss(DDPGBaseActorLoss):
     temperature: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """The policy in all states of a batch, and mixtures of it, shape (E, T + 1, C, N)."""
+
+    law: MixtureLaw
+    mixtures_ESCN: Tensor
+
+
 def conservative_gap(q_sampled_S: Tensor, q_data: Tensor, log_density_S: Tensor | None = None) -> Tensor:
     """Soft maximum over sampled mixtures less the value of the logged one.
 
@@ -188,17 +196,23 @@ class SimplexCQLImpl(CQLImpl):
     def compute_critic_grad(self, batch: FragmentBatch) -> CriticLoss:
         """Gradients of the temporal-difference and the conservative loss."""
         self._modules.critic_optim.zero_grad()
-        loss = self.compute_critic_loss(batch, self.compute_target(batch))
+        drawn = self._draw(batch)
+        loss = self.compute_critic_loss(batch, self.compute_target(batch, drawn), drawn)
         loss.critic_loss.backward()
         return loss
 
     @torch.no_grad()
-    def compute_target(self, batch: FragmentBatch) -> Tensor:
+    def _draw(self, batch: FragmentBatch) -> "_Drawn":
+        """Mixtures of the policy in every state, for the backup and for the conservative term."""
+        law = self._modules.policy(batch.tokens_ESX)
+        number = max(self._config.backup_samples, self._config.n_action_samples)
+        return _Drawn(law, law.sample(number))
+
+    @torch.no_grad()
+    def compute_target(self, batch: FragmentBatch, drawn: "_Drawn") -> Tensor:
         """Targets of all transitions, shape (E, T)."""
-        if self._config.backup_samples:
-            law = self._modules.policy(batch.tokens_ESX)
-            mixtures_ESCN = law.sample(self._config.backup_samples)
-        else:
+        mixtures_ESCN = drawn.mixtures_ESCN[:, :, : self._config.backup_samples]
+        if not self._config.backup_samples:
             mixtures_ESCN = self._modules.policy.mean(batch.tokens_ESX)[..., None, :]
         values_KESC = self._values(self._modules.targ_q_funcs, batch, mixtures_ESCN)
         value_ES = values_KESC.min(0).values.max(-1).values
@@ -211,14 +225,14 @@ class SimplexCQLImpl(CQLImpl):
             steps=self._config.n_steps,
         )
 
-    def compute_critic_loss(self, batch: FragmentBatch, q_tpn: Tensor) -> CriticLoss:
+    def compute_critic_loss(self, batch: FragmentBatch, q_tpn: Tensor, drawn: "_Drawn") -> CriticLoss:
         """Squared error to the targets, and the conservative term with its fixed weight."""
         states_KETH = [critic.states(batch.tokens_ESX[:, :-1]) for critic in self._modules.q_funcs]
         data_KET = self._head(states_KETH, batch, batch.actions_ETN[..., None, :])[..., 0]
         td_loss = _mean((data_KET - q_tpn).square().sum(0), batch.made_ET)
         conservative = torch.zeros(())
         if self._config.conservative_weight > 0:
-            mixtures_ETSN, log_density_ETS = self._contrast(batch)
+            mixtures_ETSN, log_density_ETS = self._contrast(batch, drawn)
             sampled_KETS = self._head(states_KETH, batch, mixtures_ETSN)
             gap_KET = conservative_gap(
                 sampled_KETS, data_KET, log_density_ETS if self._config.importance else None
@@ -270,14 +284,17 @@ class SimplexCQLImpl(CQLImpl):
         self._modules.temp_optim.step()
 
     @torch.no_grad()
-    def _contrast(self, batch: FragmentBatch) -> tuple[Tensor, Tensor]:
-        """Equal numbers of mixtures from pi(s), pi(s') and the uniform law, and their densities at s."""
+    def _contrast(self, batch: FragmentBatch, drawn: "_Drawn") -> tuple[Tensor, Tensor]:
+        """Equal numbers of mixtures from pi(s), pi(s') and the uniform law, and their log-densities.
+
+        Each density is that of the law which the mixture was drawn from, so that the weighted mean
+        of exp Q over all three parts estimates its integral.
+        """
         number = self._config.n_action_samples
-        law = self._modules.policy(batch.tokens_ESX)
-        drawn_ESCN = law.sample(number)
-        density_ESC = law.log_density(drawn_ESCN)
+        drawn_ESCN = drawn.mixtures_ESCN[:, :, :number]
+        density_ESC = drawn.law.log_density(drawn_ESCN)
         uniform_ETCN = uniform_mixtures(
-            (*batch.made_ET.shape, number), law.active_N, dtype=drawn_ESCN.dtype
+            (*batch.made_ET.shape, number), drawn.law.active_N, dtype=drawn_ESCN.dtype
         )
         mixtures_ETSN = torch.cat([drawn_ESCN[:, :-1], drawn_ESCN[:, 1:], uniform_ETCN], dim=2)
         zeros_ETC = torch.zeros_like(density_ESC[:, 1:])

@@ -30,7 +30,8 @@ from dmix.training.consumed import Consumed, RankNotes
 from dmix.training.decisions import Decision, decide
 from dmix.training.environment import Scorer
 from dmix.training.interrupt import StopRequest
-from dmix.training.models import LanguageModel
+from dmix.training.language_model import LanguageModel
+from dmix.training.metrics import score_metrics, step_metrics
 from dmix.training.progress import StepReport, step_line
 from dmix.training.ranks import is_first_rank, on_first_rank
 from dmix.training.state import RunState
@@ -147,6 +148,7 @@ class MixtureCallback(Callback):
         self.state.mixer, self.state.asked = plan.state_after, None
         self._write_step(plan, digest)
         self._score(step=plan.step, state=state)
+        self._log_metrics(plan, logger)
         self._report(plan)
         self.state.consumed = Consumed.nothing(len(self.space))
         self.state.finished = plan.last or plan.step >= self.steps
@@ -276,17 +278,33 @@ class MixtureCallback(Callback):
             seconds=time.monotonic() - self._step_started,
         )
 
+    def _log_metrics(self, plan: StepPlan, logger: Logger) -> None:
+        names = () if self.environment is None else self.environment.names
+        scores = dict(zip(names, self.state.feedback[-1], strict=True))
+        logger.log_metrics(
+            {
+                **step_metrics(
+                    self.space,
+                    step=plan.step,
+                    planned_N=plan.planned_N,
+                    consumed=self.state.consumed,
+                    seq_len=self.seq_len,
+                ),
+                **score_metrics(scores, utility=self._utility()),
+            }
+        )
+
+    def _utility(self) -> float | None:
+        """U of the newest scores; None without an environment."""
+        if self.environment is None:
+            return None
+        feedback_TD = self.state.feedback_TD()
+        scales_D, weights_D = self.environment.scales_D, self.environment.weights_D
+        return float(utility(feedback_TD[-1], feedback_TD[0], scales_D, weights_D))
+
     def _report(self, plan: StepPlan) -> None:
         if not is_first_rank():
             return
-        gain = None
-        if self.environment is not None:
-            feedback_TD = self.state.feedback_TD()
-            gain = float(
-                utility(
-                    feedback_TD[-1], feedback_TD[0], self.environment.scales_D, self.environment.weights_D
-                )
-            )
         done_now = plan.step - self._steps_before
         self.progress(
             step_line(
@@ -295,7 +313,7 @@ class MixtureCallback(Callback):
                     steps=self.steps,
                     target_share=float(self.space.coarsen(plan.planned_N)[1]),
                     loss=self.state.consumed.mean_loss,
-                    utility=gain,
+                    utility=self._utility(),
                     seconds=time.monotonic() - self._step_started,
                     seconds_left=(time.monotonic() - self._run_started) / done_now * (self.steps - plan.step),
                 )

@@ -20,7 +20,7 @@ from composer.utils import dist
 from tokenizers import Tokenizer
 
 from dmix.mixing.objectives import Environment, Item, read_items
-from dmix.training.models import LanguageModel
+from dmix.training.language_model import LanguageModel
 from dmix.warehouse_schema.manifests import TokenizerFile
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class Scorer:
         model.eval()
         try:
             with torch.no_grad(), precision or nullcontext():
-                mine = self._batches[dist.get_global_rank() :: dist.get_world_size()]
+                mine = self._batches_of_rank(together=model.sharded)
                 item_scores = [pair for batch in mine for pair in self._score_batch(model, batch)]
         finally:
             model.train(was_training)
@@ -128,6 +128,17 @@ class Scorer:
         scores = np.array([merged[index] for index in range(len(self._items))])
         objective = np.array(self._objective_of_item)
         return np.array([scores[objective == index].mean() for index in range(len(self.names))])
+
+    def _batches_of_rank(self, *, together: bool) -> list[list[int]]:
+        """The batches that this rank scores.
+
+        Args:
+            together: Give every rank equally many, because their passes wait for each other; the
+                last round then begins anew with the first batch, whose scores come out the same.
+        """
+        rank, ranks, count = dist.get_global_rank(), dist.get_world_size(), len(self._batches)
+        rounds = -(-count // ranks) * ranks if together else count
+        return [self._batches[index % count] for index in range(rank, rounds, ranks)]
 
     def _score_batch(self, model: LanguageModel, batch: Sequence[int]) -> list[tuple[int, float]]:
         """(item, mean log-probability of its answer's tokens) for each item of a batch."""

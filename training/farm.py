@@ -6,6 +6,7 @@ give the same scores on the same kind of machine.
 """
 
 import dataclasses
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -260,13 +261,13 @@ def _farm_file(warehouse: Warehouse, set_name: str) -> Path:
 
 def _farm_record(task: ProxyTask) -> dict[str, Any]:
     """What decides the scores of a farm, as plain values; scales and the warehouse's place do not."""
-    proxy = dataclasses.asdict(task.proxy)
-    proxy["training"]["betas"] = list(task.proxy.training.betas)
-    return {
+    record = {
         "environment": environment_to_json(dataclasses.replace(task.environment, scales={})),
-        "proxy": proxy,
+        "proxy": dataclasses.asdict(task.proxy),
         "base": None if task.base is None else task.base.name,
     }
+    plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples become lists, as in the file
+    return plain
 
 
 def _check_same_farm(warehouse: Warehouse, task: ProxyTask) -> None:

@@ -232,9 +232,7 @@ def expected_passes(config: RunConfig, manifest: DatasetManifest) -> Coverage:
 
 def config_to_yaml(config: RunConfig) -> str:
     """The text of `config.yaml`; `read_config` gives an equal configuration."""
-    value = dataclasses.asdict(config)
-    value["training"]["betas"] = list(config.training.betas)
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
     return text
 
 

@@ -1,19 +1,13 @@
-"""Language models: from a checkpoint, a hub id, or random weights of a described architecture.
-
-`LanguageModel` is the model in the form that Composer trains. It computes cross entropy per
-token itself, so the loss of every sample, and with it of every domain, costs nothing more.
-Shapes: B samples, L tokens a sample, V vocabulary.
-"""
+"""Where language models come from and go to: checkpoints, hub ids, random weights of a described
+architecture."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from composer.models import ComposerModel
-from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     GPTNeoXConfig,
@@ -24,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from dmix.training.loss import MeanNextTokenLoss, next_token_losses
+from dmix.training.language_model import LanguageModel
 from dmix.training.settings import ModelSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
@@ -42,100 +36,6 @@ _NO_DROPOUT = {
     "llama": {"attention_dropout": 0.0},
     "gpt_neox": {"attention_dropout": 0.0, "hidden_dropout": 0.0},
 }
-
-# Families whose logits are the last hidden states times the output weight and nothing else, so
-# that `dmix.training.loss` may stand in for their last layer.
-_PLAIN_OUTPUT = {"gpt_neox", "llama", "mistral", "qwen2", "qwen3"}
-
-
-class LanguageModel(ComposerModel):
-    """A causal language model with its next-token loss.
-
-    Args:
-        network: A transformers causal language model.
-    """
-
-    def __init__(self, network: PreTrainedModel) -> None:
-        super().__init__()
-        self.network = network
-        output = network.get_output_embeddings()
-        self._plain_output = network.config.model_type in _PLAIN_OUTPUT and output.bias is None
-
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The mean loss of a batch and that of each of its samples.
-
-        Args:
-            batch: `input_ids`, int64, shape (B, L).
-
-        Returns:
-            `loss`: mean cross entropy in nats a token, scalar. `loss_B`: the same per sample,
-            detached, float32, shape (B,). Both are means over the L - 1 tokens that follow one.
-        """
-        input_BL = batch["input_ids"]
-        if self._plain_output:
-            mean, token_loss_BL = next_token_losses(self._hidden(input_BL), self._output_weight, input_BL)
-            return {"loss": mean, "loss_B": token_loss_BL.mean(1)}
-        logits_BLV = self._run(self.network, input_BL).logits
-        token_loss_BL = nn.functional.cross_entropy(
-            logits_BLV[:, :-1].float().flatten(0, 1), input_BL[:, 1:].flatten(), reduction="none"
-        ).view(len(input_BL), -1)
-        return {"loss": token_loss_BL.mean(), "loss_B": token_loss_BL.detach().mean(1)}
-
-    def loss(self, outputs: Mapping[str, Tensor], batch: Any) -> Tensor:
-        """The mean loss that `forward` computed; `batch` is part of Composer's interface."""
-        return outputs["loss"]
-
-    @torch.no_grad()
-    def losses_at(self, input_BL: Tensor, rows_T: Tensor, positions_T: Tensor) -> Tensor:
-        """Cross entropy of chosen tokens given all that stands before them, in nats.
-
-        Args:
-            input_BL: Token ids, int64, shape (B, L); rows may be padded on the right, because
-                causal attention never looks there.
-            rows_T: Row of each chosen token.
-            positions_T: Its position in the row, at least 1.
-
-        Returns:
-            float32, shape (T,).
-        """
-        labels_T = input_BL[rows_T, positions_T]
-        if self._plain_output:
-            hidden_TH = self._hidden(input_BL)[rows_T, positions_T - 1]
-            weight_VH = self._output_weight.to(hidden_TH.dtype)
-            losses_T: Tensor = MeanNextTokenLoss.apply(hidden_TH, weight_VH, labels_T)[1]
-            return losses_T
-        logits_BLV = self._run(self.network, input_BL).logits
-        logits_TV = logits_BLV[rows_T, positions_T - 1].float()
-        return nn.functional.cross_entropy(logits_TV, labels_T, reduction="none")
-
-    def _hidden(self, input_BL: Tensor) -> Tensor:
-        hidden_BLH: Tensor = self._run(self.network.base_model, input_BL).last_hidden_state
-        return hidden_BLH
-
-    @staticmethod
-    def _run(network: nn.Module, input_BL: Tensor) -> Any:
-        """One pass in which every position sees all before it.
-
-        Without a mask, transformers 4.57 looks for packed sequences and builds a mask of its own,
-        which takes longer than a small model; one of ones lets it use plain causal attention.
-        """
-        return network(input_ids=input_BL, attention_mask=torch.ones_like(input_BL), use_cache=False)
-
-    @property
-    def _output_weight(self) -> Tensor:
-        weight_VH: Tensor = self.network.get_output_embeddings().weight
-        return weight_VH
-
-    @property
-    def max_length(self) -> int:
-        """Longest sequence that the model has positions for."""
-        return int(self.network.config.max_position_embeddings)
-
-    @property
-    def parameters_count(self) -> int:
-        """Number of weights, shared ones once."""
-        return sum(weight.numel() for weight in self.network.parameters())
-
 
 def resolve_model(spec: str, warehouse: Warehouse) -> str:
     """What a user named as a model, in a form that means the same from any folder.
@@ -161,16 +61,25 @@ def resolve_model(spec: str, warehouse: Warehouse) -> str:
     return spec
 
 
-def load_model(model: str | ModelSettings, manifest: DatasetManifest) -> LanguageModel:
+def load_model(
+    model: str | ModelSettings,
+    manifest: DatasetManifest,
+    *,
+    reset_at_documents: bool = False,
+    sharded: bool = False,
+) -> LanguageModel:
     """A model that can train on a dataset.
 
     Args:
         model: Path of a model file or checkpoint folder, a hub id, or settings.
         manifest: The dataset; its tokenizer and sample length must fit the model.
+        reset_at_documents: Keep the documents of a training sample apart.
+        sharded: The weights will be spread over the ranks.
 
     Raises:
         NotFoundError: If there is no such checkpoint.
-        InputError: If the model file is wrong, or the vocabulary or length is too small.
+        InputError: If the model file is wrong, the vocabulary or length is too small, or the
+            model cannot keep documents apart.
     """
     if isinstance(model, str) and Path(model).suffix in (".yaml", ".yml"):
         model = load_settings(ModelSettings, model)
@@ -180,10 +89,18 @@ def load_model(model: str | ModelSettings, manifest: DatasetManifest) -> Languag
     else:
         network = _from_scratch(model, manifest)
     _check_fit(network.config, manifest)
-    return LanguageModel(network)
+    reset_at = manifest.tokenizer.eot_id if reset_at_documents else None
+    return LanguageModel(network, reset_at=reset_at, sharded=sharded)
 
 
-def save_model(model: LanguageModel, folder: Path, *, streams: Path, manifest: DatasetManifest) -> None:
+def save_model(
+    model: LanguageModel,
+    folder: Path,
+    *,
+    streams: Path,
+    manifest: DatasetManifest,
+    weights: dict[str, Any] | None = None,
+) -> None:
     """Writes weights, configuration and tokenizer in the form that transformers loads.
 
     Args:
@@ -191,9 +108,10 @@ def save_model(model: LanguageModel, folder: Path, *, streams: Path, manifest: D
         folder: Where to; made if need be.
         streams: Folder of the dataset, for its tokenizer.
         manifest: The dataset, which the model remembers.
+        weights: Whole weights of a model that is sharded; None takes the model's own.
     """
     with _quiet_transformers():
-        model.network.save_pretrained(folder)
+        model.network.save_pretrained(folder, state_dict=weights)
     fast = PreTrainedTokenizerFast(tokenizer_file=str(streams / "tokenizer.json"))
     end_of_text = fast.convert_ids_to_tokens(manifest.tokenizer.eot_id)
     fast.add_special_tokens({"bos_token": end_of_text, "eos_token": end_of_text})

@@ -21,6 +21,8 @@ from composer.core import State
 from composer.devices import DeviceGPU
 from composer.optim import DecoupledAdamW
 from composer.utils import dist, get_device
+from composer.utils.parallelism import FSDP2Config
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.utils.data import DataLoader
 
 from dmix.mixing.controllers import Controller
@@ -34,7 +36,9 @@ from dmix.training.checkpoints import due, latest_checkpoint, make_saver
 from dmix.training.decisions import recorded_decisions
 from dmix.training.environment import Scorer, load_tokenizer_file
 from dmix.training.interrupt import StopRequest, stop_on_signal
-from dmix.training.models import LanguageModel, load_model, save_model
+from dmix.training.language_model import LanguageModel
+from dmix.training.loggers import make_loggers
+from dmix.training.models import load_model, save_model
 from dmix.training.ranks import RANK_TIMEOUT_SECONDS, is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.settings import ModelSettings, TrainingSettings, learning_rate_factor
 from dmix.training.state import RunState
@@ -170,7 +174,12 @@ def _run(
     progress: Callable[[str], None],
 ) -> None:
     """Builds the parts of a run, trains, and writes what it ends with."""
-    model = load_model(job.model, job.manifest)
+    model = load_model(
+        job.model,
+        job.manifest,
+        reset_at_documents=job.training.reset_at_documents,
+        sharded=job.training.sharding != "none",
+    )
     with closing(MixedDataset(job.manifest, job.streams)) as dataset:
         sampler = StepBatchSampler(dataset, settings=job.plan)
         callback = _make_callback(job, model, sampler, folder=folder, log=log, stop=stop, progress=progress)
@@ -214,7 +223,7 @@ def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: 
                 f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; go on with"
                 f" --run {job.run_id} --resume"
             )
-        if log is not None and job.result is not None:
+        if job.result is not None:
             _keep_model(job, callback.model, trainer.state.optimizers[0])
     except (Exception, KeyboardInterrupt) as error:
         if log is not None and not isinstance(error, InterruptedRunError):
@@ -309,6 +318,8 @@ def _make_trainer(
         step_schedulers_every_batch=True,
         algorithms=[] if clip is None else [GradientClipping(clipping_type="norm", clipping_threshold=clip)],
         callbacks=callbacks,
+        loggers=make_loggers(settings.loggers, folder=folder, run_id=job.run_id),
+        parallelism_config=parallelism(settings),
         run_name=job.run_id,
         progress_bar=False,
         load_path=None if checkpoint is None else str(checkpoint),
@@ -319,6 +330,21 @@ def _make_trainer(
         deterministic_mode=settings.deterministic,
         dist_timeout=RANK_TIMEOUT_SECONDS,
     )
+
+
+def parallelism(settings: TrainingSettings) -> dict[str, Any] | None:
+    """How Composer spreads the weights over ranks; None for a copy on each.
+
+    Checkpoints hold whole tensors, so that a run goes on with any number of ranks.
+    """
+    if settings.sharding == "none":
+        return None
+    config = FSDP2Config(
+        reshard_after_forward=settings.sharding == "full",
+        activation_checkpointing=settings.activation_checkpointing,
+        state_dict_type="full",
+    )
+    return {"fsdp": config}
 
 
 def _on_gpu() -> bool:
@@ -333,11 +359,20 @@ def _precision(settings: TrainingSettings) -> str:
 
 
 def _keep_model(job: TrainingJob, model: LanguageModel, optimizer: torch.optim.Optimizer) -> None:
-    """Writes the trained model and its optimiser's state, visible in one step."""
+    """Writes the trained model, visible in one step; rank 0 writes, the others hand over their share.
+
+    The optimiser's state goes with it, except that of sharded weights: only proxies and base models
+    are started from one, and those fit on one device.
+    """
     assert job.result is not None
+    whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = get_model_state_dict(model.network, options=whole) if model.sharded else None
+    if not is_first_rank():
+        return
     temporary = job.result.with_name(f".{job.result.name}.{os.getpid()}")
-    save_model(model, temporary, streams=job.streams, manifest=job.manifest)
-    torch.save(optimizer.state_dict(), temporary / OPTIMIZER_FILE)
+    save_model(model, temporary, streams=job.streams, manifest=job.manifest, weights=weights)
+    if not model.sharded:
+        torch.save(optimizer.state_dict(), temporary / OPTIMIZER_FILE)
     shutil.rmtree(job.result, ignore_errors=True)
     job.result.parent.mkdir(parents=True, exist_ok=True)
     temporary.replace(job.result)

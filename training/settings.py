@@ -12,6 +12,8 @@ from typing import Any
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import load_settings, setting
 
+LOGGERS = ("tensorboard", "wandb", "mlflow")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
@@ -39,6 +41,21 @@ class TrainingSettings:
         "auto",
         help="auto is bf16 on a GPU and fp32 on a CPU.",
         choices=("auto", "fp32", "bf16"),
+    )
+    sharding: str = setting(
+        "none",
+        help="How weights, gradients and optimiser state lie on the ranks: a copy each (none), or spread over"
+        " them (full: whole only where a layer runs; gradients: weights stay whole from forward to backward).",
+        choices=("none", "full", "gradients"),
+    )
+    activation_checkpointing: bool = setting(
+        False, help="Compute a layer's activations again in the backward pass; only with sharding."
+    )
+    reset_at_documents: bool = setting(
+        False, help="Start attention and positions anew at every document of a sample; off in the paper."
+    )
+    loggers: tuple[str, ...] = setting(
+        (), help=f"Where Composer sends metrics besides the events of the run: any of {', '.join(LOGGERS)}."
     )
     loader_workers: int | None = setting(
         None, help="Processes that read samples, a rank; 2 on a GPU and 0 on a CPU when left out."
@@ -68,6 +85,11 @@ class TrainingSettings:
         for name in ("warmup", "final_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
+        for name in self.loggers:
+            if name not in LOGGERS:
+                raise InputError(f"loggers names {name!r}, expected some of {', '.join(LOGGERS)}")
+        if self.activation_checkpointing and self.sharding == "none":
+            raise InputError("activation_checkpointing needs sharding; set sharding to full or gradients")
         if self.weight_decay < 0 or (self.gradient_clip is not None and self.gradient_clip <= 0):
             raise InputError("weight_decay must be 0 or more, and gradient_clip above 0 or null")
 

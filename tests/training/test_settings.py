@@ -1,5 +1,6 @@
 import pytest
 
+from dmix.training.run import parallelism
 from dmix.training.settings import (
     ProxySettings,
     TrainingSettings,
@@ -48,3 +49,30 @@ def test_mistakes_in_a_training_file_are_named(tmp_path, content, message):
     (tmp_path / "t.yaml").write_text(content)
     with pytest.raises(InputError, match=message):
         load_training(tmp_path / "t.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("sharding: some", "expected one of none, full, gradients"),
+        ("activation_checkpointing: true", "needs sharding; set sharding to full or gradients"),
+        ("loggers: [tensorbord]", "loggers names 'tensorbord', expected some of tensorboard"),
+    ],
+)
+def test_mistakes_about_ranks_and_loggers_are_named(tmp_path, content, message):
+    (tmp_path / "t.yaml").write_text(content)
+    with pytest.raises(InputError, match=message):
+        load_training(tmp_path / "t.yaml")
+
+
+def test_sharding_becomes_what_composer_takes(tmp_path):
+    (tmp_path / "t.yaml").write_text(
+        "{sharding: gradients, activation_checkpointing: true, precision: bf16, loggers: [wandb, mlflow]}"
+    )
+    settings = load_training(tmp_path / "t.yaml")
+    config = parallelism(settings)["fsdp"]
+    assert (config.reshard_after_forward, config.activation_checkpointing) == (False, True)
+    assert config.state_dict_type == "full"  # whole tensors: resumable on any number of ranks
+    assert settings.loggers == ("wandb", "mlflow")
+    assert parallelism(TrainingSettings(sharding="full"))["fsdp"].reshard_after_forward is True
+    assert parallelism(TrainingSettings()) is None
