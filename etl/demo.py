@@ -18,6 +18,7 @@ import yaml
 from dmix.etl.classifiers.keywords import DomainWords, domain_words
 from dmix.etl.demo_problems import PROBLEM_DOMAINS, word_problem
 from dmix.etl.inflection import past, plural, with_article
+from dmix.warehouse_schema.layout import publish_bytes
 
 DEFAULT_DOCUMENTS = 4500
 """Documents of each field; about 3 MB of source and 1 MB of target text."""
@@ -64,9 +65,9 @@ def write_demo_corpus(folder: Path, *, seed: int = 0, documents: int = DEFAULT_D
     _write_lines(folder / "target" / "demo.jsonl", target)
     _write_lines(folder / "evaluation" / "general.jsonl", general)
     _write_lines(folder / "evaluation" / "target.jsonl", target_items)
-    (folder / "environment.yaml").write_text(
-        yaml.safe_dump(_environment(), sort_keys=False), encoding="utf-8"
-    )
+    # last, and at once: it tells whoever looks that the corpus is whole
+    document = yaml.safe_dump(_environment(), sort_keys=False)
+    publish_bytes(folder / "environment.yaml", document.encode("utf-8"))
 
 
 def source_texts(

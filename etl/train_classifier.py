@@ -42,7 +42,7 @@ from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY
 logger = logging.getLogger(__name__)
 
 NO_LABEL = -1
-DOCUMENTS_A_LABEL = 800
+DOCUMENTS_A_LABEL = 600
 """Training windows of each label, shared among its origins by the square root of their size."""
 
 KEYWORD_TEXTS_A_LABEL = 600

@@ -24,7 +24,6 @@ __all__ = [
     "PlanSettings",
     "StepPlan",
     "StreamSizes",
-    "auto_step_samples",
     "check_settings",
     "plan_step",
     "remaining_samples",
@@ -270,15 +269,6 @@ def check_settings(
             f"the open domains hold {streams.samples_N.sum()} samples, fewer than one batch of {batch};"
             " lower --batch-size or add text"
         )
-
-
-def auto_step_samples(streams: StreamSizes, *, steps: int, batch_size: int) -> int:
-    """The smallest multiple of the batch for which natural mixing covers the target in `steps` steps.
-
-    Natural mixing draws both fields evenly, so that is one pass over everything.
-    """
-    total = int(streams.samples_N.sum())
-    return max(1, -(-total // (steps * batch_size))) * batch_size
 
 
 def _drawn(state: MixerState, streams: StreamSizes) -> Counts:

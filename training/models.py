@@ -152,7 +152,7 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
 def _from_checkpoint(name: str) -> PreTrainedModel:
     try:
         with _quiet_transformers():
-            network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(name, torch_dtype=torch.float32)
+            network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise NotFoundError(

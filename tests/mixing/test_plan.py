@@ -19,7 +19,6 @@ from dmix.mixing.plan import (
     PlanSettings,
     StepPlan,
     StreamSizes,
-    auto_step_samples,
     check_settings,
     plan_step,
     remaining_samples,
@@ -335,8 +334,3 @@ def test_streams_need_a_field_for_each_domain_and_something_to_draw() -> None:
     with pytest.raises(InputError, match="shard without samples"):
         StreamSizes((np.array([3, 0]),), np.array([True]))
 
-
-def test_automatic_step_covers_the_data_once_in_the_given_steps() -> None:
-    streams = streams_of([[700], [300]], 1)
-    assert auto_step_samples(streams, steps=10, batch_size=8) == 104
-    assert auto_step_samples(streams, steps=10_000, batch_size=8) == 8

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from dmix.training.language_model import LanguageModel
 from dmix.training.models import load_model
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.manifests import read_dataset_manifest
@@ -73,6 +74,7 @@ def test_weights_that_are_sharded_are_used_through_the_whole_network(settings, m
 
 
 def test_a_network_whose_documents_cannot_be_kept_apart_is_refused(tiny_model, manifest):
-    eager = dataclasses.replace(tiny_model, config={**tiny_model.config, "attn_implementation": "eager"})
+    network = load_model(tiny_model, manifest).network
+    network.set_attn_implementation("eager")
     with pytest.raises(InputError, match="this model is llama with eager; set reset_at_documents to false"):
-        load_model(eager, manifest, reset_at_documents=True)
+        LanguageModel(network, reset_at=EOT)

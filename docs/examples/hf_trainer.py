@@ -1,0 +1,122 @@
+"""Exact mixing under Hugging Face's Trainer: its checkpoints carry the state of the mixture too.
+
+    python docs/examples/hf_trainer.py --warehouse warehouse --model FOLDER --out out --batches 40
+    python docs/examples/hf_trainer.py … --batches 80 --resume      goes on at batch 41
+
+Needs the packages `transformers` and `accelerate`. Under torchrun every rank gets its slice.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from dmix.mixing.dataset import MixedDataset
+from dmix.mixing.domains import DomainSpace
+from dmix.mixing.loader import MixedLoader
+from dmix.mixing.plan import PlanSettings
+from dmix.warehouse_schema.layout import Warehouse, publish_json
+from dmix.warehouse_schema.manifests import read_dataset_manifest
+
+STATE_FILE = "mixture.json"
+
+
+def mixture(space: DomainSpace, *, step: int) -> np.ndarray:
+    """Your rule. This one moves from natural shares to the target field over ten steps."""
+    share = min(1.0, step / 10)
+    return (1 - share) * space.natural_N + share * space.target_state_N
+
+
+class StepBatches:
+    """The batches of a run, step after step, as an iterable without a length."""
+
+    def __init__(self, loader: MixedLoader, space: DomainSpace) -> None:
+        self.loader, self.space = loader, space
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        while not self.loader.finished:
+            if not self.loader.in_step:  # it is, right after resuming in the middle of one
+                self.loader.begin_step(mixture(self.space, step=self.loader.state.step + 1))
+            for batch in self.loader:
+                yield {"input_ids": batch["input_ids"], "labels": batch["labels"]}
+
+
+class MixtureState(TrainerCallback):
+    """Puts the state of the loader into every checkpoint."""
+
+    def __init__(self, loader: MixedLoader) -> None:
+        self.loader = loader
+
+    def on_save(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
+        saved = self.loader.state_dict()  # on every rank: they compare what they consumed
+        if state.is_world_process_zero:
+            publish_json(Path(args.output_dir, f"checkpoint-{state.global_step}", STATE_FILE), saved)
+
+
+class MixedTrainer(Trainer):
+    """A Trainer that reads its batches from a `StepBatches`."""
+
+    def __init__(self, *, batches: StepBatches, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.batches = batches
+
+    def get_train_dataloader(self) -> Any:
+        """The batches as they are.
+
+        Accelerate would wrap a DataLoader in one that reads a batch ahead, which would count as
+        consumed before it is trained on, and cut batches into slices that are already cut.
+        """
+        return self.batches
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--warehouse", type=Path, required=True)
+    parser.add_argument("--dataset", help="id or name; may be left out when there is one")
+    parser.add_argument("--model", required=True, help="checkpoint folder or hub id")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--batches", type=int, default=100, help="global batches of the whole run")
+    parser.add_argument("--save-every", type=int, default=10, help="batches between two checkpoints")
+    parser.add_argument("--step-samples", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=8, help="over all ranks")
+    parser.add_argument("--resume", action="store_true")
+    arguments = parser.parse_args()
+    trained = TrainingArguments(  # first: it joins the ranks that torchrun started
+        output_dir=str(arguments.out),
+        max_steps=arguments.batches,
+        save_steps=arguments.save_every,
+        ignore_data_skip=True,  # the loader stands where the checkpoint was written
+        use_cpu=not torch.cuda.is_available(),
+        learning_rate=1e-3,
+        lr_scheduler_type="constant",
+        report_to=[],
+        disable_tqdm=True,
+    )
+    warehouse = Warehouse.at(arguments.warehouse)
+    manifest = read_dataset_manifest(warehouse, arguments.dataset)
+    dataset = MixedDataset(manifest, warehouse.stream(manifest.dataset))
+    settings = PlanSettings(step_samples=arguments.step_samples, batch_size=arguments.batch_size)
+    loader = MixedLoader(dataset, settings=settings)
+    checkpoint = get_last_checkpoint(str(arguments.out)) if arguments.resume else None
+    if checkpoint is not None:
+        loader.load_state_dict(json.loads(Path(checkpoint, STATE_FILE).read_text()))
+    trainer = MixedTrainer(
+        batches=StepBatches(loader, DomainSpace.of_dataset(manifest)),
+        model=AutoModelForCausalLM.from_pretrained(arguments.model),
+        args=trained,
+        callbacks=[MixtureState(loader)],
+    )
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if trainer.is_world_process_zero():
+        print(json.dumps({"steps": loader.state.step, "finished": loader.finished, "chain": loader.chain}))
+    dataset.close()
+
+
+if __name__ == "__main__":
+    main()

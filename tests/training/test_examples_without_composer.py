@@ -1,0 +1,103 @@
+"""The examples of use without Composer run, resume, and take the samples of an unbroken run."""
+
+import itertools
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dmix.mixing.dataset import MixedDataset
+from dmix.mixing.domains import DomainSpace
+from dmix.mixing.loader import MixedLoader
+from dmix.mixing.plan import PlanSettings
+from dmix.training.models import load_model, save_model
+from dmix.warehouse_schema.manifests import read_dataset_manifest
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def call(tiny_warehouse, monkeypatch, capsys):
+    """Runs an example in this process, as `python docs/examples/NAME …`; returns what it prints."""
+
+    def run(name, *arguments):
+        words = [name, "--warehouse", str(tiny_warehouse.root), *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", words)
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return run
+
+
+def test_bare_pytorch_goes_on_where_it_stopped(call, tmp_path):
+    whole = call("bare_pytorch.py", "--state", tmp_path / "whole.json", "--step-samples", 40)
+    # 80 target samples: the run ends once they are covered
+    assert whole["finished"] and whole["steps"] == 4
+    for batches, workers in ((3, 0), (7, 2), (0, 0), (100, 1)):  # within steps and at their ends
+        options = ("--batches", batches, "--workers", workers, "--step-samples", 40)
+        cut = call("bare_pytorch.py", "--state", tmp_path / "cut.json", *options)
+    assert cut == whole
+
+
+@pytest.mark.slow
+def test_bare_pytorch_on_two_ranks_goes_on_where_one_stopped(call, tmp_path, tiny_warehouse):
+    whole = call("bare_pytorch.py", "--state", tmp_path / "whole.json")
+    call("bare_pytorch.py", "--state", tmp_path / "cut.json", "--batches", 5)
+    two = subprocess.run(
+        [
+            *(BIN / "torchrun", "--standalone", "--nproc-per-node", "2", EXAMPLES / "bare_pytorch.py"),
+            *("--warehouse", tiny_warehouse.root, "--state", tmp_path / "cut.json"),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert two.returncode == 0, two.stderr[-2000:]
+    assert json.loads(two.stdout.splitlines()[-1]) == whole
+
+
+def test_the_callback_for_hugging_face_puts_the_loader_where_its_checkpoint_is(tiny_warehouse, tmp_path):
+    example = runpy.run_path(str(EXAMPLES / "hf_trainer.py"))
+    manifest = read_dataset_manifest(tiny_warehouse)
+    dataset = MixedDataset(manifest, tiny_warehouse.stream("tiny"))
+
+    def batches():
+        loader = MixedLoader(dataset, settings=PlanSettings(step_samples=40, batch_size=8))
+        return example["StepBatches"](loader, DomainSpace.of_dataset(manifest))
+
+    whole = [batch["input_ids"] for batch in batches()]
+    begun = batches()
+    first = [batch["input_ids"] for batch in itertools.islice(begun, 7)]
+    arguments = SimpleNamespace(output_dir=str(tmp_path))
+    example["MixtureState"](begun.loader).on_save(
+        arguments, SimpleNamespace(global_step=7, is_world_process_zero=True), None
+    )
+    resumed = batches()
+    saved = tmp_path / "checkpoint-7" / example["STATE_FILE"]
+    resumed.loader.load_state_dict(json.loads(saved.read_text()))
+    rest = [batch["input_ids"] for batch in resumed]
+    dataset.close()
+    assert torch.equal(torch.stack(first + rest), torch.stack(whole))
+
+
+def test_hugging_face_trainer_goes_on_where_it_stopped(call, tmp_path, tiny_warehouse, tiny_model):
+    pytest.importorskip("accelerate", reason="Hugging Face's Trainer needs the package accelerate")
+    manifest = read_dataset_manifest(tiny_warehouse)
+    model = load_model(tiny_model, manifest)
+    save_model(model, tmp_path / "model", streams=tiny_warehouse.stream("tiny"), manifest=manifest)
+    options = ("--model", tmp_path / "model", "--step-samples", 40, "--save-every", 3)
+    whole = call("hf_trainer.py", *options, "--out", tmp_path / "whole", "--batches", 12)
+    call("hf_trainer.py", *options, "--out", tmp_path / "cut", "--batches", 6)
+    cut = call("hf_trainer.py", *options, "--out", tmp_path / "cut", "--batches", 12, "--resume")
+    assert cut == whole and whole["steps"] == 2
+    weights = [tmp_path / name / "checkpoint-12" / "model.safetensors" for name in ("whole", "cut")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
