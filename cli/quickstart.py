@@ -286,7 +286,8 @@ def _run(warehouse: Warehouse, files: Files, controller: str, seed: int) -> "Run
         model=NAME,
         controller=controller,
         training=load_training(files.config("training")),
-        environment=files.environment,
+        # the farm's, whose scales make the utilities of all runs comparable
+        environment=warehouse.feedback(NAME) / "environment.yaml",
         dataset=NAME,
         run_id=run_id,
     )

@@ -93,7 +93,7 @@ def choose_engine(name: str, encoder: str, *, specials: dict[int, str]) -> tuple
         InputError: If a literal becomes its special token in the reference itself.
     """
     probe = probe_texts(specials.values())
-    reference = _tokenizers_engine(encoder)
+    reference = tokenizers_engine(encoder)
     expected = reference(probe)
     leaked = sorted(set(expected[0].tolist()) & set(specials))
     if leaked:
@@ -101,7 +101,7 @@ def choose_engine(name: str, encoder: str, *, specials: dict[int, str]) -> tuple
             f"tokenizer {name!r} turns the literal text {specials[leaked[0]]!r} into its special token"
             " even when that token is switched off; choose another tokenizer"
         )
-    for engine, build in (("gigatoken", _gigatoken_engine), ("fastokens", _fastokens_engine)):
+    for engine, build in (("gigatoken", gigatoken_engine), ("fastokens", fastokens_engine)):
         try:
             encode = build(encoder)
             got = encode(probe)
@@ -117,7 +117,8 @@ def choose_engine(name: str, encoder: str, *, specials: dict[int, str]) -> tuple
     return "tokenizers", reference
 
 
-def _gigatoken_engine(encoder: str) -> EncodeBatch:
+def gigatoken_engine(encoder: str) -> EncodeBatch:
+    """Encoding by gigatoken, sequentially: its thread pool would take all cores."""
     import gigatoken
 
     tokenizer = gigatoken.Tokenizer.from_json(encoder)
@@ -131,7 +132,8 @@ def _gigatoken_engine(encoder: str) -> EncodeBatch:
     return encode
 
 
-def _fastokens_engine(encoder: str) -> EncodeBatch:
+def fastokens_engine(encoder: str) -> EncodeBatch:
+    """Encoding by fastokens."""
     import fastokens
 
     tokenizer = fastokens.Tokenizer.from_json_str(encoder)
@@ -144,7 +146,8 @@ def _fastokens_engine(encoder: str) -> EncodeBatch:
     return encode
 
 
-def _tokenizers_engine(encoder: str) -> EncodeBatch:
+def tokenizers_engine(encoder: str) -> EncodeBatch:
+    """Encoding by tokenizers, the reference."""
     from tokenizers import Tokenizer as Reference
 
     tokenizer = Reference.from_str(encoder)

@@ -16,6 +16,7 @@ from d3rlpy.algos.qlearning.torch.cql_impl import CQLModules
 from d3rlpy.base import LearnableConfig, register_learnable
 from d3rlpy.constants import ActionSpace
 from d3rlpy.models.builders import create_parameter
+from d3rlpy.optimizers.lr_schedulers import CosineAnnealingLRFactory
 from d3rlpy.optimizers.optimizers import AdamFactory
 from d3rlpy.types import Shape
 from torch import nn
@@ -49,6 +50,8 @@ class SimplexCQLConfig(LearnableConfig):
         potential: Critics learn the utility at the end of the run, and Q is that less U_t. With
             discount 1 this is the same Q, without the noise of every reward on the way.
         actor_delay: Updates with a frozen actor.
+        actor_updates: Updates over which the actor's rate falls to 0 (cosine); 0 keeps it.
+        critic_updates: The same for the critics, those towards returns included.
         critic_layers: Decoder layers of a critic.
     """
 
@@ -68,6 +71,8 @@ class SimplexCQLConfig(LearnableConfig):
     divergence_target: float | None = None
     potential: bool = True
     actor_delay: int = 0
+    actor_updates: int = 0
+    critic_updates: int = 0
     critic_layers: int = 1
 
     def create(self, device: Any = False, enable_ddp: bool = False) -> "SimplexCQL":
@@ -97,7 +102,6 @@ class SimplexCQL(QLearningAlgoBase[SimplexCQLImpl, SimplexCQLConfig]):
         log_temp = create_parameter(
             (1, 1), math.log(max(temperature, 1e-30)), device=self._device, enable_ddp=False
         )
-        optimiser = AdamFactory(clip_grad_norm=_LARGEST_GRADIENT)
         self._impl = SimplexCQLImpl(
             observation_shape=observation_shape,
             action_size=action_size,
@@ -107,19 +111,16 @@ class SimplexCQL(QLearningAlgoBase[SimplexCQLImpl, SimplexCQLConfig]):
                 targ_q_funcs=targets,
                 log_temp=log_temp,
                 log_alpha=create_parameter((1, 1), 0.0, device=self._device, enable_ddp=False),
-                actor_optim=self._optimiser(optimiser, policy, config.actor_learning_rate),
-                critic_optim=self._optimiser(optimiser, critics, config.critic_learning_rate),
+                actor_optim=_optimiser(policy, config.actor_learning_rate, config.actor_updates),
+                critic_optim=_optimiser(critics, config.critic_learning_rate, config.critic_updates),
                 temp_optim=None
                 if config.divergence_target is None
-                else self._optimiser(optimiser, log_temp, config.temp_learning_rate),
+                else _optimiser(log_temp, config.temp_learning_rate, 0),
                 alpha_optim=None,
             ),
             config=config,
             device=self._device,
         )
-
-    def _optimiser(self, factory: AdamFactory, module: nn.Module, rate: float) -> Any:
-        return factory.create(module.named_modules(), lr=rate, compiled=False)
 
     def update(self, batch: FragmentBatch) -> dict[str, float]:
         """One gradient step of critics and actor; returns the parts of the losses."""
@@ -139,6 +140,12 @@ class SimplexCQL(QLearningAlgoBase[SimplexCQLImpl, SimplexCQLConfig]):
 
     def get_action_type(self) -> ActionSpace:
         return ActionSpace.CONTINUOUS
+
+
+def _optimiser(module: nn.Module, rate: float, updates: int) -> Any:
+    decay = CosineAnnealingLRFactory(T_max=updates) if updates else None
+    factory = AdamFactory(clip_grad_norm=_LARGEST_GRADIENT, lr_scheduler_factory=decay)
+    return factory.create(module.named_modules(), lr=rate, compiled=False)
 
 
 register_learnable(SimplexCQLConfig)

@@ -155,10 +155,8 @@ class _Loop:
         return means
 
     def _identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree on; the number of updates may grow."""
-        return {k: v for k, v in dataclasses.asdict(self.settings).items() if k != "steps"} | {
-            "episodes": len(self.data.tokens_ESX)
-        }
+        """What a checkpoint must agree on."""
+        return {**dataclasses.asdict(self.settings), "episodes": len(self.data.tokens_ESX)}
 
     def _save(self) -> None:
         assert self.checkpoint is not None
@@ -210,6 +208,8 @@ def new_algorithm(
         tau=settings.tau,
         divergence_target=settings.divergence_target,
         actor_delay=settings.actor_delay,
+        actor_updates=max(1, settings.steps - settings.actor_delay),
+        critic_updates=settings.returns_steps + settings.steps,
     )
     algorithm = config.create(device=device)
     algorithm.create_impl((episodes.tokens_ESX.shape[-1],), len(episodes.space))

@@ -53,6 +53,9 @@ logger = logging.getLogger(__name__)
 KINDS = ("guided", "baseline", "proxy", "base")
 OPTIMIZER_FILE = "optimizer.pt"
 
+# Loader workers of a killed run notice within five seconds (torch) and hold its lock until then.
+LOCK_SECONDS = 15.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
@@ -131,7 +134,7 @@ def train(
 
 def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool) -> int:
     """Takes the lock of the run and checks that it may start; returns the number of the attempt."""
-    lock = held_lock(events.with_name(".lock"), what=f"run {job.run_id}", timeout_seconds=1.0)
+    lock = held_lock(events.with_name(".lock"), what=f"run {job.run_id}", timeout_seconds=LOCK_SECONDS)
     stack.enter_context(lock)
     if resume and not events.is_file():
         raise NotFoundError(

@@ -18,9 +18,9 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 SENTENCES = ["the cat sat on the mat", "a dog barked at the cat", "cats and dogs, 12 of them"] * 20
 ENGINES = {
-    "gigatoken": token_engines._gigatoken_engine,
-    "fastokens": token_engines._fastokens_engine,
-    "tokenizers": token_engines._tokenizers_engine,
+    "gigatoken": token_engines.gigatoken_engine,
+    "fastokens": token_engines.fastokens_engine,
+    "tokenizers": token_engines.tokenizers_engine,
 }
 encodable = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 pieces = st.sampled_from(
@@ -180,9 +180,26 @@ def test_missing_path_names_what_can_be_given():
 
 
 def test_unknown_hub_id_is_a_clear_error(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(NotFoundError, match="'nobody/nothing' is no local tokenizer, and the hub gave none"):
+    from transformers import AutoTokenizer
+
+    def refuse(name, **options):
+        raise OSError("nobody/nothing is not a valid model identifier\nmore lines")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", refuse)
+    with pytest.raises(NotFoundError, match=r"the hub gave none \(nobody/nothing is not a valid model ident"):
         load_tokenizer("nobody/nothing")
+
+
+def test_folder_with_vocabulary_and_merges_is_converted(tmp_path):
+    tokenizer = byte_level(["<|endoftext|>"])
+    tokenizer.model.save(str(tmp_path))
+    config = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>", "bos_token": "<|endoftext|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    loaded = load_tokenizer(str(tmp_path))
+    assert loaded.eot_token == "<|endoftext|>"
+    expected = tokenizer.encode("the cat sat on the mat").ids
+    assert loaded.encode(["the cat sat on the mat"])[0].tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -269,10 +286,10 @@ def test_other_kinds_of_tokenizer_load_and_never_give_end_of_text(make):
 
 def test_engine_that_differs_is_passed_over_with_a_warning(monkeypatch, caplog):
     def wrong(encoder):
-        encode = token_engines._tokenizers_engine(encoder)
+        encode = token_engines.tokenizers_engine(encoder)
         return lambda batch: (encode(batch)[0] + 1, encode(batch)[1])
 
-    monkeypatch.setattr(token_engines, "_gigatoken_engine", wrong)
+    monkeypatch.setattr(token_engines, "gigatoken_engine", wrong)
     tokenizer = load_tokenizer("embedded")
     assert tokenizer.engine == "fastokens"
     assert "gigatoken and tokenizers differ" in caplog.text

@@ -62,7 +62,7 @@ def attempt(
 ) -> tuple[list[int], list[StepRecord], dict]:
     """Ids in the order of all ranks, the steps that ended, and the state at the end.
 
-    The ranks take turns: rank 0 runs last of each batch and gathers what the others took.
+    The ranks take turns within this process, batch by batch.
     """
     taken: list[list[int]] = [[] for _ in range(ranks)]
     marks = [0] * ranks

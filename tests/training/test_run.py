@@ -233,7 +233,8 @@ def test_a_run_that_cannot_be_built_leaves_no_events_and_can_be_started_again(jo
     assert train(dataclasses.replace(job, steps=1), folder=tmp_path / "run").finished
 
 
-def test_one_run_has_one_writer(job, tmp_path):
+def test_one_run_has_one_writer(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("dmix.training.run.LOCK_SECONDS", 0.1)
     with (
         held_lock(tmp_path / "run" / ".lock", what="run r"),
         pytest.raises(LockHeldError, match="run r is being"),

@@ -1,0 +1,372 @@
+"""Runs that are killed at ten random moments and go on: the samples, and the decisions, of one
+that was left alone.
+
+Ranks are forked from this process, so that an attempt costs its run and not its imports; they join
+by gloo, as launched ones do. SIGKILL goes to all ranks at once and spares their loader workers,
+which is what a power cut does not do and a scheduler does. Times are drawn as shares of the times
+that the unbroken run took, starting up included.
+"""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from tests.soak import SoakFailure, Unit
+from tests.training.conftest import TAXONOMY, publish_dataset
+
+from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.controllers import Controller
+from dmix.mixing.controllers.agent import AgentController
+from dmix.mixing.controllers.replay import ReplayController
+from dmix.mixing.controllers.static import StaticController, parse_mixture
+from dmix.mixing.domains import DomainSpace
+from dmix.mixing.objectives import load_environment
+from dmix.mixing.plan import PlanSettings
+from dmix.mixing.shared_streams import _remove_stale
+from dmix.training.run import TrainingJob, train
+from dmix.training.settings import ModelSettings, TrainingSettings
+from dmix.warehouse_schema.events import read_events
+from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.manifests import DatasetManifest, read_dataset_manifest
+
+KILLS = 10
+STEPS = 60
+MODEL = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+}
+TRAINING = TrainingSettings(
+    batch_size=8,
+    learning_rate=3e-3,
+    warmup=0.0,
+    checkpoint_steps=3,
+    checkpoint_batches=5,
+    deterministic=True,
+)
+MOST_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Unbroken:
+    """A run that was left alone: what it took, and how long until it started and ended."""
+
+    events: list[dict[str, Any]]
+    start_seconds: float
+    seconds: float
+
+
+def killed_and_resumed(folder: Path, *, controller: str, ranks: int) -> dict[str, Any]:
+    """One run, killed ten times on the same number of ranks, against an unbroken one."""
+    job = make_job(folder, controller)
+    with clean_shared_memory(job):
+        whole = left_alone(job, folder / "whole", ranks=ranks)
+        killed, draw, kills = folder / "killed", random.Random(f"{controller} {ranks}"), []
+        for number in range(KILLS):
+            moment = draw.uniform(0.0, whole.start_seconds + (whole.seconds - whole.start_seconds) / KILLS)
+            if not killed_after(job, killed, ranks=ranks, seconds=moment):
+                raise SoakFailure(f"the run ended before kill {number + 1} of {KILLS}; make it longer")
+            kills.append(steps_done(killed))
+        finish(job, killed, ranks=ranks)
+    same("digest chain", chains(killed), chains(folder / "whole"))
+    if len(chains(killed)) != STEPS:
+        raise SoakFailure(f"the run has {len(chains(killed))} steps, expected {STEPS}")
+    if controller == "agent":
+        same("decisions", decisions(killed), decisions(folder / "whole"))
+        same("scores", scores(killed), scores(folder / "whole"))
+    chain = chains(killed)[STEPS]
+    return {"ranks": ranks, "kills": KILLS, "steps_at_kills": kills, "steps": STEPS, "chain": chain}
+
+
+def agent_on_other_ranks(folder: Path) -> dict[str, Any]:
+    """Ten runs under the agent, each killed on two ranks and resumed on one or four."""
+    job = make_job(folder, "agent")
+    draw, at_kill, later_decisions_differ = random.Random("other ranks"), [], 0
+    with clean_shared_memory(job):
+        whole = left_alone(job, folder / "whole", ranks=2)
+        for number in range(KILLS):
+            killed, ranks = folder / f"killed-{number}", (1, 4)[number % 2]
+            moment = draw.uniform(whole.start_seconds, whole.seconds)
+            killed_after(job, killed, ranks=2, seconds=moment)
+            last = max(decisions(killed), default=0)
+            finish(job, killed, ranks=ranks)
+            wanted, found = chains(folder / "whole"), chains(killed)
+            same("digest chain", {t: found[t] for t in range(1, last + 1)}, dict(list(wanted.items())[:last]))
+            replayed = [
+                t for t, value in decisions(killed).items() if value == decisions(folder / "whole")[t]
+            ]
+            if not set(range(1, last + 1)) <= set(replayed):
+                raise SoakFailure(f"a decision up to step {last} was not replayed")
+            later_decisions_differ += len(replayed) < STEPS
+            at_kill.append(last)
+    return {
+        "ranks": "2, then 1 or 4",
+        "kills": KILLS,
+        "last_decision_at_kills": at_kill,
+        "runs_whose_later_decisions_differ": later_decisions_differ,
+    }
+
+
+def under_a_launcher(
+    folder: Path, *, launcher: list[str], ranks: int, sharded: bool = False
+) -> dict[str, Any]:
+    """`dmix train` on ranks that a launcher starts, then resumed on one, against a run on one."""
+    job = make_job(folder, "static")
+    warehouse = Warehouse.at(folder / "warehouse")
+    training = {"batch_size": 8, "learning_rate": 3e-3, "sharding": "full" if sharded else "none"}
+    (folder / "training.yaml").write_text(yaml.safe_dump(training))
+    (folder / "model.yaml").write_text(yaml.safe_dump({"architecture": "llama", "config": MODEL}))
+    (folder / "mixture.yaml").write_text("source: 1\ntarget/A: 2\n")
+    options = [
+        *("--model", folder / "model.yaml", "--training", folder / "training.yaml", "--steps", "6"),
+        *("--environment", folder / "environment.yaml", "--controller", f"static:{folder / 'mixture.yaml'}"),
+        *("--samples-per-step", "24", "--exhaustion", "repeat", "--warehouse", warehouse.root),
+    ]
+    binaries = Path(sys.executable).parent
+    dmix = [binaries / "dmix", "train"]
+    with clean_shared_memory(job):
+        call([*dmix, *options, "--run", "one"])
+        launched = [binaries / launcher[0], *launcher[1:], *dmix]
+        call([*launched, *options, "--run", "many"])
+        # as if the last two steps had not been saved: resuming trains them again
+        for name in ("step5-ba15.pt", "step6-ba18.pt"):
+            (warehouse.run("many") / "checkpoints" / name).unlink()
+        shutil.rmtree(warehouse.run("many") / "model")
+        # a damaged newest checkpoint leaves the start: every decision is replayed
+        call([*dmix, "--warehouse", warehouse.root, "--run", "many", "--resume"])
+    same("digest chain", chains(warehouse.run("many")), chains(warehouse.run("one")))
+    after = [list(scores(warehouse.run(name)).values())[-1] for name in ("one", "many")]
+    np.testing.assert_allclose(list(after[0].values()), list(after[1].values()), atol=1e-3)
+    started = [e["world_size"] for e in events_of(warehouse.run("many"), "run_started")]
+    if started != [ranks, 1] or not (warehouse.run("many") / "model" / "model.safetensors").is_file():
+        raise SoakFailure(f"attempts had {started} ranks, expected {[ranks, 1]}, and a model at the end")
+    return {"launcher": " ".join(map(str, launcher)), "ranks": ranks, "sharded": sharded}
+
+
+# ---- a run
+
+
+def make_job(folder: Path, controller: str) -> TrainingJob:
+    """The run of a unit, over a small dataset that is written into `folder`."""
+    torch.set_num_threads(1)
+    warehouse = Warehouse.at(folder / "warehouse")
+    publish_dataset(warehouse)
+    items = "".join(json.dumps({"id": f"g{i}", "text": "abcd" * (2 + i)}) + "\n" for i in range(4))
+    (folder / "general.jsonl").write_text(items)
+    (folder / "target.jsonl").write_text(items.replace("abcd", "wxyz"))
+    (folder / "environment.yaml").write_text(
+        "objectives:\n"
+        "- {name: general, role: general, kind: continuation, path: general.jsonl}\n"
+        "- {name: target, role: target, kind: continuation, path: target.jsonl}\n"
+    )
+    manifest = read_dataset_manifest(warehouse)
+    return TrainingJob(
+        run_id="soak",
+        kind="guided" if controller == "agent" else "baseline",
+        streams=warehouse.stream(manifest.dataset),
+        manifest=manifest,
+        model=ModelSettings(architecture="llama", config=MODEL, seed=1),
+        controller=make_controller(controller, manifest),
+        plan=PlanSettings(step_samples=32, batch_size=8, exhaustion="repeat", max_passes=1000),
+        steps=STEPS,
+        training=dataclasses.replace(TRAINING, loader_workers=1 if controller == "static" else 0),
+        environment=load_environment(folder / "environment.yaml"),
+    )
+
+
+def make_controller(name: str, manifest: DatasetManifest) -> Controller:
+    """A constant mixture, a schedule drawn at random, or an agent with random weights."""
+    space = DomainSpace.of_dataset(manifest)
+    if name == "static":
+        return StaticController(parse_mixture({"source": 1, "target/A": 2}, space=space, where="soak"))
+    if name == "scripted":
+        drawn = np.random.default_rng(3).dirichlet(np.full(len(space), 0.4), STEPS + 1) * space.active_N
+        return ReplayController(drawn / drawn.sum(1, keepdims=True), name="scripted")
+    torch.manual_seed(0)
+    config = MixingAgentConfig(
+        labels=TAXONOMY.labels,
+        objectives=("general", "target"),
+        scales=(1.0, 1.0),
+        context=20,
+        hidden_size=64,
+    )
+    return AgentController(MixingAgent(config).eval())
+
+
+def left_alone(job: TrainingJob, folder: Path, *, ranks: int) -> Unbroken:
+    """Trains a run to its end and times it."""
+    started = time.time()
+    finish(job, folder, ranks=ranks)
+    ended, (first,) = time.time(), events_of(folder, "run_started")
+    begun = (folder / "started").stat().st_mtime
+    return Unbroken([first], begun - started, ended - started)
+
+
+def killed_after(job: TrainingJob, folder: Path, *, ranks: int, seconds: float) -> bool:
+    """Trains, or goes on, for so long and then kills all ranks; False if the run ended before."""
+    processes = start_ranks(job, folder, ranks=ranks)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(process.is_alive() for process in processes):
+        time.sleep(0.002)
+    alive = [process.is_alive() for process in processes]
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+    check_errors(folder)
+    return all(alive)
+
+
+def finish(job: TrainingJob, folder: Path, *, ranks: int) -> None:
+    """Trains, or goes on, to the end of the run."""
+    processes = start_ranks(job, folder, ranks=ranks)
+    for process in processes:
+        process.join(timeout=MOST_SECONDS)
+        if process.is_alive():
+            process.kill()
+    check_errors(folder)
+    codes = [process.exitcode for process in processes]
+    if any(codes):
+        raise SoakFailure(f"ranks ended with {codes}")
+
+
+def start_ranks(job: TrainingJob, folder: Path, *, ranks: int) -> list[Any]:
+    folder.mkdir(exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    resume = (folder / "events.jsonl").is_file()
+    processes = [
+        context.Process(target=run_rank, args=(job, folder, rank, ranks, port, resume))
+        for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def run_rank(job: TrainingJob, folder: Path, rank: int, ranks: int, port: int, resume: bool) -> None:
+    """One rank, in a process of its own."""
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(ranks),
+        LOCAL_WORLD_SIZE=str(ranks),
+        NODE_RANK="0",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    try:
+        train(job, folder=folder, resume=resume, progress=partial(note_start, folder))
+    except BaseException:
+        (folder / f"error-{rank}.txt").write_text(traceback.format_exc())
+        raise
+
+
+def note_start(folder: Path, line: str) -> None:
+    """Leaves a file at the first line of progress, for the time of starting up."""
+    (folder / "started").open("a").close()
+
+
+def check_errors(folder: Path) -> None:
+    found = [path.read_text() for path in sorted(folder.glob("error-*.txt"))]
+    if found:
+        raise SoakFailure(f"a rank failed by itself:\n{found[0]}")
+
+
+def call(command: list[Any]) -> None:
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, timeout=MOST_SECONDS
+    )
+    if done.returncode:
+        raise SoakFailure(
+            f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr[-3000:]}"
+        )
+
+
+@contextmanager
+def clean_shared_memory(job: TrainingJob) -> Iterator[None]:
+    """Removes the shared memory that killed ranks leave behind for the streams of this unit."""
+    try:
+        yield
+    finally:
+        _remove_stale([str(job.streams / stream.path) for stream in job.manifest.streams])
+
+
+# ---- what a run left behind; of attempts that took a step again, the last one counts
+
+
+def events_of(folder: Path, kind: str) -> list[dict[str, Any]]:
+    path = folder / "events.jsonl"
+    return [event for event in read_events(path) if event["event"] == kind] if path.is_file() else []
+
+
+def chains(folder: Path) -> dict[int, str]:
+    return dict(sorted((event["step"], event["chain"]) for event in events_of(folder, "step_done")))
+
+
+def decisions(folder: Path) -> dict[int, list[float]]:
+    return {event["step"]: event["asked_N"] for event in events_of(folder, "decision")}
+
+
+def scores(folder: Path) -> dict[int, dict[str, float]]:
+    return {event["step"]: event["scores"] for event in events_of(folder, "feedback")}
+
+
+def steps_done(folder: Path) -> int:
+    return max(chains(folder), default=0)
+
+
+def same(what: str, found: dict[int, Any], wanted: dict[int, Any]) -> None:
+    """Raises unless both have the same steps with the same values."""
+    if found == wanted:
+        return
+    steps = sorted(t for t in {*found, *wanted} if found.get(t) != wanted.get(t))
+    raise SoakFailure(f"the {what} differs from that of the unbroken run, first in step {steps[0]}")
+
+
+def _units() -> list[Unit]:
+    runs: dict[str, Callable[[Path], dict[str, Any]]] = {}
+    for ranks in (1, 2, 4):
+        for controller in ("static", "scripted"):
+            runs[f"kills/{controller}-{ranks}-ranks"] = partial(
+                killed_and_resumed, controller=controller, ranks=ranks
+            )
+    for ranks in (1, 2):
+        runs[f"kills/agent-{ranks}-ranks"] = partial(killed_and_resumed, controller="agent", ranks=ranks)
+    runs["kills/agent-on-other-ranks"] = agent_on_other_ranks
+    runs["launchers/composer-4-ranks"] = partial(
+        under_a_launcher, launcher=["composer", "-n", "4", "-c"], ranks=4
+    )
+    runs["launchers/torchrun-2-ranks"] = partial(
+        under_a_launcher,
+        launcher=["torchrun", "--standalone", "--nproc-per-node", "2", "--no-python"],
+        ranks=2,
+    )
+    runs["launchers/sharded-2-ranks"] = partial(
+        under_a_launcher, launcher=["composer", "-n", "2", "-c"], ranks=2, sharded=True
+    )
+    return [Unit(name, run) for name, run in runs.items()]
+
+
+UNITS = _units()
