@@ -132,7 +132,8 @@ def quickstart(
     with _stage(6, f"runs: agent, natural and naive mixing, {seeds} seeds each"):
         runs = {name: [_run(warehouse, files, name, seed) for seed in range(seeds)] for name in CONTROLLERS}
     sync(warehouse)
-    report = write_report(warehouse, out=files.folder / "report.html")
+    shown = [summary.run_id for summaries in runs.values() for summary in summaries]
+    report = write_report(warehouse, runs=shown, out=files.folder / "report.html")
     _show(runs, report.path, warehouse, as_json=as_json)
 
 

@@ -110,7 +110,8 @@ def field_folders(folder: Path) -> dict[str, list[str]]:
     for field, paths in found.items():
         if not paths:
             raise InputError(
-                f"{folder} has no sub-folder '{field}'; put the text of the two fields into 'source' and 'target'"
+                f"{folder} has no sub-folder '{field}'; put the text of the two fields into 'source' and"
+                " 'target'"
             )
     return found
 

@@ -2,9 +2,9 @@
 
 A tokenizer is the text of a Hugging Face `tokenizer.json` and the name of its end-of-text token.
 Three engines can run it: `gigatoken`, `fastokens` and `tokenizers` itself, which is the
-reference. On 41 MB of mixed English text and code, one core of a 2-core cloud machine, the
-embedded tokenizer ran at 161, 180 and 3 MB/s. An engine is taken only if it returns the ids of
-the reference on a probe text, else the next one is tried with a warning.
+reference; the first two are some fifty times as fast (`benchmarks/classifier.py`). An engine is
+taken only if it returns the ids of the reference on a probe text, else the next one is tried with
+a warning.
 
 Raw text never yields a special id: the engines get a copy of the JSON without special tokens,
 so that a literal `<|endoftext|>` in a document is encoded as the characters it consists of.

@@ -44,7 +44,7 @@ class Unit:
     run: Callable[[Path], dict[str, Any]]
 
 
-class SoakFailure(Exception):
+class SoakError(Exception):
     """What a unit was to show does not hold."""
 
 
@@ -55,8 +55,8 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="also those that passed on this commit")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the rows")
     arguments = parser.parse_args()
-    commit, machine = commit_of(ROOT), f"{platform.machine()}-{os.cpu_count()}cores"
-    done = passed_units(arguments.results, commit=commit, machine=machine)
+    machine = f"{platform.machine()}-{os.cpu_count()}cores"
+    done = passed_units(arguments.results, commit=commit_of(ROOT), machine=machine)
     chosen = [unit for unit in all_units() if fnmatch.fnmatch(unit.name, arguments.only)]
     if arguments.list:
         for unit in chosen:
@@ -67,7 +67,7 @@ def main() -> int:
         if unit.name in done and not arguments.again:
             print(f"passed before: {unit.name}", file=sys.stderr)
             continue
-        row = {**run_unit(unit), "commit": commit, "machine": machine}
+        row = {"commit": commit_of(ROOT), "machine": machine, **run_unit(unit)}
         path = arguments.results / f"soak-{machine}-{row['started_at'][:10]}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
@@ -107,9 +107,8 @@ def pytest_unit(*arguments: str) -> Callable[[Path], dict[str, Any]]:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         summary = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
         if done.returncode:
-            raise SoakFailure(
-                f"pytest ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-1000:]}"
-            )
+            said = done.stdout[-3000:] + done.stderr[-1000:]
+            raise SoakError(f"pytest ended with {done.returncode}:\n{said}")
         return {"examples": EXAMPLES, "pytest": summary}
 
     return run
@@ -123,7 +122,7 @@ def run_unit(unit: Unit) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="dmix-soak-") as folder:
             row |= {"passed": True, "details": unit.run(Path(folder))}
     except Exception as error:
-        said = str(error) if isinstance(error, SoakFailure) else traceback.format_exc()
+        said = str(error) if isinstance(error, SoakError) else traceback.format_exc()
         row |= {"passed": False, "error": said}
     return {**row, "seconds": round(time.monotonic() - started, 1)}
 

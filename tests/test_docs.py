@@ -59,8 +59,8 @@ def test_readme_has_commands_to_parse():
 
 
 def test_sql_of_the_readme_runs_on_an_empty_warehouse(tmp_path):
-    from dmix.warehouse_schema.catalog import Catalog, sync  # noqa: PLC0415
-    from dmix.warehouse_schema.layout import Warehouse  # noqa: PLC0415
+    from dmix.warehouse_schema.catalog import Catalog, sync
+    from dmix.warehouse_schema.layout import Warehouse
 
     warehouse = Warehouse.at(tmp_path)
     sync(warehouse)

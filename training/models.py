@@ -37,6 +37,7 @@ _NO_DROPOUT = {
     "gpt_neox": {"attention_dropout": 0.0, "hidden_dropout": 0.0},
 }
 
+
 def resolve_model(spec: str, warehouse: Warehouse) -> str:
     """What a user named as a model, in a form that means the same from any folder.
 

@@ -44,8 +44,8 @@ class TrainingSettings:
     )
     sharding: str = setting(
         "none",
-        help="How weights, gradients and optimiser state lie on the ranks: a copy each (none), or spread over"
-        " them (full: whole only where a layer runs; gradients: weights stay whole from forward to backward).",
+        help="How weights, gradients and optimiser state lie on the ranks: a copy each (none), or spread"
+        " over them (full: whole only where a layer runs; gradients: whole from forward to backward).",
         choices=("none", "full", "gradients"),
     )
     activation_checkpointing: bool = setting(

@@ -76,6 +76,7 @@ class MixedTrainer(Trainer):
 
 
 def main() -> None:
+    """Trains until the data or --batches end, and saves where it stands."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--warehouse", type=Path, required=True)
     parser.add_argument("--dataset", help="id or name; may be left out when there is one")

@@ -25,8 +25,8 @@ MAX_CHARACTERS = 20_000
 """A longer text is judged by its beginning, some 4,000 tokens, which bounds memory."""
 
 
-CHUNK = 256
-"""Documents that are scored together; their ids and features fit the cache of one core."""
+CHUNK = 128
+"""Documents that are scored together, so that what is computed for them stays in the cache."""
 
 
 class EmbeddedClassifier:
@@ -75,13 +75,17 @@ class EmbeddedClassifier:
             texts: The documents, possibly none.
             records: Not looked at.
         """
-        parts = [self._probabilities(texts[i : i + CHUNK]) for i in range(0, len(texts), CHUNK)]
-        empty = np.empty((0, len(self.taxonomy)), np.float32)
-        return most_probable(np.concatenate([empty, *parts]))
-
-    def _probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Rounded to 1e-4, so that they do not depend on the last bits of a sum; shape (n, labels)."""
         ids, lengths = self._tokenizer.encode([text[:MAX_CHARACTERS] for text in texts])
+        ends = np.cumsum(lengths)
+        probabilities = np.empty((len(texts), len(self.taxonomy)), np.float32)
+        for start in range(0, len(texts), CHUNK):
+            rows = slice(start, start + CHUNK)
+            begin = ends[start] - lengths[start]
+            probabilities[rows] = self._probabilities(ids[begin : ends[rows][-1]], lengths[rows])
+        return most_probable(probabilities)
+
+    def _probabilities(self, ids: NDArray[np.uint32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Rounded to 1e-4, so that they do not depend on the last bits of a sum; shape (n, labels)."""
         features, offsets = document_features(ids, lengths, table=self._table)
         logits = self._model.logits(features, offsets)
         return np.round(torch.softmax(logits, dim=1).numpy(), 4)

@@ -27,44 +27,39 @@ _MAX_LETTERS = 64
 
 _POWERS = np.array([pow(_BASE, i, 1 << 32) for i in range(_MAX_LETTERS)], np.uint32)
 _PLURAL = ord("s")
+_OPENS, _CLOSES, _PLURAL_END = 1 << 48, 1 << 49, 1 << 50
 
 
 @dataclass(frozen=True, eq=False)
 class WordTable:
-    """What each of V token ids contributes to words; all of shape (V,).
+    """What each of V token ids contributes to words.
 
     Attributes:
-        value: Share in the hash of its letters, as if they began a word; uint32.
-        letters: Number of its letters.
-        opens: It does not go on with the word before it.
-        closes: The next token does not go on with its word.
-        ends_in_s: Its last letter is an s.
+        packed: uint64, shape (V,), so that one look-up gives all. From the lowest bit: the share
+            in the word's hash as if the token began the word (32 bits), its number of letters (16),
+            and the flags `_OPENS` (it does not go on with the word before it), `_CLOSES` (the next
+            token does not go on with its word) and `_PLURAL_END` (its last letter is an s).
     """
 
-    value: NDArray[np.uint32]
-    letters: NDArray[np.int32]
-    opens: NDArray[np.bool_]
-    closes: NDArray[np.bool_]
-    ends_in_s: NDArray[np.bool_]
+    packed: NDArray[np.uint64]
 
     @classmethod
     def of(cls, tokenizer_json: bytes) -> "WordTable":
         """The table of a byte-level BPE `tokenizer.json`."""
         vocab: dict[str, int] = json.loads(tokenizer_json)["model"]["vocab"]
         byte_of = {symbol: byte for byte, symbol in _byte_symbols().items()}
-        size = max(vocab.values()) + 1
-        value, letters = np.zeros(size, np.uint32), np.zeros(size, np.int32)
-        opens, closes, ends_in_s = np.ones(size, bool), np.ones(size, bool), np.zeros(size, bool)
+        packed = np.full(max(vocab.values()) + 1, _OPENS | _CLOSES, np.uint64)
         for token, index in vocab.items():
             text = bytes(byte_of[symbol] for symbol in token).lower()
             word = text.lstrip(_NOT_LETTERS)
             if not word or word.strip(_NOT_LETTERS) != word:
-                value[index] = _mixed(np.array([index], np.uint32))[0]
-                continue
-            value[index] = sum(b * int(_POWERS[min(i, _MAX_LETTERS - 1)]) for i, b in enumerate(word)) % 2**32
-            letters[index], opens[index] = len(word), word != text
-            closes[index], ends_in_s[index] = False, word[-1] == _PLURAL
-        return cls(value, letters, opens, closes, ends_in_s)
+                share, flags, word = int(_mixed(np.array([index], np.uint32))[0]), _OPENS | _CLOSES, b""
+            else:
+                places = (min(place, _MAX_LETTERS - 1) for place in range(len(word)))
+                share = sum(b * int(_POWERS[p]) for b, p in zip(word, places, strict=True)) % 2**32
+                flags = (_OPENS if word != text else 0) | (_PLURAL_END if word[-1] == _PLURAL else 0)
+            packed[index] = share | len(word) << 32 | flags
+        return cls(packed)
 
 
 def document_features(
@@ -82,23 +77,31 @@ def document_features(
         offsets: Where each document begins in `features`, int32, shape (n,).
     """
     hashes, num_words = word_hashes(ids, lengths, table=table)
-    words = (_mixed(hashes) >> np.uint32(16)).astype(np.int32)
+    ends = np.cumsum(num_words)
+    found = np.empty((len(hashes), 2), np.intp)
+    found[:, 0] = _mixed(hashes) >> np.uint32(16)
     joined = _mixed(hashes[:-1] * np.uint32(0x9E3779B1) + hashes[1:] * np.uint32(0x85EBCA77))
-    pairs = (joined >> np.uint32(17)).astype(np.int32) + WORD_BUCKETS
-    last_seen = np.zeros(NUM_FEATURES, np.int32)
-    parts: list[NDArray[np.int32]] = []
-    counts = np.zeros(len(lengths), np.int64)
-    end = 0
-    for document, length in enumerate(num_words.tolist()):
-        start, end = end, end + length
-        found = np.concatenate([words[start:end], pairs[start : max(end - 1, start)]])
-        order = np.arange(len(found), dtype=np.int32)
-        last_seen[found] = order  # the last occurrence stays; far cheaper than sorting
-        distinct = found[last_seen[found] == order]
-        parts.append(distinct)
-        counts[document] = len(distinct)
-    offsets = np.cumsum(counts) - counts
-    return np.concatenate([np.empty(0, np.int32), *parts]), offsets.astype(np.int32)
+    found[:-1, 1] = (joined >> np.uint32(17)) + np.uint32(WORD_BUCKETS)
+    last = ends[num_words > 0] - 1
+    found[last, 1] = found[last, 0]  # the last word of a document has no neighbour
+    flat = found.reshape(-1)
+    kept = _once_a_document(flat, 2 * ends)
+    offsets = np.concatenate([[0], np.cumsum(kept)])[2 * (ends - num_words)]
+    return flat[kept].astype(np.int32), offsets.astype(np.int32)
+
+
+def _once_a_document(features: NDArray[np.intp], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """One occurrence of every feature in each document, as a mask; far cheaper than sorting."""
+    order = np.arange(len(features), dtype=np.int32)
+    seen_at = np.empty(NUM_FEATURES, np.int32)
+    kept = np.empty(len(features), bool)
+    start = 0
+    for end in ends.tolist():
+        part, places = features[start:end], order[start:end]
+        seen_at[part] = places  # of several places one stays, whichever
+        np.equal(seen_at.take(part), places, out=kept[start:end])
+        start = end
+    return kept
 
 
 def word_hashes(
@@ -107,23 +110,32 @@ def word_hashes(
     """The hash of every word of n documents, uint32, flat, and their number in each, shape (n,)."""
     if len(ids) == 0:
         return np.empty(0, np.uint32), np.zeros(len(lengths), np.int64)
-    ids = ids.astype(np.intp)
     ends = np.cumsum(lengths)
-    begins = table.opens.take(ids, mode="clip")
-    begins[1:] |= table.closes.take(ids[:-1], mode="clip")
+    packed = table.packed.take(ids.astype(np.intp), mode="clip")
+    begins = (packed & np.uint64(_OPENS)) != 0
+    begins[1:] |= (packed[:-1] & np.uint64(_CLOSES)) != 0
     begins[(ends - lengths)[lengths > 0]] = True
     first = np.flatnonzero(begins)
-    letters = table.letters.take(ids, mode="clip")
-    before = np.cumsum(letters, dtype=np.int32) - letters
-    run = np.diff(first, append=len(ids))
-    position = np.minimum(before - np.repeat(before[first], run), _MAX_LETTERS - 1)
-    shares = table.value.take(ids, mode="clip")
-    shares *= _POWERS.take(position, mode="clip")
-    hashes = np.add.reduceat(shares, first, dtype=np.uint32)
-    size = np.add.reduceat(letters, first, dtype=np.int32)
-    plural = table.ends_in_s[ids[first + run - 1]] & (size > 3) & (size <= _MAX_LETTERS)
+    after = np.append(first[1:], len(ids))
+    letters = _running_sum((packed >> np.uint64(32)).astype(np.uint16))
+    place = letters[:-1] - np.repeat(letters[first], after - first)
+    np.minimum(place, _MAX_LETTERS - 1, out=place)
+    shares = packed.astype(np.uint32)  # the lower half
+    shares *= _POWERS.take(place)
+    total = _running_sum(shares)
+    hashes = total[after] - total[first]
+    size = letters[after] - letters[first]
+    plural = (packed[after - 1] & np.uint64(_PLURAL_END)) != 0
+    plural &= (size > 3) & (size <= _MAX_LETTERS)
     hashes[plural] -= np.uint32(_PLURAL) * _POWERS[size[plural] - 1]
     return hashes, np.searchsorted(first, ends) - np.searchsorted(first, ends - lengths)
+
+
+def _running_sum(values: NDArray) -> NDArray[np.uint32]:
+    """Sums of the values before each place and of all, modulo 2**32, shape (len(values) + 1,)."""
+    sums = np.zeros(len(values) + 1, np.uint32)
+    np.cumsum(values, dtype=np.uint32, out=sums[1:])
+    return sums
 
 
 def _mixed(values: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -69,8 +69,7 @@ def attempt(
 
     def gather(own: np.ndarray) -> list[np.ndarray]:
         """What every rank took since the last time; they take the same number of batches."""
-        parts = [np.array(ids[mark:]) for ids, mark in zip(taken, marks, strict=True)]
-        return parts
+        return [np.array(ids[mark:]) for ids, mark in zip(taken, marks, strict=True)]
 
     loaders = [
         MixedLoader(

@@ -333,4 +333,3 @@ def test_streams_need_a_field_for_each_domain_and_something_to_draw() -> None:
         StreamSizes((np.array([], dtype=np.int64),), np.array([True]))
     with pytest.raises(InputError, match="shard without samples"):
         StreamSizes((np.array([3, 0]),), np.array([True]))
-

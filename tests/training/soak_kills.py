@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from tests.soak import SoakFailure, Unit
+from tests.soak import SoakError, Unit
 from tests.training.conftest import TAXONOMY, publish_dataset
 
 from dmix.mixing.agent import MixingAgent, MixingAgentConfig
@@ -40,10 +40,11 @@ from dmix.mixing.domains import DomainSpace
 from dmix.mixing.objectives import load_environment
 from dmix.mixing.plan import PlanSettings
 from dmix.mixing.shared_streams import _remove_stale
-from dmix.training.run import TrainingJob, train
+from dmix.training.run import LOCK_SECONDS, TrainingJob, train
 from dmix.training.settings import ModelSettings, TrainingSettings
 from dmix.warehouse_schema.events import read_events
 from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.locks import held_lock
 from dmix.warehouse_schema.manifests import DatasetManifest, read_dataset_manifest
 
 KILLS = 10
@@ -68,9 +69,8 @@ MOST_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class Unbroken:
-    """A run that was left alone: what it took, and how long until it started and ended."""
+    """How long a run took that was left alone: to the end of its first step, and to its own."""
 
-    events: list[dict[str, Any]]
     start_seconds: float
     seconds: float
 
@@ -82,19 +82,33 @@ def killed_and_resumed(folder: Path, *, controller: str, ranks: int) -> dict[str
         whole = left_alone(job, folder / "whole", ranks=ranks)
         killed, draw, kills = folder / "killed", random.Random(f"{controller} {ranks}"), []
         for number in range(KILLS):
-            moment = draw.uniform(0.0, whole.start_seconds + (whole.seconds - whole.start_seconds) / KILLS)
+            moment = random_moment(whole, draw, starting_up=number % 3 == 2)
             if not killed_after(job, killed, ranks=ranks, seconds=moment):
-                raise SoakFailure(f"the run ended before kill {number + 1} of {KILLS}; make it longer")
+                raise SoakError(f"the run ended before kill {number + 1} of {KILLS}; make it longer")
             kills.append(steps_done(killed))
         finish(job, killed, ranks=ranks)
     same("digest chain", chains(killed), chains(folder / "whole"))
     if len(chains(killed)) != STEPS:
-        raise SoakFailure(f"the run has {len(chains(killed))} steps, expected {STEPS}")
+        raise SoakError(f"the run has {len(chains(killed))} steps, expected {STEPS}")
     if controller == "agent":
         same("decisions", decisions(killed), decisions(folder / "whole"))
         same("scores", scores(killed), scores(folder / "whole"))
     chain = chains(killed)[STEPS]
-    return {"ranks": ranks, "kills": KILLS, "steps_at_kills": kills, "steps": STEPS, "chain": chain}
+    return {
+        "ranks": ranks,
+        "kills": KILLS,
+        "seconds_unbroken": round(whole.seconds, 1),
+        "steps_at_kills": kills,
+        "steps": STEPS,
+        "chain": chain,
+    }
+
+
+def random_moment(whole: Unbroken, draw: random.Random, *, starting_up: bool) -> float:
+    """Seconds until a kill: before the first step, or so soon after it that ten fit into the run."""
+    if starting_up:
+        return draw.uniform(0.0, whole.start_seconds)
+    return whole.start_seconds + draw.uniform(0.0, (whole.seconds - whole.start_seconds) / KILLS)
 
 
 def agent_on_other_ranks(folder: Path) -> dict[str, Any]:
@@ -111,11 +125,10 @@ def agent_on_other_ranks(folder: Path) -> dict[str, Any]:
             finish(job, killed, ranks=ranks)
             wanted, found = chains(folder / "whole"), chains(killed)
             same("digest chain", {t: found[t] for t in range(1, last + 1)}, dict(list(wanted.items())[:last]))
-            replayed = [
-                t for t, value in decisions(killed).items() if value == decisions(folder / "whole")[t]
-            ]
+            decided = decisions(folder / "whole")
+            replayed = [t for t, value in decisions(killed).items() if value == decided[t]]
             if not set(range(1, last + 1)) <= set(replayed):
-                raise SoakFailure(f"a decision up to step {last} was not replayed")
+                raise SoakError(f"a decision up to step {last} was not replayed")
             later_decisions_differ += len(replayed) < STEPS
             at_kill.append(last)
     return {
@@ -158,7 +171,7 @@ def under_a_launcher(
     np.testing.assert_allclose(list(after[0].values()), list(after[1].values()), atol=1e-3)
     started = [e["world_size"] for e in events_of(warehouse.run("many"), "run_started")]
     if started != [ranks, 1] or not (warehouse.run("many") / "model" / "model.safetensors").is_file():
-        raise SoakFailure(f"attempts had {started} ranks, expected {[ranks, 1]}, and a model at the end")
+        raise SoakError(f"attempts had {started} ranks, expected {[ranks, 1]}, and a model at the end")
     return {"launcher": " ".join(map(str, launcher)), "ranks": ranks, "sharded": sharded}
 
 
@@ -216,13 +229,15 @@ def left_alone(job: TrainingJob, folder: Path, *, ranks: int) -> Unbroken:
     """Trains a run to its end and times it."""
     started = time.time()
     finish(job, folder, ranks=ranks)
-    ended, (first,) = time.time(), events_of(folder, "run_started")
-    begun = (folder / "started").stat().st_mtime
-    return Unbroken([first], begun - started, ended - started)
+    return Unbroken((folder / "started").stat().st_mtime - started, time.time() - started)
 
 
 def killed_after(job: TrainingJob, folder: Path, *, ranks: int, seconds: float) -> bool:
     """Trains, or goes on, for so long and then kills all ranks; False if the run ended before."""
+    folder.mkdir(exist_ok=True)
+    # until the loader workers of the attempt before are gone; `finish` does not wait for them
+    with held_lock(folder / ".lock", what="the killed run", timeout_seconds=LOCK_SECONDS):
+        pass
     processes = start_ranks(job, folder, ranks=ranks)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and any(process.is_alive() for process in processes):
@@ -246,7 +261,7 @@ def finish(job: TrainingJob, folder: Path, *, ranks: int) -> None:
     check_errors(folder)
     codes = [process.exitcode for process in processes]
     if any(codes):
-        raise SoakFailure(f"ranks ended with {codes}")
+        raise SoakError(f"ranks ended with {codes}")
 
 
 def start_ranks(job: TrainingJob, folder: Path, *, ranks: int) -> list[Any]:
@@ -256,42 +271,41 @@ def start_ranks(job: TrainingJob, folder: Path, *, ranks: int) -> list[Any]:
         port = probe.getsockname()[1]
     context = multiprocessing.get_context("fork")
     resume = (folder / "events.jsonl").is_file()
-    processes = [
-        context.Process(target=run_rank, args=(job, folder, rank, ranks, port, resume))
-        for rank in range(ranks)
-    ]
+    processes = []
+    for rank in range(ranks):
+        place = {
+            **{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks},
+            **{"NODE_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+        }
+        details = {"place": {name: str(value) for name, value in place.items()}, "resume": resume}
+        processes.append(context.Process(target=run_rank, args=(job, folder), kwargs=details))
     for process in processes:
         process.start()
     return processes
 
 
-def run_rank(job: TrainingJob, folder: Path, rank: int, ranks: int, port: int, resume: bool) -> None:
-    """One rank, in a process of its own."""
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(ranks),
-        LOCAL_WORLD_SIZE=str(ranks),
-        NODE_RANK="0",
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
+def run_rank(job: TrainingJob, folder: Path, *, place: dict[str, str], resume: bool) -> None:
+    """One rank, in a process of its own; `place` is what a launcher would put into its environment."""
+    os.environ.update(place)
+    said = os.open(folder / f"stderr-{place['RANK']}.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(said, 2)
     try:
         train(job, folder=folder, resume=resume, progress=partial(note_start, folder))
     except BaseException:
-        (folder / f"error-{rank}.txt").write_text(traceback.format_exc())
+        (folder / f"error-{place['RANK']}.txt").write_text(traceback.format_exc())
         raise
 
 
 def note_start(folder: Path, line: str) -> None:
-    """Leaves a file at the first line of progress, for the time of starting up."""
-    (folder / "started").open("a").close()
+    """Leaves a file at the first line of progress, for the time until the first step was done."""
+    if not (folder / "started").exists():
+        (folder / "started").touch()
 
 
 def check_errors(folder: Path) -> None:
     found = [path.read_text() for path in sorted(folder.glob("error-*.txt"))]
     if found:
-        raise SoakFailure(f"a rank failed by itself:\n{found[0]}")
+        raise SoakError(f"a rank failed by itself:\n{found[0]}")
 
 
 def call(command: list[Any]) -> None:
@@ -299,9 +313,7 @@ def call(command: list[Any]) -> None:
         list(map(str, command)), capture_output=True, text=True, check=False, timeout=MOST_SECONDS
     )
     if done.returncode:
-        raise SoakFailure(
-            f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr[-3000:]}"
-        )
+        raise SoakError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr[-3000:]}")
 
 
 @contextmanager
@@ -342,7 +354,7 @@ def same(what: str, found: dict[int, Any], wanted: dict[int, Any]) -> None:
     if found == wanted:
         return
     steps = sorted(t for t in {*found, *wanted} if found.get(t) != wanted.get(t))
-    raise SoakFailure(f"the {what} differs from that of the unbroken run, first in step {steps[0]}")
+    raise SoakError(f"the {what} differs from that of the unbroken run, first in step {steps[0]}")
 
 
 def _units() -> list[Unit]:

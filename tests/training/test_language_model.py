@@ -62,7 +62,10 @@ def test_gradients_flow_under_the_mask(settings, manifest):
 
 
 def test_weights_that_are_sharded_are_used_through_the_whole_network(settings, manifest):
-    whole, sharded = load_model(settings, manifest).eval(), load_model(settings, manifest, sharded=True).eval()
+    whole, sharded = (
+        load_model(settings, manifest).eval(),
+        load_model(settings, manifest, sharded=True).eval(),
+    )
     batch = {"input_ids": torch.tensor([SAMPLE, SAMPLE[::-1]])}
     torch.testing.assert_close(whole(batch), sharded(batch), rtol=1e-5, atol=1e-5)
     chosen = torch.tensor([0, 1]), torch.tensor([3, 15])

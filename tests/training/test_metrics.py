@@ -1,6 +1,5 @@
 """Metrics by name, worked by hand, and how a run hands them to Composer's loggers."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -15,6 +14,7 @@ from dmix.training.consumed import Consumed
 from dmix.training.loggers import make_loggers
 from dmix.training.metrics import score_metrics, step_metrics
 from dmix.training.run import TrainingJob, train
+from dmix.training.settings import TrainingSettings
 from dmix.warehouse_schema.errors import MissingDependencyError
 from dmix.warehouse_schema.events import read_events
 from dmix.warehouse_schema.manifests import read_dataset_manifest
@@ -39,7 +39,7 @@ def test_missing_scores_are_left_out():
 
 
 def test_a_run_sends_composers_loggers_what_its_events_say(
-    tiny_warehouse, tiny_model, fast_training, environment, tmp_path, monkeypatch
+    tiny_warehouse, tiny_model, environment, tmp_path, monkeypatch
 ):
     memory = InMemoryLogger()
     monkeypatch.setattr("dmix.training.run.make_loggers", lambda *_, **__: [memory])
@@ -52,7 +52,7 @@ def test_a_run_sends_composers_loggers_what_its_events_say(
         controller=NaturalController(),
         plan=PlanSettings(step_samples=32, batch_size=8, exhaustion="redistribute"),
         steps=2,
-        training=dataclasses.replace(fast_training, reset_at_documents=True),
+        training=TrainingSettings(batch_size=8, reset_at_documents=True),
         environment=environment,
     )
     train(job, folder=tmp_path)
