@@ -3,11 +3,12 @@
     python benchmarks/mixing.py [--samples 40000] [--out FILE.json]
 
 Throughput against plain StreamingDataset with fixed proportions, and against interleave_datasets
-of Hugging Face where `datasets` is installed; the cost of planning a step; opening and resuming
-at step 2 and at step 10,000; memory for 100 million samples, on an index without shards.
+of Hugging Face where `datasets` is installed; opening; the cost of planning a step; resuming at
+step 2 and at step 10,000; memory for 100 million samples, on an index without shards.
 """
 
 import argparse
+import importlib.util
 import json
 import multiprocessing
 import platform
@@ -50,6 +51,7 @@ def main() -> None:
             "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "throughput": throughput(manifest, Path(folder, "streams")),
+            "startup": starting_up(manifest, Path(folder, "streams")),
             "planning": planning(),
             "resume": resuming(manifest, Path(folder, "streams")),
             "memory": memory(Path(folder, "index")),
@@ -72,8 +74,20 @@ def throughput(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
             "streaming_samples_per_second": round(statistics.median(plain)),
             "ratio": round(statistics.median(a / b for a, b in zip(ours, plain, strict=True)), 2),
         }
-    figures["interleave_datasets_samples_per_second"] = interleave_rate(manifest, folder)
+    figures["interleave_datasets"] = interleaving(manifest, folder)
     return figures
+
+
+def interleaving(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
+    """Samples a second of Hugging Face's interleave_datasets in this process, beside ours."""
+    if importlib.util.find_spec("datasets") is None:
+        return {"skipped": "the package datasets is not installed"}
+    ours = [mixed_rate(manifest, folder, 0) for _ in range(REPEATS)]
+    theirs = [interleave_rate(manifest, folder) for _ in range(REPEATS)]
+    return {
+        "samples_per_second": round(statistics.median(theirs)),
+        "ratio": round(statistics.median(ours) / statistics.median(theirs), 2),
+    }
 
 
 def mixed_rate(manifest: DatasetManifest, folder: Path, workers: int) -> float:
@@ -94,21 +108,23 @@ def mixed_rate(manifest: DatasetManifest, folder: Path, workers: int) -> float:
 
 
 def streaming_rate(manifest: DatasetManifest, folder: Path, workers: int) -> float:
+    return rate_of(DataLoader(plain_streaming(manifest, folder), batch_size=BATCH, num_workers=workers))
+
+
+def plain_streaming(manifest: DatasetManifest, folder: Path) -> StreamingDataset:
+    """StreamingDataset over all streams, in fixed proportions that are those of the data."""
     samples = sum(stream.samples for stream in manifest.streams)
     streams = [
         Stream(local=str(folder / stream.path), proportion=stream.samples / samples)
         for stream in manifest.streams
         if stream.samples
     ]
-    dataset = StreamingDataset(streams=streams, batch_size=BATCH, shuffle=True)
-    return rate_of(DataLoader(dataset, batch_size=BATCH, num_workers=workers))
+    return StreamingDataset(streams=streams, batch_size=BATCH, shuffle=True)
 
 
-def interleave_rate(manifest: DatasetManifest, folder: Path) -> int | None:
-    try:
-        import datasets  # type: ignore[import-not-found]
-    except ImportError:
-        return None
+def interleave_rate(manifest: DatasetManifest, folder: Path) -> float:
+    import datasets  # type: ignore[import-not-found]
+
     dataset = MixedDataset(manifest, folder)
     parts, weights = [], []
     for index, size in enumerate(dataset.sizes.samples_N.tolist()):
@@ -118,7 +134,7 @@ def interleave_rate(manifest: DatasetManifest, folder: Path) -> int | None:
         weights.append(size / len(dataset))
     dataset.close()
     mixed = datasets.interleave_datasets(parts, probabilities=weights, seed=0)
-    return round(rate_of(DataLoader(mixed, batch_size=BATCH)))
+    return rate_of(DataLoader(mixed, batch_size=BATCH))
 
 
 def rate_of(batches: Iterable[Any]) -> float:
@@ -130,6 +146,28 @@ def rate_of(batches: Iterable[Any]) -> float:
             continue
         seen += len(next(iter(batch.values())))
     return seen / (time.perf_counter() - started)
+
+
+def starting_up(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
+    """Milliseconds from nothing to the first batch, beside plain StreamingDataset."""
+
+    def ours() -> None:
+        dataset = MixedDataset(manifest, folder)
+        loader = MixedLoader(dataset, settings=PlanSettings(step_samples=16 * BATCH, batch_size=BATCH))
+        loader.begin_step(dataset.sizes.samples_N / len(dataset))
+        next(iter(loader))
+        dataset.close()
+
+    def theirs() -> None:
+        next(iter(DataLoader(plain_streaming(manifest, folder), batch_size=BATCH)))
+
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(9)]
+    mixed, plain = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
+    return {
+        "mixed_ms": round(mixed, 1),
+        "streaming_ms": round(plain, 1),
+        "ratio": round(mixed / plain, 2),
+    }
 
 
 def planning() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dmix.cli.options import (
     config_option,
     dry_run_option,
     json_option,
+    master_option,
     settings_options,
     warehouse_option,
 )
@@ -54,7 +55,7 @@ def etl() -> None:
 )
 @click.option("--add", is_flag=True, help="Keep the inputs of the last versions and add these.")
 @settings_options(ClassifySettings)
-@click.option("--master", envvar="DMIX_MASTER", default=None, help="Spark master.  [default: local[*,3]]")
+@master_option
 @warehouse_option
 @json_option
 @dry_run_option
@@ -65,7 +66,7 @@ def classify(
     name: str,
     add: bool,
     settings: ClassifySettings,
-    master: str | None,
+    master: str,
     warehouse: Warehouse,
     as_json: bool,
     dry_run: bool,
@@ -85,13 +86,13 @@ def classify(
         raise InputError("no input given; name files, folders or globs with --source and --target")
     from dmix.etl import classify as job
     from dmix.etl.classify_plan import plan_corpora
-    from dmix.etl.session import DEFAULT_MASTER, spark_session
+    from dmix.etl.session import spark_session
     from dmix.warehouse_schema.catalog import sync
 
     requests = job.field_requests(
         warehouse, {"source": source, "target": target}, name=name, add=add, settings=settings
     )
-    spark = spark_session(master=master or DEFAULT_MASTER, app="dmix etl classify")
+    spark = spark_session(master=master, app="dmix etl classify")
     if dry_run:
         plans = plan_corpora(spark, warehouse, requests, settings=settings, progress=say)
         show_json([_plan_json(plan) for plan in plans]) if as_json else _show_plans(plans)

@@ -10,6 +10,7 @@ from dmix.cli.options import (
     dataset_option,
     dry_run_option,
     json_option,
+    master_option,
     settings_options,
     warehouse_option,
 )
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     " out when the warehouse holds one pair NAME-source and NAME-target.",
 )
 @settings_options(ShardSettings)
-@click.option("--master", envvar="DMIX_MASTER", default=None, help="Spark master.  [default: local[*,3]]")
+@master_option
 @json_option
 @dry_run_option
 def shard(
@@ -42,7 +43,7 @@ def shard(
     warehouse: Warehouse,
     corpus: tuple[str, ...],
     settings: ShardSettings,
-    master: str | None,
+    master: str,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -54,7 +55,7 @@ def shard(
 
     Example: dmix etl shard --seq-len 512 --name small
     """
-    from dmix.etl.session import DEFAULT_MASTER, spark_session
+    from dmix.etl.session import spark_session
     from dmix.etl.shard import shard_dataset
     from dmix.etl.shard_plan import plan_dataset, published_dataset, resolve_corpora
     from dmix.warehouse_schema.catalog import sync
@@ -67,7 +68,7 @@ def shard(
         return
     existed = manifest is not None
     if manifest is None:
-        spark = spark_session(master=master or DEFAULT_MASTER, app="dmix etl shard")
+        spark = spark_session(master=master, app="dmix etl shard")
         manifest = shard_dataset(spark, warehouse, corpora=corpora, settings=settings, progress=say)
     else:
         say(f"dataset {manifest.dataset} exists already with these settings; nothing to do")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dmix.cli.options import config_option, dry_run_option, json_option, warehouse_option
+from dmix.cli.options import config_option, dry_run_option, json_option, master_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.warehouse_schema.layout import Warehouse
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     help="Proxy model and its training; a small LLaMA if left out.",
 )
 @click.option("--base", metavar="NAME", help="Base model that proxies start from, under init: base.")
-@click.option("--master", default="local[*,3]", show_default=True, envvar="DMIX_MASTER", help="Spark master.")
+@master_option
 @click.option("--in-process", is_flag=True, help="Train one proxy after the other here, without Spark.")
 @json_option
 @dry_run_option
@@ -79,10 +79,7 @@ def collect(
         from dmix.etl.session import spark_session
 
         spark = spark_session(master=master, app="dmix mix collect")
-        try:
-            scored = collect_feedback(warehouse, farm, spark=spark, progress=say)
-        finally:
-            spark.stop()
+        scored = collect_feedback(warehouse, farm, spark=spark, progress=say)
     sync(warehouse)
     if as_json:
         show_json({"set_name": set_name, "trajectories": farm.done + len(farm.todo), "scales": scored.scales})

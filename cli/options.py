@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from dmix.etl.session import DEFAULT_MASTER
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.settings import read_yaml, settings_from
@@ -54,6 +55,19 @@ def dataset_option(command: Command) -> Command:
     """`--dataset ID`, which may be left out when the warehouse has one."""
     return click.option(
         "--dataset", metavar="ID|NAME", help="Dataset to use; may be left out when there is one."
+    )(command)
+
+
+def master_option(command: Command) -> Command:
+    """`--master URL` of Spark."""
+    return click.option(
+        "--master",
+        default=DEFAULT_MASTER,
+        envvar="DMIX_MASTER",
+        show_default=True,
+        show_envvar=True,
+        metavar="URL",
+        help="Spark master.",
     )(command)
 
 

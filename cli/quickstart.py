@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dmix.cli.options import config_option, json_option
+from dmix.cli.options import config_option, json_option, master_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.warehouse_schema.layout import Warehouse, publish_bytes
 
@@ -101,7 +101,7 @@ class Files:
     help="Folder for files, warehouse and report.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Runs a controller.")
-@click.option("--master", default="local[*,3]", show_default=True, envvar="DMIX_MASTER", help="Spark master.")
+@master_option
 @json_option
 def quickstart(
     *, data: Path | None, out: Path, seeds: int, master: str, as_json: bool, config: str | None
@@ -112,6 +112,7 @@ def quickstart(
 
     Example: dmix quickstart --out demo
     """
+    from dmix.etl.session import spark_session
     from dmix.training.report import write_report
     from dmix.warehouse_schema.catalog import sync
 
@@ -119,14 +120,14 @@ def quickstart(
     warehouse = Warehouse.at(files.folder / "warehouse")
     with _stage(1, "text and evaluation items"):
         _write_files(files, data)
-    with _spark(master) as spark:
-        with _stage(2, "classify the text and shard it into streams"):
-            _build_dataset(spark, warehouse, files)
-            sync(warehouse)
-        with _stage(3, "a base model that knows the source"):
-            _train_base(warehouse, files)
-        with _stage(4, "trajectories, and the feedback of proxies on them"):
-            _farm(spark, warehouse, files)
+    with _stage(2, "classify the text and shard it into streams"):
+        spark = spark_session(master=master, app="dmix quickstart")
+        _build_dataset(spark, warehouse, files)
+        sync(warehouse)
+    with _stage(3, "a base model that knows the source"):
+        _train_base(warehouse, files)
+    with _stage(4, "trajectories, and the feedback of proxies on them"):
+        _farm(spark, warehouse, files)
     with _stage(5, "the agent, by supervised fine-tuning"):
         _train_agent(warehouse)
     with _stage(6, f"runs: agent, natural and naive mixing, {seeds} seeds each"):
@@ -143,17 +144,6 @@ def _stage(number: int, title: str) -> Iterator[None]:
     started = monotonic()
     yield
     say(f"[{number}/6] done in {monotonic() - started:.0f} s")
-
-
-@contextmanager
-def _spark(master: str) -> Iterator["SparkSession"]:
-    from dmix.etl.session import spark_session
-
-    spark = spark_session(master=master, app="dmix quickstart")
-    try:
-        yield spark
-    finally:
-        spark.stop()
 
 
 def _write_files(files: Files, data: Path | None) -> None:

@@ -10,7 +10,7 @@ Shapes: E episodes, T = transitions of the longest one, X token width, N domains
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -60,6 +60,7 @@ class Episodes:
     Attributes:
         space: Labels and masks.
         tokens_ESX: Tokens of states 0 … T, shape (E, T + 1, X).
+        changes_ESD: (score_t - score_0) / s_i of states 0 … T.
         utility_ES: U of states 0 … T, without unit; U_0 = 0.
         actions_ETN: Mixture that followed state t.
         rewards_ET: U_{t+1} - U_t, 0 in padding.
@@ -69,6 +70,7 @@ class Episodes:
 
     space: DomainSpace
     tokens_ESX: Tensor
+    changes_ESD: Tensor
     utility_ES: Tensor
     actions_ETN: Tensor
     rewards_ET: Tensor
@@ -86,7 +88,7 @@ class Episodes:
     def chosen(self, rows: Sequence[int] | NDArray[np.int64]) -> "Episodes":
         """Some of the episodes, in the order of `rows`."""
         index = torch.as_tensor(np.asarray(rows, dtype=np.int64))
-        parts = ("tokens_ESX", "utility_ES", "actions_ETN", "rewards_ET", "made_ET", "terminal_ET")
+        parts = [f.name for f in fields(self) if f.name != "space"]
         return replace(self, **{name: getattr(self, name)[index] for name in parts})
 
     def best(self, share: float) -> "Episodes":
@@ -147,6 +149,7 @@ def make_episodes(
         rows.append(
             _Row(
                 tokens(mixtures_SN, features_SD, context=context, preset=preset)[:states],
+                (scores_SD[:states] - scores_SD[0]) / scales_D,
                 utility(scores_SD[:states], scores_SD[0], scales_D, weights_D),
                 mixtures_SN[1:states],
                 ended,
@@ -188,6 +191,7 @@ def returns_to_go(rewards_ET: Tensor, *, discount: float) -> Tensor:
 @dataclass(frozen=True, eq=False)
 class _Row:
     tokens_SX: NDArray[np.float32]
+    changes_SD: NDArray[np.float64]
     utility_S: Vector
     mixtures_TN: NDArray[np.float64]
     ended: bool
@@ -197,6 +201,7 @@ def _padded(rows: Sequence[_Row], *, space: DomainSpace) -> Episodes:
     steps = max(len(row.mixtures_TN) for row in rows)
     width = rows[0].tokens_SX.shape[1]
     tokens_ESX = torch.zeros(len(rows), steps + 1, width)
+    changes_ESD = torch.zeros(len(rows), steps + 1, rows[0].changes_SD.shape[1])
     utility_ES = torch.zeros(len(rows), steps + 1)
     actions_ETN = torch.zeros(len(rows), steps, len(space))
     rewards_ET = torch.zeros(len(rows), steps)
@@ -205,6 +210,7 @@ def _padded(rows: Sequence[_Row], *, space: DomainSpace) -> Episodes:
     for index, row in enumerate(rows):
         made = len(row.mixtures_TN)
         tokens_ESX[index, : made + 1] = torch.from_numpy(row.tokens_SX)
+        changes_ESD[index, : made + 1] = torch.from_numpy(row.changes_SD)
         utility_ES[index, : made + 1] = torch.from_numpy(row.utility_S)
         actions_ETN[index, :made] = torch.from_numpy(row.mixtures_TN)
         rewards_ET[index, :made] = torch.from_numpy(np.diff(row.utility_S))
@@ -213,6 +219,7 @@ def _padded(rows: Sequence[_Row], *, space: DomainSpace) -> Episodes:
     return Episodes(
         space=space,
         tokens_ESX=tokens_ESX,
+        changes_ESD=changes_ESD,
         utility_ES=utility_ES,
         actions_ETN=actions_ETN,
         rewards_ET=rewards_ET,

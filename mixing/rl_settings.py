@@ -44,6 +44,7 @@ class RlSettings:
         None, help="KL of the policy from the uniform law to aim at, in nats; none when left out."
     )
     best_share: float = setting(0.1, help="Share of the best trajectories that an actor without --from clones.")
+    clone_epochs: int = setting(30, help="Most passes over them.")
     context: int = setting(80, help="Most steps the agent looks back (from the paper).")
     hidden_size: int = setting(256, help="Width of a new agent and of the critics (from the paper).")
     feedforward: int = setting(1024, help="Width of their SwiGLU (from the paper).")
@@ -52,7 +53,10 @@ class RlSettings:
     seed: int = setting(0, help="Seed of weights and draws.")
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_episodes", "n_steps", "critics", "action_samples", "context", "layers"):
+        for name in (
+            "steps", "batch_episodes", "n_steps", "critics", "action_samples", "context", "layers",
+            "clone_epochs", "heads",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
         for name in ("actor_delay", "returns_steps", "backup_samples"):

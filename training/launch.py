@@ -52,6 +52,7 @@ class RunConfig:
     max_passes: int = setting(help="Passes under repeat.")
     seed: int = setting(help="Seed of the order of samples.")
     training: TrainingSettings = field(metadata={"help": "Training settings."})
+    shuffle_block: int = setting(8, help="Shards of a domain whose samples are shuffled together.")
     name: str = setting("", help="Name that the trained model gets in the warehouse; only of base models.")
 
     @property
@@ -62,6 +63,7 @@ class RunConfig:
             seed=self.seed,
             exhaustion=self.exhaustion,
             max_passes=self.max_passes,
+            shuffle_block=self.shuffle_block,
         )
 
 
@@ -113,6 +115,7 @@ def make_config(
         batch_size=batch,
         exhaustion=request.exhaustion,
         max_passes=request.max_passes,
+        shuffle_block=request.shuffle_block,
         seed=manifest.seed if request.seed is None else request.seed,
         training=dataclasses.replace(training, batch_size=batch),
     )

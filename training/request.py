@@ -26,6 +26,11 @@ class RunRequest:
         choices=EXHAUSTION,
     )
     max_passes: int = setting(4, help="Passes through each domain under --exhaustion repeat.")
+    shuffle_block: int = setting(
+        8,
+        help="Shards of a domain whose samples are shuffled together; fewer touch fewer files a step, and as"
+        " many as a domain has is a full shuffle.",
+    )
     seed: int | None = setting(
         None, help="Seed of the order of samples and of controllers that draw; the dataset's when left out."
     )

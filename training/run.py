@@ -8,6 +8,7 @@ to `events.jsonl` in its folder and needs nothing else of the warehouse once it 
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -183,7 +184,7 @@ def _run(
         reset_at_documents=job.training.reset_at_documents,
         sharded=job.training.sharding != "none",
     )
-    with closing(MixedDataset(job.manifest, job.streams)) as dataset:
+    with closing(_open_streams(job)) as dataset:
         sampler = StepBatchSampler(dataset, settings=job.plan)
         callback = _make_callback(job, model, sampler, folder=folder, log=log, stop=stop, progress=progress)
         trainer = _make_trainer(
@@ -198,6 +199,20 @@ def _run(
             _fit(job, trainer, callback, log=log)
         finally:
             trainer.close()
+
+
+def _open_streams(job: TrainingJob) -> MixedDataset:
+    """The dataset, from the warehouse or through a cache of a remote copy."""
+    settings, name = job.training, job.manifest.dataset
+    if settings.streams_url is None:
+        return MixedDataset(job.manifest, job.streams)
+    cache = Path(settings.cache_folder or Path(tempfile.gettempdir(), "dmix-cache"))
+    return MixedDataset(
+        job.manifest,
+        cache / name,
+        remote=f"{settings.streams_url.rstrip('/')}/{name}",
+        cache_limit=settings.cache_limit,
+    )
 
 
 def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: EventLog | None) -> None:

@@ -60,6 +60,17 @@ class TrainingSettings:
     loader_workers: int | None = setting(
         None, help="Processes that read samples, a rank; 2 on a GPU and 0 on a CPU when left out."
     )
+    streams_url: str | None = setting(
+        None,
+        help="Where a copy of the warehouse's folder streams lies, for example s3://bucket/streams; shards"
+        " are downloaded when they are needed. The warehouse's own when left out.",
+    )
+    cache_folder: str | None = setting(
+        None, help="Local folder for downloaded shards; one below the system's temporary folder if left out."
+    )
+    cache_limit: str | None = setting(
+        None, help="Most bytes of downloaded shards to keep, such as 20gb; all when left out."
+    )
     checkpoint_steps: int = setting(1, help="Steps between two checkpoints; 0 for none at the end of steps.")
     checkpoint_batches: int = setting(0, help="Batches between two checkpoints inside steps; 0 for none.")
     checkpoints_kept: int = setting(2, help="Number of newest checkpoints that stay on disk.")
@@ -88,6 +99,8 @@ class TrainingSettings:
         for name in self.loggers:
             if name not in LOGGERS:
                 raise InputError(f"loggers names {name!r}, expected some of {', '.join(LOGGERS)}")
+        if self.streams_url is None and (self.cache_folder or self.cache_limit):
+            raise InputError("cache_folder and cache_limit are for streams_url; set it, or leave them out")
         if self.activation_checkpointing and self.sharding == "none":
             raise InputError("activation_checkpointing needs sharding; set sharding to full or gradients")
         if self.weight_decay < 0 or (self.gradient_clip is not None and self.gradient_clip <= 0):

@@ -47,7 +47,9 @@ def test_the_batch_size_of_the_request_wins_over_the_training_file(configure):
 
 
 def test_a_configuration_survives_its_file(configure, tiny_warehouse):
-    config = configure(run_id="survives")
+    training = TrainingSettings(batch_size=8, loggers=("wandb",), streams_url="s3://b", cache_folder="c")
+    config = configure(run_id="survives", training=training, request=RunRequest(shuffle_block=3))
+    assert config.plan.shuffle_block == 3
     publish_bytes(tiny_warehouse.run("survives") / "config.yaml", config_to_yaml(config).encode())
     assert read_config(tiny_warehouse, "survives") == config
 

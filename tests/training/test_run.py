@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -248,3 +249,20 @@ def test_a_run_is_neither_overwritten_nor_resumed_from_nothing(job, tmp_path):
     train(dataclasses.replace(job, steps=1), folder=tmp_path / "run")
     with pytest.raises(InputError, match="exists; go on with it by --resume"):
         train(job, folder=tmp_path / "run")
+
+
+def test_a_run_over_a_remote_copy_takes_the_same_samples(job, whole_run, tiny_warehouse, tmp_path):
+    _, whole = whole_run
+    copy = shutil.copytree(tiny_warehouse.stream("tiny"), tmp_path / "bucket" / "tiny")
+    shards = sum(path.stat().st_size for path in copy.rglob("*.mds"))
+    remote = with_training(
+        job,
+        streams_url=f"{tmp_path}/bucket/",
+        cache_folder=str(tmp_path / "cache"),
+        cache_limit=f"{shards // 2}b",
+        loader_workers=1,
+    )
+    summary = train(remote, folder=tmp_path / "run")
+    assert summary.chain == whole.chain
+    kept = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.mds"))
+    assert 0 < kept < shards

@@ -1,0 +1,215 @@
+"""Training an agent by CQL on a set with feedback (method §5), from warehouse to published agent.
+
+The actor starts from an SFT agent, or from cloning the best tenth of the farm; the critics start
+from the farm's returns; the actor is frozen at first. The published agent has the form of an SFT
+one: runs use the policy's mean.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent_store import check_free, load_agent, publish_agent
+from dmix.mixing.episodes import Episodes
+from dmix.mixing.lessons import Example
+from dmix.mixing.rl_data import Farm, load_farm
+from dmix.mixing.rl_fit import RlResult, fit_cql
+from dmix.mixing.rl_settings import RlSettings
+from dmix.mixing.sft import fit
+from dmix.mixing.sft_settings import SftSettings
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import Warehouse
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlSummary:
+    """What came of a training, for people.
+
+    Attributes:
+        trajectories: Number of scored trajectories learnt from.
+        start: Where the actor came from.
+        updates: Updates of the critics.
+        losses: Means of the last losses by name.
+        reward_scale, reward_shift: Return G of the farm is scale * G + shift to the critics.
+    """
+
+    trajectories: int
+    start: str
+    updates: int
+    losses: dict[str, float]
+    reward_scale: float
+    reward_shift: float
+
+
+def train_rl(
+    warehouse: Warehouse,
+    *,
+    set_name: str,
+    agent_name: str,
+    settings: RlSettings,
+    start: str | None = None,
+    overwrite: bool = False,
+    progress: Callable[[str], None] = logger.info,
+) -> RlSummary:
+    """Trains an agent on a set with feedback and publishes it as `agents/<name>/`.
+
+    A training that was broken off goes on where it was when it is called again with the same
+    settings.
+
+    Args:
+        warehouse: Holds the set and takes the agent.
+        set_name: Set of trajectories with feedback.
+        agent_name: Name of the agent.
+        settings: How to train.
+        start: Agent that the actor starts from; None clones the best trajectories.
+        overwrite: Replace an agent of that name.
+        progress: Gets a line now and then.
+
+    Raises:
+        NotFoundError: If there is no such set or agent.
+        InputError: If the set has no feedback, the agent exists, or `start` does not fit the set.
+        TrainingError: If a loss is not finite.
+    """
+    check_free(warehouse, name=agent_name, overwrite=overwrite)
+    farm, first, settings = prepare(warehouse, set_name=set_name, settings=settings, start=start)
+    progress(f"{len(farm.episodes)} trajectories with feedback, {first.num_parameters():,} parameters")
+    if start is None:
+        clone_best(first, farm.episodes, settings=settings, progress=progress)
+    checkpoint = checkpoint_file(warehouse, agent_name)
+    result = fit_cql(first, farm.episodes, settings=settings, checkpoint=checkpoint, progress=progress)
+    summary = RlSummary(
+        trajectories=len(farm.episodes),
+        start=start or f"clone of the best {settings.best_share:.0%}",
+        updates=result.updates,
+        losses=result.losses,
+        reward_scale=result.mapping.scale,
+        reward_shift=result.mapping.shift,
+    )
+    _publish(warehouse, agent_name, result, summary, settings=settings, overwrite=overwrite)
+    checkpoint.unlink(missing_ok=True)
+    return summary
+
+
+def prepare(
+    warehouse: Warehouse, *, set_name: str, settings: RlSettings, start: str | None
+) -> tuple[Farm, MixingAgent, RlSettings]:
+    """The farm, the agent before any cloning, and the settings with every value written out."""
+    given = None if start is None else load_agent(warehouse, start)
+    preset = settings.preset or (given.config.preset if given else None)
+    farm = load_farm(warehouse, set_name, preset=preset)
+    settings = settings.resolved(farm.preset)
+    if given is None:
+        return farm, _new_agent(farm, settings), settings
+    _check_fits(given.config, farm, str(start))
+    given.config.scales = [float(scale) for scale in farm.scales_D]
+    given.config.set_name = farm.set_name
+    return farm, given, settings
+
+
+def checkpoint_file(warehouse: Warehouse, agent_name: str) -> Path:
+    """Where a training that is under way keeps its state; gone once the agent is published."""
+    return warehouse.root / f".rl-{warehouse.agent(agent_name).name}.pt"
+
+
+def clone_best(
+    agent: MixingAgent,
+    episodes: Episodes,
+    *,
+    settings: RlSettings,
+    progress: Callable[[str], None] = logger.info,
+) -> None:
+    """Fits `agent` in place to the best share of the episodes: behaviour cloning by Eq. 4."""
+    fit(
+        agent,
+        examples_of(episodes.best(settings.best_share)),
+        space=episodes.space,
+        settings=SftSettings(
+            preset=settings.preset,
+            epochs=settings.clone_epochs,
+            seed=settings.seed,
+            heads=settings.heads,
+            hidden_size=settings.hidden_size,
+        ),
+        progress=progress,
+    )
+
+
+def examples_of(episodes: Episodes) -> list[Example]:
+    """Episodes as SFT learns from them."""
+    lengths = episodes.made_ET.sum(1).tolist()
+    return [
+        Example(
+            tokens_TX=episodes.tokens_ESX[row, :length].numpy(),
+            mixtures_TN=episodes.actions_ETN[row, :length].numpy(),
+        )
+        for row, length in enumerate(lengths)
+    ]
+
+
+def _new_agent(farm: Farm, settings: RlSettings) -> MixingAgent:
+    config = MixingAgentConfig(
+        labels=farm.space.labels,
+        objectives=farm.objectives,
+        scales=[float(scale) for scale in farm.scales_D],
+        preset=farm.preset,
+        context=settings.context,
+        hidden_size=settings.hidden_size,
+        feedforward=settings.feedforward,
+        layers=settings.layers,
+        heads=settings.heads,
+        set_name=farm.set_name,
+        target_supply=farm.target_steps / farm.context.steps,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        return MixingAgent(config)
+
+
+def _check_fits(config: MixingAgentConfig, farm: Farm, start: str) -> None:
+    """Raises unless the agent reads the tokens that the farm gives."""
+    pairs = {
+        "labels": (tuple(config.labels), farm.space.labels),
+        "objectives": (tuple(config.objectives), farm.objectives),
+        "preset": (config.preset, farm.preset),
+    }
+    for name, (found, wanted) in pairs.items():
+        if found != wanted:
+            raise InputError(
+                f"agent {start!r} has the {name} {_short(found)}, set {farm.set_name!r} has"
+                f" {_short(wanted)}; fine-tune one on this set with 'dmix agent sft', or leave --from out"
+            )
+
+
+def _short(value: str | tuple[str, ...]) -> str:
+    if isinstance(value, str):
+        return value
+    return ", ".join(value[:3]) + (", …" if len(value) > 3 else "") if value else "none"
+
+
+def _publish(
+    warehouse: Warehouse,
+    name: str,
+    result: RlResult,
+    summary: RlSummary,
+    *,
+    settings: RlSettings,
+    overwrite: bool,
+) -> None:
+    result.agent.config.rl = {**asdict(settings), **asdict(summary)}
+    notes = [
+        f"Trained by conservative Q-learning (Eq. 5-7) on {summary.trajectories} trajectories with"
+        f" feedback; its actor started from: {summary.start}.",
+        f"{summary.updates} updates, conservative weight {settings.conservative_weight:g},"
+        f" discount {settings.discount:g}, {settings.critics} critics.",
+        f"Returns G of the farm were {summary.reward_scale:.4g} * G + {summary.reward_shift:.4g} to the"
+        " critics.",
+    ]
+    publish_agent(
+        warehouse, agent=result.agent, name=name, stage="rl", notes=notes, overwrite=overwrite
+    )
