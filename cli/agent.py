@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from dmix.cli.agent_rl import evaluate, rl
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.mixing.sft_settings import SftSettings
@@ -82,3 +83,7 @@ def _text(value: Any) -> Any:
             return f"{value[0]:.5f} → {value[-1]:.5f} ({len(value)} epochs)"
         return ", ".join(map(str, value))
     return value
+
+
+agent.add_command(rl)
+agent.add_command(evaluate)

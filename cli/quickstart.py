@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 NAME = "quickstart"
 CONTROLLERS = (f"agent:{NAME}", "natural", "naive")
 SEQ_LEN = 128
-STEPS = 8
+STEPS = 6
 STEP_SAMPLES = 128
-BASE_TOKENS = 800_000
+BASE_TOKENS = 500_000
 ITEMS = 60
 DEMO_DOCUMENTS = 6_000
 LIMIT_BYTES = 64 * 2**20
@@ -227,7 +227,7 @@ def _farm(spark: "SparkSession", warehouse: Warehouse, files: Files) -> None:
 
     settings = SampleSettings(
         paths=2,
-        random_paths=4,
+        random_paths=2,
         top_k=(1, 100),
         steps=STEPS,
         candidates=4_000,

@@ -88,6 +88,28 @@ _PAST_TENSES = {
 }
 
 _DOUBLED = frozenset(
-    "ban chat chop debug knit log mop pen pet plan program rev ship shop skid star stir strip tag transfer"
-    " trim wag".split()
+    [
+        "ban",
+        "chat",
+        "chop",
+        "debug",
+        "knit",
+        "log",
+        "mop",
+        "pen",
+        "pet",
+        "plan",
+        "program",
+        "rev",
+        "ship",
+        "shop",
+        "skid",
+        "star",
+        "stir",
+        "strip",
+        "tag",
+        "transfer",
+        "trim",
+        "wag",
+    ]
 )

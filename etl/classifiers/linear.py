@@ -5,7 +5,7 @@
 `mass_f` in [0, 1] says how much topic a feature can carry: 0 for the commonest ones. So the
 score is a mean over the telling features, and m (one number) keeps texts with few of them near
 the bias. The file is safetensors: `weight` (features, labels) and `mass` (features,) in float16,
-`bias` (labels,) in float32, and taxonomy and m in its metadata.
+`bias` (labels,) in float32; m and the taxonomy as JSON in its metadata.
 """
 
 import json
@@ -58,13 +58,10 @@ class LinearModel:
 
     def save(self, path: Path) -> None:
         """Writes the safetensors file."""
-        metadata = {
-            "format": FORMAT,
-            "taxonomy": json.dumps(self.taxonomy.to_json()),
-            "prior_mass": repr(self.prior_mass),
-        }
+        # one entry: the order of several would change from one save to the next
+        facts = {"format": FORMAT, "prior_mass": self.prior_mass, "taxonomy": self.taxonomy.to_json()}
         tensors = {"weight": self.weight, "mass": self.mass, "bias": self.bias}
-        save_file(tensors, path, metadata=metadata)
+        save_file(tensors, path, metadata={"dmix": json.dumps(facts)})
 
     @classmethod
     def load(cls, path: Path) -> "LinearModel":
@@ -78,10 +75,10 @@ class LinearModel:
             raise NotFoundError(f"classifier weights {path} do not exist; give the file that training wrote")
         try:
             with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
+                facts = json.loads((file.metadata() or {}).get("dmix", "{}"))
+                if facts.get("format") != FORMAT:
                     raise InputError(
-                        f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}; train it again"
+                        f"{path} has format {facts.get('format')!r}, expected {FORMAT!r}; train it again"
                     )
                 tensors = {name: file.get_tensor(name) for name in ("weight", "mass", "bias")}
         except InputError:
@@ -90,10 +87,10 @@ class LinearModel:
             raise InputError(
                 f"{path} cannot be read as classifier weights ({error}); train it again"
             ) from None
-        taxonomy = Taxonomy.from_json(json.loads(metadata["taxonomy"]))
+        taxonomy = Taxonomy.from_json(facts["taxonomy"])
         if tensors["weight"].shape != (NUM_FEATURES, len(taxonomy)):
             raise InputError(
                 f"{path} has weights of shape {tensors['weight'].shape}, expected"
                 f" {(NUM_FEATURES, len(taxonomy))}; train it again"
             )
-        return cls(taxonomy=taxonomy, prior_mass=float(metadata["prior_mass"]), **tensors)
+        return cls(taxonomy=taxonomy, prior_mass=facts["prior_mass"], **tensors)

@@ -152,6 +152,7 @@ def test_file_that_holds_no_weights_is_refused(tmp_path):
 def test_weights_survive_saving(tmp_path):
     model = LinearModel.load(WEIGHTS_PATH)
     model.save(tmp_path / "copy.safetensors")
+    assert (tmp_path / "copy.safetensors").read_bytes() == WEIGHTS_PATH.read_bytes()
     copy = LinearModel.load(tmp_path / "copy.safetensors")
     assert copy.taxonomy == model.taxonomy
     assert copy.prior_mass == model.prior_mass
