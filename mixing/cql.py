@@ -34,6 +34,7 @@ class SimplexCQLConfig(LearnableConfig):
 
     Attributes:
         agent: Arguments of `MixingAgentConfig`; the critic has its widths.
+        critic: What differs from them in the critics' config, by name.
         active: Which domains have samples.
         actor_learning_rate: Of Adam.
         critic_learning_rate: Of Adam.
@@ -56,6 +57,7 @@ class SimplexCQLConfig(LearnableConfig):
     """
 
     agent: dict[str, Any] = dataclasses.field(default_factory=dict)
+    critic: dict[str, Any] = dataclasses.field(default_factory=dict)
     active: list[bool] = dataclasses.field(default_factory=list)
     gamma: float = 1.0
     actor_learning_rate: float = 1e-4
@@ -92,9 +94,10 @@ class SimplexCQL(QLearningAlgoBase[SimplexCQLImpl, SimplexCQLConfig]):
         agent_config = MixingAgentConfig(**config.agent)
         active_N = torch.tensor(config.active)
         policy = DirichletPolicy(MixingAgent(agent_config), active_N).to(self._device)
+        critic_config = MixingAgentConfig(**{**config.agent, **config.critic})
         critics, targets = (
             nn.ModuleList(
-                MixtureCritic(agent_config, layers=config.critic_layers) for _ in range(config.n_critics)
+                MixtureCritic(critic_config, layers=config.critic_layers) for _ in range(config.n_critics)
             ).to(self._device)
             for _ in range(2)
         )

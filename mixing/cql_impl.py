@@ -11,6 +11,7 @@ state, N domains.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from d3rlpy.algos.qlearning.torch.cql_impl import CQLImpl, CQLModules
 from d3rlpy.algos.qlearning.torch.ddpg_impl import DDPGBaseActorLoss, DDPGBaseCriticLoss
 from d3rlpy.dataclass_utils import asdict_as_float
 from d3rlpy.models.torch import get_parameter
-from d3rlpy.torch_utility import train_api
+from d3rlpy.torch_utility import eval_api, train_api
 from d3rlpy.types import Shape
 from torch import Tensor
 
@@ -40,6 +41,8 @@ class FragmentBatch:
         actions_ETN, rewards_ET, returns_ET, made_ET, terminal_ET: As in `Episodes`; returns-to-go
             mean something in episodes that ended.
         ended_E: True where the run came to its end.
+        logged_E: True for episodes of the farm, False for imagined ones, whose mixtures the
+            conservative term does not raise.
     """
 
     tokens_ESX: Tensor
@@ -50,6 +53,7 @@ class FragmentBatch:
     made_ET: Tensor
     terminal_ET: Tensor
     ended_E: Tensor
+    logged_E: Tensor
 
     @classmethod
     def of_episodes(
@@ -68,7 +72,14 @@ class FragmentBatch:
             made_ET=episodes.made_ET,
             terminal_ET=episodes.terminal_ET,
             ended_E=episodes.terminal_ET.any(1),
+            logged_E=torch.ones(len(episodes), dtype=torch.bool),
         )
+
+    @classmethod
+    def joined(cls, batches: "Sequence[FragmentBatch]") -> "FragmentBatch":
+        """Several batches of one length as one."""
+        names = [f.name for f in dataclasses.fields(cls)]
+        return cls(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
 
     def rows(self, index: Tensor, *, device: str | torch.device = "cpu") -> "FragmentBatch":
         """Some of the episodes, on a device."""
@@ -230,14 +241,15 @@ class SimplexCQLImpl(CQLImpl):
         states_KETH = [critic.states(batch.tokens_ESX[:, :-1]) for critic in self._modules.q_funcs]
         data_KET = self._head(states_KETH, batch, batch.actions_ETN[..., None, :])[..., 0]
         td_loss = _mean((data_KET - q_tpn).square().sum(0), batch.made_ET)
-        conservative = torch.zeros(())
+        conservative = torch.zeros((), device=td_loss.device)
         if self._config.conservative_weight > 0:
+            logged_ET = batch.made_ET & batch.logged_E[:, None]
             mixtures_ETSN, log_density_ETS = self._contrast(batch, drawn)
             sampled_KETS = self._head(states_KETH, batch, mixtures_ETSN)
             gap_KET = conservative_gap(
                 sampled_KETS, data_KET, log_density_ETS if self._config.importance else None
             )
-            conservative = self._config.conservative_weight * _mean(gap_KET.sum(0), batch.made_ET)
+            conservative = self._config.conservative_weight * _mean(gap_KET.sum(0), logged_ET)
         return CriticLoss(
             critic_loss=td_loss + conservative,
             td_loss=td_loss,
@@ -323,6 +335,14 @@ class SimplexCQLImpl(CQLImpl):
         values = [critic.values(state, mixtures) for critic, state in zip(chosen, states, strict=True)]
         level = batch.potential_ES[:, : mixtures.shape[1], None]
         return torch.stack(values) - level
+
+    @eval_api
+    @torch.no_grad()
+    def policy_values(self, batch: FragmentBatch) -> Tensor:
+        """Q(s, pi(s)) of the policy's mean under the mean of the critics, shape (E, T)."""
+        means_ETN = self._modules.policy.mean(batch.tokens_ESX[:, :-1])
+        values: Tensor = self._values(self._modules.q_funcs, batch, means_ETN[..., None, :])[..., 0].mean(0)
+        return values
 
     def inner_predict_best_action(self, x: tuple[Tensor, Tensor]) -> Tensor:
         """The policy's mean after padded prefixes: x = (tokens (B, T, X), lengths (B, 1))."""

@@ -11,6 +11,7 @@ Shapes: E episodes, T = transitions of the longest one, X token width, N domains
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from torch import Tensor
 
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.features import RunContext, tokens
-from dmix.mixing.objectives import utility
 from dmix.mixing.standardise import features
 from dmix.mixing.trajectory_store import Trajectory
 from dmix.warehouse_schema.errors import InputError
@@ -143,21 +143,32 @@ def make_episodes(
             logger.warning("%s has no two scores from the start on: left out", trajectory.trajectory_id)
             continue
         mixtures_SN = trajectory.mixtures_TN
-        ended = states == len(mixtures_SN) and _ends(
-            mixtures_SN, context=context, target_steps=target_steps
-        )
+        end = ends_at(mixtures_SN, context=context, target_steps=target_steps)
         rows.append(
-            _Row(
-                tokens(mixtures_SN, features_SD, context=context, preset=preset)[:states],
-                (scores_SD[:states] - scores_SD[0]) / scales_D,
-                utility(scores_SD[:states], scores_SD[0], scales_D, weights_D),
-                mixtures_SN[1:states],
-                ended,
+            Run(
+                tokens_SX=tokens(mixtures_SN, features_SD, context=context, preset=preset)[:states],
+                changes_SD=(scores_SD[:states] - scores_SD[0]) / scales_D,
+                mixtures_TN=mixtures_SN[1:states],
+                ended=end is not None and states > end,
             )
         )
     if not rows:
         raise InputError("no trajectory of the set has feedback; run 'dmix mix collect' first")
-    return _padded(rows, space=context.space)
+    return assembled(rows, space=context.space, weights_D=weights_D)
+
+
+def padded_to(episodes: Episodes, steps: int) -> Episodes:
+    """The episodes with room for at least `steps` transitions."""
+    missing = steps - episodes.made_ET.shape[1]
+    if missing <= 0:
+        return episodes
+    parts: dict[str, Any] = {}
+    for part in fields(episodes):
+        value = getattr(episodes, part.name)
+        if part.name != "space":
+            tail = value.new_zeros(len(value), missing, *value.shape[2:])
+            parts[part.name] = torch.cat([value, tail], dim=1)
+    return replace(episodes, **parts)
 
 
 def reward_map(episodes: Episodes, *, discount: float, bounded: bool) -> RewardMap:
@@ -188,16 +199,25 @@ def returns_to_go(rewards_ET: Tensor, *, discount: float) -> Tensor:
     return returns_ET
 
 
-@dataclass(frozen=True, eq=False)
-class _Row:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """One run before padding.
+
+    Attributes:
+        tokens_SX: Tokens of its states.
+        changes_SD: (score_t - score_0) / s_i of them.
+        mixtures_TN: One fewer than states.
+        ended: False for a fragment that was cut.
+    """
+
     tokens_SX: NDArray[np.float32]
     changes_SD: NDArray[np.float64]
-    utility_S: Vector
     mixtures_TN: NDArray[np.float64]
     ended: bool
 
 
-def _padded(rows: Sequence[_Row], *, space: DomainSpace) -> Episodes:
+def assembled(rows: Sequence[Run], *, space: DomainSpace, weights_D: Vector) -> Episodes:
+    """Runs as episodes; U is the sum of their changes weighted by lambda."""
     steps = max(len(row.mixtures_TN) for row in rows)
     width = rows[0].tokens_SX.shape[1]
     tokens_ESX = torch.zeros(len(rows), steps + 1, width)
@@ -211,9 +231,10 @@ def _padded(rows: Sequence[_Row], *, space: DomainSpace) -> Episodes:
         made = len(row.mixtures_TN)
         tokens_ESX[index, : made + 1] = torch.from_numpy(row.tokens_SX)
         changes_ESD[index, : made + 1] = torch.from_numpy(row.changes_SD)
-        utility_ES[index, : made + 1] = torch.from_numpy(row.utility_S)
+        utility_S = row.changes_SD @ weights_D  # `objectives.utility`, scales already divided out
+        utility_ES[index, : made + 1] = torch.from_numpy(utility_S)
         actions_ETN[index, :made] = torch.from_numpy(row.mixtures_TN)
-        rewards_ET[index, :made] = torch.from_numpy(np.diff(row.utility_S))
+        rewards_ET[index, :made] = torch.from_numpy(np.diff(utility_S))
         made_ET[index, :made] = True
         terminal_ET[index, made - 1] = row.ended
     return Episodes(
@@ -237,7 +258,12 @@ def _checked(scores_SD: NDArray[np.float64], trajectory: Trajectory) -> NDArray[
     return scores_SD
 
 
-def _ends(mixtures_SN: NDArray[np.float64], *, context: RunContext, target_steps: float) -> bool:
-    """True after step M, and after the step at which the target field is covered."""
-    covered = context.space.coarsen(mixtures_SN[1:])[:, 1].sum()
-    return len(mixtures_SN) - 1 >= context.steps or bool(covered >= target_steps * (1 - 1e-9))
+def ends_at(mixtures_SN: NDArray[np.float64], *, context: RunContext, target_steps: float) -> int | None:
+    """The step after which a run ends: M, or the one at which the target field is covered.
+
+    None if the mixtures stop before either.
+    """
+    covered_T = np.cumsum(context.space.coarsen(mixtures_SN[1:])[:, 1]) >= target_steps * (1 - 1e-9)
+    if covered_T.any():
+        return min(context.steps, int(covered_T.argmax()) + 1)
+    return context.steps if len(mixtures_SN) > context.steps else None

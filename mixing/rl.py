@@ -6,7 +6,7 @@ one: runs use the policy's mean.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import torch
 from dmix.mixing.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent_store import check_free, load_agent, publish_agent
 from dmix.mixing.episodes import Episodes
+from dmix.mixing.imagination import fit_simulators
 from dmix.mixing.lessons import Example
 from dmix.mixing.rl_data import Farm, load_farm
 from dmix.mixing.rl_fit import RlResult, fit_cql
@@ -81,8 +82,25 @@ def train_rl(
     progress(f"{len(farm.episodes)} trajectories with feedback, {first.num_parameters():,} parameters")
     if start is None:
         clone_best(first, farm.episodes, settings=settings, progress=progress)
+    simulators = fit_simulators(
+        farm.episodes,
+        preset=farm.preset,
+        scales_D=farm.scales_D,
+        weights_D=farm.weights_D,
+        context=farm.context,
+        target_steps=farm.target_steps,
+        settings=settings,
+        progress=progress,
+    )
     checkpoint = checkpoint_file(warehouse, agent_name)
-    result = fit_cql(first, farm.episodes, settings=settings, checkpoint=checkpoint, progress=progress)
+    result = fit_cql(
+        first,
+        farm.episodes,
+        settings=settings,
+        simulators=simulators,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
     summary = RlSummary(
         trajectories=len(farm.episodes),
         start=start or f"clone of the best {settings.best_share:.0%}",
@@ -186,7 +204,7 @@ def _check_fits(config: MixingAgentConfig, farm: Farm, start: str) -> None:
             )
 
 
-def _short(value: str | tuple[str, ...]) -> str:
+def _short(value: str | Sequence[str]) -> str:
     if isinstance(value, str):
         return value
     return ", ".join(value[:3]) + (", …" if len(value) > 3 else "") if value else "none"
@@ -210,6 +228,4 @@ def _publish(
         f"Returns G of the farm were {summary.reward_scale:.4g} * G + {summary.reward_shift:.4g} to the"
         " critics.",
     ]
-    publish_agent(
-        warehouse, agent=result.agent, name=name, stage="rl", notes=notes, overwrite=overwrite
-    )
+    publish_agent(warehouse, agent=result.agent, name=name, stage="rl", notes=notes, overwrite=overwrite)

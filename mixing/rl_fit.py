@@ -7,7 +7,7 @@ import dataclasses
 import io
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import torch
 from dmix.mixing.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.cql import SimplexCQL, SimplexCQLConfig
 from dmix.mixing.cql_impl import FragmentBatch
-from dmix.mixing.episodes import Episodes, RewardMap, reward_map
+from dmix.mixing.episodes import Episodes, RewardMap, padded_to, reward_map
+from dmix.mixing.imagination import imagined_episodes
+from dmix.mixing.learned_simulator import LearnedSimulator
 from dmix.mixing.rl_settings import RlSettings
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.layout import publish_bytes
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 2.0
 _CHECKPOINT_SECONDS = 30.0
+# How many times' imagined runs are kept.
+_GENERATIONS = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,6 +57,7 @@ def fit_cql(
     episodes: Episodes,
     *,
     settings: RlSettings,
+    simulators: Sequence[LearnedSimulator] = (),
     checkpoint: Path | None = None,
     progress: Callable[[str], None] = logger.info,
 ) -> RlResult:
@@ -62,6 +67,7 @@ def fit_cql(
         agent: Where the actor starts: from SFT, or cloned from the best trajectories.
         episodes: With the tokens of the agent's preset.
         settings: Resolved ones.
+        simulators: Where imagined runs are made; none turns them off.
         checkpoint: File to go on from and to write now and then; None keeps nothing.
         progress: Gets a line now and then.
 
@@ -77,7 +83,15 @@ def fit_cql(
         )
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        return _Loop(agent, episodes, settings, checkpoint, progress).run()
+        loop = _Loop(
+            agent,
+            episodes,
+            settings=settings,
+            simulators=simulators,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        return loop.run()
 
 
 class _Loop:
@@ -85,7 +99,9 @@ class _Loop:
         self,
         agent: MixingAgent,
         episodes: Episodes,
+        *,
         settings: RlSettings,
+        simulators: Sequence[LearnedSimulator],
         checkpoint: Path | None,
         progress: Callable[[str], None],
     ) -> None:
@@ -93,10 +109,11 @@ class _Loop:
         bounded = settings.preset == "paper"
         self.device = "cuda:0" if torch.cuda.is_available() else "cpu"
         self.settings, self.checkpoint, self.progress = settings, checkpoint, progress
+        self.simulators = simulators if settings.imagined else ()
+        self.potential = settings.potential and not bounded
         self.mapping = reward_map(episodes, discount=settings.discount, bounded=bounded)
-        self.data = FragmentBatch.of_episodes(
-            episodes, mapping=self.mapping, discount=settings.discount, potential=not bounded
-        )
+        self.data = self._mapped(episodes)
+        self.imagined: list[FragmentBatch] = []
         self.algorithm = new_algorithm(agent, episodes, settings, device=self.device)
         self.rng = np.random.default_rng(settings.seed)
         self.done = {"returns": 0, "updates": 0}
@@ -133,9 +150,36 @@ class _Loop:
         )
 
     def _draw(self) -> FragmentBatch:
+        """A batch: farm episodes, and imagined ones once the critics know the farm's returns."""
+        share = self.settings.imagined or 0.0
         number = min(self.settings.batch_episodes, len(self.data.tokens_ESX))
-        rows = self.rng.choice(len(self.data.tokens_ESX), number, replace=False)
-        return self.data.rows(torch.from_numpy(rows), device=self.device)
+        if not self.simulators or self.done["returns"] < self.settings.returns_steps:
+            return self._rows(self.data, number)
+        if self.done["updates"] % self.settings.imagined_every == 0:
+            self._imagine()
+        dreamt = min(number - 1, round(share * number))
+        recent = FragmentBatch.joined(self.imagined)
+        return FragmentBatch.joined([self._rows(self.data, number - dreamt), self._rows(recent, dreamt)])
+
+    def _rows(self, data: FragmentBatch, number: int) -> FragmentBatch:
+        rows = self.rng.choice(len(data.tokens_ESX), min(number, len(data.tokens_ESX)), replace=False)
+        return data.rows(torch.from_numpy(rows), device=self.device)
+
+    def _imagine(self) -> None:
+        """Runs of the policy as it is now; those of the oldest time are forgotten."""
+        made = imagined_episodes(
+            self.algorithm.impl.policy, self.simulators, runs=self.settings.imagined_runs, rng=self.rng
+        )
+        steps = self.data.made_ET.shape[1]
+        fresh = FragmentBatch.joined([self._mapped(padded_to(episodes, steps)) for episodes in made])
+        fresh = dataclasses.replace(fresh, logged_E=torch.zeros_like(fresh.logged_E))
+        self.imagined = [*self.imagined[1 - _GENERATIONS :], fresh]
+
+    def _mapped(self, episodes: Episodes) -> FragmentBatch:
+        assert self.settings.discount is not None
+        return FragmentBatch.of_episodes(
+            episodes, mapping=self.mapping, discount=self.settings.discount, potential=self.potential
+        )
 
     def _collect(self, found: dict[str, float]) -> None:
         for name, value in found.items():
@@ -166,6 +210,7 @@ class _Loop:
             "identity": self._identity(),
             "done": self.done,
             "weights": weights.getvalue(),
+            "imagined": [vars(batch) for batch in self.imagined],
             "torch": torch.get_rng_state(),
             "numpy": self.rng.bit_generator.state,
         }
@@ -185,21 +230,20 @@ class _Loop:
         torch.set_rng_state(state["torch"])
         self.rng.bit_generator.state = state["numpy"]
         self.done = state["done"]
+        self.imagined = [FragmentBatch(**parts) for parts in state["imagined"]]
         self.algorithm.resume_at(self.done["updates"])
         self.progress(f"going on after {self.done['updates']} updates")
 
 
-def new_algorithm(
-    agent: MixingAgent, episodes: Episodes, settings: RlSettings, *, device: str
-) -> SimplexCQL:
+def new_algorithm(agent: MixingAgent, episodes: Episodes, settings: RlSettings, *, device: str) -> SimplexCQL:
     """The algorithm with the actor's weights from `agent` and fresh critics."""
     config = SimplexCQLConfig(
         agent=agent_arguments(agent.config),
         active=[bool(active) for active in episodes.space.active_N],
-        gamma=settings.discount,
+        gamma=settings.required("discount"),
         actor_learning_rate=settings.actor_learning_rate,
         critic_learning_rate=settings.critic_learning_rate,
-        conservative_weight=settings.conservative_weight,
+        conservative_weight=settings.required("conservative_weight"),
         n_action_samples=settings.action_samples,
         importance=settings.importance,
         backup_samples=settings.backup_samples,

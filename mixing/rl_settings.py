@@ -9,8 +9,8 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
 
 _PRESET_VALUES: dict[str, dict[str, Any]] = {
-    "default": {"discount": 1.0, "conservative_weight": 0.1},
-    "paper": {"discount": 0.99, "conservative_weight": 5.0},
+    "default": {"discount": 1.0, "conservative_weight": 0.02, "imagined": 0.5},
+    "paper": {"discount": 0.99, "conservative_weight": 5.0, "imagined": 0.0},
 }
 
 
@@ -31,7 +31,7 @@ class RlSettings:
     actor_learning_rate: float = setting(3e-4, help="Of Adam, for the actor.")
     critic_learning_rate: float = setting(1e-3, help="Of Adam, for the critics.")
     conservative_weight: float | None = setting(
-        None, help="Weight of the conservative term, with returns of deviation 1 (default: 0.1; paper: 5)."
+        None, help="Weight of the conservative term, with returns of deviation 1 (default: 0.02; paper: 5)."
     )
     discount: float | None = setting(None, help="Discount of rewards (default: 1; paper: 0.99).")
     n_steps: int = setting(1, help="Rewards before the value of a later state is used.")
@@ -43,7 +43,22 @@ class RlSettings:
     divergence_target: float | None = setting(
         None, help="KL of the policy from the uniform law to aim at, in nats; none when left out."
     )
-    best_share: float = setting(0.1, help="Share of the best trajectories that an actor without --from clones.")
+    potential: bool = setting(
+        False, help="Critics learn the final utility and Q is that less U_t; default only."
+    )
+    imagined: float | None = setting(
+        None,
+        help="Share of a batch that are runs of the policy in learned simulators (default: 0.5; paper: 0).",
+    )
+    imagined_every: int = setting(100, help="Updates until runs of the policy are made anew.")
+    imagined_runs: int = setting(48, help="Runs made each time; the last four times are kept.")
+    simulators: int = setting(3, help="Learned simulators that runs are made in.")
+    simulator_steps: int = setting(1500, help="Gradient steps of each learned simulator.")
+    simulator_width: int = setting(64, help="Width of the learned simulators.")
+    simulator_learning_rate: float = setting(3e-3, help="Of Adam, for the learned simulators.")
+    best_share: float = setting(
+        0.1, help="Share of the best trajectories that an actor without --from clones."
+    )
     clone_epochs: int = setting(30, help="Most passes over them.")
     context: int = setting(80, help="Most steps the agent looks back (from the paper).")
     hidden_size: int = setting(256, help="Width of a new agent and of the critics (from the paper).")
@@ -54,8 +69,15 @@ class RlSettings:
 
     def __post_init__(self) -> None:
         for name in (
-            "steps", "batch_episodes", "n_steps", "critics", "action_samples", "context", "layers",
-            "clone_epochs", "heads",
+            "steps",
+            "batch_episodes",
+            "n_steps",
+            "critics",
+            "action_samples",
+            "context",
+            "layers",
+            "clone_epochs",
+            "heads",
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
@@ -73,12 +95,20 @@ class RlSettings:
                 raise InputError(
                     f"--{name.replace('_', '-')} is {value}, expected a number above 0, at most 1"
                 )
+        if self.imagined is not None and not 0 <= self.imagined < 1:
+            raise InputError(f"--imagined is {self.imagined}, expected 0 or more, below 1")
         if self.conservative_weight is not None and not self.conservative_weight >= 0:
             raise InputError(f"--conservative-weight is {self.conservative_weight}, expected 0 or more")
         if self.hidden_size % (2 * self.heads):
             raise InputError(
                 f"--hidden-size is {self.hidden_size}, expected a multiple of {2 * self.heads} (2 x --heads)"
             )
+
+    def required(self, name: str) -> float:
+        """The number `name` of resolved settings."""
+        value = getattr(self, name)
+        assert isinstance(value, int | float), f"{name} is not resolved"
+        return float(value)
 
     def resolved(self, preset: str) -> "RlSettings":
         """The same settings with the values of the preset written out."""

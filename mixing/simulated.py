@@ -69,7 +69,11 @@ def simulated_trajectories(simulator: Simulator, schedules_PTN: Array) -> list[T
 
 
 def simulated_episodes(
-    simulators: Sequence[Simulator], schedules_PTN: Array, rng: np.random.Generator, *, preset: str = "default"
+    simulators: Sequence[Simulator],
+    schedules_PTN: Array,
+    rng: np.random.Generator,
+    *,
+    preset: str = "default",
 ) -> Episodes:
     """Episodes of schedules with noisy feedback; run p follows simulator p mod their number."""
     trajectories = simulated_trajectories(simulators[0], schedules_PTN)

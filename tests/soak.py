@@ -156,4 +156,5 @@ def commit_of(root: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # the module that the units import, and not a second copy of it with an error class of its own
+    sys.exit(importlib.import_module("tests.soak").main())

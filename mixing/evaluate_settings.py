@@ -1,0 +1,43 @@
+"""Settings of `dmix agent evaluate`."""
+
+from dataclasses import dataclass
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """How an agent is judged from a farm alone."""
+
+    repeats: int = setting(3, help="Trainings of each estimator, on different seeds; they give the spread.")
+    fqe_steps: int = setting(1500, help="Updates of fitted Q evaluation.")
+    simulator_steps: int = setting(1500, help="Gradient steps of a learned simulator.")
+    batch_episodes: int = setting(32, help="Episodes a gradient step.")
+    learning_rate: float = setting(1e-3, help="Of Adam, for fitted Q evaluation.")
+    simulator_learning_rate: float = setting(3e-3, help="Of Adam, for the learned simulators.")
+    runs: int = setting(8, help="Runs of a policy in each learned simulator; their mean counts.")
+    hidden_size: int = setting(64, help="Width of both estimators.")
+    heads: int = setting(4, help="Their attention heads.")
+    held_out: float = setting(0.2, help="Share of trajectories that only measure the learned simulator.")
+    quantile: float = setting(0.99, help="Guard limits are this quantile of the farm's own steps.")
+    seed: int = setting(0, help="First seed.")
+
+    def __post_init__(self) -> None:
+        for name in ("repeats", "fqe_steps", "simulator_steps", "batch_episodes", "runs", "heads"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
+        for name in ("learning_rate", "simulator_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a number above 0"
+                )
+        for name in ("held_out", "quantile"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}, expected between 0 and 1"
+                )
+        if self.hidden_size % (2 * self.heads):
+            raise InputError(
+                f"--hidden-size is {self.hidden_size}, expected a multiple of {2 * self.heads} (2 x --heads)"
+            )

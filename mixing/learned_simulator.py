@@ -1,0 +1,270 @@
+"""A learned simulator of the feedback: scores as a function of the mixtures so far, fitted on a farm.
+
+A small network predicts the next level of every score, in units of s_i, as a normal law. It reads
+sums of the mixtures with several rates of fading (what was trained on lately, and in all), what
+was drawn beyond a domain's supply, and averages of the scores seen so far, so that kinds of runs
+which only feedback tells apart are told apart. Levels and not changes: noise of one step is
+not carried into the next, and errors do not add up. Policies run against it many at a time,
+with the tokens and features that real runs would give them.
+
+Shapes: P runs, E episodes, T steps, S = T + 1 states, D objectives, N domains, X token width,
+F rates of fading, I inputs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dmix.mixing.domains import Vector
+from dmix.mixing.episodes import Episodes, Run, assembled, ends_at
+from dmix.mixing.features import RunContext, tokens
+from dmix.mixing.standardise import features
+
+_REPORTS = 4
+# Bounds of the log-deviation of a level, in units of the farm's own deviation.
+_LOG_DEVIATION = (-5.0, 1.0)
+# Share of an earlier step that is still there a step later; 1 sums all of them.
+_KEPT = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0)
+
+Array = NDArray[np.float64]
+# The next mixtures (P, N) from the mixtures (P, t, N) and tokens (P, t, X) so far.
+Decide = Callable[[Array, NDArray[np.float32]], Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """How a simulator is fitted.
+
+    Attributes:
+        steps: Gradient steps.
+        batch_episodes: Episodes a step.
+        learning_rate: Of Adam; it falls to 0 along a cosine.
+        width: Of the hidden layers.
+        held_out: Share of the episodes that only measure; 0 fits on all.
+        seed: Of weights, batches and the held-out part.
+    """
+
+    steps: int
+    batch_episodes: int
+    learning_rate: float
+    width: int
+    held_out: float
+    seed: int
+
+
+class FeedbackModel(nn.Module):
+    """Law of (score_t - score_0) / s_i given the mixtures up to t and the scores before it.
+
+    Args:
+        supply_N: Samples of a domain in units of R: what is drawn beyond it is repetition.
+        steps: M.
+        unit_D: Deviation of the farm's levels.
+        width: Of the hidden layers.
+    """
+
+    supply_N: Tensor
+    unit_D: Tensor
+
+    def __init__(self, *, supply_N: Tensor, steps: int, unit_D: Tensor, width: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.register_buffer("supply_N", supply_N.float())
+        self.register_buffer("unit_D", unit_D.float())
+        inputs = len(supply_N) * (len(_KEPT) + 1) + len(unit_D) * len(_KEPT) + 1
+        self.linear = nn.Linear(inputs, 2 * len(unit_D))
+        self.bent = nn.Sequential(
+            nn.Linear(inputs, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, 2 * len(unit_D)),
+        )
+
+    def forward(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean level, in units of s_i, and its deviation, after each step; (P, T, D) each.
+
+        Args:
+            mixtures_PTN: Of steps 1 … T.
+            changes_PTD: Levels of states 0 … T - 1.
+        """
+        inputs_PTI = self._inputs(mixtures_PTN, changes_PTD / self.unit_D)
+        mean_PTD, raw_PTD = (self.linear(inputs_PTI) + self.bent(inputs_PTI)).chunk(2, dim=-1)
+        low, high = _LOG_DEVIATION
+        deviation_PTD = torch.exp(low + (high - low) * torch.sigmoid(raw_PTD))
+        return mean_PTD * self.unit_D, deviation_PTD * self.unit_D
+
+    def _inputs(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
+        runs, steps, domains = mixtures_PTN.shape
+        left_T1 = 1 - torch.arange(steps, device=mixtures_PTN.device)[:, None] / self.steps
+        excess_PTN = (mixtures_PTN.cumsum(1) - self.supply_N).clamp_min(0) / self.steps
+        parts = [
+            faded(mixtures_PTN, self.steps).reshape(runs, steps, -1) * domains**0.5,
+            excess_PTN * domains**0.5,
+            faded(changes_PTD, self.steps).reshape(runs, steps, -1),
+            left_T1.expand(runs, steps, 1),
+        ]
+        return torch.cat(parts, dim=-1)
+
+
+def faded(values_PTV: Tensor, steps: int) -> Tensor:
+    """Sums of the values so far at every rate of `_KEPT`, scaled to their size; (P, T, F, V)."""
+    kept_F1 = torch.tensor(_KEPT, dtype=values_PTV.dtype, device=values_PTV.device)[:, None]
+    scale_F1 = torch.where(kept_F1 < 1, 1 - kept_F1, 1 / steps)
+    running, found = torch.zeros_like(values_PTV[:, 0, None]), []
+    for t in range(values_PTV.shape[1]):
+        running = kept_F1 * running + values_PTV[:, t, None]
+        found.append(running * scale_F1)
+    return torch.stack(found, dim=1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LearnedSimulator:
+    """A fitted model and what it needs to run policies.
+
+    Attributes:
+        model: The network.
+        scales_D: s_i in nats a token.
+        weights_D: lambda_i.
+        context: Of the runs.
+        target_steps: |T| / R, at which a run stops early.
+        preset: Of the tokens.
+        held_out_r2_D: Share of the variance of levels explained on held-out episodes; NaN
+            where none were held out.
+    """
+
+    model: FeedbackModel
+    scales_D: Vector
+    weights_D: Vector
+    context: RunContext
+    target_steps: float
+    preset: str
+    held_out_r2_D: Vector
+
+    @torch.no_grad()
+    def run(self, decide: Decide, *, runs: int, rng: np.random.Generator) -> Episodes:
+        """Episodes of a policy, from rho_s until M or the early stop."""
+        mixtures_PSN = np.tile(self.context.space.start_N, (runs, 1, 1))
+        changes_PSD = np.zeros((runs, 1, len(self.scales_D)))
+        for _ in range(self.context.steps):
+            chosen_PN = decide(mixtures_PSN, self._tokens(mixtures_PSN, changes_PSD))
+            mixtures_PSN = np.concatenate([mixtures_PSN, chosen_PN[:, None]], axis=1)
+            level_PD = self._draw(mixtures_PSN[:, 1:], changes_PSD, rng)
+            changes_PSD = np.concatenate([changes_PSD, level_PD[:, None]], axis=1)
+        seen_PSX = self._tokens(mixtures_PSN, changes_PSD)
+        finished = []
+        for p in range(runs):
+            end = ends_at(mixtures_PSN[p], context=self.context, target_steps=self.target_steps)
+            assert end is not None, "a run of M steps has an end"
+            finished.append(
+                Run(
+                    tokens_SX=seen_PSX[p, : end + 1],
+                    changes_SD=changes_PSD[p, : end + 1],
+                    mixtures_TN=mixtures_PSN[p, 1 : end + 1],
+                    ended=True,
+                )
+            )
+        return assembled(finished, space=self.context.space, weights_D=self.weights_D)
+
+    def _tokens(self, mixtures_PSN: Array, changes_PSD: Array) -> NDArray[np.float32]:
+        seen = [
+            features([changes_SD * self.scales_D], scales_D=self.scales_D, preset=self.preset)[0]
+            for changes_SD in changes_PSD
+        ]
+        return np.stack(
+            [
+                tokens(mixtures_SN, features_SD, context=self.context, preset=self.preset)
+                for mixtures_SN, features_SD in zip(mixtures_PSN, seen, strict=True)
+            ]
+        )
+
+    def _draw(self, mixtures_PTN: Array, changes_PTD: Array, rng: np.random.Generator) -> Array:
+        mean_PTD, deviation_PTD = self.model(
+            torch.from_numpy(mixtures_PTN).float(), torch.from_numpy(changes_PTD).float()
+        )
+        noise_PD = torch.from_numpy(rng.standard_normal(mean_PTD[:, -1].shape))
+        drawn: Array = (mean_PTD[:, -1] + deviation_PTD[:, -1] * noise_PD).numpy()
+        return drawn
+
+
+def fit_simulator(
+    episodes: Episodes,
+    *,
+    preset: str,
+    scales_D: Vector,
+    weights_D: Vector,
+    context: RunContext,
+    target_steps: float,
+    settings: ModelSettings,
+    progress: Callable[[str], None],
+) -> LearnedSimulator:
+    """Fits a simulator on episodes by maximum likelihood.
+
+    Args:
+        episodes: The farm.
+        preset: Of the tokens that policies will see.
+        scales_D, weights_D: s_i in nats a token, and lambda_i.
+        context: Of the farm's runs.
+        target_steps: |T| / R.
+        settings: Steps, rates, and the share that is held out.
+        progress: Gets a line now and then.
+    """
+    rng = np.random.default_rng(settings.seed)
+    order = rng.permutation(len(episodes))
+    held = min(len(episodes) - 1, int(np.ceil(settings.held_out * len(episodes))))
+    training, measuring = episodes.chosen(order[held:]), episodes.chosen(order[:held])
+    unit_D = training.changes_ESD[:, 1:][training.made_ET].std(0, unbiased=False).clamp_min(1e-9)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        model = FeedbackModel(
+            supply_N=torch.from_numpy(context.supply_N),
+            steps=context.steps,
+            unit_D=unit_D,
+            width=settings.width,
+        )
+        optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+        for step in range(settings.steps):
+            rows = rng.choice(len(training), min(settings.batch_episodes, len(training)), replace=False)
+            error, deviation = _errors(model, training.chosen(rows))
+            loss = (0.5 * (error / deviation).square() + (deviation / unit_D).log()).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            decay.step()
+            if (step + 1) % max(1, settings.steps // _REPORTS) == 0:
+                share = float((error.detach() / unit_D).square().mean())
+                progress(
+                    f"learned simulator, seed {settings.seed}, step {step + 1}: squared error {share:.4f} of"
+                    " the scores' variance"
+                )
+    return LearnedSimulator(
+        model=model.eval(),
+        scales_D=scales_D,
+        weights_D=weights_D,
+        context=context,
+        target_steps=target_steps,
+        preset=preset,
+        held_out_r2_D=_explained(model, measuring),
+    )
+
+
+def _errors(model: FeedbackModel, episodes: Episodes) -> tuple[Tensor, Tensor]:
+    """Errors of levels in units of s_i, and their predicted deviations; (steps made, D) each."""
+    mean_ETD, deviation_ETD = model(episodes.actions_ETN, episodes.changes_ESD[:, :-1])
+    error_ETD = mean_ETD - episodes.changes_ESD[:, 1:]
+    return error_ETD[episodes.made_ET], deviation_ETD[episodes.made_ET]
+
+
+@torch.no_grad()
+def _explained(model: FeedbackModel, episodes: Episodes) -> Vector:
+    if not len(episodes):
+        return np.full(len(model.unit_D), np.nan)
+    error, _ = _errors(model, episodes)
+    variance_D = episodes.changes_ESD[:, 1:][episodes.made_ET].var(0, unbiased=False).clamp_min(1e-12)
+    explained: Vector = (1 - error.square().mean(0) / variance_D).double().numpy()
+    return explained
