@@ -12,7 +12,7 @@ export DMIX_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install test quickstart lint soak bench bench-mixing constraints clean java
+.PHONY: install test quickstart lint soak bench bench-mixing bench-farm constraints clean java
 
 install: $(STAMP)
 
@@ -45,10 +45,14 @@ lint: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python -m tests.soak
 
-bench: bench-mixing
+bench: bench-mixing bench-farm
 
 bench-mixing: $(STAMP)
-	$(BIN)/python benchmarks/mixing.py
+	$(BIN)/python -m benchmarks.mixing
+
+bench-farm: $(STAMP)
+	$(BIN)/python benchmarks/algorithm_1.py
+	$(BIN)/python benchmarks/farm.py
 
 constraints: $(STAMP)
 	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable; } > constraints.tmp && mv constraints.tmp constraints.txt

@@ -1,96 +1,105 @@
-"""What exact mixing costs, as ratios measured in one run on one machine.
+"""What exact mixing costs, as ratios measured in one run on one machine: `make bench-mixing`.
 
-    python benchmarks/mixing.py [--samples 40000] [--out FILE.json]
+    python -m benchmarks.mixing [--samples 40000] [--only PATTERN] [--again] [--results FOLDER]
 
-Throughput against plain StreamingDataset with fixed proportions, and against interleave_datasets
-of Hugging Face where `datasets` is installed; opening; the cost of planning a step; resuming at
-step 2 and at step 10,000; memory for 100 million samples, on an index without shards.
+Every row goes into `benchmarks/results/mixing-<machine>-<date>.json` as soon as it is known, with
+the load of the machine before it; rows that are there for this commit are not measured again.
+Throughput is compared in turns, so that a busy machine slows both sides.
 """
 
 import argparse
-import importlib.util
+import fnmatch
 import json
-import multiprocessing
+import os
 import platform
-import resource
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
-from streaming import MDSWriter, Stream, StreamingDataset
-from torch.utils.data import DataLoader
+from benchmarks import mixing_costs
+from benchmarks.mixing_streams import write_streams
+from benchmarks.provenance import RESULTS, commit_of, machine_name
+from streaming import Stream, StreamingDataLoader, StreamingDataset
+from torch.utils.data import DataLoader, Dataset
 
 from dmix.mixing.dataset import MixedDataset
 from dmix.mixing.loader import MixedLoader
-from dmix.mixing.plan import MixerState, PlanSettings, StreamSizes, plan_step
-from dmix.warehouse_schema.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
-from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, FIELDS, slug
+from dmix.mixing.plan import PlanSettings
+from dmix.warehouse_schema.manifests import DatasetManifest
 
-SEQ_LEN = 512
 BATCH = 64
-DOMAINS = [(field, label) for field in FIELDS for label in DEFAULT_TAXONOMY.labels]
 REPEATS = 3
+
+Row = Callable[[DatasetManifest, Path], dict[str, Any]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=40_000, help="samples of 512 tokens to read")
-    parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="rows that match, with * and ?")
+    parser.add_argument("--again", action="store_true", help="also rows that this commit has")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    path = arguments.results / f"mixing-{machine_name()}-{datetime.now(UTC):%Y-%m-%d}.json"
+    key = {"commit": commit_of(), "samples": arguments.samples}
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    if {name: found.get(name) for name in key} != key:
+        found = {**key, "python": platform.python_version(), "rows": {}}
+    todo = [name for name in ROWS if fnmatch.fnmatch(name, arguments.only)]
     with tempfile.TemporaryDirectory(prefix="dmix-bench-") as folder:
-        manifest = write_streams(Path(folder, "streams"), samples=arguments.samples)
-        figures = {
-            "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "throughput": throughput(manifest, Path(folder, "streams")),
-            "startup": starting_up(manifest, Path(folder, "streams")),
-            "planning": planning(),
-            "resume": resuming(manifest, Path(folder, "streams")),
-            "memory": memory(Path(folder, "index")),
-        }
-    print(json.dumps(figures, indent=1))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
+        manifest: DatasetManifest | None = None
+        for name in todo:
+            if name in found["rows"] and not arguments.again:
+                continue
+            manifest = manifest or write_streams(Path(folder), samples=arguments.samples)
+            load, started = round(os.getloadavg()[0], 1), time.perf_counter()
+            figures = ROWS[name](manifest, Path(folder))
+            spent = round(time.perf_counter() - started, 1)
+            found["rows"][name] = {**figures, "load_before": load, "seconds": spent}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(found, indent=1) + "\n")
+            print(f"{name}: {json.dumps(figures)} ({spent} s)", file=sys.stderr)
+    print(json.dumps(found, indent=1))
 
 
-def throughput(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
-    """Samples a second in this process, and with two loader workers; medians of three rounds."""
-    figures: dict[str, Any] = {}
-    for workers in (0, 2):
-        ours, plain = [], []
-        for _ in range(REPEATS):  # taking turns, so that a busy machine slows both
-            ours.append(mixed_rate(manifest, folder, workers))
-            plain.append(streaming_rate(manifest, folder, workers))
-        figures[f"workers_{workers}"] = {
-            "mixed_samples_per_second": round(statistics.median(ours)),
-            "streaming_samples_per_second": round(statistics.median(plain)),
-            "ratio": round(statistics.median(a / b for a, b in zip(ours, plain, strict=True)), 2),
-        }
-    figures["interleave_datasets"] = interleaving(manifest, folder)
-    return figures
+def beside_streaming(
+    manifest: DatasetManifest, folder: Path, *, workers: int, by_batch: bool
+) -> dict[str, Any]:
+    """Against StreamingDataset in its default use: its own loader, sample by sample, shuffled."""
+    ours = by_batch_rate if by_batch else one_by_one_rate
+    return in_turns(
+        partial(ours, manifest, folder, workers), partial(streaming_rate, manifest, folder, workers)
+    )
 
 
-def interleaving(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
-    """Samples a second of Hugging Face's interleave_datasets in this process, beside ours."""
-    if importlib.util.find_spec("datasets") is None:
-        return {"skipped": "the package datasets is not installed"}
-    ours = [mixed_rate(manifest, folder, 0) for _ in range(REPEATS)]
-    theirs = [interleave_rate(manifest, folder) for _ in range(REPEATS)]
+def beside_interleaving(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
+    """Against interleave_datasets of Hugging Face, in memory and in this process."""
+    return in_turns(partial(by_batch_rate, manifest, folder, 0), partial(interleave_rate, manifest, folder))
+
+
+def in_turns(ours: Callable[[], float], theirs: Callable[[], float]) -> dict[str, Any]:
+    """Samples a second of both sides, and the median of the ratios of rounds."""
+    pairs = [(ours(), theirs()) for _ in range(REPEATS)]
+    mine, others = zip(*pairs, strict=True)
     return {
-        "samples_per_second": round(statistics.median(theirs)),
-        "ratio": round(statistics.median(ours) / statistics.median(theirs), 2),
+        "samples_per_second": round(statistics.median(mine)),
+        "their_samples_per_second": round(statistics.median(others)),
+        "ratio": round(statistics.median(a / b for a, b in pairs), 2),
     }
 
 
-def mixed_rate(manifest: DatasetManifest, folder: Path, workers: int) -> float:
+def by_batch_rate(manifest: DatasetManifest, folder: Path, workers: int) -> float:
+    """Samples a second of a run of four steps with natural shares."""
     dataset = MixedDataset(manifest, folder)
     total = len(dataset) // (4 * BATCH) * BATCH
     chosen = PlanSettings(step_samples=total, batch_size=BATCH, exhaustion="redistribute")
@@ -107,8 +116,32 @@ def mixed_rate(manifest: DatasetManifest, folder: Path, workers: int) -> float:
     return rate
 
 
+class OneByOne(Dataset):
+    """A dataset without its reading by the batch, so that torch asks for sample after sample."""
+
+    def __init__(self, dataset: MixedDataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        # two bytes a token, as Streaming returns them: they have to come out of a loader worker
+        return self._dataset[index]["input_ids"].numpy().astype(np.uint16)
+
+
+def one_by_one_rate(manifest: DatasetManifest, folder: Path, workers: int) -> float:
+    """The same samples in the order of one plan, each read and collated by itself."""
+    dataset = MixedDataset(manifest, folder)
+    total = len(dataset) // BATCH * BATCH
+    chosen = PlanSettings(step_samples=total, batch_size=BATCH, exhaustion="redistribute")
+    plan = MixedLoader(dataset, settings=chosen).begin_step(dataset.sizes.samples_N / len(dataset))
+    ids = plan.ids.tolist()
+    rate = rate_of(DataLoader(OneByOne(dataset), batch_size=BATCH, sampler=ids, num_workers=workers))
+    dataset.close()
+    return rate
+
+
 def streaming_rate(manifest: DatasetManifest, folder: Path, workers: int) -> float:
-    return rate_of(DataLoader(plain_streaming(manifest, folder), batch_size=BATCH, num_workers=workers))
+    dataset = plain_streaming(manifest, folder)
+    return rate_of(StreamingDataLoader(dataset, batch_size=BATCH, num_workers=workers))
 
 
 def plain_streaming(manifest: DatasetManifest, folder: Path) -> StreamingDataset:
@@ -123,8 +156,6 @@ def plain_streaming(manifest: DatasetManifest, folder: Path) -> StreamingDataset
 
 
 def interleave_rate(manifest: DatasetManifest, folder: Path) -> float:
-    import datasets  # type: ignore[import-not-found]
-
     dataset = MixedDataset(manifest, folder)
     parts, weights = [], []
     for index, size in enumerate(dataset.sizes.samples_N.tolist()):
@@ -144,7 +175,7 @@ def rate_of(batches: Iterable[Any]) -> float:
         if not started:
             started = time.perf_counter()
             continue
-        seen += len(next(iter(batch.values())))
+        seen += len(batch) if isinstance(batch, torch.Tensor) else len(next(iter(batch.values())))
     return seen / (time.perf_counter() - started)
 
 
@@ -158,10 +189,15 @@ def starting_up(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
         next(iter(loader))
         dataset.close()
 
-    def theirs() -> None:
-        next(iter(DataLoader(plain_streaming(manifest, folder), batch_size=BATCH)))
+    def theirs() -> float:
+        started = time.perf_counter()
+        dataset = plain_streaming(manifest, folder)
+        next(iter(StreamingDataLoader(dataset, batch_size=BATCH)))
+        spent = time.perf_counter() - started
+        dataset._iterator.exit()  # its threads would go on through our turn
+        return spent
 
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(9)]
+    pairs = [(mixing_costs.seconds(ours), theirs()) for _ in range(9)]
     mixed, plain = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
     return {
         "mixed_ms": round(mixed, 1),
@@ -170,182 +206,21 @@ def starting_up(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
     }
 
 
-def planning() -> dict[str, Any]:
-    """Milliseconds to plan a step of R = 64,000 over N = 52 domains, ids included."""
-    rng = np.random.default_rng(0)
-    shards = tuple(np.full(rng.integers(1, 60), 65_000) for _ in DOMAINS)
-    streams = StreamSizes(shards, np.arange(52) >= 26)
-    chosen = PlanSettings(step_samples=64_000, batch_size=BATCH, exhaustion="redistribute")
-    state, times = MixerState.start(52), []
-    for _ in range(30):
-        weights = rng.dirichlet(np.ones(52))
-        started = time.perf_counter()
-        plan = plan_step(weights, state, streams=streams, settings=chosen)
-        times.append(1000 * (time.perf_counter() - started))
-        state = plan.state_after
-    return {
-        "step_samples": 64_000,
-        "domains": 52,
-        "median_ms": round(statistics.median(times), 1),
-        "least_ms": round(min(times), 1),
-    }
-
-
-def resuming(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
-    """Milliseconds from a saved state to the first batch, opening the dataset included."""
-    dataset = MixedDataset(manifest, folder)
-    chosen = PlanSettings(step_samples=16 * BATCH, batch_size=BATCH, exhaustion="repeat", max_passes=10_000)
-    weights = dataset.sizes.samples_N / len(dataset)
-    loader = MixedLoader(dataset, settings=chosen)
-    saved = {}
-    for step in (2, 10_000):
-        drawn = np.floor(weights * (step - 1) * chosen.step_samples).astype(np.int64)
-        sizes = np.maximum(dataset.sizes.samples_N, 1)
-        loader.state = MixerState(
-            step=step - 1, carry_N=np.zeros(52), cursor_N=drawn % sizes, pass_N=drawn // sizes
+ROWS: dict[str, Row] = {
+    **{
+        f"throughput/{'by-batch' if by_batch else 'one-by-one'}/workers-{workers}": partial(
+            beside_streaming, workers=workers, by_batch=by_batch
         )
-        loader.begin_step(weights)
-        next(iter(loader))
-        saved[step] = json.dumps(loader.state_dict())
-        loader.plan = None
-    dataset.close()
-
-    def resume(step: int) -> None:
-        opened = MixedDataset(manifest, folder)
-        resumed = MixedLoader(opened, settings=chosen)
-        resumed.load_state_dict(json.loads(saved[step]))
-        next(iter(resumed))
-        opened.close()
-
-    pairs = [(seconds(lambda: resume(2)), seconds(lambda: resume(10_000))) for _ in range(9)]
-    early, late = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
-    return {
-        "step_2_ms": round(early, 1),
-        "step_10000_ms": round(late, 1),
-        "ratio": round(late / early, 2),
-        "state_bytes": {str(step): len(text) for step, text in saved.items()},
-    }
-
-
-def memory(folder: Path) -> dict[str, Any]:
-    """Growth of a process in MB: opening 1 and 100 million samples, then after 300 and 600 steps."""
-    context = multiprocessing.get_context("fork")
-    figures = {}
-    for millions in (1, 100):
-        manifest = write_index(folder / str(millions), samples=millions * 10**6)
-        answers = context.Queue()
-        child = context.Process(target=measure_memory, args=(manifest, folder / str(millions), answers))
-        child.start()
-        names = ("opened_mb", "after_300_steps_mb", "after_600_steps_mb")
-        figures[f"{millions}_million_samples"] = dict(zip(names, answers.get(timeout=300), strict=True))
-        child.join()
-    return figures
-
-
-def measure_memory(manifest: DatasetManifest, folder: Path, answers: Any) -> None:
-    """Puts the growth of this process's peak memory into the queue; the process is a fresh fork."""
-    before = peak_mb()
-    dataset = MixedDataset(manifest, folder)
-    grown = [peak_mb() - before]
-    chosen = PlanSettings(step_samples=6_400, batch_size=BATCH, exhaustion="repeat", max_passes=100)
-    weights = dataset.sizes.samples_N / len(dataset)
-    state = MixerState.start(52)
-    for _ in range(2):
-        for _ in range(300):
-            state = plan_step(weights, state, streams=dataset.sizes, settings=chosen).state_after
-        grown.append(peak_mb() - before)
-    dataset.close()
-    answers.put([round(mb, 1) for mb in grown])
-
-
-def seconds(call: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def write_streams(folder: Path, *, samples: int) -> DatasetManifest:
-    """Random tokens in 52 streams of unequal size."""
-    rng = np.random.default_rng(0)
-    sizes = np.maximum(1, (rng.dirichlet(np.full(52, 2.0)) * samples).astype(np.int64)).tolist()
-
-    def write(domain: int) -> StreamEntry:
-        field, label = DOMAINS[domain]
-        path = f"{field}/{slug(label)}"
-        tokens = np.random.default_rng(domain).integers(0, 8192, (sizes[domain], SEQ_LEN)).astype(np.uint16)
-        column = {"tokens": f"ndarray:uint16:{SEQ_LEN}"}
-        with MDSWriter(out=str(folder / path), columns=column, size_limit=2**20) as writer:
-            for row in tokens:
-                writer.write({"tokens": row})
-        index = json.loads((folder / path / "index.json").read_text())
-        return entry(domain, [shard["samples"] for shard in index["shards"]])
-
-    with ThreadPoolExecutor(8) as pool:
-        return manifest_of(list(pool.map(write, range(52))))
-
-
-def write_index(folder: Path, *, samples: int) -> DatasetManifest:
-    """Indices of 52 streams whose shards of 65,000 samples do not exist."""
-    shard, entries = 65_000, []
-    for domain, (field, label) in enumerate(DOMAINS):
-        size = samples // 52
-        shards = [shard] * (size // shard) + ([size % shard] if size % shard else [])
-        path = folder / field / slug(label)
-        path.mkdir(parents=True)
-        described = [
-            {
-                "column_encodings": [f"ndarray:uint16:{SEQ_LEN}"],
-                "column_names": ["tokens"],
-                "column_sizes": [2 * SEQ_LEN],
-                "compression": None,
-                "format": "mds",
-                "hashes": [],
-                "raw_data": {"basename": f"shard.{i:05}.mds", "bytes": 2 * SEQ_LEN * count, "hashes": {}},
-                "samples": count,
-                "size_limit": 2**26,
-                "version": 2,
-                "zip_data": None,
-            }
-            for i, count in enumerate(shards)
-        ]
-        (path / "index.json").write_text(json.dumps({"version": 2, "shards": described}))
-        entries.append(entry(domain, shards))
-    return manifest_of(entries)
-
-
-def entry(domain: int, shards: list[int]) -> StreamEntry:
-    field, label = DOMAINS[domain]
-    files = [StreamFile(name="index.json", size_bytes=0, sha256="", samples=0)]
-    files += [StreamFile(name="", size_bytes=0, sha256="", samples=count) for count in shards]
-    return StreamEntry(
-        field=field,
-        domain=label,
-        path=f"{field}/{slug(label)}",
-        documents=0,
-        samples=sum(shards),
-        tokens=sum(shards) * SEQ_LEN,
-        tail_tokens=0,
-        files=tuple(files),
-    )
-
-
-def manifest_of(entries: list[StreamEntry]) -> DatasetManifest:
-    return DatasetManifest(
-        dataset="benchmark",
-        name="",
-        taxonomy=DEFAULT_TAXONOMY,
-        tokenizer=TokenizerFile(name="none", sha256="", vocab_size=8192, eot_id=0),
-        seq_len=SEQ_LEN,
-        token_dtype="uint16",
-        seed=0,
-        corpora=(),
-        streams=tuple(entries),
-        created_at=datetime.now(UTC).isoformat(),
-    )
+        for by_batch in (True, False)
+        for workers in (0, 2)
+    },
+    "throughput/interleave-datasets": beside_interleaving,
+    "start-up": starting_up,
+    "re-weighting": mixing_costs.reweighting,
+    "resume/loader": mixing_costs.resuming_a_loader,
+    "resume/run": mixing_costs.resuming_a_run,
+    "memory": mixing_costs.memory,
+}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from dmix.cli.agent_clone import clone
 from dmix.cli.agent_rl import evaluate, rl
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
@@ -20,7 +21,14 @@ def agent() -> None:
 @agent.command()
 @config_option
 @warehouse_option
-@click.option("--set", "set_name", required=True, metavar="NAME", help="Set of trajectories to learn from.")
+@click.option(
+    "--set",
+    "set_names",
+    required=True,
+    multiple=True,
+    metavar="NAME",
+    help="Set of trajectories to learn from; repeat it for a set agent.",
+)
 @click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the agent.")
 @settings_options(SftSettings)
 @click.option("--overwrite", is_flag=True, help="Replace an agent of that name.")
@@ -29,7 +37,7 @@ def agent() -> None:
 def sft(
     *,
     warehouse: Warehouse,
-    set_name: str,
+    set_names: tuple[str, ...],
     agent_name: str,
     settings: SftSettings,
     overwrite: bool,
@@ -39,30 +47,32 @@ def sft(
 ) -> None:
     """Fine-tune an agent on the trajectories of K = 1 (Eq. 4).
 
-    It reads the set's feedback where there is some, and mixtures alone otherwise.
+    It reads the set's feedback where there is some, and mixtures alone otherwise. An agent of
+    --architecture set learns from sets of any domains and objectives, and steers runs over others.
 
     Example: dmix agent sft --set first --agent first-sft --epochs 20
     """
     from dmix.mixing.agent_store import check_free
-    from dmix.mixing.lessons import load_lesson
-    from dmix.mixing.sft import train_sft
+    from dmix.mixing.sft import load_lessons, train_sft
     from dmix.warehouse_schema.catalog import sync
 
     check_free(warehouse.require(), name=agent_name, overwrite=overwrite)
-    report: dict[str, Any] = {"agent": agent_name, "set": set_name}
+    report: dict[str, Any] = {"agent": agent_name, "set": ", ".join(set_names)}
     if dry_run:
-        lesson = load_lesson(warehouse, set_name=set_name, preset=settings.preset)
+        lessons = load_lessons(warehouse, set_names=set_names, settings=settings)
+        steps = sum(len(example.tokens_TX) for lesson in lessons for example in lesson.examples)
         report |= {
-            "preset": lesson.preset,
-            "trajectories": len(lesson.examples),
-            "with_feedback": lesson.with_feedback,
-            "objectives": list(lesson.objectives),
-            "tokens_at_most": settings.epochs * sum(len(e.tokens_TX) for e in lesson.examples),
+            "preset": lessons[0].preset,
+            "trajectories": sum(len(lesson.examples) for lesson in lessons),
+            "with_feedback": sum(lesson.with_feedback for lesson in lessons),
+            "objectives": list(dict.fromkeys(name for lesson in lessons for name in lesson.objectives)),
+            "tokens_at_most": settings.epochs * steps,
         }
     else:
         result = train_sft(
             warehouse,
-            set_name=set_name,
+            set_name=set_names[0],
+            more_sets=set_names[1:],
             agent_name=agent_name,
             settings=settings,
             overwrite=overwrite,
@@ -73,17 +83,18 @@ def sft(
     if as_json:
         show_json(report)
     else:
-        show_table(["", "value"], [(name, _text(value)) for name, value in report.items()])
+        show_table(["", "value"], [(name, _text(name, value)) for name, value in report.items()])
 
 
-def _text(value: Any) -> Any:
-    """A list of losses as its ends, other values as they are."""
+def _text(name: str, value: Any) -> Any:
+    """Losses by epoch as their ends, other lists as their items, other values as they are."""
+    if name in ("train_losses", "held_out_losses") and value:
+        return f"{value[0]:.5f} → {value[-1]:.5f} ({len(value)} epochs)"
     if isinstance(value, list | tuple):
-        if value and isinstance(value[0], float):
-            return f"{value[0]:.5f} → {value[-1]:.5f} ({len(value)} epochs)"
-        return ", ".join(map(str, value))
+        return ", ".join(f"{item:.5f}" if isinstance(item, float) else str(item) for item in value)
     return value
 
 
+agent.add_command(clone)
 agent.add_command(rl)
 agent.add_command(evaluate)

@@ -106,7 +106,7 @@ def _budget(wanted: Any) -> dict[str, Any]:
         "steps": wanted.steps,
         "samples_per_step": wanted.step_samples,
         "run_samples_per_step": wanted.run_step_samples,
-        "target_supply": wanted.target_steps / wanted.steps,
+        "target_supply": wanted.target_supply,
         "natural_target_coverage": covered.target,
         "fields": [
             {"field": name, "active_domains": found.active, "effective_domains": found.effective}

@@ -30,7 +30,27 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Proxy model and its training; a small LLaMA if left out.",
 )
-@click.option("--base", metavar="NAME", help="Base model that proxies start from, under init: base.")
+@click.option(
+    "--base",
+    "bases",
+    metavar="NAME",
+    multiple=True,
+    help="Base model that proxies start from, under init: base. Further ones, of another width or with"
+    " another amount of pre-training, serve some of the varied proxies (vary in the proxy file).",
+)
+@click.option(
+    "--stack",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Trajectories of one Spark task, trained one after the other.",
+)
+@click.option(
+    "--gpus-per-task",
+    type=float,
+    help="GPUs that Spark gives each task; 0.25 lets four tasks share one. Needs a cluster whose executors"
+    " have GPUs (spark.executor.resource.gpu.*).",
+)
 @master_option
 @click.option("--in-process", is_flag=True, help="Train one proxy after the other here, without Spark.")
 @json_option
@@ -41,7 +61,9 @@ def collect(
     set_name: str,
     environment: Path,
     proxy: Path | None,
-    base: str | None,
+    bases: tuple[str, ...],
+    stack: int,
+    gpus_per_task: float | None,
     master: str,
     in_process: bool,
     as_json: bool,
@@ -50,7 +72,9 @@ def collect(
 ) -> None:
     """Train a proxy along every trajectory of a set and score it at each step.
 
-    Finished trajectories are kept and not done again.
+    Finished trajectories are kept and not done again. A quarter of the proxies of a `default` set
+    are varied, so that feedback tells an agent something; the column `variation` of the view
+    `feedback` says how.
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
     """
@@ -62,14 +86,24 @@ def collect(
     from dmix.warehouse_schema.catalog import sync
 
     found = read_set(warehouse.require(), set_name)
+    base = bases[0] if bases else None
     settings = default_proxy(found, base=base) if proxy is None else load_proxy(proxy)
     farm = plan_farm(
-        warehouse, set_name, environment=load_environment(environment), proxy=settings, base=base
+        warehouse,
+        set_name,
+        environment=load_environment(environment),
+        proxy=settings,
+        base=base,
+        other_bases=bases[1:],
     )
     say(
         f"set {set_name}: {farm.done} of {farm.done + len(farm.todo)} trajectories have feedback;"
         f" {farm.tokens:,} tokens to train on at most"
     )
+    if farm.variations:
+        say("varied proxies: " + ", ".join(f"{n} {name}" for name, n in farm.variations.items()))
+    if farm.warning:
+        say(f"warning: {farm.warning}")
     if dry_run:
         _show_plan(warehouse, farm, as_json=as_json)
         return
@@ -79,7 +113,9 @@ def collect(
         from dmix.etl.session import spark_session
 
         spark = spark_session(master=master, app="dmix mix collect")
-        scored = collect_feedback(warehouse, farm, spark=spark, progress=say)
+        scored = collect_feedback(
+            warehouse, farm, spark=spark, progress=say, stack=stack, gpus_per_task=gpus_per_task
+        )
     sync(warehouse)
     if as_json:
         show_json({"set_name": set_name, "trajectories": farm.done + len(farm.todo), "scales": scored.scales})
@@ -100,6 +136,7 @@ def _show_plan(warehouse: Warehouse, farm: "Farm", *, as_json: bool) -> None:
         "tokens": farm.tokens,
         "parameters": speed.parameters,
         "hours": speed.hours(farm.tokens),
+        "variations": farm.variations,
     }
     if as_json:
         show_json(plan)

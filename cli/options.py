@@ -87,11 +87,11 @@ def config_option(command: Command) -> Command:
             option = flags.get(name) or known.get(name)
             if option is None:
                 raise InputError(f"{value}: unknown setting {name!r}; known ones: {', '.join(sorted(flags))}")
-            if isinstance(given, list) != (option.multiple if isinstance(option, click.Option) else False):
-                wanted = "a list" if not isinstance(given, list) else "one value"
-                raise InputError(f"{value}: {name} is {given!r}, expected {wanted}")
+            multiple = isinstance(option, click.Option) and option.multiple
+            if isinstance(given, list) and not multiple:
+                raise InputError(f"{value}: {name} is {given!r}, expected one value")
             assert option.name is not None
-            defaults[option.name] = given
+            defaults[option.name] = [given] if multiple and not isinstance(given, list) else given
         context.default_map = {**(context.default_map or {}), **defaults}
         return value
 

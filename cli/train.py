@@ -38,7 +38,10 @@ _TRAINING_HELP = "YAML file with training settings."
 @click.option(
     "--controller",
     metavar="NAME",
-    help="Baseline that steers instead: natural, naive, stratified, static:FILE or replay:SET/TRAJECTORY.",
+    help="What steers instead: natural, naive, stratified, static:FILE, source-share:SHARE, linear:FROM-TO,"
+    " cosine:FROM-TO, three-stage[:FROM-TO], odm, ado, aioli, sheared[:FILE], untrained[:SEED],"
+    " replay:SET/TRAJECTORY, best-of:SET, regmix:SET, regmix-d:SET, schedule:SET, or python:MODULE:CLASS, a"
+    " class of your own.",
 )
 @click.option("--run", "run_id", metavar="ID", help="Name of the run; made from the time if left out.")
 @click.option("--resume", is_flag=True, help="Go on with --run where its newest checkpoint lies.")

@@ -36,6 +36,8 @@ class MixingAgentConfig(PretrainedConfig):
     """
 
     model_type = "dmix-mixing-agent"
+    # Whether the agent serves the labels and objectives of its training alone.
+    fixed_space = True
 
     def __init__(
         self,
@@ -122,8 +124,24 @@ class MixtureEncoder(nn.Module):
         return hidden
 
 
-class MixingAgent(PreTrainedModel):
-    """The policy: tokens of a run in, the next mixture after each of them out."""
+class Agent(PreTrainedModel):
+    """A policy: tokens of a run in, the next mixture after each of them out.
+
+    `forward(tokens_BTX, active_BN)` gives mixtures (B, T, N) for at most `config.context` tokens,
+    padded at the end; `active_BN` is True where a domain has samples.
+    """
+
+    @torch.no_grad()
+    def next_mixture(self, tokens_TX: Tokens, active_N: NDArray[np.bool_]) -> Vector:
+        """The mixture that follows these tokens, float64, shape (N,); reads the last `context`."""
+        window = torch.from_numpy(tokens_TX[-self.config.context :]).to(self.device)
+        active_BN = torch.from_numpy(active_N).to(self.device)[None]
+        mixture_N: Vector = self(window[None], active_BN)[0, -1].double().cpu().numpy()
+        return mixture_N
+
+
+class MixingAgent(Agent):
+    """The agent of the paper, for the labels and objectives of its training."""
 
     config_class = MixingAgentConfig
     base_model_prefix = "encoder"
@@ -144,11 +162,3 @@ class MixingAgent(PreTrainedModel):
         """
         logits_BTN = self.head(self.encoder(tokens_BTX))
         return logits_BTN.masked_fill(~active_BN[:, None, :], float("-inf")).softmax(dim=-1)
-
-    @torch.no_grad()
-    def next_mixture(self, tokens_TX: Tokens, active_N: NDArray[np.bool_]) -> Vector:
-        """The mixture that follows these tokens, float64, shape (N,); reads the last `context`."""
-        window = torch.from_numpy(tokens_TX[-self.config.context :]).to(self.device)
-        active_BN = torch.from_numpy(active_N).to(self.device)[None]
-        mixture_N: Vector = self(window[None], active_BN)[0, -1].double().cpu().numpy()
-        return mixture_N

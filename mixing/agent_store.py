@@ -1,12 +1,14 @@
 """Agents on disk: `agents/<name>/` in save_pretrained form, with a model card."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dmix.mixing.agent import MixingAgent
+from dmix.mixing.agent import Agent, MixingAgent, MixingAgentConfig
+from dmix.mixing.architectures import AGENTS
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.layout import Warehouse, storage_errors
 
@@ -19,7 +21,7 @@ def agents(warehouse: Warehouse) -> list[str]:
 def publish_agent(
     warehouse: Warehouse,
     *,
-    agent: MixingAgent,
+    agent: Agent,
     name: str,
     stage: str,
     notes: Sequence[str],
@@ -68,8 +70,8 @@ def check_free(warehouse: Warehouse, *, name: str, overwrite: bool) -> None:
         )
 
 
-def load_agent(warehouse: Warehouse, name_or_path: str) -> MixingAgent:
-    """The agent of a folder, or of a name in the warehouse, ready to decide.
+def load_agent(warehouse: Warehouse, name_or_path: str) -> Agent:
+    """The agent of a folder, or of a name in the warehouse, of either kind and ready to decide.
 
     Raises:
         NotFoundError: If there is neither.
@@ -85,20 +87,20 @@ def load_agent(warehouse: Warehouse, name_or_path: str) -> MixingAgent:
             )
         folder = warehouse.agent(name_or_path)
     try:
-        agent: MixingAgent = MixingAgent.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        agent: Agent = AGENTS.get(kind, MixingAgent).from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{folder} holds no agent that dmix can read ({first_line}); train it again"
         ) from error
-    if not agent.config.labels:
+    if agent.config.fixed_space and not agent.config.labels:
         raise InputError(f"{folder} holds no agent of dmix: its config names no labels; train it again")
     return agent.eval()
 
 
-def _model_card(agent: MixingAgent, name: str, notes: Sequence[str]) -> str:
+def _model_card(agent: Agent, name: str, notes: Sequence[str]) -> str:
     config = agent.config
-    reads = ", ".join(config.objectives) or "none (mixtures alone)"
     lines = [
         "---",
         "library_name: dmix",
@@ -111,12 +113,30 @@ def _model_card(agent: MixingAgent, name: str, notes: Sequence[str]) -> str:
         "",
         *(f"- {note}" for note in notes),
         f"- Trained at {config.trained_at} on the set `{config.set_name}`, preset `{config.preset}`.",
-        f"- {config.parameters:,} parameters, {config.domains} (field, domain) pairs, looks back at most"
-        f" {config.context} steps.",
-        f"- Objectives it reads: {reads}.",
+        f"- {config.parameters:,} parameters, {_domains(config)}, looks back at most {config.context} steps.",
+        f"- Objectives it reads: {_objectives(config)}.",
         "",
-        f"Use: `dmix train --agent {name} …`. The labels, in the order of its outputs (source, then target):"
-        f" {', '.join(config.labels)}.",
+        f"Use: `dmix train --agent {name} …`. {_labels(config)}",
         "",
     ]
     return "\n".join(lines)
+
+
+def _domains(config: MixingAgentConfig) -> str:
+    if config.fixed_space:
+        return f"{config.domains} (field, domain) pairs"
+    seen = ", ".join(f"{space['active']} of {space['domains']}" for space in config.spaces)
+    return f"any number of (field, domain) pairs (in training: {seen or 'none'} active)"
+
+
+def _objectives(config: MixingAgentConfig) -> str:
+    if not config.objectives:
+        return "none (mixtures alone)"
+    names = ", ".join(config.objectives)
+    return names if config.fixed_space else f"any (in training: {names})"
+
+
+def _labels(config: MixingAgentConfig) -> str:
+    if not config.fixed_space:
+        return "It takes any labels, and knows a domain by its size, its supply and what scores did."
+    return f"The labels, in the order of its outputs (source, then target): {', '.join(config.labels)}."

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.domains import DomainSpace, Vector
+from dmix.mixing.gamma import fill_log_gamma, uniform
 from dmix.mixing.simplex import SMALLEST_WEIGHT, clipped
 
 Buffer = NDArray[np.float32]
@@ -39,15 +40,14 @@ class UniformLaw:
     def fill(self, rng: np.random.Generator, out_AC: Buffer) -> None:
         """Exponentials by inversion, normalised.
 
-        -log(1 - U) with 24-bit U is 1.7 times as fast as the ziggurat of numpy; its resolution
-        near 0, 6e-8 over a sum of about A, lies below the clip.
+        -log U is several times as fast as the ziggurat of numpy. The resolution near 0, 1.2e-7
+        over a sum of about A, lies below the clip.
         """
-        rng.random(dtype=np.float32, out=out_AC)
-        np.subtract(np.float32(1), out_AC, out=out_AC)
-        np.log(out_AC, out=out_AC)
-        # All still negative: the ratio to their sum is that of the exponentials.
+        np.log(uniform(rng, out_AC.size).reshape(out_AC.shape), out=out_AC)
+        # All negative or 0: the ratio to their sum is that of the exponentials.
         out_AC /= out_AC.sum(axis=0)
-        _clipped_log(out_AC)
+        np.maximum(out_AC, np.float32(SMALLEST_WEIGHT), out=out_AC)
+        np.log(out_AC, out=out_AC)
 
 
 class HierarchicalLaw:
@@ -84,12 +84,9 @@ class HierarchicalLaw:
             low, high = map(math.log, KAPPA_RANGE)
             kappa_C = np.exp(rng.uniform(low, high, candidates)).astype(np.float32)
             part = out_AC[rows]
-            rng.standard_gamma(concentration_A[:, None] * kappa_C, dtype=np.float32, out=part)
-            total_C = part.sum(axis=0)
-            # Tiny parameters underflow to 0; that all of a column do is possible in theory alone.
-            np.maximum(total_C, np.finfo(np.float32).tiny, out=total_C)
-            part *= weight_C.astype(np.float32) / total_C
-        _clipped_log(out_AC)
+            fill_log_gamma(rng, part, shape=concentration_A[:, None] * kappa_C)
+            part += _log(weight_C).astype(np.float32) - _log_sum_exp(part)
+        np.maximum(out_AC, np.float32(np.log(SMALLEST_WEIGHT)), out=out_AC)
 
     def mixtures(self, rng: np.random.Generator, share_C: NDArray[np.float64]) -> NDArray[np.float64]:
         """One mixture over the active domains for each target share, shape (C, A)."""
@@ -110,6 +107,13 @@ def mixture_of(log_A: NDArray[np.float32]) -> Vector:
     return clipped(weights_A / weights_A.sum(-1, keepdims=True))
 
 
-def _clipped_log(out_AC: Buffer) -> None:
-    np.maximum(out_AC, np.float32(SMALLEST_WEIGHT), out=out_AC)
-    np.log(out_AC, out=out_AC)
+def _log(weight_C: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm of shares, of which some may be 0."""
+    return np.log(np.maximum(weight_C, SMALLEST_WEIGHT))
+
+
+def _log_sum_exp(log_AC: Buffer) -> NDArray[np.float32]:
+    """log of the sum over domains, shape (C,); shifted, as small shapes leave whole columns tiny."""
+    peak_C = log_AC.max(axis=0)
+    found: NDArray[np.float32] = np.log(np.exp(log_AC - peak_C).sum(axis=0)) + peak_C
+    return found

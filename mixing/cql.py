@@ -21,9 +21,8 @@ from d3rlpy.optimizers.optimizers import AdamFactory
 from d3rlpy.types import Shape
 from torch import nn
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.architectures import config_of, new_agent, new_critic, new_policy
 from dmix.mixing.cql_impl import FragmentBatch, SimplexCQLImpl
-from dmix.mixing.networks import DirichletPolicy, MixtureCritic
 
 _LARGEST_GRADIENT = 1.0
 
@@ -33,7 +32,7 @@ class SimplexCQLConfig(LearnableConfig):
     """Settings of the algorithm; `gamma` of the base class is the discount.
 
     Attributes:
-        agent: Arguments of `MixingAgentConfig`; the critic has its widths.
+        agent: Arguments of its config (`arguments_of`); the critic has its widths.
         critic: What differs from them in the critics' config, by name.
         active: Which domains have samples.
         actor_learning_rate: Of Adam.
@@ -72,6 +71,7 @@ class SimplexCQLConfig(LearnableConfig):
     tau: float = 0.005
     divergence_target: float | None = None
     potential: bool = True
+    guided: float = 0.0
     actor_delay: int = 0
     actor_updates: int = 0
     critic_updates: int = 0
@@ -91,13 +91,13 @@ class SimplexCQL(QLearningAlgoBase[SimplexCQLImpl, SimplexCQLConfig]):
     def inner_create_impl(self, observation_shape: Shape, action_size: int) -> None:
         """Networks with fresh weights; `observation_shape` is that of one token."""
         config = self._config
-        agent_config = MixingAgentConfig(**config.agent)
         active_N = torch.tensor(config.active)
-        policy = DirichletPolicy(MixingAgent(agent_config), active_N).to(self._device)
-        critic_config = MixingAgentConfig(**{**config.agent, **config.critic})
+        policy = new_policy(new_agent(config_of(config.agent)), active_N).to(self._device)
+        critic_config = config_of({**config.agent, **config.critic})
         critics, targets = (
             nn.ModuleList(
-                MixtureCritic(critic_config, layers=config.critic_layers) for _ in range(config.n_critics)
+                new_critic(critic_config, active_N, layers=config.critic_layers)
+                for _ in range(config.n_critics)
             ).to(self._device)
             for _ in range(2)
         )

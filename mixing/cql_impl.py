@@ -42,7 +42,11 @@ class FragmentBatch:
             mean something in episodes that ended.
         ended_E: True where the run came to its end.
         logged_E: True for episodes of the farm, False for imagined ones, whose mixtures the
-            conservative term does not raise.
+            conservative term does not raise, and whose targets are their returns.
+        learnt_ET: True where critics learn: every step of the farm, and those of imagined episodes
+            after which the policy was followed.
+        slopes_ETN: Derivative of an imagined run's return with respect to each of its mixtures.
+        guided_E: True where `slopes_ETN` was computed.
     """
 
     tokens_ESX: Tensor
@@ -54,6 +58,9 @@ class FragmentBatch:
     terminal_ET: Tensor
     ended_E: Tensor
     logged_E: Tensor
+    learnt_ET: Tensor
+    slopes_ETN: Tensor
+    guided_E: Tensor
 
     @classmethod
     def of_episodes(
@@ -73,6 +80,25 @@ class FragmentBatch:
             terminal_ET=episodes.terminal_ET,
             ended_E=episodes.terminal_ET.any(1),
             logged_E=torch.ones(len(episodes), dtype=torch.bool),
+            learnt_ET=episodes.made_ET,
+            slopes_ETN=torch.zeros_like(episodes.actions_ETN),
+            guided_E=torch.zeros(len(episodes), dtype=torch.bool),
+        )
+
+    def imagined(self, stray_E: Tensor, slopes_ETN: Tensor) -> "FragmentBatch":
+        """The same episodes as ones that no farm ran.
+
+        Args:
+            stray_E: Last step of each that was not the policy's own, -1 if all were.
+            slopes_ETN: Derivatives of their returns, of any value where a run strayed.
+        """
+        step_T = torch.arange(self.made_ET.shape[1])
+        return dataclasses.replace(
+            self,
+            logged_E=torch.zeros_like(self.logged_E),
+            learnt_ET=self.made_ET & (step_T >= stray_E[:, None]),
+            slopes_ETN=slopes_ETN,
+            guided_E=stray_E < 0,
         )
 
     @classmethod
@@ -102,6 +128,7 @@ class ActorLoss(DDPGBaseActorLoss):
 
     divergence: Tensor
     temperature: Tensor
+    guided_gain: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +254,7 @@ class SimplexCQLImpl(CQLImpl):
             mixtures_ESCN = self._modules.policy.mean(batch.tokens_ESX)[..., None, :]
         values_KESC = self._values(self._modules.targ_q_funcs, batch, mixtures_ESCN)
         value_ES = values_KESC.min(0).values.max(-1).values
-        return n_step_targets(
+        targets_ET = n_step_targets(
             batch.rewards_ET,
             value_ES,
             batch.made_ET,
@@ -235,12 +262,13 @@ class SimplexCQLImpl(CQLImpl):
             discount=self._config.gamma,
             steps=self._config.n_steps,
         )
+        return torch.where(batch.logged_E[:, None], targets_ET, batch.returns_ET)
 
     def compute_critic_loss(self, batch: FragmentBatch, q_tpn: Tensor, drawn: "_Drawn") -> CriticLoss:
         """Squared error to the targets, and the conservative term with its fixed weight."""
         states_KETH = [critic.states(batch.tokens_ESX[:, :-1]) for critic in self._modules.q_funcs]
         data_KET = self._head(states_KETH, batch, batch.actions_ETN[..., None, :])[..., 0]
-        td_loss = _mean((data_KET - q_tpn).square().sum(0), batch.made_ET)
+        td_loss = _mean((data_KET - q_tpn).square().sum(0), batch.learnt_ET)
         conservative = torch.zeros((), device=td_loss.device)
         if self._config.conservative_weight > 0:
             logged_ET = batch.made_ET & batch.logged_E[:, None]
@@ -265,7 +293,14 @@ class SimplexCQLImpl(CQLImpl):
         return loss
 
     def compute_actor_loss(self, batch: FragmentBatch, action: MixtureLaw) -> ActorLoss:
-        """-min_k Q_k(s, rho ~ pi) + temperature * KL(pi || uniform), over the states of the data."""
+        """-min_k Q_k(s, rho ~ pi) + temperature * KL(pi || uniform), over the states of the data.
+
+        With `guided` = w, (1 - w) of that plus w times the first-order loss of imagined runs that
+        followed the policy: minus mu(s_t) . dG / d rho_t, G their return in a learned simulator.
+        Later mixtures are held fixed in dG / d rho_t; where they are optimal, what they would
+        change by is of second order (the envelope theorem). After Clavera et al. 2020 (arXiv
+        2005.08068), who differentiate through the policy as well.
+        """
         values_KET1 = self._values(self._modules.q_funcs, batch, action.sample(1))
         divergence_ET = action.divergence_from_uniform()
         if self._modules.temp_optim:
@@ -274,10 +309,14 @@ class SimplexCQLImpl(CQLImpl):
         else:
             temperature = torch.zeros((), device=divergence_ET.device)
         loss_ET = temperature * divergence_ET - values_KET1[..., 0].min(0).values
+        guided_ET = batch.made_ET & batch.guided_E[:, None]
+        guided_gain = _mean((action.mean() * batch.slopes_ETN).sum(-1), guided_ET)
+        share = self._config.guided
         return ActorLoss(
-            actor_loss=_mean(loss_ET, batch.made_ET),
+            actor_loss=(1 - share) * _mean(loss_ET, batch.made_ET) - share * guided_gain,
             divergence=_mean(divergence_ET.detach(), batch.made_ET),
             temperature=temperature,
+            guided_gain=guided_gain.detach(),
         )
 
     def update_actor(self, batch: FragmentBatch) -> dict[str, float]:

@@ -97,6 +97,9 @@ class MixedDataset(Dataset):
             raise InputError(f"sample ids {ids.min()} to {ids.max()} were asked for, there are {len(self)}")
         shards = np.searchsorted(self._shard_begins, ids, side="right") - 1
         rows = ids - self._shard_begins[shards]
+        if len(ids) == 1:  # sorting would take most of the time of reading sample by sample
+            tokens = np.asarray(self._read(int(shards[0]), rows))
+            return _unpack(tokens, ids, self.sizes.domains_of(ids))
         tokens = np.empty((len(ids), self.manifest.seq_len), dtype=self.manifest.token_dtype)
         order = np.argsort(shards, kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
@@ -263,6 +266,9 @@ def build_dataloader(
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
         multiprocessing_context="fork" if num_workers else None,
+        # torch draws a seed for the workers at every iteration; drawn from the global generator, it
+        # would shift the dropout of a run that was resumed within a step
+        generator=torch.Generator(),
         worker_init_fn=_start_worker,
     )
 

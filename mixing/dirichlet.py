@@ -44,6 +44,10 @@ class MixtureLaw:
         parameters = concentration[..., None] * mean[..., active_N] + SMALLEST_PARAMETER
         return cls(parameters, active_N)
 
+    def mean(self) -> Tensor:
+        """The mean mixture, shape (..., N)."""
+        return scattered(self.parameters / self.parameters.sum(-1, keepdim=True), self.active_N)
+
     def sample(self, samples: int) -> Tensor:
         """Mixtures of shape (..., S, N), with gradients to the parameters."""
         drawn = Dirichlet(self.parameters, validate_args=False).rsample((samples,))

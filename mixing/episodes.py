@@ -11,6 +11,7 @@ Shapes: E episodes, T = transitions of the longest one, X token width, N domains
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,8 @@ class Episodes:
         rewards_ET: U_{t+1} - U_t, 0 in padding.
         made_ET: True where there was such a step.
         terminal_ET: True at a step that ended the run.
+        usual_E: False where the proxy departed from the usual one, so that its gain is not to be
+            compared with those of others.
     """
 
     space: DomainSpace
@@ -76,6 +79,7 @@ class Episodes:
     rewards_ET: Tensor
     made_ET: Tensor
     terminal_ET: Tensor
+    usual_E: Tensor
 
     def __len__(self) -> int:
         return len(self.tokens_ESX)
@@ -85,6 +89,11 @@ class Episodes:
         """Sum of rewards of every episode."""
         return self.rewards_ET.sum(1)
 
+    @property
+    def comparable_E(self) -> Tensor:
+        """True where gains are to be compared: the run came to its end, under the usual proxy."""
+        return self.terminal_ET.any(1) & self.usual_E
+
     def chosen(self, rows: Sequence[int] | NDArray[np.int64]) -> "Episodes":
         """Some of the episodes, in the order of `rows`."""
         index = torch.as_tensor(np.asarray(rows, dtype=np.int64))
@@ -92,14 +101,17 @@ class Episodes:
         return replace(self, **{name: getattr(self, name)[index] for name in parts})
 
     def best(self, share: float) -> "Episodes":
-        """The finished episodes with the highest gains, at least one.
+        """The comparable episodes with the highest gains, at least one.
 
         Raises:
-            InputError: If no episode came to its end.
+            InputError: If no episode is comparable.
         """
-        finished = torch.nonzero(self.terminal_ET.any(1)).ravel()
+        finished = torch.nonzero(self.comparable_E).ravel()
         if not len(finished):
-            raise InputError("no trajectory of the set was scored to its end; collect its feedback first")
+            raise InputError(
+                "no trajectory of the set was scored to its end under the usual proxy; collect its feedback"
+                " first"
+            )
         number = max(1, round(share * len(finished)))
         order = torch.argsort(self.gains_E[finished], descending=True, stable=True)
         return self.chosen(finished[order[:number]].numpy())
@@ -114,6 +126,7 @@ def make_episodes(
     context: RunContext,
     target_steps: float,
     preset: str,
+    variations: Mapping[str, str] = MappingProxyType({}),
 ) -> Episodes:
     """Episodes of the trajectories that have feedback.
 
@@ -128,6 +141,7 @@ def make_episodes(
         context: Of the set.
         target_steps: |T| / R, at which a path stops early.
         preset: `paper` or `default`.
+        variations: How the proxy of a trajectory departed from the usual one, if it did, by its id.
 
     Raises:
         InputError: If no trajectory has feedback, or one has other entries than its feedback.
@@ -150,6 +164,7 @@ def make_episodes(
                 changes_SD=(scores_SD[:states] - scores_SD[0]) / scales_D,
                 mixtures_TN=mixtures_SN[1:states],
                 ended=end is not None and states > end,
+                usual=not variations.get(trajectory.trajectory_id),
             )
         )
     if not rows:
@@ -165,7 +180,7 @@ def padded_to(episodes: Episodes, steps: int) -> Episodes:
     parts: dict[str, Any] = {}
     for part in fields(episodes):
         value = getattr(episodes, part.name)
-        if part.name != "space":
+        if part.name not in ("space", "usual_E"):
             tail = value.new_zeros(len(value), missing, *value.shape[2:])
             parts[part.name] = torch.cat([value, tail], dim=1)
     return replace(episodes, **parts)
@@ -208,12 +223,14 @@ class Run:
         changes_SD: (score_t - score_0) / s_i of them.
         mixtures_TN: One fewer than states.
         ended: False for a fragment that was cut.
+        usual: False where the proxy departed from the usual one.
     """
 
     tokens_SX: NDArray[np.float32]
     changes_SD: NDArray[np.float64]
     mixtures_TN: NDArray[np.float64]
     ended: bool
+    usual: bool = True
 
 
 def assembled(rows: Sequence[Run], *, space: DomainSpace, weights_D: Vector) -> Episodes:
@@ -246,6 +263,7 @@ def assembled(rows: Sequence[Run], *, space: DomainSpace, weights_D: Vector) -> 
         rewards_ET=rewards_ET,
         made_ET=made_ET,
         terminal_ET=terminal_ET,
+        usual_E=torch.tensor([row.usual for row in rows]),
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.agent import MixingAgent
+from dmix.mixing.agent import Agent
 from dmix.mixing.agent_store import load_agent
 from dmix.mixing.evaluate_settings import EvaluateSettings
 from dmix.mixing.fqe import fitted_value
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 Array = NDArray[np.float64]
 
 
-def load_subject(warehouse: Warehouse, *, set_name: str, agent_name: str) -> tuple[Farm, MixingAgent]:
+def load_subject(warehouse: Warehouse, *, set_name: str, agent_name: str) -> tuple[Farm, Agent]:
     """The farm with the tokens of the agent, and the agent.
 
     Raises:
@@ -41,16 +41,19 @@ def load_subject(warehouse: Warehouse, *, set_name: str, agent_name: str) -> tup
         InputError: If they do not fit, or the set has no feedback.
     """
     agent = load_agent(warehouse, agent_name)
-    farm = load_farm(warehouse, set_name, preset=agent.config.preset)
-    if tuple(agent.config.labels) != farm.space.labels:
+    fixed = agent.config.fixed_space
+    farm = load_farm(warehouse, set_name, preset=agent.config.preset, as_sets=not fixed)
+    if fixed and tuple(agent.config.labels) != farm.space.labels:
         raise InputError(
             f"agent {agent_name!r} chooses among {len(agent.config.labels)} labels, set {set_name!r} has"
             f" {len(farm.space.labels)} others; choose a set of the dataset that it was trained for"
         )
-    if tuple(agent.config.objectives) != farm.objectives:
+    # A set agent reads any objectives, but one that was trained without feedback reads none in runs.
+    if tuple(agent.config.objectives) != farm.objectives and (fixed or not agent.config.objectives):
         raise InputError(
             f"agent {agent_name!r} reads the objectives {', '.join(agent.config.objectives) or 'none'}, set"
-            f" {set_name!r} has {', '.join(farm.objectives)}; judge it on a set with the same feedback"
+            f" {set_name!r} has {', '.join(farm.objectives)}; judge it on a set with the same feedback, or"
+            " train one on this set"
         )
     return farm, agent
 
@@ -86,7 +89,7 @@ def evaluate_agent(
         units.get(f"simulator-{seed}", partial(_simulated, agent, farm, settings, seed, progress))
         for seed in seeds
     ]
-    gains_E = farm.episodes.gains_E[farm.episodes.terminal_ET.any(1)].numpy()
+    gains_E = farm.episodes.gains_E[farm.episodes.comparable_E].numpy()
     report = {
         "agent": agent_name,
         "set": set_name,
@@ -108,7 +111,7 @@ def evaluate_agent(
     return report
 
 
-def policy_decision(agent: MixingAgent, farm: Farm) -> Decide:
+def policy_decision(agent: Agent, farm: Farm) -> Decide:
     """What the agent does after tokens, as a run would plan it."""
 
     def decide(mixtures_PSN: Array, tokens_PSX: NDArray[np.float32]) -> Array:
@@ -129,7 +132,7 @@ def schedule_decision(schedule_TN: Array) -> Decide:
 
 
 def simulator_of(
-    farm: Farm, agent: MixingAgent, *, settings: EvaluateSettings, seed: int, progress: Callable[[str], None]
+    farm: Farm, agent: Agent, *, settings: EvaluateSettings, seed: int, progress: Callable[[str], None]
 ) -> LearnedSimulator:
     """A simulator with the widths of the settings and the agent's tokens."""
     return fit_simulator(
@@ -152,7 +155,7 @@ def simulator_of(
 
 
 def _simulated(
-    agent: MixingAgent,
+    agent: Agent,
     farm: Farm,
     settings: EvaluateSettings,
     seed: int,
@@ -167,11 +170,9 @@ def _simulated(
         "natural": schedule_decision(farm.space.natural_N[None]),
         "best_of_farm": schedule_decision(best_TN),
     }
-    # The same noise for all three.
-    runs = {
-        name: simulator.run(decide, runs=settings.runs, rng=np.random.default_rng(seed))
-        for name, decide in deciders.items()
-    }
+    rng = np.random.default_rng(seed)
+    noise_PTD = rng.standard_normal((settings.runs, farm.context.steps, len(farm.scales_D)))
+    runs = {name: simulator.run(decide, noise_PTD=noise_PTD) for name, decide in deciders.items()}
     mixtures_TN = runs["agent"].actions_ETN[0, : int(runs["agent"].made_ET[0].sum())].double().numpy()
     return {
         "r2": simulator.held_out_r2_D.tolist(),

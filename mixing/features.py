@@ -4,13 +4,14 @@ One function builds them for training and for runs. Shapes: T tokens (token i de
 state after step i, token 0 the start), N (field, domain) pairs, D objectives, X token width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.history import History
+from dmix.mixing.set_features import Goals, set_tokens
 from dmix.mixing.standardise import LARGEST_FEATURE, features
 from dmix.mixing.trajectory_store import TrajectorySet
 
@@ -25,24 +26,32 @@ class RunContext:
         space: Masks and natural shares.
         steps: M.
         supply_N: Samples that each domain could give at the start of the run, in units of R.
+        passes: Passes through each domain that `supply_N` counts.
+        goals: The objectives as a set agent reads them; None for tokens of the paper's agent.
     """
 
     space: DomainSpace
     steps: int
     supply_N: Vector
+    passes: int = 1
+    goals: Goals | None = None
 
     @classmethod
-    def of_set(cls, found: TrajectorySet) -> "RunContext":
-        """The context of every trajectory of a set: one pass over the data of the run it is for."""
+    def of_set(cls, found: TrajectorySet, *, goals: Goals | None = None) -> "RunContext":
+        """The context of every trajectory of a set: the data of the run it is for, in all its passes."""
         space = found.domain_space
-        return cls(space=space, steps=found.steps, supply_N=space.samples_N / found.run_step_samples)
+        supply_N = found.max_passes * space.samples_N / found.run_step_samples
+        return cls(space=space, steps=found.steps, supply_N=supply_N, passes=found.max_passes, goals=goals)
 
     @classmethod
-    def of_history(cls, history: History) -> "RunContext":
-        """The context of a run under way; passes still allowed count as supply."""
+    def of_history(cls, history: History, *, goals: Goals | None = None) -> "RunContext":
+        """The context of a run under way; passes still allowed count as supply.
+
+        It begins with row 1 of the history: what forgotten steps used is not counted on either side.
+        """
         used_N = history.mixtures_TN[1:].sum(axis=0)
         supply_N = history.remaining_samples_N / history.step_samples + used_N
-        return cls(space=history.space, steps=history.steps, supply_N=supply_N)
+        return cls(space=history.space, steps=history.steps, supply_N=supply_N, goals=goals)
 
 
 def token_width(*, domains: int, objectives: int, preset: str) -> int:
@@ -56,8 +65,9 @@ def tokens(
     *,
     context: RunContext,
     preset: str,
+    forgotten_steps: int = 0,
 ) -> Tokens:
-    """The token of every state.
+    """The token of every state, that of a set agent (`set_tokens`) where the context has goals.
 
     `default` adds: the fraction of steps that remain; for each domain the largest share that it
     could hold until the end of the run, at most 1 (0 when it is exhausted); its natural share;
@@ -69,31 +79,50 @@ def tokens(
         feedback_TD: Features (`dmix.mixing.standardise`), not raw scores.
         context: Of the run.
         preset: `paper` or `default`.
+        forgotten_steps: Steps between row 0 and row 1 that are not given. Row 0 then stands for the
+            start with the supply that was left when row 1 was drawn.
 
     Returns:
         float32, shape (T, X).
     """
     if preset == "paper":
-        parts = [mixtures_TN, feedback_TD]
-    else:
-        count, space = len(mixtures_TN), context.space
-        left_T = np.maximum(0, context.steps - np.arange(count))
-        used_TN = np.cumsum(np.vstack([np.zeros(len(space)), mixtures_TN[1:]]), axis=0)
-        remaining_TN = np.maximum(0.0, context.supply_N - used_TN)
-        sustainable_TN = np.minimum(1.0, remaining_TN / np.maximum(1, left_T)[:, None])
-        unit = len(space) ** -0.5
-        parts = [
+        return np.concatenate([mixtures_TN, feedback_TD], axis=1).astype(np.float32)
+    count, space = len(mixtures_TN), context.space
+    steps_T = np.arange(count) + forgotten_steps * (np.arange(count) > 0)
+    left_T = np.maximum(0, context.steps - steps_T)
+    used_TN = np.cumsum(np.vstack([np.zeros(len(space)), mixtures_TN[1:]]), axis=0)
+    remaining_TN = np.maximum(0.0, context.supply_N - used_TN)
+    if context.goals is not None:
+        return set_tokens(
             mixtures_TN,
-            feedback_TD / LARGEST_FEATURE,
-            (left_T / context.steps)[:, None],
-            sustainable_TN * unit,
-            np.broadcast_to(space.natural_N, (count, len(space))),
-            np.broadcast_to(space.active_N * unit, (count, len(space))),
-        ]
+            feedback_TD,
+            space=space,
+            steps=context.steps,
+            left_T=left_T,
+            remaining_TN=remaining_TN,
+            goals=context.goals,
+        )
+    sustainable_TN = np.minimum(1.0, remaining_TN / np.maximum(1, left_T)[:, None])
+    unit = len(space) ** -0.5
+    parts = [
+        mixtures_TN,
+        feedback_TD / LARGEST_FEATURE,
+        (left_T / context.steps)[:, None],
+        sustainable_TN * unit,
+        np.broadcast_to(space.natural_N, (count, len(space))),
+        np.broadcast_to(space.active_N * unit, (count, len(space))),
+    ]
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def history_tokens(history: History, *, objectives: tuple[str, ...], scales_D: Vector, preset: str) -> Tokens:
+def history_tokens(
+    history: History,
+    *,
+    objectives: tuple[str, ...],
+    scales_D: Vector,
+    preset: str,
+    goals: Goals | None = None,
+) -> Tokens:
     """The tokens of a run under way, for an agent that reads these objectives.
 
     Args:
@@ -102,7 +131,21 @@ def history_tokens(history: History, *, objectives: tuple[str, ...], scales_D: V
         scales_D: The scales it was trained with, not those of the run, so that a score means the
             same in both.
         preset: Of the agent.
+        goals: Weights and roles of these objectives for a set agent, None for the paper's.
     """
     columns = [history.objectives.index(name) for name in objectives]
-    (feedback_TD,) = features([history.feedback_TD[:, columns]], scales_D=scales_D, preset=preset)
-    return tokens(history.mixtures_TN, feedback_TD, context=RunContext.of_history(history), preset=preset)
+    forgotten = history.forgotten
+    if forgotten is not None:
+        forgotten = replace(
+            forgotten, scores_D=forgotten.scores_D[columns], squares_D=forgotten.squares_D[columns]
+        )
+    (feedback_TD,) = features(
+        [history.feedback_TD[:, columns]], scales_D=scales_D, preset=preset, forgotten=forgotten
+    )
+    return tokens(
+        history.mixtures_TN,
+        feedback_TD,
+        context=RunContext.of_history(history, goals=goals),
+        preset=preset,
+        forgotten_steps=history.forgotten_steps,
+    )

@@ -9,18 +9,18 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent import Agent, MixingAgentConfig
+from dmix.mixing.architectures import arguments_of
 from dmix.mixing.cql import SimplexCQL, SimplexCQLConfig
 from dmix.mixing.cql_impl import FragmentBatch
 from dmix.mixing.episodes import Episodes, reward_map
 from dmix.mixing.evaluate_settings import EvaluateSettings
-from dmix.mixing.rl_fit import agent_arguments
 
 _REPORTS = 4
 
 
 def fitted_value(
-    agent: MixingAgent,
+    agent: Agent,
     episodes: Episodes,
     *,
     settings: EvaluateSettings,
@@ -56,10 +56,10 @@ def fitted_value(
     return mapping.returns(float(values_E.mean()))
 
 
-def _evaluator(agent: MixingAgent, episodes: Episodes, settings: EvaluateSettings) -> SimplexCQL:
+def _evaluator(agent: Agent, episodes: Episodes, settings: EvaluateSettings) -> SimplexCQL:
     """An algorithm whose actor is `agent` and whose critic has the widths of the settings."""
     config = SimplexCQLConfig(
-        agent=agent_arguments(agent.config),
+        agent=arguments_of(agent.config),
         active=[bool(active) for active in episodes.space.active_N],
         critic=critic_arguments(agent.config, settings),
         critic_learning_rate=settings.learning_rate,

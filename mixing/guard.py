@@ -5,21 +5,17 @@ Everything follows from the history, so a resumed run needs no state. Shapes: S 
 trajectory (row 0 is rho_s), N domains.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.controllers import Controller
 from dmix.mixing.domains import Vector
 from dmix.mixing.history import History
 from dmix.mixing.simplex import clipped, effective_number, kl, total_variation
 from dmix.mixing.trajectory_store import Trajectory
 from dmix.warehouse_schema.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
@@ -118,13 +114,16 @@ def alarms(history: History, proposal_N: Vector, limits: GuardLimits) -> list[st
 def guarded(history: History, proposal_N: Vector, limits: GuardLimits) -> Vector:
     """The proposal within floors and ceilings, and no further from the last mixture than allowed.
 
-    What a domain can still give until its last pass ends is a ceiling of its own, and comes before
-    every floor. The limit on change comes last: a last mixture outside the other limits is left by
-    steps that are allowed.
+    What a domain can still give until its last pass ends limits it too: a step cannot take more
+    than that, and a floor takes no more than an even share of it over the steps to come, so that
+    the floor of a small domain holds to the end of the run. The limit on change comes last: a last
+    mixture outside the other limits is left by steps that are allowed.
     """
     left_N = history.remaining_samples_N / history.step_samples
+    steps_left = max(1, history.steps - history.step + 1)
     ceilings_N = np.where(history.space.active_N, np.minimum(limits.ceilings_N, left_N), 0.0)
-    inside_N = within_bounds(proposal_N, np.minimum(limits.floors_N, ceilings_N), ceilings_N)
+    floors_N = np.minimum(limits.floors_N, np.minimum(left_N / steps_left, ceilings_N))
+    inside_N = within_bounds(proposal_N, floors_N, ceilings_N)
     limit = limits.largest_first_kl if history.step == 1 else limits.largest_kl
     return within_change(history.mixtures_TN[-1], inside_N, limit)
 
@@ -166,63 +165,3 @@ def within_change(last_N: Vector, next_N: Vector, limit: float) -> Vector:
         else:
             high = middle
     return (1 - low) * last_N + low * next_N
-
-
-class GuardedController:
-    """Keeps another controller within limits, and warns where it had to or where an alarm rings."""
-
-    def __init__(self, controller: Controller, limits: GuardLimits) -> None:
-        self.name = f"guarded {controller.name}"
-        self._controller, self._limits = controller, limits
-
-    def propose(self, history: History) -> Vector:
-        """The other controller's mixture within the limits.
-
-        Raises:
-            InputError: If the limits were taken over another domain space.
-        """
-        if len(self._limits.floors_N) != len(history.space):
-            raise InputError(
-                f"guard limits cover {len(self._limits.floors_N)} domains, the run has {len(history.space)};"
-                " take them from a set of the same dataset"
-            )
-        asked_N = self._controller.propose(history)
-        for alarm in alarms(history, asked_N, self._limits):
-            logger.warning("step %d, %s: %s", history.step, self._controller.name, alarm)
-        kept_N = guarded(history, asked_N, self._limits)
-        moved = float(total_variation(asked_N, kept_N))
-        if moved > 1e-6:
-            logger.warning(
-                "step %d: guard rails changed the mixture of %s by %.3f",
-                history.step,
-                self._controller.name,
-                moved,
-            )
-        return kept_N
-
-
-class ShadowController:
-    """Lets one controller act and logs what another would have done."""
-
-    def __init__(self, acting: Controller, shadow: Controller) -> None:
-        self.name = f"{acting.name}, {shadow.name} in shadow"
-        self._acting, self._shadow = acting, shadow
-
-    def propose(self, history: History) -> Vector:
-        """The acting controller's mixture."""
-        chosen_N = self._acting.propose(history)
-        # Whatever goes wrong in the shadow must not touch the run.
-        try:
-            shadow_N = self._shadow.propose(history)
-        except Exception:
-            logger.warning("step %d: %s failed in shadow", history.step, self._shadow.name, exc_info=True)
-            return chosen_N
-        logger.info(
-            "step %d, shadow: %s would have asked for %s (total variation %.3f from %s)",
-            history.step,
-            self._shadow.name,
-            [round(float(weight), 6) for weight in shadow_N],
-            float(total_variation(chosen_N, shadow_N)),
-            self._acting.name,
-        )
-        return chosen_N

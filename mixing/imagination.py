@@ -8,19 +8,25 @@ on the farm's states.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from dmix.mixing.architectures import Policy
+from dmix.mixing.candidates import HierarchicalLaw, beta_half_quantile
 from dmix.mixing.dirichlet import CONCENTRATION_RANGE, MixtureLaw
 from dmix.mixing.domains import Vector
 from dmix.mixing.episodes import Episodes
 from dmix.mixing.features import RunContext
 from dmix.mixing.learned_simulator import Array, Decide, LearnedSimulator, ModelSettings, fit_simulator
-from dmix.mixing.networks import DirichletPolicy
 from dmix.mixing.rl_settings import RlSettings
+
+# Share of the stray steps whose mixture comes from the law of random paths.
+_FAR_SHARE = 0.5
 
 
 def fit_simulators(
@@ -57,33 +63,58 @@ def fit_simulators(
     ]
 
 
-def imagined_episodes(
-    policy: DirichletPolicy,
-    simulators: Sequence[LearnedSimulator],
-    *,
-    runs: int,
-    rng: np.random.Generator,
-) -> list[Episodes]:
-    """Runs of the policy, an equal number in each simulator.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Imagined:
+    """Runs of a policy that strayed from it, up to one step of each.
 
-    Mixtures are drawn around the policy's mean. Each run has a concentration of its own,
-    log-uniform on the range of the policy, so that some runs stray and others follow it closely.
+    Attributes:
+        episodes: The runs.
+        stray_P: The last step (from 0) of each run whose mixture is not the policy's mean, -1 if
+            all are.
+        slopes_PTN: Derivative of the final utility with respect to each mixture, later ones fixed.
     """
-    share = max(1, runs // len(simulators))
-    return [simulator.run(_around(policy, share, rng), runs=share, rng=rng) for simulator in simulators]
+
+    episodes: Episodes
+    stray_P: NDArray[np.int64]
+    slopes_PTN: Tensor
 
 
-def _around(policy: DirichletPolicy, runs: int, rng: np.random.Generator) -> Decide:
-    """Mixtures around the policy's mean, each run with a concentration of its own."""
+def imagine(policy: Policy, simulator: LearnedSimulator, *, runs: int, rng: np.random.Generator) -> Imagined:
+    """Runs of the policy in a simulator; half of them follow it from the start.
+
+    Each of the others has a stray step. Before it, mixtures are drawn around the policy's mean,
+    with a concentration that is log-uniform on the policy's range; at it, the mixture comes from
+    such a law or from one that knows nothing of the policy; after it, the policy's mean is
+    followed. So the return from the stray step on is the value of that mixture under the policy.
+    """
+    stray_P = rng.integers(simulator.context.steps, size=runs)
+    stray_P[: runs // 2] = -1
+    noise_PTD = rng.standard_normal((runs, simulator.context.steps, len(simulator.scales_D)))
+    episodes = simulator.run(_straying(policy, simulator, stray_P, rng), noise_PTD=noise_PTD)
+    slopes_PTN = simulator.slopes(episodes, noise_PTD=noise_PTD)
+    return Imagined(episodes=episodes, stray_P=stray_P, slopes_PTN=slopes_PTN)
+
+
+def _straying(
+    policy: Policy, simulator: LearnedSimulator, stray_P: NDArray[np.int64], rng: np.random.Generator
+) -> Decide:
+    """What these runs do; each strays last at its step of `stray_P`."""
+    runs = len(stray_P)
+    law, active_N = HierarchicalLaw(simulator.context.space), simulator.context.space.active_N
     low, high = (math.log(bound) for bound in CONCENTRATION_RANGE)
     concentration_P = torch.from_numpy(np.exp(rng.uniform(low, high, runs)))
+    far_P1 = rng.random((runs, 1)) < _FAR_SHARE
 
     def decide(mixtures_PSN: Array, tokens_PSX: NDArray[np.float32]) -> Array:
         tokens = torch.from_numpy(tokens_PSX).to(policy.active_N.device)
         with torch.no_grad():
             mean_PN = policy.mean(tokens)[:, -1].double().cpu()
-        law = MixtureLaw.of_mean(mean_PN, concentration_P, policy.active_N.cpu())
-        drawn: Array = law.sample(1)[:, 0].numpy()
-        return drawn
+        near_PN = MixtureLaw.of_mean(mean_PN, concentration_P, policy.active_N.cpu()).sample(1)[:, 0].numpy()
+        far_PN = np.zeros(near_PN.shape)
+        far_PN[:, active_N] = law.mixtures(rng, beta_half_quantile(rng.random(runs)))
+        step = mixtures_PSN.shape[1] - 1
+        strayed_PN = np.where(far_P1 & (stray_P == step)[:, None], far_PN, near_PN)
+        chosen_PN: Array = np.where((step > stray_P)[:, None], mean_PN.numpy(), strayed_PN)
+        return chosen_PN
 
     return decide

@@ -145,15 +145,27 @@ class LearnedSimulator:
     held_out_r2_D: Vector
 
     @torch.no_grad()
-    def run(self, decide: Decide, *, runs: int, rng: np.random.Generator) -> Episodes:
-        """Episodes of a policy, from rho_s until M or the early stop."""
+    def run(self, decide: Decide, *, noise_PTD: Array) -> Episodes:
+        """Episodes of a policy, from rho_s until M or the early stop.
+
+        The policy sees drawn scores, but rewards are those of their means: the same in
+        expectation, without the noise that a run cannot avoid.
+
+        Args:
+            decide: The policy.
+            noise_PTD: Standard normal draws, one row a run and step.
+        """
+        runs = len(noise_PTD)
         mixtures_PSN = np.tile(self.context.space.start_N, (runs, 1, 1))
         changes_PSD = np.zeros((runs, 1, len(self.scales_D)))
-        for _ in range(self.context.steps):
+        means_PSD = changes_PSD
+        for step in range(self.context.steps):
             chosen_PN = decide(mixtures_PSN, self._tokens(mixtures_PSN, changes_PSD))
             mixtures_PSN = np.concatenate([mixtures_PSN, chosen_PN[:, None]], axis=1)
-            level_PD = self._draw(mixtures_PSN[:, 1:], changes_PSD, rng)
-            changes_PSD = np.concatenate([changes_PSD, level_PD[:, None]], axis=1)
+            mean_PD, deviation_PD = self._law(mixtures_PSN[:, 1:], changes_PSD)
+            drawn_PD = mean_PD + deviation_PD * noise_PTD[:, step]
+            changes_PSD = np.concatenate([changes_PSD, drawn_PD[:, None]], axis=1)
+            means_PSD = np.concatenate([means_PSD, mean_PD[:, None]], axis=1)
         seen_PSX = self._tokens(mixtures_PSN, changes_PSD)
         finished = []
         for p in range(runs):
@@ -162,12 +174,34 @@ class LearnedSimulator:
             finished.append(
                 Run(
                     tokens_SX=seen_PSX[p, : end + 1],
-                    changes_SD=changes_PSD[p, : end + 1],
+                    changes_SD=means_PSD[p, : end + 1],
                     mixtures_TN=mixtures_PSN[p, 1 : end + 1],
                     ended=True,
                 )
             )
         return assembled(finished, space=self.context.space, weights_D=self.weights_D)
+
+    def slopes(self, episodes: Episodes, *, noise_PTD: Array) -> Tensor:
+        """Derivative of each run's final utility with respect to its mixtures, shape (P, T, N).
+
+        Args:
+            episodes: From `run`.
+            noise_PTD: What they were drawn with.
+        """
+        mixtures_PTN = episodes.actions_ETN.clone().requires_grad_()
+        noises_PTD = torch.from_numpy(noise_PTD).float()
+        drawn_PTD = torch.zeros_like(episodes.changes_ESD[:, :1])
+        means = []
+        for step in range(mixtures_PTN.shape[1]):
+            mean_PTD, deviation_PTD = self.model(mixtures_PTN[:, : step + 1], drawn_PTD)
+            means.append(mean_PTD[:, -1])
+            level_PD = mean_PTD[:, -1] + deviation_PTD[:, -1] * noises_PTD[:, step]
+            drawn_PTD = torch.cat([drawn_PTD, level_PD[:, None]], dim=1)
+        utility_PT = torch.stack(means, dim=1) @ torch.from_numpy(self.weights_D).float()
+        last_P1 = episodes.made_ET.sum(1, keepdim=True) - 1
+        utility_PT.gather(1, last_P1).sum().backward()
+        assert mixtures_PTN.grad is not None, "the utility depends on the mixtures"
+        return mixtures_PTN.grad * episodes.made_ET[..., None]
 
     def _tokens(self, mixtures_PSN: Array, changes_PSD: Array) -> NDArray[np.float32]:
         seen = [
@@ -181,13 +215,12 @@ class LearnedSimulator:
             ]
         )
 
-    def _draw(self, mixtures_PTN: Array, changes_PTD: Array, rng: np.random.Generator) -> Array:
+    def _law(self, mixtures_PTN: Array, changes_PTD: Array) -> tuple[Array, Array]:
+        """Mean and deviation of the next levels, (P, D) each."""
         mean_PTD, deviation_PTD = self.model(
             torch.from_numpy(mixtures_PTN).float(), torch.from_numpy(changes_PTD).float()
         )
-        noise_PD = torch.from_numpy(rng.standard_normal(mean_PTD[:, -1].shape))
-        drawn: Array = (mean_PTD[:, -1] + deviation_PTD[:, -1] * noise_PD).numpy()
-        return drawn
+        return mean_PTD[:, -1].double().numpy(), deviation_PTD[:, -1].double().numpy()
 
 
 def fit_simulator(
@@ -220,7 +253,7 @@ def fit_simulator(
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         model = FeedbackModel(
-            supply_N=torch.from_numpy(context.supply_N),
+            supply_N=torch.from_numpy(context.supply_N / context.passes),
             steps=context.steps,
             unit_D=unit_D,
             width=settings.width,

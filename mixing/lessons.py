@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.features import RunContext, Tokens, tokens
-from dmix.mixing.feedback import farm_scales, feedback_objectives, read_feedback
+from dmix.mixing.feedback import farm_scales, feedback_objectives, read_feedback, read_trained
 from dmix.mixing.objectives import load_environment
+from dmix.mixing.set_features import Goals
 from dmix.mixing.standardise import features
-from dmix.mixing.trajectory_store import Trajectory, read_set, read_trajectories
+from dmix.mixing.trajectory_store import Trajectory, read_set
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
@@ -56,24 +57,25 @@ class Lesson:
     target_supply: float
 
 
-def load_lesson(warehouse: Warehouse, *, set_name: str, preset: str | None) -> Lesson:
+def load_lesson(warehouse: Warehouse, *, set_name: str, preset: str | None, as_sets: bool = False) -> Lesson:
     """The trajectories of a set that SFT imitates, as examples.
 
     Args:
         warehouse: Holds the set.
         set_name: Set of trajectories.
         preset: Of the agent; None takes the set's.
+        as_sets: Make the tokens of a set agent, which are those of the `default` preset.
 
     Raises:
         NotFoundError: If there is no such set.
         InputError: If the set has no trajectories to learn from.
     """
     found = read_set(warehouse, set_name)
-    preset = preset or found.preset
-    chosen = _taught(read_trajectories(warehouse, set_name), preset=preset)
+    preset = "default" if as_sets else preset or found.preset
+    chosen = _taught(read_trained(warehouse, set_name), preset=preset)
     feedback, names = read_feedback(warehouse, set_name), feedback_objectives(warehouse, set_name)
     scales_D = set_scales(warehouse, set_name, scores=feedback, objectives=names)
-    context = RunContext.of_set(found)
+    context = RunContext.of_set(found, goals=set_goals(warehouse, set_name, names) if as_sets else None)
     examples = make_examples(chosen, feedback=feedback, scales_D=scales_D, context=context, preset=preset)
     return Lesson(
         space=found.domain_space,
@@ -82,8 +84,19 @@ def load_lesson(warehouse: Warehouse, *, set_name: str, preset: str | None) -> L
         scales_D=scales_D,
         examples=tuple(examples),
         with_feedback=sum(trajectory.trajectory_id in feedback for trajectory in chosen),
-        target_supply=found.target_steps / found.steps,
+        target_supply=found.target_supply,
     )
+
+
+def set_goals(warehouse: Warehouse, set_name: str, objectives: Sequence[str]) -> Goals:
+    """Weights and roles of a set's objectives, from its environment file; alike without one."""
+    path = warehouse.feedback(set_name) / "environment.yaml"
+    if not path.is_file():
+        return Goals.of(np.full(len(objectives), 1 / max(1, len(objectives))), ())
+    found = load_environment(path)
+    weights = dict(zip(found.names, found.weights_D, strict=True))
+    roles = dict(zip(found.names, found.roles, strict=True))
+    return Goals.of(np.array([weights[name] for name in objectives]), [roles[name] for name in objectives])
 
 
 def set_scales(

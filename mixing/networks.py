@@ -71,6 +71,8 @@ class MixtureCritic(nn.Module):
         # Mixtures have a norm of at most 1, spread over N inputs.
         self.mixture = nn.Linear(config.domains, width, bias=False)
         nn.init.normal_(self.mixture.weight, std=1.0)
+        # One step of many moves the end of a run little, so its value is nearly linear in the mixture.
+        self.slope = nn.Linear(width, config.domains)
         self.hidden = nn.Linear(width, width)
         self.out = nn.Linear(width, 1)
         nn.init.normal_(self.out.weight, std=0.1 / math.sqrt(width))
@@ -83,7 +85,8 @@ class MixtureCritic(nn.Module):
     def values(self, states_BTH: Tensor, mixtures_BTSN: Tensor) -> Tensor:
         """Q of S mixtures in every state, shape (B, T, S)."""
         first = nn.functional.silu(states_BTH[..., None, :] + self.mixture(mixtures_BTSN))
-        value = self.out(nn.functional.silu(self.hidden(first)))[..., 0]
+        linear = torch.einsum("btn,btsn->bts", self.slope(states_BTH), mixtures_BTSN)
+        value = linear + self.out(nn.functional.silu(self.hidden(first)))[..., 0]
         return torch.sigmoid(value) if self.bounded else value
 
     def forward(self, tokens_BTX: Tensor, mixtures_BTSN: Tensor) -> Tensor:

@@ -95,6 +95,11 @@ class Environment:
         return tuple(objective.name for objective in self.objectives)
 
     @property
+    def roles(self) -> tuple[str, ...]:
+        """What each objective stands for, general or target, in order."""
+        return tuple(objective.role for objective in self.objectives)
+
+    @property
     def weights_D(self) -> Vector:
         """lambda_i, summing to 1: 1/D each unless weights were given."""
         raw_D = np.array([1.0 if o.weight is None else o.weight for o in self.objectives])

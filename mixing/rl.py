@@ -7,19 +7,22 @@ one: runs use the policy's mean.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent import Agent, MixingAgentConfig
 from dmix.mixing.agent_store import check_free, load_agent, publish_agent
+from dmix.mixing.architectures import new_agent
 from dmix.mixing.episodes import Episodes
 from dmix.mixing.imagination import fit_simulators
 from dmix.mixing.lessons import Example
 from dmix.mixing.rl_data import Farm, load_farm
 from dmix.mixing.rl_fit import RlResult, fit_cql
 from dmix.mixing.rl_settings import RlSettings
+from dmix.mixing.set_encoder import SetAgentConfig, seen_space
 from dmix.mixing.sft import fit
 from dmix.mixing.sft_settings import SftSettings
 from dmix.warehouse_schema.errors import InputError
@@ -116,17 +119,24 @@ def train_rl(
 
 def prepare(
     warehouse: Warehouse, *, set_name: str, settings: RlSettings, start: str | None
-) -> tuple[Farm, MixingAgent, RlSettings]:
-    """The farm, the agent before any cloning, and the settings with every value written out."""
+) -> tuple[Farm, Agent, RlSettings]:
+    """The farm, the agent before any cloning, and the settings with every value written out.
+
+    Raises:
+        NotFoundError: If there is no such set or agent.
+        InputError: If the set has no feedback, or `start` does not fit the set or the settings.
+    """
     given = None if start is None else load_agent(warehouse, start)
+    if given is not None:
+        settings = replace(settings, architecture=_architecture(given, settings, str(start)))
     preset = settings.preset or (given.config.preset if given else None)
-    farm = load_farm(warehouse, set_name, preset=preset)
+    farm = load_farm(warehouse, set_name, preset=preset, as_sets=settings.architecture == "set")
     settings = settings.resolved(farm.preset)
     if given is None:
         return farm, _new_agent(farm, settings), settings
-    _check_fits(given.config, farm, str(start))
-    given.config.scales = [float(scale) for scale in farm.scales_D]
-    given.config.set_name = farm.set_name
+    if given.config.fixed_space:
+        _check_fits(given.config, farm, str(start))
+    _note_farm(given.config, farm)
     return farm, given, settings
 
 
@@ -136,7 +146,7 @@ def checkpoint_file(warehouse: Warehouse, agent_name: str) -> Path:
 
 
 def clone_best(
-    agent: MixingAgent,
+    agent: Agent,
     episodes: Episodes,
     *,
     settings: RlSettings,
@@ -170,23 +180,56 @@ def examples_of(episodes: Episodes) -> list[Example]:
     ]
 
 
-def _new_agent(farm: Farm, settings: RlSettings) -> MixingAgent:
-    config = MixingAgentConfig(
-        labels=farm.space.labels,
-        objectives=farm.objectives,
-        scales=[float(scale) for scale in farm.scales_D],
-        preset=farm.preset,
-        context=settings.context,
-        hidden_size=settings.hidden_size,
-        feedforward=settings.feedforward,
-        layers=settings.layers,
-        heads=settings.heads,
-        set_name=farm.set_name,
-        target_supply=farm.target_steps / farm.context.steps,
-    )
+def _new_agent(farm: Farm, settings: RlSettings) -> Agent:
+    """An untrained agent of the architecture, whose weights depend on the seed alone."""
+    hidden_size, feedforward = settings.widths
+    shape: dict[str, Any] = {
+        "preset": farm.preset,
+        "context": settings.context,
+        "hidden_size": hidden_size,
+        "feedforward": feedforward,
+        "layers": settings.layers,
+        "heads": settings.heads,
+    }
+    if settings.architecture == "set":
+        config: MixingAgentConfig = SetAgentConfig(domain_width=settings.domain_width, **shape)
+    else:
+        config = MixingAgentConfig(
+            labels=farm.space.labels, objectives=farm.objectives, target_supply=farm.target_supply, **shape
+        )
+    _note_farm(config, farm)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        return MixingAgent(config)
+        return new_agent(config)
+
+
+def _note_farm(config: MixingAgentConfig, farm: Farm) -> None:
+    """Writes into an agent's config what it is now trained on: the set, and the scales of its scores.
+
+    A set agent keeps what it knew of other objectives and spaces.
+    """
+    known = {} if config.fixed_space else dict(zip(config.objectives, config.scales, strict=True))
+    known |= dict(zip(farm.objectives, farm.scales_D.tolist(), strict=True))
+    config.objectives, config.scales = list(known), list(known.values())
+    config.set_name = farm.set_name
+    if isinstance(config, SetAgentConfig):
+        entry = seen_space(farm.space, set_name=farm.set_name, target_supply=farm.target_supply)
+        config.spaces = [*(space for space in config.spaces if space["set"] != farm.set_name), entry]
+
+
+def _architecture(given: Agent, settings: RlSettings, start: str) -> str:
+    """That of the agent that the actor starts from.
+
+    Raises:
+        InputError: If the settings ask for the other one.
+    """
+    found = "paper" if given.config.fixed_space else "set"
+    if settings.architecture not in (None, found):
+        raise InputError(
+            f"agent {start!r} has the architecture {found}, --architecture asks for {settings.architecture};"
+            " leave one of the two out"
+        )
+    return found
 
 
 def _check_fits(config: MixingAgentConfig, farm: Farm, start: str) -> None:

@@ -7,10 +7,10 @@ import numpy as np
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.episodes import Episodes, make_episodes
 from dmix.mixing.features import RunContext
-from dmix.mixing.feedback import feedback_objectives, read_feedback
-from dmix.mixing.lessons import set_scales
+from dmix.mixing.feedback import feedback_objectives, read_feedback, read_trained, read_variations
+from dmix.mixing.lessons import set_goals, set_scales
 from dmix.mixing.objectives import load_environment
-from dmix.mixing.trajectory_store import Trajectory, read_set, read_trajectories
+from dmix.mixing.trajectory_store import Trajectory, read_set
 from dmix.warehouse_schema.layout import Warehouse
 
 
@@ -24,8 +24,9 @@ class Farm:
         objectives: Names of the D objectives.
         scales_D: Their s_i in nats a token.
         weights_D: Their lambda.
-        context: Of its runs.
-        target_steps: |T| / R.
+        context: Of its runs; with goals where the tokens are a set agent's.
+        target_steps: |T| / R, at which a path stops early; infinite if none does.
+        target_supply: |T| / (R * M).
         trajectories: All of the set, scored or not.
         episodes: Those with feedback.
     """
@@ -37,6 +38,7 @@ class Farm:
     weights_D: Vector
     context: RunContext
     target_steps: float
+    target_supply: float
     trajectories: tuple[Trajectory, ...]
     episodes: Episodes
 
@@ -46,28 +48,30 @@ class Farm:
         return self.context.space
 
 
-def load_farm(warehouse: Warehouse, set_name: str, *, preset: str | None) -> Farm:
+def load_farm(warehouse: Warehouse, set_name: str, *, preset: str | None, as_sets: bool = False) -> Farm:
     """The episodes of a set.
 
     Args:
         warehouse: Holds the set.
         set_name: Set of trajectories.
         preset: Of the tokens; None takes the set's.
+        as_sets: Make the tokens of a set agent, which are those of the `default` preset.
 
     Raises:
         NotFoundError: If there is no such set.
         InputError: If none of its trajectories has feedback.
     """
     found = read_set(warehouse, set_name)
-    chosen = preset or found.preset
+    chosen = "default" if as_sets else preset or found.preset
     scores, names = read_feedback(warehouse, set_name), feedback_objectives(warehouse, set_name)
-    trajectories = tuple(read_trajectories(warehouse, set_name))
+    trajectories = tuple(read_trained(warehouse, set_name))
     scales_D = set_scales(warehouse, set_name, scores=scores, objectives=names)
     weights_D = _weights(warehouse, set_name, names)
-    context = RunContext.of_set(found)
+    context = RunContext.of_set(found, goals=set_goals(warehouse, set_name, names) if as_sets else None)
     episodes = make_episodes(
         trajectories,
         feedback=scores,
+        variations=read_variations(warehouse, set_name),
         scales_D=scales_D,
         weights_D=weights_D,
         context=context,
@@ -82,6 +86,7 @@ def load_farm(warehouse: Warehouse, set_name: str, *, preset: str | None) -> Far
         weights_D=weights_D,
         context=context,
         target_steps=found.target_steps,
+        target_supply=found.target_supply,
         trajectories=trajectories,
         episodes=episodes,
     )

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent import Agent
+from dmix.mixing.architectures import arguments_of
 from dmix.mixing.cql import SimplexCQL, SimplexCQLConfig
 from dmix.mixing.cql_impl import FragmentBatch
 from dmix.mixing.episodes import Episodes, RewardMap, padded_to, reward_map
-from dmix.mixing.imagination import imagined_episodes
+from dmix.mixing.imagination import imagine
 from dmix.mixing.learned_simulator import LearnedSimulator
 from dmix.mixing.rl_settings import RlSettings
 from dmix.warehouse_schema.errors import InputError, TrainingError
@@ -45,7 +46,7 @@ class RlResult:
         updates: Updates of the critics, those towards returns left out.
     """
 
-    agent: MixingAgent
+    agent: Agent
     algorithm: SimplexCQL
     mapping: RewardMap
     losses: dict[str, float]
@@ -53,7 +54,7 @@ class RlResult:
 
 
 def fit_cql(
-    agent: MixingAgent,
+    agent: Agent,
     episodes: Episodes,
     *,
     settings: RlSettings,
@@ -97,7 +98,7 @@ def fit_cql(
 class _Loop:
     def __init__(
         self,
-        agent: MixingAgent,
+        agent: Agent,
         episodes: Episodes,
         *,
         settings: RlSettings,
@@ -140,7 +141,7 @@ class _Loop:
                 saved = now
         losses = self._report() or losses
         policy = self.algorithm.impl.policy
-        trained: MixingAgent = policy.agent.to("cpu").eval()
+        trained: Agent = policy.agent.to("cpu").eval()
         return RlResult(
             agent=trained,
             algorithm=self.algorithm,
@@ -167,12 +168,16 @@ class _Loop:
 
     def _imagine(self) -> None:
         """Runs of the policy as it is now; those of the oldest time are forgotten."""
-        made = imagined_episodes(
-            self.algorithm.impl.policy, self.simulators, runs=self.settings.imagined_runs, rng=self.rng
-        )
+        simulator = self.simulators[
+            self.done["updates"] // self.settings.imagined_every % len(self.simulators)
+        ]
+        found = imagine(self.algorithm.impl.policy, simulator, runs=self.settings.imagined_runs, rng=self.rng)
         steps = self.data.made_ET.shape[1]
-        fresh = FragmentBatch.joined([self._mapped(padded_to(episodes, steps)) for episodes in made])
-        fresh = dataclasses.replace(fresh, logged_E=torch.zeros_like(fresh.logged_E))
+        slopes_PTN = self.mapping.scale * found.slopes_PTN
+        missing = steps - slopes_PTN.shape[1]
+        fresh = self._mapped(padded_to(found.episodes, steps)).imagined(
+            torch.from_numpy(found.stray_P), torch.nn.functional.pad(slopes_PTN, (0, 0, 0, missing))
+        )
         self.imagined = [*self.imagined[1 - _GENERATIONS :], fresh]
 
     def _mapped(self, episodes: Episodes) -> FragmentBatch:
@@ -200,7 +205,11 @@ class _Loop:
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must agree on."""
-        return {**dataclasses.asdict(self.settings), "episodes": len(self.data.tokens_ESX)}
+        return {
+            **dataclasses.asdict(self.settings),
+            "agent": self.algorithm.config.agent,
+            "episodes": len(self.data.tokens_ESX),
+        }
 
     def _save(self) -> None:
         assert self.checkpoint is not None
@@ -235,10 +244,10 @@ class _Loop:
         self.progress(f"going on after {self.done['updates']} updates")
 
 
-def new_algorithm(agent: MixingAgent, episodes: Episodes, settings: RlSettings, *, device: str) -> SimplexCQL:
+def new_algorithm(agent: Agent, episodes: Episodes, settings: RlSettings, *, device: str) -> SimplexCQL:
     """The algorithm with the actor's weights from `agent` and fresh critics."""
     config = SimplexCQLConfig(
-        agent=agent_arguments(agent.config),
+        agent=arguments_of(agent.config),
         active=[bool(active) for active in episodes.space.active_N],
         gamma=settings.required("discount"),
         actor_learning_rate=settings.actor_learning_rate,
@@ -251,6 +260,7 @@ def new_algorithm(agent: MixingAgent, episodes: Episodes, settings: RlSettings, 
         n_critics=settings.critics,
         tau=settings.tau,
         divergence_target=settings.divergence_target,
+        guided=settings.required("guided"),
         actor_delay=settings.actor_delay,
         actor_updates=max(1, settings.steps - settings.actor_delay),
         critic_updates=settings.returns_steps + settings.steps,
@@ -259,10 +269,3 @@ def new_algorithm(agent: MixingAgent, episodes: Episodes, settings: RlSettings, 
     algorithm.create_impl((episodes.tokens_ESX.shape[-1],), len(episodes.space))
     algorithm.impl.policy.agent.load_state_dict(agent.state_dict())
     return algorithm
-
-
-def agent_arguments(config: MixingAgentConfig) -> dict[str, Any]:
-    """The arguments that make an equal config, as JSON holds them."""
-    names = ("labels", "objectives", "scales", "preset", "context", "hidden_size", "layers", "heads")
-    more = ("feedforward", "set_name", "target_supply", "initializer_range")
-    return {name: getattr(config, name) for name in (*names, *more)}

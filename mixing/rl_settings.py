@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from dmix.mixing.sample_settings import PRESETS
+from dmix.mixing.sft_settings import ARCHITECTURES, check_architecture, widths_of
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
 
 _PRESET_VALUES: dict[str, dict[str, Any]] = {
-    "default": {"discount": 1.0, "conservative_weight": 0.02, "imagined": 0.5},
-    "paper": {"discount": 0.99, "conservative_weight": 5.0, "imagined": 0.0},
+    "default": {"discount": 1.0, "conservative_weight": 0.02, "imagined": 0.75, "guided": 0.9},
+    "paper": {"discount": 0.99, "conservative_weight": 5.0, "imagined": 0.0, "guided": 0.0},
 }
 
 
@@ -18,16 +19,22 @@ _PRESET_VALUES: dict[str, dict[str, Any]] = {
 class RlSettings:
     """How an agent is trained by CQL; the paper gives no value for most of it."""
 
+    architecture: str | None = setting(
+        None,
+        help="paper: the paper's agent, for the domains of the set; set: reads domains and objectives as"
+        " sets and serves others; that of --from, or paper, when left out.",
+        choices=ARCHITECTURES,
+    )
     preset: str | None = setting(
         None,
         help="default: unbounded critic that reads feedback; paper: sigmoid critic of mixtures alone;"
         " the set's preset when left out.",
         choices=PRESETS,
     )
-    steps: int = setting(4000, help="Updates of the critics.")
+    steps: int = setting(2000, help="Updates of the critics.")
     actor_delay: int = setting(200, help="Updates of the critics before the actor moves.")
     returns_steps: int = setting(500, help="Gradient steps of the critics towards the farm's returns, first.")
-    batch_episodes: int = setting(32, help="Episodes a gradient step.")
+    batch_episodes: int = setting(64, help="Episodes a gradient step.")
     actor_learning_rate: float = setting(3e-4, help="Of Adam, for the actor.")
     critic_learning_rate: float = setting(1e-3, help="Of Adam, for the critics.")
     conservative_weight: float | None = setting(
@@ -39,7 +46,7 @@ class RlSettings:
     action_samples: int = setting(10, help="Mixtures from each of three laws in the conservative term.")
     backup_samples: int = setting(10, help="Mixtures of the policy whose largest value is backed up.")
     importance: bool = setting(False, help="Weight the conservative term's mixtures by their density.")
-    tau: float = setting(0.01, help="Rate at which the target critics follow.")
+    tau: float = setting(0.03, help="Rate at which the target critics follow.")
     divergence_target: float | None = setting(
         None, help="KL of the policy from the uniform law to aim at, in nats; none when left out."
     )
@@ -48,10 +55,17 @@ class RlSettings:
     )
     imagined: float | None = setting(
         None,
-        help="Share of a batch that are runs of the policy in learned simulators (default: 0.5; paper: 0).",
+        help="Share of a batch that are runs of the policy in learned simulators (default: 0.75; paper: 0).",
     )
-    imagined_every: int = setting(100, help="Updates until runs of the policy are made anew.")
-    imagined_runs: int = setting(48, help="Runs made each time; the last four times are kept.")
+    guided: float | None = setting(
+        None,
+        help="Share of the actor's gradient that learned simulators give, the rest is the critics'"
+        " (default: 0.9; paper: 0).",
+    )
+    imagined_every: int = setting(
+        10, help="Updates until runs of the policy are made anew, in the next of the simulators."
+    )
+    imagined_runs: int = setting(64, help="Runs made each time; the last four times are kept.")
     simulators: int = setting(3, help="Learned simulators that runs are made in.")
     simulator_steps: int = setting(1500, help="Gradient steps of each learned simulator.")
     simulator_width: int = setting(64, help="Width of the learned simulators.")
@@ -61,8 +75,13 @@ class RlSettings:
     )
     clone_epochs: int = setting(30, help="Most passes over them.")
     context: int = setting(80, help="Most steps the agent looks back (from the paper).")
-    hidden_size: int = setting(256, help="Width of a new agent and of the critics (from the paper).")
-    feedforward: int = setting(1024, help="Width of their SwiGLU (from the paper).")
+    hidden_size: int | None = setting(
+        None, help="Width of a new agent and of its critics (paper: 256, from the paper; set: 128)."
+    )
+    feedforward: int | None = setting(
+        None, help="Width of their SwiGLU (paper: 1024, from the paper; set: 256)."
+    )
+    domain_width: int = setting(64, help="Width of the state of a domain in a new set agent.")
     layers: int = setting(2, help="Decoder layers of a new agent (from the paper).")
     heads: int = setting(4, help="Attention heads (not in the paper).")
     seed: int = setting(0, help="Seed of weights and draws.")
@@ -78,6 +97,7 @@ class RlSettings:
             "layers",
             "clone_epochs",
             "heads",
+            "domain_width",
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
@@ -99,10 +119,16 @@ class RlSettings:
             raise InputError(f"--imagined is {self.imagined}, expected 0 or more, below 1")
         if self.conservative_weight is not None and not self.conservative_weight >= 0:
             raise InputError(f"--conservative-weight is {self.conservative_weight}, expected 0 or more")
-        if self.hidden_size % (2 * self.heads):
-            raise InputError(
-                f"--hidden-size is {self.hidden_size}, expected a multiple of {2 * self.heads} (2 x --heads)"
-            )
+        check_architecture(
+            self.architecture, preset=self.preset, hidden_size=self.widths[0], heads=self.heads
+        )
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """(width of a new agent, width of its SwiGLU), those of the architecture unless given."""
+        return widths_of(
+            self.architecture or "paper", hidden_size=self.hidden_size, feedforward=self.feedforward
+        )
 
     def required(self, name: str) -> float:
         """The number `name` of resolved settings."""
@@ -111,7 +137,15 @@ class RlSettings:
         return float(value)
 
     def resolved(self, preset: str) -> "RlSettings":
-        """The same settings with the values of the preset written out."""
+        """The same settings with the values of the preset and of the architecture written out."""
         chosen = self.preset or preset
         missing = {k: v for k, v in _PRESET_VALUES[chosen].items() if getattr(self, k) is None}
-        return dataclasses.replace(self, preset=chosen, **missing)
+        hidden_size, feedforward = self.widths
+        return dataclasses.replace(
+            self,
+            architecture=self.architecture or "paper",
+            preset=chosen,
+            hidden_size=hidden_size,
+            feedforward=feedforward,
+            **missing,
+        )

@@ -47,12 +47,18 @@ class SampleSettings:
         help="R of the guided run the set is for; it decides when a path has used up the target. auto: the"
         " smallest multiple of the batch for which natural mixing covers the target in M steps.",
     )
+    max_passes: int = setting(
+        1,
+        help="Passes through each domain in the run the set is for. With 1, a path ends once it has covered"
+        " the target (the paper); with more (--exhaustion repeat), it goes on to M.",
+    )
     batch_size: int = setting(32, help="B, samples of a global batch of the run; both R are multiples of it.")
     seed: int = setting(0, help="Seed of the candidates and random paths.")
 
     def __post_init__(self) -> None:
         positive = {"paths": self.paths, "steps": self.steps, "candidates": self.candidates}
         positive |= {"batch-size": self.batch_size, "top-k": min(self.top_k, default=None)}
+        positive["max-passes"] = self.max_passes
         for name, value in positive.items():
             if value is not None and value < 1:
                 raise InputError(f"--{name} is {value}, expected at least 1")

@@ -1,8 +1,9 @@
 """Supervised fine-tuning of the agent on trajectories (Eq. 4 of arXiv 2507.15640).
 
 Squared error between the agent's mixture and that of the K = 1 trajectories, for t = 1 … |tau|-1,
-with teacher forcing: one causal forward pass gives all steps of a trajectory. Shapes: B windows,
-T tokens, X token width, N domains.
+with teacher forcing: one causal forward pass gives all steps of a trajectory. A set agent learns
+from several sets of different domain spaces at once; a batch holds trajectories of one of them.
+Shapes: B windows, T tokens, X token width, N domains.
 """
 
 import copy
@@ -11,21 +12,26 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent import Agent, MixingAgent, MixingAgentConfig
 from dmix.mixing.agent_store import check_free, publish_agent
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.features import Tokens
 from dmix.mixing.lessons import Example, Lesson, load_lesson
+from dmix.mixing.set_agent import SetAgent
+from dmix.mixing.set_encoder import SetAgentConfig, seen_space
+from dmix.mixing.sft_batches import Part, TaughtSet, batches, split
 from dmix.mixing.sft_settings import SftSettings
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
-__all__ = ["SftResult", "SftSettings", "fit", "squared_error", "train_sft"]
+__all__ = ["SftResult", "SftSettings", "fit", "fit_sets", "load_lessons", "squared_error", "train_sft"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +43,12 @@ class SftResult:
     """What came of a fine-tuning.
 
     Attributes:
-        train_losses: Mean squared error (summed over domains) a step, by epoch.
+        train_losses: Mean squared error (summed over domains) a step, by epoch. With several sets
+            each error counts as `error_weights` says.
         held_out_losses: The same on held-out trajectories; empty if there are none.
         best_epoch: The epoch whose weights were kept, from 1.
+        set_losses: Mean squared error a step of the kept weights, one a set; on held-out
+            trajectories if every set has some.
         trajectories: Number of trajectories learnt from, held-out ones included.
         with_feedback: How many of them have feedback.
     """
@@ -47,6 +56,7 @@ class SftResult:
     train_losses: tuple[float, ...]
     held_out_losses: tuple[float, ...]
     best_epoch: int
+    set_losses: tuple[float, ...] = ()
     trajectories: int = 0
     with_feedback: int = 0
 
@@ -57,30 +67,37 @@ def train_sft(
     set_name: str,
     agent_name: str,
     settings: SftSettings,
+    more_sets: Sequence[str] = (),
     overwrite: bool = False,
     progress: Callable[[str], None] = logger.info,
 ) -> SftResult:
     """Trains an agent on a set and publishes it as `agents/<name>/`.
 
     Args:
-        warehouse: Holds the set and takes the agent.
+        warehouse: Holds the sets and takes the agent.
         set_name: Set of trajectories.
         agent_name: Name of the agent.
         settings: How to train.
+        more_sets: Further sets, of any domains, for a set agent.
         overwrite: Replace an agent of that name.
         progress: Gets a line now and then.
 
     Raises:
         NotFoundError: If there is no such set.
-        InputError: If the set has no trajectories to learn from, or the agent exists.
+        InputError: If a set has no trajectories to learn from, the agent exists, or several sets
+            are given to the paper's agent.
     """
     check_free(warehouse, name=agent_name, overwrite=overwrite)
-    lesson = load_lesson(warehouse, set_name=set_name, preset=settings.preset)
-    agent = _new_agent(lesson, set_name=set_name, settings=settings)
-    progress(f"{len(lesson.examples)} trajectories, {agent.num_parameters():,} parameters")
-    result = fit(agent, lesson.examples, space=lesson.space, settings=settings, progress=progress)
+    names = (set_name, *more_sets)
+    lessons = load_lessons(warehouse, set_names=names, settings=settings)
+    agent = _new_agent(lessons, set_names=names, settings=settings)
+    examples = sum(len(lesson.examples) for lesson in lessons)
+    progress(f"{examples} trajectories, {agent.num_parameters():,} parameters")
+    taught = [TaughtSet(examples=lesson.examples, space=lesson.space) for lesson in lessons]
     result = dataclasses.replace(
-        result, trajectories=len(lesson.examples), with_feedback=lesson.with_feedback
+        fit_sets(agent, taught, settings=settings, progress=progress),
+        trajectories=examples,
+        with_feedback=sum(lesson.with_feedback for lesson in lessons),
     )
     publish_agent(
         warehouse, agent=agent, name=agent_name, stage="sft", notes=_card_notes(result), overwrite=overwrite
@@ -88,11 +105,43 @@ def train_sft(
     return result
 
 
+def load_lessons(warehouse: Warehouse, *, set_names: Sequence[str], settings: SftSettings) -> list[Lesson]:
+    """What the sets teach, with the tokens of the architecture.
+
+    Raises:
+        NotFoundError: If there is no such set.
+        InputError: If a set has no trajectories to learn from, a name comes twice, or several sets
+            are given to the paper's agent.
+    """
+    as_sets = settings.architecture == "set"
+    if len(set_names) > 1 and not as_sets:
+        raise InputError(
+            f"the paper's agent learns from one set, got {len(set_names)} ({', '.join(set_names)}); give one,"
+            " or add --architecture set"
+        )
+    if len(set(set_names)) < len(set_names):
+        raise InputError(f"--set names a set twice: {', '.join(set_names)}; remove one")
+    return [
+        load_lesson(warehouse, set_name=name, preset=settings.preset, as_sets=as_sets) for name in set_names
+    ]
+
+
 def fit(
-    agent: MixingAgent,
+    agent: Agent,
     examples: Sequence[Example],
     *,
     space: DomainSpace,
+    settings: SftSettings,
+    progress: Callable[[str], None] = logger.info,
+) -> SftResult:
+    """`fit_sets` on the examples of one space."""
+    return fit_sets(agent, [TaughtSet(examples=examples, space=space)], settings=settings, progress=progress)
+
+
+def fit_sets(
+    agent: Agent,
+    sets: Sequence[TaughtSet],
+    *,
     settings: SftSettings,
     progress: Callable[[str], None] = logger.info,
 ) -> SftResult:
@@ -104,10 +153,7 @@ def fit(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     agent.to(device).train()
     rng = np.random.default_rng(settings.seed)
-    order = rng.permutation(len(examples))
-    held = int(np.ceil(settings.held_out * len(examples))) if len(examples) >= 5 else 0
-    held_out, training = ([examples[i] for i in part] for part in (order[:held], order[held:]))
-    active_N = torch.from_numpy(space.active_N).to(device)
+    training, held_out = split(sets, settings=settings, rng=rng, device=device)
     optimizer = torch.optim.AdamW(
         agent.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -116,10 +162,9 @@ def fit(
     best, best_epoch, best_weights = np.inf, 0, copy.deepcopy(agent.state_dict())
     reported = time.monotonic()
     for epoch in range(1, settings.epochs + 1):
-        shuffled = [training[i] for i in rng.permutation(len(training))]
-        train_losses.append(_epoch(agent, shuffled, active_N, settings=settings, optimizer=optimizer))
+        train_losses.append(_epoch(agent, batches(training, settings, rng), optimizer=optimizer))
         if held_out:
-            held_losses.append(_epoch(agent, held_out, active_N, settings=settings, optimizer=None))
+            held_losses.append(_epoch(agent, batches(held_out, settings), optimizer=None))
         judged = (held_losses or train_losses)[-1]
         if judged < best:
             best, best_epoch, best_weights = judged, epoch, copy.deepcopy(agent.state_dict())
@@ -129,14 +174,20 @@ def fit(
         if epoch - best_epoch >= settings.patience:
             break
     agent.load_state_dict(best_weights)
+    judged_on = held_out if len(held_out) == len(training) else training
+    plain = [dataclasses.replace(part, weight=1.0) for part in judged_on]
+    set_losses = [_epoch(agent, batches([part], settings), optimizer=None) for part in plain]
     agent.to("cpu").eval()
     progress(f"kept epoch {best_epoch} of {len(train_losses)}: squared error {best:.5f}")
     return SftResult(
-        train_losses=tuple(train_losses), held_out_losses=tuple(held_losses), best_epoch=best_epoch
+        train_losses=tuple(train_losses),
+        held_out_losses=tuple(held_losses),
+        best_epoch=best_epoch,
+        set_losses=tuple(set_losses),
     )
 
 
-def squared_error(agent: MixingAgent, batch: Sequence[Example], active_N: Tensor) -> tuple[Tensor, int]:
+def squared_error(agent: Agent, batch: Sequence[Example], active_N: Tensor) -> tuple[Tensor, int]:
     """(sum over steps of the squared L2 error, number of steps), Eq. 4 for one padded batch.
 
     Tokens beyond the context are handled as in a run: a step t > context is judged in a window of
@@ -167,20 +218,13 @@ def _windows(example: Example, context: int) -> Iterator[tuple[Tokens, NDArray[n
         yield example.tokens_TX[part], example.mixtures_TN[part], context - 1
 
 
-def _epoch(
-    agent: MixingAgent,
-    examples: Sequence[Example],
-    active_N: Tensor,
-    *,
-    settings: SftSettings,
-    optimizer: torch.optim.Optimizer | None,
-) -> float:
-    """Mean squared error a step over `examples`; takes gradient steps if there is an optimiser."""
+def _epoch(agent: Agent, parts: Sequence[Part], *, optimizer: torch.optim.Optimizer | None) -> float:
+    """Mean weighted squared error a step; takes gradient steps if there is an optimiser."""
     total, steps = 0.0, 0
     with torch.set_grad_enabled(optimizer is not None):
-        for first in range(0, len(examples), settings.batch_trajectories):
-            batch = examples[first : first + settings.batch_trajectories]
-            error, count = squared_error(agent, batch, active_N)
+        for batch in parts:
+            error, count = squared_error(agent, batch.examples, batch.active_N)
+            error = batch.weight * error
             if optimizer is not None:
                 optimizer.zero_grad(set_to_none=True)
                 (error / count).backward()
@@ -190,24 +234,42 @@ def _epoch(
     return total / steps
 
 
-def _new_agent(lesson: Lesson, *, set_name: str, settings: SftSettings) -> MixingAgent:
+def _new_agent(lessons: Sequence[Lesson], *, set_names: Sequence[str], settings: SftSettings) -> Agent:
     """An untrained agent whose weights depend on the seed alone."""
-    config = MixingAgentConfig(
-        labels=lesson.space.labels,
-        objectives=lesson.objectives,
-        scales=[float(scale) for scale in lesson.scales_D],
-        preset=lesson.preset,
-        context=settings.context,
-        hidden_size=settings.hidden_size,
-        feedforward=settings.feedforward,
-        layers=settings.layers,
-        heads=settings.heads,
-        set_name=set_name,
-        target_supply=lesson.target_supply,
-    )
+    hidden_size, feedforward = settings.widths
+    first = lessons[0]
+    scales = _scales(lessons)
+    shape: dict[str, Any] = {
+        "objectives": list(scales),
+        "scales": list(scales.values()),
+        "preset": first.preset,
+        "context": settings.context,
+        "hidden_size": hidden_size,
+        "feedforward": feedforward,
+        "layers": settings.layers,
+        "heads": settings.heads,
+        "set_name": ", ".join(set_names),
+    }
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        return MixingAgent(config)
+        if settings.architecture == "paper":
+            return MixingAgent(
+                MixingAgentConfig(labels=first.space.labels, target_supply=first.target_supply, **shape)
+            )
+        spaces = [
+            seen_space(lesson.space, set_name=name, target_supply=lesson.target_supply)
+            for name, lesson in zip(set_names, lessons, strict=True)
+        ]
+        return SetAgent(SetAgentConfig(domain_width=settings.domain_width, spaces=spaces, **shape))
+
+
+def _scales(lessons: Sequence[Lesson]) -> dict[str, float]:
+    """s_i by name; the mean where sets have an objective in common."""
+    found: dict[str, list[float]] = {}
+    for lesson in lessons:
+        for name, scale in zip(lesson.objectives, lesson.scales_D, strict=True):
+            found.setdefault(name, []).append(float(scale))
+    return {name: float(np.mean(scales)) for name, scales in found.items()}
 
 
 def _card_notes(result: SftResult) -> list[str]:

@@ -16,6 +16,7 @@ from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.episodes import Episodes, make_episodes
 from dmix.mixing.features import RunContext, tokens
 from dmix.mixing.random_paths import random_paths
+from dmix.mixing.set_features import Goals
 from dmix.mixing.simulator import Simulator
 from dmix.mixing.standardise import features
 from dmix.mixing.trajectory_store import Trajectory, trajectory_id
@@ -26,16 +27,22 @@ _SAMPLES_A_STEP = 1000
 # s_i of both skills, about the deviation of their scores over random schedules. Being equal, they
 # make U the gain J in another unit.
 SCALE = 0.2
+# Of both skills.
+_ROLES = ("general", "target")
 
 
-def simulated_context(simulator: Simulator) -> RunContext:
-    """Domains as large as their capacity: repetition costs where a real pass would end."""
+def simulated_context(simulator: Simulator, *, as_sets: bool = False) -> RunContext:
+    """Domains as large as their capacity: repetition costs where a real pass would end.
+
+    With `as_sets` it has the goals that make tokens of a set agent.
+    """
     samples_N = np.round(simulator.capacity_N * _SAMPLES_A_STEP).astype(np.int64)
     labels = tuple(f"domain-{index}" for index in range(simulator.num_domains // 2))
     return RunContext(
         space=DomainSpace(labels, samples_N),
         steps=simulator.steps,
         supply_N=samples_N / _SAMPLES_A_STEP,
+        goals=Goals.of(simulator.weights_K, _ROLES) if as_sets else None,
     )
 
 
@@ -74,8 +81,12 @@ def simulated_episodes(
     rng: np.random.Generator,
     *,
     preset: str = "default",
+    as_sets: bool = False,
 ) -> Episodes:
-    """Episodes of schedules with noisy feedback; run p follows simulator p mod their number."""
+    """Episodes of schedules with noisy feedback; run p follows simulator p mod their number.
+
+    Their tokens are those of a set agent with `as_sets`.
+    """
     trajectories = simulated_trajectories(simulators[0], schedules_PTN)
     scores = {
         t.trajectory_id: simulators[p % len(simulators)].feedback(schedules_PTN[p : p + 1], rng)[0]
@@ -86,7 +97,7 @@ def simulated_episodes(
         feedback=scores,
         scales_D=_scales(simulators[0]),
         weights_D=simulators[0].weights_K,
-        context=simulated_context(simulators[0]),
+        context=simulated_context(simulators[0], as_sets=as_sets),
         target_steps=float("inf"),
         preset=preset,
     )
@@ -98,6 +109,7 @@ def roll_out(
     rng: np.random.Generator,
     *,
     preset: str = "default",
+    as_sets: bool = False,
     seen_P: Sequence[int] | None = None,
 ) -> Array:
     """Schedules that a policy chooses under noisy feedback, shape (P, M, N).
@@ -107,10 +119,11 @@ def roll_out(
         simulators: One a run, of the same shape.
         rng: Draws the noise.
         preset: Of the tokens.
+        as_sets: Whether the policy is a set agent.
         seen_P: Run whose feedback each run is shown; None shows each its own.
     """
     first, runs = simulators[0], len(simulators)
-    context = simulated_context(first)
+    context = simulated_context(first, as_sets=as_sets)
     mixtures_PSN = np.tile(context.space.start_N, (runs, 1, 1))
     noise_PSK = rng.normal(0, first.noise, (runs, first.steps + 1, len(first.weights_K)))
     for _ in range(first.steps):

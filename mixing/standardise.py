@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.domains import Vector
+from dmix.mixing.history import Forgotten
 
 # n_0: how many observations the published scale counts for.
 PRIOR_OBSERVATIONS = 8
@@ -20,7 +21,9 @@ LARGEST_FEATURE = 5.0
 Scores = NDArray[np.float64]
 
 
-def features(scores: Sequence[Scores], *, scales_D: Vector, preset: str) -> list[Scores]:
+def features(
+    scores: Sequence[Scores], *, scales_D: Vector, preset: str, forgotten: Forgotten | None = None
+) -> list[Scores]:
     """Feedback features of one or several trajectories.
 
     A missing score (NaN) takes the feature of the last one that is there, 0 if there is none, and
@@ -31,23 +34,29 @@ def features(scores: Sequence[Scores], *, scales_D: Vector, preset: str) -> list
         scores: Raw scores in nats a token, one array of shape (T, D) a trajectory.
         scales_D: Published scale s_i in nats a token, above 0; `paper` does not use it.
         preset: `paper` or `default`.
+        forgotten: Of scores between row 0 and row 1 of a run whose rows are no longer held. They
+            count in the scale of `default` as if they were; `paper`, whose context is as long as
+            its runs, takes its mean and deviation over the rows that are held.
 
     Returns:
         One array of shape (T, D) a trajectory, finite; `default` within ±5 and 0 in row 0.
     """
     if preset == "paper":
         return _pooled_features(scores)
-    return [_anchored_features(scores_TD, scales_D) for scores_TD in scores]
+    return [_anchored_features(scores_TD, scales_D, forgotten) for scores_TD in scores]
 
 
-def _anchored_features(scores_TD: Scores, scales_D: Vector) -> Scores:
+def _anchored_features(scores_TD: Scores, scales_D: Vector, forgotten: Forgotten | None) -> Scores:
     """(score_t - score_0) / s^_t with s^_t^2 = (n_0 s^2 + sum_{j<=t} (score_j - score_0)^2) / (n_0 + t)."""
     change_TD = scores_TD - scores_TD[0]
     known_TD = np.isfinite(change_TD)
     change_TD = np.where(known_TD, change_TD, 0.0)
     # Row 0 is the anchor and no observation: it adds 0 to the sum and nothing to the count.
-    seen_TD = np.cumsum(known_TD, axis=0) - known_TD[0]
-    squares_TD = np.cumsum(change_TD**2, axis=0)
+    seen_TD, squares_TD = known_TD.astype(np.int64), change_TD**2
+    seen_TD[0] = 0
+    if forgotten is not None:
+        seen_TD[0], squares_TD[0] = forgotten.scores_D, forgotten.squares_D
+    seen_TD, squares_TD = np.cumsum(seen_TD, axis=0), np.cumsum(squares_TD, axis=0)
     scale_TD = np.sqrt((PRIOR_OBSERVATIONS * scales_D**2 + squares_TD) / (PRIOR_OBSERVATIONS + seen_TD))
     return _carried(np.clip(change_TD / scale_TD, -LARGEST_FEATURE, LARGEST_FEATURE), known_TD)
 

@@ -7,6 +7,7 @@ Columns: trajectory_id, kind, top_k (NULL unless inductive), step (0 is rho_s), 
 
 import dataclasses
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,10 +72,24 @@ class TrajectorySet:
         return DomainSpace(labels, np.asarray(self.samples, dtype=np.int64))
 
     @property
+    def target_supply(self) -> float:
+        """|T| / (R * M) of the guided run: how much of it the target field could fill."""
+        return self._target_samples / (self.run_step_samples * self.steps)
+
+    @property
     def target_steps(self) -> float:
-        """|T| / R: steps of target data alone after which the target field is covered."""
+        """|T| / R: steps of target data alone after which a path stops; infinite where data repeats."""
+        return self._target_samples / self.run_step_samples if self.max_passes == 1 else math.inf
+
+    @property
+    def max_passes(self) -> int:
+        """Passes through each domain that the guided run may make."""
+        return int(self.settings.get("max_passes", 1))
+
+    @property
+    def _target_samples(self) -> float:
         space = self.domain_space
-        return float(space.samples_N[space.target_N].sum()) / self.run_step_samples
+        return float(space.samples_N[space.target_N].sum())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,17 +4,16 @@
 
 Every unit leaves one dated row in `benchmarks/results/soak-<machine>-<date>.jsonl`, which names the
 commit, also when it fails. Units that passed on this commit and machine are not run again, so a
-soak that was cut off goes on where it was. A folder of tests adds units of its own by a file
+soak that was cut off goes on where it was. Properties are tried on 1,000 examples, or on as many as
+the environment variable DMIX_EXAMPLES says. A folder of tests adds units of its own by a file
 `tests/<folder>/soak_<topic>.py` with a list `UNITS`.
 """
 
 import argparse
 import fnmatch
-import hashlib
 import importlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -26,9 +25,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-EXAMPLES = 1000
+from benchmarks.provenance import RESULTS, ROOT, commit_of, machine_name
+
+EXAMPLES = os.environ.get("DMIX_EXAMPLES", "1000")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="also those that passed on this commit")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the rows")
     arguments = parser.parse_args()
-    machine = f"{platform.machine()}-{os.cpu_count()}cores"
+    machine = machine_name()
     done = passed_units(arguments.results, commit=commit_of(ROOT), machine=machine)
     chosen = [unit for unit in all_units() if fnmatch.fnmatch(unit.name, arguments.only)]
     if arguments.list:
@@ -103,13 +102,13 @@ def pytest_unit(*arguments: str) -> Callable[[Path], dict[str, Any]]:
     def run(folder: Path) -> dict[str, Any]:
         command = [sys.executable, "-m", "pytest", *arguments, "-o", "timeout=7200", "-p", "no:cacheprovider"]
         command += ["--basetemp", str(folder / "pytest")]
-        environment = {**os.environ, "DMIX_EXAMPLES": str(EXAMPLES)}
+        environment = {**os.environ, "DMIX_EXAMPLES": EXAMPLES}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         summary = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
         if done.returncode:
             said = done.stdout[-3000:] + done.stderr[-1000:]
             raise SoakError(f"pytest ended with {done.returncode}:\n{said}")
-        return {"examples": EXAMPLES, "pytest": summary}
+        return {"examples": int(EXAMPLES), "pytest": summary}
 
     return run
 
@@ -136,23 +135,6 @@ def passed_units(folder: Path, *, commit: str, machine: str) -> set[str]:
             if row["commit"] == commit:
                 last[row["unit"]] = row["passed"]
     return {name for name, passed in last.items() if passed}
-
-
-def commit_of(root: Path) -> str:
-    """The commit of the working tree; changes since then add a hash of their own."""
-
-    def git(*arguments: str) -> bytes:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True)
-        return done.stdout
-
-    everything_else = ("--", ".", ":(exclude)benchmarks/results")
-    commit = git("rev-parse", "--short=12", "HEAD").decode().strip()
-    changes = hashlib.sha256(git("diff", "HEAD", *everything_else))
-    for name in git("ls-files", "--others", "--exclude-standard", "-z", *everything_else).split(b"\0"):
-        if name:
-            changes.update(name + (root / os.fsdecode(name)).read_bytes())
-    clean = changes.digest() == hashlib.sha256().digest()
-    return commit if clean else f"{commit}+{changes.hexdigest()[:8]}"
 
 
 if __name__ == "__main__":

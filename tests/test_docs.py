@@ -27,6 +27,14 @@ def test_the_way_of_one_document_names_files_that_exist():
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_pages_name_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text):
+        assert (ROOT / file).exists(), f"{page}: {file}"
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8") or not name, f"{page}: {name}"
+
+
 def dmix_lines(page):
     text = page.read_text(encoding="utf-8")
     for block in re.findall(r"```bash\n(.*?)```", text, re.S):
@@ -71,3 +79,47 @@ def test_sql_of_the_readme_runs_on_an_empty_warehouse(tmp_path):
         for statement in statements:
             columns, _ = catalog.query(statement)
             assert columns
+
+
+def test_page_of_controllers_lists_them_all():
+    from dmix.mixing.controllers import CONTROLLERS
+
+    page = (ROOT / "docs/controllers.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(.*?)` \|", page, re.M) == list(CONTROLLERS)
+
+
+def test_own_controller_of_the_docs_steers(tmp_path):
+    import numpy as np
+
+    from dmix.mixing.controllers import make_controller
+    from dmix.mixing.domains import DomainSpace
+    from dmix.mixing.history import History
+    from dmix.warehouse_schema.layout import Warehouse
+
+    page = (ROOT / "docs/controllers.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(code.splitlines()) <= 30
+    (tmp_path / "keep_general.py").write_text(code)
+    space = DomainSpace(("A",), np.array([60, 40]))
+    spec = f"python:{tmp_path}/keep_general.py:KeepGeneral"
+    controller = make_controller(spec, warehouse=Warehouse.at(tmp_path), space=space)
+
+    def asked(*scores, objectives=("general",)):
+        history = History(
+            space=space,
+            mixtures_TN=np.array([space.start_N] * len(scores)),
+            feedback_TD=np.array(scores)[:, None],
+            objectives=objectives,
+            weights_D=np.ones(1),
+            scales_D=np.ones(1),
+            steps=5,
+            step_samples=10,
+            remaining_samples_N=space.samples_N,
+            seed=0,
+        )
+        return controller.propose(history)
+
+    assert asked(-3.0).mixture_N == pytest.approx([0.2, 0.8])
+    assert asked(-3.0, -3.2).mixture_N == pytest.approx([0.6, 0.4])  # 0.2 + 2 * 0.2
+    assert "a score is missing" in asked(-3.0, np.nan).note
+    assert "no objective 'general'" in asked(-3.0, objectives=("other",)).note

@@ -48,5 +48,5 @@ def test_a_unit_that_fails_leaves_its_reason_and_is_tried_again(run):
 
 def test_every_folder_can_add_units_and_properties_are_found():
     names = [unit.name for unit in soak.all_units()]
-    assert "kills/agent-on-other-ranks" in names
+    assert "kills/agent-from-2-to-4-ranks" in names
     assert "properties/tests/mixing/test_guarantees.py" in names

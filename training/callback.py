@@ -7,6 +7,7 @@ all ranks are compared with the plan, proved, scored and written, all before Com
 checkpoint. Shapes: N (field, domain) pairs, D objectives.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -18,9 +19,9 @@ from composer.core import Callback, State, get_precision_context
 from composer.loggers import Logger
 from composer.utils import dist
 
-from dmix.mixing.controllers import Controller
+from dmix.mixing.controllers import Controller, context_of
 from dmix.mixing.dataset import StepBatchSampler
-from dmix.mixing.digest import chain_digest, step_digest
+from dmix.mixing.digest import step_digest
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.history import History
 from dmix.mixing.objectives import Environment, utility
@@ -55,7 +56,7 @@ class MixtureCallback(Callback):
         environment: The objectives behind the scorer.
         state: Where the run starts; a loaded checkpoint replaces it.
         log: Event file on rank 0, None elsewhere.
-        recorded: Asked mixtures of steps that an earlier attempt decided.
+        recorded: Decisions on steps that an earlier attempt decided.
         stop: Whether the run was asked to stop.
         progress: Receives lines for people, on rank 0.
     """
@@ -75,7 +76,7 @@ class MixtureCallback(Callback):
         environment: Environment | None,
         state: RunState,
         log: EventLog | None,
-        recorded: dict[int, Vector],
+        recorded: dict[int, Decision],
         stop: StopRequest,
         progress: Callable[[str], None],
     ) -> None:
@@ -104,7 +105,9 @@ class MixtureCallback(Callback):
         self._steps_before = self.state.steps_done
         self._run_started = self._step_started = time.monotonic()
         if self.state.asked is not None:
-            decision = Decision(np.array(self.state.asked), replayed=True)
+            decision = self.recorded.get(
+                self.state.mixer.step + 1, Decision(np.array(self.state.asked), replayed=True)
+            )
             plan = self._plan_after(self.state.mixer, decision.asked_N)
             self._write_decision(decision, plan)
             self._use_plan(plan, state, first_batch=state.timestamp.batch_in_epoch.value)
@@ -143,14 +146,13 @@ class MixtureCallback(Callback):
         plan = self.plan
         self._merge_notes()
         digest = self._prove(plan)
-        self.state.chain = chain_digest(self.state.chain, digest)
-        self.state.mixtures.append(plan.planned_N.tolist())
-        self.state.mixer, self.state.asked = plan.state_after, None
+        self.state.finish_step(plan.planned_N, state_after=plan.state_after, digest=digest)
         self._write_step(plan, digest)
         self._score(step=plan.step, state=state)
         self._log_metrics(plan, logger)
         self._report(plan)
         self.state.consumed = Consumed.nothing(len(self.space))
+        self.state.forget(context_of(self.controller))
         self.state.finished = plan.last or plan.step >= self.steps
         if self.state.finished or self.stopping:
             state.stop_training()
@@ -197,6 +199,10 @@ class MixtureCallback(Callback):
                 self.state.mixer, streams=self.streams, settings=self.settings
             ),
             seed=self.settings.seed,
+            losses_TN=self.state.losses_TN(),
+            counts_TN=self.state.counts_TN(),
+            forgotten=self.state.forgotten,
+            roles=() if environment is None else environment.roles,
         )
 
     def _check_finite(self, state: State) -> None:
@@ -249,8 +255,8 @@ class MixtureCallback(Callback):
     def _write_decision(self, decision: Decision, plan: StepPlan) -> None:
         seen = self.state.feedback[-1]
         names = () if self.environment is None else self.environment.names
-        if decision.note:
-            self._write("note", step=plan.step, kind="fallback", detail=decision.note)
+        for remark in decision.remarks:
+            self._write("note", step=plan.step, kind=remark.kind, detail=remark.detail)
         self._write(
             "decision",
             step=plan.step,
@@ -260,6 +266,8 @@ class MixtureCallback(Callback):
             reasons={str(index): text for index, text in plan.reasons.items()},
             scores=dict(zip(names, seen, strict=True)),
             replayed=decision.replayed,
+            decided_to=max([plan.step, *self.recorded]),
+            remarks=[dataclasses.asdict(remark) for remark in decision.remarks],
         )
 
     def _write_step(self, plan: StepPlan, digest: str) -> None:

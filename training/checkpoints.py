@@ -33,6 +33,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted((_position(match), path) for match, path in found if match)]
 
 
+def steps_done_at(checkpoint: Path | None) -> int:
+    """The steps that were finished when a checkpoint was written; 0 without one."""
+    match = None if checkpoint is None else _FILE_PATTERN.fullmatch(checkpoint.name)
+    return 0 if match is None else int(match[1])
+
+
 def due(
     settings: TrainingSettings, *, stopping: Callable[[], bool], last_batch: Callable[[], int]
 ) -> Callable[[State, Event], bool]:

@@ -66,6 +66,16 @@ class Consumed:
         samples = int(self.samples_N.sum())
         return float(self.loss_sum_N.sum()) / samples if samples else float("nan")
 
+    @property
+    def mean_loss_N(self) -> NDArray[np.float64]:
+        """Mean training loss by domain in nats a token; NaN where nothing was consumed."""
+        return np.divide(
+            self.loss_sum_N,
+            self.samples_N,
+            out=np.full(len(self.samples_N), np.nan),
+            where=self.samples_N > 0,
+        )
+
     def to_json(self) -> dict[str, Any]:
         return {
             "digest": self.digest.hexdigest(),

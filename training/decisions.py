@@ -5,16 +5,18 @@ steps that were decided before are taken from the event file, whatever the contr
 now. Shapes: N (field, domain) pairs, t steps so far, D objectives.
 """
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dmix.mixing.controllers import Controller
+from dmix.mixing.controllers import Controller, Proposal, Remark
 from dmix.mixing.domains import Vector
 from dmix.mixing.history import History
-from dmix.warehouse_schema.events import read_events
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.events import Event, read_events_backwards
 
 logger = logging.getLogger(__name__)
 
@@ -26,34 +28,69 @@ class Decision:
     Attributes:
         asked_N: The asked mixture.
         replayed: True if an earlier attempt of the run had decided it.
-        note: Why the fall-back was taken; empty otherwise.
+        remarks: What is to be read about it in `run_events`; of kind `fallback` if the mixture is
+            not the controller's own.
     """
 
     asked_N: Vector
     replayed: bool = False
-    note: str = ""
+    remarks: tuple[Remark, ...] = ()
 
 
-def recorded_decisions(events_file: Path) -> dict[int, Vector]:
-    """The asked mixture of every step that some attempt of a run has decided."""
-    return {
-        int(event["step"]): np.array(event["asked_N"], np.float64)
-        for event in read_events(events_file)
-        if event["event"] == "decision"
-    }
+def recorded_decisions(events_file: Path, *, after: int = 0) -> dict[int, Decision]:
+    """The decision on every step after the given one that some attempt of a run has decided.
+
+    The file is read from its end, and no further than those steps reach, so that a resume costs
+    the same at step 2 and at step 10,000.
+    """
+    found: dict[int, Decision] = {}
+    decided_to: int | None = None
+    for event in read_events_backwards(events_file):
+        if event["event"] != "decision":
+            continue
+        if decided_to is None:
+            decided_to = event["decided_to"]
+        if event["step"] > after:
+            found.setdefault(event["step"], _recorded(event))  # the last attempt of a step counts
+        if len(found) >= decided_to - after:
+            break
+    return dict(sorted(found.items()))
 
 
-def decide(controller: Controller, history: History, recorded: dict[int, Vector]) -> Decision:
+def _recorded(event: Event) -> Decision:
+    return Decision(
+        np.array(event["asked_N"], np.float64),
+        replayed=True,
+        remarks=tuple(Remark(**remark) for remark in event["remarks"]),
+    )
+
+
+def decide(controller: Controller, history: History, recorded: dict[int, Decision]) -> Decision:
     """The decision of step `history.step`.
 
     A proposal that is not finite (from a NaN score, for example) becomes the fall-back: the
     planned mixture of the step before.
+
+    Raises:
+        InputError: If the controller returns something else than a `Proposal`.
     """
     if history.step in recorded:
-        return Decision(recorded[history.step], replayed=True)
-    asked_N = np.asarray(controller.propose(history), np.float64)
-    if np.isfinite(asked_N).all():
-        return Decision(asked_N)
-    note = f"{controller.name} proposed weights that are not finite; the last mixture stays"
-    logger.warning("step %d: %s", history.step, note)
-    return Decision(history.mixtures_TN[-1], note=note)
+        return recorded[history.step]
+    proposal = controller.propose(history)
+    if not isinstance(proposal, Proposal):
+        raise InputError(
+            f"{controller.name} proposed a {type(proposal).__name__}, expected a"
+            " dmix.mixing.controllers.Proposal; return Proposal(mixture_N)"
+        )
+    if not np.isfinite(proposal.mixture_N).all():
+        proposal = dataclasses.replace(
+            proposal,
+            mixture_N=history.mixtures_TN[-1],
+            note=f"{controller.name} proposed weights that are not finite; the last mixture stays",
+        )
+    fallback = (Remark(kind="fallback", detail=proposal.note),) if proposal.note else ()
+    remarks = (*fallback, *proposal.remarks)
+    for remark in remarks:
+        level = logging.INFO if remark.kind == "shadow" else logging.WARNING
+        logger.log(level, "step %d, %s: %s", history.step, remark.kind, remark.detail)
+    return Decision(proposal.mixture_N, remarks=remarks)

@@ -66,6 +66,10 @@ def load_tokenizer_file(path: Path) -> Tokenizer:
 class Scorer:
     """Computes the feedback of an environment; the items are encoded once.
 
+    Attributes:
+        names: Names of the D objectives.
+        item_ids: Ids of all items, objective after objective.
+
     Args:
         environment: The D objectives.
         tokenizer: Of the dataset.
@@ -84,12 +88,14 @@ class Scorer:
         batch_tokens: int = BATCH_TOKENS,
     ) -> None:
         self.names = environment.names
+        self.item_ids: list[str] = []
         self._items: list[EncodedItem] = []
         self._objective_of_item: list[int] = []
         for index, objective in enumerate(environment.objectives):
+            items = read_items(objective, environment.folder)
             encoded = [
                 encode_item(item, tokenizer=tokenizer, eot_id=tokenizer_file.eot_id, max_length=max_length)
-                for item in read_items(objective, environment.folder)
+                for item in items
             ]
             cut = sum(item.cut for item in encoded)
             if cut:
@@ -100,6 +106,7 @@ class Scorer:
                     len(encoded),
                     max_length,
                 )
+            self.item_ids += [item.item_id for item in items]
             self._items += encoded
             self._objective_of_item += [index] * len(encoded)
         lengths = [len(item.ids) for item in self._items]
@@ -116,6 +123,19 @@ class Scorer:
             model: The model; its mode is restored afterwards.
             precision: Autocast context of the forward passes.
         """
+        scores_I = self.item_scores(model, precision=precision)
+        objective_I = np.array(self._objective_of_item)
+        return np.array([scores_I[objective_I == index].mean() for index in range(len(self.names))])
+
+    @property
+    def item_objectives(self) -> list[str]:
+        """Name of the objective of each item, in the order of `item_ids`."""
+        return [self.names[index] for index in self._objective_of_item]
+
+    def item_scores(
+        self, model: LanguageModel, *, precision: AbstractContextManager[None] | None = None
+    ) -> np.ndarray:
+        """Score of each item in nats a token, float64, in the order of `item_ids`; as `scores`."""
         was_training = model.training
         model.eval()
         try:
@@ -125,9 +145,7 @@ class Scorer:
         finally:
             model.train(was_training)
         merged = dict(pair for part in dist.all_gather_object(item_scores) for pair in part)
-        scores = np.array([merged[index] for index in range(len(self._items))])
-        objective = np.array(self._objective_of_item)
-        return np.array([scores[objective == index].mean() for index in range(len(self.names))])
+        return np.array([merged[index] for index in range(len(self._items))])
 
     def _batches_of_rank(self, *, together: bool) -> list[list[int]]:
         """The batches that this rank scores.

@@ -1,17 +1,18 @@
-"""The farm: proxy feedback on every trajectory of a set, one task a trajectory.
+"""The farm: proxy feedback on every trajectory of a set.
 
 A finished trajectory is a file under `feedback/<set>/` and is never done again, so a killed farm
-goes on where it was. Tasks run in Spark executors, or one after the other in this process; both
-give the same scores on the same kind of machine.
+goes on where it was. Proxies run in Spark executors (`dmix.training.farm_tasks`), or one after the
+other in this process; both give the same scores on the same kind of machine.
 """
 
 import dataclasses
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,9 @@ from dmix.mixing.objectives import Environment, environment_to_json, write_envir
 from dmix.mixing.plan import check_settings
 from dmix.mixing.streams import StreamSizes
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, read_set, read_trajectories
+from dmix.training.farm_tasks import FarmTasks
 from dmix.training.progress import duration
-from dmix.training.proxy import ProxyTask, proxy_feedback, proxy_job, use_one_thread
+from dmix.training.proxy import ProxyTask, proxy_feedback, proxy_job
 from dmix.training.run import OPTIMIZER_FILE
 from dmix.training.settings import ProxySettings, TrainingSettings
 from dmix.warehouse_schema.errors import DmixError, InputError, NotFoundError, TrainingError
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_POLL_SECONDS = 1.0
+# Share of the trajectories with a varied proxy (method §3).
+_VARIED = {"default": 0.25, "paper": 0.0}
+# |T| / (R * M) of farm and guided run may differ by this much before it is worth a word.
+_SAME_SUPPLY = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,26 @@ class Farm:
     done: int
     tokens: int
 
+    @property
+    def variations(self) -> dict[str, int]:
+        """How many of the missing proxies depart from the usual one, by departure."""
+        space = self.found.domain_space
+        names = (self.task.variation(trajectory.trajectory_id, space=space) for trajectory in self.todo)
+        return dict(sorted(Counter(name for name in names if name).items()))
+
+    @property
+    def warning(self) -> str:
+        """What makes proxies differ from the guided run that the set is for; empty if nothing does."""
+        found = self.found
+        supply = found.target_supply * found.run_step_samples / found.step_samples
+        if abs(supply - found.target_supply) <= _SAME_SUPPLY * found.target_supply:
+            return ""
+        return (
+            f"|T|/(R*M) is {supply:.3f} for proxies (R = {found.step_samples:,}) and"
+            f" {found.target_supply:.3f} for the guided run (R = {found.run_step_samples:,}): the target"
+            " runs out at another step, so feedback says less about the run; sample a set whose two R agree"
+        )
+
 
 def plan_farm(
     warehouse: Warehouse,
@@ -62,6 +87,7 @@ def plan_farm(
     environment: Environment,
     proxy: ProxySettings,
     base: str | None = None,
+    other_bases: Sequence[str] = (),
 ) -> Farm:
     """What is left to do for a set; nothing is written.
 
@@ -71,14 +97,21 @@ def plan_farm(
         environment: What proxies are scored on.
         proxy: The model and its training.
         base: Name of a base model of the warehouse; wanted under `init: base` alone.
+        other_bases: Names of further ones, such as one of another width or with less pre-training;
+            some of the varied proxies start from them.
 
     Raises:
         NotFoundError: If the set or the base model does not exist.
-        InputError: If base and init disagree, R is no multiple of the proxies' batch, or the set
-            has feedback of another environment or proxy.
+        InputError: If bases and init disagree, a base is named twice, R is no multiple of the proxies'
+            batch, or the set has feedback of another environment or proxy.
     """
     found = read_set(warehouse, set_name)
     manifest = read_dataset_manifest(warehouse, found.dataset)
+    if proxy.vary is None:
+        proxy = dataclasses.replace(proxy, vary=_VARIED[found.preset])
+    if len({base, *other_bases}) <= len(other_bases):
+        raise InputError(f"--base names a model twice: {', '.join([str(base), *other_bases])}; remove one")
+    folders = [_base_folder(warehouse, name, init=proxy.init) for name in (base, *other_bases)]
     task = ProxyTask(
         root=warehouse.root,
         set_name=set_name,
@@ -86,7 +119,9 @@ def plan_farm(
         step_samples=found.step_samples,
         environment=environment,
         proxy=proxy,
-        base=_base_folder(warehouse, base, init=proxy.init),
+        base=folders[0],
+        other_bases=tuple(folder for folder in folders[1:] if folder is not None),
+        max_passes=found.max_passes,
     )
     trajectories = read_trajectories(warehouse, set_name)
     if not trajectories:
@@ -126,22 +161,28 @@ def collect(
     *,
     spark: "SparkSession | None",
     progress: Callable[[str], None],
+    stack: int = 1,
+    gpus_per_task: float | None = None,
 ) -> Environment:
     """Trains the missing proxies, then publishes the environment with the farm's scales.
 
     Args:
         warehouse: Where feedback goes.
         farm: From `plan_farm`.
-        spark: Runs a task a trajectory; None runs them in this process, one after the other.
+        spark: Runs the proxies; None runs them in this process, one after the other.
         progress: Receives a line whenever trajectories have finished.
+        stack: Trajectories of one Spark task, which trains their proxies one after the other.
+        gpus_per_task: GPUs that Spark gives each task; a part of one lets tasks share it.
 
     Returns:
         The environment with scales s_i.
 
     Raises:
+        InputError: If the stack is smaller than 1, or the GPU amount is not one that Spark can give.
         TrainingError: If a proxy fails.
     """
     name = farm.task.set_name
+    tasks = FarmTasks(stack=stack, gpus_per_task=gpus_per_task)
     publish_json(_farm_file(warehouse, name), _farm_record(farm.task))
     if spark is None:
         started = time.monotonic()
@@ -149,7 +190,15 @@ def collect(
             run_proxy(farm.task, trajectory)
             progress(_progress_line(farm, number, time.monotonic() - started))
     elif farm.todo:
-        _collect_on_spark(warehouse, farm, spark=spark, progress=progress)
+        started = time.monotonic()
+        tasks.run(
+            farm.todo,
+            spark=spark,
+            group=f"dmix-farm-{name}",
+            work=partial(run_proxy, farm.task),
+            finished=lambda: _finished(warehouse, farm.todo, name),
+            progress=lambda number: progress(_progress_line(farm, number, time.monotonic() - started)),
+        )
     scored = with_scales(warehouse, farm.task.environment, name)
     write_environment(warehouse.feedback(name) / "environment.yaml", scored)
     return scored
@@ -163,7 +212,7 @@ def run_proxy(task: ProxyTask, trajectory: Trajectory) -> float:
     """
     started = time.monotonic()
     try:
-        scores_TD = proxy_feedback(task, trajectory)
+        result = proxy_feedback(task, trajectory)
     except DmixError as error:
         raise TrainingError(
             f"proxy of trajectory {trajectory.trajectory_id} failed: {error.message}"
@@ -173,7 +222,9 @@ def run_proxy(task: ProxyTask, trajectory: Trajectory) -> float:
         set_name=task.set_name,
         trajectory_id=trajectory.trajectory_id,
         objectives=task.environment.names,
-        scores_TD=scores_TD,
+        scores_TD=result.scores_TD,
+        variation=result.variation,
+        planned_TN=result.planned_TN,
     )
     return time.monotonic() - started
 
@@ -186,49 +237,6 @@ def with_scales(warehouse: Warehouse, environment: Environment, set_name: str) -
     found = farm_scales(scores.values(), objectives=environment.names)
     farm = dict(zip(environment.names, found.tolist(), strict=True))
     return dataclasses.replace(environment, scales={**farm, **environment.scales})
-
-
-def _collect_on_spark(
-    warehouse: Warehouse, farm: Farm, *, spark: "SparkSession", progress: Callable[[str], None]
-) -> None:
-    """One Spark task a trajectory; progress is read off the files, which are the results."""
-    task, context = farm.task, spark.sparkContext
-
-    def run_in_executor(trajectory: Trajectory) -> str:
-        """What went wrong, in words; raising would make Spark try again what fails the same way."""
-        use_one_thread()
-        try:
-            run_proxy(task, trajectory)
-        except TrainingError as error:
-            return error.message
-        return ""
-
-    tasks = context.parallelize(farm.todo, len(farm.todo)).map(run_in_executor)
-    group = f"dmix-farm-{task.set_name}"
-
-    def submit() -> list[str]:
-        context.setJobGroup(group, f"proxies of set {task.set_name}", interruptOnCancel=True)
-        return list(tasks.collect())
-
-    started, seen = time.monotonic(), 0
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        future = pool.submit(submit)
-        try:
-            while not future.done():
-                time.sleep(_POLL_SECONDS)
-                finished = _finished(warehouse, farm.todo, task.set_name)
-                if finished > seen:
-                    seen = finished
-                    progress(_progress_line(farm, finished, time.monotonic() - started))
-        except KeyboardInterrupt:
-            context.cancelJobGroup(group)
-            raise
-        failures = [message for message in future.result() if message]
-    if failures:
-        raise TrainingError(
-            f"{len(failures)} of {len(farm.todo)} proxies failed, the first one so: {failures[0]}. Finished"
-            " trajectories are kept; the same command does the others again"
-        )
 
 
 def _finished(warehouse: Warehouse, todo: Sequence[Trajectory], set_name: str) -> int:
@@ -265,6 +273,8 @@ def _farm_record(task: ProxyTask) -> dict[str, Any]:
         "environment": environment_to_json(dataclasses.replace(task.environment, scales={})),
         "proxy": dataclasses.asdict(task.proxy),
         "base": None if task.base is None else task.base.name,
+        "other_bases": [folder.name for folder in task.other_bases],
+        "max_passes": task.max_passes,
     }
     plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples become lists, as in the file
     return plain

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from dmix.mixing.budget import Coverage, auto_step_samples, expected_coverage
-from dmix.mixing.controllers import Controller, make_controller
+from dmix.mixing.controllers import Controller
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.objectives import Environment, environment_to_json, load_environment
 from dmix.mixing.plan import PlanSettings, check_settings
@@ -27,9 +27,10 @@ from dmix.training.request import RunRequest
 from dmix.training.run import TrainingJob, train
 from dmix.training.settings import ModelSettings, TrainingSettings
 from dmix.training.source_controller import SourceController
+from dmix.training.steering import absolute_spec, farm_of, resolved_guard, steering_controller
 from dmix.training.summary import RunSummary
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse, publish_bytes, read_json
+from dmix.warehouse_schema.layout import Warehouse, publish_bytes
 from dmix.warehouse_schema.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.settings import load_settings, setting, settings_from
 
@@ -52,6 +53,8 @@ class RunConfig:
     max_passes: int = setting(help="Passes under repeat.")
     seed: int = setting(help="Seed of the order of samples.")
     training: TrainingSettings = field(metadata={"help": "Training settings."})
+    guard: str = setting("", help="Set and quantile of the guard rails; none when empty.")
+    shadow: str = setting("", help="Controller in shadow mode; none when empty.")
     shuffle_block: int = setting(8, help="Shards of a domain whose samples are shuffled together.")
     name: str = setting("", help="Name that the trained model gets in the warehouse; only of base models.")
 
@@ -98,10 +101,11 @@ def make_config(
     space = DomainSpace.of_dataset(manifest)
     batch = training.batch_size if request.batch_size is None else request.batch_size
     guided = controller.startswith("agent:")
-    if guided and environment is None:
+    shadow = absolute_spec(request.shadow or "")
+    if (guided or shadow.startswith("agent:")) and environment is None:
         raise InputError("an agent decides by feedback; give the environment file with --environment")
     resolved = resolve_model(model, warehouse)
-    controller = _absolute(controller)
+    controller = absolute_spec(controller)
     config = RunConfig(
         run_id=new_run_id() if run_id is None else run_id,
         kind="guided" if guided else "baseline",
@@ -115,13 +119,15 @@ def make_config(
         batch_size=batch,
         exhaustion=request.exhaustion,
         max_passes=request.max_passes,
+        guard=resolved_guard(request.guard, controller=controller, warehouse=warehouse, space=space),
+        shadow=shadow,
         shuffle_block=request.shuffle_block,
         seed=manifest.seed if request.seed is None else request.seed,
         training=dataclasses.replace(training, batch_size=batch),
     )
     warehouse.run(config.run_id)  # a name that cannot be a folder is refused here
     check_settings(config.plan, streams=StreamSizes.of_manifest(manifest))
-    make_controller(controller, warehouse=warehouse, space=space)
+    _controller_of(warehouse, config, space)  # so is one that does not fit
     return config
 
 
@@ -149,13 +155,7 @@ def _publish_config(warehouse: Warehouse, config: RunConfig) -> RunConfig:
     return config
 
 
-def resume_run(
-    warehouse: Warehouse,
-    run_id: str,
-    *,
-    progress: Callable[[str], None],
-    controller: Controller | None = None,
-) -> RunSummary:
+def resume_run(warehouse: Warehouse, run_id: str, *, progress: Callable[[str], None]) -> RunSummary:
     """Goes on with a run where its newest checkpoint lies.
 
     Raises:
@@ -184,10 +184,6 @@ def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
     """What `train` needs for a configuration."""
     manifest = read_dataset_manifest(warehouse, config.dataset)
     space = DomainSpace.of_dataset(manifest)
-    if config.kind == "base":
-        controller: Controller = SourceController()
-    else:
-        controller = make_controller(config.controller, warehouse=warehouse, space=space)
     environment = None
     if config.environment is not None:
         environment = settings_from(Environment, config.environment, where="environment")
@@ -200,13 +196,21 @@ def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
         streams=warehouse.stream(manifest.dataset),
         manifest=manifest,
         model=model,
-        controller=controller,
+        controller=_controller_of(warehouse, config, space),
         plan=config.plan,
         steps=config.steps,
         training=config.training,
         environment=environment,
         result=warehouse.model(config.name) if config.name else warehouse.run(config.run_id) / "model",
         config=dataclasses.asdict(config),
+    )
+
+
+def _controller_of(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -> Controller:
+    if config.kind == "base":
+        return SourceController()
+    return steering_controller(
+        config.controller, guard=config.guard, shadow=config.shadow, warehouse=warehouse, space=space
     )
 
 
@@ -220,9 +224,11 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
         else f"natural mixing would cover {coverage.target:.0%} of the target and"
         f" {coverage.source:.0%} of the source"
     )
+    guard = f"; guard rails from the set {config.guard}" if config.guard else ""
+    shadow = f"; {config.shadow} in shadow" if config.shadow else ""
     return (
         f"run {config.run_id}: {config.steps} steps of {config.step_samples:,} samples in batches of"
-        f" {config.batch_size}, {tokens:,} tokens at most; {expected}"
+        f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}"
     )
 
 
@@ -273,22 +279,6 @@ def _environment(warehouse: Warehouse, path: Path | None, controller: str) -> di
 
 def _farm_environment(warehouse: Warehouse, controller: str) -> Environment | None:
     """The environment of the set that an agent was trained on; None for other controllers."""
-    kind, _, name = controller.partition(":")
-    if kind != "agent":
-        return None
-    folder = Path(name) if Path(name).is_absolute() else warehouse.agent(name)
-    set_name = read_json(folder / "config.json").get("set_name") if folder.is_dir() else None
-    if not set_name:
-        return None
-    path = warehouse.feedback(set_name) / "environment.yaml"
-    return load_environment(path) if path.is_file() else None
-
-
-def _absolute(controller: str) -> str:
-    """The controller with the path that it may name made absolute, so that a resume finds it."""
-    kind, colon, argument = controller.partition(":")
-    if kind == "static" and argument:
-        return f"{kind}{colon}{Path(argument).expanduser().absolute()}"
-    if kind == "agent" and ("/" in argument or argument.startswith(".")):
-        return f"{kind}{colon}{Path(argument).expanduser().absolute()}"
-    return controller
+    set_name = farm_of(controller, warehouse=warehouse)
+    path = warehouse.feedback(set_name) / "environment.yaml" if set_name else None
+    return load_environment(path) if path is not None and path.is_file() else None

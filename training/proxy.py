@@ -16,11 +16,19 @@ import torch
 from numpy.typing import NDArray
 
 from dmix.mixing.controllers.replay import ReplayController
+from dmix.mixing.domains import DomainSpace
 from dmix.mixing.objectives import Environment
 from dmix.mixing.plan import PlanSettings
 from dmix.mixing.trajectory_store import Trajectory
 from dmix.training.run import OPTIMIZER_FILE, TrainingJob, train
 from dmix.training.settings import ProxySettings
+from dmix.training.variations import (
+    OTHER_BASE,
+    possible_variations,
+    variation_of,
+    varied_mixtures,
+    varied_proxy,
+)
 from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.manifests import read_dataset_manifest
 
@@ -39,6 +47,8 @@ class ProxyTask:
         environment: What proxies are scored on.
         proxy: The model and its training.
         base: Folder of the base model; None for `init: scratch`.
+        other_bases: Folders of further base models, for some of the varied proxies.
+        max_passes: Passes through each domain; 1 hands the share of an exhausted domain over.
     """
 
     root: Path
@@ -48,26 +58,47 @@ class ProxyTask:
     environment: Environment
     proxy: ProxySettings
     base: Path | None
+    other_bases: tuple[Path, ...] = ()
+    max_passes: int = 1
+
+    def variation(self, trajectory_id: str, *, space: DomainSpace) -> str:
+        """How the proxy of a trajectory departs from the usual one."""
+        possible = possible_variations(
+            self.proxy, space=space, other_bases=[folder.name for folder in self.other_bases]
+        )
+        share = self.proxy.vary or 0.0
+        return variation_of(trajectory_id, share=share, seed=self.proxy.seed, possible=possible)
 
 
-def proxy_feedback(task: ProxyTask, trajectory: Trajectory) -> NDArray[np.float64]:
-    """Scores along a trajectory, in nats a token.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProxyResult:
+    """What one proxy says about its trajectory.
 
-    Args:
-        task: The farm.
-        trajectory: Mixtures, row 0 the start state.
-
-    Returns:
-        Shape (T, D): row t is scored after training on mixture t, row 0 before any training. NaN
-        for steps that the dataset had no samples left for.
+    Attributes:
+        scores_TD: Nats a token, shape (T, D): row t is scored after training on mixture t, row 0
+            before any training; NaN for steps that the dataset had no samples left for.
+        planned_TN: Mixtures it was trained on, shape (T, N), row 0 its start state; the asked ones
+            where the dataset had no samples left.
+        variation: How it departed from the usual proxy; empty if it did not.
     """
+
+    scores_TD: NDArray[np.float64]
+    planned_TN: NDArray[np.float64]
+    variation: str
+
+
+def proxy_feedback(task: ProxyTask, trajectory: Trajectory) -> ProxyResult:
+    """Trains and scores the proxy of a trajectory (mixtures, row 0 the start state)."""
     warehouse = Warehouse.at(task.root)
     manifest = read_dataset_manifest(warehouse, task.dataset)
+    space = DomainSpace.of_dataset(manifest)
+    planned_TN = asked_mixtures(task, trajectory, space=space).copy()
     with tempfile.TemporaryDirectory(prefix="dmix-proxy-") as folder:
         summary = train(
             proxy_job(task, trajectory, warehouse=warehouse), folder=Path(folder), progress=logger.debug
         )
-    wanted = len(trajectory.mixtures_TN)
+    wanted = len(planned_TN)
+    planned_TN[1 : summary.steps + 1] = summary.planned_TN
     scores_TD = np.full((wanted, len(summary.objectives)), np.nan)
     scores_TD[: len(summary.feedback_TD)] = summary.feedback_TD
     if len(summary.feedback_TD) < wanted:
@@ -78,34 +109,51 @@ def proxy_feedback(task: ProxyTask, trajectory: Trajectory) -> NDArray[np.float6
             summary.steps,
             wanted - 1,
         )
-    return scores_TD
+    variation = task.variation(trajectory.trajectory_id, space=space)
+    return ProxyResult(scores_TD=scores_TD, planned_TN=planned_TN, variation=variation)
+
+
+def asked_mixtures(task: ProxyTask, trajectory: Trajectory, *, space: DomainSpace) -> NDArray[np.float64]:
+    """The mixtures that a proxy is asked to train on, shape (T, N): the trajectory's, or varied."""
+    return varied_mixtures(
+        trajectory.mixtures_TN,
+        task.variation(trajectory.trajectory_id, space=space),
+        trajectory_id=trajectory.trajectory_id,
+        seed=task.proxy.seed,
+        space=space,
+    )
 
 
 def proxy_job(task: ProxyTask, trajectory: Trajectory, *, warehouse: Warehouse) -> TrainingJob:
     """The run of one proxy.
 
-    Exhausted domains hand their share over (`redistribute`), as in a guided run under `stop`, but
-    the run goes on to the end of the trajectory.
+    With one pass, exhausted domains hand their share over (`redistribute`), as in a guided run under
+    `stop`, but the run goes on to the end of the trajectory.
     """
     manifest = read_dataset_manifest(warehouse, task.dataset)
-    training = task.proxy.training
+    space = DomainSpace.of_dataset(manifest)
+    variation = task.variation(trajectory.trajectory_id, space=space)
+    proxy = varied_proxy(task.proxy, variation)
+    base = next((b for b in task.other_bases if variation == f"{OTHER_BASE}{b.name}"), task.base)
+    training = proxy.training
     return TrainingJob(
         run_id=trajectory.trajectory_id,
         kind="proxy",
         streams=warehouse.stream(manifest.dataset),
         manifest=manifest,
-        model=task.proxy.model() if task.base is None else str(task.base),
-        controller=ReplayController(trajectory.mixtures_TN),
+        model=proxy.model() if base is None else str(base),
+        controller=ReplayController(asked_mixtures(task, trajectory, space=space)),
         plan=PlanSettings(
             step_samples=task.step_samples,
             batch_size=training.batch_size,
             seed=order_seed(trajectory.trajectory_id, seed=training.seed),
-            exhaustion="redistribute",
+            exhaustion="redistribute" if task.max_passes == 1 else "repeat",
+            max_passes=task.max_passes,
         ),
         steps=len(trajectory.mixtures_TN) - 1,
         training=training,
         environment=task.environment,
-        optimizer=None if task.base is None else task.base / OPTIMIZER_FILE,
+        optimizer=None if base is None else base / OPTIMIZER_FILE,
         keep_checkpoints=False,
     )
 

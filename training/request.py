@@ -31,6 +31,15 @@ class RunRequest:
         help="Shards of a domain whose samples are shuffled together; fewer touch fewer files a step, and as"
         " many as a domain has is a full shuffle.",
     )
+    guard: str = setting(
+        "auto",
+        help="Guard rails: keep mixtures within what the steps of a set of trajectories did, as SET or"
+        " SET:QUANTILE. auto guards an agent by the set that it was trained on, where the warehouse has it"
+        " for the same domains, and nothing else; off guards nothing.",
+    )
+    shadow: str | None = setting(
+        None, help="Controller that is asked at every step too; its mixtures are recorded, never used."
+    )
     seed: int | None = setting(
         None, help="Seed of the order of samples and of controllers that draw; the dataset's when left out."
     )

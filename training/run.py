@@ -23,6 +23,7 @@ from composer.devices import DeviceGPU
 from composer.optim import DecoupledAdamW
 from composer.utils import dist, get_device
 from composer.utils.parallelism import FSDP2Config
+from composer.utils.reproducibility import load_rng_state
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.utils.data import DataLoader
 
@@ -33,7 +34,7 @@ from dmix.mixing.objectives import Environment
 from dmix.mixing.plan import MixerState, PlanSettings, check_settings
 from dmix.mixing.streams import StreamSizes
 from dmix.training.callback import MixtureCallback
-from dmix.training.checkpoints import due, latest_checkpoint, make_saver
+from dmix.training.checkpoints import due, latest_checkpoint, make_saver, steps_done_at
 from dmix.training.decisions import recorded_decisions
 from dmix.training.environment import Scorer, load_tokenizer_file
 from dmix.training.interrupt import StopRequest, stop_on_signal
@@ -186,7 +187,16 @@ def _run(
     )
     with closing(_open_streams(job)) as dataset:
         sampler = StepBatchSampler(dataset, settings=job.plan)
-        callback = _make_callback(job, model, sampler, folder=folder, log=log, stop=stop, progress=progress)
+        callback = _make_callback(
+            job,
+            model,
+            sampler,
+            folder=folder,
+            checkpoint=checkpoint,
+            log=log,
+            stop=stop,
+            progress=progress,
+        )
         trainer = _make_trainer(
             job,
             model,
@@ -235,6 +245,7 @@ def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: 
         )
     try:
         if not callback.state.finished:
+            _restore_random_state(trainer)
             trainer.fit()
         if not callback.state.finished:
             raise InterruptedRunError(
@@ -250,6 +261,18 @@ def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: 
         raise
     if log is not None:
         log.write("run_done", step=callback.state.steps_done, detail="")
+
+
+def _restore_random_state(trainer: Trainer) -> None:
+    """Puts the random generators where a checkpoint within a step left them, so that dropout goes on.
+
+    Composer does so itself at the start of an epoch, and within one only after it has taken the
+    finished batches out of the loader again, which our sampler makes needless. A rank that the
+    checkpoint knows nothing of keeps the state that its seed gives.
+    """
+    saved = trainer._rng_state
+    if saved is not None and trainer.state.timestamp.batch_in_epoch.value:
+        load_rng_state(saved)
 
 
 def _make_loader(dataset: MixedDataset, sampler: StepBatchSampler, settings: TrainingSettings) -> DataLoader:
@@ -269,6 +292,7 @@ def _make_callback(
     sampler: StepBatchSampler,
     *,
     folder: Path,
+    checkpoint: Path | None,
     log: EventLog | None,
     stop: StopRequest,
     progress: Callable[[str], None],
@@ -295,7 +319,7 @@ def _make_callback(
         environment=job.environment,
         state=RunState.at_start(MixerState.start(len(space)), space.start_N),
         log=log,
-        recorded=recorded_decisions(folder / "events.jsonl"),
+        recorded=recorded_decisions(folder / "events.jsonl", after=steps_done_at(checkpoint)),
         stop=stop,
         progress=progress,
     )

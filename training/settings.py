@@ -144,9 +144,18 @@ class ProxySettings:
         help="Start from random weights, or from the model that --base names, with its optimiser state.",
         choices=("scratch", "base"),
     )
+    vary: float | None = setting(
+        None,
+        help="Share of the trajectories whose proxy gets another learning rate, width, base model or subset"
+        " of the source, one of them each; when left out, 0.25 for a set of the preset default, 0 for paper.",
+    )
     training: TrainingSettings = field(
         default_factory=TrainingSettings, metadata={"help": "Training settings, as in a training file."}
     )
+
+    def __post_init__(self) -> None:
+        if self.vary is not None and not 0 <= self.vary <= 1:
+            raise InputError(f"vary is {self.vary}, expected a share from 0 to 1")
 
     def model(self) -> ModelSettings:
         """The model part of these settings."""

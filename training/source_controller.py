@@ -3,7 +3,7 @@
 Not among the controllers that users can name, since a continual run under it would learn nothing.
 """
 
-from dmix.mixing.domains import Vector
+from dmix.mixing.controllers import Proposal
 from dmix.mixing.history import History
 
 
@@ -12,5 +12,5 @@ class SourceController:
 
     name = "source"
 
-    def propose(self, history: History) -> Vector:
-        return history.space.start_N.copy()
+    def propose(self, history: History) -> Proposal:
+        return Proposal(history.space.start_N.copy())

@@ -9,11 +9,12 @@ the model before any training.
 |---|---|
 | run_started | kind, dataset, controller, config, space [[field, domain], …], resumed_from_step, … |
 | … | … host, pid, process_started: the writing process, added by `EventLog` |
-| decision | step, asked_N, planned_N, planned_samples_N, reasons {"index": text}, scores seen |
+| decision | step, asked_N, planned_N, planned_samples_N, reasons {"index": text}, scores seen, … |
+| … | … decided_to: the last step that any attempt has decided so far; remarks [{kind, detail}] |
 | step_done | step, delivered_samples_N, delivered_tokens_N, passes_N, digest, chain, loss, seconds, … |
 | … | … loss_sum_N and loss_tokens_N: training loss in nats and the tokens it was summed over |
 | feedback | step, scores {objective: score} |
-| note | step, kind, detail |
+| note | step, kind, detail; kinds: fallback, alarm, guard, shadow, supply, non_finite_loss |
 | run_done, run_failed | step, detail |
 
 A decision is on disk before its step starts. When an attempt resumes, its lines supersede the
@@ -25,12 +26,14 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.processes import this_process
 
 Event = dict[str, Any]
+
+_BLOCK_BYTES = 2**16
 
 
 class EventLog:
@@ -78,7 +81,25 @@ def read_events(path: Path) -> Iterator[Event]:
                 yield _parsed(line, path, number)
 
 
-def _parsed(line: bytes, path: Path, number: int) -> Event:
+def read_events_backwards(path: Path) -> Iterator[Event]:
+    """The complete lines of an event file, last one first; it is read as far as they are taken.
+
+    Raises:
+        InputError: If a complete line is not a JSON object.
+    """
+    if not path.is_file():
+        return
+    with open(path, "rb") as file:
+        for lines_back, line in enumerate(_lines_backwards(file), start=1):
+            yield _parsed(line, path, f"{lines_back} from the end")
+
+
+def last_attempt(path: Path) -> int:
+    """The number of the attempt that wrote last; 0 if there is none."""
+    return next((event["attempt"] for event in read_events_backwards(path)), 0)
+
+
+def _parsed(line: bytes, path: Path, number: int | str) -> Event:
     try:
         event = json.loads(line)
     except ValueError:
@@ -91,9 +112,20 @@ def _parsed(line: bytes, path: Path, number: int) -> Event:
     return event
 
 
-def last_attempt(path: Path) -> int:
-    """The highest attempt number in an event file; 0 if there is none."""
-    return max((event["attempt"] for event in read_events(path)), default=0)
+def _lines_backwards(file: BinaryIO) -> Iterator[bytes]:
+    """The complete lines of a file, last one first."""
+    position, head = file.seek(0, os.SEEK_END), b""
+    under_way = True
+    while position:
+        size_bytes = min(position, _BLOCK_BYTES)
+        position = file.seek(position - size_bytes)
+        head, *lines = (file.read(size_bytes) + head).split(b"\n")
+        if lines and under_way:
+            lines.pop()  # what stands after the last newline
+            under_way = False
+        yield from reversed(lines)
+    if not under_way:
+        yield head
 
 
 def _cut_partial_line(path: Path) -> None:
@@ -101,7 +133,12 @@ def _cut_partial_line(path: Path) -> None:
     if not path.is_file():
         return
     with open(path, "rb+") as file:
-        content = file.read()
-        complete = content.rfind(b"\n") + 1
-        if complete != len(content):
+        end = complete = file.seek(0, os.SEEK_END)
+        while complete:
+            start = file.seek(max(0, complete - _BLOCK_BYTES))
+            newline = file.read(complete - start).rfind(b"\n")
+            complete = start + newline + 1
+            if newline >= 0:
+                break
+        if complete != end:
             file.truncate(complete)

@@ -34,6 +34,8 @@ TABLES = {
     "rejects": ("rejects",),
 }
 _PARQUET_KINDS = ("trajectories", "feedback", "rejects")
+# Columns that files of an earlier dmix do not have; a file that lacks another one is damaged.
+_ADDED = {"variation"}
 # Rows are inserted once this many have gathered: few statements, bounded memory.
 _ROWS_AT_ONCE = 200_000
 
@@ -165,11 +167,13 @@ def _arrow_tables(
 def _parquet_rows(warehouse: Warehouse, unit: Unit, schema: pa.Schema) -> pa.Table:
     """A Parquet unit as rows of its table; what stands in the folder's name is added."""
     known = {"unit": unit.path, "set_name": unit.folder}
-    found = pq.ParquetFile(warehouse.root / unit.path).read(
-        columns=[name for name in schema.names if name not in known]
-    )
+    file = pq.ParquetFile(warehouse.root / unit.path)
+    wanted = [name for name in schema.names if name not in known]
+    found = file.read(columns=[name for name in wanted if name in file.schema_arrow.names])
     for name in known.keys() & set(schema.names):
         found = found.append_column(name, pa.array([known[name]] * len(found), pa.string()))
+    for name in _ADDED & set(schema.names) - set(found.column_names):
+        found = found.append_column(name, pa.nulls(len(found), schema.field(name).type))
     return found.select(schema.names).cast(schema)
 
 

@@ -1,4 +1,4 @@
-"""Exact mixing in a bare PyTorch loop: mixtures that follow the loss, and a resume at any batch.
+"""Exact mixing in a bare PyTorch loop: a mixture that moves step by step, and a resume at any batch.
 
     python docs/examples/bare_pytorch.py --warehouse warehouse --state run.json --batches 40
     torchrun --nproc-per-node 2 docs/examples/bare_pytorch.py …     the same samples on two ranks

@@ -99,6 +99,11 @@ def main() -> None:
         report_to=[],
         disable_tqdm=True,
     )
+    if trained.use_cpu and trained.world_size > 1:
+        # There the Trainer loads optimiser states onto "cpu:0", which torch.load has no rule for.
+        torch.serialization.register_package(
+            0, lambda _: None, lambda storage, device: storage if device == "cpu:0" else None
+        )
     warehouse = Warehouse.at(arguments.warehouse)
     manifest = read_dataset_manifest(warehouse, arguments.dataset)
     dataset = MixedDataset(manifest, warehouse.stream(manifest.dataset))

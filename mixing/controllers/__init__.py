@@ -1,37 +1,72 @@
 """Controllers: whatever chooses the next mixture. The agent is one, every baseline another.
 
-`Controller` is the whole interface; `make_controller` finds one by the name users give.
+`Controller` is the whole interface; `make_controller` finds one by the name users give. Each kind
+is a module of this folder with a function `make(argument, *, warehouse, space)`, and a row below.
 """
 
 import difflib
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 
-from dmix.mixing.domains import DomainSpace, Vector
-from dmix.mixing.history import History
+from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
+from dmix.mixing.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
-CONTROLLERS = {
-    "natural": "shares of all samples",
-    "naive": "the target field alone",
-    "stratified": "all active domains alike",
-    "static:FILE": "the constant mixture of a YAML file",
-    "agent:NAME": "a trained agent, by name or folder",
-    "replay:SET/TRAJECTORY": "the mixtures of a trajectory",
-}
+__all__ = ["CONTROLLERS", "Controller", "Proposal", "Remark", "context_of", "make_controller"]
 
 
-class Controller(Protocol):
-    """Chooses the mixture of a step from the history; holds no state that the history lacks.
+@dataclass(frozen=True)
+class Kind:
+    """One kind of controller.
 
-    So a resumed run needs no controller state, and a decision depends on what was seen alone.
+    Attributes:
+        spec: How users write it: `KIND`, `KIND:ARGUMENT`, or `KIND[:ARGUMENT]` if it may be left out.
+        what: What it does, in a few words.
+        module: The module of this folder that makes it.
     """
 
-    name: str
+    spec: str
+    what: str
+    module: str
 
-    def propose(self, history: History) -> Vector:
-        """The asked mixture of step `history.step`: non-negative, shape (N,), sum 1."""
-        ...
+    @property
+    def name(self) -> str:
+        """What stands before the colon."""
+        return self.spec.partition(":")[0].removesuffix("[")
+
+    def takes(self, argument: str | None) -> bool:
+        """Whether it can be made with this argument (None: none was given)."""
+        if argument is None:
+            return ":" not in self.spec or "[" in self.spec
+        return ":" in self.spec and argument != ""
+
+
+KINDS = (
+    Kind("natural", "shares of all samples", "natural"),
+    Kind("naive", "the target field alone", "naive"),
+    Kind("stratified", "all active domains alike", "stratified"),
+    Kind("static:FILE", "the constant mixture of a YAML file", "static"),
+    Kind("source-share:SHARE", "a fixed share of source replay", "source_share"),
+    Kind("linear:FROM-TO", "target share on a straight line over the steps", "linear"),
+    Kind("cosine:FROM-TO", "target share along half a cosine over the steps", "cosine"),
+    Kind("three-stage[:FROM-TO]", "near the source, a change-over, heavy on the target", "three_stage"),
+    Kind("odm", "Online Data Mixing: a bandit that seeks high training loss", "odm"),
+    Kind("ado", "Adaptive Data Optimization: a scaling law for each domain, fitted in the run", "ado"),
+    Kind("aioli", "Aioli: a linear law of how domains lower each other's loss", "aioli"),
+    Kind("sheared[:FILE]", "Sheared LLaMA: more of what lies above its reference loss", "sheared"),
+    Kind("agent:NAME", "a trained agent, by name or folder", "agent"),
+    Kind("untrained[:SEED]", "an agent with random weights", "untrained"),
+    Kind("replay:SET/TRAJECTORY", "the mixtures of a trajectory", "replay"),
+    Kind("best-of:SET", "the mixtures of the trajectory with the highest utility", "best_of"),
+    Kind("regmix:SET", "the constant mixture that a regression on a set's static runs finds", "regmix"),
+    Kind("regmix-d:SET", "each step's mixture by a regression on the steps of a set", "regmix_d"),
+    Kind("schedule:SET", "the schedule that learned simulators of a set find best", "schedule"),
+    Kind("python:MODULE:CLASS", "a class of your own, from a module or a .py file", "custom"),
+)
+
+CONTROLLERS = {kind.spec: kind.what for kind in KINDS}
 
 
 def make_controller(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
@@ -46,32 +81,13 @@ def make_controller(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> C
         InputError: If there is no such controller, or what it names does not fit the space.
         NotFoundError: If a file, an agent or a trajectory does not exist.
     """
-    # Imported when asked for: the agent needs torch and transformers.
-    kind, _, argument = spec.partition(":")
-    if spec == "naive":
-        from dmix.mixing.controllers.naive import NaiveController
-
-        return NaiveController()
-    if spec == "natural":
-        from dmix.mixing.controllers.natural import NaturalController
-
-        return NaturalController()
-    if spec == "stratified":
-        from dmix.mixing.controllers.stratified import StratifiedController
-
-        return StratifiedController()
-    if argument and kind == "static":
-        from dmix.mixing.controllers.static import StaticController
-
-        return StaticController.from_file(argument, space=space)
-    if argument and kind == "agent":
-        from dmix.mixing.controllers.agent import AgentController
-
-        return AgentController.load(argument, warehouse=warehouse, space=space)
-    if argument and kind == "replay":
-        from dmix.mixing.controllers.replay import ReplayController
-
-        return ReplayController.load(argument, warehouse=warehouse, space=space)
-    near = difflib.get_close_matches(kind, [name.partition(":")[0] for name in CONTROLLERS], n=1)
-    hint = f"; did you mean {next(n for n in CONTROLLERS if n.startswith(near[0]))!r}?" if near else ""
+    name, colon, given = spec.partition(":")
+    argument = given if colon else None
+    for kind in KINDS:
+        if kind.name == name and kind.takes(argument):
+            # Imported when asked for: the agent needs torch and transformers.
+            make: Callable[..., Controller] = import_module(f"{__name__}.{kind.module}").make
+            return make(argument or "", warehouse=warehouse, space=space)
+    near = difflib.get_close_matches(name, [kind.name for kind in KINDS], n=1)
+    hint = f"; did you mean {next(k.spec for k in KINDS if k.name == near[0])!r}?" if near else ""
     raise InputError(f"controller {spec!r} is not one of {', '.join(CONTROLLERS)}{hint}")

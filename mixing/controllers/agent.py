@@ -4,20 +4,17 @@ The pass reads at most `context` tokens, so a decision costs O(context x N) at a
 nothing is kept between decisions.
 """
 
-import logging
-
 import numpy as np
 
-from dmix.mixing.agent import MixingAgent
+from dmix.mixing.agent import Agent
+from dmix.mixing.agent_inputs import reading, run_tokens
 from dmix.mixing.agent_store import load_agent
-from dmix.mixing.domains import DomainSpace, Vector
-from dmix.mixing.features import history_tokens
+from dmix.mixing.controllers.interface import Controller, Proposal, Remark
+from dmix.mixing.domains import DomainSpace
 from dmix.mixing.history import History
 from dmix.mixing.simplex import masked_mixture
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
-
-logger = logging.getLogger(__name__)
 
 # Relative difference of |T| / (R * M) from which a run is said to differ from the agent's farm.
 _SUPPLY_TOLERANCE = 0.1
@@ -27,14 +24,14 @@ class AgentController:
     """Proposes what the agent says; natural shares where a score that it reads is missing.
 
     Args:
-        agent: In evaluation mode, for the labels of the run.
+        agent: In evaluation mode; a `MixingAgent` for the labels of the run, a `SetAgent` for any.
         name: What the run is recorded under.
     """
 
-    def __init__(self, agent: MixingAgent, *, name: str = "agent") -> None:
+    def __init__(self, agent: Agent, *, name: str = "agent") -> None:
         self.name = name
         self._agent = agent
-        self._objectives = tuple(agent.config.objectives)
+        self.context = int(agent.config.context)
 
     @classmethod
     def load(cls, name_or_path: str, *, warehouse: Warehouse, space: DomainSpace) -> "AgentController":
@@ -45,56 +42,54 @@ class AgentController:
             InputError: If it was trained for other domains.
         """
         agent = load_agent(warehouse, name_or_path)
-        if tuple(agent.config.labels) != space.labels:
+        if agent.config.fixed_space and tuple(agent.config.labels) != space.labels:
             raise InputError(
                 f"agent {name_or_path!r} chooses among {len(agent.config.labels)} labels"
                 f" ({', '.join(agent.config.labels[:3])}, …), the dataset has {len(space.labels)}"
-                f" ({', '.join(space.labels[:3])}, …); train an agent on a set of this dataset"
+                f" ({', '.join(space.labels[:3])}, …); train an agent on a set of this dataset, or one that"
+                " takes any domains with 'dmix agent sft --architecture set'"
             )
         return cls(agent, name=f"agent:{name_or_path}")
 
-    def propose(self, history: History) -> Vector:
+    def propose(self, history: History) -> Proposal:
         """The agent's mixture, or natural shares if the newest or the first score is missing.
+
+        At step 1 a remark of kind `supply` says so if the target lasts for another share of the
+        run than in the agent's farm.
 
         Raises:
             InputError: If the run does not measure an objective that the agent reads.
         """
-        missing = [name for name in self._objectives if name not in history.objectives]
-        if missing:
-            raise InputError(
-                f"{self.name} reads the objectives {', '.join(self._objectives)}, but the environment has no"
-                f" {', '.join(missing)}; use the environment it was trained with"
-            )
-        if history.step == 1:
-            self._warn_of_other_supply(history)
-        columns = [history.objectives.index(name) for name in self._objectives]
+        read = reading(self._agent.config, history, name=self.name)
+        columns = [history.objectives.index(name) for name in read.objectives]
         # Row 0 is the anchor of every feature, the last row is what the decision answers to.
         if not np.isfinite(history.feedback_TD[[0, -1]][:, columns]).all():
-            logger.warning("step %d: a score is missing, falling back to natural shares", history.step)
-            return history.space.natural_N.copy()
-        tokens_TX = history_tokens(
-            history,
-            objectives=self._objectives,
-            scales_D=np.asarray(self._agent.config.scales),
-            preset=self._agent.config.preset,
-        )
+            return _natural(history, "a score is missing")
+        tokens_TX = run_tokens(self._agent.config, history, read)
         mixture_N = self._agent.next_mixture(tokens_TX, history.space.active_N)
         if not np.isfinite(mixture_N).all():
-            logger.warning("step %d: the agent gave no finite mixture, using natural shares", history.step)
-            return history.space.natural_N.copy()
-        return masked_mixture(mixture_N, history.space)
+            return _natural(history, "the agent gave no finite mixture")
+        remarks = self._remarks_on_supply(history) if history.step == 1 else ()
+        return Proposal(masked_mixture(mixture_N, history.space), remarks=remarks)
 
-    def _warn_of_other_supply(self, history: History) -> None:
-        """Says so if the target lasts for another share of the run than in the agent's farm."""
+    def _remarks_on_supply(self, history: History) -> tuple[Remark, ...]:
         learnt = self._agent.config.target_supply
         target_samples = int(history.space.samples_N[history.space.target_N].sum())
         found = target_samples / (history.step_samples * history.steps)
         if learnt and abs(found - learnt) > _SUPPLY_TOLERANCE * learnt:
-            logger.warning(
-                "%s was trained where |T|/(R*M) is %.3f, here it is %.3f: the end of the target data comes"
-                " at another step than it has learnt; --samples-per-step %d would agree",
-                self.name,
-                learnt,
-                found,
-                round(target_samples / (learnt * history.steps)),
+            detail = (
+                f"{self.name} was trained where |T|/(R*M) is {learnt:.3f}, here it is {found:.3f}: the end of"
+                " the target data comes at another step than it has learnt; --samples-per-step"
+                f" {round(target_samples / (learnt * history.steps))} would agree"
             )
+            return (Remark(kind="supply", detail=detail),)
+        return ()
+
+
+def _natural(history: History, why: str) -> Proposal:
+    return Proposal(history.space.natural_N.copy(), note=f"{why}, falling back to natural shares")
+
+
+def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """`load`, for `make_controller`."""
+    return AgentController.load(argument, warehouse=warehouse, space=space)

@@ -1,7 +1,9 @@
 """Naive continual pre-training: the target field alone (arXiv 2507.15640, baselines)."""
 
-from dmix.mixing.domains import Vector
+from dmix.mixing.controllers.interface import Controller, Proposal
+from dmix.mixing.domains import DomainSpace
 from dmix.mixing.history import History
+from dmix.warehouse_schema.layout import Warehouse
 
 
 class NaiveController:
@@ -9,5 +11,10 @@ class NaiveController:
 
     name = "naive"
 
-    def propose(self, history: History) -> Vector:
-        return history.space.target_state_N.copy()
+    def propose(self, history: History) -> Proposal:
+        return Proposal(history.space.target_state_N.copy())
+
+
+def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """For `make_controller`."""
+    return NaiveController()

@@ -1,7 +1,9 @@
 """Natural mixing: draw from everything there is, by its size (arXiv 2507.15640, baselines)."""
 
-from dmix.mixing.domains import Vector
+from dmix.mixing.controllers.interface import Controller, Proposal
+from dmix.mixing.domains import DomainSpace
 from dmix.mixing.history import History
+from dmix.warehouse_schema.layout import Warehouse
 
 
 class NaturalController:
@@ -9,5 +11,10 @@ class NaturalController:
 
     name = "natural"
 
-    def propose(self, history: History) -> Vector:
-        return history.space.natural_N.copy()
+    def propose(self, history: History) -> Proposal:
+        return Proposal(history.space.natural_N.copy())
+
+
+def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """For `make_controller`."""
+    return NaturalController()

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.domains import DomainSpace, Vector
+from dmix.mixing.controllers.interface import Controller, Proposal
+from dmix.mixing.domains import DomainSpace
 from dmix.mixing.history import History
 from dmix.mixing.simplex import masked_mixture
 from dmix.mixing.trajectory_store import read_set, read_trajectory, trajectory_file
@@ -46,6 +47,11 @@ class ReplayController:
             raise NotFoundError(f"set {set_name!r} has no trajectory {trajectory!r} (first ones: {examples})")
         return cls(read_trajectory(path).mixtures_TN, name=f"replay:{argument}")
 
-    def propose(self, history: History) -> Vector:
+    def propose(self, history: History) -> Proposal:
         row = min(history.step, len(self._mixtures_TN) - 1)
-        return masked_mixture(self._mixtures_TN[row], history.space)
+        return Proposal(masked_mixture(self._mixtures_TN[row], history.space))
+
+
+def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """`load`, for `make_controller`."""
+    return ReplayController.load(argument, warehouse=warehouse, space=space)

@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.history import History
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.settings import read_yaml
 from dmix.warehouse_schema.taxonomy import FIELDS
 
@@ -48,8 +50,13 @@ class StaticController:
         mixture_N = parse_mixture(read_yaml(file, keep_names=True), space=space, where=str(path))
         return cls(mixture_N, name=f"static:{file.name}")
 
-    def propose(self, history: History) -> Vector:
-        return self._mixture_N.copy()
+    def propose(self, history: History) -> Proposal:
+        return Proposal(self._mixture_N.copy())
+
+
+def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """`from_file`, for `make_controller`."""
+    return StaticController.from_file(argument, space=space)
 
 
 def parse_mixture(weights: Mapping[str, Any], *, space: DomainSpace, where: str) -> Vector:
@@ -64,30 +71,41 @@ def parse_mixture(weights: Mapping[str, Any], *, space: DomainSpace, where: str)
         InputError: If a name is unknown, a domain with weight has no samples, a weight is
             negative or no number, or all are 0.
     """
-    index = {f"{field}/{domain}": i for i, (field, domain) in enumerate(space.names)}
     mixture_N = np.zeros(len(space))
     for name, given in weights.items():
-        weight = _checked_weight(given, f"{where}: {name}")
+        weight = checked_weight(given, f"{where}: {name}")
         if name in FIELDS:
             if weight:
                 mixture_N += weight * (space.start_N if name == "source" else space.target_state_N)
-        elif name not in index:
-            near = difflib.get_close_matches(name, [*index, *FIELDS], n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"names look like {next(iter(index))!r}"
-            raise InputError(f"{where}: {name!r} is no field/domain of the dataset; {hint}")
-        elif weight and not space.active_N[index[name]]:
+            continue
+        index = index_of_name(name, space=space, where=where)
+        if weight and not space.active_N[index]:
             raise InputError(
                 f"{where}: {name!r} has weight {weight:g}, but the dataset holds no sample of it;"
                 " remove the line or add text"
             )
-        else:
-            mixture_N[index[name]] += weight
+        mixture_N[index] += weight
     if not mixture_N.any():
         raise InputError(f"{where}: the weights sum to 0; give at least one domain a weight above 0")
     return mixture_N / mixture_N.sum()
 
 
-def _checked_weight(given: Any, where: str) -> float:
+def index_of_name(name: str, *, space: DomainSpace, where: str) -> int:
+    """The index of `field/domain`.
+
+    Raises:
+        InputError: If there is no such domain; the message names the nearest one.
+    """
+    index = {f"{field}/{domain}": i for i, (field, domain) in enumerate(space.names)}
+    if name not in index:
+        near = difflib.get_close_matches(name, [*index, *FIELDS], n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"names look like {next(iter(index))!r}"
+        raise InputError(f"{where}: {name!r} is no field/domain of the dataset; {hint}")
+    return index[name]
+
+
+def checked_weight(given: Any, where: str) -> float:
+    """A number from 0 on; InputError otherwise."""
     number = isinstance(given, int | float) and not isinstance(given, bool)
     if isinstance(given, str):  # YAML 1.1 reads 1e-3 as text
         with contextlib.suppress(ValueError):

@@ -1,7 +1,9 @@
 """Stratified mixing: every active domain of both fields alike."""
 
-from dmix.mixing.domains import Vector
+from dmix.mixing.controllers.interface import Controller, Proposal
+from dmix.mixing.domains import DomainSpace
 from dmix.mixing.history import History
+from dmix.warehouse_schema.layout import Warehouse
 
 
 class StratifiedController:
@@ -9,6 +11,11 @@ class StratifiedController:
 
     name = "stratified"
 
-    def propose(self, history: History) -> Vector:
+    def propose(self, history: History) -> Proposal:
         active_N = history.space.active_N
-        return active_N / active_N.sum()
+        return Proposal(active_N / active_N.sum())
+
+
+def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """For `make_controller`."""
+    return StratifiedController()

@@ -127,3 +127,19 @@ def test_evaluate_reports_and_stores(dmix):
     code, out, _ = dmix("agent", "evaluate", *NAMES, *brief)
     assert code == 0
     assert "learned_simulator.agent.mean" in out
+
+
+def test_set_agent_is_trained_gone_on_with_and_judged(dmix):
+    code, out, err = dmix(*RL, "--architecture", "set", "--domain-width", "8", "--json")
+    assert code == 0, err
+    config = load_agent(dmix.warehouse, "small").config
+    assert (config.model_type, config.hidden_size, config.domain_width) == ("dmix-set-agent", 16, 8)
+    code, out, err = dmix(
+        "agent", "rl", "--set", "first", "--agent", "next", *BRIEF, "--from", "small", "--json"
+    )
+    assert code == 0, err
+    assert load_agent(dmix.warehouse, "next").config.rl["architecture"] == "set"
+    brief = ("--repeats", "1", "--fqe-steps", "4", "--simulator-steps", "4", "--hidden-size", "16")
+    code, out, err = dmix("agent", "evaluate", "--set", "first", "--agent", "next", *brief, "--json")
+    assert code == 0, err
+    assert json.loads(out)["farm"]["trajectories"] == 9

@@ -16,7 +16,7 @@ def arguments(tiny_warehouse, environment_file, tiny_model, tmp_path, monkeypatc
     sample = ["mix", "sample", "--set", "cli", "--paths", "1", "--top-k", "1", "--random-paths", "1"]
     sizes = ["--steps", "2", "--samples-per-step", "16", "--run-samples-per-step", "64"]
     assert run([*sample, *sizes, "--batch-size", "8", "--candidates", "50"]) == 0
-    proxy = {"config": tiny_model.config, "training": {"batch_size": 8, "learning_rate": 3e-3}}
+    proxy = {"vary": 0.0, "config": tiny_model.config, "training": {"batch_size": 8, "learning_rate": 3e-3}}
     (tmp_path / "proxy.yaml").write_text(yaml.safe_dump(proxy))
     return [
         *("mix", "collect", "--set", "cli", "--environment", str(environment_file)),
@@ -43,6 +43,27 @@ def test_feedback_lands_in_the_warehouse_and_in_the_catalog(arguments, tiny_ware
     shown = capsys.readouterr()
     assert "2 of 2 trajectories have feedback" in shown.err
     assert json.loads(shown.out)["scales"] == scales
+
+
+def test_the_plan_says_which_proxies_vary_and_that_the_run_has_another_supply(arguments, tmp_path, capsys):
+    path = tmp_path / "proxy.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "vary": 1.0}))
+    arguments[arguments.index("cli")] = "cli-varied"
+    sample = ["mix", "sample", "--set", "cli-varied", "--paths", "2", "--top-k", "1", "--random-paths", "0"]
+    sizes = ["--steps", "2", "--samples-per-step", "16", "--run-samples-per-step", "64"]
+    assert run([*sample, *sizes, "--batch-size", "8", "--candidates", "50"]) == 0
+    capsys.readouterr()
+    assert run([*arguments, "--dry-run", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert sum(json.loads(shown.out)["variations"].values()) == 2
+    assert "varied proxies: " in shown.err
+    # 80 target samples in 2 steps of 16 and of 64
+    assert "warning: |T|/(R*M) is 2.500 for proxies (R = 16) and 0.625 for the guided run" in shown.err
+
+
+def test_several_bases_are_for_proxies_that_start_from_one(arguments, capsys):
+    assert run([*arguments, "--base", "a", "--base", "b"]) == 2
+    assert "init is scratch" in capsys.readouterr().err
 
 
 def test_an_unknown_set_is_named(arguments, capsys):

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from dmix.cli.main import run
+from dmix.mixing.controllers import CONTROLLERS
 from dmix.training.summary import summarise
 from dmix.warehouse_schema.catalog import Catalog
 from dmix.warehouse_schema.events import read_events
@@ -171,6 +172,20 @@ def test_two_ranks_from_the_start_take_the_samples_of_one(arguments, tiny_wareho
         rank.join(120)
     assert [rank.exitcode for rank in ranks] == [0, 0]
     assert chains(tiny_warehouse, "two-ranks") == chains(tiny_warehouse, "one-rank")
+
+
+def test_help_names_every_controller(capsys):
+    assert run(["train", "--help"]) == 0
+    shown = "".join(capsys.readouterr().out.split())
+    missing = [spec for spec in CONTROLLERS if not spec.startswith("agent:") and spec not in shown]
+    assert missing == []
+
+
+def test_guard_and_shadow_are_options_of_a_run(arguments, capsys):
+    assert run([*arguments, "--shadow", "odm", "--dry-run"]) == 0
+    assert "; odm in shadow" in " ".join(capsys.readouterr().err.split())
+    assert run([*arguments, "--guard", "nothing:0.9"]) == 2
+    assert "set 'nothing' is not in" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow

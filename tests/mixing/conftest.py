@@ -10,6 +10,11 @@ import pytest
 from streaming import MDSWriter
 
 from dmix.mixing.dataset import MixedDataset
+from dmix.mixing.feedback import write_feedback
+from dmix.mixing.simulated import random_schedules, simulated_context, simulated_trajectories
+from dmix.mixing.simulator import Simulator
+from dmix.mixing.trajectory_store import TrajectorySet, publish_set, write_trajectory
+from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
 
@@ -30,6 +35,7 @@ class StoredStreams:
 
 
 WriteStreams = Callable[..., StoredStreams]
+WriteFarm = Callable[..., Warehouse]
 
 
 def write_stored(
@@ -111,3 +117,40 @@ def dataset(stored: StoredStreams) -> Iterator[MixedDataset]:
     opened = MixedDataset(stored.manifest, stored.folder)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def simulated_farm(tmp_path: Path) -> WriteFarm:
+    """Makes a warehouse whose set `farm` holds random schedules with the feedback of a simulator."""
+
+    def make(simulator: Simulator, *, number: int = 24) -> Warehouse:
+        warehouse = Warehouse.at(tmp_path / "simulated")
+        space = simulated_context(simulator).space
+        publish_set(
+            warehouse,
+            TrajectorySet(
+                set_name="farm",
+                dataset="none",
+                preset="default",
+                settings={},
+                space=space.names,
+                samples=tuple(int(count) for count in space.samples_N),
+                step_samples=1000,
+                run_step_samples=1000,
+                steps=simulator.steps,
+            ),
+        )
+        schedules = random_schedules(simulator, number=number, seed=0)
+        scores = simulator.feedback(schedules, np.random.default_rng(0))
+        for trajectory, scores_TD in zip(simulated_trajectories(simulator, schedules), scores, strict=True):
+            write_trajectory(warehouse.trajectories("farm"), trajectory)
+            write_feedback(
+                warehouse,
+                set_name="farm",
+                trajectory_id=trajectory.trajectory_id,
+                objectives=("general", "target"),
+                scores_TD=scores_TD,
+            )
+        return warehouse
+
+    return make

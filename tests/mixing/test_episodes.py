@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dmix.mixing.domains import DomainSpace
-from dmix.mixing.episodes import RewardMap, make_episodes, returns_to_go, reward_map
+from dmix.mixing.episodes import RewardMap, make_episodes, padded_to, returns_to_go, reward_map
 from dmix.mixing.features import RunContext
 from dmix.mixing.trajectory_store import Trajectory
 from dmix.warehouse_schema.errors import InputError
@@ -21,7 +21,7 @@ def path(name, *mixtures):
     )
 
 
-def episodes(trajectories, feedback, *, target_steps=10.0, preset="default"):
+def episodes(trajectories, feedback, *, target_steps=10.0, preset="default", variations=None):
     return make_episodes(
         trajectories,
         feedback={name: np.array(scores, dtype=float) for name, scores in feedback.items()},
@@ -30,6 +30,7 @@ def episodes(trajectories, feedback, *, target_steps=10.0, preset="default"):
         context=CONTEXT,
         target_steps=target_steps,
         preset=preset,
+        variations=variations or {},
     )
 
 
@@ -119,3 +120,17 @@ def test_unbounded_map_gives_returns_deviation_1():
     mapping = reward_map(made, discount=1.0, bounded=False)
     # gains 2 and 4: deviation sqrt(2), shift 0
     assert (mapping.scale, mapping.shift) == (pytest.approx(1 / 2**0.5), 0)
+
+
+def test_best_leaves_out_proxies_that_departed_from_the_usual_one():
+    paths = [path(name, SOURCE, SOURCE, SOURCE) for name in "pqr"]
+    ends = {"p": -3.0, "q": -1.0, "r": -2.0}
+    scores = {name: [[-4, -4]] * 3 + [[end, -4]] for name, end in ends.items()}
+    made = episodes(paths, scores, variations={"p": "", "q": "learning_rate*2"})
+    assert made.usual_E.tolist() == [True, False, True]
+    # q gained most, and is still there for CQL
+    torch.testing.assert_close(made.best(0.5).gains_E, made.gains_E[[2]])
+    assert len(made.best(1.0)) == 2
+    assert padded_to(made, 5).usual_E.tolist() == [True, False, True]
+    with pytest.raises(InputError, match="under the usual proxy"):
+        made.chosen([1]).best(1.0)

@@ -1,6 +1,7 @@
 """Off-policy evaluation against the simulator, where the truth is known, and the report on disk."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,20 +11,15 @@ from dmix.mixing.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent_store import publish_agent
 from dmix.mixing.evaluate import evaluate_agent, load_subject
 from dmix.mixing.evaluate_settings import EvaluateSettings
-from dmix.mixing.feedback import write_feedback
 from dmix.mixing.fqe import fitted_value
 from dmix.mixing.learned_simulator import ModelSettings, fit_simulator
-from dmix.mixing.simulated import (
-    SCALE,
-    random_schedules,
-    simulated_context,
-    simulated_episodes,
-    simulated_trajectories,
-)
+from dmix.mixing.set_agent import SetAgent
+from dmix.mixing.set_encoder import SetAgentConfig
+from dmix.mixing.set_features import split_tokens
+from dmix.mixing.simulated import SCALE, random_schedules, simulated_context, simulated_episodes
 from dmix.mixing.simulator import Simulator
-from dmix.mixing.trajectory_store import TrajectorySet, publish_set, read_trajectories, write_trajectory
+from dmix.mixing.trajectory_store import read_trajectories
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
 
 TWO = Simulator().restricted([0, 3], steps=5)
 SMALL = EvaluateSettings(
@@ -93,9 +89,8 @@ def test_learned_simulator_predicts_schedules_it_has_not_seen(episodes):
     )
     assert (simulator.held_out_r2_D > 0.98).all()
     fresh = random_schedules(TWO, number=40, seed=5)
-    made = simulator.run(
-        lambda mixtures, tokens: fresh[:, mixtures.shape[1] - 1], runs=40, rng=np.random.default_rng(0)
-    )
+    noise_PTD = np.random.default_rng(0).standard_normal((40, TWO.steps, 2))
+    made = simulator.run(lambda mixtures, tokens: fresh[:, mixtures.shape[1] - 1], noise_PTD=noise_PTD)
     found, wanted = SCALE * made.gains_E.numpy(), TWO.gain(fresh)
     # a run's own noise has deviation 0.01 a score
     assert np.std(found - wanted) < 0.25 * wanted.std()
@@ -103,35 +98,9 @@ def test_learned_simulator_predicts_schedules_it_has_not_seen(episodes):
 
 
 @pytest.fixture
-def farm(tmp_path, make_manifest):
+def farm(simulated_farm):
     """A warehouse with a small simulated farm `farm` and an agent `held`."""
-    warehouse = Warehouse.at(tmp_path)
-    space = simulated_context(TWO).space
-    publish_set(
-        warehouse,
-        TrajectorySet(
-            set_name="farm",
-            dataset="none",
-            preset="default",
-            settings={},
-            space=space.names,
-            samples=tuple(int(count) for count in space.samples_N),
-            step_samples=1000,
-            run_step_samples=1000,
-            steps=TWO.steps,
-        ),
-    )
-    schedules = random_schedules(TWO, number=24, seed=0)
-    scores = TWO.feedback(schedules, np.random.default_rng(0))
-    for trajectory, scores_TD in zip(simulated_trajectories(TWO, schedules), scores, strict=True):
-        write_trajectory(warehouse.trajectories("farm"), trajectory)
-        write_feedback(
-            warehouse,
-            set_name="farm",
-            trajectory_id=trajectory.trajectory_id,
-            objectives=("general", "target"),
-            scores_TD=scores_TD,
-        )
+    warehouse = simulated_farm(TWO)
     publish_agent(warehouse, agent=static_agent([0.5, 0.0]), name="held", stage="sft", notes=())
     return warehouse
 
@@ -176,3 +145,28 @@ def test_unfitting_subjects_are_refused(farm):
     publish_agent(farm, agent=blind, name="blind", stage="sft", notes=())
     with pytest.raises(InputError, match="reads the objectives none, set 'farm' has general, target"):
         load_subject(farm, set_name="farm", agent_name="blind")
+
+
+def set_agent(**changes):
+    config = {name: value for name, value in CONFIG.items() if name != "labels"}
+    torch.manual_seed(0)
+    return SetAgent(SetAgentConfig(**{**config, "domain_width": 8, **changes}))
+
+
+def test_set_agent_is_judged_in_a_space_and_on_objectives_that_it_never_saw(farm):
+    elsewhere = set_agent(objectives=["other"], scales=[0.1])
+    publish_agent(farm, agent=elsewhere, name="any", stage="sft", notes=())
+    found, _ = load_subject(farm, set_name="farm", agent_name="any")
+    _, domains, objectives = split_tokens(found.episodes.tokens_ESX, domains=len(found.space))
+    assert (domains.shape[-2], objectives.shape[-2]) == (2, 2)
+    once = replace(TINY, repeats=1)
+    report = evaluate_agent(farm, set_name="farm", agent_name="any", settings=once)
+    assert np.isfinite(report["fitted_q"]["mean"])
+    assert np.isfinite(report["learned_simulator"]["agent"]["mean"])
+    assert report == evaluate_agent(farm, set_name="farm", agent_name="any", settings=once)
+
+
+def test_set_agent_without_feedback_is_not_judged_by_scores_that_it_would_not_read(farm):
+    publish_agent(farm, agent=set_agent(objectives=[], scales=[]), name="blind-set", stage="sft", notes=())
+    with pytest.raises(InputError, match="reads the objectives none, set 'farm' has general, target"):
+        load_subject(farm, set_name="farm", agent_name="blind-set")

@@ -5,7 +5,7 @@ import pytest
 
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.features import RunContext, history_tokens, token_width, tokens
-from dmix.mixing.history import History
+from dmix.mixing.history import Forgotten, History
 from dmix.mixing.standardise import LARGEST_FEATURE, features
 
 SPACE = DomainSpace(("a", "b"), np.array([40, 0, 40, 20]))
@@ -71,3 +71,36 @@ def test_a_run_builds_the_tokens_of_training(length):
 def test_agent_without_objectives_sees_no_feedback():
     found = history_tokens(history(2), objectives=(), scales_D=np.empty(0), preset="paper")
     assert found == pytest.approx(MIXTURES[:2])
+
+
+def test_a_run_that_forgot_steps_builds_the_same_last_tokens():
+    rng = np.random.default_rng(0)
+    mixtures = rng.dirichlet(np.ones(4), 9) * [1, 0, 1, 1]
+    scores = rng.normal(size=(9, 2))
+    scores[2, 0] = scores[4, 1] = np.nan  # forgotten ones among them
+    given = {"objectives": ("x", "y"), "scales_D": np.ones(2), "weights_D": np.ones(2) / 2, "steps": 12}
+    whole = history(1, mixtures_TN=mixtures, feedback_TD=scores, **given)
+    context, rows = 3, [0, -3, -2, -1]
+    forgotten = Forgotten.nothing(2)
+    for first, end in ((1, 3), (3, 6)):
+        forgotten = forgotten.then(scores[first:end], first_D=scores[0])
+    held = history(1, mixtures_TN=mixtures[rows], feedback_TD=scores[rows], forgotten=forgotten, **given)
+    assert (held.step, held.forgotten_steps) == (whole.step, 5) == (9, 5)
+    for objectives, preset in ((("x", "y"), "default"), (("y",), "default"), ((), "paper")):
+        scales = np.full(len(objectives), 0.3)
+        wanted, found = (
+            history_tokens(run, objectives=objectives, scales_D=scales, preset=preset)[-context:]
+            for run in (whole, held)
+        )
+        assert found == pytest.approx(wanted, abs=1e-6)
+        # what depends on scores agrees to the last bit
+        assert np.array_equal(found[:, 4 : 4 + len(objectives)], wanted[:, 4 : 4 + len(objectives)])
+
+
+def test_forgotten_scores_worked_by_hand():
+    first = np.array([1.0, np.nan])
+    forgotten = Forgotten.nothing(2).then(np.array([[3.0, 5.0], [np.nan, 6.0]]), first_D=first)
+    # (3 - 1)^2; nothing can be said of an objective without its first score
+    assert (forgotten.steps, forgotten.scores_D.tolist(), forgotten.squares_D.tolist()) == (2, [1, 0], [4, 0])
+    again = Forgotten.from_json(forgotten.to_json())
+    assert again.to_json() == forgotten.to_json()

@@ -9,8 +9,11 @@ from dmix.mixing.feedback import (
     feedback_file,
     feedback_objectives,
     read_feedback,
+    read_trained,
+    read_variations,
     write_feedback,
 )
+from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
@@ -35,7 +38,62 @@ def test_feedback_comes_back_in_the_order_of_the_environment(warehouse):
     assert feedback_objectives(warehouse, "set") == NAMES
     (found,) = read_feedback(warehouse, "set").values()
     assert np.array_equal(found, SCORES, equal_nan=True)
-    assert pq.read_schema(path).names == ["trajectory_id", "step", "objective", "score"]
+    names = ["trajectory_id", "step", "objective", "score", "variation", "weights"]
+    assert pq.read_schema(path).names == names
+
+
+def sampled(warehouse, *names):
+    """A set of trajectories of three entries over (source, target)."""
+    publish_set(
+        warehouse,
+        TrajectorySet(
+            set_name="set",
+            dataset="d",
+            preset="default",
+            settings={},
+            space=(("source", "a"), ("target", "a")),
+            samples=(10, 10),
+            step_samples=8,
+            run_step_samples=8,
+            steps=2,
+        ),
+    )
+    for name in names:
+        mixtures = np.array([[1.0, 0.0], [0.5, 0.5], [0.5, 0.5]])
+        trajectory = Trajectory(trajectory_id=name, kind="static", top_k=None, mixtures_TN=mixtures)
+        write_trajectory(warehouse.trajectories("set"), trajectory)
+    return mixtures
+
+
+def test_what_a_proxy_was_trained_on_stands_beside_its_scores(warehouse):
+    asked = sampled(warehouse, "varied", "usual", "waiting")
+    planned = np.array([[1.0, 0.0], [0.5, 0.5], [0.75, 0.25]])
+    write_feedback(
+        warehouse,
+        set_name="set",
+        trajectory_id="varied",
+        objectives=NAMES,
+        scores_TD=SCORES,
+        variation="learning_rate*2",
+        planned_TN=planned,
+    )
+    write(warehouse, "usual")
+    assert read_variations(warehouse, "set") == {"varied": "learning_rate*2", "usual": ""}
+    trained = {found.trajectory_id: found.mixtures_TN for found in read_trained(warehouse, "set")}
+    np.testing.assert_array_equal(trained["varied"], planned)
+    np.testing.assert_array_equal(trained["usual"], asked)
+    np.testing.assert_array_equal(trained["waiting"], asked)
+
+
+def test_files_without_the_newer_columns_are_read(warehouse):
+    asked = sampled(warehouse, "static-0000")
+    path = write(warehouse)
+    pq.write_table(pq.read_table(path).select(["trajectory_id", "step", "objective", "score"]), path)
+    (found,) = read_feedback(warehouse, "set").values()
+    assert np.array_equal(found, SCORES, equal_nan=True)
+    assert read_variations(warehouse, "set") == {"static-0000": ""}
+    (trained,) = read_trained(warehouse, "set")
+    np.testing.assert_array_equal(trained.mixtures_TN, asked)
 
 
 def test_no_feedback_is_empty(warehouse):

@@ -1,7 +1,5 @@
 """Guard rails: limits from a farm, projections worked by hand, alarms, shadow mode."""
 
-import logging
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +7,6 @@ from hypothesis import strategies as st
 
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.guard import (
-    GuardedController,
-    ShadowController,
     alarms,
     farm_limits,
     guarded,
@@ -25,23 +21,6 @@ from dmix.warehouse_schema.errors import InputError
 
 SPACE = DomainSpace(("a", "b"), np.array([600, 200, 300, 100]))
 SOURCE, MIXED = np.array([0.75, 0.25, 0, 0]), np.array([0.4, 0.2, 0.3, 0.1])
-
-
-class Fixed:
-    name = "fixed"
-
-    def __init__(self, mixture):
-        self.mixture = np.asarray(mixture, float)
-
-    def propose(self, history):
-        return self.mixture
-
-
-class Broken:
-    name = "broken"
-
-    def propose(self, history):
-        raise RuntimeError("no mixture today")
 
 
 def history(*mixtures, left=(600, 200, 300, 100)):
@@ -160,26 +139,3 @@ def test_alarms_tell_random_start_oscillation_and_collapse():
     assert any("oscillation" in alarm for alarm in alarms(history(*to_and_fro), SOURCE, limits))
     seen = history(SOURCE, MIXED)
     assert any("collapse" in alarm for alarm in alarms(seen, np.array([0, 0, 0, 1.0]), limits))
-
-
-def test_guarded_controller_limits_and_says_so(caplog):
-    made = GuardedController(Fixed([0, 0, 0, 1.0]), farm_limits(farm()))
-    kept = made.propose(history(SOURCE, MIXED))
-    assert kept[3] < 0.5
-    assert "collapse" in caplog.text
-    assert "guard rails changed the mixture of fixed" in caplog.text
-
-
-def test_limits_of_other_domains_are_refused():
-    other = Trajectory(trajectory_id="p", kind="static", top_k=None, mixtures_TN=np.full((3, 2), 0.5))
-    with pytest.raises(InputError, match="cover 2 domains, the run has 4"):
-        GuardedController(Fixed(MIXED), farm_limits([other])).propose(history(SOURCE))
-
-
-def test_shadow_logs_and_never_touches_the_run(caplog):
-    caplog.set_level(logging.INFO, logger="dmix")
-    chosen = ShadowController(Fixed(SOURCE), Fixed(MIXED)).propose(history(SOURCE))
-    np.testing.assert_array_equal(chosen, SOURCE)
-    assert "fixed would have asked for [0.4, 0.2, 0.3, 0.1] (total variation 0.400" in caplog.text
-    np.testing.assert_array_equal(ShadowController(Fixed(SOURCE), Broken()).propose(history(SOURCE)), SOURCE)
-    assert "broken failed in shadow" in caplog.text

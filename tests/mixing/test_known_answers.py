@@ -1,1 +1,46 @@
 """Problem A: two domains, six steps, where a grid and the certified optimum give the answer."""
+
+import numpy as np
+import pytest
+from tests.mixing.known_answers import Scale, grid_optimum, judged, learnt, problem_a
+
+from dmix.mixing.simulated_learning import policy_of
+from dmix.mixing.simulator import best_schedule
+
+
+@pytest.fixture(scope="module")
+def result():
+    """An agent of 0.02M parameters, trained in less than a minute."""
+    return learnt(
+        [problem_a()],
+        trajectories=200,
+        steps=500,
+        hidden_size=16,
+        feedforward=32,
+        actor_learning_rate=2e-3,
+        critic_learning_rate=3e-3,
+        simulators=2,
+    )
+
+
+def test_grid_and_certificate_agree_on_the_optimum():
+    optimum = best_schedule(problem_a())
+    grid = grid_optimum(problem_a(), points=9)
+    assert optimum.gap < 1e-4
+    assert optimum.gain - 0.002 < grid <= optimum.gain + optimum.gap
+
+
+def test_agent_trained_by_cql_comes_within_a_twentieth_of_the_optimum(result):
+    simulator = problem_a()
+    scale = Scale.of(simulator)
+    assert scale.n(judged(result.policy, [simulator])) >= 0.95
+
+
+def test_the_clone_that_it_started_from_was_far_below(result):
+    simulator = problem_a()
+    assert Scale.of(simulator).n(judged(policy_of(result.cloned), [simulator])) < 0.6
+
+
+def test_agent_is_small(result):
+    parameters = sum(np.prod(weights.shape) for weights in result.result.agent.parameters())
+    assert parameters <= 100_000

@@ -240,7 +240,7 @@ def run_with(controller, space, scores, *, scales):
             remaining_samples_N=space.samples_N,
             seed=0,
         )
-        mixtures.append(controller.propose(history))
+        mixtures.append(controller.propose(history).mixture_N)
     return np.stack(mixtures)
 
 

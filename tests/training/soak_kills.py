@@ -12,10 +12,7 @@ import json
 import multiprocessing
 import os
 import random
-import shutil
 import socket
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -27,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from tests.soak import SoakError, Unit
 from tests.training.conftest import TAXONOMY, publish_dataset
 
@@ -75,50 +71,51 @@ class Unbroken:
     seconds: float
 
 
-def killed_and_resumed(folder: Path, *, controller: str, ranks: int) -> dict[str, Any]:
-    """One run, killed ten times on the same number of ranks, against an unbroken one."""
-    job = make_job(folder, controller)
+def killed_and_resumed(
+    folder: Path, *, controller: str, ranks: int, kills: int = KILLS, steps: int = STEPS
+) -> dict[str, Any]:
+    """One run, killed again and again on the same number of ranks, against an unbroken one."""
+    job = dataclasses.replace(make_job(folder, controller), steps=steps)
     with clean_shared_memory(job):
         whole = left_alone(job, folder / "whole", ranks=ranks)
-        killed, draw, kills = folder / "killed", random.Random(f"{controller} {ranks}"), []
-        for number in range(KILLS):
-            moment = random_moment(whole, draw, starting_up=number % 3 == 2)
+        killed, draw, at_kill = folder / "killed", random.Random(f"{controller} {ranks}"), []
+        for number in range(kills):
+            moment = random_moment(whole, draw, kills=kills, starting_up=number % 3 == 2)
             if not killed_after(job, killed, ranks=ranks, seconds=moment):
-                raise SoakError(f"the run ended before kill {number + 1} of {KILLS}; make it longer")
-            kills.append(steps_done(killed))
+                raise SoakError(f"the run ended before kill {number + 1} of {kills}; make it longer")
+            at_kill.append(steps_done(killed))
         finish(job, killed, ranks=ranks)
     same("digest chain", chains(killed), chains(folder / "whole"))
-    if len(chains(killed)) != STEPS:
-        raise SoakError(f"the run has {len(chains(killed))} steps, expected {STEPS}")
+    if len(chains(killed)) != steps:
+        raise SoakError(f"the run has {len(chains(killed))} steps, expected {steps}")
     if controller == "agent":
         same("decisions", decisions(killed), decisions(folder / "whole"))
         same("scores", scores(killed), scores(folder / "whole"))
-    chain = chains(killed)[STEPS]
     return {
         "ranks": ranks,
-        "kills": KILLS,
+        "kills": kills,
         "seconds_unbroken": round(whole.seconds, 1),
-        "steps_at_kills": kills,
-        "steps": STEPS,
-        "chain": chain,
+        "steps_at_kills": at_kill,
+        "steps": steps,
+        "chain": chains(killed)[steps],
     }
 
 
-def random_moment(whole: Unbroken, draw: random.Random, *, starting_up: bool) -> float:
-    """Seconds until a kill: before the first step, or so soon after it that ten fit into the run."""
+def random_moment(whole: Unbroken, draw: random.Random, *, kills: int, starting_up: bool) -> float:
+    """Seconds until a kill: before the first step, or so soon after it that all fit into the run."""
     if starting_up:
         return draw.uniform(0.0, whole.start_seconds)
-    return whole.start_seconds + draw.uniform(0.0, (whole.seconds - whole.start_seconds) / KILLS)
+    return whole.start_seconds + draw.uniform(0.0, (whole.seconds - whole.start_seconds) / kills)
 
 
-def agent_on_other_ranks(folder: Path) -> dict[str, Any]:
-    """Ten runs under the agent, each killed on two ranks and resumed on one or four."""
+def agent_on_other_ranks(folder: Path, *, ranks: int) -> dict[str, Any]:
+    """Five runs under the agent, each killed on two ranks and resumed on `ranks`."""
     job = make_job(folder, "agent")
-    draw, at_kill, later_decisions_differ = random.Random("other ranks"), [], 0
+    draw, at_kill, later_decisions_differ = random.Random(f"other ranks {ranks}"), [], 0
     with clean_shared_memory(job):
         whole = left_alone(job, folder / "whole", ranks=2)
-        for number in range(KILLS):
-            killed, ranks = folder / f"killed-{number}", (1, 4)[number % 2]
+        for number in range(KILLS // 2):
+            killed = folder / f"killed-{number}"
             moment = draw.uniform(whole.start_seconds, whole.seconds)
             killed_after(job, killed, ranks=2, seconds=moment)
             last = max(decisions(killed), default=0)
@@ -132,48 +129,11 @@ def agent_on_other_ranks(folder: Path) -> dict[str, Any]:
             later_decisions_differ += len(replayed) < STEPS
             at_kill.append(last)
     return {
-        "ranks": "2, then 1 or 4",
-        "kills": KILLS,
+        "ranks": f"2, then {ranks}",
+        "kills": KILLS // 2,
         "last_decision_at_kills": at_kill,
         "runs_whose_later_decisions_differ": later_decisions_differ,
     }
-
-
-def under_a_launcher(
-    folder: Path, *, launcher: list[str], ranks: int, sharded: bool = False
-) -> dict[str, Any]:
-    """`dmix train` on ranks that a launcher starts, then resumed on one, against a run on one."""
-    job = make_job(folder, "static")
-    warehouse = Warehouse.at(folder / "warehouse")
-    training = {"batch_size": 8, "learning_rate": 3e-3, "sharding": "full" if sharded else "none"}
-    (folder / "training.yaml").write_text(yaml.safe_dump(training))
-    (folder / "model.yaml").write_text(yaml.safe_dump({"architecture": "llama", "config": MODEL}))
-    (folder / "mixture.yaml").write_text("source: 1\ntarget/A: 2\n")
-    options = [
-        *("--model", folder / "model.yaml", "--training", folder / "training.yaml", "--steps", "6"),
-        *("--environment", folder / "environment.yaml", "--controller", f"static:{folder / 'mixture.yaml'}"),
-        *("--samples-per-step", "24", "--exhaustion", "repeat", "--warehouse", warehouse.root),
-    ]
-    binaries = Path(sys.executable).parent
-    dmix = [binaries / "dmix", "train"]
-    with clean_shared_memory(job):
-        call([*dmix, *options, "--run", "one"])
-        launched = [binaries / launcher[0], *launcher[1:], *dmix]
-        call([*launched, *options, "--run", "many"])
-        # as if the last step had not been saved: one rank takes it again, from what many had saved
-        (warehouse.run("many") / "checkpoints" / "step6-ba18.pt").unlink()
-        shutil.rmtree(warehouse.run("many") / "model")
-        call([*dmix, "--warehouse", warehouse.root, "--run", "many", "--resume"])
-    same("digest chain", chains(warehouse.run("many")), chains(warehouse.run("one")))
-    after = [list(scores(warehouse.run(name)).values())[-1] for name in ("one", "many")]
-    np.testing.assert_allclose(list(after[0].values()), list(after[1].values()), atol=1e-3)
-    started = [e["world_size"] for e in events_of(warehouse.run("many"), "run_started")]
-    resumed_from = [e["resumed_from_step"] for e in events_of(warehouse.run("many"), "run_started")]
-    if resumed_from != [0, 5]:
-        raise SoakError(f"attempts began after steps {resumed_from}, expected {[0, 5]}")
-    if started != [ranks, 1] or not (warehouse.run("many") / "model" / "model.safetensors").is_file():
-        raise SoakError(f"attempts had {started} ranks, expected {[ranks, 1]}, and a model at the end")
-    return {"launcher": " ".join(map(str, launcher)), "ranks": ranks, "sharded": sharded}
 
 
 # ---- a run
@@ -267,9 +227,7 @@ def finish(job: TrainingJob, folder: Path, *, ranks: int) -> None:
 
 def start_ranks(job: TrainingJob, folder: Path, *, ranks: int) -> list[Any]:
     folder.mkdir(exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     context = multiprocessing.get_context("fork")
     resume = (folder / "events.jsonl").is_file()
     processes = []
@@ -283,6 +241,13 @@ def start_ranks(job: TrainingJob, folder: Path, *, ranks: int) -> list[Any]:
     for process in processes:
         process.start()
     return processes
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def run_rank(job: TrainingJob, folder: Path, *, place: dict[str, str], resume: bool) -> None:
@@ -307,14 +272,6 @@ def check_errors(folder: Path) -> None:
     found = [path.read_text() for path in sorted(folder.glob("error-*.txt"))]
     if found:
         raise SoakError(f"a rank failed by itself:\n{found[0]}")
-
-
-def call(command: list[Any]) -> None:
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, timeout=MOST_SECONDS
-    )
-    if done.returncode:
-        raise SoakError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr[-3000:]}")
 
 
 @contextmanager
@@ -367,19 +324,8 @@ def _units() -> list[Unit]:
             )
     for ranks in (1, 2):
         runs[f"kills/agent-{ranks}-ranks"] = partial(killed_and_resumed, controller="agent", ranks=ranks)
-    runs["kills/agent-on-other-ranks"] = agent_on_other_ranks
-    runs["launchers/composer-4-ranks"] = partial(
-        under_a_launcher, launcher=["composer", "-n", "4", "-c"], ranks=4
-    )
-    runs["launchers/torchrun-2-ranks"] = partial(
-        under_a_launcher,
-        # torchrun takes --run for its own --run-path unless -- ends its options
-        launcher=["torchrun", "--standalone", "--nproc-per-node", "2", "--no-python", "--"],
-        ranks=2,
-    )
-    runs["launchers/sharded-2-ranks"] = partial(
-        under_a_launcher, launcher=["composer", "-n", "2", "-c"], ranks=2, sharded=True
-    )
+    for ranks in (1, 4):
+        runs[f"kills/agent-from-2-to-{ranks}-ranks"] = partial(agent_on_other_ranks, ranks=ranks)
     return [Unit(name, run) for name, run in runs.items()]
 
 

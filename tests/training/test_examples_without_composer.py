@@ -46,23 +46,33 @@ def test_bare_pytorch_goes_on_where_it_stopped(call, tmp_path):
     assert cut == whole
 
 
+@pytest.fixture
+def call_two_ranks(tiny_warehouse):
+    """The same on two ranks that torchrun starts."""
+
+    def run(name, *arguments):
+        done = subprocess.run(
+            [
+                *(BIN / "torchrun", "--standalone", "--nproc-per-node", "2", EXAMPLES / name),
+                *("--warehouse", tiny_warehouse.root, *map(str, arguments)),
+            ],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
 @pytest.mark.slow
-def test_bare_pytorch_on_two_ranks_goes_on_where_one_stopped(call, tmp_path, tiny_warehouse):
+def test_bare_pytorch_on_two_ranks_goes_on_where_one_stopped(call, call_two_ranks, tmp_path):
     whole = call("bare_pytorch.py", "--state", tmp_path / "whole.json")
     call("bare_pytorch.py", "--state", tmp_path / "cut.json", "--batches", 5)
-    two = subprocess.run(
-        [
-            *(BIN / "torchrun", "--standalone", "--nproc-per-node", "2", EXAMPLES / "bare_pytorch.py"),
-            *("--warehouse", tiny_warehouse.root, "--state", tmp_path / "cut.json"),
-        ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert two.returncode == 0, two.stderr[-2000:]
-    assert json.loads(two.stdout.splitlines()[-1]) == whole
+    assert call_two_ranks("bare_pytorch.py", "--state", tmp_path / "cut.json") == whole
 
 
 def test_the_callback_for_hugging_face_puts_the_loader_where_its_checkpoint_is(tiny_warehouse, tmp_path):
@@ -89,15 +99,31 @@ def test_the_callback_for_hugging_face_puts_the_loader_where_its_checkpoint_is(t
     assert torch.equal(torch.stack(first + rest), torch.stack(whole))
 
 
-def test_hugging_face_trainer_goes_on_where_it_stopped(call, tmp_path, tiny_warehouse, tiny_model):
-    pytest.importorskip("accelerate", reason="Hugging Face's Trainer needs the package accelerate")
+@pytest.fixture
+def hugging_face_options(tmp_path, tiny_warehouse, tiny_model):
+    """Options of the example, with a model in the form that transformers loads."""
     manifest = read_dataset_manifest(tiny_warehouse)
     model = load_model(tiny_model, manifest)
     save_model(model, tmp_path / "model", streams=tiny_warehouse.stream("tiny"), manifest=manifest)
-    options = ("--model", tmp_path / "model", "--step-samples", 40, "--save-every", 3)
+    return ("--model", tmp_path / "model", "--step-samples", 40, "--save-every", 3)
+
+
+def test_hugging_face_trainer_goes_on_where_it_stopped(call, hugging_face_options, tmp_path):
+    options = hugging_face_options
     whole = call("hf_trainer.py", *options, "--out", tmp_path / "whole", "--batches", 12)
     call("hf_trainer.py", *options, "--out", tmp_path / "cut", "--batches", 6)
     cut = call("hf_trainer.py", *options, "--out", tmp_path / "cut", "--batches", 12, "--resume")
     assert cut == whole and whole["steps"] == 2
     weights = [tmp_path / name / "checkpoint-12" / "model.safetensors" for name in ("whole", "cut")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_hugging_face_trainer_on_two_ranks_goes_on_where_one_stopped(
+    call, call_two_ranks, hugging_face_options, tmp_path
+):
+    options = hugging_face_options
+    whole = call("hf_trainer.py", *options, "--out", tmp_path / "whole", "--batches", 12)
+    call("hf_trainer.py", *options, "--out", tmp_path / "cut", "--batches", 6)
+    options = (*options, "--out", tmp_path / "cut", "--batches", 12, "--resume")
+    assert call_two_ranks("hf_trainer.py", *options) == whole

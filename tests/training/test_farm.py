@@ -1,24 +1,44 @@
 import dataclasses
+import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
 import yaml
 
 from dmix.mixing.domains import DomainSpace
-from dmix.mixing.feedback import feedback_file, read_feedback
+from dmix.mixing.feedback import feedback_file, read_feedback, read_trained, read_variations
 from dmix.mixing.objectives import load_environment
-from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, read_set, write_trajectory
+from dmix.mixing.trajectory_store import (
+    Trajectory,
+    TrajectorySet,
+    publish_set,
+    read_set,
+    read_trajectories,
+    write_trajectory,
+)
 from dmix.training.base import base_config, train_base
 from dmix.training.farm import collect, default_proxy, plan_farm
-from dmix.training.proxy import order_seed
+from dmix.training.proxy import order_seed, proxy_job
 from dmix.training.settings import ProxySettings, TrainingSettings
+from dmix.training.variations import FASTER, LESS_SOURCE, NARROWER
 from dmix.warehouse_schema.errors import InputError, NotFoundError, TrainingError
 from dmix.warehouse_schema.manifests import read_dataset_manifest
 
 SHARES = {"static-0000": 0.1, "static-0001": 0.9, "static-0002": 0.5}
 
 
-def publish_trajectories(warehouse, set_name, *, shares=SHARES, steps=3, step_samples=24):
+def publish_trajectories(
+    warehouse,
+    set_name,
+    *,
+    shares=SHARES,
+    steps=3,
+    step_samples=24,
+    run_step_samples=24,
+    max_passes=1,
+    preset="default",
+):
     """A set of constant target shares; the last trajectory is shorter."""
     manifest = read_dataset_manifest(warehouse)
     space = DomainSpace.of_dataset(manifest)
@@ -27,12 +47,12 @@ def publish_trajectories(warehouse, set_name, *, shares=SHARES, steps=3, step_sa
         TrajectorySet(
             set_name=set_name,
             dataset=manifest.dataset,
-            preset="default",
-            settings={"batch_size": 8},
+            preset=preset,
+            settings={"batch_size": 8, "max_passes": max_passes},
             space=space.names,
             samples=tuple(space.samples_N.tolist()),
             step_samples=step_samples,
-            run_step_samples=step_samples,
+            run_step_samples=run_step_samples,
             steps=steps,
         ),
     )
@@ -47,7 +67,9 @@ def publish_trajectories(warehouse, set_name, *, shares=SHARES, steps=3, step_sa
 @pytest.fixture(scope="module")
 def proxy(tiny_model):
     return ProxySettings(
-        config=tiny_model.config, training=TrainingSettings(batch_size=8, learning_rate=3e-3, warmup=0.0)
+        config=tiny_model.config,
+        vary=0.0,
+        training=TrainingSettings(batch_size=8, learning_rate=3e-3, warmup=0.0),
     )
 
 
@@ -105,13 +127,18 @@ def test_finished_trajectories_are_not_done_again_and_missing_ones_come_out_the_
     assert feedback_file(tiny_warehouse, "farm", "static-0000").stat().st_mtime_ns == kept
 
 
-def test_spark_gives_the_same_scores(farmed, tiny_warehouse, environment, proxy, spark):
+@pytest.mark.usefixtures("farmed")
+@pytest.mark.parametrize("stack", [1, 2])
+def test_spark_gives_the_same_scores_in_stacks_of_one_and_of_two(
+    tiny_warehouse, environment, proxy, spark, stack
+):
     two = {name: SHARES[name] for name in ("static-0000", "static-0002")}
-    publish_trajectories(tiny_warehouse, "farm-on-spark", shares=two)
-    farm = plan_farm(tiny_warehouse, "farm-on-spark", environment=environment, proxy=proxy)
+    name_of_set = f"farm-on-spark-{stack}"
+    publish_trajectories(tiny_warehouse, name_of_set, shares=two)
+    farm = plan_farm(tiny_warehouse, name_of_set, environment=environment, proxy=proxy)
     lines = []
-    collect(tiny_warehouse, farm, spark=spark, progress=lines.append)
-    here, there = read_feedback(tiny_warehouse, "farm"), read_feedback(tiny_warehouse, "farm-on-spark")
+    collect(tiny_warehouse, farm, spark=spark, progress=lines.append, stack=stack)
+    here, there = read_feedback(tiny_warehouse, "farm"), read_feedback(tiny_warehouse, name_of_set)
     assert set(there) == set(two)
     for name in two:
         np.testing.assert_allclose(there[name], here[name], atol=1e-6)
@@ -142,6 +169,9 @@ def test_proxies_start_from_a_base_model_with_its_optimiser(tiny_warehouse, envi
     )
     train_base(tiny_warehouse, config, progress=lambda _: None)
     publish_trajectories(tiny_warehouse, "farm-from-base")
+    space = read_set(tiny_warehouse, "farm-from-base").domain_space
+    many = {f"static-{number:04d}": 0.5 for number in range(12)}
+    publish_trajectories(tiny_warehouse, "farm-from-base-2", shares=many)
     from_base = dataclasses.replace(proxy, init="base")
     farm = plan_farm(
         tiny_warehouse, "farm-from-base", environment=environment, proxy=from_base, base="farm-base"
@@ -151,6 +181,33 @@ def test_proxies_start_from_a_base_model_with_its_optimiser(tiny_warehouse, envi
     # the base knows the source and not the target, and training on the target makes it forget
     start, end = scores["static-0001"][0], scores["static-0001"][-1]
     assert start[0] > start[1] + 1 and end[1] > start[1] + 0.5
+
+    # varied proxies may start from a further base, here the first one under another name
+    shutil.copytree(tiny_warehouse.model("farm-base"), tiny_warehouse.model("farm-base-2"))
+    varied = dataclasses.replace(from_base, vary=0.9)
+    farm = plan_farm(
+        tiny_warehouse,
+        "farm-from-base-2",
+        environment=environment,
+        proxy=varied,
+        base="farm-base",
+        other_bases=["farm-base-2"],
+    )
+    other = next(
+        t for t in farm.todo if farm.task.variation(t.trajectory_id, space=space) == "base=farm-base-2"
+    )
+    job = proxy_job(farm.task, other, warehouse=tiny_warehouse)
+    assert job.model == str(tiny_warehouse.model("farm-base-2"))
+    assert job.optimizer.parent.name == "farm-base-2"
+    with pytest.raises(InputError, match="--base names a model twice: farm-base, farm-base; remove one"):
+        plan_farm(
+            tiny_warehouse,
+            "farm-from-base-2",
+            environment=environment,
+            proxy=varied,
+            base="farm-base",
+            other_bases=["farm-base"],
+        )
 
 
 @pytest.mark.usefixtures("farmed")
@@ -176,6 +233,79 @@ def test_the_batch_of_the_default_proxy_fits_the_set(farmed, tiny_warehouse):
     found = read_set(tiny_warehouse, "farm")
     assert default_proxy(found, base=None).training.batch_size == 8
     assert default_proxy(found, base="b").init == "base"
+
+
+def varied_names(farm):
+    space = farm.found.domain_space
+    return {t.trajectory_id: farm.task.variation(t.trajectory_id, space=space) for t in farm.todo}
+
+
+def test_a_quarter_of_a_default_farm_is_varied_and_none_of_a_paper_one(tiny_warehouse, environment, proxy):
+    many = {f"static-{number:04d}": 0.5 for number in range(40)}
+    publish_trajectories(tiny_warehouse, "quarter", shares=many)
+    preset = dataclasses.replace(proxy, vary=None)
+    farm = plan_farm(tiny_warehouse, "quarter", environment=environment, proxy=preset)
+    assert farm.task.proxy.vary == 0.25
+    assert 4 <= sum(farm.variations.values()) <= 16
+    assert Counter(filter(None, varied_names(farm).values())) == farm.variations
+    publish_trajectories(tiny_warehouse, "literal", preset="paper")
+    farm = plan_farm(tiny_warehouse, "literal", environment=environment, proxy=preset)
+    assert (farm.task.proxy.vary, farm.variations) == (0.0, {})
+
+
+def test_varied_proxies_are_recorded_with_what_they_were_trained_on(tiny_warehouse, environment, proxy):
+    publish_trajectories(tiny_warehouse, "search", shares={f"static-{n:04d}": 0.4 for n in range(30)})
+    always = dataclasses.replace(proxy, vary=1.0)
+    names = varied_names(plan_farm(tiny_warehouse, "search", environment=environment, proxy=always))
+    chosen = {next(t for t in names if names[t] == wanted): 0.4 for wanted in (LESS_SOURCE, FASTER, NARROWER)}
+    publish_trajectories(tiny_warehouse, "varied", shares=chosen)
+    farm = plan_farm(tiny_warehouse, "varied", environment=environment, proxy=always)
+    collect(tiny_warehouse, farm, spark=None, progress=lambda _: None)
+    assert read_variations(tiny_warehouse, "varied") == {name: names[name] for name in chosen}
+    sampled = {t.trajectory_id: t.mixtures_TN for t in read_trajectories(tiny_warehouse, "varied")}
+    for trajectory in read_trained(tiny_warehouse, "varied"):
+        name, mixtures = trajectory.trajectory_id, trajectory.mixtures_TN
+        assert mixtures.sum(1) == pytest.approx(np.ones(len(mixtures)))
+        if names[name] != LESS_SOURCE:
+            np.testing.assert_allclose(mixtures, sampled[name])
+            continue
+        # two active source domains: one is withheld, the other has all of the source
+        assert np.count_nonzero(mixtures[0, :3]) == np.count_nonzero(mixtures[-1, :3]) == 1
+        assert mixtures[1:, 3:].sum(1) == pytest.approx(sampled[name][1:, 3:].sum(1))
+
+
+def test_planned_mixtures_are_recorded_where_a_domain_runs_out(tiny_warehouse, environment, proxy):
+    # 16 of 24 samples a step come from target B, which has 16
+    publish_trajectories(tiny_warehouse, "scarce", shares={"static-0000": 1.0})
+    path = tiny_warehouse.trajectories("scarce") / "static-0000.parquet"
+    asked = np.array([[1.0, 0, 0, 0, 0, 0]] + [[1 / 3, 0, 0, 0, 2 / 3, 0]] * 3)
+    write_trajectory(
+        path.parent, Trajectory(trajectory_id="static-0000", kind="static", top_k=None, mixtures_TN=asked)
+    )
+    farm = plan_farm(tiny_warehouse, "scarce", environment=environment, proxy=proxy)
+    collect(tiny_warehouse, farm, spark=None, progress=lambda _: None)
+    [trained] = read_trained(tiny_warehouse, "scarce")
+    np.testing.assert_allclose(trained.mixtures_TN[:2], asked[:2])
+    # its share goes to the rest of its field
+    np.testing.assert_allclose(trained.mixtures_TN[2], [1 / 3, 0, 0, 2 / 3, 0, 0], atol=1e-9)
+
+
+def test_a_farm_repeats_data_as_often_as_the_run_it_is_for(tiny_warehouse, environment, proxy):
+    for passes, rule in ((1, "redistribute"), (3, "repeat")):
+        publish_trajectories(tiny_warehouse, f"passes-{passes}", max_passes=passes)
+        farm = plan_farm(tiny_warehouse, f"passes-{passes}", environment=environment, proxy=proxy)
+        plan = proxy_job(farm.task, farm.todo[0], warehouse=tiny_warehouse).plan
+        assert (plan.exhaustion, plan.max_passes) == (rule, passes)
+
+
+def test_another_supply_of_target_in_the_run_is_worth_a_warning(tiny_warehouse, environment, proxy):
+    publish_trajectories(tiny_warehouse, "alike")
+    farm = plan_farm(tiny_warehouse, "alike", environment=environment, proxy=proxy)
+    assert farm.warning == ""
+    publish_trajectories(tiny_warehouse, "unlike", run_step_samples=48)
+    farm = plan_farm(tiny_warehouse, "unlike", environment=environment, proxy=proxy)
+    # 80 target samples; 3 steps of 24 and of 48 samples
+    assert "|T|/(R*M) is 1.111 for proxies (R = 24) and 0.556 for the guided run (R = 48)" in farm.warning
 
 
 def test_every_proxy_reads_other_samples():

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 
+from dmix.mixing.controllers import Proposal
 from dmix.mixing.controllers.natural import NaturalController
 from dmix.mixing.plan import PlanSettings
 from dmix.training.checkpoints import checkpoints
@@ -33,7 +34,7 @@ class Swinging:
     def propose(self, history):
         self.asked.append(history.step)
         share = 0.2 + 0.6 * (history.step % 2) + 0.001 * history.feedback_TD[-1, 0]
-        return history.space.expand(np.array([1 - share, share]))
+        return Proposal(history.space.expand(np.array([1 - share, share])))
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +174,47 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(job, whole_run, tmp_path
     assert events(tmp_path / "cut", "run_started")[1]["resumed_from_step"] == 4
 
 
+def test_dropout_goes_on_where_a_checkpoint_within_a_step_left_it(job, tmp_path):
+    model = dataclasses.replace(
+        job.model, config={**job.model.config, "attention_dropout": 0.3}, architecture="llama"
+    )
+    cut = dataclasses.replace(with_training(job, checkpoint_batches=3), model=model, steps=4)
+    whole = train(dataclasses.replace(cut, controller=Swinging()), folder=tmp_path / "whole")
+    with pytest.raises(InterruptedRunError):
+        train(cut, folder=tmp_path / "cut", progress=StopAfter(2))
+    resumed = train(dataclasses.replace(cut, controller=Swinging()), folder=tmp_path / "cut", resume=True)
+    assert events(tmp_path / "cut", "run_started")[1]["resumed_from_batch"] == 9
+    np.testing.assert_array_equal(resumed.feedback_TD, whole.feedback_TD)
+    assert resumed.loss == whole.loss
+    # the dropout does something
+    plain = train(dataclasses.replace(cut, model=job.model, controller=Swinging()), folder=tmp_path / "plain")
+    assert plain.loss != whole.loss
+
+
+def test_a_controller_sees_the_start_and_its_last_steps_also_after_a_resume(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("dmix.mixing.controllers.interface.CONTEXT", 2)
+
+    class Watching(Swinging):
+        seen = {}
+
+        def propose(self, history):
+            self.seen.setdefault(history.step, []).append(
+                [history.mixtures_TN, history.feedback_TD, history.losses_TN, history.counts_TN]
+            )
+            assert [len(rows) for rows in self.seen[history.step][-1]] == [min(history.step, 3)] * 4
+            return super().propose(history)
+
+    train(dataclasses.replace(job, controller=Watching()), folder=tmp_path / "whole")
+    with pytest.raises(InterruptedRunError):
+        train(dataclasses.replace(job, controller=Watching()), folder=tmp_path / "cut", progress=StopAfter(4))
+    train(dataclasses.replace(job, controller=Watching()), folder=tmp_path / "cut", resume=True)
+    assert list(Watching.seen) == [1, 2, 3, 4, 5]
+    for first, second in Watching.seen.values():
+        for one, other in zip(first, second, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert chains(tmp_path / "cut") == chains(tmp_path / "whole")
+
+
 def test_resuming_a_finished_run_changes_nothing(job, whole_run):
     folder, first = whole_run
     again = train(job, folder=folder, resume=True)
@@ -205,7 +247,7 @@ def test_a_run_without_an_environment_has_no_scores(job, tmp_path):
 def test_a_proposal_that_is_not_finite_keeps_the_last_mixture_and_is_noted(job, tmp_path):
     class Broken(NaturalController):
         def propose(self, history):
-            return super().propose(history) * (np.nan if history.step == 2 else 1)
+            return Proposal(history.space.natural_N * (np.nan if history.step == 2 else 1))
 
     train(dataclasses.replace(job, controller=Broken(), steps=3), folder=tmp_path / "run")
     (note,) = events(tmp_path / "run", "note")

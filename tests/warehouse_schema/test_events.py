@@ -4,7 +4,7 @@ import os
 import pytest
 
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.events import EventLog, last_attempt, read_events
+from dmix.warehouse_schema.events import EventLog, last_attempt, read_events, read_events_backwards
 
 
 def test_an_event_is_on_disk_when_write_returns(tmp_path):
@@ -30,6 +30,28 @@ def test_a_line_under_way_is_left_out_and_cut_by_the_next_attempt(tmp_path):
     assert len(list(read_events(path))) == 1
     EventLog(path, run_id="r", attempt=2).write("note", step=2)
     assert [event["step"] for event in read_events(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 64, 10**6])
+@pytest.mark.parametrize("under_way", [b"", b"{", b'{"event": "note", "step": 9}' * 5])
+def test_backwards_gives_the_same_complete_lines(tmp_path, monkeypatch, block_bytes, under_way):
+    monkeypatch.setattr("dmix.warehouse_schema.events._BLOCK_BYTES", block_bytes)
+    path = tmp_path / "e.jsonl"
+    lines = b"".join(b'{"event": "note", "attempt": 3, "step": %d}\n' % step for step in range(5))
+    for complete in (lines, lines[:43], b""):
+        path.write_bytes(complete + under_way)
+        assert list(read_events_backwards(path)) == list(read_events(path))[::-1]
+        assert last_attempt(path) == (3 if complete else 0)
+        EventLog(path, run_id="r", attempt=4)
+        assert path.read_bytes() == complete
+    assert list(read_events_backwards(tmp_path / "none.jsonl")) == []
+
+
+def test_a_damaged_line_is_named_by_its_number_from_the_end(tmp_path):
+    path = tmp_path / "e.jsonl"
+    path.write_bytes(b"[1]\n" + json.dumps({"event": "note"}).encode() + b"\n")
+    with pytest.raises(InputError, match=r"e\.jsonl, line 2 from the end is not an event"):
+        list(read_events_backwards(path))
 
 
 def test_nan_scores_survive(tmp_path):

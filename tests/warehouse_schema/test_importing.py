@@ -85,8 +85,8 @@ def test_trajectories_have_one_row_a_domain(ask):
 
 def test_feedback_and_agents_are_listed(ask):
     assert ask("from feedback order by step") == [
-        ("farm", "p0", 0, "math", -5.0),
-        ("farm", "p0", 1, "math", -4.5),
+        ("farm", "p0", 0, "math", -5.0, None),
+        ("farm", "p0", 1, "math", -4.5, None),
     ]
     [row] = ask("select agent, preset, set_name, parameters, config ->> '$.labels[0]' from agents")
     assert row == ("a1", "paper", "farm", 2120000, "x")

@@ -1,7 +1,5 @@
 """Controllers by the names users give: mixtures worked by hand, and what they refuse."""
 
-import logging
-
 import numpy as np
 import pytest
 import torch
@@ -41,7 +39,7 @@ def history(step=1, feedback=None, **changes):
 
 
 def propose(spec, warehouse, **changes):
-    return make_controller(spec, warehouse=warehouse, space=SPACE).propose(history(**changes))
+    return make_controller(spec, warehouse=warehouse, space=SPACE).propose(history(**changes)).mixture_N
 
 
 @pytest.mark.parametrize(
@@ -198,32 +196,36 @@ def test_missing_agent_is_not_found(warehouse):
 
 
 @pytest.mark.parametrize("missing_row", [0, 2])
-def test_missing_score_falls_back_to_natural_shares(missing_row, caplog):
+def test_missing_score_falls_back_to_natural_shares(missing_row):
     feedback = np.array([[-3.0], [-2.9], [-2.8]])
     controller = AgentController(agent())
-    assert not np.array_equal(controller.propose(history(3, feedback)), SPACE.natural_N)
+    assert not np.array_equal(controller.propose(history(3, feedback)).mixture_N, SPACE.natural_N)
     feedback[missing_row] = np.nan
-    assert np.array_equal(controller.propose(history(3, feedback)), SPACE.natural_N)
-    assert "step 3: a score is missing" in caplog.text
+    proposal = controller.propose(history(3, feedback))
+    assert np.array_equal(proposal.mixture_N, SPACE.natural_N)
+    assert proposal.note == "a score is missing, falling back to natural shares"
 
 
 def test_older_missing_score_does_not_stop_the_agent():
     feedback = np.array([[-3.0], [np.nan], [-2.8]])
-    assert not np.array_equal(AgentController(agent()).propose(history(3, feedback)), SPACE.natural_N)
+    assert not np.array_equal(
+        AgentController(agent()).propose(history(3, feedback)).mixture_N, SPACE.natural_N
+    )
 
 
 def test_agent_that_reads_no_scores_needs_none():
     controller = AgentController(agent(objectives=[], scales=[]))
-    first = controller.propose(history(2, np.full((2, 1), np.nan)))
-    assert np.array_equal(first, controller.propose(history(2)))
+    first = controller.propose(history(2, np.full((2, 1), np.nan))).mixture_N
+    assert np.array_equal(first, controller.propose(history(2)).mixture_N)
     assert not np.array_equal(first, SPACE.natural_N)
 
 
-def test_broken_agent_falls_back_to_natural_shares(caplog):
+def test_broken_agent_falls_back_to_natural_shares():
     broken = agent()
     torch.nn.init.constant_(broken.head.bias, float("nan"))
-    assert np.array_equal(AgentController(broken).propose(history(2)), SPACE.natural_N)
-    assert "no finite mixture" in caplog.text
+    proposal = AgentController(broken).propose(history(2))
+    assert np.array_equal(proposal.mixture_N, SPACE.natural_N)
+    assert "no finite mixture" in proposal.note
 
 
 def test_run_without_the_agents_objective_is_refused():
@@ -231,13 +233,11 @@ def test_run_without_the_agents_objective_is_refused():
         AgentController(agent()).propose(history(2, objectives=("y",)))
 
 
-def test_other_target_supply_is_warned_of_once_at_the_start(caplog):
-    caplog.set_level(logging.WARNING)
+def test_other_target_supply_is_remarked_on_once_at_the_start():
     controller = AgentController(agent(target_supply=0.35), name="agent:first")
-    controller.propose(history(1))  # 70 target samples / (20 * 5) = 0.7
-    assert "trained where |T|/(R*M) is 0.350, here it is 0.700" in caplog.text
-    assert "--samples-per-step 40 would agree" in caplog.text
-    caplog.clear()
-    controller.propose(history(2))
-    AgentController(agent(target_supply=0.7)).propose(history(1))
-    assert caplog.text == ""
+    (remark,) = controller.propose(history(1)).remarks  # 70 target samples / (20 * 5) = 0.7
+    assert remark.kind == "supply"
+    assert "trained where |T|/(R*M) is 0.350, here it is 0.700" in remark.detail
+    assert "--samples-per-step 40 would agree" in remark.detail
+    assert controller.propose(history(2)).remarks == ()
+    assert AgentController(agent(target_supply=0.7)).propose(history(1)).remarks == ()

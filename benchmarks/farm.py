@@ -1,0 +1,291 @@
+"""How fast proxies train, against the matrix-multiply limit of the machine, measured in one run.
+
+    python benchmarks/farm.py [--seconds 2] [--out FILE.json]
+
+One core (or the GPU, where there is one): GFLOP/s of matrix products at 2048 and at the model's own
+shapes, in fp32 and bf16; tokens a second and GFLOP/s of a training step of LLaMA models with 0.37M
+and 4.5M parameters beside their output layer, as shares of the fp32 limit; where the time of a step
+goes; and seconds of processor time that a proxy costs beside its steps. Arithmetic of a step is
+6 a parameter and token, the output layer included, and 12 * layers * width * length of attention.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from composer.optim import DecoupledAdamW
+from streaming import MDSWriter
+from tokenizers import Tokenizer, models
+
+from dmix.mixing.domains import DomainSpace
+from dmix.mixing.objectives import Environment, Objective
+from dmix.mixing.trajectory_store import Trajectory
+from dmix.training.language_model import LanguageModel
+from dmix.training.models import load_model
+from dmix.training.proxy import ProxyTask, proxy_feedback
+from dmix.training.settings import ModelSettings, ProxySettings, TrainingSettings
+from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.manifests import (
+    DatasetManifest,
+    StreamEntry,
+    StreamFile,
+    TokenizerFile,
+    write_dataset_manifest,
+)
+from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, FIELDS, slug
+
+VOCABULARY, LENGTH, ROWS = 8192, 256, 16
+SIZES = {
+    "0.37M": {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 7, "num_attention_heads": 4},
+    "4.5M": {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 6, "num_attention_heads": 4},
+}
+# Parts of a step, by the name that torch's profiler gives their operations.
+PARTS = {
+    "output layer and loss": ("MeanNextTokenLoss",),
+    "attention": ("aten::scaled_dot_product_attention", "ScaledDotProduct"),
+    "other matrix products": ("aten::linear", "MmBackward", "AddmmBackward"),
+    "optimiser": ("Optimizer.step",),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=2.0, help="time for each measurement")
+    parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    products = matrix_products(device, seconds=arguments.seconds)
+    limit = products["2048x2048x2048"]["fp32"]
+    figures = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {device.type}",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load_before": round(os.getloadavg()[0], 2),
+        "matrix_products_gflops": products,
+        "training": {
+            name: training(config, device, limit=limit, seconds=arguments.seconds)
+            for name, config in SIZES.items()
+        },
+        "proxy": fixed_cost(),
+    }
+    print(json.dumps(figures, indent=1))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def matrix_products(device: torch.device, *, seconds: float) -> dict[str, dict[str, float]]:
+    """GFLOP/s by shape (rows x inner x columns) and precision."""
+    tokens = ROWS * LENGTH
+    shapes = [(2048, 2048, 2048)]
+    for config in SIZES.values():
+        hidden, inner = config["hidden_size"], config["intermediate_size"]
+        shapes += [(tokens, hidden, hidden), (tokens, hidden, inner), (256, hidden, VOCABULARY)]
+    found = {}
+    for shape in shapes:
+        rates = {}
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            taken = time_of(matrix_product(shape, dtype, device), seconds=seconds / 4)
+            rates[name] = round(2e-9 * math.prod(shape) / taken)
+        found["x".join(map(str, shape))] = rates
+    return found
+
+
+def matrix_product(
+    shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+) -> Callable[[], torch.Tensor]:
+    rows, inner, columns = shape
+    left = torch.randn(rows, inner, device=device).to(dtype)
+    right = torch.randn(inner, columns, device=device).to(dtype)
+    out = torch.empty(rows, columns, device=device, dtype=dtype)
+    return lambda: torch.mm(left, right, out=out)
+
+
+def training(config: dict[str, int], device: torch.device, *, limit: float, seconds: float) -> dict[str, Any]:
+    """Speed of forward pass, backward pass and optimiser together, and the parts of that time."""
+    network = load_model(model_settings(config), manifest_of([])).to(device)
+    optimizer = DecoupledAdamW(network.parameters(), lr=1e-3)
+    ids_BL = torch.randint(VOCABULARY, (ROWS, LENGTH), device=device)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        network({"input_ids": ids_BL})["loss"].backward()
+        optimizer.step()
+
+    taken = time_of(step, seconds=seconds)
+    tokens = ROWS * LENGTH
+    attention = 12 * config["num_hidden_layers"] * config["hidden_size"] * LENGTH
+    gflops = 1e-9 * (6 * network.parameters_count + attention) * tokens / taken
+    return {
+        "parameters": network.parameters_count,
+        "without_output_layer": network.parameters_count - VOCABULARY * config["hidden_size"],
+        "tokens_per_second": round(tokens / taken),
+        "gflops": round(gflops, 1),
+        "share_of_fp32_limit": round(gflops / limit, 2),
+        "shares_of_time": shares_of_time(step, network),
+    }
+
+
+def shares_of_time(step: Callable[[], None], network: LanguageModel) -> dict[str, float]:
+    """Shares of a step's time by part, from torch's profiler; the rest is everything else."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step()
+    events = profile.events()
+    outermost = [event for event in events if part_of(event.name) and not within_a_part(event)]
+    total = sum(event.cpu_time_total for event in events if event.cpu_parent is None)
+    shares = dict.fromkeys(PARTS, 0.0)
+    for event in outermost:
+        shares[part_of(event.name)] += event.cpu_time_total / total
+    shares["rest"] = 1 - sum(shares.values())
+    return {name: round(share, 2) for name, share in shares.items()}
+
+
+def part_of(name: str) -> str:
+    return next((part for part, names in PARTS.items() if any(word in name for word in names)), "")
+
+
+def within_a_part(event: Any) -> bool:
+    parent = event.cpu_parent
+    while parent is not None:
+        if part_of(parent.name):
+            return True
+        parent = parent.cpu_parent
+    return False
+
+
+def fixed_cost() -> dict[str, float]:
+    """Processor seconds of a proxy in a warm process, beside those of its steps."""
+    with tempfile.TemporaryDirectory(prefix="dmix-bench-") as folder:
+        warehouse = Warehouse.at(folder)
+        manifest, environment = write_streams(warehouse), write_items(Path(folder))
+        space = DomainSpace.of_dataset(manifest)
+
+        def proxy(steps: int) -> float:
+            task = ProxyTask(
+                root=warehouse.root,
+                set_name="benchmark",
+                dataset=manifest.dataset,
+                step_samples=ROWS,
+                environment=environment,
+                proxy=ProxySettings(
+                    config=model_settings(SIZES["0.37M"]).config,
+                    training=TrainingSettings(batch_size=ROWS),
+                    vary=0.0,
+                ),
+                base=None,
+            )
+            mixtures_TN = np.tile(space.natural_N, (steps + 1, 1))
+            path = Trajectory(trajectory_id=f"t{steps}", kind="static", top_k=None, mixtures_TN=mixtures_TN)
+            started = time.process_time()
+            proxy_feedback(task, path)
+            return time.process_time() - started
+
+        proxy(1)
+        short, long = (statistics.median(proxy(steps) for _ in range(3)) for steps in (1, 5))
+    step = (long - short) / 4
+    # A run of one step scores twice.
+    return {
+        "seconds_a_step_of_one_batch_and_its_scores": round(step, 2),
+        "seconds_beside_steps": round(short - step, 2),
+    }
+
+
+def write_streams(warehouse: Warehouse) -> DatasetManifest:
+    """Random tokens in 52 streams of eight samples."""
+    entries = []
+    rng = np.random.default_rng(0)
+    folder = warehouse.stream("benchmark")
+    for field in FIELDS:
+        for label in DEFAULT_TAXONOMY.labels:
+            path = f"{field}/{slug(label)}"
+            columns = {"tokens": f"ndarray:uint16:{LENGTH}"}
+            with MDSWriter(out=str(folder / path), columns=columns) as writer:
+                for _ in range(8):
+                    writer.write({"tokens": rng.integers(1, VOCABULARY, LENGTH).astype(np.uint16)})
+            index = json.loads((folder / path / "index.json").read_text())
+            files = [StreamFile(name="index.json", size_bytes=1, sha256="", samples=0)] + [
+                StreamFile(
+                    name=shard["raw_data"]["basename"],
+                    size_bytes=shard["raw_data"]["bytes"],
+                    sha256="",
+                    samples=shard["samples"],
+                )
+                for shard in index["shards"]
+            ]
+            entries.append(
+                StreamEntry(
+                    field=field,
+                    domain=label,
+                    path=path,
+                    documents=8,
+                    samples=8,
+                    tokens=8 * LENGTH,
+                    tail_tokens=0,
+                    files=tuple(files),
+                )
+            )
+    words = {f"w{index}": index for index in range(VOCABULARY)}
+    Tokenizer(models.WordLevel(vocab=words, unk_token="w0")).save(str(folder / "tokenizer.json"))
+    manifest = manifest_of(entries)
+    write_dataset_manifest(warehouse, manifest)
+    return manifest
+
+
+def write_items(folder: Path) -> Environment:
+    """Two objectives of 100 short items."""
+    for name in ("general", "target"):
+        lines = [json.dumps({"id": str(i), "question": "w1", "answer": "w2"}) for i in range(100)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return Environment(
+        folder=str(folder),
+        objectives=tuple(
+            Objective(name=name, role=name, kind="qa", path=f"{name}.jsonl") for name in ("general", "target")
+        ),
+    )
+
+
+def model_settings(config: dict[str, int]) -> ModelSettings:
+    return ModelSettings(architecture="llama", config={**config, "tie_word_embeddings": True})
+
+
+def manifest_of(entries: list[StreamEntry]) -> DatasetManifest:
+    return DatasetManifest(
+        dataset="benchmark",
+        name="",
+        taxonomy=DEFAULT_TAXONOMY,
+        tokenizer=TokenizerFile(name="words", sha256="", vocab_size=VOCABULARY, eot_id=0),
+        seq_len=LENGTH,
+        token_dtype="uint16",
+        seed=0,
+        corpora=(),
+        streams=tuple(entries),
+        created_at=datetime.now(UTC).isoformat(),
+    )
+
+
+def time_of(call: Callable[[], Any], *, seconds: float) -> float:
+    """Least time of a call: processor time, or on a GPU wall time until it is idle."""
+    call()
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    least, until = float("inf"), clock() + seconds
+    while clock() < until:
+        started = clock()
+        call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        least = min(least, clock() - started)
+    return least
+
+
+if __name__ == "__main__":
+    main()

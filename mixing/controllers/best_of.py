@@ -1,0 +1,58 @@
+"""The best trajectory of a farm, replayed: what sampling alone finds (method §7).
+
+Best is the largest utility of the last score, with the weights and scales of the set's environment,
+among the usual proxies: gains of those with another learning rate, width, base or source do not compare.
+"""
+
+import numpy as np
+
+from dmix.mixing.controllers.interface import Controller
+from dmix.mixing.controllers.replay import ReplayController
+from dmix.mixing.domains import DomainSpace
+from dmix.mixing.feedback import read_feedback, read_variations
+from dmix.mixing.objectives import load_environment, utility
+from dmix.mixing.trajectory_store import read_set
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.layout import Warehouse
+
+
+def best_trajectory(warehouse: Warehouse, set_name: str) -> str:
+    """The id of the trajectory whose proxy ended with the highest utility; the first one of equals.
+
+    Raises:
+        NotFoundError: If the set does not exist or has no feedback.
+        InputError: If no trajectory of a usual proxy has a first and a last score on every objective.
+    """
+    read_set(warehouse, set_name)
+    scores = read_feedback(warehouse, set_name)
+    if not scores:
+        raise NotFoundError(f"set {set_name!r} has no feedback; run 'dmix mix collect --set {set_name}'")
+    environment = load_environment(warehouse.feedback(set_name) / "environment.yaml")
+    variations = read_variations(warehouse, set_name)
+    gains = {
+        name: float(utility(_last(scores_TD), scores_TD[0], environment.scales_D, environment.weights_D))
+        for name, scores_TD in sorted(scores.items())
+        if not variations[name]
+    }
+    finite = {name: gain for name, gain in gains.items() if np.isfinite(gain)}
+    if not finite:
+        raise InputError(
+            f"no trajectory of set {set_name!r} whose proxy was the usual one has a first and a last score;"
+            " collect it again"
+        )
+    return max(finite, key=lambda name: finite[name])
+
+
+def _last(scores_TD: np.ndarray) -> np.ndarray:
+    """The last row that has scores; rows after the end of the data are NaN."""
+    rows = np.flatnonzero(np.isfinite(scores_TD).any(axis=1))
+    last: np.ndarray = scores_TD[rows[-1] if len(rows) else 0]
+    return last
+
+
+def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """From the name of a set; `best_trajectory` and `ReplayController.load` say what is refused."""
+    found = best_trajectory(warehouse, argument)
+    controller = ReplayController.load(f"{argument}/{found}", warehouse=warehouse, space=space)
+    controller.name = f"best-of:{argument}"
+    return controller

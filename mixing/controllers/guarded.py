@@ -1,0 +1,86 @@
+"""Another controller within guard rails (`dmix.mixing.guard`); says where they had to hold it.
+
+Limits are named `SET` or `SET:QUANTILE`: what all but a share of 1 - QUANTILE of the steps of that set
+of trajectories keep to.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
+from dmix.mixing.domains import DomainSpace
+from dmix.mixing.guard import GuardLimits, alarms, farm_limits, guarded
+from dmix.mixing.history import History
+from dmix.mixing.simplex import total_variation
+from dmix.mixing.trajectory_store import read_set, read_trajectories
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import Warehouse
+
+DEFAULT_QUANTILE = 0.99
+
+# Total variation below which a difference is rounding.
+_TOLERANCE = 1e-6
+
+
+class GuardedController:
+    """Keeps another controller within limits.
+
+    It goes by that controller's name. Remarks of kind `alarm` say what was wrong with a proposal,
+    remarks of kind `guard` that it was changed.
+    """
+
+    def __init__(self, controller: Controller, limits: GuardLimits) -> None:
+        self.name, self.context = controller.name, context_of(controller)
+        self._controller, self._limits = controller, limits
+
+    def propose(self, history: History) -> Proposal:
+        """The other controller's mixture within the limits.
+
+        What is no mixture (not finite, of another length) is passed on: the run falls back or fails.
+
+        Raises:
+            InputError: If the limits were taken over another domain space.
+        """
+        if len(self._limits.floors_N) != len(history.space):
+            raise InputError(
+                f"guard limits cover {len(self._limits.floors_N)} domains, the run has {len(history.space)};"
+                " take them from a set of the same dataset"
+            )
+        proposal = self._controller.propose(history)
+        asked_N = proposal.mixture_N
+        if asked_N.shape != self._limits.floors_N.shape or not np.isfinite(asked_N).all():
+            return proposal
+        remarks = [
+            *proposal.remarks,
+            *(Remark(kind="alarm", detail=alarm) for alarm in alarms(history, asked_N, self._limits)),
+        ]
+        kept_N = guarded(history, asked_N, self._limits)
+        moved = float(total_variation(asked_N, kept_N))
+        if moved > _TOLERANCE:
+            remarks.append(Remark(kind="guard", detail=f"the guard rails moved the mixture by {moved:.4f}"))
+        return dataclasses.replace(
+            proposal, mixture_N=kept_N if moved > _TOLERANCE else asked_N, remarks=tuple(remarks)
+        )
+
+
+def load_limits(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> GuardLimits:
+    """The limits that `SET` or `SET:QUANTILE` names.
+
+    Raises:
+        NotFoundError: If the set does not exist or has no trajectories.
+        InputError: If the quantile is none, or the set was sampled for other domains.
+    """
+    set_name, colon, quantile = spec.partition(":")
+    try:
+        share = float(quantile) if colon else DEFAULT_QUANTILE
+    except ValueError:
+        raise InputError(
+            f"guard {spec!r} does not name a set and a quantile; write for example farm:0.99"
+        ) from None
+    if read_set(warehouse, set_name).space != space.names:
+        raise InputError(
+            f"set {set_name!r} has other (field, domain) pairs than the dataset of the run; take the guard"
+            " rails from a set that was sampled for the same taxonomy"
+        )
+    return farm_limits(read_trajectories(warehouse, set_name), quantile=share)

@@ -1,0 +1,47 @@
+"""Shadow mode: one controller steers, another is asked too, and its answers are only written down."""
+
+import dataclasses
+import json
+import logging
+
+import numpy as np
+
+from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
+from dmix.mixing.history import History
+from dmix.mixing.simplex import total_variation
+
+logger = logging.getLogger(__name__)
+
+
+class ShadowController:
+    """Proposes what `acting` does, with a remark of kind `shadow` on what `shadow` would have done.
+
+    The remark is JSON: controller, total_variation from the acting mixture, and mixture by
+    field/domain (weights of 0 left out); or controller and error.
+    """
+
+    def __init__(self, acting: Controller, shadow: Controller) -> None:
+        self.name, self.context = acting.name, context_of(acting, shadow)
+        self._acting, self._shadow = acting, shadow
+
+    def propose(self, history: History) -> Proposal:
+        """The acting controller's proposal."""
+        chosen = self._acting.propose(history)
+        found: dict[str, object] = {"controller": self._shadow.name}
+        # Whatever goes wrong in the shadow must not touch the run.
+        try:
+            shadow = self._shadow.propose(history)
+            found["total_variation"] = float(total_variation(chosen.mixture_N, shadow.mixture_N))
+            found["mixture"] = {
+                "/".join(history.space.names[i]): float(shadow.mixture_N[i])
+                for i in np.flatnonzero(shadow.mixture_N)
+            }
+            if shadow.note:
+                found["fallback"] = shadow.note
+            detail = json.dumps(found, ensure_ascii=False, allow_nan=False)
+        except Exception as error:
+            logger.warning("step %d: %s failed in shadow", history.step, self._shadow.name, exc_info=True)
+            failed = {"controller": self._shadow.name, "error": f"{type(error).__name__}: {error}"}
+            detail = json.dumps(failed, ensure_ascii=False)
+        remark = Remark(kind="shadow", detail=detail)
+        return dataclasses.replace(chosen, remarks=(*chosen.remarks, remark))

@@ -1,0 +1,126 @@
+"""What regressors learn from a farm: its static runs, and the steps of all its runs.
+
+Runs of proxies with another learning rate, width, base or source are left out: a regressor sees
+mixtures alone, and would take what such a proxy gained or lost for their doing.
+
+Shapes: R runs or steps, N (field, domain) pairs, D objectives, T entries of a trajectory,
+X = 2 N + 1 features of a step.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dmix.mixing.feedback import read_feedback, read_variations
+from dmix.mixing.objectives import utility
+from dmix.mixing.regression import Array
+from dmix.mixing.rl_data import load_farm
+from dmix.mixing.trajectory_store import Trajectory
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import Warehouse
+
+# Fewer static runs than this say nothing about a mixture of a handful of domains.
+FEWEST_RUNS = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FarmRuns:
+    """Scored trajectories of a set, as utilities.
+
+    Attributes:
+        set_name: The set.
+        names: (field, domain) of every index of a mixture.
+        steps: M.
+        trajectories: Those with a score after every step, of usual proxies.
+        utilities: U after each entry of theirs, shape (T,) each; 0 at the start.
+    """
+
+    set_name: str
+    names: tuple[tuple[str, str], ...]
+    steps: int
+    trajectories: tuple[Trajectory, ...]
+    utilities: tuple[Array, ...]
+
+    def static(self) -> tuple[Array, Array]:
+        """(mixtures (R, N), final U (R, 1)) of the runs that hold one mixture.
+
+        Raises:
+            InputError: If there are too few.
+        """
+        found = [
+            (trajectory.mixtures_TN[-1], values_T[-1])
+            for trajectory, values_T in zip(self.trajectories, self.utilities, strict=True)
+            if trajectory.kind == "static"
+        ]
+        if len(found) < FEWEST_RUNS:
+            raise InputError(
+                f"set {self.set_name!r} has {len(found)} static runs with feedback, a regression needs"
+                f" {FEWEST_RUNS} whose proxy was the usual one; sample it with 'dmix mix sample --preset"
+                " default' and collect its feedback"
+            )
+        return np.stack([mixture_N for mixture_N, _ in found]), np.array([[value] for _, value in found])
+
+    def changes(self) -> tuple[Array, Array]:
+        """(features (R, X), changes of U (R, 1)) of every step of every run.
+
+        Raises:
+            InputError: If there are no runs.
+        """
+        if not self.trajectories:
+            raise InputError(f"set {self.set_name!r} has no feedback; run 'dmix mix collect' first")
+        features, changes = [], []
+        for trajectory, values_T in zip(self.trajectories, self.utilities, strict=True):
+            drawn_TN = trajectory.mixtures_TN[1:]
+            for index, mixture_N in enumerate(drawn_TN):
+                features.append(step_features(mixture_N[None], drawn_TN[:index], index + 1, self.steps)[0])
+            changes.append(np.diff(values_T))
+        return np.stack(features), np.concatenate(changes)[:, None]
+
+
+def step_features(mixtures_CN: Array, drawn_TN: Array, step: int, steps: int) -> Array:
+    """Features of drawing each of C mixtures at a step: it, what was drawn before, and the time.
+
+    Args:
+        mixtures_CN: Candidates for the step.
+        drawn_TN: Mixtures of earlier steps; of the last ones alone, they stand for all.
+        step: t, from 1.
+        steps: M.
+
+    Returns:
+        Shape (C, 2 N + 1); what was drawn is in units of M steps.
+    """
+    before_N = drawn_TN.mean(0) * (step - 1) / steps if len(drawn_TN) else np.zeros(mixtures_CN.shape[1])
+    known = np.append(before_N, step / steps)
+    return np.hstack([mixtures_CN, np.broadcast_to(known, (len(mixtures_CN), len(known)))])
+
+
+def load_farm_runs(warehouse: Warehouse, set_name: str) -> FarmRuns:
+    """The runs of a set whose proxy was the usual one, with a score after every step.
+
+    Raises:
+        NotFoundError: If there is no such set.
+        InputError: If it has no feedback.
+    """
+    farm = load_farm(warehouse, set_name, preset=None)
+    scores, variations = read_feedback(warehouse, set_name), read_variations(warehouse, set_name)
+    trajectories, utilities = [], []
+    for trajectory in farm.trajectories:
+        scores_TD = scores.get(trajectory.trajectory_id)
+        if scores_TD is None or variations[trajectory.trajectory_id]:
+            continue
+        if len(scores_TD) != len(trajectory.mixtures_TN):
+            continue
+        known_T = np.isfinite(scores_TD).all(1)
+        made = int(known_T.sum())
+        # Rows after the end of a run's data are NaN; a gap before that leaves changes unknown.
+        if made < 2 or not known_T[:made].all():
+            continue
+        trajectories.append(replace(trajectory, mixtures_TN=trajectory.mixtures_TN[:made]))
+        utilities.append(utility(scores_TD[:made], scores_TD[0], farm.scales_D, farm.weights_D))
+    return FarmRuns(
+        set_name=set_name,
+        names=farm.space.names,
+        steps=farm.context.steps,
+        trajectories=tuple(trajectories),
+        utilities=tuple(utilities),
+    )

@@ -1,0 +1,95 @@
+"""Actor and critic of CQL over sets, beside those of `dmix.mixing.networks` and with their methods.
+
+Shapes: B sequences, T states of each, X token width, H width, E width of a domain's state,
+N domains, S mixtures a state.
+"""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from dmix.mixing.dirichlet import MixtureLaw, bounded_concentration
+from dmix.mixing.set_agent import SetAgent
+from dmix.mixing.set_encoder import SetAgentConfig, SetEncoder
+
+
+class SetPolicy(nn.Module):
+    """The set agent with a law around its mixture.
+
+    Args:
+        agent: Its mixture is the mean of the law.
+        active_N: Which domains have samples.
+    """
+
+    active_N: Tensor
+
+    def __init__(self, agent: SetAgent, active_N: Tensor) -> None:
+        super().__init__()
+        self.agent = agent
+        self.concentration = nn.Linear(agent.config.hidden_size, 1)
+        nn.init.zeros_(self.concentration.weight)
+        nn.init.zeros_(self.concentration.bias)
+        self.register_buffer("active_N", active_N.clone())
+
+    def forward(self, tokens_BTX: Tensor) -> MixtureLaw:
+        """The law of the next mixture in every state, parameters of shape (B, T, A)."""
+        state = self.agent.encoder(tokens_BTX, self._active_BN(tokens_BTX))
+        concentration_BT = bounded_concentration(self.concentration(state.run_BTH)[..., 0])
+        return MixtureLaw.of_mean(self.agent.mixtures(state), concentration_BT, self.active_N)
+
+    def mean(self, tokens_BTX: Tensor) -> Tensor:
+        """The agent's mixture in every state, shape (B, T, N): what guided runs use."""
+        return cast(Tensor, self.agent(tokens_BTX, self._active_BN(tokens_BTX)))
+
+    def _active_BN(self, tokens_BTX: Tensor) -> Tensor:
+        return self.active_N.expand(len(tokens_BTX), -1)
+
+
+class SetCritic(nn.Module):
+    """Q(s, rho) over sets: every domain has a vector in a state, and rho weighs them.
+
+    Args:
+        config: Widths, those of the agent.
+        active_N: Which domains have samples.
+        layers: Its decoder layers.
+    """
+
+    active_N: Tensor
+
+    def __init__(self, config: SetAgentConfig, active_N: Tensor, *, layers: int = 1) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.encoder = SetEncoder(config, layers=layers)
+        self.state = nn.Linear(width, width)
+        # Larger than usual, since a mixture spreads a norm of at most 1 over its domains.
+        self.domain = nn.Linear(config.domain_width, width, bias=False)
+        nn.init.normal_(self.domain.weight, std=1.0)
+        # One step of many moves the end of a run little, so its value is nearly linear in the mixture.
+        self.slope = nn.Linear(config.domain_width, 1)
+        self.hidden = nn.Linear(width, width)
+        self.out = nn.Linear(width, 1)
+        nn.init.normal_(self.out.weight, std=0.1 / math.sqrt(width))
+        nn.init.zeros_(self.out.bias)
+        self.register_buffer("active_N", active_N.clone())
+
+    def states(self, tokens_BTX: Tensor) -> Tensor:
+        """The vectors of every state, shape (B, T, 1 + N, H + 1): its own, then those of the domains.
+
+        The last column is what the value rises by with the weight of a domain, 0 in the first row.
+        """
+        state = self.encoder(tokens_BTX, self.active_N.expand(len(tokens_BTX), -1))
+        own_BTH, domains_BTNE = self.state(state.run_BTH), state.domains_BTNE
+        domains = torch.cat([self.domain(domains_BTNE), self.slope(domains_BTNE)], dim=-1)
+        return torch.cat([nn.functional.pad(own_BTH, (0, 1))[:, :, None], domains], dim=2)
+
+    def values(self, states: Tensor, mixtures_BTSN: Tensor) -> Tensor:
+        """Q of S mixtures in every state, shape (B, T, S)."""
+        weighed = torch.einsum("btsn,btnh->btsh", mixtures_BTSN, states[:, :, 1:])
+        first = nn.functional.silu(states[:, :, :1, :-1] + weighed[..., :-1])
+        return cast(Tensor, weighed[..., -1] + self.out(nn.functional.silu(self.hidden(first)))[..., 0])
+
+    def forward(self, tokens_BTX: Tensor, mixtures_BTSN: Tensor) -> Tensor:
+        """`values` of the states of these tokens."""
+        return self.values(self.states(tokens_BTX), mixtures_BTSN)

@@ -1,0 +1,109 @@
+"""Tables of runs: what is read, and what is refused with which message."""
+
+import numpy as np
+import pytest
+
+from dmix.mixing.regression.judge import judge, rank_correlation
+from dmix.mixing.regression.tables import load_tables
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+DOMAINS, LOSSES = ("train_a", "train_b", "train_c"), ("loss_x", "loss_y")
+
+
+def law(mixtures, scale):
+    """Losses whose ranks follow the share of one domain each, whatever the scale."""
+    return scale * np.stack([2 - mixtures[:, 0], np.exp(-2 * mixtures[:, 1])], axis=1)
+
+
+def write(path, columns, rows):
+    lines = [",".join(["index", *columns])]
+    lines += [",".join([str(i), *(f"{value:.6f}" for value in row)]) for i, row in enumerate(rows, start=1)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number, (kind, size) in enumerate((("train", "1m"), ("test", "1m"), ("test", "1B"), ("test", "60m"))):
+        mixtures = np.random.default_rng(number).dirichlet(np.ones(3), 80 if kind == "train" else 30)
+        write(tmp_path / f"{kind}_mixture_{size}.csv", DOMAINS, mixtures)
+        losses = law(mixtures, {"1m": 1.0, "60m": 0.7, "1B": 0.5}[size])
+        write(tmp_path / f"{kind}_pile_loss_{size}.csv", LOSSES, losses)
+    return tmp_path
+
+
+def test_tables_come_by_size_with_columns_in_one_order(folder):
+    mixtures = load_tables(folder)[1][0].mixtures_RN
+    write(folder / "test_mixture_1m.csv", DOMAINS[::-1], mixtures[:, ::-1])
+    train, tests = load_tables(folder)
+    assert (train.size, train.domains, train.losses) == ("1m", DOMAINS, LOSSES)
+    assert [test.size for test in tests] == ["1m", "60m", "1B"]
+    assert np.array_equal(tests[0].mixtures_RN, mixtures)
+
+
+def test_judging_a_known_law(folder):
+    train, tests = load_tables(folder)
+    lines = []
+    report = judge("gaussian-process", train=train, tests=tests, progress=lines.append)
+    assert report["fit"]["runs"] == 80
+    for size in ("1m", "60m", "1B"):
+        assert report["tests"][size]["mean_spearman"] > 99
+    assert report["tests"]["1m"]["squared_error"]["loss_x"] < 1e-3
+    assert report["tests"]["1B"]["squared_error"] is None
+    assert len(lines) == 4
+
+
+def test_rank_correlation_worked_by_hand():
+    # ranks 1 2 3 4 against 2 1 3 4: 1 - 6 * 2 / (4 * 15) = 0.8; a constant column tells nothing
+    found = np.array([[1.0, 1], [2, 2], [3, 3], [4, 4]])
+    predicted = np.array([[0.2, 5.0], [0.1, 5], [7, 5], [9, 5]])
+    assert rank_correlation(predicted, found) == pytest.approx([80, 0])
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "error", "message"),
+    [
+        ("train_pile_loss_1m.csv", None, NotFoundError, "train_pile_loss_1m.csv does not exist"),
+        ("test_pile_loss_60m.csv", None, NotFoundError, "test_pile_loss_60m.csv does not exist"),
+        ("train_mixture_9m.csv", "index,a\n1,1\n", InputError, r"2 training tables \(1m, 9m\), expected one"),
+        ("test_mixture_1m.csv", "index\n1\n", InputError, "has the columns index, expected 'index' and one"),
+        ("test_mixture_1m.csv", "a,b\n1,0\n", InputError, "has the columns a, b, expected 'index'"),
+        ("test_mixture_1m.csv", "index,train_a\n", InputError, "holds no run"),
+        (
+            "test_mixture_1m.csv",
+            "index,train_a\n1,x\n",
+            InputError,
+            "line 2: train_a is 'x', expected a finite",
+        ),
+        ("test_mixture_1m.csv", "index,train_a,b\n1,1\n", InputError, "line 2: b is None, expected a finite"),
+        ("test_mixture_1m.csv", "index,train_a\n7,1\n", InputError, "describe other runs"),
+        ("train_mixture_1m.csv", "index,a\n1,0.4\n", InputError, "other runs"),
+    ],
+)
+def test_damaged_tables_are_refused(folder, file, content, error, message):
+    (folder / file).unlink(missing_ok=True)
+    if content is not None:
+        (folder / file).write_text(content)
+    with pytest.raises(error, match=message):
+        load_tables(folder)
+
+
+def test_rows_that_are_no_mixture_are_refused(folder):
+    write(folder / "test_mixture_1m.csv", DOMAINS, np.full((30, 3), 0.2))
+    with pytest.raises(InputError, match=r"run 1 is no mixture \(sum 0.600\)"):
+        load_tables(folder)
+
+
+def test_test_tables_with_other_columns_are_refused(folder):
+    mixtures = load_tables(folder)[1][0].mixtures_RN
+    write(folder / "test_mixture_1m.csv", ("train_a", "train_b", "train_z"), mixtures)
+    with pytest.raises(InputError, match=r"other mixture columns \(train_c, train_z\)"):
+        load_tables(folder)
+
+
+def test_missing_folder_and_missing_tests(folder):
+    with pytest.raises(NotFoundError, match="does not exist; give --data"):
+        load_tables(folder / "none")
+    for file in folder.glob("test_*"):
+        file.unlink()
+    with pytest.raises(NotFoundError, match="holds no test table"):
+        load_tables(folder)

@@ -1,0 +1,45 @@
+"""A confirmation is refused unless its protocol is committed and unchanged."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dmix.training.quality.protocol import PROTOCOL_FILE, Protocol, committed_protocol
+from dmix.training.quality.tiers import TIERS
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.settings import load_settings
+
+SHIPPED = Path(__file__).parents[3] / "benchmarks" / "quality" / PROTOCOL_FILE
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+def test_only_a_committed_and_unchanged_protocol_is_taken(tmp_path):
+    file = tmp_path / PROTOCOL_FILE
+    with pytest.raises(NotFoundError, match="write and commit the protocol"):
+        committed_protocol(file)
+    file.write_bytes(SHIPPED.read_bytes())
+    git(tmp_path, "init", "-q")
+    with pytest.raises(InputError, match="is not committed"):
+        committed_protocol(file)
+    git(tmp_path, "add", PROTOCOL_FILE)
+    with pytest.raises(InputError, match="was changed after its last commit"):
+        committed_protocol(file)
+    git(tmp_path, "commit", "-q", "-m", "protocol")
+    found = committed_protocol(file)
+    assert found.sha256 == hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
+    file.write_text(file.read_text().replace("seeds: 5", "seeds: 6"))
+    with pytest.raises(InputError, match="was changed after its last commit"):
+        committed_protocol(file)
+
+
+def test_the_shipped_protocol_fits_the_small_tier():
+    protocol = load_settings(Protocol, SHIPPED)
+    assert protocol.seeds == TIERS["small"].confirmation_seeds
+    assert protocol.agent in TIERS["small"].controllers
+    assert (protocol.selected_on, protocol.judged_on) == ("development", "confirmation")

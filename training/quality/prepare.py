@@ -1,0 +1,182 @@
+"""Makes what the runs of a setting share: text, items, datasets, base models, trajectories.
+
+Every part finds out by itself whether it is done, so a killed preparation goes on. Classifying and
+sharding text is the work of `dmix.etl`, which this folder may not import: it comes in as
+`DataTools`.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+
+from dmix.mixing.sample_settings import SampleSettings
+from dmix.mixing.trajectories import sample_trajectories
+from dmix.training.base import base_config, train_base
+from dmix.training.launch import RunConfig
+from dmix.training.quality.corpora import write_text
+from dmix.training.quality.place import FARM, Place
+from dmix.training.quality.settings import LoadedSetting, QualitySettings
+from dmix.training.quality.text import CountTokens
+from dmix.training.quality.tiers import Tier
+from dmix.training.settings import ProxySettings, TrainingSettings
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.layout import Warehouse, publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.settings import settings_from
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+BASE_DATASET, RUN_DATASET = "base", "run"
+
+Progress = Callable[[str], None]
+
+
+class BuildDataset(Protocol):
+    """Classifies and shards text into a dataset of a given name."""
+
+    def __call__(
+        self, warehouse: Warehouse, *, name: str, inputs: Mapping[str, Path], settings: QualitySettings
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class DataTools:
+    """What `dmix.etl` does for a preparation.
+
+    Attributes:
+        count_tokens: Tokens of texts under the setting's tokenizer.
+        build_dataset: Makes a dataset from folders of text by field.
+    """
+
+    count_tokens: CountTokens
+    build_dataset: BuildDataset
+
+
+def prepare(
+    place: Place, loaded: LoadedSetting, tier: Tier, *, data: Path, tools: DataTools, progress: Progress
+) -> None:
+    """Makes everything that is missing.
+
+    Raises:
+        InputError: If the work folder was prepared for another setting, or text or items are too few.
+        NotFoundError: If text or items do not exist.
+    """
+    check_same_setting(place, loaded)
+    settings, warehouse = loaded.settings, place.warehouse
+    if not place.text_record.is_file():
+        write_text(place, loaded, data=data, count_tokens=tools.count_tokens, progress=progress)
+    for name, fields in ((BASE_DATASET, ("source",)), (RUN_DATASET, FIELDS)):
+        if not _has_dataset(warehouse, name):
+            inputs = {field: place.text(name, field) for field in fields}
+            tools.build_dataset(warehouse, name=name, inputs=inputs, settings=settings)
+    for base in range(settings.bases):
+        _make_base(place, loaded, base, progress=progress)
+    sample_trajectories(
+        warehouse,
+        manifest=read_dataset_manifest(warehouse, RUN_DATASET),
+        set_name=FARM,
+        settings=farm_settings(loaded, tier),
+        processes=1,
+        progress=progress,
+    )
+
+
+def check_same_setting(place: Place, loaded: LoadedSetting) -> None:
+    """Raises `InputError` if the folder holds text of another setting."""
+    if place.text_record.is_file() and read_json(place.text_record)["setting"] != loaded.digest:
+        raise InputError(
+            f"{place.work} was made for another content of setting {loaded.settings.name!r}; choose another"
+            " --work, or undo the change of the setting"
+        )
+
+
+def farm_settings(loaded: LoadedSetting, tier: Tier) -> SampleSettings:
+    """How trajectories are sampled: for runs that repeat data and make all M steps."""
+    settings = loaded.settings
+    return SampleSettings(
+        preset="default",
+        paths=tier.inductive_paths,
+        random_paths=tier.random_paths,
+        candidates=tier.candidates,
+        top_k=tier.top_k,
+        steps=settings.steps,
+        samples_per_step=settings.samples_per_step,
+        run_samples_per_step=settings.samples_per_step,
+        max_passes=settings.max_passes if settings.exhaustion == "repeat" else 1,
+        batch_size=run_training(loaded).batch_size,
+        seed=settings.seed,
+    )
+
+
+def run_training(loaded: LoadedSetting) -> TrainingSettings:
+    """Training settings of every run, but for its seed."""
+    return settings_from(TrainingSettings, loaded.training, where=loaded.settings.training)
+
+
+def farm_proxy(loaded: LoadedSetting, tier: Tier) -> ProxySettings:
+    """The proxy of the farm: the model and training of every run."""
+    return ProxySettings(
+        architecture=loaded.model["architecture"],
+        config=loaded.model.get("config", {}),
+        seed=loaded.settings.seed,
+        init="base",
+        training=run_training(loaded),
+        vary=tier.varied,
+    )
+
+
+def base_name(base: int) -> str:
+    """Name of a base model in the warehouse."""
+    return f"base-{base}"
+
+
+def _has_dataset(warehouse: Warehouse, name: str) -> bool:
+    try:
+        read_dataset_manifest(warehouse, name)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _make_base(place: Place, loaded: LoadedSetting, base: int, *, progress: Progress) -> None:
+    """Trains a base model, or takes the one that is kept with the results, made from the same text."""
+    warehouse, name = place.warehouse, base_name(base)
+    manifest = read_dataset_manifest(warehouse, BASE_DATASET)
+    origin = {"setting": loaded.digest, "dataset": manifest.dataset}
+    kept, made = place.kept_base(name), warehouse.model(name)
+    if made.is_dir():
+        pass
+    elif kept.is_dir() and read_json(kept / "quality.json") == origin:
+        progress(f"base model {name}: taken from {kept}")
+        copy_folder(kept, made)
+    else:
+        train_base(warehouse, _base_config(place, loaded, base, manifest), progress=progress)
+    if not kept.is_dir():
+        publish_json(made / "quality.json", origin)
+        copy_folder(made, kept)
+
+
+def _base_config(place: Place, loaded: LoadedSetting, base: int, manifest: DatasetManifest) -> RunConfig:
+    model_file = place.work / f"model-{base}.yaml"
+    publish_bytes(model_file, yaml.safe_dump({**loaded.model, "seed": base}).encode())
+    training = settings_from(TrainingSettings, loaded.base_training, where=loaded.settings.base_training)
+    return base_config(
+        place.warehouse,
+        model=str(model_file),
+        tokens=loaded.settings.base_tokens,
+        name=base_name(base),
+        training=replace(training, seed=base),
+        dataset=manifest.dataset,
+    )
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copies a folder; readers see the copy whole or not at all."""
+    temporary = target.with_name(f".{target.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, temporary)
+    temporary.rename(target)

@@ -1,0 +1,194 @@
+"""What a setting of the comparison is: text, objectives, model and sizes, as a YAML file says.
+
+A setting file works on any folder of corpora and any item files; the folder is an argument of
+`dmix bench quality`, and all paths of text and items in the file are relative to it. Model and
+training files are named relative to the setting file.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.manifests import digest_of
+from dmix.warehouse_schema.settings import load_settings, read_yaml, setting
+
+LAYERS = ("feedback", "development", "confirmation")
+SHIPPED = Path("benchmarks") / "quality"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityObjective:
+    """One capability, and where its items come from: documents held out of corpora, or a file."""
+
+    name: str = setting(help="Name in tables.")
+    role: str = setting(
+        help="The field that must be kept, or the one that is learnt.", choices=("general", "target")
+    )
+    corpora: tuple[str, ...] = setting(
+        (), help="Corpus files (by stem) whose documents are held out; the items are their continuations."
+    )
+    path: str | None = setting(
+        None, help="Instead: JSON Lines of id, question and answer, below the data folder."
+    )
+    topics: tuple[str, ...] = setting(
+        (), help="Values of `topic` that a record of `path` may have; all if empty."
+    )
+    origin: str = setting(
+        "in", help="out: no training text comes from where the items come from.", choices=("in", "out")
+    )
+    layers: tuple[str, ...] = setting(LAYERS, help=f"Layers that it has items in, of {', '.join(LAYERS)}.")
+    weight: float | None = setting(
+        None, help="Lambda in the utility, up to a common factor; 1 when left out."
+    )
+    licence: str = setting("", help="Licence of the items.")
+
+    def __post_init__(self) -> None:
+        if bool(self.corpora) == (self.path is not None):
+            raise InputError(f"objective {self.name!r} needs either corpora or a path; give one of the two")
+        unknown = [layer for layer in self.layers if layer not in LAYERS]
+        if unknown or not self.layers:
+            raise InputError(
+                f"objective {self.name!r} names layers {list(self.layers)}, expected some of"
+                f" {', '.join(LAYERS)}"
+            )
+        if set(self.layers) != set(LAYERS) and self.weight != 0:
+            raise InputError(
+                f"objective {self.name!r} lacks items in some layers; give it weight 0, so that the utility"
+                " means the same in all of them"
+            )
+
+    @property
+    def kind(self) -> str:
+        """Form of the items, as an environment file names it."""
+        return "continuation" if self.corpora else "qa"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualitySettings:
+    """A setting of the comparison."""
+
+    name: str = setting(help="Name of the setting, of its folders and of its datasets.")
+    title: str = setting("", help="A sentence about it, for its page.")
+    source: tuple[str, ...] = setting(help="Corpus files of the source field: globs below the data folder.")
+    target: tuple[str, ...] = setting(help="Corpus files of the target field.")
+    classifier: str = setting(
+        "column:origin",
+        help="What gives a document its domain, as for dmix etl classify. Records without the columns origin"
+        " and field get the file's stem and the field's name.",
+    )
+    taxonomy: str | None = setting("from-data", help="Taxonomy of the classifier, as for dmix etl classify.")
+    tokenizer: str = setting("embedded", help="Tokenizer, as for dmix etl shard.")
+    seq_len: int = setting(256, help="Tokens a sample; items that are longer are left out.")
+    model: str = setting("model.yaml", help="Model file of base models, and so of every run.")
+    base_training: str = setting("base-training.yaml", help="Training file of base models.")
+    training: str = setting("training.yaml", help="Training file of every run.")
+    base_tokens: int = setting(
+        6_000_000, help="Tokens of source text that a base model sees, each once if possible."
+    )
+    bases: int = setting(1, help="Base models, which differ in seed.")
+    steps: int = setting(16, help="M.")
+    samples_per_step: int = setting(160, help="R, a multiple of the batch of the training file.")
+    target_supply: float = setting(0.48, help="|T| / (R * M): target text is cut to this (from the paper).")
+    source_supply: float = setting(
+        1.0, help="|S| / (R * M): source text of the runs, part of what base models saw."
+    )
+    small_pools: dict[str, float] = setting(
+        {}, help="Supply of corpora (by stem) that shall run out early, in units of R * M."
+    )
+    size_exponent: float = setting(
+        0.5,
+        help="The other corpora of a field share its supply by their size to this power, 1 being natural.",
+    )
+    exhaustion: str = setting("repeat", help="Rule for exhausted domains, of every run.")
+    max_passes: int = setting(4, help="Passes through each domain under repeat.")
+    items: int = setting(40, help="Items of an objective in each layer.")
+    near_duplicate: float = setting(
+        0.5,
+        help="Jaccard similarity of number-masked 8-grams to a training passage from which an item is"
+        " flagged.",
+    )
+    objectives: tuple[QualityObjective, ...] = setting(help="What runs are scored on.")
+    seed: int = setting(0, help="Seed of the choice of documents and items.")
+
+    def __post_init__(self) -> None:
+        for name in ("seq_len", "base_tokens", "bases", "steps", "samples_per_step", "max_passes", "items"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{self.name}: {name} is {getattr(self, name)}, expected at least 1")
+        for name in ("target_supply", "source_supply"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{self.name}: {name} is {getattr(self, name)}, expected a number above 0")
+        names = [objective.name for objective in self.objectives]
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"{self.name}: objectives are {names}, expected at least one, each name once")
+
+    @property
+    def run_samples(self) -> int:
+        """R * M, samples that every run trains on."""
+        return self.steps * self.samples_per_step
+
+    def in_layer(self, layer: str) -> tuple[QualityObjective, ...]:
+        """Objectives with items in a layer; those of every layer come first, in the same order."""
+        return tuple(objective for objective in self.objectives if layer in objective.layers)
+
+
+@dataclass(frozen=True)
+class LoadedSetting:
+    """A setting with the content of the files that it names.
+
+    Attributes:
+        settings: The setting.
+        file: Where it was read.
+        model: Content of the model file.
+        base_training: Content of the training file of base models.
+        training: Content of the training file of runs.
+    """
+
+    settings: QualitySettings
+    file: Path
+    model: dict[str, Any]
+    base_training: dict[str, Any]
+    training: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that the files say and that decides a result; defaults do not count as said."""
+        content = [_said(self.settings, leave_out=("title",)), self.model, self.base_training, self.training]
+        return digest_of(content)
+
+
+def load_setting(name_or_file: str) -> LoadedSetting:
+    """The setting of a file, or of a name under `benchmarks/quality/`.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        InputError: If a file says something wrong.
+    """
+    file = Path(name_or_file)
+    if not file.is_file():
+        file = SHIPPED / f"{name_or_file}.yaml"
+    if not file.is_file():
+        raise NotFoundError(
+            f"setting {name_or_file!r} is neither a file nor {file}; name a setting file, or run the command"
+            " in a checkout of dmix"
+        )
+    settings = load_settings(QualitySettings, file)
+    model, base, run = (
+        read_yaml(file.parent / name) for name in (settings.model, settings.base_training, settings.training)
+    )
+    return LoadedSetting(settings, file.absolute(), model, base, run)
+
+
+def _said(instance: Any, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Fields of a dataclass that differ from their defaults, so that a new field changes no hash."""
+    said = {}
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        if field.name in leave_out or value == default:
+            continue
+        if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            value = [_said(part) for part in value]
+        said[field.name] = value
+    return said

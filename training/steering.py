@@ -1,0 +1,77 @@
+"""What decides the mixtures of a run: the controller, its guard rails, and another one in shadow.
+
+A run keeps the three as texts in its configuration; here they become one controller.
+"""
+
+from pathlib import Path
+
+from dmix.mixing.controllers import Controller, make_controller
+from dmix.mixing.controllers.guarded import GuardedController, load_limits
+from dmix.mixing.controllers.shadow import ShadowController
+from dmix.mixing.domains import DomainSpace
+from dmix.mixing.trajectory_store import read_set, sets
+from dmix.warehouse_schema.layout import Warehouse, read_json
+
+
+def steering_controller(
+    spec: str, *, guard: str, shadow: str, warehouse: Warehouse, space: DomainSpace
+) -> Controller:
+    """The controller `spec`, within the limits `guard`, beside the controller `shadow`.
+
+    Args:
+        spec: One of `dmix.mixing.controllers.CONTROLLERS`.
+        guard: `SET` or `SET:QUANTILE`; empty for no guard rails.
+        shadow: A spec too; empty for none. It is not guarded: what it would do is to be seen.
+        warehouse: Where sets and agents are looked for.
+        space: The domain space of the run.
+
+    Raises:
+        InputError: If one of them does not fit the space.
+        NotFoundError: If something that is named does not exist.
+    """
+    controller = make_controller(spec, warehouse=warehouse, space=space)
+    if guard:
+        limits = load_limits(guard, warehouse=warehouse, space=space)
+        controller = GuardedController(controller, limits)
+    if shadow:
+        controller = ShadowController(controller, make_controller(shadow, warehouse=warehouse, space=space))
+    return controller
+
+
+def resolved_guard(asked: str, *, controller: str, warehouse: Warehouse, space: DomainSpace) -> str:
+    """Set and quantile of the guard rails that a run gets; empty for none.
+
+    Args:
+        asked: `auto`, `off`, `SET` or `SET:QUANTILE`. `auto` takes the set that an agent was trained
+            on, if the warehouse has its trajectories for the domains of the run.
+        controller: The spec of the controller.
+        warehouse: Where sets and agents are.
+        space: The domain space of the run.
+    """
+    if asked != "auto":
+        return "" if asked == "off" else asked
+    set_name = farm_of(controller, warehouse=warehouse)
+    if set_name not in sets(warehouse) or read_set(warehouse, set_name).space != space.names:
+        return ""
+    return set_name if any(warehouse.trajectories(set_name).glob("*.parquet")) else ""
+
+
+def farm_of(controller: str, *, warehouse: Warehouse) -> str:
+    """The set that an agent was trained on; empty for other controllers."""
+    kind, _, name = controller.partition(":")
+    if kind != "agent":
+        return ""
+    folder = Path(name) if Path(name).is_absolute() else warehouse.agent(name)
+    return str(read_json(folder / "config.json").get("set_name") or "") if folder.is_dir() else ""
+
+
+def absolute_spec(controller: str) -> str:
+    """The controller with the path that it may name made absolute, so that a resume finds it."""
+    kind, _, argument = controller.partition(":")
+    path, colon, rest = argument.partition(":") if kind == "python" else (argument, "", "")
+    names_file = (
+        (kind in ("static", "sheared") and argument != "")
+        or (kind == "agent" and ("/" in argument or argument.startswith(".")))
+        or (kind == "python" and path.endswith(".py"))
+    )
+    return f"{kind}:{Path(path).expanduser().absolute()}{colon}{rest}" if names_file else controller
