@@ -83,14 +83,16 @@ def tokens(
             start with the supply that was left when row 1 was drawn.
 
     Returns:
-        float32, shape (T, X).
+        float32, shape (T, X), after any leading axes of runs.
     """
     if preset == "paper":
-        return np.concatenate([mixtures_TN, feedback_TD], axis=1).astype(np.float32)
-    count, space = len(mixtures_TN), context.space
+        return np.concatenate([mixtures_TN, feedback_TD], axis=-1).astype(np.float32)
+    count, space = mixtures_TN.shape[-2], context.space
     steps_T = np.arange(count) + forgotten_steps * (np.arange(count) > 0)
     left_T = np.maximum(0, context.steps - steps_T)
-    used_TN = np.cumsum(np.vstack([np.zeros(len(space)), mixtures_TN[1:]]), axis=0)
+    drawn_TN = mixtures_TN.copy()
+    drawn_TN[..., 0, :] = 0
+    used_TN = np.cumsum(drawn_TN, axis=-2)
     remaining_TN = np.maximum(0.0, context.supply_N - used_TN)
     if context.goals is not None:
         return set_tokens(
@@ -103,16 +105,16 @@ def tokens(
             goals=context.goals,
         )
     sustainable_TN = np.minimum(1.0, remaining_TN / np.maximum(1, left_T)[:, None])
-    unit = len(space) ** -0.5
+    unit, shape = len(space) ** -0.5, mixtures_TN.shape
     parts = [
         mixtures_TN,
         feedback_TD / LARGEST_FEATURE,
-        (left_T / context.steps)[:, None],
+        np.broadcast_to((left_T / context.steps)[:, None], (*shape[:-1], 1)),
         sustainable_TN * unit,
-        np.broadcast_to(space.natural_N, (count, len(space))),
-        np.broadcast_to(space.active_N * unit, (count, len(space))),
+        np.broadcast_to(space.natural_N, shape),
+        np.broadcast_to(space.active_N * unit, shape),
     ]
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    return np.concatenate(parts, axis=-1).astype(np.float32)
 
 
 def history_tokens(

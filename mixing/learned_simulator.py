@@ -204,16 +204,8 @@ class LearnedSimulator:
         return mixtures_PTN.grad * episodes.made_ET[..., None]
 
     def _tokens(self, mixtures_PSN: Array, changes_PSD: Array) -> NDArray[np.float32]:
-        seen = [
-            features([changes_SD * self.scales_D], scales_D=self.scales_D, preset=self.preset)[0]
-            for changes_SD in changes_PSD
-        ]
-        return np.stack(
-            [
-                tokens(mixtures_SN, features_SD, context=self.context, preset=self.preset)
-                for mixtures_SN, features_SD in zip(mixtures_PSN, seen, strict=True)
-            ]
-        )
+        (seen_PSD,) = features([changes_PSD * self.scales_D], scales_D=self.scales_D, preset=self.preset)
+        return tokens(mixtures_PSN, seen_PSD, context=self.context, preset=self.preset)
 
     def _law(self, mixtures_PTN: Array, changes_PTD: Array) -> tuple[Array, Array]:
         """Mean and deviation of the next levels, (P, D) each."""

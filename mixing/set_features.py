@@ -85,15 +85,15 @@ def set_tokens(
         goals: Weights and roles of the D objectives.
 
     Returns:
-        float32, shape (T, X).
+        float32, shape (T, X), after any leading axes of runs.
     """
-    count = len(mixtures_TN)
+    leading = mixtures_TN.shape[:-1]
     parts = [
         _step_features(mixtures_TN, remaining_TN, left_T, space=space, steps=steps),
-        _domain_features(mixtures_TN, remaining_TN, left_T, space=space).reshape(count, -1),
-        _objective_features(feedback_TD, goals).reshape(count, -1),
+        _domain_features(mixtures_TN, remaining_TN, left_T, space=space).reshape(*leading, -1),
+        _objective_features(feedback_TD, goals).reshape(*leading, -1),
     ]
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    return np.concatenate(parts, axis=-1).astype(np.float32)
 
 
 def split_tokens(tokens: Parts, *, domains: int) -> tuple[Parts, Parts, Parts]:
@@ -117,19 +117,19 @@ def _step_features(
 ) -> Array:
     """Steps that remain (share, log), steps done (log), target share now and on average lately,
     natural target share, and the largest target and source share that would last to the end."""
-    share_T = space.coarsen(mixtures_TN)[:, 1]
+    share_T = space.coarsen(mixtures_TN)[..., 1]
     lasting_TF = np.minimum(1.0, space.coarsen(remaining_TN) / np.maximum(1, left_T)[:, None])
     columns = [
         left_T / steps,
         np.log1p(left_T) / _LOG_STEPS,
         np.log1p(steps - left_T) / _LOG_STEPS,
         share_T,
-        *(_faded(share_T[:, None], kept)[:, 0] for kept in _KEPT),
-        np.full(len(share_T), space.coarsen(space.natural_N)[1]),
-        lasting_TF[:, 1],
-        lasting_TF[:, 0],
+        *(_faded(share_T[..., None], kept)[..., 0] for kept in _KEPT),
+        space.coarsen(space.natural_N)[1],
+        lasting_TF[..., 1],
+        lasting_TF[..., 0],
     ]
-    return np.stack(columns, axis=1)
+    return np.stack([np.broadcast_to(column, share_T.shape) for column in columns], axis=-1)
 
 
 def _domain_features(
@@ -157,7 +157,7 @@ def _domain_features(
 
 def _objective_features(feedback_TD: Array, goals: Goals) -> Array:
     """Feature, its change since the last step, lambda, general, target; (T, D, 5)."""
-    change_TD = np.diff(feedback_TD, axis=0, prepend=feedback_TD[:1])
+    change_TD = np.diff(feedback_TD, axis=-2, prepend=feedback_TD[..., :1, :])
     shape = feedback_TD.shape
     columns = [
         feedback_TD / LARGEST_FEATURE,
@@ -186,5 +186,5 @@ def _log_ratio(shares: Array, to_N: Vector) -> Array:
 
 def _faded(values_TV: Array, kept: float) -> Array:
     """Running averages over the rows so far: each counts `kept` times as much a row later."""
-    faded: Array = lfilter([1 - kept], [1, -kept], values_TV, axis=0)
+    faded: Array = lfilter([1 - kept], [1, -kept], values_TV, axis=-2)
     return faded

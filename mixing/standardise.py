@@ -31,7 +31,8 @@ def features(
     back instead of acting on an old value.
 
     Args:
-        scores: Raw scores in nats a token, one array of shape (T, D) a trajectory.
+        scores: Raw scores in nats a token, one array of shape (T, D) a trajectory; in `default` an
+            array may hold several runs in leading axes.
         scales_D: Published scale s_i in nats a token, above 0; `paper` does not use it.
         preset: `paper` or `default`.
         forgotten: Of scores between row 0 and row 1 of a run whose rows are no longer held. They
@@ -48,15 +49,15 @@ def features(
 
 def _anchored_features(scores_TD: Scores, scales_D: Vector, forgotten: Forgotten | None) -> Scores:
     """(score_t - score_0) / s^_t with s^_t^2 = (n_0 s^2 + sum_{j<=t} (score_j - score_0)^2) / (n_0 + t)."""
-    change_TD = scores_TD - scores_TD[0]
+    change_TD = scores_TD - scores_TD[..., :1, :]
     known_TD = np.isfinite(change_TD)
     change_TD = np.where(known_TD, change_TD, 0.0)
     # Row 0 is the anchor and no observation: it adds 0 to the sum and nothing to the count.
     seen_TD, squares_TD = known_TD.astype(np.int64), change_TD**2
-    seen_TD[0] = 0
+    seen_TD[..., 0, :] = 0
     if forgotten is not None:
-        seen_TD[0], squares_TD[0] = forgotten.scores_D, forgotten.squares_D
-    seen_TD, squares_TD = np.cumsum(seen_TD, axis=0), np.cumsum(squares_TD, axis=0)
+        seen_TD[..., 0, :], squares_TD[..., 0, :] = forgotten.scores_D, forgotten.squares_D
+    seen_TD, squares_TD = np.cumsum(seen_TD, axis=-2), np.cumsum(squares_TD, axis=-2)
     scale_TD = np.sqrt((PRIOR_OBSERVATIONS * scales_D**2 + squares_TD) / (PRIOR_OBSERVATIONS + seen_TD))
     return _carried(np.clip(change_TD / scale_TD, -LARGEST_FEATURE, LARGEST_FEATURE), known_TD)
 
@@ -81,7 +82,7 @@ def _pooled_features(scores: Sequence[Scores]) -> list[Scores]:
 
 def _carried(values_TD: Scores, known_TD: NDArray[np.bool_]) -> Scores:
     """Values with unknown ones replaced by the last known one of their column, 0 before the first."""
-    rows_T1 = np.arange(len(values_TD))[:, None]
-    last_TD = np.maximum.accumulate(np.where(known_TD, rows_T1, -1), axis=0)
-    carried_TD = np.take_along_axis(values_TD, np.maximum(last_TD, 0), axis=0)
+    rows_T1 = np.arange(values_TD.shape[-2])[:, None]
+    last_TD = np.maximum.accumulate(np.where(known_TD, rows_T1, -1), axis=-2)
+    carried_TD = np.take_along_axis(values_TD, np.maximum(last_TD, 0), axis=-2)
     return np.where(last_TD >= 0, carried_TD, 0.0)

@@ -1,11 +1,14 @@
 """Tokens: their layout worked by hand, and that training and runs build the same ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.features import RunContext, history_tokens, token_width, tokens
 from dmix.mixing.history import Forgotten, History
+from dmix.mixing.set_features import Goals
 from dmix.mixing.standardise import LARGEST_FEATURE, features
 
 SPACE = DomainSpace(("a", "b"), np.array([40, 0, 40, 20]))
@@ -13,6 +16,7 @@ MIXTURES = np.array([[1, 0, 0, 0], [0.5, 0, 0.25, 0.25], [0.25, 0, 0.25, 0.5]])
 FEEDBACK = np.array([[0.0, 0.0], [1.0, -5.0], [2.0, 0.5]])
 # R = 20 and M = 4: supply of 2, 0, 2 and 1 steps
 CONTEXT = RunContext(space=SPACE, steps=4, supply_N=SPACE.samples_N / 20)
+GOALS = Goals(weights_D=np.array([0.25, 0.75]), roles_D=np.array([-1, 1]))
 
 
 def test_paper_token_is_mixture_and_feedback():
@@ -71,6 +75,25 @@ def test_a_run_builds_the_tokens_of_training(length):
 def test_agent_without_objectives_sees_no_feedback():
     found = history_tokens(history(2), objectives=(), scales_D=np.empty(0), preset="paper")
     assert found == pytest.approx(MIXTURES[:2])
+
+
+@pytest.mark.parametrize(
+    ("preset", "goals"),
+    [("paper", None), ("default", None), ("default", GOALS)],
+    ids=["paper", "default", "set"],
+)
+def test_several_runs_at_once_give_the_tokens_of_each(preset, goals):
+    rng = np.random.default_rng(0)
+    context = replace(CONTEXT, goals=goals)
+    mixtures_PTN = rng.dirichlet(np.ones(4), (5, 3)) * SPACE.active_N
+    scores_PTD = rng.normal(size=(5, 3, 2))
+    scales_D = np.array([0.5, 2.0])
+    (seen_PTD,) = features([scores_PTD], scales_D=scales_D, preset="default")
+    together = tokens(mixtures_PTN, seen_PTD, context=context, preset=preset)
+    for run in range(5):
+        (seen_TD,) = features([scores_PTD[run]], scales_D=scales_D, preset="default")
+        alone = tokens(mixtures_PTN[run], seen_TD, context=context, preset=preset)
+        np.testing.assert_array_equal(together[run], alone)
 
 
 def test_a_run_that_forgot_steps_builds_the_same_last_tokens():

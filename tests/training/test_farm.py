@@ -1,5 +1,7 @@
 import dataclasses
+import multiprocessing
 import shutil
+import time
 from collections import Counter
 
 import numpy as np
@@ -125,6 +127,28 @@ def test_finished_trajectories_are_not_done_again_and_missing_ones_come_out_the_
     after = read_feedback(tiny_warehouse, "farm")
     np.testing.assert_array_equal(after["static-0001"], before["static-0001"])
     assert feedback_file(tiny_warehouse, "farm", "static-0000").stat().st_mtime_ns == kept
+
+
+def test_a_killed_farm_goes_on_where_it_was(farmed, tiny_warehouse, environment, proxy):
+    publish_trajectories(tiny_warehouse, "killed")
+    farm = plan_farm(tiny_warehouse, "killed", environment=environment, proxy=proxy)
+    worker = multiprocessing.get_context("fork").Process(
+        target=collect, args=(tiny_warehouse, farm), kwargs={"spark": None, "progress": str}
+    )
+    worker.start()
+    first = feedback_file(tiny_warehouse, "killed", "static-0000")
+    while not first.is_file() and worker.is_alive():
+        time.sleep(0.01)
+    worker.kill()
+    worker.join()
+    kept = first.stat().st_mtime_ns
+    rest = plan_farm(tiny_warehouse, "killed", environment=environment, proxy=proxy)
+    assert rest.done >= 1 and rest.todo
+    collect(tiny_warehouse, rest, spark=None, progress=str)
+    assert first.stat().st_mtime_ns == kept
+    unbroken = read_feedback(tiny_warehouse, "farm")
+    for name, rows in read_feedback(tiny_warehouse, "killed").items():
+        np.testing.assert_array_equal(rows, unbroken[name])
 
 
 @pytest.mark.usefixtures("farmed")
