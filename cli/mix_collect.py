@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--stack",
-    type=int,
+    type=click.IntRange(min=1),
     default=1,
     show_default=True,
     help="Trajectories of one Spark task, trained one after the other.",

@@ -68,6 +68,8 @@ class LabelWriter:
     def _flush(self) -> None:
         chunk = pa.concat_tables(self._batches)
         self._batches, self._size_bytes = [], 0
+        if not chunk.num_rows:  # every document of the part was rejected
+            return
         names = self._labels or sorted(set(chunk.column("label").to_pylist()))
         name = f"{len(self._files):05}.parquet"
         domains = write_labels(self._folder / name, chunk, {label: i for i, label in enumerate(names)})

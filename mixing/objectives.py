@@ -187,6 +187,17 @@ def read_items(objective: Objective, folder: str | Path) -> list[Item]:
     return items
 
 
+def check_items(environment: Environment) -> None:
+    """Reads the items of all objectives, so that a wrong file is found before anything is trained.
+
+    Raises:
+        NotFoundError: If a file does not exist.
+        InputError: If a record is malformed (with its line), or no item is left.
+    """
+    for objective in environment.objectives:
+        read_items(objective, environment.folder)
+
+
 def utility(
     scores_D: NDArray[np.float64],
     base_D: NDArray[np.float64],

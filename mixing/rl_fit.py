@@ -122,8 +122,27 @@ class _Loop:
 
     def run(self) -> RlResult:
         self._load()
+        try:
+            losses = self._train()
+        except KeyboardInterrupt:
+            if self.checkpoint is not None:
+                self._save()
+            raise
+        policy = self.algorithm.impl.policy
+        trained: Agent = policy.agent.to("cpu").eval()
+        return RlResult(
+            agent=trained,
+            algorithm=self.algorithm,
+            mapping=self.mapping,
+            losses=losses,
+            updates=self.done["updates"],
+        )
+
+    def _train(self) -> dict[str, float]:
+        """All updates that are left; returns the means of the last report's losses."""
         reported = saved = time.monotonic()
-        settings, losses = self.settings, {}
+        settings = self.settings
+        losses: dict[str, float] = {}
         while self.done["updates"] < settings.steps:
             batch = self._draw()
             if self.done["returns"] < settings.returns_steps:
@@ -139,16 +158,7 @@ class _Loop:
             if self.checkpoint is not None and now - saved > _CHECKPOINT_SECONDS:
                 self._save()
                 saved = now
-        losses = self._report() or losses
-        policy = self.algorithm.impl.policy
-        trained: Agent = policy.agent.to("cpu").eval()
-        return RlResult(
-            agent=trained,
-            algorithm=self.algorithm,
-            mapping=self.mapping,
-            losses=losses,
-            updates=self.done["updates"],
-        )
+        return self._report() or losses
 
     def _draw(self) -> FragmentBatch:
         """A batch: farm episodes, and imagined ones once the critics know the farm's returns."""

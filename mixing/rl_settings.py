@@ -97,6 +97,11 @@ class RlSettings:
             "layers",
             "clone_epochs",
             "heads",
+            "imagined_every",
+            "imagined_runs",
+            "simulators",
+            "simulator_steps",
+            "simulator_width",
             "domain_width",
         ):
             if getattr(self, name) < 1:
@@ -104,7 +109,7 @@ class RlSettings:
         for name in ("actor_delay", "returns_steps", "backup_samples"):
             if getattr(self, name) < 0:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")
-        for name in ("actor_learning_rate", "critic_learning_rate"):
+        for name in ("actor_learning_rate", "critic_learning_rate", "simulator_learning_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(
                     f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a number above 0"
@@ -117,6 +122,8 @@ class RlSettings:
                 )
         if self.imagined is not None and not 0 <= self.imagined < 1:
             raise InputError(f"--imagined is {self.imagined}, expected 0 or more, below 1")
+        if self.guided is not None and not 0 <= self.guided <= 1:
+            raise InputError(f"--guided is {self.guided}, expected 0 to 1")
         if self.conservative_weight is not None and not self.conservative_weight >= 0:
             raise InputError(f"--conservative-weight is {self.conservative_weight}, expected 0 or more")
         check_architecture(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmix.mixing.feedback import farm_scales, feedback_file, read_feedback, write_feedback
-from dmix.mixing.objectives import Environment, environment_to_json, write_environment
+from dmix.mixing.objectives import Environment, check_items, environment_to_json, write_environment
 from dmix.mixing.plan import check_settings
 from dmix.mixing.streams import StreamSizes
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, read_set, read_trajectories
@@ -105,6 +105,7 @@ def plan_farm(
         InputError: If bases and init disagree, a base is named twice, R is no multiple of the proxies'
             batch, or the set has feedback of another environment or proxy.
     """
+    check_items(environment)
     found = read_set(warehouse, set_name)
     manifest = read_dataset_manifest(warehouse, found.dataset)
     if proxy.vary is None:

@@ -18,7 +18,7 @@ import yaml
 from dmix.mixing.budget import Coverage, auto_step_samples, expected_coverage
 from dmix.mixing.controllers import Controller
 from dmix.mixing.domains import DomainSpace
-from dmix.mixing.objectives import Environment, environment_to_json, load_environment
+from dmix.mixing.objectives import Environment, check_items, environment_to_json, load_environment
 from dmix.mixing.plan import PlanSettings, check_settings
 from dmix.mixing.streams import StreamSizes
 from dmix.training.models import resolve_model
@@ -270,6 +270,7 @@ def _environment(warehouse: Warehouse, path: Path | None, controller: str) -> di
     if path is None:
         return None
     environment = load_environment(path)
+    check_items(environment)
     farm = _farm_environment(warehouse, controller)
     if farm is not None:
         known = {name: scale for name, scale in farm.scales.items() if name in environment.names}

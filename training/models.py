@@ -1,6 +1,7 @@
 """Where language models come from and go to: checkpoints, hub ids, random weights of a described
 architecture."""
 
+import difflib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,9 +132,10 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
     known = config_class().to_dict()
     for name in settings.config:
         if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
             raise InputError(
-                f"config field {name!r} is not one of {config_class.__name__}; see its page in the"
-                " transformers documentation"
+                f"config field {name!r} of the model file is not one of {config_class.__name__}; "
+                + (f"did you mean {near[0]!r}?" if near else "see its page in the transformers documentation")
             )
     eot = manifest.tokenizer.eot_id
     values = {
@@ -146,7 +148,14 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network: PreTrainedModel = AutoModelForCausalLM.from_config(config_class(**values))
+        try:
+            network: PreTrainedModel = AutoModelForCausalLM.from_config(config_class(**values))
+        except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"the model file's config makes no model ({said}); check its sizes: the hidden size is a"
+                " multiple of the number of heads, and none is below 1"
+            ) from error
     return network
 
 

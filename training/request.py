@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dmix.mixing.exhaustion import EXHAUSTION
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
 
 DEFAULT_STEPS = 16
@@ -43,3 +44,14 @@ class RunRequest:
     seed: int | None = setting(
         None, help="Seed of the order of samples and of controllers that draw; the dataset's when left out."
     )
+
+    def __post_init__(self) -> None:
+        counts = {
+            "steps": self.steps,
+            "batch-size": self.batch_size,
+            "max-passes": self.max_passes,
+            "shuffle-block": self.shuffle_block,
+        }
+        for name, value in counts.items():
+            if value is not None and value < 1:
+                raise InputError(f"--{name} is {value}, expected at least 1")

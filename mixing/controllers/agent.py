@@ -79,7 +79,7 @@ class AgentController:
         if learnt and abs(found - learnt) > _SUPPLY_TOLERANCE * learnt:
             detail = (
                 f"{self.name} was trained where |T|/(R*M) is {learnt:.3f}, here it is {found:.3f}: the end of"
-                " the target data comes at another step than it has learnt; --samples-per-step"
+                " the target data comes at another step than it has learnt; --samples-per-step of about"
                 f" {round(target_samples / (learnt * history.steps))} would agree"
             )
             return (Remark(kind="supply", detail=detail),)

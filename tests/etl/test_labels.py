@@ -82,3 +82,9 @@ def test_bytes_depend_on_the_documents_alone(tmp_path, pieces):
     whole = LabelWriter(other, labels=None)
     whole.add(DOCUMENTS)
     assert whole.close() == (file,)
+
+
+def test_a_part_whose_documents_were_all_rejected_has_no_label_file(tmp_path):
+    writer = LabelWriter(tmp_path, labels=None)
+    writer.add(SCHEMA.empty_table())
+    assert writer.close() == () and not list(tmp_path.iterdir())

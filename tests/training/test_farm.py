@@ -248,6 +248,13 @@ def test_base_and_init_must_agree(tiny_warehouse, environment, init, base, messa
         plan_farm(tiny_warehouse, "farm", environment=environment, proxy=ProxySettings(init=init), base=base)
 
 
+def test_missing_items_are_found_before_any_proxy_is_trained(farmed, tiny_warehouse, environment, proxy):
+    lost = dataclasses.replace(environment.objectives[0], path="nowhere.jsonl")
+    wrong = dataclasses.replace(environment, objectives=(lost, *environment.objectives[1:]))
+    with pytest.raises(NotFoundError, match=r"nowhere\.jsonl does not exist"):
+        plan_farm(tiny_warehouse, "farm", environment=wrong, proxy=proxy)
+
+
 def test_a_set_without_trajectories_is_named(tiny_warehouse, environment, proxy):
     with pytest.raises(NotFoundError):
         plan_farm(tiny_warehouse, "absent", environment=environment, proxy=proxy)
