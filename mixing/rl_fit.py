@@ -6,8 +6,11 @@ It can be stopped and gone on with: weights, optimisers, random states and count
 import dataclasses
 import io
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,12 +125,8 @@ class _Loop:
 
     def run(self) -> RlResult:
         self._load()
-        try:
-            losses = self._train()
-        except KeyboardInterrupt:
-            if self.checkpoint is not None:
-                self._save()
-            raise
+        with _interrupts() as interrupted:
+            losses = self._train(interrupted)
         policy = self.algorithm.impl.policy
         trained: Agent = policy.agent.to("cpu").eval()
         return RlResult(
@@ -138,7 +137,7 @@ class _Loop:
             updates=self.done["updates"],
         )
 
-    def _train(self) -> dict[str, float]:
+    def _train(self, interrupted: Callable[[], bool]) -> dict[str, float]:
         """All updates that are left; returns the means of the last report's losses."""
         reported = saved = time.monotonic()
         settings = self.settings
@@ -155,9 +154,12 @@ class _Loop:
             now = time.monotonic()
             if now - reported > _REPORT_SECONDS:
                 reported, losses = now, self._report()
-            if self.checkpoint is not None and now - saved > _CHECKPOINT_SECONDS:
+            stop = interrupted()
+            if self.checkpoint is not None and (stop or now - saved > _CHECKPOINT_SECONDS):
                 self._save()
                 saved = now
+            if stop:
+                raise KeyboardInterrupt
         return self._report() or losses
 
     def _draw(self) -> FragmentBatch:
@@ -252,6 +254,20 @@ class _Loop:
         self.imagined = [FragmentBatch(**parts) for parts in state["imagined"]]
         self.algorithm.resume_at(self.done["updates"])
         self.progress(f"going on after {self.done['updates']} updates")
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Tells whether Ctrl-C was pressed; asked between updates, so that no half a step is saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def new_algorithm(agent: Agent, episodes: Episodes, settings: RlSettings, *, device: str) -> SimplexCQL:

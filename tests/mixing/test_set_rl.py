@@ -1,6 +1,8 @@
 """CQL of the set agent on the reference simulator, at toy size: what it learns in, keeps and serves."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -116,6 +118,25 @@ def test_a_broken_training_goes_on_and_another_agent_s_is_refused(learnt, tmp_pa
     lines = []
     resumed = fit_cql(agent, episodes, settings=settings, checkpoint=checkpoint, progress=lines.append)
     assert lines[0] == "going on after 2 updates"
+    assert torch.equal(weights(resumed.agent), weights(whole.agent))
+
+
+def test_control_c_keeps_the_updates_made_so_far(learnt, tmp_path, monkeypatch):
+    monkeypatch.setattr("dmix.mixing.rl_fit._REPORT_SECONDS", 0)
+    episodes, checkpoint = learnt[0].episodes, tmp_path / "state.pt"
+    settings = replace(TOY, imagined=0.0).resolved("default")
+    agent = new_agent(episodes, settings)
+
+    def press(line):
+        if line.startswith("update 2 "):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_cql(agent, episodes, settings=settings, checkpoint=checkpoint, progress=press)
+    lines = []
+    resumed = fit_cql(agent, episodes, settings=settings, checkpoint=checkpoint, progress=lines.append)
+    assert lines[0] == "going on after 2 updates"
+    whole = fit_cql(agent, episodes, settings=settings, progress=quiet)
     assert torch.equal(weights(resumed.agent), weights(whole.agent))
 
 

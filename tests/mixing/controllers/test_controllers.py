@@ -238,6 +238,6 @@ def test_other_target_supply_is_remarked_on_once_at_the_start():
     (remark,) = controller.propose(history(1)).remarks  # 70 target samples / (20 * 5) = 0.7
     assert remark.kind == "supply"
     assert "trained where |T|/(R*M) is 0.350, here it is 0.700" in remark.detail
-    assert "--samples-per-step 40 would agree" in remark.detail
+    assert "--samples-per-step of about 40 would agree" in remark.detail
     assert controller.propose(history(2)).remarks == ()
     assert AgentController(agent(target_supply=0.7)).propose(history(1)).remarks == ()
