@@ -14,21 +14,21 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig, MixtureEncoder
+from dmix.mixing.agent import Agent, MixingAgent, MixingAgentConfig, MixtureEncoder
 from dmix.mixing.dirichlet import MixtureLaw, bounded_concentration
 
 
-class DirichletPolicy(nn.Module):
-    """The agent with a law around its mixture.
+class MixturePolicy(nn.Module):
+    """An agent with a Dirichlet law around its mixture; subclasses say how states give the law.
 
     Args:
-        agent: Its softmax is the mean of the law.
+        agent: Its mixture is the mean of the law.
         active_N: Which domains have samples.
     """
 
     active_N: Tensor
 
-    def __init__(self, agent: MixingAgent, active_N: Tensor) -> None:
+    def __init__(self, agent: Agent, active_N: Tensor) -> None:
         super().__init__()
         self.agent = agent
         self.concentration = nn.Linear(agent.config.hidden_size, 1)
@@ -36,16 +36,22 @@ class DirichletPolicy(nn.Module):
         nn.init.zeros_(self.concentration.bias)
         self.register_buffer("active_N", active_N.clone())
 
+    def mean(self, tokens_BTX: Tensor) -> Tensor:
+        """The agent's mixture in every state, shape (B, T, N): what guided runs use."""
+        return cast(Tensor, self.agent(tokens_BTX, self.active_N.expand(len(tokens_BTX), -1)))
+
+
+class DirichletPolicy(MixturePolicy):
+    """The paper's agent with a law around its softmax."""
+
+    agent: MixingAgent
+
     def forward(self, tokens_BTX: Tensor) -> MixtureLaw:
         """The law of the next mixture in every state, parameters of shape (B, T, A)."""
         hidden_BTH = self.agent.encoder(tokens_BTX)
         logits_BTN = self.agent.head(hidden_BTH).masked_fill(~self.active_N, float("-inf"))
         concentration_BT = bounded_concentration(self.concentration(hidden_BTH)[..., 0])
         return MixtureLaw.of_mean(logits_BTN.softmax(-1), concentration_BT, self.active_N)
-
-    def mean(self, tokens_BTX: Tensor) -> Tensor:
-        """The agent's mixture in every state, shape (B, T, N): what guided runs use."""
-        return cast(Tensor, self.agent(tokens_BTX, self.active_N.expand(len(tokens_BTX), -1)))
 
 
 class MixtureCritic(nn.Module):

@@ -11,40 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from dmix.mixing.dirichlet import MixtureLaw, bounded_concentration
+from dmix.mixing.networks import MixturePolicy
 from dmix.mixing.set_agent import SetAgent
 from dmix.mixing.set_encoder import SetAgentConfig, SetEncoder
 
 
-class SetPolicy(nn.Module):
-    """The set agent with a law around its mixture.
+class SetPolicy(MixturePolicy):
+    """The set agent with a law around its mixture."""
 
-    Args:
-        agent: Its mixture is the mean of the law.
-        active_N: Which domains have samples.
-    """
-
-    active_N: Tensor
-
-    def __init__(self, agent: SetAgent, active_N: Tensor) -> None:
-        super().__init__()
-        self.agent = agent
-        self.concentration = nn.Linear(agent.config.hidden_size, 1)
-        nn.init.zeros_(self.concentration.weight)
-        nn.init.zeros_(self.concentration.bias)
-        self.register_buffer("active_N", active_N.clone())
+    agent: SetAgent
 
     def forward(self, tokens_BTX: Tensor) -> MixtureLaw:
         """The law of the next mixture in every state, parameters of shape (B, T, A)."""
-        state = self.agent.encoder(tokens_BTX, self._active_BN(tokens_BTX))
+        state = self.agent.encoder(tokens_BTX, self.active_N.expand(len(tokens_BTX), -1))
         concentration_BT = bounded_concentration(self.concentration(state.run_BTH)[..., 0])
         return MixtureLaw.of_mean(self.agent.mixtures(state), concentration_BT, self.active_N)
-
-    def mean(self, tokens_BTX: Tensor) -> Tensor:
-        """The agent's mixture in every state, shape (B, T, N): what guided runs use."""
-        return cast(Tensor, self.agent(tokens_BTX, self._active_BN(tokens_BTX)))
-
-    def _active_BN(self, tokens_BTX: Tensor) -> Tensor:
-        return self.active_N.expand(len(tokens_BTX), -1)
 
 
 class SetCritic(nn.Module):
