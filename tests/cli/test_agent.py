@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from dmix.cli.main import run
 from dmix.mixing.sample_settings import SampleSettings
 from dmix.mixing.trajectories import sample_trajectories
 from dmix.warehouse_schema.catalog import Catalog
@@ -15,7 +14,7 @@ TINY = ("--hidden-size", "16", "--heads", "2", "--feedforward", "32")
 
 
 @pytest.fixture
-def dmix(tmp_path, make_manifest, capsys):
+def dmix(tmp_path, make_manifest, on_warehouse):
     """Runs a command on a warehouse with one set: (exit code, stdout, stderr)."""
     warehouse = Warehouse.at(tmp_path / "warehouse")
     sample_trajectories(
@@ -26,13 +25,7 @@ def dmix(tmp_path, make_manifest, capsys):
         processes=1,
     )
 
-    def call(*arguments):
-        code = run([*arguments, "--warehouse", str(warehouse.root)])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    call.warehouse = warehouse
-    return call
+    return on_warehouse(warehouse)
 
 
 def test_sft_trains_publishes_and_fills_the_view(dmix):

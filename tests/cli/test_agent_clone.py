@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from dmix.cli.main import run
 from dmix.mixing.agent_store import load_agent
 from dmix.mixing.feedback import write_feedback
 from dmix.mixing.sample_settings import SampleSettings
@@ -18,7 +17,7 @@ TINY = ("--hidden-size", "16", "--heads", "2", "--feedforward", "32", "--epochs"
 
 
 @pytest.fixture
-def dmix(tmp_path, make_manifest, capsys):
+def dmix(tmp_path, make_manifest, on_warehouse):
     """Runs a command on a warehouse with one set that has feedback: (exit code, stdout, stderr)."""
     warehouse = Warehouse.at(tmp_path / "warehouse")
     sample_trajectories(
@@ -38,13 +37,7 @@ def dmix(tmp_path, make_manifest, capsys):
             scores_TD=np.stack([-3 - 0.1 * target, -4 + 0.5 * target], 1),
         )
 
-    def call(*arguments):
-        code = run([*arguments, "--warehouse", str(warehouse.root)])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    call.warehouse = warehouse
-    return call
+    return on_warehouse(warehouse)
 
 
 def test_example_of_the_help_trains_publishes_and_fills_the_view(dmix):

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from dmix.cli.main import run
 from dmix.mixing.agent_store import load_agent
 from dmix.mixing.feedback import write_feedback
 from dmix.mixing.rl import checkpoint_file
@@ -23,7 +22,7 @@ RL = ("agent", "rl", *NAMES, *TINY, *BRIEF)
 
 
 @pytest.fixture
-def dmix(tmp_path, make_manifest, capsys):
+def dmix(tmp_path, make_manifest, on_warehouse):
     """Runs a command on a warehouse with one set that has feedback: (exit code, stdout, stderr)."""
     warehouse = Warehouse.at(tmp_path / "warehouse")
     sample_trajectories(
@@ -45,13 +44,7 @@ def dmix(tmp_path, make_manifest, capsys):
             scores_TD=scores,
         )
 
-    def call(*arguments):
-        code = run([*arguments, "--warehouse", str(warehouse.root)])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    call.warehouse = warehouse
-    return call
+    return on_warehouse(warehouse)
 
 
 def test_rl_trains_publishes_and_fills_the_view(dmix):

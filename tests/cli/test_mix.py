@@ -15,18 +15,12 @@ SMALL = (*SAMPLE, "--paths", "2", "--top-k", "1", "--top-k", "10", "--steps", "5
 
 
 @pytest.fixture
-def dmix(tmp_path, make_manifest, capsys):
+def dmix(tmp_path, make_manifest, on_warehouse):
     """Runs a command on a warehouse with one dataset: (exit code, stdout, stderr)."""
     warehouse = Warehouse.at(tmp_path / "warehouse")
     write_dataset_manifest(warehouse, make_manifest(COUNTS))
 
-    def call(*arguments):
-        code = run([*arguments, "--warehouse", str(warehouse.root)])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    call.warehouse = warehouse
-    return call
+    return on_warehouse(warehouse)
 
 
 def test_sample_shows_budget_dimensions_and_coverage(dmix):
