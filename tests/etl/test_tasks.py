@@ -61,6 +61,7 @@ def test_meter_outlives_its_folder(tmp_path):
     meter.add(1)
     meter.tell()
     meter.add(1)
+    assert metered(tmp_path / "gone") == 0
 
 
 def test_progress_is_said_when_it_changes():

@@ -49,7 +49,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path, other_holder):
 def test_a_waiting_writer_goes_on_when_the_holder_ends(tmp_path, other_holder):
     other_holder.stdin.close()
     with held_lock(tmp_path / "l.lock", what="x", timeout_seconds=10):
-        pass
+        assert json.loads((tmp_path / "l.lock.holder").read_text())["pid"] == os.getpid()
 
 
 def test_an_error_in_the_body_gives_the_lock_back(tmp_path):
