@@ -12,10 +12,17 @@ from dmix.mixing.architectures import AGENTS
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.layout import Warehouse, storage_errors
 
+_SHIPPED = Path(__file__).parent / "assets"
+
 
 def agents(warehouse: Warehouse) -> list[str]:
     """Names of all agents, sorted."""
-    return sorted(path.parent.name for path in (warehouse.root / "agents").glob("*/config.json"))
+    return _agents_in(warehouse.root / "agents")
+
+
+def shipped_agents() -> list[str]:
+    """Names of the agents that come with dmix, sorted."""
+    return _agents_in(_SHIPPED)
 
 
 def publish_agent(
@@ -70,22 +77,35 @@ def check_free(warehouse: Warehouse, *, name: str, overwrite: bool) -> None:
         )
 
 
-def load_agent(warehouse: Warehouse, name_or_path: str) -> Agent:
-    """The agent of a folder, or of a name in the warehouse, of either kind and ready to decide.
+def agent_folder(warehouse: Warehouse, name_or_path: str) -> Path:
+    """Folder of an agent: a path, else a name in the warehouse, else one that comes with dmix.
 
     Raises:
-        NotFoundError: If there is neither.
+        NotFoundError: If there is none of the three.
+    """
+    places = (
+        Path(name_or_path).expanduser(),
+        warehouse.root / "agents" / name_or_path,
+        _SHIPPED / name_or_path,
+    )
+    for folder in places:
+        if (folder / "config.json").is_file():
+            return folder
+    raise NotFoundError(
+        f"agent {name_or_path!r} is neither a folder with config.json, nor in {warehouse.root}"
+        f" (there: {', '.join(agents(warehouse)) or 'none yet'}), nor one that comes with dmix"
+        f" ({', '.join(shipped_agents()) or 'none'}); train one with 'dmix agent sft'"
+    )
+
+
+def load_agent(warehouse: Warehouse, name_or_path: str) -> Agent:
+    """The agent that `agent_folder` finds, of either kind and ready to decide.
+
+    Raises:
+        NotFoundError: If there is none.
         InputError: If the folder holds no agent that this dmix can read.
     """
-    folder = Path(name_or_path).expanduser()
-    if not (folder / "config.json").is_file():
-        known = agents(warehouse)
-        if name_or_path not in known:
-            raise NotFoundError(
-                f"agent {name_or_path!r} is neither a folder with config.json nor in {warehouse.root}"
-                f" (there: {', '.join(known) or 'none yet'}); train one with 'dmix agent sft'"
-            )
-        folder = warehouse.agent(name_or_path)
+    folder = agent_folder(warehouse, name_or_path)
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         agent: Agent = AGENTS.get(kind, MixingAgent).from_pretrained(folder, local_files_only=True)
@@ -97,6 +117,10 @@ def load_agent(warehouse: Warehouse, name_or_path: str) -> Agent:
     if agent.config.fixed_space and not agent.config.labels:
         raise InputError(f"{folder} holds no agent of dmix: its config names no labels; train it again")
     return agent.eval()
+
+
+def _agents_in(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("*/config.json"))
 
 
 def _model_card(agent: Agent, name: str, notes: Sequence[str]) -> str:

@@ -71,7 +71,7 @@ class SimplexCQLConfig(LearnableConfig):
     tau: float = 0.005
     divergence_target: float | None = None
     potential: bool = True
-    guided: float = 0.0
+    simulator_share: float = 0.0
     actor_delay: int = 0
     actor_updates: int = 0
     critic_updates: int = 0

@@ -46,7 +46,7 @@ class FragmentBatch:
         learnt_ET: True where critics learn: every step of the farm, and those of imagined episodes
             after which the policy was followed.
         slopes_ETN: Derivative of an imagined run's return with respect to each of its mixtures.
-        guided_E: True where `slopes_ETN` was computed.
+        sloped_E: True where `slopes_ETN` was computed.
     """
 
     tokens_ESX: Tensor
@@ -60,7 +60,7 @@ class FragmentBatch:
     logged_E: Tensor
     learnt_ET: Tensor
     slopes_ETN: Tensor
-    guided_E: Tensor
+    sloped_E: Tensor
 
     @classmethod
     def of_episodes(
@@ -82,7 +82,7 @@ class FragmentBatch:
             logged_E=torch.ones(len(episodes), dtype=torch.bool),
             learnt_ET=episodes.made_ET,
             slopes_ETN=torch.zeros_like(episodes.actions_ETN),
-            guided_E=torch.zeros(len(episodes), dtype=torch.bool),
+            sloped_E=torch.zeros(len(episodes), dtype=torch.bool),
         )
 
     def imagined(self, stray_E: Tensor, slopes_ETN: Tensor) -> "FragmentBatch":
@@ -98,7 +98,7 @@ class FragmentBatch:
             logged_E=torch.zeros_like(self.logged_E),
             learnt_ET=self.made_ET & (step_T >= stray_E[:, None]),
             slopes_ETN=slopes_ETN,
-            guided_E=stray_E < 0,
+            sloped_E=stray_E < 0,
         )
 
     @classmethod
@@ -128,7 +128,7 @@ class ActorLoss(DDPGBaseActorLoss):
 
     divergence: Tensor
     temperature: Tensor
-    guided_gain: Tensor
+    simulator_gain: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,7 +295,7 @@ class SimplexCQLImpl(CQLImpl):
     def compute_actor_loss(self, batch: FragmentBatch, action: MixtureLaw) -> ActorLoss:
         """-min_k Q_k(s, rho ~ pi) + temperature * KL(pi || uniform), over the states of the data.
 
-        With `guided` = w, (1 - w) of that plus w times the first-order loss of imagined runs that
+        With `simulator_share` = w, (1 - w) of that plus w times the first-order loss of imagined runs that
         followed the policy: minus mu(s_t) . dG / d rho_t, G their return in a learned simulator.
         Later mixtures are held fixed in dG / d rho_t; where they are optimal, what they would
         change by is of second order (the envelope theorem). After Clavera et al. 2020 (arXiv
@@ -309,14 +309,14 @@ class SimplexCQLImpl(CQLImpl):
         else:
             temperature = torch.zeros((), device=divergence_ET.device)
         loss_ET = temperature * divergence_ET - values_KET1[..., 0].min(0).values
-        guided_ET = batch.made_ET & batch.guided_E[:, None]
-        guided_gain = _mean((action.mean() * batch.slopes_ETN).sum(-1), guided_ET)
-        share = self._config.guided
+        sloped_ET = batch.made_ET & batch.sloped_E[:, None]
+        simulator_gain = _mean((action.mean() * batch.slopes_ETN).sum(-1), sloped_ET)
+        share = self._config.simulator_share
         return ActorLoss(
-            actor_loss=(1 - share) * _mean(loss_ET, batch.made_ET) - share * guided_gain,
+            actor_loss=(1 - share) * _mean(loss_ET, batch.made_ET) - share * simulator_gain,
             divergence=_mean(divergence_ET.detach(), batch.made_ET),
             temperature=temperature,
-            guided_gain=guided_gain.detach(),
+            simulator_gain=simulator_gain.detach(),
         )
 
     def update_actor(self, batch: FragmentBatch) -> dict[str, float]:

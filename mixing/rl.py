@@ -142,7 +142,7 @@ def prepare(
 
 def checkpoint_file(warehouse: Warehouse, agent_name: str) -> Path:
     """Where a training that is under way keeps its state; gone once the agent is published."""
-    return warehouse.root / f".rl-{warehouse.agent(agent_name).name}.pt"
+    return warehouse.agent(agent_name).with_name(f".{warehouse.agent(agent_name).name}.rl.pt")
 
 
 def clone_best(

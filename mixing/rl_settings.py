@@ -10,8 +10,8 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
 
 _PRESET_VALUES: dict[str, dict[str, Any]] = {
-    "default": {"discount": 1.0, "conservative_weight": 0.02, "imagined": 0.75, "guided": 0.9},
-    "paper": {"discount": 0.99, "conservative_weight": 5.0, "imagined": 0.0, "guided": 0.0},
+    "default": {"discount": 1.0, "conservative_weight": 0.02, "imagined": 0.75, "simulator_share": 0.9},
+    "paper": {"discount": 0.99, "conservative_weight": 5.0, "imagined": 0.0, "simulator_share": 0.0},
 }
 
 
@@ -57,7 +57,7 @@ class RlSettings:
         None,
         help="Share of a batch that are runs of the policy in learned simulators (default: 0.75; paper: 0).",
     )
-    guided: float | None = setting(
+    simulator_share: float | None = setting(
         None,
         help="Share of the actor's gradient that learned simulators give, the rest is the critics'"
         " (default: 0.9; paper: 0).",
@@ -122,8 +122,8 @@ class RlSettings:
                 )
         if self.imagined is not None and not 0 <= self.imagined < 1:
             raise InputError(f"--imagined is {self.imagined}, expected 0 or more, below 1")
-        if self.guided is not None and not 0 <= self.guided <= 1:
-            raise InputError(f"--guided is {self.guided}, expected 0 to 1")
+        if self.simulator_share is not None and not 0 <= self.simulator_share <= 1:
+            raise InputError(f"--simulator-share is {self.simulator_share}, expected 0 to 1")
         if self.conservative_weight is not None and not self.conservative_weight >= 0:
             raise InputError(f"--conservative-weight is {self.conservative_weight}, expected 0 or more")
         check_architecture(

@@ -5,6 +5,7 @@ A run keeps the three as texts in its configuration; here they become one contro
 
 from pathlib import Path
 
+from dmix.mixing.agent_store import agent_folder
 from dmix.mixing.controllers import Controller, make_controller
 from dmix.mixing.controllers.guarded import GuardedController, load_limits
 from dmix.mixing.controllers.shadow import ShadowController
@@ -61,8 +62,8 @@ def farm_of(controller: str, *, warehouse: Warehouse) -> str:
     kind, _, name = controller.partition(":")
     if kind != "agent":
         return ""
-    folder = Path(name) if Path(name).is_absolute() else warehouse.agent(name)
-    return str(read_json(folder / "config.json").get("set_name") or "") if folder.is_dir() else ""
+    config = read_json(agent_folder(warehouse, name) / "config.json")
+    return str(config.get("set_name") or "")
 
 
 def absolute_spec(controller: str) -> str:

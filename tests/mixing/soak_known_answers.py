@@ -95,7 +95,7 @@ def over_estimation_unit(folder: Path) -> dict[str, Any]:
 
 def _offline(conservative_weight: float) -> RlSettings:
     """CQL on the data alone, without learned simulators."""
-    return replace(SMALL, conservative_weight=conservative_weight, imagined=0.0, guided=0.0)
+    return replace(SMALL, conservative_weight=conservative_weight, imagined=0.0, simulator_share=0.0)
 
 
 def _checked(facts: dict[str, Any], holds: bool) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def batch_of(rewards, *, lengths, ended, domains=3, active=None, potential=None,
         logged_E=torch.ones(episodes, dtype=torch.bool),
         learnt_ET=made,
         slopes_ETN=torch.zeros_like(actions),
-        guided_E=torch.zeros(episodes, dtype=torch.bool),
+        sloped_E=torch.zeros(episodes, dtype=torch.bool),
     )
 
 
@@ -363,16 +363,16 @@ def test_critic_reads_feedback_and_is_causal_in_default():
     torch.testing.assert_close(policy.mean(tokens), policy.agent(tokens, torch.ones(1, 6, dtype=torch.bool)))
 
 
-def test_guided_share_moves_the_policy_along_the_slopes_of_imagined_runs():
+def test_simulator_share_moves_the_policy_along_the_slopes_of_imagined_runs():
     policy = FixedPolicy(torch.zeros(3), torch.ones(3, dtype=torch.bool), concentration=300.0)
-    impl = implementation(policy, [TableCritic(2), TableCritic(2)], guided=1.0)
+    impl = implementation(policy, [TableCritic(2), TableCritic(2)], simulator_share=1.0)
     logged = batch_of([[0.0, 0.0]], lengths=[2], ended=[True])
     slopes_ETN = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]])
     followed = logged.imagined(torch.tensor([-1]), slopes_ETN)
     strayed = logged.imagined(torch.tensor([0]), -slopes_ETN)
     loss = impl.compute_actor_grad(FragmentBatch.joined([followed, strayed]))
     # mu_3 is c / 3 + 0.001 over c + 0.003, a third; runs that strayed do not count
-    assert float(loss.guided_gain) == pytest.approx(1 / 3)
+    assert float(loss.simulator_gain) == pytest.approx(1 / 3)
     assert policy.logits.grad.tolist() == pytest.approx([1 / 9, 1 / 9, -2 / 9], abs=1e-4)
 
 
@@ -380,7 +380,7 @@ def test_imagined_steps_before_the_last_stray_one_teach_critics_nothing():
     logged = batch_of([[1.0, 2.0, 4.0]], lengths=[3], ended=[True])
     imagined = logged.imagined(torch.tensor([1]), torch.zeros(1, 3, 3))
     assert imagined.learnt_ET.tolist() == [[False, True, True]]
-    assert not imagined.logged_E.any() and not imagined.guided_E.any()
+    assert not imagined.logged_E.any() and not imagined.sloped_E.any()
 
 
 def test_targets_of_imagined_steps_are_their_returns():

@@ -65,7 +65,7 @@ def test_critics_and_actor_move_and_twice_the_same_way(learnt):
     first, second = learnt
     assert isinstance(first.result.agent, SetAgent)
     assert first.result.updates == 6
-    assert {"td_loss", "actor_loss", "guided_gain"} <= first.result.losses.keys()
+    assert {"td_loss", "actor_loss", "simulator_gain"} <= first.result.losses.keys()
     assert not torch.equal(weights(first.result.agent), weights(first.cloned))
     assert torch.equal(weights(first.result.agent), weights(second.result.agent))
     gain = mean_gain(first.policy, [REFERENCE] * 2, seed=1, as_sets=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dmix.mixing.agent_store import agent_folder
 from dmix.mixing.trajectory_store import Trajectory, trajectory_file
 from dmix.training.quality.facts import find_scales
 from dmix.training.quality.place import FARM, Place
@@ -99,7 +100,7 @@ def _controller_inputs(study: Study, spec: str) -> str:
     if kind == "replay":
         return _file_hash([trajectory_file(warehouse.trajectories(set_name), trajectory)])
     if kind == "agent":
-        return _file_hash([warehouse.agent(argument) / "model.safetensors"])
+        return _file_hash([agent_folder(warehouse, argument) / "model.safetensors"])
     if set_name == FARM:
         return _file_hash(sorted(warehouse.feedback(FARM).glob("*.parquet")))
     return ""
