@@ -100,7 +100,9 @@ class SetEncoder(nn.Module):
         hidden, width = config.hidden_size, config.domain_width
         self.domain = _two_layers(DOMAIN_WIDTH, width)
         self.objective = _two_layers(OBJECTIVE_WIDTH, width)
-        self.project = nn.Linear(STEP_WIDTH + 6 * width, hidden)
+        # Apart from the pools: nine numbers beside hundreds would start too small to tell steps apart.
+        self.step = nn.Linear(STEP_WIDTH, hidden)
+        self.project = nn.Linear(6 * width, hidden, bias=False)
         self.decoder = LlamaModel(
             LlamaConfig(
                 vocab_size=1,  # ids are never embedded; transformers wants at least one
@@ -141,7 +143,8 @@ class SetEncoder(nn.Module):
         )
         pools = torch.einsum("bptn,bfn,btne->btpfe", weights_BPTN, fields_BFN.to(step_BTG.dtype), domain_BTNE)
         goals_BTE = _pooled_objectives(objectives_BTDF, self.objective(objectives_BTDF))
-        run_BTH = self._decoded(self.project(torch.cat([step_BTG, pools.flatten(2), goals_BTE], dim=-1)))
+        pooled_BTH = self.project(torch.cat([pools.flatten(2), goals_BTE], dim=-1))
+        run_BTH = self._decoded(self.step(step_BTG) + pooled_BTH)
         weighed_BTF = torch.einsum("btd,btdf->btf", objectives_BTDF[..., WEIGHT], objectives_BTDF)
         gate_BTE = self.gate(run_BTH) + self.change(weighed_BTF)
         past_BTNE = _mean_so_far(self.trace(features_BTNF) * gate_BTE[:, :, None])
