@@ -11,6 +11,20 @@ from dmix.warehouse_schema.errors import MissingDependencyError
 PROJECT = "dmix"
 
 
+def check_loggers(names: Sequence[str]) -> None:
+    """Refuses loggers whose packages are not there, before anything is made for a run.
+
+    Raises:
+        MissingDependencyError: If the package of one is not installed.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise MissingDependencyError(
+                f"the logger {name} needs the package {name}, which is not installed; run"
+                f" 'pip install {name}', or leave {name} out of --logger and of the training file"
+            )
+
+
 def make_loggers(names: Sequence[str], *, folder: Path, run_id: str) -> list[LoggerDestination]:
     """The loggers of a run; their accounts and servers come from their own environment variables.
 
@@ -22,12 +36,7 @@ def make_loggers(names: Sequence[str], *, folder: Path, run_id: str) -> list[Log
     Raises:
         MissingDependencyError: If the package of one is not installed.
     """
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise MissingDependencyError(
-                f"loggers names {name}, but the package {name} is not installed; run 'pip install {name}' or"
-                " take it out of the training file"
-            )
+    check_loggers(names)
     makers = {
         "tensorboard": lambda: TensorboardLogger(log_dir=str(folder / "tensorboard"), flush_interval=1),
         "wandb": lambda: WandBLogger(project=PROJECT, name=run_id),

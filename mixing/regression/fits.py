@@ -46,6 +46,19 @@ def kept_fit(
     return read_json(path)
 
 
+def newest_fit(warehouse: Warehouse, set_name: str, *, kind: str) -> Any:
+    """What the fit of this kind that was made last gave; None if none is kept.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    kept = (warehouse.trajectories(set_name) / "fits").glob(f"{kind}-*.json")
+    # the kind regmix-d starts with another kind's name: a key has no hyphen
+    own = [path for path in kept if "-" not in path.stem.removeprefix(f"{kind}-")]
+    newest = max(own, key=lambda path: (path.stat().st_mtime, path.name), default=None)
+    return None if newest is None else read_json(newest)
+
+
 def _key(arrays: Sequence[NDArray[Any]], settings: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps([_VERSION, settings], sort_keys=True).encode())
     for array in arrays:

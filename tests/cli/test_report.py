@@ -36,6 +36,7 @@ def test_json_names_file_runs_and_size(warehouse, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["path"] == str(warehouse.root / "report.html")
     assert shown["runs"] == ["first"]
+    assert shown["running"] == ["first"]
     assert shown["bytes"] == (warehouse.root / "report.html").stat().st_size
 
 
@@ -55,6 +56,15 @@ def test_unknown_run_is_bad_usage_and_lists_the_runs(warehouse, capsys):
 def test_missing_warehouse_is_bad_usage(tmp_path, capsys):
     assert run(["report", "--warehouse", str(tmp_path / "nowhere")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_watch_ends_with_the_run_and_says_so(warehouse, capsys):
+    log = EventLog(warehouse.run("first") / "events.jsonl", run_id="first", attempt=1)
+    log.write("run_done", step=1, detail="")
+    assert run(["report", "--warehouse", str(warehouse.root), "--watch"]) == 0
+    shown = capsys.readouterr()
+    assert "no run is under way" in shown.err
+    assert shown.out == f"{warehouse.root / 'report.html'}\n"
 
 
 def test_help_shows_an_example(capsys):

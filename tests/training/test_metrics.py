@@ -11,13 +11,24 @@ from dmix.mixing.digest import StepDigest
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.plan import PlanSettings
 from dmix.training.consumed import Consumed
-from dmix.training.loggers import make_loggers
 from dmix.training.metrics import score_metrics, step_metrics
 from dmix.training.run import TrainingJob, train
 from dmix.training.settings import TrainingSettings
-from dmix.warehouse_schema.errors import MissingDependencyError
 from dmix.warehouse_schema.events import read_events
 from dmix.warehouse_schema.manifests import read_dataset_manifest
+
+
+class Told:
+    """A monitor that keeps what it hears."""
+
+    def __init__(self):
+        self.batches, self.steps = [], []
+
+    def batch(self, report):
+        self.batches.append(report)
+
+    def step(self, report):
+        self.steps.append(report)
 
 
 def test_metrics_of_a_step_worked_by_hand():
@@ -55,7 +66,8 @@ def test_a_run_sends_composers_loggers_what_its_events_say(
         training=TrainingSettings(batch_size=8, reset_at_documents=True),
         environment=environment,
     )
-    train(job, folder=tmp_path)
+    told = Told()
+    train(job, folder=tmp_path, monitor=told)
     done = [event for event in read_events(tmp_path / "events.jsonl") if event["event"] == "step_done"]
     for index, name in ((0, "source/A"), (1, "source/B"), (3, "target/A"), (4, "target/B")):
         sent = [value for _, value in memory.data[f"samples/{name}"]]
@@ -66,10 +78,16 @@ def test_a_run_sends_composers_loggers_what_its_events_say(
     assert [value for _, value in memory.data["step"]] == [1, 2]
     assert {"score/general", "score/target", "utility"} < set(memory.data)
     assert not any("/C" in name for name in memory.data)
-
-
-def test_a_logger_whose_package_is_missing_is_named_with_the_way_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match="run 'pip install tensorboard' or take it out"):
-        make_loggers(["tensorboard"], folder=tmp_path, run_id="r")
-    assert make_loggers([], folder=tmp_path, run_id="r") == []
+    # what a display is told: batches within steps, and tokens of all steps so far
+    assert [(at.step, at.batch, at.batches) for at in told.batches] == [
+        (step, batch, 4) for step in (1, 2) for batch in (1, 2, 3, 4)
+    ]
+    tokens = np.cumsum([event["delivered_tokens_N"] for event in done], axis=0)
+    assert [at.source_tokens for at in told.steps] == tokens[:, :3].sum(axis=1).tolist()
+    assert [at.target_tokens for at in told.steps] == tokens[:, 3:].sum(axis=1).tolist()
+    before, last = told.batches[5], told.steps[-1]
+    assert before.source_tokens == tokens[0, :3].sum()
+    assert before.step_tokens == 2 * 8 * job.manifest.seq_len
+    assert last.scores["general"] == memory.data["score/general"][-1][1]
+    assert last.first_scores.keys() == last.scores.keys()
+    assert (told.batches[-1].seconds_left, last.seconds_left) == (0, 0)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmix.training.report.facts import Pair, Run
+from dmix.training.report.reader import Pair
+from dmix.training.report.run_facts import Run
 from dmix.training.report.series import QUANTITIES, shares
 from dmix.warehouse_schema.taxonomy import FIELDS
 
@@ -18,7 +19,6 @@ from dmix.warehouse_schema.taxonomy import FIELDS
 # colours than areas, since runs on one page can differ in their largest domains.
 LARGEST = 6
 COLOURS = 8
-MUTED_COLOURS = 2
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,12 @@ def ranked_domains(runs: Iterable[Run]) -> dict[Pair, int]:
     return ranks
 
 
-def bands(run: Run, ranks: Mapping[Pair, int], *, every: bool) -> list[Band]:
+def bands(run: Run, ranks: Mapping[Pair, int]) -> list[Band]:
     """What to stack for a run, source at the bottom, the domains of a field in page order.
 
     Args:
-        run: Its `LARGEST` domains of each field have a colour of the palette.
+        run: Its `LARGEST` domains of each field have a colour of the palette, the others are one band.
         ranks: Of `ranked_domains`; gives order and colour.
-        every: Give the other domains an area each, in muted colours, and not one in all.
     """
     used_N = _used(run)
     found: list[Band] = []
@@ -73,9 +72,8 @@ def bands(run: Run, ranks: Mapping[Pair, int], *, every: bool) -> list[Band]:
         )
         colours = _distinct([ranks[run.pairs[i]] % COLOURS for i in named])
         found += [_single(run.pairs, i, f"{field}-{c + 1}") for i, c in zip(named, colours, strict=True)]
-        if every or len(rest) == 1:
-            shades = (f"{field}-other-{place % MUTED_COLOURS + 1}" for place in range(len(rest)))
-            found += [_single(run.pairs, i, shade) for i, shade in zip(rest, shades, strict=True)]
+        if len(rest) == 1:
+            found.append(_single(run.pairs, rest[0], f"{field}-other-1"))
         elif rest:
             found.append(Band(f"{len(rest)} smaller domains", field, tuple(rest), f"{field}-other-1"))
     return found

@@ -7,24 +7,32 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from dmix.training.report import figures
+from dmix.training.report import charts
 from dmix.training.report.markup import Markup, tag
-from dmix.training.report.sections import Section
+from dmix.training.report.parts import Section
 
 # The browser itself refuses every request, so that opening a report tells nobody.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def page(*, title: str, subtitle: str, sections: Sequence[Section], banner: str | None = None) -> str:
+def page(
+    *,
+    title: str,
+    subtitle: str,
+    sections: Sequence[Section],
+    banners: Sequence[str] = (),
+    reload_seconds: float | None = None,
+) -> str:
     """The HTML document.
 
     Args:
         title: Heading and window title.
         subtitle: Line below it: warehouse, time, version.
         sections: Parts in order.
-        banner: A sentence above the first part, such as how many runs are left out.
+        banners: Sentences above the first part, such as how many runs are left out.
+        reload_seconds: How often the page loads itself anew; never by default.
     """
-    drawn = {panel.panel_id: figures.to_json(panel) for section in sections for panel in section.panels}
+    drawn = {panel.panel_id: charts.to_json(panel) for section in sections for panel in section.panels}
     links = [tag("a", section.title, href=f"#{section.anchor}") for section in sections]
     main = [
         tag("section", tag("h2", section.title), section.content, id=section.anchor, class_="part")
@@ -39,15 +47,30 @@ def page(*, title: str, subtitle: str, sections: Sequence[Section], banner: str 
         tag("style", Markup(_asset("report.css"))),
     ]
     body = [
-        tag("header", tag("h1", title), tag("p", subtitle, class_="note"), tag("nav", *links)),
+        tag("header", tag("h1", title), tag("p", subtitle, class_="note")),
+        tag("nav", *links, aria_label="Parts of the page"),
         tag("noscript", tag("p", "The figures need JavaScript; the tables do not.", class_="banner")),
-        tag("p", banner, class_="banner") if banner else None,
+        None if reload_seconds is None else _live_banner(reload_seconds),
+        *(tag("p", banner, class_="banner") for banner in banners),
         tag("main", *main),
         tag("script", _script_json(drawn), type="application/json", id="figures"),
     ]
     if drawn:
-        body += [tag("script", Markup(get_plotlyjs())), tag("script", Markup(_asset("report.js")))]
+        body.append(tag("script", Markup(get_plotlyjs())))
+    body.append(tag("script", Markup(_asset("report.js"))))
     return f"<!doctype html>\n{tag('html', tag('head', *head), tag('body', *body), lang='en')}\n"
+
+
+def _live_banner(reload_seconds: float) -> Markup:
+    """Says that the page is under way; the script reads the seconds, and the button stops it."""
+    return tag(
+        "p",
+        f"A run is under way: this page loads itself anew every {reload_seconds:g} s and keeps your place. ",
+        tag("button", "reload by itself", type="button", aria_pressed="true"),
+        class_="banner live",
+        id="live",
+        data_seconds=f"{reload_seconds:g}",
+    )
 
 
 def _script_json(value: Any) -> Markup:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from dmix.mixing.domains import Vector
 from dmix.mixing.objectives import Environment, utility
-from dmix.training.report.facts import Pair, Run
+from dmix.training.report.reader import Pair
+from dmix.training.report.run_facts import Run
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import settings_from
 from dmix.warehouse_schema.taxonomy import FIELDS
@@ -91,6 +92,15 @@ def tokens_so_far(run: Run) -> dict[str, dict[int, float]]:
             int(step): float(count) for step, count in zip(run.steps_T[delivered_T], tokens_T, strict=True)
         }
     return so_far
+
+
+def field_loss(run: Run, field: str) -> Vector:
+    """Mean training loss of a field in each step, nats a token; NaN where it gave no tokens, shape (T,)."""
+    member_N = np.array([pair[0] == field for pair in run.pairs], dtype=bool)
+    tokens_TN = np.nan_to_num(run.loss_tokens_TN[:, member_N])
+    total_T = tokens_TN.sum(axis=1)
+    summed_T = (np.nan_to_num(run.loss_TN[:, member_N]) * tokens_TN).sum(axis=1)
+    return np.divide(summed_T, total_T, out=np.full(len(total_T), np.nan), where=total_T > 0)
 
 
 def tokens_used(run: Run) -> dict[str, int]:

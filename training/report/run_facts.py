@@ -1,86 +1,20 @@
-"""What the report reads: the catalog's public views, as plain records and arrays.
+"""What the catalog says about runs, as plain records and arrays.
 
 Shapes: T steps of a run, N (field, domain) pairs that it has. A number that is not known yet,
 such as the samples delivered by a step under way, is NaN.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.domains import Vector
+from dmix.training.report.reader import Pair, Reader, domain_order, floats, position, records
 from dmix.warehouse_schema.errors import NotFoundError
-
-Pair = tuple[str, str]
-
-
-class Reader(Protocol):
-    """What the report needs of an open catalog."""
-
-    def query(
-        self, sql: str, parameters: Sequence[Any] = ()
-    ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
-        """Column names and rows of a query."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """The newest version of a corpus; the columns of the view `corpora`."""
-
-    corpus: str
-    version: int
-    field: str
-    synthetic: bool
-    documents: int
-    rejected: int
-    classifier: str
-    created_at: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamFacts:
-    """What one (field, domain) of a dataset holds; the columns of the view `domain_tokens`."""
-
-    field: str
-    domain: str
-    documents: int
-    samples: int
-    tokens: int
-    tail_tokens: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class StartWeight:
-    """One row of the view `start_state`; `document_weight` is None where nothing was counted."""
-
-    estimator: str
-    field: str
-    domain: str
-    document_weight: float | None
-    sample_weight: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dataset:
-    """A dataset with its domains in taxonomy order."""
-
-    dataset: str
-    name: str
-    taxonomy: str
-    tokenizer: str
-    seq_len: int
-    seed: int
-    corpora: tuple[str, ...]
-    created_at: str
-    streams: tuple[StreamFacts, ...]
-    start: tuple[StartWeight, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +38,17 @@ class Departure:
     last_step: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A benchmark score of a checkpoint; the columns of the view `evaluations`."""
+
+    step: int
+    task: str
+    metric: str
+    value: float
+    stderr: float | None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
     """A run as far as it went.
@@ -117,9 +62,12 @@ class Run:
         samples_TN: Samples that the training loop consumed.
         tokens_TN: Tokens that the training loop consumed.
         passes_TN: Passes over each domain's samples so far.
+        loss_TN: Mean training loss in nats a token; NaN where a step drew nothing.
+        loss_tokens_TN: Tokens that the losses are means over.
         scores: (step, score) pairs of each objective, ascending; step 0 is before any training.
         events: Marks and notes, in order.
         departures: Why planned differs from asked.
+        evaluations: Benchmark scores of its checkpoints, by task, metric and step.
     """
 
     run_id: str
@@ -137,9 +85,12 @@ class Run:
     samples_TN: Vector
     tokens_TN: Vector
     passes_TN: Vector
+    loss_TN: Vector
+    loss_tokens_TN: Vector
     scores: Mapping[str, tuple[tuple[int, float], ...]]
     events: tuple[RunEvent, ...]
     departures: tuple[Departure, ...]
+    evaluations: tuple[Evaluation, ...]
 
 
 def run_ids(catalog: Reader) -> dict[str, str]:
@@ -169,107 +120,50 @@ def choose_runs(known: Mapping[str, str], *, wanted: Sequence[str], limit: int) 
     return [run_id for run_id, kind in known.items() if kind != "proxy"][:limit][::-1]
 
 
-def read_corpora(catalog: Reader) -> list[Corpus]:
-    """The newest version of every corpus."""
-    columns, rows = catalog.query(
-        "SELECT corpus, version, field, synthetic, documents, rejected, classifier,"
-        " strftime(created_at, '%Y-%m-%d %H:%M') AS created_at FROM corpora"
-        " QUALIFY row_number() OVER (PARTITION BY corpus ORDER BY version DESC) = 1"
-        " ORDER BY field, corpus"
-    )
-    return [Corpus(**dict(zip(columns, row, strict=True))) for row in rows]
-
-
-def read_datasets(catalog: Reader) -> list[Dataset]:
-    """Every dataset, newest first, with what its domains hold."""
-    columns, rows = catalog.query(
-        "SELECT dataset, name, taxonomy, tokenizer, seq_len, seed, corpora,"
-        " strftime(created_at, '%Y-%m-%d %H:%M') AS created_at FROM datasets"
-        " ORDER BY datasets.created_at DESC, dataset"
-    )
-    found = []
-    for row in rows:
-        facts = dict(zip(columns, row, strict=True))
-        order = domain_order(catalog, facts["dataset"])
-        found.append(
-            Dataset(
-                **{**facts, "corpora": tuple(str(name) for name in facts["corpora"] or ())},
-                streams=_streams(catalog, facts["dataset"], order),
-                start=_start(catalog, facts["dataset"], order),
-            )
-        )
-    return found
-
-
-def domain_order(catalog: Reader, dataset: str) -> dict[str, int]:
-    """Position of each domain of a dataset in its taxonomy; empty if the dataset is gone."""
-    _, rows = catalog.query(
-        "SELECT domain, min(domain_index) FROM domains WHERE taxonomy ="
-        " (SELECT any_value(taxonomy) FROM datasets WHERE dataset = ?) GROUP BY domain",
-        [dataset],
-    )
-    return {domain: int(index) for domain, index in rows}
-
-
 def read_run(catalog: Reader, run_id: str) -> Run:
     """Everything that the report shows of a run."""
-    columns, rows = catalog.query(
+    facts = records(
+        catalog,
         "SELECT run_id, dataset, kind, controller, status,"
         " strftime(started_at, '%Y-%m-%d %H:%M') AS started_at,"
         " strftime(finished_at, '%Y-%m-%d %H:%M') AS finished_at, config::VARCHAR AS config"
         " FROM runs WHERE run_id = ?",
         [run_id],
-    )
-    facts: dict[str, Any] = dict(zip(columns, rows[0], strict=True))
+    )[0]
     config = json.loads(facts.pop("config") or "{}")
     written: dict[str, Any] = {name: value or "" for name, value in facts.items()}
     return Run(
         **written,
         config=config if isinstance(config, dict) else {},
-        **_mixture(catalog, run_id, domain_order(catalog, facts["dataset"])),
+        **_mixture(catalog, run_id, domain_order(catalog, written["dataset"])),
         scores=_scores(catalog, run_id),
         events=_events(catalog, run_id),
         departures=_departures(catalog, run_id),
+        evaluations=_evaluations(catalog, run_id),
     )
-
-
-def _streams(catalog: Reader, dataset: str, order: Mapping[str, int]) -> tuple[StreamFacts, ...]:
-    columns, rows = catalog.query(
-        "SELECT field, domain, documents, samples, tokens, tail_tokens FROM domain_tokens WHERE dataset = ?",
-        [dataset],
-    )
-    found = (StreamFacts(**dict(zip(columns, row, strict=True))) for row in rows)
-    return tuple(sorted(found, key=lambda stream: _position((stream.field, stream.domain), order)))
-
-
-def _start(catalog: Reader, dataset: str, order: Mapping[str, int]) -> tuple[StartWeight, ...]:
-    columns, rows = catalog.query(
-        "SELECT estimator, field, domain, document_weight, sample_weight, weight_low AS low,"
-        " weight_high AS high FROM start_state WHERE dataset = ? ORDER BY estimator",
-        [dataset],
-    )
-    found = (StartWeight(**dict(zip(columns, row, strict=True))) for row in rows)
-    return tuple(sorted(found, key=lambda row: (row.estimator, _position((row.field, row.domain), order))))
 
 
 def _mixture(catalog: Reader, run_id: str, order: Mapping[str, int]) -> dict[str, Any]:
-    """The arrays of `Run`, of the rows that the view has."""
+    """The arrays of `Run`, of the rows that the views have."""
     _, rows = catalog.query(
         "SELECT step, field, domain,"
         " asked_weight, planned_weight, delivered_samples, delivered_tokens, passes"
         " FROM mixture WHERE run_id = ? ORDER BY step",
         [run_id],
     )
-    pairs = sorted(
-        {(field, domain) for _, field, domain, *_ in rows}, key=lambda pair: _position(pair, order)
-    )
+    pairs = sorted({(field, domain) for _, field, domain, *_ in rows}, key=lambda pair: position(pair, order))
     column = {pair: index for index, pair in enumerate(pairs)}
     steps = sorted({row[0] for row in rows})
     line = {step: index for index, step in enumerate(steps)}
-    values = np.full((5, len(steps), len(pairs)), np.nan)
+    values = np.full((7, len(steps), len(pairs)), np.nan)
     for step, field, domain, *numbers in rows:
-        values[:, line[step], column[field, domain]] = _floats(numbers)
-    names = ("asked_TN", "planned_TN", "samples_TN", "tokens_TN", "passes_TN")
+        values[:5, line[step], column[field, domain]] = floats(numbers)
+    _, losses = catalog.query(
+        "SELECT step, field, domain, loss, tokens FROM domain_loss WHERE run_id = ?", [run_id]
+    )
+    for step, field, domain, *numbers in losses:
+        values[5:, line[step], column[field, domain]] = floats(numbers)
+    names = ("asked_TN", "planned_TN", "samples_TN", "tokens_TN", "passes_TN", "loss_TN", "loss_tokens_TN")
     return {
         "pairs": tuple(pairs),
         "steps_T": np.asarray(steps, dtype=np.int64),
@@ -283,7 +177,7 @@ def _scores(catalog: Reader, run_id: str) -> dict[str, tuple[tuple[int, float], 
     )
     scores: dict[str, list[tuple[int, float]]] = {}
     for objective, step, score in rows:
-        scores.setdefault(objective, []).append((int(step), _floats([score])[0]))
+        scores.setdefault(objective, []).append((int(step), floats([score])[0]))
     return {objective: tuple(points) for objective, points in scores.items()}
 
 
@@ -307,11 +201,11 @@ def _departures(catalog: Reader, run_id: str) -> tuple[Departure, ...]:
     )
 
 
-def _position(pair: Pair, order: Mapping[str, int]) -> tuple[str, int, str]:
-    """Sort key: source before target, then taxonomy order, then the name of a label without one."""
-    field, domain = pair
-    return field, order.get(domain, len(order)), domain
-
-
-def _floats(values: Iterable[Any]) -> list[float]:
-    return [float("nan") if value is None else float(value) for value in values]
+def _evaluations(catalog: Reader, run_id: str) -> tuple[Evaluation, ...]:
+    rows = records(
+        catalog,
+        "SELECT step, task, metric, value, stderr FROM evaluations"
+        " WHERE run_id = ? AND value IS NOT NULL ORDER BY task, metric, step",
+        [run_id],
+    )
+    return tuple(Evaluation(**row) for row in rows)

@@ -1,0 +1,36 @@
+import numpy as np
+from tests.training.report.fixtures import add_run, report_page
+
+from dmix.warehouse_schema.events import EventLog
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+
+def test_feedback_runs_over_steps_and_over_tokens_of_each_field(page):
+    variants = page.figures["run-one-feedback"][0]
+    assert set(variants) == {f"{x}|{y}" for x in ("step", "source", "target") for y in ("change", "score")}
+    by_step = {t["name"]: t for t in variants["step|score"]["data"]}
+    assert by_step["maths"]["x"] == [0, 1, 2, 3]
+    assert by_step["maths"]["y"] == [-4.0, -3.9, -3.8, -3.7]
+    assert {t["name"]: t["y"] for t in variants["step|change"]["data"]}["general"] == [0, -0.01, -0.02, -0.03]
+    source, target = (variants[f"{field}|score"]["data"][0]["x"] for field in FIELDS)
+    assert source[0] == target[0] == 0
+    assert np.add(source, target).tolist() == [0, 80 * 64, 160 * 64, 240 * 64]
+
+
+def test_runs_side_by_side_share_a_drawing_an_objective(warehouse, tmp_path):
+    add_run(warehouse, "one")
+    add_run(warehouse, "two", seed=1)
+    drawn = report_page(warehouse, tmp_path).figures
+    assert len(drawn["compare-feedback"]) == 2
+    assert [t["name"] for t in drawn["compare-feedback"][0]["step|score"]["data"]] == ["one", "two"]
+    assert [t["name"] for t in drawn["compare-target"][0]["delivered"]["data"]] == ["one", "two"]
+
+
+def test_failed_score_leaves_a_gap_and_no_utility(warehouse, tmp_path):
+    add_run(warehouse, "one", steps=1, done=False)
+    log = EventLog(warehouse.run("one") / "events.jsonl", run_id="one", attempt=1)
+    log.write("feedback", step=0, scores={"general": -2.0, "maths": float("nan")})
+    page = report_page(warehouse, tmp_path)
+    maths = page.figures["run-one-feedback"][0]["step|score"]["data"][1]
+    assert (maths["name"], maths["x"]) == ("maths", [1])
+    assert page.table("source tokens")["one"]["maths"] == "-3.9000"

@@ -1,0 +1,24 @@
+import sys
+
+import pytest
+from composer.loggers import WandBLogger
+
+from dmix.training.loggers import check_loggers, make_loggers
+from dmix.warehouse_schema.errors import MissingDependencyError
+
+
+def test_a_logger_whose_package_is_missing_is_named_with_the_way_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"pip install tensorboard.*, or leave tensorboard out"):
+        make_loggers(["tensorboard"], folder=tmp_path, run_id="r")
+    assert make_loggers([], folder=tmp_path, run_id="r") == []
+
+
+def test_a_logger_whose_package_is_there_is_composers_own(tmp_path, monkeypatch):
+    (tmp_path / "wandb.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    check_loggers(["wandb"])
+    (made,) = make_loggers(["wandb"], folder=tmp_path, run_id="r")
+    assert isinstance(made, WandBLogger)
+    sys.modules.pop("wandb")
