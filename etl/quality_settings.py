@@ -1,0 +1,28 @@
+"""What a user chooses about the quality of text; light, so that the command line can import it."""
+
+from dataclasses import dataclass
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualitySettings:
+    """Which documents are of too low quality to be kept.
+
+    Raises:
+        InputError: If the threshold is no probability.
+    """
+
+    quality: str = setting(
+        "embedded",
+        help="What judges documents: 'embedded' (ships with dmix), 'nvidia' (quality-classifier-deberta from"
+        " the hub), 'nvidia:PATH' (a folder with its files), or 'none'.",
+    )
+    max_low: float = setting(
+        0.5, help="Largest probability of low quality that is kept; a document whose label is Low never is."
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_low <= 1:
+            raise InputError(f"max_low is {self.max_low}, expected 0 to 1; change --max-low")

@@ -1,0 +1,40 @@
+"""What a user chooses about a start state that a model tells; light, for the command line."""
+
+from dataclasses import dataclass
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartStateSettings:
+    """When a start state that is estimated from a model's own text is good enough.
+
+    Raises:
+        InputError: If a number is out of range.
+    """
+
+    classifier: str = setting(
+        "embedded",
+        help="What gives a document its domain: 'embedded' (ships with dmix), 'nvidia' (from the hub), or"
+        " 'nvidia:PATH' (a folder with its files).",
+    )
+    kl_bound: float = setting(
+        0.01,
+        help="Writing stops once, with the given confidence, sampling puts the estimate no further than"
+        " this from what more documents would give (KL in nats, by bootstrap).",
+    )
+    confidence: float = setting(0.95, help="Of that bound, and of the intervals of the shares.")
+    min_documents: int = setting(512, help="Least documents to write.")
+    max_documents: int = setting(20_000, help="Most documents to write, whether the bound is met or not.")
+
+    def __post_init__(self) -> None:
+        if not self.kl_bound > 0:
+            raise InputError(f"kl_bound is {self.kl_bound}, expected above 0; change --kl-bound")
+        if not 0 < self.confidence < 1:
+            raise InputError(f"confidence is {self.confidence}, expected between 0 and 1")
+        if not 1 <= self.min_documents <= self.max_documents:
+            raise InputError(
+                f"min_documents is {self.min_documents} and max_documents {self.max_documents}, expected 1 <="
+                " min_documents <= max_documents"
+            )
