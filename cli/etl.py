@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dmix.cli import etl_shard
+from dmix.cli import etl_distil, etl_screening, etl_shard, etl_start_state, etl_synthesize
 from dmix.cli.options import (
     config_option,
+    data_url_option,
     dry_run_option,
     json_option,
     master_option,
@@ -22,6 +23,7 @@ from dmix.warehouse_schema.layout import Warehouse
 if TYPE_CHECKING:
     from dmix.etl.classify import CorpusOutcome
     from dmix.etl.classify_plan import CorpusPlan
+    from dmix.warehouse_schema.manifests import CorpusVersion
 
 
 class ManyPaths(click.Command):
@@ -48,8 +50,12 @@ def etl() -> None:
 
 @etl.command(cls=ManyPaths)
 @config_option
-@click.option("--source", multiple=True, metavar="PATH…", help="Files, folders or globs of the source field.")
-@click.option("--target", multiple=True, metavar="PATH…", help="Files, folders or globs of the target field.")
+@click.option(
+    "--source", multiple=True, metavar="PATH…", help="Files, folders, globs or URLs of the source field."
+)
+@click.option(
+    "--target", multiple=True, metavar="PATH…", help="Files, folders, globs or URLs of the target field."
+)
 @click.option(
     "--name", default="main", show_default=True, help="Makes the corpora NAME-source and NAME-target."
 )
@@ -57,6 +63,7 @@ def etl() -> None:
 @settings_options(ClassifySettings)
 @master_option
 @warehouse_option
+@data_url_option
 @json_option
 @dry_run_option
 def classify(
@@ -68,6 +75,7 @@ def classify(
     settings: ClassifySettings,
     master: str,
     warehouse: Warehouse,
+    data_url: str | None,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -78,7 +86,8 @@ def classify(
     a call with the same inputs changes nothing, one with another file classifies that file alone.
     Documents that cannot be taken end in the view rejects, with the reason.
 
-    Known endings: .jsonl .ndjson .json .txt .md (also with .gz .zst .bz2) and .parquet.
+    Known endings: .jsonl .ndjson .json .txt .md (also with .gz .zst .bz2) and .parquet. Inputs may be
+    remote: s3://bucket/folder, gs:// or hdfs://.
 
     Example: dmix etl classify --source books/ --target papers/*.jsonl.gz --warehouse w
     """
@@ -86,9 +95,12 @@ def classify(
         raise InputError("no input given; name files, folders or globs with --source and --target")
     from dmix.etl import classify as job
     from dmix.etl.classify_plan import plan_corpora
+    from dmix.etl.mirror import use_data_url
     from dmix.etl.session import spark_session
     from dmix.warehouse_schema.catalog import sync
 
+    if not dry_run:
+        use_data_url(warehouse, data_url)
     requests = job.field_requests(
         warehouse, {"source": source, "target": target}, name=name, add=add, settings=settings
     )
@@ -155,6 +167,11 @@ def _rejected(outcome: "CorpusOutcome") -> dict[str, int]:
     return dict(total.most_common())
 
 
+def _asked(version: "CorpusVersion") -> int:
+    """Documents of a version about which the fallback was asked."""
+    return sum(part.fallback_documents for part in version.parts)
+
+
 def _outcome_json(outcome: "CorpusOutcome") -> dict:
     version = outcome.version
     return {
@@ -171,6 +188,7 @@ def _outcome_json(outcome: "CorpusOutcome") -> dict:
         "skipped": dict(outcome.plan.skipped),
         "parts_kept": len(outcome.plan.kept),
         "parts_made": len(outcome.plan.to_do),
+        "fallback_documents": _asked(version),
     }
 
 
@@ -206,7 +224,20 @@ def _show_outcomes(outcomes: "list[CorpusOutcome]") -> None:
             f"{version.corpus} v{version.version} {state}: {version.documents:,} documents,"
             f" {version.rejected:,} rejected; {len(plan.to_do)} parts made, {len(plan.kept)} kept"
         )
+        asked = _asked(version)
+        if asked:
+            share = asked / max(1, version.documents + version.rejected)
+            say(f"{version.corpus}: {asked:,} documents ({share:.1%}) were unsure and sent to the fallback")
 
 
-for command in (etl_shard.shard, etl_shard.start_state, etl_shard.verify, etl_shard.gc):
+for command in (
+    etl_distil.distil,
+    etl_screening.duplicates,
+    etl_screening.contamination,
+    etl_shard.shard,
+    etl_start_state.start_state,
+    etl_synthesize.synthesize,
+    etl_shard.verify,
+    etl_shard.gc,
+):
     etl.add_command(command)

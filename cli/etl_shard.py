@@ -1,12 +1,15 @@
-"""`dmix etl shard`, `start-state`, `verify` and `gc`; `dmix.cli.etl` adds them to its group."""
+"""`dmix etl shard`, `verify` and `gc`; `dmix.cli.etl` adds them to its group."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dmix.cli.etl_screening import corpora_option, evaluation_items
 from dmix.cli.options import (
     config_option,
+    data_url_option,
     dataset_option,
     dry_run_option,
     json_option,
@@ -27,15 +30,16 @@ if TYPE_CHECKING:
 @click.command()
 @config_option
 @warehouse_option
-@click.option(
-    "--corpus",
-    multiple=True,
-    metavar="NAME[@vK]",
-    help="Corpus to use, its newest version unless one is named; repeat it for several. May be left"
-    " out when the warehouse holds one pair NAME-source and NAME-target.",
-)
+@corpora_option
 @settings_options(ShardSettings)
+@click.option(
+    "--environment",
+    type=Path,
+    metavar="FILE",
+    help="Keep the evaluation items of this environment out of the training text; see --contaminated.",
+)
 @master_option
+@data_url_option
 @json_option
 @dry_run_option
 def shard(
@@ -43,7 +47,9 @@ def shard(
     warehouse: Warehouse,
     corpus: tuple[str, ...],
     settings: ShardSettings,
+    environment: Path | None,
     master: str,
+    data_url: str | None,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -51,44 +57,36 @@ def shard(
     """Tokenise corpora and pack them into one stream of samples a (field, domain).
 
     The same corpora and settings give the same dataset: running it again does nothing, and a
-    killed run goes on where it stopped.
+    killed run goes on where it stopped. With --drop-duplicates, all copies of a text but the first
+    are left out; with --environment, documents that hold one of its evaluation items.
 
     Example: dmix etl shard --seq-len 512 --name small
     """
+    from dmix.etl.mirror import use_data_url
     from dmix.etl.session import spark_session
     from dmix.etl.shard import shard_dataset
     from dmix.etl.shard_plan import plan_dataset, published_dataset, resolve_corpora
     from dmix.warehouse_schema.catalog import sync
 
+    if not dry_run:
+        use_data_url(warehouse, data_url)
     corpora = resolve_corpora(warehouse.require(), corpus)
-    plan = plan_dataset(warehouse, corpora=corpora, settings=settings)
+    items = evaluation_items(environment)
+    plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
     manifest = published_dataset(warehouse, plan)
     if dry_run:
         _show_plan(plan, exists=manifest is not None, as_json=as_json)
         return
     existed = manifest is not None
-    if manifest is None:
+    if manifest is None or items:  # a dataset that exists may not have been screened for these items
         spark = spark_session(master=master, app="dmix etl shard")
-        manifest = shard_dataset(spark, warehouse, corpora=corpora, settings=settings, progress=say)
+        manifest = shard_dataset(
+            spark, warehouse, corpora=corpora, settings=settings, items=items, progress=say
+        )
     else:
         say(f"dataset {manifest.dataset} exists already with these settings; nothing to do")
     sync(warehouse)
-    _show_dataset(manifest, as_json=as_json, existed=existed)
-
-
-@click.command("start-state")
-@config_option
-@warehouse_option
-@dataset_option
-@json_option
-def start_state(*, warehouse: Warehouse, dataset: str | None, as_json: bool, config: str | None) -> None:
-    """Show each domain's share of its field, in documents and in samples.
-
-    Example: dmix etl start-state --dataset small
-    """
-    from dmix.warehouse_schema.manifests import read_dataset_manifest
-
-    _show_dataset(read_dataset_manifest(warehouse.require(), dataset), as_json=as_json)
+    show_dataset(manifest, as_json=as_json, existed=existed)
 
 
 @click.command()
@@ -138,9 +136,11 @@ def gc(*, warehouse: Warehouse, as_json: bool, dry_run: bool, config: str | None
     for what in report.in_use:
         say(f"{what} is in use and was left alone; run this again when its job has finished")
     if as_json:
-        show_json({**asdict(report), "size_bytes": report.size_bytes, "removed": not dry_run})
+        found = [{"path": str(garbage.path), "size_bytes": garbage.size_bytes} for garbage in report.found]
+        total = {"size_bytes": report.size_bytes, "removed": not dry_run}
+        show_json({"found": found, "in_use": report.in_use, **total})
     else:
-        rows = [(str(g.path.relative_to(warehouse.root)), g.size_bytes) for g in report.found]
+        rows = [(warehouse.relative(g.path), g.size_bytes) for g in report.found]
         if rows:
             show_table(["path", "bytes"], rows)
         verb = "would be removed" if dry_run else "removed"
@@ -168,13 +168,14 @@ def _show_plan(plan: "ShardPlan", *, exists: bool, as_json: bool) -> None:
         return
     show_table(list(domains[0]), [list(domain.values()) for domain in domains])
     state = "exists already; nothing would be done" if exists else "would be made"
+    less = ", less those that are left out" if plan.drop_duplicates or plan.remove_contaminated else ""
     say(
         f"dataset {plan.dataset} {state}: {len(plan.all_splits)} splits, {plan.text_bytes / 1e6:,.1f} MB of"
-        f" text, about {sum(estimates.values()):,} tokens"
+        f" text, about {sum(estimates.values()):,} tokens{less}"
     )
 
 
-def _show_dataset(manifest: "DatasetManifest", *, as_json: bool, existed: bool | None = None) -> None:
+def show_dataset(manifest: "DatasetManifest", *, as_json: bool, existed: bool | None = None) -> None:
     """Shares of every domain with documents, and how many domains each field really has."""
     from dmix.etl.start_state import start_state, summarise
 

@@ -1,4 +1,4 @@
-"""Bytes of an input file, in blocks: read, counted, hashed, decompressed. Memory: a few blocks.
+"""Bytes of an input, local or remote, in blocks: read, counted, hashed, decompressed. Memory: a few blocks.
 
 Own loops over the decompressors of zlib, bz2 and zstandard, because the file objects around
 them lose what stands before a break (pyarrow) or do not notice one (zstandard).
@@ -13,9 +13,13 @@ from typing import Any
 import zstandard
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.storage import is_url, open_place, read_errors
 
 BLOCK_BYTES = 256 << 10
 """Stored bytes a read."""
+
+REMOTE_BLOCK_BYTES = 4 << 20
+"""Stored bytes a request to a remote store."""
 
 _PIECE_BYTES = 16 << 10
 """Stored bytes that are decompressed at once: the most that damage takes along, and a bound on
@@ -39,28 +43,48 @@ class BrokenInputError(Exception):
 
 @contextmanager
 def reading(path: str) -> Iterator[None]:
-    """Turns a vanished file and a refused read into errors for people."""
+    """Turns a vanished file, a refused read and a silent store into errors for people."""
     try:
-        yield
+        with read_errors(path):
+            yield
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"input {path} vanished; restore it and run the same command again") from None
     except PermissionError:
         raise InputError(f"input {path} may not be read; check its permissions") from None
 
 
-def file_blocks(path: str, *, seen: Callable[[bytes], object] = lambda block: None) -> Iterator[bytes]:
-    """The stored bytes of a file.
+def block_bytes(path: str) -> int:
+    """Stored bytes a read of this file."""
+    return REMOTE_BLOCK_BYTES if is_url(path) else BLOCK_BYTES
+
+
+def file_blocks(
+    path: str,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    seen: Callable[[bytes], object] = lambda block: None,
+) -> Iterator[bytes]:
+    """The stored bytes of a file, or of a stretch of it.
 
     Args:
-        path: The file.
+        path: Path or URL.
+        start: First byte.
+        stop: Byte behind the last one; None for the end of the file.
         seen: Called with every block, for counting and hashing.
 
     Raises:
         NotFoundError: If there is no such file.
         InputError: If it may not be read.
+        StorageError: If a remote store cannot be reached or refuses.
     """
-    with reading(path), open(path, "rb", buffering=0) as file:
-        while block := file.read(BLOCK_BYTES):
+    most = block_bytes(path)
+    with reading(path), open_place(path) as file:
+        file.seek(start)
+        left = most if stop is None else stop - start
+        while block := file.read(min(most, left)):
+            if stop is not None:
+                left -= len(block)
             seen(block)
             yield block
 

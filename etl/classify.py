@@ -19,13 +19,15 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from dmix.etl.classifiers import Classifier, ClassifierSpec, classifier_spec, make_classifier
-from dmix.etl.classify_plan import CorpusPlan, CorpusRequest, columns_read, plan_corpora
+from dmix.etl.classifiers import Classifier, ClassifierSpec, make_classifier
+from dmix.etl.classify_plan import CorpusPlan, CorpusRequest, columns_read, plan_corpora, requested_classifier
 from dmix.etl.classify_settings import ClassifySettings
 from dmix.etl.label_tasks import LabelJob, label_part
+from dmix.etl.mirror import copy_rejects
 from dmix.etl.parts import CorpusFolders, PartPlan
 from dmix.etl.publish import STAGING
 from dmix.etl.rejects import REASONS
+from dmix.etl.synthetic_inputs import generation_of
 from dmix.etl.tasks import Progress, metered, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse, checked_name, storage_errors
@@ -39,6 +41,7 @@ from dmix.warehouse_schema.manifests import (
     read_corpus_version,
     write_corpus_version,
 )
+from dmix.warehouse_schema.storage import RemotePath
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_labels
 
 logger = logging.getLogger(__name__)
@@ -113,7 +116,7 @@ def classify_corpora(
         LockHeldError: If another process writes one of the corpora.
         StorageError: If the disk is full or refuses.
     """
-    spec = classifier_spec(settings.classifier, taxonomy=settings.taxonomy)
+    spec = requested_classifier(warehouse, settings)
     classifier = make_classifier(spec)
     with ExitStack() as locks:
         for request in sorted(requests, key=lambda r: r.corpus):
@@ -122,6 +125,8 @@ def classify_corpora(
             locks.enter_context(held_lock(lock, what=what, timeout_seconds=LOCK_SECONDS))
             _clear_staging(warehouse, request.corpus, everything=False)
         plans = plan_corpora(spark, warehouse, requests, settings=settings, progress=progress)
+        for plan in plans:
+            plan.records.keep(plan.inspected)
         jobs = [_job(warehouse, plan, spec, classifier, settings) for plan in plans]
         made = _make_parts(spark, plans, jobs, work=work, progress=progress)
         parts = {
@@ -166,7 +171,7 @@ def field_requests(
         if inputs.get(field):
             requests.append(CorpusRequest(corpus=corpus, field=field, inputs=tuple(inputs[field]), add=add))
         elif corpus_versions(warehouse, corpus):
-            spec = classifier_spec(settings.classifier, taxonomy=settings.taxonomy)
+            spec = requested_classifier(warehouse, settings)
             version = read_corpus_version(warehouse, corpus)
             if spec.taxonomy is None and version.classifier_fingerprint == make_classifier(spec).fingerprint:
                 requests.append(CorpusRequest(corpus=corpus, field=field, inputs=(), add=True))
@@ -182,6 +187,7 @@ def _job(
 ) -> LabelJob:
     return LabelJob(
         folders=CorpusFolders.of(warehouse, plan.request.corpus),
+        meters=warehouse.labels(plan.request.corpus) / STAGING / "meters",
         classifier=spec,
         classifier_fingerprint=classifier.fingerprint,
         columns=columns_read(settings, classifier),
@@ -199,7 +205,7 @@ def _make_parts(
 ) -> list[list[LabelPart]]:
     """Makes all parts that are to be made in one Spark job, the largest first."""
     items = [(part, index) for index, plan in enumerate(plans) for part in plan.to_do]
-    items.sort(key=lambda item: -item[0].size_bytes)
+    items.sort(key=lambda item: _working_order(item[0]))
     kept = sum(len(plan.kept) for plan in plans)
     total_bytes = sum(part.size_bytes for part, _ in items)
     progress(f"classifying {len(items)} parts ({total_bytes / 1e6:,.1f} MB); {kept} parts are there already")
@@ -213,6 +219,9 @@ def _make_parts(
             f" ({done / 1e6:,.1f} of {total_bytes / 1e6:,.1f} MB as stored, {done / 1e6 / seconds:,.1f} MB/s)"
         )
 
+    for job in jobs:
+        with storage_errors(str(job.meters)):
+            job.meters.mkdir(parents=True, exist_ok=True)
     task = functools.partial(_make_part, jobs=tuple(jobs), work=work)
     with reported(progress, line):
         values = run_tasks(spark, task, items)
@@ -227,9 +236,19 @@ def _make_part(item: tuple[PartPlan, int], jobs: Sequence[LabelJob], work: Work)
     return work(plan, jobs[index])
 
 
-def _part_order(part: LabelPart) -> tuple[str, str]:
+def _working_order(plan: PartPlan) -> tuple[int, str, int]:
+    """The largest inputs first; pieces in order, since a compressed stream is read on from there."""
+    total_bytes = sum(source.size_bytes for source in plan.inputs)
+    return -total_bytes, plan.inputs[0].name, plan.piece.index if plan.piece else 0
+
+
+def _part_order(part: LabelPart) -> tuple[str, int, str]:
     """Parts stand in the order of their first inputs, however they came to be."""
-    return min(source.name for source in part.inputs), part.fingerprint
+    return (
+        min(source.name for source in part.inputs),
+        part.piece.index if part.piece else 0,
+        part.fingerprint,
+    )
 
 
 def _check_documents(plan: CorpusPlan, parts: Sequence[LabelPart]) -> None:
@@ -283,6 +302,7 @@ def _publish(
     if last is not None and _same(last, parts, classifier, taxonomy):
         _clear_staging(warehouse, request.corpus, everything=True)
         return CorpusOutcome(version=last, published=False, plan=plan)
+    generation = generation_of(plan.inputs)
     version = CorpusVersion(
         corpus=request.corpus,
         version=last.version + 1 if last else 1,
@@ -292,7 +312,11 @@ def _publish(
         classifier_fingerprint=classifier.fingerprint,
         parts=parts,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        # inputs that --add keeps need not be there any more
+        synthetic=generation is not None or (request.add and last is not None and last.synthetic),
+        generation=generation,
     )
+    copy_rejects(warehouse, version)
     write_corpus_version(warehouse, version)
     _clear_staging(warehouse, request.corpus, everything=True)
     logger.info("published version %d of corpus %s", version.version, version.corpus)
@@ -315,3 +339,7 @@ def _clear_staging(warehouse: Warehouse, corpus: str, *, everything: bool) -> No
     for folder in [staging] if everything else [staging / "attempts", staging / "meters"]:
         with storage_errors(str(folder)):
             shutil.rmtree(folder, ignore_errors=True)
+    remote = warehouse.label_data(corpus) / STAGING
+    if everything and isinstance(remote, RemotePath):
+        for file in remote.files():
+            file.path.unlink()

@@ -4,28 +4,39 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import SparkSession
 
-from dmix.etl.classifiers import Classifier, classifier_spec, make_classifier
+from dmix.etl.classifiers import Classifier, ClassifierSpec, classifier_spec, make_classifier
 from dmix.etl.classify_settings import ClassifySettings
+from dmix.etl.input_records import InputRecords
 from dmix.etl.parts import (
     CorpusFolders,
+    Identity,
     PartPlan,
     finished_part,
+    input_identity,
     part_fingerprint,
     part_in_place,
     plan_parts,
 )
 from dmix.etl.records import Columns
-from dmix.etl.sources import FoundFile, find_files, inspect_file
-from dmix.etl.tasks import Progress, completed_tasks, reported, run_tasks
+from dmix.etl.sources import (
+    FoundFile,
+    Inspection,
+    find_files,
+    inspect_and_cut,
+    inspection_from_json,
+)
+from dmix.etl.tasks import Progress, completed_tasks, grouped, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.manifests import (
     CorpusVersion,
     InputFile,
     LabelPart,
+    Piece,
     corpus_versions,
     digest_of,
     read_corpus_version,
@@ -61,6 +72,8 @@ class CorpusPlan:
         kept: Parts that exist already, in that version or from an unfinished job.
         to_do: Parts that have to be made.
         skipped: Files in folders that were left out for their ending, by ending.
+        records: What was known about the inputs.
+        inspected: The files that this call names, with what was found in them.
     """
 
     request: CorpusRequest
@@ -69,6 +82,8 @@ class CorpusPlan:
     kept: tuple[LabelPart, ...]
     to_do: tuple[PartPlan, ...]
     skipped: Mapping[str, int]
+    records: InputRecords
+    inspected: tuple[tuple[FoundFile, Inspection], ...]
 
 
 def plan_corpora(
@@ -85,7 +100,7 @@ def plan_corpora(
         InputError: If an input is not what its ending says, or an existing corpus does not fit.
         NotFoundError: If an input does not exist.
     """
-    spec = classifier_spec(settings.classifier, taxonomy=settings.taxonomy)
+    spec = requested_classifier(warehouse, settings)
     classifier = make_classifier(spec)
     columns = columns_read(settings, classifier)
     fingerprint = functools.partial(part_fingerprint, settings_digest=_digest(settings, classifier))
@@ -96,11 +111,23 @@ def plan_corpora(
             _check_same_settings(last, fingerprint, classifier)
         old = [source for part in last.parts for source in part.inputs] if request.add and last else []
         taken = {source.name: source.path for source in old}
+        records = InputRecords(
+            warehouse.input_records(request.corpus),
+            columns=columns.required,
+            piece_bytes=settings.piece_bytes,
+            part_bytes=settings.part_bytes,
+        )
         found = find_files(request.inputs, taken=taken, not_below=warehouse.root)
-        inputs = _with_old(old, _inspected(spark, found.files, columns, progress))
+        inspected = _inspected(
+            spark, found.files, records=records, settings=settings, columns=columns, progress=progress
+        )
+        inputs = _with_old(old, [inspection.source for inspection in inspected])
+        pieces = _pieces(inputs, inspected, last.parts if request.add and last else ())
         folders = CorpusFolders.of(warehouse, request.corpus)
         usable = [part for part in last.parts if part_in_place(folders, part)] if last else []
-        kept, to_do = plan_parts(inputs, last=usable, fingerprint=fingerprint, part_bytes=settings.part_bytes)
+        kept, to_do = plan_parts(
+            inputs, last=usable, fingerprint=fingerprint, part_bytes=settings.part_bytes, pieces=pieces
+        )
         finished = {plan.fingerprint: finished_part(folders, plan) for plan in to_do}
         plans.append(
             CorpusPlan(
@@ -110,9 +137,27 @@ def plan_corpora(
                 kept=(*kept, *(part for part in finished.values() if part is not None)),
                 to_do=tuple(plan for plan in to_do if finished[plan.fingerprint] is None),
                 skipped=found.skipped,
+                records=records,
+                inspected=tuple(zip(found.files, inspected, strict=True)),
             )
         )
     return plans
+
+
+def requested_classifier(warehouse: Warehouse, settings: ClassifySettings) -> ClassifierSpec:
+    """The classifier that settings name, distilled ones being those of the warehouse.
+
+    Raises:
+        InputError: If it is unknown, or taxonomy or fallback do not go with it.
+        NotFoundError: If a file that it needs does not exist.
+    """
+    return classifier_spec(
+        settings.classifier,
+        taxonomy=settings.taxonomy,
+        distilled=warehouse.classifiers,
+        fallback=settings.fallback,
+        margin=settings.margin,
+    )
 
 
 def columns_read(settings: ClassifySettings, classifier: Classifier) -> Columns:
@@ -139,7 +184,7 @@ def _last_version(warehouse: Warehouse, request: CorpusRequest) -> CorpusVersion
 
 
 def _check_same_settings(last: CorpusVersion, fingerprint: functools.partial, classifier: Classifier) -> None:
-    if any(part.fingerprint != fingerprint(part.inputs) for part in last.parts):
+    if any(part.fingerprint != fingerprint(part.inputs, part.piece) for part in last.parts):
         raise InputError(
             f"corpus {last.corpus!r} was classified by {last.classifier!r} with other weights, columns or"
             f" limits than this call ({classifier.name!r}); use the same settings, or leave --add out and"
@@ -156,22 +201,46 @@ def _with_old(old: Sequence[InputFile], new: Sequence[InputFile]) -> tuple[Input
     return tuple(inputs.values())
 
 
+def _pieces(
+    inputs: Sequence[InputFile], inspected: Sequence[Inspection], last: Sequence[LabelPart]
+) -> dict[Identity, tuple[Piece, ...]]:
+    """Where inputs are cut: as was just found, or, of inputs that are gone, as they were cut before."""
+    found = {inspection.source.path: inspection.pieces for inspection in inspected}
+    pieces: dict[Identity, tuple[Piece, ...]] = {}
+    for part in last:
+        if part.piece is not None and part.inputs[0].path not in found:
+            key = input_identity(part.inputs[0])
+            pieces[key] = (*pieces.get(key, ()), part.piece)
+    for source in inputs:
+        if source.path in found:
+            pieces[input_identity(source)] = found[source.path]
+    return pieces
+
+
 def _inspected(
-    spark: SparkSession, files: Sequence[FoundFile], columns: Columns, progress: Progress
-) -> list[InputFile]:
-    """The files with their hashes, made by tasks of some files each."""
-    groups: list[list[FoundFile]] = []
-    room = 0
-    for file in files:
-        if not groups or file.size_bytes > room or len(groups[-1]) == _INSPECT_FILES:
-            groups.append([])
-            room = _INSPECT_BYTES
-        groups[-1].append(file)
-        room -= file.size_bytes
-    if files:
-        megabytes = sum(file.size_bytes for file in files) / 1e6
-        progress(f"reading {len(files)} input files ({megabytes:,.1f} MB) to see what is new")
-    inspect = functools.partial(_inspect_files, required=columns.required)
+    spark: SparkSession,
+    files: Sequence[FoundFile],
+    *,
+    records: InputRecords,
+    settings: ClassifySettings,
+    columns: Columns,
+    progress: Progress,
+) -> list[Inspection]:
+    """What is in the files: as known from before, or read by tasks of some files each."""
+    known = {file.path: records.known(file) for file in files}
+    unknown = [file for file in files if known[file.path] is None]
+    groups = grouped(
+        unknown, size_of=lambda file: file.size_bytes, most_bytes=_INSPECT_BYTES, most=_INSPECT_FILES
+    )
+    if unknown:
+        megabytes = sum(file.size_bytes for file in unknown) / 1e6
+        progress(f"reading {len(unknown)} input files ({megabytes:,.1f} MB) to see what is new")
+    inspect = functools.partial(
+        _inspect_files,
+        required=columns.required,
+        part_bytes=settings.part_bytes,
+        piece_bytes=settings.piece_bytes,
+    )
 
     def line(seconds: float) -> str | None:
         done = completed_tasks(spark)
@@ -179,8 +248,20 @@ def _inspected(
 
     with reported(progress, line):
         values = run_tasks(spark, inspect, groups)
-    return [InputFile(**value) for group in values for value in group]
+    read = iter(inspection_from_json(value) for group in values for value in group)
+    return [known[file.path] or next(read) for file in files]
 
 
-def _inspect_files(files: Sequence[FoundFile], required: Sequence[str]) -> list[dict]:
-    return [dataclasses.asdict(inspect_file(file, columns=required)) for file in files]
+def _inspect_files(
+    files: Sequence[FoundFile], required: Sequence[str], part_bytes: int, piece_bytes: int
+) -> list[dict[str, Any]]:
+    return [
+        dataclasses.asdict(
+            inspect_and_cut(
+                file,
+                columns=required,
+                piece_bytes=piece_bytes if file.size_bytes >= part_bytes else None,
+            )
+        )
+        for file in files
+    ]

@@ -20,12 +20,22 @@ class ClassifySettings:
     classifier: str = setting(
         "embedded",
         help="What gives a document its domain: 'embedded' (ships with dmix), 'nvidia' (from the hub),"
-        " 'nvidia:PATH' (a folder with its files), or 'column:NAME' (labels of the documents).",
+        " 'nvidia:PATH' (a folder with its files), 'distilled:NAME' (made by dmix etl distil), or"
+        " 'column:NAME' (labels of the documents).",
     )
     taxonomy: str | None = setting(
         None,
-        help="For column:NAME, the labels that are allowed: a file with one a line, or 'from-data'."
-        " Without it, the 26 labels of nvidia/domain-classifier.",
+        help="For column:NAME, the labels that are allowed: a file with one a line, 'nvidia-26',"
+        " 'weborganizer-topics', 'weborganizer-formats', or 'from-data'. Without it, the 26 labels of"
+        " nvidia/domain-classifier.",
+    )
+    fallback: str | None = setting(
+        None, help="A second classifier, which is asked about documents of a margin below --margin."
+    )
+    margin: float = setting(
+        0.2,
+        help="With --fallback: lead of the most probable label over the second one, in [0, 1], below which a"
+        " label is unsure.",
     )
     text_column: str = setting("text", help="Column of JSON Lines and Parquet that holds the text.")
     id_column: str | None = setting(
@@ -39,8 +49,15 @@ class ClassifySettings:
     part_bytes: int = setting(
         16 << 20, help="Inputs below this size in bytes are classified together, as one part."
     )
+    piece_bytes: int = setting(
+        32 << 20,
+        help="Larger inputs are cut into pieces of at least this size in bytes (compressed lines: after"
+        " decompression), each classified and kept by itself.",
+    )
 
     def __post_init__(self) -> None:
+        if not 0 <= self.margin <= 1:
+            raise InputError(f"margin is {self.margin}, expected 0 to 1; change --margin")
         for name in ("text_column", "id_column"):
             if getattr(self, name) == "":
                 raise InputError(f"{name} is empty; name a column with --{name.replace('_', '-')}")
@@ -49,5 +66,7 @@ class ClassifySettings:
                 f"max_document_bytes is {self.max_document_bytes}, expected 1 to {MOST_DOCUMENT_BYTES};"
                 " change --max-document-bytes"
             )
-        if self.part_bytes < 1:
-            raise InputError(f"part_bytes is {self.part_bytes}, expected at least 1; change --part-bytes")
+        for name in ("part_bytes", "piece_bytes"):
+            if getattr(self, name) < 1:
+                flag = name.replace("_", "-")
+                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1; change --{flag}")

@@ -7,10 +7,12 @@ into the top folder of a corpus or dataset with a manifest stays.
 
 import functools
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dmix.etl.mirror import copy_published
+from dmix.etl.screening import DIGESTS_LOCK, stale_digests, started_screenings, unnamed_in_screening
 from dmix.warehouse_schema.errors import InputError, LockHeldError
 from dmix.warehouse_schema.layout import Warehouse, checked_name, storage_errors
 from dmix.warehouse_schema.locks import held_lock
@@ -22,6 +24,7 @@ from dmix.warehouse_schema.manifests import (
     read_corpus_version,
     read_dataset_manifest,
 )
+from dmix.warehouse_schema.storage import Place, RemotePath
 
 _LOCK_SECONDS = 0.5
 """A job that holds a lock will hold it for long; we come back another time."""
@@ -29,9 +32,9 @@ _LOCK_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Garbage:
-    """One file or folder that no manifest names."""
+    """One local file or folder, or one remote file, that no manifest names."""
 
-    path: Path
+    path: Place
     size_bytes: int
 
 
@@ -41,7 +44,7 @@ class GarbageReport:
 
     Attributes:
         found: Files and folders, removed unless it was a dry run.
-        in_use: Corpora and datasets that were left alone because a job holds them.
+        in_use: Corpora, datasets and screenings that were left alone because a job holds them.
     """
 
     found: tuple[Garbage, ...]
@@ -60,70 +63,107 @@ def collect_garbage(warehouse: Warehouse, *, dry_run: bool) -> GarbageReport:
 
     Raises:
         InputError: If a manifest cannot be read; nothing of its corpus or dataset is removed.
-        StorageError: If the folder cannot be written.
+        StorageError: If the folder cannot be written, or a remote store cannot be reached.
     """
+    copy_published(warehouse)  # what another machine has published there is no garbage
     found: list[Garbage] = []
     in_use: list[str] = []
 
-    def sweep(lock: Path, what: str, unnamed: Callable[[], list[Path]]) -> None:
+    def sweep(lock: Path, what: str, unnamed: Callable[[], list[Place]]) -> None:
         try:
             with held_lock(lock, what=what, timeout_seconds=_LOCK_SECONDS):
                 found.extend(_collected(unnamed(), dry_run=dry_run))
         except LockHeldError:
             in_use.append(what)
 
-    corpora = {*_names(warehouse.root / "labels"), *_names(warehouse.root / "rejects")}
-    for corpus in sorted(corpora):
+    for corpus in sorted({*_names(warehouse, "labels"), *_names(warehouse, "rejects")}):
         sweep(
             warehouse.corpus_lock(corpus),
             f"corpus {corpus}",
             functools.partial(unnamed_in_corpus, warehouse, corpus),
         )
-    for dataset in _names(warehouse.root / "streams"):
+    for dataset in _names(warehouse, "streams"):
         sweep(
             warehouse.dataset_lock(dataset),
             f"dataset {dataset}",
             functools.partial(unnamed_in_dataset, warehouse, dataset),
         )
+    for kind, screening in started_screenings(warehouse):
+        sweep(
+            warehouse.screening_lock(screening),
+            f"screening {screening}",
+            functools.partial(unnamed_in_screening, warehouse, kind, screening),
+        )
+    sweep(
+        warehouse.screening_lock(DIGESTS_LOCK),
+        "the digests of texts",
+        functools.partial(stale_digests, warehouse),
+    )
     return GarbageReport(found=tuple(found), in_use=tuple(in_use))
 
 
-def unnamed_in_corpus(warehouse: Warehouse, corpus: str) -> list[Path]:
+def unnamed_in_corpus(warehouse: Warehouse, corpus: str) -> list[Place]:
     """Files and folders of a corpus, over all its versions, that may be removed."""
     versions = [read_corpus_version(warehouse, corpus, k) for k in corpus_versions(warehouse, corpus)]
     labels, rejects = warehouse.labels(corpus), warehouse.rejects(corpus)
+    unnamed: list[Place] = []
     if not versions:
-        return [folder for folder in (labels, rejects) if folder.is_dir()]
-    named = set(_named_by_corpus(warehouse, versions))
-    unnamed = _unnamed_below(labels / "parts", named) + _unnamed_below(rejects, named)
-    return unnamed + _hidden(labels)
+        unnamed += [folder for folder in (labels, rejects) if folder.is_dir()]
+    else:
+        named = set(_named_by_corpus(warehouse, versions))
+        unnamed += _unnamed_below(labels / "parts", named)
+        unnamed += [*_unnamed_below(rejects, named), *_hidden(labels)]
+    return unnamed + _unnamed_remotely(warehouse, corpus, versions)
 
 
-def unnamed_in_dataset(warehouse: Warehouse, dataset: str) -> list[Path]:
+def _unnamed_remotely(warehouse: Warehouse, corpus: str, versions: Sequence[CorpusVersion]) -> list[Place]:
+    """Remote files of a corpus that no version names."""
+    data, rejects = warehouse.label_data(corpus), warehouse.reject_data(corpus)
+    if not (isinstance(data, RemotePath) and isinstance(rejects, RemotePath)):
+        return []
+    named = {data / f"v{version.version}.json" for version in versions}
+    for version in versions:
+        for part in version.parts:
+            named |= {data / "parts" / part.fingerprint / file.name for file in part.files}
+            named |= {rejects / part.fingerprint / file.name for file in part.reject_files}
+    return _remote_less(data, named) + _remote_less(rejects, named)
+
+
+def unnamed_in_dataset(warehouse: Warehouse, dataset: str) -> list[Place]:
     """Files and folders of a dataset that may be removed: all of it, if it has no manifest."""
-    folder = warehouse.stream(dataset)
+    folder, data = warehouse.stream(dataset), warehouse.stream_data(dataset)
     if dataset not in datasets(warehouse):
-        return [folder]
-    return unnamed_streams(folder, read_dataset_manifest(warehouse, dataset))
+        unnamed: list[Place] = [folder] if folder.is_dir() else []
+        return unnamed + (_remote_less(data, set()) if isinstance(data, RemotePath) else [])
+    return unnamed_streams(data, read_dataset_manifest(warehouse, dataset))
 
 
-def unnamed_streams(folder: Path, manifest: DatasetManifest) -> list[Path]:
+def unnamed_streams(folder: Place, manifest: DatasetManifest) -> list[Place]:
     """What a dataset's folder holds in its fields' folders, or hidden, beside the named files."""
+    if isinstance(folder, RemotePath):
+        kept = {folder / stream.path / file.name for stream in manifest.streams for file in stream.files}
+        return _remote_less(folder, kept | {folder / "manifest.json", folder / "tokenizer.json"})
     named = {folder / stream.path / file.name for stream in manifest.streams for file in stream.files}
     fields = sorted({folder / stream.field for stream in manifest.streams})
-    return [path for field in fields for path in _unnamed_below(field, named)] + _hidden(folder)
+    return [*(path for field in fields for path in _unnamed_below(field, named)), *_hidden(folder)]
 
 
-def remove_unnamed_streams(folder: Path, manifest: DatasetManifest) -> None:
+def remove_unnamed_streams(folder: Place, manifest: DatasetManifest) -> None:
     """Removes the staging folder of a dataset that has just been published, and strays."""
     _collected(unnamed_streams(folder, manifest), dry_run=False)
 
 
-def unnamed_parts(warehouse: Warehouse, version: CorpusVersion) -> list[Path]:
+def unnamed_parts(warehouse: Warehouse, version: CorpusVersion) -> list[Place]:
     """Strays inside the parts that a version names."""
     named = set(_named_by_corpus(warehouse, [version]))
     folders = sorted({path.parent for path in named})
-    return [path for folder in folders for path in _unnamed_below(folder, named)]
+    strays: list[Place] = [path for folder in folders for path in _unnamed_below(folder, named)]
+    remote = {part.fingerprint for part in version.parts}
+    return strays + [
+        place
+        for place in _unnamed_remotely(warehouse, version.corpus, [version])
+        if isinstance(place, RemotePath) and place.parent.name in remote
+    ]
 
 
 def _named_by_corpus(warehouse: Warehouse, versions: Iterable[CorpusVersion]) -> Iterator[Path]:
@@ -153,18 +193,27 @@ def _hidden(folder: Path) -> list[Path]:
     return sorted(folder.glob(".*")) if folder.is_dir() else []
 
 
-def _names(folder: Path) -> list[str]:
-    """Folders that can be a corpus or a dataset."""
+def _remote_less(folder: RemotePath, named: set[RemotePath]) -> list[Place]:
+    """Remote files below `folder` that are not among `named`."""
+    return [file.path for file in folder.files() if file.path not in named]
+
+
+def _names(warehouse: Warehouse, kind: str) -> list[str]:
+    """Folders of `labels`, `rejects` or `streams` that can be a corpus or a dataset."""
+    folder, data = warehouse.root / kind, warehouse.data
+    found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    if isinstance(data, RemotePath):
+        found |= {file.path.relative_to(data / kind).split("/")[0] for file in (data / kind).files()}
     names = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for name in sorted(found):
         try:
-            names.append(checked_name("folder", path.name))
+            names.append(checked_name("folder", name))
         except InputError:
             continue
-    return [name for name in names if (folder / name).is_dir()]
+    return names
 
 
-def _collected(paths: Iterable[Path], *, dry_run: bool) -> list[Garbage]:
+def _collected(paths: Iterable[Place], *, dry_run: bool) -> list[Garbage]:
     """The paths with their sizes; removes them unless `dry_run`."""
     garbage = [Garbage(path=path, size_bytes=_size(path)) for path in paths]
     if not dry_run:
@@ -174,15 +223,19 @@ def _collected(paths: Iterable[Path], *, dry_run: bool) -> list[Garbage]:
     return garbage
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Place) -> None:
     """Removes a file or a folder; what a zombie of a killed job still writes stays for next time."""
-    if path.is_dir() and not path.is_symlink():
+    if isinstance(path, RemotePath):
+        path.unlink()
+    elif path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 
 
-def _size(path: Path) -> int:
+def _size(path: Place) -> int:
+    if isinstance(path, RemotePath):
+        return path.size_bytes or 0
     try:
         if path.is_dir() and not path.is_symlink():
             return sum(_size(entry) for entry in path.iterdir())

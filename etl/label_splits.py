@@ -9,8 +9,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from dmix.warehouse_schema.errors import NotFoundError, VerificationError
 from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.manifests import CorpusVersion, digest_of
+from dmix.warehouse_schema.storage import Place, is_url, parquet_input, read_errors, size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class RowRange:
     Attributes:
         sha256: Hash of the file, as its manifest says.
         text_bytes: UTF-8 bytes of the rows' texts; an estimate where a run of rows was cut.
+        excluded: Parquet files whose column `row` numbers rows of the file that are left out.
     """
 
     path: str
@@ -34,6 +36,7 @@ class RowRange:
     start: int
     stop: int
     text_bytes: int
+    excluded: tuple[str, ...] = ()
 
     @property
     def documents(self) -> int:
@@ -92,16 +95,16 @@ def plan_splits(
     }
 
 
-def label_paths(warehouse: Warehouse, corpus: CorpusVersion) -> Iterator[tuple[Path, int]]:
-    """Path and size in bytes of every label file of a version, in order."""
+def label_paths(warehouse: Warehouse, corpus: CorpusVersion) -> Iterator[tuple[Place, int]]:
+    """Place and size in bytes of every label file of a version, in order."""
     for part in corpus.parts:
         for file in part.files:
             yield label_path(warehouse, corpus.corpus, part.fingerprint, file.name), file.size_bytes
 
 
-def label_path(warehouse: Warehouse, corpus: str, fingerprint: str, name: str) -> Path:
+def label_path(warehouse: Warehouse, corpus: str, fingerprint: str, name: str) -> Place:
     """Where a label file of a part lies."""
-    return warehouse.labels(corpus) / "parts" / fingerprint / name
+    return warehouse.label_data(corpus) / "parts" / fingerprint / name
 
 
 def check_label_files(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) -> None:
@@ -113,33 +116,61 @@ def check_label_files(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) ->
     """
     for corpus in corpora:
         for path, size_bytes in label_paths(warehouse, corpus):
-            if not path.is_file():
+            found = size_of(path)
+            if found is None:
                 raise NotFoundError(
                     f"label file {path} of corpus {corpus.corpus!r} version {corpus.version} is missing;"
                     " restore it from a copy, or run 'dmix etl classify' again with the same inputs"
                 )
-            found = path.stat().st_size
             if found != size_bytes:
-                raise _damaged(path, f"it has {found:,} bytes, the manifest says {size_bytes:,}")
+                raise _damaged(str(path), f"it has {found:,} bytes, the manifest says {size_bytes:,}")
 
 
 def read_texts(split: LabelSplit, *, batch_bytes: int) -> Iterator[list[str]]:
-    """The texts of a split in order, in lists of about `batch_bytes`.
+    """The texts of a split in order, less those of excluded rows, in lists of about `batch_bytes`.
 
     Raises:
         NotFoundError: If a label file is missing.
         VerificationError: If a file does not hold the rows that its manifest names.
     """
     for rows in split.ranges:
-        mean_bytes = max(1, rows.text_bytes // rows.documents)
-        batch_rows = max(1, min(rows.documents, batch_bytes // mean_bytes))
-        for batch in _read_rows(rows, batch_rows):
+        excluded = excluded_rows(rows.excluded)
+        for first, batch in read_rows(rows, columns=("label", "text"), batch_bytes=batch_bytes):
             of_domain = pc.equal(batch.column("label").cast(pa.string()), split.domain)
             if not pc.all(pc.fill_null(of_domain, False)).as_py():
-                raise _damaged(
-                    Path(rows.path), f"rows {rows.start} to {rows.stop} are not all of {split.domain!r}"
-                )
-            yield batch.column("text").to_pylist()
+                raise _damaged(rows.path, f"rows {rows.start} to {rows.stop} are not all of {split.domain!r}")
+            texts = batch.column("text")
+            if len(excluded):
+                numbers = np.arange(first, first + len(texts))
+                texts = texts.filter(pa.array(~np.isin(numbers, excluded)))
+            if len(texts):
+                yield texts.to_pylist()
+
+
+def read_rows(
+    rows: RowRange, *, columns: Sequence[str], batch_bytes: int
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """(number of its first row in the file, some columns) of batches of about `batch_bytes` of text.
+
+    Raises:
+        NotFoundError: If the label file is missing.
+        VerificationError: If it does not hold the rows.
+    """
+    mean_bytes = max(1, rows.text_bytes // max(1, rows.documents))
+    first = rows.start
+    for batch in _read_batches(rows, columns, max(1, min(rows.documents, batch_bytes // mean_bytes))):
+        yield first, batch
+        first += batch.num_rows
+
+
+def excluded_rows(paths: Sequence[str]) -> np.ndarray:
+    """Numbers of the rows of a label file that are left out, sorted, each once.
+
+    Args:
+        paths: Parquet files with a column `row`, possibly none.
+    """
+    found = [pq.read_table(path, columns=["row"]).column("row").to_numpy() for path in paths]
+    return np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
 
 
 def _domain_rows(warehouse: Warehouse, corpus: CorpusVersion) -> Iterator[tuple[str, RowRange]]:
@@ -187,14 +218,17 @@ def _grouped(pieces: Sequence[RowRange], split_bytes: int) -> Iterator[tuple[Row
         yield tuple(group)
 
 
-def _read_rows(rows: RowRange, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def _read_batches(rows: RowRange, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Rows `start` to `stop` of the file, from the row groups that hold them alone."""
     try:
-        with pq.ParquetFile(rows.path) as file:
+        with (
+            read_errors(rows.path),
+            pq.ParquetFile(parquet_input(rows.path), pre_buffer=is_url(rows.path)) as file,
+        ):
             groups, position = _row_groups(file.metadata, rows)
             left = rows.documents
             for batch in file.iter_batches(
-                batch_size=batch_rows, row_groups=groups, columns=["label", "text"], use_threads=False
+                batch_size=batch_rows, row_groups=groups, columns=list(columns), use_threads=False
             ):
                 skip = max(0, rows.start - position)
                 position += batch.num_rows
@@ -210,8 +244,8 @@ def _read_rows(rows: RowRange, batch_rows: int) -> Iterator[pa.RecordBatch]:
             f"label file {rows.path} vanished; run 'dmix etl verify' to see what is missing"
         ) from None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
-        raise _damaged(Path(rows.path), str(error).splitlines()[0]) from None
-    raise _damaged(Path(rows.path), f"it ends before row {rows.stop}")
+        raise _damaged(rows.path, str(error).splitlines()[0]) from None
+    raise _damaged(rows.path, f"it ends before row {rows.stop}")
 
 
 def _row_groups(metadata: pq.FileMetaData, rows: RowRange) -> tuple[list[int], int]:
@@ -228,7 +262,7 @@ def _row_groups(metadata: pq.FileMetaData, rows: RowRange) -> tuple[list[int], i
     return groups, first_row
 
 
-def _damaged(path: Path, what: str) -> VerificationError:
+def _damaged(path: str, what: str) -> VerificationError:
     return VerificationError(
         f"label file {path} is damaged: {what}; restore it from a copy, or remove it and run"
         " 'dmix etl classify' again with the same inputs ('dmix etl verify' lists all damage)"

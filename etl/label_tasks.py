@@ -1,11 +1,12 @@
 """The work of one Spark task: read the inputs of a part, label them, write and publish the part.
 
-Memory of a task: `CHUNK_BYTES` of text about three times, and five times the longest document
-(its line, its text, its Arrow copies), nine times where its text holds characters that Python
+Memory of a task: `CHUNK_BYTES` of text about three times, and six times the longest document
+(its line, its text, its Arrow copies), ten times where its text holds characters that Python
 stores in four bytes. `max_document_bytes` bounds the longest document.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ import pyarrow as pa
 from dmix.etl.classifiers import MISSING_LABEL, Classifier, ClassifierSpec, Labels, make_classifier
 from dmix.etl.labels import SCHEMA, LabelWriter
 from dmix.etl.parts import CorpusFolders, PartPlan, publish_part
-from dmix.etl.publish import STAGING, attempt_folder
-from dmix.etl.records import Columns, Document, read_documents
+from dmix.etl.publish import attempt_folder
+from dmix.etl.records import Columns, Document, read_documents, read_piece
 from dmix.etl.rejects import PREFIX_CHARACTERS, Reject, RejectWriter
 from dmix.etl.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
@@ -36,6 +37,7 @@ class LabelJob:
 
     Attributes:
         folders: Where parts go.
+        meters: Folder on the driver's machine through which tasks tell how far they are.
         classifier: How to make the classifier.
         classifier_fingerprint: Of the classifier that the driver sees.
         columns: What is read of a record.
@@ -43,14 +45,11 @@ class LabelJob:
     """
 
     folders: CorpusFolders
+    meters: Path
     classifier: ClassifierSpec
     classifier_fingerprint: str
     columns: Columns
     max_document_bytes: int
-
-    @property
-    def meters(self) -> Path:
-        return self.folders.labels / STAGING / "meters"
 
 
 def label_part(plan: PartPlan, job: LabelJob) -> dict[str, Any]:
@@ -69,8 +68,8 @@ def label_part(plan: PartPlan, job: LabelJob) -> dict[str, Any]:
         )
     with storage_errors(str(job.folders.labels)), attempt_folder(job.folders.labels) as folder:
         labels, rejects = folder / "labels", folder / "rejects"
-        for new in (labels, rejects, job.meters):
-            new.mkdir(parents=True, exist_ok=True)
+        for new in (labels, rejects):
+            new.mkdir()
         part = _label_inputs(plan, job, classifier, labels=labels, rejects=rejects)
         publish_part(job.folders, part, labels=labels, rejects=rejects)
     return dataclasses.asdict(part)
@@ -85,17 +84,20 @@ def _label_inputs(
     reject_writer = RejectWriter(rejects)
     meter = Meter(job.meters / f"{plan.fingerprint}.meter")
     batch: list[Document] = []
-    batch_bytes = 0
+    batch_bytes = fallback_documents = 0
 
     def flush() -> None:
-        table, refused = label_batch(batch, classifier)
+        nonlocal fallback_documents
+        table, refused, asked = label_batch(batch, classifier)
         label_writer.add(table)
         for reject in refused:
             reject_writer.add(reject)
+        fallback_documents += asked
         batch.clear()
 
+    read = functools.partial(read_piece, piece=plan.piece) if plan.piece else read_documents
     for source in plan.inputs:
-        for entry in read_documents(
+        for entry in read(
             source, columns=job.columns, max_document_bytes=job.max_document_bytes, meter=meter
         ):
             if isinstance(entry, Reject):
@@ -116,11 +118,13 @@ def _label_inputs(
         files=label_writer.close(),
         rejected=dict(sorted(reject_writer.counts.items())),
         reject_files=reject_files,
+        piece=plan.piece,
+        fallback_documents=fallback_documents,
     )
 
 
-def label_batch(documents: Sequence[Document], classifier: Classifier) -> tuple[pa.Table, list[Reject]]:
-    """(rows of a label file, rejects) of some documents, in their order."""
+def label_batch(documents: Sequence[Document], classifier: Classifier) -> tuple[pa.Table, list[Reject], int]:
+    """(rows of a label file, rejects, how many a fallback was asked about) of some documents, in order."""
     ids, texts, _, paths, positions, values = zip(*documents, strict=True)
     records = {column: [value[i] for value in values] for i, column in enumerate(classifier.columns)}
     found = classifier.classify(texts, records)
@@ -140,7 +144,8 @@ def label_batch(documents: Sequence[Document], classifier: Classifier) -> tuple[
     refused = [
         _refused(documents[row], int(found.index[row])) for row, name in enumerate(names) if name is None
     ]
-    return (table.filter(pa.array(found.index >= 0)) if refused else table), refused
+    asked = 0 if found.by_fallback is None else int(found.by_fallback.sum())
+    return (table.filter(pa.array(found.index >= 0)) if refused else table), refused, asked
 
 
 def _names(found: Labels, classifier: Classifier) -> list[str | None]:

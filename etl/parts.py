@@ -1,10 +1,11 @@
 """Parts of a corpus: which inputs become one, which exist already, and how a new one appears.
 
 A part is known by a fingerprint of the content of its inputs and of everything that the labels
-depend on, so it is made once. Small inputs share a part. Parts of the last version whose inputs
-are all still there are kept as they are; what is new, changed, or left over from a part that
-lost an input is grouped in the order of the names. So a new file never redoes an old one, and a
-changed or removed small file redoes at most the part that it was in.
+depend on, so it is made once. Small inputs share a part; a large one is cut into pieces
+(`dmix.etl.pieces`) that are parts of their own, so that a killed job goes on inside it. Parts of
+the last version whose inputs are all still there are kept as they are; what is new, changed, or
+left over from a part that lost an input is grouped in the order of the names. So a new file never
+redoes an old one, and a changed or removed small file redoes at most the part that it was in.
 
 Publication: a task's attempt writes into a folder of its own; its files are renamed to their
 final names, which the fingerprint and their number give; its record is written last. Records
@@ -13,7 +14,7 @@ to the same names, so whoever comes last changes nothing.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,26 +23,37 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.manifests import (
     InputFile,
-    LabelFile,
     LabelPart,
+    Piece,
     digest_of,
     label_part_from_json,
 )
+from dmix.warehouse_schema.storage import Place, size_of
 
 FORMAT = 1
 """Part of every fingerprint; one more for every change of the bytes that come out of a part."""
 
 
+Identity = tuple[str, str, str, str]
+"""Name, hash, format and compression of an input."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PartPlan:
-    """A part that is to be made."""
+    """A part that is to be made.
+
+    Attributes:
+        piece: Which stretch of its one input it holds; None for all of its inputs.
+    """
 
     fingerprint: str
     inputs: tuple[InputFile, ...]
+    piece: Piece | None = None
 
     @property
     def size_bytes(self) -> int:
-        return sum(source.size_bytes for source in self.inputs)
+        """Stored bytes, about the same for all pieces of an input."""
+        return sum(source.size_bytes for source in self.inputs) // (self.piece.count if self.piece else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,32 +65,34 @@ class CorpusFolders:
         rejects: `rejects/<corpus>`.
     """
 
-    labels: Path
-    rejects: Path
+    labels: Place
+    rejects: Place
 
     @classmethod
     def of(cls, warehouse: Warehouse, corpus: str) -> "CorpusFolders":
-        return cls(labels=warehouse.labels(corpus), rejects=warehouse.rejects(corpus))
+        return cls(labels=warehouse.label_data(corpus), rejects=warehouse.reject_data(corpus))
 
-    def part(self, fingerprint: str) -> Path:
+    def part(self, fingerprint: str) -> Place:
         return self.labels / "parts" / fingerprint
 
-    def part_rejects(self, fingerprint: str) -> Path:
+    def part_rejects(self, fingerprint: str) -> Place:
         return self.rejects / fingerprint
 
 
-def part_fingerprint(inputs: Sequence[InputFile], *, settings_digest: str) -> str:
+def part_fingerprint(inputs: Sequence[InputFile], piece: Piece | None = None, *, settings_digest: str) -> str:
     """Hash of what a part is made from; where its inputs lie is left out."""
     content = [[s.name, s.size_bytes, s.sha256, s.format, s.compression] for s in inputs]
-    return digest_of([FORMAT, settings_digest, content])
+    whole = [FORMAT, settings_digest, content]
+    return digest_of([*whole, piece.start, piece.stop, piece.first] if piece else whole)
 
 
 def plan_parts(
     inputs: Sequence[InputFile],
     *,
     last: Sequence[LabelPart],
-    fingerprint: Callable[[Sequence[InputFile]], str],
+    fingerprint: Callable[[Sequence[InputFile], Piece | None], str],
     part_bytes: int,
+    pieces: Mapping[Identity, Sequence[Piece]],
 ) -> tuple[list[LabelPart], list[PartPlan]]:
     """(parts of the last version that stay, parts that the other inputs become).
 
@@ -87,25 +101,54 @@ def plan_parts(
         last: Parts of the last version whose files are in place.
         fingerprint: Of a part with these inputs, under the settings of now.
         part_bytes: Inputs below this size share a part of at most this size.
+        pieces: Where large inputs are cut; an input that is not among them stays whole.
     """
-    open_inputs = {_identity(source): source for source in inputs}
+    open_inputs = {input_identity(source): source for source in inputs}
+    usable = [part for part in last if part.fingerprint == fingerprint(part.inputs, part.piece)]
     kept = []
-    for part in last:
-        keys = [_identity(source) for source in part.inputs]
-        if part.fingerprint == fingerprint(part.inputs) and all(key in open_inputs for key in keys):
-            kept.append(dataclasses.replace(part, inputs=tuple(open_inputs.pop(key) for key in keys)))
+    for group in _groups_of_inputs(usable):
+        keys = [input_identity(source) for source in group[0].inputs]
+        if all(key in open_inputs for key in keys):
+            live = tuple(open_inputs.pop(key) for key in keys)
+            kept += [dataclasses.replace(part, inputs=live) for part in group]
     plans = [
-        PartPlan(fingerprint=fingerprint(group), inputs=group)
-        for group in _grouped(sorted(open_inputs.values(), key=lambda s: s.name), part_bytes)
+        PartPlan(fingerprint=fingerprint((source,), piece), inputs=(source,), piece=piece)
+        for key, source in sorted(open_inputs.items())
+        for piece in pieces.get(key, ())
     ]
-    return kept, plans
+    whole = (source for key, source in open_inputs.items() if not pieces.get(key))
+    plans += [
+        PartPlan(fingerprint=fingerprint(group, None), inputs=group)
+        for group in _grouped(sorted(whole, key=lambda s: s.name), part_bytes)
+    ]
+    # an input of which a piece was lost makes that one alone
+    found = {part.fingerprint: part for part in usable if part.piece}
+    kept += [
+        dataclasses.replace(found[plan.fingerprint], inputs=plan.inputs)
+        for plan in plans
+        if plan.fingerprint in found
+    ]
+    return kept, [plan for plan in plans if plan.fingerprint not in found]
+
+
+def _groups_of_inputs(parts: Sequence[LabelPart]) -> Iterable[list[LabelPart]]:
+    """Parts that hold their inputs in full: one alone, or all the pieces of one input."""
+    pieces: dict[Identity, list[LabelPart]] = {}
+    for part in parts:
+        if part.piece is None:
+            yield [part]
+        else:
+            pieces.setdefault(input_identity(part.inputs[0]), []).append(part)
+    for group in pieces.values():
+        if len(group) == group[0].piece.count:  # type: ignore[union-attr]
+            yield group
 
 
 def part_in_place(folders: CorpusFolders, part: LabelPart) -> bool:
     """True if all files of a part are there in full size."""
     labels, rejects = folders.part(part.fingerprint), folders.part_rejects(part.fingerprint)
-    return all(_has_size(labels / file.name, file) for file in part.files) and all(
-        _has_size(rejects / file.name, file) for file in part.reject_files
+    return all(size_of(labels / file.name) == file.size_bytes for file in part.files) and all(
+        size_of(rejects / file.name) == file.size_bytes for file in part.reject_files
     )
 
 
@@ -133,11 +176,12 @@ def publish_part(folders: CorpusFolders, part: LabelPart, *, labels: Path, rejec
     publish_json(_record(folders, part.fingerprint), dataclasses.asdict(part))
 
 
-def _record(folders: CorpusFolders, fingerprint: str) -> Path:
+def _record(folders: CorpusFolders, fingerprint: str) -> Place:
     return records_folder(folders.labels) / f"{fingerprint}.json"
 
 
-def _identity(source: InputFile) -> tuple[str, str, str, str]:
+def input_identity(source: InputFile) -> Identity:
+    """What an input is known by, wherever it lies."""
     return source.name, source.sha256, source.format, source.compression
 
 
@@ -158,7 +202,3 @@ def _grouped(inputs: Iterable[InputFile], part_bytes: int) -> list[tuple[InputFi
     if small:
         groups.append(tuple(small))
     return groups
-
-
-def _has_size(path: Path, file: LabelFile) -> bool:
-    return path.is_file() and path.stat().st_size == file.size_bytes

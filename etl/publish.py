@@ -5,6 +5,10 @@ names, which depend on the split alone; its record is published last. A split wi
 done. Attempts of the same split (retries, speculation, a zombie of a killed job) write the same
 bytes to the same names, so whoever comes last changes nothing. Readers see none of it before
 the dataset's manifest is there.
+
+A remote store has no rename. There the attempt's folder is a local one, and its files are
+uploaded to their final names: an upload appears whole or not at all, which is what the rename
+is for.
 """
 
 import base64
@@ -19,6 +23,7 @@ from pathlib import Path
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.layout import publish_json, read_json, storage_errors
 from dmix.warehouse_schema.manifests import LabelFile, StreamFile
+from dmix.warehouse_schema.storage import Place, RemotePath, size_of
 
 STAGING = ".staging"
 """Folder below a dataset's that holds attempts and records until the manifest is written."""
@@ -44,21 +49,26 @@ class SplitRecord:
 
 
 @contextmanager
-def attempt_folder(dataset: Path) -> Iterator[Path]:
-    """A fresh folder for one attempt, removed at the end whatever happens."""
-    attempts = dataset / STAGING / "attempts"
+def attempt_folder(dataset: Place) -> Iterator[Path]:
+    """A fresh local folder for one attempt, removed at the end whatever happens."""
+    local = None if isinstance(dataset, RemotePath) else dataset / STAGING / "attempts"
+    attempts = local or Path(tempfile.gettempdir())
     with storage_errors(str(attempts)):
         attempts.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=attempts))
+        folder = Path(tempfile.mkdtemp(prefix="dmix-", dir=attempts))
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish_files(folder: Path, files: Sequence[StreamFile | LabelFile], *, into: Path) -> None:
-    """Moves an attempt's files to their final folder; both lie on one file system."""
+def publish_files(folder: Path, files: Sequence[StreamFile | LabelFile], *, into: Place) -> None:
+    """Moves an attempt's files to their final folder on the same file system, or uploads them."""
     if not files:
+        return
+    if isinstance(into, RemotePath):
+        for file in files:
+            (into / file.name).upload(folder / file.name)
         return
     into.mkdir(parents=True, exist_ok=True)
     for file in files:
@@ -75,18 +85,18 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def records_folder(dataset: Path) -> Path:
+def records_folder(dataset: Place) -> Place:
     """Where the records of finished splits wait for the manifest."""
     return dataset / STAGING / "done"
 
 
-def write_record(dataset: Path, record: SplitRecord) -> None:
+def write_record(dataset: Place, record: SplitRecord) -> None:
     """Publishes the record of a finished split, after its files."""
     value = {**asdict(record), "tail": base64.b64encode(record.tail).decode()}
     publish_json(records_folder(dataset) / f"{record.fingerprint}.json", value)
 
 
-def read_record(dataset: Path, fingerprint: str, *, stream: Path) -> SplitRecord | None:
+def read_record(dataset: Place, fingerprint: str, *, stream: Place) -> SplitRecord | None:
     """The record of a split, if it is done and its files are in `stream` in full size."""
     try:
         value = read_json(records_folder(dataset) / f"{fingerprint}.json")
@@ -94,9 +104,16 @@ def read_record(dataset: Path, fingerprint: str, *, stream: Path) -> SplitRecord
         record = SplitRecord(**{**value, "tail": base64.b64decode(value["tail"]), "files": files})
     except (NotFoundError, InputError, KeyError, TypeError):
         return None
-    present = all(_has_size(stream / file.name, file.size_bytes) for file in files)
+    present = all(size_of(stream / file.name) == file.size_bytes for file in files)
     return record if present else None
 
 
-def _has_size(path: Path, size_bytes: int) -> bool:
-    return path.is_file() and path.stat().st_size == size_bytes
+def recorded(dataset: Place) -> set[str]:
+    """Fingerprints of the splits that have a record."""
+    folder = records_folder(dataset)
+    names = (
+        [file.path.name for file in folder.files()]
+        if isinstance(folder, RemotePath)
+        else [path.name for path in folder.glob("*.json")]
+    )
+    return {name.removesuffix(".json") for name in names if not name.startswith(".")}

@@ -6,7 +6,8 @@ multiple of the longest document, which `max_document_bytes` bounds as it is sto
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -15,11 +16,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmix.etl.blocks import BLOCK_BYTES, BrokenInputError, decompressed, file_blocks, reading
+from dmix.etl.blocks import BrokenInputError, block_bytes, decompressed, file_blocks, reading
+from dmix.etl.pieces import line_blocks, stored_range
 from dmix.etl.rejects import PREFIX_CHARACTERS, Reject, prefix_of
 from dmix.etl.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.manifests import InputFile
+from dmix.warehouse_schema.manifests import InputFile, Piece
+from dmix.warehouse_schema.storage import open_place
 
 DEFAULT_ID_COLUMN = "id"
 _BOM = b"\xef\xbb\xbf"
@@ -105,10 +108,58 @@ def read_documents(
     for _ in stored:  # what a break or the other way of reading left unread
         pass
     if digest.hexdigest() != source.sha256:
-        raise InputError(
-            f"input {source.path} changed while it was read; run the same command again once nothing"
-            " writes to it"
-        )
+        raise _changed(source)
+
+
+def read_piece(
+    source: InputFile, piece: Piece, *, columns: Columns, max_document_bytes: int, meter: Meter
+) -> Iterator[Document | Reject]:
+    """As `read_documents`, for one piece of an input; the pieces one after the other give the same.
+
+    A break in one piece of a Parquet file costs none of the others.
+
+    Raises:
+        NotFoundError: If the file vanished.
+        InputError: If it may not be read, or is not the file any more that was cut.
+    """
+    crc32: int | None = 0
+    if source.format == "parquet":
+        yield from _from_parquet(source, columns, max_document_bytes, meter, piece=piece)
+        crc32 = _stored_crc32(source, piece)
+    else:
+
+        def checked() -> Iterator[bytes]:
+            nonlocal crc32
+            for block in line_blocks(source, piece):
+                crc32 = zlib.crc32(block, crc32 or 0)
+                if source.compression == "none":
+                    meter.add(len(block))
+                yield block
+
+        yield from _from_lines(source.name, checked(), columns, max_document_bytes, first=piece.first)
+        if source.compression != "none":
+            meter.add(source.size_bytes // piece.count)
+    if crc32 != piece.crc32:
+        raise _changed(source)
+
+
+def _stored_crc32(source: InputFile, piece: Piece) -> int | None:
+    """Checksum of the row groups of a piece as they are stored; None if they are not there any more."""
+    try:
+        with reading(source.path), open_place(source.path) as handle:
+            first, end = stored_range(pq.read_metadata(handle), piece.start, piece.stop)
+    except (pa.ArrowInvalid, IndexError):
+        return None
+    crc32 = 0
+    for block in file_blocks(source.path, start=first, stop=end):
+        crc32 = zlib.crc32(block, crc32)
+    return crc32
+
+
+def _changed(source: InputFile) -> InputError:
+    return InputError(
+        f"input {source.path} changed while it was read; run the same command again once nothing writes to it"
+    )
 
 
 def document_id(value: object, path: str, position: int) -> str:
@@ -179,9 +230,9 @@ def _line(content: bytes | bytearray, size_bytes: int, max_bytes: int) -> bytes 
 
 
 def _from_lines(
-    name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: int
+    name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: int, *, first: int = 1
 ) -> Iterator[Document | Reject]:
-    position = 0
+    position = first - 1
     line: bytes | LongLine = b""
     found: Document | Reject | None = None
     try:
@@ -317,15 +368,18 @@ def _from_text(name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: 
 
 
 def _from_parquet(
-    source: InputFile, columns: Columns, max_bytes: int, meter: Meter
+    source: InputFile, columns: Columns, max_bytes: int, meter: Meter, *, piece: Piece | None = None
 ) -> Iterator[Document | Reject]:
-    position = 0
+    position = piece.first - 1 if piece else 0
     try:
-        with reading(source.path), open(source.path, "rb") as handle:
+        with reading(source.path), open_place(source.path) as handle:
             # read in pieces: by default a whole column of a row group is in memory at once
-            file = pq.ParquetFile(handle, buffer_size=BLOCK_BYTES, pre_buffer=False)
+            file = pq.ParquetFile(handle, buffer_size=block_bytes(source.path), pre_buffer=False)
             total_rows = max(1, file.metadata.num_rows)
-            for batch in _parquet_batches(file, columns):
+            groups = (
+                range(file.num_row_groups)[piece.start : piece.stop] if piece else range(file.num_row_groups)
+            )
+            for batch in _parquet_batches(file, columns, groups):
                 nothing: list[object] = [None] * batch.num_rows
                 stored = {name: _stored(batch.column(name)) for name in batch.schema.names}
                 ids = _texts(stored.get(columns.id_or_default, nothing))
@@ -349,12 +403,14 @@ def _from_parquet(
         yield Reject(source.name, position + 1, reason, str(error).splitlines()[0][:500], "")
 
 
-def _parquet_batches(file: pq.ParquetFile, columns: Columns) -> Iterator[pa.RecordBatch]:
-    """Rows of a file with the columns that count, as many at once as are `_PARQUET_BYTES` on average."""
+def _parquet_batches(
+    file: pq.ParquetFile, columns: Columns, groups: Iterable[int]
+) -> Iterator[pa.RecordBatch]:
+    """Rows of row groups with the columns that count, as many at once as are `_PARQUET_BYTES` on average."""
     names = set(file.schema_arrow.names)
     wanted = dict.fromkeys((columns.text, columns.id_or_default, *columns.others))
     present = [name for name in wanted if name in names]
-    for group in range(file.num_row_groups):
+    for group in groups:
         metadata = file.metadata.row_group(group)
         mean_bytes = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
         rows = max(1, min(_PARQUET_ROWS, _PARQUET_BYTES // mean_bytes))

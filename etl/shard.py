@@ -5,6 +5,7 @@ last part, writes the indexes itself, and the manifest last. See `label_splits` 
 is, `shard_tasks` for what a worker does, `publish` for the protocol between them.
 """
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Sequence
@@ -13,10 +14,14 @@ from datetime import UTC, datetime
 import numpy as np
 from pyspark.sql import SparkSession
 
+from dmix.etl.contamination import find_contamination
+from dmix.etl.duplicates import find_duplicates
 from dmix.etl.gc import remove_unnamed_streams
 from dmix.etl.label_splits import LabelSplit, check_label_files
+from dmix.etl.needles import EvaluationItem
 from dmix.etl.packing import cut_samples
 from dmix.etl.publish import SplitRecord, attempt_folder, publish_files, read_record
+from dmix.etl.screening import excluded_documents, without_found
 from dmix.etl.shard_plan import ShardPlan, plan_dataset, published_dataset, references
 from dmix.etl.shard_settings import ShardSettings
 from dmix.etl.shard_tasks import (
@@ -39,6 +44,7 @@ from dmix.warehouse_schema.manifests import (
     StreamFile,
     write_dataset_manifest,
 )
+from dmix.warehouse_schema.screenings import Screening
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 __all__ = ["ShardSettings", "shard_dataset"]
@@ -51,6 +57,7 @@ def shard_dataset(
     corpora: Sequence[CorpusVersion],
     settings: ShardSettings,
     progress: Progress,
+    items: Sequence[EvaluationItem] = (),
     work: Work = encode_split,
 ) -> DatasetManifest:
     """Makes a dataset, or finds it made; a killed call is taken up where it stopped.
@@ -58,6 +65,7 @@ def shard_dataset(
     Args:
         corpora: Versions of one taxonomy, of one field or both.
         progress: Receives lines for people.
+        items: Evaluation items that must not stand in the training text.
         work: What a task does with a split.
 
     Raises:
@@ -67,23 +75,52 @@ def shard_dataset(
         VerificationError: If label files are damaged, or counts do not add up.
         StorageError: If the disk is full.
     """
-    plan = plan_dataset(warehouse, corpora=corpora, settings=settings)
+    plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
     with held_lock(warehouse.dataset_lock(plan.dataset), what=f"dataset {plan.dataset}"):
         found = published_dataset(warehouse, plan)
         if found is not None:
+            _screen(spark, warehouse, plan, progress)
             progress(f"dataset {found.dataset} exists already with these settings; nothing to do")
             return found
         check_label_files(warehouse, plan.corpora)
-        return _make(spark, warehouse, plan, progress=progress, work=work)
+        screenings = _screen(spark, warehouse, plan, progress)
+        excluded = excluded_documents(warehouse, plan.corpora, screenings)
+        splits = without_found(plan.splits, warehouse=warehouse, corpora=plan.corpora, screenings=screenings)
+        plan = dataclasses.replace(plan, splits=splits)
+        return _make(spark, warehouse, plan, excluded=excluded, progress=progress, work=work)
+
+
+def _screen(
+    spark: SparkSession, warehouse: Warehouse, plan: ShardPlan, progress: Progress
+) -> list[Screening]:
+    """Looks for what the plan asks for; returns the screenings whose findings are to be left out."""
+    leave_out = []
+    if plan.drop_duplicates:
+        leave_out.append(find_duplicates(spark, warehouse, corpora=plan.corpora, progress=progress))
+    if plan.items:
+        found = find_contamination(
+            spark, warehouse, corpora=plan.corpora, items=plan.items, progress=progress
+        )
+        if plan.remove_contaminated:
+            leave_out.append(found)
+    return leave_out
 
 
 def _make(
-    spark: SparkSession, warehouse: Warehouse, plan: ShardPlan, *, progress: Progress, work: Work
+    spark: SparkSession,
+    warehouse: Warehouse,
+    plan: ShardPlan,
+    *,
+    excluded: int,
+    progress: Progress,
+    work: Work,
 ) -> DatasetManifest:
+    """Makes the streams of a plan and publishes them; `excluded` documents are left out."""
     start = time.perf_counter()
-    folder = warehouse.stream(plan.dataset)
+    folder = warehouse.stream_data(plan.dataset)
     job = plan.job(folder)
-    publish_bytes(folder / "tokenizer.json", plan.tokenizer.json_bytes)
+    for place in {folder, warehouse.stream(plan.dataset)}:
+        publish_bytes(place / "tokenizer.json", plan.tokenizer.json_bytes)
     pending = [split for split in plan.all_splits if _record(job, split) is None]
     progress(
         f"dataset {plan.dataset}: {plan.text_bytes / 1e6:,.1f} MB of text in {len(plan.all_splits)} splits,"
@@ -110,7 +147,7 @@ def _make(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         settings=plan.settings,
     )
-    _check_counts(manifest, plan.corpora)
+    _check_counts(manifest, plan.corpora, excluded=excluded)
     write_dataset_manifest(warehouse, manifest)
     remove_unnamed_streams(folder, manifest)
     return manifest
@@ -170,12 +207,13 @@ def _finished_stream(job: ShardJob, field: str, domain: str, splits: Sequence[La
     )
 
 
-def _check_counts(manifest: DatasetManifest, corpora: Sequence[CorpusVersion]) -> None:
-    """Returns if the dataset holds every document of its corpora, and at least one sample."""
+def _check_counts(manifest: DatasetManifest, corpora: Sequence[CorpusVersion], *, excluded: int) -> None:
+    """Returns if the dataset holds its corpora's documents, less the excluded ones, and some sample."""
     encoded, labelled = sum(s.documents for s in manifest.streams), sum(c.documents for c in corpora)
-    if encoded != labelled:
+    if encoded != labelled - excluded:
         raise VerificationError(
-            f"{encoded:,} documents were encoded, the corpora hold {labelled:,}; run 'dmix etl verify'"
+            f"{encoded:,} documents were encoded, the corpora hold {labelled:,} of which {excluded:,} are"
+            " left out; run 'dmix etl verify'"
         )
     if not any(stream.samples for stream in manifest.streams):
         longest = max(stream.tail_tokens for stream in manifest.streams)

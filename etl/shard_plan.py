@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from dmix.etl.duplicates import duplicates_rule
 from dmix.etl.label_splits import LabelSplit, plan_splits, read_texts
+from dmix.etl.needles import EvaluationItem, items_digest
 from dmix.etl.packing import token_dtype
+from dmix.etl.screening import in_reading_order
 from dmix.etl.shard_settings import ShardSettings
 from dmix.etl.shard_tasks import ShardJob
 from dmix.etl.shards import WRITER_FORMAT, ShardFormat
@@ -26,7 +28,8 @@ from dmix.warehouse_schema.manifests import (
     read_corpus_version,
     read_dataset_manifest,
 )
-from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
+from dmix.warehouse_schema.storage import Place
+from dmix.warehouse_schema.taxonomy import Taxonomy
 
 _ESTIMATE_BYTES = 64 << 10
 """Text of each domain that a dry run encodes."""
@@ -40,7 +43,10 @@ class ShardPlan:
         dataset: Id: equal ids mean equal bytes.
         corpora: In the order in which their documents follow each other: source first, then by
             content, so that the order on the command line does not matter.
-        splits: Of every (field, domain) with documents.
+        splits: Of every (field, domain) with documents, also of those that will be left out.
+        drop_duplicates: Leave out copies of a text.
+        items: Evaluation items that are looked for.
+        remove_contaminated: Leave out documents that hold one of them.
         settings: What else the id depends on, for the manifest.
     """
 
@@ -52,6 +58,9 @@ class ShardPlan:
     format: ShardFormat
     corpora: tuple[CorpusVersion, ...]
     splits: Mapping[tuple[str, str], tuple[LabelSplit, ...]]
+    drop_duplicates: bool
+    items: tuple[EvaluationItem, ...]
+    remove_contaminated: bool
     settings: Mapping[str, Any]
 
     @property
@@ -72,15 +81,24 @@ class ShardPlan:
             eot_token=self.tokenizer.eot_token,
         )
 
-    def job(self, folder: Path) -> ShardJob:
+    def job(self, folder: Place) -> ShardJob:
         """What tasks need to make this dataset in `folder`."""
         return ShardJob(folder=folder, tokenizer=self.tokenizer_file, format=self.format)
 
 
 def plan_dataset(
-    warehouse: Warehouse, *, corpora: Sequence[CorpusVersion], settings: ShardSettings
+    warehouse: Warehouse,
+    *,
+    corpora: Sequence[CorpusVersion],
+    settings: ShardSettings,
+    items: Sequence[EvaluationItem] = (),
 ) -> ShardPlan:
     """What `settings` make of the corpora; loads the tokenizer, reads no label file.
+
+    Args:
+        corpora: Versions of one taxonomy, of one field or both.
+        settings: How they become a dataset.
+        items: Evaluation items that must not stand in the training text.
 
     Raises:
         InputError: If the corpora do not fit together or hold no documents, or a setting is off.
@@ -88,18 +106,23 @@ def plan_dataset(
     """
     _check_corpora(corpora)
     _check_name(settings.name)
-    ordered = tuple(sorted(corpora, key=lambda c: (FIELDS.index(c.field), content_digest(c))))
+    ordered = in_reading_order(corpora)
     tokenizer = load_tokenizer(settings.tokenizer)
     format = ShardFormat(
         seq_len=settings.seq_len,
         dtype=token_dtype(tokenizer.vocab_size),
         shard_bytes=settings.shard_bytes,
     )
-    more = {
+    more: dict[str, Any] = {
         "writer_format": WRITER_FORMAT,
         "split_bytes": settings.split_bytes,
         "shard_bytes": settings.shard_bytes,
     }
+    remove_contaminated = bool(items) and settings.contaminated == "remove"
+    if settings.drop_duplicates:
+        more["duplicates"] = duplicates_rule(ordered)
+    if remove_contaminated:
+        more["contamination"] = items_digest(items)
     plan_id = dataset_id(
         corpora=[content_digest(corpus) for corpus in ordered],
         taxonomy=ordered[0].taxonomy,
@@ -118,6 +141,9 @@ def plan_dataset(
         format=format,
         corpora=ordered,
         splits=plan_splits(warehouse, corpora=ordered, split_bytes=settings.split_bytes),
+        drop_duplicates=settings.drop_duplicates,
+        items=tuple(items),
+        remove_contaminated=remove_contaminated,
         settings=more,
     )
 

@@ -8,7 +8,7 @@ from dmix.warehouse_schema.settings import setting
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSettings:
-    """How corpora become a dataset. Everything but `name` is part of the dataset's id.
+    """How corpora become a dataset. All that changes its bytes is part of the dataset's id.
 
     Raises:
         InputError: If a number is out of range.
@@ -25,6 +25,15 @@ class ShardSettings:
     )
     seed: int = setting(0, help="Default seed of the order in which runs draw the samples.")
     name: str = setting("", help="A name for the dataset, to be used in place of its id.")
+    drop_duplicates: bool = setting(
+        False, help="Leave out all copies of a text but the first one; see the view duplicates."
+    )
+    contaminated: str = setting(
+        "remove",
+        help="What becomes of documents that hold an item of --environment: leave them out, or report them in"
+        " the view contamination alone.",
+        choices=("remove", "report"),
+    )
     split_bytes: int = setting(
         64 << 20, help="Text in bytes that one task encodes; a larger domain becomes several parts."
     )

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from pyspark.sql import SparkSession
@@ -20,19 +19,25 @@ from dmix.etl.publish import (
     SplitRecord,
     attempt_folder,
     publish_files,
-    records_folder,
+    recorded,
     write_record,
 )
 from dmix.etl.shards import ShardFormat, ShardWriter
-from dmix.etl.tasks import Progress, reported, run_tasks
+from dmix.etl.tasks import Progress, grouped, reported, run_tasks
 from dmix.etl.tokens import Tokenizer
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import storage_errors
 from dmix.warehouse_schema.manifests import TokenizerFile
+from dmix.warehouse_schema.storage import Place
 from dmix.warehouse_schema.taxonomy import slug
 
 BATCH_BYTES = 8 << 20
 """Text that a worker holds and encodes at once, unless one document is longer."""
+
+_TASK_BYTES = 4 << 20
+_TASK_SPLITS = 256
+"""Splits that are smaller share a Spark task: with thousands of tiny domains, starting tasks would
+cost more than their work. What a split becomes does not depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +48,11 @@ class ShardJob:
         folder: Folder of the dataset; holds `tokenizer.json` already.
     """
 
-    folder: Path
+    folder: Place
     tokenizer: TokenizerFile
     format: ShardFormat
 
-    def stream(self, field: str, domain: str) -> Path:
+    def stream(self, field: str, domain: str) -> Place:
         """Folder of the stream of one (field, domain)."""
         return self.folder / stream_path(field, domain)
 
@@ -146,7 +151,7 @@ def run_splits(
     progress: Progress,
     work: Work = encode_split,
 ) -> StageSeconds:
-    """Runs `work` on every split, one task each, the largest first; returns the time it took.
+    """Runs `work` on every split, the largest first, tiny ones together; returns the time it took.
 
     Raises:
         DmixError: One that a task raised.
@@ -155,7 +160,8 @@ def run_splits(
     total_bytes = sum(split.text_bytes for split in splits)
 
     def line(seconds: float) -> str | None:
-        done = [s for s in splits if (records_folder(job.folder) / f"{s.fingerprint}.json").exists()]
+        known = recorded(job.folder)
+        done = [split for split in splits if split.fingerprint in known]
         done_bytes = sum(split.text_bytes for split in done)
         return (
             f"tokenised {len(done)} of {len(splits)} splits, {done_bytes / 1e6:,.1f} of"
@@ -165,15 +171,17 @@ def run_splits(
         )
 
     with reported(progress, line):
-        spent = run_tasks(spark, functools.partial(_timed, job=job, work=work), order)
-    return StageSeconds(**{stage: sum(one[stage] for one in spent) for stage in ("read", "encode", "write")})
+        groups = grouped(order, size_of=lambda s: s.text_bytes, most_bytes=_TASK_BYTES, most=_TASK_SPLITS)
+        spent = run_tasks(spark, functools.partial(_timed, job=job, work=work), groups)
+    times = [one for group in spent for one in group]
+    return StageSeconds(**{stage: sum(one[stage] for one in times) for stage in ("read", "encode", "write")})
 
 
-def _timed(split: LabelSplit, job: ShardJob, work: Work) -> dict[str, float]:
-    return asdict(work(split, job))
+def _timed(splits: Sequence[LabelSplit], job: ShardJob, work: Work) -> list[dict[str, float]]:
+    return [asdict(work(split, job)) for split in splits]
 
 
 @functools.lru_cache(maxsize=2)
-def _tokenizer(path: Path, file: TokenizerFile) -> Tokenizer:
+def _tokenizer(path: Place, file: TokenizerFile) -> Tokenizer:
     """The dataset's tokenizer, loaded once a worker process."""
     return Tokenizer.from_json_bytes(file.name, path.read_bytes(), eot_token=file.eot_token or None)

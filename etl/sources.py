@@ -9,6 +9,8 @@ else is refused with the fix.
 | JSON Lines | .jsonl .ndjson .json | .gz .zst .bz2 |
 | text, one document a file | .txt .md | .gz .zst .bz2 |
 | Parquet | .parquet | inside the file |
+
+Inputs are local paths or URLs (`dmix.warehouse_schema.storage`).
 """
 
 import glob
@@ -18,13 +20,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmix.etl.blocks import BrokenInputError, decompressed, file_blocks, reading
+from dmix.etl.pieces import LineCutter, RowGroupCutter, piece_bytes_of
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.manifests import InputFile
+from dmix.warehouse_schema.manifests import InputFile, Piece
+from dmix.warehouse_schema.storage import RemotePath, is_url, open_place
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -57,10 +62,12 @@ class FoundFile:
     """A file that will be read.
 
     Attributes:
-        path: Absolute path.
+        path: Absolute path, or URL.
         name: Path below the folder or glob that the user gave; unique among the inputs.
         format: `jsonl`, `text` or `parquet`.
         compression: `none`, `gzip`, `zstd` or `bz2`.
+        stamp: What changes when the content does: size, times in ns (of change and of modification),
+            inode; of a remote file size and time of modification.
     """
 
     path: str
@@ -68,6 +75,7 @@ class FoundFile:
     size_bytes: int
     format: str
     compression: str
+    stamp: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,18 +100,24 @@ def find_files(
     as tells them apart.
 
     Args:
-        given: What the user named.
+        given: What the user named: paths, globs of local paths, URLs of files and folders.
         taken: Names that other inputs of the corpus have already, with their paths.
         not_below: A folder whose files are left out: the warehouse, which may lie among them.
 
     Raises:
         NotFoundError: If a path does not exist or a glob matches nothing.
         InputError: If a file's ending is not known, or a folder holds no file with a known one.
+        StorageError: If a remote store cannot be reached or refuses.
     """
     roots: dict[str, PurePath] = {}
     skipped: Counter[str] = Counter()
+    stamps: dict[str, tuple[int, ...]] = {}
     for pattern in given:
-        for path, root in _expanded(pattern, skipped, not_below and not_below.resolve()):
+        if is_url(pattern):
+            expanded = _remote(RemotePath.at(pattern), skipped, stamps)
+        else:
+            expanded = _expanded(pattern, skipped, not_below and not_below.resolve())
+        for path, root in expanded:
             roots.setdefault(path, root)
     names = _unique_names(roots, taken or {})
     files = []
@@ -112,10 +126,16 @@ def find_files(
         assert kind is not None
         if not _is_unicode(name):
             raise InputError(f"{name!r} is no Unicode file name; rename the file")
-        with reading(path):
-            size_bytes = Path(path).stat().st_size
+        stamp = stamps.get(path) or _stamp(path)
         files.append(
-            FoundFile(path=path, name=name, size_bytes=size_bytes, format=kind[0], compression=kind[1])
+            FoundFile(
+                path=path,
+                name=name,
+                size_bytes=stamp[0],
+                format=kind[0],
+                compression=kind[1],
+                stamp=stamp,
+            )
         )
     return FoundFiles(files=tuple(files), skipped=dict(sorted(skipped.items())))
 
@@ -142,12 +162,37 @@ def file_kind(path: str) -> tuple[str, str] | None:
     return (form, "none") if form else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What one reading of a file tells.
+
+    Attributes:
+        pieces: Where it is cut; empty if it stays whole.
+    """
+
+    source: InputFile
+    pieces: tuple[Piece, ...]
+
+
+def inspection_from_json(value: Mapping[str, Any]) -> Inspection:
+    """The inspection whose plain form (`dataclasses.asdict`) was stored as JSON."""
+    return Inspection(
+        source=InputFile(**value["source"]), pieces=tuple(Piece(**piece) for piece in value["pieces"])
+    )
+
+
 def inspect_file(found: FoundFile, *, columns: Sequence[str]) -> InputFile:
-    """Reads a file once: its hash, and whether it is what its ending says.
+    """Reads a file once: its hash, and whether it is what its ending says; see `inspect_and_cut`."""
+    return inspect_and_cut(found, columns=columns, piece_bytes=None).source
+
+
+def inspect_and_cut(found: FoundFile, *, columns: Sequence[str], piece_bytes: int | None) -> Inspection:
+    """Reads a file once: its hash, its pieces, and whether it is what its ending says.
 
     Args:
         found: The file.
         columns: Columns that a Parquet file must have.
+        piece_bytes: Least size of a piece; None leaves the file whole.
 
     Raises:
         InputError: If the first bytes do not fit the ending, a `.json` file is one JSON document
@@ -155,17 +200,23 @@ def inspect_file(found: FoundFile, *, columns: Sequence[str]) -> InputFile:
         NotFoundError: If the file vanished.
     """
     digest, head, tail, size_bytes = hashlib.sha256(), b"", b"", 0
-    for block in file_blocks(found.path):
-        digest.update(block)
-        size_bytes += len(block)
-        head = head or block[:_HEAD_BYTES]
-        tail = (tail + block[-4:])[-4:]
+
+    def stored() -> Iterator[bytes]:
+        nonlocal head, tail, size_bytes
+        for block in file_blocks(found.path):
+            digest.update(block)
+            size_bytes += len(block)
+            head = head or block[:_HEAD_BYTES]
+            tail = (tail + block[-4:])[-4:]
+            yield block
+
+    pieces = _pieces(found, stored(), piece_bytes)
     _check_magic(found, head, tail)
     if found.path.lower().removesuffix(ENDINGS.get(found.compression, "")).endswith(".json"):
         _check_one_document_a_line(found)
     if found.format == "parquet":
         _check_parquet_columns(found, columns)
-    return InputFile(
+    source = InputFile(
         path=found.path,
         name=found.name,
         size_bytes=size_bytes,
@@ -173,6 +224,70 @@ def inspect_file(found: FoundFile, *, columns: Sequence[str]) -> InputFile:
         format=found.format,
         compression=found.compression,
     )
+    return Inspection(source=source, pieces=pieces)
+
+
+def _pieces(found: FoundFile, stored: Iterator[bytes], piece_bytes: int | None) -> tuple[Piece, ...]:
+    """Where a file is cut; reads `stored` to its end."""
+    cutter: LineCutter | RowGroupCutter | None = None
+    content = stored
+    if piece_bytes is not None and found.format == "jsonl":
+        if found.compression == "none":
+            piece_bytes = piece_bytes_of(found.size_bytes, piece_bytes=piece_bytes)
+        cutter = LineCutter(piece_bytes)
+        content = decompressed(stored, found.compression)
+    elif piece_bytes is not None and found.format == "parquet":
+        try:
+            with reading(found.path), open_place(found.path) as file:
+                cutter = RowGroupCutter(pq.read_metadata(file), piece_bytes)
+        except (pa.ArrowInvalid, OSError):
+            pass  # damaged: reading it makes a reject
+    try:
+        for block in content:
+            if cutter is not None:
+                cutter.feed(block)
+    except BrokenInputError:
+        pass  # the last piece ends here, and reading it makes a reject
+    for _ in stored:
+        pass
+    return cutter.finish() if cutter is not None else ()
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    with reading(path):
+        stat = Path(path).stat()
+    return stat.st_size, stat.st_ctime_ns, stat.st_mtime_ns, stat.st_ino
+
+
+def _remote(
+    given: RemotePath, skipped: Counter[str], stamps: dict[str, tuple[int, ...]]
+) -> Iterator[tuple[str, PurePath]]:
+    """(URL, prefix that names are relative to) of a remote file, or of all files below a folder."""
+    if glob.has_magic(given.url):
+        raise InputError(
+            f"{given}: globs are for local paths; name a remote file, or a folder to take all of it"
+        )
+    size_bytes = given.size_bytes
+    if size_bytes is not None:
+        stamps[given.url] = (size_bytes, given.mtime_ns())
+        yield _required(given.url), PurePath(given.parent.url)
+        return
+    count = total = 0
+    for file in given.files():
+        total += 1
+        url = file.path.url
+        if any(part.startswith(".") for part in file.path.relative_to(given).split("/")):
+            continue
+        if file_kind(url) is None:
+            skipped[PurePath(url).suffix or PurePath(url).name] += 1
+            continue
+        count += 1
+        stamps[url] = (file.size_bytes, file.mtime_ns)
+        yield url, PurePath(given.url)
+    if not total:
+        raise NotFoundError(f"input {given} does not exist or is empty; check the bucket and the folder")
+    if not count:
+        raise InputError(f"{given} holds no file that dmix reads (it holds {total} other files); {KNOWN}")
 
 
 def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> Iterator[tuple[str, PurePath]]:
@@ -319,7 +434,8 @@ def _check_one_document_a_line(found: FoundFile) -> None:
 
 def _check_parquet_columns(found: FoundFile, columns: Sequence[str]) -> None:
     try:
-        names = pq.read_schema(found.path).names
+        with reading(found.path), open_place(found.path) as file:
+            names = pq.read_schema(file).names
     except (pa.ArrowInvalid, OSError):
         return  # damaged: reading it makes a reject
     missing = [column for column in columns if column not in names]

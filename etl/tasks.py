@@ -7,6 +7,7 @@ other one is raised, and Spark tries the task again.
 """
 
 import json
+import os
 import pickle
 import threading
 import time
@@ -20,12 +21,31 @@ from pyspark.sql import SparkSession
 
 from dmix.warehouse_schema import errors
 from dmix.warehouse_schema.errors import DmixError
+from dmix.warehouse_schema.storage import FORWARDED_VARIABLES
 
 T = TypeVar("T")
 Progress = Callable[[str], None]
 
 _SCHEMA = "item long, error string, value string"
 _REPORT_SECONDS = 0.5
+
+
+def grouped(items: Sequence[T], *, size_of: Callable[[T], int], most_bytes: int, most: int) -> list[list[T]]:
+    """Neighbours together, up to `most_bytes` or `most` items a group; what is larger stands alone.
+
+    A Spark task costs some milliseconds before it does anything; thousands of tiny ones cost more
+    than their work.
+    """
+    groups: list[list[T]] = []
+    room = 0
+    for item in items:
+        size_bytes = size_of(item)
+        if not groups or size_bytes > room or len(groups[-1]) == most:
+            groups.append([])
+            room = most_bytes
+        groups[-1].append(item)
+        room -= size_bytes
+    return groups
 
 
 def run_tasks(spark: SparkSession, task: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
@@ -45,8 +65,11 @@ def run_tasks(spark: SparkSession, task: Callable[[T], Any], items: Sequence[T])
         return []
     # all items travel with every task; only the task's own one is unpickled
     packed = [pickle.dumps(item) for item in items]
+    # a worker may have been started before the driver was told where the store is
+    environment = {name: os.environ[name] for name in FORWARDED_VARIABLES if name in os.environ}
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        os.environ.update(environment)
         for batch in batches:
             for item in batch.column(0).to_pylist():
                 yield _outcome(item, task, pickle.loads(packed[item]))

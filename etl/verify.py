@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +21,7 @@ from dmix.etl.shard_plan import manifest_id
 from dmix.etl.shards import ShardFormat, header_problem
 from dmix.etl.tasks import Progress
 from dmix.warehouse_schema.catalog import Catalog
-from dmix.warehouse_schema.errors import DmixError, InputError
+from dmix.warehouse_schema.errors import DmixError, InputError, StorageError
 from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.manifests import (
     CorpusVersion,
@@ -34,6 +33,7 @@ from dmix.warehouse_schema.manifests import (
     read_corpus_version,
     read_dataset_manifest,
 )
+from dmix.warehouse_schema.storage import Place, open_place, parquet_input, read_errors
 
 _CHUNK_BYTES = 4 << 20
 _INDEX = "index.json"
@@ -45,7 +45,7 @@ class Problem:
 
     Attributes:
         kind: `missing`, `size`, `hash`, `header`, `index`, `count`, `orphan`, `manifest` or `catalog`.
-        path: File or folder, relative to the warehouse.
+        path: File or folder, relative to the warehouse, or its URL.
         detail: What was found and what was expected.
     """
 
@@ -67,7 +67,7 @@ class VerificationReport:
 class _File:
     """A file that a manifest names; `entry` is what its index entry must be if it is a shard."""
 
-    path: Path
+    path: Place
     size_bytes: int
     sha256: str
     rows: int | None = None
@@ -157,7 +157,7 @@ def _corpus_files(warehouse: Warehouse, version: CorpusVersion) -> Iterator[_Fil
 
 
 def _dataset_files(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator[_File]:
-    folder, shard_format = warehouse.stream(manifest.dataset), _shard_format(manifest)
+    folder, shard_format = warehouse.stream_data(manifest.dataset), _shard_format(manifest)
     for stream in manifest.streams:
         for file in stream.files:
             yield _File(
@@ -186,7 +186,7 @@ def _file_problems(warehouse: Warehouse, file: _File) -> Iterator[Problem]:
         digest, size_bytes, head = hashlib.sha256(), 0, b""
         # a header holds 4 bytes a sample and its configuration; take enough for any of our shards
         head_bytes = 0 if file.entry is None else 4 * file.entry["samples"] + (64 << 10)
-        with open(file.path, "rb") as stream:
+        with read_errors(str(file.path)), open_place(str(file.path)) as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
                 size_bytes += len(chunk)
@@ -197,6 +197,9 @@ def _file_problems(warehouse: Warehouse, file: _File) -> Iterator[Problem]:
         return
     except OSError as error:
         yield _problem(warehouse, "missing", file.path, f"the file cannot be read: {error.strerror}")
+        return
+    except StorageError as error:
+        yield _problem(warehouse, "missing", file.path, f"the file cannot be read: {error.message}")
         return
     if size_bytes != file.size_bytes:
         yield _problem(
@@ -220,16 +223,16 @@ def _file_problems(warehouse: Warehouse, file: _File) -> Iterator[Problem]:
             yield _problem(warehouse, "count", file.path, f"{found}, the manifest says {file.rows:,} rows")
 
 
-def _parquet_rows(path: Path) -> int | None:
+def _parquet_rows(path: Place) -> int | None:
     try:
-        return pq.read_metadata(path).num_rows
+        return pq.read_metadata(parquet_input(str(path))).num_rows
     except (pa.ArrowException, OSError):
         return None
 
 
 def _dataset_problems(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator[Problem]:
     """Orphans, counts within the manifest, and indexes against it."""
-    folder = warehouse.stream(manifest.dataset)
+    folder = warehouse.stream_data(manifest.dataset)
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.is_file():
         yield _problem(warehouse, "missing", tokenizer, "the file is not there")
@@ -243,7 +246,8 @@ def _dataset_problems(warehouse: Warehouse, manifest: DatasetManifest) -> Iterat
             f"its entries give id {manifest_id(manifest)}, not {manifest.dataset}: it was altered",
         )
     for path in unnamed_streams(folder, manifest):
-        if path.name != STAGING:  # no reader sees it, and a zombie of a killed job may make it anew
+        # no reader sees staging folders, and a zombie of a killed job may make one anew
+        if STAGING not in str(path.relative_to(folder)).split("/"):  # type: ignore[arg-type]
             yield _orphan(warehouse, path)
     for stream in manifest.streams:
         yield from _stream_problems(warehouse, manifest, stream)
@@ -252,7 +256,7 @@ def _dataset_problems(warehouse: Warehouse, manifest: DatasetManifest) -> Iterat
 def _stream_problems(
     warehouse: Warehouse, manifest: DatasetManifest, stream: StreamEntry
 ) -> Iterator[Problem]:
-    path = warehouse.stream(manifest.dataset) / stream.path
+    path = warehouse.stream_data(manifest.dataset) / stream.path
     shards = [file for file in stream.files if file.name != _INDEX]
     samples = sum(file.samples for file in shards)
     if samples != stream.samples:
@@ -321,9 +325,9 @@ def _catalog_counts(warehouse: Warehouse) -> dict[tuple[str, ...], tuple[int, ..
     return counts
 
 
-def _orphan(warehouse: Warehouse, path: Path) -> Problem:
+def _orphan(warehouse: Warehouse, path: Place) -> Problem:
     return _problem(warehouse, "orphan", path, "no manifest names it; 'dmix etl gc' removes it")
 
 
-def _problem(warehouse: Warehouse, kind: str, path: Path, detail: str) -> Problem:
-    return Problem(kind=kind, path=str(path.relative_to(warehouse.root)), detail=detail)
+def _problem(warehouse: Warehouse, kind: str, path: Place, detail: str) -> Problem:
+    return Problem(kind=kind, path=warehouse.relative(path), detail=detail)

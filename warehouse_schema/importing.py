@@ -24,16 +24,22 @@ DAMAGE = (DmixError, OSError, LookupError, TypeError, ValueError, AttributeError
 
 # Tables that a kind of unit fills; a Parquet kind fills the one table of its name.
 TABLES = {
-    "corpus": ("corpora", "reject_files", "taxonomies"),
+    "corpus": ("corpora", "generations", "reject_files", "taxonomies"),
     "dataset": ("datasets", "streams", "taxonomies"),
+    "duplicates_screening": ("screenings",),
+    "contamination_screening": ("screenings",),
+    "duplicates": ("duplicates",),
+    "contamination": ("contamination",),
     "set": ("sets",),
     "agent": ("agents",),
     "run": RUN_TABLES,
+    "evaluation": ("evaluations",),
+    "model_start_state": ("start_state_estimates", "start_state_domains", "start_state_curves"),
     "trajectories": ("trajectories",),
     "feedback": ("feedback",),
     "rejects": ("rejects",),
 }
-_PARQUET_KINDS = ("trajectories", "feedback", "rejects")
+_PARQUET_KINDS = ("trajectories", "feedback", "rejects", "duplicates", "contamination")
 # Columns that files of an earlier dmix do not have; a file that lacks another one is damaged.
 _ADDED = {"variation"}
 # Rows are inserted once this many have gathered: few statements, bounded memory.
@@ -166,7 +172,7 @@ def _arrow_tables(
 
 def _parquet_rows(warehouse: Warehouse, unit: Unit, schema: pa.Schema) -> pa.Table:
     """A Parquet unit as rows of its table; what stands in the folder's name is added."""
-    known = {"unit": unit.path, "set_name": unit.folder}
+    known = {"unit": unit.path, "set_name": unit.folder, "screening": unit.folder}
     file = pq.ParquetFile(warehouse.root / unit.path)
     wanted = [name for name in schema.names if name not in known]
     found = file.read(columns=[name for name in wanted if name in file.schema_arrow.names])

@@ -15,17 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
+from dmix.warehouse_schema.storage import Place, RemotePath
 from dmix.warehouse_schema.taxonomy import slug
 
 # Files that make something visible, by kind, as patterns below the root of a warehouse.
 PUBLISHED_FILES = {
     "corpus": "labels/*/v*.json",
     "dataset": "streams/*/manifest.json",
+    "duplicates_screening": "duplicates/*/manifest.json",
+    "contamination_screening": "contamination/*/manifest.json",
+    "duplicates": "duplicates/*/*.parquet",
+    "contamination": "contamination/*/*.parquet",
     "set": "trajectories/*/set.json",
     "trajectories": "trajectories/*/*.parquet",
     "feedback": "feedback/*/*.parquet",
     "agent": "agents/*/config.json",
     "run": "runs/*/events.jsonl",
+    "evaluation": "runs/*/evaluations/*.json",
+    "model_start_state": "start_states/*/estimate.json",
 }
 
 
@@ -74,6 +81,43 @@ class Warehouse:
         """Folder of a dataset: `<field>/<domain slug>/…`, `tokenizer.json`, `manifest.json`."""
         return self.root / "streams" / checked_name("dataset", dataset)
 
+    @property
+    def data_settings(self) -> Path:
+        """Says where labels and streams lie, if they do not lie here (`store_data_url`)."""
+        return self.root / "data.json"
+
+    @property
+    def data(self) -> Place:
+        """Where `labels/`, `rejects/` and `streams/` keep what is large: here, or a remote folder.
+
+        If it is remote, the folders here hold copies of manifests, tokenizers and rejects.
+        """
+        try:
+            return RemotePath.at(read_json(self.data_settings)["url"])
+        except NotFoundError:
+            return self.root
+
+    def label_data(self, corpus: str) -> Place:
+        """As `labels`, where the label files are."""
+        return self.data / "labels" / checked_name("corpus", corpus)
+
+    def reject_data(self, corpus: str) -> Place:
+        """As `rejects`, where tasks write them."""
+        return self.data / "rejects" / checked_name("corpus", corpus)
+
+    def stream_data(self, dataset: str) -> Place:
+        """As `stream`, where the shards are."""
+        return self.data / "streams" / checked_name("dataset", dataset)
+
+    def stream_url(self, dataset: str) -> str | None:
+        """Where the shards of a dataset are downloaded from; None if they are here."""
+        place = self.stream_data(dataset)
+        return place.url if isinstance(place, RemotePath) else None
+
+    def relative(self, place: Place) -> str:
+        """The name of a file of this warehouse for people: below its folder, or its URL."""
+        return str(place) if isinstance(place, RemotePath) else str(place.relative_to(self.root))
+
     def corpus_lock(self, corpus: str) -> Path:
         """Held while labels or rejects of a corpus are written or collected."""
         return self.root / ".locks" / f"corpus-{checked_name('corpus', corpus)}.lock"
@@ -81,6 +125,36 @@ class Warehouse:
     def dataset_lock(self, dataset: str) -> Path:
         """Held while the streams of a dataset are written or collected."""
         return self.root / ".locks" / f"dataset-{checked_name('dataset', dataset)}.lock"
+
+    def input_records(self, corpus: str) -> Path:
+        """What was found in the inputs of a corpus, so that they need not be read to see what is new."""
+        return self.root / ".inputs" / f"{checked_name('corpus', corpus)}.json"
+
+    def screening(self, kind: str, screening: str) -> Path:
+        """Folder of what was looked for in corpora: `kind` is `duplicates` or `contamination`."""
+        return self.root / kind / checked_name("screening", screening)
+
+    def screening_lock(self, screening: str) -> Path:
+        """Held while a screening is made."""
+        return self.root / ".locks" / f"screening-{checked_name('screening', screening)}.lock"
+
+    @property
+    def text_digests(self) -> Path:
+        """Digests of the texts of label files, so that no file is read twice to find duplicates."""
+        return self.root / "duplicates" / ".digests"
+
+    @property
+    def classifiers(self) -> Path:
+        """Where distilled classifiers lie, a folder each."""
+        return self.root / "classifiers"
+
+    def classifier_lock(self, name: str) -> Path:
+        """Held while a classifier is distilled."""
+        return self.root / ".locks" / f"classifier-{checked_name('classifier', name)}.lock"
+
+    def model_start_state(self, name: str) -> Path:
+        """Folder of a start state that a model told: what it wrote, and `estimate.json`."""
+        return self.root / "start_states" / checked_name("start state", name)
 
     def trajectories(self, set_name: str) -> Path:
         return self.root / "trajectories" / checked_name("set", set_name)
@@ -127,12 +201,15 @@ def storage_errors(what: str) -> Iterator[None]:
         raise StorageError(f"cannot write {what}: {error.strerror}{where}; {remedy}") from error
 
 
-def publish_bytes(path: Path, content: bytes) -> None:
-    """Writes a file that readers see whole or not at all: temporary name, fsync, rename.
+def publish_bytes(path: Place, content: bytes) -> None:
+    """Writes a file that readers see whole or not at all: temporary name, fsync, rename; or one upload.
 
     Raises:
-        StorageError: If the disk is full or the folder cannot be written.
+        StorageError: If the disk is full, the folder cannot be written, or the store refuses.
     """
+    if isinstance(path, RemotePath):
+        path.write_bytes(content)
+        return
     with storage_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -148,12 +225,37 @@ def publish_bytes(path: Path, content: bytes) -> None:
             raise
 
 
-def publish_json(path: Path, value: Any) -> None:
+def store_data_url(warehouse: Warehouse, url: str | None) -> bool:
+    """Makes a remote folder the place of labels and streams; True if it was not so before.
+
+    Args:
+        url: The folder; None leaves everything as it is.
+
+    Raises:
+        InputError: If the warehouse keeps labels or streams elsewhere already.
+        StorageError: If the warehouse cannot be written.
+    """
+    if url is None:
+        return False
+    wanted = RemotePath.at(url)
+    if warehouse.data == wanted:
+        return False
+    kept = [name for name in ("labels", "streams") if any((warehouse.root / name).glob("*/*"))]
+    if kept or isinstance(warehouse.data, RemotePath):
+        raise InputError(
+            f"warehouse {warehouse.root} keeps its labels and streams in {warehouse.data}, not in {wanted};"
+            " leave --data-url out, or name another --warehouse"
+        )
+    publish_json(warehouse.data_settings, {"url": wanted.url})
+    return True
+
+
+def publish_json(path: Place, value: Any) -> None:
     """`publish_bytes` of `value` as JSON with sorted keys, so that equal values are equal bytes."""
     publish_bytes(path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Place) -> Any:
     """The JSON document at `path`.
 
     Raises:

@@ -82,15 +82,38 @@ class LabelFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A stretch of one large input, which is classified and published by itself.
+
+    Attributes:
+        index: Its place among the pieces of its input, from 0.
+        count: How many pieces the input has.
+        start: Where it starts: a byte of the (decompressed) lines, or a row group of Parquet.
+        stop: Where the next one starts.
+        first: Position of its first line or row, from 1.
+        crc32: Checksum of its bytes: decompressed lines, or row groups as they are stored.
+    """
+
+    index: int
+    count: int
+    start: int
+    stop: int
+    first: int
+    crc32: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelPart:
     """What one or several inputs became: immutable files under `parts/<fingerprint>/`.
 
     Attributes:
         fingerprint: Of the inputs' bytes and names, the classifier, and the columns read.
         inputs: The live inputs of the part.
+        piece: Which stretch of its one input the part holds; None for all of its inputs.
         files: Label files in order.
         rejected: Number of documents not taken, by reason.
         reject_files: Names of the Parquet files under `rejects/<corpus>/<fingerprint>/`.
+        fallback_documents: Documents about which the classifier asked its fallback.
     """
 
     fingerprint: str
@@ -98,6 +121,8 @@ class LabelPart:
     files: tuple[LabelFile, ...]
     rejected: Mapping[str, int]
     reject_files: tuple[LabelFile, ...] = ()
+    piece: Piece | None = None
+    fallback_documents: int = 0
 
     @property
     def documents(self) -> int:
@@ -112,6 +137,8 @@ class CorpusVersion:
         classifier: Name that the user gave, for example `embedded` or `column:origin`.
         classifier_fingerprint: Hash of its weights and settings.
         synthetic: True if a model wrote the documents.
+        generation: Of a synthetic corpus, what is known of how it was written: names of models and
+            counts of documents and tokens (`dmix.etl.synthetic_inputs`).
         created_at: ISO 8601, UTC.
     """
 
@@ -124,6 +151,7 @@ class CorpusVersion:
     parts: tuple[LabelPart, ...]
     created_at: str
     synthetic: bool = False
+    generation: Mapping[str, Any] | None = None
 
     @property
     def documents(self) -> int:
@@ -266,15 +294,21 @@ def content_digest(version: CorpusVersion) -> str:
 
 def write_corpus_version(warehouse: Warehouse, version: CorpusVersion) -> Path:
     """Publishes a version; this is the step that makes its parts visible."""
-    path = warehouse.labels(version.corpus) / f"v{version.version}.json"
-    publish_json(path, {"format": FORMAT, **dataclasses.asdict(version)})
+    name, value = f"v{version.version}.json", {"format": FORMAT, **dataclasses.asdict(version)}
+    path = warehouse.labels(version.corpus) / name
+    if warehouse.data != warehouse.root:
+        publish_json(warehouse.label_data(version.corpus) / name, value)
+    publish_json(path, value)
     return path
 
 
 def write_dataset_manifest(warehouse: Warehouse, manifest: DatasetManifest) -> Path:
     """Publishes a dataset; this is the step that makes its streams visible."""
+    value = {"format": FORMAT, **dataclasses.asdict(manifest)}
     path = warehouse.stream(manifest.dataset) / "manifest.json"
-    publish_json(path, {"format": FORMAT, **dataclasses.asdict(manifest)})
+    if warehouse.data != warehouse.root:
+        publish_json(warehouse.stream_data(manifest.dataset) / path.name, value)
+    publish_json(path, value)
     return path
 
 
@@ -374,6 +408,7 @@ def label_part_from_json(value: dict[str, Any]) -> LabelPart:
             "inputs": tuple(InputFile(**entry) for entry in value["inputs"]),
             "files": tuple(_label_file(entry) for entry in value["files"]),
             "reject_files": tuple(_label_file(entry) for entry in value["reject_files"]),
+            "piece": Piece(**value["piece"]) if value.get("piece") else None,
         }
     )
 

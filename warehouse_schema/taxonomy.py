@@ -1,7 +1,8 @@
 """Taxonomies: ordered lists of domain labels, and the two fields of every corpus.
 
-The default taxonomy is the label set of nvidia/domain-classifier (model card on the Hugging
-Face hub), in alphabetical order; the order is part of every stored mixture.
+Built in are the label set of nvidia/domain-classifier (model card on the Hugging Face hub) in
+alphabetical order, which is the default, and the topics and formats of WebOrganizer; a file with one
+label a line is another one. The order is part of every stored mixture.
 """
 
 import re
@@ -42,6 +43,63 @@ NVIDIA_26 = (
     "Shopping",
     "Sports",
     "Travel_and_Transportation",
+)
+
+# Wettig et al. 2025, "Organize the Web: Constructing Domains Enhances Pre-Training Data Curation"
+# (arXiv 2502.10341). Names and order are those of `id2label` in the config.json of
+# huggingface.co/WebOrganizer/TopicClassifier and …/FormatClassifier.
+WEBORGANIZER_TOPICS = (
+    "Adult",
+    "Art & Design",
+    "Software Dev.",
+    "Crime & Law",
+    "Education & Jobs",
+    "Hardware",
+    "Entertainment",
+    "Social Life",
+    "Fashion & Beauty",
+    "Finance & Business",
+    "Food & Dining",
+    "Games",
+    "Health",
+    "History",
+    "Home & Hobbies",
+    "Industrial",
+    "Literature",
+    "Politics",
+    "Religion",
+    "Science & Tech.",
+    "Software",
+    "Sports & Fitness",
+    "Transportation",
+    "Travel",
+)
+
+WEBORGANIZER_FORMATS = (
+    "Academic Writing",
+    "Content Listing",
+    "Creative Writing",
+    "Customer Support",
+    "Comment Section",
+    "FAQ",
+    "Truncated",
+    "Knowledge Article",
+    "Legal Notices",
+    "Listicle",
+    "News Article",
+    "Nonfiction Writing",
+    "About (Org.)",
+    "News (Org.)",
+    "About (Pers.)",
+    "Personal Blog",
+    "Product Page",
+    "Q&A Forum",
+    "Spam / Ads",
+    "Structured Data",
+    "Documentation",
+    "Audio Transcript",
+    "Tutorial",
+    "User Review",
 )
 
 
@@ -114,6 +172,39 @@ class Taxonomy:
 
 
 DEFAULT_TAXONOMY = Taxonomy("nvidia-26", NVIDIA_26)
+
+BUILT_IN = {
+    taxonomy.name: taxonomy
+    for taxonomy in (
+        DEFAULT_TAXONOMY,
+        Taxonomy("weborganizer-topics", WEBORGANIZER_TOPICS),
+        Taxonomy("weborganizer-formats", WEBORGANIZER_FORMATS),
+    )
+}
+
+
+def load_taxonomy(given: str) -> Taxonomy:
+    """The taxonomy that a user named: one of `BUILT_IN`, or a file (`taxonomy_from_file`).
+
+    Raises:
+        NotFoundError: If it is neither.
+        InputError: If the file holds no valid set of labels, or takes the name of another taxonomy.
+    """
+    if given in BUILT_IN:
+        return BUILT_IN[given]
+    if not Path(given).is_file():
+        raise NotFoundError(
+            f"taxonomy {given!r} is no file and not built in; give a file with one label a line, or one of"
+            f" {', '.join(BUILT_IN)}"
+        )
+    taxonomy = taxonomy_from_file(given)
+    known = BUILT_IN.get(taxonomy.name)
+    if known is not None and known != taxonomy:
+        raise InputError(
+            f"taxonomy file {given} would be called {taxonomy.name!r}, which is built in with other labels;"
+            " give the file another name"
+        )
+    return taxonomy
 
 
 def taxonomy_from_file(path: str | Path) -> Taxonomy:

@@ -4,6 +4,7 @@ A unit is one published file. Its readers turn it into rows for tables of the sc
 they are pure but for reading, and know nothing of DuckDB.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -15,10 +16,18 @@ from dmix.warehouse_schema.events import read_events
 from dmix.warehouse_schema.layout import PUBLISHED_FILES, Warehouse, read_json
 from dmix.warehouse_schema.manifests import CorpusVersion, DatasetManifest, load_manifest
 from dmix.warehouse_schema.run_facts import fold_events, utc
+from dmix.warehouse_schema.screenings import load_screening
 from dmix.warehouse_schema.taxonomy import Taxonomy, slug
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
+
+# Kinds whose files exist only if a manifest lies beside them.
+_MANIFEST_OF = {
+    "trajectories": "set.json",
+    "duplicates": "manifest.json",
+    "contamination": "manifest.json",
+}
 
 RUN_TABLES = ("runs", "run_steps", "run_feedback", "run_events")
 
@@ -70,7 +79,8 @@ def _is_published(path: Path, kind: str) -> bool:
         return False
     if kind == "corpus":
         return re.fullmatch(r"v\d+\.json", path.name) is not None
-    return kind != "trajectories" or (path.parent / "set.json").is_file()
+    manifest = _MANIFEST_OF.get(kind)
+    return manifest is None or (path.parent / manifest).is_file()
 
 
 def read_unit(warehouse: Warehouse, unit: Unit) -> Rows:
@@ -105,6 +115,7 @@ def _corpus_rows(path: Path, unit: Unit) -> Rows:
     used_by = f"{version.corpus}@v{version.version}"
     return {
         "corpora": [corpus],
+        "generations": [{**key, **version.generation}] if version.generation else [],
         "reject_files": reject_files,
         "taxonomies": _taxonomy_rows(version.taxonomy, used_by),
     }
@@ -134,6 +145,8 @@ def _dataset_rows(path: Path, unit: Unit) -> Rows:
         "seed": manifest.seed,
         "corpora": [f"{reference.corpus}@v{reference.version}" for reference in manifest.corpora],
         "created_at": utc(manifest.created_at),
+        "drops_duplicates": "duplicates" in manifest.settings,
+        "items_sha256": manifest.settings.get("contamination"),
     }
     streams = [
         {
@@ -155,6 +168,16 @@ def _dataset_rows(path: Path, unit: Unit) -> Rows:
         "streams": streams,
         "taxonomies": _taxonomy_rows(manifest.taxonomy, manifest.dataset),
     }
+
+
+def _screening_rows(path: Path, unit: Unit) -> Rows:
+    screening = load_screening(path)
+    row = dataclasses.asdict(screening) | {
+        "corpora": list(screening.corpora),
+        "created_at": utc(screening.created_at),
+    }
+    del row["files"]
+    return {"screenings": [row]}
 
 
 def _set_rows(path: Path, unit: Unit) -> Rows:
@@ -187,10 +210,57 @@ def _run_rows(path: Path, unit: Unit) -> Rows:
     return fold_events(unit.folder, read_events(path)).tables()
 
 
+def _evaluation_rows(path: Path, unit: Unit) -> Rows:
+    content = read_json(path)
+    common = {
+        "run_id": unit.path.split("/")[-3],
+        "step": content["step"],
+        "few_shot": content.get("few_shot"),
+        "evaluated_at": utc(content.get("evaluated_at")),
+    }
+    names = ("task", "metric", "value", "stderr", "items")
+    return {"evaluations": [{**common, **{name: row[name] for name in names}} for row in content["scores"]]}
+
+
+def _start_state_rows(path: Path, unit: Unit) -> Rows:
+    content = read_json(path)
+    labels = Taxonomy.from_json(content["taxonomy"]).labels
+    key = {"name": content["name"], "dataset": content["dataset"]}
+    estimate = {
+        **key,
+        "taxonomy": content["taxonomy"]["name"],
+        "created_at": utc(content["created_at"]),
+        **{name: content[name] for name in _ESTIMATE_COLUMNS},
+    }
+    domains = [
+        {**key, "domain_index": labels.index(domain["domain"]), **domain} for domain in content["domains"]
+    ]
+    curve = [{**key, **point} for point in content["curve"]]
+    return {"start_state_estimates": [estimate], "start_state_domains": domains, "start_state_curves": curve}
+
+
+_ESTIMATE_COLUMNS = (
+    "model",
+    "classifier",
+    "seed",
+    "max_tokens",
+    "generated",
+    "empty",
+    "capped",
+    "kl_bound",
+    "confidence",
+    "divergence_bound",
+    "converged",
+)
+
 _READERS: dict[str, Callable[[Path, Unit], Rows]] = {
     "corpus": _corpus_rows,
     "dataset": _dataset_rows,
+    "duplicates_screening": _screening_rows,
+    "contamination_screening": _screening_rows,
     "set": _set_rows,
     "agent": _agent_rows,
     "run": _run_rows,
+    "evaluation": _evaluation_rows,
+    "model_start_state": _start_state_rows,
 }

@@ -1,26 +1,32 @@
-"""What gives a document its domain: one interface, three kinds.
+"""What gives a document its domain: one interface, four kinds.
 
 | `--classifier` | class | what it needs |
 |---|---|---|
 | `embedded` | `embedded.EmbeddedClassifier` | nothing, the weights ship with dmix |
 | `nvidia`, `nvidia:PATH` | `nvidia.NvidiaClassifier` | a download from the hub, or a folder |
+| `distilled:NAME` | `embedded.EmbeddedClassifier` | weights that `dmix etl distil` made |
 | `column:NAME` | `column.ColumnClassifier` | labels that the documents bring along |
+
+With `--fallback`, `cascade.CascadeClassifier` asks a second one about what the first is unsure of.
 
 Executors get a `ClassifierSpec` and build the classifier themselves, once a worker process: the
 weights never travel through Spark. To add a kind, write a class of the `Classifier` form and
 name it in `make_classifier`.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, Taxonomy, taxonomy_from_file
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.layout import checked_name
+from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, Taxonomy, load_taxonomy
 
 MISSING_LABEL = -1
 """Index of a document that brings no label along; it is rejected as `missing_label`."""
@@ -30,6 +36,9 @@ UNKNOWN_LABEL = -2
 
 FROM_DATA = "from-data"
 """Value of `--taxonomy` that makes a taxonomy of whatever labels the documents bring along."""
+
+WEIGHTS_NAME = "model.safetensors"
+"""File of a distilled classifier, in the folder of its name."""
 
 Records = Mapping[str, Sequence[object]]
 """For each of `Classifier.columns`, the raw values of n documents, None where there is none."""
@@ -45,12 +54,14 @@ class Labels:
         probability: Of the label, in [0, 1], float32, shape (n,).
         margin: Probability of the label less that of the second, in [0, 1], float32, shape (n,).
         names: What `index` counts in, where the classifier has no fixed taxonomy.
+        by_fallback: Documents about which a second classifier was asked, shape (n,); None for none.
     """
 
     index: NDArray[np.int32]
     probability: NDArray[np.float32]
     margin: NDArray[np.float32]
     names: tuple[str, ...] | None = None
+    by_fallback: NDArray[np.bool_] | None = None
 
 
 class Classifier(Protocol):
@@ -85,35 +96,71 @@ class ClassifierSpec:
     """How to make a classifier, small enough to send to every task.
 
     Attributes:
-        name: `embedded`, `nvidia`, `nvidia:PATH` or `column:NAME`.
+        name: `embedded`, `nvidia`, `nvidia:PATH`, `distilled:NAME` or `column:NAME`.
         taxonomy: Labels that are allowed; None for the labels of the data.
+        weights: File of a distilled classifier.
+        fallback: What is asked about documents of a margin below `margin`.
+        margin: In [0, 1].
     """
 
     name: str
     taxonomy: Taxonomy | None
+    weights: Path | None = None
+    fallback: "ClassifierSpec | None" = None
+    margin: float = 0.0
 
 
-def classifier_spec(name: str, *, taxonomy: str | None) -> ClassifierSpec:
+def classifier_spec(
+    name: str,
+    *,
+    taxonomy: str | None,
+    distilled: Path | None = None,
+    fallback: str | None = None,
+    margin: float = 0.0,
+) -> ClassifierSpec:
     """The spec of what a user asked for.
 
     Args:
         name: Value of `--classifier`.
-        taxonomy: Value of `--taxonomy`: a file, `from-data`, or None for the default labels.
+        taxonomy: Value of `--taxonomy`: a built-in one, a file, `from-data`, or None for the labels of
+            the classifier.
+        distilled: Folder of the distilled classifiers of the warehouse.
+        fallback: Value of `--fallback`.
+        margin: Value of `--margin`.
 
     Raises:
-        InputError: If the classifier is unknown or does not go with the taxonomy.
-        NotFoundError: If the taxonomy file does not exist.
+        InputError: If the classifier is unknown or does not go with the taxonomy or the fallback.
+        NotFoundError: If the taxonomy file or the distilled classifier does not exist.
     """
+    spec = _plain_spec(name, taxonomy, distilled)
+    if fallback is None:
+        return spec
+    if spec.taxonomy is None:
+        raise InputError(
+            f"--fallback {fallback} needs a classifier with labels of its own, not --taxonomy {FROM_DATA}"
+        )
+    second = _plain_spec(fallback, None, distilled)
+    if second.weights is None and not fallback.startswith("embedded"):
+        second = dataclasses.replace(second, taxonomy=spec.taxonomy)
+    if second.taxonomy is None or second.taxonomy.labels != spec.taxonomy.labels:
+        raise InputError(
+            f"classifiers {name!r} and {fallback!r} have different labels; a fallback needs the same ones in"
+            " the same order"
+        )
+    return dataclasses.replace(spec, fallback=second, margin=margin)
+
+
+def _plain_spec(name: str, taxonomy: str | None, distilled: Path | None) -> ClassifierSpec:
+    """The spec of one classifier without a fallback."""
     kind, _, rest = name.partition(":")
-    known = {"embedded": not rest, "nvidia": True, "column": bool(rest)}
+    known = {"embedded": not rest, "nvidia": True, "column": bool(rest), "distilled": bool(rest)}
     if not known.get(kind, False):
         raise InputError(
             f"classifier {name!r} is unknown; use embedded, nvidia, nvidia:PATH or column:NAME"
-            " (NAME is a column of the documents that holds their label)"
+            " (NAME is a column of the documents that holds their label), or distilled:NAME (made by dmix etl"
+            " distil)"
         )
-    if taxonomy is None:
-        return ClassifierSpec(name=name, taxonomy=DEFAULT_TAXONOMY)
-    if kind == "embedded":
+    if kind == "embedded" and taxonomy not in (None, DEFAULT_TAXONOMY.name):
         raise InputError(
             f"the embedded classifier knows the {len(DEFAULT_TAXONOMY)} labels of"
             f" {DEFAULT_TAXONOMY.name} alone; leave --taxonomy out, or use --classifier column:NAME"
@@ -122,10 +169,38 @@ def classifier_spec(name: str, *, taxonomy: str | None) -> ClassifierSpec:
         if kind != "column":
             raise InputError(f"--taxonomy {FROM_DATA} needs --classifier column:NAME, not {name!r}")
         return ClassifierSpec(name=name, taxonomy=None)
-    return ClassifierSpec(name=name, taxonomy=taxonomy_from_file(taxonomy))
+    wanted = None if taxonomy is None else load_taxonomy(taxonomy)
+    if kind == "distilled":
+        return _distilled_spec(name, rest, wanted, distilled)
+    return ClassifierSpec(name=name, taxonomy=wanted or DEFAULT_TAXONOMY)
 
 
-@functools.lru_cache(maxsize=2)
+def _distilled_spec(
+    name: str, distilled: str, wanted: Taxonomy | None, folder: Path | None
+) -> ClassifierSpec:
+    from dmix.etl.classifiers.linear import read_taxonomy
+
+    if folder is None:
+        raise InputError(
+            f"classifier {name!r} lies in a warehouse, and none is at hand here; use another one"
+        )
+    weights = folder / checked_name("classifier", distilled) / WEIGHTS_NAME
+    if not weights.is_file():
+        there = ", ".join(sorted(path.parent.name for path in folder.glob(f"*/{WEIGHTS_NAME}"))) or "none yet"
+        raise NotFoundError(
+            f"classifier {distilled!r} is not in {folder} (there: {there}); make it with 'dmix etl distil"
+            f" --name {distilled}'"
+        )
+    taxonomy = read_taxonomy(weights)
+    if wanted is not None and wanted.labels != taxonomy.labels:
+        raise InputError(
+            f"classifier {name!r} was distilled for the {len(taxonomy)} labels of {taxonomy.name!r}, not for"
+            f" those of {wanted.name!r}; leave --taxonomy out, or distil another one"
+        )
+    return ClassifierSpec(name=name, taxonomy=taxonomy, weights=weights)
+
+
+@functools.lru_cache(maxsize=4)
 def make_classifier(spec: ClassifierSpec) -> Classifier:
     """The classifier of a spec, made once a process.
 
@@ -133,6 +208,11 @@ def make_classifier(spec: ClassifierSpec) -> Classifier:
         InputError: If it cannot be made as asked, for example from a damaged folder.
         NotFoundError: If its files do not exist.
     """
+    if spec.fallback is not None:
+        from dmix.etl.classifiers.cascade import CascadeClassifier
+
+        first = make_classifier(dataclasses.replace(spec, fallback=None, margin=0.0))
+        return CascadeClassifier(first, make_classifier(spec.fallback), margin=spec.margin)
     kind, _, rest = spec.name.partition(":")
     if kind == "column":
         from dmix.etl.classifiers.column import ColumnClassifier
@@ -145,4 +225,6 @@ def make_classifier(spec: ClassifierSpec) -> Classifier:
         return NvidiaClassifier(rest or HUB_ID, name=spec.name, taxonomy=spec.taxonomy)
     from dmix.etl.classifiers.embedded import EmbeddedClassifier
 
+    if spec.weights is not None:
+        return EmbeddedClassifier(spec.weights, name=spec.name)
     return EmbeddedClassifier()

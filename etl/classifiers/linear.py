@@ -94,3 +94,18 @@ class LinearModel:
                 f" {(NUM_FEATURES, len(taxonomy))}; train it again"
             )
         return cls(taxonomy=taxonomy, prior_mass=facts["prior_mass"], **tensors)
+
+
+def read_taxonomy(path: Path) -> Taxonomy:
+    """The taxonomy of a file that `LinearModel.save` wrote, without its weights.
+
+    Raises:
+        InputError: If it is not such a file.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return Taxonomy.from_json(json.loads(file.metadata()["dmix"])["taxonomy"])
+    except InputError:
+        raise
+    except Exception as error:  # safetensors raises a type of its own, TypeError, KeyError or OSError
+        raise InputError(f"{path} cannot be read as classifier weights ({error}); train it again") from None

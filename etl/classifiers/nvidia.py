@@ -20,6 +20,7 @@ Shapes: B texts of a batch, L tokens of the longest of them, C labels.
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -48,6 +49,28 @@ BATCH_TOKENS = 64 * MAX_TOKENS
 
 VERSION = 1
 """Part of the fingerprint; one more for every change of the labels that come out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointForm:
+    """A published checkpoint of this form: where it is, and how much of a text it reads.
+
+    Attributes:
+        hub_id: Its name on the hub.
+        max_characters: Texts are cut to this length first.
+        max_tokens: And then to this one.
+    """
+
+    hub_id: str
+    max_characters: int
+    max_tokens: int
+
+
+DOMAIN_CHECKPOINT = CheckpointForm(hub_id=HUB_ID, max_characters=MAX_CHARACTERS, max_tokens=MAX_TOKENS)
+QUALITY_CHECKPOINT = CheckpointForm(
+    hub_id="nvidia/quality-classifier-deberta", max_characters=6000, max_tokens=1024
+)
+"""High, Medium or Low quality; limits as on its card and in NeMo Curator."""
 
 _FILES = ("config.json", "model.safetensors")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "spm.model", "special_tokens_map.json")
@@ -88,6 +111,7 @@ class NvidiaClassifier:
         location: A folder, or a hub id.
         name: What the user asked for.
         taxonomy: Must have exactly the labels of the checkpoint; its order is that of the indices.
+        form: Which checkpoint it is.
 
     Raises:
         NotFoundError: If the files are not there or cannot be fetched.
@@ -96,10 +120,13 @@ class NvidiaClassifier:
 
     columns: tuple[str, ...] = ()
 
-    def __init__(self, location: str, *, name: str, taxonomy: Taxonomy) -> None:
+    def __init__(
+        self, location: str, *, name: str, taxonomy: Taxonomy, form: CheckpointForm = DOMAIN_CHECKPOINT
+    ) -> None:
         self.name = name
         self.taxonomy = taxonomy
-        self._folder = _fetched(location)
+        self._form = form
+        self._folder = _fetched(location, hub_id=form.hub_id)
         self._config = _read_config(self._folder)
         self._order_C = _label_order(self._config, taxonomy)
 
@@ -111,7 +138,7 @@ class NvidiaClassifier:
             for path in (self._folder / name for name in (*_FILES, *_TOKENIZER_FILES))
             if path.is_file()
         }
-        limits = [VERSION, MAX_CHARACTERS, MAX_TOKENS, BATCH_TOKENS]
+        limits = [VERSION, self._form.max_characters, self._form.max_tokens, BATCH_TOKENS]
         return digest_of(["nvidia", limits, list(self.taxonomy.labels), files])
 
     def classify(self, texts: Sequence[str], records: Records) -> Labels:
@@ -129,7 +156,7 @@ class NvidiaClassifier:
         """Probabilities of all labels in the order of the taxonomy, float32, shape (texts, C)."""
         import torch
 
-        encodings = self._tokenizer.encode_batch([text[:MAX_CHARACTERS] for text in texts])
+        encodings = self._tokenizer.encode_batch([text[: self._form.max_characters] for text in texts])
         tokens = [encoding.ids for encoding in encodings]
         result_NC = np.zeros((len(tokens), len(self.taxonomy)), dtype=np.float32)
         with torch.inference_mode():
@@ -147,7 +174,7 @@ class NvidiaClassifier:
         path = self._folder / "tokenizer.json"
         tokenizer = Tokenizer.from_file(str(path)) if path.is_file() else _converted(self._folder)
         tokenizer.no_padding()
-        tokenizer.enable_truncation(MAX_TOKENS)
+        tokenizer.enable_truncation(self._form.max_tokens)
         return tokenizer
 
     @cached_property
@@ -190,21 +217,21 @@ def _padded(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple["torch.Tensor
     return ids_BL, mask_BL
 
 
-def _fetched(location: str) -> Path:
+def _fetched(location: str, *, hub_id: str) -> Path:
     """The folder with the files of a checkpoint, downloaded to the hub's cache if need be."""
     folder = Path(location).expanduser()
     if not folder.is_dir():
         if location.count("/") != 1 or location.startswith((".", "~", "/")):
             raise NotFoundError(
                 f"classifier folder {location} does not exist; fill one with"
-                f" 'hf download {HUB_ID} --local-dir {location}'"
+                f" 'hf download {hub_id} --local-dir {location}'"
             )
         folder = _downloaded(location)
     missing = [name for name in _FILES if not (folder / name).is_file()]
     if missing:
         raise NotFoundError(
-            f"{folder} has no {missing[0]}; download all files of {HUB_ID} into it"
-            f" ('hf download {HUB_ID} --local-dir {folder}')"
+            f"{folder} has no {missing[0]}; download all files of {hub_id} into it"
+            f" ('hf download {hub_id} --local-dir {folder}')"
         )
     return folder
 
@@ -218,7 +245,7 @@ def _downloaded(hub_id: str) -> Path:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise NotFoundError(
             f"{hub_id} cannot be fetched from the Hugging Face hub ({reason[:200]}); download it where there"
-            f" is a network ('hf download {hub_id} --local-dir DIR') and use --classifier nvidia:DIR"
+            f" is a network ('hf download {hub_id} --local-dir DIR') and name it as nvidia:DIR"
         ) from error
 
 
@@ -230,7 +257,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         base, labels = config["base_model"], config["id2label"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} is not the configuration of a domain classifier ({error!r}); expected base_model,"
+            f"{path} is not the configuration of a classifier ({error!r}); expected base_model,"
             f" fc_dropout and id2label as in {HUB_ID}"
         ) from None
     if sorted(map(int, labels)) != list(range(len(labels))):

@@ -1,11 +1,13 @@
 """`dmix etl shard`, `start-state`, `verify` and `gc` as a user types them, after `dmix etl classify`."""
 
+import gzip
 import json
 import shutil
 
 import pytest
 
 from dmix.cli.main import run
+from dmix.warehouse_schema.storage import RemotePath
 
 
 def words(start, count):
@@ -182,3 +184,24 @@ def test_bad_input_is_named_with_exit_code_2(dmix, arguments, message):
 def test_a_missing_warehouse_is_named(tmp_path, capsys):
     assert run(["etl", "shard", "--warehouse", str(tmp_path / "none")]) == 2
     assert "does not exist; run 'dmix etl classify' first" in capsys.readouterr().err
+
+
+def test_remote_inputs_labels_and_streams_from_end_to_end(spark, bucket, tmp_path, capsys):
+    lines = [{"text": words(i, 30), "label": ("Games", "News")[i % 2]} for i in range(20)]
+    content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    RemotePath(f"{bucket}/raw/a.jsonl").write_bytes(content)
+    RemotePath(f"{bucket}/raw/deep/b.jsonl.gz").write_bytes(gzip.compress(content))
+    warehouse = ("--warehouse", str(tmp_path / "warehouse"))
+    column = ("--classifier", "column:label", "--taxonomy", "from-data")
+    classify = ("etl", "classify", "--source", f"{bucket}/raw", *column, "--data-url", f"{bucket}/data")
+    assert run([*classify, *warehouse]) == 0, capsys.readouterr().err
+    assert run([*SHARD, "--corpus", "main-source", *warehouse]) == 0, capsys.readouterr().err
+    assert not list((tmp_path / "warehouse").rglob("*.mds"))
+    stored = {file.path.name for file in RemotePath(f"{bucket}/data").files()}
+    assert {"v1.json", "manifest.json", "tokenizer.json", "index.json", "shard.00000.00000.mds"} <= stored
+    capsys.readouterr()
+    assert run(["etl", "verify", *warehouse]) == 0
+    assert "all as their manifests say" in capsys.readouterr().err
+    RemotePath(f"{bucket}/data/streams/left/source/News/shard.00000.00000.mds").write_bytes(b"left")
+    assert run(["etl", "gc", "--json", *warehouse]) == 0
+    assert len(json.loads(capsys.readouterr().out)["found"]) == 1

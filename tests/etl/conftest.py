@@ -1,6 +1,7 @@
 """Label corpora of tests, written as a classifier would leave them, with any labels one likes."""
 
 import hashlib
+import json
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -28,13 +29,15 @@ SMALL = ShardSettings(seq_len=16, split_bytes=4_000, shard_bytes=2_048)
 TAXONOMY = Taxonomy("three", ("Games", "News", "Pets & Animals"))
 
 
-def write_label_file(folder, name, documents, taxonomy):
+def write_label_file(folder, name, documents, taxonomy, path="0.jsonl"):
     """One label file of [(label, text)], sorted by domain as the contract of labels says."""
     ordered = sorted(documents, key=lambda document: taxonomy.index(document[0]))
     table = pa.table(
         {
             "id": [f"{name}-{i}" for i in range(len(ordered))],
             "text": [text for _, text in ordered],
+            "path": [path] * len(ordered),
+            "position": list(range(1, len(ordered) + 1)),
             "label": [label for label, _ in ordered],
         }
     )
@@ -57,7 +60,11 @@ def write_corpus(warehouse, corpus, field, files, *, taxonomy=TAXONOMY, version=
     for number, documents in enumerate(files):
         fingerprint = digest_of([corpus, number, documents])[:16]
         file = write_label_file(
-            warehouse.labels(corpus) / "parts" / fingerprint, "labels-00000.parquet", documents, taxonomy
+            warehouse.labels(corpus) / "parts" / fingerprint,
+            "labels-00000.parquet",
+            documents,
+            taxonomy,
+            path=f"{number}.jsonl",
         )
         source = InputFile(
             path=f"/raw/{number}.jsonl",
@@ -96,6 +103,18 @@ def shard_here(warehouse, corpora, settings=SMALL):
 def words(start, count):
     """Text of `count` words that no other start gives."""
     return " ".join(f"word{start * 1000 + i}" for i in range(count))
+
+
+@pytest.fixture
+def tasks_here(monkeypatch):
+    """Tasks run in this process, one after the other, as on a single core and without Spark."""
+
+    def run(spark, task, items):
+        return [json.loads(json.dumps(task(item))) for item in items]
+
+    for module in ("classify", "classify_plan", "shard_tasks"):
+        monkeypatch.setattr(f"dmix.etl.{module}.run_tasks", run)
+    monkeypatch.setattr("dmix.etl.classify_plan.completed_tasks", lambda spark: 0)
 
 
 @pytest.fixture

@@ -215,7 +215,7 @@ def test_missing_files_say_what_to_download(checkpoint, tmp_path):
 
 
 def test_other_configuration_is_refused(checkpoint, tmp_path):
-    with pytest.raises(InputError, match="is not the configuration of a domain classifier"):
+    with pytest.raises(InputError, match="is not the configuration of a classifier"):
         make(damaged(checkpoint, tmp_path, config=b'{"architectures": ["Llama"]}'))
 
 
@@ -234,5 +234,5 @@ def test_hub_that_cannot_be_reached_names_the_way_around(monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(NotFoundError, match=r"cannot be fetched .*\(no network\).*--classifier nvidia:DIR"):
+    with pytest.raises(NotFoundError, match=r"cannot be fetched .*\(no network\).*nvidia:DIR"):
         NvidiaClassifier("nvidia/domain-classifier", name="nvidia", taxonomy=DEFAULT_TAXONOMY)

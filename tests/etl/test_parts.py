@@ -17,13 +17,13 @@ def source(name, size_bytes=1, content="0"):
     )
 
 
-def fingerprint(inputs):
-    return part_fingerprint(inputs, settings_digest="s")
+def fingerprint(inputs, piece=None):
+    return part_fingerprint(inputs, piece, settings_digest="s")
 
 
 def planned(inputs, last=()):
     """(names of kept parts, names of new parts), with parts of at most 10 bytes."""
-    kept, plans = plan_parts(inputs, last=last, fingerprint=fingerprint, part_bytes=10)
+    kept, plans = plan_parts(inputs, last=last, fingerprint=fingerprint, part_bytes=10, pieces={})
     return [[s.name for s in part.inputs] for part in kept], [[s.name for s in plan.inputs] for plan in plans]
 
 
@@ -67,7 +67,7 @@ def test_part_of_other_settings_is_not_kept():
 def test_file_that_moved_keeps_its_part_and_gets_its_new_path():
     last = published([source("a")])
     moved = dataclasses.replace(source("a"), path="/elsewhere/a")
-    kept, plans = plan_parts([moved], last=last, fingerprint=fingerprint, part_bytes=10)
+    kept, plans = plan_parts([moved], last=last, fingerprint=fingerprint, part_bytes=10, pieces={})
     assert (kept[0].inputs[0].path, plans) == ("/elsewhere/a", [])
 
 

@@ -2,12 +2,21 @@ from pathlib import Path
 
 import pytest
 
-from dmix.etl.tasks import Meter, completed_tasks, metered, reported, run_tasks
+from dmix.etl.tasks import Meter, completed_tasks, grouped, metered, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError, StorageError
 
 
 def test_no_items_need_no_session():
     assert run_tasks(None, str, []) == []
+
+
+def test_tiny_items_share_a_task_and_large_ones_stand_alone():
+    def groups(sizes, most=3):
+        return grouped(sizes, size_of=lambda size: size, most_bytes=10, most=most)
+
+    assert groups([]) == []
+    assert groups([50, 4, 4, 4, 1, 1, 1]) == [[50], [4, 4], [4, 1, 1], [1]]
+    assert [len(group) for group in groups([0] * 20_000, most=500)] == [500] * 40
 
 
 def test_results_stand_in_the_order_of_the_items(spark):

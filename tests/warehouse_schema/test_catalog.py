@@ -158,9 +158,13 @@ def test_a_failing_import_leaves_the_old_catalog_and_no_copy(full_warehouse, mak
     assert ask(full_warehouse, "select max(version) from corpora") == [(1,)]
 
 
+# the number of the migration that a next program would add
+NEXT = len(load_schema().migrations) + 1
+
+
 def with_second_migration(monkeypatch):
     first = load_schema()
-    extra = Migration(3, "extra", "create table store.extra (x integer);")
+    extra = Migration(NEXT, "extra", "create table store.extra (x integer);")
     newer = Schema((*first.migrations, extra), first.views)
     monkeypatch.setattr(catalog_module, "load_schema", lambda: newer)
 
@@ -170,7 +174,7 @@ def test_a_migration_is_preceded_by_a_backup(full_warehouse, monkeypatch):
     before = full_warehouse.catalog.read_bytes()
     with_second_migration(monkeypatch)
     assert ask(full_warehouse, "select count(*) from runs") == [(1,)]
-    assert (full_warehouse.root / "catalog.before-0003.duckdb").read_bytes() == before
+    assert (full_warehouse.root / f"catalog.before-{NEXT:04d}.duckdb").read_bytes() == before
     assert ask(full_warehouse, "from catalog.store.extra") == []
 
 
@@ -184,7 +188,8 @@ def test_a_catalog_of_a_newer_program_is_refused_by_readers_and_writers(full_war
         with_second_migration(newer_program)
         sync(full_warehouse)
     for use in (sync, lambda w: ask(w, "from runs")):
-        with pytest.raises(CatalogError, match=r"has migration 0003 \(extra\), this dmix knows up to 0002"):
+        expected = rf"has migration {NEXT:04d} \(extra\), this dmix knows up to {NEXT - 1:04d}"
+        with pytest.raises(CatalogError, match=expected):
             use(full_warehouse)
     rebuild(full_warehouse)
     assert ask(full_warehouse, "select count(*) from runs") == [(1,)]

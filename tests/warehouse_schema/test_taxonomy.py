@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
@@ -5,6 +7,7 @@ from dmix.warehouse_schema.taxonomy import (
     DEFAULT_TAXONOMY,
     NVIDIA_26,
     Taxonomy,
+    load_taxonomy,
     slug,
     taxonomy_from_file,
     taxonomy_from_labels,
@@ -55,3 +58,33 @@ def test_labels_of_data_are_sorted_and_counted_once():
 def test_json_form_comes_back_equal():
     taxonomy = Taxonomy("t", ("ä", "b"))
     assert Taxonomy.from_json(taxonomy.to_json()) == taxonomy
+
+
+def test_weborganizer_has_24_topics_and_24_formats_with_folders_of_their_own():
+    for name, first, last in (
+        ("weborganizer-topics", "Adult", "Travel"),
+        ("weborganizer-formats", "Academic Writing", "User Review"),
+    ):
+        taxonomy = load_taxonomy(name)
+        assert (taxonomy.name, len(taxonomy)) == (name, 24)
+        assert (taxonomy.labels[0], taxonomy.labels[-1]) == (first, last)
+        assert len({slug(label).lower() for label in taxonomy.labels}) == 24
+        assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", slug(label)) for label in taxonomy.labels)
+
+
+def test_taxonomies_are_named_or_files(tmp_path):
+    assert load_taxonomy("nvidia-26") is DEFAULT_TAXONOMY
+    path = tmp_path / "mine.txt"
+    path.write_text("B\nA\n")
+    assert load_taxonomy(str(path)) == Taxonomy("mine", ("B", "A"))
+    with pytest.raises(NotFoundError, match=r"is no file and not built in; .*weborganizer-topics"):
+        load_taxonomy("weborganizer")
+
+
+def test_a_file_cannot_take_the_name_of_another_taxonomy(tmp_path):
+    path = tmp_path / "weborganizer-topics.txt"
+    path.write_text("A\n")
+    with pytest.raises(InputError, match="built in with other labels; give the file another name"):
+        load_taxonomy(str(path))
+    path.write_text("\n".join(load_taxonomy("weborganizer-topics").labels))
+    assert load_taxonomy(str(path)) == load_taxonomy("weborganizer-topics")

@@ -22,8 +22,10 @@ CONTRACT = {
     "run_events": "run_id step kind detail",
     "evaluations": "run_id step task metric value stderr",
     "rejects": "corpus version path position reason",
-    "duplicates": "dataset corpus document_id",
-    "contamination": "dataset corpus document_id objective item_id",
+    "duplicates": "dataset corpus document_id first_corpus first_document_id path position first_path"
+    " first_position dropped screening corpora",
+    "contamination": "dataset corpus document_id objective item_id path position overlap removed screening"
+    " corpora",
     "synthetic": "corpus version documents",
 }
 

@@ -1,17 +1,33 @@
--- Exact duplicates that were found when a dataset was made; nothing fills it yet.
+-- Exact duplicates within and across corpora, once for each dataset that was made of these corpora.
 
 create view duplicates as
 select
-    null::varchar as dataset,
-    null::varchar as corpus,
-    null::varchar as document_id,
-    null::varchar as first_corpus,
-    null::varchar as first_document_id
-where false;
+    d.dataset,
+    f.corpus,
+    f.document_id,
+    f.first_corpus,
+    f.first_document_id,
+    f.path,
+    f.position,
+    f.first_path,
+    f.first_position,
+    d.drops_duplicates as dropped,
+    f.screening,
+    s.corpora
+from store.duplicates as f
+join store.screenings as s on s.screening = f.screening and s.kind = 'duplicates'
+left join store.datasets as d on list_sort(d.corpora) = list_sort(s.corpora);
 
-comment on view duplicates is 'Exact duplicates within and across the corpora of a dataset';
-comment on column duplicates.dataset is 'Id of the dataset';
-comment on column duplicates.corpus is 'Corpus of the duplicate';
-comment on column duplicates.document_id is 'Id of the duplicate';
-comment on column duplicates.first_corpus is 'Corpus of the first document with this text';
+comment on view duplicates is 'Exact duplicates (of normalised text) within and across corpora: all copies but the first';
+comment on column duplicates.dataset is 'Dataset made of these corpora; NULL if there is none';
+comment on column duplicates.corpus is 'Corpus of the copy';
+comment on column duplicates.document_id is 'Id of the copy';
+comment on column duplicates.first_corpus is 'Corpus of the first document with this text, which is kept';
 comment on column duplicates.first_document_id is 'Id of the first document with this text';
+comment on column duplicates.path is 'Input file of the copy, below what the user gave';
+comment on column duplicates.position is 'Line or row of the copy in its file, from 1';
+comment on column duplicates.first_path is 'Input file of the first document with this text';
+comment on column duplicates.first_position is 'Line or row of the first document, from 1';
+comment on column duplicates.dropped is 'True if the dataset leaves the copy out';
+comment on column duplicates.screening is 'Id of the screening that found it';
+comment on column duplicates.corpora is 'Corpora that were screened together, as name@version';

@@ -1,19 +1,25 @@
--- Benchmark scores of checkpoints; nothing fills it yet.
+-- Benchmark scores of a run's models.
 
 create view evaluations as
 select
-    null::varchar as run_id,
-    null::integer as step,
-    null::varchar as task,
-    null::varchar as metric,
-    null::double as value,
-    null::double as stderr
-where false;
+    run_id,
+    step,
+    task,
+    metric,
+    value,
+    stderr,
+    items,
+    few_shot,
+    evaluated_at
+from store.evaluations;
 
-comment on view evaluations is 'Benchmark scores of a run''s checkpoints';
+comment on view evaluations is 'Benchmark scores of a run''s models, from dmix eval';
 comment on column evaluations.run_id is 'Id of the run';
-comment on column evaluations.step is 'Step of the checkpoint';
-comment on column evaluations.task is 'Name of the benchmark';
-comment on column evaluations.metric is 'Name of the metric';
+comment on column evaluations.step is 'Step of the checkpoint; 0 is the model before any step';
+comment on column evaluations.task is 'Name of the benchmark, or of a part of it';
+comment on column evaluations.metric is 'Name of the metric, such as acc or acc_norm';
 comment on column evaluations.value is 'Value of the metric';
-comment on column evaluations.stderr is 'Standard error of the value';
+comment on column evaluations.stderr is 'Standard error of the value; NULL where there is none';
+comment on column evaluations.items is 'Items that the value is a mean over; NULL for groups of benchmarks';
+comment on column evaluations.few_shot is 'Solved items before each question; NULL if the benchmark chose';
+comment on column evaluations.evaluated_at is 'When it was computed, UTC';

@@ -1,0 +1,74 @@
+"""What a warehouse keeps here of data that lies in a remote folder: all that is read often and small.
+
+The remote manifest is the one that publishes. Its copy here, with rejects and tokenizers, lets the
+catalog, `dmix sql` and training work as they do on local data, and without the network where they
+need no text and no samples.
+"""
+
+from pathlib import PurePosixPath
+
+from dmix.warehouse_schema.layout import Warehouse, publish_bytes, store_data_url
+from dmix.warehouse_schema.manifests import CorpusVersion, read_corpus_version
+from dmix.warehouse_schema.storage import RemotePath
+
+_PUBLISHED = ("labels/*/v*.json", "streams/*/manifest.json")
+
+
+def use_data_url(warehouse: Warehouse, url: str | None) -> None:
+    """Makes a remote folder the place of labels and streams, with all that is published there.
+
+    Args:
+        url: The folder; None leaves everything as it is.
+
+    Raises:
+        InputError: If the warehouse keeps labels or streams elsewhere already.
+        StorageError: If the store cannot be reached, or the warehouse cannot be written.
+    """
+    if store_data_url(warehouse, url):
+        copy_published(warehouse)
+
+
+def copy_rejects(warehouse: Warehouse, version: CorpusVersion) -> None:
+    """Brings the reject files of a version here, if they lie elsewhere.
+
+    Raises:
+        StorageError: If the store cannot be reached, or the disk is full.
+    """
+    data, here = warehouse.reject_data(version.corpus), warehouse.rejects(version.corpus)
+    if not isinstance(data, RemotePath):
+        return
+    for part in version.parts:
+        for file in part.reject_files:
+            local = here / part.fingerprint / file.name
+            if not local.exists():
+                publish_bytes(local, (data / part.fingerprint / file.name).read_bytes())
+
+
+def copy_published(warehouse: Warehouse) -> int:
+    """Brings everything here that others published in the remote folder of a warehouse.
+
+    Returns:
+        Number of versions and datasets that were not known here.
+
+    Raises:
+        StorageError: If the store cannot be reached, or the disk is full.
+    """
+    if not isinstance(warehouse.data, RemotePath):
+        return 0
+    new = 0
+    for folder in ("labels", "streams"):
+        for file in (warehouse.data / folder).files():
+            name = PurePosixPath(file.path.relative_to(warehouse.data))
+            local = warehouse.root / name
+            if local.exists() or not any(name.match(pattern) for pattern in _PUBLISHED):
+                continue
+            if folder == "streams":
+                tokenizer = file.path.parent / "tokenizer.json"
+                publish_bytes(local.parent / tokenizer.name, tokenizer.read_bytes())
+            publish_bytes(local, file.path.read_bytes())
+            if folder == "labels":
+                copy_rejects(
+                    warehouse, read_corpus_version(warehouse, local.parent.name, int(local.stem[1:]))
+                )
+            new += 1
+    return new

@@ -1,0 +1,188 @@
+"""What the searches for duplicates and for evaluation items share: label files in, a screening out.
+
+A screening has one Parquet file for each label file in which something was found. Tasks write them
+under their final names, which follow from the label file, and with the same bytes in every attempt;
+the manifest comes last (`dmix.warehouse_schema.screenings`). So a killed screening goes on where it
+stopped, and readers see it whole or not at all.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dmix.etl.label_splits import LabelSplit, RowRange, excluded_rows, label_path
+from dmix.etl.publish import STAGING, attempt_folder
+from dmix.warehouse_schema import manifests
+from dmix.warehouse_schema.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.manifests import (
+    CorpusVersion,
+    content_digest,
+    corpus_versions,
+    digest_of,
+    read_corpus_version,
+)
+from dmix.warehouse_schema.screenings import KINDS, Screening, find_screening, write_screening
+from dmix.warehouse_schema.storage import Place
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+DIGESTS_LOCK = "digests"
+"""Name of the lock that is held while digests of texts are written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenedFile:
+    """One label file that is looked through.
+
+    Attributes:
+        corpus: Name of its corpus.
+        name: Name of what is found in it, without an ending; unique among all label files.
+        rows: All of its rows.
+    """
+
+    corpus: str
+    name: str
+    rows: RowRange
+
+
+def in_reading_order(corpora: Sequence[CorpusVersion]) -> tuple[CorpusVersion, ...]:
+    """Corpora in the order of datasets: source first, then by content, whatever order they came in."""
+    return tuple(sorted(corpora, key=lambda c: (FIELDS.index(c.field), content_digest(c))))
+
+
+def screened_files(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) -> list[ScreenedFile]:
+    """The label files of some versions that hold documents, in order."""
+    return [
+        ScreenedFile(
+            corpus=corpus.corpus,
+            name=digest_of([corpus.corpus, part.fingerprint, file.name])[:24],
+            rows=RowRange(
+                path=str(label_path(warehouse, corpus.corpus, part.fingerprint, file.name)),
+                sha256=file.sha256,
+                start=0,
+                stop=sum(run.documents for run in file.domains),
+                text_bytes=sum(run.text_bytes for run in file.domains),
+            ),
+        )
+        for corpus in corpora
+        for part in corpus.parts
+        for file in part.files
+        if file.domains
+    ]
+
+
+def screening_id(kind: str, corpora: Sequence[CorpusVersion], looked_for: object) -> str:
+    """The id of what is found in some versions, first 16 digits of a hash.
+
+    Args:
+        kind: `duplicates` or `contamination`.
+        corpora: What is looked through; their names are part of what is found.
+        looked_for: Plain value of everything else that the findings follow from.
+    """
+    content = sorted([corpus.corpus, content_digest(corpus)] for corpus in corpora)
+    return digest_of([kind, content, looked_for])[:16]
+
+
+def corpus_names(corpora: Sequence[CorpusVersion]) -> tuple[str, ...]:
+    """The versions as `name@vK`."""
+    return tuple(f"{corpus.corpus}@v{corpus.version}" for corpus in corpora)
+
+
+def publish_findings(folder: Path, name: str, found: pa.Table) -> None:
+    """Makes the findings of one label file appear in the folder of a screening.
+
+    Raises:
+        StorageError: If the disk is full or refuses.
+    """
+    with storage_errors(str(folder)), attempt_folder(folder) as attempt:
+        path = attempt / f"{name}.parquet"
+        pq.write_table(found, path, compression="zstd")
+        path.replace(folder / path.name)
+
+
+def finish_screening(warehouse: Warehouse, screening: Screening) -> Screening:
+    """Publishes the manifest and removes what no reader needs."""
+    write_screening(warehouse, screening)
+    folder = warehouse.screening(screening.kind, screening.screening)
+    for path in folder.glob("*.parquet"):
+        if path.stem not in screening.files:
+            path.unlink(missing_ok=True)
+    shutil.rmtree(folder / STAGING, ignore_errors=True)
+    return screening
+
+
+def without_found(
+    splits: Mapping[tuple[str, str], tuple[LabelSplit, ...]],
+    *,
+    warehouse: Warehouse,
+    corpora: Sequence[CorpusVersion],
+    screenings: Sequence[Screening],
+) -> dict[tuple[str, str], tuple[LabelSplit, ...]]:
+    """The splits of a dataset, told which rows screenings found and are to be left out."""
+    excluded = _finding_files(warehouse, corpora, screenings)
+
+    def told(rows: RowRange) -> RowRange:
+        paths = excluded.get(rows.path, ())
+        return dataclasses.replace(rows, excluded=paths) if paths else rows
+
+    return {
+        key: tuple(
+            dataclasses.replace(split, ranges=tuple(told(rows) for rows in split.ranges)) for split in group
+        )
+        for key, group in splits.items()
+    }
+
+
+def excluded_documents(
+    warehouse: Warehouse, corpora: Sequence[CorpusVersion], screenings: Sequence[Screening]
+) -> int:
+    """Documents that at least one of the screenings found."""
+    return sum(len(excluded_rows(paths)) for paths in _finding_files(warehouse, corpora, screenings).values())
+
+
+def started_screenings(warehouse: Warehouse) -> list[tuple[str, str]]:
+    """(kind, id) of all screenings that have a folder, finished or not."""
+    return [
+        (kind, folder.name)
+        for kind in KINDS
+        for folder in sorted((warehouse.root / kind).glob("[!.]*"))
+        if folder.is_dir()
+    ]
+
+
+def unnamed_in_screening(warehouse: Warehouse, kind: str, screening: str) -> list[Place]:
+    """What may be removed of a screening: all of it, if it has no manifest."""
+    folder = warehouse.screening(kind, screening)
+    if find_screening(warehouse, kind, screening) is None:
+        return [folder]
+    return [*sorted(folder.glob(".*"))]
+
+
+def stale_digests(warehouse: Warehouse) -> list[Place]:
+    """What no job needs among the digests of texts: those of label files that no version names."""
+    live = {
+        file.rows.sha256
+        for corpus in manifests.corpora(warehouse)
+        for number in corpus_versions(warehouse, corpus)
+        for file in screened_files(warehouse, [read_corpus_version(warehouse, corpus, number)])
+    }
+    digests = sorted(warehouse.text_digests.glob("*.parquet"))
+    stale = [path for path in digests if path.name.partition("-")[0] not in live]
+    return [*stale, *sorted(warehouse.text_digests.glob(".*"))]
+
+
+def _finding_files(
+    warehouse: Warehouse, corpora: Sequence[CorpusVersion], screenings: Sequence[Screening]
+) -> dict[str, tuple[str, ...]]:
+    """Paths of the finding files of each label file in which something was found."""
+    paths: dict[str, tuple[str, ...]] = {}
+    for file in screened_files(warehouse, corpora):
+        for screening in screenings:
+            if file.name in screening.files:
+                path = warehouse.screening(screening.kind, screening.screening) / f"{file.name}.parquet"
+                paths[file.rows.path] = (*paths.get(file.rows.path, ()), str(path))
+    return paths
