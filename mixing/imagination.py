@@ -56,6 +56,7 @@ def fit_simulators(
                 width=settings.simulator_width,
                 held_out=0.0,
                 seed=settings.seed + number,
+                pessimism=settings.required("pessimism"),
             ),
             progress=progress,
         )

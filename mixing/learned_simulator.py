@@ -7,6 +7,11 @@ which only feedback tells apart are told apart. Levels and not changes: noise of
 not carried into the next, and errors do not add up. Policies run against it many at a time,
 with the tokens and features that real runs would give them.
 
+A policy that is trained in a simulator finds where it errs in the policy's favour. So a score counts
+for less where the farm says too little: where the leverage phi' A^-1 phi of its inputs is above 1,
+A = 1 + sum of phi phi' over the farm. In linear regression it would be known there less well than by
+one observation (for such bounds see Jin et al. 2021, arXiv 2012.15085).
+
 Shapes: P runs, E episodes, T steps, S = T + 1 states, D objectives, N domains, X token width,
 F rates of fading, I inputs.
 """
@@ -46,6 +51,8 @@ class ModelSettings:
         width: Of the hidden layers.
         held_out: Share of the episodes that only measure; 0 fits on all.
         seed: Of weights, batches and the held-out part.
+        pessimism: Deviations of the farm's scores that a score is lowered by for each unit that the
+            square root of the leverage is above 1.
     """
 
     steps: int
@@ -54,6 +61,7 @@ class ModelSettings:
     width: int
     held_out: float
     seed: int
+    pessimism: float = 0.0
 
 
 class FeedbackModel(nn.Module):
@@ -68,6 +76,7 @@ class FeedbackModel(nn.Module):
 
     supply_N: Tensor
     unit_D: Tensor
+    whitening_II: Tensor
 
     def __init__(self, *, supply_N: Tensor, steps: int, unit_D: Tensor, width: int) -> None:
         super().__init__()
@@ -83,6 +92,8 @@ class FeedbackModel(nn.Module):
             nn.SiLU(),
             nn.Linear(width, 2 * len(unit_D)),
         )
+        # Zeros doubt nothing; `learn_doubt` is for those who let policies loose in the model.
+        self.register_buffer("whitening_II", torch.zeros(inputs, inputs))
 
     def forward(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor]:
         """Mean level, in units of s_i, and its deviation, after each step; (P, T, D) each.
@@ -96,6 +107,21 @@ class FeedbackModel(nn.Module):
         low, high = _LOG_DEVIATION
         deviation_PTD = torch.exp(low + (high - low) * torch.sigmoid(raw_PTD))
         return mean_PTD * self.unit_D, deviation_PTD * self.unit_D
+
+    def doubt(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
+        """How far the square root of each state's leverage is above 1, (P, T); 0 below."""
+        inputs_PTI = self._inputs(mixtures_PTN, changes_PTD / self.unit_D)
+        leverage_PT = (inputs_PTI @ self.whitening_II).square().sum(-1)
+        return leverage_PT.clamp_min(1).sqrt() - 1
+
+    @torch.no_grad()
+    def learn_doubt(self, mixtures_ETN: Tensor, changes_ESD: Tensor, made_ET: Tensor) -> None:
+        """Takes from the farm what it says enough of."""
+        inputs_ETI = self._inputs(mixtures_ETN, changes_ESD[:, :-1] / self.unit_D)
+        seen_RI = inputs_ETI[made_ET].double()
+        gram_II = seen_RI.T @ seen_RI + torch.eye(seen_RI.shape[1], dtype=torch.float64)
+        # phi' A^-1 phi = |phi' L^-T|^2 with A = L L'
+        self.whitening_II.copy_(torch.linalg.inv(torch.linalg.cholesky(gram_II)).T)
 
     def _inputs(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
         runs, steps, domains = mixtures_PTN.shape
@@ -132,6 +158,8 @@ class LearnedSimulator:
         context: Of the runs.
         target_steps: |T| / R, at which a run stops early.
         preset: Of the tokens.
+        pessimism: Deviations of the farm's scores that a score is lowered by for each unit that the
+            square root of the leverage is above 1.
         held_out_r2_D: Share of the variance of levels explained on held-out episodes; NaN
             where none were held out.
     """
@@ -142,14 +170,15 @@ class LearnedSimulator:
     context: RunContext
     target_steps: float
     preset: str
+    pessimism: float
     held_out_r2_D: Vector
 
     @torch.no_grad()
     def run(self, decide: Decide, *, noise_PTD: Array) -> Episodes:
         """Episodes of a policy, from rho_s until M or the early stop.
 
-        The policy sees drawn scores, but rewards are those of their means: the same in
-        expectation, without the noise that a run cannot avoid.
+        The policy sees drawn scores, but rewards are those of their means, lowered by doubt: the same
+        in expectation where there is none, without the noise that a run cannot avoid.
 
         Args:
             decide: The policy.
@@ -162,10 +191,11 @@ class LearnedSimulator:
         for step in range(self.context.steps):
             chosen_PN = decide(mixtures_PSN, self._tokens(mixtures_PSN, changes_PSD))
             mixtures_PSN = np.concatenate([mixtures_PSN, chosen_PN[:, None]], axis=1)
-            mean_PD, deviation_PD = self._law(mixtures_PSN[:, 1:], changes_PSD)
+            mean_PD, deviation_PD, doubt_PD = self._law(mixtures_PSN[:, 1:], changes_PSD)
             drawn_PD = mean_PD + deviation_PD * noise_PTD[:, step]
+            counted_PD = mean_PD - self.pessimism * doubt_PD
             changes_PSD = np.concatenate([changes_PSD, drawn_PD[:, None]], axis=1)
-            means_PSD = np.concatenate([means_PSD, mean_PD[:, None]], axis=1)
+            means_PSD = np.concatenate([means_PSD, counted_PD[:, None]], axis=1)
         seen_PSX = self._tokens(mixtures_PSN, changes_PSD)
         finished = []
         for p in range(runs):
@@ -193,8 +223,9 @@ class LearnedSimulator:
         drawn_PTD = torch.zeros_like(episodes.changes_ESD[:, :1])
         means = []
         for step in range(mixtures_PTN.shape[1]):
-            mean_PTD, deviation_PTD = self.model(mixtures_PTN[:, : step + 1], drawn_PTD)
-            means.append(mean_PTD[:, -1])
+            given = mixtures_PTN[:, : step + 1], drawn_PTD
+            mean_PTD, deviation_PTD = self.model(*given)
+            means.append(mean_PTD[:, -1] - self.pessimism * self._doubted(*given)[:, -1])
             level_PD = mean_PTD[:, -1] + deviation_PTD[:, -1] * noises_PTD[:, step]
             drawn_PTD = torch.cat([drawn_PTD, level_PD[:, None]], dim=1)
         utility_PT = torch.stack(means, dim=1) @ torch.from_numpy(self.weights_D).float()
@@ -207,12 +238,17 @@ class LearnedSimulator:
         (seen_PSD,) = features([changes_PSD * self.scales_D], scales_D=self.scales_D, preset=self.preset)
         return tokens(mixtures_PSN, seen_PSD, context=self.context, preset=self.preset)
 
-    def _law(self, mixtures_PTN: Array, changes_PTD: Array) -> tuple[Array, Array]:
-        """Mean and deviation of the next levels, (P, D) each."""
-        mean_PTD, deviation_PTD = self.model(
-            torch.from_numpy(mixtures_PTN).float(), torch.from_numpy(changes_PTD).float()
+    def _law(self, mixtures_PTN: Array, changes_PTD: Array) -> tuple[Array, Array, Array]:
+        """Mean, deviation and doubt of the next levels, (P, D) each."""
+        given = torch.from_numpy(mixtures_PTN).float(), torch.from_numpy(changes_PTD).float()
+        mean_PD, deviation_PD, doubt_PD = (
+            found_PTD[:, -1].double().numpy() for found_PTD in (*self.model(*given), self._doubted(*given))
         )
-        return mean_PTD[:, -1].double().numpy(), deviation_PTD[:, -1].double().numpy()
+        return mean_PD, deviation_PD, doubt_PD
+
+    def _doubted(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
+        """Doubt of every score, in units of s_i, (P, T, D)."""
+        return self.model.doubt(mixtures_PTN, changes_PTD)[..., None] * self.model.unit_D
 
 
 def fit_simulator(
@@ -267,6 +303,7 @@ def fit_simulator(
                     f"learned simulator, seed {settings.seed}, step {step + 1}: squared error {share:.4f} of"
                     " the scores' variance"
                 )
+    model.learn_doubt(training.actions_ETN, training.changes_ESD, training.made_ET)
     return LearnedSimulator(
         model=model.eval(),
         scales_D=scales_D,
@@ -274,6 +311,7 @@ def fit_simulator(
         context=context,
         target_steps=target_steps,
         preset=preset,
+        pessimism=settings.pessimism,
         held_out_r2_D=_explained(model, measuring),
     )
 

@@ -10,8 +10,20 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
 
 _PRESET_VALUES: dict[str, dict[str, Any]] = {
-    "default": {"discount": 1.0, "conservative_weight": 0.02, "imagined": 0.75, "simulator_share": 0.9},
-    "paper": {"discount": 0.99, "conservative_weight": 5.0, "imagined": 0.0, "simulator_share": 0.0},
+    "default": {
+        "discount": 1.0,
+        "conservative_weight": 0.02,
+        "imagined": 0.75,
+        "simulator_share": 0.9,
+        "pessimism": 3.0,
+    },
+    "paper": {
+        "discount": 0.99,
+        "conservative_weight": 5.0,
+        "imagined": 0.0,
+        "simulator_share": 0.0,
+        "pessimism": 0.0,
+    },
 }
 
 
@@ -61,6 +73,11 @@ class RlSettings:
         None,
         help="Share of the actor's gradient that learned simulators give, the rest is the critics'"
         " (default: 0.9; paper: 0).",
+    )
+    pessimism: float | None = setting(
+        None,
+        help="Deviations of the farm's scores that learned simulators lower a score by, for each unit that"
+        " the square root of a state's leverage is above 1 (default: 3; paper: 0).",
     )
     imagined_every: int = setting(
         10, help="Updates until runs of the policy are made anew, in the next of the simulators."
@@ -124,8 +141,10 @@ class RlSettings:
             raise InputError(f"--imagined is {self.imagined}, expected 0 or more, below 1")
         if self.simulator_share is not None and not 0 <= self.simulator_share <= 1:
             raise InputError(f"--simulator-share is {self.simulator_share}, expected 0 to 1")
-        if self.conservative_weight is not None and not self.conservative_weight >= 0:
-            raise InputError(f"--conservative-weight is {self.conservative_weight}, expected 0 or more")
+        for name in ("conservative_weight", "pessimism"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise InputError(f"--{name.replace('_', '-')} is {value}, expected 0 or more")
         check_architecture(
             self.architecture, preset=self.preset, hidden_size=self.widths[0], heads=self.heads
         )

@@ -1,5 +1,7 @@
 """Runs of a policy in a learned simulator, and what they say about its mixtures."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -17,10 +19,14 @@ MODEL = ModelSettings(steps=150, batch_episodes=32, learning_rate=5e-3, width=16
 
 
 @pytest.fixture(scope="module")
-def learned():
-    episodes = simulated_episodes([TWO], random_schedules(TWO, number=60, seed=0), np.random.default_rng(0))
+def farm():
+    return simulated_episodes([TWO], random_schedules(TWO, number=60, seed=0), np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def learned(farm):
     return fit_simulator(
-        episodes,
+        farm,
         preset="default",
         scales_D=np.full(2, SCALE),
         weights_D=TWO.weights_K,
@@ -42,8 +48,11 @@ def following(schedule_TN):
     return lambda mixtures, tokens: np.tile(schedule_TN[mixtures.shape[1] - 1], (len(mixtures), 1))
 
 
-def test_slopes_match_finite_differences_of_the_final_utility(learned):
-    schedule_TN = np.random.default_rng(0).dirichlet(np.ones(2), TWO.steps)
+@pytest.mark.parametrize("pessimism", [0.0, 1.0])
+def test_slopes_match_finite_differences_of_the_final_utility(learned, pessimism):
+    learned = dataclasses.replace(learned, pessimism=pessimism)
+    # with pessimism, so far from the farm that all of it is doubted
+    schedule_TN = np.random.default_rng(0).dirichlet(np.ones(2), TWO.steps) * (1 + 20 * pessimism)
     noise_PTD = np.random.default_rng(1).standard_normal((1, TWO.steps, 2))
     made = learned.run(following(schedule_TN), noise_PTD=noise_PTD)
     slopes_TN = learned.slopes(made, noise_PTD=noise_PTD)[0].numpy()
@@ -56,6 +65,39 @@ def test_slopes_match_finite_differences_of_the_final_utility(learned):
         step_size[step, domain] = 1e-2
         difference = (final(schedule_TN + step_size) - final(schedule_TN - step_size)) / 2e-2
         assert slopes_TN[step, domain] == pytest.approx(difference, rel=0.02, abs=2e-3)
+
+
+def test_doubt_begins_where_the_leverage_of_a_state_is_above_that_of_one_observation(learned, farm):
+    model = learned.model
+    inputs_ETI = model._inputs(farm.actions_ETN, farm.changes_ESD[:, :-1] / model.unit_D)
+    inputs_ETI = inputs_ETI.double().detach().numpy()
+    gram_II = np.eye(inputs_ETI.shape[2]) + np.einsum("eti,etj->ij", inputs_ETI, inputs_ETI)
+    start_1TD = torch.zeros(1, 1, 2)
+    for mixture, far in (([0.5, 0.5], False), ([0.0, 9.0], True)):
+        mixtures_1TN = torch.tensor([[mixture]])
+        asked_I = model._inputs(mixtures_1TN, start_1TD)[0, 0].double().numpy()
+        leverage = asked_I @ np.linalg.solve(gram_II, asked_I)
+        assert (leverage > 1) == far
+        wanted = max(0.0, np.sqrt(leverage) - 1)
+        assert float(model.doubt(mixtures_1TN, start_1TD)) == pytest.approx(wanted, rel=1e-3)
+
+
+def test_pessimism_lowers_what_a_run_is_worth_by_its_doubt_and_leaves_what_the_policy_sees(learned):
+    noise_PTD = np.random.default_rng(1).standard_normal((1, TWO.steps, 2))
+    schedule_TN = np.full((TWO.steps, 2), 20.0)  # further than any mixture
+    plain, careful = (
+        dataclasses.replace(learned, pessimism=widths).run(following(schedule_TN), noise_PTD=noise_PTD)
+        for widths in (0.0, 2.0)
+    )
+    drawn_PSD, model = plain.changes_ESD.clone(), learned.model
+    for step in range(TWO.steps):
+        mean_PTD, deviation_PTD = model(plain.actions_ETN[:, : step + 1], drawn_PSD[:, : step + 1])
+        noise_PD = torch.from_numpy(noise_PTD[:, step]).float()
+        drawn_PSD[:, step + 1] = (mean_PTD + deviation_PTD * noise_PD[:, None])[:, -1].detach()
+    doubt = float(model.doubt(plain.actions_ETN, drawn_PSD[:, :-1])[0, -1])
+    lost = float(plain.utility_ES[0, -1] - careful.utility_ES[0, -1])
+    assert lost == pytest.approx(2 * doubt * float(model.unit_D @ TWO.weights_K), rel=1e-3) and lost > 0
+    assert torch.equal(plain.tokens_ESX, careful.tokens_ESX)
 
 
 def test_same_noise_gives_the_same_run(learned):
