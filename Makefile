@@ -1,7 +1,8 @@
 # Every target does all it needs on a bare machine with Python 3.11+ and Java 17+.
 #   make quickstart   the whole chain, small          make test    what CI runs
 #   make lint         ruff and mypy                   make soak    long fault and property runs
-#   make bench        speed, as ratios                make install the environment alone
+#   make bench        speed, as ratios                make docs    the site of docs/, in site/
+#   make install      the environment alone
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ export DMIX_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install test quickstart lint soak bench bench-mixing bench-farm constraints clean java
+.PHONY: install test quickstart lint docs soak bench bench-mixing bench-farm constraints clean java
 
 install: $(STAMP)
 
@@ -32,7 +33,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt | java
 	@touch $@
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 quickstart: $(STAMP)
 	$(BIN)/dmix quickstart --out demo
@@ -41,6 +42,11 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev,docs]'
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.soak

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from dmix.cli.early import check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.mixing.clone_settings import CloneSettings
@@ -38,6 +39,7 @@ def clone(
 
     Example: dmix agent clone --set farm --agent dt --best 1 --aim 1
     """
+    check_set(warehouse, set_name)
     from dmix.mixing.agent_store import check_free
     from dmix.mixing.clone import train_clone
     from dmix.mixing.rl_data import load_farm

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from dmix.cli.early import check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.mixing.evaluate_settings import EvaluateSettings
@@ -46,6 +47,7 @@ def rl(
 
     Example: dmix agent rl --set farm --agent first-rl --from first-sft
     """
+    check_set(warehouse, set_name)
     from dmix.mixing.agent_store import check_free
     from dmix.mixing.rl import prepare, train_rl
     from dmix.warehouse_schema.catalog import sync
@@ -106,6 +108,7 @@ def evaluate(
 
     Example: dmix agent evaluate --set farm --agent first-rl
     """
+    check_set(warehouse, set_name)
     from dmix.mixing.evaluate import evaluate_agent, load_subject
 
     if dry_run:

@@ -12,12 +12,19 @@ from pathlib import Path
 
 import click
 
+from dmix import __version__
 from dmix.cli.options import config_option, json_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.etl.session import JAVA_NEEDED, java_version
 from dmix.warehouse_schema.layout import Warehouse
 
 DISK_WANTED_GB = 5
+MEMORY_WANTED_GIB = 4
+# package: extra of dmix that brings it, and what needs it
+OPTIONAL = {
+    "lm_eval": ("eval", "dmix eval"),
+    "evalplus": ("code", "dmix eval --task code"),
+}
 JAVA_FIX = (
     f"install Java {JAVA_NEEDED} or newer, on Debian or Ubuntu with 'sudo apt-get install"
     " openjdk-17-jre-headless', elsewhere from https://adoptium.net, or set JAVA_HOME"
@@ -30,7 +37,8 @@ class Check:
 
     Attributes:
         name: What it is.
-        status: `ok`, `warning` (it works, less well) or `missing` (commands will fail).
+        status: `ok`, `warning` (it works, less well), `missing` (commands will fail) or `optional`
+            (one command will, which says so).
         found: What there is.
         fix: What to do about it; empty if nothing.
     """
@@ -53,10 +61,12 @@ def doctor(warehouse: Warehouse, as_json: bool, config: str | None) -> None:
     Example: dmix doctor --json
     """
     checks = [
+        Check(name="dmix", status="ok", found=__version__),
         python_check(sys.version_info[:3]),
         *package_checks(metadata.requires("dmix") or []),
         import_check("torch"),
         import_check("torchvision"),
+        *(optional_check(package) for package in OPTIONAL),
         java_check(java_version()),
         Check(name="cores", status="ok", found=f"{_cores()} usable"),
         memory_check(),
@@ -119,6 +129,16 @@ def import_check(package: str) -> Check:
     return Check(name=f"import {package}", status="ok", found="works")
 
 
+def optional_check(package: str) -> Check:
+    """Whether a package of an extra is there, and what it would be good for."""
+    extra, use = OPTIONAL[package]
+    try:
+        return Check(name=package, status="ok", found=metadata.version(package))
+    except metadata.PackageNotFoundError:
+        fix = f"run pip install -c constraints.txt 'dmix[{extra}]'"
+        return Check(name=package, status="optional", found=f"not installed; {use} needs it", fix=fix)
+
+
 def java_check(version: int | None) -> Check:
     """Whether Spark finds a Java that it can run on.
 
@@ -143,6 +163,9 @@ def memory_check() -> Check:
         total = min(total, int(text))
         available = min(available, total)
     found = f"{available / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    if available < MEMORY_WANTED_GIB * 2**30:
+        fix = f"close something: Spark and a small model together take some {MEMORY_WANTED_GIB} GiB"
+        return Check(name="memory", status="warning", found=found, fix=fix)
     return Check(name="memory", status="ok", found=found)
 
 

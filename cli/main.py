@@ -25,6 +25,7 @@ COMMANDS = {
     "mix": ("dmix.cli.mix", "mix", "Sample trajectories and collect proxy feedback on them."),
     "agent": ("dmix.cli.agent", "agent", "Train the agent that chooses mixtures."),
     "train": ("dmix.cli.train", "train", "Train a model under the agent or another controller."),
+    "eval": ("dmix.cli.eval", "evaluate", "Score models of a run on benchmarks."),
     "bench": ("dmix.cli.bench", "bench", "Compare controllers on real text, and regressors on known runs."),
     "report": ("dmix.cli.report", "report", "Write one HTML file about runs and their data."),
     "sql": ("dmix.cli.sql", "sql", "Ask the catalog a question in SQL."),

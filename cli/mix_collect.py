@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dmix.cli.early import check_environment, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, master_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.warehouse_schema.layout import Warehouse
@@ -78,6 +79,8 @@ def collect(
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
     """
+    check_set(warehouse, set_name)
+    check_environment(environment)
     from dmix.mixing.objectives import load_environment
     from dmix.mixing.trajectory_store import read_set
     from dmix.training.farm import collect as collect_feedback

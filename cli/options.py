@@ -41,6 +41,18 @@ def warehouse_option(command: Command) -> Command:
     )(command)
 
 
+def data_url_option(command: Command) -> Command:
+    """`--data-url URL`."""
+    return click.option(
+        "--data-url",
+        envvar="DMIX_DATA_URL",
+        show_envvar=True,
+        metavar="URL",
+        help="Remote folder for labels and streams, for example s3://bucket/folder; given once, the"
+        " warehouse remembers it.",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """`--json`, handed on as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
@@ -126,8 +138,9 @@ def settings_options(
             return command(*arguments, **values)
 
         for field in reversed(fields):
+            flag = field.name.replace("_", "-")
             call = click.option(
-                f"--{field.name.replace('_', '-')}",
+                f"--{flag}/--no-{flag}" if hints[field.name] is bool else f"--{flag}",
                 field.name,
                 type=_click_type(hints[field.name], field.metadata.get("choices")),
                 default=None,

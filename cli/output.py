@@ -13,6 +13,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+_LONGEST_CELL = 80
+
 
 def show_json(value: Any) -> None:
     """Prints one JSON document on stdout; NaN and infinities become null, times ISO 8601."""
@@ -76,9 +78,19 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    cut = False
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        cells = [_cell(value) for value in row]
+        cut = cut or any(len(cell) > _LONGEST_CELL for cell in cells)
+        table.add_row(*(_shortened(cell) for cell in cells))
     console.print(table)
+    if cut:
+        say(f"cells longer than {_LONGEST_CELL} characters are cut; the formats json and csv keep them whole")
+
+
+def _shortened(cell: str) -> str:
+    """A cell on one line, cut where it is too long for a table, as JSON configurations are."""
+    return cell if len(cell) <= _LONGEST_CELL else " ".join(cell[: _LONGEST_CELL - 1].split()) + "…"
 
 
 def _distinct(columns: Sequence[str]) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """`dmix train` and `dmix train base`."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dmix.cli.early import check_dataset, check_environment
 from dmix.cli.options import (
     config_option,
     dataset_option,
@@ -14,16 +16,32 @@ from dmix.cli.options import (
     warehouse_option,
 )
 from dmix.cli.output import say, show_json, show_table
+from dmix.cli.train_plan import show_plan
 from dmix.training.request import RunRequest
+from dmix.training.settings import LOGGERS, TrainingSettings, load_training
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.training.launch import RunConfig
     from dmix.training.summary import RunSummary
 
 _MODEL_HELP = "Model file (.yaml), checkpoint folder, model of the warehouse, or hub id."
 _TRAINING_HELP = "YAML file with training settings."
+
+_logger_option = click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    type=click.Choice(LOGGERS),
+    help="Where Composer sends metrics too, may be repeated; in place of those of the training file.",
+)
+
+
+_ranks_option = click.option(
+    "--ranks",
+    type=click.IntRange(min=1),
+    help="Ranks that --dry-run plans the memory for; those of this launch if left out.",
+)
 
 
 @click.group(invoke_without_command=True)
@@ -46,7 +64,9 @@ _TRAINING_HELP = "YAML file with training settings."
 @click.option("--run", "run_id", metavar="ID", help="Name of the run; made from the time if left out.")
 @click.option("--resume", is_flag=True, help="Go on with --run where its newest checkpoint lies.")
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
+@_logger_option
 @settings_options(RunRequest, parameter="request")
+@_ranks_option
 @json_option
 @dry_run_option
 @click.pass_context
@@ -62,7 +82,9 @@ def train(
     run_id: str | None,
     resume: bool,
     training: Path | None,
+    loggers: tuple[str, ...],
     request: RunRequest,
+    ranks: int | None,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -75,31 +97,39 @@ def train(
     """
     if context.invoked_subcommand is not None:
         return
-    from dmix.training.launch import make_config, resume_run, start_run
-    from dmix.training.settings import load_training
-
+    if resume and run_id is None:
+        raise InputError("--resume needs the run to go on with; name it with --run")
+    if not resume:
+        if model is None:
+            raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
+        spec = _controller(agent, controller)
+        check_dataset(warehouse, dataset)
+        check_environment(environment)
     warehouse.require()
-    if resume:
-        if run_id is None:
-            raise InputError("--resume needs the run to go on with; name it with --run")
-        _finish(warehouse, resume_run(warehouse, run_id, progress=say), as_json=as_json)
+    from dmix.cli.live import live_monitor
+    from dmix.training.launch import make_config, resume_run, start_run
+
+    if run_id is not None and resume:
+        with live_monitor(title=f"run {run_id}") as monitor:
+            summary = resume_run(warehouse, run_id, progress=say, monitor=monitor)
+        _finish(warehouse, summary, as_json=as_json)
         return
-    if model is None:
-        raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
     resolved = make_config(
         warehouse,
         request,
-        model=model,
-        controller=_controller(agent, controller),
-        training=load_training(training),
+        model=str(model),
+        controller=spec,
+        training=_training(training, loggers),
         environment=environment,
         dataset=dataset,
         run_id=run_id,
     )
     if dry_run:
-        _show_plan(warehouse, resolved, as_json=as_json)
+        show_plan(warehouse, resolved, ranks=ranks, as_json=as_json)
         return
-    _finish(warehouse, start_run(warehouse, resolved, progress=say), as_json=as_json)
+    with live_monitor(title=f"run {resolved.run_id}") as monitor:
+        summary = start_run(warehouse, resolved, progress=say, monitor=monitor)
+    _finish(warehouse, summary, as_json=as_json)
 
 
 @train.command()
@@ -110,6 +140,8 @@ def train(
 @click.option("--tokens", required=True, type=int, help="Tokens of the source field to train on.")
 @click.option("--name", required=True, help="Name of the model in the warehouse.")
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
+@_logger_option
+@_ranks_option
 @json_option
 @dry_run_option
 def base(
@@ -120,6 +152,8 @@ def base(
     tokens: int,
     name: str,
     training: Path | None,
+    loggers: tuple[str, ...],
+    ranks: int | None,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -130,21 +164,35 @@ def base(
 
     Example: dmix train base --model model.yaml --tokens 1000000 --name small
     """
+    check_dataset(warehouse, dataset)
+    from dmix.cli.live import live_monitor
     from dmix.training.base import base_config, train_base
-    from dmix.training.settings import load_training
 
     resolved = base_config(
         warehouse.require(),
         model=model,
         tokens=tokens,
         name=name,
-        training=load_training(training),
+        training=_training(training, loggers),
         dataset=dataset,
     )
     if dry_run:
-        _show_plan(warehouse, resolved, as_json=as_json)
+        show_plan(warehouse, resolved, ranks=ranks, as_json=as_json)
         return
-    _finish(warehouse, train_base(warehouse, resolved, progress=say), as_json=as_json)
+    with live_monitor(title=f"base model {name}") as monitor:
+        summary = train_base(warehouse, resolved, progress=say, monitor=monitor)
+    _finish(warehouse, summary, as_json=as_json)
+
+
+def _training(path: Path | None, loggers: tuple[str, ...]) -> TrainingSettings:
+    """The training file with the loggers of the flag, whose packages are there."""
+    from dmix.training.loggers import check_loggers
+
+    settings = load_training(path)
+    if loggers:
+        settings = dataclasses.replace(settings, loggers=tuple(dict.fromkeys(loggers)))
+    check_loggers(settings.loggers)
+    return settings
 
 
 def _controller(agent: str | None, controller: str | None) -> str:
@@ -176,34 +224,4 @@ def _finish(warehouse: Warehouse, summary: "RunSummary", *, as_json: bool) -> No
     say(
         f"run {summary.run_id}: {summary.steps} steps, {summary.tokens:,} tokens"
         f" ({summary.source_tokens:,} of the source), loss {summary.loss:.3f} in the last step"
-    )
-
-
-def _show_plan(warehouse: Warehouse, config: "RunConfig", *, as_json: bool) -> None:
-    from dmix.training.estimate import measure_speed
-    from dmix.training.launch import describe, expected_passes, job_of
-
-    job = job_of(warehouse, config)
-    speed = measure_speed(job.model, job.manifest, config.training)
-    tokens = config.steps * config.step_samples * job.manifest.seq_len
-    coverage = expected_passes(config, job.manifest)
-    if as_json:
-        show_json(
-            {
-                "run_id": config.run_id,
-                "runs": 1,
-                "steps": config.steps,
-                "step_samples": config.step_samples,
-                "batch_size": config.batch_size,
-                "tokens": tokens,
-                "parameters": speed.parameters,
-                "hours": speed.hours(tokens),
-                "coverage": {"source": coverage.source, "target": coverage.target},
-            }
-        )
-        return
-    say(describe(config, job.manifest))
-    say(
-        f"{speed.parameters:,} parameters, {speed.tokens_per_second:,.0f} tokens a second in this process:"
-        f" about {speed.hours(tokens):.2g} hours, scoring left out"
     )

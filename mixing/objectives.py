@@ -175,7 +175,7 @@ def read_items(objective: Objective, folder: str | Path) -> list[Item]:
     """
     path = Path(folder) / objective.path
     build = _qa_item if objective.kind == "qa" else _continuation_item
-    items = [build(record, f"{path} line {line}") for line, record in _records(path)]
+    items = [build(record, f"{path} line {line}") for line, record in read_records(path)]
     items = [item for item in items if _part(item.item_id) in SPLITS[objective.split]]
     if not items:
         raise InputError(
@@ -258,10 +258,15 @@ def _text(record: dict[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number (from 1) and record of every line that is not blank."""
+def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number (from 1) and record of every line of an item file, plain or .gz, that is not blank.
+
+    Raises:
+        NotFoundError: If the file does not exist.
+        InputError: If it is damaged, or a line is not a JSON object.
+    """
     if not path.is_file():
-        raise NotFoundError(f"item file {path} does not exist; correct `path` in the environment file")
+        raise NotFoundError(f"item file {path} does not exist; correct the path where it is named")
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, start=1):

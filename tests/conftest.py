@@ -1,5 +1,6 @@
 """What tests of several folders share: one Spark session, and the real corpora where there are any."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 # processes share few cores: more threads than cores slow every one of them down
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Spark's workers inherit them; no test has to do with a real account
+os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "none"
+os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
 from dmix.etl.session import spark_session
 from dmix.warehouse_schema.manifests import DatasetManifest, StreamEntry, TokenizerFile
@@ -16,10 +20,33 @@ from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
 
 @pytest.fixture(scope="session")
 def spark():
-    """A session on two cores whose tasks are tried three times, as those of a cluster."""
+    """A session on two cores whose tasks are tried three times, as those of a cluster; one a test process."""
     session = spark_session(master="local[2,3]", app="dmix tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """Address of an S3 server on this machine."""
+    from moto.server import ThreadedMotoServer  # a second, which most tests need not wait for
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch, request):
+    """URL of an empty bucket on that server, which everything in the test talks to."""
+    import boto3
+
+    monkeypatch.setenv("S3_ENDPOINT_URL", s3_server)
+    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:20]
+    boto3.client("s3", endpoint_url=s3_server).create_bucket(Bucket=name)
+    return f"s3://{name}"
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +92,64 @@ def make_manifest():
         )
 
     return make
+
+
+SAYINGS = (
+    "the of and to in a is was it for with on as at by court law judge statute senate match team goal player"
+    " league recipe butter flour oven sugar patient disease doctor symptom treatment python function code"
+    " file server bank interest stock market loan"
+)
+
+
+@pytest.fixture(scope="session")
+def make_writer():
+    """Makes the checkpoint of a GPT-NeoX model that draws every token alike, or has random weights.
+
+    With `ends`, each token is the end of text with this probability and else any word, whatever
+    came before: the law of its text is known. With None, weights are random.
+    """
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+
+    def make(folder, *, ends=0.1, positions=64, unnamed=1, specials=True, seed=0):
+        words = SAYINGS.split()
+        vocabulary = {"<|endoftext|>": 0} | {word: i for i, word in enumerate(words, start=1)}
+        config = GPTNeoXConfig(
+            vocab_size=len(vocabulary) + unnamed,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=positions,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = GPTNeoXForCausalLM(config)
+        with torch.no_grad():
+            if ends is None:
+                network.embed_out.weight.mul_(20)  # so that contexts matter
+            else:
+                network.gpt_neox.final_layer_norm.weight.zero_()
+                network.gpt_neox.final_layer_norm.bias.copy_(torch.eye(16)[0])
+                chances = torch.full((config.vocab_size,), (1 - ends) / len(words))
+                chances[0] = ends
+                network.embed_out.weight[:, 0] = chances.log()
+        network.save_pretrained(folder)
+        tokenizer = Tokenizer(models.WordLevel(vocabulary))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+        if specials:
+            fast.add_special_tokens({"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"})
+        fast.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def writer(make_writer, tmp_path_factory):
+    """A model whose words are drawn alike and whose documents end with probability 0.1."""
+    return make_writer(tmp_path_factory.mktemp("writer") / "model")

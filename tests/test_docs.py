@@ -1,16 +1,34 @@
 """What the docs say about files, commands and SQL is true."""
 
+import ast
 import re
 import shlex
+from importlib import util
 from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from dmix.cli.main import dmix
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+def module_at(path):
+    spec = util.spec_from_file_location(path.stem, path)
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -36,12 +54,13 @@ def test_tests_that_pages_name_exist(page):
 
 
 def dmix_lines(page):
-    text = page.read_text(encoding="utf-8")
-    for block in re.findall(r"```bash\n(.*?)```", text, re.S):
+    for block in blocks(page, "bash"):
         for line in block.replace("\\\n", " ").splitlines():
-            for command in line.partition("#")[0].split("&&"):
+            for command in line.partition(" #")[0].split("&&"):
                 words = shlex.split(command)
-                if words[:1] == ["dmix"]:
+                if words[:1] == ["composer"] and "-c" in words:
+                    words = words[words.index("-c") + 1 :]
+                if words and Path(words[0]).name == "dmix":
                     yield words[1:]
 
 
@@ -60,6 +79,119 @@ def parse(words):
 def test_commands_in_pages_parse(page):
     for words in dmix_lines(page):
         parse(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_and_yaml_in_pages_is_valid(page):
+    for code in blocks(page, "python"):
+        ast.parse(code)
+    for code in blocks(page, "yaml"):
+        assert isinstance(yaml.safe_load(code), dict)
+
+
+def test_files_that_the_guides_write_are_what_dmix_reads(tmp_path):
+    from dmix.mixing.objectives import load_environment
+    from dmix.training.settings import ModelSettings, ProxySettings
+    from dmix.warehouse_schema.settings import load_settings
+
+    readers = {
+        "environment.yaml": load_environment,
+        "model.yaml": lambda path: load_settings(ModelSettings, path),
+        "proxy.yaml": lambda path: load_settings(ProxySettings, path),
+    }
+    pages = [ROOT / "docs" / name for name in ("tutorial.md", "guide/own-environment.md")]
+    read = []
+    for code in (code for page in pages for code in blocks(page, "yaml")):
+        name = code.splitlines()[0].removeprefix("# ") if code.startswith("#") else "environment.yaml"
+        (tmp_path / name).write_text(code)
+        readers[name](tmp_path / name)
+        read.append(name)
+    assert read == ["environment.yaml", "model.yaml", "proxy.yaml", "environment.yaml"]
+
+
+@pytest.mark.parametrize("name", ["llama-3b", "pythia-1.4b"])
+def test_configurations_of_large_runs_have_the_names_of_flags(name, monkeypatch):
+    from dmix.mixing.objectives import load_environment
+
+    monkeypatch.chdir(EXAMPLES / name)
+    parse(["train", "--config", "run.yaml"])
+    load_environment("environment.yaml")
+
+
+def test_reference_is_what_the_code_generates():
+    pages = module_at(ROOT / "docs" / "generate.py").pages()
+    folder = ROOT / "docs" / "reference"
+    stale = [name for name, text in pages.items() if (folder / name).read_text(encoding="utf-8") != text]
+    assert stale == [], "run: python docs/generate.py"
+
+
+def test_site_lists_pages_that_exist():
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+
+    def pages(entry):
+        found = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else [entry]
+        return [entry] if isinstance(entry, str) else [page for part in found for page in pages(part)]
+
+    listed = pages(config["nav"])
+    assert len(listed) > 20
+    assert [name for name in listed if not (ROOT / "docs" / name).is_file()] == []
+
+
+def test_method_names_code_that_exists():
+    text = (ROOT / "docs/method.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:mixing|training)/[\w/.]*)`", text)
+    assert len(named) > 25
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert {f"Eq. {number}" for number in (1, 2, 3, 4, 7)} <= set(re.findall(r"Eq\. \d", text))
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    """One of everything in a warehouse, scores on a benchmark too."""
+    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.layout import Warehouse, publish_json
+
+    fixtures = module_at(ROOT / "tests" / "warehouse_schema" / "conftest.py")
+    root = tmp_path_factory.mktemp("cookbook") / "warehouse"
+    root.mkdir()
+    warehouse = Warehouse.at(root)
+    fixtures.full_warehouse.__wrapped__(warehouse)
+    score = {"task": "sums", "metric": "acc", "value": 0.5, "stderr": 0.1, "items": 4}
+    publish_json(warehouse.run("r1") / "evaluations" / "step1-sums.json", {"step": 1, "scores": [score]})
+    sync(warehouse)
+    return warehouse
+
+
+def cookbook():
+    text = (ROOT / "docs/cookbook.md").read_text(encoding="utf-8")
+    found = re.findall(r"### (\d+)\. (.*?)\n.*?```sql\n(.*?)```\nColumns: (.*?)\n", text, re.S)
+    return [pytest.param(sql, columns.split(", "), id=number) for number, _, sql, columns in found]
+
+
+def test_cookbook_has_twenty_questions():
+    assert [question.id for question in cookbook()] == [str(number) for number in range(1, 21)]
+
+
+# what the small warehouse has none of
+_UNANSWERED = {"5", "12"}
+
+
+@pytest.mark.parametrize(("sql", "columns"), cookbook())
+def test_question_of_the_cookbook_is_answered(answered, sql, columns, request):
+    from dmix.warehouse_schema.catalog import Catalog
+
+    with Catalog.open_reader(answered) as catalog:
+        found, rows = catalog.query(sql, ["r1"] * sql.count("?"))
+    assert found == columns
+    assert rows or request.node.callspec.id in _UNANSWERED
+
+
+def test_plain_duckdb_answers_as_the_cookbook_says(answered, monkeypatch):
+    monkeypatch.chdir(answered.root.parent)
+    (code,) = blocks(ROOT / "docs/cookbook.md", "python")
+    names = {}
+    exec(code, names)
+    assert list(names["tokens"].columns) == ["field", "domain", "tokens"] and len(names["tokens"]) == 4
 
 
 def test_readme_has_commands_to_parse():

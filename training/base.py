@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dmix.mixing.domains import DomainSpace
 from dmix.training.launch import RunConfig, model_file_content, read_config, resume_run, start_run
 from dmix.training.models import resolve_model
+from dmix.training.progress import Monitor
 from dmix.training.ranks import is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.settings import TrainingSettings
 from dmix.training.summary import RunSummary, summarise
@@ -75,8 +76,16 @@ def base_config(
     )
 
 
-def train_base(warehouse: Warehouse, config: RunConfig, *, progress: Callable[[str], None]) -> RunSummary:
+def train_base(
+    warehouse: Warehouse,
+    config: RunConfig,
+    *,
+    progress: Callable[[str], None],
+    monitor: Monitor | None = None,
+) -> RunSummary:
     """Trains a base model, goes on with it if it was cut off, or finds it finished.
+
+    `progress` and `monitor` are told as by `start_run`.
 
     Raises:
         InputError: If a model of this name was made with other settings.
@@ -84,9 +93,9 @@ def train_base(warehouse: Warehouse, config: RunConfig, *, progress: Callable[[s
     prepare_ranks()
     stage = on_first_rank(lambda: _stage(warehouse, config))
     if stage == "new":
-        return start_run(warehouse, config, progress=progress)
+        return start_run(warehouse, config, progress=progress, monitor=monitor)
     if stage == "cut off":
-        return resume_run(warehouse, config.run_id, progress=progress)
+        return resume_run(warehouse, config.run_id, progress=progress, monitor=monitor)
     if is_first_rank():
         progress(f"model {config.name} is finished; nothing to do")
     return summarise(warehouse.run(config.run_id) / "events.jsonl")

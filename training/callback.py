@@ -10,7 +10,6 @@ checkpoint. Shapes: N (field, domain) pairs, D objectives.
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -33,7 +32,7 @@ from dmix.training.environment import Scorer
 from dmix.training.interrupt import StopRequest
 from dmix.training.language_model import LanguageModel
 from dmix.training.metrics import score_metrics, step_metrics
-from dmix.training.progress import StepReport, step_line
+from dmix.training.progress import BatchReport, Monitor, StepReport
 from dmix.training.ranks import is_first_rank, on_first_rank
 from dmix.training.state import RunState
 from dmix.warehouse_schema.errors import TrainingError, VerificationError
@@ -58,7 +57,7 @@ class MixtureCallback(Callback):
         log: Event file on rank 0, None elsewhere.
         recorded: Decisions on steps that an earlier attempt decided.
         stop: Whether the run was asked to stop.
-        progress: Receives lines for people, on rank 0.
+        monitor: Told of batches and steps, on rank 0.
     """
 
     def __init__(
@@ -78,20 +77,20 @@ class MixtureCallback(Callback):
         log: EventLog | None,
         recorded: dict[int, Decision],
         stop: StopRequest,
-        progress: Callable[[str], None],
+        monitor: Monitor,
     ) -> None:
         self.space, self.streams, self.settings = space, streams, settings
         self.steps, self.seq_len = steps, seq_len
         self.controller, self.sampler, self.model = controller, sampler, model
         self.scorer, self.environment = scorer, environment
         self.state = state
-        self.log, self.recorded, self.stop, self.progress = log, recorded, stop, progress
+        self.log, self.recorded, self.stop, self.monitor = log, recorded, stop, monitor
         self.stopping = False
         self.plan: StepPlan | None = None
         self._notes = RankNotes()
         self._pending: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self._step_started = self._run_started = time.monotonic()
-        self._steps_before = 0
+        self._batches_before = 0
 
     @property
     def batches_in_step(self) -> int:
@@ -102,7 +101,7 @@ class MixtureCallback(Callback):
 
     def fit_start(self, state: State, logger: Logger) -> None:
         """Scores the untrained model, or takes up the step that a checkpoint lies in."""
-        self._steps_before = self.state.steps_done
+        self._batches_before = state.timestamp.batch.value
         self._run_started = self._step_started = time.monotonic()
         if self.state.asked is not None:
             decision = self.recorded.get(
@@ -137,6 +136,7 @@ class MixtureCallback(Callback):
         self._notes.losses.append(losses.double().numpy())
         self._check_finite(state)
         self.stopping = any(dist.all_gather_object(bool(self.stop)))
+        self._report_batch(state)
         if self.stopping and state.timestamp.batch_in_epoch.value < self.batches_in_step:
             state.stop_training()
 
@@ -150,7 +150,7 @@ class MixtureCallback(Callback):
         self._write_step(plan, digest)
         self._score(step=plan.step, state=state)
         self._log_metrics(plan, logger)
-        self._report(plan)
+        self._report_step(plan, state)
         self.state.consumed = Consumed.nothing(len(self.space))
         self.state.forget(context_of(self.controller))
         self.state.finished = plan.last or plan.step >= self.steps
@@ -310,23 +310,59 @@ class MixtureCallback(Callback):
         scales_D, weights_D = self.environment.scales_D, self.environment.weights_D
         return float(utility(feedback_TD[-1], feedback_TD[0], scales_D, weights_D))
 
-    def _report(self, plan: StepPlan) -> None:
+    def _report_batch(self, state: State) -> None:
         if not is_first_rank():
             return
-        done_now = plan.step - self._steps_before
-        self.progress(
-            step_line(
-                StepReport(
-                    step=plan.step,
-                    steps=self.steps,
-                    target_share=float(self.space.coarsen(plan.planned_N)[1]),
-                    loss=self.state.consumed.mean_loss,
-                    utility=self._utility(),
-                    seconds=time.monotonic() - self._step_started,
-                    seconds_left=(time.monotonic() - self._run_started) / done_now * (self.steps - plan.step),
-                )
+        assert self.plan is not None
+        batch = state.timestamp.batch_in_epoch.value
+        source, target = self._tokens_before(self.state.mixer)
+        self.monitor.batch(
+            BatchReport(
+                step=self.plan.step,
+                steps=self.steps,
+                batch=batch,
+                batches=self.batches_in_step,
+                target_share=float(self.space.coarsen(self.plan.planned_N)[1]),
+                source_tokens=source,
+                target_tokens=target,
+                step_tokens=batch * self.settings.batch_size * self.seq_len,
+                seconds_left=self._seconds_left(state),
             )
         )
+
+    def _report_step(self, plan: StepPlan, state: State) -> None:
+        if not is_first_rank():
+            return
+        names = () if self.environment is None else self.environment.names
+        source, target = self._tokens_before(self.state.mixer)
+        self.monitor.step(
+            StepReport(
+                step=plan.step,
+                steps=self.steps,
+                target_share=float(self.space.coarsen(plan.planned_N)[1]),
+                source_tokens=source,
+                target_tokens=target,
+                loss=self.state.consumed.mean_loss,
+                scores=dict(zip(names, self.state.feedback[-1], strict=True)),
+                first_scores=dict(zip(names, self.state.feedback[0], strict=True)),
+                utility=self._utility(),
+                seconds=time.monotonic() - self._step_started,
+                seconds_left=self._seconds_left(state),
+            )
+        )
+
+    def _tokens_before(self, mixer: MixerState) -> tuple[int, int]:
+        """Tokens of source and target that the steps before the next one of `mixer` took."""
+        taken_N = mixer.pass_N * self.space.samples_N + mixer.cursor_N
+        target = int(taken_N[self.space.target_N].sum())
+        return (int(taken_N.sum()) - target) * self.seq_len, target * self.seq_len
+
+    def _seconds_left(self, state: State) -> float:
+        """At the pace of this process so far; a run that ends sooner (exhaustion) is not foreseen."""
+        done = state.timestamp.batch.value
+        total = self.steps * self.settings.step_samples // self.settings.batch_size
+        pace = (time.monotonic() - self._run_started) / max(1, done - self._batches_before)
+        return pace * max(0, total - done)
 
 
 def _precision(state: State) -> AbstractContextManager[None]:

@@ -22,6 +22,7 @@ from dmix.mixing.objectives import Environment, check_items, environment_to_json
 from dmix.mixing.plan import PlanSettings, check_settings
 from dmix.mixing.streams import StreamSizes
 from dmix.training.models import resolve_model
+from dmix.training.progress import Monitor
 from dmix.training.ranks import is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.request import RunRequest
 from dmix.training.run import TrainingJob, train
@@ -131,8 +132,20 @@ def make_config(
     return config
 
 
-def start_run(warehouse: Warehouse, config: RunConfig, *, progress: Callable[[str], None]) -> RunSummary:
+def start_run(
+    warehouse: Warehouse,
+    config: RunConfig,
+    *,
+    progress: Callable[[str], None],
+    monitor: Monitor | None = None,
+) -> RunSummary:
     """Trains a new run. Every rank calls it; the configuration of rank 0 counts.
+
+    Args:
+        warehouse: Where the run goes.
+        config: What to do.
+        progress: Receives lines for people; a line a step where there is no monitor.
+        monitor: Told of batches and steps.
 
     Raises:
         InputError: If the run exists.
@@ -141,7 +154,9 @@ def start_run(warehouse: Warehouse, config: RunConfig, *, progress: Callable[[st
     config = on_first_rank(lambda: _publish_config(warehouse, config))
     if is_first_rank():
         progress(describe(config, read_dataset_manifest(warehouse, config.dataset)))
-    return train(job_of(warehouse, config), folder=warehouse.run(config.run_id), progress=progress)
+    return train(
+        job_of(warehouse, config), folder=warehouse.run(config.run_id), progress=progress, monitor=monitor
+    )
 
 
 def _publish_config(warehouse: Warehouse, config: RunConfig) -> RunConfig:
@@ -155,14 +170,20 @@ def _publish_config(warehouse: Warehouse, config: RunConfig) -> RunConfig:
     return config
 
 
-def resume_run(warehouse: Warehouse, run_id: str, *, progress: Callable[[str], None]) -> RunSummary:
-    """Goes on with a run where its newest checkpoint lies.
+def resume_run(
+    warehouse: Warehouse,
+    run_id: str,
+    *,
+    progress: Callable[[str], None],
+    monitor: Monitor | None = None,
+) -> RunSummary:
+    """Goes on with a run where its newest checkpoint lies; told as `start_run`.
 
     Raises:
         NotFoundError: If there is no such run.
     """
     job = job_of(warehouse, read_config(warehouse, run_id))
-    return train(job, folder=warehouse.run(run_id), resume=True, progress=progress)
+    return train(job, folder=warehouse.run(run_id), resume=True, progress=progress, monitor=monitor)
 
 
 def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
@@ -194,6 +215,7 @@ def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
         run_id=config.run_id,
         kind=config.kind,
         streams=warehouse.stream(manifest.dataset),
+        streams_url=warehouse.stream_url(manifest.dataset),
         manifest=manifest,
         model=model,
         controller=_controller_of(warehouse, config, space),

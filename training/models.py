@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     GPTNeoXConfig,
     LlamaConfig,
@@ -86,7 +87,7 @@ def load_model(
     if isinstance(model, str) and Path(model).suffix in (".yaml", ".yml"):
         model = load_settings(ModelSettings, model)
     if isinstance(model, str):
-        network = _from_checkpoint(model)
+        network = load_network(model)
         _check_tokenizer(Path(model) / ORIGIN_FILE, manifest)
     else:
         network = _from_scratch(model, manifest)
@@ -114,12 +115,17 @@ def save_model(
     """
     with _quiet_transformers():
         model.network.save_pretrained(folder, state_dict=weights)
+    dataset_tokenizer(streams, manifest).save_pretrained(folder)
+    origin = {"dataset": manifest.dataset, "tokenizer_sha256": manifest.tokenizer.sha256}
+    publish_json(folder / ORIGIN_FILE, origin)
+
+
+def dataset_tokenizer(streams: Path, manifest: DatasetManifest) -> PreTrainedTokenizerFast:
+    """The tokenizer of a dataset as transformers knows it; end of text begins and ends a text."""
     fast = PreTrainedTokenizerFast(tokenizer_file=str(streams / "tokenizer.json"))
     end_of_text = fast.convert_ids_to_tokens(manifest.tokenizer.eot_id)
     fast.add_special_tokens({"bos_token": end_of_text, "eos_token": end_of_text})
-    fast.save_pretrained(folder)
-    origin = {"dataset": manifest.dataset, "tokenizer_sha256": manifest.tokenizer.sha256}
-    publish_json(folder / ORIGIN_FILE, origin)
+    return fast
 
 
 def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrainedModel:
@@ -159,17 +165,46 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
     return network
 
 
-def _from_checkpoint(name: str) -> PreTrainedModel:
+def empty_model(model: str | ModelSettings, manifest: DatasetManifest) -> PreTrainedModel:
+    """A model without memory for its weights: what can be told from its configuration.
+
+    Raises:
+        NotFoundError, InputError: As `load_model`.
+    """
+    if isinstance(model, str) and Path(model).suffix in (".yaml", ".yml"):
+        model = load_settings(ModelSettings, model)
+    with torch.device("meta"):
+        if isinstance(model, ModelSettings):
+            network = _from_scratch(model, manifest)
+        else:
+            try:
+                network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
+            except (OSError, ValueError) as error:
+                raise _no_model(model, error) from None
+    _check_fit(network.config, manifest)
+    return network
+
+
+def load_network(name: str) -> PreTrainedModel:
+    """The transformers model of a checkpoint folder or hub id, in fp32.
+
+    Raises:
+        NotFoundError: If there is no such checkpoint.
+    """
     try:
         with _quiet_transformers():
             network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise NotFoundError(
-            f"no model can be loaded from {name!r} ({first_line}); give a model file, a checkpoint"
-            " folder or a hub id that this machine can reach"
-        ) from None
+        raise _no_model(name, error) from None
     return network
+
+
+def _no_model(name: str, error: Exception) -> NotFoundError:
+    first_line = str(error).strip().splitlines()[0]
+    return NotFoundError(
+        f"no model can be loaded from {name!r} ({first_line}); give a model file, a checkpoint folder or a"
+        " hub id that this machine can reach"
+    )
 
 
 def _check_tokenizer(origin_file: Path, manifest: DatasetManifest) -> None:

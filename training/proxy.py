@@ -140,6 +140,7 @@ def proxy_job(task: ProxyTask, trajectory: Trajectory, *, warehouse: Warehouse) 
         run_id=trajectory.trajectory_id,
         kind="proxy",
         streams=warehouse.stream(manifest.dataset),
+        streams_url=warehouse.stream_url(manifest.dataset),
         manifest=manifest,
         model=proxy.model() if base is None else str(base),
         controller=ReplayController(asked_mixtures(task, trajectory, space=space)),

@@ -41,6 +41,7 @@ from dmix.training.interrupt import StopRequest, stop_on_signal
 from dmix.training.language_model import LanguageModel
 from dmix.training.loggers import make_loggers
 from dmix.training.models import load_model, save_model
+from dmix.training.progress import LineMonitor, Monitor
 from dmix.training.ranks import RANK_TIMEOUT_SECONDS, is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.settings import ModelSettings, TrainingSettings, learning_rate_factor
 from dmix.training.state import RunState
@@ -67,6 +68,7 @@ class TrainingJob:
         run_id: Name of the run.
         kind: One of `KINDS`.
         streams: Folder of the dataset.
+        streams_url: Where its shards are downloaded from; None if they are in `streams`.
         manifest: The dataset.
         model: Path of a model file or checkpoint folder, a hub id, or settings.
         controller: Chooses the mixtures.
@@ -90,6 +92,7 @@ class TrainingJob:
     steps: int
     training: TrainingSettings
     environment: Environment | None = None
+    streams_url: str | None = None
     optimizer: Path | None = None
     result: Path | None = None
     keep_checkpoints: bool = True
@@ -102,6 +105,7 @@ def train(
     folder: Path,
     resume: bool = False,
     progress: Callable[[str], None] = logger.info,
+    monitor: Monitor | None = None,
 ) -> RunSummary:
     """Trains one run to its end, or goes on with one that was cut off.
 
@@ -111,7 +115,8 @@ def train(
         job: The run.
         folder: Where `events.jsonl` and `checkpoints/` go; each run has its own.
         resume: Go on from the newest checkpoint, or from the start if there is none.
-        progress: Receives a line a step, on rank 0.
+        progress: Receives a line a step, on rank 0, where there is no monitor.
+        monitor: Told of batches and steps, on rank 0.
 
     Raises:
         InputError: If settings do not fit each other, or the run exists and `resume` is False.
@@ -130,7 +135,8 @@ def train(
         log = EventLog(events, run_id=job.run_id, attempt=attempt) if is_first_rank() else None
         checkpoint = latest_checkpoint(folder / "checkpoints") if resume else None
         stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
-        _run(job, folder=folder, checkpoint=checkpoint, log=log, stop=stop, progress=progress)
+        told = LineMonitor(progress) if monitor is None else monitor
+        _run(job, folder=folder, checkpoint=checkpoint, log=log, stop=stop, monitor=told)
         return on_first_rank(lambda: summarise(events))
 
 
@@ -176,7 +182,7 @@ def _run(
     checkpoint: Path | None,
     log: EventLog | None,
     stop: StopRequest,
-    progress: Callable[[str], None],
+    monitor: Monitor,
 ) -> None:
     """Builds the parts of a run, trains, and writes what it ends with."""
     model = load_model(
@@ -195,7 +201,7 @@ def _run(
             checkpoint=checkpoint,
             log=log,
             stop=stop,
-            progress=progress,
+            monitor=monitor,
         )
         trainer = _make_trainer(
             job,
@@ -212,15 +218,16 @@ def _run(
 
 
 def _open_streams(job: TrainingJob) -> MixedDataset:
-    """The dataset, from the warehouse or through a cache of a remote copy."""
+    """The dataset, from the warehouse or through a cache of remote shards."""
     settings, name = job.training, job.manifest.dataset
-    if settings.streams_url is None:
+    remote = f"{settings.streams_url.rstrip('/')}/{name}" if settings.streams_url else job.streams_url
+    if remote is None:
         return MixedDataset(job.manifest, job.streams)
     cache = Path(settings.cache_folder or Path(tempfile.gettempdir(), "dmix-cache"))
     return MixedDataset(
         job.manifest,
         cache / name,
-        remote=f"{settings.streams_url.rstrip('/')}/{name}",
+        remote=remote,
         cache_limit=settings.cache_limit,
     )
 
@@ -295,7 +302,7 @@ def _make_callback(
     checkpoint: Path | None,
     log: EventLog | None,
     stop: StopRequest,
-    progress: Callable[[str], None],
+    monitor: Monitor,
 ) -> MixtureCallback:
     space = DomainSpace.of_dataset(job.manifest)
     scorer = None
@@ -321,7 +328,7 @@ def _make_callback(
         log=log,
         recorded=recorded_decisions(folder / "events.jsonl", after=steps_done_at(checkpoint)),
         stop=stop,
-        progress=progress,
+        monitor=monitor,
     )
 
 

@@ -1,10 +1,19 @@
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from dmix.cli import doctor as doctor_module
-from dmix.cli.doctor import disk_check, import_check, java_check, package_checks, python_check
+from dmix.cli.doctor import (
+    disk_check,
+    import_check,
+    java_check,
+    memory_check,
+    optional_check,
+    package_checks,
+    python_check,
+)
 from dmix.cli.main import run
 
 
@@ -83,3 +92,21 @@ def test_a_full_disk_is_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor_module.shutil, "disk_usage", lambda folder: usage)
     assert disk_check(tmp_path).status == "warning"
     assert "1.0 GB free" in disk_check(tmp_path).found
+
+
+def test_packages_of_extras_are_optional(monkeypatch):
+    monkeypatch.setitem(doctor_module.OPTIONAL, "no-such-package", ("eval", "dmix eval"))
+    monkeypatch.setitem(doctor_module.OPTIONAL, "click", ("eval", "dmix eval"))
+    missing = optional_check("no-such-package")
+    assert (missing.status, missing.found) == ("optional", "not installed; dmix eval needs it")
+    assert missing.fix.endswith("'dmix[eval]'")
+    assert optional_check("click").status == "ok"
+
+
+def test_little_memory_is_a_warning(monkeypatch):
+    import psutil
+
+    memory = SimpleNamespace(total=8 * 2**30, available=2**30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    found = memory_check()
+    assert found.status == "warning" and "1.0 of" in found.found and found.fix

@@ -1,7 +1,10 @@
 import errno
 import json
+import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -147,3 +150,50 @@ def test_the_help_of_every_command_has_an_example(name):
     command = main_module.dmix.get_command(click.Context(main_module.dmix), name)
     leaves = command.commands.values() if isinstance(command, click.Group) else [command]
     assert [leaf.name for leaf in leaves if "Example: dmix " not in (leaf.help or "")] == []
+
+
+def leaves(command=main_module.dmix, words=()):
+    if isinstance(command, click.Group):
+        names = command.list_commands(click.Context(command))
+        for name in names:
+            yield from leaves(command.get_command(click.Context(command), name), (*words, name))
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield " ".join(words), command
+
+
+def test_every_command_takes_json_and_a_configuration_file():
+    flags = {words: {flag for p in command.params for flag in p.opts} for words, command in leaves()}
+    assert len(flags) > 20
+    assert [words for words, found in flags.items() if not {"--json", "--config"} <= found] == []
+
+
+def test_every_command_ends_its_help_with_an_example_that_parses():
+    for words, command in leaves():
+        example = (command.help or "").strip().splitlines()[-1].strip()
+        assert example.startswith(f"Example: dmix {words}"), words
+        given = shlex.split(example.removeprefix("Example: dmix "))[len(words.split()) :]
+        assert command.make_context("dmix", given) is not None
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("dmix ca", {"catalog"}), ("dmix catalog ", {"export", "rebuild"}), ("dmix sql --form", {"--format"})],
+)
+def test_shell_completion_knows_commands_and_flags(typed, completed):
+    from click.shell_completion import BashComplete
+
+    words = typed.split(" ")
+    complete = BashComplete(main_module.dmix, {}, "dmix", "_DMIX_COMPLETE")
+    found = {item.value for item in complete.get_completions(words[1:-1], words[-1])}
+    assert found == completed
+
+
+def test_completion_script_names_the_program():
+    done = subprocess.run(
+        [Path(sys.executable).parent / "dmix"],
+        env={**os.environ, "_DMIX_COMPLETE": "zsh_source"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "#compdef dmix" in done.stdout

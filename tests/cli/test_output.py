@@ -59,3 +59,14 @@ def test_tables_align_numbers_and_leave_nulls_empty(capsys):
 def test_text_in_tables_is_not_markup(capsys):
     show_table(["a"], [("[bold]x[/bold] [/]",)])
     assert "[bold]x[/bold] [/]" in capsys.readouterr().out
+
+
+def test_long_cells_are_cut_in_tables_alone(capsys):
+    config = json.dumps({"key": "x" * 200})
+    show_rows(["agent", "config"], [("first", config)], form="table")
+    shown = capsys.readouterr()
+    assert max(map(len, shown.out.splitlines())) < 100 and "…" in shown.out
+    assert shown.err.startswith("cells longer than 80 characters are cut")
+    show_rows(["agent", "config"], [("first", config)], form="csv")
+    shown = capsys.readouterr()
+    assert "x" * 200 in shown.out and shown.err == ""

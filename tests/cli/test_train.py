@@ -1,5 +1,6 @@
 """`dmix train`, alone and under Composer's launcher, killed and resumed."""
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -71,6 +73,48 @@ def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(arguments, tiny_wareh
     assert (plan["steps"], plan["step_samples"], plan["tokens"]) == (6, 24, 2304)
     assert plan["parameters"] > 10_000 and plan["hours"] > 0
     assert not tiny_warehouse.run("dry").exists()
+
+
+class Writer:
+    """What Composer's logger asks of tensorboard's writer; it keeps the numbers by name."""
+
+    folders, scalars, file_writer = [], {}, None
+
+    def __init__(self, log_dir, **_):
+        self.folders.append(log_dir)
+
+    def add_scalar(self, name, value, global_step):
+        self.scalars.setdefault(name, []).append(value)
+
+    def flush(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_a_logger_of_the_flag_gets_the_metrics_of_every_step(
+    arguments, tiny_warehouse, tmp_path, monkeypatch
+):
+    (tmp_path / "tensorboard.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    assert run([*arguments, "--steps", "2", "--run", "logged", "--logger", "tensorboard"]) == 0
+    assert {Path(folder).parent for folder in Writer.folders} == {
+        tiny_warehouse.run("logged") / "tensorboard"
+    }
+    assert Writer.scalars["step"] == [1, 2]
+    assert {"score/general", "utility", "mixture/source/A", "loss/target/A"} <= set(Writer.scalars)
+
+
+def test_a_logger_that_is_not_installed_stops_the_command_before_it_makes_a_run(
+    arguments, tiny_warehouse, capsys, monkeypatch
+):
+    known = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "mlflow" else known(name))
+    assert run([*arguments, "--run", "unlogged", "--logger", "mlflow"]) == 1
+    assert "run 'pip install mlflow'" in capsys.readouterr().err
+    assert not tiny_warehouse.run("unlogged").exists()
 
 
 @pytest.mark.parametrize(

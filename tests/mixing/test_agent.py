@@ -143,7 +143,9 @@ def test_existing_agent_is_replaced_on_request_alone(warehouse):
 
 def test_missing_agent_lists_those_that_are_there(warehouse):
     publish(warehouse, small())
-    with pytest.raises(NotFoundError, match=r"'other' is neither .* \(there: first\); train one"):
+    with pytest.raises(
+        NotFoundError, match=r"'other' is neither .* \(there: first\), nor one that comes with dmix"
+    ):
         load_agent(warehouse, "other")
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from dmix.mixing.dataset import MixedDataset
 from dmix.mixing.loader import MixedLoader
@@ -23,24 +22,17 @@ BUCKET = "s3://mixtures/letters"
 
 
 @pytest.fixture(scope="module")
-def remote(write_streams: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def remote(write_streams: Any, s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Streams of many shards in a bucket, and the same ones on disk."""
     stored = write_streams(tmp_path_factory.mktemp("local"), [400, 200, 300, 100], shard_bytes=500)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("S3_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "none")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "none")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+        patch.setenv("S3_ENDPOINT_URL", s3_server)
+        client = boto3.client("s3", endpoint_url=s3_server)
         client.create_bucket(Bucket="mixtures")
         for path in sorted(stored.folder.rglob("*")):
             if path.is_file():
                 client.upload_file(str(path), "mixtures", f"letters/{path.relative_to(stored.folder)}")
         yield stored
-    server.stop()
 
 
 def run(dataset: MixedDataset, workers: int) -> tuple[list[int], np.ndarray, str]:

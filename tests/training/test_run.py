@@ -2,6 +2,7 @@ import dataclasses
 import os
 import shutil
 import signal
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from dmix.mixing.controllers import Proposal
 from dmix.mixing.controllers.natural import NaturalController
 from dmix.mixing.plan import PlanSettings
 from dmix.training.checkpoints import checkpoints
-from dmix.training.run import TrainingJob, train
+from dmix.training.run import TrainingJob, _open_streams, train
 from dmix.warehouse_schema.errors import (
     InputError,
     InterruptedRunError,
@@ -291,6 +292,16 @@ def test_a_run_is_neither_overwritten_nor_resumed_from_nothing(job, tmp_path):
     train(dataclasses.replace(job, steps=1), folder=tmp_path / "run")
     with pytest.raises(InputError, match="exists; go on with it by --resume"):
         train(job, folder=tmp_path / "run")
+
+
+def test_shards_of_a_remote_warehouse_are_downloaded_from_there(job, tiny_warehouse, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    copy = shutil.copytree(tiny_warehouse.stream("tiny"), tmp_path / "bucket" / "tiny")
+    remote = dataclasses.replace(job, streams_url=str(copy))
+    with closing(_open_streams(job)) as here, closing(_open_streams(remote)) as there:
+        assert (there[0]["input_ids"] == here[0]["input_ids"]).all()
+    cache = tmp_path / "temporary" / "dmix-cache" / job.manifest.dataset
+    assert len(list(cache.rglob("*.mds"))) == 1
 
 
 def test_a_run_over_a_remote_copy_takes_the_same_samples(job, whole_run, tiny_warehouse, tmp_path):

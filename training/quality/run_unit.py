@@ -70,6 +70,7 @@ def run_unit(unit: Unit, place: Place, loaded: LoadedSetting) -> UnitResult:
             run_id=unit.unit_id,
             kind="baseline",
             streams=warehouse.stream(manifest.dataset),
+            streams_url=warehouse.stream_url(manifest.dataset),
             manifest=manifest,
             model=str(warehouse.model(base_name(unit.base))),
             controller=controller,

@@ -191,7 +191,7 @@ def test_agent_of_other_labels_is_refused(warehouse):
 
 
 def test_missing_agent_is_not_found(warehouse):
-    with pytest.raises(NotFoundError, match=r"none yet\); train one with 'dmix agent sft'"):
+    with pytest.raises(NotFoundError, match=r"none yet\), nor one that comes with dmix"):
         make_controller("agent:first", warehouse=warehouse, space=SPACE)
 
 

@@ -1,0 +1,152 @@
+"""Evaluations of a real run; with lm-evaluation-harness where it is installed, and without it."""
+
+import itertools
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dmix.training.evaluation import evaluate as module
+from dmix.training.evaluation.candidates import model_candidate, run_candidates
+from dmix.training.evaluation.evaluate import evaluate
+from dmix.training.evaluation.harness import Score
+from dmix.training.evaluation.item_tasks import read_item_task
+from dmix.training.evaluation.settings import EvaluationSettings
+from dmix.training.launch import make_config, start_run
+from dmix.training.request import RunRequest
+from dmix.warehouse_schema.catalog import Catalog, sync
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+RUN = "judged"
+
+
+@pytest.fixture(scope="session")
+def judged_run(tiny_warehouse, fast_training, tmp_path_factory):
+    """A run of three steps with two checkpoints, of which the last is damaged, and a result."""
+    model = tmp_path_factory.mktemp("judged") / "model.yaml"
+    model.write_text(
+        "architecture: llama\n"
+        "config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2}\n"
+    )
+    config = make_config(
+        tiny_warehouse,
+        RunRequest(steps=3, samples_per_step=16),
+        model=str(model),
+        controller="natural",
+        training=replace(fast_training, checkpoint_steps=1, checkpoints_kept=3),
+        run_id=RUN,
+    )
+    start_run(tiny_warehouse, config, progress=lambda line: None)
+    return tiny_warehouse
+
+
+@pytest.fixture
+def item_task(tmp_path):
+    path = tmp_path / "letters.jsonl"
+    records = [
+        {"question": "abcd" * (i + 1), "choices": ["abcd", "zzzz"], "label": 0, "answer": "abcd"}
+        for i in range(3)
+    ]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return read_item_task(path, kind="multiple_choice")
+
+
+class CountingHarness:
+    """Gives the step's number as the score, and counts how often it is asked."""
+
+    asked = 0
+
+    def __init__(self, names, item_tasks):
+        pass
+
+    def scores(self, task, network, tokenizer, *, settings):
+        CountingHarness.asked += 1
+        return [Score(task=task, metric="acc", value=0.5, stderr=None, items=settings.limit)]
+
+
+def test_models_of_a_run_by_step(judged_run):
+    found = run_candidates(judged_run, RUN, ["all"])
+    assert [candidate.step for candidate in found] == [0, 1, 2, 3]
+    weights = [next(candidate.load()[0].parameters()).detach() for candidate in found]
+    assert all(not torch.equal(before, after) for before, after in itertools.pairwise(weights))
+    (newest,) = run_candidates(judged_run, RUN, [])
+    assert newest.origin.endswith("model")
+    checkpoint = judged_run.run(RUN) / "checkpoints" / "step3-ba6.pt"
+    saved = torch.load(checkpoint, weights_only=False)["state"]["model"]
+    assert torch.equal(saved["network.model.embed_tokens.weight"], weights[3])
+
+
+def test_steps_that_are_not_there_are_named(judged_run):
+    with pytest.raises(NotFoundError, match=r"no model of step 7 \(there: 0, 1, 2, 3\)"):
+        run_candidates(judged_run, RUN, ["7"])
+    with pytest.raises(InputError, match="--step is 'last'"):
+        run_candidates(judged_run, RUN, ["last"])
+
+
+def test_scores_are_kept_and_found_again_until_settings_change(judged_run, item_task, monkeypatch):
+    monkeypatch.setattr(module, "Harness", CountingHarness)
+    candidates = run_candidates(judged_run, RUN, ["0", "2"])
+
+    def call(**settings):
+        CountingHarness.asked = 0
+        found = evaluate(
+            candidates,
+            tasks=[],
+            item_tasks=[item_task],
+            settings=EvaluationSettings(**settings),
+            keep=(judged_run, RUN),
+            progress=lambda line: None,
+        )
+        return CountingHarness.asked, [evaluation.stored for evaluation in found]
+
+    assert call() == (2, [False, False])
+    assert call() == (0, [True, True])
+    assert call(limit=2) == (2, [False, False])
+    assert call(limit=2, again=True) == (2, [False, False])
+    sync(judged_run)
+    with Catalog.open_reader(judged_run) as catalog:
+        _, rows = catalog.query(
+            "select run_id, step, task, metric, value, items from evaluations order by step"
+        )
+    assert rows == [(RUN, 0, "letters", "acc", 0.5, 2), (RUN, 2, "letters", "acc", 0.5, 2)]
+
+
+def test_nothing_to_evaluate_on_is_refused(judged_run):
+    with pytest.raises(InputError, match="give --task NAME or --items FILE"):
+        evaluate([], tasks=[], settings=EvaluationSettings(), progress=lambda line: None)
+
+
+def test_the_harness_scores_items_without_a_network(judged_run, item_task, monkeypatch):
+    pytest.importorskip("lm_eval", reason="lm-evaluation-harness is the extra 'eval'")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # it asks pip for all versions, which takes longer than everything else here
+    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
+    candidate = model_candidate(str(judged_run.run(RUN) / "model"))
+    (found,) = evaluate(
+        [candidate],
+        tasks=[],
+        item_tasks=[item_task],
+        settings=EvaluationSettings(),
+        progress=lambda line: None,
+    )
+    assert {score.metric for score in found.scores} == {"acc", "acc_norm"}
+    network, tokenizer = candidate.load()
+
+    def log_probability(question, answer):
+        prompt, rest = tokenizer(question + "\nAnswer:").input_ids, tokenizer(" " + answer).input_ids
+        ids_L = torch.tensor(prompt + rest)
+        with torch.no_grad():
+            logs_LV = torch.log_softmax(network(ids_L[None]).logits[0], -1)
+        return sum(float(logs_LV[i - 1, ids_L[i]]) for i in range(len(prompt), len(ids_L)))
+
+    right = [
+        np.argmax([log_probability(record["question"], choice) for choice in record["choices"]])
+        == record["label"]
+        for record in item_task.records
+    ]
+    (accuracy,) = [score for score in found.scores if score.metric == "acc"]
+    assert accuracy.value == pytest.approx(np.mean(right)) and accuracy.items == 3
+    assert accuracy.stderr is None or math.isfinite(accuracy.stderr)

@@ -1,0 +1,92 @@
+"""Scores of a model on programs that it writes, by evalplus, an optional dependency (`dmix[code]`).
+
+evalplus is a program of its own that loads a model from a folder and runs what it writes. It
+fetches its problems from the network, unless HUMANEVAL_OVERRIDE_PATH or MBPP_OVERRIDE_PATH name
+files of them.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from dmix.training.evaluation.harness import Score
+from dmix.training.evaluation.settings import EvaluationSettings
+from dmix.warehouse_schema.errors import DmixError, InputError, MissingDependencyError
+
+
+def code_scores(
+    task: str,
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    settings: EvaluationSettings,
+) -> list[Score]:
+    """Share of the problems that the model's first program solves, on the old and the added tests.
+
+    Raises:
+        MissingDependencyError: If evalplus is not installed.
+        InputError: If the settings do not allow programs of the model to run.
+        DmixError: If evalplus fails.
+    """
+    if util.find_spec("evalplus") is None:
+        raise MissingDependencyError(
+            f"task {task} needs evalplus, which is not installed; run pip install 'dmix[code]'"
+        )
+    if not settings.allow_code:
+        raise InputError(f"task {task} runs programs that the model writes; allow it with --allow-code")
+    with tempfile.TemporaryDirectory(prefix="dmix-code-") as temporary:
+        folder = Path(temporary)
+        network.save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+        command = evalplus_command(task, folder / "model", results=folder / "results")
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        files = sorted((folder / "results").rglob("*eval_results.json"))
+        if done.returncode or not files:
+            last = (done.stderr.strip() or "no message").splitlines()[-1][:300]
+            raise DmixError(
+                f"evalplus failed on {task} ({last}); if it cannot fetch its problems, name a file of them in"
+                f" {task.upper()}_OVERRIDE_PATH"
+            )
+        return pass_rates(task, json.loads(files[0].read_text(encoding="utf-8")))
+
+
+def evalplus_command(task: str, model: Path, *, results: Path) -> list[str]:
+    """The command line: one greedy program a problem, by transformers."""
+    options = [
+        "--model",
+        str(model),
+        "--dataset",
+        task,
+        "--backend",
+        "hf",
+        "--greedy",
+        "--root",
+        str(results),
+    ]
+    return [sys.executable, "-m", "evalplus.evaluate", *options]
+
+
+def pass_rates(task: str, results: dict[str, Any]) -> list[Score]:
+    """Share of problems whose first program passes: the benchmark's tests, and those and evalplus's.
+
+    Args:
+        task: Name of the benchmark.
+        results: What evalplus writes; under `eval`, by problem, a list of programs.
+    """
+    programs = [found[0] for found in results["eval"].values()]
+    base = [program["base_status"] == "pass" for program in programs]
+    plus = [passed and p["plus_status"] == "pass" for passed, p in zip(base, programs, strict=True)]
+    return [_share(task, base), _share(f"{task}_plus", plus)]
+
+
+def _share(task: str, passed: list[bool]) -> Score:
+    count = len(passed)
+    share = sum(passed) / count
+    stderr = (share * (1 - share) / (count - 1)) ** 0.5 if count > 1 else None
+    return Score(task=task, metric="pass@1", value=share, stderr=stderr, items=count)

@@ -1,0 +1,132 @@
+"""Evaluates models on tasks and keeps the scores of runs where the catalog finds them.
+
+`runs/<id>/evaluations/step<k>-<task>.json` holds the scores of one task, and what they depend on.
+A file whose settings are those asked for is not computed again.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dmix.training.evaluation.candidates import Candidate
+from dmix.training.evaluation.code import code_scores
+from dmix.training.evaluation.harness import Harness, Score
+from dmix.training.evaluation.item_tasks import ItemTask
+from dmix.training.evaluation.settings import CODE_TASKS, EvaluationSettings
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.taxonomy import slug
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The scores of one model on one task.
+
+    Attributes:
+        step: Step of the run; None for a model that is of no run.
+        scores: Of the task and its parts.
+        stored: True if they were found, not computed.
+    """
+
+    step: int | None
+    task: str
+    scores: tuple[Score, ...]
+    stored: bool
+
+
+def evaluate(
+    candidates: Sequence[Candidate],
+    *,
+    tasks: Sequence[str],
+    item_tasks: Sequence[ItemTask] = (),
+    settings: EvaluationSettings,
+    keep: tuple[Warehouse, str] | None = None,
+    progress: Callable[[str], None],
+) -> list[Evaluation]:
+    """Scores of every candidate on every task.
+
+    Args:
+        candidates: The models.
+        tasks: Names in lm-evaluation-harness, or one of `CODE_TASKS`.
+        item_tasks: Tasks made of item files; they come first.
+        settings: How.
+        keep: Warehouse and run that the candidates are of; None keeps nothing.
+        progress: Told of each task.
+
+    Raises:
+        MissingDependencyError: If the harness, or evalplus for code, is not installed.
+        InputError: If a task is unknown, there is none, or code may not be run.
+        NotFoundError: If a task's data are out of reach.
+    """
+    items = {task.name: task for task in item_tasks}
+    names = [*items, *tasks]
+    if not names:
+        raise InputError("nothing to evaluate on; give --task NAME or --items FILE")
+    by_harness = [task for task in tasks if task not in CODE_TASKS]
+    harness = Harness(by_harness, item_tasks) if by_harness or items else None
+    found = []
+    for candidate in candidates:
+        network = tokenizer = None
+        for task in names:
+            path = None if keep is None else _path(*keep, candidate, task)
+            facts = _facts(task, items.get(task), settings)
+            scores = None if path is None or settings.again else _stored(path, facts)
+            if scores is not None:
+                progress(f"{_label(candidate)}, {task}: there already")
+                found.append(Evaluation(step=candidate.step, task=task, scores=scores, stored=True))
+                continue
+            if network is None or tokenizer is None:
+                network, tokenizer = candidate.load()
+                network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+            progress(f"{_label(candidate)}, {task} …")
+            if harness is None or task in CODE_TASKS:
+                scores = tuple(code_scores(task, network, tokenizer, settings=settings))
+            else:
+                scores = tuple(harness.scores(task, network, tokenizer, settings=settings))
+            if path is not None:
+                _publish(path, candidate, facts, scores)
+            found.append(Evaluation(step=candidate.step, task=task, scores=scores, stored=False))
+    return found
+
+
+def _label(candidate: Candidate) -> str:
+    return candidate.origin if candidate.step is None else f"step {candidate.step}"
+
+
+def _path(warehouse: Warehouse, run_id: str, candidate: Candidate, task: str) -> Path:
+    return warehouse.run(run_id) / "evaluations" / f"step{candidate.step}-{slug(task)}.json"
+
+
+def _facts(task: str, items: ItemTask | None, settings: EvaluationSettings) -> dict[str, Any]:
+    """What scores of a task depend on besides the model."""
+    return {
+        "task": task,
+        "kind": items.kind if items else None,
+        "items_sha256": items.sha256 if items else None,
+        "limit": settings.limit,
+        "few_shot": settings.few_shot,
+    }
+
+
+def _stored(path: Path, facts: dict[str, Any]) -> tuple[Score, ...] | None:
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    if {name: content.get(name) for name in facts} != facts:
+        return None
+    return tuple(Score(**score) for score in content["scores"])
+
+
+def _publish(path: Path, candidate: Candidate, facts: dict[str, Any], scores: tuple[Score, ...]) -> None:
+    content = {
+        **facts,
+        "step": candidate.step,
+        "model": candidate.origin,
+        "evaluated_at": datetime.now(UTC).isoformat(),
+        "scores": [dataclasses.asdict(score) for score in scores],
+    }
+    publish_json(path, content)

@@ -1,0 +1,164 @@
+"""Scores of a model by lm-evaluation-harness, an optional dependency (`dmix[eval]`)."""
+
+import contextlib
+import difflib
+import io
+import logging
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import util
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from dmix.training.evaluation.item_tasks import ItemTask
+from dmix.training.evaluation.settings import EvaluationSettings
+from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
+
+FIX = "in a clone run pip install -c constraints.txt -e '.[eval]', elsewhere pip install 'dmix[eval]'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One number of a benchmark.
+
+    Attributes:
+        task: The task, or a part of it.
+        metric: Its name in the harness, the filter after a comma where there is one.
+        value: Mean over the items.
+        stderr: Its standard error; None where the harness gives none.
+        items: Items that the mean is over; None for groups.
+    """
+
+    task: str
+    metric: str
+    value: float
+    stderr: float | None
+    items: int | None
+
+
+class Harness:
+    """The installed harness with the tasks that were asked for.
+
+    Args:
+        names: Tasks by their names in the harness; their data come from the hub.
+        item_tasks: Tasks whose items are at hand.
+
+    Raises:
+        MissingDependencyError: If the harness is not installed.
+        InputError: If it knows no task of a name, or a name comes twice.
+    """
+
+    def __init__(self, names: Sequence[str], item_tasks: Sequence[ItemTask] = ()) -> None:
+        require_harness()
+        from lm_eval.tasks import TaskManager
+
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)
+        # to know all tasks takes it some 20 s
+        self._manager = TaskManager(include_defaults=bool(names))
+        for name in names:
+            if name not in self._manager.all_tasks:
+                near = difflib.get_close_matches(name, self._manager.all_tasks, n=3)
+                hint = f"did you mean {', '.join(near)}?" if near else "'lm_eval ls tasks' lists them"
+                raise InputError(f"lm-evaluation-harness has no task {name!r}; {hint}")
+        self._items = {task.name: task for task in item_tasks}
+        if len(self._items) < len(item_tasks) or self._items.keys() & set(names):
+            raise InputError("two tasks have the same name; rename one of the item files")
+
+    def scores(
+        self,
+        task: str,
+        network: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        settings: EvaluationSettings,
+    ) -> list[Score]:
+        """Scores of one task and of its parts.
+
+        Raises:
+            NotFoundError: If the task's data cannot be had from the hub.
+        """
+        from lm_eval.evaluator import simple_evaluate
+        from lm_eval.models.huggingface import HFLM
+
+        spec: Any = task
+        if task in self._items:
+            spec = self._items[task].config(few_shot=settings.few_shot or 0)
+        with _bars_on_terminals():
+            model = HFLM(pretrained=network, tokenizer=tokenizer, batch_size=settings.batch_size)
+            try:
+                results = simple_evaluate(
+                    model,
+                    tasks=[spec],
+                    num_fewshot=settings.few_shot,
+                    limit=settings.limit,
+                    task_manager=self._manager,
+                    log_samples=False,
+                    # means have a closed form; this is for the few metrics that have none
+                    bootstrap_iters=1000,
+                )
+            except (OSError, ValueError) as error:
+                # requests, datasets and huggingface_hub each have their own; all are one of the two
+                if task in self._items or not _is_unreachable(error):
+                    raise
+                raise NotFoundError(
+                    f"the items of task {task!r} cannot be had from the hub ({_first_line(error)}); connect"
+                    " this machine, fill its cache on one that is (HF_HOME), or bring items of your own by"
+                    " --items"
+                ) from error
+        return scores_of(results)
+
+
+def require_harness() -> None:
+    """Raises `MissingDependencyError` if the harness is not installed."""
+    if util.find_spec("lm_eval") is None:
+        raise MissingDependencyError(f"dmix eval needs lm-evaluation-harness, which is not installed; {FIX}")
+
+
+def scores_of(results: Mapping[str, Any]) -> list[Score]:
+    """The numbers of the harness's result, task after task; what is no number is left out."""
+    counts = results.get("n-samples", {})
+    found = []
+    for task, metrics in results["results"].items():
+        for key, value in metrics.items():
+            metric, _, kind = key.partition(",")
+            if metric.endswith("_stderr") or not kind or isinstance(value, str):
+                continue
+            stderr = metrics.get(f"{metric}_stderr,{kind}")
+            found.append(
+                Score(
+                    task=task,
+                    metric=metric if kind == "none" else key,
+                    value=float(value),
+                    stderr=float(stderr) if _is_finite(stderr) else None,
+                    items=counts.get(task, {}).get("effective"),
+                )
+            )
+    return found
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    """True if a connection failed, or the hub was not asked because it is switched off."""
+    words = ("couldn't reach", "could not reach", "connect", "offline", "not found on the hub", "resolve")
+    text = str(error).lower()
+    return isinstance(error, ConnectionError) or any(word in text for word in words)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+@contextlib.contextmanager
+def _bars_on_terminals() -> Iterator[None]:
+    """Keeps progress bars off a stderr that is no terminal; log messages still go there."""
+    if sys.stderr.isatty():
+        yield
+        return
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield

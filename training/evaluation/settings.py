@@ -1,0 +1,54 @@
+"""What a user asks of an evaluation. Light to import, since the command line reads it."""
+
+from dataclasses import dataclass
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+# The benchmarks of the paper, by their names in lm-evaluation-harness.
+GROUPS = {
+    "general": (
+        "mmlu",
+        "hellaswag",
+        "openbookqa",
+        "winogrande",
+        "arc_challenge",
+        "piqa",
+        "sciq",
+        "logiqa",
+    ),
+    "math": ("gsm8k", "minerva_math", "hendrycks_math", "mathqa"),
+}
+# Code is judged by running it, which evalplus does.
+CODE_TASKS = ("humaneval", "mbpp")
+
+KINDS = ("multiple_choice", "qa")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """How models are evaluated; scores under different settings are not comparable."""
+
+    limit: int | None = setting(None, help="Use the first so many items of each task; all when left out.")
+    few_shot: int | None = setting(
+        None, help="Solved items before each question; the task's own number when left out, 0 for --items."
+    )
+    batch_size: int = setting(8, help="Items of one forward pass.")
+    again: bool = setting(False, help="Compute scores again that the warehouse has.")
+    allow_code: bool = setting(
+        False, help="Let evalplus run the programs that the model writes; do so in a container only."
+    )
+
+    def __post_init__(self) -> None:
+        for name, value in (("limit", self.limit), ("batch-size", self.batch_size)):
+            if value is not None and value < 1:
+                raise InputError(f"--{name} is {value}, expected at least 1")
+        if self.few_shot is not None and self.few_shot < 0:
+            raise InputError(f"--few-shot is {self.few_shot}, expected 0 or more")
+
+
+def task_names(asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of single tasks, `general`, `math` and `code` replaced by theirs; each comes once."""
+    groups = {**GROUPS, "code": CODE_TASKS}
+    names = [name for given in asked for name in groups.get(given, (given,))]
+    return tuple(dict.fromkeys(names))
