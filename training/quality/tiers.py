@@ -120,8 +120,7 @@ TIERS = {
         confirmation_seeds=5,
         # 64 trajectories teach no more than a small network holds, and it trains in minutes
         rl=RlSettings(
-            steps=1500,
-            actor_learning_rate=1e-3,
+            steps=1000,
             critic_learning_rate=2e-3,
             hidden_size=64,
             feedforward=128,
