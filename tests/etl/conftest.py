@@ -27,6 +27,26 @@ from dmix.warehouse_schema.taxonomy import Taxonomy
 
 SMALL = ShardSettings(seq_len=16, split_bytes=4_000, shard_bytes=2_048)
 TAXONOMY = Taxonomy("three", ("Games", "News", "Pets & Animals"))
+# A DeBERTa-v3 small enough for a test, as config.json of a checkpoint says it.
+ENCODER = {
+    "model_type": "deberta-v2",
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 0,
+    "relative_attention": True,
+    "position_buckets": 8,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "layer_norm_eps": 1e-7,
+    "max_relative_positions": -1,
+    "pad_token_id": 0,
+}
 
 
 def write_label_file(folder, name, documents, taxonomy, path="0.jsonl"):

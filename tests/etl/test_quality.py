@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import PyTorchModelHubMixin
+from tests.etl.conftest import ENCODER as TWO_LAYERS
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import DebertaV2Config, DebertaV2Model
@@ -163,25 +164,7 @@ def test_an_unknown_judge_is_refused_and_none_drops_nothing():
     assert make_quality("none").judge(["", "x"]).kept(max_low=0.0).tolist() == [True, True]
 
 
-ENCODER = {
-    "model_type": "deberta-v2",
-    "vocab_size": 64,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 0,
-    "relative_attention": True,
-    "position_buckets": 8,
-    "norm_rel_ebd": "layer_norm",
-    "share_att_key": True,
-    "pos_att_type": ["p2c", "c2p"],
-    "position_biased_input": False,
-    "layer_norm_eps": 1e-7,
-    "max_relative_positions": -1,
-    "pad_token_id": 0,
-}
+ENCODER = {**TWO_LAYERS, "num_hidden_layers": 1}
 
 
 class Published(nn.Module, PyTorchModelHubMixin):

@@ -134,3 +134,4 @@ def test_page_of_a_run_under_way_loads_itself_anew(bare_warehouse, browser):
     add_run(bare_warehouse, "none", steps=0, feedback=False, done=False)
     browser.open(write_report(bare_warehouse, reload_seconds=1).path)
     browser.wait_for("performance.getEntriesByType('navigation')[0].type === 'reload'")
+    assert browser.messages == []
