@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from dmix.etl.classifiers.embedded import EmbeddedClassifier
-from dmix.etl.reference_corpora import read_reference
+from dmix.etl.make_assets.reference_corpora import read_reference
 from dmix.etl.token_engines import (
     encoder_json,
     fastokens_engine,

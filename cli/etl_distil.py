@@ -8,11 +8,11 @@ import click
 from dmix.cli.etl_screening import corpora_option
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
-from dmix.etl.distil_settings import DistilSettings
+from dmix.etl.distilling.settings import DistilSettings
 from dmix.warehouse_schema.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.etl.distil import DistilReport
+    from dmix.etl.distilling.distil import DistilReport
 
 
 @click.command()
@@ -41,7 +41,7 @@ def distil(
 
     Example: dmix etl distil --name fast
     """
-    from dmix.etl.distil import distil as make
+    from dmix.etl.distilling.distil import distil as make
     from dmix.etl.shard_plan import resolve_corpora
 
     corpora = resolve_corpora(warehouse.require(), corpus)

@@ -18,8 +18,8 @@ from dmix.cli.output import say, show_json, show_table
 from dmix.warehouse_schema.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.etl.needles import EvaluationItem
-    from dmix.etl.screening import ScreenedFile
+    from dmix.etl.screening.needles import EvaluationItem
+    from dmix.etl.screening.screening import ScreenedFile
     from dmix.warehouse_schema.manifests import CorpusVersion
     from dmix.warehouse_schema.screenings import Screening
 
@@ -46,7 +46,7 @@ def evaluation_items(environment: Path | None) -> "list[EvaluationItem]":
         return []
     import dataclasses
 
-    from dmix.etl.needles import EvaluationItem
+    from dmix.etl.screening.needles import EvaluationItem
     from dmix.mixing.objectives import load_environment, read_items
 
     found = load_environment(environment)
@@ -83,8 +83,8 @@ def duplicates(
 
     Example: dmix etl duplicates
     """
-    from dmix.etl.duplicates import files_to_digest, find_duplicates
-    from dmix.etl.screening import screened_files
+    from dmix.etl.screening.duplicates import files_to_digest, find_duplicates
+    from dmix.etl.screening.screening import screened_files
     from dmix.etl.session import spark_session
     from dmix.etl.shard_plan import resolve_corpora
     from dmix.warehouse_schema.catalog import sync
@@ -127,8 +127,8 @@ def contamination(
 
     Example: dmix etl contamination --environment environment.yaml
     """
-    from dmix.etl.contamination import contamination_id, files_to_search, find_contamination
-    from dmix.etl.screening import screened_files
+    from dmix.etl.screening.contamination import contamination_id, files_to_search, find_contamination
+    from dmix.etl.screening.screening import screened_files
     from dmix.etl.session import spark_session
     from dmix.etl.shard_plan import resolve_corpora
     from dmix.warehouse_schema.catalog import sync

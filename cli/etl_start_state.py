@@ -16,13 +16,13 @@ from dmix.cli.options import (
     warehouse_option,
 )
 from dmix.cli.output import say, show_json, show_table
-from dmix.etl.generation_settings import GenerationSettings
-from dmix.etl.start_state_settings import StartStateSettings
+from dmix.etl.synthetic.generation_settings import GenerationSettings
+from dmix.etl.synthetic.start_state_settings import StartStateSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.etl.start_state_model import StartStateEstimate, StartStatePlan
+    from dmix.etl.synthetic.start_state_model import StartStateEstimate, StartStatePlan
 
 
 @click.command("start-state")
@@ -79,9 +79,9 @@ def start_state(
         raise InputError("--from model needs --model PATH|HUB-ID")
     import functools
 
-    from dmix.etl import start_state_model as job
     from dmix.etl.session import spark_session
-    from dmix.etl.synthesize import local_processes
+    from dmix.etl.synthetic import start_state_model as job
+    from dmix.etl.synthetic.synthesize import local_processes
     from dmix.etl.tasks import run_tasks
     from dmix.warehouse_schema.catalog import sync
     from dmix.warehouse_schema.taxonomy import slug

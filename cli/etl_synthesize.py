@@ -7,12 +7,12 @@ import click
 
 from dmix.cli.options import config_option, dry_run_option, json_option, master_option, settings_options
 from dmix.cli.output import say, show_json, show_table
-from dmix.etl.generation_settings import GenerationSettings
-from dmix.etl.quality_settings import QualitySettings
+from dmix.etl.quality.settings import QualitySettings
+from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.warehouse_schema.errors import InputError
 
 if TYPE_CHECKING:
-    from dmix.etl.synthesize import Synthesis, SynthesisPlan
+    from dmix.etl.synthetic.synthesize import Synthesis, SynthesisPlan
 
 
 @click.command()
@@ -67,9 +67,9 @@ def synthesize(
         raise InputError(f"--bandwidth is {bandwidth}, expected above 0")
     import functools
 
-    from dmix.etl import synthesize as job
-    from dmix.etl.bandwidth import copy_bandwidth
     from dmix.etl.session import spark_session
+    from dmix.etl.synthetic import synthesize as job
+    from dmix.etl.synthetic.bandwidth import copy_bandwidth
     from dmix.etl.tasks import run_tasks
 
     plan = job.plan_synthesis(

@@ -27,7 +27,7 @@ from dmix.etl.mirror import copy_rejects
 from dmix.etl.parts import CorpusFolders, PartPlan
 from dmix.etl.publish import STAGING
 from dmix.etl.rejects import REASONS
-from dmix.etl.synthetic_inputs import generation_of
+from dmix.etl.synthetic.inputs import generation_of
 from dmix.etl.tasks import Progress, metered, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse, checked_name, storage_errors

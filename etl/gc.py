@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dmix.etl.mirror import copy_published
-from dmix.etl.screening import DIGESTS_LOCK, stale_digests, started_screenings, unnamed_in_screening
+from dmix.etl.screening.screening import DIGESTS_LOCK, stale_digests, started_screenings, unnamed_in_screening
 from dmix.warehouse_schema.errors import InputError, LockHeldError
 from dmix.warehouse_schema.layout import Warehouse, checked_name, storage_errors
 from dmix.warehouse_schema.locks import held_lock

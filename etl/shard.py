@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 import numpy as np
 from pyspark.sql import SparkSession
 
-from dmix.etl.contamination import find_contamination
-from dmix.etl.duplicates import find_duplicates
 from dmix.etl.gc import remove_unnamed_streams
 from dmix.etl.label_splits import LabelSplit, check_label_files
-from dmix.etl.needles import EvaluationItem
 from dmix.etl.packing import cut_samples
 from dmix.etl.publish import SplitRecord, attempt_folder, publish_files, read_record
-from dmix.etl.screening import excluded_documents, without_found
+from dmix.etl.screening.contamination import find_contamination
+from dmix.etl.screening.duplicates import find_duplicates
+from dmix.etl.screening.needles import EvaluationItem
+from dmix.etl.screening.screening import excluded_documents, without_found
 from dmix.etl.shard_plan import ShardPlan, plan_dataset, published_dataset, references
 from dmix.etl.shard_settings import ShardSettings
 from dmix.etl.shard_tasks import (

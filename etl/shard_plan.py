@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dmix.etl.duplicates import duplicates_rule
 from dmix.etl.label_splits import LabelSplit, plan_splits, read_texts
-from dmix.etl.needles import EvaluationItem, items_digest
 from dmix.etl.packing import token_dtype
-from dmix.etl.screening import in_reading_order
+from dmix.etl.screening.duplicates import duplicates_rule
+from dmix.etl.screening.needles import EvaluationItem, items_digest
+from dmix.etl.screening.screening import in_reading_order
 from dmix.etl.shard_settings import ShardSettings
 from dmix.etl.shard_tasks import ShardJob
 from dmix.etl.shards import WRITER_FORMAT, ShardFormat

@@ -138,7 +138,7 @@ class CorpusVersion:
         classifier_fingerprint: Hash of its weights and settings.
         synthetic: True if a model wrote the documents.
         generation: Of a synthetic corpus, what is known of how it was written: names of models and
-            counts of documents and tokens (`dmix.etl.synthetic_inputs`).
+            counts of documents and tokens (`dmix.etl.synthetic.inputs`).
         created_at: ISO 8601, UTC.
     """
 

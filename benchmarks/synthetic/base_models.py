@@ -16,7 +16,7 @@ from benchmarks.synthetic.text import StudyText, end_of_text_id
 from numpy.typing import NDArray
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-from dmix.etl.train_tokenizer import END_OF_TEXT
+from dmix.etl.make_assets.tokenizer import END_OF_TEXT
 from dmix.warehouse_schema.layout import publish_json, read_json
 
 ROW_TOKENS = 256

@@ -11,10 +11,10 @@ from benchmarks.synthetic.text import PIECE_TOKENS
 from numpy.typing import NDArray
 
 from dmix.etl.classifiers.embedded import EmbeddedClassifier
-from dmix.etl.generation_settings import GenerationSettings
-from dmix.etl.generation_tasks import GenerationJob, write_generated_block
-from dmix.etl.model_shares import divergence, shares, smoothed_shares
-from dmix.etl.synthetic_blocks import finished_blocks, read_blocks
+from dmix.etl.synthetic.blocks import finished_blocks, read_blocks
+from dmix.etl.synthetic.generation_settings import GenerationSettings
+from dmix.etl.synthetic.generation_tasks import GenerationJob, write_generated_block
+from dmix.etl.synthetic.model_shares import divergence, shares, smoothed_shares
 from dmix.warehouse_schema.layout import publish_bytes
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY
 

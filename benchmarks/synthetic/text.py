@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from dmix.etl.classifiers.embedded import EmbeddedClassifier
-from dmix.etl.train_tokenizer import END_OF_TEXT, train_tokenizer
+from dmix.etl.make_assets.tokenizer import END_OF_TEXT, train_tokenizer
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.layout import publish_bytes
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY

@@ -1,19 +1,14 @@
 """`dmix etl duplicates`, `contamination` and `shard --environment` as a user types them."""
 
 import json
-from importlib import util
 from pathlib import Path
 
 import pytest
+from tests.etl import conftest as _etl
 
 from dmix.cli.etl_screening import contamination, duplicates, evaluation_items
 from dmix.cli.main import run
 from dmix.warehouse_schema.layout import Warehouse
-
-# tests are no package, so that they cannot import the project's folders by their bare names
-_spec = util.spec_from_file_location("etl_fixtures", Path(__file__).parents[1] / "etl" / "conftest.py")
-_etl = util.module_from_spec(_spec)
-_spec.loader.exec_module(_etl)
 
 ITEM = _etl.words(7, 20)
 

@@ -1,0 +1,1 @@
+"""How the files under `etl/assets` are made: one program each, run by hand, never by a job."""

@@ -1,0 +1,1 @@
+"""Searches of label files: exact duplicates (`duplicates`) and evaluation items (`contamination`)."""

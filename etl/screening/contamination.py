@@ -1,0 +1,176 @@
+"""Finds evaluation items in the text of corpora (`dmix.etl.screening.needles` says what is looked for).
+
+A Spark task a label file; what it finds is a row a document and item. The items come in as an
+argument, since environments are read in a layer above.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from dmix.etl.label_splits import check_label_files, read_rows
+from dmix.etl.screening.needles import EvaluationItem, Needles, items_digest
+from dmix.etl.screening.screening import (
+    ScreenedFile,
+    corpus_names,
+    finish_screening,
+    publish_findings,
+    screened_files,
+    screening_id,
+)
+from dmix.etl.screening.words import normal_texts
+from dmix.etl.tasks import Progress, reported, run_tasks
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.manifests import CorpusVersion
+from dmix.warehouse_schema.screenings import Screening, find_screening
+
+KIND = "contamination"
+BATCH_BYTES = 1 << 20
+
+_FOUND = pa.schema(
+    {
+        "corpus": pa.string(),
+        "path": pa.string(),
+        "position": pa.int64(),
+        "document_id": pa.string(),
+        "objective": pa.string(),
+        "item_id": pa.string(),
+        "overlap": pa.float64(),
+        "row": pa.int64(),
+    }
+)
+
+
+def contamination_id(corpora: Sequence[CorpusVersion], items: Sequence[EvaluationItem]) -> str:
+    """The id of the screening of some corpora for items."""
+    return screening_id(KIND, corpora, items_digest(items))
+
+
+def find_contamination(
+    spark: SparkSession,
+    warehouse: Warehouse,
+    *,
+    corpora: Sequence[CorpusVersion],
+    items: Sequence[EvaluationItem],
+    progress: Progress,
+) -> Screening:
+    """All documents of some corpora that hold an item; what was found before is not looked for again.
+
+    Raises:
+        InputError: If there are no items.
+        NotFoundError: If a label file is missing.
+        VerificationError: If one is damaged.
+        LockHeldError: If another process looks for the same.
+        StorageError: If the disk is full or refuses.
+    """
+    if not items:
+        raise InputError("there are no evaluation items to look for; give an environment with objectives")
+    screening = contamination_id(corpora, items)
+    with held_lock(warehouse.screening_lock(screening), what=f"screening {screening}"):
+        known = find_screening(warehouse, KIND, screening)
+        if known is not None:
+            progress(f"contamination: {_summary(known)}, known from before")
+            return known
+        check_label_files(warehouse, corpora)
+        files = screened_files(warehouse, corpora)
+        folder = warehouse.screening(KIND, screening)
+        _search_files(spark, files, items, folder=folder, progress=progress)
+        found = {file.name: pq.read_table(_findings(folder, file), columns=["row"]) for file in files}
+        made = Screening(
+            kind=KIND,
+            screening=screening,
+            corpora=corpus_names(corpora),
+            documents=sum(file.rows.documents for file in files),
+            found=sum(pc.count_distinct(table.column("row")).as_py() for table in found.values()),
+            files={name: len(table) for name, table in found.items() if len(table)},
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            items=len(items),
+            items_too_short=len(Needles(items).too_short),
+            items_sha256=items_digest(items),
+        )
+        progress(f"contamination: {_summary(made)}")
+        return finish_screening(warehouse, made)
+
+
+def files_to_search(folder: Path, files: Iterable[ScreenedFile]) -> list[ScreenedFile]:
+    """Label files that a screening in `folder` has not looked through yet."""
+    return [file for file in files if not _findings(folder, file).is_file()]
+
+
+def _search_files(
+    spark: SparkSession,
+    files: Sequence[ScreenedFile],
+    items: Sequence[EvaluationItem],
+    *,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Leaves the findings of every label file in `folder`, also where there are none."""
+    todo = sorted(files_to_search(folder, files), key=lambda file: -file.rows.text_bytes)
+    megabytes = sum(file.rows.text_bytes for file in todo) / 1e6
+    progress(
+        f"contamination: looking for {len(items):,} items in {megabytes:,.1f} MB of text"
+        f" ({len(todo)} of {len(files)} label files)"
+    )
+
+    def line(seconds: float) -> str | None:
+        done = sum(file.rows.text_bytes for file in todo if _findings(folder, file).is_file()) / 1e6
+        return f"searched {done:,.1f} of {megabytes:,.1f} MB ({done / seconds:,.1f} MB/s)" if done else None
+
+    with reported(progress, line):
+        run_tasks(spark, functools.partial(_search_file, items=tuple(items), folder=folder), todo)
+
+
+def _search_file(file: ScreenedFile, items: tuple[EvaluationItem, ...], folder: Path) -> int:
+    """Publishes what one label file holds of the items; returns the number of findings."""
+    needles = _needles(items)
+    found: list[dict[str, Any]] = []
+    columns = ("id", "path", "position", "text")
+    for first, batch in read_rows(file.rows, columns=columns, batch_bytes=BATCH_BYTES):
+        for match in needles.matches(normal_texts(batch.column("text").to_pylist())):
+            item = items[match.item]
+            place = {name: batch.column(name)[match.text].as_py() for name in ("path", "position")}
+            found.append(
+                {
+                    "corpus": file.corpus,
+                    **place,
+                    "document_id": batch.column("id")[match.text].as_py(),
+                    "objective": item.objective,
+                    "item_id": item.item_id,
+                    "overlap": match.overlap,
+                    "row": first + match.text,
+                }
+            )
+    publish_findings(folder, file.name, pa.Table.from_pylist(found, schema=_FOUND))
+    return len(found)
+
+
+@functools.lru_cache(maxsize=1)
+def _needles(items: tuple[EvaluationItem, ...]) -> Needles:
+    """The index of some items, made once a worker process."""
+    return Needles(items)
+
+
+def _findings(folder: Path, file: ScreenedFile) -> Path:
+    return folder / f"{file.name}.parquet"
+
+
+def _summary(screening: Screening) -> str:
+    short = (
+        f" ({screening.items_too_short:,} are too short to be looked for)"
+        if screening.items_too_short
+        else ""
+    )
+    return (
+        f"{screening.found:,} of {screening.documents:,} documents hold one of {screening.items:,}"
+        f" items{short}"
+    )

@@ -1,0 +1,256 @@
+"""Finds exact duplicates within and across corpora: documents with the same normal form.
+
+Two jobs. The first, a task a label file, reads the texts and writes a 128-bit digest of the normal
+form of each (`screening.words`) under `duplicates/.digests`, once for all screenings. The second lets
+Spark sort the documents by digest; of those that share one, the first by (corpus, path, position)
+is kept, and the others are what is found. Spark moves digests, ids and places, no text, and spills
+to disk what it cannot hold, so that neither many documents nor a text that comes a million times
+need memory: a task holds `BATCH_BYTES` of text some ten times, and the findings of one label file.
+
+A text without any word is compared as it stands.
+"""
+
+import functools
+import hashlib
+import itertools
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+
+from dmix.etl.label_splits import check_label_files, read_rows
+from dmix.etl.publish import STAGING, attempt_folder
+from dmix.etl.screening.screening import (
+    DIGESTS_LOCK,
+    ScreenedFile,
+    corpus_names,
+    finish_screening,
+    in_reading_order,
+    publish_findings,
+    screened_files,
+    screening_id,
+)
+from dmix.etl.screening.words import VERSION as WORDS_VERSION
+from dmix.etl.screening.words import normal_texts
+from dmix.etl.tasks import Progress, reported, run_tasks
+from dmix.warehouse_schema.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.manifests import CorpusVersion
+from dmix.warehouse_schema.screenings import Screening, find_screening
+
+KIND = "duplicates"
+VERSION = 1
+"""Part of the id; one more for every change of what is found or kept."""
+
+BATCH_BYTES = 1 << 20
+_DOCUMENTS_A_PARTITION = 250_000
+_FILES_A_TASK = 8
+_DIGEST_BYTES = 16
+
+_DIGESTS = pa.schema(
+    {"high": pa.int64(), "low": pa.int64(), "id": pa.string(), "path": pa.string(), "position": pa.int64()}
+)
+_PLACES = (
+    "high long, low long, corpus string, path string, position long, document_id string, file long, row long"
+)
+_FIRST = ("corpus", "path", "position", "document_id")
+
+
+def duplicates_rule(corpora: Sequence[CorpusVersion]) -> list[Any]:
+    """What a dataset without duplicates follows from, beside the content of its corpora."""
+    # the names say which copy is the first
+    return [VERSION, WORDS_VERSION, [corpus.corpus for corpus in in_reading_order(corpora)]]
+
+
+def duplicates_id(corpora: Sequence[CorpusVersion]) -> str:
+    """The id of the screening of some corpora for duplicates."""
+    return screening_id(KIND, corpora, [VERSION, WORDS_VERSION])
+
+
+def find_duplicates(
+    spark: SparkSession, warehouse: Warehouse, *, corpora: Sequence[CorpusVersion], progress: Progress
+) -> Screening:
+    """All duplicates of some corpora; those that were found before are not looked for again.
+
+    Raises:
+        NotFoundError: If a label file is missing.
+        VerificationError: If one is damaged.
+        LockHeldError: If another process looks for the same.
+        StorageError: If the disk is full or refuses.
+    """
+    screening = duplicates_id(corpora)
+    with held_lock(warehouse.screening_lock(screening), what=f"screening {screening}"):
+        known = find_screening(warehouse, KIND, screening)
+        if known is not None:
+            progress(f"duplicates: {known.found:,} of {known.documents:,} documents, known from before")
+            return known
+        check_label_files(warehouse, corpora)
+        files = screened_files(warehouse, corpora)
+        with held_lock(warehouse.screening_lock(DIGESTS_LOCK), what="the digests of texts"):
+            _digest_files(spark, warehouse, files, progress)
+        found = _find(spark, warehouse, files, folder=warehouse.screening(KIND, screening))
+        progress(f"duplicates: {sum(found.values()):,} of {_documents(files):,} documents")
+        return finish_screening(
+            warehouse,
+            Screening(
+                kind=KIND,
+                screening=screening,
+                corpora=corpus_names(corpora),
+                documents=_documents(files),
+                found=sum(found.values()),
+                files=found,
+                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            ),
+        )
+
+
+def files_to_digest(warehouse: Warehouse, files: Iterable[ScreenedFile]) -> list[ScreenedFile]:
+    """Label files whose texts have no digests yet, each content once."""
+    missing = {file.rows.sha256: file for file in files if not _digests_of(warehouse, file).is_file()}
+    return list(missing.values())
+
+
+def text_digests(texts: Sequence[str]) -> np.ndarray:
+    """Digest of the normal form of each text, int64, shape (texts, 2)."""
+    normal = normal_texts(texts)
+    content, start, digests = normal.content.tobytes(), 0, []
+    for text, end in zip(texts, normal.ends_D.tolist(), strict=True):
+        # the mark keeps a text without words apart from one whose words are its raw text
+        part = content[start:end] if end > start else b"\0" + text.encode("utf-8", "replace")
+        digests.append(hashlib.blake2b(part, digest_size=_DIGEST_BYTES).digest())
+        start = end
+    return np.frombuffer(b"".join(digests), dtype=">i8").astype(np.int64).reshape(-1, 2)
+
+
+def _documents(files: Iterable[ScreenedFile]) -> int:
+    return sum(file.rows.documents for file in files)
+
+
+def _digests_of(warehouse: Warehouse, file: ScreenedFile) -> Path:
+    return warehouse.text_digests / f"{file.rows.sha256}-{VERSION}.{WORDS_VERSION}.parquet"
+
+
+def _digest_files(
+    spark: SparkSession, warehouse: Warehouse, files: Sequence[ScreenedFile], progress: Progress
+) -> None:
+    """Writes the digests of all label files that have none."""
+    todo = sorted(files_to_digest(warehouse, files), key=lambda file: -file.rows.text_bytes)
+    megabytes = sum(file.rows.text_bytes for file in todo) / 1e6
+    progress(
+        f"duplicates: reading {megabytes:,.1f} MB of text in {len(todo)} of {len(files)} label files; the"
+        " others were read before"
+    )
+
+    def line(seconds: float) -> str | None:
+        done = sum(file.rows.text_bytes for file in todo if _digests_of(warehouse, file).is_file()) / 1e6
+        return f"read {done:,.1f} of {megabytes:,.1f} MB ({done / seconds:,.1f} MB/s)" if done else None
+
+    with reported(progress, line):
+        run_tasks(spark, functools.partial(_digest_file, warehouse=warehouse), todo)
+    shutil.rmtree(warehouse.text_digests / STAGING, ignore_errors=True)
+
+
+def _digest_file(file: ScreenedFile, warehouse: Warehouse) -> int:
+    """Writes the digests of one label file in the order of its rows; returns how many."""
+    path = _digests_of(warehouse, file)
+    with storage_errors(str(path)), attempt_folder(path.parent) as attempt:
+        with pq.ParquetWriter(attempt / path.name, _DIGESTS, compression="zstd") as writer:
+            columns = ("id", "path", "position", "text")
+            for _, batch in read_rows(file.rows, columns=columns, batch_bytes=BATCH_BYTES):
+                digest_D2 = text_digests(batch.column("text").to_pylist())
+                places = [batch.column(name).cast(_DIGESTS.field(name).type) for name in columns[:-1]]
+                writer.write_batch(
+                    pa.RecordBatch.from_arrays(
+                        [pa.array(digest_D2[:, 0]), pa.array(digest_D2[:, 1]), *places], schema=_DIGESTS
+                    )
+                )
+        (attempt / path.name).replace(path)
+    return file.rows.documents
+
+
+def _find(
+    spark: SparkSession, warehouse: Warehouse, files: Sequence[ScreenedFile], *, folder: Path
+) -> dict[str, int]:
+    """Writes the findings of every label file; returns their number where there are any."""
+    from pyspark.sql import Window, functions
+
+    digests = [(number, file.corpus, str(_digests_of(warehouse, file))) for number, file in enumerate(files)]
+    partitions = 1 + _documents(files) // _DOCUMENTS_A_PARTITION
+    same_text = Window.partitionBy("high", "low").orderBy("corpus", "path", "position", "row")
+    first = [functions.first(name).over(same_text).alias(f"first_{name}") for name in _FIRST]
+    copies = (
+        _read_digests(spark, digests)
+        .repartition(partitions, "high", "low")
+        .select("*", *first, functions.row_number().over(same_text).alias("copy"))
+        .where("copy > 1")
+        .drop("high", "low", "copy")
+        .repartition(partitions, "file")
+        .sortWithinPartitions("file", "row")
+    )
+    write = functools.partial(_write_copies, names=[file.name for file in files], folder=folder)
+    rows = copies.mapInArrow(write, "file long, found long").collect()
+    return {files[row.file].name: row.found for row in sorted(rows, key=lambda row: row.file)}
+
+
+def _read_digests(spark: SparkSession, digests: Sequence[tuple[int, str, str]]) -> DataFrame:
+    """A row for each document of some digest files, given as (number, corpus, path)."""
+
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number, corpus, path in (digests[index] for index in batch.column(0).to_pylist()):
+                row = 0
+                for found in pq.ParquetFile(path).iter_batches():
+                    yield _with_place(found, corpus=corpus, file=number, row=row)
+                    row += found.num_rows
+
+    tasks = -(-len(digests) // _FILES_A_TASK)
+    return spark.range(0, len(digests), 1, tasks).mapInArrow(read, _PLACES)
+
+
+def _with_place(found: pa.RecordBatch, *, corpus: str, file: int, row: int) -> pa.RecordBatch:
+    count = found.num_rows
+    return pa.RecordBatch.from_pydict(
+        {
+            "high": found.column("high"),
+            "low": found.column("low"),
+            "corpus": pa.array([corpus] * count, pa.string()),
+            "path": found.column("path"),
+            "position": found.column("position"),
+            "document_id": found.column("id"),
+            "file": pa.array(np.full(count, file)),
+            "row": pa.array(np.arange(row, row + count)),
+        }
+    )
+
+
+def _write_copies(
+    batches: Iterator[pa.RecordBatch], names: Sequence[str], folder: Path
+) -> Iterator[pa.RecordBatch]:
+    """Writes copies that are sorted by label file, a Parquet file each; yields (file, found)."""
+    waiting: list[pa.RecordBatch] = []
+    current = -1
+
+    def flush() -> pa.RecordBatch:
+        table = pa.Table.from_batches(waiting).drop_columns(["file"])
+        waiting.clear()
+        publish_findings(folder, names[current], table)
+        return pa.RecordBatch.from_pydict({"file": [current], "found": [len(table)]})
+
+    for batch in batches:
+        numbers = batch.column("file").to_numpy()
+        borders = np.flatnonzero(np.diff(numbers)) + 1
+        for start, stop in itertools.pairwise([0, *borders.tolist(), len(numbers)]):
+            if start == stop:
+                continue
+            if waiting and numbers[start] != current:
+                yield flush()
+            current = int(numbers[start])
+            waiting.append(batch.slice(start, stop - start))
+    if waiting:
+        yield flush()

@@ -1,0 +1,156 @@
+"""Files of documents that a model wrote: one Parquet file a block, which says what it is.
+
+A block is published whole or not at all, under a name that its first index gives, so files of a
+run are exactly its finished blocks. Their bytes depend on the model, the settings and the indices
+alone. What classification must know (that a model wrote this, and how much of what it wrote was
+kept) stands in the metadata of each file, so that it goes along wherever the file goes.
+"""
+
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dmix.etl.synthetic.generation import GeneratedDocument
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import publish_bytes
+
+FORMAT = 1
+METADATA_KEY = b"dmix.synthetic"
+
+_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("index", pa.int64()),
+        ("tokens", pa.int32()),
+        ("ended", pa.bool_()),
+        ("probability_low", pa.float32()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockFacts:
+    """What a block, or several, came to.
+
+    Attributes:
+        model: What the user called the model.
+        digest: Hash of all that the text depends on beside the indices.
+        seed: Seed of the documents.
+        max_tokens: Length cap of a document.
+        quality: What judged the documents; `none` if nothing did.
+        first: First index.
+        stop: One more than the last.
+        generated: Documents written.
+        kept: Documents in the file: neither empty nor of low quality.
+        empty: Documents without text.
+        capped: Documents that the length cap ended.
+        tokens: Tokens written.
+        tokens_kept: Tokens of the documents in the file.
+    """
+
+    model: str
+    digest: str
+    seed: int
+    max_tokens: int
+    quality: str
+    first: int
+    stop: int
+    generated: int
+    kept: int
+    empty: int
+    capped: int
+    tokens: int
+    tokens_kept: int
+
+    @property
+    def share_kept(self) -> float:
+        """Share of the written documents that were kept, 0 to 1."""
+        return self.kept / self.generated if self.generated else 0.0
+
+
+def block_name(number: int) -> str:
+    """File name of block `number`, from 0."""
+    return f"block-{number:08d}.parquet"
+
+
+def finished_blocks(folder: Path) -> list[int]:
+    """Numbers of the blocks in a folder, ascending."""
+    found = (re.fullmatch(r"block-(\d{8})\.parquet", path.name) for path in folder.glob("block-*.parquet"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def write_block(
+    path: Path,
+    documents: Sequence[GeneratedDocument],
+    facts: BlockFacts,
+    *,
+    probability_low: NDArray[np.float32] | None = None,
+) -> None:
+    """Publishes the documents that are kept.
+
+    Args:
+        path: The file.
+        documents: Documents that are kept.
+        facts: Of the whole block.
+        probability_low: Of each of the documents, shape (documents,); None if they were not judged.
+    """
+    table = pa.table(
+        {
+            "id": [f"{facts.digest[:12]}-{document.index}" for document in documents],
+            "text": [document.text for document in documents],
+            "index": [document.index for document in documents],
+            "tokens": [document.tokens for document in documents],
+            "ended": [document.ended for document in documents],
+            "probability_low": pa.nulls(len(documents)) if probability_low is None else probability_low,
+        },
+        schema=_SCHEMA,
+    )
+    note = json.dumps({"format": FORMAT, **asdict(facts)}, sort_keys=True)
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: note}), sink, compression="zstd")
+    publish_bytes(path, sink.getvalue())
+
+
+def block_facts(path: Path) -> BlockFacts | None:
+    """What a block's file says of itself; None if it is no such file.
+
+    Raises:
+        InputError: If a newer dmix wrote it.
+    """
+    try:
+        note = (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
+    except (pa.ArrowInvalid, OSError):
+        return None
+    if note is None:
+        return None
+    facts = json.loads(note)
+    found = facts.pop("format", None)
+    if found != FORMAT:
+        raise InputError(f"{path} has format {found!r}, this dmix reads {FORMAT}; update dmix")
+    return BlockFacts(**facts)
+
+
+def read_blocks(folder: Path, numbers: Iterable[int]) -> pa.Table:
+    """The documents of some blocks, in their order."""
+    tables = [pq.read_table(folder / block_name(n)).replace_schema_metadata(None) for n in numbers]
+    return pa.concat_tables([_SCHEMA.empty_table(), *tables])
+
+
+def total_facts(blocks: Sequence[BlockFacts]) -> BlockFacts:
+    """Facts of several blocks of one generation as one, from the first index to the last."""
+    counts = ("generated", "kept", "empty", "capped", "tokens", "tokens_kept")
+    return replace(
+        blocks[0],
+        first=min(block.first for block in blocks),
+        stop=max(block.stop for block in blocks),
+        **{name: sum(getattr(block, name) for block in blocks) for name in counts},
+    )

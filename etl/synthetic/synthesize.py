@@ -1,0 +1,281 @@
+"""`dmix etl synthesize`: a model writes the documents of a synthetic source corpus.
+
+What a call leaves in its folder is `block-NNNNNNNN.parquet`, one file a block, which `dmix etl
+classify --source FOLDER` takes and marks synthetic, and `generation.yaml`, which says what was
+done and how fast. Blocks of a budget are its shortest run of blocks, from the first, with enough
+tokens. More may be in the making, since the length of documents is only known once they are
+written: blocks wait in the hidden folder `.blocks` until those before them have been counted. So
+a call that was killed and run again leaves the same files, and ranges of whole blocks, written
+on several machines, are together what one would write.
+"""
+
+import functools
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dmix.etl.quality.judges import make_quality
+from dmix.etl.quality.settings import QualitySettings
+from dmix.etl.synthetic.bandwidth import Throughput, throughput
+from dmix.etl.synthetic.blocks import BlockFacts, block_facts, block_name, finished_blocks, total_facts
+from dmix.etl.synthetic.generation_settings import GenerationSettings
+from dmix.etl.synthetic.generation_tasks import BlockCost, GenerationJob, total_cost, write_generated_block
+from dmix.etl.synthetic.source_models import (
+    MemoryNeed,
+    SourceModel,
+    check_memory,
+    fetched,
+    free_memory,
+    memory_need,
+    model_digest,
+    precision_of,
+    source_model,
+)
+from dmix.etl.tasks import Progress
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import publish_json, storage_errors
+from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.manifests import digest_of
+
+Runner = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+"""Runs a task for every item: `functools.partial(run_tasks, spark)`, or `run_here`."""
+
+SUMMARY = "generation.yaml"
+_WAITING = ".blocks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesis:
+    """What a call left.
+
+    Attributes:
+        facts: Of all blocks that were asked for.
+        made: Blocks that this call wrote; the others were there.
+        blocks: Blocks that were asked for.
+        speed: Of this call; None if it wrote nothing.
+    """
+
+    facts: BlockFacts
+    made: int
+    blocks: int
+    speed: Throughput | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisPlan:
+    """A generation that was found to be possible; nothing is written.
+
+    Attributes:
+        model: The model.
+        need: Memory of one process.
+        job: What all blocks share.
+        tokens: Budget; None if `blocks` says what to write.
+        blocks: Numbers of the blocks of a range; for a budget, the fewest that it can take.
+    """
+
+    model: SourceModel
+    need: MemoryNeed
+    job: GenerationJob
+    tokens: int | None
+    blocks: range
+
+
+def local_processes(master: str) -> int:
+    """How many worker processes of this machine load a model under a Spark master.
+
+    One where there is a GPU, since every process takes its own; one on a cluster, whose machines
+    are not looked at from here.
+    """
+    import torch
+
+    found = re.match(r"local(?:\[(\*|\d+)[,\]])?", master)
+    if found is None or found[1] is None or torch.cuda.is_available():
+        return 1
+    return (os.cpu_count() or 1) if found[1] == "*" else int(found[1])
+
+
+def run_here(task: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """Runs tasks in this process, in order."""
+    return [task(item) for item in items]
+
+
+def plan_synthesis(
+    model: str,
+    *,
+    out: Path,
+    settings: GenerationSettings,
+    quality: QualitySettings,
+    tokens: int | None = None,
+    documents: tuple[int, int] | None = None,
+    processes: int = 1,
+) -> SynthesisPlan:
+    """What `synthesize` would do.
+
+    Args:
+        model: Folder or hub id.
+        out: Folder of the blocks.
+        settings: How the model writes.
+        quality: Which documents are dropped.
+        tokens: How many tokens to write at least, those of dropped documents included.
+        documents: Instead of `tokens`, first index and one more than the last; whole blocks.
+        processes: How many processes of this machine will load the model.
+
+    Raises:
+        InputError: If the model cannot write (`source_model`), does not fit into memory, the
+            budget or range is empty or cuts a block, or `out` holds another generation.
+        NotFoundError: If there is no such model.
+    """
+    if (tokens is None) == (documents is None):
+        raise InputError("give either a budget with --tokens or a range with --documents FIRST:STOP")
+    if tokens is not None and tokens < 1:
+        raise InputError(f"--tokens is {tokens}, expected at least 1")
+    blocks = range(0) if documents is None else _whole_blocks(documents, settings.block_documents)
+    found = source_model(model, settings)
+    need = memory_need(found, settings)
+    if settings.engine == "transformers":
+        check_memory(found, need, available=free_memory(), copies=processes)
+    if tokens is not None:
+        blocks = range(math.ceil(tokens / (found.max_tokens * settings.block_documents)))
+    job = GenerationJob(
+        model=model,
+        settings=settings,
+        quality=quality,
+        digest=generation_digest(found, settings, quality),
+        folder=out,
+    )
+    check_same_generation(out, job)
+    return SynthesisPlan(model=found, need=need, job=job, tokens=tokens, blocks=blocks)
+
+
+def synthesize(
+    plan: SynthesisPlan, *, run: Runner, progress: Progress, bandwidth: Callable[[], float]
+) -> Synthesis:
+    """Writes what is missing of a generation.
+
+    Args:
+        plan: From `plan_synthesis`.
+        run: Runs one task a block.
+        progress: Told what happens, a line at a time.
+        bandwidth: Gives the bytes a second of memory, to which speed is compared.
+
+    Raises:
+        LockHeldError: If another process writes into the folder.
+        StorageError: If the disk is full or refuses.
+    """
+    out = plan.job.folder
+    with held_lock(out / ".lock", what=f"generation {out}"):
+        if plan.tokens is None:
+            cost, made = _write_missing(plan.blocks, out, plan.job, run=run, progress=progress)
+            blocks = plan.blocks
+        else:
+            cost, made, blocks = _write_budget(plan, run=run, progress=progress)
+        facts = total_facts([_facts(out / block_name(number)) for number in blocks])
+        speed = throughput(cost, plan.need, bandwidth=bandwidth()) if made else None
+        result = Synthesis(facts=facts, made=made, blocks=len(blocks), speed=speed)
+        publish_json(out / SUMMARY, summary(result))
+    return result
+
+
+def summary(result: Synthesis) -> dict[str, Any]:
+    """A result as plain values."""
+    return {
+        **asdict(result.facts),
+        "share_kept": result.facts.share_kept,
+        "blocks": result.blocks,
+        "made": result.made,
+        "speed": asdict(result.speed) if result.speed else None,
+    }
+
+
+def generation_digest(
+    model: SourceModel, settings: GenerationSettings, quality: QualitySettings | None
+) -> str:
+    """Hash of all that the documents depend on beside their indices; fetches the weights."""
+    judged = None if quality is None else [make_quality(quality.quality).fingerprint, quality.max_low]
+    ids = [model.start_id, model.end_id, model.max_tokens, str(precision_of(settings))]
+    return digest_of([model_digest(fetched(model)), asdict(settings), ids, judged])
+
+
+def _write_budget(plan: SynthesisPlan, *, run: Runner, progress: Progress) -> tuple[BlockCost, int, range]:
+    """Publishes blocks in their order until the budget is reached; (cost, blocks made, blocks)."""
+    assert plan.tokens is not None
+    out, waiting = plan.job.folder, plan.job.folder / _WAITING
+    staged = replace(plan.job, folder=waiting)
+    cost, made = BlockCost(passes=0, rows=0, seconds=0.0), 0
+    number = tokens = 0
+    while True:
+        while tokens < plan.tokens and _published(number, out, waiting):
+            tokens += _facts(out / block_name(number)).tokens
+            number += 1
+        if tokens >= plan.tokens:
+            break
+        wave = range(number, number + _blocks_to_go(plan, number=number, tokens=tokens))
+        more, count = _write_missing(wave, waiting, staged, run=run, progress=progress)
+        cost, made = total_cost([asdict(cost), asdict(more)]), made + count
+        progress(f"{tokens:,} of {plan.tokens:,} tokens")
+    with storage_errors(str(waiting)):
+        shutil.rmtree(waiting, ignore_errors=True)
+    return cost, made, range(number)
+
+
+def _blocks_to_go(plan: SynthesisPlan, *, number: int, tokens: int) -> int:
+    """How many blocks the rest of the budget takes, by the mean of those before."""
+    assert plan.tokens is not None
+    if not tokens:
+        return len(plan.blocks)
+    return max(1, math.ceil((plan.tokens - tokens) * number / tokens))
+
+
+def _published(number: int, out: Path, waiting: Path) -> bool:
+    """True if a block is in `out`, after it was moved there if it waited."""
+    if (waiting / block_name(number)).is_file():
+        with storage_errors(str(out)):
+            os.replace(waiting / block_name(number), out / block_name(number))
+    return (out / block_name(number)).is_file()
+
+
+def _write_missing(
+    numbers: Iterable[int], folder: Path, job: GenerationJob, *, run: Runner, progress: Progress
+) -> tuple[BlockCost, int]:
+    """Writes the blocks that are not in `folder`; (cost, number of blocks written)."""
+    missing = sorted(set(numbers) - set(finished_blocks(folder)))
+    if missing:
+        progress(f"writing {len(missing)} blocks of {job.settings.block_documents} documents")
+    return total_cost(run(functools.partial(write_generated_block, job=job), missing)), len(missing)
+
+
+def _facts(path: Path) -> BlockFacts:
+    found = block_facts(path)
+    if found is None:
+        raise InputError(f"{path} is no block of documents; remove it and run the same command again")
+    return found
+
+
+def _whole_blocks(documents: tuple[int, int], block_documents: int) -> range:
+    first, stop = documents
+    if not 0 <= first < stop or first % block_documents or stop % block_documents:
+        raise InputError(
+            f"--documents is {first}:{stop}, expected FIRST:STOP with FIRST below STOP, both multiples of"
+            f" --block-documents ({block_documents}), since a block is written as one batch"
+        )
+    return range(first // block_documents, stop // block_documents)
+
+
+def check_same_generation(out: Path, job: GenerationJob) -> None:
+    """Refuses a folder with blocks of another model, seed or other settings.
+
+    Raises:
+        InputError: If there is one.
+    """
+    for folder in (out, out / _WAITING):
+        for number in finished_blocks(folder):
+            if _facts(folder / block_name(number)).digest != job.digest:
+                raise InputError(
+                    f"{folder} holds documents of another model, seed or other settings"
+                    f" ({block_name(number)}); choose another --out, or remove them"
+                )
