@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,6 +33,11 @@ _SHARD_REMOTE = 1
 
 class MixedDataset(Dataset):
     """All samples of a dataset by global id, read by the batch.
+
+    It holds shared memory and file descriptors until `close`, or the end of a `with` statement:
+
+        with MixedDataset(manifest, warehouse.stream(manifest.dataset)) as dataset:
+            ...
 
     Args:
         manifest: The published dataset.
@@ -68,6 +73,7 @@ class MixedDataset(Dataset):
         # A mapped file keeps its space after eviction, so maps are kept only where none happens.
         self._maps: dict[int, np.memmap] | None = None if cache_limit else {}
         self._fixed = [token_layout(reader) for reader in self._streaming.shards]
+        self._closed = False
         try:
             self._check_against_manifest(remote or str(local))
         except VerificationError:
@@ -91,7 +97,10 @@ class MixedDataset(Dataset):
         Raises:
             StorageError: If a shard cannot be read or downloaded.
             VerificationError: If a shard is not what the index says.
+            InputError: If the dataset was closed or has no such ids.
         """
+        if self._closed:
+            raise InputError("the dataset was closed; open it again to read from it")
         ids = np.array(ids, dtype=np.int64)  # a copy, since the batch is handed out
         if len(ids) and not 0 <= ids.min() <= ids.max() < len(self):
             raise InputError(f"sample ids {ids.min()} to {ids.max()} were asked for, there are {len(self)}")
@@ -108,9 +117,18 @@ class MixedDataset(Dataset):
         return _unpack(tokens, ids, self.sizes.domains_of(ids))
 
     def close(self) -> None:
-        """Gives back shared memory and the lock of the cache."""
-        self._maps = None
+        """Gives back shared memory, descriptors, mapped files and the lock of the cache.
+
+        Calling it again does nothing. Loader workers that still run keep what they were forked with.
+        """
+        self._closed, self._maps = True, None
         self._streams.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def forget_connections(self) -> None:
         """For a process that was forked: never use the parent's network connections."""

@@ -1,12 +1,13 @@
 """Mixing in a bare PyTorch loop: the same plans and batches without Composer.
 
-    loader = MixedLoader(dataset, settings=settings, num_workers=2)
-    while not loader.finished:
-        if not loader.in_step:  # False right after resuming in the middle of a step
-            loader.begin_step(weights)
-        for batch in loader:
-            train(batch["input_ids"])
-            saved = loader.state_dict()  # plain JSON, at any batch
+    with MixedDataset(manifest, warehouse.stream(manifest.dataset)) as dataset:
+        loader = MixedLoader(dataset, settings=settings, num_workers=2)
+        while not loader.finished:
+            if not loader.in_step:  # it is, right after resuming in the middle of one
+                loader.begin_step(weights)
+            for batch in loader:
+                train(batch["input_ids"])
+                saved = loader.state_dict()  # plain JSON, at any batch
 
 Ranks call the same methods in the same order; `state_dict` and the end of a step gather ids.
 """

@@ -5,6 +5,7 @@ eviction. Its own sampling, threads and epochs stay unused. What stands here bes
 workarounds that streaming 0.13.0 needs; each names its cause.
 """
 
+import atexit
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import streaming.base.dataset as streaming_dataset
+import streaming.base.shared.array as streaming_array
+import streaming.base.shared.prefix as streaming_prefix
 from numpy.typing import NDArray
 from streaming import Stream, StreamingDataset
 from streaming.base.constant import BARRIER_FILELOCK, CACHE_FILELOCK, LOCALS, SHM_TO_CLEAN
@@ -75,9 +78,11 @@ class OpenStreams:
                     self._held.enter_context(_owned_cache(local, folder_paths))
             _barrier()
             starting.enter_context(_shard_search())
+            self._blocks = starting.enter_context(_recorded_blocks())
             try:
                 self.dataset = StreamingDataset(streams=streams, cache_limit=cache_limit, batch_size=1)
             except Exception as error:
+                self._give_back(self._blocks)
                 self._held.close()
                 kind = InputError if isinstance(error, ValueError) else StorageError
                 raise kind(
@@ -85,6 +90,8 @@ class OpenStreams:
                     " check them with 'dmix etl verify'"
                 ) from error
             _barrier()
+        own = _get_path(self.dataset._shm_prefix_int, "")
+        self._give_back([block for block in self._blocks if not block.shm.name.startswith(own)])
         self.forget_connections()
 
     def forget_connections(self) -> None:
@@ -92,16 +99,26 @@ class OpenStreams:
         self.dataset.streams[0]._downloader.clean_up()
 
     def close(self) -> None:
-        """Gives back shared memory and the cache; calling it again does nothing."""
-        for shared in _shared_memories(self.dataset):
-            # Streaming leaves these to interpreter exit, and its search for free names gets
-            # longer with every dataset that a process opened.
-            shared.cleanup()
-        if self.dataset._unique_rank_world.ranks_per_node == 1:
+        """Gives back shared memory, its descriptors and the cache; calling it again does nothing."""
+        if not self._blocks:
+            return
+        self._give_back(self._blocks)
+        if self.dataset._unique_rank_world.is_local_leader:
             for name in (BARRIER_FILELOCK, CACHE_FILELOCK):
                 path = Path(tempfile.gettempdir(), _get_path(self.dataset._shm_prefix_int, name))
                 path.unlink(missing_ok=True)
         self._held.close()
+
+    def _give_back(self, blocks: list[UntrackedSharedMemory]) -> None:
+        """Closes blocks of shared memory, and removes those that this process made.
+
+        Streaming leaves that to the end of the process, when the name of a block may belong to
+        another run.
+        """
+        for block in list(blocks):
+            block.cleanup()
+            atexit.unregister(block.cleanup)
+            self._blocks.remove(block)
 
 
 @contextmanager
@@ -152,20 +169,33 @@ def _shard_search() -> Iterator[None]:
         streaming_dataset.Spanner = original
 
 
+@contextmanager
+def _recorded_blocks() -> Iterator[list[UntrackedSharedMemory]]:
+    """Collects the blocks of shared memory that Streaming makes or opens.
+
+    Its search for a free name opens the blocks of every dataset on the machine, one after the
+    other, and keeps them open.
+    """
+    blocks: list[UntrackedSharedMemory] = []
+
+    class Recorded(UntrackedSharedMemory):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            blocks.append(self)
+
+    users = (streaming_prefix, streaming_array)
+    for module in users:
+        module.SharedMemory = Recorded
+    try:
+        yield blocks
+    finally:
+        for module in users:
+            module.SharedMemory = UntrackedSharedMemory
+
+
 def _barrier() -> None:
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
-
-
-def _shared_memories(dataset: StreamingDataset) -> list[Any]:
-    return [
-        dataset._locals_shm,
-        dataset._shared_barrier._arr.shm,
-        dataset._next_epoch.arr.shm,
-        dataset._cache_usage.arr.shm,
-        dataset._shard_states.shm,
-        dataset._shard_access_times.shm,
-    ]
 
 
 def _remove_stale(folder_paths: Sequence[str]) -> None:

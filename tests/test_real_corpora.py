@@ -56,14 +56,11 @@ def test_every_document_is_a_label_or_a_reject(warehouse, test_data):
 
 def test_tokens_of_the_catalog_are_those_in_the_shards(warehouse):
     manifest = read_dataset_manifest(warehouse)
-    dataset = MixedDataset(manifest, warehouse.stream(manifest.dataset))
-    try:
+    with MixedDataset(manifest, warehouse.stream(manifest.dataset)) as dataset:
         counted = sum(
             dataset.__getitems__(list(range(at, min(at + 4096, len(dataset)))))["input_ids"].numel()
             for at in range(0, len(dataset), 4096)
         )
-    finally:
-        dataset.close()
     assert rows(warehouse, "SELECT sum(tokens) FROM domain_tokens") == [(counted,)]
 
 

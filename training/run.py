@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,7 +191,7 @@ def _run(
         reset_at_documents=job.training.reset_at_documents,
         sharded=job.training.sharding != "none",
     )
-    with closing(_open_streams(job)) as dataset:
+    with _open_streams(job) as dataset:
         sampler = StepBatchSampler(dataset, settings=job.plan)
         callback = _make_callback(
             job,

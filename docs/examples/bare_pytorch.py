@@ -40,40 +40,20 @@ def mixture(space: DomainSpace, *, step: int) -> np.ndarray:
     return (1 - share) * space.natural_N + share * space.target_state_N
 
 
-def main() -> None:
-    """Trains until the data or --batches end, and saves where it stands."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--warehouse", type=Path, required=True)
-    parser.add_argument("--dataset", help="id or name; may be left out when there is one")
-    parser.add_argument("--state", type=Path, required=True, help="JSON file; weights go beside it")
-    parser.add_argument("--batches", type=int, default=100, help="stop after so many, at the latest")
-    parser.add_argument("--step-samples", type=int, default=64)
-    parser.add_argument("--batch-size", type=int, default=8, help="over all ranks")
-    parser.add_argument("--workers", type=int, default=0)
-    arguments = parser.parse_args()
-    if distributed.is_torchelastic_launched():
-        distributed.init_process_group("gloo")
-    first_rank = not distributed.is_initialized() or distributed.get_rank() == 0
-
-    warehouse = Warehouse.at(arguments.warehouse)
-    manifest = read_dataset_manifest(warehouse, arguments.dataset)
-    space = DomainSpace.of_dataset(manifest)
-    dataset = MixedDataset(manifest, warehouse.stream(manifest.dataset))
-    settings = PlanSettings(step_samples=arguments.step_samples, batch_size=arguments.batch_size)
-    loader = MixedLoader(dataset, settings=settings, num_workers=arguments.workers)
-
+def train(loader: MixedLoader, space: DomainSpace, *, state_file: Path, batches: int) -> None:
+    """Trains until the data or `batches` end, and saves where it stands."""
     torch.manual_seed(0)
-    model: nn.Module = Bigrams(manifest.tokenizer.vocab_size)
-    weights = arguments.state.with_suffix(".pt")
-    if arguments.state.exists():
-        model.load_state_dict(torch.load(weights, weights_only=True))
-        loader.load_state_dict(json.loads(arguments.state.read_text()))
+    model: nn.Module = Bigrams(loader.dataset.manifest.tokenizer.vocab_size)
+    weights_file = state_file.with_suffix(".pt")
+    if state_file.exists():
+        model.load_state_dict(torch.load(weights_file, weights_only=True))
+        loader.load_state_dict(json.loads(state_file.read_text()))
     bare = model
     if distributed.is_initialized():
         model = nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
 
-    left = arguments.batches
+    left = batches
     while left and not loader.finished:
         if not loader.in_step:  # it is, right after resuming in the middle of one
             loader.begin_step(mixture(space, step=loader.state.step + 1))
@@ -86,11 +66,32 @@ def main() -> None:
             if left == 0:
                 break
     state = loader.state_dict()  # on every rank: they compare what they consumed
-    if first_rank:
-        torch.save(bare.state_dict(), weights)
-        publish_json(arguments.state, state)
+    if not distributed.is_initialized() or distributed.get_rank() == 0:
+        torch.save(bare.state_dict(), weights_file)
+        publish_json(state_file, state)
         print(json.dumps({"steps": loader.state.step, "finished": loader.finished, "chain": loader.chain}))
-    dataset.close()
+
+
+def main() -> None:
+    """Opens the dataset, and closes it whatever happens."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--warehouse", type=Path, required=True)
+    parser.add_argument("--dataset", help="id or name; may be left out when there is one")
+    parser.add_argument("--state", type=Path, required=True, help="JSON file; weights go beside it")
+    parser.add_argument("--batches", type=int, default=100, help="stop after so many, at the latest")
+    parser.add_argument("--step-samples", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=8, help="over all ranks")
+    parser.add_argument("--workers", type=int, default=0)
+    arguments = parser.parse_args()
+    if distributed.is_torchelastic_launched():
+        distributed.init_process_group("gloo")
+    warehouse = Warehouse.at(arguments.warehouse)
+    manifest = read_dataset_manifest(warehouse, arguments.dataset)
+    settings = PlanSettings(step_samples=arguments.step_samples, batch_size=arguments.batch_size)
+    with MixedDataset(manifest, warehouse.stream(manifest.dataset)) as dataset:
+        loader = MixedLoader(dataset, settings=settings, num_workers=arguments.workers)
+        space = DomainSpace.of_dataset(manifest)
+        train(loader, space, state_file=arguments.state, batches=arguments.batches)
 
 
 if __name__ == "__main__":

@@ -106,22 +106,21 @@ def main() -> None:
         )
     warehouse = Warehouse.at(arguments.warehouse)
     manifest = read_dataset_manifest(warehouse, arguments.dataset)
-    dataset = MixedDataset(manifest, warehouse.stream(manifest.dataset))
     settings = PlanSettings(step_samples=arguments.step_samples, batch_size=arguments.batch_size)
-    loader = MixedLoader(dataset, settings=settings)
     checkpoint = get_last_checkpoint(str(arguments.out)) if arguments.resume else None
-    if checkpoint is not None:
-        loader.load_state_dict(json.loads(Path(checkpoint, STATE_FILE).read_text()))
-    trainer = MixedTrainer(
-        batches=StepBatches(loader, DomainSpace.of_dataset(manifest)),
-        model=AutoModelForCausalLM.from_pretrained(arguments.model),
-        args=trained,
-        callbacks=[MixtureState(loader)],
-    )
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with MixedDataset(manifest, warehouse.stream(manifest.dataset)) as dataset:
+        loader = MixedLoader(dataset, settings=settings)
+        if checkpoint is not None:
+            loader.load_state_dict(json.loads(Path(checkpoint, STATE_FILE).read_text()))
+        trainer = MixedTrainer(
+            batches=StepBatches(loader, DomainSpace.of_dataset(manifest)),
+            model=AutoModelForCausalLM.from_pretrained(arguments.model),
+            args=trained,
+            callbacks=[MixtureState(loader)],
+        )
+        trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.is_world_process_zero():
         print(json.dumps({"steps": loader.state.step, "finished": loader.finished, "chain": loader.chain}))
-    dataset.close()
 
 
 if __name__ == "__main__":

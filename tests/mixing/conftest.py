@@ -114,9 +114,8 @@ def two_domains(tmp_path_factory: pytest.TempPathFactory) -> StoredStreams:
 @pytest.fixture(scope="session")
 def dataset(stored: StoredStreams) -> Iterator[MixedDataset]:
     """`stored`, opened."""
-    opened = MixedDataset(stored.manifest, stored.folder)
-    yield opened
-    opened.close()
+    with MixedDataset(stored.manifest, stored.folder) as opened:
+        yield opened
 
 
 @pytest.fixture

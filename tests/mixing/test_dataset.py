@@ -34,9 +34,18 @@ def copy_of(stored: Any, folder: Path) -> Path:
     return Path(shutil.copytree(stored.folder, folder / "streams"))
 
 
-def shared_memory_names() -> set[str]:
-    """Blocks of Streaming, which are named by a number of six digits."""
-    return {path.name for path in Path("/dev/shm").glob("[0-9]" * 6 + "_*")}
+def own_blocks() -> set[tuple[str, int]]:
+    """Names and inodes of the shared memory that this process has mapped; others may run beside it."""
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    return {(line[5], int(line[4])) for line in lines if line[-1].startswith("/dev/shm/")}
+
+
+def still_there(blocks: set[tuple[str, int]]) -> list[str]:
+    return [name for name, inode in blocks if Path(name).exists() and Path(name).stat().st_ino == inode]
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @PROVEN
@@ -81,51 +90,89 @@ def test_ids_of_a_domain_follow_the_streams_in_domain_order(dataset: MixedDatase
 
 def test_reading_starts_no_thread_and_no_process(stored: Any) -> None:
     threads, children = threading.active_count(), len(multiprocessing.active_children())
-    opened = MixedDataset(stored.manifest, stored.folder)
-    opened.__getitems__(list(range(0, 341, 10)))
-    assert threading.active_count() == threads
-    assert len(multiprocessing.active_children()) == children
-    opened.close()
+    with MixedDataset(stored.manifest, stored.folder) as opened:
+        opened.__getitems__(list(range(0, 341, 10)))
+        assert threading.active_count() == threads
+        assert len(multiprocessing.active_children()) == children
 
 
-def test_several_datasets_live_side_by_side_and_leave_nothing(stored: Any) -> None:
-    before = shared_memory_names()
+def test_several_datasets_live_side_by_side_and_leave_nothing(stored: Any, dataset: MixedDataset) -> None:
+    before, descriptors_before = own_blocks(), descriptors()
     opened = [MixedDataset(stored.manifest, stored.folder) for _ in range(3)]
     for one in opened:
         assert one[3]["input_ids"].tolist() == stored.rows[3].tolist()
-    assert len(shared_memory_names()) > len(before)
+    made = own_blocks() - before
+    assert len(made) == len(still_there(made)) == 3 * 6
     for one in opened:
         one.close()
         one.close()
-    assert shared_memory_names() == before
+    assert own_blocks() == before and not still_there(made)
+    assert descriptors() == descriptors_before
+    assert dataset[3]["input_ids"].tolist() == stored.rows[3].tolist()
+
+
+def test_fifty_datasets_leave_no_descriptor_and_no_block(stored: Any, dataset: MixedDataset) -> None:
+    # `dataset` is open all the while: the search for a free name passes its blocks every time
+    made, before, descriptors_before = set(), own_blocks(), descriptors()
+    for _ in range(50):
+        with MixedDataset(stored.manifest, stored.folder) as opened:
+            opened.__getitems__([0, 140, 200])
+            made |= own_blocks() - before
+    assert len(made) == 50 * 6
+    assert descriptors() == descriptors_before
+    assert own_blocks() == before and not still_there(made)
+
+
+def test_closing_twice_leaves_the_dataset_that_took_its_names(stored: Any) -> None:
+    first = MixedDataset(stored.manifest, stored.folder)
+    first.close()
+    with MixedDataset(stored.manifest, stored.folder) as second:
+        made = own_blocks()
+        first.close()
+        assert len(still_there(made)) == len(made)
+        assert second[3]["input_ids"].tolist() == stored.rows[3].tolist()
+
+
+def test_dataset_that_was_closed_says_so(two_domains: Any) -> None:
+    with MixedDataset(two_domains.manifest, two_domains.folder) as opened:
+        assert opened[0]["input_ids"].tolist() == two_domains.rows[0].tolist()
+    with pytest.raises(InputError, match="the dataset was closed; open it again"):
+        opened[0]
+
+
+def test_dataset_that_cannot_be_opened_leaves_nothing(two_domains: Any, tmp_path: Path) -> None:
+    before, descriptors_before = own_blocks(), descriptors()
+    longer = dataclasses.replace(two_domains.manifest, seq_len=16)
+    with pytest.raises(VerificationError):
+        MixedDataset(longer, two_domains.folder)
+    with pytest.raises(StorageError):
+        MixedDataset(two_domains.manifest, tmp_path)
+    assert own_blocks() == before and descriptors() == descriptors_before
 
 
 def test_rows_without_a_fixed_layout_are_decoded_by_streaming(write_streams: Any, tmp_path: Path) -> None:
     stored = write_streams(tmp_path, [20, 30], column="ndarray:uint16")
-    opened = MixedDataset(stored.manifest, tmp_path)
-    assert token_layout(opened._streaming.shards[0]) is None
-    assert np.array_equal(opened.__getitems__([31, 2, 49])["input_ids"].numpy(), stored.rows[[31, 2, 49]])
-    opened.close()
+    with MixedDataset(stored.manifest, tmp_path) as opened:
+        assert token_layout(opened._streaming.shards[0]) is None
+        assert np.array_equal(opened.__getitems__([31, 2, 49])["input_ids"].numpy(), stored.rows[[31, 2, 49]])
 
 
 def test_truncated_shard_is_an_error_and_no_wrong_tokens(two_domains: Any, tmp_path: Path) -> None:
     folder = copy_of(two_domains, tmp_path)
     shard = next(folder.glob("target/A/shard.00000.mds"))
     shard.write_bytes(shard.read_bytes()[:-1])
-    opened = MixedDataset(two_domains.manifest, folder)
-    with pytest.raises(VerificationError, match=r"shard.00000.mds \(\d+ bytes\) does not hold the \d+"):
-        opened.__getitems__([20])
-    opened.close()
+    with MixedDataset(two_domains.manifest, folder) as opened:
+        with pytest.raises(VerificationError, match=r"shard.00000.mds \(\d+ bytes\) does not hold the \d+"):
+            opened.__getitems__([20])
 
 
 def test_missing_shard_is_an_error_that_names_it_every_time(two_domains: Any, tmp_path: Path) -> None:
     folder = copy_of(two_domains, tmp_path)
     next(folder.glob("target/A/shard.00000.mds")).unlink()
-    opened = MixedDataset(two_domains.manifest, folder)
-    for _ in range(2):
-        with pytest.raises(StorageError, match=r"shard shard.00000.mds of .*target/A cannot be read"):
-            opened.__getitems__([20])
-    opened.close()
+    with MixedDataset(two_domains.manifest, folder) as opened:
+        for _ in range(2):
+            with pytest.raises(StorageError, match=r"shard shard.00000.mds of .*target/A cannot be read"):
+                opened.__getitems__([20])
 
 
 def test_missing_stream_is_an_error_that_names_the_folder(two_domains: Any, tmp_path: Path) -> None:
@@ -221,13 +268,12 @@ def test_breaking_off_a_step_leaves_nothing_of_it_in_the_next(dataset: MixedData
 
 def test_error_in_a_worker_keeps_its_class_and_message(two_domains: Any, tmp_path: Path) -> None:
     folder = copy_of(two_domains, tmp_path)
-    opened = MixedDataset(two_domains.manifest, folder)
-    shutil.rmtree(folder / "source")
     chosen = PlanSettings(step_samples=8, batch_size=4)
-    sampler = StepBatchSampler(opened, settings=chosen)
-    sampler.set_plan(
-        plan_step(np.array([1.0, 0.0]), MixerState.start(2), streams=opened.sizes, settings=chosen)
-    )
-    with pytest.raises(StorageError, match="cannot be read"):
-        list(build_dataloader(opened, sampler, num_workers=1))
-    opened.close()
+    with MixedDataset(two_domains.manifest, folder) as opened:
+        shutil.rmtree(folder / "source")
+        sampler = StepBatchSampler(opened, settings=chosen)
+        sampler.set_plan(
+            plan_step(np.array([1.0, 0.0]), MixerState.start(2), streams=opened.sizes, settings=chosen)
+        )
+        with pytest.raises(StorageError, match="cannot be read"):
+            list(build_dataloader(opened, sampler, num_workers=1))

@@ -8,7 +8,6 @@ drawn in a second one, because forking takes longer than all the rest.
 import json
 import os
 import tempfile
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,7 +134,7 @@ def check(write_streams: Any, run: Drawn) -> None:
     """Every guarantee, on what was consumed."""
     with tempfile.TemporaryDirectory() as folder:
         stored = write_streams(Path(folder), run.sizes, shard_bytes=run.shard_bytes)
-        with closing(MixedDataset(stored.manifest, stored.folder)) as dataset:
+        with MixedDataset(stored.manifest, stored.folder) as dataset:
             check_run(dataset, run)
 
 

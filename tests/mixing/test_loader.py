@@ -215,13 +215,12 @@ def _rank_process(rank: int, *, port: int, stored: Any, state: dict, out: Path) 
         MASTER_PORT=str(port),
     )
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    dataset = MixedDataset(stored.manifest, stored.folder)
-    loader = MixedLoader(dataset, settings=SETTINGS, num_workers=1)
-    loader.load_state_dict(state)
-    ids = consume(loader, 10**6)
-    (out / f"{rank}.json").write_text(json.dumps({"ids": ids, "state": loader.state_dict()}))
-    torch.distributed.barrier()
-    dataset.close()
+    with MixedDataset(stored.manifest, stored.folder) as dataset:
+        loader = MixedLoader(dataset, settings=SETTINGS, num_workers=1)
+        loader.load_state_dict(state)
+        ids = consume(loader, 10**6)
+        (out / f"{rank}.json").write_text(json.dumps({"ids": ids, "state": loader.state_dict()}))
+        torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 

@@ -54,15 +54,13 @@ def shard_bytes(folder: Path) -> int:
 def test_small_cache_loses_nothing_and_gives_the_digest_of_local_files(
     remote: Any, tmp_path: Path, workers: int
 ) -> None:
-    local = MixedDataset(remote.manifest, remote.folder)
-    expected = run(local, 0)
-    local.close()
+    with MixedDataset(remote.manifest, remote.folder) as local:
+        expected = run(local, 0)
     index_bytes = sum(path.stat().st_size for path in remote.folder.rglob("index.json"))
     limit = shard_bytes(remote.folder) // 10 + index_bytes
-    cached = MixedDataset(remote.manifest, tmp_path, remote=BUCKET, cache_limit=limit)
-    ids, tokens, chain = run(cached, workers)
-    kept = shard_bytes(tmp_path)
-    cached.close()
+    with MixedDataset(remote.manifest, tmp_path, remote=BUCKET, cache_limit=limit) as cached:
+        ids, tokens, chain = run(cached, workers)
+        kept = shard_bytes(tmp_path)
     assert ids == expected[0]
     assert chain == expected[2]
     assert np.array_equal(tokens, remote.rows[ids])
@@ -73,27 +71,24 @@ def test_small_cache_loses_nothing_and_gives_the_digest_of_local_files(
 
 def test_cache_without_a_limit_is_used_again(remote: Any, tmp_path: Path) -> None:
     for _ in range(2):
-        cached = MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
-        assert cached[399]["input_ids"].tolist() == remote.rows[399].tolist()
-        cached.close()
+        with MixedDataset(remote.manifest, tmp_path, remote=BUCKET) as cached:
+            assert cached[399]["input_ids"].tolist() == remote.rows[399].tolist()
     assert len(list(tmp_path.rglob("*.mds"))) == 1
 
 
 def test_cache_in_use_is_refused(remote: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dmix.mixing.shared_streams._CACHE_TIMEOUT_SECONDS", 0.2)
-    first = MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
-    with pytest.raises(LockHeldError, match=f"cache folder {tmp_path} .*process {os.getpid()}"):
-        MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
-    assert first[0]["input_ids"].tolist() == remote.rows[0].tolist()
-    first.close()
+    with MixedDataset(remote.manifest, tmp_path, remote=BUCKET) as first:
+        with pytest.raises(LockHeldError, match=f"cache folder {tmp_path} .*process {os.getpid()}"):
+            MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
+        assert first[0]["input_ids"].tolist() == remote.rows[0].tolist()
 
 
 def test_cache_of_a_killed_run_can_be_opened_again(remote: Any, tmp_path: Path) -> None:
     def hold() -> None:
-        held = MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
-        (tmp_path / "ready").touch()
-        time.sleep(60)
-        held.close()
+        with MixedDataset(remote.manifest, tmp_path, remote=BUCKET):
+            (tmp_path / "ready").touch()
+            time.sleep(60)
 
     process = multiprocessing.get_context("fork").Process(target=hold)
     process.start()
@@ -104,9 +99,8 @@ def test_cache_of_a_killed_run_can_be_opened_again(remote: Any, tmp_path: Path) 
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    again = MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
-    assert again[5]["input_ids"].tolist() == remote.rows[5].tolist()
-    again.close()
+    with MixedDataset(remote.manifest, tmp_path, remote=BUCKET) as again:
+        assert again[5]["input_ids"].tolist() == remote.rows[5].tolist()
 
 
 def test_limit_that_streaming_cannot_work_with_is_refused(remote: Any, tmp_path: Path) -> None:

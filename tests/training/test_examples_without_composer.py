@@ -78,24 +78,24 @@ def test_bare_pytorch_on_two_ranks_goes_on_where_one_stopped(call, call_two_rank
 def test_the_callback_for_hugging_face_puts_the_loader_where_its_checkpoint_is(tiny_warehouse, tmp_path):
     example = runpy.run_path(str(EXAMPLES / "hf_trainer.py"))
     manifest = read_dataset_manifest(tiny_warehouse)
-    dataset = MixedDataset(manifest, tiny_warehouse.stream("tiny"))
+    settings = PlanSettings(step_samples=40, batch_size=8)
+    with MixedDataset(manifest, tiny_warehouse.stream("tiny")) as dataset:
 
-    def batches():
-        loader = MixedLoader(dataset, settings=PlanSettings(step_samples=40, batch_size=8))
-        return example["StepBatches"](loader, DomainSpace.of_dataset(manifest))
+        def batches():
+            loader = MixedLoader(dataset, settings=settings)
+            return example["StepBatches"](loader, DomainSpace.of_dataset(manifest))
 
-    whole = [batch["input_ids"] for batch in batches()]
-    begun = batches()
-    first = [batch["input_ids"] for batch in itertools.islice(begun, 7)]
-    arguments = SimpleNamespace(output_dir=str(tmp_path))
-    example["MixtureState"](begun.loader).on_save(
-        arguments, SimpleNamespace(global_step=7, is_world_process_zero=True), None
-    )
-    resumed = batches()
-    saved = tmp_path / "checkpoint-7" / example["STATE_FILE"]
-    resumed.loader.load_state_dict(json.loads(saved.read_text()))
-    rest = [batch["input_ids"] for batch in resumed]
-    dataset.close()
+        whole = [batch["input_ids"] for batch in batches()]
+        begun = batches()
+        first = [batch["input_ids"] for batch in itertools.islice(begun, 7)]
+        arguments = SimpleNamespace(output_dir=str(tmp_path))
+        example["MixtureState"](begun.loader).on_save(
+            arguments, SimpleNamespace(global_step=7, is_world_process_zero=True), None
+        )
+        resumed = batches()
+        saved = tmp_path / "checkpoint-7" / example["STATE_FILE"]
+        resumed.loader.load_state_dict(json.loads(saved.read_text()))
+        rest = [batch["input_ids"] for batch in resumed]
     assert torch.equal(torch.stack(first + rest), torch.stack(whole))
 
 
