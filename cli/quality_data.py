@@ -1,17 +1,34 @@
-"""What `dmix bench quality` asks of `dmix.etl`: tokens counted, text classified and sharded."""
+"""What `dmix bench quality` asks of `dmix.etl`: tokens counted, text written, classified and sharded."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from dmix.etl.classify_settings import ClassifySettings
+    from dmix.etl.synthetic.blocks import BlockFacts
     from dmix.training.quality.prepare import DataTools
     from dmix.training.quality.settings import QualitySettings
+    from dmix.warehouse_schema.manifests import CorpusVersion
+
+Progress = Callable[[str], None]
+
+REAL, REAL_SOURCE = "real", "real-source"
+"""Corpora of the real text of a synthetic setting; the second one is also the classifier that it teaches."""
+
+# Documents of a batch of a small model: more are no faster, and a block is what a killed call loses.
+_BLOCK_DOCUMENTS = 256
 
 
-def data_tools(*, tokenizer: str, master: str, progress: Callable[[str], None]) -> "DataTools":
+def data_tools(*, tokenizer: str, master: str, progress: Progress) -> "DataTools":
     """The tools of a preparation; Spark starts when the first dataset is made."""
     from dmix.etl.tokens import load_tokenizer
     from dmix.training.quality.prepare import DataTools
@@ -24,21 +41,130 @@ def data_tools(*, tokenizer: str, master: str, progress: Callable[[str], None]) 
     def build_dataset(
         warehouse: Warehouse, *, name: str, inputs: Mapping[str, Path], settings: "QualitySettings"
     ) -> None:
-        from dmix.etl.classify import classify_corpora, field_requests
-        from dmix.etl.classify_settings import ClassifySettings
+        builder = _Builder(warehouse, settings, master=master, progress=progress)
+        builder.shard(builder.classify(inputs, name=name), name=name)
+
+    def build_synthetic_dataset(
+        warehouse: Warehouse,
+        *,
+        name: str,
+        model: Path,
+        real: Mapping[str, Path],
+        written: Path,
+        tokens: int,
+        settings: "QualitySettings",
+    ) -> None:
+        builder = _Builder(warehouse, settings, master=master, progress=progress)
+        builder.write(model, written, tokens=tokens)
+        if not settings.classifier.startswith("column:"):
+            builder.shard(builder.classify({**real, "source": written}, name=name), name=name)
+            return
+        # what a model writes has no columns; one call for both fields, so that they share a taxonomy
+        source, target = builder.classify(real, name=REAL)
+        builder.distil(source)
+        spoken = builder.classify({"source": written}, name=name, distilled=REAL_SOURCE)
+        builder.shard([*spoken, target], name=name)
+
+    return DataTools(count_tokens, build_dataset, build_synthetic_dataset)
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Steps towards a dataset of a setting; each finds out by itself what of it is done."""
+
+    warehouse: Warehouse
+    settings: "QualitySettings"
+    master: str
+    progress: Progress
+
+    @property
+    def spark(self) -> "SparkSession":
         from dmix.etl.session import spark_session
+
+        return spark_session(master=self.master, app="dmix bench quality")
+
+    def classify(
+        self, inputs: Mapping[str, Path], *, name: str, distilled: str | None = None
+    ) -> "list[CorpusVersion]":
+        """Corpora of folders of text, by the setting's classifier or by a distilled one."""
+        from dmix.etl.classify import classify_corpora, field_requests
+
+        by = self._classifier(distilled)
+        folders = {field: [str(folder)] for field, folder in inputs.items()}
+        requests = field_requests(self.warehouse, folders, name=name, add=False, settings=by)
+        outcomes = classify_corpora(self.spark, self.warehouse, requests, settings=by, progress=self.progress)
+        return [outcome.version for outcome in outcomes]
+
+    def _classifier(self, distilled: str | None) -> "ClassifySettings":
+        from dmix.etl.classify_settings import ClassifySettings
+
+        if distilled is not None:
+            return ClassifySettings(classifier=f"distilled:{distilled}")
+        return ClassifySettings(classifier=self.settings.classifier, taxonomy=self.settings.taxonomy)
+
+    def shard(self, corpora: "Sequence[CorpusVersion]", *, name: str) -> None:
+        """The dataset of some corpora."""
         from dmix.etl.shard import shard_dataset
         from dmix.etl.shard_settings import ShardSettings
 
-        spark = spark_session(master=master, app="dmix bench quality")
-        classify = ClassifySettings(classifier=settings.classifier, taxonomy=settings.taxonomy)
-        folders = {field: [str(folder)] for field, folder in inputs.items()}
-        requests = field_requests(warehouse, folders, name=name, add=False, settings=classify)
-        outcomes = classify_corpora(spark, warehouse, requests, settings=classify, progress=progress)
-        shard = ShardSettings(
-            tokenizer=settings.tokenizer, seq_len=settings.seq_len, seed=settings.seed, name=name
-        )
-        versions = [outcome.version for outcome in outcomes]
-        shard_dataset(spark, warehouse, corpora=versions, settings=shard, progress=progress)
+        given = self.settings
+        shard = ShardSettings(tokenizer=given.tokenizer, seq_len=given.seq_len, seed=given.seed, name=name)
+        shard_dataset(self.spark, self.warehouse, corpora=corpora, settings=shard, progress=self.progress)
 
-    return DataTools(count_tokens, build_dataset)
+    def distil(self, source: "CorpusVersion") -> None:
+        """A classifier of the labels of the real source text; it never gives those of the target."""
+        from dmix.etl.distilling.distil import distil
+        from dmix.etl.distilling.settings import DistilSettings
+
+        report = distil(
+            self.warehouse,
+            name=REAL_SOURCE,
+            corpora=[source],
+            settings=DistilSettings(seed=self.settings.seed),
+            progress=self.progress,
+        )
+        self.progress(f"distilled from the real source, it agrees on {report.agreement:.1%} of the documents")
+
+    def write(self, model: Path, out: Path, *, tokens: int) -> None:
+        """Lets a model write until `tokens` are kept, ends of text counted.
+
+        Raises:
+            InputError: If nothing of what it writes is kept.
+        """
+        budget = tokens
+        while True:
+            facts = self._written(model, out, budget=budget)
+            kept = facts.tokens_kept + facts.kept
+            self.progress(f"{model.name} wrote {facts.tokens:,} tokens, {kept:,} of {tokens:,} are kept")
+            if kept >= tokens:
+                return
+            if not kept:
+                raise InputError(
+                    f"nothing of the {facts.generated:,} documents that {model.name} wrote is kept; set"
+                    " synthetic_quality to none"
+                )
+            budget = math.ceil(facts.tokens * tokens / kept)
+
+    def _written(self, model: Path, out: Path, *, budget: int) -> "BlockFacts":
+        from dmix.etl.quality.settings import QualitySettings as Judging
+        from dmix.etl.synthetic.bandwidth import copy_bandwidth
+        from dmix.etl.synthetic.generation_settings import GenerationSettings
+        from dmix.etl.synthetic.synthesize import local_processes, plan_synthesis, synthesize
+        from dmix.etl.tasks import run_tasks
+
+        plan = plan_synthesis(
+            str(model),
+            out=out,
+            # a document and its end fill at most a sample; fp32 wherever it is written
+            settings=GenerationSettings(
+                seed=self.settings.seed,
+                max_tokens=self.settings.seq_len - 1,
+                block_documents=_BLOCK_DOCUMENTS,
+                precision="fp32",
+            ),
+            quality=Judging(quality=self.settings.synthetic_quality),
+            tokens=budget,
+            processes=local_processes(self.master),
+        )
+        run = partial(run_tasks, self.spark)
+        return synthesize(plan, run=run, progress=self.progress, bandwidth=copy_bandwidth).facts

@@ -42,7 +42,7 @@ class BlockFacts:
     """What a block, or several, came to.
 
     Attributes:
-        model: What the user called the model.
+        model: Hub id of the model, or the name of its folder.
         digest: Hash of all that the text depends on beside the indices.
         seed: Seed of the documents.
         max_tokens: Length cap of a document.

@@ -109,7 +109,8 @@ def _facts(
     indices: range,
 ) -> BlockFacts:
     return BlockFacts(
-        model=job.model,
+        # of a folder its name alone, or files would differ by where a machine keeps the model
+        model=Path(model.folder).name if Path(model.folder).is_dir() else job.model,
         digest=job.digest,
         seed=job.settings.seed,
         max_tokens=model.max_tokens,

@@ -82,8 +82,10 @@ def write_text(
 def choose_text(corpora: Sequence[Corpus], settings: QualitySettings) -> Chosen:
     """The records of each corpus that base models and runs get, by (dataset, field) and name.
 
+    Runs of a synthetic source get none of the source files.
+
     Raises:
-        InputError: If a field or a small pool has too few tokens.
+        InputError: If a field or a small pool has too few tokens, or text that is to be written has pools.
     """
     run_tokens = settings.run_samples * settings.seq_len
     supplies = {"source": settings.source_supply, "target": settings.target_supply}
@@ -92,11 +94,16 @@ def choose_text(corpora: Sequence[Corpus], settings: QualitySettings) -> Chosen:
         own = {corpus.name: corpus for corpus in corpora if corpus.field == field}
         sizes = {name: float(corpus.tokens) for name, corpus in own.items()}
         fixed = {n: share * run_tokens for n, share in settings.small_pools.items() if n in own}
-        quotas = {
-            "run": split_supply(
+        quotas = {}
+        if field == "target" or not settings.synthetic_source:
+            quotas["run"] = split_supply(
                 sizes, total=supplies[field] * run_tokens, fixed=fixed, exponent=settings.size_exponent
             )
-        }
+        elif fixed:
+            raise InputError(
+                f"small pool {min(fixed)!r} is of the source, which a model writes in {settings.name!r};"
+                " only corpora of the target can be small pools there"
+            )
         if field == "source":
             # a text that is too small is passed over more than once, as `train base` does
             total = min(float(settings.base_tokens), sum(sizes.values()))

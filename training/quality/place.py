@@ -25,6 +25,10 @@ class Place:
     def of(cls, setting: str, *, work: Path, results: Path) -> "Place":
         return cls(work.absolute() / setting, results.absolute() / setting)
 
+    def beside(self, setting: str) -> "Place":
+        """The folders of another setting, beside these."""
+        return Place.of(setting, work=self.work.parent, results=self.results.parent)
+
     @property
     def warehouse(self) -> Warehouse:
         return Warehouse.at(self.work / "warehouse")

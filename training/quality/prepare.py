@@ -42,6 +42,26 @@ class BuildDataset(Protocol):
     ) -> None: ...
 
 
+class BuildSyntheticDataset(Protocol):
+    """Lets a model write source text, and makes a dataset of that and the target's text.
+
+    `real` holds folders of real text by field, which tell what the domains are; `written` is the folder
+    of what the model writes, at least `tokens` after low quality was dropped.
+    """
+
+    def __call__(
+        self,
+        warehouse: Warehouse,
+        *,
+        name: str,
+        model: Path,
+        real: Mapping[str, Path],
+        written: Path,
+        tokens: int,
+        settings: QualitySettings,
+    ) -> None: ...
+
+
 @dataclass(frozen=True)
 class DataTools:
     """What `dmix.etl` does for a preparation.
@@ -49,10 +69,12 @@ class DataTools:
     Attributes:
         count_tokens: Tokens of texts under the setting's tokenizer.
         build_dataset: Makes a dataset from folders of text by field.
+        build_synthetic_dataset: Makes one whose source text a model writes.
     """
 
     count_tokens: CountTokens
     build_dataset: BuildDataset
+    build_synthetic_dataset: BuildSyntheticDataset
 
 
 def prepare(
@@ -68,12 +90,13 @@ def prepare(
     settings, warehouse = loaded.settings, place.warehouse
     if not place.text_record.is_file():
         write_text(place, loaded, data=data, count_tokens=tools.count_tokens, progress=progress)
-    for name, fields in ((BASE_DATASET, ("source",)), (RUN_DATASET, FIELDS)):
-        if not _has_dataset(warehouse, name):
-            inputs = {field: place.text(name, field) for field in fields}
-            tools.build_dataset(warehouse, name=name, inputs=inputs, settings=settings)
+    if not _has_dataset(warehouse, BASE_DATASET):
+        inputs = {"source": place.text(BASE_DATASET, "source")}
+        tools.build_dataset(warehouse, name=BASE_DATASET, inputs=inputs, settings=settings)
     for base in range(settings.bases):
         _make_base(place, loaded, base, progress=progress)
+    if not _has_dataset(warehouse, RUN_DATASET):
+        _make_run_dataset(place, settings, tools)
     sample_trajectories(
         warehouse,
         manifest=read_dataset_manifest(warehouse, RUN_DATASET),
@@ -141,22 +164,50 @@ def _has_dataset(warehouse: Warehouse, name: str) -> bool:
     return True
 
 
+def _make_run_dataset(place: Place, settings: QualitySettings, tools: DataTools) -> None:
+    """The dataset of the runs; its source text is that of the files, or what base model 0 writes."""
+    text = {field: place.text(RUN_DATASET, field) for field in FIELDS}
+    if not settings.synthetic_source:
+        tools.build_dataset(place.warehouse, name=RUN_DATASET, inputs=text, settings=settings)
+        return
+    tools.build_synthetic_dataset(
+        place.warehouse,
+        name=RUN_DATASET,
+        model=place.warehouse.model(base_name(0)),
+        real={**text, "source": place.text(BASE_DATASET, "source")},
+        written=text["source"],
+        tokens=round(settings.source_supply * settings.run_samples * settings.seq_len),
+        settings=settings,
+    )
+
+
 def _make_base(place: Place, loaded: LoadedSetting, base: int, *, progress: Progress) -> None:
-    """Trains a base model, or takes the one that is kept with the results, made from the same text."""
+    """Trains a base model, or takes one that is kept with results, made from the same text."""
     warehouse, name = place.warehouse, base_name(base)
     manifest = read_dataset_manifest(warehouse, BASE_DATASET)
-    origin = {"setting": loaded.digest, "dataset": manifest.dataset}
-    kept, made = place.kept_base(name), warehouse.model(name)
+    kept, made = _kept_base(place, loaded, name, dataset=manifest.dataset), warehouse.model(name)
     if made.is_dir():
         pass
-    elif kept.is_dir() and read_json(kept / "quality.json") == origin:
+    elif kept is not None:
         progress(f"base model {name}: taken from {kept}")
         copy_folder(kept, made)
     else:
         train_base(warehouse, _base_config(place, loaded, base, manifest), progress=progress)
-    if not kept.is_dir():
-        publish_json(made / "quality.json", origin)
-        copy_folder(made, kept)
+    if kept is None and not place.kept_base(name).is_dir():
+        publish_json(made / "quality.json", {"setting": loaded.digest, "dataset": manifest.dataset})
+        copy_folder(made, place.kept_base(name))
+
+
+def _kept_base(place: Place, loaded: LoadedSetting, name: str, *, dataset: str) -> Path | None:
+    """Folder of a finished base model of the same recipe and text, of this setting or of `base_of`."""
+    donors = {place.kept_base(name): loaded}
+    if loaded.base_of is not None and loaded.base_of.base_recipe == loaded.base_recipe:
+        donors[place.beside(loaded.base_of.settings.name).kept_base(name)] = loaded.base_of
+    for folder, donor in donors.items():
+        made_from = {"setting": donor.digest, "dataset": dataset}
+        if folder.is_dir() and read_json(folder / "quality.json") == made_from:
+            return folder
+    return None
 
 
 def _base_config(place: Place, loaded: LoadedSetting, base: int, manifest: DatasetManifest) -> RunConfig:

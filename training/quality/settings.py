@@ -81,6 +81,16 @@ class QualitySettings:
     taxonomy: str | None = setting("from-data", help="Taxonomy of the classifier, as for dmix etl classify.")
     tokenizer: str = setting("embedded", help="Tokenizer, as for dmix etl shard.")
     seq_len: int = setting(256, help="Tokens a sample; items that are longer are left out.")
+    synthetic_source: bool = setting(
+        False,
+        help="Source text of the runs is what base model 0 writes by itself, as for a model whose source data"
+        " nobody has; base models and items are of the source files all the same. Where the classifier is a"
+        " column, one distilled on the real source text gives written text its domain.",
+    )
+    synthetic_quality: str = setting(
+        "embedded",
+        help="What judges written text, as for dmix etl synthesize --quality; Low text is dropped.",
+    )
     model: str = setting("model.yaml", help="Model file of base models, and so of every run.")
     base_training: str = setting("base-training.yaml", help="Training file of base models.")
     training: str = setting("training.yaml", help="Training file of every run.")
@@ -88,6 +98,11 @@ class QualitySettings:
         6_000_000, help="Tokens of source text that a base model sees, each once if possible."
     )
     bases: int = setting(1, help="Base models, which differ in seed.")
+    base_of: str | None = setting(
+        None,
+        help="File of another setting, relative to this one: its kept base models are taken if they were"
+        " trained in the same way on the same text.",
+    )
     steps: int = setting(16, help="M.")
     samples_per_step: int = setting(160, help="R, a multiple of the batch of the training file.")
     target_supply: float = setting(0.48, help="|T| / (R * M): target text is cut to this (from the paper).")
@@ -143,6 +158,7 @@ class LoadedSetting:
         model: Content of the model file.
         base_training: Content of the training file of base models.
         training: Content of the training file of runs.
+        base_of: The setting whose base models may serve, too.
     """
 
     settings: QualitySettings
@@ -150,12 +166,18 @@ class LoadedSetting:
     model: dict[str, Any]
     base_training: dict[str, Any]
     training: dict[str, Any]
+    base_of: "LoadedSetting | None" = None
 
     @property
     def digest(self) -> str:
         """Hash of all that the files say and that decides a result; defaults do not count as said."""
-        content = [_said(self.settings, leave_out=("title",)), self.model, self.base_training, self.training]
-        return digest_of(content)
+        said = _said(self.settings, leave_out=("title", "base_of"))
+        return digest_of([said, self.model, self.base_training, self.training])
+
+    @property
+    def base_recipe(self) -> tuple[Any, ...]:
+        """What a base model follows from, beside its text and its number."""
+        return self.model, self.base_training, self.settings.base_tokens
 
 
 def load_setting(name_or_file: str) -> LoadedSetting:
@@ -177,7 +199,8 @@ def load_setting(name_or_file: str) -> LoadedSetting:
     model, base, run = (
         read_yaml(file.parent / name) for name in (settings.model, settings.base_training, settings.training)
     )
-    return LoadedSetting(settings, file.absolute(), model, base, run)
+    base_of = None if settings.base_of is None else load_setting(str(file.parent / settings.base_of))
+    return LoadedSetting(settings, file.absolute(), model, base, run, base_of)
 
 
 def _said(instance: Any, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 SHIPPED = Path(__file__).parents[3] / "benchmarks" / "quality"
 
 
-@pytest.mark.parametrize("name", ["origin", "field"])
+@pytest.mark.parametrize("name", ["origin", "field", "synthetic"])
 def test_shipped_settings_load_and_their_steps_fit_their_batches(name):
     loaded = load_setting(str(SHIPPED / f"{name}.yaml"))
     assert loaded.settings.name == name
@@ -25,6 +25,15 @@ def test_the_two_shipped_settings_differ_in_the_domain_space_alone():
     origin, field = (yaml.safe_load((SHIPPED / f"{name}.yaml").read_text()) for name in ("origin", "field"))
     different = {name for name in origin if origin[name] != field[name]}
     assert different == {"name", "title", "classifier"}
+
+
+def test_the_synthetic_setting_differs_from_origin_in_who_writes_the_source_alone():
+    origin, synthetic = (
+        yaml.safe_load((SHIPPED / f"{name}.yaml").read_text()) for name in ("origin", "synthetic")
+    )
+    different = {name for name in synthetic if origin.get(name) != synthetic[name]}
+    assert different == {"name", "title", "synthetic_source", "synthetic_quality", "base_of"}
+    assert origin.keys() <= synthetic.keys()
 
 
 def test_the_hash_follows_what_decides_results(toy_setting, tmp_path):
