@@ -211,6 +211,12 @@ class SimplexCQLImpl(CQLImpl):
         )
         self._config = config
 
+    def serve(self, active_N: Tensor) -> None:
+        """Turns the networks of a set agent to another domain space."""
+        networks = (self._modules.policy, *self._modules.q_funcs, *self._modules.targ_q_funcs)
+        for network in networks:
+            network.active_N = active_N.to(self._device)
+
     def inner_update(self, batch: FragmentBatch, grad_step: int) -> dict[str, float]:
         """Critics, then the actor unless it is frozen, then the target critics."""
         losses = self.update_critic(batch)

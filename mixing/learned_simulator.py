@@ -18,6 +18,7 @@ F rates of fading, I inputs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -147,6 +148,23 @@ def faded(values_PTV: Tensor, steps: int) -> Tensor:
     return torch.stack(found, dim=1)
 
 
+class ScoreModel(Protocol):
+    """A `FeedbackModel`, or one seen through other domains (`dmix.mixing.views`)."""
+
+    @property
+    def unit_D(self) -> Tensor:
+        """Deviation of the farm's levels."""
+        ...
+
+    def __call__(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor]:
+        """`FeedbackModel.forward`."""
+        ...
+
+    def doubt(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
+        """`FeedbackModel.doubt`."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LearnedSimulator:
     """A fitted model and what it needs to run policies.
@@ -162,9 +180,10 @@ class LearnedSimulator:
             square root of the leverage is above 1.
         held_out_r2_D: Share of the variance of levels explained on held-out episodes; NaN
             where none were held out.
+        shown: Indices of the scores that the policy reads; None shows all of them.
     """
 
-    model: FeedbackModel
+    model: ScoreModel
     scales_D: Vector
     weights_D: Vector
     context: RunContext
@@ -172,6 +191,7 @@ class LearnedSimulator:
     preset: str
     pessimism: float
     held_out_r2_D: Vector
+    shown: tuple[int, ...] | None = None
 
     @torch.no_grad()
     def run(self, decide: Decide, *, noise_PTD: Array) -> Episodes:
@@ -189,14 +209,14 @@ class LearnedSimulator:
         changes_PSD = np.zeros((runs, 1, len(self.scales_D)))
         means_PSD = changes_PSD
         for step in range(self.context.steps):
-            chosen_PN = decide(mixtures_PSN, self._tokens(mixtures_PSN, changes_PSD))
+            chosen_PN = decide(mixtures_PSN, self.tokens(mixtures_PSN, changes_PSD))
             mixtures_PSN = np.concatenate([mixtures_PSN, chosen_PN[:, None]], axis=1)
             mean_PD, deviation_PD, doubt_PD = self._law(mixtures_PSN[:, 1:], changes_PSD)
             drawn_PD = mean_PD + deviation_PD * noise_PTD[:, step]
             counted_PD = mean_PD - self.pessimism * doubt_PD
             changes_PSD = np.concatenate([changes_PSD, drawn_PD[:, None]], axis=1)
             means_PSD = np.concatenate([means_PSD, counted_PD[:, None]], axis=1)
-        seen_PSX = self._tokens(mixtures_PSN, changes_PSD)
+        seen_PSX = self.tokens(mixtures_PSN, changes_PSD)
         finished = []
         for p in range(runs):
             end = ends_at(mixtures_PSN[p], context=self.context, target_steps=self.target_steps)
@@ -234,8 +254,11 @@ class LearnedSimulator:
         assert mixtures_PTN.grad is not None, "the utility depends on the mixtures"
         return mixtures_PTN.grad * episodes.made_ET[..., None]
 
-    def _tokens(self, mixtures_PSN: Array, changes_PSD: Array) -> NDArray[np.float32]:
-        (seen_PSD,) = features([changes_PSD * self.scales_D], scales_D=self.scales_D, preset=self.preset)
+    def tokens(self, mixtures_PSN: Array, changes_PSD: Array) -> NDArray[np.float32]:
+        """What the policy reads of runs with these mixtures and levels of all D scores, (P, S, X)."""
+        read = slice(None) if self.shown is None else list(self.shown)
+        scales_D = self.scales_D[read]
+        (seen_PSD,) = features([changes_PSD[..., read] * scales_D], scales_D=scales_D, preset=self.preset)
         return tokens(mixtures_PSN, seen_PSD, context=self.context, preset=self.preset)
 
     def _law(self, mixtures_PTN: Array, changes_PTD: Array) -> tuple[Array, Array, Array]:

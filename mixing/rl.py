@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dmix.mixing.agent import Agent, MixingAgentConfig
@@ -19,16 +20,22 @@ from dmix.mixing.architectures import new_agent
 from dmix.mixing.episodes import Episodes
 from dmix.mixing.imagination import fit_simulators
 from dmix.mixing.lessons import Example
+from dmix.mixing.paces import other_paces
 from dmix.mixing.rl_data import Farm, load_farm
 from dmix.mixing.rl_fit import RlResult, fit_cql
 from dmix.mixing.rl_settings import RlSettings
 from dmix.mixing.set_encoder import SetAgentConfig, seen_space
-from dmix.mixing.sft import fit
+from dmix.mixing.sft import fit_sets
+from dmix.mixing.sft_batches import TaughtSet
 from dmix.mixing.sft_settings import SftSettings
+from dmix.mixing.views import Ground, plain_view, random_view, seen
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
 logger = logging.getLogger(__name__)
+
+# Random views of each pace that an actor clones before it is trained with views.
+_CLONED_VIEWS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,24 +90,18 @@ def train_rl(
     check_free(warehouse, name=agent_name, overwrite=overwrite)
     farm, first, settings = prepare(warehouse, set_name=set_name, settings=settings, start=start)
     progress(f"{len(farm.episodes)} trajectories with feedback, {first.num_parameters():,} parameters")
-    if start is None:
+    ground, *paces = grounds_of(farm, settings=settings, progress=progress)
+    if start is None and settings.views:
+        clone_views(first, (ground, *paces), settings=settings, progress=progress)
+    elif start is None:
         clone_best(first, farm.episodes, settings=settings, progress=progress)
-    simulators = fit_simulators(
-        farm.episodes,
-        preset=farm.preset,
-        scales_D=farm.scales_D,
-        weights_D=farm.weights_D,
-        context=farm.context,
-        target_steps=farm.target_steps,
-        settings=settings,
-        progress=progress,
-    )
     checkpoint = checkpoint_file(warehouse, agent_name)
     result = fit_cql(
         first,
         farm.episodes,
         settings=settings,
-        simulators=simulators,
+        simulators=ground.simulators,
+        paces=paces,
         checkpoint=checkpoint,
         progress=progress,
     )
@@ -145,6 +146,29 @@ def checkpoint_file(warehouse: Warehouse, agent_name: str) -> Path:
     return warehouse.agent(agent_name).with_name(f".{warehouse.agent(agent_name).name}.rl.pt")
 
 
+def grounds_of(farm: Farm, *, settings: RlSettings, progress: Callable[[str], None]) -> list[Ground]:
+    """The farm with its learned simulators and, for training with views, the same at other paces."""
+    farms = [farm, *(other_paces(farm, context=settings.context) if settings.views else ())]
+    return [
+        Ground(
+            episodes=each.episodes,
+            simulators=tuple(
+                fit_simulators(
+                    each.episodes,
+                    preset=each.preset,
+                    scales_D=each.scales_D,
+                    weights_D=each.weights_D,
+                    context=each.context,
+                    target_steps=each.target_steps,
+                    settings=settings,
+                    progress=progress,
+                )
+            ),
+        )
+        for each in farms
+    ]
+
+
 def clone_best(
     agent: Agent,
     episodes: Episodes,
@@ -153,19 +177,42 @@ def clone_best(
     progress: Callable[[str], None] = logger.info,
 ) -> None:
     """Fits `agent` in place to the best share of the episodes: behaviour cloning by Eq. 4."""
-    fit(
-        agent,
-        examples_of(episodes.best(settings.best_share)),
-        space=episodes.space,
-        settings=SftSettings(
-            preset=settings.preset,
-            epochs=settings.clone_epochs,
-            seed=settings.seed,
-            heads=settings.heads,
-            hidden_size=settings.hidden_size,
-        ),
-        progress=progress,
+    _imitate(agent, [episodes], settings=settings, progress=progress)
+
+
+def clone_views(
+    agent: Agent,
+    grounds: Sequence[Ground],
+    *,
+    settings: RlSettings,
+    progress: Callable[[str], None] = logger.info,
+) -> None:
+    """`clone_best` in the farm's own domains and in some random views, each with its own best."""
+    rng = np.random.default_rng(settings.seed)
+    viewed = [
+        seen(ground, view).episodes
+        for ground in grounds
+        for view in (plain_view(ground), *(random_view(ground, rng) for _ in range(_CLONED_VIEWS)))
+    ]
+    _imitate(agent, viewed, settings=settings, progress=progress)
+
+
+def _imitate(
+    agent: Agent, farms: Sequence[Episodes], *, settings: RlSettings, progress: Callable[[str], None]
+) -> None:
+    """Fits `agent` in place to the best share of each of these episodes, by Eq. 4."""
+    taught = [
+        TaughtSet(examples=examples_of(episodes.best(settings.best_share)), space=episodes.space)
+        for episodes in farms
+    ]
+    fitting = SftSettings(
+        preset=settings.preset,
+        epochs=settings.clone_epochs,
+        seed=settings.seed,
+        heads=settings.heads,
+        hidden_size=settings.hidden_size,
     )
+    fit_sets(agent, taught, settings=fitting, progress=progress)
 
 
 def examples_of(episodes: Episodes) -> list[Example]:

@@ -26,6 +26,7 @@ from dmix.mixing.episodes import Episodes, RewardMap, padded_to, reward_map
 from dmix.mixing.imagination import imagine
 from dmix.mixing.learned_simulator import LearnedSimulator
 from dmix.mixing.rl_settings import RlSettings
+from dmix.mixing.views import Ground, plain_view, random_view, seen
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.layout import publish_bytes
 
@@ -62,16 +63,21 @@ def fit_cql(
     *,
     settings: RlSettings,
     simulators: Sequence[LearnedSimulator] = (),
+    paces: Sequence[Ground] = (),
     checkpoint: Path | None = None,
     progress: Callable[[str], None] = logger.info,
 ) -> RlResult:
     """Trains a copy of `agent` on episodes.
+
+    With `settings.views`, each time that imagined runs are made anew, it is through another random
+    view of the episodes (`dmix.mixing.views`) or of those of another pace.
 
     Args:
         agent: Where the actor starts: from SFT, or cloned from the best trajectories.
         episodes: With the tokens of the agent's preset.
         settings: Resolved ones.
         simulators: Where imagined runs are made; none turns them off.
+        paces: The same episodes at other paces, with simulators of their own; of use with views alone.
         checkpoint: File to go on from and to write now and then; None keeps nothing.
         progress: Gets a line now and then.
 
@@ -89,9 +95,8 @@ def fit_cql(
         torch.manual_seed(settings.seed)
         loop = _Loop(
             agent,
-            episodes,
+            (Ground(episodes=episodes, simulators=tuple(simulators)), *paces),
             settings=settings,
-            simulators=simulators,
             checkpoint=checkpoint,
             progress=progress,
         )
@@ -102,23 +107,22 @@ class _Loop:
     def __init__(
         self,
         agent: Agent,
-        episodes: Episodes,
+        grounds: Sequence[Ground],
         *,
         settings: RlSettings,
-        simulators: Sequence[LearnedSimulator],
         checkpoint: Path | None,
         progress: Callable[[str], None],
     ) -> None:
         assert settings.discount is not None and settings.preset is not None, "settings are not resolved"
-        bounded = settings.preset == "paper"
+        self.bounded = settings.preset == "paper"
         self.device = "cuda:0" if torch.cuda.is_available() else "cpu"
         self.settings, self.checkpoint, self.progress = settings, checkpoint, progress
-        self.simulators = simulators if settings.imagined else ()
-        self.potential = settings.potential and not bounded
-        self.mapping = reward_map(episodes, discount=settings.discount, bounded=bounded)
-        self.data = self._mapped(episodes)
+        self.potential = settings.potential and not self.bounded
+        self.grounds = grounds
+        self._stand_on(grounds[0])
+        self.farm_mapping = self.mapping
         self.imagined: list[FragmentBatch] = []
-        self.algorithm = new_algorithm(agent, episodes, settings, device=self.device)
+        self.algorithm = new_algorithm(agent, grounds[0].episodes, settings, device=self.device)
         self.rng = np.random.default_rng(settings.seed)
         self.done = {"returns": 0, "updates": 0}
         self._sums: dict[str, list[float]] = {}
@@ -127,12 +131,14 @@ class _Loop:
         self._load()
         with _interrupts() as interrupted:
             losses = self._train(interrupted)
+        if self.settings.views:
+            self.algorithm.impl.serve(torch.from_numpy(self.grounds[0].episodes.space.active_N))
         policy = self.algorithm.impl.policy
         trained: Agent = policy.agent.to("cpu").eval()
         return RlResult(
             agent=trained,
             algorithm=self.algorithm,
-            mapping=self.mapping,
+            mapping=self.farm_mapping,
             losses=losses,
             updates=self.done["updates"],
         )
@@ -165,10 +171,13 @@ class _Loop:
     def _draw(self) -> FragmentBatch:
         """A batch: farm episodes, and imagined ones once the critics know the farm's returns."""
         share = self.settings.imagined or 0.0
+        every = self.settings.imagined_every
+        if self.settings.views and sum(self.done.values()) % every == 0:
+            self._look_anew(sum(self.done.values()) // every)
         number = min(self.settings.batch_episodes, len(self.data.tokens_ESX))
         if not self.simulators or self.done["returns"] < self.settings.returns_steps:
             return self._rows(self.data, number)
-        if self.done["updates"] % self.settings.imagined_every == 0:
+        if not self.imagined or (not self.settings.views and self.done["updates"] % every == 0):
             self._imagine()
         dreamt = min(number - 1, round(share * number))
         recent = FragmentBatch.joined(self.imagined)
@@ -191,6 +200,25 @@ class _Loop:
             torch.from_numpy(found.stray_P), torch.nn.functional.pad(slopes_PTN, (0, 0, 0, missing))
         )
         self.imagined = [*self.imagined[1 - _GENERATIONS :], fresh]
+
+    def _stand_on(self, ground: Ground) -> None:
+        """Draws from this ground from now on."""
+        assert self.settings.discount is not None
+        self.simulators = ground.simulators if self.settings.imagined else ()
+        self.mapping = reward_map(ground.episodes, discount=self.settings.discount, bounded=self.bounded)
+        self.data = self._mapped(ground.episodes)
+
+    def _look_anew(self, turn: int) -> None:
+        """Another view of the farm at one of its paces, which depends on the seed and the turn alone.
+
+        What was imagined through the last one is of other domains, and is forgotten.
+        """
+        rng = np.random.default_rng([self.settings.seed, turn])
+        ground = self.grounds[rng.integers(len(self.grounds))]
+        view = random_view(ground, rng) if rng.random() < self.settings.views else plain_view(ground)
+        self._stand_on(seen(ground, view))
+        self.algorithm.impl.serve(torch.from_numpy(view.space.active_N))
+        self.imagined = []
 
     def _mapped(self, episodes: Episodes) -> FragmentBatch:
         assert self.settings.discount is not None
@@ -220,7 +248,7 @@ class _Loop:
         return {
             **dataclasses.asdict(self.settings),
             "agent": self.algorithm.config.agent,
-            "episodes": len(self.data.tokens_ESX),
+            "episodes": len(self.grounds[0].episodes),
         }
 
     def _save(self) -> None:
@@ -247,10 +275,12 @@ class _Loop:
                 f"{self.checkpoint} belongs to a training with other settings or data; repeat those, or"
                 " delete it to start anew"
             )
+        self.done = state["done"]
+        if self.settings.views and sum(self.done.values()):
+            self._look_anew((sum(self.done.values()) - 1) // self.settings.imagined_every)
         self.algorithm.impl.load_model(io.BytesIO(state["weights"]))
         torch.set_rng_state(state["torch"])
         self.rng.bit_generator.state = state["numpy"]
-        self.done = state["done"]
         self.imagined = [FragmentBatch(**parts) for parts in state["imagined"]]
         self.algorithm.resume_at(self.done["updates"])
         self.progress(f"going on after {self.done['updates']} updates")

@@ -79,6 +79,11 @@ class RlSettings:
         help="Deviations of the farm's scores that learned simulators lower a score by, for each unit that"
         " the square root of a state's leverage is above 1 (default: 3; paper: 0).",
     )
+    views: float = setting(
+        0.0,
+        help="Share of a set agent's training that sees the farm otherwise: over groups of its domains, with"
+        " fewer or re-weighted objectives. Above 0, half as many and 2.5 times as many steps come in too.",
+    )
     imagined_every: int = setting(
         10, help="Updates until runs of the policy are made anew, in the next of the simulators."
     )
@@ -139,6 +144,13 @@ class RlSettings:
                 )
         if self.imagined is not None and not 0 <= self.imagined < 1:
             raise InputError(f"--imagined is {self.imagined}, expected 0 or more, below 1")
+        if not 0 <= self.views <= 1:
+            raise InputError(f"--views is {self.views}, expected 0 to 1")
+        if self.views and (self.preset == "paper" or self.imagined == 0 or self.architecture == "paper"):
+            raise InputError(
+                f"--views is {self.views}, which needs a set agent and learned simulators; add --architecture"
+                " set and leave --preset and --imagined out"
+            )
         if self.simulator_share is not None and not 0 <= self.simulator_share <= 1:
             raise InputError(f"--simulator-share is {self.simulator_share}, expected 0 to 1")
         for name in ("conservative_weight", "pessimism"):

@@ -89,7 +89,7 @@ def test_learned_simulators_show_the_policy_the_tokens_of_the_farm(learnt):
     mixtures_PSN = np.concatenate(
         [np.tile(context.space.start_N, (1, 1, 1)), episodes.actions_ETN[:1].double().numpy()], axis=1
     )
-    found_PSX = simulator._tokens(mixtures_PSN, episodes.changes_ESD[:1].double().numpy())
+    found_PSX = simulator.tokens(mixtures_PSN, episodes.changes_ESD[:1].double().numpy())
     np.testing.assert_allclose(found_PSX, episodes.tokens_ESX[:1], atol=1e-5)
 
 
