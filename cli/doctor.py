@@ -16,6 +16,7 @@ from dmix import __version__
 from dmix.cli.options import config_option, json_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.etl.session import JAVA_NEEDED, java_version
+from dmix.training.evaluation.settings import how_to_install
 from dmix.warehouse_schema.layout import Warehouse
 
 DISK_WANTED_GB = 5
@@ -135,8 +136,8 @@ def optional_check(package: str) -> Check:
     try:
         return Check(name=package, status="ok", found=metadata.version(package))
     except metadata.PackageNotFoundError:
-        fix = f"run pip install -c constraints.txt 'dmix[{extra}]'"
-        return Check(name=package, status="optional", found=f"not installed; {use} needs it", fix=fix)
+        found = f"not installed; {use} needs it"
+        return Check(name=package, status="optional", found=found, fix=how_to_install(extra))
 
 
 def java_check(version: int | None) -> Check:

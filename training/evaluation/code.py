@@ -9,37 +9,27 @@ import json
 import subprocess
 import sys
 import tempfile
-from importlib import util
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.training.evaluation.harness import Score
-from dmix.training.evaluation.settings import EvaluationSettings
-from dmix.warehouse_schema.errors import DmixError, InputError, MissingDependencyError
+from dmix.warehouse_schema.errors import DmixError
 
 
 def code_scores(
     task: str,
     network: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    *,
-    settings: EvaluationSettings,
 ) -> list[Score]:
     """Share of the problems that the model's first program solves, on the old and the added tests.
 
+    The programs are run: `check_tasks` asks the user before.
+
     Raises:
-        MissingDependencyError: If evalplus is not installed.
-        InputError: If the settings do not allow programs of the model to run.
         DmixError: If evalplus fails.
     """
-    if util.find_spec("evalplus") is None:
-        raise MissingDependencyError(
-            f"task {task} needs evalplus, which is not installed; run pip install 'dmix[code]'"
-        )
-    if not settings.allow_code:
-        raise InputError(f"task {task} runs programs that the model writes; allow it with --allow-code")
     with tempfile.TemporaryDirectory(prefix="dmix-code-") as temporary:
         folder = Path(temporary)
         network.save_pretrained(folder / "model")

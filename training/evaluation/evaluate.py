@@ -16,7 +16,7 @@ from dmix.training.evaluation.candidates import Candidate
 from dmix.training.evaluation.code import code_scores
 from dmix.training.evaluation.harness import Harness, Score
 from dmix.training.evaluation.item_tasks import ItemTask
-from dmix.training.evaluation.settings import CODE_TASKS, EvaluationSettings
+from dmix.training.evaluation.settings import CODE_TASKS, EvaluationSettings, check_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.taxonomy import slug
@@ -59,13 +59,14 @@ def evaluate(
 
     Raises:
         MissingDependencyError: If the harness, or evalplus for code, is not installed.
-        InputError: If a task is unknown, there is none, or code may not be run.
+        InputError: If a task is unknown, there is none, or code may not be run as the settings say.
         NotFoundError: If a task's data are out of reach.
     """
     items = {task.name: task for task in item_tasks}
     names = [*items, *tasks]
     if not names:
         raise InputError("nothing to evaluate on; give --task NAME or --items FILE")
+    check_tasks(tasks, items=bool(items), settings=settings)
     by_harness = [task for task in tasks if task not in CODE_TASKS]
     harness = Harness(by_harness, item_tasks) if by_harness or items else None
     found = []
@@ -84,7 +85,7 @@ def evaluate(
                 network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
             progress(f"{_label(candidate)}, {task} …")
             if harness is None or task in CODE_TASKS:
-                scores = tuple(code_scores(task, network, tokenizer, settings=settings))
+                scores = tuple(code_scores(task, network, tokenizer))
             else:
                 scores = tuple(harness.scores(task, network, tokenizer, settings=settings))
             if path is not None:

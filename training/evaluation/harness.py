@@ -8,16 +8,13 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import util
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.training.evaluation.item_tasks import ItemTask
 from dmix.training.evaluation.settings import EvaluationSettings
-from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
-
-FIX = "in a clone run pip install -c constraints.txt -e '.[eval]', elsewhere pip install 'dmix[eval]'"
+from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +44,10 @@ class Harness:
         item_tasks: Tasks whose items are at hand.
 
     Raises:
-        MissingDependencyError: If the harness is not installed.
         InputError: If it knows no task of a name, or a name comes twice.
     """
 
     def __init__(self, names: Sequence[str], item_tasks: Sequence[ItemTask] = ()) -> None:
-        require_harness()
         from lm_eval.tasks import TaskManager
 
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -109,12 +104,6 @@ class Harness:
                     " --items"
                 ) from error
         return scores_of(results)
-
-
-def require_harness() -> None:
-    """Raises `MissingDependencyError` if the harness is not installed."""
-    if util.find_spec("lm_eval") is None:
-        raise MissingDependencyError(f"dmix eval needs lm-evaluation-harness, which is not installed; {FIX}")
 
 
 def scores_of(results: Mapping[str, Any]) -> list[Score]:

@@ -1,8 +1,10 @@
 """What a user asks of an evaluation. Light to import, since the command line reads it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import util
 
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import InputError, MissingDependencyError
 from dmix.warehouse_schema.settings import setting
 
 # The benchmarks of the paper, by their names in lm-evaluation-harness.
@@ -45,6 +47,45 @@ class EvaluationSettings:
                 raise InputError(f"--{name} is {value}, expected at least 1")
         if self.few_shot is not None and self.few_shot < 0:
             raise InputError(f"--few-shot is {self.few_shot}, expected 0 or more")
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs an extra of dmix, in versions that fit the rest."""
+    clone = f"pip install -c constraints.txt -e '.[{extra}]'"
+    return f"in a clone run {clone}, elsewhere pip install 'dmix[{extra}]'"
+
+
+def check_tasks(names: Sequence[str], *, items: bool, settings: EvaluationSettings) -> None:
+    """Refuses what cannot be evaluated here, before a model is loaded for it.
+
+    Args:
+        names: Tasks by name.
+        items: Whether files of items are evaluated too.
+        settings: How.
+
+    Raises:
+        MissingDependencyError: If the program that runs a task is not installed.
+        InputError: If code may not be run, or the settings are of no effect on it.
+    """
+    code = [name for name in names if name in CODE_TASKS]
+    if (items or len(code) < len(names)) and util.find_spec("lm_eval") is None:
+        raise MissingDependencyError(
+            f"dmix eval needs lm-evaluation-harness, which is not installed; {how_to_install('eval')}"
+        )
+    if not code:
+        return
+    if util.find_spec("evalplus") is None:
+        raise MissingDependencyError(
+            f"task {code[0]} needs evalplus, which is not installed; {how_to_install('code')}"
+        )
+    if not settings.allow_code:
+        raise InputError(f"task {code[0]} runs programs that the model writes; allow it with --allow-code")
+    for flag, value in (("--limit", settings.limit), ("--few-shot", settings.few_shot)):
+        if value is not None:
+            raise InputError(
+                f"{flag} has no effect on {code[0]}, which evalplus runs on all its problems; leave it out,"
+                f" or name a file of some problems in {code[0].upper()}_OVERRIDE_PATH"
+            )
 
 
 def task_names(asked: tuple[str, ...]) -> tuple[str, ...]:

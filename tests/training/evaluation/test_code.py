@@ -7,8 +7,7 @@ import pytest
 
 from dmix.training.evaluation import code
 from dmix.training.evaluation.code import code_scores, pass_rates
-from dmix.training.evaluation.settings import EvaluationSettings
-from dmix.warehouse_schema.errors import DmixError, InputError, MissingDependencyError
+from dmix.warehouse_schema.errors import DmixError
 
 RESULTS = {
     "eval": {
@@ -28,18 +27,6 @@ def test_pass_rates_worked_by_hand():
     assert (plus.task, plus.value) == ("humaneval_plus", 0.25)  # an added test counts with the old ones
 
 
-def test_evalplus_is_named_where_it_is_missing(monkeypatch):
-    monkeypatch.setattr(code.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'dmix\[code\]'"):
-        code_scores("mbpp", MODEL, MODEL, settings=EvaluationSettings(allow_code=True))
-
-
-def test_programs_run_only_if_that_is_allowed(monkeypatch):
-    monkeypatch.setattr(code.util, "find_spec", lambda name: object())
-    with pytest.raises(InputError, match="allow it with --allow-code"):
-        code_scores("mbpp", MODEL, MODEL, settings=EvaluationSettings())
-
-
 def test_what_evalplus_writes_is_read(monkeypatch):
     def evalplus(command, **_):
         results = Path(command[command.index("--root") + 1]) / "humaneval" / "model_eval_results.json"
@@ -47,15 +34,13 @@ def test_what_evalplus_writes_is_read(monkeypatch):
         results.write_text(json.dumps(RESULTS))
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(code.util, "find_spec", lambda name: object())
     monkeypatch.setattr(code.subprocess, "run", evalplus)
-    scores = code_scores("humaneval", MODEL, MODEL, settings=EvaluationSettings(allow_code=True))
+    scores = code_scores("humaneval", MODEL, MODEL)
     assert [score.value for score in scores] == [0.5, 0.25]
 
 
 def test_its_failure_is_reported_with_its_last_line(monkeypatch):
     failed = subprocess.CompletedProcess([], 1, "", "Traceback\nURLError: unreachable\n")
-    monkeypatch.setattr(code.util, "find_spec", lambda name: object())
     monkeypatch.setattr(code.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(DmixError, match=r"URLError: unreachable.*MBPP_OVERRIDE_PATH"):
-        code_scores("mbpp", MODEL, MODEL, settings=EvaluationSettings(allow_code=True))
+        code_scores("mbpp", MODEL, MODEL)
