@@ -1,7 +1,7 @@
 """Removes what no manifest names: progress of killed jobs, losing attempts, dropped parts.
 
-Every corpus and dataset is looked at under its lock, so that a running job keeps its staging
-folder. Only hidden entries, parts, rejects and streams are touched; a file that someone else put
+Every corpus, dataset and start state is looked at under its lock, so that a running job keeps its
+staging folder. Only hidden entries, parts, rejects and streams are touched; a file that someone else put
 into the top folder of a corpus or dataset with a manifest stays.
 """
 
@@ -44,7 +44,7 @@ class GarbageReport:
 
     Attributes:
         found: Files and folders, removed unless it was a dry run.
-        in_use: Corpora, datasets and screenings that were left alone because a job holds them.
+        in_use: Corpora, datasets, screenings and start states that a job holds, and so were left alone.
     """
 
     found: tuple[Garbage, ...]
@@ -93,6 +93,12 @@ def collect_garbage(warehouse: Warehouse, *, dry_run: bool) -> GarbageReport:
             warehouse.screening_lock(screening),
             f"screening {screening}",
             functools.partial(unnamed_in_screening, warehouse, kind, screening),
+        )
+    for name in _names(warehouse, "start_states"):
+        sweep(
+            warehouse.start_state_lock(name),
+            f"start state {name}",
+            functools.partial(unnamed_in_start_state, warehouse, name),
         )
     sweep(
         warehouse.screening_lock(DIGESTS_LOCK),
@@ -153,6 +159,17 @@ def remove_unnamed_streams(folder: Place, manifest: DatasetManifest) -> None:
     _collected(unnamed_streams(folder, manifest), dry_run=False)
 
 
+def unnamed_in_start_state(warehouse: Warehouse, name: str) -> list[Place]:
+    """Files of a start state that may be removed: all of them, if there is no estimate.
+
+    Blocks beyond those that the estimate counts stay: one with a tighter bound goes on with them.
+    """
+    folder = warehouse.model_start_state(name)
+    if (folder / "estimate.json").is_file():
+        return [*_hidden(folder)]
+    return [folder] if folder.is_dir() else []
+
+
 def unnamed_parts(warehouse: Warehouse, version: CorpusVersion) -> list[Place]:
     """Strays inside the parts that a version names."""
     named = set(_named_by_corpus(warehouse, [version]))
@@ -199,7 +216,7 @@ def _remote_less(folder: RemotePath, named: set[RemotePath]) -> list[Place]:
 
 
 def _names(warehouse: Warehouse, kind: str) -> list[str]:
-    """Folders of `labels`, `rejects` or `streams` that can be a corpus or a dataset."""
+    """Folders of `labels`, `rejects`, `streams` or `start_states` with names that we give."""
     folder, data = warehouse.root / kind, warehouse.data
     found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
     if isinstance(data, RemotePath):

@@ -1,8 +1,8 @@
 """Are the bytes and counts of a warehouse what its manifests say?
 
-Everything is read again: label and reject files against hashes and row counts, shards against
-hashes, MDS headers against indexes, indexes and counts against the dataset's manifest, and the
-catalog against all manifests.
+Everything is read again: label and reject files, and what models wrote for start states, against
+hashes and row counts, shards against hashes, MDS headers against indexes, indexes and counts
+against the dataset's manifest, and the catalog against all manifests.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from dmix.etl.shards import ShardFormat, header_problem
 from dmix.etl.tasks import Progress
 from dmix.warehouse_schema.catalog import Catalog
 from dmix.warehouse_schema.errors import DmixError, InputError, StorageError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.layout import Warehouse, read_json
 from dmix.warehouse_schema.manifests import (
     CorpusVersion,
     DatasetManifest,
@@ -77,7 +77,7 @@ class _File:
 def verify_warehouse(
     warehouse: Warehouse, *, dataset: str | None, progress: Progress, threads: int = 2
 ) -> VerificationReport:
-    """Checks every corpus and dataset, or one dataset with the corpora that it was made from.
+    """Checks every corpus, dataset and start state, or one dataset with the corpora that it was made from.
 
     Args:
         dataset: Id or name; `None` checks all.
@@ -93,6 +93,8 @@ def verify_warehouse(
     for version in versions:
         files += _corpus_files(warehouse, version)
         problems += [_orphan(warehouse, path) for path in unnamed_parts(warehouse, version)]
+    if dataset is None:
+        files += _start_state_files(warehouse, problems)
     for manifest in manifests:
         files += _dataset_files(warehouse, manifest)
         problems += _dataset_problems(warehouse, manifest)
@@ -165,6 +167,28 @@ def _dataset_files(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator[
                 size_bytes=file.size_bytes,
                 sha256=file.sha256,
                 entry=shard_format.index_entry(file) if shard_format and file.name != _INDEX else None,
+            )
+
+
+def _start_state_files(warehouse: Warehouse, problems: list[Problem]) -> Iterator[_File]:
+    """Blocks of text that the estimates of start states count."""
+    for path in sorted((warehouse.root / "start_states").glob("*/estimate.json")):
+        try:
+            blocks = read_json(path)["blocks"]
+        except DmixError as error:
+            problems.append(_problem(warehouse, "manifest", path, error.message))
+            continue
+        except KeyError:
+            problems.append(
+                _problem(warehouse, "manifest", path, "it does not name the blocks that it counts")
+            )
+            continue
+        for block in blocks:
+            yield _File(
+                path=path.parent / block["name"],
+                size_bytes=block["size_bytes"],
+                sha256=block["sha256"],
+                rows=block["documents"],
             )
 
 

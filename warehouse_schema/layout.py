@@ -156,6 +156,10 @@ class Warehouse:
         """Folder of a start state that a model told: what it wrote, and `estimate.json`."""
         return self.root / "start_states" / checked_name("start state", name)
 
+    def start_state_lock(self, name: str) -> Path:
+        """Held while a model tells a start state."""
+        return self.root / ".locks" / f"start-state-{checked_name('start state', name)}.lock"
+
     def trajectories(self, set_name: str) -> Path:
         return self.root / "trajectories" / checked_name("set", set_name)
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from dmix.etl.synthetic.generation import GeneratedDocument
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import publish_bytes
+from dmix.warehouse_schema.storage import parquet_input
 
 FORMAT = 1
 METADATA_KEY = b"dmix.synthetic"
@@ -77,6 +79,32 @@ class BlockFacts:
         return self.kept / self.generated if self.generated else 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class BlockFile:
+    """A block as an estimate names it.
+
+    Attributes:
+        name: Of the file.
+        size_bytes: Its size.
+        sha256: Hash of its bytes.
+        documents: Rows in it.
+    """
+
+    name: str
+    size_bytes: int
+    sha256: str
+    documents: int
+
+    @classmethod
+    def of(cls, path: Path) -> "BlockFile":
+        """The block in a file."""
+        content = path.read_bytes()
+        rows = pq.read_metadata(path).num_rows
+        return cls(
+            name=path.name, size_bytes=len(content), sha256=sha256(content).hexdigest(), documents=rows
+        )
+
+
 def block_name(number: int) -> str:
     """File name of block `number`, from 0."""
     return f"block-{number:08d}.parquet"
@@ -120,14 +148,15 @@ def write_block(
     publish_bytes(path, sink.getvalue())
 
 
-def block_facts(path: Path) -> BlockFacts | None:
-    """What a block's file says of itself; None if it is no such file.
+def block_facts(path: Path | str) -> BlockFacts | None:
+    """What a block's file says of itself; None if it is no such file. A string may be a URL.
 
     Raises:
         InputError: If a newer dmix wrote it.
+        StorageError: If a remote store cannot be reached or refuses.
     """
     try:
-        note = (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
+        note = (pq.read_schema(parquet_input(str(path))).metadata or {}).get(METADATA_KEY)
     except (pa.ArrowInvalid, OSError):
         return None
     if note is None:

@@ -129,7 +129,7 @@ def _facts(
 @functools.lru_cache(maxsize=1)
 def _loaded(name: str, settings: GenerationSettings) -> tuple[SourceModel, "BlockWriter"]:
     """The model of this process, and what writes with it."""
-    device = _own_device()
+    device = own_device()
     model = source_model(name, settings)
     if settings.engine == "vllm":
         from dmix.etl.synthetic.vllm_engine import vllm_writer
@@ -140,7 +140,12 @@ def _loaded(name: str, settings: GenerationSettings) -> tuple[SourceModel, "Bloc
     return model, functools.partial(generate_block, network)
 
 
-def _own_device() -> str:
+def gpu_lock(number: int) -> Path:
+    """The file that the worker which has GPU `number` of this machine holds."""
+    return Path(gettempdir(), f"dmix-generation-gpu-{number}-{os.getuid()}.lock")
+
+
+def own_device() -> str:
     """`cpu`, or a GPU that no other worker of this machine has taken; shared once all are taken."""
     import torch
 
@@ -151,7 +156,7 @@ def _own_device() -> str:
 
     chosen = os.getpid() % count
     for number in range(count):
-        lock = FileLock(Path(gettempdir(), f"dmix-generation-gpu-{number}-{os.getuid()}.lock"))
+        lock = FileLock(gpu_lock(number))
         try:
             lock.acquire(timeout=0)
         except Timeout:

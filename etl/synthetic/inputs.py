@@ -6,7 +6,7 @@ at if its name is that of a block. A corpus is synthetic as soon as one of its i
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from dmix.etl.synthetic.blocks import BlockFacts, block_facts
@@ -35,4 +35,4 @@ def generation_of(inputs: Sequence[InputFile]) -> Mapping[str, Any] | None:
 def _facts(source: InputFile) -> BlockFacts | None:
     if not re.fullmatch(r"block-\d{8}\.parquet", PurePath(source.path).name):
         return None
-    return block_facts(Path(source.path))
+    return block_facts(source.path)

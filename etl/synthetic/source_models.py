@@ -76,6 +76,13 @@ class MemoryNeed:
         return self.weights + self.cache + self.scores
 
 
+def check_there(name: str) -> None:
+    """Raises `NotFoundError` if a model that is named by a path is not there; a hub is not asked."""
+    path = Path(name).expanduser()
+    if (path.is_absolute() or name.startswith(".")) and not path.is_dir():
+        raise NotFoundError(f"model {name} is no folder; give the folder of a checkpoint, or a hub id")
+
+
 def source_model(name: str, settings: GenerationSettings) -> SourceModel:
     """The model that `name` stands for, without its weights.
 

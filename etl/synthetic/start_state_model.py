@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.etl.classifiers import ClassifierSpec, classifier_spec, make_classifier
-from dmix.etl.synthetic.blocks import block_facts, block_name, finished_blocks, read_blocks
+from dmix.etl.synthetic.blocks import BlockFile, block_facts, block_name, finished_blocks, read_blocks
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.generation_tasks import GenerationJob, write_generated_block
 from dmix.etl.synthetic.model_shares import (
@@ -107,6 +107,7 @@ class StartStateEstimate:
         converged: Whether it is small enough; False if `max_documents` came first.
         domains: In the order of the taxonomy.
         curve: One point a block.
+        blocks: Files of the blocks that count, in their order.
         created_at: ISO 8601, UTC.
     """
 
@@ -127,6 +128,7 @@ class StartStateEstimate:
     converged: bool
     domains: tuple[DomainEstimate, ...]
     curve: tuple[CurvePoint, ...]
+    blocks: tuple[BlockFile, ...]
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property
@@ -143,6 +145,7 @@ class StartStatePlan:
         name: Of the estimate.
         model: The model.
         job: What all blocks share.
+        lock: Held while it is made.
         settings: When to stop.
         classifier: What gives the domains.
         taxonomy: Its labels.
@@ -152,6 +155,7 @@ class StartStatePlan:
     name: str
     model: SourceModel
     job: GenerationJob
+    lock: Path
     settings: StartStateSettings
     classifier: ClassifierSpec
     taxonomy: Taxonomy
@@ -213,6 +217,7 @@ def plan_start_state(
         name=name,
         model=found,
         job=job,
+        lock=warehouse.start_state_lock(name),
         settings=settings,
         classifier=spec,
         taxonomy=taxonomy,
@@ -234,7 +239,7 @@ def estimate_start_state(plan: StartStatePlan, *, run: Runner, progress: Progres
         StorageError: If the disk is full or refuses.
     """
     folder = plan.job.folder
-    with held_lock(folder / ".lock", what=f"start state {plan.name}"):
+    with held_lock(plan.lock, what=f"start state {plan.name}"):
         domains: list[NDArray[np.int64]] = []
         stop = None
         while stop is None:
@@ -340,6 +345,7 @@ def _estimate(domains: Sequence[NDArray[np.int64]], plan: StartStatePlan) -> Sta
         converged=bound <= plan.settings.kl_bound,
         domains=_domain_estimates(plan.taxonomy, counts, found, domains_D[told], tokens_D[told]),
         curve=tuple(_curve(domains, plan)),
+        blocks=tuple(BlockFile.of(plan.job.folder / block_name(number)) for number in numbers),
     )
 
 

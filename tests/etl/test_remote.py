@@ -18,6 +18,8 @@ from dmix.etl.shard import shard_dataset
 from dmix.etl.shard_settings import ShardSettings
 from dmix.etl.shard_tasks import encode_split
 from dmix.etl.sources import find_files
+from dmix.etl.synthetic.blocks import BlockFacts, block_name, write_block
+from dmix.etl.synthetic.generation import GeneratedDocument
 from dmix.etl.verify import verify_warehouse
 from dmix.warehouse_schema.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
@@ -57,6 +59,23 @@ def remote_raw(raw, bucket):
     for path in raw.rglob("*.*"):
         (RemotePath(f"{bucket}/raw") / str(path.relative_to(raw))).upload(path)
     return f"{bucket}/raw"
+
+
+def test_what_a_model_wrote_is_marked_synthetic_in_a_bucket_too(tmp_path, bucket, remote_warehouse):
+    facts = BlockFacts(
+        model="m", digest="0" * 64, seed=0, max_tokens=9, quality="none", first=0, stop=2, generated=2,
+        kept=1, empty=1, capped=0, tokens=5, tokens_kept=5,
+    )  # fmt: skip
+    document = GeneratedDocument(index=0, text="Rain fell on the town.", tokens=5, ended=True)
+    write_block(tmp_path / block_name(0), [document], facts)
+    (RemotePath(f"{bucket}/spoken") / block_name(0)).upload(tmp_path / block_name(0))
+    request = CorpusRequest(corpus="c-source", field="source", inputs=(f"{bucket}/spoken",))
+    (outcome,) = classify_corpora(
+        None, remote_warehouse, [request], settings=ClassifySettings(), progress=quiet
+    )
+    assert outcome.version.synthetic
+    assert outcome.version.generation["models"] == ["m"]
+    assert outcome.version.generation["empty"] == 1
 
 
 @pytest.fixture

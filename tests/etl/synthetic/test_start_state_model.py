@@ -6,12 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from dmix.etl.synthetic.blocks import finished_blocks
+from dmix.etl.gc import collect_garbage
+from dmix.etl.synthetic.blocks import block_name, finished_blocks
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.model_shares import divergence, divergence_bound, shares, smoothed_shares
 from dmix.etl.synthetic.start_state_model import ESTIMATE, estimate_start_state, plan_start_state
 from dmix.etl.synthetic.start_state_settings import StartStateSettings
 from dmix.etl.synthetic.synthesize import run_here
+from dmix.etl.verify import verify_warehouse
 from dmix.warehouse_schema.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY
@@ -86,6 +88,55 @@ def test_a_killed_estimate_goes_on_with_the_same_result(estimate, writer, wareho
         told(warehouse, writer, run=killed)
     assert len(finished_blocks(warehouse.model_start_state("w"))) > 0
     assert told(warehouse, writer).domains == estimate[1].domains
+
+
+def test_the_estimate_names_the_blocks_that_it_counts_and_verify_reads_them(writer, warehouse):
+    found = told(warehouse, writer)
+    folder = warehouse.model_start_state("w")
+    assert [block.name for block in found.blocks] == [block_name(n) for n in range(len(found.curve))]
+    assert sum(block.documents for block in found.blocks) == found.generated
+    assert problems(warehouse) == []
+    content = bytearray((folder / block_name(0)).read_bytes())
+    content[40] ^= 1
+    (folder / block_name(0)).write_bytes(bytes(content))
+    (folder / block_name(1)).unlink()
+    assert problems(warehouse) == [
+        ("hash", "start_states/w/block-00000000.parquet"),
+        ("missing", "start_states/w/block-00000001.parquet"),
+    ]
+
+
+def test_an_estimate_that_names_no_blocks_is_found(writer, warehouse):
+    told(warehouse, writer)
+    path = warehouse.model_start_state("w") / ESTIMATE
+    content = json.loads(path.read_text())
+    del content["blocks"]
+    path.write_text(json.dumps(content))
+    assert problems(warehouse) == [("manifest", "start_states/w/estimate.json")]
+
+
+def problems(warehouse):
+    report = verify_warehouse(warehouse, dataset=None, progress=lambda line: None)
+    return [(problem.kind, problem.path) for problem in report.problems]
+
+
+def test_garbage_is_an_estimation_that_was_never_finished_and_half_written_files(
+    writer, warehouse, held_elsewhere
+):
+    told(warehouse, writer)
+    finished, killed = warehouse.model_start_state("w"), warehouse.model_start_state("killed")
+    killed.mkdir()
+    for stray in (killed / block_name(0), finished / ".block-00000009.parquet.x1"):
+        stray.write_bytes(b"12345")
+    with held_elsewhere(warehouse.start_state_lock("killed")):
+        report = collect_garbage(warehouse, dry_run=True)
+    assert report.in_use == ("start state killed",)
+    before = {path.name for path in finished.glob("block-*")}
+    report = collect_garbage(warehouse, dry_run=False)
+    assert [garbage.path for garbage in report.found] == [killed, finished / ".block-00000009.parquet.x1"]
+    assert report.size_bytes == 10
+    assert not killed.exists()
+    assert {path.name for path in finished.iterdir()} == {*before, ESTIMATE}
 
 
 def test_the_largest_number_of_documents_ends_it_and_is_reported(writer, warehouse):

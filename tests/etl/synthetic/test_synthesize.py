@@ -1,6 +1,7 @@
 """Generations: budgets, ranges, kills, and what is refused."""
 
 import functools
+import shutil
 import sys
 import types
 
@@ -65,6 +66,14 @@ def test_disjoint_ranges_are_together_what_one_call_writes(writer, tmp_path):
     budget = written(writer, tmp_path / "budget", tokens=150)
     assert files(tmp_path / "budget").items() <= parts.items()
     assert budget.blocks > 1
+
+
+def test_files_do_not_say_where_a_machine_keeps_the_model(writer, tmp_path, monkeypatch):
+    written(writer, tmp_path / "here", documents=(0, 16))
+    shutil.copytree(writer, tmp_path / "elsewhere" / writer.name)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    written(writer.name, tmp_path / "there", documents=(0, 16))
+    assert files(tmp_path / "there") == files(tmp_path / "here")
 
 
 @pytest.mark.parametrize("size", [{"tokens": 400}, {"documents": (0, 40)}], ids=["budget", "range"])
