@@ -13,7 +13,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from d3rlpy.algos.qlearning.torch.cql_impl import CQLImpl, CQLModules
@@ -369,7 +369,7 @@ class SimplexCQLImpl(CQLImpl):
 
     def _head(
         self,
-        states: list[Tensor],
+        states: list[Any],
         batch: FragmentBatch,
         mixtures: Tensor,
         *,

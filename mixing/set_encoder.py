@@ -148,9 +148,16 @@ class SetEncoder(nn.Module):
         weighed_BTF = torch.einsum("btd,btdf->btf", objectives_BTDF[..., WEIGHT], objectives_BTDF)
         gate_BTE = self.gate(run_BTH) + self.change(weighed_BTF)
         past_BTNE = _mean_so_far(self.trace(features_BTNF) * gate_BTE[:, :, None])
-        spread_BTNH = run_BTH[:, :, None].expand(-1, -1, domain_BTNE.shape[2], -1)
-        joined_BTNE = self.join(torch.cat([domain_BTNE, past_BTNE, spread_BTNH], dim=-1))
+        joined_BTNE = self._joined(torch.cat([domain_BTNE, past_BTNE], dim=-1), run_BTH)
         return SetState(run_BTH, nn.functional.silu(joined_BTNE), natural_BN, fields_BFN)
+
+    def _joined(self, domains: Tensor, run_BTH: Tensor) -> Tensor:
+        """`join` of every domain's columns and the run's, which are multiplied once and not N times."""
+        own, shared = self.join.weight.split([domains.shape[-1], run_BTH.shape[-1]], dim=1)
+        return (
+            nn.functional.linear(domains, own)
+            + nn.functional.linear(run_BTH, shared, self.join.bias)[:, :, None]
+        )
 
     def _decoded(self, embedded_BTH: Tensor) -> Tensor:
         # A mask of ones says that there are no packed sequences; without it transformers 4.57

@@ -55,21 +55,19 @@ class SetCritic(nn.Module):
         nn.init.zeros_(self.out.bias)
         self.register_buffer("active_N", active_N.clone())
 
-    def states(self, tokens_BTX: Tensor) -> Tensor:
-        """The vectors of every state, shape (B, T, 1 + N, H + 1): its own, then those of the domains.
-
-        The last column is what the value rises by with the weight of a domain, 0 in the first row.
-        """
+    def states(self, tokens_BTX: Tensor) -> tuple[Tensor, Tensor]:
+        """The vector of every state, (B, T, H), and the state of every domain in it, (B, T, N, E)."""
         state = self.encoder(tokens_BTX, self.active_N.expand(len(tokens_BTX), -1))
-        own_BTH, domains_BTNE = self.state(state.run_BTH), state.domains_BTNE
-        domains = torch.cat([self.domain(domains_BTNE), self.slope(domains_BTNE)], dim=-1)
-        return torch.cat([nn.functional.pad(own_BTH, (0, 1))[:, :, None], domains], dim=2)
+        return self.state(state.run_BTH), state.domains_BTNE
 
-    def values(self, states: Tensor, mixtures_BTSN: Tensor) -> Tensor:
+    def values(self, states: tuple[Tensor, Tensor], mixtures_BTSN: Tensor) -> Tensor:
         """Q of S mixtures in every state, shape (B, T, S)."""
-        weighed = torch.einsum("btsn,btnh->btsh", mixtures_BTSN, states[:, :, 1:])
-        first = nn.functional.silu(states[:, :, :1, :-1] + weighed[..., :-1])
-        return cast(Tensor, weighed[..., -1] + self.out(nn.functional.silu(self.hidden(first)))[..., 0])
+        own_BTH, domains_BTNE = states
+        # Weighed before they are widened: both are linear, and samples are fewer than domains.
+        weighed_BTSE = torch.einsum("btsn,btne->btse", mixtures_BTSN, domains_BTNE)
+        first = nn.functional.silu(own_BTH[:, :, None] + self.domain(weighed_BTSE))
+        value = self.slope(weighed_BTSE) + self.out(nn.functional.silu(self.hidden(first)))
+        return cast(Tensor, value[..., 0])
 
     def forward(self, tokens_BTX: Tensor, mixtures_BTSN: Tensor) -> Tensor:
         """`values` of the states of these tokens."""

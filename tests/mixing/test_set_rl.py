@@ -222,4 +222,4 @@ def test_critic_of_a_set_agent_has_its_widths(learnt):
     episodes, settings = learnt[0].episodes, TOY.resolved("default")
     made = new_algorithm(learnt[0].cloned, episodes, settings, device="cpu")
     states = made.impl.q_function[0].states(episodes.tokens_ESX[:2])
-    assert states.shape == (2, 7, 1 + 6, 16 + 1)
+    assert [tuple(part.shape) for part in states] == [(2, 7, 16), (2, 7, 6, 8)]
