@@ -10,7 +10,9 @@ with the tokens and features that real runs would give them.
 A policy that is trained in a simulator finds where it errs in the policy's favour. So a score counts
 for less where the farm says too little: where the leverage phi' A^-1 phi of its inputs is above 1,
 A = 1 + sum of phi phi' over the farm. In linear regression it would be known there less well than by
-one observation (for such bounds see Jin et al. 2021, arXiv 2012.15085).
+one observation (for such bounds see Jin et al. 2021, arXiv 2012.15085). And no score leaves the range
+that the farm saw by more than two of its deviations: beyond it a network's word is worth nothing, and
+a single absurd return throws the critics off.
 
 Shapes: P runs, E episodes, T steps, S = T + 1 states, D objectives, N domains, X token width,
 F rates of fading, I inputs.
@@ -52,8 +54,7 @@ class ModelSettings:
         width: Of the hidden layers.
         held_out: Share of the episodes that only measure; 0 fits on all.
         seed: Of weights, batches and the held-out part.
-        pessimism: Deviations of the farm's scores that a score is lowered by for each unit that the
-            square root of the leverage is above 1.
+        pessimism: Deviations of the farm's scores that a score is lowered by for each unit of doubt.
     """
 
     steps: int
@@ -78,6 +79,8 @@ class FeedbackModel(nn.Module):
     supply_N: Tensor
     unit_D: Tensor
     whitening_II: Tensor
+    low_D: Tensor
+    high_D: Tensor
 
     def __init__(self, *, supply_N: Tensor, steps: int, unit_D: Tensor, width: int) -> None:
         super().__init__()
@@ -93,8 +96,10 @@ class FeedbackModel(nn.Module):
             nn.SiLU(),
             nn.Linear(width, 2 * len(unit_D)),
         )
-        # Zeros doubt nothing; `learn_doubt` is for those who let policies loose in the model.
+        # These doubt and bound nothing; `learn_limits` is for those who let policies loose in the model.
         self.register_buffer("whitening_II", torch.zeros(inputs, inputs))
+        self.register_buffer("low_D", torch.full_like(self.unit_D, -torch.inf))
+        self.register_buffer("high_D", torch.full_like(self.unit_D, torch.inf))
 
     def forward(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor]:
         """Mean level, in units of s_i, and its deviation, after each step; (P, T, D) each.
@@ -107,22 +112,30 @@ class FeedbackModel(nn.Module):
         mean_PTD, raw_PTD = (self.linear(inputs_PTI) + self.bent(inputs_PTI)).chunk(2, dim=-1)
         low, high = _LOG_DEVIATION
         deviation_PTD = torch.exp(low + (high - low) * torch.sigmoid(raw_PTD))
-        return mean_PTD * self.unit_D, deviation_PTD * self.unit_D
+        return self._bounded(mean_PTD * self.unit_D), deviation_PTD * self.unit_D
 
     def doubt(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
-        """How far the square root of each state's leverage is above 1, (P, T); 0 below."""
+        """Half the logarithm of each state's leverage, (P, T); 0 where that is below 1."""
         inputs_PTI = self._inputs(mixtures_PTN, changes_PTD / self.unit_D)
         leverage_PT = (inputs_PTI @ self.whitening_II).square().sum(-1)
-        return leverage_PT.clamp_min(1).sqrt() - 1
+        return 0.5 * leverage_PT.clamp_min(1).log()
 
     @torch.no_grad()
-    def learn_doubt(self, mixtures_ETN: Tensor, changes_ESD: Tensor, made_ET: Tensor) -> None:
-        """Takes from the farm what it says enough of."""
+    def learn_limits(self, mixtures_ETN: Tensor, changes_ESD: Tensor, made_ET: Tensor) -> None:
+        """Takes from the farm what it says enough of, and between which levels its scores lay."""
         inputs_ETI = self._inputs(mixtures_ETN, changes_ESD[:, :-1] / self.unit_D)
         seen_RI = inputs_ETI[made_ET].double()
         gram_II = seen_RI.T @ seen_RI + torch.eye(seen_RI.shape[1], dtype=torch.float64)
         # phi' A^-1 phi = |phi' L^-T|^2 with A = L L'
         self.whitening_II.copy_(torch.linalg.inv(torch.linalg.cholesky(gram_II)).T)
+        levels_RD = changes_ESD[:, 1:][made_ET]
+        self.low_D.copy_(levels_RD.amin(0))
+        self.high_D.copy_(levels_RD.amax(0))
+
+    def _bounded(self, level_PTD: Tensor) -> Tensor:
+        """The same up to one deviation beyond the farm's range, and at most one more from there on."""
+        within_PTD = level_PTD.clamp(self.low_D - self.unit_D, self.high_D + self.unit_D)
+        return within_PTD + self.unit_D * torch.tanh((level_PTD - within_PTD) / self.unit_D)
 
     def _inputs(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
         runs, steps, domains = mixtures_PTN.shape
@@ -176,8 +189,7 @@ class LearnedSimulator:
         context: Of the runs.
         target_steps: |T| / R, at which a run stops early.
         preset: Of the tokens.
-        pessimism: Deviations of the farm's scores that a score is lowered by for each unit that the
-            square root of the leverage is above 1.
+        pessimism: Deviations of the farm's scores that a score is lowered by for each unit of doubt.
         held_out_r2_D: Share of the variance of levels explained on held-out episodes; NaN
             where none were held out.
         shown: Indices of the scores that the policy reads; None shows all of them.
@@ -326,7 +338,7 @@ def fit_simulator(
                     f"learned simulator, seed {settings.seed}, step {step + 1}: squared error {share:.4f} of"
                     " the scores' variance"
                 )
-    model.learn_doubt(training.actions_ETN, training.changes_ESD, training.made_ET)
+    model.learn_limits(training.actions_ETN, training.changes_ESD, training.made_ET)
     return LearnedSimulator(
         model=model.eval(),
         scales_D=scales_D,

@@ -76,8 +76,8 @@ class RlSettings:
     )
     pessimism: float | None = setting(
         None,
-        help="Deviations of the farm's scores that learned simulators lower a score by, for each unit that"
-        " the square root of a state's leverage is above 1 (default: 3; paper: 0).",
+        help="Deviations of the farm's scores that learned simulators lower a score by, for each unit of"
+        " half the logarithm of a state's leverage, where that is above 1 (default: 3; paper: 0).",
     )
     views: float = setting(
         0.0,

@@ -78,8 +78,20 @@ def test_doubt_begins_where_the_leverage_of_a_state_is_above_that_of_one_observa
         asked_I = model._inputs(mixtures_1TN, start_1TD)[0, 0].double().numpy()
         leverage = asked_I @ np.linalg.solve(gram_II, asked_I)
         assert (leverage > 1) == far
-        wanted = max(0.0, np.sqrt(leverage) - 1)
+        wanted = max(0.0, 0.5 * np.log(leverage))
         assert float(model.doubt(mixtures_1TN, start_1TD)) == pytest.approx(wanted, rel=1e-3)
+
+
+def test_scores_leave_the_range_of_the_farm_by_at_most_two_deviations(learned, farm):
+    model, levels = learned.model, farm.changes_ESD[:, 1:][farm.made_ET]
+    inside_PTD, _ = model(farm.actions_ETN, farm.changes_ESD[:, :-1])
+    assert inside_PTD.std() > 0.5 * levels.std()
+    far_PTN = torch.eye(2)[:, None].repeat(1, TWO.steps, 1) * 1000
+    outside_PTD, _ = model(far_PTN, torch.zeros(2, TWO.steps, 2))
+    for level_D in outside_PTD.flatten(0, 1).detach():
+        assert (level_D >= levels.amin(0) - model.unit_D * 2.001).all()
+        assert (level_D <= levels.amax(0) + model.unit_D * 2.001).all()
+    assert ((outside_PTD < levels.amin(0)) | (outside_PTD > levels.amax(0))).any()
 
 
 def test_pessimism_lowers_what_a_run_is_worth_by_its_doubt_and_leaves_what_the_policy_sees(learned):
