@@ -7,7 +7,7 @@ import click
 
 from dmix.cli.agent_clone import clone
 from dmix.cli.agent_rl import evaluate, rl
-from dmix.cli.early import check_set
+from dmix.cli.early import check_new_agent, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.mixing.sft_settings import SftSettings
@@ -54,11 +54,10 @@ def sft(
     Example: dmix agent sft --set first --agent first-sft --epochs 20
     """
     check_set(warehouse, *set_names)
-    from dmix.mixing.agent_store import check_free
+    check_new_agent(warehouse, agent_name, overwrite=overwrite)
     from dmix.mixing.sft import load_lessons, train_sft
     from dmix.warehouse_schema.catalog import sync
 
-    check_free(warehouse.require(), name=agent_name, overwrite=overwrite)
     report: dict[str, Any] = {"agent": agent_name, "set": ", ".join(set_names)}
     if dry_run:
         lessons = load_lessons(warehouse, set_names=set_names, settings=settings)

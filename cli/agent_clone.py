@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dmix.cli.early import check_set
+from dmix.cli.early import check_new_agent, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.mixing.clone_settings import CloneSettings
@@ -40,12 +40,11 @@ def clone(
     Example: dmix agent clone --set farm --agent dt --best 1 --aim 1
     """
     check_set(warehouse, set_name)
-    from dmix.mixing.agent_store import check_free
+    check_new_agent(warehouse, agent_name, overwrite=overwrite)
     from dmix.mixing.clone import train_clone
     from dmix.mixing.rl_data import load_farm
     from dmix.warehouse_schema.catalog import sync
 
-    check_free(warehouse.require(), name=agent_name, overwrite=overwrite)
     report: dict[str, Any] = {"agent": agent_name, "set": set_name}
     if dry_run:
         farm = load_farm(warehouse, set_name, preset=settings.preset)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dmix.cli.early import check_set
+from dmix.cli.early import check_agent, check_new_agent, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.mixing.evaluate_settings import EvaluateSettings
@@ -48,11 +48,11 @@ def rl(
     Example: dmix agent rl --set farm --agent first-rl --from first-sft
     """
     check_set(warehouse, set_name)
-    from dmix.mixing.agent_store import check_free
+    check_new_agent(warehouse, agent_name, overwrite=overwrite)
+    check_agent(warehouse, start)
     from dmix.mixing.rl import prepare, train_rl
     from dmix.warehouse_schema.catalog import sync
 
-    check_free(warehouse.require(), name=agent_name, overwrite=overwrite)
     report: dict[str, Any] = {"agent": agent_name, "set": set_name}
     if dry_run:
         farm, first, resolved = prepare(warehouse, set_name=set_name, settings=settings, start=start)
@@ -109,6 +109,7 @@ def evaluate(
     Example: dmix agent evaluate --set farm --agent first-rl
     """
     check_set(warehouse, set_name)
+    check_agent(warehouse, agent_name)
     from dmix.mixing.evaluate import evaluate_agent, load_subject
 
     if dry_run:

@@ -3,8 +3,10 @@
 Everything imported here is light. The library checks the same things again, and more.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from dmix.etl.classify_settings import ClassifySettings
 from dmix.warehouse_schema.layout import Warehouse
 
 
@@ -30,3 +32,41 @@ def check_environment(path: Path | None) -> None:
 
     if path is not None:
         check_items(load_environment(path))
+
+
+def check_agent(warehouse: Warehouse, agent: str | None) -> None:
+    """Raises `NotFoundError` if an agent that is named by name or path is nowhere."""
+    from dmix.mixing.agent_folders import agent_folder
+
+    if agent is not None:
+        agent_folder(warehouse, agent)
+
+
+def check_new_agent(warehouse: Warehouse, agent: str, *, overwrite: bool) -> None:
+    """Raises `InputError` if an agent of that name is there and not to be replaced."""
+    from dmix.mixing.agent_folders import check_free
+
+    check_free(warehouse.require(), name=agent, overwrite=overwrite)
+
+
+def check_model(warehouse: Warehouse, model: str | None) -> None:
+    """Raises `NotFoundError` if a model that is named by a path is not there."""
+    from dmix.training.request import resolve_model
+
+    if model is not None:
+        resolve_model(model, warehouse)
+
+
+def check_inputs(inputs: Sequence[str]) -> None:
+    """Raises `NotFoundError` or `InputError` if a local input is not there, or holds nothing to read."""
+    from dmix.etl.sources import check_local
+
+    for given in inputs:
+        check_local(given)
+
+
+def check_classifier(warehouse: Warehouse, settings: ClassifySettings) -> None:
+    """Raises `InputError` or `NotFoundError` if settings name no classifier, or its taxonomy does not fit."""
+    from dmix.etl.classify_plan import requested_classifier
+
+    requested_classifier(warehouse, settings)

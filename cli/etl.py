@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dmix.cli import etl_distil, etl_screening, etl_shard, etl_start_state, etl_synthesize
+from dmix.cli.early import check_classifier, check_inputs
 from dmix.cli.options import (
     config_option,
     data_url_option,
@@ -93,6 +94,8 @@ def classify(
     """
     if not source and not target:
         raise InputError("no input given; name files, folders or globs with --source and --target")
+    check_inputs((*source, *target))
+    check_classifier(warehouse, settings)
     from dmix.etl import classify as job
     from dmix.etl.classify_plan import plan_corpora
     from dmix.etl.mirror import use_data_url

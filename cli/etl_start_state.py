@@ -17,6 +17,7 @@ from dmix.cli.options import (
 )
 from dmix.cli.output import say, show_json, show_table
 from dmix.etl.synthetic.generation_settings import GenerationSettings
+from dmix.etl.synthetic.source_models import check_there
 from dmix.etl.synthetic.start_state_settings import StartStateSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
@@ -77,6 +78,7 @@ def start_state(
         return
     if model is None:
         raise InputError("--from model needs --model PATH|HUB-ID")
+    check_there(model)
     import functools
 
     from dmix.etl.session import spark_session

@@ -9,6 +9,7 @@ from dmix.cli.options import config_option, dry_run_option, json_option, master_
 from dmix.cli.output import say, show_json, show_table
 from dmix.etl.quality.settings import QualitySettings
 from dmix.etl.synthetic.generation_settings import GenerationSettings
+from dmix.etl.synthetic.source_models import check_there
 from dmix.warehouse_schema.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def synthesize(
     """
     if bandwidth is not None and bandwidth <= 0:
         raise InputError(f"--bandwidth is {bandwidth}, expected above 0")
+    span = _range(documents)
+    check_there(model)
     import functools
 
     from dmix.etl.session import spark_session
@@ -78,7 +81,7 @@ def synthesize(
         settings=generation,
         quality=quality,
         tokens=tokens,
-        documents=_range(documents),
+        documents=span,
         processes=job.local_processes(master),
     )
 

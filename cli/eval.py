@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from dmix.cli.early import check_model
 from dmix.cli.options import (
     config_option,
     dry_run_option,
@@ -12,7 +13,9 @@ from dmix.cli.options import (
     warehouse_option,
 )
 from dmix.cli.output import say, show_json, show_table
-from dmix.training.evaluation.settings import KINDS, EvaluationSettings, task_names
+from dmix.training.evaluation.item_tasks import read_item_task
+from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
+from dmix.training.request import resolve_model, run_config_file
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
@@ -85,18 +88,21 @@ def evaluate(
         raise InputError("--step is a step of a run; name the run with --run")
     if not tasks and not items:
         raise InputError("nothing to evaluate on; give --task NAME or --items FILE")
+    names = task_names(tasks)
+    item_tasks = [read_item_task(path, kind=kind) for path in items]
+    if run_id is not None:
+        run_config_file(warehouse.require(), run_id)
+    check_model(warehouse, model)
+    if not dry_run:
+        check_tasks(names, items=bool(items), settings=settings)
     from dmix.training.evaluation.candidates import model_candidate, run_candidates
     from dmix.training.evaluation.evaluate import evaluate as evaluate_all
-    from dmix.training.evaluation.item_tasks import read_item_task
-    from dmix.training.models import resolve_model
     from dmix.warehouse_schema.catalog import sync
 
-    item_tasks = [read_item_task(path, kind=kind) for path in items]
     if run_id is not None:
         candidates = run_candidates(warehouse.require(), run_id, steps)
     else:
         candidates = [model_candidate(resolve_model(str(model), warehouse))]
-    names = task_names(tasks)
     if dry_run:
         counts = {
             task.name: min(len(task.records), settings.limit or len(task.records)) for task in item_tasks

@@ -8,6 +8,8 @@ import click
 from dmix.cli.early import check_environment, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, master_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
+from dmix.training.request import base_model_folder
+from dmix.training.settings import load_proxy
 from dmix.warehouse_schema.layout import Warehouse
 
 if TYPE_CHECKING:
@@ -81,16 +83,18 @@ def collect(
     """
     check_set(warehouse, set_name)
     check_environment(environment)
+    given = None if proxy is None else load_proxy(proxy)
+    for name in bases if given is None or given.init == "base" else ():
+        base_model_folder(warehouse, name)
     from dmix.mixing.objectives import load_environment
     from dmix.mixing.trajectory_store import read_set
     from dmix.training.farm import collect as collect_feedback
     from dmix.training.farm import default_proxy, plan_farm
-    from dmix.training.settings import load_proxy
     from dmix.warehouse_schema.catalog import sync
 
     found = read_set(warehouse.require(), set_name)
     base = bases[0] if bases else None
-    settings = default_proxy(found, base=base) if proxy is None else load_proxy(proxy)
+    settings = given or default_proxy(found, base=base)
     farm = plan_farm(
         warehouse,
         set_name,

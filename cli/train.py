@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dmix.cli.early import check_dataset, check_environment
+from dmix.cli.early import check_agent, check_dataset, check_environment, check_model
 from dmix.cli.options import (
     config_option,
     dataset_option,
@@ -14,11 +14,12 @@ from dmix.cli.options import (
     json_option,
     settings_options,
     warehouse_option,
+    was_given,
 )
 from dmix.cli.output import say, show_json, show_table
 from dmix.cli.train_plan import show_plan
-from dmix.training.request import RunRequest
-from dmix.training.settings import LOGGERS, TrainingSettings, load_training
+from dmix.training.request import RunRequest, new_run_folder, run_config_file
+from dmix.training.settings import LOGGERS, TrainingSettings, check_loggers, load_training
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
@@ -28,12 +29,16 @@ if TYPE_CHECKING:
 _MODEL_HELP = "Model file (.yaml), checkpoint folder, model of the warehouse, or hub id."
 _TRAINING_HELP = "YAML file with training settings."
 
+# what a resumed run takes from the command line; everything else is in its configuration
+_OF_A_RESUME = {"config", "warehouse", "run_id", "resume", "loggers", "ranks", "as_json", "dry_run"}
+
 _logger_option = click.option(
     "--logger",
     "loggers",
     multiple=True,
     type=click.Choice(LOGGERS),
-    help="Where Composer sends metrics too, may be repeated; in place of those of the training file.",
+    help="Where Composer sends metrics too, may be repeated; in place of those of the training file, and with"
+    " --resume of those that the run was started with.",
 )
 
 
@@ -99,27 +104,35 @@ def train(
         return
     if resume and run_id is None:
         raise InputError("--resume needs the run to go on with; name it with --run")
-    if not resume:
-        if model is None:
-            raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
-        spec = _controller(agent, controller)
-        check_dataset(warehouse, dataset)
-        check_environment(environment)
-    warehouse.require()
-    from dmix.cli.live import live_monitor
-    from dmix.training.launch import make_config, resume_run, start_run
-
     if run_id is not None and resume:
-        with live_monitor(title=f"run {run_id}") as monitor:
-            summary = resume_run(warehouse, run_id, progress=say, monitor=monitor)
-        _finish(warehouse, summary, as_json=as_json)
+        run_config_file(warehouse.require(), run_id)
+        check_loggers(loggers)
+        if dry_run:
+            from dmix.training.launch import read_config
+
+            show_plan(warehouse, read_config(warehouse, run_id), ranks=ranks, as_json=as_json)
+            return
+        _resume(context, warehouse, run_id, loggers=loggers, as_json=as_json)
         return
+    if model is None:
+        raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
+    spec = _controller(agent, controller)
+    check_dataset(warehouse, dataset)
+    check_environment(environment)
+    check_model(warehouse, model)
+    check_agent(warehouse, agent)
+    if run_id is not None:
+        new_run_folder(warehouse, run_id)
+    settings = _training(training, loggers)
+    from dmix.cli.live import live_monitor
+    from dmix.training.launch import make_config, start_run
+
     resolved = make_config(
         warehouse,
         request,
-        model=str(model),
+        model=model,
         controller=spec,
-        training=_training(training, loggers),
+        training=settings,
         environment=environment,
         dataset=dataset,
         run_id=run_id,
@@ -165,6 +178,8 @@ def base(
     Example: dmix train base --model model.yaml --tokens 1000000 --name small
     """
     check_dataset(warehouse, dataset)
+    check_model(warehouse, model)
+    settings = _training(training, loggers)
     from dmix.cli.live import live_monitor
     from dmix.training.base import base_config, train_base
 
@@ -173,7 +188,7 @@ def base(
         model=model,
         tokens=tokens,
         name=name,
-        training=_training(training, loggers),
+        training=settings,
         dataset=dataset,
     )
     if dry_run:
@@ -184,10 +199,28 @@ def base(
     _finish(warehouse, summary, as_json=as_json)
 
 
+def _resume(
+    context: click.Context, warehouse: Warehouse, run_id: str, *, loggers: tuple[str, ...], as_json: bool
+) -> None:
+    """Goes on with a run, whose configuration decides everything but where metrics go."""
+    from dmix.cli.live import live_monitor
+    from dmix.training.launch import resume_run
+    from dmix.training.ranks import is_first_rank
+
+    ignored = [
+        f"--{str(parameter.name).replace('_', '-')}"
+        for parameter in context.command.params
+        if parameter.name not in _OF_A_RESUME and was_given(context, str(parameter.name))
+    ]
+    if ignored and is_first_rank():
+        say(f"{', '.join(ignored)}: of no effect, --resume goes on as runs/{run_id}/config.yaml says")
+    with live_monitor(title=f"run {run_id}") as monitor:
+        summary = resume_run(warehouse, run_id, loggers=loggers, progress=say, monitor=monitor)
+    _finish(warehouse, summary, as_json=as_json)
+
+
 def _training(path: Path | None, loggers: tuple[str, ...]) -> TrainingSettings:
     """The training file with the loggers of the flag, whose packages are there."""
-    from dmix.training.loggers import check_loggers
-
     settings = load_training(path)
     if loggers:
         settings = dataclasses.replace(settings, loggers=tuple(dict.fromkeys(loggers)))

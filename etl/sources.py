@@ -90,6 +90,17 @@ class FoundFiles:
     skipped: Mapping[str, int]
 
 
+def check_local(pattern: str) -> None:
+    """Refuses a path or glob that `find_files` would refuse; URLs are not asked for.
+
+    Raises:
+        NotFoundError: If a path does not exist or a glob matches nothing.
+        InputError: If a file's ending is not known, or a folder holds no file with a known one.
+    """
+    if not is_url(pattern):
+        next(_expanded(pattern, Counter(), None))
+
+
 def find_files(
     given: Sequence[str], *, taken: Mapping[str, str] | None = None, not_below: Path | None = None
 ) -> FoundFiles:

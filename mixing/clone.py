@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 from dmix.mixing.agent import MixingAgent, MixingAgentConfig
-from dmix.mixing.agent_store import check_free, publish_agent
+from dmix.mixing.agent_folders import check_free
+from dmix.mixing.agent_store import publish_agent
 from dmix.mixing.clone_settings import CloneSettings
 from dmix.mixing.episodes import Episodes
 from dmix.mixing.lessons import Example

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from dmix.mixing.agent import Agent, MixingAgentConfig
-from dmix.mixing.agent_store import check_free, load_agent, publish_agent
+from dmix.mixing.agent_folders import check_free
+from dmix.mixing.agent_store import load_agent, publish_agent
 from dmix.mixing.architectures import new_agent
 from dmix.mixing.episodes import Episodes
 from dmix.mixing.imagination import fit_simulators

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dmix.mixing.agent import Agent, MixingAgent, MixingAgentConfig
-from dmix.mixing.agent_store import check_free, publish_agent
+from dmix.mixing.agent_folders import check_free
+from dmix.mixing.agent_store import publish_agent
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.features import Tokens
 from dmix.mixing.lessons import Example, Lesson, load_lesson

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from dmix.mixing.domains import DomainSpace
 from dmix.training.launch import RunConfig, model_file_content, read_config, resume_run, start_run
-from dmix.training.models import resolve_model
 from dmix.training.progress import Monitor
 from dmix.training.ranks import is_first_rank, on_first_rank, prepare_ranks
+from dmix.training.request import resolve_model
 from dmix.training.settings import TrainingSettings
 from dmix.training.summary import RunSummary, summarise
 from dmix.warehouse_schema.errors import InputError
@@ -95,7 +95,8 @@ def train_base(
     if stage == "new":
         return start_run(warehouse, config, progress=progress, monitor=monitor)
     if stage == "cut off":
-        return resume_run(warehouse, config.run_id, progress=progress, monitor=monitor)
+        loggers = config.training.loggers
+        return resume_run(warehouse, config.run_id, loggers=loggers, progress=progress, monitor=monitor)
     if is_first_rank():
         progress(f"model {config.name} is finished; nothing to do")
     return summarise(warehouse.run(config.run_id) / "events.jsonl")
@@ -125,8 +126,13 @@ def _sizes(tokens: int, manifest: DatasetManifest, *, batch_size: int) -> tuple[
 def _first_difference(before: RunConfig, now: RunConfig) -> str:
     """The first setting that differs, in words; empty if none does.
 
-    Where a model file lies does not count, what it says does.
+    Where a model file lies does not count, what it says does; nor does where metrics go.
     """
-    old, new = dataclasses.asdict(before), dataclasses.asdict(now)
+    old, new = (
+        dataclasses.asdict(
+            dataclasses.replace(config, training=dataclasses.replace(config.training, loggers=()))
+        )
+        for config in (before, now)
+    )
     names = [name for name in old if name != "model" or now.model_file is None]
     return next((f"{n}: {old[n]!r} then, {new[n]!r} now" for n in names if old[n] != new[n]), "")

@@ -24,7 +24,7 @@ from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, read_set, re
 from dmix.training.farm_tasks import FarmTasks
 from dmix.training.progress import duration
 from dmix.training.proxy import ProxyTask, proxy_feedback, proxy_job
-from dmix.training.run import OPTIMIZER_FILE
+from dmix.training.request import base_model_folder
 from dmix.training.settings import ProxySettings, TrainingSettings
 from dmix.warehouse_schema.errors import DmixError, InputError, NotFoundError, TrainingError
 from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
@@ -258,10 +258,7 @@ def _base_folder(warehouse: Warehouse, base: str | None, *, init: str) -> Path |
         return None
     if base is None:
         raise InputError("the proxies' init is base; name a base model with --base")
-    folder = warehouse.model(base)
-    if not (folder / OPTIMIZER_FILE).is_file():
-        raise NotFoundError(f"base model {base!r} is not in {warehouse.root}; make it with 'dmix train base'")
-    return folder
+    return base_model_folder(warehouse, base)
 
 
 def _farm_file(warehouse: Warehouse, set_name: str) -> Path:

@@ -6,7 +6,7 @@ resuming does not depend on whether they still look the same.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,16 +21,15 @@ from dmix.mixing.domains import DomainSpace
 from dmix.mixing.objectives import Environment, check_items, environment_to_json, load_environment
 from dmix.mixing.plan import PlanSettings, check_settings
 from dmix.mixing.streams import StreamSizes
-from dmix.training.models import resolve_model
 from dmix.training.progress import Monitor
 from dmix.training.ranks import is_first_rank, on_first_rank, prepare_ranks
-from dmix.training.request import RunRequest
+from dmix.training.request import RunRequest, new_run_folder, resolve_model, run_config_file
 from dmix.training.run import TrainingJob, train
 from dmix.training.settings import ModelSettings, TrainingSettings
 from dmix.training.source_controller import SourceController
 from dmix.training.steering import absolute_spec, farm_of, resolved_guard, steering_controller
 from dmix.training.summary import RunSummary
-from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse, publish_bytes
 from dmix.warehouse_schema.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.settings import load_settings, setting, settings_from
@@ -160,12 +159,7 @@ def start_run(
 
 
 def _publish_config(warehouse: Warehouse, config: RunConfig) -> RunConfig:
-    folder = warehouse.run(config.run_id)
-    if (folder / "events.jsonl").is_file():
-        raise InputError(
-            f"run {config.run_id} exists in {warehouse.root}; go on with it by --resume, or choose another"
-            " --run"
-        )
+    folder = new_run_folder(warehouse, config.run_id)
     publish_bytes(folder / "config.yaml", config_to_yaml(config).encode())
     return config
 
@@ -174,15 +168,28 @@ def resume_run(
     warehouse: Warehouse,
     run_id: str,
     *,
+    loggers: Sequence[str] = (),
     progress: Callable[[str], None],
     monitor: Monitor | None = None,
 ) -> RunSummary:
     """Goes on with a run where its newest checkpoint lies; told as `start_run`.
 
+    Args:
+        warehouse: Where the run is.
+        run_id: The run.
+        loggers: Where metrics go from here on, in place of those that the run was started with; they
+            change nothing that is trained.
+        progress: As in `start_run`.
+        monitor: As in `start_run`.
+
     Raises:
         NotFoundError: If there is no such run.
     """
-    job = job_of(warehouse, read_config(warehouse, run_id))
+    config = read_config(warehouse, run_id)
+    if loggers:
+        training = dataclasses.replace(config.training, loggers=tuple(loggers))
+        config = dataclasses.replace(config, training=training)
+    job = job_of(warehouse, config)
     return train(job, folder=warehouse.run(run_id), resume=True, progress=progress, monitor=monitor)
 
 
@@ -192,13 +199,7 @@ def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
     Raises:
         NotFoundError: If there is no such run.
     """
-    path = warehouse.run(run_id) / "config.yaml"
-    if not path.is_file():
-        known = sorted(found.parent.name for found in (warehouse.root / "runs").glob("*/config.yaml"))
-        raise NotFoundError(
-            f"run {run_id!r} is not in {warehouse.root} (there: {', '.join(known[-5:]) or 'none yet'})"
-        )
-    return load_settings(RunConfig, path)
+    return load_settings(RunConfig, run_config_file(warehouse, run_id))
 
 
 def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:

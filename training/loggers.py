@@ -1,28 +1,13 @@
 """Composer's loggers by the names that a training file gives them."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 from composer.loggers import LoggerDestination, MLFlowLogger, TensorboardLogger, WandBLogger
 
-from dmix.warehouse_schema.errors import MissingDependencyError
+from dmix.training.settings import check_loggers
 
 PROJECT = "dmix"
-
-
-def check_loggers(names: Sequence[str]) -> None:
-    """Refuses loggers whose packages are not there, before anything is made for a run.
-
-    Raises:
-        MissingDependencyError: If the package of one is not installed.
-    """
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise MissingDependencyError(
-                f"the logger {name} needs the package {name}, which is not installed; run"
-                f" 'pip install {name}', or leave {name} out of --logger and of the training file"
-            )
 
 
 def make_loggers(names: Sequence[str], *, folder: Path, run_id: str) -> list[LoggerDestination]:

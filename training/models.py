@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 from dmix.training.language_model import LanguageModel
 from dmix.training.settings import ModelSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.layout import publish_json, read_json
 from dmix.warehouse_schema.manifests import DatasetManifest
 from dmix.warehouse_schema.settings import load_settings
 
@@ -38,30 +38,6 @@ _NO_DROPOUT = {
     "llama": {"attention_dropout": 0.0},
     "gpt_neox": {"attention_dropout": 0.0, "hidden_dropout": 0.0},
 }
-
-
-def resolve_model(spec: str, warehouse: Warehouse) -> str:
-    """What a user named as a model, in a form that means the same from any folder.
-
-    Args:
-        spec: A model file (.yaml), a checkpoint folder, a model of the warehouse, or a hub id.
-
-    Returns:
-        An absolute path, or the hub id.
-
-    Raises:
-        NotFoundError: If it looks like a path and nothing is there.
-    """
-    path = Path(spec).expanduser()
-    if path.exists():
-        return str(path.absolute())
-    if "/" not in spec and (warehouse.root / "models" / spec).is_dir():
-        return str(warehouse.model(spec))
-    if path.suffix in (".yaml", ".yml") or path.is_absolute() or spec.startswith("."):
-        raise NotFoundError(
-            f"model {spec} does not exist; give a model file, a checkpoint folder or a hub id"
-        )
-    return spec
 
 
 def load_model(

@@ -1,9 +1,11 @@
-"""What a user asks of a run: sizes and rules. Light to import, since the command line reads it."""
+"""What a user asks of a run: sizes, rules and names. Light to import, since the command line reads it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dmix.mixing.exhaustion import EXHAUSTION
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.settings import setting
 
 DEFAULT_STEPS = 16
@@ -55,3 +57,72 @@ class RunRequest:
         for name, value in counts.items():
             if value is not None and value < 1:
                 raise InputError(f"--{name} is {value}, expected at least 1")
+
+
+def resolve_model(spec: str, warehouse: Warehouse) -> str:
+    """What a user named as a model, in a form that means the same from any folder.
+
+    Args:
+        spec: A model file (.yaml), a checkpoint folder, a model of the warehouse, or a hub id.
+
+    Returns:
+        An absolute path, or the hub id.
+
+    Raises:
+        NotFoundError: If it looks like a path and nothing is there.
+    """
+    path = Path(spec).expanduser()
+    if path.exists():
+        return str(path.absolute())
+    if "/" not in spec and (warehouse.root / "models" / spec).is_dir():
+        return str(warehouse.model(spec))
+    if path.suffix in (".yaml", ".yml") or path.is_absolute() or spec.startswith("."):
+        raise NotFoundError(
+            f"model {spec} does not exist; give a model file, a checkpoint folder or a hub id"
+        )
+    return spec
+
+
+def new_run_folder(warehouse: Warehouse, run_id: str) -> Path:
+    """Where a run that is about to start will be.
+
+    Raises:
+        InputError: If the name cannot be a folder, or there is a run of that name.
+    """
+    folder = warehouse.run(run_id)
+    if (folder / "events.jsonl").is_file():
+        raise InputError(
+            f"run {run_id} exists in {warehouse.root}; go on with it by --resume, or choose another --run"
+        )
+    return folder
+
+
+def run_config_file(warehouse: Warehouse, run_id: str) -> Path:
+    """The file with the configuration of a run that is there.
+
+    Raises:
+        NotFoundError: If there is no such run.
+    """
+    path = warehouse.run(run_id) / "config.yaml"
+    if not path.is_file():
+        known = sorted(found.parent.name for found in (warehouse.root / "runs").glob("*/config.yaml"))
+        raise NotFoundError(
+            f"run {run_id!r} is not in {warehouse.root} (there: {', '.join(known[-5:]) or 'none yet'})"
+        )
+    return path
+
+
+def base_model_folder(warehouse: Warehouse, name: str) -> Path:
+    """Where a base model of the warehouse lies, weights and optimiser state.
+
+    Raises:
+        NotFoundError: If there is none of that name.
+    """
+    folder = warehouse.model(name)
+    if not folder.is_dir():
+        known = sorted(found.name for found in (warehouse.root / "models").glob("[!.]*"))
+        raise NotFoundError(
+            f"base model {name!r} is not in {warehouse.root} (there: {', '.join(known) or 'none yet'}); make"
+            " it with 'dmix train base'"
+        )
+    return folder

@@ -4,15 +4,31 @@ One training file serves base models, proxies, baselines and guided runs alike; 
 each file, with every field explained, is under `docs/examples/`.
 """
 
+import importlib.util
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import InputError, MissingDependencyError
 from dmix.warehouse_schema.settings import load_settings, setting
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Refuses loggers whose packages are not there, before anything is made for a run.
+
+    Raises:
+        MissingDependencyError: If the package of one is not installed.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise MissingDependencyError(
+                f"the logger {name} needs the package {name}, which is not installed; run"
+                f" 'pip install {name}', or leave {name} out of --logger and of the training file"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ A run keeps the three as texts in its configuration; here they become one contro
 
 from pathlib import Path
 
-from dmix.mixing.agent_store import agent_folder
+from dmix.mixing.agent_folders import agent_folder
 from dmix.mixing.controllers import Controller, make_controller
 from dmix.mixing.controllers.guarded import GuardedController, load_limits
 from dmix.mixing.controllers.shadow import ShadowController

@@ -17,12 +17,26 @@ CASES = [
     (["agent", "clone", "--set", "none", "--agent", "a"], "set 'none'"),
     (["agent", "evaluate", "--set", "none", "--agent", "a"], "set 'none'"),
     (["etl", "classify"], "no input given"),
+    (["etl", "start-state", "--from", "model", "--model", "./none"], "model ./none is no folder"),
     (["eval", "--run", "r"], "nothing to evaluate on"),
+    (["eval", "--run", "r", "--task", "piqa"], "run 'r' is not in"),
+    (["eval", "--model", "./none", "--task", "piqa"], "model ./none does not exist"),
+    (["train", "--run", "r", "--resume"], "run 'r' is not in"),
+]
+# Spark's Python side is imported, no session is started
+BEFORE_SPARK = [
+    (["etl", "classify", "--source", "none/*.txt"], "no file matches none/*.txt"),
+    (["etl", "classify", "--source", "{here}", "--classifier", "colour"], "classifier 'colour' is unknown"),
+    (["etl", "shard"], "holds 0 corpora"),
 ]
 
 
-def test_refusals_come_before_heavy_imports(tmp_path):
-    given = [[*arguments, "--warehouse", str(tmp_path)] for arguments, _ in CASES]
+def refusals(cases, folder):
+    """(exit code, what was said) of each case, and the modules that were imported for all of them."""
+    given = [
+        [*(part.format(here=folder) for part in arguments), "--warehouse", str(folder)]
+        for arguments, _ in cases
+    ]
     code = (
         "import contextlib, io, json, sys\n"
         "from dmix.cli.main import run\n"
@@ -34,6 +48,31 @@ def test_refusals_come_before_heavy_imports(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found, modules = json.loads(done.stdout)
-    for (arguments, message), (exit_code, said) in zip(CASES, found, strict=True):
-        assert exit_code == 2 and message in said, arguments
-    assert HEAVY & set(modules) == set()
+    for (arguments, message), (exit_code, said) in zip(cases, found, strict=True):
+        assert exit_code == 2 and message in said, (arguments, said)
+    return set(modules)
+
+
+def test_refusals_come_before_heavy_imports(tmp_path):
+    assert HEAVY & refusals(CASES, tmp_path) == set()
+
+
+def test_inputs_and_classifiers_are_refused_before_spark_starts(tmp_path):
+    (tmp_path / "a.txt").write_text("a text")
+    assert HEAVY & refusals(BEFORE_SPARK, tmp_path) <= {"pyspark"}
+
+
+def test_names_of_a_warehouse_are_refused_before_heavy_imports(tiny_warehouse, environment_file, tmp_path):
+    (tmp_path / "model.yaml").write_text("architecture: llama\n")
+    (tmp_path / "training.yaml").write_text("batch_size: 0\n")
+    common = ["train", "--model", str(tmp_path / "model.yaml")]
+    cases = [
+        (["train", "--model", "none.yaml", "--controller", "natural"], "model none.yaml does not exist"),
+        ([*common, "--agent", "none"], "agent 'none' is neither a folder"),
+        (
+            [*common, "--controller", "natural", "--training", str(tmp_path / "training.yaml")],
+            "batch_size is 0",
+        ),
+        ([*common, "--controller", "natural", "--run", "a/b"], "a/b"),
+    ]
+    assert HEAVY & refusals(cases, tiny_warehouse.root) == set()

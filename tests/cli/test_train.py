@@ -117,6 +117,31 @@ def test_a_logger_that_is_not_installed_stops_the_command_before_it_makes_a_run(
     assert not tiny_warehouse.run("unlogged").exists()
 
 
+def test_a_resumed_run_takes_its_loggers_from_the_flag_and_names_flags_without_effect(
+    arguments, tiny_warehouse, tmp_path, monkeypatch, capsys
+):
+    assert run([*arguments, "--steps", "2", "--run", "relogged"]) == 0
+    written = (tiny_warehouse.run("relogged") / "config.yaml").read_bytes()
+    (tmp_path / "tensorboard.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    jobs = []
+
+    def train(job, **_):
+        jobs.append(job)
+        return summarise(tiny_warehouse.run("relogged") / "events.jsonl")
+
+    monkeypatch.setattr("dmix.training.launch.train", train)
+    capsys.readouterr()
+    assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard", "--steps", "40"]) == 0
+    assert "--steps: of no effect, --resume goes on as" in capsys.readouterr().err
+    assert run(["train", "--run", "relogged", "--resume"]) == 0
+    assert "of no effect" not in capsys.readouterr().err
+    assert [(job.training.loggers, job.steps) for job in jobs] == [(("tensorboard",), 2), ((), 2)]
+    assert (tiny_warehouse.run("relogged") / "config.yaml").read_bytes() == written
+    assert run(["train", "--run", "relogged", "--resume", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 2 and len(jobs) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dmix.mixing.agent import MixingAgent, MixingAgentConfig, MixtureEncoder
-from dmix.mixing.agent_store import agents, check_free, load_agent, publish_agent
+from dmix.mixing.agent_folders import agents, check_free
+from dmix.mixing.agent_store import load_agent, publish_agent
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.taxonomy import NVIDIA_26

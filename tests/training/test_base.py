@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,8 @@ def test_a_base_model_takes_source_text_alone_and_passes_over_it_again(configure
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == 257
     assert train_base(tiny_warehouse, configure(), progress=lines.append).chain == summary.chain
     assert lines[-1] == "model small is finished; nothing to do"
+    logged = replace(TRAINING, loggers=("wandb",))  # where metrics go makes no other model
+    assert train_base(tiny_warehouse, configure(training=logged), progress=print).chain == summary.chain
     with pytest.raises(InputError, match=r"other settings \(steps: 20 then, 16 now\)"):
         train_base(tiny_warehouse, configure(tokens=2000), progress=lines.append)
 

@@ -3,7 +3,8 @@ import sys
 import pytest
 from composer.loggers import WandBLogger
 
-from dmix.training.loggers import check_loggers, make_loggers
+from dmix.training.loggers import make_loggers
+from dmix.training.settings import check_loggers
 from dmix.warehouse_schema.errors import MissingDependencyError
 
 

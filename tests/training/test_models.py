@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dmix.training.models import load_model, resolve_model, save_model
+from dmix.training.models import load_model, save_model
+from dmix.training.request import resolve_model
 from dmix.training.settings import ModelSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.manifests import read_dataset_manifest
