@@ -63,8 +63,8 @@ _ranks_option = click.option(
     metavar="NAME",
     help="What steers instead: natural, naive, stratified, static:FILE, source-share:SHARE, linear:FROM-TO,"
     " cosine:FROM-TO, three-stage[:FROM-TO], odm, ado, aioli, sheared[:FILE], untrained[:SEED],"
-    " replay:SET/TRAJECTORY, best-of:SET, regmix:SET, regmix-d:SET, schedule:SET, or python:MODULE:CLASS, a"
-    " class of your own.",
+    " replay:SET/TRAJECTORY, best-of:SET, regmix:SET, regmix-d:SET, schedule:SET,"
+    " decision-transformer:SET[:QUANTILE], or python:MODULE:CLASS, a class of your own.",
 )
 @click.option("--run", "run_id", metavar="ID", help="Name of the run; made from the time if left out.")
 @click.option("--resume", is_flag=True, help="Go on with --run where its newest checkpoint lies.")

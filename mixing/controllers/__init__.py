@@ -63,6 +63,11 @@ KINDS = (
     Kind("regmix:SET", "the constant mixture that a regression on a set's static runs finds", "regmix"),
     Kind("regmix-d:SET", "each step's mixture by a regression on the steps of a set", "regmix_d"),
     Kind("schedule:SET", "the schedule that learned simulators of a set find best", "schedule"),
+    Kind(
+        "decision-transformer:SET[:QUANTILE]",
+        "imitates a set's runs by what they were still to gain, and asks for much",
+        "decision_transformer",
+    ),
     Kind("python:MODULE:CLASS", "a class of your own, from a module or a .py file", "custom"),
 )
 

@@ -16,6 +16,7 @@ from dmix.mixing.domains import DomainSpace
 from dmix.mixing.feedback import write_feedback
 from dmix.mixing.objectives import load_environment, write_environment
 from dmix.mixing.schedule_search import ScheduleSettings
+from dmix.mixing.sft_settings import SftSettings
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.training.environment import Scorer
 from dmix.training.launch import describe, make_config, read_config, resume_run, start_run
@@ -40,6 +41,7 @@ SPECS = {
     "regmix:SET": "regmix:calm",
     "regmix-d:SET": "regmix-d:calm",
     "schedule:SET": "schedule:calm",
+    "decision-transformer:SET[:QUANTILE]": "decision-transformer:calm:0.9",
     "python:MODULE:CLASS": "python:{folder}/mine.py:Mine",
 }
 
@@ -144,6 +146,8 @@ def quiet(line):
 def test_every_controller_steers_a_run(kind, configure, warehouse, folder, monkeypatch):
     quick = ScheduleSettings(models=2, model_steps=5, starts=1, ascent_steps=2)
     monkeypatch.setattr("dmix.mixing.controllers.schedule.ScheduleSettings", lambda: quick)
+    tiny = SftSettings(hidden_size=16, feedforward=32, heads=2, epochs=2)
+    monkeypatch.setattr("dmix.mixing.controllers.decision_transformer.SETTINGS", tiny)
     run_id = "steered-" + kind.partition(":")[0].removesuffix("[")
     config = configure(run_id, SPECS.get(kind, kind).format(folder=folder), guard="off")
     summary = start_run(warehouse, config, progress=quiet)

@@ -22,7 +22,7 @@ SPECS = {
 }
 
 # They search a whole farm when they are made; what holds for them is tested beside them.
-SEARCHING = {"regmix:SET", "regmix-d:SET", "schedule:SET"}
+SEARCHING = {"regmix:SET", "regmix-d:SET", "schedule:SET", "decision-transformer:SET[:QUANTILE]"}
 QUICK = [kind for kind in CONTROLLERS if kind not in SEARCHING]
 
 

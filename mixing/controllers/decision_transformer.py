@@ -1,0 +1,180 @@
+"""Decision Transformer: imitates a farm, told what each run was still to gain, and asks for much.
+
+Chen et al. 2021 (arXiv 2106.01345). The network reads the tokens of the paper's agent with one number
+more, the return-to-go G_t = U_T - U_t in units of the farm's deviation; it is trained by Eq. 4 on every
+comparable run of the farm. In a run G_0 is a quantile of the farm's outcomes, and falls by what the run has
+gained. Departs from it: one token a step holds return, scores and the last mixture, in place of three
+tokens, and mixtures are the output, not a law.
+
+Shapes: E episodes, T steps, X token width, N domains.
+"""
+
+import base64
+import logging
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import nn
+
+from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent_inputs import reading, run_tokens
+from dmix.mixing.controllers.interface import Controller, Proposal
+from dmix.mixing.domains import DomainSpace, Vector
+from dmix.mixing.episodes import Episodes
+from dmix.mixing.history import History
+from dmix.mixing.lessons import Example
+from dmix.mixing.objectives import utility
+from dmix.mixing.regression.fits import kept_fit
+from dmix.mixing.rl_data import Farm, load_farm
+from dmix.mixing.sft import fit
+from dmix.mixing.sft_settings import SftSettings
+from dmix.mixing.simplex import masked_mixture
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import Warehouse
+
+logger = logging.getLogger(__name__)
+
+# A farm of tens of runs teaches no more than a small network holds.
+SETTINGS = SftSettings(hidden_size=64, feedforward=128)
+
+
+class DecisionTransformerController:
+    """Proposes what runs of the farm did that still gained as much as this one is to gain.
+
+    Args:
+        network: An agent whose projection reads the return-to-go as its last column.
+        aim: Final utility that is asked for.
+        spread: Deviation of the farm's outcomes.
+        weights_D: Lambda of the farm's objectives.
+        name: What the run is recorded under.
+    """
+
+    def __init__(
+        self, network: MixingAgent, *, aim: float, spread: float, weights_D: Vector, name: str
+    ) -> None:
+        self.name = name
+        self.context = int(network.config.context)
+        self._network, self._aim, self._spread, self._weights_D = network, aim, spread, weights_D
+
+    @classmethod
+    def load(
+        cls, argument: str, *, warehouse: Warehouse, space: DomainSpace
+    ) -> "DecisionTransformerController":
+        """The network of a set, `SET` or `SET:QUANTILE`; trained once, then kept with the set.
+
+        Raises:
+            NotFoundError: If there is no such set.
+            InputError: If it has other domains than the run, no run that was scored to its end, or
+                the quantile is none.
+        """
+        set_name, quantile = _parsed(argument)
+        farm = load_farm(warehouse, set_name, preset=None)
+        if farm.space.names != space.names:
+            raise InputError(
+                f"set {set_name!r} has other (field, domain) pairs than the dataset of the run;"
+                " choose a set that was sampled for the same taxonomy"
+            )
+        taught = farm.episodes.best(1.0)
+        outcome_E = taught.gains_E.double().numpy()
+        spread = float(outcome_E.std()) or 1.0
+        network = _network(farm)
+
+        def train() -> str:
+            fit(network, _examples(taught, spread), space=farm.space, settings=SETTINGS, progress=logger.info)
+            return base64.b64encode(save(network.state_dict())).decode()
+
+        kept = kept_fit(
+            warehouse,
+            set_name,
+            kind="decision",
+            arrays=(taught.tokens_ESX.numpy(), taught.actions_ETN.numpy(), taught.utility_ES.numpy()),
+            settings=asdict(SETTINGS),
+            fit=train,
+        )
+        network.load_state_dict(load(base64.b64decode(kept)))
+        return cls(
+            network.eval(),
+            aim=float(np.quantile(outcome_E, quantile)),
+            spread=spread,
+            weights_D=farm.weights_D,
+            name=f"decision-transformer:{argument}",
+        )
+
+    def propose(self, history: History) -> Proposal:
+        """The mixture that follows; natural shares where the first or the newest score is missing.
+
+        Raises:
+            InputError: If the run does not measure an objective of the farm.
+        """
+        read = reading(self._network.config, history, name=self.name)
+        scores_TD = history.feedback_TD[:, [history.objectives.index(name) for name in read.objectives]]
+        if not np.isfinite(scores_TD[[0, -1]]).all():
+            note = "a score is missing, falling back to natural shares"
+            return Proposal(history.space.natural_N.copy(), note=note)
+        gained_T = utility(scores_TD, scores_TD[0], read.scales_D, self._weights_D)
+        # a missing score in between says nothing new of what is still to gain
+        togo_T = (self._aim - _carried(gained_T)) / self._spread
+        tokens_TX = np.column_stack([run_tokens(self._network.config, history, read), togo_T])
+        mixture_N = self._network.next_mixture(tokens_TX.astype(np.float32), history.space.active_N)
+        return Proposal(masked_mixture(mixture_N, history.space))
+
+
+def _parsed(argument: str) -> tuple[str, float]:
+    """(set, quantile) of `SET[:QUANTILE]`; the farm's best run, 1, if none is given."""
+    set_name, colon, given = argument.partition(":")
+    try:
+        quantile = float(given) if colon else 1.0
+    except ValueError:
+        quantile = float("nan")
+    if not 0 <= quantile <= 1:
+        raise InputError(f"quantile is {given!r} in decision-transformer:{argument}, expected 0 to 1")
+    return set_name, quantile
+
+
+def _network(farm: Farm) -> MixingAgent:
+    """An untrained agent for the farm that reads one column more; its weights depend on the seed alone."""
+    hidden_size, feedforward = SETTINGS.widths
+    with torch.random.fork_rng():
+        torch.manual_seed(SETTINGS.seed)
+        network = MixingAgent(
+            MixingAgentConfig(
+                labels=farm.space.labels,
+                objectives=farm.objectives,
+                scales=farm.scales_D.tolist(),
+                preset=farm.preset,
+                context=SETTINGS.context,
+                hidden_size=hidden_size,
+                feedforward=feedforward,
+                layers=SETTINGS.layers,
+                heads=SETTINGS.heads,
+            )
+        )
+        network.encoder.project = nn.Linear(network.config.token_width + 1, hidden_size)
+        network.encoder.reset_projection()
+    return network
+
+
+def _examples(taught: Episodes, spread: float) -> list[Example]:
+    """Runs as sequences of tokens with their return-to-go, and the mixtures that followed."""
+    examples = []
+    for row, length in enumerate(taught.made_ET.sum(1).tolist()):
+        togo_T = (taught.utility_ES[row, length] - taught.utility_ES[row, :length]) / spread
+        tokens_TX = torch.cat([taught.tokens_ESX[row, :length], togo_T[:, None]], dim=1)
+        examples.append(
+            Example(tokens_TX=tokens_TX.numpy(), mixtures_TN=taught.actions_ETN[row, :length].numpy())
+        )
+    return examples
+
+
+def _carried(values_T: Vector) -> Vector:
+    """Missing values replaced by the last one before; the first is there."""
+    last_T = np.maximum.accumulate(np.where(np.isfinite(values_T), np.arange(len(values_T)), 0))
+    carried: Vector = values_T[last_T]
+    return carried
+
+
+def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """`load`, for `dmix.mixing.controllers`."""
+    return DecisionTransformerController.load(argument, warehouse=warehouse, space=space)
