@@ -95,10 +95,12 @@ def learnt(problem: Sequence[Simulator], *, trajectories: int = TRAJECTORIES, **
     return learn(problem, schedules, settings=settings, progress=lambda line: None)
 
 
-def judged(policy: Policy, simulators: Sequence[Simulator], *, shuffled: bool = False) -> float:
-    """Mean J of `RUNS` runs, an equal number of each simulator."""
+def judged(
+    policy: Policy, simulators: Sequence[Simulator], *, shuffled: bool = False, as_sets: bool = False
+) -> float:
+    """Mean J of `RUNS` runs, an equal number of each simulator; `as_sets` for a set agent."""
     runs = list(simulators) * (RUNS // len(simulators))
-    return mean_gain(policy, runs, seed=1, shuffled=shuffled)
+    return mean_gain(policy, runs, seed=1, shuffled=shuffled, as_sets=as_sets)
 
 
 def sft_policy(simulator: Simulator, settings: RlSettings) -> Policy:

@@ -1,4 +1,4 @@
-"""Problems B, C, D and over-estimation, solved from data and held to their known answers."""
+"""Problems B, C, D and over-estimation, and A by the set agent, held to their known answers."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from tests.mixing.known_answers import (
     learnt,
     narrow_schedules,
     over_estimation,
+    problem_a,
     problem_c,
     problem_d,
     sft_policy,
@@ -27,6 +28,30 @@ from dmix.mixing.simulator import Simulator, best_schedule, best_static
 OPEN_LOOP = 0.290
 # What the agent of problem C is trained with beyond `SMALL`: it also has to tell runs apart.
 HIDDEN_TYPE = {"steps": 3000, "actor_learning_rate": 2e-3, "simulator_steps": 3000, "imagined_runs": 96}
+
+# The set agent that solves problem A, with 0.01M parameters.
+SETS: dict[str, Any] = {
+    "architecture": "set",
+    "steps": 500,
+    "hidden_size": 16,
+    "feedforward": 32,
+    "domain_width": 16,
+    "actor_learning_rate": 2e-3,
+    "critic_learning_rate": 3e-3,
+    "simulators": 2,
+}
+
+
+def problem_a_by_sets(folder: Path) -> dict[str, Any]:
+    """n >= 0.95 by the set agent, from three seeds, above the clones that it started from."""
+    simulator = problem_a()
+    scale, n, clones = Scale.of(simulator), [], []
+    for seed in range(3):
+        result = learnt([simulator], trajectories=200, seed=seed, **SETS)
+        n.append(scale.n(judged(result.policy, [simulator], as_sets=True)))
+        cloned = policy_of(result.cloned, domains=simulator.num_domains)
+        clones.append(scale.n(judged(cloned, [simulator], as_sets=True)))
+    return _checked({"n": n, "clones": clones}, min(n) >= 0.95 and max(clones) < 0.6)
 
 
 def problem_b(folder: Path) -> dict[str, Any]:
@@ -105,6 +130,7 @@ def _checked(facts: dict[str, Any], holds: bool) -> dict[str, Any]:
 
 
 UNITS = [
+    Unit("known answers/A by sets", problem_a_by_sets),
     Unit("known answers/B", problem_b),
     Unit("known answers/C", problem_c_unit),
     Unit("known answers/D", problem_d_unit),
