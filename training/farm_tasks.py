@@ -4,7 +4,7 @@ GPUs are given by stage resources: the stage asks for an amount a task, and Spar
 which device is its own. With a part of one (0.25), that many tasks share a device at the same time;
 the proxies of one stack run one after the other and share a Python process, which is what saves
 time where each task has to start one. Training a stack at once by `vmap` was seen to gain nothing
-on a CPU and is left out.
+on a CPU, and eight times on a GPU (docs/guide/gpus.md), where it is yet to be built.
 """
 
 import os
