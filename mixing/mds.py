@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmix.warehouse_schema.errors import VerificationError
 
@@ -32,7 +33,7 @@ def token_layout(reader: Any) -> tuple[np.dtype, int] | None:
     return np.dtype(arguments[0]).newbyteorder("<"), int(arguments[1])
 
 
-def map_tokens(path: Path, *, samples: int, dtype: np.dtype, length: int) -> np.memmap:
+def map_tokens(path: Path, *, samples: int, dtype: np.dtype, length: int) -> NDArray:
     """The token rows of a raw shard file, mapped read-only, shape (samples, length).
 
     Raises:
@@ -51,4 +52,5 @@ def map_tokens(path: Path, *, samples: int, dtype: np.dtype, length: int) -> np.
             f"{path} ({size_bytes} bytes) does not hold the {samples} samples of {row_bytes} bytes that its"
             " index states; run 'dmix etl verify' and make the dataset again, or empty the cache folder"
         )
-    return np.memmap(path, dtype, mode="r", offset=int(head[1]), shape=(samples, length))
+    mapped = np.memmap(path, dtype, mode="r", offset=int(head[1]), shape=(samples, length))
+    return mapped.view(np.ndarray)  # the class of maps makes taking a row several times slower

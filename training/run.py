@@ -9,12 +9,14 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import composer.core.engine as composer_engine
 import torch
 from composer import Trainer
 from composer.algorithms import GradientClipping
@@ -24,7 +26,7 @@ from composer.optim import DecoupledAdamW
 from composer.utils import dist, get_device
 from composer.utils.parallelism import FSDP2Config
 from composer.utils.reproducibility import load_rng_state
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, _get_fqns, get_model_state_dict
 from torch.utils.data import DataLoader
 
 from dmix.mixing.controllers import Controller
@@ -203,18 +205,21 @@ def _run(
             stop=stop,
             monitor=monitor,
         )
-        trainer = _make_trainer(
-            job,
-            model,
-            _make_loader(dataset, sampler, job.training),
-            callback,
-            folder=folder,
-            checkpoint=checkpoint,
-        )
+        with _not_kept_until_exit():
+            trainer = _make_trainer(
+                job,
+                model,
+                _make_loader(dataset, sampler, job.training),
+                callback,
+                folder=folder,
+                checkpoint=checkpoint,
+            )
         try:
             _fit(job, trainer, callback, log=log)
         finally:
             trainer.close()
+            # torch (2.7) keeps every model whose state was saved, as the key of this cache
+            _get_fqns.cache_clear()
 
 
 def _open_streams(job: TrainingJob) -> MixedDataset:
@@ -330,6 +335,21 @@ def _make_callback(
         stop=stop,
         monitor=monitor,
     )
+
+
+@contextmanager
+def _not_kept_until_exit() -> Iterator[None]:
+    """Lets a trainer go after its run, with its model, its loader and the loader's workers.
+
+    Composer (0.32) hands every trainer to atexit, so that one that nobody closes is closed then; it
+    stays there after it was closed. We close ours, and a farm trains many in one process.
+    """
+    original = composer_engine.atexit
+    composer_engine.atexit = SimpleNamespace(register=lambda *_: None, unregister=original.unregister)
+    try:
+        yield
+    finally:
+        composer_engine.atexit = original
 
 
 def _make_trainer(

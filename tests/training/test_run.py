@@ -1,8 +1,10 @@
 import dataclasses
+import gc
 import os
 import shutil
 import signal
-from contextlib import closing
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from dmix.mixing.controllers import Proposal
 from dmix.mixing.controllers.natural import NaturalController
 from dmix.mixing.plan import PlanSettings
 from dmix.training.checkpoints import checkpoints
+from dmix.training.models import load_model
 from dmix.training.run import TrainingJob, _open_streams, train
 from dmix.warehouse_schema.errors import (
     InputError,
@@ -216,6 +219,27 @@ def test_a_controller_sees_the_start_and_its_last_steps_also_after_a_resume(job,
     assert chains(tmp_path / "cut") == chains(tmp_path / "whole")
 
 
+def test_a_run_leaves_neither_its_model_nor_a_descriptor(job, tmp_path, monkeypatch):
+    models = []
+
+    def loading(*arguments, **options):
+        model = load_model(*arguments, **options)
+        models.append(weakref.ref(model))
+        return model
+
+    def descriptors():
+        gc.collect()
+        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+    monkeypatch.setattr("dmix.training.run.load_model", loading)
+    short = dataclasses.replace(with_training(job, loader_workers=1, checkpoint_steps=1), steps=1)
+    train(short, folder=tmp_path / "first")  # opens what stays open for good
+    before = descriptors()
+    train(short, folder=tmp_path / "second")
+    assert descriptors() == before
+    assert [model() for model in models] == [None, None]
+
+
 def test_resuming_a_finished_run_changes_nothing(job, whole_run):
     folder, first = whole_run
     again = train(job, folder=folder, resume=True)
@@ -298,7 +322,7 @@ def test_shards_of_a_remote_warehouse_are_downloaded_from_there(job, tiny_wareho
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     copy = shutil.copytree(tiny_warehouse.stream("tiny"), tmp_path / "bucket" / "tiny")
     remote = dataclasses.replace(job, streams_url=str(copy))
-    with closing(_open_streams(job)) as here, closing(_open_streams(remote)) as there:
+    with _open_streams(job) as here, _open_streams(remote) as there:
         assert (there[0]["input_ids"] == here[0]["input_ids"]).all()
     cache = tmp_path / "temporary" / "dmix-cache" / job.manifest.dataset
     assert len(list(cache.rglob("*.mds"))) == 1
