@@ -1,18 +1,14 @@
 """The bare PyTorch loop: exact under interruption, on any number of ranks and workers."""
 
 import json
-import multiprocessing
 import os
-import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch.distributed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -204,48 +200,18 @@ def test_several_ranks_without_a_process_group_are_refused(dataset: MixedDataset
         loader.state_dict()
 
 
-def _rank_process(rank: int, *, port: int, stored: Any, state: dict, out: Path) -> None:
-    """A rank of its own: gloo, forked workers, the shared memory of its node."""
-    os.environ.update(
-        RANK=str(rank),
-        WORLD_SIZE="2",
-        LOCAL_RANK=str(rank),
-        LOCAL_WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    with MixedDataset(stored.manifest, stored.folder) as dataset:
-        loader = MixedLoader(dataset, settings=SETTINGS, num_workers=1)
-        loader.load_state_dict(state)
-        ids = consume(loader, 10**6)
-        (out / f"{rank}.json").write_text(json.dumps({"ids": ids, "state": loader.state_dict()}))
-        torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
 def test_two_real_ranks_continue_what_one_began(
-    stored: Any, dataset: MixedDataset, unbroken: tuple, tmp_path: Path
+    stored: Any, dataset: MixedDataset, unbroken: tuple, on_real_ranks: Any
 ) -> None:
     expected, end = unbroken
     first, state = one_attempt(dataset, world=1, batches=5, state=None)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    ranks = [
-        context.Process(
-            target=_rank_process,
-            args=(rank,),
-            kwargs={"port": port, "stored": stored, "state": state, "out": tmp_path},
-        )
-        for rank in (0, 1)
-    ]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(timeout=120)
-    assert [process.exitcode for process in ranks] == [0, 0]
-    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
-    assert first + in_order([f["ids"] for f in found]) == expected
-    assert found[0]["state"] == found[1]["state"] == end
+
+    def work() -> tuple[list[list[int]], dict]:
+        with MixedDataset(stored.manifest, stored.folder) as opened:
+            loader = MixedLoader(opened, settings=SETTINGS, num_workers=1)
+            loader.load_state_dict(state)
+            return consume(loader, 10**6), loader.state_dict()
+
+    found = on_real_ranks(2, work)
+    assert first + in_order([ids for ids, _ in found]) == expected
+    assert found[0][1] == found[1][1] == end

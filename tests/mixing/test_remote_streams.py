@@ -69,6 +69,28 @@ def test_small_cache_loses_nothing_and_gives_the_digest_of_local_files(
     assert 0 < kept <= limit - index_bytes + max(0, workers - 1) * largest
 
 
+def test_two_ranks_with_two_workers_share_a_small_cache(
+    remote: Any, tmp_path: Path, on_real_ranks: Any
+) -> None:
+    with MixedDataset(remote.manifest, remote.folder) as local:
+        expected, _, chain = run(local, 0)
+    index_bytes = sum(path.stat().st_size for path in remote.folder.rglob("index.json"))
+    limit = shard_bytes(remote.folder) // 10 + index_bytes
+
+    def work() -> tuple[list[int], np.ndarray, str, int]:
+        with MixedDataset(remote.manifest, tmp_path, remote=BUCKET, cache_limit=limit) as cached:
+            return *run(cached, 2), shard_bytes(tmp_path)
+
+    found = on_real_ranks(2, work)
+    by_rank = [np.array(ids).reshape(-1, SETTINGS.batch_size // 2) for ids, *_ in found]
+    assert np.stack(by_rank, 1).ravel().tolist() == expected
+    for ids, tokens, chain_here, kept in found:
+        assert chain_here == chain
+        assert np.array_equal(tokens, remote.rows[ids])
+        largest = max(path.stat().st_size for path in remote.folder.rglob("*.mds"))
+        assert 0 < kept <= limit - index_bytes + 3 * largest
+
+
 def test_cache_without_a_limit_is_used_again(remote: Any, tmp_path: Path) -> None:
     for _ in range(2):
         with MixedDataset(remote.manifest, tmp_path, remote=BUCKET) as cached:
