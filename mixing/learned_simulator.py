@@ -108,17 +108,26 @@ class FeedbackModel(nn.Module):
             mixtures_PTN: Of steps 1 … T.
             changes_PTD: Levels of states 0 … T - 1.
         """
-        inputs_PTI = self._inputs(mixtures_PTN, changes_PTD / self.unit_D)
-        mean_PTD, raw_PTD = (self.linear(inputs_PTI) + self.bent(inputs_PTI)).chunk(2, dim=-1)
-        low, high = _LOG_DEVIATION
-        deviation_PTD = torch.exp(low + (high - low) * torch.sigmoid(raw_PTD))
-        return self._bounded(mean_PTD * self.unit_D), deviation_PTD * self.unit_D
+        return self._law(self._inputs(mixtures_PTN, changes_PTD / self.unit_D))
+
+    def next_law(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `forward` and `doubt` give for the last of these steps; (P, D), (P, D) and (P,)."""
+        inputs_PI = self._last_inputs(mixtures_PTN, changes_PTD / self.unit_D)
+        return *self._law(inputs_PI), self._doubt(inputs_PI)
 
     def doubt(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
         """Half the logarithm of each state's leverage, (P, T); 0 where that is below 1."""
-        inputs_PTI = self._inputs(mixtures_PTN, changes_PTD / self.unit_D)
-        leverage_PT = (inputs_PTI @ self.whitening_II).square().sum(-1)
-        return 0.5 * leverage_PT.clamp_min(1).log()
+        return self._doubt(self._inputs(mixtures_PTN, changes_PTD / self.unit_D))
+
+    def _law(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        mean, raw = (self.linear(inputs) + self.bent(inputs)).chunk(2, dim=-1)
+        low, high = _LOG_DEVIATION
+        deviation = torch.exp(low + (high - low) * torch.sigmoid(raw))
+        return self._bounded(mean * self.unit_D), deviation * self.unit_D
+
+    def _doubt(self, inputs: Tensor) -> Tensor:
+        leverage = (inputs @ self.whitening_II).square().sum(-1)
+        return 0.5 * leverage.clamp_min(1).log()
 
     @torch.no_grad()
     def learn_limits(self, mixtures_ETN: Tensor, changes_ESD: Tensor, made_ET: Tensor) -> None:
@@ -149,6 +158,26 @@ class FeedbackModel(nn.Module):
         ]
         return torch.cat(parts, dim=-1)
 
+    def _last_inputs(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
+        """The last row of `_inputs`, (P, I), at a cost that does not grow with the square of T."""
+        runs, made, domains = mixtures_PTN.shape
+        excess_PN = (mixtures_PTN.sum(1) - self.supply_N).clamp_min(0) / self.steps
+        parts = [
+            faded_at_end(mixtures_PTN, self.steps).flatten(1) * domains**0.5,
+            excess_PN * domains**0.5,
+            faded_at_end(changes_PTD, self.steps).flatten(1),
+            mixtures_PTN.new_full((runs, 1), 1 - (made - 1) / self.steps),
+        ]
+        return torch.cat(parts, dim=-1)
+
+
+def faded_at_end(values_PTV: Tensor, steps: int) -> Tensor:
+    """The last of what `faded` gives, (P, F, V)."""
+    kept_F1 = torch.tensor(_KEPT, dtype=values_PTV.dtype, device=values_PTV.device)[:, None]
+    age_T = torch.arange(values_PTV.shape[1] - 1, -1, -1, device=values_PTV.device)
+    scale_F1 = torch.where(kept_F1 < 1, 1 - kept_F1, 1 / steps)
+    return torch.einsum("ft,ptv->pfv", scale_F1 * kept_F1**age_T, values_PTV)
+
 
 def faded(values_PTV: Tensor, steps: int) -> Tensor:
     """Sums of the values so far at every rate of `_KEPT`, scaled to their size; (P, T, F, V)."""
@@ -169,12 +198,8 @@ class ScoreModel(Protocol):
         """Deviation of the farm's levels."""
         ...
 
-    def __call__(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor]:
-        """`FeedbackModel.forward`."""
-        ...
-
-    def doubt(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
-        """`FeedbackModel.doubt`."""
+    def next_law(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`FeedbackModel.next_law`."""
         ...
 
 
@@ -223,7 +248,12 @@ class LearnedSimulator:
         for step in range(self.context.steps):
             chosen_PN = decide(mixtures_PSN, self.tokens(mixtures_PSN, changes_PSD))
             mixtures_PSN = np.concatenate([mixtures_PSN, chosen_PN[:, None]], axis=1)
-            mean_PD, deviation_PD, doubt_PD = self._law(mixtures_PSN[:, 1:], changes_PSD)
+            mean_PD, deviation_PD, doubt_PD = (
+                part_PD.double().numpy()
+                for part_PD in self._next_law(
+                    torch.from_numpy(mixtures_PSN[:, 1:]).float(), torch.from_numpy(changes_PSD).float()
+                )
+            )
             drawn_PD = mean_PD + deviation_PD * noise_PTD[:, step]
             counted_PD = mean_PD - self.pessimism * doubt_PD
             changes_PSD = np.concatenate([changes_PSD, drawn_PD[:, None]], axis=1)
@@ -255,10 +285,9 @@ class LearnedSimulator:
         drawn_PTD = torch.zeros_like(episodes.changes_ESD[:, :1])
         means = []
         for step in range(mixtures_PTN.shape[1]):
-            given = mixtures_PTN[:, : step + 1], drawn_PTD
-            mean_PTD, deviation_PTD = self.model(*given)
-            means.append(mean_PTD[:, -1] - self.pessimism * self._doubted(*given)[:, -1])
-            level_PD = mean_PTD[:, -1] + deviation_PTD[:, -1] * noises_PTD[:, step]
+            mean_PD, deviation_PD, doubt_PD = self._next_law(mixtures_PTN[:, : step + 1], drawn_PTD)
+            means.append(mean_PD - self.pessimism * doubt_PD)
+            level_PD = mean_PD + deviation_PD * noises_PTD[:, step]
             drawn_PTD = torch.cat([drawn_PTD, level_PD[:, None]], dim=1)
         utility_PT = torch.stack(means, dim=1) @ torch.from_numpy(self.weights_D).float()
         last_P1 = episodes.made_ET.sum(1, keepdim=True) - 1
@@ -273,17 +302,10 @@ class LearnedSimulator:
         (seen_PSD,) = features([changes_PSD[..., read] * scales_D], scales_D=scales_D, preset=self.preset)
         return tokens(mixtures_PSN, seen_PSD, context=self.context, preset=self.preset)
 
-    def _law(self, mixtures_PTN: Array, changes_PTD: Array) -> tuple[Array, Array, Array]:
-        """Mean, deviation and doubt of the next levels, (P, D) each."""
-        given = torch.from_numpy(mixtures_PTN).float(), torch.from_numpy(changes_PTD).float()
-        mean_PD, deviation_PD, doubt_PD = (
-            found_PTD[:, -1].double().numpy() for found_PTD in (*self.model(*given), self._doubted(*given))
-        )
-        return mean_PD, deviation_PD, doubt_PD
-
-    def _doubted(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
-        """Doubt of every score, in units of s_i, (P, T, D)."""
-        return self.model.doubt(mixtures_PTN, changes_PTD)[..., None] * self.model.unit_D
+    def _next_law(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, deviation and doubt of the next levels, in units of s_i, (P, D) each."""
+        mean_PD, deviation_PD, doubt_P = self.model.next_law(mixtures_PTN, changes_PTD)
+        return mean_PD, deviation_PD, doubt_P[:, None] * self.model.unit_D
 
 
 def fit_simulator(

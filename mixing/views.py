@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.episodes import Episodes
@@ -148,22 +148,16 @@ def _seen_episodes(episodes: Episodes, view: View, simulator: LearnedSimulator) 
     )
 
 
-class _Spread(nn.Module):
+@dataclass(frozen=True, eq=False)
+class _Spread:
     """A model of the farm's domains, asked about mixtures of the view's."""
 
+    model: ScoreModel
     spread_GN: Tensor
-
-    def __init__(self, model: ScoreModel, spread_GN: Tensor) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("spread_GN", spread_GN)
 
     @property
     def unit_D(self) -> Tensor:
         return self.model.unit_D
 
-    def forward(self, mixtures_PTG: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor]:
-        return self.model(mixtures_PTG @ self.spread_GN, changes_PTD)
-
-    def doubt(self, mixtures_PTG: Tensor, changes_PTD: Tensor) -> Tensor:
-        return self.model.doubt(mixtures_PTG @ self.spread_GN, changes_PTD)
+    def next_law(self, mixtures_PTG: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.model.next_law(mixtures_PTG @ self.spread_GN, changes_PTD)

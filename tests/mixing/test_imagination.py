@@ -129,3 +129,13 @@ def test_half_of_the_runs_follow_the_policy_and_the_others_do_so_after_their_str
     assert (away_PT[after_PT] < 1e-5).all()
     strayed_PT = steps_T == found.stray_P[:, None]
     assert (away_PT[strayed_PT] > 1e-3).mean() > 0.9
+
+
+def test_the_law_of_the_next_step_is_the_last_of_all_steps(learned, farm):
+    model, (mixtures, changes) = learned.model, (farm.actions_ETN[:4], farm.changes_ESD[:4, :-1])
+    for made in (1, TWO.steps):
+        seen = mixtures[:, :made], changes[:, :made]
+        mean_PD, deviation_PD, doubt_P = model.next_law(*seen)
+        for found, whole in zip((mean_PD, deviation_PD), model(*seen), strict=True):
+            torch.testing.assert_close(found, whole[:, -1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(doubt_P, model.doubt(*seen)[:, -1], atol=1e-5, rtol=1e-5)
