@@ -4,7 +4,8 @@
 
 Every row goes into `benchmarks/results/mixing-<machine>-<date>.json` as soon as it is known, with
 the load of the machine before it; rows that are there for this commit are not measured again.
-Throughput is compared in turns, so that a busy machine slows both sides.
+Both sides of a ratio take turns, so that a busy machine slows both. Names with `processor` are times
+on the processor, of loader workers too, which a busy machine leaves nearly as they are.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import psutil
 import torch
 from benchmarks import mixing_costs
 from benchmarks.mixing_streams import write_streams
@@ -40,6 +42,8 @@ BATCH = 64
 REPEATS = 3
 
 Row = Callable[[DatasetManifest, Path], dict[str, Any]]
+Rates = tuple[float, float]
+"""Samples a second, and samples a second of processor time."""
 
 
 def main() -> None:
@@ -87,33 +91,33 @@ def beside_interleaving(manifest: DatasetManifest, folder: Path) -> dict[str, An
     return in_turns(partial(by_batch_rate, manifest, folder, 0), partial(interleave_rate, manifest, folder))
 
 
-def in_turns(ours: Callable[[], float], theirs: Callable[[], float]) -> dict[str, Any]:
-    """Samples a second of both sides, and the median of the ratios of rounds."""
-    pairs = [(ours(), theirs()) for _ in range(REPEATS)]
-    mine, others = zip(*pairs, strict=True)
-    return {
-        "samples_per_second": round(statistics.median(mine)),
-        "their_samples_per_second": round(statistics.median(others)),
-        "ratio": round(statistics.median(a / b for a, b in pairs), 2),
-    }
+def in_turns(ours: Callable[[], Rates], theirs: Callable[[], Rates]) -> dict[str, Any]:
+    """Samples a second of both sides, and the median of the ratios of rounds, by either clock."""
+    figures: dict[str, Any] = {}
+    rounds = [(ours(), theirs()) for _ in range(REPEATS)]
+    for prefix, clock in (("", 0), ("processor_", 1)):
+        pairs = [(mine[clock], others[clock]) for mine, others in rounds]
+        mine, others = zip(*pairs, strict=True)
+        figures[f"samples_per_{prefix}second"] = round(statistics.median(mine))
+        figures[f"their_samples_per_{prefix}second"] = round(statistics.median(others))
+        figures[f"{prefix}ratio"] = round(statistics.median(a / b for a, b in pairs), 2)
+    return figures
 
 
-def by_batch_rate(manifest: DatasetManifest, folder: Path, workers: int) -> float:
-    """Samples a second of a run of four steps with natural shares."""
-    dataset = MixedDataset(manifest, folder)
-    total = len(dataset) // (4 * BATCH) * BATCH
-    chosen = PlanSettings(step_samples=total, batch_size=BATCH, exhaustion="redistribute")
-    loader = MixedLoader(dataset, settings=chosen, num_workers=workers)
-    weights = dataset.sizes.samples_N / dataset.sizes.samples_N.sum()
+def by_batch_rate(manifest: DatasetManifest, folder: Path, workers: int) -> Rates:
+    """A run of four steps with natural shares."""
+    with MixedDataset(manifest, folder) as dataset:
+        total = len(dataset) // (4 * BATCH) * BATCH
+        chosen = PlanSettings(step_samples=total, batch_size=BATCH, exhaustion="redistribute")
+        loader = MixedLoader(dataset, settings=chosen, num_workers=workers)
+        weights = dataset.sizes.samples_N / dataset.sizes.samples_N.sum()
 
-    def batches() -> Iterable[Any]:
-        while not loader.finished:
-            loader.begin_step(weights)
-            yield from loader
+        def batches() -> Iterable[Any]:
+            while not loader.finished:
+                loader.begin_step(weights)
+                yield from loader
 
-    rate = rate_of(batches())
-    dataset.close()
-    return rate
+        return rates_of(batches())
 
 
 class OneByOne(Dataset):
@@ -127,21 +131,19 @@ class OneByOne(Dataset):
         return self._dataset[index]["input_ids"].numpy().astype(np.uint16)
 
 
-def one_by_one_rate(manifest: DatasetManifest, folder: Path, workers: int) -> float:
+def one_by_one_rate(manifest: DatasetManifest, folder: Path, workers: int) -> Rates:
     """The same samples in the order of one plan, each read and collated by itself."""
-    dataset = MixedDataset(manifest, folder)
-    total = len(dataset) // BATCH * BATCH
-    chosen = PlanSettings(step_samples=total, batch_size=BATCH, exhaustion="redistribute")
-    plan = MixedLoader(dataset, settings=chosen).begin_step(dataset.sizes.samples_N / len(dataset))
-    ids = plan.ids.tolist()
-    rate = rate_of(DataLoader(OneByOne(dataset), batch_size=BATCH, sampler=ids, num_workers=workers))
-    dataset.close()
-    return rate
+    with MixedDataset(manifest, folder) as dataset:
+        total = len(dataset) // BATCH * BATCH
+        chosen = PlanSettings(step_samples=total, batch_size=BATCH, exhaustion="redistribute")
+        plan = MixedLoader(dataset, settings=chosen).begin_step(dataset.sizes.samples_N / len(dataset))
+        ids = plan.ids.tolist()
+        return rates_of(DataLoader(OneByOne(dataset), batch_size=BATCH, sampler=ids, num_workers=workers))
 
 
-def streaming_rate(manifest: DatasetManifest, folder: Path, workers: int) -> float:
+def streaming_rate(manifest: DatasetManifest, folder: Path, workers: int) -> Rates:
     dataset = plain_streaming(manifest, folder)
-    return rate_of(StreamingDataLoader(dataset, batch_size=BATCH, num_workers=workers))
+    return rates_of(StreamingDataLoader(dataset, batch_size=BATCH, num_workers=workers))
 
 
 def plain_streaming(manifest: DatasetManifest, folder: Path) -> StreamingDataset:
@@ -155,55 +157,51 @@ def plain_streaming(manifest: DatasetManifest, folder: Path) -> StreamingDataset
     return StreamingDataset(streams=streams, batch_size=BATCH, shuffle=True)
 
 
-def interleave_rate(manifest: DatasetManifest, folder: Path) -> float:
-    dataset = MixedDataset(manifest, folder)
+def interleave_rate(manifest: DatasetManifest, folder: Path) -> Rates:
     parts, weights = [], []
-    for index, size in enumerate(dataset.sizes.samples_N.tolist()):
-        first = int(dataset.sizes.offsets_N[index])
-        tokens = dataset.__getitems__(list(range(first, first + size)))["input_ids"].numpy()
-        parts.append(datasets.Dataset.from_dict({"input_ids": tokens}).with_format("torch"))
-        weights.append(size / len(dataset))
-    dataset.close()
+    with MixedDataset(manifest, folder) as dataset:
+        for index, size in enumerate(dataset.sizes.samples_N.tolist()):
+            first = int(dataset.sizes.offsets_N[index])
+            tokens = dataset.__getitems__(list(range(first, first + size)))["input_ids"].numpy()
+            parts.append(datasets.Dataset.from_dict({"input_ids": tokens}).with_format("torch"))
+            weights.append(size / len(dataset))
     mixed = datasets.interleave_datasets(parts, probabilities=weights, seed=0)
-    return rate_of(DataLoader(mixed, batch_size=BATCH))
+    return rates_of(DataLoader(mixed, batch_size=BATCH))
 
 
-def rate_of(batches: Iterable[Any]) -> float:
-    """Samples a second from the second batch on."""
-    seen, started = 0, 0.0
+def rates_of(batches: Iterable[Any]) -> Rates:
+    """Both rates from the second batch on."""
+    seen, started, processor_started = 0, 0.0, 0.0
     for batch in batches:
         if not started:
-            started = time.perf_counter()
+            started, processor_started = time.perf_counter(), processor_seconds()
             continue
         seen += len(batch) if isinstance(batch, torch.Tensor) else len(next(iter(batch.values())))
-    return seen / (time.perf_counter() - started)
+    return seen / (time.perf_counter() - started), seen / (processor_seconds() - processor_started)
+
+
+def processor_seconds() -> float:
+    """Processor time of this process and of its children, those that live and those that ended."""
+    own = os.times()
+    children = [child.cpu_times() for child in psutil.Process().children()]
+    return sum(own[:4]) + sum(times.user + times.system for times in children)
 
 
 def starting_up(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
     """Milliseconds from nothing to the first batch, beside plain StreamingDataset."""
 
     def ours() -> None:
-        dataset = MixedDataset(manifest, folder)
-        loader = MixedLoader(dataset, settings=PlanSettings(step_samples=16 * BATCH, batch_size=BATCH))
-        loader.begin_step(dataset.sizes.samples_N / len(dataset))
-        next(iter(loader))
-        dataset.close()
+        with MixedDataset(manifest, folder) as dataset:
+            loader = MixedLoader(dataset, settings=PlanSettings(step_samples=16 * BATCH, batch_size=BATCH))
+            loader.begin_step(dataset.sizes.samples_N / len(dataset))
+            next(iter(loader))
 
-    def theirs() -> float:
-        started = time.perf_counter()
+    def theirs() -> None:
         dataset = plain_streaming(manifest, folder)
         next(iter(StreamingDataLoader(dataset, batch_size=BATCH)))
-        spent = time.perf_counter() - started
         dataset._iterator.exit()  # its threads would go on through our turn
-        return spent
 
-    pairs = [(mixing_costs.seconds(ours), theirs()) for _ in range(9)]
-    mixed, plain = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
-    return {
-        "mixed_ms": round(mixed, 1),
-        "streaming_ms": round(plain, 1),
-        "ratio": round(mixed / plain, 2),
-    }
+    return mixing_costs.compared("mixed", ours, "streaming", theirs)
 
 
 ROWS: dict[str, Row] = {

@@ -3,10 +3,10 @@
 import json
 import multiprocessing
 import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +59,21 @@ def reweighting(_: DatasetManifest, folder: Path) -> dict[str, Any]:
             remaining_samples_N=streams.samples_N,
             seed=0,
         )
-        marks = [time.perf_counter()]
+        marks = [clocks()]
         asked_N = controller.propose(history).mixture_N
-        marks.append(time.perf_counter())
+        marks.append(clocks())
         plan = plan_step(asked_N, state, streams=streams, settings=chosen)
-        marks.append(time.perf_counter())
+        marks.append(clocks())
         log.write("decision", step=plan.step, asked_N=asked_N.tolist(), planned_N=plan.planned_N.tolist())
-        marks.append(time.perf_counter())
-        times.append([*np.diff(marks), marks[-1] - marks[0]])
+        marks.append(clocks())
+        times.append([*np.diff(marks, axis=0), np.subtract(marks[-1], marks[0])])
         state = plan.state_after
     medians = 1000 * np.median(times, axis=0)
-    names = ("agent_ms", "plan_ms", "write_ms", "whole_ms")
-    return {name: round(float(value), 1) for name, value in zip(names, medians, strict=True)}
+    return {
+        f"{part}_{prefix}ms": round(float(value), 1)
+        for part, by_clock in zip(("agent", "plan", "write", "whole"), medians, strict=True)
+        for prefix, value in zip(("", "processor_"), by_clock, strict=True)
+    }
 
 
 def resuming_a_loader(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
@@ -78,11 +81,10 @@ def resuming_a_loader(manifest: DatasetManifest, folder: Path) -> dict[str, Any]
     saved = {step: json.dumps(loader_state(manifest, folder, step)) for step in STEPS}
 
     def resume(step: int) -> None:
-        dataset = MixedDataset(manifest, folder)
-        loader = MixedLoader(dataset, settings=long_run())
-        loader.load_state_dict(json.loads(saved[step]))
-        next(iter(loader))
-        dataset.close()
+        with MixedDataset(manifest, folder) as dataset:
+            loader = MixedLoader(dataset, settings=long_run())
+            loader.load_state_dict(json.loads(saved[step]))
+            next(iter(loader))
 
     return early_and_late(resume) | {"state_bytes": {str(step): len(text) for step, text in saved.items()}}
 
@@ -97,13 +99,12 @@ def resuming_a_run(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
     def resume(step: int) -> None:
         recorded = recorded_decisions(events[step], after=step - 1)
         EventLog(events[step], run_id="benchmark", attempt=last_attempt(events[step]) + 1)
-        dataset = MixedDataset(manifest, folder)
-        loader = MixedLoader(dataset, settings=long_run())
-        state = RunState.from_json(states[step], planned_ids=lambda mixer, asked_N: np.zeros(0, np.int64))
-        loader.state = state.mixer
-        loader.begin_step(recorded[step].asked_N)
-        next(iter(loader))
-        dataset.close()
+        with MixedDataset(manifest, folder) as dataset:
+            loader = MixedLoader(dataset, settings=long_run())
+            state = RunState.from_json(states[step], planned_ids=lambda mixer, asked_N: np.zeros(0, np.int64))
+            loader.state = state.mixer
+            loader.begin_step(recorded[step].asked_N)
+            next(iter(loader))
 
     return early_and_late(resume) | {
         "state_bytes": {str(step): len(text) for step, text in states.items()},
@@ -112,14 +113,22 @@ def resuming_a_run(manifest: DatasetManifest, folder: Path) -> dict[str, Any]:
 
 
 def early_and_late(resume: Callable[[int], None]) -> dict[str, Any]:
-    """Medians of both steps, measured in turns."""
-    pairs = [tuple(seconds(lambda s=step: resume(s)) for step in STEPS) for _ in range(REPEATS)]
-    early, late = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
-    return {
-        "step_2_ms": round(early, 1),
-        "step_10000_ms": round(late, 1),
-        "ratio": round(late / early, 2),
-    }
+    early, late = STEPS
+    return compared(f"step_{late}", partial(resume, late), f"step_{early}", partial(resume, early))
+
+
+def compared(
+    name: str, call: Callable[[], None], other_name: str, other: Callable[[], None]
+) -> dict[str, Any]:
+    """Medians of two calls that take turns, and of the first over the second, by either clock."""
+    figures: dict[str, Any] = {}
+    rounds = np.array([(seconds(call), seconds(other)) for _ in range(REPEATS)])
+    for clock, prefix in enumerate(("", "processor_")):
+        for side, label in enumerate((name, other_name)):
+            figures[f"{label}_{prefix}ms"] = round(1000 * float(np.median(rounds[:, side, clock])), 1)
+        ratios = rounds[:, 0, clock] / rounds[:, 1, clock]
+        figures[f"{prefix}ratio"] = round(float(np.median(ratios)), 2)
+    return figures
 
 
 def long_run() -> PlanSettings:
@@ -128,19 +137,17 @@ def long_run() -> PlanSettings:
 
 def loader_state(manifest: DatasetManifest, folder: Path, step: int) -> dict[str, Any]:
     """The state of a loader after the first batch of a step, without the steps before it."""
-    dataset = MixedDataset(manifest, folder)
-    weights = dataset.sizes.samples_N / len(dataset)
-    loader = MixedLoader(dataset, settings=long_run())
-    drawn = np.floor(weights * (step - 1) * 16 * BATCH).astype(np.int64)
-    sizes = np.maximum(dataset.sizes.samples_N, 1)
-    loader.state = MixerState(
-        step=step - 1, carry_N=np.zeros(52), cursor_N=drawn % sizes, pass_N=drawn // sizes
-    )
-    loader.begin_step(weights)
-    next(iter(loader))
-    state = loader.state_dict()
-    dataset.close()
-    return state
+    with MixedDataset(manifest, folder) as dataset:
+        weights = dataset.sizes.samples_N / len(dataset)
+        loader = MixedLoader(dataset, settings=long_run())
+        drawn = np.floor(weights * (step - 1) * 16 * BATCH).astype(np.int64)
+        sizes = np.maximum(dataset.sizes.samples_N, 1)
+        loader.state = MixerState(
+            step=step - 1, carry_N=np.zeros(52), cursor_N=drawn % sizes, pass_N=drawn // sizes
+        )
+        loader.begin_step(weights)
+        next(iter(loader))
+        return loader.state_dict()
 
 
 def run_state(mixer: dict[str, Any], *, steps: int) -> RunState:
@@ -189,23 +196,28 @@ def memory(*_: Any) -> dict[str, Any]:
 def measure_memory(manifest: DatasetManifest, folder: Path, answers: Any) -> None:
     """Puts the growth of this process's peak memory into the queue; the process is a fresh fork."""
     before = peak_mb()
-    dataset = MixedDataset(manifest, folder)
-    grown = [peak_mb() - before]
-    chosen = PlanSettings(step_samples=6_400, batch_size=BATCH, exhaustion="repeat", max_passes=100)
-    weights = dataset.sizes.samples_N / len(dataset)
-    state = MixerState.start(52)
-    for _ in range(2):
-        for _ in range(300):
-            state = plan_step(weights, state, streams=dataset.sizes, settings=chosen).state_after
-        grown.append(peak_mb() - before)
-    dataset.close()
+    with MixedDataset(manifest, folder) as dataset:
+        grown = [peak_mb() - before]
+        chosen = PlanSettings(step_samples=6_400, batch_size=BATCH, exhaustion="repeat", max_passes=100)
+        weights = dataset.sizes.samples_N / len(dataset)
+        state = MixerState.start(52)
+        for _ in range(2):
+            for _ in range(300):
+                state = plan_step(weights, state, streams=dataset.sizes, settings=chosen).state_after
+            grown.append(peak_mb() - before)
     answers.put([round(mb, 1) for mb in grown])
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    started = time.perf_counter()
+def seconds(call: Callable[[], Any]) -> tuple[float, float]:
+    """By the clock, and on the processor."""
+    started = clocks()
     call()
-    return time.perf_counter() - started
+    now = clocks()
+    return now[0] - started[0], now[1] - started[1]
+
+
+def clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 def peak_mb() -> float:
