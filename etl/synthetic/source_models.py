@@ -5,6 +5,7 @@ belong together, and how much memory the model will take. Only then are weights 
 """
 
 import hashlib
+import importlib.util
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmix.etl.synthetic.generation_settings import MOST_TOKENS, GenerationSettings
-from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.manifests import digest_of
 
 if TYPE_CHECKING:
@@ -108,6 +109,19 @@ def source_model(name: str, settings: GenerationSettings) -> SourceModel:
         end_id=end_id,
         max_tokens=_length_cap(name, config, settings.max_tokens),
     )
+
+
+def check_engine(settings: GenerationSettings) -> None:
+    """Refuses an engine that is not installed, before Spark starts.
+
+    Raises:
+        MissingDependencyError: If it is not.
+    """
+    if settings.engine == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise MissingDependencyError(
+            "--engine vllm needs the package vllm, here and where workers run; 'pip install vllm' on a"
+            " machine with a GPU, or use --engine transformers"
+        )
 
 
 def memory_need(model: SourceModel, settings: GenerationSettings) -> MemoryNeed:

@@ -33,6 +33,7 @@ from dmix.etl.synthetic.model_shares import (
 )
 from dmix.etl.synthetic.source_models import (
     SourceModel,
+    check_engine,
     check_memory,
     free_memory,
     memory_need,
@@ -187,6 +188,7 @@ def plan_start_state(
         InputError: If the model cannot write or does not fit into memory, the classifier needs
             labels that no model writes, the dataset has others, or another generation is there.
         NotFoundError: If there is no such model or classifier.
+        MissingDependencyError: If the engine is not installed.
     """
     if settings.classifier.startswith("column"):
         raise InputError(
@@ -201,6 +203,7 @@ def plan_start_state(
             f"dataset {manifest.dataset} has taxonomy {manifest.taxonomy.name!r}, classifier"
             f" {settings.classifier!r} gives {taxonomy.name!r}; leave --dataset out, or choose another one"
         )
+    check_engine(generation)
     found = source_model(model, generation)
     if generation.engine == "transformers":
         need = memory_need(found, generation)

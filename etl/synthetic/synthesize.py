@@ -28,6 +28,7 @@ from dmix.etl.synthetic.generation_tasks import BlockCost, GenerationJob, total_
 from dmix.etl.synthetic.source_models import (
     MemoryNeed,
     SourceModel,
+    check_engine,
     check_memory,
     fetched,
     free_memory,
@@ -129,12 +130,14 @@ def plan_synthesis(
         InputError: If the model cannot write (`source_model`), does not fit into memory, the
             budget or range is empty or cuts a block, or `out` holds another generation.
         NotFoundError: If there is no such model.
+        MissingDependencyError: If the engine is not installed.
     """
     if (tokens is None) == (documents is None):
         raise InputError("give either a budget with --tokens or a range with --documents FIRST:STOP")
     if tokens is not None and tokens < 1:
         raise InputError(f"--tokens is {tokens}, expected at least 1")
     blocks = range(0) if documents is None else _whole_blocks(documents, settings.block_documents)
+    check_engine(settings)
     found = source_model(model, settings)
     need = memory_need(found, settings)
     if settings.engine == "transformers":

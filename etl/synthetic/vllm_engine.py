@@ -22,14 +22,13 @@ def vllm_writer(folder: Path, settings: GenerationSettings) -> BlockWriter:
     """What writes blocks with the checkpoint in `folder`.
 
     Raises:
-        MissingDependencyError: If vLLM is not installed.
+        MissingDependencyError: If vLLM cannot be imported.
     """
     try:
         vllm = importlib.import_module("vllm")
     except ImportError as error:
         raise MissingDependencyError(
-            f"--engine vllm needs the package vllm ({error}); 'pip install vllm' on a machine with a GPU, or"
-            " use --engine transformers"
+            f"vllm cannot be imported here ({error}); install it anew, or use --engine transformers"
         ) from None
     precision = str(precision_of(settings)).removeprefix("torch.")
     engine = vllm.LLM(model=str(folder), dtype=precision, seed=settings.seed % 2**31)

@@ -1,6 +1,7 @@
 """Generations: budgets, ranges, kills, and what is refused."""
 
 import functools
+import importlib.machinery
 import shutil
 import sys
 import types
@@ -176,6 +177,7 @@ def test_vllm_is_asked_for_where_it_is_missing(writer, tmp_path):
     settings = GenerationSettings(block_documents=8, max_tokens=20, engine="vllm")
     with pytest.raises(MissingDependencyError, match=r"needs the package vllm.*--engine transformers"):
         written(writer, tmp_path / "out", settings=settings, documents=(0, 8))
+    assert not (tmp_path / "out").exists()
 
 
 def test_vllm_gets_start_token_cap_and_a_seed_a_document(make_writer, tmp_path, monkeypatch):
@@ -190,7 +192,9 @@ def test_vllm_gets_start_token_cap_and_a_seed_a_document(make_writer, tmp_path, 
             outputs = [types.SimpleNamespace(token_ids=[16, 17, 0]) for _ in prompts]
             return [types.SimpleNamespace(outputs=[output]) for output in outputs]
 
-    stand_in = types.SimpleNamespace(LLM=Engine, SamplingParams=lambda **options: options)
+    stand_in = types.ModuleType("vllm")
+    stand_in.LLM, stand_in.SamplingParams = Engine, lambda **options: options
+    stand_in.__spec__ = importlib.machinery.ModuleSpec("vllm", None)
     monkeypatch.setitem(sys.modules, "vllm", stand_in)
     settings = GenerationSettings(block_documents=4, max_tokens=20, engine="vllm")
     folder = make_writer(tmp_path / "model")
