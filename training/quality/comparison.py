@@ -11,7 +11,13 @@ from dmix.training.quality.facts import find_scales, write_facts
 from dmix.training.quality.headroom import restore_feedback
 from dmix.training.quality.place import Place
 from dmix.training.quality.prepare import RUN_DATASET, DataTools, base_name, prepare, run_training
-from dmix.training.quality.protocol import PROTOCOL_FILE, CommittedProtocol, code_version, committed_protocol
+from dmix.training.quality.protocol import (
+    PROTOCOL_FILE,
+    CommittedProtocol,
+    code_version,
+    committed_protocol,
+    promised,
+)
 from dmix.training.quality.queue import missing_units, run_queue
 from dmix.training.quality.settings import LoadedSetting
 from dmix.training.quality.stages import batches, planned_runs
@@ -110,7 +116,15 @@ def publish(study: Study, *, tier: str) -> None:
     compact(study.place, scales, objectives=objectives)
     agents = ("rl",) if "rl" in study.tier.controllers else ()
     pair = next((finalists(study, agent=agent) for agent in agents), None)
-    write_facts(study.place, study.loaded, scales, tier=tier, planned=planned_runs(study), finalists=pair)
+    write_facts(
+        study.place,
+        study.loaded,
+        scales,
+        tier=tier,
+        planned=planned_runs(study),
+        finalists=pair,
+        promised=promised(study.loaded.file.parent / PROTOCOL_FILE, study.loaded.settings.name),
+    )
 
 
 def reports(study: Study) -> list[StageReport]:

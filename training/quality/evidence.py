@@ -44,6 +44,11 @@ class Evidence:
     items: pd.DataFrame
     _panels: dict[tuple[str, str], Panel | None] = field(default_factory=dict)
 
+    @property
+    def promised(self) -> bool:
+        """Whether the protocol names the setting: only then does its hypothesis count among those tested."""
+        return bool(self.facts["promised"])
+
     def stage(self, stage: str) -> pd.DataFrame:
         """The runs of a stage, whatever became of them."""
         return self.runs[self.runs.stage == stage]

@@ -80,8 +80,19 @@ def write_facts(
     tier: str,
     planned: Mapping[str, int],
     finalists: Finalists | None,
+    promised: bool,
 ) -> None:
-    """Publishes `setting.json`."""
+    """Publishes `setting.json`.
+
+    Args:
+        place: Where to.
+        loaded: The setting.
+        scales: s_i and lambda_i.
+        tier: Name of the tier.
+        planned: Runs by stage when all goes well.
+        finalists: What a confirmation compares; None before the screening is done.
+        promised: Whether the protocol names the setting.
+    """
     settings = loaded.settings
     manifest = read_dataset_manifest(place.warehouse, RUN_DATASET)
     space = DomainSpace.of_dataset(manifest)
@@ -115,6 +126,7 @@ def write_facts(
         "items": settings.items,
         "near_duplicates": {"threshold": near["threshold"], "flagged": len(near["flagged"])},
         "planned": dict(planned),
+        "promised": promised,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
     }
     if finalists is not None:

@@ -15,7 +15,7 @@ from dmix.training.quality import tables, verdict
 from dmix.training.quality.evidence import STAGES, Evidence, read_evidence, utility_disagreement
 from dmix.training.quality.figures import setting_figure
 from dmix.training.quality.selection import NATURAL, Headroom, headroom
-from dmix.training.quality.statistics import holm
+from dmix.training.quality.statistics import Estimate, holm
 from dmix.training.quality.steps import earliest_stop
 from dmix.training.quality.studies import overfitting
 from dmix.training.quality.tables import Row, controller_rows, interval, judged_layer, markdown, number
@@ -45,7 +45,7 @@ def write_page(results: Path, out: Path) -> None:
     settings = [read_evidence(folder) for folder in folders]
     pairs = [hypothesis(evidence) for evidence in settings]
     decided = [decisive_difference(evidence, pair) for evidence, pair in zip(settings, pairs, strict=True)]
-    adjusted = holm([found.p if found else np.nan for found in decided])
+    adjusted = _adjusted(settings, decided)
     out.mkdir(parents=True, exist_ok=True)
     for evidence, pair, p in zip(settings, pairs, adjusted, strict=True):
         rows = {stage: controller_rows(evidence, stage) for stage in COMPARED}
@@ -56,6 +56,15 @@ def write_page(results: Path, out: Path) -> None:
         publish_bytes(out / f"{evidence.name}.svg", figure.encode())
         publish_bytes(out / f"{evidence.name}.csv", tables.to_csv(rows.items()).encode())
     publish_bytes(out / "index.md", overview(settings, pairs, adjusted).encode())
+
+
+def _adjusted(settings: Sequence[Evidence], decided: Sequence[Estimate | None]) -> list[float]:
+    """p after Holm over the settings that the protocol names; NaN elsewhere and before a confirmation."""
+    p_S = np.array([found.p if found else np.nan for found in decided])
+    family_S = np.array([evidence.promised for evidence in settings])
+    adjusted_S = np.full(len(p_S), np.nan)
+    adjusted_S[family_S] = holm(p_S[family_S].tolist())
+    return adjusted_S.tolist()
 
 
 def setting_page(
@@ -89,11 +98,12 @@ def setting_page(
 def overview(
     settings: Sequence[Evidence], pairs: Sequence[Hypothesis | None], adjusted: Sequence[float]
 ) -> str:
-    """All settings in one table: the hypothesis of each, and p after Holm over all of them."""
+    """All settings in one table: the hypothesis of each, and p after Holm over those promised."""
     body = []
     for evidence, pair, p in zip(settings, pairs, adjusted, strict=True):
         found = decisive_difference(evidence, pair)
-        state = "no confirmation yet" if found is None else _short_verdict(found.verdict, p)
+        waiting = "no confirmation yet" if evidence.promised else "not in the protocol"
+        state = waiting if found is None else _short_verdict(found.verdict, p)
         body.append(
             [
                 f"[{evidence.name}]({evidence.name}.md)",
@@ -109,8 +119,8 @@ def overview(
     words = (
         "One hypothesis a setting: the agent against the best other controller of screening, on items and"
         " seeds that nothing was chosen by. Ahead or behind: the 95% interval lies on one side of 0 and p"
-        f" after Holm over the {len(settings)} settings is below 0.05. A setting without a confirmation"
-        " counts as p = 1."
+        f" after Holm over the {sum(evidence.promised for evidence in settings)} settings that the protocol"
+        " names is below 0.05. Of those, one without a confirmation counts as p = 1."
     )
     return f"# Comparison\n\n{words}\n\n{markdown(header, body)}\n"
 

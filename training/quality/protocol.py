@@ -63,6 +63,11 @@ def committed_protocol(file: Path) -> CommittedProtocol:
     return CommittedProtocol(load_settings(Protocol, file), sha256)
 
 
+def promised(file: Path, setting: str) -> bool:
+    """Whether the protocol of a file, committed or not, names a setting; False if there is no such file."""
+    return file.is_file() and setting in load_settings(Protocol, file).settings
+
+
 def code_version() -> str:
     """The commit of the code, with `+` if files differ from it; the version where there is no checkout."""
     folder = Path(__file__).resolve().parent

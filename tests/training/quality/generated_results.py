@@ -112,6 +112,7 @@ class Results:
             "space": [["source", "books"], ["target", "maths"]],
             "objectives": list(self.objectives),
             "machine": "two cores",
+            "promised": True,
             **self.facts,
         }
         (self.folder / "setting.json").write_text(json.dumps(facts), encoding="utf-8")

@@ -68,13 +68,15 @@ def test_links_of_a_page_lead_to_files(make_results, tmp_path):
     assert "](sums.svg)" in written(make_results().add("natural"), tmp_path)
 
 
-def test_holm_is_taken_over_all_settings(make_results, tmp_path):
+def test_holm_is_taken_over_the_settings_that_the_protocol_names(make_results, tmp_path):
     for name in ("code", "law"):
         compare(make_results(name), 0.0).write()
+    compare(make_results("medicine", facts={"promised": False}), 0.2).write()
     results = compare(make_results(facts={"hypothesis": {"agent": AGENT, "rival": "regmix"}}), 0.1)
     text = written(results, tmp_path)
     found = decisive_difference(read_evidence(results.folder), Hypothesis(AGENT, "regmix"))
     assert f"p = {found.p:.2g}, {3 * found.p:.2g} after Holm" in text
+    assert "after Holm over the 3 settings" in (tmp_path / "out" / "index.md").read_text()
 
 
 def test_difference_that_does_not_survive_holm_is_said_to_show_nothing(make_results):

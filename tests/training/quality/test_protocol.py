@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dmix.training.quality.protocol import PROTOCOL_FILE, Protocol, committed_protocol
+from dmix.training.quality.protocol import PROTOCOL_FILE, Protocol, committed_protocol, promised
 from dmix.training.quality.tiers import TIERS
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.settings import load_settings
@@ -43,3 +43,8 @@ def test_the_shipped_protocol_fits_the_small_tier():
     assert protocol.seeds == TIERS["small"].confirmation_seeds
     assert protocol.agent in TIERS["small"].controllers
     assert (protocol.selected_on, protocol.judged_on) == ("development", "confirmation")
+
+
+def test_settings_that_the_protocol_does_not_name_are_not_promised(tmp_path):
+    assert promised(SHIPPED, "origin") and not promised(SHIPPED, "licensed")
+    assert not promised(tmp_path / PROTOCOL_FILE, "origin")
