@@ -39,18 +39,19 @@ def byte_tokenizer():
     return tokenizer
 
 
-def publish_dataset(warehouse, *, samples=SAMPLES, seq_len=SEQ_LEN, name="tiny"):
+def publish_dataset(warehouse, *, samples=SAMPLES, seq_len=SEQ_LEN, name="tiny", taxonomy=TAXONOMY):
     """Writes streams and manifest as `dmix etl shard` would."""
     tokenizer = byte_tokenizer()
     folder = warehouse.stream(name)
     entries = []
     for field in ("source", "target"):
-        for label in TAXONOMY.labels:
+        for label in taxonomy.labels:
             path, count = f"{field}/{label}", samples.get((field, label), 0)
             files = []
             if count:
                 rng = np.random.default_rng(len(entries))
-                tokens = np.array(tokenizer.encode(TEXTS[f"{field} {label}"] * seq_len).ids, np.uint16)
+                text = TEXTS.get(f"{field} {label}", TEXTS[f"{field} A"])
+                tokens = np.array(tokenizer.encode(text * seq_len).ids, np.uint16)
                 columns = {"tokens": f"ndarray:uint16:{seq_len}"}
                 limit = SHARD_SAMPLES * (seq_len * 2 + 4) + 200
                 with MDSWriter(out=str(folder / path), columns=columns, size_limit=limit) as writer:
@@ -85,7 +86,7 @@ def publish_dataset(warehouse, *, samples=SAMPLES, seq_len=SEQ_LEN, name="tiny")
     manifest = DatasetManifest(
         dataset=name,
         name="",
-        taxonomy=TAXONOMY,
+        taxonomy=taxonomy,
         tokenizer=TokenizerFile(
             name="bytes", sha256=sha256(content.encode()).hexdigest(), vocab_size=257, eot_id=0
         ),
