@@ -33,6 +33,7 @@ class Tier:
             subset of the source, so that feedback tells the agent something (method §3).
         controllers: Controllers of the screening: as `make_controller` takes them, or one of
             `best-static`, `best-open-loop`, `clone`, `sft` and `rl`, which the farm gives.
+        beside: Controllers that are run beside them and never finalists: they learnt elsewhere.
         screening_seeds: Seeds of each controller.
         agent_seeds: Agents of each kind, which differ in their training's seed.
         confirmation_seeds: Fresh seeds of each finalist.
@@ -52,6 +53,7 @@ class Tier:
     candidates: int
     varied: float
     controllers: tuple[str, ...]
+    beside: tuple[str, ...]
     screening_seeds: int
     agent_seeds: int
     confirmation_seeds: int
@@ -70,6 +72,7 @@ _SMALL = (
     "sft",
     "rl",
 )
+_SHIPPED = ("agent:dmix-base",)
 TIERS = {
     "smoke": Tier(
         static=2,
@@ -83,6 +86,7 @@ TIERS = {
         candidates=500,
         varied=0.5,
         controllers=("natural", "best-static", "clone", "sft", "rl"),
+        beside=(),
         screening_seeds=1,
         agent_seeds=1,
         confirmation_seeds=1,
@@ -115,6 +119,7 @@ TIERS = {
         candidates=20_000,
         varied=0.5,
         controllers=_SMALL,
+        beside=_SHIPPED,
         screening_seeds=3,
         agent_seeds=1,
         confirmation_seeds=5,
@@ -138,6 +143,7 @@ TIERS = {
         candidates=20_000,
         varied=0.5,
         controllers=("stratified", *_SMALL, "best-open-loop"),
+        beside=_SHIPPED,
         screening_seeds=5,
         agent_seeds=3,
         confirmation_seeds=20,

@@ -32,7 +32,7 @@ def screening_units(study: Study) -> list[Unit]:
         raise InputError("the farm is not done, and agents learn from it; run --stage farm first")
     return _paired_units(
         study,
-        study.tier.controllers,
+        (*study.tier.controllers, *study.tier.beside),
         stage="screening",
         seeds=range(SCREENING_SEED, SCREENING_SEED + study.tier.screening_seeds),
     )
@@ -40,9 +40,13 @@ def screening_units(study: Study) -> list[Unit]:
 
 def screening_runs(study: Study) -> int:
     """Number of runs of the screening."""
-    agents = sum(name in AGENTS for name in study.tier.controllers)
-    controllers = len(study.tier.controllers) - agents + agents * study.tier.agent_seeds
-    return controllers * study.tier.screening_seeds * len(study.bases)
+    return _runs_of(study, (*study.tier.controllers, *study.tier.beside))
+
+
+def _runs_of(study: Study, controllers: Sequence[str]) -> int:
+    agents = sum(name in AGENTS for name in controllers)
+    number = len(controllers) - agents + agents * study.tier.agent_seeds
+    return number * study.tier.screening_seeds * len(study.bases)
 
 
 def finalists(study: Study, *, agent: str) -> Finalists | None:
@@ -54,11 +58,14 @@ def finalists(study: Study, *, agent: str) -> Finalists | None:
     names = [shown_name(name) for name in study.tier.controllers]
     if agent not in names:
         raise InputError(f"agent is {agent!r}, the screening has {', '.join(names)}")
-    done = sum(row["stage"] == "screening" and row["status"] == "done" for row in read_runs(study.place))
-    if done < screening_runs(study):
+    done = sum(
+        row["stage"] == "screening" and row["status"] == "done" and row["controller"] in names
+        for row in read_runs(study.place)
+    )
+    if done < _runs_of(study, study.tier.controllers):
         return None
     found = mean_utilities(study, stage="screening", part="controller", kind="controller")
-    rival = max((name for name in found if name != agent), key=lambda name: found[name])
+    rival = max((name for name in names if name != agent), key=lambda name: found[name])
     return Finalists(agent, rival)
 
 

@@ -1,5 +1,6 @@
 """The whole learning chain at toy size: text, base model, farm, agents, runs under them, tables and pages."""
 
+import dataclasses
 import json
 import shutil
 
@@ -16,7 +17,7 @@ from dmix.training.quality.page import write_page
 from dmix.training.quality.place import FARM
 from dmix.training.quality.queue import missing_units
 from dmix.training.quality.settings import LAYERS, load_setting
-from dmix.training.quality.trials import finalists
+from dmix.training.quality.trials import finalists, screening_runs
 from dmix.warehouse_schema.errors import InputError
 
 # Seventeen runs and three agents: a minute on an idle core, many where cores are shared.
@@ -103,6 +104,14 @@ def test_finalists_are_the_agent_and_another_controller(finished):
     assert pair.rival in {"natural", "best-static", "clone", "sft"}
     with pytest.raises(InputError, match="agent is 'gpt', the screening has natural, best-static, clone"):
         finalists(finished[0], agent="gpt")
+
+
+def test_controllers_that_learnt_elsewhere_are_no_finalists(finished):
+    beside = ("best-static", "clone", "sft")
+    tier = dataclasses.replace(finished[0].tier, controllers=("natural", "rl"), beside=beside)
+    study = dataclasses.replace(finished[0], tier=tier)
+    assert finalists(study, agent="rl").rival == "natural"
+    assert screening_runs(study) == screening_runs(finished[0])
 
 
 def test_nothing_is_run_again(finished):
