@@ -13,13 +13,13 @@ def result():
     """An agent of 0.02M parameters, trained in less than a minute."""
     return learnt(
         [problem_a()],
-        trajectories=200,
+        trajectories=400,
         steps=500,
         hidden_size=16,
         feedforward=32,
         actor_learning_rate=2e-3,
         critic_learning_rate=3e-3,
-        simulators=2,
+        simulators=3,
     )
 
 
