@@ -9,6 +9,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from composer.callbacks import CheckpointSaver
 from composer.core import Event, State
@@ -17,6 +18,17 @@ from dmix.training.settings import TrainingSettings
 
 FILE_NAME = "step{epoch}-ba{batch}.pt"
 _FILE_PATTERN = re.compile(r"step(\d+)-ba(\d+)\.pt")
+
+
+class _Saver(CheckpointSaver):
+    """Composer's saver without its list of all that it ever saved.
+
+    Composer (0.32) puts that list into every checkpoint, which so grows with the run; it uses it nowhere.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        self.all_saved_checkpoints_to_timestamp.clear()
+        return {}
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -83,7 +95,7 @@ def make_saver(
         resumed_from: The checkpoint that the run goes on from. Later ones were found damaged.
         save_now: From `due`.
     """
-    saver = CheckpointSaver(
+    saver = _Saver(
         folder=str(folder).replace("{", "{{").replace("}", "}}"),
         filename=FILE_NAME,
         remote_file_name=None,

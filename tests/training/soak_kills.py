@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import socket
 import time
 import traceback
@@ -204,12 +205,19 @@ def killed_after(job: TrainingJob, folder: Path, *, ranks: int, seconds: float) 
     while time.monotonic() < deadline and any(process.is_alive() for process in processes):
         time.sleep(0.002)
     alive = [process.is_alive() for process in processes]
-    for process in processes:
-        process.kill()
-    for process in processes:
-        process.join()
+    kill_at_once(processes)
     check_errors(folder)
     return all(alive)
+
+
+def kill_at_once(processes: list[Any]) -> None:
+    """SIGKILL for all ranks: stopped first, so that none lives to see the connection of another break."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            if process.is_alive():
+                os.kill(process.pid, number)
+    for process in processes:
+        process.join()
 
 
 def finish(job: TrainingJob, folder: Path, *, ranks: int) -> None:

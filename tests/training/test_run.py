@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dmix.mixing.controllers import Proposal
 from dmix.mixing.controllers.natural import NaturalController
@@ -261,6 +262,29 @@ def test_checkpoints_are_kept_as_many_as_asked_for(job, tmp_path):
     train(with_training(job, checkpoint_steps=1, checkpoints_kept=2), folder=tmp_path / "run")
     names = [path.name for path in checkpoints(tmp_path / "run" / "checkpoints")]
     assert names == ["step4-ba16.pt", "step5-ba20.pt"]
+
+
+def test_a_checkpoint_knows_nothing_of_those_before_it(job, tmp_path):
+    train(with_training(job, checkpoint_steps=1), folder=tmp_path / "run")
+    newest = torch.load(checkpoints(tmp_path / "run" / "checkpoints")[-1], weights_only=False)
+    assert "MixtureCallback" in str(newest["state"]["callbacks"])
+    assert ".pt" not in str(newest["state"]["callbacks"])
+
+
+def test_a_run_holds_as_much_after_sixty_steps_as_after_thirty(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("dmix.mixing.controllers.interface.CONTEXT", 5)
+    held = {}
+
+    def count(line):
+        step = int(line.removeprefix("step ").partition("/")[0])
+        if step in (30, 60):
+            gc.collect()
+            held[step] = len(gc.get_objects())
+
+    plan = PlanSettings(step_samples=8, batch_size=8, exhaustion="repeat", max_passes=10)
+    long = with_training(dataclasses.replace(job, plan=plan, steps=61), checkpoint_steps=1)
+    train(dataclasses.replace(long, controller=NaturalController()), folder=tmp_path / "run", progress=count)
+    assert held[60] - held[30] < 30  # less than an object a step
 
 
 def test_a_run_without_an_environment_has_no_scores(job, tmp_path):
