@@ -41,7 +41,7 @@ TABLES = {
 }
 _PARQUET_KINDS = ("trajectories", "feedback", "rejects", "duplicates", "contamination")
 # Columns that files of an earlier dmix do not have; a file that lacks another one is damaged.
-_ADDED = {"variation"}
+_ADDED = {"variation", "domain"}
 # Rows are inserted once this many have gathered: few statements, bounded memory.
 _ROWS_AT_ONCE = 200_000
 

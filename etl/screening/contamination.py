@@ -150,7 +150,7 @@ def _search_file(file: ScreenedFile, items: tuple[EvaluationItem, ...], folder: 
                     "row": first + match.text,
                 }
             )
-    publish_findings(folder, file.name, pa.Table.from_pylist(found, schema=_FOUND))
+    publish_findings(folder, file, pa.Table.from_pylist(found, schema=_FOUND))
     return len(found)
 
 

@@ -193,7 +193,7 @@ def _find(
         .repartition(partitions, "file")
         .sortWithinPartitions("file", "row")
     )
-    write = functools.partial(_write_copies, names=[file.name for file in files], folder=folder)
+    write = functools.partial(_write_copies, files=list(files), folder=folder)
     rows = copies.mapInArrow(write, "file long, found long").collect()
     return {files[row.file].name: row.found for row in sorted(rows, key=lambda row: row.file)}
 
@@ -230,7 +230,7 @@ def _with_place(found: pa.RecordBatch, *, corpus: str, file: int, row: int) -> p
 
 
 def _write_copies(
-    batches: Iterator[pa.RecordBatch], names: Sequence[str], folder: Path
+    batches: Iterator[pa.RecordBatch], files: Sequence[ScreenedFile], folder: Path
 ) -> Iterator[pa.RecordBatch]:
     """Writes copies that are sorted by label file, a Parquet file each; yields (file, found)."""
     waiting: list[pa.RecordBatch] = []
@@ -239,7 +239,7 @@ def _write_copies(
     def flush() -> pa.RecordBatch:
         table = pa.Table.from_batches(waiting).drop_columns(["file"])
         waiting.clear()
-        publish_findings(folder, names[current], table)
+        publish_findings(folder, files[current], table)
         return pa.RecordBatch.from_pydict({"file": [current], "found": [len(table)]})
 
     for batch in batches:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -42,11 +43,13 @@ class ScreenedFile:
         corpus: Name of its corpus.
         name: Name of what is found in it, without an ending; unique among all label files.
         rows: All of its rows.
+        domains: Its domains in the order of its rows, with the number of documents of each.
     """
 
     corpus: str
     name: str
     rows: RowRange
+    domains: tuple[tuple[str, int], ...]
 
 
 def in_reading_order(corpora: Sequence[CorpusVersion]) -> tuple[CorpusVersion, ...]:
@@ -67,6 +70,7 @@ def screened_files(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) -> li
                 stop=sum(run.documents for run in file.domains),
                 text_bytes=sum(run.text_bytes for run in file.domains),
             ),
+            domains=tuple((run.label, run.documents) for run in file.domains),
         )
         for corpus in corpora
         for part in corpus.parts
@@ -92,15 +96,23 @@ def corpus_names(corpora: Sequence[CorpusVersion]) -> tuple[str, ...]:
     return tuple(f"{corpus.corpus}@v{corpus.version}" for corpus in corpora)
 
 
-def publish_findings(folder: Path, name: str, found: pa.Table) -> None:
-    """Makes the findings of one label file appear in the folder of a screening.
+def publish_findings(folder: Path, file: ScreenedFile, found: pa.Table) -> None:
+    """Makes the findings of one label file appear in the folder of a screening, with their domains.
+
+    Args:
+        folder: Of the screening.
+        file: The label file.
+        found: A finding a row; its column `row` is the row of the document in the label file, from 0.
 
     Raises:
         StorageError: If the disk is full or refuses.
     """
+    ends = np.cumsum([documents for _, documents in file.domains])
+    runs = np.searchsorted(ends, found.column("row").to_numpy(), side="right")
+    domains = pa.array([file.domains[run][0] for run in runs], pa.string())
     with storage_errors(str(folder)), attempt_folder(folder) as attempt:
-        path = attempt / f"{name}.parquet"
-        pq.write_table(found, path, compression="zstd")
+        path = attempt / f"{file.name}.parquet"
+        pq.write_table(found.append_column("domain", domains), path, compression="zstd")
         path.replace(folder / path.name)
 
 

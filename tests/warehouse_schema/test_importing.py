@@ -31,8 +31,8 @@ def test_corpora_and_their_rejects_are_listed(ask):
         ("main-source", 1, "source", False, 4, 2, "embedded", "2026-01-02 03:04:05")
     ]
     assert ask("select * from rejects order by position") == [
-        ("main-source", 1, "/a.jsonl", 4, "empty", None),
-        ("main-source", 1, "/a.jsonl", 9, "not_utf8", "byte 0xff"),
+        ("main-source", 1, "/a.jsonl", 4, "empty", None, "source"),
+        ("main-source", 1, "/a.jsonl", 9, "not_utf8", "byte 0xff", "source"),
     ]
 
 

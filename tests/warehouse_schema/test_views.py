@@ -26,6 +26,7 @@ CONTRACT = {
     " first_position dropped screening corpora",
     "contamination": "dataset corpus document_id objective item_id path position overlap removed screening"
     " corpora",
+    "screenings": "kind screening corpora documents found items items_too_short created_at",
     "synthetic": "corpus version documents",
 }
 

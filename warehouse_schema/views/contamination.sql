@@ -12,9 +12,12 @@ select
     f.overlap,
     d.items_sha256 = s.items_sha256 as removed,
     f.screening,
-    s.corpora
+    s.corpora,
+    c.field,
+    f.domain
 from store.contamination as f
 join store.screenings as s on s.screening = f.screening and s.kind = 'contamination'
+left join (select distinct corpus, field from store.corpora) as c on c.corpus = f.corpus
 left join store.datasets as d on list_sort(d.corpora) = list_sort(s.corpora);
 
 comment on view contamination is 'Evaluation items found in training text, one row a document and item';
@@ -29,3 +32,5 @@ comment on column contamination.overlap is 'Share of the item''s runs of 13 word
 comment on column contamination.removed is 'True if the dataset leaves the document out for these items';
 comment on column contamination.screening is 'Id of the screening that found it';
 comment on column contamination.corpora is 'Corpora that were screened together, as name@version';
+comment on column contamination.field is 'Field of the corpus: source or target';
+comment on column contamination.domain is 'Domain of the document; NULL in findings of a dmix that did not keep it';

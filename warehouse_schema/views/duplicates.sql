@@ -13,9 +13,12 @@ select
     f.first_position,
     d.drops_duplicates as dropped,
     f.screening,
-    s.corpora
+    s.corpora,
+    c.field,
+    f.domain
 from store.duplicates as f
 join store.screenings as s on s.screening = f.screening and s.kind = 'duplicates'
+left join (select distinct corpus, field from store.corpora) as c on c.corpus = f.corpus
 left join store.datasets as d on list_sort(d.corpora) = list_sort(s.corpora);
 
 comment on view duplicates is 'Exact duplicates (of normalised text) within and across corpora: all copies but the first';
@@ -31,3 +34,5 @@ comment on column duplicates.first_position is 'Line or row of the first documen
 comment on column duplicates.dropped is 'True if the dataset leaves the copy out';
 comment on column duplicates.screening is 'Id of the screening that found it';
 comment on column duplicates.corpora is 'Corpora that were screened together, as name@version';
+comment on column duplicates.field is 'Field of the corpus: source or target';
+comment on column duplicates.domain is 'Domain of the copy; NULL in findings of a dmix that did not keep it';

@@ -12,12 +12,12 @@ import pytest
 from tests.etl import conftest as _etl
 
 from dmix.etl.gc import collect_garbage
-from dmix.etl.label_splits import read_texts
+from dmix.etl.label_splits import RowRange, read_texts
 from dmix.etl.screening import duplicates as duplicates_module
 from dmix.etl.screening.contamination import find_contamination
 from dmix.etl.screening.duplicates import duplicates_id, find_duplicates, text_digests
 from dmix.etl.screening.needles import EvaluationItem
-from dmix.etl.screening.screening import excluded_documents, without_found
+from dmix.etl.screening.screening import ScreenedFile, excluded_documents, without_found
 from dmix.etl.shard import shard_dataset
 from dmix.etl.shard_plan import manifest_id, plan_dataset
 from dmix.etl.shard_settings import ShardSettings
@@ -124,6 +124,29 @@ def test_items_are_found_with_their_overlap(screened):
     ) == [
         ("main-source", "1.jsonl", 2, "math", "planted", 0.8889),
         ("main-target", "0.jsonl", 2, "talk", "short", 1.0),
+    ]
+
+
+def test_findings_have_the_field_and_the_domain_of_their_document(screened):
+    for view, found in (
+        (
+            "duplicates",
+            [("source", "Games", 1), ("source", "News", 1), ("target", "Games", 1), ("target", "News", 1)],
+        ),
+        ("contamination", [("source", "News", 1), ("target", "News", 1)]),
+    ):
+        sql = f"select field, domain, count(*) from {view} group by all order by all"
+        assert ask(screened.warehouse, sql) == found
+
+
+def test_findings_of_an_older_dmix_have_no_domain(screened, tmp_path):
+    warehouse = screened.copied(tmp_path / "older")
+    for path in (warehouse.root / "duplicates").glob("[!.]*/*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["domain"]), path)
+    sync(warehouse)
+    assert ask(warehouse, "select field, domain, count(*) from duplicates group by all order by all") == [
+        ("source", None, 2),
+        ("target", None, 2),
     ]
 
 
@@ -241,17 +264,25 @@ def test_a_killed_search_goes_on_with_the_same_bytes(screened, tmp_path, monkeyp
 
 
 def test_copies_of_many_batches_go_to_the_file_of_each(tmp_path):
-    names, rows = ["a", "b", "c"], [(0, 3), (0, 5), (2, 0), (2, 1), (2, 7)]
+    rows = [(0, 3), (0, 5), (2, 0), (2, 1), (2, 7)]
+    span = RowRange(path="", sha256="", start=0, stop=8, text_bytes=0)
+    files = [
+        ScreenedFile(corpus="main", name=name, rows=span, domains=(("Games", 5), ("News", 3)))
+        for name in "abc"
+    ]
 
     def batch(part):
         columns = {"file": [file for file, _ in part], "row": [row for _, row in part]}
         return pa.RecordBatch.from_pydict(columns, schema=pa.schema({"file": pa.int64(), "row": pa.int64()}))
 
     batches = [batch(rows[:1]), batch(rows[1:4]), batch([]), batch(rows[4:])]
-    told = [one.to_pydict() for one in duplicates_module._write_copies(iter(batches), names, tmp_path)]
+    told = [one.to_pydict() for one in duplicates_module._write_copies(iter(batches), files, tmp_path)]
     assert told == [{"file": [0], "found": [2]}, {"file": [2], "found": [3]}]
-    assert pq.read_table(tmp_path / "a.parquet").to_pydict() == {"row": [3, 5]}
-    assert pq.read_table(tmp_path / "c.parquet").to_pydict() == {"row": [0, 1, 7]}
+    assert pq.read_table(tmp_path / "a.parquet").to_pydict() == {"row": [3, 5], "domain": ["Games", "News"]}
+    assert pq.read_table(tmp_path / "c.parquet").to_pydict() == {
+        "row": [0, 1, 7],
+        "domain": ["Games", "Games", "News"],
+    }
 
 
 def test_no_items_and_missing_label_files_are_named(warehouse, make_corpus):
