@@ -26,7 +26,7 @@ def test_a_dry_run_tells_runs_and_tokens_of_both_settings(tmp_path, capsys):
     assert {name: stage["planned"] for name, stage in stages.items()} == {
         "headroom": 64,
         "farm": 32,
-        "screening": 24,
+        "screening": 27,
         "confirmation": 10,
     }
     # R x M x sequence length
