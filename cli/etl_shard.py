@@ -112,7 +112,8 @@ def verify(*, warehouse: Warehouse, dataset: str | None, as_json: bool, config: 
         raise VerificationError(
             f"{len(report.problems)} problems in {report.files:,} files. Label files: remove them and run"
             " 'dmix etl classify' again with the same inputs. Streams: remove the dataset's manifest.json and"
-            " run 'dmix etl shard' again. Orphans: 'dmix etl gc'. Catalog: 'dmix catalog rebuild'"
+            " run 'dmix etl shard' again. Start states: remove the file and run 'dmix etl start-state' again."
+            " Orphans: 'dmix etl gc'. Catalog: 'dmix catalog rebuild'"
         )
     say(f"{report.files:,} files, {report.size_bytes / 1e6:,.1f} MB: all as their manifests say")
 

@@ -97,7 +97,7 @@ def test_a_guided_run_on_a_source_that_a_model_wrote(spark, here, writer, enviro
         )
         kept = row[2]
         assert 96 < kept < 128, "documents without text are dropped, one in ten"
-        assert row == ("main-source", "source", kept, 128, kept / 128, [str(writer)], 20, "none")
+        assert row == ("main-source", "source", kept, 128, kept / 128, [writer.name], 20, "none")
         _, rows = catalog.query("select corpus, synthetic from corpora order by corpus")
         assert rows == [("main-source", True), ("main-target", False)]
     assert run(["etl", "shard", "--seq-len", "16", "--name", "told"]) == 0
