@@ -256,5 +256,6 @@ def _finish(warehouse: Warehouse, summary: "RunSummary", *, as_json: bool) -> No
         show_table(["objective", "score before", "score after", "change"], rows)
     say(
         f"run {summary.run_id}: {summary.steps} steps, {summary.tokens:,} tokens"
-        f" ({summary.source_tokens:,} of the source), loss {summary.loss:.3f} in the last step"
+        f" ({summary.source_tokens:,} of the source), loss {summary.loss:.3f} in the last step;"
+        f" {summary.ending}"
     )

@@ -25,6 +25,7 @@ __all__ = [
     "StepPlan",
     "StreamSizes",
     "check_settings",
+    "ending",
     "plan_step",
     "remaining_samples",
     "step_total",
@@ -238,6 +239,20 @@ def step_total(remaining_N: Counts, *, settings: PlanSettings) -> int:
     """R', the samples of the next step: R, or the largest multiple of the batch that is left."""
     available = int(remaining_N.sum())
     return min(settings.step_samples, available - available % settings.batch_size)
+
+
+def ending(state: MixerState, *, steps: int, streams: StreamSizes, settings: PlanSettings) -> str:
+    """Why a run of at most `steps` steps ends after `state`, and what it leaves undrawn, in words."""
+    left_N = remaining_samples(state, streams=streams, settings=settings)
+    if state.step >= steps:
+        why = f"all {steps} steps are done"
+    elif step_total(left_N, settings=settings) == 0:
+        why = f"what is left fills no batch of {settings.batch_size}"
+    else:
+        why = "the target is covered"
+    target = int(left_N[streams.target_N].sum())
+    source = int(left_N.sum()) - target
+    return f"{why}; not drawn: {source:,} samples of the source, {target:,} of the target"
 
 
 def check_settings(

@@ -24,7 +24,7 @@ from dmix.mixing.digest import step_digest
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.history import History
 from dmix.mixing.objectives import Environment, utility
-from dmix.mixing.plan import MixerState, PlanSettings, StepPlan, plan_step, remaining_samples
+from dmix.mixing.plan import MixerState, PlanSettings, StepPlan, ending, plan_step, remaining_samples
 from dmix.mixing.streams import StreamSizes
 from dmix.training.consumed import Consumed, RankNotes
 from dmix.training.decisions import Decision, decide
@@ -96,6 +96,11 @@ class MixtureCallback(Callback):
     def batches_in_step(self) -> int:
         """Global batches of the step under way."""
         return 0 if self.plan is None else len(self.plan.ids) // self.settings.batch_size
+
+    @property
+    def ending(self) -> str:
+        """Why the run ends where it stands, and what it leaves undrawn."""
+        return ending(self.state.mixer, steps=self.steps, streams=self.streams, settings=self.settings)
 
     # ---- Composer's events, in the order in which they come
 

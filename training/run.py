@@ -272,7 +272,7 @@ def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: 
             log.write("run_failed", step=step, detail=detail)
         raise
     if log is not None:
-        log.write("run_done", step=callback.state.steps_done, detail="")
+        log.write("run_done", step=callback.state.steps_done, detail=callback.ending)
 
 
 def _restore_random_state(trainer: Trainer) -> None:

@@ -18,6 +18,7 @@ class RunSummary:
 
     Attributes:
         finished: True once the last step is done.
+        ending: Why the run ended and what it left undrawn, in words; empty before its end.
         steps: Steps done.
         objectives: Names of the D objectives; empty without an environment.
         feedback_TD: Scores in nats a token, shape (t + 1, D), NaN where one is missing; row 0 is
@@ -35,6 +36,7 @@ class RunSummary:
     kind: str
     controller: str
     finished: bool
+    ending: str
     steps: int
     objectives: tuple[str, ...]
     feedback_TD: NDArray[np.float64]
@@ -65,6 +67,7 @@ class RunSummary:
             "kind": self.kind,
             "controller": self.controller,
             "finished": self.finished,
+            "ending": self.ending,
             "steps": self.steps,
             "tokens": self.tokens,
             "source_tokens": self.source_tokens,
@@ -85,11 +88,11 @@ def summarise(events_file: Path) -> RunSummary:
     done: dict[int, Event] = {}
     decided: dict[int, Event] = {}
     scored: dict[int, Event] = {}
-    finished = False
+    ending: str | None = None
     for event in read_events(events_file):
         kind = event["event"]
         if kind == "run_started":
-            started, finished = event, False
+            started, ending = event, None
             done = _up_to(done.values(), event["resumed_from_step"])
         elif kind == "decision":
             decided[event["step"]] = event
@@ -98,7 +101,7 @@ def summarise(events_file: Path) -> RunSummary:
         elif kind == "feedback":
             scored[event["step"]] = event
         elif kind == "run_done":
-            finished = True
+            ending = event["detail"]
     steps = len(done)
     objectives = tuple(scored[0]["scores"]) if 0 in scored else ()
     rows = [
@@ -115,7 +118,8 @@ def summarise(events_file: Path) -> RunSummary:
         run_id=started["run_id"],
         kind=started["kind"],
         controller=started["controller"],
-        finished=finished,
+        finished=ending is not None,
+        ending=ending or "",
         steps=steps,
         objectives=objectives,
         feedback_TD=np.array(rows, np.float64).reshape(steps + 1, len(objectives)),

@@ -20,6 +20,7 @@ from dmix.mixing.plan import (
     StepPlan,
     StreamSizes,
     check_settings,
+    ending,
     plan_step,
     remaining_samples,
 )
@@ -220,6 +221,21 @@ def test_redistribute_goes_on_and_reports_what_fills_no_batch() -> None:
     assert [plan.counts_N.tolist() for plan in plans] == [[4, 4], [6, 2], [4, 0]]
     assert [plan.last for plan in plans] == [False, False, True]
     assert plans[2].unserved_samples == 3
+
+
+def test_the_end_of_a_run_says_why_and_what_it_leaves() -> None:
+    streams = streams_of([[117], [6]], 1)
+    chosen = PlanSettings(step_samples=8, batch_size=4)
+    plans = run_of([0.5, 0.5], 2, streams, chosen)
+    told = [ending(p.state_after, steps=1, streams=streams, settings=chosen) for p in plans]
+    assert told[0] == "all 1 steps are done; not drawn: 113 samples of the source, 2 of the target"
+    told = [ending(p.state_after, steps=9, streams=streams, settings=chosen) for p in plans]
+    assert plans[1].last
+    assert told[1] == "the target is covered; not drawn: 107 samples of the source, 0 of the target"
+    rest = PlanSettings(step_samples=40, batch_size=40, exhaustion="redistribute")
+    plan = run_of([0.5, 0.5], 3, streams, rest)[-1]
+    told = [ending(plan.state_after, steps=9, streams=streams, settings=rest)]
+    assert told == ["what is left fills no batch of 40; not drawn: 3 samples of the source, 0 of the target"]
 
 
 def test_repeat_starts_another_order_each_pass_within_a_step() -> None:

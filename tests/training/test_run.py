@@ -1,6 +1,7 @@
 import dataclasses
 import gc
 import os
+import re
 import shutil
 import signal
 import weakref
@@ -98,6 +99,9 @@ class StopAfter:
 def test_a_run_learns_and_records_every_step(whole_run):
     folder, summary = whole_run
     assert (summary.steps, summary.finished) == (5, True)
+    left = 216 - summary.samples_N.sum()
+    source, target = (int(text) for text in re.findall(r"\d+", summary.ending)[-2:])
+    assert summary.ending.startswith("all 5 steps are done; not drawn: ") and source + target == left
     assert summary.feedback_TD.shape == (6, 2)
     assert (summary.feedback_TD[-1] > summary.feedback_TD[0] + 0.5).all()
     steps, decisions = events(folder, "step_done"), events(folder, "decision")
@@ -256,6 +260,8 @@ def test_a_run_ends_early_when_the_target_is_covered(job, tmp_path):
     # 216 samples in steps of 32: six full steps, and what is left of a seventh in whole batches
     assert summary.finished and summary.steps == 7
     assert summary.samples_N.sum() == 216
+    nothing = "not drawn: 0 samples of the source, 0 of the target"
+    assert summary.ending == f"what is left fills no batch of 8; {nothing}"
 
 
 def test_checkpoints_are_kept_as_many_as_asked_for(job, tmp_path):

@@ -53,9 +53,10 @@ def test_the_last_attempt_of_each_step_counts(tmp_path):
         write_step(log, step, score=-step, chain="old")
     log = start(path, 2, resumed_from_step=1)
     write_step(log, 2, score=-0.5, source=2, chain="new")
-    log.write("run_done", step=2, detail="")
+    log.write("run_done", step=2, detail="all 2 steps are done")
     summary = summarise(path)
     assert (summary.steps, summary.finished, summary.chain) == (2, True, "new2")
+    assert summary.ending == "all 2 steps are done"
     assert summary.feedback_TD.tolist() == [[-4.0], [-1.0], [-0.5]]
     assert summary.samples_N.tolist() == [6, 10] and summary.tokens == 160
     assert summary.source_tokens == 60 and summary.seconds == 4.0
