@@ -1,7 +1,9 @@
-"""What tests of several folders share: one Spark session, and the real corpora where there are any."""
+"""What tests of several folders share: one Spark session, ranks, the real corpora where there are any."""
 
 import hashlib
+import multiprocessing
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,55 @@ def bucket(s3_server, monkeypatch, request):
     name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:20]
     boto3.client("s3", endpoint_url=s3_server).create_bucket(Bucket=name)
     return f"s3://{name}"
+
+
+RANK_SECONDS = 120
+
+
+def _be_rank(rank, *, world, port, work, answer):
+    from torch import distributed
+
+    os.environ.update(
+        RANK=str(rank),
+        WORLD_SIZE=str(world),
+        LOCAL_RANK=str(rank),
+        LOCAL_WORLD_SIZE=str(world),
+        NODE_RANK="0",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    distributed.init_process_group("gloo", rank=rank, world_size=world)
+    answer.send(work())
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="session")
+def on_real_ranks():
+    """Runs a function on so many forked processes that gloo joins; returns their answers in rank order."""
+
+    def run(world, work):
+        context, started = multiprocessing.get_context("fork"), []
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        for rank in range(world):
+            here, there = context.Pipe(duplex=False)
+            details = {"world": world, "port": port, "work": work, "answer": there}
+            process = context.Process(target=_be_rank, args=(rank,), kwargs=details)
+            process.start()
+            there.close()  # so that a rank that dies ends the pipe
+            started.append((process, here))
+        try:
+            for _, here in started:
+                assert here.poll(RANK_SECONDS), "a rank takes too long"
+            return [here.recv() for _, here in started]
+        finally:
+            for process, _ in started:
+                process.join(RANK_SECONDS)
+                process.kill()
+
+    return run
 
 
 @pytest.fixture(scope="session")

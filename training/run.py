@@ -187,6 +187,7 @@ def _run(
     monitor: Monitor,
 ) -> None:
     """Builds the parts of a run, trains, and writes what it ends with."""
+    precision = _precision(job.training)
     model = load_model(
         job.model,
         job.manifest,
@@ -211,6 +212,7 @@ def _run(
                 model,
                 _make_loader(dataset, sampler, job.training),
                 callback,
+                precision=precision,
                 folder=folder,
                 checkpoint=checkpoint,
             )
@@ -358,6 +360,7 @@ def _make_trainer(
     loader: DataLoader,
     callback: MixtureCallback,
     *,
+    precision: str,
     folder: Path,
     checkpoint: Path | None,
 ) -> Trainer:
@@ -394,7 +397,7 @@ def _make_trainer(
         load_path=None if checkpoint is None else str(checkpoint),
         load_progress_bar=False,
         device_train_microbatch_size=min(per_rank, settings.microbatch_size or per_rank),
-        precision=_precision(settings),
+        precision=precision,
         seed=settings.seed,
         deterministic_mode=settings.deterministic,
         dist_timeout=RANK_TIMEOUT_SECONDS,
@@ -424,6 +427,11 @@ def _precision(settings: TrainingSettings) -> str:
     wanted = settings.precision
     if wanted == "auto":
         wanted = "bf16" if _on_gpu() else "fp32"
+    if wanted == "bf16" and not _on_gpu():
+        raise InputError(
+            "precision bf16 needs a GPU and none was found; set precision: auto in the training file, which"
+            " takes fp32 without one"
+        )
     return "amp_bf16" if wanted == "bf16" else "fp32"
 
 

@@ -1,17 +1,12 @@
 """Small MDS streams, written by MDSWriter, whose tokens tell which sample they belong to."""
 
 import json
-import multiprocessing
-import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch.distributed
 from streaming import MDSWriter
 
 from dmix.mixing.dataset import MixedDataset
@@ -40,7 +35,6 @@ class StoredStreams:
 
 
 WriteStreams = Callable[..., StoredStreams]
-OnRanks = Callable[[int, Callable[[], Any]], list[Any]]
 WriteFarm = Callable[..., Warehouse]
 
 
@@ -122,52 +116,6 @@ def dataset(stored: StoredStreams) -> Iterator[MixedDataset]:
     """`stored`, opened."""
     with MixedDataset(stored.manifest, stored.folder) as opened:
         yield opened
-
-
-RANK_SECONDS = 120
-
-
-def _be_rank(rank: int, *, world: int, port: int, work: Callable[[], Any], answer: Any) -> None:
-    os.environ.update(
-        RANK=str(rank),
-        WORLD_SIZE=str(world),
-        LOCAL_RANK=str(rank),
-        LOCAL_WORLD_SIZE=str(world),
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
-    answer.send(work())
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
-@pytest.fixture(scope="session")
-def on_real_ranks() -> OnRanks:
-    """Runs a function on so many forked processes that gloo joins; returns their answers in rank order."""
-
-    def run(world: int, work: Callable[[], Any]) -> list[Any]:
-        context, started = multiprocessing.get_context("fork"), []
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        for rank in range(world):
-            here, there = context.Pipe(duplex=False)
-            details = {"world": world, "port": port, "work": work, "answer": there}
-            process = context.Process(target=_be_rank, args=(rank,), kwargs=details)
-            process.start()
-            there.close()  # so that a rank that dies ends the pipe
-            started.append((process, here))
-        try:
-            for _, here in started:
-                assert here.poll(RANK_SECONDS), "a rank takes too long"
-            return [here.recv() for _, here in started]
-        finally:
-            for process, _ in started:
-                process.join(RANK_SECONDS)
-                process.kill()
-
-    return run
 
 
 @pytest.fixture

@@ -325,6 +325,12 @@ def test_samples_per_step_must_be_a_multiple_of_the_batch(job, tmp_path):
         train(dataclasses.replace(job, plan=plan), folder=tmp_path / "run")
 
 
+def test_bf16_without_a_gpu_is_refused_with_the_way_out(job, tmp_path):
+    with pytest.raises(InputError, match=r"bf16 needs a GPU and none was found; set precision: auto"):
+        train(with_training(job, precision="bf16"), folder=tmp_path / "run")
+    assert not (tmp_path / "run" / "events.jsonl").exists()
+
+
 def test_a_run_that_cannot_be_built_leaves_no_events_and_can_be_started_again(job, tmp_path):
     with pytest.raises(NotFoundError, match="no model can be loaded"):
         train(dataclasses.replace(job, model=str(tmp_path)), folder=tmp_path / "run")
