@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import distributed
 
 from dmix.mixing.dataset import Batch, MixedDataset, StepBatchSampler, build_dataloader
-from dmix.mixing.digest import CHAIN_START, StepDigest, chain_digest, merge_ranks
+from dmix.mixing.digest import CHAIN_START, StepDigest, chain_digest, merge_ranks, step_digest
 from dmix.mixing.domains import Vector
 from dmix.mixing.plan import MixerState, PlanSettings, StepPlan, plan_step, remaining_samples
 from dmix.warehouse_schema.errors import InputError, VerificationError
@@ -125,7 +125,12 @@ class MixedLoader:
         return self.plan
 
     def __iter__(self) -> Iterator[Batch]:
-        """What is left of the step. A batch counts as consumed when it is handed out."""
+        """What is left of the step. A batch counts as consumed when it is handed out.
+
+        Raises:
+            InputError: If no step is under way.
+            VerificationError: At the end of the step, if the samples were not the planned ones.
+        """
         if self.plan is None:
             raise InputError("no step is under way; call begin_step() with a mixture first")
         self.sampler.set_plan(self.plan, first_batch=self._batches_done)
@@ -203,12 +208,12 @@ class MixedLoader:
 
     def _end_step(self, plan: StepPlan) -> None:
         self._take_in()
-        if not np.array_equal(self._delivered_N, plan.counts_N):
-            raise VerificationError(
-                f"step {plan.step} delivered {self._delivered_N.sum()} samples, planned were"
-                f" {plan.counts_N.sum()}; stop the run and resume from the last checkpoint"
-            )
         digest = self._digest.hexdigest()
+        if digest != step_digest(plan.ids):
+            raise VerificationError(
+                f"step {plan.step} delivered {self._digest.consumed} samples that are not the {len(plan.ids)}"
+                " planned ones in their order; stop the run and resume from the last state that was saved"
+            )
         self.chain = chain_digest(self.chain, digest)
         self.record = StepRecord(
             plan=plan, delivered_samples_N=self._delivered_N, digest=digest, chain=self.chain

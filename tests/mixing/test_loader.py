@@ -192,6 +192,18 @@ def test_state_whose_ids_do_not_follow_from_the_plan_is_refused(dataset: MixedDa
         MixedLoader(dataset, settings=SETTINGS).load_state_dict({**saved, "asked": weights_of(2).tolist()})
 
 
+@pytest.mark.parametrize("fault", [lambda ids: ids[::-1], lambda ids: ids[[0, *range(11)]]])
+def test_batches_other_than_the_planned_ones_end_the_run(
+    dataset: MixedDataset, monkeypatch: pytest.MonkeyPatch, fault: Callable
+) -> None:
+    read = dataset.__getitems__
+    monkeypatch.setattr(MixedDataset, "__getitems__", lambda _, ids: read(fault(ids)))
+    loader = MixedLoader(dataset, settings=SETTINGS)
+    loader.begin_step(weights_of(1))
+    with pytest.raises(VerificationError, match="step 1 delivered 48 samples that are not the 48 planned"):
+        list(loader)
+
+
 def test_several_ranks_without_a_process_group_are_refused(dataset: MixedDataset) -> None:
     loader = MixedLoader(dataset, settings=SETTINGS, rank=0, world_size=2)
     loader.begin_step(weights_of(1))

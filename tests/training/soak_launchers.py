@@ -30,13 +30,11 @@ from tests.training.soak_kills import (
 from dmix.warehouse_schema.layout import Warehouse
 
 
-def under_a_launcher(
-    folder: Path, *, launcher: list[str], ranks: int, sharded: bool = False
-) -> dict[str, Any]:
+def under_a_launcher(folder: Path, *, launcher: list[str], ranks: int, **settings: Any) -> dict[str, Any]:
     """`dmix train` on ranks that a launcher starts, then resumed on one, against a run on one."""
     job = make_job(folder, "static")
     warehouse = Warehouse.at(folder / "warehouse")
-    training = {"batch_size": 8, "learning_rate": 3e-3, "sharding": "full" if sharded else "none"}
+    training = {"batch_size": 8, "learning_rate": 3e-3, **settings}
     (folder / "training.yaml").write_text(yaml.safe_dump(training))
     (folder / "model.yaml").write_text(yaml.safe_dump({"architecture": "llama", "config": MODEL}))
     (folder / "mixture.yaml").write_text("source: 1\ntarget/A: 2\n")
@@ -64,7 +62,7 @@ def under_a_launcher(
         raise SoakError(f"attempts began after steps {resumed_from}, expected {[0, 5]}")
     if started != [ranks, 1] or not (warehouse.run("many") / "model" / "model.safetensors").is_file():
         raise SoakError(f"attempts had {started} ranks, expected {[ranks, 1]}, and a model at the end")
-    return {"launcher": " ".join(map(str, launcher)), "ranks": ranks, "sharded": sharded}
+    return {"launcher": " ".join(map(str, launcher)), "ranks": ranks, **settings}
 
 
 def on_two_nodes(folder: Path) -> dict[str, Any]:
@@ -141,9 +139,10 @@ def _units() -> list[Unit]:
         launcher=["torchrun", "--standalone", "--nproc-per-node", "2", "--no-python", "--"],
         ranks=2,
     )
-    runs["launchers/sharded-2-ranks"] = partial(
-        under_a_launcher, launcher=["composer", "-n", "2", "-c"], ranks=2, sharded=True
-    )
+    for kind, settings in (("full", {}), ("gradients", {"microbatch_size": 2})):
+        runs[f"launchers/sharding-{kind}-2-ranks"] = partial(
+            under_a_launcher, launcher=["composer", "-n", "2", "-c"], ranks=2, sharding=kind, **settings
+        )
     runs["launchers/two-nodes"] = on_two_nodes
     return [Unit(name, run) for name, run in runs.items()]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from dmix.mixing.controllers import Proposal
 from dmix.mixing.plan import PlanSettings
 from dmix.training.ranks import is_first_rank, on_first_rank
 from dmix.training.run import TrainingJob, train
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import InputError, InterruptedRunError
 from dmix.warehouse_schema.events import read_events
 from dmix.warehouse_schema.manifests import read_dataset_manifest
 
@@ -76,6 +77,43 @@ def test_two_ranks_ask_the_controller_once_and_count_what_both_consumed(make_job
         assert two["delivered_tokens_N"] == one["delivered_tokens_N"]
         assert two["loss_tokens_N"] == one["loss_tokens_N"]
         np.testing.assert_allclose(two["loss_sum_N"], one["loss_sum_N"], rtol=1e-3)
+
+
+class MostlySmall:
+    """Half of each step from the smallest domain, so that every step goes past the end of a pass."""
+
+    name = "small"
+
+    def propose(self, history):
+        small_N = np.zeros(len(history.space))
+        small_N[history.space.names.index(("target", "B"))] = 1
+        return Proposal(0.5 * small_N + 0.5 * history.space.natural_N)
+
+
+def test_a_run_goes_on_within_a_step_past_a_pass_on_other_ranks_and_workers(
+    make_job, on_real_ranks, tmp_path
+):
+    plan = PlanSettings(step_samples=32, batch_size=8, exhaustion="repeat", max_passes=20)
+    job = dataclasses.replace(make_job(tmp_path / "asked"), plan=plan, controller=MostlySmall())
+    train(job, folder=tmp_path / "whole")
+
+    def stop_after_two(line):
+        if line.startswith("step 2/"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def with_workers(number):
+        return dataclasses.replace(job, training=dataclasses.replace(job.training, loader_workers=number))
+
+    with pytest.raises(InterruptedRunError):
+        train(with_workers(2), folder=tmp_path / "cut", progress=stop_after_two)
+    on_real_ranks(2, lambda: train(with_workers(1), folder=tmp_path / "cut", resume=True).steps)
+    starts = [e for e in read_events(tmp_path / "cut" / "events.jsonl") if e["event"] == "run_started"]
+    assert [(e["world_size"], e["resumed_from_batch"]) for e in starts] == [(1, 0), (2, 9)]
+    assert [e["chain"] for e in steps_of(tmp_path / "cut")] == [
+        e["chain"] for e in steps_of(tmp_path / "whole")
+    ]
+    passes = [max(e["passes_N"]) for e in steps_of(tmp_path / "cut")]
+    assert passes[1] > 2 and passes[2] > 3
 
 
 def test_an_error_of_the_first_rank_is_raised_on_every_rank(on_real_ranks):

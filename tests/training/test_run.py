@@ -13,6 +13,7 @@ import torch
 
 from dmix.mixing.controllers import Proposal
 from dmix.mixing.controllers.natural import NaturalController
+from dmix.mixing.dataset import MixedDataset
 from dmix.mixing.plan import PlanSettings
 from dmix.training.checkpoints import checkpoints
 from dmix.training.models import load_model
@@ -23,6 +24,7 @@ from dmix.warehouse_schema.errors import (
     LockHeldError,
     NotFoundError,
     TrainingError,
+    VerificationError,
 )
 from dmix.warehouse_schema.events import read_events
 from dmix.warehouse_schema.locks import held_lock
@@ -323,6 +325,14 @@ def test_samples_per_step_must_be_a_multiple_of_the_batch(job, tmp_path):
     plan = PlanSettings(step_samples=30, batch_size=8)
     with pytest.raises(InputError, match="24 and 32"):
         train(dataclasses.replace(job, plan=plan), folder=tmp_path / "run")
+
+
+def test_samples_other_than_the_planned_ones_end_the_run(job, tmp_path, monkeypatch):
+    read = MixedDataset.__getitems__
+    monkeypatch.setattr(MixedDataset, "__getitems__", lambda self, ids: read(self, ids[::-1]))
+    with pytest.raises(VerificationError, match="step 1 consumed 32 samples that are not the 32 planned"):
+        train(job, folder=tmp_path / "run")
+    assert not events(tmp_path / "run", "step_done")
 
 
 def test_bf16_without_a_gpu_is_refused_with_the_way_out(job, tmp_path):
