@@ -2,7 +2,7 @@
 
 A text is Low without asking the model if it has fewer than `LEAST_WORDS` words, or if more than
 `MOST_REPEATED` of its runs of three words came before (a model caught in a loop). Otherwise
-P(Low) is the logistic function of a weighted sum of its measures (`quality_measures`) and of their
+P(Low) is the logistic function of a weighted sum of its measures (`etl.quality.measures`) and of their
 products, since what is odd in prose is usual in source code and tables. How the weights were
 found, and what the judge does to text of origins that it has not seen, is in
 `docs/synthetic-source.md`.

@@ -2,7 +2,7 @@
 
 | `--quality` | what it is |
 |---|---|
-| `embedded` | a few documented measures of a text and a small linear model (`quality_embedded`) |
+| `embedded` | a few documented measures of a text and a small linear model (`etl.quality.embedded`) |
 | `nvidia`, `nvidia:PATH` | nvidia/quality-classifier-deberta (`classifiers.nvidia`) |
 | `none` | nothing is judged; documents without text are dropped all the same |
 """

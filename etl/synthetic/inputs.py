@@ -1,6 +1,6 @@
 """Whether inputs of a corpus were written by a model, and what is known of how.
 
-`dmix etl synthesize` notes in each of its files what it is (`synthetic_blocks`); a file is looked
+`dmix etl synthesize` notes in each of its files what it is (`etl.synthetic.blocks`); a file is looked
 at if its name is that of a block. A corpus is synthetic as soon as one of its inputs is.
 """
 
