@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from dmix.mixing.mds import TOKEN_COLUMN, map_tokens, token_layout
 from dmix.mixing.plan import PlanSettings, StepPlan, StreamSizes, check_settings
-from dmix.mixing.shared_streams import OpenStreams
+from dmix.mixing.shared_streams import CACHE_WAIT_SECONDS, OpenStreams
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 from dmix.warehouse_schema.manifests import DatasetManifest
 
@@ -48,6 +48,7 @@ class MixedDataset(Dataset):
         cache_limit: Most bytes that the cache may hold, a number or text such as "20gb"; older
             shards are removed to stay below it. Shards that several processes download at the
             same moment come on top.
+        cache_wait_seconds: How long to wait for a cache that another run on this machine uses.
 
     Attributes:
         manifest: As given.
@@ -55,6 +56,9 @@ class MixedDataset(Dataset):
 
     Raises:
         VerificationError: If the streams hold other samples than the manifest states.
+        LockHeldError: If another run uses the cache and does not end in time.
+        InputError: If the cache limit is smaller than Streaming can work with.
+        StorageError: If an index cannot be read or downloaded.
     """
 
     def __init__(
@@ -64,11 +68,18 @@ class MixedDataset(Dataset):
         *,
         remote: str | None = None,
         cache_limit: str | int | None = None,
+        cache_wait_seconds: float = CACHE_WAIT_SECONDS,
     ) -> None:
         self.manifest = manifest
         self.sizes = StreamSizes.of_manifest(manifest)
         folders = [stream.path for stream in manifest.streams if stream.samples]
-        self._streams = OpenStreams(folders, local=local, remote=remote, cache_limit=cache_limit)
+        self._streams = OpenStreams(
+            folders,
+            local=local,
+            remote=remote,
+            cache_limit=cache_limit,
+            cache_wait_seconds=cache_wait_seconds,
+        )
         self._streaming = self._streams.dataset
         self._samples = int(self.sizes.stored_N.sum())
         self._shard_begins = self._streaming.sample_offset_per_shard

@@ -31,7 +31,7 @@ from dmix.warehouse_schema.locks import held_lock
 
 _START_TIMEOUT_SECONDS = 300.0
 _DOWNLOAD_RETRIES = 4
-_CACHE_TIMEOUT_SECONDS = 30.0
+CACHE_WAIT_SECONDS = 30.0
 """Loader workers of a killed run notice within seconds and hold its cache until then."""
 
 
@@ -43,6 +43,7 @@ class OpenStreams:
         local: Folder of the shards, or the cache of remote ones.
         remote: URL of the shards; None if they are in `local` for good.
         cache_limit: Most bytes to keep in the cache, a number or text such as "20gb".
+        cache_wait_seconds: How long to wait for a cache that another run uses.
 
     Raises:
         LockHeldError: If another run uses the same cache.
@@ -57,6 +58,7 @@ class OpenStreams:
         local: Path,
         remote: str | None = None,
         cache_limit: str | int | None = None,
+        cache_wait_seconds: float = CACHE_WAIT_SECONDS,
     ) -> None:
         folder_paths = [os.path.abspath(local / folder) for folder in folders]  # noqa: PTH100  as Streaming does
         streams = [
@@ -75,7 +77,8 @@ class OpenStreams:
             if os.environ.get("LOCAL_RANK", "0") == "0":
                 starting.enter_context(_starting_alone())
                 if remote is not None:
-                    self._held.enter_context(_owned_cache(local, folder_paths))
+                    owned = _owned_cache(local, folder_paths, wait_seconds=cache_wait_seconds)
+                    self._held.enter_context(owned)
             _barrier()
             starting.enter_context(_shard_search())
             self._blocks = starting.enter_context(_recorded_blocks())
@@ -134,9 +137,9 @@ def _starting_alone() -> Iterator[None]:
 
 
 @contextmanager
-def _owned_cache(local: Path, folder_paths: Sequence[str]) -> Iterator[None]:
+def _owned_cache(local: Path, folder_paths: Sequence[str], *, wait_seconds: float) -> Iterator[None]:
     """Holds a cache folder for this run, cleared of what a killed run left in shared memory."""
-    with held_lock(local / ".lock", what=f"the cache folder {local}", timeout_seconds=_CACHE_TIMEOUT_SECONDS):
+    with held_lock(local / ".lock", what=f"the cache folder {local}", timeout_seconds=wait_seconds):
         _remove_stale(folder_paths)
         yield
 

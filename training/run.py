@@ -10,8 +10,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,7 +50,12 @@ from dmix.training.ranks import RANK_TIMEOUT_SECONDS, is_first_rank, on_first_ra
 from dmix.training.settings import ModelSettings, TrainingSettings, learning_rate_factor
 from dmix.training.state import RunState
 from dmix.training.summary import RunSummary, summarise
-from dmix.warehouse_schema.errors import InputError, InterruptedRunError, NotFoundError
+from dmix.warehouse_schema.errors import (
+    InputError,
+    InterruptedRunError,
+    LockHeldError,
+    NotFoundError,
+)
 from dmix.warehouse_schema.events import EventLog, last_attempt
 from dmix.warehouse_schema.locks import held_lock
 from dmix.warehouse_schema.manifests import DatasetManifest
@@ -188,13 +195,13 @@ def _run(
 ) -> None:
     """Builds the parts of a run, trains, and writes what it ends with."""
     precision = _precision(job.training)
-    model = load_model(
-        job.model,
-        job.manifest,
-        reset_at_documents=job.training.reset_at_documents,
-        sharded=job.training.sharding != "none",
-    )
     with _open_streams(job) as dataset:
+        model = load_model(
+            job.model,
+            job.manifest,
+            reset_at_documents=job.training.reset_at_documents,
+            sharded=job.training.sharding != "none",
+        )
         sampler = StepBatchSampler(dataset, settings=job.plan)
         callback = _make_callback(
             job,
@@ -225,18 +232,28 @@ def _run(
 
 
 def _open_streams(job: TrainingJob) -> MixedDataset:
-    """The dataset, from the warehouse or through a cache of remote shards."""
+    """The dataset, from the warehouse or through a cache of remote shards.
+
+    Runs that are not resumed (proxies) are trained several at a time on a machine; each takes the
+    first cache that none of the others uses.
+    """
     settings, name = job.training, job.manifest.dataset
     remote = f"{settings.streams_url.rstrip('/')}/{name}" if settings.streams_url else job.streams_url
     if remote is None:
+        if settings.cache_folder or settings.cache_limit:
+            raise InputError(
+                "cache_folder and cache_limit are for streams that are downloaded, and these are local; set"
+                " streams_url, or leave them out of the training file"
+            )
         return MixedDataset(job.manifest, job.streams)
     cache = Path(settings.cache_folder or Path(tempfile.gettempdir(), "dmix-cache"))
-    return MixedDataset(
-        job.manifest,
-        cache / name,
-        remote=remote,
-        cache_limit=settings.cache_limit,
-    )
+    opened = partial(MixedDataset, job.manifest, remote=remote, cache_limit=settings.cache_limit)
+    if job.keep_checkpoints:
+        return opened(cache / name)
+    numbers = count()
+    while True:
+        with suppress(LockHeldError):
+            return opened(cache / f"{name}-{next(numbers)}", cache_wait_seconds=0)
 
 
 def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: EventLog | None) -> None:

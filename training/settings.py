@@ -85,7 +85,9 @@ class TrainingSettings:
         None, help="Local folder for downloaded shards; one below the system's temporary folder if left out."
     )
     cache_limit: str | None = setting(
-        None, help="Most bytes of downloaded shards to keep, such as 20gb; all when left out."
+        None,
+        help="Most bytes of downloaded shards to keep, such as 20gb; all when left out. Of a farm, each"
+        " proxy that is trained at the same time on a machine has a cache of its own.",
     )
     checkpoint_steps: int = setting(1, help="Steps between two checkpoints; 0 for none at the end of steps.")
     checkpoint_batches: int = setting(0, help="Batches between two checkpoints inside steps; 0 for none.")
@@ -115,8 +117,6 @@ class TrainingSettings:
         for name in self.loggers:
             if name not in LOGGERS:
                 raise InputError(f"loggers names {name!r}, expected some of {', '.join(LOGGERS)}")
-        if self.streams_url is None and (self.cache_folder or self.cache_limit):
-            raise InputError("cache_folder and cache_limit are for streams_url; set it, or leave them out")
         if self.activation_checkpointing and self.sharding == "none":
             raise InputError("activation_checkpointing needs sharding; set sharding to full or gradients")
         if self.weight_decay < 0 or (self.gradient_clip is not None and self.gradient_clip <= 0):

@@ -98,11 +98,10 @@ def test_cache_without_a_limit_is_used_again(remote: Any, tmp_path: Path) -> Non
     assert len(list(tmp_path.rglob("*.mds"))) == 1
 
 
-def test_cache_in_use_is_refused(remote: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dmix.mixing.shared_streams._CACHE_TIMEOUT_SECONDS", 0.2)
+def test_cache_in_use_is_refused(remote: Any, tmp_path: Path) -> None:
     with MixedDataset(remote.manifest, tmp_path, remote=BUCKET) as first:
         with pytest.raises(LockHeldError, match=f"cache folder {tmp_path} .*process {os.getpid()}"):
-            MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
+            MixedDataset(remote.manifest, tmp_path, remote=BUCKET, cache_wait_seconds=0.2)
         assert first[0]["input_ids"].tolist() == remote.rows[0].tolist()
 
 

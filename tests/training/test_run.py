@@ -374,6 +374,28 @@ def test_shards_of_a_remote_warehouse_are_downloaded_from_there(job, tiny_wareho
     assert len(list(cache.rglob("*.mds"))) == 1
 
 
+def test_a_remote_warehouse_takes_a_cache_limit_without_a_url_and_a_local_one_none(
+    job, tiny_warehouse, tmp_path
+):
+    limited = with_training(job, cache_folder=str(tmp_path / "cache"), cache_limit="1mb")
+    with pytest.raises(InputError, match="are for streams that are downloaded, and these are local"):
+        train(limited, folder=tmp_path / "run")
+    copy = shutil.copytree(tiny_warehouse.stream("tiny"), tmp_path / "bucket" / "tiny")
+    with _open_streams(dataclasses.replace(limited, streams_url=str(copy))) as opened:
+        assert len(opened) == 216
+
+
+def test_proxies_beside_each_other_have_caches_of_their_own(job, tiny_warehouse, tmp_path):
+    copy = shutil.copytree(tiny_warehouse.stream("tiny"), tmp_path / "bucket" / "tiny")
+    cached = with_training(job, cache_folder=str(tmp_path / "cache"))
+    proxy = dataclasses.replace(cached, streams_url=str(copy), keep_checkpoints=False)
+    with _open_streams(proxy) as one, _open_streams(proxy) as other:
+        assert (one[0]["input_ids"] == other[0]["input_ids"]).all()
+    with _open_streams(proxy) as again:
+        assert (again[0]["input_ids"] == again[0]["labels"]).all()
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["tiny-0", "tiny-1"]
+
+
 def test_a_run_over_a_remote_copy_takes_the_same_samples(job, whole_run, tiny_warehouse, tmp_path):
     _, whole = whole_run
     copy = shutil.copytree(tiny_warehouse.stream("tiny"), tmp_path / "bucket" / "tiny")

@@ -56,7 +56,6 @@ def test_mistakes_in_a_training_file_are_named(tmp_path, content, message):
     [
         ("sharding: some", "expected one of none, full, gradients"),
         ("activation_checkpointing: true", "needs sharding; set sharding to full or gradients"),
-        ("cache_limit: 1gb", "cache_limit are for streams_url"),
         ("loggers: [tensorbord]", "loggers names 'tensorbord', expected some of tensorboard"),
     ],
 )
