@@ -30,6 +30,7 @@ Ids = NDArray[np.int64]
 Gather = Callable[[Ids], Sequence[Ids]]
 
 FORMAT = 1
+_STATE = ("dataset", "settings", "mixer", "chain", "finished", "asked", "batches_done", "consumed_digest")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,6 +167,9 @@ class MixedLoader:
             raise InputError(
                 f"loader state has format {state.get('format')!r}, expected {FORMAT}; update dmix"
             )
+        missing = [name for name in _STATE if name not in state]
+        if missing:
+            raise InputError(f"loader state lacks {', '.join(missing)}; resume from an earlier one")
         here = {"dataset": self.dataset.manifest.dataset, **self.settings.to_json()}
         saved = {"dataset": state["dataset"], **state["settings"]}
         for name, value in here.items():

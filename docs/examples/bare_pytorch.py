@@ -1,6 +1,6 @@
 """Exact mixing in a bare PyTorch loop: a mixture that moves step by step, and a resume at any batch.
 
-    python docs/examples/bare_pytorch.py --warehouse warehouse --state run.json --batches 40
+    python docs/examples/bare_pytorch.py --warehouse warehouse --state run.pt --batches 40
     torchrun --nproc-per-node 2 docs/examples/bare_pytorch.py …     the same samples on two ranks
 
 Called again with the same --state, it goes on where it stopped, on any number of ranks and workers.
@@ -18,7 +18,7 @@ from dmix.mixing.dataset import MixedDataset
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.loader import MixedLoader
 from dmix.mixing.plan import PlanSettings
-from dmix.warehouse_schema.layout import Warehouse, publish_json
+from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.manifests import read_dataset_manifest
 
 
@@ -44,10 +44,10 @@ def train(loader: MixedLoader, space: DomainSpace, *, state_file: Path, batches:
     """Trains until the data or `batches` end, and saves where it stands."""
     torch.manual_seed(0)
     model: nn.Module = Bigrams(loader.dataset.manifest.tokenizer.vocab_size)
-    weights_file = state_file.with_suffix(".pt")
     if state_file.exists():
-        model.load_state_dict(torch.load(weights_file, weights_only=True))
-        loader.load_state_dict(json.loads(state_file.read_text()))
+        saved = torch.load(state_file, weights_only=True)
+        model.load_state_dict(saved["model"])
+        loader.load_state_dict(saved["loader"])
     bare = model
     if distributed.is_initialized():
         model = nn.parallel.DistributedDataParallel(model)
@@ -67,8 +67,9 @@ def train(loader: MixedLoader, space: DomainSpace, *, state_file: Path, batches:
                 break
     state = loader.state_dict()  # on every rank: they compare what they consumed
     if not distributed.is_initialized() or distributed.get_rank() == 0:
-        torch.save(bare.state_dict(), weights_file)
-        publish_json(state_file, state)
+        # one file, replaced at once: weights and samples never come from different moments
+        torch.save({"model": bare.state_dict(), "loader": state}, state_file.with_suffix(".new"))
+        state_file.with_suffix(".new").replace(state_file)
         print(json.dumps({"steps": loader.state.step, "finished": loader.finished, "chain": loader.chain}))
 
 
@@ -77,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--warehouse", type=Path, required=True)
     parser.add_argument("--dataset", help="id or name; may be left out when there is one")
-    parser.add_argument("--state", type=Path, required=True, help="JSON file; weights go beside it")
+    parser.add_argument("--state", type=Path, required=True, help="file for weights and samples")
     parser.add_argument("--batches", type=int, default=100, help="stop after so many, at the latest")
     parser.add_argument("--step-samples", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=8, help="over all ranks")

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from dmix.mixing.dataset import MixedDataset
 from dmix.mixing.domains import DomainSpace
@@ -75,6 +74,12 @@ class MixedTrainer(Trainer):
         return self.batches
 
 
+def newest_checkpoint(out: Path) -> Path | None:
+    """The newest checkpoint that a kill did not cut short: the loader's state is written last."""
+    whole = [path.parent for path in out.glob(f"checkpoint-*/{STATE_FILE}")]
+    return max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)
+
+
 def main() -> None:
     """Trains until the data or --batches end, and saves where it stands."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -107,18 +112,18 @@ def main() -> None:
     warehouse = Warehouse.at(arguments.warehouse)
     manifest = read_dataset_manifest(warehouse, arguments.dataset)
     settings = PlanSettings(step_samples=arguments.step_samples, batch_size=arguments.batch_size)
-    checkpoint = get_last_checkpoint(str(arguments.out)) if arguments.resume else None
+    checkpoint = newest_checkpoint(arguments.out) if arguments.resume else None
     with MixedDataset(manifest, warehouse.stream(manifest.dataset)) as dataset:
         loader = MixedLoader(dataset, settings=settings)
         if checkpoint is not None:
-            loader.load_state_dict(json.loads(Path(checkpoint, STATE_FILE).read_text()))
+            loader.load_state_dict(json.loads((checkpoint / STATE_FILE).read_text()))
         trainer = MixedTrainer(
             batches=StepBatches(loader, DomainSpace.of_dataset(manifest)),
             model=AutoModelForCausalLM.from_pretrained(arguments.model),
             args=trained,
             callbacks=[MixtureState(loader)],
         )
-        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     if trainer.is_world_process_zero():
         print(json.dumps({"steps": loader.state.step, "finished": loader.finished, "chain": loader.chain}))
 

@@ -183,6 +183,15 @@ def test_state_of_other_settings_or_data_is_refused(dataset: MixedDataset, two_d
         MixedLoader(dataset, settings=SETTINGS).load_state_dict({**saved, "dataset": "other"})
 
 
+def test_state_with_a_part_missing_is_refused_by_name(dataset: MixedDataset) -> None:
+    saved = MixedLoader(dataset, settings=SETTINGS).state_dict()
+    for name in saved.keys() - {"format"}:
+        with pytest.raises(InputError, match=f"state lacks {name}; resume from an earlier one"):
+            MixedLoader(dataset, settings=SETTINGS).load_state_dict(
+                {key: value for key, value in saved.items() if key != name}
+            )
+
+
 def test_state_whose_ids_do_not_follow_from_the_plan_is_refused(dataset: MixedDataset) -> None:
     loader = MixedLoader(dataset, settings=SETTINGS)
     loader.begin_step(weights_of(1))

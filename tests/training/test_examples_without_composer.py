@@ -37,13 +37,15 @@ def call(tiny_warehouse, monkeypatch, capsys):
 
 
 def test_bare_pytorch_goes_on_where_it_stopped(call, tmp_path):
-    whole = call("bare_pytorch.py", "--state", tmp_path / "whole.json", "--step-samples", 40)
+    whole = call("bare_pytorch.py", "--state", tmp_path / "whole.pt", "--step-samples", 40)
     # 80 target samples: the run ends once they are covered
     assert whole["finished"] and whole["steps"] == 4
     for batches, workers in ((3, 0), (7, 2), (0, 0), (100, 1)):  # within steps and at their ends
         options = ("--batches", batches, "--workers", workers, "--step-samples", 40)
-        cut = call("bare_pytorch.py", "--state", tmp_path / "cut.json", *options)
+        cut = call("bare_pytorch.py", "--state", tmp_path / "cut.pt", *options)
     assert cut == whole
+    weights = [torch.load(tmp_path / name)["model"]["next.weight"] for name in ("whole.pt", "cut.pt")]
+    assert torch.equal(*weights)
 
 
 @pytest.fixture
@@ -70,9 +72,9 @@ def call_two_ranks(tiny_warehouse):
 
 @pytest.mark.slow
 def test_bare_pytorch_on_two_ranks_goes_on_where_one_stopped(call, call_two_ranks, tmp_path):
-    whole = call("bare_pytorch.py", "--state", tmp_path / "whole.json")
-    call("bare_pytorch.py", "--state", tmp_path / "cut.json", "--batches", 5)
-    assert call_two_ranks("bare_pytorch.py", "--state", tmp_path / "cut.json") == whole
+    whole = call("bare_pytorch.py", "--state", tmp_path / "whole.pt")
+    call("bare_pytorch.py", "--state", tmp_path / "cut.pt", "--batches", 5)
+    assert call_two_ranks("bare_pytorch.py", "--state", tmp_path / "cut.pt") == whole
 
 
 def test_the_callback_for_hugging_face_puts_the_loader_where_its_checkpoint_is(tiny_warehouse, tmp_path):
@@ -112,6 +114,7 @@ def test_hugging_face_trainer_goes_on_where_it_stopped(call, hugging_face_option
     options = hugging_face_options
     whole = call("hf_trainer.py", *options, "--out", tmp_path / "whole", "--batches", 12)
     call("hf_trainer.py", *options, "--out", tmp_path / "cut", "--batches", 6)
+    (tmp_path / "cut" / "checkpoint-9").mkdir()  # one that a kill cut short
     cut = call("hf_trainer.py", *options, "--out", tmp_path / "cut", "--batches", 12, "--resume")
     assert cut == whole and whole["steps"] == 2
     weights = [tmp_path / name / "checkpoint-12" / "model.safetensors" for name in ("whole", "cut")]
