@@ -28,7 +28,7 @@ from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY
 
 BATCH = 64
 STEPS = (2, 10_000)
-REPEATS = 9
+REPEATS = 25
 
 
 def reweighting(_: DatasetManifest, folder: Path) -> dict[str, Any]:
