@@ -1,7 +1,7 @@
 """Reads the catalog, draws the page and publishes the file."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,19 +130,23 @@ def render_report(
         title=f"dmix report: {chosen[0]}" if len(chosen) == 1 else "dmix report",
         subtitle=f"{warehouse.root} · written {now:%Y-%m-%d %H:%M:%S} UTC by dmix {__version__}",
         sections=sections,
-        banners=_banners(known=len(known), shown=len(chosen), named=bool(runs), farms=len(farms)),
+        banners=_banners(known=known, shown=len(chosen), named=bool(runs), farms=len(farms)),
         reload_seconds=reload_seconds if running else None,
     )
     return Rendered(html=html, runs=tuple(chosen), running=running)
 
 
-def _banners(*, known: int, shown: int, named: bool, farms: int) -> list[str]:
-    """What the page leaves out, in sentences."""
+def _banners(*, known: Mapping[str, str], shown: int, named: bool, farms: int) -> list[str]:
+    """What the page leaves out, in sentences; `known` is the kind of every run by id."""
     found = []
     if not known:
         found.append("No run yet: this page shows the data alone. 'dmix train' starts one.")
-    elif shown < known and not named:
-        found.append(f"{shown} of {known} runs are shown; 'dmix report --run ID' shows the ones you name.")
+    elif shown < len(known) and not named:
+        bases = sum(kind == "base" for kind in known.values())
+        what = f" ({bases} of them base models)" if bases else ""
+        found.append(
+            f"{shown} of {len(known)} runs{what} are shown; 'dmix report --run ID' shows the ones you name."
+        )
     if farms > MAX_FARMS:
         found.append(f"{MAX_FARMS} of {farms} sets of trajectories are shown.")
     return found

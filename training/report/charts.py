@@ -133,13 +133,20 @@ def drawing(*, x_title: str, y_title: str, y_format: str | None) -> Drawing:
     return made
 
 
-def line_style(place: int, *, points: int) -> dict[str, Any]:
-    """Colour, dash and marker of the line at `place`: never colour alone."""
+def line_style(place: int, *, points: int, member: int = 0) -> dict[str, Any]:
+    """Colour, dash and marker of the line at `place`: never colour alone.
+
+    Args:
+        place: In the palette.
+        points: Of the line; one with many has no markers.
+        member: Among lines that belong together: they share a colour and differ in dash and marker.
+    """
     colour = f"var(--line-{place % LINE_COLOURS + 1})"
+    turn = member + place // LINE_COLOURS
     return {
         "mode": "lines+markers" if points <= 100 else "lines",
-        "line": {"color": colour, "width": 2, "dash": DASHES[place // LINE_COLOURS % len(DASHES)]},
-        "marker": {"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 6, "color": colour},
+        "line": {"color": colour, "width": 2, "dash": DASHES[turn % len(DASHES)]},
+        "marker": {"symbol": SYMBOLS[(place + member) % len(SYMBOLS)], "size": 6, "color": colour},
     }
 
 
@@ -152,6 +159,7 @@ def heat_map(
     z_title: str,
     z_format: str,
     spread: bool = True,
+    from_zero: bool = True,
 ) -> Drawing:
     """One cell a value, the first row on top.
 
@@ -164,6 +172,7 @@ def heat_map(
         z_format: Of the values in d3's notation.
         spread: Show small values in stronger colours than in proportion: the colour follows the
             square root.
+        from_zero: The weakest colour stands for 0 and not for the least value.
     """
     stops = (0.0, 0.0625, 0.25, 1.0) if spread else (0.0, 0.33, 0.67, 1.0)
     scale = [[stop, f"var({colour}-heat-{place})"] for place, stop in enumerate(stops)]
@@ -180,9 +189,17 @@ def heat_map(
         name=z_title,
         ygap=1,
     )
+    if from_zero:
+        made.traces[0] |= {"zmin": 0, "zmax": largest(z_RC)}
     made.layout(hovermode="closest", height=ROWS_MARGIN + ROW_HEIGHT * max(3, len(rows)))
-    made.y_axis(type="category", autorange="reversed", showgrid=False, ticks="")
-    return made.x_axis(showgrid=False)
+    made.y_axis(type="category", autorange="reversed", showgrid=False)
+    return made.x_axis(showgrid=False, rangemode="normal")
+
+
+def largest(values: NDArray[Any]) -> float:
+    """The largest number among values, 1 where there is none above 0: the end of a scale of colours."""
+    most = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
+    return most if most > 0 else 1.0
 
 
 def domain_text(domain: str) -> str:

@@ -13,6 +13,8 @@ class Corpus:
 
     Attributes:
         reasons: Rejected documents by reason, most frequent first.
+        found: Documents in which the newest search of each kind (`duplicates`, `contamination`)
+            found something; a kind that was not looked for is missing.
     """
 
     corpus: str
@@ -24,6 +26,7 @@ class Corpus:
     classifier: str
     created_at: str
     reasons: tuple[tuple[str, int], ...]
+    found: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +87,8 @@ class Dataset:
     """A dataset with its domains in taxonomy order.
 
     Attributes:
-        duplicates: Exact duplicates that were found in its corpora, by corpus (name without version).
-        drops_duplicates: Whether the dataset leaves them out.
+        found: As in `Corpus`, by kind and domain of each field.
+        drops: Kinds of which the dataset leaves the documents out.
     """
 
     dataset: str
@@ -98,8 +101,8 @@ class Dataset:
     created_at: str
     streams: tuple[StreamFacts, ...]
     start: StartState
-    duplicates: Mapping[str, int]
-    drops_duplicates: bool
+    found: Mapping[str, Mapping[Pair, int]]
+    drops: frozenset[str]
 
 
 def read_corpora(catalog: Reader) -> list[Corpus]:
@@ -111,7 +114,14 @@ def read_corpora(catalog: Reader) -> list[Corpus]:
         " QUALIFY row_number() OVER (PARTITION BY corpus ORDER BY version DESC) = 1"
         " ORDER BY field, corpus",
     )
-    return [Corpus(**row, reasons=_reasons(catalog, row["corpus"], row["version"])) for row in found]
+    return [
+        Corpus(
+            **row,
+            reasons=_reasons(catalog, row["corpus"], row["version"]),
+            found=_found_in_corpus(catalog, row["corpus"], row["version"]),
+        )
+        for row in found
+    ]
 
 
 def read_datasets(catalog: Reader) -> list[Dataset]:
@@ -125,12 +135,14 @@ def read_datasets(catalog: Reader) -> list[Dataset]:
     found = []
     for row in rows:
         order = domain_order(catalog, row["dataset"])
+        corpora = tuple(str(name) for name in row["corpora"] or ())
         found.append(
             Dataset(
-                **{**row, "corpora": tuple(str(name) for name in row["corpora"] or ())},
+                **{**row, "corpora": corpora},
                 streams=_streams(catalog, row["dataset"], order),
                 start=_start(catalog, row["dataset"], order),
-                **_duplicates(catalog, row["dataset"]),
+                found=_found_in_dataset(catalog, row["dataset"], corpora),
+                drops=_dropped(catalog, row["dataset"]),
             )
         )
     return found
@@ -150,16 +162,47 @@ def _reasons(catalog: Reader, corpus: str, version: int) -> tuple[tuple[str, int
     return tuple((reason, int(count)) for reason, count in rows)
 
 
-def _duplicates(catalog: Reader, dataset: str) -> dict[str, Any]:
+def _searches(catalog: Reader, condition: str, parameters: list[Any]) -> dict[str, str]:
+    """The newest search of each kind among those of which the condition holds."""
     _, rows = catalog.query(
-        "SELECT corpus, count(*), bool_or(dropped) FROM duplicates WHERE dataset = ?"
-        " GROUP BY corpus ORDER BY corpus",
-        [dataset],
+        f"SELECT kind, screening FROM screenings WHERE {condition}"
+        " QUALIFY row_number() OVER (PARTITION BY kind ORDER BY created_at DESC, screening) = 1",
+        parameters,
     )
-    return {
-        "duplicates": {corpus: int(count) for corpus, count, _ in rows},
-        "drops_duplicates": any(dropped for _, _, dropped in rows),
-    }
+    return {str(kind): str(screening) for kind, screening in rows}
+
+
+def _found_in_corpus(catalog: Reader, corpus: str, version: int) -> dict[str, int]:
+    searches = _searches(catalog, "list_contains(corpora, ?)", [f"{corpus}@v{version}"])
+    found = {}
+    for kind, screening in searches.items():
+        _, [(count,)] = catalog.query(
+            f"SELECT count(DISTINCT (path, position)) FROM {kind} WHERE screening = ? AND corpus = ?",
+            [screening, corpus],
+        )
+        found[kind] = int(count)
+    return found
+
+
+def _found_in_dataset(catalog: Reader, dataset: str, corpora: tuple[str, ...]) -> dict[str, dict[Pair, int]]:
+    found = {}
+    for kind, screening in _searches(catalog, "list_sort(corpora) = list_sort(?)", [list(corpora)]).items():
+        _, rows = catalog.query(
+            f"SELECT field, domain, count(DISTINCT (corpus, path, position)) FROM {kind}"
+            " WHERE screening = ? AND dataset = ? AND domain IS NOT NULL GROUP BY field, domain",
+            [screening, dataset],
+        )
+        found[kind] = {(field, domain): int(count) for field, domain, count in rows}
+    return found
+
+
+def _dropped(catalog: Reader, dataset: str) -> frozenset[str]:
+    columns = {"duplicates": "dropped", "contamination": "removed"}
+    return frozenset(
+        kind
+        for kind, column in columns.items()
+        if catalog.query(f"SELECT bool_or({column}) FROM {kind} WHERE dataset = ?", [dataset])[1][0][0]
+    )
 
 
 def _streams(catalog: Reader, dataset: str, order: Mapping[str, int]) -> tuple[StreamFacts, ...]:

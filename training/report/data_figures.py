@@ -115,7 +115,9 @@ def convergence(start: StartState, *, panel_id: str) -> Panel | None:
                 mode="lines",
                 line={**style["line"], "dash": "dash", "width": 1},
             )
-    figure.x_axis(type="log", tickformat="~s", hoverformat=",d").y_axis(type="log")
+    figure.x_axis(type="log", tickformat="~s", hoverformat=",d")
+    seen = [y for trace in figure.traces for y in trace["y"] if y is not None]
+    figure.y_axis(type="log", tickvals=_log_ticks(seen), tickformat="~g")
     return Panel(
         panel_id=panel_id,
         note="The estimate after so many documents of a model against the estimate at its end, with the"
@@ -139,6 +141,7 @@ def _shares(held: Sequence[StartWeight], domains: Sequence[str], amount: str) ->
             name=plain_text(estimator),
             mode="markers",
             marker={**line_style(place, points=1)["marker"], "size": 8},
+            cliponaxis=False,  # a share of 0 lies on the axis
         )
     figure.layout(hovermode="y unified", height=_height(len(domains), row=20))
     figure.x_axis(tickformat="~%", hoverformat=".2%", rangemode="tozero")
@@ -173,6 +176,14 @@ def _interval(points: Sequence[tuple[str, Any, float, float]]) -> dict[str, obje
 def _positive(values: Sequence[float | None]) -> list[float | None]:
     """What a logarithmic axis can show: no zero, which an estimate has against itself."""
     return rounded(math.nan if value is None or value <= 0 else value for value in values)
+
+
+def _log_ticks(values: Sequence[float]) -> list[float]:
+    """1, 2 and 5 times the powers of ten around some positive numbers."""
+    if not values:
+        return []
+    least, most = (math.floor(math.log10(end)) for end in (min(values), max(values)))
+    return [float(f"{digit}e{power}") for power in range(least, most + 1) for digit in (1, 2, 5)]
 
 
 def _height(rows: int, *, row: int = _BAR_ROW_HEIGHT) -> int:

@@ -54,11 +54,9 @@ def data_section(corpora: Sequence[Corpus], datasets: Sequence[Dataset], lone: S
         lone: What models were asked for without a dataset.
     """
     panels: list[Panel] = []
-    duplicates: dict[str, str] = {}
-    for dataset in reversed(datasets):  # newest first: its counts are the ones that stay
-        became = "left out" if dataset.drops_duplicates else "kept"
-        duplicates |= {corpus: f"{count:,} {became}" for corpus, count in dataset.duplicates.items()}
-    parts: list[Any] = [data_tables.corpora_table(corpora, duplicates=duplicates)] if corpora else []
+    parts: list[Any] = []
+    if corpora:
+        parts += [data_tables.corpora_table(corpora), tag("p", corpora_note(corpora), class_="note")]
     for dataset in datasets:
         title = f"Dataset {dataset.name or dataset.dataset}"
         prefix = f"dataset-{dataset.dataset}"
@@ -82,12 +80,34 @@ def data_section(corpora: Sequence[Corpus], datasets: Sequence[Dataset], lone: S
     return Section(anchor="data", title="Data", content=join(parts), panels=tuple(panels))
 
 
+def corpora_note(corpora: Sequence[Corpus]) -> str:
+    """What the counts of corpora mean, and which search has not been made."""
+    note = "Rejected documents have no domain: they were turned down before they got one."
+    commands = {
+        "duplicates": "'dmix etl duplicates' looks for copies.",
+        "contamination": "'dmix etl contamination --environment FILE' looks for evaluation items.",
+    }
+    missing = [text for kind, text in commands.items() if any(kind not in c.found for c in corpora)]
+    return " ".join([note, *missing])
+
+
 def _start_panels(start: StartState, *, prefix: str) -> list[Panel]:
     drawn = (
         data_figures.start_state(start, panel_id=f"{prefix}-start"),
         data_figures.convergence(start, panel_id=f"{prefix}-convergence"),
     )
     return [panel for panel in drawn if panel is not None]
+
+
+def found_in(dataset: Dataset) -> str:
+    """What was found in the corpora of a dataset, and what became of it; empty if nothing was found."""
+    what = {"duplicates": "copies", "contamination": "documents with an evaluation item"}
+    found = [
+        f"{sum(counts.values()):,} {what[kind]} ({'left out' if kind in dataset.drops else 'kept'})"
+        for kind, counts in sorted(dataset.found.items(), reverse=True)
+        if counts
+    ]
+    return ", ".join(found)
 
 
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:
@@ -102,5 +122,6 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
         "Seed": str(dataset.seed),
         "Tokens": sum(stream.tokens for stream in dataset.streams),
         "Tokens outside full samples": tail,
+        "Found in its text": found_in(dataset),
         "Created (UTC)": dataset.created_at,
     }

@@ -1,22 +1,21 @@
 """Tables about data: corpora, rejects, duplicates, and what the domains of a dataset hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dmix.training.report.data_facts import Corpus, Dataset, StartWeight, StreamFacts
 from dmix.training.report.markup import Markup
-from dmix.training.report.reader import Pair
 from dmix.training.report.tables import Cell, share_cell, table
 from dmix.warehouse_schema.taxonomy import FIELDS
 
+# Counts of a stream that the table of domains shows.
+HELD = ("documents", "tokens", "samples")
+# What a search is called where its findings are counted.
+FOUND = {"duplicates": "copies", "contamination": "with an item"}
 
-def corpora_table(corpora: Sequence[Corpus], *, duplicates: Mapping[str, str]) -> Markup:
-    """The newest version of every corpus.
 
-    Args:
-        corpora: The rows.
-        duplicates: Exact duplicates that were found, by corpus, in words.
-    """
+def corpora_table(corpora: Sequence[Corpus]) -> Markup:
+    """The newest version of every corpus."""
     rows = [
         [
             c.corpus,
@@ -25,61 +24,67 @@ def corpora_table(corpora: Sequence[Corpus], *, duplicates: Mapping[str, str]) -
             c.documents,
             c.rejected,
             ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in c.reasons),
-            duplicates.get(c.corpus),
+            *(c.found.get(kind, "not looked for") for kind in FOUND),
             c.classifier,
             "yes" if c.synthetic else "no",
             c.created_at,
         ]
         for c in corpora
     ]
-    columns = ["corpus", "field", "version", "documents", "rejected", "rejected because", "duplicates"]
-    columns += ["classifier", "synthetic", "created"]
+    columns = ["corpus", "field", "version", "documents", "rejected", "rejected because"]
+    columns += [*FOUND.values(), "classifier", "synthetic", "created"]
     return table(columns, rows, caption="Corpora, newest version of each")
 
 
 def domain_table(dataset: Dataset) -> Markup:
-    """Documents, tokens, samples, shares and start state of every domain, field beside field."""
-    streams = {(s.field, s.domain): s for s in dataset.streams}
+    """What every domain holds, its shares, its start state and what was found in it, field by field."""
     start = {(w.estimator, w.field, w.domain): w for w in dataset.start.weights}
     models = [name for name in dict.fromkeys(w.estimator for w in dataset.start.weights) if name != "corpus"]
-    domains = list(dict.fromkeys(s.domain for s in dataset.streams if s.documents or s.samples))
-    with_weight = dict.fromkeys(w.domain for w in dataset.start.weights if w.sample_weight)
-    domains += [domain for domain in with_weight if domain not in domains]
-    rows = [
-        [domain.replace("_", " ")]
-        + [cell for field in FIELDS for cell in _domain_cells(field, domain, streams, start, models)]
-        for domain in domains
-    ]
-    blanks = [None] * (2 + len(models))
-    total = ["all domains"]
+    searched = [kind for kind in FOUND if dataset.found.get(kind)]
+    domains = _domains(dataset)
+    rows: list[list[Any]] = [[domain.replace("_", " ")] for domain in domains]
+    total: list[Any] = ["all domains"]
     for field in FIELDS:
-        held = [s for s in dataset.streams if s.field == field]
-        total += [sum(getattr(s, name) for s in held) for name in ("documents", "tokens", "samples")] + blanks
-    columns = ["documents", "tokens", "samples", "share of documents", "share of samples"]
-    columns += [f"start state, {name}" for name in models]
+        held = {s.domain: s for s in dataset.streams if s.field == field}
+        for row, domain in zip(rows, domains, strict=True):
+            counted = start.get(("corpus", field, domain))
+            row += [*_held_cells(held.get(domain)), *_share_cells(counted, field)]
+            row += [_interval_cell(start.get((name, field, domain)), field) for name in models]
+            row += [dataset.found[kind].get((field, domain), 0) for kind in searched]
+        total += [sum(getattr(s, name) for s in held.values()) for name in HELD] + [None] * (2 + len(models))
+        total += [sum(n for (f, _), n in dataset.found[kind].items() if f == field) for kind in searched]
+    columns = [*HELD, "share of documents", "share of samples"]
+    columns += [f"start state, {name}" for name in models] + [FOUND[kind] for kind in searched]
+    became = [f"; {FOUND[kind]}: {'left out' if kind in dataset.drops else 'kept'}" for kind in searched]
     return table(
         ["domain", *columns * len(FIELDS)],
         rows,
-        caption="Domains: what they hold, and the start state (shares of samples within a field)",
+        caption="Domains: what they hold, and the start state (shares of samples within a field)"
+        + "".join(became),
         groups=[("", 1)] + [(field, len(columns)) for field in FIELDS],
         total=total,
     )
 
 
-def _domain_cells(
-    field: str,
-    domain: str,
-    streams: Mapping[Pair, StreamFacts],
-    start: Mapping[tuple[str, str, str], StartWeight],
-    models: Sequence[str],
-) -> list[Any]:
-    held, counted = streams.get((field, domain)), start.get(("corpus", field, domain))
-    cells: list[Any] = [held.documents, held.tokens, held.samples] if held else [None] * 3
-    cells += [
-        share_cell(counted.document_weight if counted else None, field),
-        share_cell(counted.sample_weight if counted else None, field),
+def _domains(dataset: Dataset) -> list[str]:
+    """Domains of which there is something to say, in taxonomy order."""
+    held = {s.domain for s in dataset.streams if s.documents or s.samples}
+    held |= {domain for counts in dataset.found.values() for _, domain in counts}
+    told = {w.domain for w in dataset.start.weights if w.sample_weight}
+    ordered = dict.fromkeys(s.domain for s in dataset.streams if s.domain in held)
+    return [
+        *ordered,
+        *dict.fromkeys(w.domain for w in dataset.start.weights if w.domain in told - ordered.keys()),
     ]
-    return cells + [_interval_cell(start.get((name, field, domain)), field) for name in models]
+
+
+def _held_cells(stream: StreamFacts | None) -> list[Any]:
+    return [None] * len(HELD) if stream is None else [getattr(stream, name) for name in HELD]
+
+
+def _share_cells(counted: StartWeight | None, field: str) -> list[Cell | None]:
+    shares = (counted.document_weight, counted.sample_weight) if counted else (None, None)
+    return [share_cell(share, field) for share in shares]
 
 
 def _interval_cell(weight: StartWeight | None, field: str) -> Cell | None:

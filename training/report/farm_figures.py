@@ -17,6 +17,7 @@ from dmix.training.report.charts import (
     domain_text,
     drawing,
     heat_map,
+    largest,
     line_style,
     plain_text,
     rounded,
@@ -80,7 +81,12 @@ def covered(farm: Farm, *, panel_id: str) -> Panel:
         colour="--count",
         z_title="trajectories",
         z_format=",d",
+        from_zero=False,
     )
+    # trajectories are whole: a tick at every so many, and none between
+    most = max(2.0, largest(cells))
+    figure.traces[0] |= {"zmin": 1, "zmax": most}
+    figure.traces[0]["colorbar"] |= {"tick0": 0, "dtick": max(1, round(most / 5))}
     figure.layout(height=ROWS_MARGIN + 22 * len(bounds))
     figure.y_axis(title={"text": "share of the target"})
     empty = int((counts_ZM == 0).sum())

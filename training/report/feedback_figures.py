@@ -1,6 +1,6 @@
 """Figures of feedback: scores over steps and over tokens, of one run or of runs side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,14 @@ from dmix.training.report.charts import (
     rounded,
 )
 from dmix.training.report.run_facts import Run
+from dmix.training.report.seeds import configuration
 from dmix.training.report.series import QUANTITIES
 from dmix.warehouse_schema.taxonomy import FIELDS
 
+# Places of cool and of warm colours among `--line-1` and those that follow.
+_COOL, _WARM = (0, 2, 5, 6, 7), (1, 3, 4)
+# By run: place in the palette, and number among the runs of that colour.
+RunColours = Mapping[str, tuple[int, int]]
 _AXES = {"step": "step", "source": "source tokens so far", "target": "target tokens so far"}
 
 
@@ -32,28 +37,35 @@ class ScoreLine:
     Attributes:
         name: In the legend.
         place: In the palette.
+        member: Among the lines of that colour.
     """
 
     name: str
     run: Run
     objective: str
     place: int
+    member: int = 0
 
 
-def feedback(runs: Sequence[Run], *, panel_id: str) -> Panel:
+def feedback(runs: Sequence[Run], *, panel_id: str, colours: RunColours | None = None) -> Panel:
     """Scores over steps and over tokens of each field (the paper's Fig. 7).
 
-    One run gives one drawing with a line an objective; several give one drawing an objective with
-    a line a run.
+    Args:
+        runs: One run gives one drawing with a line an objective; several give one drawing an
+            objective with a line a run.
+        panel_id: Unique in the page.
+        colours: Of several runs.
     """
-    objectives = list(dict.fromkeys(name for run in runs for name in run.scores))
     lines: dict[str, list[ScoreLine]] = {}
-    for number, run in enumerate(runs):
-        for place, name in enumerate(name for name in objectives if name in run.scores):
-            if len(runs) == 1:
-                lines.setdefault("Feedback", []).append(ScoreLine(name, run, name, place))
-            else:
-                lines.setdefault(name, []).append(ScoreLine(run.run_id, run, name, number))
+    if colours is None:
+        (run,) = runs
+        places = objective_colours(run)
+        lines["Feedback"] = [ScoreLine(name, run, name, places[name]) for name in run.scores]
+    else:
+        for name in dict.fromkeys(name for run in runs for name in run.scores):
+            lines[name] = [
+                ScoreLine(run.run_id, run, name, *colours[run.run_id]) for run in runs if name in run.scores
+            ]
     across = (("step", "steps"), ("source", "source tokens"), ("target", "target tokens"))
     up = (("change", "change"), ("score", "score"))
     figures = tuple(
@@ -68,31 +80,61 @@ def feedback(runs: Sequence[Run], *, panel_id: str) -> Panel:
     return Panel(
         panel_id=panel_id,
         note="Mean log-probability of the answers in nats a token; higher is better. Change is against"
-        " the model before any training (step 0).",
+        " the model before any training (step 0)."
+        + (
+            " General objectives in cool colours, those of the target in warm ones."
+            if colours is None
+            else " Runs that differ in their seeds alone share a colour."
+        ),
         choices=(Choice("x axis", across), Choice("y axis", up)),
         figures=figures,
     )
 
 
-def target_shares(runs: Sequence[Run], *, panel_id: str) -> Panel:
+def run_colours(runs: Sequence[Run]) -> RunColours:
+    """One colour a configuration, for all drawings in which these runs stand side by side."""
+    places: dict[str, int] = {}
+    members: dict[int, int] = {}
+    found = {}
+    for run in runs:
+        place = places.setdefault(configuration(run), len(places))
+        members[place] = members.get(place, -1) + 1
+        found[run.run_id] = (place, members[place])
+    return found
+
+
+def objective_colours(run: Run) -> dict[str, int]:
+    """Place of each objective of a run in the palette: cool colours for general ones, warm for others."""
+    environment = series.environment_of(run.config)
+    roles = {o.name: o.role for o in environment.objectives} if environment else {}
+    given: dict[str, int] = {}
+    for name in run.scores:
+        palette = _COOL if roles.get(name, "general") == "general" else _WARM
+        given[name] = next((place for place in palette if place not in given.values()), len(given))
+    return given
+
+
+def target_shares(runs: Sequence[Run], *, panel_id: str, colours: RunColours) -> Panel:
     """Share of the target field over steps, one line a run."""
     variants = {}
     for quantity in QUANTITIES:
         figure = drawing(x_title="step", y_title="share of samples", y_format=".0%")
-        for place, run in enumerate(runs):
+        for run in runs:
+            place, member = colours[run.run_id]
             mixture = series.thinned(series.shares(run, quantity), limit=MAX_STEPS)
             figure.trace(
                 "scatter",
                 x=mixture.steps_T.tolist(),
                 y=rounded(mixture.by_field(run.pairs)[:, FIELDS.index("target")]),
                 name=plain_text(run.run_id),
-                **line_style(place, points=len(mixture.steps_T)),
+                **line_style(place, member=member, points=len(mixture.steps_T)),
             )
         figure.y_axis(range=[0, 1.02])
         variants[quantity] = figure
     return Panel(
         panel_id=panel_id,
-        note="How much of each step went to the target field.",
+        note="How much of each step went to the target field. Runs that differ in their seeds alone share a"
+        " colour.",
         choices=(Choice("Quantity", tuple((quantity, quantity) for quantity in QUANTITIES)),),
         figures=(Figure(title="Share of the target field", variants=variants),),
     )
@@ -120,7 +162,7 @@ def _score_lines(lines: Sequence[ScoreLine], *, x: str, y: str) -> Drawing:
             customdata=[step for _, step, _ in points],
             hovertemplate="%{y:.4f} (step %{customdata})",
             name=plain_text(line.name),
-            **line_style(line.place, points=len(points)),
+            **line_style(line.place, member=line.member, points=len(points)),
         )
     if x != "step":
         figure.x_axis(tickformat="~s", hoverformat=".4~s")

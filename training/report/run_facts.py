@@ -105,7 +105,8 @@ def choose_runs(known: Mapping[str, str], *, wanted: Sequence[str], limit: int) 
     Args:
         known: Kind of every run by id, newest first.
         wanted: Ids that the user gave; all of them are taken, in this order.
-        limit: Most runs to take when none was given; proxies of a farm are left out then.
+        limit: Most runs to take when none was given; proxies of a farm are left out then, and base
+            models where there are other runs.
 
     Raises:
         NotFoundError: If a wanted run is not known.
@@ -117,7 +118,9 @@ def choose_runs(known: Mapping[str, str], *, wanted: Sequence[str], limit: int) 
         raise NotFoundError(f"run {missing[0]!r} is not in the warehouse (there: {there}{more})")
     if wanted:
         return list(dict.fromkeys(wanted))
-    return [run_id for run_id, kind in known.items() if kind != "proxy"][:limit][::-1]
+    compared = [run_id for run_id, kind in known.items() if kind not in ("proxy", "base")]
+    bases = [run_id for run_id, kind in known.items() if kind == "base"]
+    return (compared or bases)[:limit][::-1]
 
 
 def read_run(catalog: Reader, run_id: str) -> Run:

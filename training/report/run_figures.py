@@ -24,14 +24,19 @@ from dmix.training.report.optimum import Optimum
 from dmix.training.report.reader import Pair
 from dmix.training.report.run_facts import Run
 from dmix.training.report.series import QUANTITIES, Shares
+from dmix.training.report.summary import PLAIN_MARKS
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 QUANTITY = Choice("Quantity", tuple((quantity, quantity) for quantity in QUANTITIES))
 # Lines where all three quantities are in one drawing; dashes alone are RegMix's.
 _TOGETHER = {"delivered": "solid", "planned": "dashdot", "asked": "dot"}
 _LOSS = "loss in nats a token"
-# Marks of a run that are not about steering.
-_PLAIN_MARKS = {"run_started", "run_done", "run_failed", "shadow"}
+_METRICS = {
+    "acc": "share of right answers",
+    "acc_norm": "the same, by likelihood a byte",
+    "log_likelihood": "log-likelihood of an answer in nats",
+    "pass@1": "share of problems solved",
+}
 
 
 def field_mixture(run: Run, optimum: Optimum | None, *, panel_id: str) -> Panel:
@@ -136,6 +141,7 @@ def domain_loss(run: Run, ranks: Mapping[Pair, int], *, panel_id: str) -> Panel:
         z_title=_LOSS,
         z_format=".2f",
         spread=False,
+        from_zero=False,
     )
     views = (("fields", "fields"), ("largest", f"{LARGEST} largest a field"), ("all", "all domains"))
     return Panel(
@@ -151,7 +157,7 @@ def domain_loss(run: Run, ranks: Mapping[Pair, int], *, panel_id: str) -> Panel:
 
 def guard_rails(run: Run, *, panel_id: str) -> Panel | None:
     """Steps at which something stepped in, a row a kind; None if nothing did."""
-    marks = [event for event in run.events if event.step is not None and event.kind not in _PLAIN_MARKS]
+    marks = [event for event in run.events if event.step is not None and event.kind not in PLAIN_MARKS]
     if not marks:
         return None
     figure = drawing(x_title="step", y_title="", y_format=None)
@@ -165,6 +171,7 @@ def guard_rails(run: Run, *, panel_id: str) -> Panel | None:
             text=[plain_text(event.detail[:120]) for event in members],
             hovertemplate="step %{x}: %{text}<extra></extra>",
             name=plain_text(kind.replace("_", " ")),
+            showlegend=False,  # rows have their names
             mode="markers",
             marker={**style["marker"], "size": 9},
         )
@@ -185,7 +192,8 @@ def benchmarks(run: Run, *, panel_id: str) -> Panel:
     """Benchmark scores over the steps of the checkpoints, a line a task and a drawing a metric."""
     figures = []
     for metric in dict.fromkeys(score.metric for score in run.evaluations):
-        figure = drawing(x_title="step", y_title=plain_text(metric), y_format=".3f")
+        figure = drawing(x_title="step", y_title=plain_text(_METRICS.get(metric, metric)), y_format=".3f")
+        figure.x_axis(rangemode="normal")  # error bars at step 0 need room
         of_metric = [score for score in run.evaluations if score.metric == metric]
         for place, task in enumerate(dict.fromkeys(score.task for score in of_metric)):
             scores = [score for score in of_metric if score.task == task]
@@ -247,11 +255,12 @@ def _stacked(mixture: Shares, stacked: Sequence[Band]) -> Drawing:
         x, y, colour = mixture.steps_T.tolist(), rounded(weights_T), f"var(--{band.colour})"
         if len(x) == 1:
             figure.trace("bar", x=x, y=y, name=name, marker={"color": colour}).layout(barmode="stack")
-        else:
+        elif x:
+            # half a step more at both ends, so that the first and the last one are as wide as the others
             figure.trace(
                 "scatter",
-                x=x,
-                y=y,
+                x=[x[0] - 0.5, *x, x[-1] + 0.5],
+                y=[y[0], *y, y[-1]],
                 name=name,
                 stackgroup="mixture",
                 mode="lines",
@@ -260,6 +269,7 @@ def _stacked(mixture: Shares, stacked: Sequence[Band]) -> Drawing:
                 line={"color": "var(--surface)", "width": 0.6, "shape": "hvh"},
             )
     figure.layout(hovermode="closest" if len(stacked) > LARGEST else "x unified")
+    figure.x_axis(rangemode="normal")
     return figure.y_axis(range=[0, 1], tickformat=".0%")
 
 
@@ -311,7 +321,7 @@ def _add_optimum_column(
     weights = rounded((optimum.weights.get(pair, 0.0) for pair in members), digits=4)
     shown = [weight for row in [*cells["z"], weights] for weight in row if weight is not None]
     # one scale for both, so that colours can be compared
-    scale = {"zmin": 0, "zmax": max(shown, default=1.0)}
+    scale = {"zmin": 0, "zmax": max(shown, default=0.0) or 1.0}
     cells |= scale
     figure.trace(
         "heatmap",

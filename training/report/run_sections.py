@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
-from dmix.training.report import feedback_figures, run_figures, run_tables, series, tables
+from dmix.training.report import feedback_figures, run_figures, run_tables, series, summary, tables
 from dmix.training.report.charts import Panel
 from dmix.training.report.markup import join, tag
 from dmix.training.report.optimum import Optimum
@@ -15,9 +16,13 @@ from dmix.training.report.seeds import seed_groups
 
 NO_FEEDBACK = "No feedback so far: no step of this run has been scored."
 NO_STEPS = "No step has been decided so far."
-NO_INTERVALS = (
-    "No interval: no two finished runs here differ in their seeds alone. A difference between two runs is"
-    " only worth what it is against the spread between seeds; repeat each configuration with another --seed."
+NO_INTERVALS = "No interval: no two finished runs here differ in their seeds alone."
+# What a seed of the configuration draws.
+SEEDS = {"seed": "samples", "training.seed": "training", "model_file.seed": "first weights"}
+SCORES = (
+    "Scores are mean log-probabilities in nats a token; higher is better. Utility is the sum over the"
+    " objectives of their weight times the change of the score since step 0, divided by its scale in the"
+    " environment."
 )
 
 
@@ -25,17 +30,18 @@ def overview_section(runs: Sequence[Run]) -> Section:
     """Final scores and tokens used; with several runs also their curves side by side."""
     panels: list[Panel] = []
     if len(runs) > 1:
+        colours = feedback_figures.run_colours(runs)
         with_steps = [run for run in runs if len(run.steps_T)]
         with_scores = [run for run in runs if run.scores]
         if with_steps:
-            panels.append(feedback_figures.target_shares(with_steps, panel_id="compare-target"))
+            shares = feedback_figures.target_shares(with_steps, panel_id="compare-target", colours=colours)
+            panels.append(shares)
         if with_scores:
-            panels.append(feedback_figures.feedback(with_scores, panel_id="compare-feedback"))
-    parts: list[Any] = [run_tables.final_table(runs)]
+            scores = feedback_figures.feedback(with_scores, panel_id="compare-feedback", colours=colours)
+            panels.append(scores)
+    parts: list[Any] = [summary.glance(runs), run_tables.final_table(runs)]
     if any(run.scores for run in runs):
-        parts.append(
-            tag("p", "Scores are mean log-probabilities in nats a token; higher is better.", class_="note")
-        )
+        parts.append(tag("p", SCORES, class_="note"))
         groups = seed_groups(runs)
         parts.append(run_tables.seeds_table(groups) if groups else tag("p", NO_INTERVALS, class_="note"))
     if any(run.evaluations for run in runs):
@@ -84,17 +90,22 @@ def run_facts(run: Run) -> dict[str, Any]:
         "Status": run_tables.status_badge(run.status),
         "Dataset": run.dataset,
         "Kind": run.kind,
-        "Model": series.setting_of(run.config, "model"),
+        "Model": _short(series.setting_of(run.config, "model")),
         "Steps (M)": run_tables.steps_text(run),
         "Samples a step (R)": series.setting_of(run.config, "step_samples", "samples_per_step"),
         "Batch (B)": series.setting_of(run.config, "batch_size"),
         "Exhaustion": series.setting_of(run.config, "exhaustion"),
-        "Seeds": ", ".join(f"{name} {value}" for name, value in seeds.items()),
+        "Seeds": ", ".join(f"{SEEDS.get(name, name)} {value}" for name, value in seeds.items()),
         "Source tokens": used["source"],
         "Target tokens": used["target"],
         "Started (UTC)": run.started_at,
         "Finished (UTC)": run.finished_at,
     }
+
+
+def _short(model: Any) -> Any:
+    """The last part of a path, which is whole in the configuration; a hub id as it is."""
+    return PurePath(model).name if isinstance(model, str) and PurePath(model).is_absolute() else model
 
 
 def _mixture_panels(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None) -> list[Panel]:

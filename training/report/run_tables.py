@@ -83,7 +83,7 @@ def benchmarks_table(runs: Sequence[Run]) -> Markup:
         for step in sorted({e.step for e in run.evaluations}):
             found = {(e.task, e.metric): e for e in run.evaluations if e.step == step}
             seen = {name: dict(points).get(step) for name, points in run.scores.items()}
-            row: list[Any] = [run.run_id, run.controller, step]
+            row: list[Any] = [tag("a", run.run_id, href=f"#run-{run.run_id}"), run.controller, step]
             for key in scores:
                 score = found.get(key)
                 spread = "" if score is None or score.stderr is None else f" ± {score.stderr:.4f}"

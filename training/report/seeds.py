@@ -54,7 +54,7 @@ def seed_groups(runs: Sequence[Run]) -> list[SeedGroup]:
     members: dict[str, list[Run]] = {}
     for run in runs:
         if run.status == "done" and run.scores:
-            members.setdefault(_configuration(run), []).append(run)
+            members.setdefault(configuration(run), []).append(run)
     return [_group(group) for group in members.values() if len(group) > 1]
 
 
@@ -83,8 +83,8 @@ def _values(run: Run) -> dict[str, Any]:
     }
 
 
-def _configuration(run: Run) -> str:
-    """What must be equal: everything but seeds and the name of the run; the environment's choose items."""
+def configuration(run: Run) -> str:
+    """Everything that makes a run but its seeds and its name; the environment's seeds choose items."""
     return json.dumps([run.dataset, run.controller, _without_seeds(run.config)], sort_keys=True, default=str)
 
 

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dmix.mixing.feedback import write_feedback
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
@@ -26,6 +28,7 @@ from dmix.warehouse_schema.manifests import (
     write_corpus_version,
     write_dataset_manifest,
 )
+from dmix.warehouse_schema.screenings import Screening, write_screening
 from dmix.warehouse_schema.taxonomy import FIELDS, NVIDIA_26, Taxonomy
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -103,6 +106,42 @@ def add_dataset(warehouse, *, taxonomy=SMALL, samples=(100, 40, 0)):
         created_at=NOW.isoformat(),
     )
     write_dataset_manifest(warehouse, manifest)
+
+
+def add_screening(warehouse, kind, found):
+    """A search of the two corpora that found documents of these (field, domain) pairs."""
+    folder = warehouse.screening(kind, "5" * 16)
+    folder.mkdir(parents=True)
+    files = {}
+    for field in FIELDS:
+        rows = [
+            {
+                "corpus": f"main-{field}",
+                "path": "a.jsonl",
+                "position": number + 1,
+                "document_id": f"{field}-{number}",
+                "first_corpus": "main-source",
+                "first_path": "a.jsonl",
+                "first_position": 1,
+                "first_document_id": "first",
+                "domain": domain,
+            }
+            for number, (where, domain) in enumerate(found)
+            if where == field
+        ]
+        if rows:
+            pq.write_table(pa.Table.from_pylist(rows), folder / f"{field}.parquet")
+            files[field] = len(rows)
+    screening = Screening(
+        kind=kind,
+        screening="5" * 16,
+        corpora=tuple(f"main-{field}@v1" for field in FIELDS),
+        documents=60,
+        found=len(found),
+        files=files,
+        created_at=NOW.isoformat(),
+    )
+    write_screening(warehouse, screening)
 
 
 def add_run(

@@ -98,11 +98,10 @@ def test_controls_switch_legends_hide_and_headings_sort(laptop):
 
 def test_dark_page_has_dark_figures_and_a_phone_scrolls_down_only(report, browser):
     browser.open(report.path, width=390, height=844, dark=True, mobile=True)
-    browser.wait_for(DRAWN)
-    assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
-    assert browser.ask("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 28)"
     line = "document.querySelector('#run-agent-1-fields .scatterlayer path.js-line')"
     show(browser, "run-agent-1-fields", line)
+    assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.ask("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 28)"
     assert browser.ask(f"getComputedStyle({line}).stroke") == "rgb(111, 180, 242)"
     # names of domains leave most of the width to the drawing
     rows = "document.querySelector('#run-agent-1-every .heatmaplayer image')"

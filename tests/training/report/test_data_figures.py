@@ -1,7 +1,7 @@
 import pytest
 
 from dmix.training.report.data_facts import ConvergencePoint, StartState, StartWeight
-from dmix.training.report.data_figures import convergence, start_state
+from dmix.training.report.data_figures import _log_ticks, convergence, start_state
 
 UNKNOWN = dict.fromkeys(("document_low", "document_high", "weight_low", "weight_high"))
 
@@ -51,6 +51,11 @@ def test_convergence_shows_each_curve_that_is_known_and_leaves_out_its_zero():
         "model:m: bound at 95%": [0.5, 0.5],
         "model:m: asked for": [0.05, 0.05],
     }
+
+
+def test_logarithmic_axis_has_ticks_at_round_numbers():
+    assert _log_ticks([0.03, 0.5]) == [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
+    assert _log_ticks([]) == []
 
 
 def test_nothing_known_draws_nothing():

@@ -16,6 +16,12 @@ def test_coverage_counts_every_trajectory_once_a_step_and_leaves_empty_cells_emp
     assert (cells["y"][0], cells["y"][-1]) == ("98% to 100%", "0% to 2%")
 
 
+def test_colours_of_coverage_stand_for_whole_trajectories(drawn):
+    cells = drawn["set-farm-coverage"][0][""]["data"][0]
+    assert cells["zmin"] == 1 and cells["zmax"] >= 2
+    assert cells["colorbar"]["dtick"] == int(cells["colorbar"]["dtick"]) >= 1
+
+
 def test_trajectories_are_one_trace_a_group_with_gaps_between_paths(drawn):
     traces = drawn["set-farm-paths"][0][""]["data"]
     assert [trace["name"] for trace in traces] == [

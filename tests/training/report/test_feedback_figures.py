@@ -26,6 +26,24 @@ def test_runs_side_by_side_share_a_drawing_an_objective(warehouse, tmp_path):
     assert [t["name"] for t in drawn["compare-target"][0]["delivered"]["data"]] == ["one", "two"]
 
 
+def test_runs_that_differ_in_seeds_alone_share_a_colour_in_every_drawing(warehouse, tmp_path):
+    add_run(warehouse, "base", kind="baseline", controller="natural", feedback=False)
+    add_run(warehouse, "one")
+    add_run(warehouse, "two", seed=1)
+    drawn = report_page(warehouse, tmp_path).figures
+    shares = {t["name"]: t["line"] for t in drawn["compare-target"][0]["delivered"]["data"]}
+    scores = {t["name"]: t["line"] for t in drawn["compare-feedback"][0]["step|score"]["data"]}
+    assert shares["one"] == scores["one"] and shares["two"] == scores["two"]
+    assert shares["one"]["color"] == shares["two"]["color"] != shares["base"]["color"]
+    assert shares["one"]["dash"] != shares["two"]["dash"]
+
+
+def test_general_objectives_are_cool_and_those_of_the_target_warm(page):
+    lines = {t["name"]: t["line"] for t in page.figures["run-one-feedback"][0]["step|score"]["data"]}
+    assert lines["general"]["color"] == "var(--line-1)"
+    assert lines["maths"]["color"] == "var(--line-2)"
+
+
 def test_failed_score_leaves_a_gap_and_no_utility(warehouse, tmp_path):
     add_run(warehouse, "one", steps=1, done=False)
     log = EventLog(warehouse.run("one") / "events.jsonl", run_id="one", attempt=1)

@@ -12,9 +12,9 @@ QUANTITIES = ("asked", "planned", "delivered")
 def test_delivered_shares_are_those_of_the_samples(page):
     variants = page.figures["run-one-domains"][0]
     stacked = variants["delivered|areas"]["data"]
-    assert [trace["x"] for trace in stacked] == [[1, 2, 3]] * 6
+    assert [trace["x"] for trace in stacked] == [[0.5, 1, 2, 3, 3.5]] * 6  # a step is as wide as any other
     sums = np.sum([trace["y"] for trace in stacked], axis=0)
-    assert sums == pytest.approx([1, 1, 1], abs=1e-4)
+    assert sums == pytest.approx([1] * 5, abs=1e-4)
     assert set(variants) == {f"{q}|{v}" for q in QUANTITIES for v in ("areas", "lines")}
 
 
@@ -24,8 +24,8 @@ def test_asked_and_planned_differ_where_a_domain_was_exhausted(page):
         key: next(trace["y"] for trace in variant["data"] if trace["name"] == "source: News")
         for key, variant in variants.items()
     }
-    assert news["asked|areas"][1] > 0
-    assert news["planned|areas"][1] == news["planned|lines"][1] == 0
+    assert news["asked|areas"][2] == news["asked|lines"][1] > 0
+    assert news["planned|areas"][2] == news["planned|lines"][1] == 0
     row = page.table("reason")["News"]
     assert (row["reason"], row["steps"], row["first step"]) == ("exhausted", "1", "2")
 
@@ -91,7 +91,7 @@ def test_small_domains_are_one_area_and_52_domains_fit(bare_warehouse, tmp_path)
     largest = drawn["run-one-domains"][0]["delivered|areas"]["data"]
     assert len(largest) == 14
     assert largest[6]["name"] == "source: 20 smaller domains"
-    assert np.sum([t["y"] for t in largest], axis=0) == pytest.approx(np.ones(3), abs=1e-4)
+    assert np.sum([t["y"] for t in largest], axis=0) == pytest.approx(np.ones(5), abs=1e-4)
     assert [len(drawing["asked"]["data"][0]["y"]) for drawing in drawn["run-one-every"]] == [26, 26]
 
 
@@ -103,3 +103,10 @@ def test_long_run_is_thinned_to_means_and_says_so(warehouse, tmp_path, monkeypat
     assert lines["target asked"]["x"] == [1, 4, 7]
     assert lines["target asked"]["y"] == pytest.approx([0.2, 0.5, 0.8])
     assert "mean of 3 neighbouring steps" in page.text
+
+
+def test_colours_of_shares_begin_at_none(page):
+    for figure in page.figures["run-one-every"]:
+        cells = figure["delivered"]["data"][0]
+        assert cells["zmin"] == 0
+        assert cells["zmax"] == pytest.approx(max(value for row in cells["z"] for value in row), rel=1e-3)

@@ -7,7 +7,7 @@ def test_run_facts_name_controller_steps_samples_and_seeds(page):
     assert page.facts["Steps (M)"] == "3 of 3"
     assert page.facts["Samples a step (R)"] == "80"
     assert page.facts["Batch (B)"] == "8"
-    assert page.facts["Seeds"] == "seed 0, training.seed 7"
+    assert page.facts["Seeds"] == "samples 0, training 7"
 
 
 def test_run_without_feedback_says_so(warehouse, tmp_path):
@@ -22,8 +22,8 @@ def test_run_under_way_is_shown_as_far_as_it_went(warehouse, tmp_path):
     add_run(warehouse, "one", steps=3, finished=2, done=False)
     page = report_page(warehouse, tmp_path)
     variants = page.figures["run-one-domains"][0]
-    assert variants["planned|areas"]["data"][0]["x"] == [1, 2, 3]
-    assert variants["delivered|areas"]["data"][0]["x"] == [1, 2]
+    assert variants["planned|areas"]["data"][0]["x"] == [0.5, 1, 2, 3, 3.5]
+    assert variants["delivered|areas"]["data"][0]["x"] == [0.5, 1, 2, 2.5]
     assert "running" in page.table("source tokens")["one"]["status"]
 
 

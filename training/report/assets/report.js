@@ -97,7 +97,8 @@
     const out = hidden.get(figure) ?? new Set();
     const first = new Map();
     for (const trace of traces) {
-      if (trace.type !== "heatmap" && !first.has(entryOf(trace))) first.set(entryOf(trace), trace);
+      const named = trace.type !== "heatmap" && trace.showlegend !== false;
+      if (named && !first.has(entryOf(trace))) first.set(entryOf(trace), trace);
     }
     const groupsLast = (a, b) => Boolean(a[1].legendgroup) - Boolean(b[1].legendgroup);
     const entries = [...first].sort(groupsLast).map(([name, trace]) => {
@@ -119,7 +120,8 @@
 
   const swatchOf = (trace) => {
     if (trace.type === "bar" || trace.stackgroup) return "area";
-    return trace.mode === "markers" ? "dotted" : trace.line.dash ?? "solid";
+    if (trace.mode !== "markers") return trace.line.dash ?? "solid";
+    return trace.marker.symbol === "diamond" ? "dotted diamond" : "dotted";
   };
 
   // names are escaped for plotly, which reads a little HTML; here they become plain text again
