@@ -10,10 +10,14 @@ from decimal import Decimal
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 _LONGEST_CELL = 80
+# What a table on one line a row may cut its columns down to; below, rows are shown as lists.
+_LEAST_CELL = 12
+_BETWEEN_COLUMNS = 3
 
 
 def show_json(value: Any) -> None:
@@ -27,10 +31,13 @@ def show_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, form: st
     Args:
         columns: Names of the columns; one that comes twice gets a number where names are keys.
         rows: Values in the order of `columns`.
-        form: `table`; `json`, a list of objects; `jsonl`, one object a line; or `csv` with a header.
+        form: `table`, which becomes a list where that reads better; `list`, a block a row with a line a
+            column; `json`, a list of objects; `jsonl`, one object a line; or `csv` with a header.
     """
     if form == "table":
-        show_table(columns, rows)
+        _show_fitting(columns, rows)
+    elif form == "list":
+        show_list(columns, rows)
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
@@ -70,10 +77,15 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
-    """Prints a table on stdout; numbers right-aligned, full width when piped."""
-    width = None if sys.stdout.isatty() else 200
-    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+def show_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    title: str | None = None,
+    longest_cell: int = _LONGEST_CELL,
+) -> None:
+    """Prints a table on stdout; numbers right-aligned, longer cells cut, full width when piped."""
+    console = Console(file=sys.stdout, width=_width(), highlight=False, markup=False, emoji=False)
     table = Table(title=title, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in rows)
@@ -81,16 +93,66 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
     cut = False
     for row in rows:
         cells = [_cell(value) for value in row]
-        cut = cut or any(len(cell) > _LONGEST_CELL for cell in cells)
-        table.add_row(*(_shortened(cell) for cell in cells))
+        cut = cut or any(len(cell) > longest_cell for cell in cells)
+        table.add_row(*(_shortened(cell, longest_cell) for cell in cells))
     console.print(table)
     if cut:
-        say(f"cells longer than {_LONGEST_CELL} characters are cut; the formats json and csv keep them whole")
+        say(f"cells longer than {longest_cell} characters are cut; --format list and json keep them whole")
 
 
-def _shortened(cell: str) -> str:
+def show_list(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Prints every row as a block of lines, name and whole value; JSON is unfolded."""
+    width = max((len(column) for column in columns), default=0)
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        for column, value in zip(columns, row, strict=True):
+            first, *more = _unfolded(value).splitlines() or [""]
+            click.echo(f"{column:<{width}}  {first}".rstrip())
+            for line in more:
+                click.echo(f"{'':<{width}}  {line}")
+
+
+def _show_fitting(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table with one line a row, its widest columns cut until it fits; lists where it never would.
+
+    One row that does not fit as it is becomes a list, too: there is nothing to compare it with.
+    """
+    space = _width() - _BETWEEN_COLUMNS * (len(columns) - 1)
+    widths = [
+        max(cell_len(text) for text in (name, *(_cell(row[index]) for row in rows)))
+        for index, name in enumerate(columns)
+    ]
+    most = max(widths, default=0)
+    while most > _LEAST_CELL and sum(min(width, most) for width in widths) > space:
+        most -= 1
+    whole = sum(widths) <= space
+    if whole or (len(rows) > 1 and sum(min(width, most) for width in widths) <= space):
+        show_table(columns, rows, longest_cell=most)
+    else:
+        show_list(columns, rows)
+
+
+def _width() -> int:
+    """Characters of a line: the terminal's, or many where the output goes elsewhere."""
+    return Console(file=sys.stdout).width if sys.stdout.isatty() else 200
+
+
+def _unfolded(value: Any) -> str:
+    """A value as a list shows it: objects and arrays of JSON over several lines."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return str(value)
+    if isinstance(value, dict | list):
+        return json.dumps(plain(value), indent=1, ensure_ascii=False, default=str)
+    return _cell(value)
+
+
+def _shortened(cell: str, longest: int) -> str:
     """A cell on one line, cut where it is too long for a table, as JSON configurations are."""
-    return cell if len(cell) <= _LONGEST_CELL else " ".join(cell[: _LONGEST_CELL - 1].split()) + "…"
+    return cell if len(cell) <= longest else " ".join(cell[: longest - 1].split()) + "…"
 
 
 def _distinct(columns: Sequence[str]) -> Iterator[str]:

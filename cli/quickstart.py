@@ -175,11 +175,11 @@ def _hold_out(files: Files, data: Path) -> None:
             num_items=ITEMS,
             limit_bytes=LIMIT_BYTES,
         )
-        rejected = sum(result.rejected.values())
+        rejected = ", ".join(f"{reason} {count:,}" for reason, count in result.rejected.items())
         say(
-            f"{field}: {result.kept:,} documents to train on, {result.items} held out as items, {rejected}"
-            f" not readable, {'more left out beyond' if result.left_out else 'all within'}"
-            f" {LIMIT_BYTES / 2**20:.0f} MB"
+            f"{field}: {result.kept:,} documents to train on, {result.items} held out as items,"
+            f" {f'not taken: {rejected}' if rejected else 'none rejected'},"
+            f" {'more left out beyond' if result.left_out else 'all within'} {LIMIT_BYTES / 2**20:.0f} MB"
         )
 
 

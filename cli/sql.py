@@ -17,10 +17,10 @@ from dmix.warehouse_schema.layout import Warehouse
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    type=click.Choice(["table", "list", "json", "jsonl", "csv"]),
     default="table",
     show_default=True,
-    help="What to print on stdout.",
+    help="What to print on stdout. A table cuts long cells; rows that do not fit as one are shown as a list.",
 )
 @json_option
 @click.option("--allow-io", is_flag=True, help="Let the statement read and write files.")

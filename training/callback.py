@@ -27,7 +27,7 @@ from dmix.mixing.objectives import Environment, utility
 from dmix.mixing.plan import MixerState, PlanSettings, StepPlan, ending, plan_step, remaining_samples
 from dmix.mixing.streams import StreamSizes
 from dmix.training.consumed import Consumed, RankNotes
-from dmix.training.decisions import Decision, decide
+from dmix.training.decisions import Decision, decide, log_remarks
 from dmix.training.environment import Scorer
 from dmix.training.interrupt import StopRequest
 from dmix.training.language_model import LanguageModel
@@ -91,6 +91,7 @@ class MixtureCallback(Callback):
         self._pending: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self._step_started = self._run_started = time.monotonic()
         self._batches_before = 0
+        self._said: set[str] = set()
 
     @property
     def batches_in_step(self) -> int:
@@ -124,6 +125,8 @@ class MixtureCallback(Callback):
         decision = on_first_rank(lambda: decide(self.controller, self._history(), self.recorded))
         self.state.asked = decision.asked_N.tolist()
         plan = self._plan_after(self.state.mixer, decision.asked_N)
+        if is_first_rank() and not decision.replayed:
+            log_remarks(decision.remarks, step=plan.step, said=self._said)
         self._write_decision(decision, plan)
         self._use_plan(plan, state, first_batch=0)
 

@@ -89,8 +89,25 @@ def decide(controller: Controller, history: History, recorded: dict[int, Decisio
             note=f"{controller.name} proposed weights that are not finite; the last mixture stays",
         )
     fallback = (Remark(kind="fallback", detail=proposal.note),) if proposal.note else ()
-    remarks = (*fallback, *proposal.remarks)
+    return Decision(proposal.mixture_N, remarks=(*fallback, *proposal.remarks))
+
+
+def log_remarks(remarks: tuple[Remark, ...], *, step: int, said: set[str]) -> None:
+    """Warns of each kind of remark when it first comes in a run; the events hold all of them.
+
+    Args:
+        remarks: Of the decision on a step.
+        step: Its number.
+        said: Kinds that were warned of; gets those of this step.
+    """
     for remark in remarks:
-        level = logging.INFO if remark.kind == "shadow" else logging.WARNING
-        logger.log(level, "step %d, %s: %s", history.step, remark.kind, remark.detail)
-    return Decision(proposal.mixture_N, remarks=remarks)
+        # an alarm's own kind stands before the colon
+        name, colon, _ = remark.detail.partition(":")
+        kind = f"{remark.kind} {name}" if colon else remark.kind
+        if remark.kind == "shadow" or kind in said:
+            logger.info("step %d, %s: %s", step, remark.kind, remark.detail)
+            continue
+        said.add(kind)
+        logger.warning(
+            "step %d, %s: %s (later ones go to the view run_events alone)", step, remark.kind, remark.detail
+        )

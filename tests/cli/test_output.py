@@ -61,12 +61,52 @@ def test_text_in_tables_is_not_markup(capsys):
     assert "[bold]x[/bold] [/]" in capsys.readouterr().out
 
 
+CONFIG = json.dumps({"key": "x" * 300, "steps": [1, 2]})
+
+
 def test_long_cells_are_cut_in_tables_alone(capsys):
-    config = json.dumps({"key": "x" * 200})
-    show_rows(["agent", "config"], [("first", config)], form="table")
+    rows = [("first", CONFIG), ("second", CONFIG)]
+    show_rows(["agent", "config"], rows, form="table")
     shown = capsys.readouterr()
-    assert max(map(len, shown.out.splitlines())) < 100 and "…" in shown.out
-    assert shown.err.startswith("cells longer than 80 characters are cut")
-    show_rows(["agent", "config"], [("first", config)], form="csv")
+    lines = shown.out.splitlines()
+    assert len(lines) == 2 + len(rows) and max(map(len, lines)) <= 200  # one line a row
+    assert lines[2].split()[0] == "first" and lines[2].rstrip().endswith("…")
+    assert shown.err.startswith("cells longer than 191 characters are cut; --format list")
+    show_rows(["agent", "config"], rows, form="csv")
     shown = capsys.readouterr()
-    assert "x" * 200 in shown.out and shown.err == ""
+    assert "x" * 300 in shown.out and shown.err == ""
+
+
+def test_cells_that_fit_are_not_cut(capsys):
+    show_rows(["a", "b"], [("x" * 150, 1), ("y", 2)], form="table")
+    shown = capsys.readouterr()
+    assert "x" * 150 in shown.out and shown.err == ""
+
+
+def test_a_single_row_that_does_not_fit_is_a_list_with_its_json_unfolded(capsys):
+    show_rows(["agent", "config"], [("first", CONFIG)], form="table")
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    lines = shown.out.splitlines()
+    assert lines[:2] == ["agent   first", "config  {"]
+    assert f'         "key": "{"x" * 300}",' in lines
+    show_rows(["a"], [(3,)], form="table")
+    assert "━" in capsys.readouterr().out
+
+
+def test_more_columns_than_a_line_has_room_for_are_lists(capsys):
+    columns = [f"column_{i}_of_a_very_wide_view" for i in range(40)]
+    show_rows(columns, [range(40), range(40)], form="table")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{columns[0]:<29}  0"
+    assert len(lines) == 2 * 40 + 1 and lines[40] == ""
+
+
+def test_lists_keep_text_that_only_looks_like_json(capsys):
+    show_rows(["text", "none"], [("{not json", None)], form="list")
+    assert capsys.readouterr().out == "text  {not json\nnone\n"
+
+
+def test_no_rows_are_an_empty_table(capsys):
+    show_rows(["a", "b"], [], form="table")
+    assert capsys.readouterr().out.split() == ["a", "┃", "b", "━━╇━━"]

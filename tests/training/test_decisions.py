@@ -5,7 +5,7 @@ from dmix.mixing.controllers import Proposal, Remark
 from dmix.mixing.controllers.natural import NaturalController
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.history import History
-from dmix.training.decisions import Decision, decide, recorded_decisions
+from dmix.training.decisions import Decision, decide, log_remarks, recorded_decisions
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.events import EventLog
 
@@ -108,3 +108,23 @@ def test_reading_decisions_goes_no_further_back_than_the_checkpoint(tmp_path, mo
         log.write("decision", step=step, asked_N=[1.0], remarks=[], decided_to=step)
     monkeypatch.setattr("dmix.warehouse_schema.events._BLOCK_BYTES", 100)
     assert list(recorded_decisions(path, after=9_998)) == [9_999, 10_000]
+
+
+def test_each_kind_of_remark_is_warned_of_once_in_a_run(caplog):
+    said = set()
+    with caplog.at_level("INFO", logger="dmix.training.decisions"):
+        for step in (1, 2):
+            remarks = (
+                Remark(kind="alarm", detail=f"oscillation: {step} to and fro"),
+                Remark(kind="guard", detail=f"moved by 0.{step}"),
+                Remark(kind="shadow", detail="[1.0]"),
+            )
+            log_remarks(remarks, step=step, said=said)
+        log_remarks((Remark(kind="alarm", detail="collapse: 1 domain"),), step=3, said=said)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == [
+        "step 1, alarm: oscillation: 1 to and fro (later ones go to the view run_events alone)",
+        "step 1, guard: moved by 0.1 (later ones go to the view run_events alone)",
+        "step 3, alarm: collapse: 1 domain (later ones go to the view run_events alone)",
+    ]
+    assert len(caplog.records) == 7

@@ -81,7 +81,7 @@ class Harness:
         spec: Any = task
         if task in self._items:
             spec = self._items[task].config(few_shot=settings.few_shot or 0)
-        with _bars_on_terminals():
+        with _bars_on_terminals(), _scores_alone():
             model = HFLM(pretrained=network, tokenizer=tokenizer, batch_size=settings.batch_size)
             try:
                 results = simple_evaluate(
@@ -141,6 +141,23 @@ def _is_unreachable(error: BaseException) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+@contextlib.contextmanager
+def _scores_alone() -> Iterator[None]:
+    """Keeps lm_eval 0.4.13 from looking for a git repository, which it reports missing on the terminal, and
+    from asking pip what is installed, which takes longer than a small task. Can go with a setting for it.
+    """
+    from lm_eval import evaluator
+
+    kept = {name: getattr(evaluator, name) for name in ("add_env_info", "get_git_commit_hash")}
+    for name in kept:
+        setattr(evaluator, name, lambda *_: None)
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(evaluator, name, function)
 
 
 @contextlib.contextmanager

@@ -122,8 +122,6 @@ def test_nothing_to_evaluate_on_is_refused(judged_run):
 def test_the_harness_scores_items_without_a_network(judged_run, item_task, monkeypatch):
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is the extra 'eval'")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    # it asks pip for all versions, which takes longer than everything else here
-    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
     candidate = model_candidate(str(judged_run.run(RUN) / "model"))
     (found,) = evaluate(
         [candidate],
