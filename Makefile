@@ -13,7 +13,7 @@ export DMIX_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install test quickstart lint docs soak bench bench-mixing bench-farm constraints clean java
+.PHONY: install test quickstart lint docs soak bench bench-mixing bench-farm bench-etl constraints clean java
 
 install: $(STAMP)
 
@@ -51,7 +51,7 @@ docs: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python -m tests.soak
 
-bench: bench-mixing bench-farm
+bench: bench-mixing bench-farm bench-etl
 
 bench-mixing: $(STAMP)
 	$(BIN)/python -m benchmarks.mixing
@@ -59,6 +59,10 @@ bench-mixing: $(STAMP)
 bench-farm: $(STAMP)
 	$(BIN)/python benchmarks/algorithm_1.py
 	$(BIN)/python benchmarks/farm.py
+
+bench-etl: $(STAMP)
+	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/python -m benchmarks.etl
 
 constraints: $(STAMP)
 	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable; } > constraints.tmp && mv constraints.tmp constraints.txt

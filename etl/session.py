@@ -22,6 +22,10 @@ JAVA_NEEDED = 17
 DEFAULT_MASTER = "local[*,3]"
 """All cores; a task that fails for no reason of its own is tried three times (plain `local[*]`: once)."""
 
+_FRUGAL_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""The JVM runs for seconds and moves numbers: compiling for speed and collecting in parallel cost more
+than they give."""
+
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
@@ -80,7 +84,7 @@ def _configuration(master: str) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.memory": "1g",
         "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j_file()}",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j_file()} {_FRUGAL_JAVA}",
         **{f"spark.executorEnv.{name}": "1" for name in _ONE_THREAD},
     }
     if master.startswith("local"):

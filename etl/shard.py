@@ -80,6 +80,7 @@ def shard_dataset(
         found = published_dataset(warehouse, plan)
         if found is not None:
             _screen(spark, warehouse, plan, progress)
+            remove_unnamed_streams(warehouse.stream_data(found.dataset), found)
             progress(f"dataset {found.dataset} exists already with these settings; nothing to do")
             return found
         check_label_files(warehouse, plan.corpora)

@@ -6,9 +6,11 @@ value, because Spark turns exceptions into text and would try again what cannot 
 other one is raised, and Spark tries the task again.
 """
 
+import gc
 import json
 import os
 import pickle
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +75,7 @@ def run_tasks(spark: SparkSession, task: Callable[[T], Any], items: Sequence[T])
         for batch in batches:
             for item in batch.column(0).to_pylist():
                 yield _outcome(item, task, pickle.loads(packed[item]))
+        _spare_imports()
 
     frame = spark.range(0, len(items), 1, len(items)).mapInArrow(run, _SCHEMA)
     rows = sorted(frame.collect(), key=lambda row: row.item)
@@ -90,6 +93,23 @@ def _outcome(item: int, task: Callable[[T], Any], argument: T) -> pa.RecordBatch
     return pa.RecordBatch.from_pydict(
         {"item": [item], "error": pa.array([error], pa.string()), "value": [value]}
     )
+
+
+_imported = 0
+"""Modules that were loaded when this worker last looked."""
+
+
+def _spare_imports() -> None:
+    """Takes what imports have made out of garbage collection.
+
+    Spark's daemon collects garbage after every task, which takes 60 ms in a worker that has
+    loaded torch: longer than many tasks.
+    """
+    global _imported
+    if len(sys.modules) > _imported:
+        _imported = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 def completed_tasks(spark: SparkSession) -> int:

@@ -6,7 +6,8 @@ that an upload is seen whole or not at all, which is all that the commit protoco
 
 Who may read and write is the business of the usual variables and files of each store
 (`AWS_ACCESS_KEY_ID`, `~/.aws`, `GOOGLE_APPLICATION_CREDENTIALS`, `HADOOP_CONF_DIR`);
-`S3_ENDPOINT_URL` (or `AWS_ENDPOINT_URL`) names an S3 server that is not Amazon's.
+`S3_ENDPOINT_URL` (or `AWS_ENDPOINT_URL`) names an S3 server that is not Amazon's, and
+`STORAGE_EMULATOR_HOST` one that speaks like Google's and asks for no credentials.
 """
 
 import functools
@@ -14,6 +15,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
@@ -26,12 +28,20 @@ if TYPE_CHECKING:  # the paths of a warehouse must not cost a quarter of a secon
 SCHEMES = ("s3", "gs", "hdfs")
 ENDPOINT_VARIABLES = ("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL")
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
-FORWARDED_VARIABLES = (*ENDPOINT_VARIABLES, *REGION_VARIABLES)
+GS_ENDPOINT_VARIABLE = "STORAGE_EMULATOR_HOST"
+FORWARDED_VARIABLES = (*ENDPOINT_VARIABLES, *REGION_VARIABLES, GS_ENDPOINT_VARIABLE)
 """What workers take over from the driver; credentials stay where they are."""
 
 _COPY_BYTES = 8 << 20
 _CONNECT_SECONDS = 10
 _REQUEST_SECONDS = 60
+
+_WHAT_TO_CHECK = {
+    "s3": f"check the address, {ENDPOINT_VARIABLES[0]} and the credentials",
+    "gs": "check the bucket's name and the credentials (GOOGLE_APPLICATION_CREDENTIALS)",
+    "hdfs": "check the address, and that Java and Hadoop's native library are found (JAVA_HOME,"
+    " HADOOP_HOME or ARROW_LIBHDFS_DIR, CLASSPATH=$(hadoop classpath --glob))",
+}
 
 
 def is_url(path: object) -> bool:
@@ -222,10 +232,8 @@ def remote_errors(url: str) -> Iterator[None]:
         raise
     except OSError as error:
         said = str(error).splitlines()[0][:300]
-        raise StorageError(
-            f"cannot reach {url}: {said}; check the address, {ENDPOINT_VARIABLES[0]} and the credentials,"
-            " then run the same command again"
-        ) from None
+        what = _WHAT_TO_CHECK[url.partition("://")[0]]
+        raise StorageError(f"cannot reach {url}: {said}; {what}, then run the same command again") from None
 
 
 def _filesystem(url: str) -> tuple["FileSystem", str]:
@@ -234,16 +242,10 @@ def _filesystem(url: str) -> tuple["FileSystem", str]:
     if scheme == "s3":
         endpoint, region = (_first(names) for names in (ENDPOINT_VARIABLES, REGION_VARIABLES))
         return _s3(endpoint, region), path
-    root, within = _root(url)
-    return _other(root), within
-
-
-def _root(url: str) -> tuple[str, str]:
-    """(what names the file system, path within it) of a URL that is not S3."""
-    parts = urlsplit(url)
-    if parts.scheme == "hdfs":
-        return f"hdfs://{parts.netloc}", parts.path
-    return f"{parts.scheme}://", url.partition("://")[2]
+    if scheme == "gs":
+        return _gs(os.environ.get(GS_ENDPOINT_VARIABLE, "")), path
+    name_node, _, path = path.partition("/")
+    return _hdfs(name_node), f"/{path}"
 
 
 @functools.lru_cache(maxsize=4)
@@ -258,12 +260,22 @@ def _s3(endpoint: str, region: str) -> "FileSystem":
 
 
 @functools.lru_cache(maxsize=4)
-def _other(root: str) -> "FileSystem":
+def _gs(endpoint: str) -> "FileSystem":
     from pyarrow import fs
 
-    if root == "gs://":
-        return fs.GcsFileSystem()
-    system, _ = fs.FileSystem.from_uri(f"{root}/")
+    # the default is a quarter of an hour, also where there are no credentials to ask with
+    options: dict[str, Any] = {"retry_time_limit": timedelta(seconds=_REQUEST_SECONDS)}
+    if endpoint:
+        parts = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
+        options |= {"endpoint_override": parts.netloc, "scheme": parts.scheme, "anonymous": True}
+    return fs.GcsFileSystem(**options)
+
+
+@functools.lru_cache(maxsize=4)
+def _hdfs(name_node: str) -> "FileSystem":
+    from pyarrow import fs
+
+    system, _ = fs.FileSystem.from_uri(f"hdfs://{name_node}/")
     return system
 
 

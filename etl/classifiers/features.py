@@ -27,7 +27,6 @@ _MAX_LETTERS = 64
 
 _POWERS = np.array([pow(_BASE, i, 1 << 32) for i in range(_MAX_LETTERS)], np.uint32)
 _PLURAL = ord("s")
-_OPENS, _CLOSES, _PLURAL_END = 1 << 48, 1 << 49, 1 << 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,31 +34,41 @@ class WordTable:
     """What each of V token ids contributes to words.
 
     Attributes:
-        packed: uint64, shape (V,), so that one look-up gives all. From the lowest bit: the share
-            in the word's hash as if the token began the word (32 bits), its number of letters (16),
-            and the flags `_OPENS` (it does not go on with the word before it), `_CLOSES` (the next
-            token does not go on with its word) and `_PLURAL_END` (its last letter is an s).
+        opens: The token does not go on with the word before it, bool, shape (V,).
+        closes: The next token does not go on with its word, bool, shape (V,).
+        alone: Hash of the word that the token is if no other one belongs to it, uint32, shape (V,).
+        share: Its share in the hash of a word that it begins, uint32, shape (V,).
+        letters: How many letters of a word it has, uint32, shape (V,).
+        plural: Its last letter is an s, bool, shape (V,).
     """
 
-    packed: NDArray[np.uint64]
+    opens: NDArray[np.bool_]
+    closes: NDArray[np.bool_]
+    alone: NDArray[np.uint32]
+    share: NDArray[np.uint32]
+    letters: NDArray[np.uint32]
+    plural: NDArray[np.bool_]
 
     @classmethod
     def of(cls, tokenizer_json: bytes) -> "WordTable":
         """The table of a byte-level BPE `tokenizer.json`."""
         vocab: dict[str, int] = json.loads(tokenizer_json)["model"]["vocab"]
         byte_of = {symbol: byte for byte, symbol in _byte_symbols().items()}
-        packed = np.full(max(vocab.values()) + 1, _OPENS | _CLOSES, np.uint64)
+        size = max(vocab.values()) + 1
+        opens, closes, plural = np.ones(size, bool), np.ones(size, bool), np.zeros(size, bool)
+        share, letters = np.zeros(size, np.uint32), np.zeros(size, np.uint32)
         for token, index in vocab.items():
             text = bytes(byte_of[symbol] for symbol in token).lower()
             word = text.lstrip(_NOT_LETTERS)
             if not word or word.strip(_NOT_LETTERS) != word:
-                share, flags, word = int(_mixed(np.array([index], np.uint32))[0]), _OPENS | _CLOSES, b""
-            else:
-                places = (min(place, _MAX_LETTERS - 1) for place in range(len(word)))
-                share = sum(b * int(_POWERS[p]) for b, p in zip(word, places, strict=True)) % 2**32
-                flags = (_OPENS if word != text else 0) | (_PLURAL_END if word[-1] == _PLURAL else 0)
-            packed[index] = share | len(word) << 32 | flags
-        return cls(packed)
+                share[index] = _mixed(np.array([index], np.uint32))[0]
+                continue
+            places = (min(place, _MAX_LETTERS - 1) for place in range(len(word)))
+            share[index] = sum(b * int(_POWERS[p]) for b, p in zip(word, places, strict=True)) % 2**32
+            letters[index] = len(word)
+            opens[index], closes[index], plural[index] = word != text, False, word[-1] == _PLURAL
+        alone = _singular(share.copy(), letters, plural)
+        return cls(opens, closes, alone, share, letters, plural)
 
 
 def document_features(
@@ -84,24 +93,26 @@ def document_features(
     found[:-1, 1] = (joined >> np.uint32(17)) + np.uint32(WORD_BUCKETS)
     last = ends[num_words > 0] - 1
     found[last, 1] = found[last, 0]  # the last word of a document has no neighbour
-    flat = found.reshape(-1)
-    kept = _once_a_document(flat, 2 * ends)
-    offsets = np.concatenate([[0], np.cumsum(kept)])[2 * (ends - num_words)]
-    return flat[kept].astype(np.int32), offsets.astype(np.int32)
+    kept, sizes = _once_a_document(found.reshape(-1), 2 * ends)
+    return kept, (np.cumsum(sizes) - sizes).astype(np.int32)
 
 
-def _once_a_document(features: NDArray[np.intp], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """One occurrence of every feature in each document, as a mask; far cheaper than sorting."""
+def _once_a_document(
+    features: NDArray[np.intp], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """One occurrence of every feature in each document, and their number in each; cheaper than sorting."""
     order = np.arange(len(features), dtype=np.int32)
     seen_at = np.empty(NUM_FEATURES, np.int32)
     kept = np.empty(len(features), bool)
+    sizes = np.zeros(len(ends), np.int64)
     start = 0
-    for end in ends.tolist():
+    for document, end in enumerate(ends.tolist()):
         part, places = features[start:end], order[start:end]
         seen_at[part] = places  # of several places one stays, whichever
         np.equal(seen_at.take(part), places, out=kept[start:end])
+        sizes[document] = np.count_nonzero(kept[start:end])
         start = end
-    return kept
+    return features.astype(np.int32).take(np.flatnonzero(kept)), sizes
 
 
 def word_hashes(
@@ -111,24 +122,41 @@ def word_hashes(
     if len(ids) == 0:
         return np.empty(0, np.uint32), np.zeros(len(lengths), np.int64)
     ends = np.cumsum(lengths)
-    packed = table.packed.take(ids.astype(np.intp), mode="clip")
-    begins = (packed & np.uint64(_OPENS)) != 0
-    begins[1:] |= (packed[:-1] & np.uint64(_CLOSES)) != 0
+    tokens = ids.astype(np.intp)
+    begins = table.opens.take(tokens, mode="clip")
+    begins[1:] |= table.closes.take(tokens[:-1], mode="clip")
     begins[(ends - lengths)[lengths > 0]] = True
     first = np.flatnonzero(begins)
-    after = np.append(first[1:], len(ids))
-    letters = _running_sum((packed >> np.uint64(32)).astype(np.uint16))
-    place = letters[:-1] - np.repeat(letters[first], after - first)
-    np.minimum(place, _MAX_LETTERS - 1, out=place)
-    shares = packed.astype(np.uint32)  # the lower half
-    shares *= _POWERS.take(place)
-    total = _running_sum(shares)
-    hashes = total[after] - total[first]
-    size = letters[after] - letters[first]
-    plural = (packed[after - 1] & np.uint64(_PLURAL_END)) != 0
-    plural &= (size > 3) & (size <= _MAX_LETTERS)
-    hashes[plural] -= np.uint32(_PLURAL) * _POWERS[size[plural] - 1]
+    hashes = table.alone.take(tokens.take(first), mode="clip")
+    size = np.diff(first, append=len(tokens))
+    long = np.flatnonzero(size > 1)
+    hashes[long] = _joined_hashes(tokens, first[long], size[long], table)
     return hashes, np.searchsorted(first, ends) - np.searchsorted(first, ends - lengths)
+
+
+def _joined_hashes(
+    tokens: NDArray[np.intp], first: NDArray[np.intp], size: NDArray[np.intp], table: WordTable
+) -> NDArray[np.uint32]:
+    """Hashes of the words that several tokens make: `size` of them from `first` on; uint32, shape (n,)."""
+    after = np.cumsum(size)
+    start = after - size
+    tokens = tokens.take(np.repeat(first - start, size) + np.arange(size.sum()))
+    letters = _running_sum(table.letters.take(tokens, mode="clip"))
+    place = letters[:-1] - np.repeat(letters[start], size)
+    shares = table.share.take(tokens, mode="clip")
+    shares *= _POWERS.take(np.minimum(place, _MAX_LETTERS - 1))
+    total = _running_sum(shares)
+    plural = table.plural.take(tokens[after - 1], mode="clip")
+    return _singular(total[after] - total[start], letters[after] - letters[start], plural)
+
+
+def _singular(
+    hashes: NDArray[np.uint32], letters: NDArray[np.uint32], plural: NDArray[np.bool_]
+) -> NDArray[np.uint32]:
+    """The hashes of words, less the final s of those that have one and are long enough; changes `hashes`."""
+    drops = plural & (letters > 3) & (letters <= _MAX_LETTERS)
+    hashes[drops] -= np.uint32(_PLURAL) * _POWERS[letters[drops] - 1]
+    return hashes
 
 
 def _running_sum(values: NDArray) -> NDArray[np.uint32]:

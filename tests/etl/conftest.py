@@ -1,7 +1,6 @@
 """Label corpora of tests, written as a classifier would leave them, with any labels one likes."""
 
 import hashlib
-import json
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.etl.serial import tasks_in_this_process
 
 from dmix.etl.shard import ShardSettings, shard_dataset
 from dmix.etl.shard_plan import plan_dataset
@@ -126,15 +126,10 @@ def words(start, count):
 
 
 @pytest.fixture
-def tasks_here(monkeypatch):
+def tasks_here():
     """Tasks run in this process, one after the other, as on a single core and without Spark."""
-
-    def run(spark, task, items):
-        return [json.loads(json.dumps(task(item))) for item in items]
-
-    for module in ("classify", "classify_plan", "shard_tasks"):
-        monkeypatch.setattr(f"dmix.etl.{module}.run_tasks", run)
-    monkeypatch.setattr("dmix.etl.classify_plan.completed_tasks", lambda spark: 0)
+    with tasks_in_this_process():
+        yield
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """`python -m tests.etl.killed_job WAREHOUSE RAW MASTER [STEP MARKER]`: classifies and shards, and may die.
 
 With a step of `STEPS`, the whole process group gets SIGKILL the first time that this step is
-about to be taken; the file MARKER then says that it happened.
+about to be taken; the file MARKER then says that it happened. `classify_and_shard` is that job in
+any process, with or without Spark.
 """
 
 import contextlib
@@ -42,7 +43,9 @@ SHARD_DRIVER = {
 }
 STEPS = CLASSIFY_TASK | CLASSIFY_DRIVER | SHARD_TASK | SHARD_DRIVER
 
-CLASSIFY = ClassifySettings(classifier="column:topic", taxonomy="from-data", part_bytes=20_000)
+CLASSIFY = ClassifySettings(
+    classifier="column:topic", taxonomy="from-data", part_bytes=20_000, piece_bytes=200_000
+)
 SHARD = ShardSettings(seq_len=16, split_bytes=20_000, shard_bytes=8_192)
 
 
@@ -64,24 +67,29 @@ def dying(work, target, death):
     return task
 
 
-def main():
-    root, raw, master, *given = sys.argv[1:]
-    step, marker = (given[0], Path(given[1])) if given else ("", Path())
-    death = functools.partial(die, marker, os.getpgrp())
-    if given and marker.exists():
-        step = ""
+def classify_and_shard(spark, warehouse, raw, *, step="", death=None):
+    """The whole job; calls `death` when `step` is about to be taken."""
     label, encode = label_part, encode_split
     if step in CLASSIFY_TASK:
         label = dying(label_part, CLASSIFY_TASK[step], death)
     if step in SHARD_TASK:
         encode = dying(encode_split, SHARD_TASK[step], death)
     target = (CLASSIFY_DRIVER | SHARD_DRIVER).get(step)
-    warehouse, spark = Warehouse.at(root), spark_session(master=master, app="killed")
     with mock.patch(target, side_effect=death) if target else contextlib.nullcontext():
-        request = CorpusRequest(corpus="c-source", field="source", inputs=(raw,))
+        request = CorpusRequest(corpus="c-source", field="source", inputs=(str(raw),))
         outcome = classify_corpora(spark, warehouse, [request], settings=CLASSIFY, progress=print, work=label)
         corpora = [found.version for found in outcome]
-        shard_dataset(spark, warehouse, corpora=corpora, settings=SHARD, progress=print, work=encode)
+        return shard_dataset(spark, warehouse, corpora=corpora, settings=SHARD, progress=print, work=encode)
+
+
+def main():
+    root, raw, master, *given = sys.argv[1:]
+    step, marker = (given[0], Path(given[1])) if given else ("", Path())
+    death = functools.partial(die, marker, os.getpgrp())
+    if given and marker.exists():
+        step = ""
+    spark = spark_session(master=master, app="killed")
+    classify_and_shard(spark, Warehouse.at(root), raw, step=step, death=death)
 
 
 if __name__ == "__main__":

@@ -79,8 +79,8 @@ def on_master(folder: Path, *, master: str) -> dict[str, Any]:
     return {"master": master, "digest": same(warehouse, wanted)}
 
 
-def write_raw(folder: Path) -> Path:
-    """Some 3 MB of text in a large file, a compressed one and many small ones."""
+def write_raw(folder: Path, *, large: int = 8_000, small: int = 40) -> Path:
+    """Text in a file of `large` lines, some 2.5 MB, and in `small` files of 20 lines."""
     draw, raw = random.Random(1), folder / "raw"
     raw.mkdir()
     words = [f"word{number}" for number in range(500)]
@@ -92,8 +92,8 @@ def write_raw(folder: Path) -> Path:
         )
         return "".join(json.dumps(record) + "\n" for record in records)
 
-    (raw / "large.jsonl").write_text(lines(8_000))
-    for number in range(40):
+    (raw / "large.jsonl").write_text(lines(large))
+    for number in range(small):
         (raw / f"small-{number:02d}.jsonl").write_text(lines(20))
     return raw
 

@@ -1,3 +1,4 @@
+import gc
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def test_task_that_fails_otherwise_is_tried_again(spark, tmp_path):
         return item
 
     assert run_tasks(spark, fail_once, [0, 1, 2]) == [0, 1, 2]
+
+
+def test_worker_does_not_collect_what_imports_made_again_and_again(spark):
+    def spared(item):
+        return gc.get_freeze_count()
+
+    run_tasks(spark, spared, list(range(4)))
+    assert max(run_tasks(spark, spared, list(range(4)))) > 10_000
 
 
 def test_finished_tasks_of_no_job_are_none(spark):

@@ -34,6 +34,17 @@ def test_without_names_the_newest_runs_are_shown_and_proxies_are_not(bare_wareho
     assert f"{DEFAULT_RUNS} of {DEFAULT_RUNS + 2} runs are shown" in html
 
 
+def test_base_models_are_shown_where_there_is_nothing_else(bare_warehouse):
+    add_run(bare_warehouse, "base-small", steps=0, kind="base", feedback=False)
+    sync(bare_warehouse)
+    assert write_report(bare_warehouse).runs == ("base-small",)
+    add_run(bare_warehouse, "agent", steps=0, feedback=False)
+    sync(bare_warehouse)
+    written = write_report(bare_warehouse)
+    assert written.runs == ("agent",)
+    assert "1 of 2 runs (1 of them base models) are shown" in written.path.read_text(encoding="utf-8")
+
+
 def test_sets_beyond_the_first_ones_are_counted(bare_warehouse, tmp_path):
     for number in range(MAX_FARMS + 1):
         add_farm(bare_warehouse, set_name=f"farm{number}", paths=1, steps=1, scored=False)

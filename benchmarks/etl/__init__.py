@@ -1,0 +1,1 @@
+"""Speed and memory of the ETL: `make bench-etl`; see `benchmarks.etl.__main__`."""

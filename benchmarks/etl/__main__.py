@@ -1,0 +1,255 @@
+"""Speed and memory of the ETL, as ratios measured in one run on one machine: `make bench-etl`.
+
+    python -m benchmarks.etl [--data DIR] [--megabytes 100] [--sizes 1 10 100 1000] [--only PATTERN]
+                             [--again] [--results FOLDER]
+
+The whole ETL reads JSON Lines, classifies with the embedded classifier, tokenises with the
+embedded tokenizer, writes and commits. Beside it, in turns: datatrove, which reads the same
+files, tokenises with the same tokenizer and writes the same tokens; the bare fast engine, which
+encodes the same text in memory; and reading the bytes alone. Start-up is apart on all sides.
+
+Every row goes into `benchmarks/results/etl-<machine>-<date>.json` as soon as it is known, with the
+load of the machine before it; rows that are there for this commit are not measured again. On a
+busy machine only the ratios of processor time mean something. Takes some 10 minutes on two cores;
+needs Linux, and datatrove (`pip install -c constraints.txt -e '.[bench]'`).
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+from benchmarks.etl.texts import Texts, files_of, size_of
+from benchmarks.provenance import RESULTS, ROOT, commit_of, machine_name
+
+from dmix.etl.blocks import file_blocks
+from dmix.etl.shard_tasks import BATCH_BYTES
+from dmix.etl.tasks import grouped
+from dmix.etl.tokens import EMBEDDED, load_tokenizer
+
+REPEATS = 3
+MASTERS = ("local[1,3]", "local[2,3]", "local[4,3]", "local-cluster[2,1,1024]")
+"""One, two and four workers; and executors that are processes of their own."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("DMIX_TEST_DATA"), help="real corpora")
+    parser.add_argument("--megabytes", type=float, default=100.0, help="size of the comparisons")
+    parser.add_argument("--sizes", type=float, nargs="+", default=[1, 10, 100, 1000], help="MB, for the cost")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="rows that match, with * and ?")
+    parser.add_argument("--again", action="store_true", help="also rows that this commit has")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the file")
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        parser.error("name the folder of the real corpora with --data or DMIX_TEST_DATA")
+    path = arguments.results / f"etl-{machine_name()}-{datetime.now(UTC):%Y-%m-%d}.json"
+    key = {"commit": commit_of(), "megabytes": arguments.megabytes}
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    if {name: found.get(name) for name in key} != key:
+        found = {**key, "python": platform.python_version(), "rows": {}}
+    megabytes = arguments.megabytes
+    rows = {
+        "whole": partial(whole, megabytes=megabytes),
+        "stages": partial(stages, megabytes=megabytes),
+        **{f"size/{size:g}-mb": partial(alone, megabytes=size) for size in arguments.sizes},
+        **{f"master/{master}": partial(alone, megabytes=megabytes, master=master) for master in MASTERS},
+    }
+    with tempfile.TemporaryDirectory(prefix="dmix-bench-") as folder:
+        texts = Texts(arguments.data, Path(folder))
+        for name, row in rows.items():
+            if not fnmatch.fnmatch(name, arguments.only) or (name in found["rows"] and not arguments.again):
+                continue
+            load, started = round(os.getloadavg()[0], 1), time.perf_counter()
+            figures = row(texts, Path(folder))
+            spent = round(time.perf_counter() - started, 1)
+            found["rows"][name] = {**figures, "load_before": load, "seconds": spent}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(found, indent=1) + "\n")
+            print(f"{name}: {json.dumps(figures)} ({spent} s)", file=sys.stderr)
+    print(json.dumps(found, indent=1))
+
+
+def whole(texts: Texts, folder: Path, *, megabytes: float) -> dict[str, Any]:
+    """All four sides in turns, on two workers where there are workers; medians of rounds."""
+    inputs = texts.of_size(megabytes)
+    rounds = []
+    for _ in range(REPEATS):
+        ours = run_ours(inputs, folder, "local[2,3]")
+        rounds.append(
+            {
+                "ours": ours,
+                "datatrove": run_datatrove(inputs, folder, workers=2),
+                "engine": bare_engine(inputs),
+                "bytes": bytes_alone(inputs),
+            }
+        )
+    tokens = {round_["ours"]["tokens"] for round_ in rounds} | {r["datatrove"]["tokens"] for r in rounds}
+    if len(tokens) > 1:
+        raise SystemExit(f"the sides do not agree on the number of tokens: {sorted(tokens)}")
+    sides = {side: rates([r[side] for r in rounds], inputs, tokens.copy().pop()) for side in rounds[0]}
+    return {
+        "mb": round(size_of(inputs) / 1e6, 1),
+        "repeated": size_of(inputs) > texts.distinct_bytes,
+        "tokens": tokens.pop(),
+        **sides,
+        "start_up": rounds[-1]["ours"]["start_up"],
+        "peak_mb": rounds[-1]["ours"]["peak_mb"],
+        "processor_seconds_by": rounds[-1]["ours"]["processor_seconds_by"],
+        "times_as_fast_as_datatrove": {
+            "processor": median_ratio(rounds, "datatrove", "ours", "processor_seconds"),
+            "wall": median_ratio(rounds, "datatrove", "ours", "wall_seconds"),
+        },
+        "processor_seconds_over_those_of": {
+            "engine": median_ratio(rounds, "ours", "engine", "processor_seconds"),
+            "bytes": median_ratio(rounds, "ours", "bytes", "processor_seconds"),
+        },
+    }
+
+
+def stages(texts: Texts, folder: Path, *, megabytes: float) -> dict[str, Any]:
+    """Processor time of each stage, in one process without Spark, down to the bytes read."""
+    inputs = texts.of_size(megabytes)
+    runs = [run_in_a_folder("benchmarks.etl.stages", inputs, folder) for _ in range(REPEATS)]
+    size, tokens = size_of(inputs), runs[0]["tokens"]
+    found = {stage: statistics.median(run["seconds"][stage] for run in runs) for stage in runs[0]["seconds"]}
+    total = sum(found.values()) - found[next(iter(found))]
+    table = {
+        stage: {
+            "processor_seconds": round(seconds, 3),
+            "mb_per_second": round(size / 1e6 / seconds, 1),
+            "tokens_per_second": round(tokens / seconds),
+            "share": round(seconds / total, 3),
+        }
+        for stage, seconds in found.items()
+    }
+    for stage, row in table.items():
+        print(f"{stage:40} {row['mb_per_second']:10,.1f} MB/s {row['share']:6.1%}", file=sys.stderr)
+    return {"mb": round(size / 1e6, 1), "processor_seconds": round(total, 2), "stages": table}
+
+
+def alone(texts: Texts, folder: Path, *, megabytes: float, master: str = "local[2,3]") -> dict[str, Any]:
+    """Our side once: time, and memory of the processes."""
+    inputs = texts.of_size(megabytes)
+    run = run_ours(inputs, folder, master)
+    return {
+        "mb": round(size_of(inputs) / 1e6, 1),
+        **{name: run[name] for name in ("documents", "tokens", "processor_seconds_by", "peak_mb")},
+        **rates([run], inputs, run["tokens"]),
+        "start_up": run["start_up"],
+    }
+
+
+def rates(runs: list[dict[str, Any]], inputs: Path, tokens: int) -> dict[str, float]:
+    """Medians of time, and what was done in it."""
+    wall, processor = (
+        statistics.median(run[name] for run in runs) for name in ("wall_seconds", "processor_seconds")
+    )
+    megabytes = size_of(inputs) / 1e6
+    return {
+        "wall_seconds": round(wall, 3),
+        "processor_seconds": round(processor, 3),
+        "mb_per_wall_second": round(megabytes / wall, 1),
+        "mb_per_processor_second": round(megabytes / processor, 1),
+        "tokens_per_processor_second": round(tokens / processor),
+    }
+
+
+def median_ratio(rounds: list[dict[str, Any]], over: str, under: str, what: str) -> float:
+    return round(statistics.median(one[over][what] / one[under][what] for one in rounds), 2)
+
+
+def run_ours(inputs: Path, folder: Path, master: str) -> dict[str, Any]:
+    return run_in_a_folder("benchmarks.etl.ours", inputs, folder, master)
+
+
+def run_datatrove(inputs: Path, folder: Path, *, workers: int) -> dict[str, Any]:
+    """datatrove in some processes that start at the same time; wall time of the last one."""
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        sides = [
+            subprocess.Popen(
+                command("benchmarks.etl.datatrove_side", str(inputs), str(out), str(rank), str(workers)),
+                cwd=ROOT,
+                env=environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(workers)
+        ]
+        for side in sides:
+            if side.stdout.readline() != "ready\n":
+                raise SystemExit("datatrove did not start; install it with the extra 'bench'")
+        for side in sides:
+            side.stdin.write("go\n")
+            side.stdin.flush()
+        found = [json.loads(side.communicate()[0]) for side in sides]
+    return {
+        "wall_seconds": max(one["wall_seconds"] for one in found),
+        "processor_seconds": sum(one["processor_seconds"] for one in found),
+        "tokens": sum(one["tokens"] for one in found),
+    }
+
+
+def bare_engine(inputs: Path) -> dict[str, float]:
+    """The fast engine on the texts of the inputs, which lie in memory, in batches as in the ETL."""
+    tokenizer = load_tokenizer(EMBEDDED)
+    tokenizer.encode(["a text"])
+    wall = processor = 0.0
+    for path in files_of(inputs):
+        texts = [orjson.loads(line)["text"] for line in path.read_bytes().splitlines()]
+        for batch in grouped(texts, size_of=len, most_bytes=BATCH_BYTES, most=len(texts)):
+            started, before = time.perf_counter(), time.process_time()
+            tokenizer.encode(batch)
+            wall, processor = wall + time.perf_counter() - started, processor + time.process_time() - before
+    return {"wall_seconds": wall, "processor_seconds": processor}
+
+
+def bytes_alone(inputs: Path) -> dict[str, float]:
+    """Reading the files block by block and nothing else."""
+    started, before = time.perf_counter(), time.process_time()
+    for path in files_of(inputs):
+        for _ in file_blocks(str(path)):
+            pass
+    return {
+        "wall_seconds": time.perf_counter() - started,
+        "processor_seconds": time.process_time() - before,
+    }
+
+
+def run_in_a_folder(module: str, inputs: Path, folder: Path, *more: str) -> dict[str, Any]:
+    """What a module prints last, run by itself on a new warehouse that is gone afterwards."""
+    with tempfile.TemporaryDirectory(dir=folder) as root:
+        done = subprocess.run(
+            command(module, str(inputs), root, *more),
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """One thread a process on every side."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+if __name__ == "__main__":
+    main()
