@@ -244,6 +244,8 @@ def step_total(remaining_N: Counts, *, settings: PlanSettings) -> int:
 def ending(state: MixerState, *, steps: int, streams: StreamSizes, settings: PlanSettings) -> str:
     """Why a run of at most `steps` steps ends after `state`, and what it leaves undrawn, in words."""
     left_N = remaining_samples(state, streams=streams, settings=settings)
+    if not left_N.any():
+        return "every sample was drawn"
     if state.step >= steps:
         why = f"all {steps} steps are done"
     elif step_total(left_N, settings=settings) == 0:

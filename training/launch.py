@@ -14,6 +14,7 @@ from secrets import token_hex
 from typing import Any
 
 import yaml
+from composer.utils import dist
 
 from dmix.mixing.budget import Coverage, auto_step_samples, expected_coverage
 from dmix.mixing.controllers import Controller
@@ -150,6 +151,7 @@ def start_run(
         InputError: If the run exists.
     """
     prepare_ranks()
+    check_settings(config.plan, world_size=dist.get_world_size())  # before it leaves a folder
     config = on_first_rank(lambda: _publish_config(warehouse, config))
     if is_first_rank():
         progress(describe(config, read_dataset_manifest(warehouse, config.dataset)))

@@ -111,6 +111,14 @@ def test_a_run_needs_none_of_its_files_to_be_resumed(configure, tiny_warehouse, 
         start_run(tiny_warehouse, config, progress=lines.append)
 
 
+def test_a_batch_that_the_ranks_cannot_share_leaves_no_folder(configure, tiny_warehouse, monkeypatch):
+    monkeypatch.setattr("dmix.training.launch.prepare_ranks", lambda: None)
+    monkeypatch.setattr("composer.utils.dist.get_world_size", lambda: 3)
+    with pytest.raises(InputError, match=r"batch of 8 cannot be cut into 3 equal slices.*6 and 9"):
+        start_run(tiny_warehouse, configure(run_id="three"), progress=print)
+    assert not tiny_warehouse.run("three").exists()
+
+
 def test_an_unknown_run_is_named_with_known_ones(tiny_warehouse):
     with pytest.raises(NotFoundError, match="run 'absent' is not in"):
         read_config(tiny_warehouse, "absent")
