@@ -51,7 +51,7 @@ def bucket(s3_server, monkeypatch, request):
     return f"s3://{name}"
 
 
-RANK_SECONDS = 120
+RANK_SECONDS = 240
 
 
 def _be_rank(rank, *, world, port, work, answer):

@@ -107,7 +107,7 @@ def test_several_datasets_live_side_by_side_and_leave_nothing(stored: Any, datas
         one.close()
         one.close()
     assert own_blocks() == before and not still_there(made)
-    assert descriptors() == descriptors_before
+    assert descriptors() <= descriptors_before
     assert dataset[3]["input_ids"].tolist() == stored.rows[3].tolist()
 
 
@@ -119,7 +119,7 @@ def test_fifty_datasets_leave_no_descriptor_and_no_block(stored: Any, dataset: M
             opened.__getitems__([0, 140, 200])
             made |= own_blocks() - before
     assert len(made) == 50 * 6
-    assert descriptors() == descriptors_before
+    assert descriptors() <= descriptors_before
     assert own_blocks() == before and not still_there(made)
 
 
@@ -147,7 +147,7 @@ def test_dataset_that_cannot_be_opened_leaves_nothing(two_domains: Any, tmp_path
         MixedDataset(longer, two_domains.folder)
     with pytest.raises(StorageError):
         MixedDataset(two_domains.manifest, tmp_path)
-    assert own_blocks() == before and descriptors() == descriptors_before
+    assert own_blocks() == before and descriptors() <= descriptors_before
 
 
 def test_rows_without_a_fixed_layout_are_decoded_by_streaming(write_streams: Any, tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_a_run_leaves_neither_its_model_nor_a_descriptor(job, tmp_path, monkeypa
     train(short, folder=tmp_path / "first")  # opens what stays open for good
     before = descriptors()
     train(short, folder=tmp_path / "second")
-    assert descriptors() == before
+    assert descriptors() <= before  # others of this process may have closed some
     assert [model() for model in models] == [None, None]
 
 
