@@ -41,10 +41,11 @@ def distil(
 
     Example: dmix etl distil --name fast
     """
-    from dmix.etl.distilling.distil import distil as make
     from dmix.etl.shard_plan import resolve_corpora
 
     corpora = resolve_corpora(warehouse.require(), corpus)
+    from dmix.etl.distilling.distil import distil as make
+
     if dry_run:
         drawn: dict[str, int] = {}
         for version in corpora:

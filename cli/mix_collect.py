@@ -8,7 +8,7 @@ import click
 from dmix.cli.early import check_environment, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, master_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
-from dmix.training.request import base_model_folder
+from dmix.training.request import base_of_proxies
 from dmix.training.settings import load_proxy
 from dmix.warehouse_schema.layout import Warehouse
 
@@ -84,8 +84,9 @@ def collect(
     check_set(warehouse, set_name)
     check_environment(environment)
     given = None if proxy is None else load_proxy(proxy)
-    for name in bases if given is None or given.init == "base" else ():
-        base_model_folder(warehouse, name)
+    init = ("base" if bases else "scratch") if given is None else given.init
+    for name in bases or (None,):
+        base_of_proxies(warehouse, name, init=init)
     from dmix.mixing.objectives import load_environment
     from dmix.mixing.trajectory_store import read_set
     from dmix.training.farm import collect as collect_feedback

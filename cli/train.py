@@ -18,6 +18,7 @@ from dmix.cli.options import (
 )
 from dmix.cli.output import say, show_json, show_table
 from dmix.cli.train_plan import show_plan
+from dmix.mixing.controllers import kind_of
 from dmix.training.request import RunRequest, new_run_folder, run_config_file
 from dmix.training.settings import LOGGERS, TrainingSettings, check_loggers, load_training
 from dmix.warehouse_schema.errors import InputError
@@ -117,6 +118,9 @@ def train(
     if model is None:
         raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
     spec = _controller(agent, controller)
+    kind_of(spec)
+    if agent is not None and environment is None:
+        raise InputError("an agent decides by feedback; give the environment file with --environment")
     check_dataset(warehouse, dataset)
     check_environment(environment)
     check_model(warehouse, model)

@@ -24,7 +24,7 @@ from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, read_set, re
 from dmix.training.farm_tasks import FarmTasks
 from dmix.training.progress import duration
 from dmix.training.proxy import ProxyTask, proxy_feedback, proxy_job
-from dmix.training.request import base_model_folder
+from dmix.training.request import base_of_proxies
 from dmix.training.settings import ProxySettings, TrainingSettings
 from dmix.warehouse_schema.errors import DmixError, InputError, NotFoundError, TrainingError
 from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
@@ -112,7 +112,7 @@ def plan_farm(
         proxy = dataclasses.replace(proxy, vary=_VARIED[found.preset])
     if len({base, *other_bases}) <= len(other_bases):
         raise InputError(f"--base names a model twice: {', '.join([str(base), *other_bases])}; remove one")
-    folders = [_base_folder(warehouse, name, init=proxy.init) for name in (base, *other_bases)]
+    folders = [base_of_proxies(warehouse, name, init=proxy.init) for name in (base, *other_bases)]
     task = ProxyTask(
         root=warehouse.root,
         set_name=set_name,
@@ -249,16 +249,6 @@ def _progress_line(farm: Farm, finished: int, seconds: float) -> str:
     line = f"trajectory {farm.done + finished}/{total} · {duration(seconds)}"
     left = len(farm.todo) - finished
     return line if not left else f"{line} · about {duration(seconds / finished * left)} left"
-
-
-def _base_folder(warehouse: Warehouse, base: str | None, *, init: str) -> Path | None:
-    if init == "scratch":
-        if base is not None:
-            raise InputError(f"--base {base} is given, but the proxies' init is scratch; set init: base")
-        return None
-    if base is None:
-        raise InputError("the proxies' init is base; name a base model with --base")
-    return base_model_folder(warehouse, base)
 
 
 def _farm_file(warehouse: Warehouse, set_name: str) -> Path:

@@ -126,3 +126,19 @@ def base_model_folder(warehouse: Warehouse, name: str) -> Path:
             " it with 'dmix train base'"
         )
     return folder
+
+
+def base_of_proxies(warehouse: Warehouse, base: str | None, *, init: str) -> Path | None:
+    """Where the base model of a farm's proxies lies; None if they start from random weights.
+
+    Raises:
+        InputError: If a base is named and `init` wants none, or the other way round.
+        NotFoundError: If there is none of that name.
+    """
+    if init == "scratch":
+        if base is not None:
+            raise InputError(f"--base {base} is given, but the proxies' init is scratch; set init: base")
+        return None
+    if base is None:
+        raise InputError("the proxies' init is base; name a base model with --base")
+    return base_model_folder(warehouse, base)

@@ -86,13 +86,22 @@ def make_controller(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> C
         InputError: If there is no such controller, or what it names does not fit the space.
         NotFoundError: If a file, an agent or a trajectory does not exist.
     """
+    # Imported when asked for: the agent needs torch and transformers.
+    make: Callable[..., Controller] = import_module(f"{__name__}.{kind_of(spec).module}").make
+    return make(spec.partition(":")[2], warehouse=warehouse, space=space)
+
+
+def kind_of(spec: str) -> Kind:
+    """The kind of controller that a user names; whether what it names is there is not asked.
+
+    Raises:
+        InputError: If there is no such controller.
+    """
     name, colon, given = spec.partition(":")
     argument = given if colon else None
     for kind in KINDS:
         if kind.name == name and kind.takes(argument):
-            # Imported when asked for: the agent needs torch and transformers.
-            make: Callable[..., Controller] = import_module(f"{__name__}.{kind.module}").make
-            return make(argument or "", warehouse=warehouse, space=space)
+            return kind
     near = difflib.get_close_matches(name, [kind.name for kind in KINDS], n=1)
     hint = f"; did you mean {next(k.spec for k in KINDS if k.name == near[0])!r}?" if near else ""
     raise InputError(f"controller {spec!r} is not one of {', '.join(CONTROLLERS)}{hint}")

@@ -8,6 +8,7 @@ HEAVY = {"torch", "pyspark", "composer", "transformers", "streaming", "d3rlpy"}
 CASES = [
     (["train", "--controller", "natural"], "--model is missing"),
     (["train", "--model", "m.yaml"], "none was given; give exactly one"),
+    (["train", "--model", "m.yaml", "--agent", "a"], "give the environment file with --environment"),
     (["train", "--resume"], "--resume needs the run"),
     (["train", "--model", "m.yaml", "--controller", "natural"], "no dataset"),
     (["train", "base", "--model", "m.yaml", "--tokens", "9", "--name", "b"], "no dataset"),
@@ -28,6 +29,7 @@ BEFORE_SPARK = [
     (["etl", "classify", "--source", "none/*.txt"], "no file matches none/*.txt"),
     (["etl", "classify", "--source", "{here}", "--classifier", "colour"], "classifier 'colour' is unknown"),
     (["etl", "shard"], "holds 0 corpora"),
+    (["etl", "distil", "--name", "fast"], "holds 0 corpora"),
 ]
 
 
@@ -68,11 +70,15 @@ def test_names_of_a_warehouse_are_refused_before_heavy_imports(tiny_warehouse, e
     common = ["train", "--model", str(tmp_path / "model.yaml")]
     cases = [
         (["train", "--model", "none.yaml", "--controller", "natural"], "model none.yaml does not exist"),
-        ([*common, "--agent", "none"], "agent 'none' is neither a folder"),
+        (
+            [*common, "--agent", "none", "--environment", str(environment_file)],
+            "agent 'none' is neither a folder",
+        ),
         (
             [*common, "--controller", "natural", "--training", str(tmp_path / "training.yaml")],
             "batch_size is 0",
         ),
         ([*common, "--controller", "natural", "--run", "a/b"], "a/b"),
+        ([*common, "--controller", "natrual"], "did you mean 'natural'"),
     ]
     assert HEAVY & refusals(cases, tiny_warehouse.root) == set()
