@@ -92,12 +92,12 @@ def quality(
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """
+    if not data.is_dir():
+        raise InputError(f"--data {data} is no folder; name the folder of corpora and items")
     from dmix.training.quality.comparison import Request, reports, run_comparison, study_of, to_json
     from dmix.training.quality.settings import load_setting
 
     started = time.monotonic()
-    if not data.is_dir():
-        raise InputError(f"--data {data} is no folder; name the folder of corpora and items")
     request = Request(
         tier=tier,
         stages=[stage for stage in STAGES if stage in (stages or STAGES[:-1])],

@@ -154,7 +154,9 @@ def train(
 @warehouse_option
 @dataset_option
 @click.option("--model", required=True, metavar="PATH|HUB-ID", help=_MODEL_HELP)
-@click.option("--tokens", required=True, type=int, help="Tokens of the source field to train on.")
+@click.option(
+    "--tokens", required=True, type=click.IntRange(min=1), help="Tokens of the source field to train on."
+)
 @click.option("--name", required=True, help="Name of the model in the warehouse.")
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
 @_logger_option
@@ -183,6 +185,7 @@ def base(
     """
     check_dataset(warehouse, dataset)
     check_model(warehouse, model)
+    warehouse.model(name)  # a name that cannot be a folder is refused here
     settings = _training(training, loggers)
     from dmix.cli.live import live_monitor
     from dmix.training.base import base_config, train_base

@@ -1,4 +1,7 @@
-"""`python -m benchmarks.etl.ours INPUTS WAREHOUSE MASTER`: the whole ETL once, as one JSON line.
+"""`python -m benchmarks.etl.ours INPUTS WAREHOUSE MASTER [COLUMN]`: the whole ETL once, as one JSON line.
+
+INPUTS has folders `source` and `target`, or one of them. COLUMN holds the labels of the documents;
+without it, the embedded classifier gives them.
 
 Start-up is apart: the session is there, and the workers have imported what they need and loaded
 classifier and tokenizer, before the first byte of the inputs is looked at.
@@ -11,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.etl.processes import peak_megabytes, seconds_of_tree
+from benchmarks.etl.processes import PeakMemory, seconds_of_tree
 
 from dmix.etl.classifiers import make_classifier
 from dmix.etl.classify import classify_corpora, field_requests
@@ -23,6 +26,7 @@ from dmix.etl.shard_settings import ShardSettings
 from dmix.etl.tasks import run_tasks
 from dmix.etl.tokens import EMBEDDED, load_tokenizer
 from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.taxonomy import FIELDS
 
 SEQ_LEN = 2048
 CLASSIFY = ClassifySettings()
@@ -30,43 +34,56 @@ SHARD = ShardSettings(seq_len=SEQ_LEN)
 
 
 def main() -> None:
-    inputs, root, master = sys.argv[1:]
+    inputs, root, master, *column = sys.argv[1:]
     warehouse, started = Warehouse.at(Path(root)), time.perf_counter()
+    settings = labels_of(*column)
     spark = spark_session(master=master, app="benchmark")
+    spec = requested_classifier(warehouse, settings)
     cores = spark.sparkContext.defaultParallelism
-    spec = requested_classifier(warehouse, CLASSIFY)
-    make_classifier(spec).classify(["a text"], {})
     run_tasks(spark, functools.partial(loaded, spec=spec), list(range(2 * cores)))
+    loaded(0, spec)
     before, begun = seconds_of_tree(), time.perf_counter()
-    marks = [begun]
-    fields = {field: [str(Path(inputs, field))] for field in ("source", "target")}
-    requests = field_requests(warehouse, fields, name="main", add=False, settings=CLASSIFY)
-    outcomes = classify_corpora(spark, warehouse, requests, settings=CLASSIFY, progress=quiet)
-    marks.append(time.perf_counter())
-    corpora = [outcome.version for outcome in outcomes]
-    manifest = shard_dataset(spark, warehouse, corpora=corpora, settings=SHARD, progress=quiet)
-    marks.append(time.perf_counter())
+    with PeakMemory() as peak:
+        requests = field_requests(warehouse, fields_of(inputs), name="main", add=False, settings=settings)
+        outcomes = classify_corpora(spark, warehouse, requests, settings=settings, progress=quiet)
+        classified = time.perf_counter()
+        corpora = [outcome.version for outcome in outcomes]
+        manifest = shard_dataset(spark, warehouse, corpora=corpora, settings=SHARD, progress=quiet)
+        ended = time.perf_counter()
     spent = seconds_of_tree() - before
-    print(
-        json.dumps(
-            {
-                "wall_seconds": marks[-1] - begun,
-                "classify_wall_seconds": marks[1] - begun,
-                "shard_wall_seconds": marks[2] - marks[1],
-                "processor_seconds": spent.total,
-                "processor_seconds_by": spent.rounded(),
-                "start_up": {"wall_seconds": begun - started, "processor_seconds": before.total},
-                "peak_mb": peak_megabytes(),
-                "documents": sum(version.documents for version in corpora),
-                "tokens": sum(stream.tokens + stream.tail_tokens for stream in manifest.streams),
-            }
-        )
-    )
+    facts = {
+        "wall_seconds": ended - begun,
+        "classify_wall_seconds": classified - begun,
+        "shard_wall_seconds": ended - classified,
+        "processor_seconds": spent.total,
+        "processor_seconds_by": spent.rounded(),
+        "start_up": {
+            "wall_seconds": round(begun - started, 2),
+            "processor_seconds": round(before.total, 2),
+        },
+        "peak_mb": peak.rounded(),
+        "documents": sum(version.documents for version in corpora),
+        "tokens": sum(stream.tokens + stream.tail_tokens for stream in manifest.streams),
+    }
+    print(json.dumps(facts))
+
+
+def labels_of(column: str | None = None) -> ClassifySettings:
+    if column is None:
+        return CLASSIFY
+    return ClassifySettings(classifier=f"column:{column}", taxonomy="from-data")
+
+
+def fields_of(inputs: str) -> dict[str, list[str]]:
+    """The folders of the fields that there are."""
+    folders = {field: Path(inputs, field) for field in FIELDS}
+    return {field: [str(folder)] for field, folder in folders.items() if folder.is_dir()}
 
 
 def loaded(_: int, spec: Any) -> None:
     """Makes a worker do once what it does once in its life; long enough for every core to get a task."""
-    make_classifier(spec).classify(["a text"], {})
+    classifier = make_classifier(spec)
+    classifier.classify(["a text"], {column: ["a label"] for column in classifier.columns})
     load_tokenizer(EMBEDDED).encode(["a text"])
     time.sleep(0.2)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from benchmarks.etl.ours import CLASSIFY, SHARD, quiet
+from benchmarks.etl.ours import CLASSIFY, SHARD, fields_of, quiet
 from benchmarks.etl.texts import files_of
 
 from dmix.etl.blocks import file_blocks
@@ -113,7 +113,7 @@ def main() -> None:
             for _ in file_blocks(str(path)):
                 pass
         clock.stop()
-        fields = {field: [str(inputs / field)] for field in ("source", "target")}
+        fields = fields_of(str(inputs))
         requests = field_requests(warehouse, fields, name="main", add=False, settings=CLASSIFY)
         outcomes = classify_corpora(None, warehouse, requests, settings=CLASSIFY, progress=quiet)
         corpora = [outcome.version for outcome in outcomes]

@@ -12,6 +12,7 @@ CASES = [
     (["train", "--resume"], "--resume needs the run"),
     (["train", "--model", "m.yaml", "--controller", "natural"], "no dataset"),
     (["train", "base", "--model", "m.yaml", "--tokens", "9", "--name", "b"], "no dataset"),
+    (["train", "base", "--model", "m.yaml", "--tokens", "0", "--name", "b"], "0 is not in the range"),
     (["mix", "collect", "--set", "none", "--environment", "e.yaml"], "set 'none'"),
     (["agent", "sft", "--set", "none", "--agent", "a"], "set 'none'"),
     (["agent", "rl", "--set", "none", "--agent", "a"], "set 'none'"),
