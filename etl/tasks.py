@@ -16,14 +16,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
 from dmix.warehouse_schema import errors
 from dmix.warehouse_schema.errors import DmixError
 from dmix.warehouse_schema.storage import FORWARDED_VARIABLES
+
+if TYPE_CHECKING:
+    # work that runs in this process (`run_here`) needs neither pyspark nor Java
+    from pyspark.sql import SparkSession
 
 T = TypeVar("T")
 Progress = Callable[[str], None]
@@ -50,7 +53,7 @@ def grouped(items: Sequence[T], *, size_of: Callable[[T], int], most_bytes: int,
     return groups
 
 
-def run_tasks(spark: SparkSession, task: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
+def run_tasks(spark: "SparkSession", task: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
     """`[task(item) for item in items]`, computed by Spark, one task an item.
 
     Args:
@@ -112,7 +115,7 @@ def _spare_imports() -> None:
         gc.freeze()
 
 
-def completed_tasks(spark: SparkSession) -> int:
+def completed_tasks(spark: "SparkSession") -> int:
     """Tasks that the running Spark job has finished."""
     tracker = spark.sparkContext.statusTracker()
     stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]

@@ -3,8 +3,10 @@
 import functools
 import importlib.machinery
 import shutil
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +22,7 @@ from dmix.warehouse_schema.settings import read_yaml
 
 SETTINGS = GenerationSettings(seed=3, block_documents=8, max_tokens=20)
 ALL = QualitySettings(quality="none")
+ROOT = Path(__file__).parents[3]
 
 
 def written(model, out, *, settings=SETTINGS, quality=ALL, run=run_here, **size):
@@ -102,6 +105,16 @@ def test_spark_writes_the_same_as_one_process(spark, writer, tmp_path):
     written(writer, tmp_path / "here", documents=(0, 24))
     written(writer, tmp_path / "spark", documents=(0, 24), run=functools.partial(run_tasks, spark))
     assert files(tmp_path / "spark") == files(tmp_path / "here")
+
+
+def test_one_machine_writes_without_pyspark(writer):
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "sys.modules['pyspark'] = None\n"
+        "from benchmarks.generation import measured\n"
+        "print(measured(Path(sys.argv[1]), tokens=20, documents=8, bandwidth=1e10)['written'])"
+    )
+    assert int(subprocess.check_output([sys.executable, "-c", code, str(writer)], cwd=ROOT)) > 0
 
 
 def test_speed_is_compared_with_the_weights_that_memory_can_read(writer, tmp_path):
