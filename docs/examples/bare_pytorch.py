@@ -14,12 +14,7 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
-from dmix.mixing.dataset import MixedDataset
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.loader import MixedLoader
-from dmix.mixing.plan import PlanSettings
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix import DomainSpace, MixedDataset, MixedLoader, PlanSettings, Warehouse, read_dataset_manifest
 
 
 class Bigrams(nn.Module):

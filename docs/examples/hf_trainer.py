@@ -16,12 +16,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-from dmix.mixing.dataset import MixedDataset
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.loader import MixedLoader
-from dmix.mixing.plan import PlanSettings
-from dmix.warehouse_schema.layout import Warehouse, publish_json
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix import DomainSpace, MixedDataset, MixedLoader, PlanSettings, Warehouse, read_dataset_manifest
+from dmix.warehouse_schema.layout import publish_json
 
 STATE_FILE = "mixture.json"
 

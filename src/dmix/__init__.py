@@ -1,5 +1,61 @@
-"""dmix: continual pre-training whose data mixture a learned agent steers."""
+"""dmix: continual pre-training whose data mixture a learned agent steers.
 
-__all__ = ["__version__"]
+The names below are what other programs build on. Each is imported when it is first used, since some
+bring torch and Streaming along.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dmix.mixing.controllers import Controller, Proposal
+    from dmix.mixing.dataset import MixedDataset
+    from dmix.mixing.domains import DomainSpace
+    from dmix.mixing.history import History
+    from dmix.mixing.loader import MixedLoader
+    from dmix.mixing.plan import PlanSettings
+    from dmix.warehouse_schema.catalog import Catalog
+    from dmix.warehouse_schema.errors import DmixError
+    from dmix.warehouse_schema.layout import Warehouse
+    from dmix.warehouse_schema.manifests import read_dataset_manifest
+
+__all__ = [
+    "Catalog",
+    "Controller",
+    "DmixError",
+    "DomainSpace",
+    "History",
+    "MixedDataset",
+    "MixedLoader",
+    "PlanSettings",
+    "Proposal",
+    "Warehouse",
+    "__version__",
+    "read_dataset_manifest",
+]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Catalog": "dmix.warehouse_schema.catalog",
+    "Controller": "dmix.mixing.controllers",
+    "DmixError": "dmix.warehouse_schema.errors",
+    "DomainSpace": "dmix.mixing.domains",
+    "History": "dmix.mixing.history",
+    "MixedDataset": "dmix.mixing.dataset",
+    "MixedLoader": "dmix.mixing.loader",
+    "PlanSettings": "dmix.mixing.plan",
+    "Proposal": "dmix.mixing.controllers",
+    "Warehouse": "dmix.warehouse_schema.layout",
+    "read_dataset_manifest": "dmix.warehouse_schema.manifests",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
