@@ -15,6 +15,7 @@ from dmix.training.quality.place import FARM, Place
 from dmix.training.quality.prepare import RUN_DATASET
 from dmix.training.quality.settings import LAYERS, LoadedSetting
 from dmix.training.quality.store import Row, Scales
+from dmix.training.quality.written_source import written_source
 from dmix.warehouse_schema.layout import publish_json, read_json
 from dmix.warehouse_schema.manifests import read_dataset_manifest
 
@@ -129,6 +130,9 @@ def write_facts(
         "promised": promised,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
     }
+    written = written_source(place.warehouse, manifest)
+    if written is not None:
+        facts["written_source"] = written
     if finalists is not None:
         facts["hypothesis"] = {"agent": finalists.agent, "rival": finalists.rival}
     publish_json(place.facts, facts)

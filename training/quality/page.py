@@ -20,6 +20,7 @@ from dmix.training.quality.steps import earliest_stop
 from dmix.training.quality.studies import overfitting
 from dmix.training.quality.tables import Row, controller_rows, interval, judged_layer, markdown, number
 from dmix.training.quality.verdict import Hypothesis, decisive_difference, hypothesis
+from dmix.training.quality.written_source import written_words
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.layout import publish_bytes
 
@@ -148,6 +149,8 @@ def _introduction(evidence: Evidence) -> list[str]:
         f"{size}. Utility U is the weighted sum of (score − base) / scale over the objectives"
         f" ({measured}), where a score is the mean log-probability of the answers in nats a token. Intervals"
         " are 95%, from a bootstrap over seeds and items; differences are paired by seed and item.",
+        # missing where people wrote the text, and in results from before it was kept
+        *([written_words(facts["written_source"])] if "written_source" in facts else []),
     ]
 
 

@@ -11,9 +11,11 @@ from tests.training.quality.conftest import MODEL, SETTING, TRAINING, write_line
 
 from dmix.cli.quality_data import data_tools
 from dmix.etl.demo import source_texts, target_texts
+from dmix.etl.synthetic.synthesize import SUMMARY
 from dmix.training.quality.agents import make_agent
-from dmix.training.quality.comparison import Request, study_of
+from dmix.training.quality.comparison import Request, publish, study_of
 from dmix.training.quality.corpora import choose_text
+from dmix.training.quality.page import write_page
 from dmix.training.quality.prepare import prepare
 from dmix.training.quality.run_unit import run_unit
 from dmix.training.quality.settings import load_setting
@@ -21,7 +23,9 @@ from dmix.training.quality.study import make_unit
 from dmix.training.quality.text import Corpus
 from dmix.warehouse_schema.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.layout import read_json
 from dmix.warehouse_schema.manifests import read_corpus_version, read_dataset_manifest
+from dmix.warehouse_schema.settings import read_yaml
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -104,6 +108,24 @@ def test_source_text_is_what_the_base_model_wrote_and_marked_so(prepared):
     sync(place.warehouse)
     with Catalog.open_reader(place.warehouse) as catalog:
         assert catalog.query("select corpus, models from synthetic")[1] == [("run-source", ["base-0"])]
+
+
+def test_the_results_say_what_was_written_kept_and_how_it_got_domains(prepared):
+    studies, _ = prepared
+    for study in studies.values():
+        publish(study, tier="smoke")
+    assert "written_source" not in read_json(studies["toy"].place.facts)
+    found = read_json(studies["spoken"].place.facts)["written_source"]
+    place = studies["spoken"].place
+    blocks = read_yaml(place.text("run", "source") / SUMMARY)
+    counts = ("generated", "kept", "empty", "capped", "tokens", "tokens_kept", "max_tokens", "quality")
+    assert {name: found[name] for name in counts} == {name: blocks[name] for name in counts}
+    assert (found["models"], found["classifier"]) == (["base-0"], "distilled:real-source")
+    assert 0.5 < found["agreement"] <= 1
+    # a page is made of the results alone
+    write_page(place.facts.parent.parent, place.work / "pages")
+    page = (place.work / "pages" / "spoken.md").read_text()
+    assert f"written by `base-0`: {blocks['generated']:,} documents" in page
 
 
 def test_written_text_has_the_amount_and_the_domains_of_the_source(prepared):

@@ -1,0 +1,54 @@
+"""The source text that a model wrote for the runs of a setting: its account, and the words of the page.
+
+The account is kept in `setting.json`, since the warehouse that it is taken from is not among the results.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dmix.warehouse_schema.layout import Warehouse, read_json
+from dmix.warehouse_schema.manifests import DatasetManifest, read_corpus_version
+
+_DISTILLED = "distilled:"
+
+
+def written_source(warehouse: Warehouse, manifest: DatasetManifest) -> dict[str, Any] | None:
+    """What is known of the source text that a model wrote; None where people wrote it.
+
+    Counts are those of `dmix etl synthesize`: documents `generated`, `kept`, `empty` and `capped` (ended by
+    the length cap `max_tokens`), `tokens` and `tokens_kept`. Beside them stand the `models` that wrote, the
+    `quality` filter, the `classifier` of domains, and its `agreement` with the labels of held-out documents,
+    0 to 1, None if it was not distilled.
+    """
+    corpus = next((c for c in manifest.corpora if c.synthetic and c.field == "source"), None)
+    if corpus is None:
+        return None
+    version = read_corpus_version(warehouse, corpus.corpus, corpus.version)
+    agreement = None
+    if version.classifier.startswith(_DISTILLED):
+        name = version.classifier.removeprefix(_DISTILLED)
+        agreement = read_json(warehouse.classifiers / name / "report.json")["agreement"]
+    assert version.generation is not None  # it is what makes a corpus synthetic
+    return {**version.generation, "classifier": version.classifier, "agreement": agreement}
+
+
+def written_words(found: Mapping[str, Any]) -> str:
+    """The account as a paragraph.
+
+    Args:
+        found: From `written_source`.
+    """
+    generated, kept, empty = found["generated"], found["kept"], found["empty"]
+    judged = "quality was not judged"
+    if found["quality"] != "none":
+        judged = f"{generated - kept - empty:,} of low quality by `{found['quality']}`"
+    labelled = f"Its domains are those that `{found['classifier']}` gave it"
+    if found["agreement"] is not None:
+        labelled += f", which gives {found['agreement']:.1%} of held-out documents their own label"
+    return (
+        f"The source text of the runs was written by `{'`, `'.join(found['models'])}`:"
+        f" {generated:,} documents of at most {found['max_tokens']:,} tokens ({found['capped']:,} were cut"
+        f" there), {found['tokens']:,} tokens in all. Kept were {kept:,} documents ({kept / generated:.1%})"
+        f" with {found['tokens_kept']:,} tokens ({found['tokens_kept'] / found['tokens']:.1%});"
+        f" {empty:,} were empty, {judged}. {labelled}."
+    )
