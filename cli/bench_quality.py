@@ -94,8 +94,10 @@ def quality(
     """
     if not data.is_dir():
         raise InputError(f"--data {data} is no folder; name the folder of corpora and items")
-    from dmix.training.quality.comparison import Request, reports, run_comparison, study_of, to_json
     from dmix.training.quality.settings import load_setting
+
+    all_loaded = [load_setting(name) for name in settings or ("origin", "field")]
+    from dmix.training.quality.comparison import Request, reports, run_comparison, study_of, to_json
 
     started = time.monotonic()
     request = Request(
@@ -109,8 +111,7 @@ def quality(
     )
     found: dict[str, list[StageReport]] = {}
     documents: list[dict[str, Any]] = []
-    for name in settings or ("origin", "field"):
-        loaded = load_setting(name)
+    for loaded in all_loaded:
         if dry_run:
             report = reports(study_of(loaded, request, say))
         else:

@@ -3,6 +3,7 @@
 Everything imported here is light. The library checks the same things again, and more.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def check_agent(warehouse: Warehouse, agent: str | None) -> None:
         agent_folder(warehouse, agent)
 
 
+def check_controller(warehouse: Warehouse, spec: str) -> None:
+    """Raises `InputError` or `NotFoundError` if there is no such controller, or not what it names.
+
+    Only sets and agents are looked for here; controllers that name neither are light to make.
+    """
+    from dmix.mixing.controllers import kind_of
+
+    kind, argument = kind_of(spec), spec.partition(":")[2]
+    if kind.name == "agent":
+        check_agent(warehouse, argument)
+    elif kind.of_set:
+        check_set(warehouse, re.split("[/:]", argument)[0])
+
+
 def check_new_agent(warehouse: Warehouse, agent: str, *, overwrite: bool) -> None:
     """Raises `InputError` if an agent of that name is there and not to be replaced."""
     from dmix.mixing.agent_folders import check_free
@@ -55,6 +70,14 @@ def check_model(warehouse: Warehouse, model: str | None) -> None:
 
     if model is not None:
         resolve_model(model, warehouse)
+
+
+def check_steps(warehouse: Warehouse, run_id: str, steps: Sequence[str]) -> None:
+    """Raises `NotFoundError` or `InputError` if a run is not there, or not its models of some steps."""
+    from dmix.training.evaluation.steps import chosen_models
+    from dmix.training.run_config import read_config
+
+    chosen_models(warehouse, read_config(warehouse.require(), run_id), steps)
 
 
 def check_inputs(inputs: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.early import check_model
+from dmix.cli.early import check_model, check_steps
 from dmix.cli.options import (
     config_option,
     dry_run_option,
@@ -15,7 +15,7 @@ from dmix.cli.options import (
 from dmix.cli.output import say, show_json, show_table
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
-from dmix.training.request import resolve_model, run_config_file
+from dmix.training.request import resolve_model
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
@@ -91,7 +91,7 @@ def evaluate(
     names = task_names(tasks)
     item_tasks = [read_item_task(path, kind=kind) for path in items]
     if run_id is not None:
-        run_config_file(warehouse.require(), run_id)
+        check_steps(warehouse, run_id, steps)
     check_model(warehouse, model)
     if not dry_run:
         check_tasks(names, items=bool(items), settings=settings)

@@ -258,8 +258,9 @@ def _train_agent(warehouse: Warehouse) -> None:
 
 def _run(warehouse: Warehouse, files: Files, controller: str, seed: int) -> "RunSummary":
     """One run: new, gone on with, or found finished."""
-    from dmix.training.launch import make_config, resume_run, start_run
+    from dmix.training.launch import resume_run, start_run
     from dmix.training.request import RunRequest
+    from dmix.training.run_config import make_config
     from dmix.training.settings import load_training
     from dmix.training.summary import summarise
 

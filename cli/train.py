@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dmix.cli.early import check_agent, check_dataset, check_environment, check_model
+from dmix.cli.early import check_controller, check_dataset, check_model
 from dmix.cli.options import (
     config_option,
     dataset_option,
@@ -18,7 +18,6 @@ from dmix.cli.options import (
 )
 from dmix.cli.output import say, show_json, show_table
 from dmix.cli.train_plan import show_plan
-from dmix.mixing.controllers import kind_of
 from dmix.training.request import RunRequest, new_run_folder, run_config_file
 from dmix.training.settings import LOGGERS, TrainingSettings, check_loggers, load_training
 from dmix.warehouse_schema.errors import InputError
@@ -109,7 +108,7 @@ def train(
         run_config_file(warehouse.require(), run_id)
         check_loggers(loggers)
         if dry_run:
-            from dmix.training.launch import read_config
+            from dmix.training.run_config import read_config
 
             show_plan(warehouse, read_config(warehouse, run_id), ranks=ranks, as_json=as_json)
             return
@@ -118,25 +117,21 @@ def train(
     if model is None:
         raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
     spec = _controller(agent, controller)
-    kind_of(spec)
     if agent is not None and environment is None:
         raise InputError("an agent decides by feedback; give the environment file with --environment")
-    check_dataset(warehouse, dataset)
-    check_environment(environment)
-    check_model(warehouse, model)
-    check_agent(warehouse, agent)
+    check_controller(warehouse, spec)
+    if request.shadow is not None:
+        check_controller(warehouse, request.shadow)
     if run_id is not None:
         new_run_folder(warehouse, run_id)
-    settings = _training(training, loggers)
-    from dmix.cli.live import live_monitor
-    from dmix.training.launch import make_config, start_run
+    from dmix.training.run_config import make_config
 
     resolved = make_config(
         warehouse,
         request,
         model=model,
         controller=spec,
-        training=settings,
+        training=_training(training, loggers),
         environment=environment,
         dataset=dataset,
         run_id=run_id,
@@ -144,6 +139,9 @@ def train(
     if dry_run:
         show_plan(warehouse, resolved, ranks=ranks, as_json=as_json)
         return
+    from dmix.cli.live import live_monitor
+    from dmix.training.launch import start_run
+
     with live_monitor(title=f"run {resolved.run_id}") as monitor:
         summary = start_run(warehouse, resolved, progress=say, monitor=monitor)
     _finish(warehouse, summary, as_json=as_json)

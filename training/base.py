@@ -10,10 +10,11 @@ import dataclasses
 from collections.abc import Callable
 
 from dmix.mixing.domains import DomainSpace
-from dmix.training.launch import RunConfig, model_file_content, read_config, resume_run, start_run
+from dmix.training.launch import resume_run, start_run
 from dmix.training.progress import Monitor
 from dmix.training.ranks import is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.request import resolve_model
+from dmix.training.run_config import RunConfig, model_file_content, read_config
 from dmix.training.settings import TrainingSettings
 from dmix.training.summary import RunSummary, summarise
 from dmix.warehouse_schema.errors import InputError

@@ -1,11 +1,5 @@
-"""Checkpoints of a run: when they are due, which one is whole, which ones stay.
+"""Checkpoints of a run: when they are due, which ones stay. Composer writes them."""
 
-Composer writes them; this module decides when, and finds the newest whole one when a run goes on.
-A checkpoint file is a zip archive whose table of contents is written last, so a file that a kill
-cut short is told from a whole one by the lack of it.
-"""
-
-import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +8,8 @@ from typing import Any
 from composer.callbacks import CheckpointSaver
 from composer.core import Event, State
 
+from dmix.training.checkpoint_files import FILE_NAME, checkpoints
 from dmix.training.settings import TrainingSettings
-
-FILE_NAME = "step{epoch}-ba{batch}.pt"
-_FILE_PATTERN = re.compile(r"step(\d+)-ba(\d+)\.pt")
 
 
 class _Saver(CheckpointSaver):
@@ -29,26 +21,6 @@ class _Saver(CheckpointSaver):
     def state_dict(self) -> dict[str, Any]:
         self.all_saved_checkpoints_to_timestamp.clear()
         return {}
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a run; None if there is none."""
-    for path in reversed(checkpoints(folder)):
-        if zipfile.is_zipfile(path):
-            return path
-    return None
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Checkpoint files of a folder, oldest first, damaged ones included."""
-    found = ((_FILE_PATTERN.fullmatch(path.name), path) for path in folder.glob("*.pt"))
-    return [path for _, path in sorted((_position(match), path) for match, path in found if match)]
-
-
-def steps_done_at(checkpoint: Path | None) -> int:
-    """The steps that were finished when a checkpoint was written; 0 without one."""
-    match = None if checkpoint is None else _FILE_PATTERN.fullmatch(checkpoint.name)
-    return 0 if match is None else int(match[1])
 
 
 def due(
@@ -109,7 +81,3 @@ def make_saver(
     kept = [path for path in checkpoints(folder) if zipfile.is_zipfile(path)]
     saver.saved_checkpoints = [str(path) for path in kept] if resumed_from is not None else []
     return saver
-
-
-def _position(match: re.Match[str]) -> tuple[int, int]:
-    return int(match[2]), int(match[1])

@@ -38,7 +38,8 @@ from dmix.mixing.objectives import Environment
 from dmix.mixing.plan import MixerState, PlanSettings, check_settings
 from dmix.mixing.streams import StreamSizes
 from dmix.training.callback import MixtureCallback
-from dmix.training.checkpoints import due, latest_checkpoint, make_saver, steps_done_at
+from dmix.training.checkpoint_files import latest_checkpoint, steps_done_at
+from dmix.training.checkpoints import due, make_saver
 from dmix.training.decisions import recorded_decisions
 from dmix.training.environment import Scorer, load_tokenizer_file
 from dmix.training.interrupt import StopRequest, stop_on_signal

@@ -36,6 +36,11 @@ class Kind:
         """What stands before the colon."""
         return self.spec.partition(":")[0].removesuffix("[")
 
+    @property
+    def of_set(self) -> bool:
+        """Whether its argument begins with the name of a set of trajectories."""
+        return ":SET" in self.spec
+
     def takes(self, argument: str | None) -> bool:
         """Whether it can be made with this argument (None: none was given)."""
         if argument is None:

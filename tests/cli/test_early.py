@@ -1,6 +1,7 @@
 """Refusals that need no heavy library do not wait for one."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -24,6 +25,7 @@ CASES = [
     (["eval", "--run", "r", "--task", "piqa"], "run 'r' is not in"),
     (["eval", "--model", "./none", "--task", "piqa"], "model ./none does not exist"),
     (["train", "--run", "r", "--resume"], "run 'r' is not in"),
+    (["bench", "quality", "--data", "{here}", "--setting", "nope"], "setting 'nope' is neither a file"),
 ]
 # Spark's Python side is imported, no session is started
 BEFORE_SPARK = [
@@ -36,12 +38,10 @@ BEFORE_SPARK = [
 
 def refusals(cases, folder):
     """(exit code, what was said) of each case, and the modules that were imported for all of them."""
-    given = [
-        [*(part.format(here=folder) for part in arguments), "--warehouse", str(folder)]
-        for arguments, _ in cases
-    ]
+    given = [[part.format(here=folder) for part in arguments] for arguments, _ in cases]
     code = (
-        "import contextlib, io, json, sys\n"
+        "import contextlib, io, json, os, sys\n"
+        f"os.environ['DMIX_WAREHOUSE'] = {str(folder)!r}\n"
         "from dmix.cli.main import run\n"
         "found = []\n"
         f"for arguments in {given!r}:\n"
@@ -81,5 +81,36 @@ def test_names_of_a_warehouse_are_refused_before_heavy_imports(tiny_warehouse, e
         ),
         ([*common, "--controller", "natural", "--run", "a/b"], "a/b"),
         ([*common, "--controller", "natrual"], "did you mean 'natural'"),
+        ([*common, "--controller", "static:none.yaml"], "none.yaml"),
+        ([*common, "--controller", "source-share:2"], "source-share:2"),
+        ([*common, "--controller", "regmix:none"], "set 'none'"),
+        ([*common, "--controller", "replay:none/random-0"], "set 'none'"),
+        ([*common, "--controller", "natural", "--shadow", "schedule:none"], "set 'none'"),
+        ([*common, "--controller", "natural", "--guard", "none:0.9"], "set 'none'"),
+        ([*common, "--controller", "natural", "--samples-per-step", "few"], "--samples-per-step is 'few'"),
+        ([*common, "--controller", "natural", "--samples-per-step", "33"], "33"),
+        ([*common, "--controller", "natural", "--environment", "none.yaml"], "none.yaml"),
     ]
     assert HEAVY & refusals(cases, tiny_warehouse.root) == set()
+
+
+def test_a_step_without_a_model_is_refused_before_heavy_imports(tiny_warehouse, tmp_path):
+    items = tmp_path / "items.jsonl"
+    items.write_text('{"id": "1", "question": "a", "choices": ["b", "c"], "label": 0}\n')
+    config = {
+        "run_id": "early", "kind": "baseline", "dataset": "d", "model": "m", "controller": "natural",
+        "steps": 2, "step_samples": 8, "batch_size": 8, "exhaustion": "stop", "max_passes": 1, "seed": 0,
+        "training": {},
+    }  # fmt: skip
+    folder = tiny_warehouse.run("early")
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(json.dumps(config))
+    common = ["eval", "--run", "early", "--items", str(items), "--dry-run"]
+    cases = [
+        ([*common, "--step", "99"], "run early has no model of step 99 (there: 0)"),
+        ([*common, "--step", "last"], "--step is 'last', expected a number from 0 on, or all"),
+    ]
+    try:
+        assert HEAVY & refusals(cases, tiny_warehouse.root) == set()
+    finally:
+        shutil.rmtree(folder)

@@ -2,8 +2,9 @@ import pytest
 import yaml
 
 from dmix.mixing.objectives import load_environment, write_environment
-from dmix.training.launch import config_to_yaml, describe, make_config, read_config, resume_run, start_run
+from dmix.training.launch import resume_run, start_run
 from dmix.training.request import RunRequest
+from dmix.training.run_config import config_to_yaml, describe, make_config, read_config
 from dmix.training.settings import TrainingSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.layout import publish_bytes, publish_json

@@ -15,7 +15,7 @@ from dmix.mixing.controllers import Proposal
 from dmix.mixing.controllers.natural import NaturalController
 from dmix.mixing.dataset import MixedDataset
 from dmix.mixing.plan import PlanSettings
-from dmix.training.checkpoints import checkpoints
+from dmix.training.checkpoint_files import checkpoints
 from dmix.training.models import load_model
 from dmix.training.run import TrainingJob, _open_streams, train
 from dmix.warehouse_schema.errors import (

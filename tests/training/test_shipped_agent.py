@@ -7,8 +7,9 @@ from tests.training.conftest import publish_dataset
 
 from dmix.cli.main import run
 from dmix.mixing.domains import DomainSpace
-from dmix.training.launch import make_config, start_run
+from dmix.training.launch import start_run
 from dmix.training.request import RunRequest
+from dmix.training.run_config import make_config
 from dmix.training.settings import TrainingSettings
 from dmix.warehouse_schema.events import read_events
 from dmix.warehouse_schema.layout import Warehouse

@@ -19,8 +19,9 @@ from dmix.mixing.schedule_search import ScheduleSettings
 from dmix.mixing.sft_settings import SftSettings
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.training.environment import Scorer
-from dmix.training.launch import describe, make_config, read_config, resume_run, start_run
+from dmix.training.launch import resume_run, start_run
 from dmix.training.request import RunRequest
+from dmix.training.run_config import describe, make_config, read_config
 from dmix.training.settings import TrainingSettings
 from dmix.warehouse_schema.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError, NotFoundError

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from dmix.training.checkpoints import checkpoints, latest_checkpoint, steps_done_at
-from dmix.training.launch import job_of, read_config
+from dmix.training.evaluation.steps import chosen_models
+from dmix.training.launch import job_of
 from dmix.training.models import dataset_tokenizer, load_model, load_network
 from dmix.training.run import TrainingJob
-from dmix.training.summary import summarise
-from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.training.run_config import read_config
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
 
@@ -49,56 +49,22 @@ def model_candidate(model: str) -> Candidate:
 
 
 def run_candidates(warehouse: Warehouse, run_id: str, steps: Sequence[str]) -> list[Candidate]:
-    """Models of a run, ascending by step.
-
-    Args:
-        warehouse: Where the run is.
-        run_id: The run.
-        steps: Numbers of steps, 0 being the model that the run started from, or `all`; without any,
-            the newest model.
+    """Models of a run, ascending by step; arguments and errors as of `chosen_models`.
 
     Raises:
-        NotFoundError: If there is no such run, or no model of a step.
-        InputError: If a step is neither a number nor `all`.
+        NotFoundError: If there is no such run, too.
     """
-    job = job_of(warehouse, read_config(warehouse, run_id))
-    there = _steps_there(warehouse, job)
-    if "all" in steps:
-        wanted = sorted(there)
-    elif steps:
-        wanted = sorted({_step_number(step) for step in steps})
-    else:
-        wanted = [max(there)]
-    for step in wanted:
-        if step not in there:
-            known = ", ".join(map(str, sorted(there)))
-            raise NotFoundError(
-                f"run {run_id} has no model of step {step} (there: {known}); a training file's"
-                " checkpoints_kept and checkpoint_steps say which ones stay"
-            )
-    return [there[step] for step in wanted]
+    config = read_config(warehouse, run_id)
+    job = job_of(warehouse, config)
+    return [_candidate(job, step, path) for step, path in chosen_models(warehouse, config, steps).items()]
 
 
-def _steps_there(warehouse: Warehouse, job: TrainingJob) -> dict[int, Candidate]:
-    """What is left of a run, by step: its first model, whole checkpoints, and its result."""
-    folder = warehouse.run(job.run_id)
-    found = {0: Candidate(0, str(job.model), lambda: (_first_network(job), _tokenizer(job)))}
-    kept = checkpoints(folder / "checkpoints")
-    newest = latest_checkpoint(folder / "checkpoints")
-    for path in kept[: kept.index(newest) + 1] if newest else []:
-        step = steps_done_at(path)
-        found[step] = Candidate(step, str(path), partial(_of_checkpoint, job, path))
-    if job.result is not None and (job.result / "config.json").is_file():
-        step = summarise(folder / "events.jsonl").steps
-        result = str(job.result)
-        found[step] = Candidate(step, result, lambda: (load_network(result), _tokenizer(job)))
-    return found
-
-
-def _step_number(text: str) -> int:
-    if not text.isdigit():
-        raise InputError(f"--step is {text!r}, expected a number from 0 on, or all")
-    return int(text)
+def _candidate(job: TrainingJob, step: int, path: Path | None) -> Candidate:
+    if path is None:
+        return Candidate(step, str(job.model), lambda: (_first_network(job), _tokenizer(job)))
+    if path.is_dir():
+        return Candidate(step, str(path), lambda: (load_network(str(path)), _tokenizer(job)))
+    return Candidate(step, str(path), partial(_of_checkpoint, job, path))
 
 
 def _first_network(job: TrainingJob) -> PreTrainedModel:

@@ -16,12 +16,12 @@ import yaml
 from dmix.mixing.sample_settings import SampleSettings
 from dmix.mixing.trajectories import sample_trajectories
 from dmix.training.base import base_config, train_base
-from dmix.training.launch import RunConfig
 from dmix.training.quality.corpora import write_text
 from dmix.training.quality.place import FARM, Place
 from dmix.training.quality.settings import LoadedSetting, QualitySettings
 from dmix.training.quality.text import CountTokens
 from dmix.training.quality.tiers import Tier
+from dmix.training.run_config import RunConfig
 from dmix.training.settings import ProxySettings, TrainingSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.layout import Warehouse, publish_bytes, publish_json, read_json

@@ -15,8 +15,9 @@ from dmix.training.evaluation.evaluate import evaluate
 from dmix.training.evaluation.harness import Score
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import EvaluationSettings
-from dmix.training.launch import make_config, start_run
+from dmix.training.launch import start_run
 from dmix.training.request import RunRequest
+from dmix.training.run_config import make_config
 from dmix.warehouse_schema.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 

@@ -1,6 +1,6 @@
 import zipfile
 
-from dmix.training.checkpoints import checkpoints, latest_checkpoint
+from dmix.training.checkpoint_files import checkpoints, latest_checkpoint
 
 
 def write(folder, name, *, whole=True):

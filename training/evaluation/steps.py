@@ -1,0 +1,64 @@
+"""Which models of a run are there to evaluate, by the step that they were reached at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dmix.training.checkpoint_files import checkpoints, latest_checkpoint, steps_done_at
+from dmix.training.run_config import RunConfig
+from dmix.training.summary import summarise
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.layout import Warehouse
+
+
+def chosen_models(warehouse: Warehouse, config: RunConfig, steps: Sequence[str]) -> dict[int, Path | None]:
+    """Where models of a run lie, ascending by step.
+
+    Args:
+        warehouse: Where the run is.
+        config: Of the run.
+        steps: Numbers of steps, 0 being the model that the run started from, or `all`; without any,
+            the newest model.
+
+    Returns:
+        By step: a checkpoint file, the folder with the run's result, or None for the model that the
+        run started from.
+
+    Raises:
+        NotFoundError: If there is no model of a step.
+        InputError: If a step is neither a number nor `all`.
+    """
+    there = _models_there(warehouse, config)
+    if "all" in steps:
+        wanted = sorted(there)
+    elif steps:
+        wanted = sorted({_step_number(step) for step in steps})
+    else:
+        wanted = [max(there)]
+    for step in wanted:
+        if step not in there:
+            known = ", ".join(map(str, sorted(there)))
+            raise NotFoundError(
+                f"run {config.run_id} has no model of step {step} (there: {known}); a training file's"
+                " checkpoints_kept and checkpoint_steps say which ones stay"
+            )
+    return {step: there[step] for step in wanted}
+
+
+def _models_there(warehouse: Warehouse, config: RunConfig) -> dict[int, Path | None]:
+    """What is left of a run, by step: its first model, whole checkpoints, and its result."""
+    folder = warehouse.run(config.run_id)
+    found: dict[int, Path | None] = {0: None}
+    kept = checkpoints(folder / "checkpoints")
+    newest = latest_checkpoint(folder / "checkpoints")
+    for path in kept[: kept.index(newest) + 1] if newest else []:
+        found[steps_done_at(path)] = path
+    result = config.result(warehouse)
+    if (result / "config.json").is_file():
+        found[summarise(folder / "events.jsonl").steps] = result
+    return found
+
+
+def _step_number(text: str) -> int:
+    if not text.isdigit():
+        raise InputError(f"--step is {text!r}, expected a number from 0 on, or all")
+    return int(text)
