@@ -17,6 +17,7 @@ from dmix.warehouse_schema.errors import InputError
 
 EXHAUSTION = ("stop", "repeat", "redistribute")
 SUM_TOLERANCE = 1e-6
+_ROUNDING = 1e-12
 
 NO_SAMPLES = "no samples"
 EXHAUSTED = "exhausted"
@@ -120,6 +121,55 @@ def allocate(
         quota_N=quota_N,
         reasons=_reasons(mixture_N, weights_N, samples_N=samples_N, open_N=open_N, full_N=full_N),
     )
+
+
+def feasible(
+    mixtures_PN: NDArray[np.float64], left_PN: NDArray[np.float64], *, target_N: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """What many runs plan where they ask for these mixtures; `allocate` without whole samples.
+
+    Args:
+        mixtures_PN: Weights, sum 1 in each row.
+        left_PN: What each domain can still give, in steps.
+        target_N: True on the target field.
+
+    Returns:
+        Weights, sum 1 in each row, in proportion to what is left where that is less than a step; as
+        asked where nothing is left.
+    """
+    planned_PN, left_PN = mixtures_PN.copy(), np.maximum(left_PN, 0.0)
+    for field_N in (target_N, ~target_N):
+        planned_PN[:, field_N] = _filled(planned_PN[:, field_N], left_PN[:, field_N])
+    # what a field has not got, the other one gives
+    asked_P1 = mixtures_PN.sum(1, keepdims=True)
+    missing_P1 = asked_P1 - planned_PN.sum(1, keepdims=True)
+    if (missing_P1 > _ROUNDING).any():
+        planned_PN = _filled(planned_PN, left_PN, missing_P1=missing_P1)
+    total_P1 = planned_PN.sum(1, keepdims=True)
+    scale_P1 = asked_P1 / np.where(total_P1 > 0, total_P1, 1)
+    return np.where(total_P1 > 0, planned_PN * scale_P1, mixtures_PN)
+
+
+def _filled(
+    asked_PA: NDArray[np.float64],
+    left_PA: NDArray[np.float64],
+    *,
+    missing_P1: NDArray[np.float64] | float = 0.0,
+) -> NDArray[np.float64]:
+    """What these domains give of what is asked of them and is missing elsewhere, at most what they hold."""
+    wanted_P1 = asked_PA.sum(1, keepdims=True) + missing_P1
+    part_PA = asked_PA
+    for _ in range(asked_PA.shape[1] + 1):
+        part_PA = np.minimum(part_PA, left_PA)
+        lost_P1 = wanted_P1 - part_PA.sum(1, keepdims=True)
+        room_PA = left_PA - part_PA
+        if not ((lost_P1 > _ROUNDING) & (room_PA > _ROUNDING).any(1, keepdims=True)).any():
+            break
+        open_PA = np.where(room_PA > _ROUNDING, part_PA, 0.0)
+        # domains that nothing was asked of come last, by what they hold
+        basis_PA = np.where(open_PA.sum(1, keepdims=True) > 0, open_PA, room_PA)
+        part_PA = part_PA + lost_P1 * basis_PA / np.maximum(basis_PA.sum(1, keepdims=True), _ROUNDING)
+    return part_PA
 
 
 def _takers(

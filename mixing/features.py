@@ -27,6 +27,7 @@ class RunContext:
         steps: M.
         supply_N: Samples that each domain could give at the start of the run, in units of R.
         passes: Passes through each domain that `supply_N` counts.
+        limited: Whether a run draws no more than that from a domain, as real ones do.
         goals: The objectives as a set agent reads them; None for tokens of the paper's agent.
     """
 
@@ -34,6 +35,7 @@ class RunContext:
     steps: int
     supply_N: Vector
     passes: int = 1
+    limited: bool = False
     goals: Goals | None = None
 
     @classmethod
@@ -41,7 +43,14 @@ class RunContext:
         """The context of every trajectory of a set: the data of the run it is for, in all its passes."""
         space = found.domain_space
         supply_N = found.max_passes * space.samples_N / found.run_step_samples
-        return cls(space=space, steps=found.steps, supply_N=supply_N, passes=found.max_passes, goals=goals)
+        return cls(
+            space=space,
+            steps=found.steps,
+            supply_N=supply_N,
+            passes=found.max_passes,
+            limited=True,
+            goals=goals,
+        )
 
     @classmethod
     def of_history(cls, history: History, *, goals: Goals | None = None) -> "RunContext":

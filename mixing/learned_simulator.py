@@ -9,10 +9,11 @@ with the tokens and features that real runs would give them.
 
 A policy that is trained in a simulator finds where it errs in the policy's favour. So a score counts
 for less where the farm says too little: where the leverage phi' A^-1 phi of its inputs is above 1,
-A = 1 + sum of phi phi' over the farm. In linear regression it would be known there less well than by
-one observation (for such bounds see Jin et al. 2021, arXiv 2012.15085). And no score leaves the range
+A = 1 + sum over the farm's runs of the mean of phi phi' over their states. The states of a run err
+alike, so a run is one observation, and in linear regression a score would be known there less well
+than by one (for such bounds see Jin et al. 2021, arXiv 2012.15085). And no score leaves the range
 that the farm saw by more than two of its deviations: beyond it a network's word is worth nothing, and
-a single absurd return throws the critics off.
+a single absurd return throws the critics off. Nor does a run draw more of a domain than it has.
 
 Shapes: P runs, E episodes, T steps, S = T + 1 states, D objectives, N domains, X token width,
 F rates of fading, I inputs.
@@ -29,10 +30,13 @@ from torch import Tensor, nn
 
 from dmix.mixing.domains import Vector
 from dmix.mixing.episodes import Episodes, Run, assembled, ends_at
+from dmix.mixing.exhaustion import feasible
 from dmix.mixing.features import RunContext, tokens
 from dmix.mixing.standardise import features
 
 _REPORTS = 4
+# In steps: a domain has given all once no more than this is left.
+_ALL_GIVEN = 1e-4
 # Bounds of the log-deviation of a level, in units of the farm's own deviation.
 _LOG_DEVIATION = (-5.0, 1.0)
 # Share of an earlier step that is still there a step later; 1 sums all of them.
@@ -133,7 +137,9 @@ class FeedbackModel(nn.Module):
     def learn_limits(self, mixtures_ETN: Tensor, changes_ESD: Tensor, made_ET: Tensor) -> None:
         """Takes from the farm what it says enough of, and between which levels its scores lay."""
         inputs_ETI = self._inputs(mixtures_ETN, changes_ESD[:, :-1] / self.unit_D)
-        seen_RI = inputs_ETI[made_ET].double()
+        # States of one run err alike, so that together they are one observation.
+        share_ET = made_ET / made_ET.sum(1, keepdim=True).clamp_min(1)
+        seen_RI = (inputs_ETI * share_ET.sqrt()[..., None])[made_ET].double()
         gram_II = seen_RI.T @ seen_RI + torch.eye(seen_RI.shape[1], dtype=torch.float64)
         # phi' A^-1 phi = |phi' L^-T|^2 with A = L L'
         self.whitening_II.copy_(torch.linalg.inv(torch.linalg.cholesky(gram_II)).T)
@@ -247,6 +253,9 @@ class LearnedSimulator:
         means_PSD = changes_PSD
         for step in range(self.context.steps):
             chosen_PN = decide(mixtures_PSN, self.tokens(mixtures_PSN, changes_PSD))
+            if self.context.limited:
+                left_PN = self.context.supply_N - mixtures_PSN[:, 1:].sum(1)
+                chosen_PN = feasible(chosen_PN, left_PN, target_N=self.context.space.target_N)
             mixtures_PSN = np.concatenate([mixtures_PSN, chosen_PN[:, None]], axis=1)
             mean_PD, deviation_PD, doubt_PD = (
                 part_PD.double().numpy()
@@ -293,7 +302,21 @@ class LearnedSimulator:
         last_P1 = episodes.made_ET.sum(1, keepdim=True) - 1
         utility_PT.gather(1, last_P1).sum().backward()
         assert mixtures_PTN.grad is not None, "the utility depends on the mixtures"
-        return mixtures_PTN.grad * episodes.made_ET[..., None]
+        slopes_PTN = mixtures_PTN.grad * episodes.made_ET[..., None]
+        return self._where_given(slopes_PTN, episodes.actions_ETN) if self.context.limited else slopes_PTN
+
+    def _where_given(self, slopes_PTN: Tensor, mixtures_PTN: Tensor) -> Tensor:
+        """Slopes of what is asked: more of a domain that has given all goes to others of its field."""
+        supply_N = torch.from_numpy(self.context.supply_N).float()
+        full_PTN = mixtures_PTN.cumsum(1) >= supply_N - _ALL_GIVEN
+        target_N = torch.from_numpy(self.context.space.target_N)
+        found_PTN = slopes_PTN.clone()
+        for field_N in (target_N, ~target_N):
+            open_PTN = mixtures_PTN * (~full_PTN & field_N)
+            share_PT1 = open_PTN.sum(-1, keepdim=True).clamp_min(1e-9)
+            mean_PT1 = (open_PTN * slopes_PTN).sum(-1, keepdim=True) / share_PT1
+            found_PTN = torch.where(full_PTN & field_N, mean_PT1, found_PTN)
+        return found_PTN
 
     def tokens(self, mixtures_PSN: Array, changes_PSD: Array) -> NDArray[np.float32]:
         """What the policy reads of runs with these mixtures and levels of all D scores, (P, S, X)."""

@@ -126,6 +126,7 @@ def _seen_simulator(simulator: LearnedSimulator, view: View) -> LearnedSimulator
             steps=context.steps,
             supply_N=view.members_GN @ context.supply_N,
             passes=context.passes,
+            limited=context.limited,
             goals=Goals(weights_D=view.weights_D[shown], roles_D=context.goals.roles_D[shown]),
         ),
     )

@@ -11,6 +11,7 @@ from dmix.mixing.exhaustion import (
     Allocation,
     allocate,
     checked_mixture,
+    feasible,
 )
 from dmix.warehouse_schema.errors import InputError
 
@@ -99,3 +100,30 @@ def test_what_is_no_mixture_is_refused(mixture: list[float], message: str) -> No
 
 def test_sum_within_the_tolerance_is_divided_out() -> None:
     assert checked_mixture(np.array([0.5, 0.5000005]), size=2).sum() == pytest.approx(1, abs=1e-15)
+
+
+def test_many_runs_at_once_plan_what_each_would_plan_by_itself() -> None:
+    rng, total = np.random.default_rng(0), 10**6
+    mixtures_PN = rng.dirichlet(np.full(6, 0.5), 500)
+    left_PN = rng.exponential(0.4, (500, 6)) * (rng.random((500, 6)) < 0.7)
+    left_PN = left_PN[left_PN.sum(1) > 1.01]
+    planned_PN = feasible(mixtures_PN[: len(left_PN)], left_PN, target_N=TARGET)
+    assert len(left_PN) > 200 and (planned_PN <= left_PN + 1e-9).all()
+    for mixture_N, left_N, planned_N in zip(mixtures_PN, left_PN, planned_PN, strict=False):
+        one = allocate(
+            mixture_N,
+            total=total,
+            carry_N=np.zeros(6),
+            remaining_N=(left_N * total).astype(np.int64),
+            samples_N=np.full(6, 10 * total),
+            target_N=TARGET,
+        )
+        np.testing.assert_allclose(planned_N, one.planned_N, atol=1e-4)
+
+
+def test_what_is_left_of_less_than_a_step_decides_and_nothing_left_changes_nothing() -> None:
+    mixture_N = np.array([0.5, 0.0, 0.0, 0.5, 0.0, 0.0])
+    left_PN = np.array([[0.1, 0.0, 0.0, 0.0, 0.3, 0.0], [0.0] * 6])
+    planned_PN = feasible(np.stack([mixture_N, mixture_N]), left_PN, target_N=TARGET)
+    np.testing.assert_allclose(planned_PN[0], [0.25, 0, 0, 0, 0.75, 0])
+    np.testing.assert_array_equal(planned_PN[1], mixture_N)

@@ -71,7 +71,8 @@ def test_doubt_begins_where_the_leverage_of_a_state_is_above_that_of_one_observa
     model = learned.model
     inputs_ETI = model._inputs(farm.actions_ETN, farm.changes_ESD[:, :-1] / model.unit_D)
     inputs_ETI = inputs_ETI.double().detach().numpy()
-    gram_II = np.eye(inputs_ETI.shape[2]) + np.einsum("eti,etj->ij", inputs_ETI, inputs_ETI)
+    # all states of a run are one observation
+    gram_II = np.eye(inputs_ETI.shape[2]) + np.einsum("eti,etj->ij", inputs_ETI, inputs_ETI) / TWO.steps
     start_1TD = torch.zeros(1, 1, 2)
     for mixture, far in (([0.5, 0.5], False), ([0.0, 9.0], True)):
         mixtures_1TN = torch.tensor([[mixture]])
@@ -139,3 +140,42 @@ def test_the_law_of_the_next_step_is_the_last_of_all_steps(learned, farm):
         for found, whole in zip((mean_PD, deviation_PD), model(*seen), strict=True):
             torch.testing.assert_close(found, whole[:, -1], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(doubt_P, model.doubt(*seen)[:, -1], atol=1e-5, rtol=1e-5)
+
+
+def limited(learned, supply_N):
+    context = dataclasses.replace(learned.context, supply_N=np.array(supply_N), limited=True)
+    return dataclasses.replace(learned, context=context)
+
+
+def test_a_run_draws_no_more_of_a_domain_than_it_has_where_its_kind_of_run_is_limited(learned):
+    schedule_TN = np.tile([0.4, 0.6], (TWO.steps, 1))
+    noise_PTD = np.zeros((1, TWO.steps, 2))
+    made = limited(learned, [9.0, 1.5]).run(following(schedule_TN), noise_PTD=noise_PTD)
+    np.testing.assert_allclose(made.actions_ETN[0, :, 1], [0.6, 0.6, 0.3, 0.0, 0.0], atol=1e-6)
+    free = dataclasses.replace(learned, context=dataclasses.replace(learned.context, supply_N=np.ones(2)))
+    endless = free.run(following(schedule_TN), noise_PTD=noise_PTD)
+    np.testing.assert_allclose(endless.actions_ETN[0], schedule_TN, atol=1e-6)
+
+
+def test_asking_for_more_of_what_is_used_up_is_worth_what_its_field_takes_over():
+    four = Simulator().restricted([0, 1, 3, 4], steps=4)
+    episodes = simulated_episodes([four], random_schedules(four, number=8, seed=0), np.random.default_rng(0))
+    learned = fit_simulator(
+        episodes,
+        preset="default",
+        scales_D=np.full(2, SCALE),
+        weights_D=four.weights_K,
+        context=simulated_context(four),
+        target_steps=float("inf"),
+        settings=MODEL,
+        progress=lambda line: None,
+    )
+    small = limited(learned, [9.0, 9.0, 0.5, 9.0])
+    schedule_TN, noise_PTD = np.tile([0.2, 0.2, 0.3, 0.3], (4, 1)), np.zeros((1, 4, 2))
+    made = small.run(following(schedule_TN), noise_PTD=noise_PTD)
+    slopes_TN = small.slopes(made, noise_PTD=noise_PTD)[0]
+    plain_TN = learned.slopes(made, noise_PTD=noise_PTD)[0]
+    torch.testing.assert_close(slopes_TN[0], plain_TN[0])
+    # from the second step on the third domain has given all, and the fourth is all that its field has
+    torch.testing.assert_close(slopes_TN[1:, 2], plain_TN[1:, 3])
+    torch.testing.assert_close(slopes_TN[:, [0, 1, 3]], plain_TN[:, [0, 1, 3]])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dmix import __version__
 from dmix.training.quality.settings import LAYERS
+from dmix.training.quality.tiers import CONFIRMATION_SEED
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.settings import load_settings, setting
 
@@ -34,7 +35,19 @@ class Protocol:
     )
     judged_on: str = setting("confirmation", help="Layer of items that decides.", choices=LAYERS)
     seeds: int = setting(help="Fresh seeds of each finalist on each base model, paired.")
+    first_seed: int = setting(
+        CONFIRMATION_SEED,
+        help=f"The first of them, at least {CONFIRMATION_SEED}. A later round takes seeds that no earlier one"
+        " had.",
+    )
     analysis: str = setting(help="How the difference is estimated and tested, in words.")
+
+    def __post_init__(self) -> None:
+        if self.first_seed < CONFIRMATION_SEED:
+            raise InputError(
+                f"first_seed is {self.first_seed}, where choices are made on seeds below {CONFIRMATION_SEED};"
+                " take another one"
+            )
 
 
 @dataclass(frozen=True)

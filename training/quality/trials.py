@@ -10,7 +10,7 @@ from dmix.training.quality.place import FARM
 from dmix.training.quality.protocol import CommittedProtocol
 from dmix.training.quality.store import read_runs
 from dmix.training.quality.study import Study, make_unit, mean_utilities
-from dmix.training.quality.tiers import CONFIRMATION_SEED, SCREENING_SEED
+from dmix.training.quality.tiers import SCREENING_SEED
 from dmix.training.quality.units import Unit
 from dmix.warehouse_schema.errors import InputError
 
@@ -88,7 +88,7 @@ def confirmation_units(study: Study, committed: CommittedProtocol) -> list[Unit]
         study,
         [full_names[pair.agent], full_names[pair.rival]],
         stage="confirmation",
-        seeds=range(CONFIRMATION_SEED, CONFIRMATION_SEED + protocol.seeds),
+        seeds=range(protocol.first_seed, protocol.first_seed + protocol.seeds),
     )
     return [replace(unit, protocol_sha256=committed.sha256) for unit in units]
 

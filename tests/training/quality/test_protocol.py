@@ -48,3 +48,13 @@ def test_the_shipped_protocol_fits_the_small_tier():
 def test_settings_that_the_protocol_does_not_name_are_not_promised(tmp_path):
     assert promised(SHIPPED, "origin") and not promised(SHIPPED, "licensed")
     assert not promised(tmp_path / PROTOCOL_FILE, "origin")
+
+
+def test_a_later_round_may_not_take_seeds_that_choices_were_made_on(tmp_path):
+    file = tmp_path / PROTOCOL_FILE
+    text = SHIPPED.read_text()
+    file.write_text(text.replace("first_seed: 4100", "first_seed: 3002"))
+    with pytest.raises(InputError, match="first_seed is 3002, where choices are made on seeds below 4000"):
+        load_settings(Protocol, file)
+    file.write_text(text.replace("first_seed: 4100\n", ""))
+    assert load_settings(Protocol, file).first_seed == 4000
