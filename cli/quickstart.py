@@ -16,6 +16,7 @@ import click
 
 from dmix.cli.options import config_option, json_option, master_option
 from dmix.cli.output import say, show_json, show_table
+from dmix.warehouse_schema.errors import InterruptedRunError
 from dmix.warehouse_schema.layout import Warehouse, publish_bytes
 
 if TYPE_CHECKING:
@@ -142,7 +143,12 @@ def quickstart(
 def _stage(number: int, title: str) -> Iterator[None]:
     say(f"[{number}/6] {title}")
     started = monotonic()
-    yield
+    try:
+        yield
+    except InterruptedRunError:
+        raise InterruptedRunError(
+            f"stopped in stage {number} of 6; the same command goes on where it was"
+        ) from None
     say(f"[{number}/6] done in {monotonic() - started:.0f} s")
 
 

@@ -280,9 +280,10 @@ def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: 
             _restore_random_state(trainer)
             trainer.fit()
         if not callback.state.finished:
+            resume = f"dmix train --run {job.run_id} --resume"
             raise InterruptedRunError(
                 f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; go on with"
-                f" --run {job.run_id} --resume"
+                f" {'the same command' if job.kind == 'base' else resume}"
             )
         if job.result is not None:
             _keep_model(job, callback.model, trainer.state.optimizers[0])

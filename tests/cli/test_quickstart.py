@@ -4,6 +4,7 @@ import pytest
 
 from dmix.cli import quickstart
 from dmix.cli.main import run
+from dmix.warehouse_schema.errors import InterruptedRunError
 
 
 @pytest.fixture
@@ -31,6 +32,16 @@ def test_whole_chain_ends_with_a_table_and_a_report_and_redoes_nothing(tmp_path,
     kept |= {p: p.stat().st_mtime_ns for p in (tmp_path / "warehouse").rglob("*.parquet")}
     assert chain(tmp_path, capsys)["runs"] == first["runs"]
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
+
+
+def test_a_stopped_chain_says_that_the_same_command_goes_on(tmp_path, capsys, monkeypatch):
+    def stopped(*_):
+        raise InterruptedRunError("run base-quickstart stopped; go on with something else")
+
+    monkeypatch.setattr(quickstart, "_write_files", stopped)
+    assert run(["quickstart", "--out", str(tmp_path)]) == 130
+    said = capsys.readouterr().err
+    assert said.endswith("stopped in stage 1 of 6; the same command goes on where it was\n")
 
 
 def test_own_text_needs_both_fields(tmp_path, capsys):

@@ -139,7 +139,7 @@ def test_microbatches_and_loader_workers_change_no_sample(job, whole_run, tmp_pa
 def test_a_run_that_was_asked_to_stop_goes_on_as_if_it_had_not(job, whole_run, tmp_path, checkpoint_batches):
     folder, whole = whole_run
     cut = with_training(job, checkpoint_batches=checkpoint_batches)
-    with pytest.raises(InterruptedRunError, match="--run r --resume") as stopped:
+    with pytest.raises(InterruptedRunError, match=r"dmix train --run r --resume$") as stopped:
         train(cut, folder=tmp_path / "cut", progress=StopAfter(2))
     assert stopped.value.exit_code == 130
     again = dataclasses.replace(cut, controller=Swinging())
