@@ -8,6 +8,7 @@ import click
 from dmix.cli.early import check_environment, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, master_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
+from dmix.etl.masters import refuse_connect
 from dmix.training.request import base_of_proxies
 from dmix.training.settings import load_proxy
 from dmix.warehouse_schema.layout import Warehouse
@@ -87,6 +88,8 @@ def collect(
     init = ("base" if bases else "scratch") if given is None else given.init
     for name in bases or (None,):
         base_of_proxies(warehouse, name, init=init)
+    if not in_process:
+        refuse_connect(master, command="dmix mix collect", reason="its tasks are RDDs, which Connect has not")
     from dmix.mixing.objectives import load_environment
     from dmix.mixing.trajectory_store import read_set
     from dmix.training.farm import collect as collect_feedback

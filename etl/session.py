@@ -4,6 +4,7 @@ Spark moves numbers of tasks here and no text (`dmix.etl.tasks`), so the JVM nee
 memory; the memory of a job is that of its Python workers.
 """
 
+import importlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dmix.etl.masters import CONNECT, check_master, spark_errors
 from dmix.warehouse_schema.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -52,15 +54,35 @@ def spark_session(*, master: str = DEFAULT_MASTER, app: str = "dmix") -> "SparkS
     """The running session of this process, or a new one.
 
     Workers use this Python (unless `PYSPARK_PYTHON` says otherwise) and one thread each for
-    linear algebra and tokenizers, since a task has a core.
+    linear algebra and tokenizers, since a task has a core. Over Spark Connect (`sc://`) the server's
+    settings say both.
 
     Args:
         master: Spark master URL, for example `local[2,3]` or `spark://host:7077`.
         app: Name that Spark shows.
 
     Raises:
-        MissingDependencyError: If Java is missing or too old.
+        InputError: If this is no master.
+        MissingDependencyError: If Java is missing or too old, or what Spark Connect needs is.
+        ClusterError: If Spark cannot be reached or started.
     """
+    connect = master.startswith(CONNECT)
+    _need_connect_packages() if connect else _need_java()
+    check_master(master)
+    from pyspark.sql import SparkSession
+
+    with spark_errors(f"Spark could not start on {master}", fix="correct --master (or DMIX_MASTER)"):
+        if connect:
+            return SparkSession.builder.remote(master).appName(app).getOrCreate()
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        builder = SparkSession.builder.master(master).appName(app)
+        for name, value in _configuration(master).items():
+            builder = builder.config(name, value)
+        session: SparkSession = builder.getOrCreate()
+        return session
+
+
+def _need_java() -> None:
     found = java_version()
     if found is None or found < JAVA_NEEDED:
         raise MissingDependencyError(
@@ -68,14 +90,20 @@ def spark_session(*, master: str = DEFAULT_MASTER, app: str = "dmix") -> "SparkS
             " Debian or Ubuntu with 'sudo apt-get install openjdk-17-jre-headless', elsewhere from"
             " https://adoptium.net, or set JAVA_HOME"
         )
-    from pyspark.sql import SparkSession
 
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.master(master).appName(app)
-    for name, value in _configuration(master).items():
-        builder = builder.config(name, value)
-    session: SparkSession = builder.getOrCreate()
-    return session
+
+def _need_connect_packages() -> None:
+    try:
+        importlib.import_module("pyspark.sql.connect.session")
+    except Exception as error:  # protobuf refuses an old version by an exception of its own
+        from pyspark import __version__
+
+        said = str(error).strip().splitlines()[0][:200]
+        raise MissingDependencyError(
+            f"a master of the form {CONNECT}… needs the packages of Spark Connect ({said}); run"
+            f" pip install 'pyspark[connect]=={__version__}' in an environment without dmix's extras 'code'"
+            " and 'dev', whose protobuf is older, or name the cluster by spark://, yarn or k8s://"
+        ) from None
 
 
 def _configuration(master: str) -> dict[str, str]:

@@ -14,12 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
+from dmix.etl.masters import spark_errors
 from dmix.warehouse_schema import errors
 from dmix.warehouse_schema.errors import DmixError
 from dmix.warehouse_schema.storage import FORWARDED_VARIABLES
@@ -65,6 +66,7 @@ def run_tasks(spark: "SparkSession", task: Callable[[T], Any], items: Sequence[T
     Raises:
         DmixError: The first one in the order of `items` that a task raised. The other tasks ran
             to their end.
+        ClusterError: If Spark gave up, for example because workers died again and again.
     """
     if not items:
         return []
@@ -81,11 +83,21 @@ def run_tasks(spark: "SparkSession", task: Callable[[T], Any], items: Sequence[T
         _spare_imports()
 
     frame = spark.range(0, len(items), 1, len(items)).mapInArrow(run, _SCHEMA)
-    rows = sorted(frame.collect(), key=lambda row: row.item)
+    with worker_errors():
+        rows = sorted(frame.collect(), key=lambda row: row.item)
     for row in rows:
         if row.error:
             raise getattr(errors, row.error)(row.value)
     return [json.loads(row.value) for row in rows]
+
+
+def worker_errors() -> AbstractContextManager[None]:
+    """Says what to do when Spark gives a job up because its workers died."""
+    return spark_errors(
+        "Spark gave up",
+        fix="if workers died, most likely memory ran out: let fewer work at a time (--master local[1,3]; on a"
+        " cluster, fewer cores or more memory an executor), then run the same command again, which goes on",
+    )
 
 
 def _outcome(item: int, task: Callable[[T], Any], argument: T) -> pa.RecordBatch:
@@ -116,8 +128,11 @@ def _spare_imports() -> None:
 
 
 def completed_tasks(spark: "SparkSession") -> int:
-    """Tasks that the running Spark job has finished."""
-    tracker = spark.sparkContext.statusTracker()
+    """Tasks that the running Spark job has finished; 0 over Spark Connect, which does not tell."""
+    context = getattr(spark, "sparkContext", None)
+    if context is None:
+        return 0
+    tracker = context.statusTracker()
     stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
     return sum(stage.numCompletedTasks for stage in stages if stage is not None)
 

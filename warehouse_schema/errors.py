@@ -8,6 +8,7 @@
     ├── CatalogError               exit 1   the catalog cannot be opened, migrated or read
     ├── MissingDependencyError     exit 1   Java, a package or a tool that is not installed
     ├── StorageError               exit 1   no space left, no permission, a folder that vanished
+    ├── ClusterError               exit 1   Spark that cannot be reached, or whose workers died
     ├── TrainingError              exit 1   a loss that is not finite, a farm task that failed
     └── InterruptedRunError        exit 130 a run that was asked to stop and can be resumed
 
@@ -62,6 +63,10 @@ class MissingDependencyError(DmixError):
 
 class StorageError(DmixError):
     """The file system refused: full disk, missing permission, vanished folder."""
+
+
+class ClusterError(DmixError):
+    """Spark cannot be reached or started, or its workers died; trying again may help."""
 
 
 class TrainingError(DmixError):

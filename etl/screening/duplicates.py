@@ -38,7 +38,7 @@ from dmix.etl.screening.screening import (
 )
 from dmix.etl.screening.words import VERSION as WORDS_VERSION
 from dmix.etl.screening.words import normal_texts
-from dmix.etl.tasks import Progress, reported, run_tasks
+from dmix.etl.tasks import Progress, reported, run_tasks, worker_errors
 from dmix.warehouse_schema.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.locks import held_lock
 from dmix.warehouse_schema.manifests import CorpusVersion
@@ -194,7 +194,8 @@ def _find(
         .sortWithinPartitions("file", "row")
     )
     write = functools.partial(_write_copies, files=list(files), folder=folder)
-    rows = copies.mapInArrow(write, "file long, found long").collect()
+    with worker_errors():
+        rows = copies.mapInArrow(write, "file long, found long").collect()
     return {files[row.file].name: row.found for row in sorted(rows, key=lambda row: row.file)}
 
 

@@ -70,3 +70,9 @@ def test_an_unknown_set_is_named(arguments, capsys):
     arguments[arguments.index("cli")] = "absent"
     assert run(arguments) == 2
     assert "absent" in capsys.readouterr().err
+
+
+def test_a_farm_over_spark_connect_is_refused_before_it_is_planned(arguments, capsys):
+    arguments.remove("--in-process")
+    assert run([*arguments, "--master", "sc://head"]) == 2
+    assert "dmix mix collect cannot use Spark Connect: its tasks are RDDs" in capsys.readouterr().err

@@ -63,6 +63,10 @@ def test_finished_tasks_of_no_job_are_none(spark):
     assert completed_tasks(spark) == 0
 
 
+def test_sessions_without_a_context_tell_no_finished_tasks():
+    assert completed_tasks(object()) == 0
+
+
 def test_meters_of_tasks_add_up(tmp_path):
     for name, amounts in (("a", [3, 4]), ("b", [10])):
         meter = Meter(tmp_path / f"{name}.meter")

@@ -16,6 +16,7 @@ from dmix.warehouse_schema import errors
         ("CatalogError", 1),
         ("MissingDependencyError", 1),
         ("StorageError", 1),
+        ("ClusterError", 1),
     ],
 )
 def test_errors_keep_message_and_exit_code_through_pickling(name, code):

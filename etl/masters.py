@@ -1,0 +1,121 @@
+"""What `--master` may name, and a sentence for people where Spark cannot be started or goes away.
+
+Spark itself answers a wrong master with a stack trace, and one that is down after a minute and a half
+(over Connect after ten), so that the address is tried here first.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dmix.warehouse_schema.errors import ClusterError, InputError
+
+CONNECT = "sc://"
+CONNECT_PORT = 15002
+"""Where a Spark Connect server listens unless told otherwise."""
+
+_KNOWN = re.compile(r"local(-cluster)?(\[.+\])?|yarn|(spark|k8s|sc)://.+")
+_ANSWER_SECONDS = 10
+
+
+def check_master(master: str) -> None:
+    """Refuses what Spark could not start on, before it tries.
+
+    Raises:
+        InputError: If this is no master, or YARN is named and its configuration is not.
+        ClusterError: If nothing listens at the address of a standalone master or Connect server.
+    """
+    if not _KNOWN.fullmatch(master):
+        raise InputError(
+            f"--master {master!r} names no Spark master; expected local[N,3], spark://HOST:PORT, yarn,"
+            " k8s://https://HOST:PORT or sc://HOST:PORT"
+        )
+    if master == "yarn" and not any(os.environ.get(name) for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR")):
+        raise InputError(
+            "--master yarn needs the cluster's configuration; set HADOOP_CONF_DIR to the folder with its"
+            " core-site.xml and yarn-site.xml"
+        )
+    if master.startswith(("spark://", CONNECT)):
+        _check_address(master)
+
+
+def refuse_connect(master: str, *, command: str, reason: str) -> None:
+    """For commands that Spark Connect cannot carry.
+
+    Args:
+        master: As the user gave it.
+        command: Name of the command.
+        reason: What it needs that Connect has not.
+
+    Raises:
+        InputError: If the master is a Connect server.
+    """
+    if master.startswith(CONNECT):
+        raise InputError(
+            f"{command} cannot use Spark Connect: {reason}; name the cluster by spark://, yarn or k8s://"
+        )
+
+
+def addresses(master: str) -> list[tuple[str, int]]:
+    """Hosts and ports of a standalone master (one or several, by commas) or Connect server.
+
+    Raises:
+        InputError: If there is none.
+    """
+    scheme, _, rest = master.partition("://")
+    found = []
+    for place in re.split("[;/]", rest, maxsplit=1)[0].split(","):
+        match = re.fullmatch(r"(\[[^]]+\]|[^:]+)(?::(\d+))?", place)
+        if match is None or not (match[2] or scheme == "sc"):
+            raise InputError(f"--master {master!r} has no host and port; write {scheme}://HOST:PORT")
+        found.append((match[1].strip("[]"), int(match[2] or CONNECT_PORT)))
+    return found
+
+
+def _check_address(master: str) -> None:
+    failures = []
+    for host, port in addresses(master):
+        try:
+            socket.create_connection((host, port), timeout=_ANSWER_SECONDS).close()
+            return
+        except OSError as error:
+            failures.append(f"{host}:{port} ({error.strerror or error})")
+    raise ClusterError(
+        f"no Spark answers at {', '.join(failures)}; start it there, or correct --master (or DMIX_MASTER)"
+    )
+
+
+@contextmanager
+def spark_errors(what: str, *, fix: str) -> Iterator[None]:
+    """Turns what Spark itself raises into one sentence.
+
+    Exceptions of Python code that ran in a worker are let through: they are defects.
+
+    Args:
+        what: What could not be done, for example "Spark could not start".
+        fix: What to do about it.
+
+    Raises:
+        ClusterError: In place of errors of Spark or of its JVM.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException, PythonException
+
+    try:
+        yield
+    except PythonException:
+        raise
+    except (Py4JError, PySparkException) as error:
+        raise ClusterError(f"{what} ({_said(error)}); {fix}") from error
+
+
+def _said(error: Exception) -> str:
+    """What Spark says of an error, in one line."""
+    java = getattr(error, "java_exception", None)
+    text = (java.getMessage() if java is not None else None) or str(error)
+    line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    # the reason stands at the end of a chain of wrappers, before Spark's hints on its own settings
+    line = line.rpartition("Exception: ")[2] if "most recent failure" in line else line
+    return line.partition(" Consider setting")[0].rstrip(".")[:300]
