@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from dmix.training.report.bands import COLOURS
 from dmix.training.report.charts import (
     ROWS_MARGIN,
     Choice,
@@ -67,7 +68,7 @@ def start_state(start: StartState, *, panel_id: str) -> Panel | None:
             largest[row.domain] = max(largest.get(row.domain, 0.0), *shares)
         domains = sorted((d for d, weight in largest.items() if weight > 0), key=lambda d: -largest[d])
         if domains:
-            variants = {amount: _shares(held, domains, amount) for amount in ("samples", "documents")}
+            variants = {amount: _shares(held, domains, amount, field) for amount in ("samples", "documents")}
             figures.append(Figure(title=f"Start state of the {field}", variants=variants))
     if not figures:
         return None
@@ -127,7 +128,7 @@ def convergence(start: StartState, *, panel_id: str) -> Panel | None:
     )
 
 
-def _shares(held: Sequence[StartWeight], domains: Sequence[str], amount: str) -> Drawing:
+def _shares(held: Sequence[StartWeight], domains: Sequence[str], amount: str, field: str) -> Drawing:
     figure = drawing(x_title=f"share of {amount}", y_title="", y_format=None)
     for place, estimator in enumerate(dict.fromkeys(row.estimator for row in held)):
         of = {row.domain: row for row in held if row.estimator == estimator}
@@ -140,7 +141,11 @@ def _shares(held: Sequence[StartWeight], domains: Sequence[str], amount: str) ->
             error_x=_interval(points),
             name=plain_text(estimator),
             mode="markers",
-            marker={**line_style(place, points=1)["marker"], "size": 8},
+            marker={
+                **line_style(place, points=1)["marker"],
+                "size": 8,
+                "color": f"var(--{field}-{place % COLOURS + 1})",
+            },
             cliponaxis=False,  # a share of 0 lies on the axis
         )
     figure.layout(hovermode="y unified", height=_height(len(domains), row=20))
