@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from dmix.etl.synthetic.generation_tasks import BlockCost
-from dmix.etl.synthetic.source_models import MemoryNeed
+from dmix.etl.synthetic.memory import MemoryNeed
 
 _COPY_BYTES = 256 << 20
 _COPIES = 4

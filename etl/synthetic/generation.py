@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dmix.etl.synthetic.source_models import SourceModel
+from dmix.warehouse_schema.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -105,6 +106,9 @@ def generate_block(
         model: Start, end, length cap and tokenizer.
         indices: Consecutive document indices, at least one.
         seed: Seed of all documents.
+
+    Raises:
+        InputError: If the model cannot go on from what it has written.
     """
     device = next(network.parameters()).device
     cap = model.max_tokens
@@ -120,7 +124,7 @@ def generate_block(
     with torch.inference_mode():
         for place in range(cap):
             output = network(input_ids=inputs_R1, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
+            cache = _cache_of(output, model)
             passes, rows = passes + 1, rows + len(alive_R)
             logits_RV = output.logits[:, -1].float()
             logits_RV[:, unnamed] = -torch.inf
@@ -139,6 +143,17 @@ def generate_block(
     seconds = time.perf_counter() - started
     documents = [_document(model, i, row) for i, row in zip(indices, drawn, strict=True)]
     return GeneratedBlock(documents=tuple(documents), passes=passes, rows=rows, seconds=seconds)
+
+
+def _cache_of(output: Any, model: SourceModel) -> Any:
+    """Keys and values after a pass; without them, the next token would follow from the last one alone."""
+    cache = getattr(output, "past_key_values", None)
+    if cache is None:
+        raise InputError(
+            f"model {model.name!r} ({model.config.model_type}) keeps no keys and values of what it has"
+            " written; choose a decoder with attention, such as Pythia, or use --engine vllm"
+        )
+    return cache
 
 
 def _document(model: SourceModel, index: int, drawn_T: NDArray[np.int64]) -> GeneratedDocument:

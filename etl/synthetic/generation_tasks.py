@@ -15,15 +15,8 @@ from dmix.etl.quality.settings import QualitySettings
 from dmix.etl.synthetic.blocks import BlockFacts, block_name, write_block
 from dmix.etl.synthetic.generation import GeneratedBlock, GeneratedDocument, generate_block
 from dmix.etl.synthetic.generation_settings import GenerationSettings
-from dmix.etl.synthetic.source_models import (
-    SourceModel,
-    check_memory,
-    fetched,
-    free_memory,
-    load_network,
-    memory_need,
-    source_model,
-)
+from dmix.etl.synthetic.memory import check_memory, free_memory, memory_need
+from dmix.etl.synthetic.source_models import SourceModel, fetched, load_network, source_model
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

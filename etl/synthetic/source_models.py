@@ -1,7 +1,7 @@
-"""A causal language model as a source of text: what it needs, checked before its weights are read.
+"""A causal language model as a source of text: what is known of it, and its weights.
 
-Configuration and tokenizer come first: whether there is a token to start from, whether the two
-belong together, and how much memory the model will take. Only then are weights fetched and loaded.
+Configuration and tokenizer come first: whether there is a token to start from, and whether the two
+belong together. Only then are weights fetched and loaded.
 """
 
 import hashlib
@@ -55,28 +55,6 @@ class SourceModel:
     max_tokens: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class MemoryNeed:
-    """What a model takes while it writes one block, in bytes.
-
-    Attributes:
-        weights: Its parameters.
-        cache: Keys and values of a block of documents of full length.
-        scores: Scores and probabilities of all ids for every document of a block.
-        read: Part of the weights that each pass over the model reads: all but a table of
-            embeddings of which only rows are looked up.
-    """
-
-    weights: int
-    cache: int
-    scores: int
-    read: int
-
-    @property
-    def total(self) -> int:
-        return self.weights + self.cache + self.scores
-
-
 def check_there(name: str) -> None:
     """Raises `NotFoundError` if a model that is named by a path is not there; a hub is not asked."""
     path = Path(name).expanduser()
@@ -98,7 +76,7 @@ def source_model(name: str, settings: GenerationSettings) -> SourceModel:
     """
     config, tokenizer = _config_and_tokenizer(name)
     _check_vocabulary(name, config, tokenizer)
-    start_id = _start_id(name, tokenizer, settings.start_token)
+    start_id = _start_id(name, config, tokenizer, settings.start_token)
     end_id = start_id if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
     return SourceModel(
         name=name,
@@ -122,69 +100,6 @@ def check_engine(settings: GenerationSettings) -> None:
             "--engine vllm needs the package vllm, here and where workers run; 'pip install vllm' on a"
             " machine with a GPU, or use --engine transformers"
         )
-
-
-def memory_need(model: SourceModel, settings: GenerationSettings) -> MemoryNeed:
-    """What the model takes, from its configuration alone; nothing is loaded."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"), quiet_transformers():
-        network = AutoModelForCausalLM.from_config(model.config)
-    width = 2 if precision_of(settings) == torch.bfloat16 else 4
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    tied = bool(getattr(model.config, "tie_word_embeddings", False))
-    looked_up = 0 if tied else network.get_input_embeddings().weight.numel()
-    heads = getattr(model.config, "num_attention_heads", 1)
-    kv_heads = getattr(model.config, "num_key_value_heads", None) or heads
-    head_size = getattr(model.config, "head_dim", None) or model.config.hidden_size // heads
-    a_token = 2 * model.config.num_hidden_layers * kv_heads * head_size * width
-    # the cache grows by copying, so that two copies of one layer's part live at once
-    cache = settings.block_documents * (model.max_tokens + 1) * a_token
-    scores = settings.block_documents * model.config.vocab_size * (4 + 4 + 8)
-    return MemoryNeed(
-        weights=parameters * width, cache=cache, scores=scores, read=(parameters - looked_up) * width
-    )
-
-
-def check_memory(model: SourceModel, need: MemoryNeed, *, available: int, copies: int = 1) -> None:
-    """Refuses a model that would not fit.
-
-    Args:
-        model: The model.
-        need: What one copy takes.
-        available: Free memory in bytes.
-        copies: How many processes of this machine load the model.
-
-    Raises:
-        InputError: If it does not fit.
-    """
-    if need.total * copies <= available:
-        return
-    several = f" for each of {copies} processes" if copies > 1 else ""
-    fewer = "a smaller --master (local[1,3]), " if copies > 1 else ""
-    raise InputError(
-        f"model {model.name!r} needs about {need.total / 1e9:,.2f} GB{several} (weights"
-        f" {need.weights / 1e9:,.2f}, keys and values {need.cache / 1e9:,.2f}, scores"
-        f" {need.scores / 1e9:,.2f}), {available / 1e9:,.2f} GB are free; choose {fewer}a smaller"
-        " --block-documents or --max-tokens, --precision bf16, or a smaller model"
-    )
-
-
-def free_memory() -> int:
-    """Bytes that a model may take: of this process's GPU, else of the machine or its container."""
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
-    import psutil
-
-    available = int(psutil.virtual_memory().available)
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    try:
-        return min(available, int(limit.read_text()) - int(used.read_text()))
-    except (OSError, ValueError):  # no limit, or another kind of container
-        return available
 
 
 def precision_of(settings: GenerationSettings) -> "torch.dtype":
@@ -235,7 +150,7 @@ def load_network(folder: Path, settings: GenerationSettings, *, device: str) -> 
     from transformers import AutoModelForCausalLM
 
     try:
-        with quiet_transformers():
+        with quiet_libraries():
             network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
                 str(folder), dtype=precision_of(settings)
             )
@@ -247,17 +162,21 @@ def load_network(folder: Path, settings: GenerationSettings, *, device: str) -> 
 
 
 @contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keeps transformers' bars and remarks off stderr, which belongs to progress lines."""
+def quiet_libraries() -> Iterator[None]:
+    """Keeps bars, remarks and tries of transformers and the hub off stderr, where progress is told."""
+    from huggingface_hub import logging as hub_logging
     from transformers.utils import logging as transformers_logging
 
-    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    levels = {log: log.get_verbosity() for log in (transformers_logging, hub_logging)}
     transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    for log in levels:
+        log.set_verbosity_error()
     try:
         yield
     finally:
-        transformers_logging.set_verbosity(level)
+        for log, level in levels.items():
+            log.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
 
@@ -274,7 +193,7 @@ def _config_and_tokenizer(name: str) -> tuple["PretrainedConfig", Any]:
     parts = []
     for what, kind in (("configuration", AutoConfig), ("tokenizer", AutoTokenizer)):
         try:
-            with quiet_transformers():
+            with quiet_libraries():
                 parts.append(kind.from_pretrained(location))
         except Exception as error:  # hub, network, conversion: dozens of unrelated types
             raise NotFoundError(
@@ -293,7 +212,7 @@ def _check_vocabulary(name: str, config: "PretrainedConfig", tokenizer: Any) -> 
         )
 
 
-def _start_id(name: str, tokenizer: Any, wanted: str | None) -> int:
+def _start_id(name: str, config: "PretrainedConfig", tokenizer: Any, wanted: str | None) -> int:
     if wanted is not None:
         found = tokenizer.get_vocab().get(wanted)
         if found is None:
@@ -302,13 +221,31 @@ def _start_id(name: str, tokenizer: Any, wanted: str | None) -> int:
                 " --start-token"
             )
         return int(found)
-    for found in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        if found is not None:
-            return int(found)
-    raise InputError(
-        f"model {name!r} has no start token: its tokenizer names neither a BOS nor an EOS token; name one"
-        " with --start-token, or in its tokenizer_config.json"
-    )
+    told = [int(i) for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None]
+    if not told:
+        raise InputError(
+            f"model {name!r} has no start token: its tokenizer names neither a BOS nor an EOS token; name one"
+            " with --start-token, or in its tokenizer_config.json"
+        )
+    stated = _stated_ids(config)
+    if stated and not stated & set(told):
+        raise InputError(
+            f"model {name!r} names {sorted(stated)} as ids of BOS and EOS, its tokenizer {sorted(set(told))}:"
+            " put the model's own tokenizer files into its folder, or, if these are its own, name the start"
+            " token with --start-token"
+        )
+    return told[0]
+
+
+def _stated_ids(config: "PretrainedConfig") -> set[int]:
+    """Ids of BOS and EOS, of which there may be several; what the class fills in says nothing."""
+    filled_in = None if config.has_no_defaults_at_init else type(config)()
+    stated: set[int] = set()
+    for name in ("bos_token_id", "eos_token_id"):
+        ids = getattr(config, name, None)
+        if ids is not None and ids != getattr(filled_in, name, None):
+            stated.update(ids if isinstance(ids, list) else [ids])
+    return stated
 
 
 def _length_cap(name: str, config: "PretrainedConfig", wanted: int | None) -> int:

@@ -23,6 +23,7 @@ from dmix.etl.classifiers import ClassifierSpec, classifier_spec, make_classifie
 from dmix.etl.synthetic.blocks import BlockFile, block_facts, block_name, finished_blocks, read_blocks
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.generation_tasks import GenerationJob, write_generated_block
+from dmix.etl.synthetic.memory import check_memory, free_memory, memory_need
 from dmix.etl.synthetic.model_shares import (
     ShareIntervals,
     divergence,
@@ -31,14 +32,7 @@ from dmix.etl.synthetic.model_shares import (
     shares,
     smoothed_shares,
 )
-from dmix.etl.synthetic.source_models import (
-    SourceModel,
-    check_engine,
-    check_memory,
-    free_memory,
-    memory_need,
-    source_model,
-)
+from dmix.etl.synthetic.source_models import SourceModel, check_engine, source_model
 from dmix.etl.synthetic.start_state_settings import StartStateSettings
 from dmix.etl.synthetic.synthesize import Runner, check_same_generation, generation_digest
 from dmix.etl.tasks import Progress

@@ -25,14 +25,11 @@ from dmix.etl.synthetic.bandwidth import Throughput, throughput
 from dmix.etl.synthetic.blocks import BlockFacts, block_facts, block_name, finished_blocks, total_facts
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.generation_tasks import BlockCost, GenerationJob, total_cost, write_generated_block
+from dmix.etl.synthetic.memory import MemoryNeed, check_memory, free_memory, memory_need
 from dmix.etl.synthetic.source_models import (
-    MemoryNeed,
     SourceModel,
     check_engine,
-    check_memory,
     fetched,
-    free_memory,
-    memory_need,
     model_digest,
     precision_of,
     source_model,

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertLMHeadModel
 
 from dmix.etl.synthetic.generation import document_uniforms, draw_tokens, generate_block
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.source_models import load_network, source_model
+from dmix.warehouse_schema.errors import InputError
 
 
 def loaded(folder, **settings):
@@ -56,6 +58,14 @@ def test_a_block_with_cache_and_shrinking_batch_says_what_a_plain_loop_says(make
         network, model, range(20, 44), seed=5
     )
     assert len({document.tokens for document in block.documents}) > 2
+
+
+def test_a_model_that_does_not_remember_what_it_has_written_is_refused(writer):
+    _, model = loaded(writer, max_tokens=8)
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 16}
+    network = BertLMHeadModel(BertConfig(vocab_size=model.config.vocab_size, **sizes)).eval()
+    with pytest.raises(InputError, match="keeps no keys and values of what it has written"):
+        generate_block(network, model, range(4), seed=0)
 
 
 def test_text_follows_the_law_of_the_model(writer):

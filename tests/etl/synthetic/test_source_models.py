@@ -4,18 +4,9 @@ import json
 import os
 
 import pytest
-import torch
-from transformers import GPTNeoXConfig
 
 from dmix.etl.synthetic.generation_settings import GenerationSettings
-from dmix.etl.synthetic.source_models import (
-    check_memory,
-    fetched,
-    load_network,
-    memory_need,
-    model_digest,
-    source_model,
-)
+from dmix.etl.synthetic.source_models import fetched, load_network, model_digest, source_model
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 SETTINGS = GenerationSettings()
@@ -44,13 +35,33 @@ def test_a_model_without_a_start_token_is_refused_before_its_weights_are_read(ma
         source_model(folder, SETTINGS)
 
 
+def with_config(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    return folder
+
+
 @pytest.mark.parametrize("ids", [30, 80])
 def test_a_tokenizer_of_another_model_is_refused(make_writer, tmp_path, ids):
-    folder = make_writer(tmp_path / "model")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": ids}))
+    folder = with_config(make_writer(tmp_path / "model"), vocab_size=ids)
     with pytest.raises(InputError, match=f"vocabulary of {ids} ids, its tokenizer 46.*do not belong"):
         source_model(without_weights(folder), SETTINGS)
+
+
+def test_a_tokenizer_of_the_same_size_with_other_ends_of_a_document_is_refused(make_writer, tmp_path):
+    folder = with_config(make_writer(tmp_path / "model"), bos_token_id=5, eos_token_id=[6, 7])
+    with pytest.raises(InputError, match=r"names \[5, 6, 7\] as ids of BOS and EOS, its tokenizer \[0\]"):
+        source_model(without_weights(folder), SETTINGS)
+    named = source_model(str(folder), GenerationSettings(start_token="<|endoftext|>"))
+    assert named.start_id == 0
+
+
+def test_ids_that_only_the_class_of_a_model_gives_refuse_no_tokenizer(make_writer, tmp_path):
+    folder = make_writer(tmp_path / "model")
+    config = {"model_type": "llama", "vocab_size": len(source_model(str(folder), SETTINGS).tokenizer)}
+    # LLaMA's class says 1 and 2
+    (folder / "config.json").write_text(json.dumps(config))
+    assert source_model(without_weights(folder), SETTINGS).start_id == 0
 
 
 def test_a_length_cap_beyond_the_positions_is_refused(writer):
@@ -67,39 +78,6 @@ def test_a_model_that_is_not_there_is_not_found(name):
 def test_a_folder_without_a_model_is_not_found(tmp_path):
     with pytest.raises(NotFoundError, match="gives no configuration"):
         source_model(str(tmp_path), SETTINGS)
-
-
-def test_memory_is_estimated_from_the_configuration_alone(make_writer, tmp_path):
-    folder = make_writer(tmp_path / "model")
-    settings = GenerationSettings(block_documents=8, max_tokens=10, precision="fp32")
-    network = load_network(folder, settings, device="cpu")
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    model = source_model(without_weights(folder), settings)
-    need = memory_need(model, settings)
-    assert need.weights == 4 * parameters
-    assert need.read == 4 * (parameters - network.get_input_embeddings().weight.numel())
-    # two layers, keys and values of width 16, 8 documents of 11 positions, 4 bytes
-    assert need.cache == 2 * 2 * 16 * 8 * 11 * 4
-
-
-def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(make_writer, tmp_path):
-    folder = make_writer(tmp_path / "model")
-    config = GPTNeoXConfig.from_pretrained(folder)
-    config.hidden_size, config.num_hidden_layers, config.intermediate_size = 8192, 96, 32768
-    config.save_pretrained(folder)
-    model = source_model(without_weights(folder), SETTINGS)
-    need = memory_need(model, SETTINGS)
-    assert need.weights > 250e9
-    with pytest.raises(InputError, match=r"needs about 3\d\d\.\d+ GB .*64.00 GB are free; choose a smaller"):
-        check_memory(model, need, available=64 * 10**9)
-
-
-def test_every_process_needs_its_own_copy(writer):
-    model = source_model(str(writer), SETTINGS)
-    need = memory_need(model, SETTINGS)
-    check_memory(model, need, available=need.total)
-    with pytest.raises(InputError, match=r"for each of 2 processes.*smaller --master"):
-        check_memory(model, need, available=need.total, copies=2)
 
 
 def test_damaged_weights_are_named(make_writer, tmp_path):
@@ -120,11 +98,3 @@ def test_the_digest_of_a_model_changes_with_a_byte_of_its_weights(make_writer, t
 
 def test_a_folder_is_its_own_download(writer):
     assert fetched(source_model(str(writer), SETTINGS)) == writer
-
-
-def test_precision_halves_the_weights(writer):
-    model = source_model(str(writer), SETTINGS)
-    half = memory_need(model, GenerationSettings(precision="bf16"))
-    assert 2 * half.weights == memory_need(model, GenerationSettings(precision="fp32")).weights
-    network = load_network(writer, GenerationSettings(precision="bf16"), device="cpu")
-    assert next(network.parameters()).dtype == torch.bfloat16

@@ -1,0 +1,115 @@
+"""How much memory a model takes while it writes, found before its weights are read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmix.etl.synthetic.generation_settings import GenerationSettings
+from dmix.etl.synthetic.source_models import SourceModel, precision_of, quiet_libraries
+from dmix.warehouse_schema.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryNeed:
+    """What a model takes while it writes one block, in bytes.
+
+    Attributes:
+        weights: Its parameters.
+        cache: Keys and values of a block of documents of full length.
+        scores: Scores and probabilities of all ids for every document of a block.
+        read: Part of the weights that each pass over the model reads: all but a table of
+            embeddings of which only rows are looked up.
+    """
+
+    weights: int
+    cache: int
+    scores: int
+    read: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.cache + self.scores
+
+
+def memory_need(model: SourceModel, settings: GenerationSettings) -> MemoryNeed:
+    """What the model takes, from its configuration alone; nothing is loaded.
+
+    Raises:
+        InputError: If it is no causal language model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"), quiet_libraries():
+            network = AutoModelForCausalLM.from_config(model.config)
+    except ValueError as error:
+        raise InputError(
+            f"model {model.name!r} ({model.config.model_type}) is no causal language model; choose one that"
+            " writes a text from left to right, such as Pythia"
+        ) from error
+    width = 2 if precision_of(settings) == torch.bfloat16 else 4
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    tied = bool(getattr(model.config, "tie_word_embeddings", False))
+    looked_up = 0 if tied else network.get_input_embeddings().weight.numel()
+    heads = getattr(model.config, "num_attention_heads", 1)
+    kv_heads = getattr(model.config, "num_key_value_heads", None) or heads
+    head_size = getattr(model.config, "head_dim", None) or model.config.hidden_size // heads
+    a_token = 2 * model.config.num_hidden_layers * kv_heads * head_size * width
+    # the cache grows by copying, so that two copies of one layer's part live at once
+    cache = settings.block_documents * (model.max_tokens + 1) * a_token
+    scores = settings.block_documents * model.config.vocab_size * (4 + 4 + 8)
+    return MemoryNeed(
+        weights=parameters * width, cache=cache, scores=scores, read=(parameters - looked_up) * width
+    )
+
+
+def check_memory(model: SourceModel, need: MemoryNeed, *, available: int, copies: int = 1) -> None:
+    """Refuses a model that would not fit.
+
+    Args:
+        model: The model.
+        need: What one copy takes.
+        available: Free memory in bytes.
+        copies: How many processes of this machine load the model.
+
+    Raises:
+        InputError: If it does not fit.
+    """
+    if need.total * copies <= available:
+        return
+    several = f" for each of {copies} processes" if copies > 1 else ""
+    fewer = "a smaller --master (local[1,3]), " if copies > 1 else ""
+    raise InputError(
+        f"model {model.name!r} needs about {need.total / 1e9:,.2f} GB{several} (weights"
+        f" {need.weights / 1e9:,.2f}, keys and values {need.cache / 1e9:,.2f}, scores"
+        f" {need.scores / 1e9:,.2f}), {available / 1e9:,.2f} GB are free; choose {fewer}a smaller"
+        " --block-documents or --max-tokens, --precision bf16, or a smaller model"
+    )
+
+
+def free_memory() -> int:
+    """Bytes that a model may take: of this process's GPU, else of the machine or its container."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
+    room = container_room(Path("/sys/fs/cgroup"))
+    return available if room is None else min(available, room)
+
+
+def container_room(cgroup: Path) -> int | None:
+    """Bytes that a container (cgroup v2) may still take; None without a limit.
+
+    What it holds of files that were not read lately counts as free: the kernel gives it up for the
+    asking.
+    """
+    try:
+        limit = int((cgroup / "memory.max").read_text())
+        used = int((cgroup / "memory.current").read_text())
+        pairs = (line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        return limit - used + int(dict(pairs)["inactive_file"])
+    except (OSError, ValueError, KeyError):  # no limit, or another kind of container
+        return None
