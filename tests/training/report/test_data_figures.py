@@ -16,10 +16,8 @@ def test_start_state_of_a_dataset_is_drawn_by_field(page):
     assert [trace["name"] for trace in source] == ["corpus"]
     assert source[0]["x"] == target[0]["x"] == [0.71429, 0.28571]
     assert source[0]["y"][0] == "News"
-    assert [trace[0]["marker"]["color"] for trace in (source, target)] == ["var(--source-1)", "var(--target-1)"]
-        "var(--source-1)",
-        "var(--target-1)",
-    )
+    colours = [trace[0]["marker"]["color"] for trace in (source, target)]
+    assert colours == ["var(--source-1)", "var(--target-1)"]
     assert "error_x" not in source[0]
 
 
