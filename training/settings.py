@@ -17,6 +17,12 @@ from dmix.warehouse_schema.settings import load_settings, setting
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 
 
+def how_to_install(extra: str) -> str:
+    """The command that installs an extra of dmix, in versions that fit the rest."""
+    clone = f"pip install -c constraints.txt -e '.[{extra}]'"
+    return f"in a clone run {clone}, elsewhere pip install 'dmix[{extra}]'"
+
+
 def check_loggers(names: Sequence[str]) -> None:
     """Refuses loggers whose packages are not there, before anything is made for a run.
 
@@ -26,8 +32,8 @@ def check_loggers(names: Sequence[str]) -> None:
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise MissingDependencyError(
-                f"the logger {name} needs the package {name}, which is not installed; run"
-                f" 'pip install {name}', or leave {name} out of --logger and of the training file"
+                f"the logger {name} needs a package that is not installed; {how_to_install('loggers')}, or"
+                f" leave {name} out of --logger and of the training file"
             )
 
 

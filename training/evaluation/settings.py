@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import util
 
+from dmix.training.settings import how_to_install
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError
 from dmix.warehouse_schema.settings import setting
 
@@ -47,12 +48,6 @@ class EvaluationSettings:
                 raise InputError(f"--{name} is {value}, expected at least 1")
         if self.few_shot is not None and self.few_shot < 0:
             raise InputError(f"--few-shot is {self.few_shot}, expected 0 or more")
-
-
-def how_to_install(extra: str) -> str:
-    """The command that installs an extra of dmix, in versions that fit the rest."""
-    clone = f"pip install -c constraints.txt -e '.[{extra}]'"
-    return f"in a clone run {clone}, elsewhere pip install 'dmix[{extra}]'"
 
 
 def check_tasks(names: Sequence[str], *, items: bool, settings: EvaluationSettings) -> None:
