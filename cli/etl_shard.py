@@ -23,8 +23,24 @@ from dmix.warehouse_schema.errors import VerificationError
 from dmix.warehouse_schema.layout import Warehouse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dmix.etl.shard_plan import ShardPlan
+    from dmix.etl.verify import Problem
     from dmix.warehouse_schema.manifests import DatasetManifest
+
+_WHOLE_PATH = 1000
+"""Characters of a cell; whoever shall remove a file needs its path."""
+
+_REMEDIES = {
+    "orphan": "'dmix etl gc' removes orphans",
+    "catalog": "'dmix catalog rebuild' makes the catalog anew",
+    "labels": "remove the named files of labels and rejects and run 'dmix etl classify' again with the same"
+    " inputs",
+    "streams": "remove the manifest.json of the dataset and run 'dmix etl shard' again",
+    "start_states": "remove the named start state and run 'dmix etl start-state' again",
+}
+"""By the kind of a problem, or else by the folder that it lies in."""
 
 
 @click.command()
@@ -107,15 +123,25 @@ def verify(*, warehouse: Warehouse, dataset: str | None, as_json: bool, config: 
     if as_json:
         show_json(asdict(report))
     elif report.problems:
-        show_table(["problem", "path", "detail"], [(p.kind, p.path, p.detail) for p in report.problems])
+        rows = [(p.kind, p.path, p.detail) for p in report.problems]
+        show_table(["problem", "path", "detail"], rows, longest_cell=_WHOLE_PATH)
     if report.problems:
+        count = len(report.problems)
         raise VerificationError(
-            f"{len(report.problems)} problems in {report.files:,} files. Label files: remove them and run"
-            " 'dmix etl classify' again with the same inputs. Streams: remove the dataset's manifest.json and"
-            " run 'dmix etl shard' again. Start states: remove the file and run 'dmix etl start-state' again."
-            " Orphans: 'dmix etl gc'. Catalog: 'dmix catalog rebuild'"
+            f"{count} problem{'s' * (count > 1)} in {report.files:,} files:"
+            f" {_remedies(warehouse, report.problems)}"
         )
     say(f"{report.files:,} files, {report.size_bytes / 1e6:,.1f} MB: all as their manifests say")
+
+
+def _remedies(warehouse: Warehouse, problems: "Sequence[Problem]") -> str:
+    """What to do about these problems, in words, each remedy once."""
+
+    def remedy(problem: "Problem") -> str:
+        folder = problem.path.removeprefix(f"{warehouse.data}/").partition("/")[0]
+        return _REMEDIES.get(problem.kind) or _REMEDIES["labels" if folder == "rejects" else folder]
+
+    return "; ".join(dict.fromkeys(map(remedy, problems)))
 
 
 @click.command()

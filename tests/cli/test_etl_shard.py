@@ -117,8 +117,26 @@ def test_verify_passes_then_finds_a_flipped_byte_with_exit_code_4(dmix):
     assert problem["path"] == str(shard.relative_to(dmix.warehouse))
     code, out, err = dmix("etl", "verify")
     assert code == 4
-    assert shard.name in out
-    assert "1 problems in" in err
+    assert str(shard.relative_to(dmix.warehouse)) in out
+    assert "1 problem in" in err and "run 'dmix etl shard' again" in err
+    assert "dmix etl classify" not in err and "dmix etl gc" not in err
+
+
+def test_verify_advises_each_remedy_that_is_needed_once_and_shows_whole_paths(dmix):
+    assert dmix(*SHARD)[0] == 0
+    labels = sorted(dmix.warehouse.glob("labels/*/parts/*/*.parquet"))
+    for path in labels:
+        path.unlink()
+    (next(dmix.warehouse.glob("streams/*/source")) / "stray").touch()
+    code, out, err = dmix("etl", "verify")
+    assert code == 4
+    for path in labels:
+        assert str(path.relative_to(dmix.warehouse)) in out
+    advice = err.partition(" files: ")[2].strip().split("; ")
+    assert advice == [
+        "remove the named files of labels and rejects and run 'dmix etl classify' again with the same inputs",
+        "'dmix etl gc' removes orphans",
+    ]
 
 
 def test_what_verify_advises_for_streams_repairs_them(dmix):
