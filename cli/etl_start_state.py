@@ -23,7 +23,8 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.etl.synthetic.start_state_model import StartStateEstimate, StartStatePlan
+    from dmix.etl.synthetic.start_state_estimate import StartStateEstimate
+    from dmix.etl.synthetic.start_state_plan import StartStatePlan
 
 
 @click.command("start-state")
@@ -82,13 +83,14 @@ def start_state(
     import functools
 
     from dmix.etl.session import spark_session
-    from dmix.etl.synthetic import start_state_model as job
+    from dmix.etl.synthetic.start_state_model import estimate_start_state
+    from dmix.etl.synthetic.start_state_plan import plan_start_state
     from dmix.etl.synthetic.synthesize import local_processes
     from dmix.etl.tasks import run_tasks
     from dmix.warehouse_schema.catalog import sync
     from dmix.warehouse_schema.taxonomy import slug
 
-    plan = job.plan_start_state(
+    plan = plan_start_state(
         warehouse,
         model,
         name=name or slug(model.rstrip("/").rpartition("/")[2]),
@@ -102,7 +104,7 @@ def start_state(
         return
     warehouse.root.mkdir(parents=True, exist_ok=True)
     spark = spark_session(master=master, app="dmix etl start-state")
-    estimate = job.estimate_start_state(plan, run=functools.partial(run_tasks, spark), progress=say)
+    estimate = estimate_start_state(plan, run=functools.partial(run_tasks, spark), progress=say)
     sync(warehouse)
     show_json(asdict(estimate)) if as_json else _show(estimate)
 

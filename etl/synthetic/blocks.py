@@ -168,6 +168,18 @@ def block_facts(path: Path | str) -> BlockFacts | None:
     return BlockFacts(**facts)
 
 
+def require_facts(path: Path) -> BlockFacts:
+    """What a block's file says of itself.
+
+    Raises:
+        InputError: If it is no such file, or a newer dmix wrote it.
+    """
+    found = block_facts(path)
+    if found is None:
+        raise InputError(f"{path} is no block of documents; remove it and run the same command again")
+    return found
+
+
 def read_blocks(folder: Path, numbers: Iterable[int]) -> pa.Table:
     """The documents of some blocks, in their order."""
     tables = [pq.read_table(folder / block_name(n)).replace_schema_metadata(None) for n in numbers]

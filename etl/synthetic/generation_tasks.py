@@ -15,7 +15,7 @@ from dmix.etl.quality.settings import QualitySettings
 from dmix.etl.synthetic.blocks import BlockFacts, block_name, write_block
 from dmix.etl.synthetic.generation import GeneratedBlock, GeneratedDocument, generate_block
 from dmix.etl.synthetic.generation_settings import GenerationSettings
-from dmix.etl.synthetic.memory import check_memory, free_memory, memory_need
+from dmix.etl.synthetic.memory import check_fits
 from dmix.etl.synthetic.source_models import SourceModel, fetched, load_network, source_model
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _loaded(name: str, settings: GenerationSettings) -> tuple[SourceModel, "Bloc
         from dmix.etl.synthetic.vllm_engine import vllm_writer
 
         return model, vllm_writer(fetched(model), settings)
-    check_memory(model, memory_need(model, settings), available=free_memory())
+    check_fits(model, settings)
     network = load_network(fetched(model), settings, device=device)
     return model, functools.partial(generate_block, network)
 

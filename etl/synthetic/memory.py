@@ -63,6 +63,18 @@ def memory_need(model: SourceModel, settings: GenerationSettings) -> MemoryNeed:
     )
 
 
+def check_fits(model: SourceModel, settings: GenerationSettings, *, processes: int = 1) -> MemoryNeed:
+    """What the model takes, if as many processes of this machine can have it; vLLM sees to that itself.
+
+    Raises:
+        InputError: If it does not fit into free memory, or is no causal language model.
+    """
+    need = memory_need(model, settings)
+    if settings.engine == "transformers":
+        check_memory(model, need, available=free_memory(), copies=processes)
+    return need
+
+
 def check_memory(model: SourceModel, need: MemoryNeed, *, available: int, copies: int = 1) -> None:
     """Refuses a model that would not fit.
 

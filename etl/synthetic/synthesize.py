@@ -22,10 +22,10 @@ from typing import Any
 from dmix.etl.quality.judges import make_quality
 from dmix.etl.quality.settings import QualitySettings
 from dmix.etl.synthetic.bandwidth import Throughput, throughput
-from dmix.etl.synthetic.blocks import BlockFacts, block_facts, block_name, finished_blocks, total_facts
+from dmix.etl.synthetic.blocks import BlockFacts, block_name, finished_blocks, require_facts, total_facts
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.generation_tasks import BlockCost, GenerationJob, total_cost, write_generated_block
-from dmix.etl.synthetic.memory import MemoryNeed, check_memory, free_memory, memory_need
+from dmix.etl.synthetic.memory import MemoryNeed, check_fits
 from dmix.etl.synthetic.source_models import (
     SourceModel,
     check_engine,
@@ -44,6 +44,8 @@ Runner = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 """Runs a task for every item: `functools.partial(run_tasks, spark)`, or `run_here`."""
 
 SUMMARY = "generation.yaml"
+"""JSON, which is YAML, too; `dmix etl classify` would read a `.json` file as documents."""
+
 _WAITING = ".blocks"
 
 
@@ -136,9 +138,7 @@ def plan_synthesis(
     blocks = range(0) if documents is None else _whole_blocks(documents, settings.block_documents)
     check_engine(settings)
     found = source_model(model, settings)
-    need = memory_need(found, settings)
-    if settings.engine == "transformers":
-        check_memory(found, need, available=free_memory(), copies=processes)
+    need = check_fits(found, settings, processes=processes)
     if tokens is not None:
         blocks = range(math.ceil(tokens / (found.max_tokens * settings.block_documents)))
     job = GenerationJob(
@@ -174,7 +174,7 @@ def synthesize(
             blocks = plan.blocks
         else:
             cost, made, blocks = _write_budget(plan, run=run, progress=progress)
-        facts = total_facts([_facts(out / block_name(number)) for number in blocks])
+        facts = total_facts([require_facts(out / block_name(number)) for number in blocks])
         speed = throughput(cost, plan.need, bandwidth=bandwidth()) if made else None
         result = Synthesis(facts=facts, made=made, blocks=len(blocks), speed=speed)
         publish_json(out / SUMMARY, summary(result))
@@ -210,7 +210,7 @@ def _write_budget(plan: SynthesisPlan, *, run: Runner, progress: Progress) -> tu
     number = tokens = 0
     while True:
         while tokens < plan.tokens and _published(number, out, waiting):
-            tokens += _facts(out / block_name(number)).tokens
+            tokens += require_facts(out / block_name(number)).tokens
             number += 1
         if tokens >= plan.tokens:
             break
@@ -249,13 +249,6 @@ def _write_missing(
     return total_cost(run(functools.partial(write_generated_block, job=job), missing)), len(missing)
 
 
-def _facts(path: Path) -> BlockFacts:
-    found = block_facts(path)
-    if found is None:
-        raise InputError(f"{path} is no block of documents; remove it and run the same command again")
-    return found
-
-
 def _whole_blocks(documents: tuple[int, int], block_documents: int) -> range:
     first, stop = documents
     if not 0 <= first < stop or first % block_documents or stop % block_documents:
@@ -274,7 +267,7 @@ def check_same_generation(out: Path, job: GenerationJob) -> None:
     """
     for folder in (out, out / _WAITING):
         for number in finished_blocks(folder):
-            if _facts(folder / block_name(number)).digest != job.digest:
+            if require_facts(folder / block_name(number)).digest != job.digest:
                 raise InputError(
                     f"{folder} holds documents of another model, seed or other settings"
                     f" ({block_name(number)}); choose another --out, or remove them"

@@ -10,7 +10,8 @@ from dmix.etl.gc import collect_garbage
 from dmix.etl.synthetic.blocks import block_name, finished_blocks
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.model_shares import divergence, divergence_bound, shares, smoothed_shares
-from dmix.etl.synthetic.start_state_model import ESTIMATE, estimate_start_state, plan_start_state
+from dmix.etl.synthetic.start_state_model import ESTIMATE, estimate_start_state
+from dmix.etl.synthetic.start_state_plan import plan_start_state
 from dmix.etl.synthetic.start_state_settings import StartStateSettings
 from dmix.etl.synthetic.synthesize import run_here
 from dmix.etl.verify import verify_warehouse
