@@ -1,7 +1,7 @@
 """`dmix etl synthesize`: a model writes a source corpus; `dmix.cli.etl` adds it to its group."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -114,7 +114,7 @@ def _show_plan(plan: "SynthesisPlan", *, bandwidth: float, as_json: bool) -> Non
     limit = bandwidth / plan.need.read * settings.block_documents
     most = len(plan.blocks) * settings.block_documents * plan.model.max_tokens
     tokens = plan.tokens if plan.tokens is not None else most
-    value = {
+    value: dict[str, Any] = {
         "model": plan.model.name,
         "start_id": plan.model.start_id,
         "max_tokens": plan.model.max_tokens,
@@ -128,11 +128,14 @@ def _show_plan(plan: "SynthesisPlan", *, bandwidth: float, as_json: bool) -> Non
     if as_json:
         show_json(value)
         return
+    from dmix.training.progress import duration
+
+    hours = value.pop("least_hours")
     show_table(list(value), [list(value.values())], title="what would be done")
     words = "at least" if budget else "exactly"
     say(
         f"{words} {len(plan.blocks):,} blocks; one process can write {limit:,.0f} tokens/s at most, since"
-        f" memory gives {bandwidth / 1e9:,.1f} GB/s"
+        f" memory gives {bandwidth / 1e9:,.1f} GB/s, so that it takes {duration(3600 * hours)} or more"
     )
 
 

@@ -28,7 +28,9 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(here, writer, caps
     assert (plan["blocks"], plan["max_tokens"], plan["start_id"]) == (4, 20, 0)
     assert plan["least_hours"] == pytest.approx(1000 / plan["limit_tokens_per_second"] / 3600)
     assert run([*arguments, "--documents", "0:32", "--dry-run"]) == 0
-    assert "exactly 2 blocks" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "exactly 2 blocks" in shown.err and "so that it takes 0.0 s or more" in shown.err
+    assert "least_hours" not in shown.out
     assert not (here / "spoken").exists()
 
 
