@@ -1,5 +1,6 @@
 """What a reader wants to know first: what each run did, whether its model forgot, and what to do next."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,17 +51,17 @@ def glance_table(runs: Sequence[Run]) -> Markup:
     rows = [
         [
             tag("a", run.run_id, href=f"#run-{run.run_id}"),
-            tag("span", mixed(run), class_="line"),
             *(_changes(run, role) for role in _WORDS),
+            tag("span", mixed(run), class_="line"),
             ", ".join(f"{count:,} × {kind}" for kind, count in interventions(run).items()),
         ]
         for run in runs
     ]
     columns = [
         "run",
-        "target share: first → last (mean)",
         "target objectives",
         "general objectives",
+        "target share: first → last (mean)",
         "stepped in",
     ]
     return table(columns, rows, caption="At a glance (changes in nats a token since step 0)")
@@ -96,6 +97,7 @@ def next_steps(runs: Sequence[Run]) -> list[Advice]:
     """What the runs ask for, most urgent first."""
     return [
         *_broken_off(runs),
+        *_beaten(runs),
         *_forgetful(runs),
         *_repetitive(runs),
         *_not_comparable(runs),
@@ -109,6 +111,33 @@ def _broken_off(runs: Sequence[Run]) -> Iterator[Advice]:
             yield Advice(
                 f"Run {run.run_id} ended before its last step.", f"dmix train --run {run.run_id} --resume"
             )
+
+
+def _beaten(runs: Sequence[Run]) -> Iterator[Advice]:
+    """Agents whose mean utility is below that of another controller, in runs of the same size and start."""
+    utilities: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        utility = series.final_utility(run)
+        if run.status == "done" and utility is not None:
+            utilities.setdefault(_terms(run), {}).setdefault(run.controller, []).append(utility)
+    for by_controller in utilities.values():
+        means = {controller: float(np.mean(found)) for controller, found in by_controller.items()}
+        best = max(means, key=lambda controller: means[controller])
+        for controller, mean in means.items():
+            kind, _, agent = controller.partition(":")
+            if kind == "agent" and mean < means[best] and not best.startswith("agent:"):
+                yield Advice(
+                    f"The mean utility under {best} is {means[best]:+.2f}, under {controller} {mean:+.2f}:"
+                    " the agent has not paid off. What its farm lets expect, and where it goes beyond that:",
+                    f"dmix agent evaluate --set … --agent {agent}",
+                )
+
+
+def _terms(run: Run) -> str:
+    """What two runs must share for their utilities to be comparable."""
+    names = ("model", "steps", "step_samples", "batch_size", "environment")
+    terms = [run.dataset, *(run.config.get(name) for name in names)]
+    return json.dumps(terms, sort_keys=True, default=str)
 
 
 def _forgetful(runs: Sequence[Run]) -> Iterator[Advice]:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 from tests.training.report.fixtures import add_run, report_page
 
@@ -55,6 +57,20 @@ def test_advice_follows_from_what_the_runs_lack(warehouse):
     add_run(warehouse, "two", seed=1)
     said = reasons(read(warehouse, "one", "natural", "two"))
     assert "Nothing to compare" not in said and "repeat each configuration" not in said
+
+
+def test_an_agent_below_a_baseline_of_the_same_size_has_not_paid_off(warehouse):
+    add_run(warehouse, "one")
+    add_run(warehouse, "natural", controller="natural", kind="baseline")
+    one, natural = read(warehouse, "one", "natural")
+    assert "not paid off" not in reasons([one, natural])
+    better = dataclasses.replace(natural, scores={**natural.scores, "maths": ((0, -4.0), (4, -3.0))})
+    advice = next_steps([one, better])[0]
+    # 2 x 1.0 - 0.04 against 2 x 0.4 - 0.04
+    assert advice.reason.startswith("The mean utility under natural is +1.96, under agent:tiny +0.76")
+    assert advice.command == "dmix agent evaluate --set … --agent tiny"
+    longer = dataclasses.replace(better, config={**better.config, "steps": 8})
+    assert "not paid off" not in reasons([one, longer])
 
 
 def test_a_run_that_failed_is_to_be_gone_on_with_first(warehouse):
