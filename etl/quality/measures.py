@@ -88,27 +88,22 @@ class NeighbourTables:
     @classmethod
     def of(cls, texts: Iterable[str]) -> "NeighbourTables":
         """The tables of good texts; some hundred bytes of memory a word."""
-        rows = [word_hashes(words_of(text)) for text in texts]
-        rows = [row for row in rows if len(row) >= 3]
+        rows = [row for row in (word_hashes(words_of(text)) for text in texts) if len(row) >= 3]
         hashes = np.concatenate([np.zeros(0, np.uint64), *rows])
-        counts = np.bincount((hashes % np.uint64(WORD_BUCKETS)).astype(np.int64), minlength=WORD_BUCKETS)
+        counts = np.bincount(_word_buckets(hashes), minlength=WORD_BUCKETS)
         words = np.minimum(np.round(STEPS_A_DOUBLING * np.log2(1 + counts)), 255).astype(np.uint8)
-        pairs, triples = (
-            np.unique(
-                np.concatenate([runs(row, order) for row in rows]), return_index=True, return_counts=True
-            )
-            for order in (2, 3)
+
+        pairs, places, pair_counts = np.unique(
+            np.concatenate([runs(row, 2) for row in rows]), return_index=True, return_counts=True
         )
-        firsts = np.concatenate([row[:-1] for row in rows])[pairs[1]]
-        seconds = np.concatenate([row[1:] for row in rows])[pairs[1]]
-        chance = np.prod(
-            [counts[(h % np.uint64(WORD_BUCKETS)).astype(np.int64)] for h in (firsts, seconds)],
-            axis=0,
-            dtype=np.float64,
-        ) / len(hashes)
-        known = (pairs[2] >= LEAST_COUNT) & (pairs[2] >= LEAST_ASSOCIATION * chance)
-        often = triples[0][triples[2] >= LEAST_COUNT]
-        return cls(words, _bits(pairs[0][known], PAIR_BUCKETS), _bits(often, TRIPLE_BUCKETS))
+        firsts = np.concatenate([row[:-1] for row in rows])[places]
+        seconds = np.concatenate([row[1:] for row in rows])[places]
+        expected = counts[_word_buckets(firsts)] * counts[_word_buckets(seconds)] / len(hashes)
+        known = (pair_counts >= LEAST_COUNT) & (pair_counts >= LEAST_ASSOCIATION * expected)
+
+        triples, triple_counts = np.unique(np.concatenate([runs(row, 3) for row in rows]), return_counts=True)
+        often = triples[triple_counts >= LEAST_COUNT]
+        return cls(words, _bits(pairs[known], PAIR_BUCKETS), _bits(often, TRIPLE_BUCKETS))
 
 
 def words_of(text: str) -> list[str]:
@@ -146,7 +141,7 @@ def text_measures(text: str, tables: NeighbourTables) -> NDArray[np.float64]:
     proper = [word for word in words if word[0].isalnum()]
     hashes = word_hashes(words)
     triples = runs(hashes, 3)
-    frequency = tables.words[(hashes % np.uint64(WORD_BUCKETS)).astype(np.int64)] / STEPS_A_DOUBLING
+    frequency = tables.words[_word_buckets(hashes)] / STEPS_A_DOUBLING
     letters = sum(character.isalpha() for character in visible)
     known_pairs = _mean(_known(tables.pairs, runs(hashes, 2)))
     apart = mixed_hashes([hashes[:-APART], hashes[APART:]])
@@ -176,6 +171,10 @@ def text_measures(text: str, tables: NeighbourTables) -> NDArray[np.float64]:
 def _hash(word: str) -> int:
     encoded = word.encode("utf-8", "surrogatepass")
     return zlib.crc32(encoded) | zlib.adler32(encoded) << 32
+
+
+def _word_buckets(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    return (hashes % np.uint64(WORD_BUCKETS)).astype(np.int64)
 
 
 def _bits(hashes: NDArray[np.uint64], buckets: int) -> NDArray[np.uint8]:
