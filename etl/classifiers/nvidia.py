@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmix.etl.classifiers import Labels, Records
+from dmix.etl.classifiers.gpu_turns import model_at_work
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.manifests import digest_of
 from dmix.warehouse_schema.taxonomy import Taxonomy
@@ -105,7 +106,8 @@ class NvidiaClassifier:
     """The classifier of a checkpoint folder or hub id; the model is loaded when first used.
 
     Batches are formed by length among the texts of one call, and do not depend on their order.
-    On a GPU the encoder runs in bfloat16, elsewhere in float32.
+    On a GPU the encoder runs in bfloat16, elsewhere in float32. A GPU holds one copy of it, whatever the
+    number of workers (`dmix.etl.classifiers.gpu_turns`).
 
     Args:
         location: A folder, or a hub id.
@@ -159,10 +161,11 @@ class NvidiaClassifier:
         encodings = self._tokenizer.encode_batch([text[: self._form.max_characters] for text in texts])
         tokens = [encoding.ids for encoding in encodings]
         result_NC = np.zeros((len(tokens), len(self.taxonomy)), dtype=np.float32)
-        with torch.inference_mode():
+        if not tokens:
+            return result_NC
+        with model_at_work(self._model) as device, torch.inference_mode():
             for rows in length_batches(tokens, batch_tokens=BATCH_TOKENS):
                 ids_BL, mask_BL = _padded([tokens[row] for row in rows], self._config.get("pad_token_id", 0))
-                device = next(self._model.parameters()).device
                 logits_BC = self._model(ids_BL.to(device), mask_BL.to(device))
                 result_NC[rows] = logits_BC.float().softmax(dim=-1).cpu().numpy()[:, self._order_C]
         return result_NC
@@ -183,7 +186,7 @@ class NvidiaClassifier:
 
         model = _load_model(self._folder, self._config)
         if torch.cuda.is_available():
-            model = model.to("cuda", torch.bfloat16)
+            model = model.to(torch.bfloat16)
         else:
             logger.warning("no GPU found: the nvidia classifier reads some KB a second and core")
         return model.eval()
