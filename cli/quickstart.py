@@ -5,6 +5,7 @@ files that the stages read (model, proxy, training, environment) are written bes
 for people who want to go on by hand.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,6 +114,8 @@ def quickstart(
 
     Example: dmix quickstart --out demo
     """
+    # a model this small gains nothing from a second thread, and waits for it where cores are busy
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from dmix.etl.session import spark_session
     from dmix.training.report import write_report
     from dmix.warehouse_schema.catalog import sync

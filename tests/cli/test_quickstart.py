@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -34,14 +35,16 @@ def test_whole_chain_ends_with_a_table_and_a_report_and_redoes_nothing(tmp_path,
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
 
 
-def test_a_stopped_chain_says_that_the_same_command_goes_on(tmp_path, capsys, monkeypatch):
+def test_a_chain_of_one_thread_says_when_stopped_that_the_same_command_goes_on(tmp_path, capsys, monkeypatch):
     def stopped(*_):
         raise InterruptedRunError("run base-quickstart stopped; go on with something else")
 
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(quickstart, "_write_files", stopped)
     assert run(["quickstart", "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().err
     assert said.endswith("stopped in stage 1 of 6; the same command goes on where it was\n")
+    assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
 def test_own_text_needs_both_fields(tmp_path, capsys):
