@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.etl.classifiers import ClassifierSpec, make_classifier
-from dmix.etl.synthetic.blocks import finished_blocks, read_blocks
-from dmix.etl.synthetic.generation_tasks import write_generated_block
+from dmix.etl.synthetic.blocks import read_blocks
 from dmix.etl.synthetic.start_state_estimate import (
     NO_TEXT,
     StartStateEstimate,
@@ -26,7 +25,7 @@ from dmix.etl.synthetic.start_state_estimate import (
     sampling_bound,
 )
 from dmix.etl.synthetic.start_state_plan import StartStatePlan
-from dmix.etl.synthetic.synthesize import Runner
+from dmix.etl.synthetic.synthesize import Runner, write_missing
 from dmix.etl.tasks import Progress
 from dmix.warehouse_schema.layout import publish_json
 from dmix.warehouse_schema.locks import held_lock
@@ -69,10 +68,7 @@ def _written(
     numbers: Sequence[int], plan: StartStatePlan, *, run: Runner, progress: Progress
 ) -> list[NDArray[np.int64]]:
     """Domain of every document of some blocks, which are written if they are not there."""
-    missing = sorted(set(numbers) - set(finished_blocks(plan.job.folder)))
-    if missing:
-        progress(f"writing {len(missing)} blocks of {plan.job.settings.block_documents} documents")
-        run(functools.partial(write_generated_block, job=plan.job), missing)
+    write_missing(numbers, plan.job.folder, plan.job, run=run, progress=progress)
     label = functools.partial(label_block, folder=plan.job.folder, classifier=plan.classifier)
     return [np.array(found, np.int64) for found in run(label, list(numbers))]
 

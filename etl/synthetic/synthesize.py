@@ -170,7 +170,7 @@ def synthesize(
     out = plan.job.folder
     with held_lock(out / ".lock", what=f"generation {out}"):
         if plan.tokens is None:
-            cost, made = _write_missing(plan.blocks, out, plan.job, run=run, progress=progress)
+            cost, made = write_missing(plan.blocks, out, plan.job, run=run, progress=progress)
             blocks = plan.blocks
         else:
             cost, made, blocks = _write_budget(plan, run=run, progress=progress)
@@ -215,7 +215,7 @@ def _write_budget(plan: SynthesisPlan, *, run: Runner, progress: Progress) -> tu
         if tokens >= plan.tokens:
             break
         wave = range(number, number + _blocks_to_go(plan, number=number, tokens=tokens))
-        more, count = _write_missing(wave, waiting, staged, run=run, progress=progress)
+        more, count = write_missing(wave, waiting, staged, run=run, progress=progress)
         cost, made = total_cost([asdict(cost), asdict(more)]), made + count
         progress(f"{tokens:,} of {plan.tokens:,} tokens")
     with storage_errors(str(waiting)):
@@ -239,14 +239,24 @@ def _published(number: int, out: Path, waiting: Path) -> bool:
     return (out / block_name(number)).is_file()
 
 
-def _write_missing(
+def write_missing(
     numbers: Iterable[int], folder: Path, job: GenerationJob, *, run: Runner, progress: Progress
 ) -> tuple[BlockCost, int]:
-    """Writes the blocks that are not in `folder`; (cost, number of blocks written)."""
+    """Writes the blocks that are not in `folder`; (cost, number of blocks written).
+
+    Raises:
+        InputError: If workers wrote them where this machine does not see them.
+    """
     missing = sorted(set(numbers) - set(finished_blocks(folder)))
     if missing:
         progress(f"writing {len(missing)} blocks of {job.settings.block_documents} documents")
-    return total_cost(run(functools.partial(write_generated_block, job=job), missing)), len(missing)
+    cost = total_cost(run(functools.partial(write_generated_block, job=job), missing))
+    if not set(missing) <= set(finished_blocks(folder)):
+        raise InputError(
+            f"workers have written blocks that are not in {folder} here; give a folder that all machines"
+            " share, or a range to each machine with --documents and a local --master"
+        )
+    return cost, len(missing)
 
 
 def _whole_blocks(documents: tuple[int, int], block_documents: int) -> range:

@@ -1,5 +1,6 @@
 """Generations: budgets, ranges, kills, and what is refused."""
 
+import dataclasses
 import functools
 import importlib.machinery
 import shutil
@@ -99,6 +100,16 @@ def test_a_finished_call_writes_nothing_and_says_so(writer, tmp_path):
     assert first.speed is not None
     assert again.speed is None
     assert again.facts == first.facts
+
+
+@pytest.mark.parametrize("size", [{"tokens": 400}, {"documents": (0, 40)}], ids=["budget", "range"])
+def test_blocks_that_workers_wrote_on_other_disks_are_missed(writer, tmp_path, size):
+    def run_elsewhere(task, items):
+        elsewhere = dataclasses.replace(task.keywords["job"], folder=tmp_path / "other-machine")
+        return [task.func(item, job=elsewhere) for item in items]
+
+    with pytest.raises(InputError, match="give a folder that all machines share, or a range to each machine"):
+        written(writer, tmp_path / "out", run=run_elsewhere, **size)
 
 
 def test_spark_writes_the_same_as_one_process(spark, writer, tmp_path):
