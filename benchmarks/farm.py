@@ -5,9 +5,10 @@
 One core (or the GPU, where there is one): GFLOP/s of matrix products at 2048 and at the model's own
 shapes, in fp32 and bf16; tokens a second and GFLOP/s of a training step of LLaMA models with 0.37M
 and 4.5M parameters beside their output layer, as shares of the fp32 limit; where the time of a step
-goes; tokens a second of stacks of proxies whose steps are one call (`vmap`), in all; and seconds of
-processor time that a proxy costs beside its steps. Arithmetic of a step is
-6 a parameter and token, the output layer included, and 12 * layers * width * length of attention.
+goes; tokens a second of stacks of proxies that are trained at once, in all, and on a GPU the most
+memory that they hold; and seconds of processor time that a proxy costs beside its steps. Arithmetic
+of a step is 6 a parameter and token, the output layer included, and 12 * layers * width * length of
+attention.
 """
 
 import argparse
@@ -28,15 +29,16 @@ import torch
 from composer.optim import DecoupledAdamW
 from streaming import MDSWriter
 from tokenizers import Tokenizer, models
-from torch.func import functional_call, grad, stack_module_state, vmap
 
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.objectives import Environment, Objective
 from dmix.mixing.trajectory_store import Trajectory
 from dmix.training.language_model import LanguageModel
+from dmix.training.model_stack import ModelStack
 from dmix.training.models import load_model
 from dmix.training.proxy import ProxyTask, proxy_feedback
 from dmix.training.settings import ModelSettings, ProxySettings, TrainingSettings
+from dmix.training.stacked_adamw import StackedAdamW
 from dmix.warehouse_schema.layout import Warehouse
 from dmix.warehouse_schema.manifests import (
     DatasetManifest,
@@ -81,7 +83,7 @@ def main() -> None:
             name: training(config, device, limit=limit, seconds=arguments.seconds)
             for name, config in SIZES.items()
         },
-        "stacked_tokens_per_second": {
+        "stacks": {
             str(proxies): stacked(SIZES["0.37M"], device, proxies=proxies, seconds=arguments.seconds)
             for proxies in (STACKS if device.type == "cuda" else STACKS[:2])
         },
@@ -144,40 +146,27 @@ def training(config: dict[str, int], device: torch.device, *, limit: float, seco
     }
 
 
-def stacked(config: dict[str, int], device: torch.device, *, proxies: int, seconds: float) -> int:
-    """Tokens a second of all proxies together, each with weights and a batch of its own.
-
-    One call makes the gradients of the whole stack, and one optimiser moves all weights. The loss is
-    the plain one over a table of logits, since `MeanNextTokenLoss` counts on real memory.
-    """
-    networks = [
-        load_model(model_settings(config), manifest_of([])).network.to(device) for _ in range(proxies)
-    ]
-    for network in networks:
-        network.set_attn_implementation("eager")  # the fused one has no rule for batches of batches
-    weights, buffers = stack_module_state(networks)
-    # the output layer is the embedding, and both names would be trained apart
-    weights = {name: weight for name, weight in weights.items() if name != "lm_head.weight"}
-    optimizer = DecoupledAdamW(list(weights.values()), lr=1e-3)
+def stacked(config: dict[str, int], device: torch.device, *, proxies: int, seconds: float) -> dict[str, int]:
+    """Tokens a second of all proxies together, each with weights and a batch of its own."""
+    model = load_model(model_settings(config), manifest_of([])).to(device)
+    settings = TrainingSettings(batch_size=ROWS)
+    optimizer = StackedAdamW.of_copies(
+        model, proxies, optimizer=DecoupledAdamW(model.parameters()), settings=settings
+    )
+    stack = ModelStack.of_copies(model, proxies)
     ids_PBL = torch.randint(VOCABULARY, (proxies, ROWS, LENGTH), device=device)
-    seen_LL = torch.ones(LENGTH, LENGTH, device=device).tril()
-    mask_1LL = torch.where(seen_LL > 0, 0.0, torch.finfo(torch.float32).min)[None, None]
-
-    def loss(weights: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor], ids_BL: torch.Tensor):
-        view = {"input_ids": ids_BL, "attention_mask": mask_1LL.expand(len(ids_BL), -1, -1, -1)}
-        logits_BLV = functional_call(
-            networks[0], (weights, buffers), kwargs={**view, "use_cache": False}, tie_weights=True
-        ).logits
-        return torch.nn.functional.cross_entropy(logits_BLV[:, :-1].flatten(0, 1), ids_BL[:, 1:].flatten())
-
-    gradients = vmap(grad(loss), randomness="error")
+    peaks_P, factors_P = np.full(proxies, settings.learning_rate), np.ones(proxies)
 
     def step() -> None:
-        for name, gradient in gradients(weights, buffers, ids_PBL).items():
-            weights[name].grad = gradient
-        optimizer.step()
+        stack.losses(ids_PBL).sum().backward()
+        optimizer.update(stack, peaks_P=peaks_P, factors_P=factors_P)
 
-    return round(proxies * ROWS * LENGTH / time_of(step, seconds=seconds))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    found = {"tokens_per_second": round(proxies * ROWS * LENGTH / time_of(step, seconds=seconds))}
+    if device.type == "cuda":
+        found["most_memory_mib"] = torch.cuda.max_memory_allocated() >> 20
+    return found
 
 
 def shares_of_time(step: Callable[[], None], network: LanguageModel) -> dict[str, float]:

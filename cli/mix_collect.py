@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Trajectories of one Spark task, trained one after the other.",
+    help="Most trajectories of one task, whose proxies are trained at once: what fills a GPU.",
 )
 @click.option(
     "--gpus-per-task",
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     " have GPUs (spark.executor.resource.gpu.*).",
 )
 @master_option
-@click.option("--in-process", is_flag=True, help="Train one proxy after the other here, without Spark.")
+@click.option("--in-process", is_flag=True, help="Train one stack after the other here, without Spark.")
 @json_option
 @dry_run_option
 def collect(
@@ -119,7 +119,7 @@ def collect(
         _show_plan(warehouse, farm, as_json=as_json)
         return
     if in_process or not farm.todo:
-        scored = collect_feedback(warehouse, farm, spark=None, progress=say)
+        scored = collect_feedback(warehouse, farm, spark=None, progress=say, stack=stack)
     else:
         from dmix.etl.session import spark_session
 

@@ -9,7 +9,7 @@ and the mean is taken over items in file order in float64.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,15 @@ from tokenizers import Tokenizer
 
 from dmix.mixing.objectives import Environment, Item, read_items
 from dmix.training.language_model import LanguageModel
+from dmix.training.model_stack import ModelStack
 from dmix.warehouse_schema.manifests import TokenizerFile
 
 logger = logging.getLogger(__name__)
 
 BATCH_TOKENS = 8192
+
+# (ids, rows, positions) -> losses of the chosen tokens, as `LanguageModel.losses_at`
+LossesAt = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,23 @@ class Scorer:
             model: The model; its mode is restored afterwards.
             precision: Autocast context of the forward passes.
         """
-        scores_I = self.item_scores(model, precision=precision)
-        objective_I = np.array(self._objective_of_item)
-        return np.array([scores_I[objective_I == index].mean() for index in range(len(self.names))])
+        return self._by_objective(self.item_scores(model, precision=precision))
+
+    def stack_scores(
+        self, stack: ModelStack, *, precision: AbstractContextManager[None] | None = None
+    ) -> np.ndarray:
+        """Scores of the P models of a stack, each batch of items one pass of them all.
+
+        Args:
+            stack: The models.
+            precision: Autocast context of the passes.
+
+        Returns:
+            Nats a token, float64, shape (P, D).
+        """
+        with torch.no_grad(), precision or nullcontext():
+            scores_IP = self._score_items(stack.losses_at, device=stack.device, together=False)
+        return self._by_objective(scores_IP).T
 
     @property
     def item_objectives(self) -> list[str]:
@@ -140,12 +158,22 @@ class Scorer:
         model.eval()
         try:
             with torch.no_grad(), precision or nullcontext():
-                mine = self._batches_of_rank(together=model.sharded)
-                item_scores = [pair for batch in mine for pair in self._score_batch(model, batch)]
+                device = next(model.parameters()).device
+                return self._score_items(model.losses_at, device=device, together=model.sharded)
         finally:
             model.train(was_training)
+
+    def _score_items(self, losses_at: LossesAt, *, device: torch.device, together: bool) -> np.ndarray:
+        """Scores of all items, shape (I,), or (I, P) for the losses of a stack."""
+        mine = self._batches_of_rank(together=together)
+        item_scores = [pair for batch in mine for pair in self._score_batch(losses_at, batch, device=device)]
         merged = dict(pair for part in dist.all_gather_object(item_scores) for pair in part)
         return np.array([merged[index] for index in range(len(self._items))])
+
+    def _by_objective(self, scores_I: np.ndarray) -> np.ndarray:
+        """Means over the items of each objective, along the first dimension."""
+        objective_I = np.array(self._objective_of_item)
+        return np.array([scores_I[objective_I == index].mean(axis=0) for index in range(len(self.names))])
 
     def _batches_of_rank(self, *, together: bool) -> list[list[int]]:
         """The batches that this rank scores.
@@ -158,9 +186,10 @@ class Scorer:
         rounds = -(-count // ranks) * ranks if together else count
         return [self._batches[index % count] for index in range(rank, rounds, ranks)]
 
-    def _score_batch(self, model: LanguageModel, batch: Sequence[int]) -> list[tuple[int, float]]:
+    def _score_batch(
+        self, losses_at: LossesAt, batch: Sequence[int], *, device: torch.device
+    ) -> list[tuple[int, np.ndarray]]:
         """(item, mean log-probability of its answer's tokens) for each item of a batch."""
-        device = next(model.parameters()).device
         items = [self._items[index] for index in batch]
         ids_BL = torch.zeros(len(items), max(len(item.ids) for item in items), dtype=torch.int64)
         for row, item in enumerate(items):
@@ -168,9 +197,9 @@ class Scorer:
         counts = [len(item.ids) - item.answer_start for item in items]
         rows_T = torch.arange(len(items)).repeat_interleave(torch.tensor(counts))
         positions_T = torch.cat([torch.arange(item.answer_start, len(item.ids)) for item in items])
-        losses_T = model.losses_at(ids_BL.to(device), rows_T.to(device), positions_T.to(device))
-        parts = losses_T.double().cpu().split(counts)
-        return [(index, -float(part.mean())) for index, part in zip(batch, parts, strict=True)]
+        losses_T = losses_at(ids_BL.to(device), rows_T.to(device), positions_T.to(device))
+        parts = losses_T.double().cpu().split(counts, dim=-1)
+        return [(index, -part.mean(-1).numpy()) for index, part in zip(batch, parts, strict=True)]
 
 
 def batches_by_length(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:

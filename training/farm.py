@@ -1,8 +1,9 @@
 """The farm: proxy feedback on every trajectory of a set.
 
 A finished trajectory is a file under `feedback/<set>/` and is never done again, so a killed farm
-goes on where it was. Proxies run in Spark executors (`dmix.training.farm_tasks`), or one after the
-other in this process; both give the same scores on the same kind of machine.
+goes on where it was. Proxies run in Spark executors (`dmix.training.farm_tasks`), or in this
+process; both give the same scores on the same kind of machine. Those of one stack are trained at
+once (`dmix.training.stacked_proxies`), which gives the same scores to rounding.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,9 +24,11 @@ from dmix.mixing.streams import StreamSizes
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, read_set, read_trajectories
 from dmix.training.farm_tasks import FarmTasks
 from dmix.training.progress import duration
-from dmix.training.proxy import ProxyTask, proxy_feedback, proxy_job
+from dmix.training.proxy import ProxyResult, ProxyTask, proxy_feedback, proxy_job
 from dmix.training.request import base_of_proxies
 from dmix.training.settings import ProxySettings, TrainingSettings
+from dmix.training.stacked_proxies import Outcome, check_stack, stacked_feedback
+from dmix.training.variations import starting_model
 from dmix.warehouse_schema.errors import DmixError, InputError, NotFoundError, TrainingError
 from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.manifests import read_dataset_manifest
@@ -65,6 +68,22 @@ class Farm:
         space = self.found.domain_space
         names = (self.task.variation(trajectory.trajectory_id, space=space) for trajectory in self.todo)
         return dict(sorted(Counter(name for name in names if name).items()))
+
+    def stacks(self, tasks: FarmTasks) -> list[tuple[Trajectory, ...]]:
+        """The missing ones in stacks whose proxies start from the same model.
+
+        Raises:
+            InputError: If a stack of several holds proxies that cannot be trained at once.
+        """
+        space = self.found.domain_space
+
+        def start(trajectory: Trajectory) -> str:
+            return starting_model(self.task.variation(trajectory.trajectory_id, space=space))
+
+        stacks = tasks.stacks(self.todo, alike=start)
+        for first in {start(stack[0]): stack[0] for stack in stacks if len(stack) > 1}.values():
+            check_stack(self.task, first)
+        return stacks
 
     @property
     def warning(self) -> str:
@@ -170,33 +189,38 @@ def collect(
     Args:
         warehouse: Where feedback goes.
         farm: From `plan_farm`.
-        spark: Runs the proxies; None runs them in this process, one after the other.
+        spark: Runs the stacks as tasks; None runs them in this process, one after the other.
         progress: Receives a line whenever trajectories have finished.
-        stack: Trajectories of one Spark task, which trains their proxies one after the other.
+        stack: Most trajectories whose proxies are trained at once.
         gpus_per_task: GPUs that Spark gives each task; a part of one lets tasks share it.
 
     Returns:
         The environment with scales s_i.
 
     Raises:
-        InputError: If the stack is smaller than 1, or the GPU amount is not one that Spark can give.
+        InputError: If the stack is smaller than 1 or its proxies cannot be trained at once, or the GPU
+            amount is not one that Spark can give.
         TrainingError: If a proxy fails.
     """
     name = farm.task.set_name
     tasks = FarmTasks(stack=stack, gpus_per_task=gpus_per_task)
+    stacks = farm.stacks(tasks)
     publish_json(_farm_file(warehouse, name), _farm_record(farm.task))
+    started = time.monotonic()
     if spark is None:
-        started = time.monotonic()
-        for number, trajectory in enumerate(farm.todo, start=1):
-            run_proxy(farm.task, trajectory)
-            progress(_progress_line(farm, number, time.monotonic() - started))
+        finished = 0
+        for trajectories in stacks:
+            failures = run_stack(farm.task, trajectories)
+            if failures:
+                raise TrainingError(failures[0])
+            finished += len(trajectories)
+            progress(_progress_line(farm, finished, time.monotonic() - started))
     elif farm.todo:
-        started = time.monotonic()
         tasks.run(
-            farm.todo,
+            stacks,
             spark=spark,
             group=f"dmix-farm-{name}",
-            work=partial(run_proxy, farm.task),
+            work=partial(run_stack, farm.task),
             finished=lambda: _finished(warehouse, farm.todo, name),
             progress=lambda number: progress(_progress_line(farm, number, time.monotonic() - started)),
         )
@@ -205,19 +229,35 @@ def collect(
     return scored
 
 
-def run_proxy(task: ProxyTask, trajectory: Trajectory) -> float:
-    """Trains one proxy and publishes its feedback; returns the seconds it took.
+def run_stack(task: ProxyTask, trajectories: Sequence[Trajectory]) -> list[str]:
+    """Trains the proxies of a stack and publishes the feedback of each as soon as it is there.
 
-    Raises:
-        TrainingError: If training fails, naming the trajectory.
+    A single one goes through Composer, like every other run.
+
+    Returns:
+        What went wrong, a sentence for each trajectory without feedback.
     """
-    started = time.monotonic()
+    failures: dict[str, DmixError] = {}
+    left = {trajectory.trajectory_id for trajectory in trajectories}
     try:
-        result = proxy_feedback(task, trajectory)
+        for trajectory, outcome in _outcomes(task, trajectories):
+            if isinstance(outcome, TrainingError):
+                failures[trajectory.trajectory_id] = outcome
+            else:
+                _publish(task, trajectory, outcome)
+            left.remove(trajectory.trajectory_id)
     except DmixError as error:
-        raise TrainingError(
-            f"proxy of trajectory {trajectory.trajectory_id} failed: {error.message}"
-        ) from error
+        failures |= dict.fromkeys(left, error)
+    return [f"proxy of trajectory {name} failed: {failures[name].message}" for name in sorted(failures)]
+
+
+def _outcomes(task: ProxyTask, trajectories: Sequence[Trajectory]) -> Iterator[Outcome]:
+    if len(trajectories) > 1:
+        return stacked_feedback(task, trajectories)
+    return ((trajectory, proxy_feedback(task, trajectory)) for trajectory in trajectories)
+
+
+def _publish(task: ProxyTask, trajectory: Trajectory, result: ProxyResult) -> None:
     write_feedback(
         Warehouse.at(task.root),
         set_name=task.set_name,
@@ -227,7 +267,6 @@ def run_proxy(task: ProxyTask, trajectory: Trajectory) -> float:
         variation=result.variation,
         planned_TN=result.planned_TN,
     )
-    return time.monotonic() - started
 
 
 def with_scales(warehouse: Warehouse, environment: Environment, set_name: str) -> Environment:

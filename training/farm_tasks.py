@@ -2,14 +2,13 @@
 
 GPUs are given by stage resources: the stage asks for an amount a task, and Spark tells each task
 which device is its own. With a part of one (0.25), that many tasks share a device at the same time;
-the proxies of one stack run one after the other and share a Python process, which is what saves
-time where each task has to start one. Training a stack at once by `vmap` was seen to gain nothing
-on a CPU, and eight times on a GPU (docs/guide/gpus.md), where it is yet to be built.
+the proxies of one stack are trained at once, which a small model needs more to fill a device
+(docs/guide/gpus.md).
 """
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,7 +29,7 @@ class FarmTasks:
     """How trajectories become Spark tasks.
 
     Attributes:
-        stack: Trajectories of one task.
+        stack: Most trajectories of one task.
         gpus_per_task: GPUs of one task: a whole number, or at most 0.5; None leaves it to the cluster.
     """
 
@@ -46,11 +45,17 @@ class FarmTasks:
                 f"--gpus-per-task is {gpus}, expected a whole number, or at most 0.5 to share a GPU"
             )
 
-    def stacks(self, trajectories: Sequence[Trajectory]) -> list[tuple[Trajectory, ...]]:
-        """The trajectories of each task, in order."""
+    def stacks(
+        self, trajectories: Sequence[Trajectory], *, alike: Callable[[Trajectory], Hashable]
+    ) -> list[tuple[Trajectory, ...]]:
+        """The trajectories of each task, in order, those that are alike together."""
+        groups: dict[Hashable, list[Trajectory]] = {}
+        for trajectory in trajectories:
+            groups.setdefault(alike(trajectory), []).append(trajectory)
         return [
-            tuple(trajectories[start : start + self.stack])
-            for start in range(0, len(trajectories), self.stack)
+            tuple(group[start : start + self.stack])
+            for group in groups.values()
+            for start in range(0, len(group), self.stack)
         ]
 
     def profile(self) -> "ResourceProfile | None":
@@ -65,21 +70,22 @@ class FarmTasks:
 
     def run(
         self,
-        trajectories: Sequence[Trajectory],
+        stacks: Sequence[tuple[Trajectory, ...]],
         *,
         spark: "SparkSession",
         group: str,
-        work: Callable[[Trajectory], object],
+        work: Callable[[Sequence[Trajectory]], list[str]],
         finished: Callable[[], int],
         progress: Callable[[int], None],
     ) -> None:
-        """Does the work on every trajectory and waits for the end.
+        """Does the work on every stack and waits for the end.
 
         Args:
-            trajectories: At least one.
+            stacks: The trajectories of each task; at least one.
             spark: Where the tasks run.
             group: Name of the job.
-            work: Trains one proxy and publishes its feedback; runs in an executor.
+            work: Trains the proxies of a stack, publishes their feedback and says what went wrong; runs
+                in an executor. Raising would make Spark try again what fails the same way.
             finished: Counts the trajectories whose results are there.
             progress: Gets that count whenever it has grown.
 
@@ -93,7 +99,6 @@ class FarmTasks:
                 f"--gpus-per-task needs a cluster, and Spark runs as {context.master}; name one with"
                 " --master, or leave the option out: local proxies share the GPU that there is"
             )
-        stacks = self.stacks(trajectories)
         tasks = context.parallelize(stacks, len(stacks))
         if profile is not None:
             tasks = tasks.withResources(profile)
@@ -119,22 +124,17 @@ class FarmTasks:
             failures = [message for stack in future.result() for message in stack]
         if failures:
             raise TrainingError(
-                f"{len(failures)} of {len(trajectories)} proxies failed, the first one so: {failures[0]}."
+                f"{len(failures)} of {sum(map(len, stacks))} proxies failed, the first one so: {failures[0]}."
                 " Finished trajectories are kept; the same command does the others again"
             )
 
 
-def _work_in_executor(work: Callable[[Trajectory], object], stack: Sequence[Trajectory]) -> list[str]:
-    """What went wrong, in words; raising would make Spark try again what fails the same way."""
+def _work_in_executor(
+    work: Callable[[Sequence[Trajectory]], list[str]], stack: Sequence[Trajectory]
+) -> list[str]:
     use_one_thread()
     _use_own_gpu()
-    failures = []
-    for trajectory in stack:
-        try:
-            work(trajectory)
-        except TrainingError as error:
-            failures.append(error.message)
-    return failures
+    return work(stack)
 
 
 def _use_own_gpu() -> None:

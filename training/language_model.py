@@ -25,6 +25,11 @@ _PLAIN_OUTPUT = {"gpt_neox", "llama", "mistral", "qwen2", "qwen3"}
 _RESETTABLE = ("gpt_neox", "llama")
 
 
+def has_plain_output(network: PreTrainedModel) -> bool:
+    """Whether `dmix.training.loss` may stand in for the network's output layer and loss."""
+    return network.config.model_type in _PLAIN_OUTPUT and network.get_output_embeddings().bias is None
+
+
 class LanguageModel(ComposerModel):
     """A causal language model with its next-token loss.
 
@@ -47,9 +52,7 @@ class LanguageModel(ComposerModel):
             _check_resettable(network.config)
         self.network, self.sharded = network, sharded
         self._reset_at = reset_at
-        output = network.get_output_embeddings()
-        plain = network.config.model_type in _PLAIN_OUTPUT and output.bias is None
-        self._plain_output = plain and not sharded
+        self._plain_output = has_plain_output(network) and not sharded
         layers = getattr(network.base_model, "layers", None)
         if sharded and layers is not None:
             # Composer asks the direct child of a model which of its modules to shard one by one
@@ -68,10 +71,10 @@ class LanguageModel(ComposerModel):
             detached, float32, shape (B,). Both are means over the L - 1 tokens that follow one.
         """
         input_BL = batch["input_ids"]
-        view = self._whole_view(input_BL) if self._reset_at is None else self._view_of_documents(input_BL)
+        view = self.training_view(input_BL)
         if self._plain_output:
             hidden_BLH = self.network.base_model(**view).last_hidden_state
-            mean, token_loss_BL = next_token_losses(hidden_BLH, self._output_weight, input_BL)
+            mean, token_loss_BL = next_token_losses(hidden_BLH, self.output_weight, input_BL)
             return {"loss": mean, "loss_B": token_loss_BL.mean(1)}
         logits_BLV = self.network(**view).logits
         token_loss_BL = nn.functional.cross_entropy(
@@ -96,23 +99,29 @@ class LanguageModel(ComposerModel):
         Returns:
             float32, shape (T,).
         """
-        labels_T, view = input_BL[rows_T, positions_T], self._whole_view(input_BL)
+        labels_T, view = input_BL[rows_T, positions_T], self.whole_view(input_BL)
         if self._plain_output:
             hidden_TH = self.network.base_model(**view).last_hidden_state[rows_T, positions_T - 1]
-            weight_VH = self._output_weight.to(hidden_TH.dtype)
+            weight_VH = self.output_weight.to(hidden_TH.dtype)
             losses_T: Tensor = MeanNextTokenLoss.apply(hidden_TH, weight_VH, labels_T)[1]
             return losses_T
         logits_TV = self.network(**view).logits[rows_T, positions_T - 1].float()
         return nn.functional.cross_entropy(logits_TV, labels_T, reduction="none")
 
+    def training_view(self, input_BL: Tensor) -> dict[str, Any]:
+        """Arguments of the network's pass over training samples."""
+        return self.whole_view(input_BL) if self._reset_at is None else self._view_of_documents(input_BL)
+
     @staticmethod
-    def _whole_view(input_BL: Tensor) -> dict[str, Any]:
+    def whole_view(input_BL: Tensor) -> dict[str, Any]:
         """Arguments of a pass in which every position sees all before it.
 
         Without a mask, transformers 4.57 looks for packed sequences and builds a mask of its own,
-        which takes longer than a small model; one of ones lets it use plain causal attention.
+        which takes longer than a small model; one of ones lets it use plain causal attention. It
+        does not come from `input_BL`, so that under vmap transformers can look at its values.
         """
-        return {"input_ids": input_BL, "attention_mask": torch.ones_like(input_BL), "use_cache": False}
+        ones_BL = torch.ones(input_BL.shape, dtype=input_BL.dtype, device=input_BL.device)
+        return {"input_ids": input_BL, "attention_mask": ones_BL, "use_cache": False}
 
     def _view_of_documents(self, input_BL: Tensor) -> dict[str, Any]:
         """Arguments of a pass in which every position sees its own document alone."""
@@ -126,8 +135,9 @@ class LanguageModel(ComposerModel):
         }
 
     @property
-    def _output_weight(self) -> Tensor:
-        weight_VH: Tensor = self.network.get_output_embeddings().weight
+    def output_weight(self) -> nn.Parameter:
+        """Weight of the output layer, shape (V, H); the embedding itself where they are tied."""
+        weight_VH: nn.Parameter = self.network.get_output_embeddings().weight
         return weight_VH
 
     @property

@@ -90,27 +90,48 @@ class ProxyResult:
 def proxy_feedback(task: ProxyTask, trajectory: Trajectory) -> ProxyResult:
     """Trains and scores the proxy of a trajectory (mixtures, row 0 the start state)."""
     warehouse = Warehouse.at(task.root)
-    manifest = read_dataset_manifest(warehouse, task.dataset)
-    space = DomainSpace.of_dataset(manifest)
-    planned_TN = asked_mixtures(task, trajectory, space=space).copy()
     with tempfile.TemporaryDirectory(prefix="dmix-proxy-") as folder:
         summary = train(
             proxy_job(task, trajectory, warehouse=warehouse), folder=Path(folder), progress=logger.debug
         )
-    wanted = len(planned_TN)
-    planned_TN[1 : summary.steps + 1] = summary.planned_TN
-    scores_TD = np.full((wanted, len(summary.objectives)), np.nan)
-    scores_TD[: len(summary.feedback_TD)] = summary.feedback_TD
-    if len(summary.feedback_TD) < wanted:
+    space = DomainSpace.of_dataset(read_dataset_manifest(warehouse, task.dataset))
+    return proxy_result(
+        task, trajectory, space=space, planned_SN=summary.planned_TN, scores_TD=summary.feedback_TD
+    )
+
+
+def proxy_result(
+    task: ProxyTask,
+    trajectory: Trajectory,
+    *,
+    space: DomainSpace,
+    planned_SN: NDArray[np.float64],
+    scores_TD: NDArray[np.float64],
+) -> ProxyResult:
+    """The result of a proxy that was trained on S steps, filled up to the length of its trajectory.
+
+    Args:
+        task: What the proxies share.
+        trajectory: What it followed.
+        space: Of the dataset.
+        planned_SN: Mixtures of the steps, shape (S, N).
+        scores_TD: Scores before and after them, shape (S + 1, D).
+    """
+    planned_TN = asked_mixtures(task, trajectory, space=space).copy()
+    steps, wanted = len(planned_SN), len(planned_TN)
+    planned_TN[1 : steps + 1] = planned_SN
+    filled_TD = np.full((wanted, scores_TD.shape[1]), np.nan)
+    filled_TD[: steps + 1] = scores_TD
+    if steps + 1 < wanted:
         logger.warning(
             "trajectory %s: dataset %s ran out of samples after %d of %d steps",
             trajectory.trajectory_id,
-            manifest.dataset,
-            summary.steps,
+            task.dataset,
+            steps,
             wanted - 1,
         )
     variation = task.variation(trajectory.trajectory_id, space=space)
-    return ProxyResult(scores_TD=scores_TD, planned_TN=planned_TN, variation=variation)
+    return ProxyResult(scores_TD=filled_TD, planned_TN=planned_TN, variation=variation)
 
 
 def asked_mixtures(task: ProxyTask, trajectory: Trajectory, *, space: DomainSpace) -> NDArray[np.float64]:

@@ -108,6 +108,11 @@ class TrainingJob:
     keep_checkpoints: bool = True
     config: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def planned_batches(self) -> int:
+        """Global batches of all steps, if the data lasts."""
+        return self.steps * self.plan.step_samples // self.plan.batch_size
+
 
 def train(
     job: TrainingJob,
@@ -195,8 +200,8 @@ def _run(
     monitor: Monitor,
 ) -> None:
     """Builds the parts of a run, trains, and writes what it ends with."""
-    precision = _precision(job.training)
-    with _open_streams(job) as dataset:
+    precision = resolved_precision(job.training)
+    with open_streams(job) as dataset:
         model = load_model(
             job.model,
             job.manifest,
@@ -232,7 +237,7 @@ def _run(
             _get_fqns.cache_clear()
 
 
-def _open_streams(job: TrainingJob) -> MixedDataset:
+def open_streams(job: TrainingJob) -> MixedDataset:
     """The dataset, from the warehouse or through a cache of remote shards.
 
     Runs that are not resumed (proxies) are trained several at a time on a machine; each takes the
@@ -331,14 +336,6 @@ def _make_callback(
     monitor: Monitor,
 ) -> MixtureCallback:
     space = DomainSpace.of_dataset(job.manifest)
-    scorer = None
-    if job.environment is not None:
-        scorer = Scorer(
-            job.environment,
-            tokenizer=load_tokenizer_file(job.streams / "tokenizer.json"),
-            tokenizer_file=job.manifest.tokenizer,
-            max_length=model.max_length,
-        )
     return MixtureCallback(
         space=space,
         streams=StreamSizes.of_manifest(job.manifest),
@@ -348,13 +345,23 @@ def _make_callback(
         controller=job.controller,
         sampler=sampler,
         model=model,
-        scorer=scorer,
+        scorer=None if job.environment is None else make_scorer(job, job.environment, model),
         environment=job.environment,
         state=RunState.at_start(MixerState.start(len(space)), space.start_N),
         log=log,
         recorded=recorded_decisions(folder / "events.jsonl", after=steps_done_at(checkpoint)),
         stop=stop,
         monitor=monitor,
+    )
+
+
+def make_scorer(job: TrainingJob, environment: Environment, model: LanguageModel) -> Scorer:
+    """Scores models of this shape on an environment, with the tokenizer of the job's dataset."""
+    return Scorer(
+        environment,
+        tokenizer=load_tokenizer_file(job.streams / "tokenizer.json"),
+        tokenizer_file=job.manifest.tokenizer,
+        max_length=model.max_length,
     )
 
 
@@ -384,10 +391,9 @@ def _make_trainer(
     checkpoint: Path | None,
 ) -> Trainer:
     settings = job.training
-    total = job.steps * job.plan.step_samples // job.plan.batch_size
 
     def rate(state: State, ssr: float = 1.0) -> float:
-        return learning_rate_factor(state.timestamp.batch.value, total=total, settings=settings)
+        return learning_rate_factor(state.timestamp.batch.value, total=job.planned_batches, settings=settings)
 
     callbacks: list[Any] = [callback]
     if job.keep_checkpoints:
@@ -442,7 +448,12 @@ def _on_gpu() -> bool:
     return isinstance(get_device(None), DeviceGPU)
 
 
-def _precision(settings: TrainingSettings) -> str:
+def resolved_precision(settings: TrainingSettings) -> str:
+    """Composer's name of the precision that the settings ask for on this machine.
+
+    Raises:
+        InputError: If it needs a GPU and there is none.
+    """
     wanted = settings.precision
     if wanted == "auto":
         wanted = "bf16" if _on_gpu() else "fp32"

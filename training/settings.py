@@ -93,7 +93,7 @@ class TrainingSettings:
     cache_limit: str | None = setting(
         None,
         help="Most bytes of downloaded shards to keep, such as 20gb; all when left out. Of a farm, each"
-        " proxy that is trained at the same time on a machine has a cache of its own.",
+        " stack of proxies that is trained at the same time on a machine has a cache of its own.",
     )
     checkpoint_steps: int = setting(1, help="Steps between two checkpoints; 0 for none at the end of steps.")
     checkpoint_batches: int = setting(0, help="Batches between two checkpoints inside steps; 0 for none.")

@@ -75,6 +75,18 @@ def varied_proxy(proxy: ProxySettings, variation: str) -> ProxySettings:
     return proxy
 
 
+def starting_model(variation: str) -> str:
+    """The departures that share a start: all but those of another width or base share the usual model.
+
+    Args:
+        variation: From `variation_of`.
+
+    Returns:
+        The departure itself if it decides the model, else `USUAL`.
+    """
+    return variation if variation == NARROWER or variation.startswith(OTHER_BASE) else USUAL
+
+
 def varied_mixtures(
     mixtures_TN: NDArray[np.float64], variation: str, *, trajectory_id: str, seed: int, space: DomainSpace
 ) -> NDArray[np.float64]:

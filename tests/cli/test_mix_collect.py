@@ -61,6 +61,23 @@ def test_the_plan_says_which_proxies_vary_and_that_the_run_has_another_supply(ar
     assert "warning: |T|/(R*M) is 2.500 for proxies (R = 16) and 0.625 for the guided run" in shown.err
 
 
+def test_a_stack_is_trained_at_once_where_its_model_allows_it(arguments, tiny_warehouse, tmp_path, capsys):
+    path = tmp_path / "proxy.yaml"
+    proxy = yaml.safe_load(path.read_text())
+    arguments[arguments.index("cli")] = "cli-stack"
+    sample = ["mix", "sample", "--set", "cli-stack", "--paths", "1", "--top-k", "1", "--random-paths", "1"]
+    sizes = ["--steps", "2", "--samples-per-step", "16", "--run-samples-per-step", "64"]
+    assert run([*sample, *sizes, "--batch-size", "8", "--candidates", "50"]) == 0
+    path.write_text(yaml.safe_dump({**proxy, "config": {**proxy["config"], "attention_dropout": 0.1}}))
+    assert run([*arguments, "--stack", "2"]) == 2
+    assert "set it to 0 in the proxy file's config, or give --stack 1" in capsys.readouterr().err
+    path.write_text(yaml.safe_dump(proxy))
+    assert run([*arguments, "--stack", "2"]) == 0
+    said = capsys.readouterr().err
+    assert "trajectory 2/2" in said and "trajectory 1/2" not in said
+    assert {rows.shape for rows in read_feedback(tiny_warehouse, "cli-stack").values()} == {(3, 2)}
+
+
 def test_several_bases_are_for_proxies_that_start_from_one(arguments, capsys):
     assert run([*arguments, "--base", "a", "--base", "b"]) == 2
     assert "init is scratch" in capsys.readouterr().err

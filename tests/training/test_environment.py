@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -7,6 +8,7 @@ import torch
 
 from dmix.mixing.objectives import Environment, Item, Objective
 from dmix.training.environment import Scorer, batches_by_length, encode_item, load_tokenizer_file
+from dmix.training.model_stack import ModelStack, stacked_parameters
 from dmix.training.models import load_model
 from dmix.warehouse_schema.manifests import read_dataset_manifest
 
@@ -70,6 +72,22 @@ def test_batch_size_does_not_change_scores(tmp_path, tokenizer, manifest, tiny_m
         for size in (1, 50, 100_000)
     ]
     assert max(scores) - min(scores) < 1e-5
+
+
+def test_the_models_of_a_stack_have_the_scores_that_they_have_alone(
+    tmp_path, tokenizer, manifest, tiny_model
+):
+    seeds = (1, 2, 3)
+    models = [load_model(dataclasses.replace(tiny_model, seed=seed), manifest) for seed in seeds]
+    scorer = make_scorer(tmp_path, tokenizer, manifest, ITEMS, batch_tokens=50)
+    expected = np.stack([scorer.scores(model) for model in models])
+    stack = ModelStack.of_copies(load_model(tiny_model, manifest), len(seeds))
+    for name, weight in stack.weights.items():
+        stacked = torch.stack([stacked_parameters(model)[name].detach() for model in models])
+        weight.data.copy_(stacked)
+    found = scorer.stack_scores(stack)
+    assert found.shape == (3, 1) and found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 def test_scoring_leaves_the_model_in_its_mode_and_without_gradients(

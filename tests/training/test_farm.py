@@ -20,11 +20,13 @@ from dmix.mixing.trajectory_store import (
     write_trajectory,
 )
 from dmix.training.base import base_config, train_base
-from dmix.training.farm import collect, default_proxy, plan_farm
-from dmix.training.proxy import order_seed, proxy_job
+from dmix.training.farm import collect, default_proxy, plan_farm, run_stack
+from dmix.training.farm_tasks import FarmTasks
+from dmix.training.model_stack import ModelStack
+from dmix.training.proxy import order_seed, proxy_feedback, proxy_job
 from dmix.training.settings import ProxySettings, TrainingSettings
 from dmix.training.variations import FASTER, LESS_SOURCE, NARROWER
-from dmix.warehouse_schema.errors import InputError, NotFoundError, TrainingError
+from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError, TrainingError
 from dmix.warehouse_schema.manifests import read_dataset_manifest
 
 SHARES = {"static-0000": 0.1, "static-0001": 0.9, "static-0002": 0.5}
@@ -149,6 +151,72 @@ def test_a_killed_farm_goes_on_where_it_was(farmed, tiny_warehouse, environment,
     unbroken = read_feedback(tiny_warehouse, "farm")
     for name, rows in read_feedback(tiny_warehouse, "killed").items():
         np.testing.assert_array_equal(rows, unbroken[name])
+
+
+def test_a_killed_farm_of_stacks_keeps_what_a_stack_had_finished(
+    farmed, tiny_warehouse, environment, proxy, monkeypatch
+):
+    publish_trajectories(tiny_warehouse, "killed-stack")
+    losses, calls = ModelStack.losses, []
+
+    def killed(stack, input_PBL):
+        calls.append(len(input_PBL))
+        if len(calls) == 8:  # in the third step, which the shorter trajectory does not have
+            raise KeyboardInterrupt
+        return losses(stack, input_PBL)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ModelStack, "losses", killed)
+        farm = plan_farm(tiny_warehouse, "killed-stack", environment=environment, proxy=proxy)
+        collect(tiny_warehouse, farm, spark=None, progress=str, stack=3)
+    assert calls == [3] * 6 + [2] * 2
+    kept = feedback_file(tiny_warehouse, "killed-stack", "static-0002")
+    written = kept.stat().st_mtime_ns
+    rest = plan_farm(tiny_warehouse, "killed-stack", environment=environment, proxy=proxy)
+    assert [trajectory.trajectory_id for trajectory in rest.todo] == ["static-0000", "static-0001"]
+    lines = []
+    collect(tiny_warehouse, rest, spark=None, progress=lines.append, stack=3)
+    assert len(lines) == 1 and lines[0].startswith("trajectory 3/3")
+    assert kept.stat().st_mtime_ns == written
+    unbroken = read_feedback(tiny_warehouse, "farm")
+    for name, rows in read_feedback(tiny_warehouse, "killed-stack").items():
+        np.testing.assert_allclose(rows, unbroken[name], rtol=0, atol=2e-6)
+
+
+def test_stacks_hold_proxies_that_start_from_the_same_model(tiny_warehouse, environment, proxy):
+    publish_trajectories(tiny_warehouse, "groups", shares={f"static-{n:04d}": 0.4 for n in range(30)})
+    farm = plan_farm(
+        tiny_warehouse, "groups", environment=environment, proxy=dataclasses.replace(proxy, vary=0.5)
+    )
+    names, stacks = varied_names(farm), farm.stacks(FarmTasks(stack=4))
+    assert sorted(t.trajectory_id for stack in stacks for t in stack) == sorted(names)
+    narrow = [stack for stack in stacks if names[stack[0].trajectory_id] == NARROWER]
+    usual = [stack for stack in stacks if stack not in narrow]
+    assert narrow and all(names[t.trajectory_id] == NARROWER for stack in narrow for t in stack)
+    assert not any(names[t.trajectory_id] == NARROWER for stack in usual for t in stack)
+    assert {len(stack) for stack in usual[:-1]} == {4}
+
+
+def test_what_breaks_a_whole_stack_is_said_of_every_trajectory_that_was_not_finished(
+    farmed, tiny_warehouse, environment, proxy, monkeypatch
+):
+    publish_trajectories(tiny_warehouse, "broken-stack")
+    farm = plan_farm(tiny_warehouse, "broken-stack", environment=environment, proxy=proxy)
+    one, two, three = farm.todo
+
+    def outcomes(task, trajectories):
+        yield one, proxy_feedback(task, one)
+        yield two, TrainingError("the loss is not finite")
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("dmix.training.farm.stacked_feedback", outcomes)
+    assert run_stack(farm.task, [one, two, three]) == [
+        "proxy of trajectory static-0001 failed: the loss is not finite",
+        "proxy of trajectory static-0002 failed: the disk is full",
+    ]
+    assert set(read_feedback(tiny_warehouse, "broken-stack")) == {"static-0000"}
+    with pytest.raises(TrainingError, match="static-0001 failed: the loss is not finite"):
+        collect(tiny_warehouse, farm, spark=None, progress=str, stack=3)
 
 
 @pytest.mark.usefixtures("farmed")

@@ -17,9 +17,16 @@ def trajectories(number):
 
 @pytest.mark.parametrize(("stack", "sizes"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (9, [5])])
 def test_a_task_gets_a_stack_of_trajectories_in_order(stack, sizes):
-    stacks = FarmTasks(stack=stack).stacks(trajectories(5))
+    stacks = FarmTasks(stack=stack).stacks(trajectories(5), alike=lambda _: "")
     assert [len(found) for found in stacks] == sizes
     assert [t.trajectory_id for found in stacks for t in found] == list("01234")
+
+
+def test_a_stack_holds_trajectories_that_are_alike():
+    stacks = FarmTasks(stack=2).stacks(trajectories(7), alike=lambda t: t.trajectory_id in "25")
+    assert [[t.trajectory_id for t in found] for found in stacks] == [
+        ["0", "1"], ["3", "4"], ["6"], ["2", "5"]
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("spark")
@@ -49,5 +56,5 @@ def test_a_stack_holds_at_least_one():
 def test_a_local_spark_has_no_gpus_to_give(spark):
     with pytest.raises(InputError, match=r"--gpus-per-task needs a cluster, and Spark runs as local"):
         FarmTasks(gpus_per_task=1).run(
-            trajectories(1), spark=spark, group="g", work=print, finished=lambda: 0, progress=print
+            [tuple(trajectories(1))], spark=spark, group="g", work=print, finished=lambda: 0, progress=print
         )

@@ -28,8 +28,8 @@ def settings(request, tiny_model):
 
 def hidden(model, ids):
     """Last hidden states of one row under the view that training takes."""
-    view = model._view_of_documents if model._reset_at is not None else model._whole_view
-    return model.network.base_model(**view(torch.tensor([ids]))).last_hidden_state[0]
+    view = model.training_view(torch.tensor([ids]))
+    return model.network.base_model(**view).last_hidden_state[0]
 
 
 def test_a_packed_sample_gives_the_states_of_its_documents_run_one_by_one(settings, manifest):

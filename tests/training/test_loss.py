@@ -28,6 +28,23 @@ def test_losses_and_gradients_equal_those_of_the_full_table_of_logits():
     torch.testing.assert_close(weight.grad, expected_weight.grad, rtol=1e-4, atol=1e-6)
 
 
+def test_the_models_of_a_stack_have_the_losses_and_gradients_that_they_have_alone():
+    ids = torch.stack([example()[2], example()[2].flip(0)])
+    hidden = torch.stack([example()[0], 2 * example()[0]]).detach().requires_grad_()
+    weight = torch.stack([example()[1], example()[1] + 1]).detach().requires_grad_()
+    mean, losses = next_token_losses(hidden, weight, ids)
+    (torch.tensor([3.0, 5.0]) * mean).sum().backward()
+    for place, factor in enumerate((3.0, 5.0)):
+        one_hidden = hidden[place].detach().requires_grad_()
+        one_weight = weight[place].detach().requires_grad_()
+        expected, expected_losses = next_token_losses(one_hidden, one_weight, ids[place])
+        (factor * expected).backward()
+        torch.testing.assert_close(mean[place], expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(losses[place], expected_losses, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(hidden.grad[place], one_hidden.grad, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(weight.grad[place], one_weight.grad, rtol=1e-4, atol=1e-6)
+
+
 def test_uniform_logits_cost_log_of_the_vocabulary():
     _, losses = next_token_losses(torch.zeros(1, 3, 4), torch.ones(7, 4), torch.tensor([[1, 2, 3]]))
     torch.testing.assert_close(losses, torch.full((1, 2), 1.9459101))  # ln 7

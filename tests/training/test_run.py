@@ -17,7 +17,7 @@ from dmix.mixing.dataset import MixedDataset
 from dmix.mixing.plan import PlanSettings
 from dmix.training.checkpoint_files import checkpoints
 from dmix.training.models import load_model
-from dmix.training.run import TrainingJob, _open_streams, train
+from dmix.training.run import TrainingJob, open_streams, train
 from dmix.warehouse_schema.errors import (
     InputError,
     InterruptedRunError,
@@ -367,7 +367,7 @@ def test_shards_of_a_remote_warehouse_are_downloaded_from_there(job, tiny_wareho
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     copy = shutil.copytree(tiny_warehouse.stream("tiny"), tmp_path / "bucket" / "tiny")
     remote = dataclasses.replace(job, streams_url=str(copy))
-    with _open_streams(job) as here, _open_streams(remote) as there:
+    with open_streams(job) as here, open_streams(remote) as there:
         assert (there[0]["input_ids"] == here[0]["input_ids"]).all()
     cache = tmp_path / "temporary" / "dmix-cache" / job.manifest.dataset
     assert len(list(cache.rglob("*.mds"))) == 1
@@ -380,7 +380,7 @@ def test_a_remote_warehouse_takes_a_cache_limit_without_a_url_and_a_local_one_no
     with pytest.raises(InputError, match="are for streams that are downloaded, and these are local"):
         train(limited, folder=tmp_path / "run")
     copy = shutil.copytree(tiny_warehouse.stream("tiny"), tmp_path / "bucket" / "tiny")
-    with _open_streams(dataclasses.replace(limited, streams_url=str(copy))) as opened:
+    with open_streams(dataclasses.replace(limited, streams_url=str(copy))) as opened:
         assert len(opened) == 216
 
 
@@ -388,9 +388,9 @@ def test_proxies_beside_each_other_have_caches_of_their_own(job, tiny_warehouse,
     copy = shutil.copytree(tiny_warehouse.stream("tiny"), tmp_path / "bucket" / "tiny")
     cached = with_training(job, cache_folder=str(tmp_path / "cache"))
     proxy = dataclasses.replace(cached, streams_url=str(copy), keep_checkpoints=False)
-    with _open_streams(proxy) as one, _open_streams(proxy) as other:
+    with open_streams(proxy) as one, open_streams(proxy) as other:
         assert (one[0]["input_ids"] == other[0]["input_ids"]).all()
-    with _open_streams(proxy) as again:
+    with open_streams(proxy) as again:
         assert (again[0]["input_ids"] == again[0]["labels"]).all()
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["tiny-0", "tiny-1"]
 

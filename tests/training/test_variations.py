@@ -15,6 +15,7 @@ from dmix.training.variations import (
     SLOWER,
     USUAL,
     possible_variations,
+    starting_model,
     variation_of,
     varied_mixtures,
     varied_proxy,
@@ -31,6 +32,12 @@ def test_a_share_of_the_trajectories_is_varied_in_equal_parts():
     counts = Counter(variation_of(name, share=0.25, seed=0, possible=ALL) for name in IDS)
     assert counts[USUAL] == pytest.approx(3_000, abs=120)
     assert all(counts[name] == pytest.approx(250, abs=60) for name in ALL)
+
+
+def test_only_another_width_or_base_is_another_start():
+    same = {starting_model(name) for name in (USUAL, SLOWER, FASTER, LESS_SOURCE)}
+    assert same == {USUAL}
+    assert [starting_model(name) for name in (NARROWER, "base=less")] == [NARROWER, "base=less"]
 
 
 def test_variations_follow_from_id_and_seed_alone():
