@@ -50,6 +50,7 @@ def rl(
     check_set(warehouse, set_name)
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
     check_agent(warehouse, start)
+    hush_gym()
     from dmix.mixing.rl import prepare, train_rl
     from dmix.warehouse_schema.catalog import sync
 
@@ -110,6 +111,7 @@ def evaluate(
     """
     check_set(warehouse, set_name)
     check_agent(warehouse, agent_name)
+    hush_gym()
     from dmix.mixing.evaluate import evaluate_agent, load_subject
 
     if dry_run:
@@ -127,6 +129,15 @@ def evaluate(
             warehouse.require(), set_name=set_name, agent_name=agent_name, settings=settings, progress=say
         )
     _show(report, as_json=as_json)
+
+
+def hush_gym() -> None:
+    """Keeps Gym, which d3rlpy imports, from printing that it is unmaintained; call it before that import."""
+    try:
+        from gym_notices import notices
+    except ImportError:  # a d3rlpy that imports Gymnasium
+        return
+    notices.notices.clear()
 
 
 def _show(report: dict[str, Any], *, as_json: bool) -> None:

@@ -1,6 +1,8 @@
 """`dmix agent rl` and `dmix agent evaluate` as a user types them."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -136,3 +138,9 @@ def test_set_agent_is_trained_gone_on_with_and_judged(dmix):
     code, out, err = dmix("agent", "evaluate", "--set", "first", "--agent", "next", *brief, "--json")
     assert code == 0, err
     assert json.loads(out)["farm"]["trajectories"] == 9
+
+
+def test_gym_says_nothing_when_it_is_imported():
+    code = "from dmix.cli.agent_rl import hush_gym; hush_gym(); import gym"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
