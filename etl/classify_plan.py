@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from dmix.etl.classifiers import Classifier, ClassifierSpec, classifier_spec, make_classifier
 from dmix.etl.classify_settings import ClassifySettings
 from dmix.etl.input_records import InputRecords
+from dmix.etl.inspection import Inspection, inspect_and_cut, inspection_from_json
 from dmix.etl.parts import (
     CorpusFolders,
     Identity,
@@ -22,13 +23,7 @@ from dmix.etl.parts import (
     plan_parts,
 )
 from dmix.etl.records import Columns
-from dmix.etl.sources import (
-    FoundFile,
-    Inspection,
-    find_files,
-    inspect_and_cut,
-    inspection_from_json,
-)
+from dmix.etl.sources import FoundFile, find_files
 from dmix.etl.tasks import Progress, completed_tasks, grouped, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import Warehouse

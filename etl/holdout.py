@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from dmix.etl.inspection import inspect_file
 from dmix.etl.records import Columns, Document, read_documents
 from dmix.etl.rejects import Reject
-from dmix.etl.sources import find_files, inspect_file
+from dmix.etl.sources import find_files
 from dmix.etl.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.layout import publish_bytes

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dmix.etl.sources import FoundFile, Inspection, inspection_from_json
+from dmix.etl.inspection import Inspection, inspection_from_json
+from dmix.etl.sources import FoundFile
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.layout import publish_json, read_json
 

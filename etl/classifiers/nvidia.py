@@ -245,7 +245,7 @@ def _downloaded(hub_id: str) -> Path:
     try:
         return Path(snapshot_download(hub_id, allow_patterns=[*_FILES, *_TOKENIZER_FILES]))
     except Exception as error:  # the hub's client raises many kinds, without a common base
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise NotFoundError(
             f"{hub_id} cannot be fetched from the Hugging Face hub ({reason[:200]}); download it where there"
             f" is a network ('hf download {hub_id} --local-dir DIR') and name it as nvidia:DIR"

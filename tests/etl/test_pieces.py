@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmix.etl import pieces
+from dmix.etl.inspection import inspect_and_cut
 from dmix.etl.pieces import LineCutter, line_blocks, piece_bytes_of
 from dmix.etl.records import Columns, Document, read_documents, read_piece
-from dmix.etl.sources import find_files, inspect_and_cut
+from dmix.etl.sources import find_files
 from dmix.etl.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
 

@@ -11,9 +11,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dmix.etl.inspection import inspect_file
 from dmix.etl.records import Columns, Document, LongLine, document_id, lines_of, read_documents
 from dmix.etl.rejects import REASONS, Reject
-from dmix.etl.sources import find_files, inspect_file
+from dmix.etl.sources import find_files
 from dmix.etl.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
 

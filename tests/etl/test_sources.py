@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from dmix.etl.sources import FoundFile, file_kind, find_files, inspect_file
+from dmix.etl.inspection import inspect_file
+from dmix.etl.sources import FoundFile, file_kind, find_files
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 LINE = b'{"text": "a document"}\n'

@@ -17,8 +17,9 @@ from dmix.etl.classify import classify_corpora
 from dmix.etl.classify_plan import CorpusRequest
 from dmix.etl.classify_settings import ClassifySettings
 from dmix.etl.input_records import InputRecords
+from dmix.etl.inspection import inspect_and_cut
 from dmix.etl.label_tasks import label_part
-from dmix.etl.sources import find_files, inspect_and_cut
+from dmix.etl.sources import find_files
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
 from dmix.warehouse_schema.layout import Warehouse
 
