@@ -18,6 +18,8 @@ from dmix.warehouse_schema.taxonomy import FIELDS
 PLAIN_MARKS = {"run_started", "run_done", "run_failed", "shadow"}
 # Passes over a domain beyond which more of them teach little (arXiv 2305.16264).
 MANY_PASSES = 4
+# Runs of a controller below which the seed alone may decide between two of them.
+_ENOUGH_RUNS = 3
 _WORDS = {"target": ("better", "worse"), "general": ("better", "forgot")}
 
 
@@ -126,9 +128,12 @@ def _beaten(runs: Sequence[Run]) -> Iterator[Advice]:
         for controller, mean in means.items():
             kind, _, agent = controller.partition(":")
             if kind == "agent" and mean < means[best] and not best.startswith("agent:"):
+                fewest = min(len(by_controller[name]) for name in (best, controller))
+                doubt = "" if fewest >= _ENOUGH_RUNS else ", as far as so few runs can tell"
                 yield Advice(
                     f"The mean utility under {best} is {means[best]:+.2f}, under {controller} {mean:+.2f}:"
-                    " the agent has not paid off. What its farm lets expect, and where it goes beyond that:",
+                    f" the agent has not paid off{doubt}. What its farm lets expect, and where it goes beyond"
+                    " that:",
                     f"dmix agent evaluate --set … --agent {agent}",
                 )
 

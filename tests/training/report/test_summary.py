@@ -68,7 +68,9 @@ def test_an_agent_below_a_baseline_of_the_same_size_has_not_paid_off(warehouse):
     advice = next_steps([one, better])[0]
     # 2 x 1.0 - 0.04 against 2 x 0.4 - 0.04
     assert advice.reason.startswith("The mean utility under natural is +1.96, under agent:tiny +0.76")
+    assert "not paid off, as far as so few runs can tell." in advice.reason
     assert advice.command == "dmix agent evaluate --set … --agent tiny"
+    assert "not paid off." in next_steps([one] * 3 + [better] * 3)[0].reason
     longer = dataclasses.replace(better, config={**better.config, "steps": 8})
     assert "not paid off" not in reasons([one, longer])
 
