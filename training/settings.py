@@ -200,7 +200,8 @@ def learning_rate_factor(batch: int, *, total: int, settings: TrainingSettings) 
     """Share of the peak rate after `batch` finished batches.
 
     Rises linearly to 1 over the warm-up (the first batch is not trained at 0), then stays
-    (constant) or falls along half a cosine to `final_rate` at `total`, where it remains.
+    (constant) or falls along half a cosine to `final_rate` at `total`, where it remains. Composer
+    (0.32) asks before it counts the batch that was trained, so the first two batches have one rate.
     """
     warmup = math.ceil(settings.warmup * total)
     if batch < warmup:
