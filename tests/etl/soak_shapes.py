@@ -1,7 +1,7 @@
 """Inputs of awkward shapes on real Spark workers, whose memory has to stay within a bound.
 
 The bound of a worker: what it takes before it reads anything (torch and the weights of the embedded
-classifier, some 0.6 GB), three label files' worth of text, and six times its longest document. The
+classifier, some 0.6 GB), three label files' worth of text, and nine times its longest document. The
 bound of the driver allows for thousands of inputs.
 """
 
@@ -31,7 +31,7 @@ _WORDS = [f"word{number}" for number in range(5_000)]
 
 def bound_mb(longest_bytes: int) -> float:
     """Most memory that a worker may take."""
-    return IDLE_MB + (3 * CHUNK_BYTES + 6 * longest_bytes) / 1e6
+    return IDLE_MB + (3 * CHUNK_BYTES + 9 * longest_bytes) / 1e6
 
 
 def within_bounds(
