@@ -113,7 +113,7 @@ def test_a_logger_that_is_not_installed_stops_the_command_before_it_makes_a_run(
     known = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "mlflow" else known(name))
     assert run([*arguments, "--run", "unlogged", "--logger", "mlflow"]) == 1
-    assert "run 'pip install mlflow'" in capsys.readouterr().err
+    assert "pip install 'dmix[loggers]'" in capsys.readouterr().err
     assert not tiny_warehouse.run("unlogged").exists()
 
 
