@@ -190,7 +190,19 @@ def standalone():
         for command in commands:
             process = stack.enter_context(subprocess.Popen(command, start_new_session=True, **quiet))
             stack.callback(os.killpg, process.pid, signal.SIGKILL)
+        wait_for(port)
         yield url
+
+
+def wait_for(port: int) -> None:
+    """Until something listens at a port of this machine; jobs refuse a master that does not."""
+    deadline = time.monotonic() + MOST_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        time.sleep(0.2)
+    raise SoakError(f"nothing listens at port {port}")
 
 
 UNITS = [
