@@ -9,17 +9,12 @@ on the processor, of loader workers too, which a busy machine leaves nearly as t
 """
 
 import argparse
-import fnmatch
-import json
 import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +24,7 @@ import psutil
 import torch
 from benchmarks import mixing_costs
 from benchmarks.mixing_streams import write_streams
-from benchmarks.provenance import RESULTS, commit_of, machine_name
+from benchmarks.rows import add_row_options, measure
 from streaming import Stream, StreamingDataLoader, StreamingDataset
 from torch.utils.data import DataLoader, Dataset
 
@@ -49,31 +44,19 @@ Rates = tuple[float, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=40_000, help="samples of 512 tokens to read")
-    parser.add_argument("--only", default="*", metavar="PATTERN", help="rows that match, with * and ?")
-    parser.add_argument("--again", action="store_true", help="also rows that this commit has")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the file")
+    add_row_options(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    path = arguments.results / f"mixing-{machine_name()}-{datetime.now(UTC):%Y-%m-%d}.json"
-    key = {"commit": commit_of(), "samples": arguments.samples}
-    found = json.loads(path.read_text()) if path.is_file() else {}
-    if {name: found.get(name) for name in key} != key:
-        found = {**key, "python": platform.python_version(), "rows": {}}
-    todo = [name for name in ROWS if fnmatch.fnmatch(name, arguments.only)]
-    with tempfile.TemporaryDirectory(prefix="dmix-bench-") as folder:
-        manifest: DatasetManifest | None = None
-        for name in todo:
-            if name in found["rows"] and not arguments.again:
-                continue
-            manifest = manifest or write_streams(Path(folder), samples=arguments.samples)
-            load, started = round(os.getloadavg()[0], 1), time.perf_counter()
-            figures = ROWS[name](manifest, Path(folder))
-            spent = round(time.perf_counter() - started, 1)
-            found["rows"][name] = {**figures, "load_before": load, "seconds": spent}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(found, indent=1) + "\n")
-            print(f"{name}: {json.dumps(figures)} ({spent} s)", file=sys.stderr)
-    print(json.dumps(found, indent=1))
+    with tempfile.TemporaryDirectory(prefix="dmix-bench-") as name:
+        folder = Path(name)
+        # written when the first row asks for them
+        streams = cache(partial(write_streams, folder, samples=arguments.samples))
+        rows = {name: partial(_measured, row, streams, folder) for name, row in ROWS.items()}
+        measure("mixing", arguments, size={"samples": arguments.samples}, rows=rows)
+
+
+def _measured(row: Row, streams: Callable[[], DatasetManifest], folder: Path) -> dict[str, Any]:
+    return row(streams(), folder)
 
 
 def beside_streaming(

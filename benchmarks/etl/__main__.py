@@ -15,23 +15,21 @@ needs Linux, and datatrove (`pip install -c constraints.txt -e '.[bench]'`).
 """
 
 import argparse
-import fnmatch
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 from benchmarks.etl.texts import Texts, files_of, size_of
-from benchmarks.provenance import RESULTS, ROOT, commit_of, machine_name
+from benchmarks.provenance import ROOT
+from benchmarks.rows import add_row_options, measure
 
 from dmix.etl.blocks import file_blocks
 from dmix.etl.shard_tasks import BATCH_BYTES
@@ -48,37 +46,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("DMIX_TEST_DATA"), help="real corpora")
     parser.add_argument("--megabytes", type=float, default=100.0, help="size of the comparisons")
     parser.add_argument("--sizes", type=float, nargs="+", default=[1, 10, 100, 1000], help="MB, for the cost")
-    parser.add_argument("--only", default="*", metavar="PATTERN", help="rows that match, with * and ?")
-    parser.add_argument("--again", action="store_true", help="also rows that this commit has")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the file")
+    add_row_options(parser)
     arguments = parser.parse_args()
     if arguments.data is None:
         parser.error("name the folder of the real corpora with --data or DMIX_TEST_DATA")
-    path = arguments.results / f"etl-{machine_name()}-{datetime.now(UTC):%Y-%m-%d}.json"
-    key = {"commit": commit_of(), "megabytes": arguments.megabytes}
-    found = json.loads(path.read_text()) if path.is_file() else {}
-    if {name: found.get(name) for name in key} != key:
-        found = {**key, "python": platform.python_version(), "rows": {}}
     megabytes = arguments.megabytes
-    rows = {
-        "whole": partial(whole, megabytes=megabytes),
-        "stages": partial(stages, megabytes=megabytes),
-        **{f"size/{size:g}-mb": partial(alone, megabytes=size) for size in arguments.sizes},
-        **{f"master/{master}": partial(alone, megabytes=megabytes, master=master) for master in MASTERS},
-    }
-    with tempfile.TemporaryDirectory(prefix="dmix-bench-") as folder:
-        texts = Texts(arguments.data, Path(folder))
-        for name, row in rows.items():
-            if not fnmatch.fnmatch(name, arguments.only) or (name in found["rows"] and not arguments.again):
-                continue
-            load, started = round(os.getloadavg()[0], 1), time.perf_counter()
-            figures = row(texts, Path(folder))
-            spent = round(time.perf_counter() - started, 1)
-            found["rows"][name] = {**figures, "load_before": load, "seconds": spent}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(found, indent=1) + "\n")
-            print(f"{name}: {json.dumps(figures)} ({spent} s)", file=sys.stderr)
-    print(json.dumps(found, indent=1))
+    with tempfile.TemporaryDirectory(prefix="dmix-bench-") as name:
+        folder = Path(name)
+        given = (Texts(arguments.data, folder), folder)
+        rows = {
+            "whole": partial(whole, *given, megabytes=megabytes),
+            "stages": partial(stages, *given, megabytes=megabytes),
+            **{f"size/{size:g}-mb": partial(alone, *given, megabytes=size) for size in arguments.sizes},
+            **{
+                f"master/{master}": partial(alone, *given, megabytes=megabytes, master=master)
+                for master in MASTERS
+            },
+        }
+        measure("etl", arguments, size={"megabytes": megabytes}, rows=rows)
 
 
 def whole(texts: Texts, folder: Path, *, megabytes: float) -> dict[str, Any]:

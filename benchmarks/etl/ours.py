@@ -69,6 +69,7 @@ def main() -> None:
 
 
 def labels_of(column: str | None = None) -> ClassifySettings:
+    """Labels by the embedded classifier, or those of a column of the documents."""
     if column is None:
         return CLASSIFY
     return ClassifySettings(classifier=f"column:{column}", taxonomy="from-data")
