@@ -81,6 +81,12 @@ def test_commands_in_pages_parse(page):
         parse(words)
 
 
+def test_pages_show_every_command():
+    """And so the test above has what it looks at."""
+    shown = {word for page in PAGES for words in dmix_lines(page) for word in words[:1]}
+    assert set(dmix.commands) <= shown
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_and_yaml_in_pages_is_valid(page):
     for code in blocks(page, "python"):

@@ -1,31 +1,18 @@
 """One SIGKILL as each step of a commit is about to be taken; `make soak` kills on Spark, and at random."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
+from tests.etl.apart import run_apart
 from tests.etl.killed_job import STEPS
-from tests.soak import ROOT
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     """What `tests.etl.forked_kills` saw, by step."""
     folder = tmp_path_factory.mktemp("kills")
-    command = [sys.executable, "-m", "tests.etl.forked_kills", str(folder)]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_apart("tests.etl.forked_kills", str(folder))
     return json.loads((folder / "outcomes.json").read_text())
 
 

@@ -1,13 +1,11 @@
 """A disk that is really full, where a process may mount one of its own."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 
 import pytest
-from tests.soak import ROOT
+from tests.etl.apart import run_apart
 
 
 def test_job_on_a_disk_that_is_full_again_and_again_names_it_and_ends_as_on_an_ample_one(tmp_path):
@@ -18,16 +16,7 @@ def test_job_on_a_disk_that_is_full_again_and_again_names_it_and_ends_as_on_an_a
         mountable = False
     if not mountable:
         pytest.skip("no name space of its own for mounts here")
-    done = subprocess.run(
-        [*alone, sys.executable, "-m", "tests.etl.full_disk", str(tmp_path)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_apart("tests.etl.full_disk", str(tmp_path), under=alone)
     outcome = json.loads((tmp_path / "outcome.json").read_text())
     assert len(outcome["failures"]) > 3
     for kind, message in outcome["failures"]:
