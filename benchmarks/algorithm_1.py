@@ -30,8 +30,8 @@ from dmix.mixing.domains import DomainSpace
 from dmix.mixing.inductive import EarlierPaths, PathProblem, sample_path
 from dmix.mixing.sample_settings import PRESETS, SampleSettings
 from dmix.mixing.trajectories import path_problem, planned_set, sample_trajectories
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import DatasetManifest, StreamEntry, TokenizerFile
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, TokenizerFile
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, FIELDS, slug
 
 R = 8_000

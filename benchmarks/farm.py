@@ -39,8 +39,8 @@ from dmix.training.models import load_model
 from dmix.training.proxy import ProxyTask, proxy_feedback
 from dmix.training.settings import ModelSettings, ProxySettings, TrainingSettings
 from dmix.training.stacked_adamw import StackedAdamW
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import (
     DatasetManifest,
     StreamEntry,
     StreamFile,

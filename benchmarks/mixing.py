@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from dmix.mixing.dataset import MixedDataset
 from dmix.mixing.loader import MixedLoader
 from dmix.mixing.plan import PlanSettings
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 BATCH = 64
 REPEATS = 3

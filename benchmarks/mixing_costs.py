@@ -22,8 +22,8 @@ from dmix.mixing.loader import MixedLoader
 from dmix.mixing.plan import MixerState, PlanSettings, StreamSizes, plan_step
 from dmix.training.decisions import recorded_decisions
 from dmix.training.state import RunState
-from dmix.warehouse_schema.events import EventLog, last_attempt
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.events import EventLog, last_attempt
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY
 
 BATCH = 64

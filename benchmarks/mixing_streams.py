@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from streaming import MDSWriter
 
-from dmix.warehouse_schema.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
+from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, FIELDS, slug
 
 SEQ_LEN = 512

@@ -29,8 +29,8 @@ from dmix.mixing.set_agent import SetAgent
 from dmix.mixing.sft import load_lessons, train_sft
 from dmix.mixing.sft_settings import SftSettings
 from dmix.mixing.trajectories import sample_trajectories
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import DatasetManifest, StreamEntry, TokenizerFile
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, TokenizerFile
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
 
 SPACES = (2, 6, 12, 52, 70, 1152)

@@ -9,7 +9,7 @@ from dmix.cli.early import check_new_agent, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.mixing.clone_settings import CloneSettings
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.command()
@@ -43,7 +43,7 @@ def clone(
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
     from dmix.mixing.clone import train_clone
     from dmix.mixing.rl_data import load_farm
-    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync
 
     report: dict[str, Any] = {"agent": agent_name, "set": set_name}
     if dry_run:

@@ -10,7 +10,7 @@ from dmix.cli.options import config_option, dry_run_option, json_option, setting
 from dmix.cli.output import say, show_json, show_table
 from dmix.mixing.evaluate_settings import EvaluateSettings
 from dmix.mixing.rl_settings import RlSettings
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.command()
@@ -52,7 +52,7 @@ def rl(
     check_agent(warehouse, start)
     hush_gym()
     from dmix.mixing.rl import prepare, train_rl
-    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync
 
     report: dict[str, Any] = {"agent": agent_name, "set": set_name}
     if dry_run:

@@ -55,7 +55,7 @@ def regmix(
     """
     from dmix.mixing.regression.judge import judge
     from dmix.mixing.regression.tables import load_tables
-    from dmix.warehouse_schema.layout import publish_json
+    from dmix.warehouse_schema.files.layout import publish_json
 
     train, tests = load_tables(data)
     chosen = list(dict.fromkeys(names or REGRESSORS))

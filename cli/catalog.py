@@ -7,7 +7,7 @@ import click
 
 from dmix.cli.options import config_option, dry_run_option, json_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.group()
@@ -37,8 +37,8 @@ def rebuild(
 
     Example: dmix catalog rebuild
     """
-    from dmix.warehouse_schema import catalog as library
-    from dmix.warehouse_schema.units import published_units
+    from dmix.warehouse_schema.catalog.catalog import catalog as library
+    from dmix.warehouse_schema.catalog.units import published_units
 
     counts = Counter(unit.kind for unit in published_units(warehouse.require()).values())
     if not dry_run:
@@ -67,7 +67,7 @@ def export(warehouse: Warehouse, out: Path, as_json: bool, dry_run: bool, config
 
     Example: dmix catalog export --out catalog-parquet
     """
-    from dmix.warehouse_schema.catalog import Catalog, export_views
+    from dmix.warehouse_schema.catalog.catalog import Catalog, export_views
 
     if dry_run:
         with Catalog.open_reader(warehouse) as reader:

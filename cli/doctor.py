@@ -17,7 +17,7 @@ from dmix.cli.options import config_option, json_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.etl.session import JAVA_NEEDED, java_version
 from dmix.training.settings import how_to_install
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 DISK_WANTED_GB = 5
 MEMORY_WANTED_GIB = 4

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dmix.etl.classify_settings import ClassifySettings
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 def check_set(warehouse: Warehouse, *set_names: str) -> None:
@@ -22,7 +22,7 @@ def check_set(warehouse: Warehouse, *set_names: str) -> None:
 
 def check_dataset(warehouse: Warehouse, dataset: str | None) -> None:
     """Raises `NotFoundError` or `InputError` if it is not there, or not clear which one is meant."""
-    from dmix.warehouse_schema.manifests import read_dataset_manifest
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     read_dataset_manifest(warehouse.require(), dataset)
 

@@ -19,12 +19,12 @@ from dmix.cli.options import (
 from dmix.cli.output import say, show_json, show_table
 from dmix.etl.classify_settings import ClassifySettings
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from dmix.etl.classify import CorpusOutcome
     from dmix.etl.classify_plan import CorpusPlan
-    from dmix.warehouse_schema.manifests import CorpusVersion
+    from dmix.warehouse_schema.files.manifests import CorpusVersion
 
 
 class ManyPaths(click.Command):
@@ -100,7 +100,7 @@ def classify(
     from dmix.etl.classify_plan import plan_corpora
     from dmix.etl.mirror import use_data_url
     from dmix.etl.session import spark_session
-    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync
 
     if not dry_run:
         use_data_url(warehouse, data_url)

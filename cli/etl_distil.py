@@ -9,7 +9,7 @@ from dmix.cli.etl_screening import corpora_option
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.etl.distilling.settings import DistilSettings
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from dmix.etl.distilling.distil import DistilReport

@@ -15,13 +15,13 @@ from dmix.cli.options import (
     warehouse_option,
 )
 from dmix.cli.output import say, show_json, show_table
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from dmix.etl.screening.needles import EvaluationItem
     from dmix.etl.screening.screening import ScreenedFile
-    from dmix.warehouse_schema.manifests import CorpusVersion
-    from dmix.warehouse_schema.screenings import Screening
+    from dmix.warehouse_schema.files.manifests import CorpusVersion
+    from dmix.warehouse_schema.files.screenings import Screening
 
 
 def corpora_option(command: Command) -> Command:
@@ -87,7 +87,7 @@ def duplicates(
     from dmix.etl.screening.screening import screened_files
     from dmix.etl.session import spark_session
     from dmix.etl.shard_plan import resolve_corpora
-    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync
 
     corpora = resolve_corpora(warehouse.require(), corpus)
     if dry_run:
@@ -131,7 +131,7 @@ def contamination(
     from dmix.etl.screening.screening import screened_files
     from dmix.etl.session import spark_session
     from dmix.etl.shard_plan import resolve_corpora
-    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync
 
     corpora = resolve_corpora(warehouse.require(), corpus)
     items = evaluation_items(environment)
@@ -175,7 +175,7 @@ def _show_plan(corpora: "Sequence[CorpusVersion]", todo: "Sequence[ScreenedFile]
 
 def _show(warehouse: Warehouse, screening: "Screening", sql: str, *, as_json: bool) -> None:
     """Counts of what a screening found, as the catalog has them."""
-    from dmix.warehouse_schema.catalog import Catalog
+    from dmix.warehouse_schema.catalog.catalog import Catalog
 
     with Catalog.open_reader(warehouse) as catalog:
         columns, rows = catalog.query(sql, [screening.screening])

@@ -20,14 +20,14 @@ from dmix.cli.options import (
 from dmix.cli.output import say, show_json, show_table
 from dmix.etl.shard_settings import ShardSettings
 from dmix.warehouse_schema.errors import VerificationError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dmix.etl.shard_plan import ShardPlan
     from dmix.etl.verify import Problem
-    from dmix.warehouse_schema.manifests import DatasetManifest
+    from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 _WHOLE_PATH = 1000
 """Characters of a cell; whoever shall remove a file needs its path."""
@@ -82,7 +82,7 @@ def shard(
     from dmix.etl.session import spark_session
     from dmix.etl.shard import shard_dataset
     from dmix.etl.shard_plan import plan_dataset, published_dataset, resolve_corpora
-    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync
 
     if not dry_run:
         use_data_url(warehouse, data_url)

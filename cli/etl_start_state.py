@@ -20,7 +20,7 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.source_models import check_there
 from dmix.etl.synthetic.start_state_settings import StartStateSettings
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from dmix.etl.synthetic.start_state_estimate import StartStateEstimate
@@ -70,7 +70,7 @@ def start_state(
 
     Example: dmix etl start-state --dataset small
     """
-    from dmix.warehouse_schema.manifests import read_dataset_manifest
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     if origin == "corpus":
         if model is not None:
@@ -87,7 +87,7 @@ def start_state(
     from dmix.etl.synthetic.start_state_plan import plan_start_state
     from dmix.etl.synthetic.synthesize import local_processes
     from dmix.etl.tasks import run_tasks
-    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync
     from dmix.warehouse_schema.taxonomy import slug
 
     plan = plan_start_state(

@@ -17,7 +17,7 @@ from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
 from dmix.training.request import resolve_model
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.command("eval")
@@ -97,7 +97,7 @@ def evaluate(
         check_tasks(names, items=bool(items), settings=settings)
     from dmix.training.evaluation.candidates import model_candidate, run_candidates
     from dmix.training.evaluation.evaluate import evaluate as evaluate_all
-    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync
 
     if run_id is not None:
         candidates = run_candidates(warehouse.require(), run_id, steps)

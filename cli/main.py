@@ -15,7 +15,7 @@ import click
 
 from dmix import __version__
 from dmix.warehouse_schema.errors import DmixError, StorageError
-from dmix.warehouse_schema.layout import storage_errors
+from dmix.warehouse_schema.files.layout import storage_errors
 
 # name: (module, attribute, help line shown by `dmix --help`)
 COMMANDS = {

@@ -16,7 +16,7 @@ from dmix.cli.options import (
 )
 from dmix.cli.output import say, show_json, show_table
 from dmix.mixing.sample_settings import SampleSettings
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.group()
@@ -57,8 +57,8 @@ def sample(
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """
     from dmix.mixing.trajectories import expected_work, planned_set, read_trajectories, sample_trajectories
-    from dmix.warehouse_schema.catalog import sync
-    from dmix.warehouse_schema.manifests import read_dataset_manifest
+    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     manifest = read_dataset_manifest(warehouse.require(), dataset)
     wanted = planned_set(manifest, set_name=set_name, settings=settings)

@@ -11,7 +11,7 @@ from dmix.cli.output import say, show_json, show_table
 from dmix.etl.masters import refuse_connect
 from dmix.training.request import base_of_proxies
 from dmix.training.settings import load_proxy
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from dmix.training.farm import Farm
@@ -94,7 +94,7 @@ def collect(
     from dmix.mixing.trajectory_store import read_set
     from dmix.training.farm import collect as collect_feedback
     from dmix.training.farm import default_proxy, plan_farm
-    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync
 
     found = read_set(warehouse.require(), set_name)
     base = bases[0] if bases else None
@@ -137,7 +137,7 @@ def collect(
 
 def _show_plan(warehouse: Warehouse, farm: "Farm", *, as_json: bool) -> None:
     from dmix.training.estimate import measure_speed
-    from dmix.warehouse_schema.manifests import read_dataset_manifest
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     manifest = read_dataset_manifest(warehouse, farm.task.dataset)
     model = farm.task.proxy.model() if farm.task.base is None else str(farm.task.base)

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from dmix.etl.session import DEFAULT_MASTER
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.settings import read_yaml, settings_from
 
 T = TypeVar("T")

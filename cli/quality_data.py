@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dmix.etl.synthetic.blocks import BlockFacts
     from dmix.training.quality.prepare import DataTools
     from dmix.training.quality.settings import QualitySettings
-    from dmix.warehouse_schema.manifests import CorpusVersion
+    from dmix.warehouse_schema.files.manifests import CorpusVersion
 
 Progress = Callable[[str], None]
 

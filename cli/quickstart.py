@@ -18,7 +18,7 @@ import click
 from dmix.cli.options import config_option, json_option, master_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.warehouse_schema.errors import InterruptedRunError
-from dmix.warehouse_schema.layout import Warehouse, publish_bytes
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -118,7 +118,7 @@ def quickstart(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from dmix.etl.session import spark_session
     from dmix.training.report import write_report
-    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync
 
     files = Files(out.absolute())
     warehouse = Warehouse.at(files.folder / "warehouse")
@@ -232,7 +232,7 @@ def _farm(spark: "SparkSession", warehouse: Warehouse, files: Files) -> None:
     from dmix.mixing.trajectories import sample_trajectories
     from dmix.training.farm import collect, plan_farm
     from dmix.training.settings import load_proxy
-    from dmix.warehouse_schema.manifests import read_dataset_manifest
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     settings = SampleSettings(
         paths=2,

@@ -6,7 +6,7 @@ import click
 
 from dmix.cli.options import config_option, json_option, warehouse_option
 from dmix.cli.output import say, show_json
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.command()

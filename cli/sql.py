@@ -7,7 +7,7 @@ import click
 from dmix.cli.options import config_option, json_option, warehouse_option
 from dmix.cli.output import show_rows
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.command()
@@ -35,7 +35,7 @@ def sql(
 
     Example: dmix sql "SELECT corpus, version, documents FROM corpora"
     """
-    from dmix.warehouse_schema.catalog import Catalog
+    from dmix.warehouse_schema.catalog.catalog import Catalog
 
     text = sys.stdin.read() if query == "-" else query
     if not text.strip():

@@ -21,7 +21,7 @@ from dmix.cli.train_plan import show_plan
 from dmix.training.request import RunRequest, new_run_folder, run_config_file
 from dmix.training.settings import LOGGERS, TrainingSettings, check_loggers, load_training
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from dmix.training.summary import RunSummary
@@ -243,7 +243,7 @@ def _controller(agent: str | None, controller: str | None) -> str:
 def _finish(warehouse: Warehouse, summary: "RunSummary", *, as_json: bool) -> None:
     """Brings the run into the catalog and shows what it came to; on the first rank alone."""
     from dmix.training.ranks import is_first_rank
-    from dmix.warehouse_schema.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync
 
     if not is_first_rank():
         return

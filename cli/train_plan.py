@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from dmix.cli.output import say, show_json, show_table
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from dmix.training.run_config import RunConfig

@@ -20,7 +20,7 @@ import duckdb
 from dmix.cli.main import dmix
 from dmix.mixing.objectives import Environment, Objective
 from dmix.training.settings import ModelSettings, ProxySettings, TrainingSettings
-from dmix.warehouse_schema.migrate import load_schema, migrate
+from dmix.warehouse_schema.catalog.migrate import load_schema, migrate
 
 FOLDER = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by docs/generate.py from the code; change that. -->\n"

@@ -13,7 +13,7 @@ from typing import Any
 import zstandard
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.storage import is_url, open_place, read_errors
+from dmix.warehouse_schema.files.storage import is_url, open_place, read_errors
 
 BLOCK_BYTES = 256 << 10
 """Stored bytes a read."""

@@ -30,9 +30,9 @@ from dmix.etl.rejects import REASONS
 from dmix.etl.synthetic.inputs import generation_of
 from dmix.etl.tasks import Progress, metered, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse, checked_name, storage_errors
-from dmix.warehouse_schema.locks import held_lock
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.layout import Warehouse, checked_name, storage_errors
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     LabelPart,
     corpus_versions,
@@ -41,7 +41,7 @@ from dmix.warehouse_schema.manifests import (
     read_corpus_version,
     write_corpus_version,
 )
-from dmix.warehouse_schema.storage import RemotePath
+from dmix.warehouse_schema.files.storage import RemotePath
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_labels
 
 logger = logging.getLogger(__name__)

@@ -26,8 +26,8 @@ from dmix.etl.records import Columns
 from dmix.etl.sources import FoundFile, find_files
 from dmix.etl.tasks import Progress, completed_tasks, grouped, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     InputFile,
     LabelPart,

@@ -18,7 +18,7 @@ import yaml
 from dmix.etl.classifiers.keywords import DomainWords, domain_words
 from dmix.etl.demo_problems import PROBLEM_DOMAINS, word_problem
 from dmix.etl.inflection import past, plural, with_article
-from dmix.warehouse_schema.layout import publish_bytes
+from dmix.warehouse_schema.files.layout import publish_bytes
 
 DEFAULT_DOCUMENTS = 4500
 """Documents of each field; about 3 MB of source and 1 MB of target text."""

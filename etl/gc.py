@@ -14,9 +14,9 @@ from pathlib import Path
 from dmix.etl.mirror import copy_published
 from dmix.etl.screening.screening import DIGESTS_LOCK, stale_digests, started_screenings, unnamed_in_screening
 from dmix.warehouse_schema.errors import InputError, LockHeldError
-from dmix.warehouse_schema.layout import Warehouse, checked_name, storage_errors
-from dmix.warehouse_schema.locks import held_lock
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.layout import Warehouse, checked_name, storage_errors
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     DatasetManifest,
     corpus_versions,
@@ -24,7 +24,7 @@ from dmix.warehouse_schema.manifests import (
     read_corpus_version,
     read_dataset_manifest,
 )
-from dmix.warehouse_schema.storage import Place, RemotePath
+from dmix.warehouse_schema.files.storage import Place, RemotePath
 
 _LOCK_SECONDS = 0.5
 """A job that holds a lock will hold it for long; we come back another time."""

@@ -19,7 +19,7 @@ from dmix.etl.rejects import Reject
 from dmix.etl.sources import find_files
 from dmix.etl.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import publish_bytes
+from dmix.warehouse_schema.files.layout import publish_bytes
 
 Record = dict[str, str]
 

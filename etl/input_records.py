@@ -17,7 +17,7 @@ from typing import Any
 from dmix.etl.inspection import Inspection, inspection_from_json
 from dmix.etl.sources import FoundFile
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import publish_json, read_json
+from dmix.warehouse_schema.files.layout import publish_json, read_json
 
 SETTLED_SECONDS = 10
 """More than the coarsest clock of a file system (2 s on FAT) and a remote clock that is a bit off."""

@@ -15,8 +15,8 @@ from dmix.etl.blocks import BrokenInputError, decompressed, file_blocks, reading
 from dmix.etl.pieces import LineCutter, RowGroupCutter, piece_bytes_of
 from dmix.etl.sources import ENDINGS, KNOWN, FoundFile
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.manifests import InputFile, Piece
-from dmix.warehouse_schema.storage import open_place
+from dmix.warehouse_schema.files.manifests import InputFile, Piece
+from dmix.warehouse_schema.files.storage import open_place
 
 # bzip2: level digit and block magic are left out here and checked apart, "BZh" could be text
 _MAGIC = {

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dmix.warehouse_schema.errors import NotFoundError, VerificationError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import CorpusVersion, digest_of
-from dmix.warehouse_schema.storage import Place, is_url, parquet_input, read_errors, size_of
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import CorpusVersion, digest_of
+from dmix.warehouse_schema.files.storage import Place, is_url, parquet_input, read_errors, size_of
 
 
 @dataclass(frozen=True, kw_only=True)

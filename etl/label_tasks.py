@@ -23,8 +23,8 @@ from dmix.etl.records import Columns, Document, read_documents, read_piece
 from dmix.etl.rejects import PREFIX_CHARACTERS, Reject, RejectWriter
 from dmix.etl.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import storage_errors
-from dmix.warehouse_schema.manifests import LabelPart
+from dmix.warehouse_schema.files.layout import storage_errors
+from dmix.warehouse_schema.files.manifests import LabelPart
 
 BATCH_DOCUMENTS = 2048
 BATCH_BYTES = 8 << 20

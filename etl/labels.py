@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dmix.warehouse_schema.manifests import DomainRows, LabelFile
+from dmix.warehouse_schema.files.manifests import DomainRows, LabelFile
 
 SCHEMA = pa.schema(
     {

@@ -7,9 +7,9 @@ need no text and no samples.
 
 from pathlib import PurePosixPath
 
-from dmix.warehouse_schema.layout import Warehouse, publish_bytes, store_data_url
-from dmix.warehouse_schema.manifests import CorpusVersion, read_corpus_version
-from dmix.warehouse_schema.storage import RemotePath
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, store_data_url
+from dmix.warehouse_schema.files.manifests import CorpusVersion, read_corpus_version
+from dmix.warehouse_schema.files.storage import RemotePath
 
 _PUBLISHED = ("labels/*/v*.json", "streams/*/manifest.json")
 

@@ -20,15 +20,15 @@ from pathlib import Path
 
 from dmix.etl.publish import publish_files, records_folder
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.manifests import (
     InputFile,
     LabelPart,
     Piece,
     digest_of,
     label_part_from_json,
 )
-from dmix.warehouse_schema.storage import Place, size_of
+from dmix.warehouse_schema.files.storage import Place, size_of
 
 FORMAT = 1
 """Part of every fingerprint; one more for every change of the bytes that come out of a part."""

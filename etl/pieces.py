@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow.parquet as pq
 
 from dmix.etl.blocks import decompressed, file_blocks
-from dmix.warehouse_schema.manifests import InputFile, Piece
+from dmix.warehouse_schema.files.manifests import InputFile, Piece
 
 
 class LineCutter:

@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import publish_json, read_json, storage_errors
-from dmix.warehouse_schema.manifests import LabelFile, StreamFile
-from dmix.warehouse_schema.storage import Place, RemotePath, size_of
+from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors
+from dmix.warehouse_schema.files.manifests import LabelFile, StreamFile
+from dmix.warehouse_schema.files.storage import Place, RemotePath, size_of
 
 STAGING = ".staging"
 """Folder below a dataset's that holds attempts and records until the manifest is written."""

@@ -21,8 +21,8 @@ from dmix.etl.pieces import line_blocks, stored_range
 from dmix.etl.rejects import PREFIX_CHARACTERS, Reject, prefix_of
 from dmix.etl.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.manifests import InputFile, Piece
-from dmix.warehouse_schema.storage import open_place
+from dmix.warehouse_schema.files.manifests import InputFile, Piece
+from dmix.warehouse_schema.files.storage import open_place
 
 DEFAULT_ID_COLUMN = "id"
 _BOM = b"\xef\xbb\xbf"

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmix.etl.labels import seal
-from dmix.warehouse_schema.manifests import LabelFile
+from dmix.warehouse_schema.files.manifests import LabelFile
 
 REASONS = {
     "malformed_json": "the line is not JSON",

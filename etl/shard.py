@@ -35,16 +35,16 @@ from dmix.etl.shard_tasks import (
 from dmix.etl.shards import ShardWriter
 from dmix.etl.tasks import Progress
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
-from dmix.warehouse_schema.layout import Warehouse, publish_bytes, storage_errors
-from dmix.warehouse_schema.locks import held_lock
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, storage_errors
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     DatasetManifest,
     StreamEntry,
     StreamFile,
     write_dataset_manifest,
 )
-from dmix.warehouse_schema.screenings import Screening
+from dmix.warehouse_schema.files.screenings import Screening
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 __all__ = ["ShardSettings", "shard_dataset"]

@@ -15,8 +15,8 @@ from dmix.etl.shard_tasks import ShardJob
 from dmix.etl.shards import WRITER_FORMAT, ShardFormat
 from dmix.etl.tokens import Tokenizer, load_tokenizer
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse, checked_name
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.layout import Warehouse, checked_name
+from dmix.warehouse_schema.files.manifests import (
     CorpusReference,
     CorpusVersion,
     DatasetManifest,
@@ -28,7 +28,7 @@ from dmix.warehouse_schema.manifests import (
     read_corpus_version,
     read_dataset_manifest,
 )
-from dmix.warehouse_schema.storage import Place
+from dmix.warehouse_schema.files.storage import Place
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 _ESTIMATE_BYTES = 64 << 10

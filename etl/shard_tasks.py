@@ -26,9 +26,9 @@ from dmix.etl.shards import ShardFormat, ShardWriter
 from dmix.etl.tasks import Progress, grouped, reported, run_tasks
 from dmix.etl.tokens import Tokenizer
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import storage_errors
-from dmix.warehouse_schema.manifests import TokenizerFile
-from dmix.warehouse_schema.storage import Place
+from dmix.warehouse_schema.files.layout import storage_errors
+from dmix.warehouse_schema.files.manifests import TokenizerFile
+from dmix.warehouse_schema.files.storage import Place
 from dmix.warehouse_schema.taxonomy import slug
 
 BATCH_BYTES = 8 << 20

@@ -23,7 +23,7 @@ import numpy as np
 
 from dmix.etl.packing import Tokens
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.manifests import StreamFile
+from dmix.warehouse_schema.files.manifests import StreamFile
 
 WRITER_FORMAT = 1
 """Part of every dataset's id; raised when the same input would become other bytes."""

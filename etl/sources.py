@@ -10,7 +10,7 @@ is looked at in `dmix.etl.inspection`.
 | text, one document a file | .txt .md | .gz .zst .bz2 |
 | Parquet | .parquet | inside the file |
 
-Inputs are local paths or URLs (`dmix.warehouse_schema.storage`).
+Inputs are local paths or URLs (`dmix.warehouse_schema.files.storage`).
 """
 
 import glob
@@ -22,7 +22,7 @@ from pathlib import Path, PurePath
 
 from dmix.etl.blocks import reading
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.storage import RemotePath, is_url
+from dmix.warehouse_schema.files.storage import RemotePath, is_url
 
 FORMATS = {
     ".jsonl": "jsonl",

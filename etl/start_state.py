@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 

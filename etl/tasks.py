@@ -23,7 +23,7 @@ import pyarrow as pa
 from dmix.etl.masters import spark_errors
 from dmix.warehouse_schema import errors
 from dmix.warehouse_schema.errors import DmixError
-from dmix.warehouse_schema.storage import FORWARDED_VARIABLES
+from dmix.warehouse_schema.files.storage import FORWARDED_VARIABLES
 
 if TYPE_CHECKING:
     # work that runs in this process (`run_here`) needs neither pyspark nor Java

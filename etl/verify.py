@@ -20,10 +20,10 @@ from dmix.etl.publish import STAGING
 from dmix.etl.shard_plan import manifest_id
 from dmix.etl.shards import ShardFormat, header_problem
 from dmix.etl.tasks import Progress
-from dmix.warehouse_schema.catalog import Catalog
+from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.errors import DmixError, InputError, StorageError
-from dmix.warehouse_schema.layout import Warehouse, read_json
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     DatasetManifest,
     StreamEntry,
@@ -33,7 +33,7 @@ from dmix.warehouse_schema.manifests import (
     read_corpus_version,
     read_dataset_manifest,
 )
-from dmix.warehouse_schema.storage import Place, open_place, parquet_input, read_errors
+from dmix.warehouse_schema.files.storage import Place, open_place, parquet_input, read_errors
 
 _CHUNK_BYTES = 4 << 20
 _INDEX = "index.json"

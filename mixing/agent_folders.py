@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 _SHIPPED = Path(__file__).parent / "assets"
 

@@ -11,7 +11,7 @@ from dmix.mixing.agent import Agent, MixingAgent, MixingAgentConfig
 from dmix.mixing.agent_folders import agent_folder, check_free
 from dmix.mixing.architectures import AGENTS
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 
 
 def publish_agent(

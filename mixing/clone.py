@@ -28,7 +28,7 @@ from dmix.mixing.lessons import Example
 from dmix.mixing.rl import examples_of
 from dmix.mixing.rl_data import Farm, load_farm
 from dmix.mixing.sft import SftResult, fit
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 logger = logging.getLogger(__name__)
 

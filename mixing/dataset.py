@@ -22,7 +22,7 @@ from dmix.mixing.mds import TOKEN_COLUMN, map_tokens, token_layout
 from dmix.mixing.plan import PlanSettings, StepPlan, StreamSizes, check_settings
 from dmix.mixing.shared_streams import CACHE_WAIT_SECONDS, OpenStreams
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 Batch = dict[str, torch.Tensor]
 Ids = NDArray[np.int64]

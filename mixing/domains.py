@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 Vector = NDArray[np.float64]

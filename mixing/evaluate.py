@@ -26,7 +26,7 @@ from dmix.mixing.learned_simulator import Decide, LearnedSimulator, ModelSetting
 from dmix.mixing.rl_data import Farm, load_farm
 from dmix.mixing.simplex import masked_mixture
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 
 logger = logging.getLogger(__name__)
 

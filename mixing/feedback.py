@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from dmix.mixing.domains import Vector
 from dmix.mixing.trajectory_store import Trajectory, read_trajectories
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse, publish_bytes
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 
 _SCHEMA = pa.schema(
     [

@@ -18,7 +18,7 @@ from dmix.mixing.set_features import Goals
 from dmix.mixing.standardise import features
 from dmix.mixing.trajectory_store import Trajectory, read_set
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

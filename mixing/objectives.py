@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dmix.mixing.domains import Vector
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import publish_bytes
+from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.settings import read_yaml, setting, settings_from
 
 # Of ten parts of a file (by hash of the item's id), the ones that a split holds: disjoint layers

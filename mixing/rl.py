@@ -31,7 +31,7 @@ from dmix.mixing.sft_batches import TaughtSet
 from dmix.mixing.sft_settings import SftSettings
 from dmix.mixing.views import Ground, plain_view, random_view, seen
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from dmix.mixing.feedback import feedback_objectives, read_feedback, read_traine
 from dmix.mixing.lessons import set_goals, set_scales
 from dmix.mixing.objectives import load_environment
 from dmix.mixing.trajectory_store import Trajectory, read_set
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

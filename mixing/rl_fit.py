@@ -28,7 +28,7 @@ from dmix.mixing.learned_simulator import LearnedSimulator
 from dmix.mixing.rl_settings import RlSettings
 from dmix.mixing.views import Ground, plain_view, random_view, seen
 from dmix.warehouse_schema.errors import InputError, TrainingError
-from dmix.warehouse_schema.layout import publish_bytes
+from dmix.warehouse_schema.files.layout import publish_bytes
 
 logger = logging.getLogger(__name__)
 

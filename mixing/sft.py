@@ -30,7 +30,7 @@ from dmix.mixing.set_encoder import SetAgentConfig, seen_space
 from dmix.mixing.sft_batches import Part, TaughtSet, batches, split
 from dmix.mixing.sft_settings import SftSettings
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 __all__ = ["SftResult", "SftSettings", "fit", "fit_sets", "load_lessons", "squared_error", "train_sft"]
 

@@ -27,7 +27,7 @@ from streaming.base.shared.prefix import _get_path, _unpack_locals
 from torch import distributed
 
 from dmix.warehouse_schema.errors import InputError, StorageError
-from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.files.locks import held_lock
 
 _START_TIMEOUT_SECONDS = 300.0
 _DOWNLOAD_RETRIES = 4
@@ -60,7 +60,7 @@ class OpenStreams:
         cache_limit: str | int | None = None,
         cache_wait_seconds: float = CACHE_WAIT_SECONDS,
     ) -> None:
-        folder_paths = [os.path.abspath(local / folder) for folder in folders]  # noqa: PTH100  as Streaming does
+        folder_paths = [os.path.abspath(local / folder) for folder in folders]
         streams = [
             Stream(
                 local=path,

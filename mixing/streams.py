@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 Counts = NDArray[np.int64]

@@ -35,8 +35,8 @@ from dmix.mixing.trajectory_store import (
     trajectory_id,
     write_trajectory,
 )
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 __all__ = [
     "Trajectory",

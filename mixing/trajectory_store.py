@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dmix.mixing.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse, publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
 
 FORMAT = 1
 KINDS = ("inductive", "segments", "static")

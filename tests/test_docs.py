@@ -154,8 +154,8 @@ def test_method_names_code_that_exists():
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory):
     """One of everything in a warehouse, scores on a benchmark too."""
-    from dmix.warehouse_schema.catalog import sync
-    from dmix.warehouse_schema.layout import Warehouse, publish_json
+    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.files.layout import Warehouse, publish_json
 
     fixtures = module_at(ROOT / "tests" / "warehouse_schema" / "conftest.py")
     root = tmp_path_factory.mktemp("cookbook") / "warehouse"
@@ -184,7 +184,7 @@ _UNANSWERED = {"5", "12"}
 
 @pytest.mark.parametrize(("sql", "columns"), cookbook())
 def test_question_of_the_cookbook_is_answered(answered, sql, columns, request):
-    from dmix.warehouse_schema.catalog import Catalog
+    from dmix.warehouse_schema.catalog.catalog import Catalog
 
     with Catalog.open_reader(answered) as catalog:
         found, rows = catalog.query(sql, ["r1"] * sql.count("?"))
@@ -205,8 +205,8 @@ def test_readme_has_commands_to_parse():
 
 
 def test_sql_of_the_readme_runs_on_an_empty_warehouse(tmp_path):
-    from dmix.warehouse_schema.catalog import Catalog, sync
-    from dmix.warehouse_schema.layout import Warehouse
+    from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+    from dmix.warehouse_schema.files.layout import Warehouse
 
     warehouse = Warehouse.at(tmp_path)
     sync(warehouse)
@@ -232,7 +232,7 @@ def test_own_controller_of_the_docs_steers(tmp_path):
     from dmix.mixing.controllers import make_controller
     from dmix.mixing.domains import DomainSpace
     from dmix.mixing.history import History
-    from dmix.warehouse_schema.layout import Warehouse
+    from dmix.warehouse_schema.files.layout import Warehouse
 
     page = (ROOT / "docs/controllers.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.S)

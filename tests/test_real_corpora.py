@@ -12,9 +12,9 @@ import pytest
 
 from dmix.cli.main import run
 from dmix.mixing.dataset import MixedDataset
-from dmix.warehouse_schema.catalog import Catalog
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 STEPS, STEP_SAMPLES, BATCH = 20, 64, 16
 

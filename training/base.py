@@ -18,8 +18,8 @@ from dmix.training.run_config import RunConfig, model_file_content, read_config
 from dmix.training.settings import TrainingSettings
 from dmix.training.summary import RunSummary, summarise
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 
 # The mixture never changes, so more steps only mean finer progress and more checkpoints.
 MOST_STEPS = 20
@@ -54,7 +54,7 @@ def base_config(
     manifest = read_dataset_manifest(warehouse, dataset)
     steps, step_samples = _sizes(tokens, manifest, batch_size=training.batch_size)
     space = DomainSpace.of_dataset(manifest)
-    space.start_N  # noqa: B018 - raises if the source field is empty
+    space.start_N
     source_samples = int(space.samples_N[~space.target_N].sum())
     resolved = resolve_model(model, warehouse)
     warehouse.model(name)  # a name that cannot be a folder is refused here

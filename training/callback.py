@@ -36,7 +36,7 @@ from dmix.training.progress import BatchReport, Monitor, StepReport
 from dmix.training.ranks import is_first_rank, on_first_rank
 from dmix.training.state import RunState
 from dmix.warehouse_schema.errors import TrainingError, VerificationError
-from dmix.warehouse_schema.events import EventLog
+from dmix.warehouse_schema.files.events import EventLog
 
 
 class MixtureCallback(Callback):

@@ -16,7 +16,7 @@ from dmix.mixing.controllers import Controller, Proposal, Remark
 from dmix.mixing.domains import Vector
 from dmix.mixing.history import History
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.events import Event, read_events_backwards
+from dmix.warehouse_schema.files.events import Event, read_events_backwards
 
 logger = logging.getLogger(__name__)
 

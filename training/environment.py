@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from dmix.mixing.objectives import Environment, Item, read_items
 from dmix.training.language_model import LanguageModel
 from dmix.training.model_stack import ModelStack
-from dmix.warehouse_schema.manifests import TokenizerFile
+from dmix.warehouse_schema.files.manifests import TokenizerFile
 
 logger = logging.getLogger(__name__)
 

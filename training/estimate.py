@@ -8,7 +8,7 @@ from composer.utils import get_device
 
 from dmix.training.models import load_model
 from dmix.training.settings import ModelSettings, TrainingSettings
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 _ENOUGH_SECONDS = 1.0
 _MOST_BATCHES = 10

@@ -30,8 +30,8 @@ from dmix.training.settings import ProxySettings, TrainingSettings
 from dmix.training.stacked_proxies import Outcome, check_stack, stacked_feedback
 from dmix.training.variations import starting_model
 from dmix.warehouse_schema.errors import DmixError, InputError, NotFoundError, TrainingError
-from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

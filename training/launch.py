@@ -15,8 +15,8 @@ from dmix.training.run import TrainingJob, train
 from dmix.training.run_config import RunConfig, config_to_yaml, controller_of, describe, read_config
 from dmix.training.settings import ModelSettings
 from dmix.training.summary import RunSummary
-from dmix.warehouse_schema.layout import Warehouse, publish_bytes
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.settings import settings_from
 
 

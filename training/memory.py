@@ -15,7 +15,7 @@ from dmix.training.loss import CHUNK_TOKENS
 from dmix.training.models import empty_model
 from dmix.training.settings import ModelSettings, TrainingSettings
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 _FP32, _BF16 = 4, 2
 # Families whose feed-forward layer multiplies two halves, so that four vectors of its width are kept.

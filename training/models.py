@@ -23,8 +23,8 @@ from transformers.utils import logging as transformers_logging
 from dmix.training.language_model import LanguageModel
 from dmix.training.settings import ModelSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import publish_json, read_json
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.layout import publish_json, read_json
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.settings import load_settings
 
 logger = logging.getLogger(__name__)

@@ -29,8 +29,8 @@ from dmix.training.variations import (
     varied_mixtures,
     varied_proxy,
 )
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dmix.mixing.exhaustion import EXHAUSTION
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.settings import setting
 
 DEFAULT_STEPS = 16

@@ -57,9 +57,9 @@ from dmix.warehouse_schema.errors import (
     LockHeldError,
     NotFoundError,
 )
-from dmix.warehouse_schema.events import EventLog, last_attempt
-from dmix.warehouse_schema.locks import held_lock
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.events import EventLog, last_attempt
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 logger = logging.getLogger(__name__)
 

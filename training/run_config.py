@@ -26,8 +26,8 @@ from dmix.training.settings import ModelSettings, TrainingSettings
 from dmix.training.source_controller import SourceController
 from dmix.training.steering import absolute_spec, farm_of, resolved_guard, steering_controller
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.settings import load_settings, setting
 
 

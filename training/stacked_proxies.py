@@ -32,7 +32,7 @@ from dmix.training.run import TrainingJob, make_optimizer, make_scorer, open_str
 from dmix.training.settings import learning_rate_factor
 from dmix.training.stacked_adamw import StackedAdamW, clip_gradients
 from dmix.warehouse_schema.errors import InputError, TrainingError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 # A trajectory with what its proxy came to, or why it broke.
 Outcome = tuple[Trajectory, ProxyResult | TrainingError]

@@ -11,7 +11,7 @@ from dmix.mixing.controllers.guarded import GuardedController, load_limits
 from dmix.mixing.controllers.shadow import ShadowController
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.trajectory_store import read_set, sets
-from dmix.warehouse_schema.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.layout import Warehouse, read_json
 
 
 def steering_controller(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.objectives import Environment, utility
-from dmix.warehouse_schema.events import Event, read_events
+from dmix.warehouse_schema.files.events import Event, read_events
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

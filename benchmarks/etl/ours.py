@@ -25,7 +25,7 @@ from dmix.etl.shard import shard_dataset
 from dmix.etl.shard_settings import ShardSettings
 from dmix.etl.tasks import run_tasks
 from dmix.etl.tokens import EMBEDDED, load_tokenizer
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 SEQ_LEN = 2048

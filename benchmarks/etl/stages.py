@@ -24,7 +24,7 @@ from dmix.etl.classify import classify_corpora, field_requests
 from dmix.etl.classify_plan import requested_classifier
 from dmix.etl.shard import shard_dataset
 from dmix.etl.tokens import EMBEDDED, load_tokenizer
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 BYTES = "read the bytes alone"
 REST = "plans, manifests, records and the rest"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from dmix.etl.make_assets.tokenizer import END_OF_TEXT
-from dmix.warehouse_schema.layout import publish_json, read_json
+from dmix.warehouse_schema.files.layout import publish_json, read_json
 
 ROW_TOKENS = 256
 BATCH_ROWS = 8

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from dmix.etl.classifiers.embedded import EmbeddedClassifier
 from dmix.etl.make_assets.tokenizer import END_OF_TEXT, train_tokenizer
 from dmix.warehouse_schema.errors import NotFoundError
-from dmix.warehouse_schema.layout import publish_bytes
+from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY
 
 VOCABULARY = 2048

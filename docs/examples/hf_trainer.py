@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 from dmix import DomainSpace, MixedDataset, MixedLoader, PlanSettings, Warehouse, read_dataset_manifest
-from dmix.warehouse_schema.layout import publish_json
+from dmix.warehouse_schema.files.layout import publish_json
 
 STATE_FILE = "mixture.json"
 

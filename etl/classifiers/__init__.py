@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import checked_name
+from dmix.warehouse_schema.files.layout import checked_name
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, Taxonomy, load_taxonomy
 
 MISSING_LABEL = -1

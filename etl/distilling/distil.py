@@ -44,9 +44,15 @@ from dmix.etl.publish import attempt_folder
 from dmix.etl.tasks import Progress
 from dmix.etl.tokens import EMBEDDED, load_tokenizer
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse, checked_name, publish_json, read_json, storage_errors
-from dmix.warehouse_schema.locks import held_lock
-from dmix.warehouse_schema.manifests import CorpusVersion, content_digest, digest_of
+from dmix.warehouse_schema.files.layout import (
+    Warehouse,
+    checked_name,
+    publish_json,
+    read_json,
+    storage_errors,
+)
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import CorpusVersion, content_digest, digest_of
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 VERSION = 1

@@ -17,8 +17,8 @@ from dmix.etl.classifiers.features import WordTable, document_features
 from dmix.etl.classifiers.linear_training import FeatureRows
 from dmix.etl.label_splits import RowRange, plan_splits, read_rows
 from dmix.etl.tokens import Tokenizer
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import CorpusVersion
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import CorpusVersion
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 BLOCK = 16

@@ -28,10 +28,10 @@ from dmix.etl.screening.screening import (
 from dmix.etl.screening.words import normal_texts
 from dmix.etl.tasks import Progress, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.locks import held_lock
-from dmix.warehouse_schema.manifests import CorpusVersion
-from dmix.warehouse_schema.screenings import Screening, find_screening
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import CorpusVersion
+from dmix.warehouse_schema.files.screenings import Screening, find_screening
 
 KIND = "contamination"
 BATCH_BYTES = 1 << 20

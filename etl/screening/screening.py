@@ -2,7 +2,7 @@
 
 A screening has one Parquet file for each label file in which something was found. Tasks write them
 under their final names, which follow from the label file, and with the same bytes in every attempt;
-the manifest comes last (`dmix.warehouse_schema.screenings`). So a killed screening goes on where it
+the manifest comes last (`dmix.warehouse_schema.files.screenings`). So a killed screening goes on where it
 stopped, and readers see it whole or not at all.
 """
 
@@ -18,17 +18,17 @@ import pyarrow.parquet as pq
 
 from dmix.etl.label_splits import LabelSplit, RowRange, excluded_rows, label_path
 from dmix.etl.publish import STAGING, attempt_folder
-from dmix.warehouse_schema import manifests
-from dmix.warehouse_schema.layout import Warehouse, storage_errors
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files import manifests
+from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     content_digest,
     corpus_versions,
     digest_of,
     read_corpus_version,
 )
-from dmix.warehouse_schema.screenings import KINDS, Screening, find_screening, write_screening
-from dmix.warehouse_schema.storage import Place
+from dmix.warehouse_schema.files.screenings import KINDS, Screening, find_screening, write_screening
+from dmix.warehouse_schema.files.storage import Place
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 DIGESTS_LOCK = "digests"

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from dmix.etl.synthetic.generation import GeneratedDocument
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import publish_bytes
-from dmix.warehouse_schema.storage import parquet_input
+from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.storage import parquet_input
 
 FORMAT = 1
 METADATA_KEY = b"dmix.synthetic"

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from dmix.etl.synthetic.blocks import BlockFacts, block_facts
-from dmix.warehouse_schema.manifests import InputFile
+from dmix.warehouse_schema.files.manifests import InputFile
 
 _COUNTS = ("generated", "kept", "empty", "capped", "tokens", "tokens_kept")
 

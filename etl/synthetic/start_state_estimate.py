@@ -23,7 +23,7 @@ from dmix.etl.synthetic.model_shares import (
 )
 from dmix.etl.synthetic.start_state_plan import StartStatePlan
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 NO_TEXT = -1

@@ -27,8 +27,8 @@ from dmix.etl.synthetic.start_state_estimate import (
 from dmix.etl.synthetic.start_state_plan import StartStatePlan
 from dmix.etl.synthetic.synthesize import Runner, write_missing
 from dmix.etl.tasks import Progress
-from dmix.warehouse_schema.layout import publish_json
-from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.files.layout import publish_json
+from dmix.warehouse_schema.files.locks import held_lock
 
 ESTIMATE = "estimate.json"
 FORMAT = 1

@@ -11,8 +11,8 @@ from dmix.etl.synthetic.source_models import SourceModel, check_engine, source_m
 from dmix.etl.synthetic.start_state_settings import StartStateSettings
 from dmix.etl.synthetic.synthesize import check_same_generation, generation_digest
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import DatasetManifest
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 

@@ -36,9 +36,9 @@ from dmix.etl.synthetic.source_models import (
 )
 from dmix.etl.tasks import Progress
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import publish_json, storage_errors
-from dmix.warehouse_schema.locks import held_lock
-from dmix.warehouse_schema.manifests import digest_of
+from dmix.warehouse_schema.files.layout import publish_json, storage_errors
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import digest_of
 
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 """Runs a task for every item: `functools.partial(run_tasks, spark)`, or `run_here`."""

@@ -12,7 +12,7 @@ from importlib import import_module
 from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
 from dmix.mixing.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 __all__ = ["CONTROLLERS", "Controller", "Proposal", "Remark", "context_of", "make_controller"]
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.history import History
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from dmix.mixing.domains import DomainSpace
 from dmix.mixing.history import History
 from dmix.mixing.simplex import masked_mixture
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 # Relative difference of |T| / (R * M) from which a run is said to differ from the agent's farm.
 _SUPPLY_TOLERANCE = 0.1

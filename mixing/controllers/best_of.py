@@ -13,7 +13,7 @@ from dmix.mixing.feedback import read_feedback, read_variations
 from dmix.mixing.objectives import load_environment, utility
 from dmix.mixing.trajectory_store import read_set
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 def best_trajectory(warehouse: Warehouse, set_name: str) -> str:

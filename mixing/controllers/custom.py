@@ -13,7 +13,7 @@ from typing import Any
 from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:

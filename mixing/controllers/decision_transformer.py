@@ -32,7 +32,7 @@ from dmix.mixing.sft import fit
 from dmix.mixing.sft_settings import SftSettings
 from dmix.mixing.simplex import masked_mixture
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from dmix.mixing.history import History
 from dmix.mixing.simplex import total_variation
 from dmix.mixing.trajectory_store import read_set, read_trajectories
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 DEFAULT_QUANTILE = 0.99
 

@@ -3,7 +3,7 @@
 from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.history import History
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 class NaiveController:

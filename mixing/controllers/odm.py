@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.history import History
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 # What the authors' code divides losses by, so that rewards lie near [0, 1].
 _REWARD_SCALE = 10.0

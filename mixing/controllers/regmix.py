@@ -15,7 +15,7 @@ from dmix.mixing.regression.fits import kept_fit
 from dmix.mixing.regression.search import AVERAGED, CANDIDATES, best_mixture, simulated_mixtures
 from dmix.mixing.simplex import masked_mixture
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 class RegMixController:

@@ -16,7 +16,7 @@ from dmix.mixing.regression.farm_runs import step_features
 from dmix.mixing.regression.fits import kept_fit
 from dmix.mixing.regression.search import best_mixture, simulated_mixtures
 from dmix.mixing.simplex import masked_mixture
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 # A step's decision should not take longer than a second: trees judge some 20,000 mixtures in it.
 _CANDIDATES = 10_000

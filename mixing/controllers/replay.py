@@ -9,7 +9,7 @@ from dmix.mixing.history import History
 from dmix.mixing.simplex import masked_mixture
 from dmix.mixing.trajectory_store import read_set, read_trajectory, trajectory_file
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 class ReplayController:

@@ -16,7 +16,7 @@ from dmix.mixing.rl_data import load_farm
 from dmix.mixing.schedule_search import ScheduleSettings, find_schedule
 from dmix.mixing.simplex import masked_mixture
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 class ScheduleController:

@@ -24,7 +24,7 @@ from dmix.mixing.controllers.static import checked_weight, index_of_name
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.history import History
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.settings import read_yaml
 from dmix.warehouse_schema.taxonomy import FIELDS
 

@@ -9,7 +9,7 @@ from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.controllers.shares import ShareController
 from dmix.mixing.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:

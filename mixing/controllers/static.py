@@ -21,7 +21,7 @@ from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.history import History
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.settings import read_yaml
 from dmix.warehouse_schema.taxonomy import FIELDS
 

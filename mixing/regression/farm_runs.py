@@ -17,7 +17,7 @@ from dmix.mixing.regression import Array
 from dmix.mixing.rl_data import load_farm
 from dmix.mixing.trajectory_store import Trajectory
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 # Fewer static runs than this say nothing about a mixture of a handful of domains.
 FEWEST_RUNS = 8

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from dmix.mixing.history import History
     from dmix.mixing.loader import MixedLoader
     from dmix.mixing.plan import PlanSettings
-    from dmix.warehouse_schema.catalog import Catalog
+    from dmix.warehouse_schema.catalog.catalog import Catalog
     from dmix.warehouse_schema.errors import DmixError
-    from dmix.warehouse_schema.layout import Warehouse
-    from dmix.warehouse_schema.manifests import read_dataset_manifest
+    from dmix.warehouse_schema.files.layout import Warehouse
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 __all__ = [
     "Catalog",
@@ -37,7 +37,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Catalog": "dmix.warehouse_schema.catalog",
+    "Catalog": "dmix.warehouse_schema.catalog.catalog",
     "Controller": "dmix.mixing.controllers",
     "DmixError": "dmix.warehouse_schema.errors",
     "DomainSpace": "dmix.mixing.domains",
@@ -46,8 +46,8 @@ _HOMES = {
     "MixedLoader": "dmix.mixing.loader",
     "PlanSettings": "dmix.mixing.plan",
     "Proposal": "dmix.mixing.controllers",
-    "Warehouse": "dmix.warehouse_schema.layout",
-    "read_dataset_manifest": "dmix.warehouse_schema.manifests",
+    "Warehouse": "dmix.warehouse_schema.files.layout",
+    "read_dataset_manifest": "dmix.warehouse_schema.files.manifests",
 }
 
 

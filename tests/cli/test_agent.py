@@ -6,8 +6,8 @@ import pytest
 
 from dmix.mixing.sample_settings import SampleSettings
 from dmix.mixing.trajectories import sample_trajectories
-from dmix.warehouse_schema.catalog import Catalog
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.files.layout import Warehouse
 
 SFT = ("agent", "sft", "--set", "first", "--agent", "small", "--epochs", "3")
 TINY = ("--hidden-size", "16", "--heads", "2", "--feedforward", "32")

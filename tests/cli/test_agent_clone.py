@@ -10,8 +10,8 @@ from dmix.mixing.feedback import write_feedback
 from dmix.mixing.sample_settings import SampleSettings
 from dmix.mixing.trajectories import sample_trajectories
 from dmix.mixing.trajectory_store import read_trajectories
-from dmix.warehouse_schema.catalog import Catalog
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.files.layout import Warehouse
 
 TINY = ("--hidden-size", "16", "--heads", "2", "--feedforward", "32", "--epochs", "2")
 

@@ -13,8 +13,8 @@ from dmix.mixing.rl import checkpoint_file
 from dmix.mixing.sample_settings import SampleSettings
 from dmix.mixing.trajectories import sample_trajectories
 from dmix.mixing.trajectory_store import read_trajectories
-from dmix.warehouse_schema.catalog import Catalog
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.files.layout import Warehouse
 
 NAMES = ("--set", "first", "--agent", "small")
 TINY = ("--hidden-size", "16", "--heads", "2", "--feedforward", "32")

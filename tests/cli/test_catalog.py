@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dmix.cli.main import run
-from dmix.warehouse_schema.layout import Warehouse, publish_json
-from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json
+from dmix.warehouse_schema.files.locks import held_lock
 
 
 @pytest.fixture

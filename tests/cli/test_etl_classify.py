@@ -5,8 +5,8 @@ import pytest
 
 from dmix.cli.etl import ManyPaths, classify
 from dmix.cli.main import run
-from dmix.warehouse_schema.catalog import Catalog
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.files.layout import Warehouse
 
 COLUMN = ["--classifier", "column:topic", "--taxonomy", "from-data"]
 

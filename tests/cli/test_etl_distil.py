@@ -6,7 +6,7 @@ from tests.etl import conftest as _etl
 
 from dmix.cli.etl_distil import distil
 from dmix.cli.main import run
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @pytest.fixture

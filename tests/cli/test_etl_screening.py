@@ -8,7 +8,7 @@ from tests.etl import conftest as _etl
 
 from dmix.cli.etl_screening import contamination, duplicates, evaluation_items
 from dmix.cli.main import run
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 ITEM = _etl.words(7, 20)
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from dmix.cli.main import run
-from dmix.warehouse_schema.storage import RemotePath
+from dmix.warehouse_schema.files.storage import RemotePath
 
 
 def words(start, count):

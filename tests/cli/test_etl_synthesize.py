@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from dmix.cli.main import run
-from dmix.warehouse_schema.catalog import Catalog
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.files.layout import Warehouse
 
 SIZES = ["--max-tokens", "20", "--block-documents", "16", "--master", "local[2,3]"]
 

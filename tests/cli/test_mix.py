@@ -5,9 +5,9 @@ import json
 import pytest
 
 from dmix.cli.main import run
-from dmix.warehouse_schema.catalog import Catalog
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import write_dataset_manifest
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import write_dataset_manifest
 
 COUNTS = (300, 0, 120, 40, 200, 90, 0, 110)
 SAMPLE = ("mix", "sample", "--set", "first", "--candidates", "200", "--processes", "1")

@@ -6,7 +6,7 @@ import yaml
 from dmix.cli.main import run
 from dmix.mixing.feedback import read_feedback
 from dmix.mixing.objectives import load_environment
-from dmix.warehouse_schema.catalog import Catalog
+from dmix.warehouse_schema.catalog.catalog import Catalog
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from dmix.cli.main import run
-from dmix.warehouse_schema.events import EventLog
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.events import EventLog
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @pytest.fixture

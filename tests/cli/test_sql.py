@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from dmix.cli.main import run
-from dmix.warehouse_schema.events import EventLog
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.events import EventLog
+from dmix.warehouse_schema.files.layout import Warehouse
 
 SPACE = [["source", "Games"], ["target", "Games"]]
 

@@ -18,8 +18,8 @@ import yaml
 from dmix.cli.main import run
 from dmix.mixing.controllers import CONTROLLERS
 from dmix.training.summary import summarise
-from dmix.warehouse_schema.catalog import Catalog
-from dmix.warehouse_schema.events import read_events
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.files.events import read_events
 
 BIN = Path(sys.executable).parent
 

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from dmix.cli.main import run
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import StreamFile, TokenizerFile, write_dataset_manifest
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import StreamFile, TokenizerFile, write_dataset_manifest
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 # 38.1 steps' worth of target, ten times as much source

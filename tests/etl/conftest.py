@@ -13,8 +13,8 @@ from tests.etl.serial import tasks_in_this_process
 from dmix.etl.shard import ShardSettings, shard_dataset
 from dmix.etl.shard_plan import plan_dataset
 from dmix.etl.shard_tasks import encode_split
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     DomainRows,
     InputFile,
@@ -188,7 +188,7 @@ def published(spark, tmp_path_factory):
 
 HOLDER = """
 import sys, pathlib
-from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.files.locks import held_lock
 with held_lock(pathlib.Path(sys.argv[1]), what="it"):
     print("held", flush=True)
     sys.stdin.read()

@@ -18,8 +18,8 @@ from tests.etl.soak_kills import digests, write_raw
 
 from dmix.etl.gc import collect_garbage
 from dmix.etl.verify import verify_warehouse
-from dmix.warehouse_schema.catalog import sync
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 def main():

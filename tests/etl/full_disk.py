@@ -15,7 +15,7 @@ from tests.etl.serial import tasks_in_this_process
 from tests.etl.soak_kills import write_raw
 
 from dmix.warehouse_schema.errors import DmixError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 FIRST_KB, STEP_KB = 64, 192
 

@@ -20,7 +20,7 @@ from dmix.etl.label_tasks import label_part
 from dmix.etl.session import spark_session
 from dmix.etl.shard import ShardSettings, shard_dataset
 from dmix.etl.shard_tasks import encode_split
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 # What is about to be called when the process dies, by what that means.
 CLASSIFY_TASK = {

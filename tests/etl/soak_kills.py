@@ -24,7 +24,7 @@ from tests.etl.killed_job import STEPS
 from tests.soak import ROOT, SoakError, Unit
 
 from dmix.etl.verify import verify_warehouse
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 LOCAL = "local[2,3]"
 KILLS = 20

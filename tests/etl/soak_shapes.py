@@ -19,8 +19,8 @@ from tests.soak import ROOT, SoakError, Unit
 
 from dmix.etl.labels import CHUNK_BYTES
 from dmix.etl.verify import verify_warehouse
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import datasets, read_dataset_manifest
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import datasets, read_dataset_manifest
 
 MASTER = "local[2,3]"
 IDLE_MB = 700

@@ -23,8 +23,8 @@ from dmix.etl.classify_plan import CorpusRequest, plan_corpora
 from dmix.etl.classify_settings import ClassifySettings
 from dmix.etl.label_tasks import label_part
 from dmix.warehouse_schema.errors import InputError, LockHeldError, NotFoundError, StorageError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import corpus_versions, read_corpus_version
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import corpus_versions, read_corpus_version
 
 OPEN = ClassifySettings(classifier="column:topic", taxonomy="from-data", part_bytes=2_000)
 TOPICS = ("Games", "News", "Science")

@@ -4,9 +4,9 @@ import pytest
 
 from dmix.etl.gc import collect_garbage
 from dmix.etl.verify import verify_warehouse
-from dmix.warehouse_schema.catalog import sync
+from dmix.warehouse_schema.catalog.catalog import sync
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.manifests import corpus_versions
+from dmix.warehouse_schema.files.manifests import corpus_versions
 
 
 def files_below(folder):

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from dmix.etl.parts import part_fingerprint, plan_parts
-from dmix.warehouse_schema.manifests import InputFile, LabelPart
+from dmix.warehouse_schema.files.manifests import InputFile, LabelPart
 
 
 def source(name, size_bytes=1, content="0"):

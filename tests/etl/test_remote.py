@@ -21,11 +21,11 @@ from dmix.etl.sources import find_files
 from dmix.etl.synthetic.blocks import BlockFacts, block_name, write_block
 from dmix.etl.synthetic.generation import GeneratedDocument
 from dmix.etl.verify import verify_warehouse
-from dmix.warehouse_schema.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import corpus_versions, read_corpus_version
-from dmix.warehouse_schema.storage import RemotePath
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import corpus_versions, read_corpus_version
+from dmix.warehouse_schema.files.storage import RemotePath
 
 pytestmark = pytest.mark.usefixtures("tasks_here")
 
@@ -139,7 +139,7 @@ def test_remote_inputs_that_are_not_there_are_named(bucket, remote_raw):
 def test_store_that_does_not_answer_is_named(monkeypatch):
     monkeypatch.setenv("S3_ENDPOINT_URL", "http://127.0.0.1:9")
     with (
-        mock.patch("dmix.warehouse_schema.storage._CONNECT_SECONDS", 0.2),
+        mock.patch("dmix.warehouse_schema.files.storage._CONNECT_SECONDS", 0.2),
         pytest.raises(StorageError, match=r"cannot reach s3://b/x: .*check the address, S3_ENDPOINT_URL"),
     ):
         find_files(["s3://b/x"])

@@ -24,8 +24,8 @@ from dmix.etl.shard_plan import (
 from dmix.etl.shard_tasks import encode_split
 from dmix.etl.tokens import load_tokenizer
 from dmix.warehouse_schema.errors import InputError, LockHeldError, NotFoundError, StorageError
-from dmix.warehouse_schema.locks import held_lock
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 SMALL = ShardSettings(seq_len=16, split_bytes=4_000, shard_bytes=2_048)
@@ -193,7 +193,7 @@ from dmix.etl.session import spark_session
 from dmix.etl.shard import ShardSettings, shard_dataset
 from dmix.etl.shard_plan import resolve_corpora
 from dmix.etl.shard_tasks import encode_split
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 def main():
     def slow(split, job):

@@ -21,7 +21,7 @@ from dmix.etl.inspection import inspect_and_cut
 from dmix.etl.label_tasks import label_part
 from dmix.etl.sources import find_files
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 PIECES = ClassifySettings(
     classifier="column:topic", taxonomy="from-data", part_bytes=2_000, piece_bytes=1_500

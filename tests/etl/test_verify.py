@@ -7,9 +7,9 @@ import pytest
 
 from dmix.etl.label_splits import label_paths
 from dmix.etl.verify import verify_warehouse
-from dmix.warehouse_schema.catalog import sync
+from dmix.warehouse_schema.catalog.catalog import sync
 from dmix.warehouse_schema.errors import NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @pytest.fixture

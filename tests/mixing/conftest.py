@@ -14,8 +14,8 @@ from dmix.mixing.feedback import write_feedback
 from dmix.mixing.simulated import random_schedules, simulated_context, simulated_trajectories
 from dmix.mixing.simulator import Simulator
 from dmix.mixing.trajectory_store import TrajectorySet, publish_set, write_trajectory
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
 
 SEQ_LEN = 8

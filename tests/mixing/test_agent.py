@@ -11,7 +11,7 @@ from dmix.mixing.agent import MixingAgent, MixingAgentConfig, MixtureEncoder
 from dmix.mixing.agent_folders import agents, check_free
 from dmix.mixing.agent_store import load_agent, publish_agent
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.taxonomy import NVIDIA_26
 
 SMALL = {"labels": ("a", "b"), "hidden_size": 16, "heads": 2, "feedforward": 32, "context": 5}

@@ -7,7 +7,7 @@ from dmix.mixing.coverage import SHARE_EDGES, coverage, field_dimensions, share_
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.sample_settings import SampleSettings
 from dmix.mixing.trajectories import read_trajectories, sample_trajectories
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 CELLS = len(SHARE_EDGES) - 1
 

@@ -15,7 +15,7 @@ from dmix.mixing.feedback import (
 )
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 SCORES = np.array([[-3.0, -2.0], [-2.5, np.nan], [-2.0, -1.0]])
 NAMES = ("z general", "a math")

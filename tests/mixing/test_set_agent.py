@@ -13,7 +13,7 @@ from dmix.mixing.set_agent import SetAgent
 from dmix.mixing.set_encoder import SetAgentConfig
 from dmix.mixing.set_features import Goals
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 STEPS = 6
 

@@ -15,7 +15,7 @@ from dmix.mixing.sft_batches import TaughtSet, error_weights
 from dmix.mixing.sft_settings import SftSettings
 from dmix.mixing.trajectories import read_trajectories, sample_trajectories
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 PATHS = {6: 4, 12: 10, 52: 4}
 TINY = {"hidden_size": 32, "heads": 2, "feedforward": 64, "domain_width": 16}

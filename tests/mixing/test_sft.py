@@ -17,7 +17,7 @@ from dmix.mixing.sft_settings import SftSettings
 from dmix.mixing.simplex import total_variation
 from dmix.mixing.trajectories import read_trajectories, sample_trajectories
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 COUNTS = (300, 0, 120, 40, 200, 90, 0, 110)
 STEPS = 12

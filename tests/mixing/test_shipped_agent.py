@@ -14,7 +14,7 @@ from dmix.mixing.controllers import make_controller
 from dmix.mixing.domains import DomainSpace
 from dmix.mixing.history import History
 from dmix.mixing.set_agent import SetAgent
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 ROOT = Path(__file__).parents[2]
 NAME = "dmix-base"

@@ -14,8 +14,8 @@ from dmix.mixing import trajectories as module
 from dmix.mixing.sample_settings import SampleSettings
 from dmix.mixing.trajectories import expected_work, planned_set, read_trajectories, sample_trajectories
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import write_dataset_manifest
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import write_dataset_manifest
 
 COUNTS = (300, 0, 120, 40, 200, 90, 0, 10)
 SMALL = {"top_k": (1, 20), "paths": 3, "random_paths": 6, "candidates": 200, "steps": 5, "batch_size": 8}
@@ -164,8 +164,8 @@ LONG_RUN = """
 import sys
 from dmix.mixing.sample_settings import SampleSettings
 from dmix.mixing.trajectories import sample_trajectories
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 if __name__ == "__main__":
     warehouse = Warehouse.at(sys.argv[1])

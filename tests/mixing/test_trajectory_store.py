@@ -18,7 +18,7 @@ from dmix.mixing.trajectory_store import (
     write_trajectory,
 )
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 WANTED = TrajectorySet(
     set_name="first",

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from dmix.mixing.objectives import load_environment
 from dmix.training.settings import ModelSettings, TrainingSettings
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import (
     DatasetManifest,
     StreamEntry,
     StreamFile,

@@ -39,10 +39,10 @@ from dmix.mixing.plan import PlanSettings
 from dmix.mixing.shared_streams import _remove_stale
 from dmix.training.run import LOCK_SECONDS, TrainingJob, train
 from dmix.training.settings import ModelSettings, TrainingSettings
-from dmix.warehouse_schema.events import read_events
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.locks import held_lock
-from dmix.warehouse_schema.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.files.events import read_events
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 
 KILLS = 10
 STEPS = 60

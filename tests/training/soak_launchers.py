@@ -27,7 +27,7 @@ from tests.training.soak_kills import (
     scores,
 )
 
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 def under_a_launcher(folder: Path, *, launcher: list[str], ranks: int, **settings: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dmix.training.models import load_model
 from dmix.training.run import OPTIMIZER_FILE, make_optimizer
 from dmix.training.settings import TrainingSettings
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 TRAINING = TrainingSettings(batch_size=8, learning_rate=1e-2)
 

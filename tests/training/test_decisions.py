@@ -7,7 +7,7 @@ from dmix.mixing.domains import DomainSpace
 from dmix.mixing.history import History
 from dmix.training.decisions import Decision, decide, log_remarks, recorded_decisions
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.events import EventLog
+from dmix.warehouse_schema.files.events import EventLog
 
 SPACE = DomainSpace(("A",), np.array([30, 10], np.int64))
 
@@ -106,7 +106,7 @@ def test_reading_decisions_goes_no_further_back_than_the_checkpoint(tmp_path, mo
     path.write_bytes(b"what was written long ago is not looked at\n" * 10_000)
     for step in (9_998, 9_999, 10_000):
         log.write("decision", step=step, asked_N=[1.0], remarks=[], decided_to=step)
-    monkeypatch.setattr("dmix.warehouse_schema.events._BLOCK_BYTES", 100)
+    monkeypatch.setattr("dmix.warehouse_schema.files.events._BLOCK_BYTES", 100)
     assert list(recorded_decisions(path, after=9_998)) == [9_999, 10_000]
 
 

@@ -10,7 +10,7 @@ from dmix.mixing.objectives import Environment, Item, Objective
 from dmix.training.environment import Scorer, batches_by_length, encode_item, load_tokenizer_file
 from dmix.training.model_stack import ModelStack, stacked_parameters
 from dmix.training.models import load_model
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from dmix.training.settings import (
     load_proxy,
     load_training,
 )
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.settings import load_settings, read_yaml
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY
 

@@ -17,7 +17,7 @@ from dmix.mixing.domains import DomainSpace
 from dmix.mixing.loader import MixedLoader
 from dmix.mixing.plan import PlanSettings
 from dmix.training.models import load_model, save_model
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 BIN = Path(sys.executable).parent

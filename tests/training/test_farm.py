@@ -27,7 +27,7 @@ from dmix.training.proxy import order_seed, proxy_feedback, proxy_job
 from dmix.training.settings import ProxySettings, TrainingSettings
 from dmix.training.variations import FASTER, LESS_SOURCE, NARROWER
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError, TrainingError
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 SHARES = {"static-0000": 0.1, "static-0001": 0.9, "static-0002": 0.5}
 

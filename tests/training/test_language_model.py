@@ -8,7 +8,7 @@ import torch
 from dmix.training.language_model import LanguageModel
 from dmix.training.models import load_model
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 EOT = 0
 # a sample that begins and ends within documents, with a short and an empty one between

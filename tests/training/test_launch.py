@@ -7,8 +7,8 @@ from dmix.training.request import RunRequest
 from dmix.training.run_config import config_to_yaml, describe, make_config, read_config
 from dmix.training.settings import TrainingSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import publish_bytes, publish_json
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.layout import publish_bytes, publish_json
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from dmix.training.consumed import Consumed
 from dmix.training.metrics import score_metrics, step_metrics
 from dmix.training.run import TrainingJob, train
 from dmix.training.settings import TrainingSettings
-from dmix.warehouse_schema.events import read_events
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.events import read_events
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
 class Told:

@@ -8,7 +8,7 @@ from dmix.training.models import load_model, save_model
 from dmix.training.request import resolve_model
 from dmix.training.settings import ModelSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
 @pytest.fixture

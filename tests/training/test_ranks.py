@@ -13,8 +13,8 @@ from dmix.mixing.plan import PlanSettings
 from dmix.training.ranks import is_first_rank, on_first_rank
 from dmix.training.run import TrainingJob, train
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError
-from dmix.warehouse_schema.events import read_events
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.events import read_events
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
 class Noting:

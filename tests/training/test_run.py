@@ -26,9 +26,9 @@ from dmix.warehouse_schema.errors import (
     TrainingError,
     VerificationError,
 )
-from dmix.warehouse_schema.events import read_events
-from dmix.warehouse_schema.locks import held_lock
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.events import read_events
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
 class Swinging:

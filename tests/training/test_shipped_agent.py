@@ -11,9 +11,9 @@ from dmix.training.launch import start_run
 from dmix.training.request import RunRequest
 from dmix.training.run_config import make_config
 from dmix.training.settings import TrainingSettings
-from dmix.warehouse_schema.events import read_events
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.events import read_events
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 NAME = "dmix-base"

@@ -16,7 +16,7 @@ from dmix.training.settings import ProxySettings, TrainingSettings
 from dmix.training.stacked_proxies import check_stack, stacked_feedback
 from dmix.training.variations import FASTER, LESS_SOURCE, SLOWER
 from dmix.warehouse_schema.errors import InputError, TrainingError
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 # fp32 sums in another order; 1e-7 was seen, at scores of some 5 nats
 ROUNDING = 2e-6

@@ -23,10 +23,10 @@ from dmix.training.launch import resume_run, start_run
 from dmix.training.request import RunRequest
 from dmix.training.run_config import describe, make_config, read_config
 from dmix.training.settings import TrainingSettings
-from dmix.warehouse_schema.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError, NotFoundError
-from dmix.warehouse_schema.events import read_events
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.events import read_events
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 SPECS = {
     "static:FILE": "static:{folder}/half.yaml",

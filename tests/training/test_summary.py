@@ -5,7 +5,7 @@ import pytest
 
 from dmix.mixing.objectives import Environment, Objective
 from dmix.training.summary import summarise
-from dmix.warehouse_schema.events import EventLog
+from dmix.warehouse_schema.files.events import EventLog
 
 SPACE = [["source", "A"], ["target", "A"]]
 

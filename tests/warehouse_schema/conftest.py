@@ -4,9 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.warehouse_schema.events import EventLog
-from dmix.warehouse_schema.layout import Warehouse, publish_json
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.events import EventLog
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json
+from dmix.warehouse_schema.files.manifests import (
     CorpusReference,
     CorpusVersion,
     DatasetManifest,

@@ -1,7 +1,7 @@
 import duckdb
 import pytest
 
-from dmix.warehouse_schema.migrate import load_schema, migrate
+from dmix.warehouse_schema.catalog.migrate import load_schema, migrate
 
 # The public contract: views may gain columns, never lose or rename one.
 CONTRACT = {

@@ -14,7 +14,7 @@ from dmix.training.models import dataset_tokenizer, load_model, load_network
 from dmix.training.run import TrainingJob
 from dmix.training.run_config import read_config
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @dataclass(frozen=True)

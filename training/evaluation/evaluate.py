@@ -18,7 +18,7 @@ from dmix.training.evaluation.harness import Harness, Score
 from dmix.training.evaluation.item_tasks import ItemTask
 from dmix.training.evaluation.settings import CODE_TASKS, EvaluationSettings, check_tasks
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.taxonomy import slug
 
 

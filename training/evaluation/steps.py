@@ -7,7 +7,7 @@ from dmix.training.checkpoint_files import checkpoints, latest_checkpoint, steps
 from dmix.training.run_config import RunConfig
 from dmix.training.summary import summarise
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 def chosen_models(warehouse: Warehouse, config: RunConfig, steps: Sequence[str]) -> dict[int, Path | None]:

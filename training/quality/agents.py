@@ -6,7 +6,7 @@ from typing import Any
 
 from dmix.training.quality.place import FARM
 from dmix.training.quality.tiers import Tier
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 AGENTS = ("clone", "sft", "rl")
 

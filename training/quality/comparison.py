@@ -26,7 +26,7 @@ from dmix.training.quality.study import Study
 from dmix.training.quality.tiers import tier_named
 from dmix.training.quality.trials import finalists
 from dmix.warehouse_schema.errors import NotFoundError
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 Progress = Callable[[str], None]
 

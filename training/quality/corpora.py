@@ -24,7 +24,7 @@ from dmix.training.quality.text import (
     write_records,
 )
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import publish_json
+from dmix.warehouse_schema.files.layout import publish_json
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 Chosen = dict[tuple[str, str], dict[str, Sequence[Record]]]

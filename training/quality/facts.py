@@ -16,8 +16,8 @@ from dmix.training.quality.prepare import RUN_DATASET
 from dmix.training.quality.settings import LAYERS, LoadedSetting
 from dmix.training.quality.store import Row, Scales
 from dmix.training.quality.written_source import written_source
-from dmix.warehouse_schema.layout import publish_json, read_json
-from dmix.warehouse_schema.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.layout import publish_json, read_json
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
 def find_scales(place: Place, loaded: LoadedSetting, tables: Mapping[str, list[Row]]) -> Scales:

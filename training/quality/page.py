@@ -22,7 +22,7 @@ from dmix.training.quality.tables import Row, controller_rows, interval, judged_
 from dmix.training.quality.verdict import Hypothesis, decisive_difference, hypothesis
 from dmix.training.quality.written_source import written_words
 from dmix.warehouse_schema.errors import NotFoundError
-from dmix.warehouse_schema.layout import publish_bytes
+from dmix.warehouse_schema.files.layout import publish_bytes
 
 COMPARED = ("confirmation", "screening")
 # Utility that a run stored and utility from its items are float64 sums of the same numbers.

@@ -24,8 +24,8 @@ from dmix.training.quality.tiers import Tier
 from dmix.training.run_config import RunConfig
 from dmix.training.settings import ProxySettings, TrainingSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse, publish_bytes, publish_json, read_json
-from dmix.warehouse_schema.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.settings import settings_from
 from dmix.warehouse_schema.taxonomy import FIELDS
 

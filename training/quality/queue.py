@@ -22,7 +22,7 @@ from dmix.training.quality.settings import LoadedSetting
 from dmix.training.quality.store import finished_units, keep_attempt, now, run_row, write_unit
 from dmix.training.quality.units import Unit
 from dmix.warehouse_schema.errors import DmixError
-from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.files.locks import held_lock
 
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),

@@ -32,8 +32,8 @@ from dmix.training.settings import ProxySettings
 from dmix.training.summary import RunSummary
 from dmix.training.variations import varied_mixtures, varied_proxy
 from dmix.warehouse_schema.errors import TrainingError
-from dmix.warehouse_schema.layout import Warehouse, read_json
-from dmix.warehouse_schema.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 
 logger = logging.getLogger(__name__)
 

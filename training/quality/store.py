@@ -23,7 +23,7 @@ from dmix.training.quality.place import Place
 from dmix.training.quality.settings import LAYERS
 from dmix.training.quality.units import Unit
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import publish_bytes
+from dmix.warehouse_schema.files.layout import publish_bytes
 
 Row = dict[str, Any]
 

@@ -17,7 +17,7 @@ from dmix.training.quality.settings import LAYERS, LoadedSetting
 from dmix.training.quality.store import final_utilities, read_tables
 from dmix.training.quality.tiers import Tier
 from dmix.training.quality.units import Unit
-from dmix.warehouse_schema.manifests import digest_of, read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import digest_of, read_dataset_manifest
 
 SELECTION_LAYER = "development"
 """Layer of items that choices between controllers are made on."""

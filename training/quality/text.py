@@ -18,7 +18,7 @@ import numpy as np
 
 from dmix.mixing.domains import Vector
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import publish_bytes
+from dmix.warehouse_schema.files.layout import publish_bytes
 
 Record = dict[str, Any]
 CountTokens = Callable[[Sequence[str]], Sequence[int]]

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from dmix.warehouse_schema.manifests import digest_of
+from dmix.warehouse_schema.files.manifests import digest_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ The account is kept in `setting.json`, since the warehouse that it is taken from
 from collections.abc import Mapping
 from typing import Any
 
-from dmix.warehouse_schema.layout import Warehouse, read_json
-from dmix.warehouse_schema.manifests import DatasetManifest, read_corpus_version
+from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_corpus_version
 
 _DISTILLED = "distilled:"
 

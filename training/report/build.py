@@ -17,9 +17,9 @@ from dmix.training.report.page import page
 from dmix.training.report.parts import Section
 from dmix.training.report.reader import Reader
 from dmix.training.report.run_sections import overview_section, run_section
-from dmix.warehouse_schema.catalog import Catalog
+from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse, publish_bytes
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 
 logger = logging.getLogger(__name__)
 

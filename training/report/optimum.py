@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dmix.mixing.regression.fits import newest_fit
 from dmix.mixing.trajectory_store import read_set
 from dmix.training.report.reader import Pair, Reader, records
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @dataclass(frozen=True, kw_only=True)

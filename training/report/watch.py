@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dmix.training.report.build import Report, write_report
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 DEFAULT_SECONDS = 15.0
 

@@ -19,8 +19,8 @@ from dmix.etl.distilling.labelled_sample import draw_sample, label_counts
 from dmix.etl.distilling.settings import DistilSettings
 from dmix.etl.tokens import load_tokenizer
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import CorpusVersion
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import CorpusVersion
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 QUICK = DistilSettings(documents_per_label=250, epochs=4)

@@ -21,11 +21,11 @@ from dmix.etl.screening.screening import ScreenedFile, excluded_documents, witho
 from dmix.etl.shard import shard_dataset
 from dmix.etl.shard_plan import manifest_id, plan_dataset
 from dmix.etl.shard_settings import ShardSettings
-from dmix.warehouse_schema.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import DatasetManifest
-from dmix.warehouse_schema.screenings import Screening, find_screening, load_screening
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.screenings import Screening, find_screening, load_screening
 
 SMALL = {"seq_len": 16, "split_bytes": 4_000, "shard_bytes": 2_048}
 

@@ -15,7 +15,7 @@ from dmix.etl.synthetic.start_state_plan import plan_start_state
 from dmix.etl.synthetic.start_state_settings import StartStateSettings
 from dmix.etl.synthetic.synthesize import run_here
 from dmix.etl.verify import verify_warehouse
-from dmix.warehouse_schema.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY
 
@@ -34,7 +34,7 @@ def told(
 
 @pytest.fixture(scope="module")
 def estimate(writer, tmp_path_factory):
-    from dmix.warehouse_schema.layout import Warehouse
+    from dmix.warehouse_schema.files.layout import Warehouse
 
     warehouse = Warehouse.at(tmp_path_factory.mktemp("told"))
     return warehouse, told(warehouse, writer)
@@ -63,7 +63,7 @@ def test_shares_sum_to_one_and_lie_in_their_intervals(estimate):
 
 
 def test_what_was_written_too_much_does_not_count(estimate, writer, tmp_path):
-    from dmix.warehouse_schema.layout import Warehouse
+    from dmix.warehouse_schema.files.layout import Warehouse
 
     _, found = estimate
     other = Warehouse.at(tmp_path)

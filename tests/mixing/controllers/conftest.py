@@ -13,7 +13,7 @@ from dmix.mixing.feedback import write_feedback
 from dmix.mixing.history import History
 from dmix.mixing.objectives import load_environment, write_environment
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from dmix.mixing.domains import DomainSpace
 from dmix.mixing.history import History
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 SPACE = DomainSpace(("News-2", "Law/Tax"), np.array([30, 0, 50, 20]))
 

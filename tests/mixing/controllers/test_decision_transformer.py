@@ -12,7 +12,7 @@ from dmix.mixing.history import History
 from dmix.mixing.sft_settings import SftSettings
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 SPACE = DomainSpace(("a", "b"), np.array([400, 300, 200, 0]))
 STEPS = 3

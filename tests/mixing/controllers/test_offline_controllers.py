@@ -13,7 +13,7 @@ from dmix.mixing.regression.farm_runs import load_farm_runs
 from dmix.mixing.schedule_search import ScheduleSettings
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 SPACE = DomainSpace(("a", "b"), np.array([400, 300, 200, 100]))
 STEPS = 5

@@ -4,7 +4,7 @@ import pytest
 
 from dmix.mixing.controllers import make_controller
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @pytest.fixture

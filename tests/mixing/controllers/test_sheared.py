@@ -8,7 +8,7 @@ import pytest
 from dmix.mixing.controllers import make_controller
 from dmix.mixing.controllers.sheared import ShearedController, carried_forward
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 NAN = math.nan
 NATURAL = [[0.3, 0, 0.5, 0.2]]

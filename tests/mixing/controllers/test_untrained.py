@@ -7,7 +7,7 @@ import torch
 from dmix.mixing.controllers import make_controller
 from dmix.mixing.controllers.untrained import UntrainedController
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 def test_the_seed_decides_and_the_global_generator_is_left_alone(history):

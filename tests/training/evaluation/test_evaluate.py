@@ -18,7 +18,7 @@ from dmix.training.evaluation.settings import EvaluationSettings
 from dmix.training.launch import start_run
 from dmix.training.request import RunRequest
 from dmix.training.run_config import make_config
-from dmix.warehouse_schema.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 RUN = "judged"

@@ -21,10 +21,10 @@ from dmix.training.quality.run_unit import run_unit
 from dmix.training.quality.settings import load_setting
 from dmix.training.quality.study import make_unit
 from dmix.training.quality.text import Corpus
-from dmix.warehouse_schema.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.layout import read_json
-from dmix.warehouse_schema.manifests import read_corpus_version, read_dataset_manifest
+from dmix.warehouse_schema.files.layout import read_json
+from dmix.warehouse_schema.files.manifests import read_corpus_version, read_dataset_manifest
 from dmix.warehouse_schema.settings import read_yaml
 
 pytestmark = pytest.mark.timeout(1200)

@@ -1,7 +1,7 @@
 import pytest
 from tests.training.report.fixtures import HOSTILE, add_run, report_page, warehouse_with_data
 
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @pytest.fixture

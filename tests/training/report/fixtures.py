@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from dmix.mixing.feedback import write_feedback
 from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.training.report import write_report
-from dmix.warehouse_schema.catalog import sync
-from dmix.warehouse_schema.events import EventLog
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.files.events import EventLog
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import (
     CorpusReference,
     CorpusVersion,
     DatasetManifest,
@@ -28,7 +28,7 @@ from dmix.warehouse_schema.manifests import (
     write_corpus_version,
     write_dataset_manifest,
 )
-from dmix.warehouse_schema.screenings import Screening, write_screening
+from dmix.warehouse_schema.files.screenings import Screening, write_screening
 from dmix.warehouse_schema.taxonomy import FIELDS, NVIDIA_26, Taxonomy
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)

@@ -3,9 +3,9 @@ from tests.training.report.fixtures import add_farm, add_run, report_page
 
 from dmix.training.report import write_report
 from dmix.training.report.build import DEFAULT_RUNS, MAX_FARMS
-from dmix.warehouse_schema.catalog import sync
+from dmix.warehouse_schema.catalog.catalog import sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 def test_unknown_run_is_refused_with_those_that_there_are(warehouse, tmp_path):

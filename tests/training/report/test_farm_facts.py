@@ -2,7 +2,7 @@ import pytest
 from tests.training.report.fixtures import add_farm
 
 from dmix.training.report.farm_facts import read_farms
-from dmix.warehouse_schema.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 from tests.training.report.fixtures import add_run, report_page
 
-from dmix.warehouse_schema.events import EventLog
+from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 

@@ -5,7 +5,7 @@ from tests.training.report.fixtures import add_farm, add_run
 
 from dmix.mixing.regression.fits import kept_fit
 from dmix.training.report.optimum import regmix_optima
-from dmix.warehouse_schema.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 
 DATASET = "d0123456789abcde"
 

@@ -3,7 +3,7 @@ import pytest
 from tests.training.report.fixtures import add_dataset, add_run, report_page
 
 from dmix.training.report import run_figures
-from dmix.warehouse_schema.events import EventLog
+from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.taxonomy import FIELDS, NVIDIA_26, Taxonomy
 
 QUANTITIES = ("asked", "planned", "delivered")

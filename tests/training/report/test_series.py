@@ -4,7 +4,7 @@ from tests.training.report.fixtures import add_run
 
 from dmix.training.report.run_facts import read_run
 from dmix.training.report.series import Shares, field_loss, thinned
-from dmix.warehouse_schema.catalog import Catalog
+from dmix.warehouse_schema.catalog.catalog import Catalog
 
 
 def test_thinned_last_row_is_the_mean_of_what_is_left():

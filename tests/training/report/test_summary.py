@@ -5,8 +5,8 @@ from tests.training.report.fixtures import add_run, report_page
 
 from dmix.training.report import run_facts
 from dmix.training.report.summary import changes, interventions, mixed, next_steps
-from dmix.warehouse_schema.catalog import Catalog, sync
-from dmix.warehouse_schema.events import EventLog
+from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.files.events import EventLog
 
 
 def read(warehouse, *run_ids):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dmix.warehouse_schema.events import Event
-from dmix.warehouse_schema.processes import is_alive
+from dmix.warehouse_schema.files.events import Event
+from dmix.warehouse_schema.files.processes import is_alive
 
 Row = dict[str, Any]
 

@@ -6,11 +6,11 @@ import sys
 import pytest
 
 from dmix.warehouse_schema.errors import LockHeldError
-from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.files.locks import held_lock
 
 HOLD = """
 import sys, pathlib
-from dmix.warehouse_schema.locks import held_lock
+from dmix.warehouse_schema.files.locks import held_lock
 with held_lock(pathlib.Path(sys.argv[1]), what="the test"):
     print("held", flush=True)
     sys.stdin.read()

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.events import EventLog, last_attempt, read_events, read_events_backwards
+from dmix.warehouse_schema.files.events import EventLog, last_attempt, read_events, read_events_backwards
 
 
 def test_an_event_is_on_disk_when_write_returns(tmp_path):
@@ -35,7 +35,7 @@ def test_a_line_under_way_is_left_out_and_cut_by_the_next_attempt(tmp_path):
 @pytest.mark.parametrize("block_bytes", [1, 7, 64, 10**6])
 @pytest.mark.parametrize("under_way", [b"", b"{", b'{"event": "note", "step": 9}' * 5])
 def test_backwards_gives_the_same_complete_lines(tmp_path, monkeypatch, block_bytes, under_way):
-    monkeypatch.setattr("dmix.warehouse_schema.events._BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("dmix.warehouse_schema.files.events._BLOCK_BYTES", block_bytes)
     path = tmp_path / "e.jsonl"
     lines = b"".join(b'{"event": "note", "attempt": 3, "step": %d}\n' % step for step in range(5))
     for complete in (lines, lines[:43], b""):

@@ -22,8 +22,7 @@ from typing import Any
 
 import duckdb
 
-from dmix.warehouse_schema.errors import CatalogError, InputError, StorageError
-from dmix.warehouse_schema.importing import (
+from dmix.warehouse_schema.catalog.importing import (
     DAMAGE,
     arrow_rows,
     changed_units,
@@ -34,10 +33,18 @@ from dmix.warehouse_schema.importing import (
     stored_units,
     unfinished_runs,
 )
-from dmix.warehouse_schema.layout import Warehouse, storage_errors
-from dmix.warehouse_schema.locks import DEFAULT_TIMEOUT_SECONDS, held_lock
-from dmix.warehouse_schema.migrate import Schema, apply_views, is_current, load_schema, migrate, pending
-from dmix.warehouse_schema.units import RUN_TABLES, published_units, read_unit
+from dmix.warehouse_schema.catalog.migrate import (
+    Schema,
+    apply_views,
+    is_current,
+    load_schema,
+    migrate,
+    pending,
+)
+from dmix.warehouse_schema.catalog.units import RUN_TABLES, published_units, read_unit
+from dmix.warehouse_schema.errors import CatalogError, InputError, StorageError
+from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.files.locks import DEFAULT_TIMEOUT_SECONDS, held_lock
 
 logger = logging.getLogger(__name__)
 

@@ -78,7 +78,7 @@ def load_schema(folder: Traversable | None = None) -> Schema:
     Raises:
         CatalogError: If the numbers of the migrations have a gap or one comes twice.
     """
-    folder = folder or resources.files("dmix.warehouse_schema")
+    folder = folder or resources.files("dmix.warehouse_schema.catalog")
     migrations = []
     for file in _sql_files(folder / "migrations"):
         match = re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name)

@@ -3,8 +3,16 @@ from dataclasses import replace
 import duckdb
 import pytest
 
+from dmix.warehouse_schema.catalog.migrate import (
+    Migration,
+    Schema,
+    View,
+    is_current,
+    load_schema,
+    migrate,
+    pending,
+)
 from dmix.warehouse_schema.errors import CatalogError
-from dmix.warehouse_schema.migrate import Migration, Schema, View, is_current, load_schema, migrate, pending
 
 FIRST = Migration(1, "first", "create schema store; create table store.a (x integer);")
 SECOND = Migration(2, "second", "alter table store.a add column y integer;")

@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 
-from dmix.warehouse_schema.processes import is_alive, this_process
+from dmix.warehouse_schema.files.processes import is_alive, this_process
 
 
 def test_this_process_is_alive():

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.processes import this_process
+from dmix.warehouse_schema.files.processes import this_process
 
 Event = dict[str, Any]
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dmix.warehouse_schema.events import read_events
-from dmix.warehouse_schema.layout import PUBLISHED_FILES, Warehouse, read_json
-from dmix.warehouse_schema.manifests import CorpusVersion, DatasetManifest, load_manifest
-from dmix.warehouse_schema.run_facts import fold_events, utc
-from dmix.warehouse_schema.screenings import load_screening
+from dmix.warehouse_schema.catalog.run_facts import fold_events, utc
+from dmix.warehouse_schema.files.events import read_events
+from dmix.warehouse_schema.files.layout import PUBLISHED_FILES, Warehouse, read_json
+from dmix.warehouse_schema.files.manifests import CorpusVersion, DatasetManifest, load_manifest
+from dmix.warehouse_schema.files.screenings import load_screening
 from dmix.warehouse_schema.taxonomy import Taxonomy, slug
 
 Row = dict[str, Any]

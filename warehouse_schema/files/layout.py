@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
-from dmix.warehouse_schema.storage import Place, RemotePath
+from dmix.warehouse_schema.files.storage import Place, RemotePath
 from dmix.warehouse_schema.taxonomy import slug
 
 # Files that make something visible, by kind, as patterns below the root of a warehouse.

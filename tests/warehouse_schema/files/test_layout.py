@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
-from dmix.warehouse_schema.layout import (
+from dmix.warehouse_schema.files.layout import (
     Warehouse,
     checked_name,
     publish_bytes,

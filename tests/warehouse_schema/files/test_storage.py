@@ -4,9 +4,9 @@ from unittest import mock
 
 import pytest
 
-from dmix.warehouse_schema import storage
 from dmix.warehouse_schema.errors import InputError, StorageError
-from dmix.warehouse_schema.storage import RemotePath, is_url, place_of
+from dmix.warehouse_schema.files import storage
+from dmix.warehouse_schema.files.storage import RemotePath, is_url, place_of
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dmix.warehouse_schema.catalog.units import RUN_TABLES, Rows, Unit, read_unit
 from dmix.warehouse_schema.errors import DmixError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.units import RUN_TABLES, Rows, Unit, read_unit
+from dmix.warehouse_schema.files.layout import Warehouse
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dmix.warehouse_schema.events import read_events
-from dmix.warehouse_schema.run_facts import fold_events, run_status, utc
+from dmix.warehouse_schema.catalog.run_facts import fold_events, run_status, utc
+from dmix.warehouse_schema.files.events import read_events
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

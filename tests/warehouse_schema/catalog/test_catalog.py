@@ -8,19 +8,19 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.warehouse_schema import catalog as catalog_module
-from dmix.warehouse_schema.catalog import Catalog, export_views, rebuild, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog, export_views, rebuild, sync
+from dmix.warehouse_schema.catalog.catalog import catalog as catalog_module
+from dmix.warehouse_schema.catalog.migrate import Migration, Schema, load_schema
 from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, NotFoundError, StorageError
-from dmix.warehouse_schema.layout import Warehouse
-from dmix.warehouse_schema.locks import held_lock
-from dmix.warehouse_schema.manifests import write_corpus_version
-from dmix.warehouse_schema.migrate import Migration, Schema, load_schema
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import write_corpus_version
 
 # Kills itself with the copy complete and the old catalog still in place.
 DIE_BEFORE_PUBLISHING = """
 import os, signal, sys
-from dmix.warehouse_schema import catalog
-from dmix.warehouse_schema.layout import Warehouse
+from dmix.warehouse_schema.catalog.catalog import catalog
+from dmix.warehouse_schema.files.layout import Warehouse
 real = os.replace
 def replace(source, target):
     if str(target).endswith("catalog.duckdb"):
@@ -222,7 +222,7 @@ def test_live_rows_replace_imported_ones(full_warehouse, run_writer):
 
 def test_a_run_that_died_in_silence_is_stale_for_readers_and_after_the_next_sync(full_warehouse, monkeypatch):
     path = str(full_warehouse.run("dead") / "events.jsonl")
-    code = "import sys; from pathlib import Path; from dmix.warehouse_schema.events import EventLog;"
+    code = "import sys; from pathlib import Path; from dmix.warehouse_schema.files.events import EventLog;"
     code += (
         "EventLog(Path(sys.argv[1]), run_id='dead', attempt=1).write('run_started', space=[['source', 'a']]);"
     )

@@ -15,8 +15,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dmix.warehouse_schema.errors import LockHeldError
-from dmix.warehouse_schema.layout import publish_bytes, storage_errors
-from dmix.warehouse_schema.processes import this_process
+from dmix.warehouse_schema.files.layout import publish_bytes, storage_errors
+from dmix.warehouse_schema.files.processes import this_process
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.manifests import (
+from dmix.warehouse_schema.files.manifests import (
     content_digest,
     corpora,
     corpus_versions,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 FORMAT = 1

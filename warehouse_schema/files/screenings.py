@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 
 FORMAT = 1
 KINDS = ("duplicates", "contamination")
