@@ -16,17 +16,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from benchmarks.make_assets.reference_corpora import read_reference
 
 from dmix.etl.classifiers.embedded import EmbeddedClassifier
-from dmix.etl.make_assets.reference_corpora import read_reference
-from dmix.etl.token_engines import (
+from dmix.etl.text.token_engines import (
     encoder_json,
     fastokens_engine,
     gigatoken_engine,
     special_tokens,
     tokenizers_engine,
 )
-from dmix.etl.tokens import load_tokenizer
+from dmix.etl.text.tokens import load_tokenizer
 
 BATCH = 1_000
 REPEATS = 3

@@ -30,7 +30,7 @@ from dmix.etl.synthetic.bandwidth import copy_bandwidth
 from dmix.etl.synthetic.blocks import block_name
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.synthesize import plan_synthesis, run_here, synthesize
-from dmix.etl.tokens import load_tokenizer
+from dmix.etl.text.tokens import load_tokenizer
 
 # layers, width, heads of Pythia-160m, 410m and 1.4b; named by the weights that are left with 8,192 ids
 SHAPES = {"0.1B": (12, 768, 12), "0.4B": (24, 1024, 16), "1.2B": (24, 2048, 16)}

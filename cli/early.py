@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dmix.etl.classify_settings import ClassifySettings
+from dmix.etl.classify.settings import ClassifySettings
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -82,7 +82,7 @@ def check_steps(warehouse: Warehouse, run_id: str, steps: Sequence[str]) -> None
 
 def check_inputs(inputs: Sequence[str]) -> None:
     """Raises `NotFoundError` or `InputError` if a local input is not there, or holds nothing to read."""
-    from dmix.etl.sources import check_local
+    from dmix.etl.reading.sources import check_local
 
     for given in inputs:
         check_local(given)
@@ -90,6 +90,6 @@ def check_inputs(inputs: Sequence[str]) -> None:
 
 def check_classifier(warehouse: Warehouse, settings: ClassifySettings) -> None:
     """Raises `InputError` or `NotFoundError` if settings name no classifier, or its taxonomy does not fit."""
-    from dmix.etl.classify_plan import requested_classifier
+    from dmix.etl.classify.plan import requested_classifier
 
     requested_classifier(warehouse, settings)

@@ -17,13 +17,13 @@ from dmix.cli.options import (
     warehouse_option,
 )
 from dmix.cli.output import say, show_json, show_table
-from dmix.etl.classify_settings import ClassifySettings
+from dmix.etl.classify.settings import ClassifySettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.etl.classify import CorpusOutcome
-    from dmix.etl.classify_plan import CorpusPlan
+    from dmix.etl.classify.classify import CorpusOutcome
+    from dmix.etl.classify.plan import CorpusPlan
     from dmix.warehouse_schema.files.manifests import CorpusVersion
 
 
@@ -96,10 +96,10 @@ def classify(
         raise InputError("no input given; name files, folders or globs with --source and --target")
     check_inputs((*source, *target))
     check_classifier(warehouse, settings)
-    from dmix.etl import classify as job
-    from dmix.etl.classify_plan import plan_corpora
-    from dmix.etl.mirror import use_data_url
-    from dmix.etl.session import spark_session
+    from dmix.etl.classify.classify import classify as job
+    from dmix.etl.classify.plan import plan_corpora
+    from dmix.etl.publishing.mirror import use_data_url
+    from dmix.etl.spark.session import spark_session
     from dmix.warehouse_schema.catalog.catalog import sync
 
     if not dry_run:

@@ -41,7 +41,7 @@ def distil(
 
     Example: dmix etl distil --name fast
     """
-    from dmix.etl.shard_plan import resolve_corpora
+    from dmix.etl.shard.plan import resolve_corpora
 
     corpora = resolve_corpora(warehouse.require(), corpus)
     from dmix.etl.distilling.distil import distil as make

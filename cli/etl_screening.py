@@ -18,7 +18,7 @@ from dmix.cli.output import say, show_json, show_table
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.etl.screening.needles import EvaluationItem
+    from dmix.etl.screening.ngrams import EvaluationItem
     from dmix.etl.screening.screening import ScreenedFile
     from dmix.warehouse_schema.files.manifests import CorpusVersion
     from dmix.warehouse_schema.files.screenings import Screening
@@ -46,7 +46,7 @@ def evaluation_items(environment: Path | None) -> "list[EvaluationItem]":
         return []
     import dataclasses
 
-    from dmix.etl.screening.needles import EvaluationItem
+    from dmix.etl.screening.ngrams import EvaluationItem
     from dmix.mixing.objectives import load_environment, read_items
 
     found = load_environment(environment)
@@ -85,8 +85,8 @@ def duplicates(
     """
     from dmix.etl.screening.duplicates import files_to_digest, find_duplicates
     from dmix.etl.screening.screening import screened_files
-    from dmix.etl.session import spark_session
-    from dmix.etl.shard_plan import resolve_corpora
+    from dmix.etl.shard.plan import resolve_corpora
+    from dmix.etl.spark.session import spark_session
     from dmix.warehouse_schema.catalog.catalog import sync
 
     corpora = resolve_corpora(warehouse.require(), corpus)
@@ -129,8 +129,8 @@ def contamination(
     """
     from dmix.etl.screening.contamination import contamination_id, files_to_search, find_contamination
     from dmix.etl.screening.screening import screened_files
-    from dmix.etl.session import spark_session
-    from dmix.etl.shard_plan import resolve_corpora
+    from dmix.etl.shard.plan import resolve_corpora
+    from dmix.etl.spark.session import spark_session
     from dmix.warehouse_schema.catalog.catalog import sync
 
     corpora = resolve_corpora(warehouse.require(), corpus)

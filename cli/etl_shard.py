@@ -18,15 +18,15 @@ from dmix.cli.options import (
     warehouse_option,
 )
 from dmix.cli.output import say, show_json, show_table
-from dmix.etl.shard_settings import ShardSettings
+from dmix.etl.shard.settings import ShardSettings
 from dmix.warehouse_schema.errors import VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dmix.etl.shard_plan import ShardPlan
-    from dmix.etl.verify import Problem
+    from dmix.etl.maintenance.verify import Problem
+    from dmix.etl.shard.plan import ShardPlan
     from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 _WHOLE_PATH = 1000
@@ -78,10 +78,10 @@ def shard(
 
     Example: dmix etl shard --seq-len 512 --name small
     """
-    from dmix.etl.mirror import use_data_url
-    from dmix.etl.session import spark_session
-    from dmix.etl.shard import shard_dataset
-    from dmix.etl.shard_plan import plan_dataset, published_dataset, resolve_corpora
+    from dmix.etl.publishing.mirror import use_data_url
+    from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
+    from dmix.etl.shard.shard import shard_dataset
+    from dmix.etl.spark.session import spark_session
     from dmix.warehouse_schema.catalog.catalog import sync
 
     if not dry_run:
@@ -117,7 +117,7 @@ def verify(*, warehouse: Warehouse, dataset: str | None, as_json: bool, config: 
 
     Example: dmix etl verify
     """
-    from dmix.etl.verify import verify_warehouse
+    from dmix.etl.maintenance.verify import verify_warehouse
 
     report = verify_warehouse(warehouse.require(), dataset=dataset, progress=say)
     if as_json:
@@ -157,7 +157,7 @@ def gc(*, warehouse: Warehouse, as_json: bool, dry_run: bool, config: str | None
 
     Example: dmix etl gc --dry-run
     """
-    from dmix.etl.gc import collect_garbage
+    from dmix.etl.maintenance.gc import collect_garbage
 
     report = collect_garbage(warehouse.require(), dry_run=dry_run)
     for what in report.in_use:
@@ -175,7 +175,7 @@ def gc(*, warehouse: Warehouse, as_json: bool, dry_run: bool, config: str | None
 
 
 def _show_plan(plan: "ShardPlan", *, exists: bool, as_json: bool) -> None:
-    from dmix.etl.shard_plan import estimated_tokens
+    from dmix.etl.shard.plan import estimated_tokens
 
     estimates = estimated_tokens(plan)
     domains = [
@@ -204,7 +204,7 @@ def _show_plan(plan: "ShardPlan", *, exists: bool, as_json: bool) -> None:
 
 def show_dataset(manifest: "DatasetManifest", *, as_json: bool, existed: bool | None = None) -> None:
     """Shares of every domain with documents, and how many domains each field really has."""
-    from dmix.etl.start_state import start_state, summarise
+    from dmix.etl.shard.start_state import start_state, summarise
 
     shares = start_state(manifest)
     fields = summarise(shares)

@@ -18,13 +18,13 @@ from dmix.cli.options import (
 from dmix.cli.output import say, show_json, show_table
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.source_models import check_there
-from dmix.etl.synthetic.start_state_settings import StartStateSettings
+from dmix.etl.synthetic.start_state.settings import StartStateSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.etl.synthetic.start_state_estimate import StartStateEstimate
-    from dmix.etl.synthetic.start_state_plan import StartStatePlan
+    from dmix.etl.synthetic.start_state.estimate import StartStateEstimate
+    from dmix.etl.synthetic.start_state.plan import StartStatePlan
 
 
 @click.command("start-state")
@@ -82,11 +82,11 @@ def start_state(
     check_there(model)
     import functools
 
-    from dmix.etl.session import spark_session
-    from dmix.etl.synthetic.start_state_model import estimate_start_state
-    from dmix.etl.synthetic.start_state_plan import plan_start_state
+    from dmix.etl.spark.session import spark_session
+    from dmix.etl.spark.tasks import run_tasks
+    from dmix.etl.synthetic.start_state.job import estimate_start_state
+    from dmix.etl.synthetic.start_state.plan import plan_start_state
     from dmix.etl.synthetic.synthesize import local_processes
-    from dmix.etl.tasks import run_tasks
     from dmix.warehouse_schema.catalog.catalog import sync
     from dmix.warehouse_schema.taxonomy import slug
 

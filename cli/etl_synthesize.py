@@ -70,10 +70,10 @@ def synthesize(
     check_there(model)
     import functools
 
-    from dmix.etl.session import spark_session
+    from dmix.etl.spark.session import spark_session
+    from dmix.etl.spark.tasks import run_tasks
     from dmix.etl.synthetic import synthesize as job
     from dmix.etl.synthetic.bandwidth import copy_bandwidth
-    from dmix.etl.tasks import run_tasks
 
     plan = job.plan_synthesis(
         model,

@@ -8,7 +8,7 @@ import click
 from dmix.cli.early import check_environment, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, master_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
-from dmix.etl.masters import refuse_connect
+from dmix.etl.spark.masters import refuse_connect
 from dmix.training.request import base_of_proxies
 from dmix.training.settings import load_proxy
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -121,7 +121,7 @@ def collect(
     if in_process or not farm.todo:
         scored = collect_feedback(warehouse, farm, spark=None, progress=say, stack=stack)
     else:
-        from dmix.etl.session import spark_session
+        from dmix.etl.spark.session import spark_session
 
         spark = spark_session(master=master, app="dmix mix collect")
         scored = collect_feedback(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from dmix.etl.session import DEFAULT_MASTER
+from dmix.etl.spark.session import DEFAULT_MASTER
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.settings import read_yaml, settings_from

@@ -13,7 +13,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from dmix.etl.classify_settings import ClassifySettings
+    from dmix.etl.classify.settings import ClassifySettings
     from dmix.etl.synthetic.blocks import BlockFacts
     from dmix.training.quality.prepare import DataTools
     from dmix.training.quality.settings import QualitySettings
@@ -30,7 +30,7 @@ _BLOCK_DOCUMENTS = 256
 
 def data_tools(*, tokenizer: str, master: str, progress: Progress) -> "DataTools":
     """The tools of a preparation; Spark starts when the first dataset is made."""
-    from dmix.etl.tokens import load_tokenizer
+    from dmix.etl.text.tokens import load_tokenizer
     from dmix.training.quality.prepare import DataTools
 
     loaded = load_tokenizer(tokenizer)
@@ -79,7 +79,7 @@ class _Builder:
 
     @property
     def spark(self) -> "SparkSession":
-        from dmix.etl.session import spark_session
+        from dmix.etl.spark.session import spark_session
 
         return spark_session(master=self.master, app="dmix bench quality")
 
@@ -87,7 +87,7 @@ class _Builder:
         self, inputs: Mapping[str, Path], *, name: str, distilled: str | None = None
     ) -> "list[CorpusVersion]":
         """Corpora of folders of text, by the setting's classifier or by a distilled one."""
-        from dmix.etl.classify import classify_corpora, field_requests
+        from dmix.etl.classify.classify import classify_corpora, field_requests
 
         by = self._classifier(distilled)
         folders = {field: [str(folder)] for field, folder in inputs.items()}
@@ -96,7 +96,7 @@ class _Builder:
         return [outcome.version for outcome in outcomes]
 
     def _classifier(self, distilled: str | None) -> "ClassifySettings":
-        from dmix.etl.classify_settings import ClassifySettings
+        from dmix.etl.classify.settings import ClassifySettings
 
         if distilled is not None:
             return ClassifySettings(classifier=f"distilled:{distilled}")
@@ -104,8 +104,8 @@ class _Builder:
 
     def shard(self, corpora: "Sequence[CorpusVersion]", *, name: str) -> None:
         """The dataset of some corpora."""
-        from dmix.etl.shard import shard_dataset
-        from dmix.etl.shard_settings import ShardSettings
+        from dmix.etl.shard.settings import ShardSettings
+        from dmix.etl.shard.shard import shard_dataset
 
         given = self.settings
         shard = ShardSettings(tokenizer=given.tokenizer, seq_len=given.seq_len, seed=given.seed, name=name)
@@ -147,10 +147,10 @@ class _Builder:
 
     def _written(self, model: Path, out: Path, *, budget: int) -> "BlockFacts":
         from dmix.etl.quality.settings import QualitySettings as Judging
+        from dmix.etl.spark.tasks import run_tasks
         from dmix.etl.synthetic.bandwidth import copy_bandwidth
         from dmix.etl.synthetic.generation_settings import GenerationSettings
         from dmix.etl.synthetic.synthesize import local_processes, plan_synthesis, synthesize
-        from dmix.etl.tasks import run_tasks
 
         plan = plan_synthesis(
             str(model),

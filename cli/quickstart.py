@@ -116,7 +116,7 @@ def quickstart(
     """
     # a model this small gains nothing from a second thread, and waits for it where cores are busy
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from dmix.etl.session import spark_session
+    from dmix.etl.spark.session import spark_session
     from dmix.training.report import write_report
     from dmix.warehouse_schema.catalog.catalog import sync
 
@@ -164,7 +164,7 @@ def _write_files(files: Files, data: Path | None) -> None:
     if files.environment.is_file():
         say(f"text is there already: {files.data}; choose another --out for other text")
     elif data is None:
-        from dmix.etl.demo import write_demo_corpus
+        from dmix.etl.demo.corpus import write_demo_corpus
 
         write_demo_corpus(files.data, seed=0, documents=DEMO_DOCUMENTS)
     else:
@@ -174,7 +174,7 @@ def _write_files(files: Files, data: Path | None) -> None:
 
 
 def _hold_out(files: Files, data: Path) -> None:
-    from dmix.etl.holdout import field_folders, hold_out
+    from dmix.etl.reading.holdout import field_folders, hold_out
 
     for field, folders in field_folders(data).items():
         result = hold_out(
@@ -193,10 +193,10 @@ def _hold_out(files: Files, data: Path) -> None:
 
 
 def _build_dataset(spark: "SparkSession", warehouse: Warehouse, files: Files) -> None:
-    from dmix.etl.classify import classify_corpora, field_requests
-    from dmix.etl.classify_settings import ClassifySettings
-    from dmix.etl.shard import shard_dataset
-    from dmix.etl.shard_settings import ShardSettings
+    from dmix.etl.classify.classify import classify_corpora, field_requests
+    from dmix.etl.classify.settings import ClassifySettings
+    from dmix.etl.shard.settings import ShardSettings
+    from dmix.etl.shard.shard import shard_dataset
 
     settings = ClassifySettings()
     inputs = {field: [str(files.data / field)] for field in ("source", "target")}

@@ -15,7 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "none"
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 
-from dmix.etl.session import spark_session
+from dmix.etl.spark.session import spark_session
 from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, TokenizerFile
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
 

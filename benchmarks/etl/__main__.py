@@ -31,10 +31,10 @@ from benchmarks.etl.texts import Texts, files_of, size_of
 from benchmarks.provenance import ROOT
 from benchmarks.rows import add_row_options, measure
 
-from dmix.etl.blocks import file_blocks
-from dmix.etl.shard_tasks import BATCH_BYTES
-from dmix.etl.tasks import grouped
-from dmix.etl.tokens import EMBEDDED, load_tokenizer
+from dmix.etl.reading.blocks import file_blocks
+from dmix.etl.shard.tasks import BATCH_BYTES
+from dmix.etl.spark.tasks import grouped
+from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
 
 REPEATS = 3
 MASTERS = ("local[1,3]", "local[2,3]", "local[4,3]", "local-cluster[2,1,1024]")

@@ -14,7 +14,7 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.tokens import DocumentTokenizer
 from loguru import logger
 
-from dmix.etl.tokens import EMBEDDED, EMBEDDED_PATH, load_tokenizer
+from dmix.etl.text.tokens import EMBEDDED, EMBEDDED_PATH, load_tokenizer
 
 
 def main() -> None:

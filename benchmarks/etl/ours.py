@@ -17,14 +17,14 @@ from typing import Any
 from benchmarks.etl.processes import PeakMemory, seconds_of_tree
 
 from dmix.etl.classifiers import make_classifier
-from dmix.etl.classify import classify_corpora, field_requests
-from dmix.etl.classify_plan import requested_classifier
-from dmix.etl.classify_settings import ClassifySettings
-from dmix.etl.session import spark_session
-from dmix.etl.shard import shard_dataset
-from dmix.etl.shard_settings import ShardSettings
-from dmix.etl.tasks import run_tasks
-from dmix.etl.tokens import EMBEDDED, load_tokenizer
+from dmix.etl.classify.classify import classify_corpora, field_requests
+from dmix.etl.classify.plan import requested_classifier
+from dmix.etl.classify.settings import ClassifySettings
+from dmix.etl.shard.settings import ShardSettings
+from dmix.etl.shard.shard import shard_dataset
+from dmix.etl.spark.session import spark_session
+from dmix.etl.spark.tasks import run_tasks
+from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.taxonomy import FIELDS
 

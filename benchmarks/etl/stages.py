@@ -18,12 +18,12 @@ from unittest import mock
 from benchmarks.etl.ours import CLASSIFY, SHARD, fields_of, quiet
 from benchmarks.etl.texts import files_of
 
-from dmix.etl.blocks import file_blocks
 from dmix.etl.classifiers import make_classifier
-from dmix.etl.classify import classify_corpora, field_requests
-from dmix.etl.classify_plan import requested_classifier
-from dmix.etl.shard import shard_dataset
-from dmix.etl.tokens import EMBEDDED, load_tokenizer
+from dmix.etl.classify.classify import classify_corpora, field_requests
+from dmix.etl.classify.plan import requested_classifier
+from dmix.etl.reading.blocks import file_blocks
+from dmix.etl.shard.shard import shard_dataset
+from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
 from dmix.warehouse_schema.files.layout import Warehouse
 
 BYTES = "read the bytes alone"
@@ -107,7 +107,7 @@ def main() -> None:
                 stack.enter_context(patched(clock, stage, f"dmix.etl.{target}"))
         for module in ("classify", "classify_plan", "shard_tasks"):
             stack.enter_context(mock.patch(f"dmix.etl.{module}.run_tasks", tasks_here))
-        stack.enter_context(mock.patch("dmix.etl.classify_plan.completed_tasks", return_value=0))
+        stack.enter_context(mock.patch("dmix.etl.classify.plan.completed_tasks", return_value=0))
         clock.start(BYTES)
         for path in files_of(inputs):
             for _ in file_blocks(str(path)):

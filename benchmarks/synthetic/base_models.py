@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.make_assets.tokenizer import END_OF_TEXT
 from benchmarks.synthetic.text import StudyText, end_of_text_id
 from numpy.typing import NDArray
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-from dmix.etl.make_assets.tokenizer import END_OF_TEXT
 from dmix.warehouse_schema.files.layout import publish_json, read_json
 
 ROW_TOKENS = 256

@@ -14,7 +14,7 @@ from benchmarks.provenance import commit_of, machine_name
 from benchmarks.synthetic.runs import NUMBERS, texts_of
 from benchmarks.synthetic.text import StudyText
 
-from dmix.etl.synthetic.model_shares import shares
+from dmix.etl.synthetic.start_state.shares import shares
 from dmix.warehouse_schema.files.layout import publish_bytes, publish_json
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY
 

@@ -14,7 +14,7 @@ from dmix.etl.classifiers.embedded import EmbeddedClassifier
 from dmix.etl.synthetic.blocks import finished_blocks, read_blocks
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.generation_tasks import GenerationJob, write_generated_block
-from dmix.etl.synthetic.model_shares import divergence, shares, smoothed_shares
+from dmix.etl.synthetic.start_state.shares import divergence, shares, smoothed_shares
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY
 

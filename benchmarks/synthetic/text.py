@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from benchmarks.make_assets.tokenizer import END_OF_TEXT, train_tokenizer
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from dmix.etl.classifiers.embedded import EmbeddedClassifier
-from dmix.etl.make_assets.tokenizer import END_OF_TEXT, train_tokenizer
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY

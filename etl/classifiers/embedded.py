@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dmix.etl.classifiers import Labels
 from dmix.etl.classifiers.features import WordTable, document_features
 from dmix.etl.classifiers.linear import LinearModel
-from dmix.etl.tokens import EMBEDDED, Tokenizer, load_tokenizer
+from dmix.etl.text.tokens import EMBEDDED, Tokenizer, load_tokenizer
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 WEIGHTS_PATH = Path(__file__).parent.parent / "assets" / "domain_linear.safetensors"

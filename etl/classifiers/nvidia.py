@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmix.etl.classifiers import Labels, Records
-from dmix.etl.classifiers.gpu_turns import model_at_work
+from dmix.etl.classifiers.gpu_lock import model_at_work
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.files.manifests import digest_of
 from dmix.warehouse_schema.taxonomy import Taxonomy
@@ -107,7 +107,7 @@ class NvidiaClassifier:
 
     Batches are formed by length among the texts of one call, and do not depend on their order.
     On a GPU the encoder runs in bfloat16, elsewhere in float32. A GPU holds one copy of it, whatever the
-    number of workers (`dmix.etl.classifiers.gpu_turns`).
+    number of workers (`dmix.etl.classifiers.gpu_lock`).
 
     Args:
         location: A folder, or a hub id.

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from dmix.etl.classifiers.embedded import MAX_CHARACTERS
 from dmix.etl.classifiers.features import WordTable, document_features
 from dmix.etl.classifiers.linear_training import FeatureRows
-from dmix.etl.label_splits import RowRange, plan_splits, read_rows
-from dmix.etl.tokens import Tokenizer
+from dmix.etl.publishing.label_splits import RowRange, plan_splits, read_rows
+from dmix.etl.text.tokens import Tokenizer
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import CorpusVersion
 from dmix.warehouse_schema.taxonomy import Taxonomy

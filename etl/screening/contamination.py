@@ -1,4 +1,4 @@
-"""Finds evaluation items in the text of corpora (`dmix.etl.screening.needles` says what is looked for).
+"""Finds evaluation items in the text of corpora (`dmix.etl.screening.ngrams` says what is looked for).
 
 A Spark task a label file; what it finds is a row a document and item. The items come in as an
 argument, since environments are read in a layer above.
@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from dmix.etl.label_splits import check_label_files, read_rows
-from dmix.etl.screening.needles import EvaluationItem, Needles, items_digest
+from dmix.etl.publishing.label_splits import check_label_files, read_rows
+from dmix.etl.screening.ngrams import EvaluationItem, Needles, items_digest
 from dmix.etl.screening.screening import (
     ScreenedFile,
     corpus_names,
@@ -26,7 +26,7 @@ from dmix.etl.screening.screening import (
     screening_id,
 )
 from dmix.etl.screening.words import normal_texts
-from dmix.etl.tasks import Progress, reported, run_tasks
+from dmix.etl.spark.tasks import Progress, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.locks import held_lock

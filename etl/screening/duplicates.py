@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
-from dmix.etl.label_splits import check_label_files, read_rows
-from dmix.etl.publish import STAGING, attempt_folder
+from dmix.etl.publishing.label_splits import check_label_files, read_rows
+from dmix.etl.publishing.publish import STAGING, attempt_folder
 from dmix.etl.screening.screening import (
     DIGESTS_LOCK,
     ScreenedFile,
@@ -38,7 +38,7 @@ from dmix.etl.screening.screening import (
 )
 from dmix.etl.screening.words import VERSION as WORDS_VERSION
 from dmix.etl.screening.words import normal_texts
-from dmix.etl.tasks import Progress, reported, run_tasks, worker_errors
+from dmix.etl.spark.tasks import Progress, reported, run_tasks, worker_errors
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import CorpusVersion

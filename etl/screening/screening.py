@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmix.etl.label_splits import LabelSplit, RowRange, excluded_rows, label_path
-from dmix.etl.publish import STAGING, attempt_folder
+from dmix.etl.publishing.label_splits import LabelSplit, RowRange, excluded_rows, label_path
+from dmix.etl.publishing.publish import STAGING, attempt_folder
 from dmix.warehouse_schema.files import manifests
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.files.manifests import (

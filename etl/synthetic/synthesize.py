@@ -21,6 +21,7 @@ from typing import Any
 
 from dmix.etl.quality.judges import make_quality
 from dmix.etl.quality.settings import QualitySettings
+from dmix.etl.spark.tasks import Progress
 from dmix.etl.synthetic.bandwidth import Throughput, throughput
 from dmix.etl.synthetic.blocks import BlockFacts, block_name, finished_blocks, require_facts, total_facts
 from dmix.etl.synthetic.generation_settings import GenerationSettings
@@ -34,7 +35,6 @@ from dmix.etl.synthetic.source_models import (
     precision_of,
     source_model,
 )
-from dmix.etl.tasks import Progress
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_json, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock

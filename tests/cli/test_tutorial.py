@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dmix.cli.main import run
-from dmix.etl.demo import write_demo_corpus
+from dmix.etl.demo.corpus import write_demo_corpus
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "tutorial.md"
 SMALLER = {"--tokens": "8000", "--seq-len": "64"}

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests.etl.serial import tasks_in_this_process
 
-from dmix.etl.shard import ShardSettings, shard_dataset
-from dmix.etl.shard_plan import plan_dataset
-from dmix.etl.shard_tasks import encode_split
+from dmix.etl.shard.plan import plan_dataset
+from dmix.etl.shard.shard import ShardSettings, shard_dataset
+from dmix.etl.shard.tasks import encode_split
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,

@@ -16,8 +16,8 @@ from tests.etl.killed_job import STEPS, classify_and_shard
 from tests.etl.serial import tasks_in_this_process
 from tests.etl.soak_kills import digests, write_raw
 
-from dmix.etl.gc import collect_garbage
-from dmix.etl.verify import verify_warehouse
+from dmix.etl.maintenance.gc import collect_garbage
+from dmix.etl.maintenance.verify import verify_warehouse
 from dmix.warehouse_schema.catalog.catalog import sync
 from dmix.warehouse_schema.files.layout import Warehouse
 

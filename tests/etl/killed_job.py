@@ -13,33 +13,33 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-from dmix.etl.classify import classify_corpora
-from dmix.etl.classify_plan import CorpusRequest
-from dmix.etl.classify_settings import ClassifySettings
-from dmix.etl.label_tasks import label_part
-from dmix.etl.session import spark_session
-from dmix.etl.shard import ShardSettings, shard_dataset
-from dmix.etl.shard_tasks import encode_split
+from dmix.etl.classify.classify import classify_corpora
+from dmix.etl.classify.label_tasks import label_part
+from dmix.etl.classify.plan import CorpusRequest
+from dmix.etl.classify.settings import ClassifySettings
+from dmix.etl.shard.shard import ShardSettings, shard_dataset
+from dmix.etl.shard.tasks import encode_split
+from dmix.etl.spark.session import spark_session
 from dmix.warehouse_schema.files.layout import Warehouse
 
 # What is about to be called when the process dies, by what that means.
 CLASSIFY_TASK = {
-    "a label file is whole": "dmix.etl.labels.seal",
-    "the files of a part are published": "dmix.etl.label_tasks.publish_part",
-    "a part is recorded": "dmix.etl.parts.publish_json",
+    "a label file is whole": "dmix.etl.publishing.labels.seal",
+    "the files of a part are published": "dmix.etl.classify.label_tasks.publish_part",
+    "a part is recorded": "dmix.etl.classify.parts.publish_json",
 }
 CLASSIFY_DRIVER = {
-    "a version is published": "dmix.etl.classify.write_corpus_version",
-    "the leavings of a version are removed": "dmix.etl.classify.logger.info",
+    "a version is published": "dmix.etl.classify.classify.write_corpus_version",
+    "the leavings of a version are removed": "dmix.etl.classify.classify.logger.info",
 }
 SHARD_TASK = {
-    "the shards of a split are published": "dmix.etl.shard_tasks.publish_files",
-    "a split is recorded": "dmix.etl.shard_tasks.write_record",
+    "the shards of a split are published": "dmix.etl.shard.tasks.publish_files",
+    "a split is recorded": "dmix.etl.shard.tasks.write_record",
 }
 SHARD_DRIVER = {
-    "the tails of a domain are published": "dmix.etl.shard.publish_files",
-    "a dataset is published": "dmix.etl.shard.write_dataset_manifest",
-    "the leavings of a dataset are removed": "dmix.etl.shard.remove_unnamed_streams",
+    "the tails of a domain are published": "dmix.etl.shard.shard.publish_files",
+    "a dataset is published": "dmix.etl.shard.shard.write_dataset_manifest",
+    "the leavings of a dataset are removed": "dmix.etl.shard.shard.remove_unnamed_streams",
 }
 STEPS = CLASSIFY_TASK | CLASSIFY_DRIVER | SHARD_TASK | SHARD_DRIVER
 

@@ -13,7 +13,7 @@ def tasks_in_this_process():
     with ExitStack() as stack:
         for module in _MODULES:
             stack.enter_context(mock.patch(f"dmix.etl.{module}.run_tasks", _run))
-        stack.enter_context(mock.patch("dmix.etl.classify_plan.completed_tasks", return_value=0))
+        stack.enter_context(mock.patch("dmix.etl.classify.plan.completed_tasks", return_value=0))
         yield
 
 

@@ -23,7 +23,7 @@ import pyspark
 from tests.etl.killed_job import STEPS
 from tests.soak import ROOT, SoakError, Unit
 
-from dmix.etl.verify import verify_warehouse
+from dmix.etl.maintenance.verify import verify_warehouse
 from dmix.warehouse_schema.files.layout import Warehouse
 
 LOCAL = "local[2,3]"

@@ -17,8 +17,8 @@ from typing import Any
 
 from tests.soak import ROOT, SoakError, Unit
 
-from dmix.etl.labels import CHUNK_BYTES
-from dmix.etl.verify import verify_warehouse
+from dmix.etl.maintenance.verify import verify_warehouse
+from dmix.etl.publishing.labels import CHUNK_BYTES
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import datasets, read_dataset_manifest
 

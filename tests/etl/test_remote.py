@@ -8,19 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.etl.classify import classify_corpora
-from dmix.etl.classify_plan import CorpusRequest
-from dmix.etl.classify_settings import ClassifySettings
-from dmix.etl.gc import collect_garbage
-from dmix.etl.label_tasks import label_part
-from dmix.etl.mirror import use_data_url
-from dmix.etl.shard import shard_dataset
-from dmix.etl.shard_settings import ShardSettings
-from dmix.etl.shard_tasks import encode_split
-from dmix.etl.sources import find_files
+from dmix.etl.classify.classify import classify_corpora
+from dmix.etl.classify.label_tasks import label_part
+from dmix.etl.classify.plan import CorpusRequest
+from dmix.etl.classify.settings import ClassifySettings
+from dmix.etl.maintenance.gc import collect_garbage
+from dmix.etl.maintenance.verify import verify_warehouse
+from dmix.etl.publishing.mirror import use_data_url
+from dmix.etl.reading.sources import find_files
+from dmix.etl.shard.settings import ShardSettings
+from dmix.etl.shard.shard import shard_dataset
+from dmix.etl.shard.tasks import encode_split
 from dmix.etl.synthetic.blocks import BlockFacts, block_name, write_block
 from dmix.etl.synthetic.generation import GeneratedDocument
-from dmix.etl.verify import verify_warehouse
 from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse

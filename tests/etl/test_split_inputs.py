@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from tests.etl.test_classify import classify_with, digests, documents, label_rows, made, write_jsonl
 
-from dmix.etl.classify import classify_corpora
-from dmix.etl.classify_plan import CorpusRequest
-from dmix.etl.classify_settings import ClassifySettings
-from dmix.etl.input_records import InputRecords
-from dmix.etl.inspection import inspect_and_cut
-from dmix.etl.label_tasks import label_part
-from dmix.etl.sources import find_files
+from dmix.etl.classify.classify import classify_corpora
+from dmix.etl.classify.label_tasks import label_part
+from dmix.etl.classify.plan import CorpusRequest
+from dmix.etl.classify.settings import ClassifySettings
+from dmix.etl.reading.input_records import InputRecords
+from dmix.etl.reading.inspection import inspect_and_cut
+from dmix.etl.reading.sources import find_files
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -154,7 +154,7 @@ def test_added_inputs_that_are_gone_keep_their_pieces(tasks_here, place, raw, tm
 @pytest.fixture
 def records(tmp_path, raw, monkeypatch):
     """Makes the records of the inputs of `raw`; files count as settled at once."""
-    monkeypatch.setattr("dmix.etl.input_records.SETTLED_SECONDS", 0)
+    monkeypatch.setattr("dmix.etl.reading.input_records.SETTLED_SECONDS", 0)
     time.sleep(0.01)
 
     def make(columns=("text",), piece_bytes=1_500):
@@ -193,7 +193,7 @@ def test_file_that_changed_or_was_replaced_is_not_known(records, raw, tmp_path):
 
 
 def test_file_that_was_written_just_now_is_not_trusted(records, raw, monkeypatch):
-    monkeypatch.setattr("dmix.etl.input_records.SETTLED_SECONDS", 10)
+    monkeypatch.setattr("dmix.etl.reading.input_records.SETTLED_SECONDS", 10)
     found = find_files([str(raw)]).files
     inspections = [inspect_and_cut(file, columns=("text",), piece_bytes=1_500) for file in found]
     records().keep(zip(found, inspections, strict=True))
@@ -201,7 +201,7 @@ def test_file_that_was_written_just_now_is_not_trusted(records, raw, monkeypatch
 
 
 def test_second_call_reads_nothing_and_notices_a_change(tasks_here, place, raw, monkeypatch):
-    monkeypatch.setattr("dmix.etl.input_records.SETTLED_SECONDS", 0)
+    monkeypatch.setattr("dmix.etl.reading.input_records.SETTLED_SECONDS", 0)
     time.sleep(0.01)
     warehouse, read = place("w"), []
 
@@ -209,7 +209,7 @@ def test_second_call_reads_nothing_and_notices_a_change(tasks_here, place, raw, 
         read.append(file.name)
         return inspect_and_cut(file, **options)
 
-    monkeypatch.setattr("dmix.etl.classify_plan.inspect_and_cut", noted)
+    monkeypatch.setattr("dmix.etl.classify.plan.inspect_and_cut", noted)
     first = classify(warehouse, raw).version
     assert len(read) == 5
     assert classify(warehouse, raw).version == first

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.make_assets.keyword_model import keyword_forms, keyword_texts, keyword_weights
+from benchmarks.make_assets.reference_corpora import COPYLEFT, RESEARCH_ONLY, read_reference
 
 from dmix.etl.classifiers import classifier_spec, make_classifier
 from dmix.etl.classifiers.embedded import WEIGHTS_PATH, EmbeddedClassifier, most_probable
 from dmix.etl.classifiers.features import NUM_FEATURES, WordTable, document_features, word_hashes
-from dmix.etl.classifiers.keyword_model import keyword_forms, keyword_texts, keyword_weights
 from dmix.etl.classifiers.keywords import DomainWords, domain_words
 from dmix.etl.classifiers.linear import LinearModel
 from dmix.etl.classifiers.linear_training import (
@@ -21,9 +22,8 @@ from dmix.etl.classifiers.linear_training import (
     rarity,
     train_linear,
 )
-from dmix.etl.inflection import past, plural, with_article
-from dmix.etl.make_assets.reference_corpora import COPYLEFT, RESEARCH_ONLY, read_reference
-from dmix.etl.tokens import load_tokenizer
+from dmix.etl.text.inflection import past, plural, with_article
+from dmix.etl.text.tokens import load_tokenizer
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, NVIDIA_26, Taxonomy
 

@@ -11,13 +11,13 @@ from tests.etl import conftest as _etl
 from tests.etl.classifiers import test_nvidia as _nvidia
 
 from dmix.etl.classifiers import classifier_spec, make_classifier
-from dmix.etl.classify import classify_corpus
-from dmix.etl.classify_settings import ClassifySettings
+from dmix.etl.classify.classify import classify_corpus
+from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.distilling import distil as distil_module
 from dmix.etl.distilling.distil import DistilReport, distil, find_report
 from dmix.etl.distilling.labelled_sample import draw_sample, label_counts
 from dmix.etl.distilling.settings import DistilSettings
-from dmix.etl.tokens import load_tokenizer
+from dmix.etl.text.tokens import load_tokenizer
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import CorpusVersion

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from benchmarks.make_assets.quality import CORRUPTIONS, Chains, fit_logistic
 from huggingface_hub import PyTorchModelHubMixin
 from tests.etl.conftest import ENCODER as TWO_LAYERS
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -13,7 +14,6 @@ from torch import nn
 from transformers import DebertaV2Config, DebertaV2Model
 
 from dmix.etl.classifiers.nvidia import QUALITY_CHECKPOINT
-from dmix.etl.make_assets.quality import CORRUPTIONS, Chains, fit_logistic
 from dmix.etl.quality.embedded import (
     FARTHEST,
     LEAST_WORDS,

@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from tests.etl import conftest as _etl
 
-from dmix.etl.gc import collect_garbage
-from dmix.etl.label_splits import RowRange, read_texts
+from dmix.etl.maintenance.gc import collect_garbage
+from dmix.etl.publishing.label_splits import RowRange, read_texts
 from dmix.etl.screening import duplicates as duplicates_module
 from dmix.etl.screening.contamination import find_contamination
 from dmix.etl.screening.duplicates import duplicates_id, find_duplicates, text_digests
-from dmix.etl.screening.needles import EvaluationItem
+from dmix.etl.screening.ngrams import EvaluationItem
 from dmix.etl.screening.screening import ScreenedFile, excluded_documents, without_found
-from dmix.etl.shard import shard_dataset
-from dmix.etl.shard_plan import manifest_id, plan_dataset
-from dmix.etl.shard_settings import ShardSettings
+from dmix.etl.shard.plan import manifest_id, plan_dataset
+from dmix.etl.shard.settings import ShardSettings
+from dmix.etl.shard.shard import shard_dataset
 from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from dmix.etl.quality.settings import QualitySettings
+from dmix.etl.spark.tasks import run_tasks
 from dmix.etl.synthetic.blocks import block_facts, block_name, finished_blocks, read_blocks
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.generation_tasks import write_generated_block
 from dmix.etl.synthetic.synthesize import SUMMARY, local_processes, plan_synthesis, run_here, synthesize
-from dmix.etl.tasks import run_tasks
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError
 from dmix.warehouse_schema.settings import read_yaml
 

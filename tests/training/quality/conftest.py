@@ -6,7 +6,7 @@ import json
 import pytest
 import yaml
 
-from dmix.etl.demo import source_texts, target_texts
+from dmix.etl.demo.corpus import source_texts, target_texts
 
 SETTING = {
     "name": "toy",

@@ -10,7 +10,7 @@ import yaml
 from tests.training.quality.conftest import MODEL, SETTING, TRAINING, write_lines
 
 from dmix.cli.quality_data import data_tools
-from dmix.etl.demo import source_texts, target_texts
+from dmix.etl.demo.corpus import source_texts, target_texts
 from dmix.etl.synthetic.synthesize import SUMMARY
 from dmix.training.quality.agents import make_agent
 from dmix.training.quality.comparison import Request, publish, study_of

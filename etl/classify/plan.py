@@ -1,0 +1,262 @@
+"""What a call of `dmix etl classify` would do: its inputs, read and hashed, and the parts they need."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from dmix.etl.classifiers import Classifier, ClassifierSpec, classifier_spec, make_classifier
+from dmix.etl.classify.parts import (
+    CorpusFolders,
+    Identity,
+    PartPlan,
+    finished_part,
+    input_identity,
+    part_fingerprint,
+    part_in_place,
+    plan_parts,
+)
+from dmix.etl.classify.settings import ClassifySettings
+from dmix.etl.reading.input_records import InputRecords
+from dmix.etl.reading.inspection import Inspection, inspect_and_cut, inspection_from_json
+from dmix.etl.reading.records import Columns
+from dmix.etl.reading.sources import FoundFile, find_files
+from dmix.etl.spark.tasks import Progress, completed_tasks, grouped, reported, run_tasks
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import (
+    CorpusVersion,
+    InputFile,
+    LabelPart,
+    Piece,
+    corpus_versions,
+    digest_of,
+    read_corpus_version,
+)
+
+_INSPECT_BYTES = 128 << 20
+_INSPECT_FILES = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusRequest:
+    """What one corpus shall hold.
+
+    Attributes:
+        inputs: Files, folders and globs; all of the corpus, unless `add`.
+        add: Keep the inputs of the last version, too.
+    """
+
+    corpus: str
+    field: str
+    inputs: tuple[str, ...]
+    add: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusPlan:
+    """What is to be done for one corpus.
+
+    Attributes:
+        request: What was asked for.
+        last: Its newest version, if there is one.
+        inputs: All inputs that the next version will have.
+        kept: Parts that exist already, in that version or from an unfinished job.
+        to_do: Parts that have to be made.
+        skipped: Files in folders that were left out for their ending, by ending.
+        records: What was known about the inputs.
+        inspected: The files that this call names, with what was found in them.
+    """
+
+    request: CorpusRequest
+    last: CorpusVersion | None
+    inputs: tuple[InputFile, ...]
+    kept: tuple[LabelPart, ...]
+    to_do: tuple[PartPlan, ...]
+    skipped: Mapping[str, int]
+    records: InputRecords
+    inspected: tuple[tuple[FoundFile, Inspection], ...]
+
+
+def plan_corpora(
+    spark: SparkSession,
+    warehouse: Warehouse,
+    requests: Sequence[CorpusRequest],
+    *,
+    settings: ClassifySettings,
+    progress: Progress,
+) -> list[CorpusPlan]:
+    """What `classify_corpora` would do; reads and hashes every input, writes nothing.
+
+    Raises:
+        InputError: If an input is not what its ending says, or an existing corpus does not fit.
+        NotFoundError: If an input does not exist.
+    """
+    spec = requested_classifier(warehouse, settings)
+    classifier = make_classifier(spec)
+    columns = columns_read(settings, classifier)
+    fingerprint = functools.partial(part_fingerprint, settings_digest=_digest(settings, classifier))
+    plans = []
+    for request in requests:
+        last = _last_version(warehouse, request)
+        if request.add and last is not None:
+            _check_same_settings(last, fingerprint, classifier)
+        old = [source for part in last.parts for source in part.inputs] if request.add and last else []
+        taken = {source.name: source.path for source in old}
+        records = InputRecords(
+            warehouse.input_records(request.corpus),
+            columns=columns.required,
+            piece_bytes=settings.piece_bytes,
+            part_bytes=settings.part_bytes,
+        )
+        found = find_files(request.inputs, taken=taken, not_below=warehouse.root)
+        inspected = _inspected(
+            spark, found.files, records=records, settings=settings, columns=columns, progress=progress
+        )
+        inputs = _with_old(old, [inspection.source for inspection in inspected])
+        pieces = _pieces(inputs, inspected, last.parts if request.add and last else ())
+        folders = CorpusFolders.of(warehouse, request.corpus)
+        usable = [part for part in last.parts if part_in_place(folders, part)] if last else []
+        kept, to_do = plan_parts(
+            inputs, last=usable, fingerprint=fingerprint, part_bytes=settings.part_bytes, pieces=pieces
+        )
+        finished = {plan.fingerprint: finished_part(folders, plan) for plan in to_do}
+        plans.append(
+            CorpusPlan(
+                request=request,
+                last=last,
+                inputs=inputs,
+                kept=(*kept, *(part for part in finished.values() if part is not None)),
+                to_do=tuple(plan for plan in to_do if finished[plan.fingerprint] is None),
+                skipped=found.skipped,
+                records=records,
+                inspected=tuple(zip(found.files, inspected, strict=True)),
+            )
+        )
+    return plans
+
+
+def requested_classifier(warehouse: Warehouse, settings: ClassifySettings) -> ClassifierSpec:
+    """The classifier that settings name, distilled ones being those of the warehouse.
+
+    Raises:
+        InputError: If it is unknown, or taxonomy or fallback do not go with it.
+        NotFoundError: If a file that it needs does not exist.
+    """
+    return classifier_spec(
+        settings.classifier,
+        taxonomy=settings.taxonomy,
+        distilled=warehouse.classifiers,
+        fallback=settings.fallback,
+        margin=settings.margin,
+    )
+
+
+def columns_read(settings: ClassifySettings, classifier: Classifier) -> Columns:
+    """What the job reads of a record."""
+    return Columns(text=settings.text_column, id=settings.id_column, others=classifier.columns)
+
+
+def _digest(settings: ClassifySettings, classifier: Classifier) -> str:
+    """Hash of all settings that a part's bytes depend on, beside its inputs."""
+    columns = dataclasses.asdict(columns_read(settings, classifier))
+    return digest_of([classifier.fingerprint, columns, settings.max_document_bytes])
+
+
+def _last_version(warehouse: Warehouse, request: CorpusRequest) -> CorpusVersion | None:
+    if not corpus_versions(warehouse, request.corpus):
+        return None
+    last = read_corpus_version(warehouse, request.corpus)
+    if last.field != request.field:
+        raise InputError(
+            f"corpus {request.corpus!r} is of the {last.field} field, not {request.field};"
+            " choose another --name"
+        )
+    return last
+
+
+def _check_same_settings(last: CorpusVersion, fingerprint: functools.partial, classifier: Classifier) -> None:
+    if any(part.fingerprint != fingerprint(part.inputs, part.piece) for part in last.parts):
+        raise InputError(
+            f"corpus {last.corpus!r} was classified by {last.classifier!r} with other weights, columns or"
+            f" limits than this call ({classifier.name!r}); use the same settings, or leave --add out and"
+            " name all inputs"
+        )
+
+
+def _with_old(old: Sequence[InputFile], new: Sequence[InputFile]) -> tuple[InputFile, ...]:
+    """All inputs; a file that was an input before keeps its name, which is part of ids."""
+    inputs = {source.path: source for source in old}
+    for source in new:
+        known = inputs.get(source.path, source)
+        inputs[source.path] = dataclasses.replace(source, name=known.name)
+    return tuple(inputs.values())
+
+
+def _pieces(
+    inputs: Sequence[InputFile], inspected: Sequence[Inspection], last: Sequence[LabelPart]
+) -> dict[Identity, tuple[Piece, ...]]:
+    """Where inputs are cut: as was just found, or, of inputs that are gone, as they were cut before."""
+    found = {inspection.source.path: inspection.pieces for inspection in inspected}
+    pieces: dict[Identity, tuple[Piece, ...]] = {}
+    for part in last:
+        if part.piece is not None and part.inputs[0].path not in found:
+            key = input_identity(part.inputs[0])
+            pieces[key] = (*pieces.get(key, ()), part.piece)
+    for source in inputs:
+        if source.path in found:
+            pieces[input_identity(source)] = found[source.path]
+    return pieces
+
+
+def _inspected(
+    spark: SparkSession,
+    files: Sequence[FoundFile],
+    *,
+    records: InputRecords,
+    settings: ClassifySettings,
+    columns: Columns,
+    progress: Progress,
+) -> list[Inspection]:
+    """What is in the files: as known from before, or read by tasks of some files each."""
+    known = {file.path: records.known(file) for file in files}
+    unknown = [file for file in files if known[file.path] is None]
+    groups = grouped(
+        unknown, size_of=lambda file: file.size_bytes, most_bytes=_INSPECT_BYTES, most=_INSPECT_FILES
+    )
+    if unknown:
+        megabytes = sum(file.size_bytes for file in unknown) / 1e6
+        progress(f"reading {len(unknown)} input files ({megabytes:,.1f} MB) to see what is new")
+    inspect = functools.partial(
+        _inspect_files,
+        required=columns.required,
+        part_bytes=settings.part_bytes,
+        piece_bytes=settings.piece_bytes,
+    )
+
+    def line(seconds: float) -> str | None:
+        done = completed_tasks(spark)
+        return f"read {done} of {len(groups)} groups of files" if done else None
+
+    with reported(progress, line):
+        values = run_tasks(spark, inspect, groups)
+    read = iter(inspection_from_json(value) for group in values for value in group)
+    return [known[file.path] or next(read) for file in files]
+
+
+def _inspect_files(
+    files: Sequence[FoundFile], required: Sequence[str], part_bytes: int, piece_bytes: int
+) -> list[dict[str, Any]]:
+    return [
+        dataclasses.asdict(
+            inspect_and_cut(
+                file,
+                columns=required,
+                piece_bytes=piece_bytes if file.size_bytes >= part_bytes else None,
+            )
+        )
+        for file in files
+    ]

@@ -1,0 +1,261 @@
+"""Removes what no manifest names: progress of killed jobs, losing attempts, dropped parts.
+
+Every corpus, dataset and start state is looked at under its lock, so that a running job keeps its
+staging folder. Only hidden entries, parts, rejects and streams are touched; a file that someone else put
+into the top folder of a corpus or dataset with a manifest stays.
+"""
+
+import functools
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmix.etl.publishing.mirror import copy_published
+from dmix.etl.screening.screening import DIGESTS_LOCK, stale_digests, started_screenings, unnamed_in_screening
+from dmix.warehouse_schema.errors import InputError, LockHeldError
+from dmix.warehouse_schema.files.layout import Warehouse, checked_name, storage_errors
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import (
+    CorpusVersion,
+    DatasetManifest,
+    corpus_versions,
+    datasets,
+    read_corpus_version,
+    read_dataset_manifest,
+)
+from dmix.warehouse_schema.files.storage import Place, RemotePath
+
+_LOCK_SECONDS = 0.5
+"""A job that holds a lock will hold it for long; we come back another time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Garbage:
+    """One local file or folder, or one remote file, that no manifest names."""
+
+    path: Place
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GarbageReport:
+    """What was found.
+
+    Attributes:
+        found: Files and folders, removed unless it was a dry run.
+        in_use: Corpora, datasets, screenings and start states that a job holds, and so were left alone.
+    """
+
+    found: tuple[Garbage, ...]
+    in_use: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(garbage.size_bytes for garbage in self.found)
+
+
+def collect_garbage(warehouse: Warehouse, *, dry_run: bool) -> GarbageReport:
+    """Finds what no manifest names and, unless `dry_run`, removes it.
+
+    The progress of a killed job is garbage too: running that job again after this starts at its
+    beginning.
+
+    Raises:
+        InputError: If a manifest cannot be read; nothing of its corpus or dataset is removed.
+        StorageError: If the folder cannot be written, or a remote store cannot be reached.
+    """
+    copy_published(warehouse)  # what another machine has published there is no garbage
+    found: list[Garbage] = []
+    in_use: list[str] = []
+
+    def sweep(lock: Path, what: str, unnamed: Callable[[], list[Place]]) -> None:
+        try:
+            with held_lock(lock, what=what, timeout_seconds=_LOCK_SECONDS):
+                found.extend(_collected(unnamed(), dry_run=dry_run))
+        except LockHeldError:
+            in_use.append(what)
+
+    for corpus in sorted({*_names(warehouse, "labels"), *_names(warehouse, "rejects")}):
+        sweep(
+            warehouse.corpus_lock(corpus),
+            f"corpus {corpus}",
+            functools.partial(unnamed_in_corpus, warehouse, corpus),
+        )
+    for dataset in _names(warehouse, "streams"):
+        sweep(
+            warehouse.dataset_lock(dataset),
+            f"dataset {dataset}",
+            functools.partial(unnamed_in_dataset, warehouse, dataset),
+        )
+    for kind, screening in started_screenings(warehouse):
+        sweep(
+            warehouse.screening_lock(screening),
+            f"screening {screening}",
+            functools.partial(unnamed_in_screening, warehouse, kind, screening),
+        )
+    for name in _names(warehouse, "start_states"):
+        sweep(
+            warehouse.start_state_lock(name),
+            f"start state {name}",
+            functools.partial(unnamed_in_start_state, warehouse, name),
+        )
+    sweep(
+        warehouse.screening_lock(DIGESTS_LOCK),
+        "the digests of texts",
+        functools.partial(stale_digests, warehouse),
+    )
+    return GarbageReport(found=tuple(found), in_use=tuple(in_use))
+
+
+def unnamed_in_corpus(warehouse: Warehouse, corpus: str) -> list[Place]:
+    """Files and folders of a corpus, over all its versions, that may be removed."""
+    versions = [read_corpus_version(warehouse, corpus, k) for k in corpus_versions(warehouse, corpus)]
+    labels, rejects = warehouse.labels(corpus), warehouse.rejects(corpus)
+    unnamed: list[Place] = []
+    if not versions:
+        unnamed += [folder for folder in (labels, rejects) if folder.is_dir()]
+    else:
+        named = set(_named_by_corpus(warehouse, versions))
+        unnamed += _unnamed_below(labels / "parts", named)
+        unnamed += [*_unnamed_below(rejects, named), *_hidden(labels)]
+    return unnamed + _unnamed_remotely(warehouse, corpus, versions)
+
+
+def _unnamed_remotely(warehouse: Warehouse, corpus: str, versions: Sequence[CorpusVersion]) -> list[Place]:
+    """Remote files of a corpus that no version names."""
+    data, rejects = warehouse.label_data(corpus), warehouse.reject_data(corpus)
+    if not (isinstance(data, RemotePath) and isinstance(rejects, RemotePath)):
+        return []
+    named = {data / f"v{version.version}.json" for version in versions}
+    for version in versions:
+        for part in version.parts:
+            named |= {data / "parts" / part.fingerprint / file.name for file in part.files}
+            named |= {rejects / part.fingerprint / file.name for file in part.reject_files}
+    return _remote_less(data, named) + _remote_less(rejects, named)
+
+
+def unnamed_in_dataset(warehouse: Warehouse, dataset: str) -> list[Place]:
+    """Files and folders of a dataset that may be removed: all of it, if it has no manifest."""
+    folder, data = warehouse.stream(dataset), warehouse.stream_data(dataset)
+    if dataset not in datasets(warehouse):
+        unnamed: list[Place] = [folder] if folder.is_dir() else []
+        return unnamed + (_remote_less(data, set()) if isinstance(data, RemotePath) else [])
+    return unnamed_streams(data, read_dataset_manifest(warehouse, dataset))
+
+
+def unnamed_streams(folder: Place, manifest: DatasetManifest) -> list[Place]:
+    """What a dataset's folder holds in its fields' folders, or hidden, beside the named files."""
+    if isinstance(folder, RemotePath):
+        kept = {folder / stream.path / file.name for stream in manifest.streams for file in stream.files}
+        return _remote_less(folder, kept | {folder / "manifest.json", folder / "tokenizer.json"})
+    named = {folder / stream.path / file.name for stream in manifest.streams for file in stream.files}
+    fields = sorted({folder / stream.field for stream in manifest.streams})
+    return [*(path for field in fields for path in _unnamed_below(field, named)), *_hidden(folder)]
+
+
+def remove_unnamed_streams(folder: Place, manifest: DatasetManifest) -> None:
+    """Removes the staging folder of a dataset that has just been published, and strays."""
+    _collected(unnamed_streams(folder, manifest), dry_run=False)
+
+
+def unnamed_in_start_state(warehouse: Warehouse, name: str) -> list[Place]:
+    """Files of a start state that may be removed: all of them, if there is no estimate.
+
+    Blocks beyond those that the estimate counts stay: one with a tighter bound goes on with them.
+    """
+    folder = warehouse.model_start_state(name)
+    if (folder / "estimate.json").is_file():
+        return [*_hidden(folder)]
+    return [folder] if folder.is_dir() else []
+
+
+def unnamed_parts(warehouse: Warehouse, version: CorpusVersion) -> list[Place]:
+    """Strays inside the parts that a version names."""
+    named = set(_named_by_corpus(warehouse, [version]))
+    folders = sorted({path.parent for path in named})
+    strays: list[Place] = [path for folder in folders for path in _unnamed_below(folder, named)]
+    remote = {part.fingerprint for part in version.parts}
+    return strays + [
+        place
+        for place in _unnamed_remotely(warehouse, version.corpus, [version])
+        if isinstance(place, RemotePath) and place.parent.name in remote
+    ]
+
+
+def _named_by_corpus(warehouse: Warehouse, versions: Iterable[CorpusVersion]) -> Iterator[Path]:
+    for version in versions:
+        labels, rejects = warehouse.labels(version.corpus), warehouse.rejects(version.corpus)
+        for part in version.parts:
+            yield from (labels / "parts" / part.fingerprint / file.name for file in part.files)
+            yield from (rejects / part.fingerprint / file.name for file in part.reject_files)
+
+
+def _unnamed_below(folder: Path, named: set[Path]) -> list[Path]:
+    """Topmost files and folders below `folder` that hold none of `named`."""
+    if not folder.is_dir():
+        return []
+    needed = named | {parent for path in named for parent in path.parents}
+    unnamed = []
+    for entry in sorted(folder.iterdir()):
+        if entry not in needed:
+            unnamed.append(entry)
+        elif entry.is_dir():
+            unnamed += _unnamed_below(entry, named)
+    return unnamed
+
+
+def _hidden(folder: Path) -> list[Path]:
+    """Staging folders, and temporary files of a killed publication."""
+    return sorted(folder.glob(".*")) if folder.is_dir() else []
+
+
+def _remote_less(folder: RemotePath, named: set[RemotePath]) -> list[Place]:
+    """Remote files below `folder` that are not among `named`."""
+    return [file.path for file in folder.files() if file.path not in named]
+
+
+def _names(warehouse: Warehouse, kind: str) -> list[str]:
+    """Folders of `labels`, `rejects`, `streams` or `start_states` with names that we give."""
+    folder, data = warehouse.root / kind, warehouse.data
+    found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    if isinstance(data, RemotePath):
+        found |= {file.path.relative_to(data / kind).split("/")[0] for file in (data / kind).files()}
+    names = []
+    for name in sorted(found):
+        try:
+            names.append(checked_name("folder", name))
+        except InputError:
+            continue
+    return names
+
+
+def _collected(paths: Iterable[Place], *, dry_run: bool) -> list[Garbage]:
+    """The paths with their sizes; removes them unless `dry_run`."""
+    garbage = [Garbage(path=path, size_bytes=_size(path)) for path in paths]
+    if not dry_run:
+        for entry in garbage:
+            with storage_errors(str(entry.path)):
+                _remove(entry.path)
+    return garbage
+
+
+def _remove(path: Place) -> None:
+    """Removes a file or a folder; what a zombie of a killed job still writes stays for next time."""
+    if isinstance(path, RemotePath):
+        path.unlink()
+    elif path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _size(path: Place) -> int:
+    if isinstance(path, RemotePath):
+        return path.size_bytes or 0
+    try:
+        if path.is_dir() and not path.is_symlink():
+            return sum(_size(entry) for entry in path.iterdir())
+        return path.lstat().st_size
+    except FileNotFoundError:  # a zombie of a killed job still moves its files
+        return 0

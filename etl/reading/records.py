@@ -1,0 +1,462 @@
+"""Documents of one input file, in order, each with its position; what is none becomes a reject.
+
+Positions are lines counted from 1 for JSON Lines (blank lines count, and are no documents), rows
+from 1 for Parquet, and 1 for a text file. Memory: one block of lines or rows, and a small
+multiple of the longest document, which `max_document_bytes` bounds as it is stored.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dmix.etl.publishing.rejects import PREFIX_CHARACTERS, Reject, prefix_of
+from dmix.etl.reading.blocks import BrokenInputError, block_bytes, decompressed, file_blocks, reading
+from dmix.etl.reading.pieces import line_blocks, stored_range
+from dmix.etl.spark.tasks import Meter
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.manifests import InputFile, Piece
+from dmix.warehouse_schema.files.storage import open_place
+
+DEFAULT_ID_COLUMN = "id"
+_BOM = b"\xef\xbb\xbf"
+_PARQUET_ROWS = 1024
+_PARQUET_BYTES = 4 << 20
+
+
+class Document(NamedTuple):
+    """One document.
+
+    Attributes:
+        id: Its own, or a hash of input name and position.
+        text: Not empty, encodable as UTF-8.
+        size_bytes: UTF-8 bytes of the text.
+        path: Name of the input.
+        position: Place in the input, from 1.
+        values: Raw values of `Columns.others`.
+    """
+
+    id: str
+    text: str
+    size_bytes: int
+    path: str
+    position: int
+    values: tuple[object, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What is read of a record.
+
+    Attributes:
+        text: Column of the text.
+        id: Column of the id; None takes `id` where a document has one.
+        others: Columns that the classifier looks at.
+    """
+
+    text: str
+    id: str | None
+    others: tuple[str, ...]
+
+    @property
+    def id_or_default(self) -> str:
+        return self.id or DEFAULT_ID_COLUMN
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Columns without which a Parquet file makes no sense."""
+        return (self.text, *((self.id,) if self.id else ()), *self.others)
+
+
+def read_documents(
+    source: InputFile, *, columns: Columns, max_document_bytes: int, meter: Meter
+) -> Iterator[Document | Reject]:
+    """Everything in an input, in order: each document, or why it is not one.
+
+    Args:
+        source: The input.
+        columns: What is read of a record.
+        max_document_bytes: Longest JSON line, text file or Parquet value that is taken.
+        meter: Told of all stored bytes as they are read.
+
+    Raises:
+        NotFoundError: If the file vanished.
+        InputError: If it may not be read, or is not the file any more that was hashed.
+    """
+    digest = sha256()
+    if source.format == "parquet":
+        yield from _from_parquet(source, columns, max_document_bytes, meter)
+        stored = file_blocks(source.path, seen=digest.update)
+    else:
+
+        def seen(block: bytes) -> None:
+            digest.update(block)
+            meter.add(len(block))
+
+        stored = file_blocks(source.path, seen=seen)
+        blocks = decompressed(stored, source.compression)
+        if source.format == "text":
+            yield _from_text(source.name, blocks, columns, max_document_bytes)
+        else:
+            yield from _from_lines(source.name, blocks, columns, max_document_bytes)
+    for _ in stored:  # what a break or the other way of reading left unread
+        pass
+    if digest.hexdigest() != source.sha256:
+        raise _changed(source)
+
+
+def read_piece(
+    source: InputFile, piece: Piece, *, columns: Columns, max_document_bytes: int, meter: Meter
+) -> Iterator[Document | Reject]:
+    """As `read_documents`, for one piece of an input; the pieces one after the other give the same.
+
+    A break in one piece of a Parquet file costs none of the others.
+
+    Raises:
+        NotFoundError: If the file vanished.
+        InputError: If it may not be read, or is not the file any more that was cut.
+    """
+    crc32: int | None = 0
+    if source.format == "parquet":
+        yield from _from_parquet(source, columns, max_document_bytes, meter, piece=piece)
+        crc32 = _stored_crc32(source, piece)
+    else:
+
+        def checked() -> Iterator[bytes]:
+            nonlocal crc32
+            for block in line_blocks(source, piece):
+                crc32 = zlib.crc32(block, crc32 or 0)
+                if source.compression == "none":
+                    meter.add(len(block))
+                yield block
+
+        yield from _from_lines(source.name, checked(), columns, max_document_bytes, first=piece.first)
+        if source.compression != "none":
+            meter.add(source.size_bytes // piece.count)
+    if crc32 != piece.crc32:
+        raise _changed(source)
+
+
+def _stored_crc32(source: InputFile, piece: Piece) -> int | None:
+    """Checksum of the row groups of a piece as they are stored; None if they are not there any more."""
+    try:
+        with reading(source.path), open_place(source.path) as handle:
+            first, end = stored_range(pq.read_metadata(handle), piece.start, piece.stop)
+    except (pa.ArrowInvalid, IndexError):
+        return None
+    crc32 = 0
+    for block in file_blocks(source.path, start=first, stop=end):
+        crc32 = zlib.crc32(block, crc32)
+    return crc32
+
+
+def _changed(source: InputFile) -> InputError:
+    return InputError(
+        f"input {source.path} changed while it was read; run the same command again once nothing writes to it"
+    )
+
+
+def document_id(value: object, path: str, position: int) -> str:
+    """The id of a document: its own if that is text or a whole number, else a hash of its place."""
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return sha256(f"{path}\0{position}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def utf8_size(text: str) -> int:
+    """UTF-8 bytes of a text."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+class LongLine(NamedTuple):
+    """A line that was too long to keep.
+
+    Attributes:
+        size_bytes: Its length.
+        prefix: Its first bytes.
+    """
+
+    size_bytes: int
+    prefix: bytes
+
+
+def lines_of(blocks: Iterator[bytes], *, max_bytes: int) -> Iterator[bytes | LongLine]:
+    """Lines without their `\\n`; the last one may lack it. Memory: one block and `max_bytes`.
+
+    Raises:
+        BrokenInputError: After the line that the break cuts, which comes last.
+    """
+    held, size_bytes = bytearray(), 0
+    broken = None
+    try:
+        for block in blocks:
+            *complete, rest = block.split(b"\n")
+            for part in complete:
+                if size_bytes:
+                    size_bytes += len(part)
+                    if size_bytes <= max_bytes:
+                        held += part
+                    yield _line(held, size_bytes, max_bytes)
+                    held, size_bytes = bytearray(), 0
+                else:
+                    yield _line(part, len(part), max_bytes)
+            size_bytes += len(rest)
+            if size_bytes <= max_bytes:
+                held += rest
+            elif len(held) > PREFIX_CHARACTERS * 4:
+                del held[PREFIX_CHARACTERS * 4 :]
+            elif len(held) < PREFIX_CHARACTERS * 4:
+                held += rest[: PREFIX_CHARACTERS * 4]
+    except BrokenInputError as error:
+        broken = error
+    if size_bytes or broken:
+        yield _line(held, size_bytes, max_bytes)
+    if broken:
+        raise broken
+
+
+def _line(content: bytes | bytearray, size_bytes: int, max_bytes: int) -> bytes | LongLine:
+    if size_bytes > max_bytes:
+        return LongLine(size_bytes, bytes(content[: PREFIX_CHARACTERS * 4]))
+    return bytes(content)
+
+
+def _from_lines(
+    name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: int, *, first: int = 1
+) -> Iterator[Document | Reject]:
+    position = first - 1
+    line: bytes | LongLine = b""
+    found: Document | Reject | None = None
+    try:
+        for line in lines_of(blocks, max_bytes=max_bytes):
+            if found is not None:
+                yield found
+            position += 1
+            found = _from_line(name, position, line, columns, max_bytes)
+    except BrokenInputError as error:
+        # what stands before the break is a document only if its object is closed
+        if isinstance(found, Document):
+            yield found
+            position += 1
+            line = b""
+        prefix = prefix_of(line.prefix if isinstance(line, LongLine) else line)
+        found = Reject(name, position, error.reason, error.detail, prefix)
+    if found is not None:
+        yield found
+
+
+def _from_line(
+    name: str, position: int, line: bytes | LongLine, columns: Columns, max_bytes: int
+) -> Document | Reject | None:
+    """The document of a line, or its reject; None for a blank line."""
+    if isinstance(line, LongLine):
+        return _too_long(name, position, line.size_bytes, max_bytes, prefix_of(line.prefix))
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        if position == 1 and line.startswith(_BOM):
+            return _from_line(name, 1, line.removeprefix(_BOM), columns, max_bytes)
+        if not line.strip():
+            return None
+        record = _forgiving(line, str(error))
+    if isinstance(record, _Refusal):
+        return Reject(name, position, record.reason, record.detail, prefix_of(line))
+    if not isinstance(record, dict):
+        return Reject(name, position, "not_an_object", f"the line holds {_kind(record)}", prefix_of(line))
+    return _taken(
+        record.get(columns.text),
+        path=name,
+        position=position,
+        columns=columns,
+        id_value=record.get(columns.id_or_default),
+        values=tuple([record.get(other) for other in columns.others]),
+        stored=line,
+    )
+
+
+class _Refusal(NamedTuple):
+    reason: str
+    detail: str
+
+
+def _forgiving(line: bytes, error: str) -> Any:
+    """The value of a line that the fast parser refused, or why there is none.
+
+    Python's parser takes what many writers make although it is not JSON: NaN and Infinity.
+    """
+    try:
+        value = json.loads(line.decode())
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as wrong:
+        return _Refusal("invalid_utf8", f"byte {wrong.start} of the line: {wrong.reason}")
+    except UnicodeEncodeError:
+        return _Refusal("invalid_utf8", "half a surrogate pair")
+    except (ValueError, RecursionError):
+        return _Refusal("malformed_json", error)
+    return value
+
+
+def _taken(
+    text: object,
+    *,
+    path: str,
+    position: int,
+    columns: Columns,
+    id_value: object = None,
+    values: tuple[object, ...],
+    stored: object,
+) -> Document | Reject:
+    """The document with this text, or why there is none; `stored` is what a reject shows of it."""
+    if isinstance(text, str) and text and not text.isspace():
+        return Document(document_id(id_value, path, position), text, utf8_size(text), path, position, values)
+    if text is None:
+        reason, detail = "missing_text", f"no text in column {columns.text!r}"
+    elif isinstance(text, str):
+        reason, detail = "empty_text", f"{len(text)} characters of white space"
+    else:
+        reason, detail = "text_not_string", f"column {columns.text!r} holds {_kind(text)}"
+    prefix = prefix_of(stored) if isinstance(stored, bytes) else str(stored)[:PREFIX_CHARACTERS]
+    return Reject(path, position, reason, detail, prefix)
+
+
+def _decoded(stored: bytes, path: str, position: int) -> str | Reject:
+    """Stored bytes as text, or why they are none."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError as error:
+        detail = f"byte {error.start} of the text: {error.reason}"
+        return Reject(path, position, "invalid_utf8", detail, prefix_of(stored))
+
+
+def _kind(value: object) -> str:
+    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
+
+
+def _too_long(name: str, position: int, size_bytes: int, max_bytes: int, prefix: str) -> Reject:
+    detail = f"{size_bytes} bytes, --max-document-bytes is {max_bytes}"
+    return Reject(name, position, "too_long", detail, prefix)
+
+
+def _from_text(name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: int) -> Document | Reject:
+    content, size_bytes = bytearray(), 0
+    try:
+        for block in blocks:
+            size_bytes += len(block)
+            if size_bytes <= max_bytes:
+                content += block
+            elif len(content) < PREFIX_CHARACTERS * 4:
+                content += block[: PREFIX_CHARACTERS * 4]
+    except BrokenInputError as error:
+        return Reject(name, 1, error.reason, error.detail, prefix_of(content))
+    if size_bytes > max_bytes:
+        return _too_long(name, 1, size_bytes, max_bytes, prefix_of(content))
+    stored = bytes(content).removeprefix(_BOM)
+    text = _decoded(stored, name, 1)
+    if isinstance(text, Reject):
+        return text
+    values = (None,) * len(columns.others)
+    return _taken(text, path=name, position=1, columns=columns, values=values, stored=stored)
+
+
+def _from_parquet(
+    source: InputFile, columns: Columns, max_bytes: int, meter: Meter, *, piece: Piece | None = None
+) -> Iterator[Document | Reject]:
+    position = piece.first - 1 if piece else 0
+    try:
+        with reading(source.path), open_place(source.path) as handle:
+            # read in pieces: by default a whole column of a row group is in memory at once
+            file = pq.ParquetFile(handle, buffer_size=block_bytes(source.path), pre_buffer=False)
+            total_rows = max(1, file.metadata.num_rows)
+            groups = (
+                range(file.num_row_groups)[piece.start : piece.stop] if piece else range(file.num_row_groups)
+            )
+            for batch in _parquet_batches(file, columns, groups):
+                nothing: list[object] = [None] * batch.num_rows
+                stored = {name: _stored(batch.column(name)) for name in batch.schema.names}
+                ids = _texts(stored.get(columns.id_or_default, nothing))
+                others = [_texts(stored.get(name, nothing)) for name in columns.others]
+                for row, text in enumerate(stored.get(columns.text, nothing)):
+                    position += 1
+                    yield _from_value(
+                        text,
+                        path=source.name,
+                        position=position,
+                        columns=columns,
+                        id_value=ids[row],
+                        values=tuple([column[row] for column in others]),
+                        max_bytes=max_bytes,
+                    )
+                meter.add(source.size_bytes * batch.num_rows // total_rows)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = "damaged_input" if position or "footer" not in str(error) else "truncated_input"
+        yield Reject(source.name, position + 1, reason, str(error).splitlines()[0][:500], "")
+
+
+def _parquet_batches(
+    file: pq.ParquetFile, columns: Columns, groups: Iterable[int]
+) -> Iterator[pa.RecordBatch]:
+    """Rows of row groups with the columns that count, as many at once as are `_PARQUET_BYTES` on average."""
+    names = set(file.schema_arrow.names)
+    wanted = dict.fromkeys((columns.text, columns.id_or_default, *columns.others))
+    present = [name for name in wanted if name in names]
+    for group in groups:
+        metadata = file.metadata.row_group(group)
+        mean_bytes = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
+        rows = max(1, min(_PARQUET_ROWS, _PARQUET_BYTES // mean_bytes))
+        yield from file.iter_batches(rows, row_groups=[group], columns=present, use_threads=False)
+
+
+def _from_value(
+    stored: object,
+    *,
+    path: str,
+    position: int,
+    columns: Columns,
+    id_value: object,
+    values: tuple[object, ...],
+    max_bytes: int,
+) -> Document | Reject:
+    """The document of a Parquet row, whose text comes as its stored bytes."""
+    text = stored
+    if isinstance(stored, bytes):
+        if len(stored) > max_bytes:
+            return _too_long(path, position, len(stored), max_bytes, prefix_of(stored))
+        decoded = _decoded(stored, path, position)
+        if isinstance(decoded, Reject):
+            return decoded
+        text = decoded
+    return _taken(
+        text,
+        path=path,
+        position=position,
+        columns=columns,
+        id_value=id_value,
+        values=values,
+        stored=stored,
+    )
+
+
+def _stored(column: pa.Array) -> list[object]:
+    """Values of a column; text as its stored bytes, since one that is no UTF-8 would spoil the rest."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        column = column.cast(pa.large_binary())
+    values: list[object] = column.to_pylist()
+    return values
+
+
+def _texts(values: Sequence[object]) -> Sequence[object]:
+    return [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]

@@ -1,0 +1,278 @@
+"""What a user gave becomes a list of input files, found and named.
+
+Known endings only: a compressed file that is read as text becomes one row of noise without any
+error (Spark does that with .xz), so everything else is refused with the fix. What the files hold
+is looked at in `dmix.etl.reading.inspection`.
+
+| form | endings | compressed |
+|---|---|---|
+| JSON Lines | .jsonl .ndjson .json | .gz .zst .bz2 |
+| text, one document a file | .txt .md | .gz .zst .bz2 |
+| Parquet | .parquet | inside the file |
+
+Inputs are local paths or URLs (`dmix.warehouse_schema.files.storage`).
+"""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from dmix.etl.reading.blocks import reading
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.storage import RemotePath, is_url
+
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".txt": "text",
+    ".md": "text",
+    ".parquet": "parquet",
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+ENDINGS = {compression: ending for ending, compression in COMPRESSIONS.items()}
+REFUSED = (".xz", ".lzma", ".lz4", ".zip", ".7z", ".br", ".snappy", ".z", ".tar", ".tgz")
+KNOWN = "known endings: .jsonl, .ndjson, .json, .txt, .md (each also with .gz, .zst or .bz2) and .parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundFile:
+    """A file that will be read.
+
+    Attributes:
+        path: Absolute path, or URL.
+        name: Path below the folder or glob that the user gave; unique among the inputs.
+        format: `jsonl`, `text` or `parquet`.
+        compression: `none`, `gzip`, `zstd` or `bz2`.
+        stamp: What changes when the content does: size, times in ns (of change and of modification),
+            inode; of a remote file size and time of modification.
+    """
+
+    path: str
+    name: str
+    size_bytes: int
+    format: str
+    compression: str
+    stamp: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundFiles:
+    """Everything that was found, in the order of the names.
+
+    Attributes:
+        skipped: Number of files in folders that were left out for their ending, by ending.
+    """
+
+    files: tuple[FoundFile, ...]
+    skipped: Mapping[str, int]
+
+
+def check_local(pattern: str) -> None:
+    """Refuses a path or glob that `find_files` would refuse; URLs are not asked for.
+
+    Raises:
+        NotFoundError: If a path does not exist or a glob matches nothing.
+        InputError: If a file's ending is not known, or a folder holds no file with a known one.
+    """
+    if not is_url(pattern):
+        next(_expanded(pattern, Counter(), None))
+
+
+def find_files(
+    given: Sequence[str], *, taken: Mapping[str, str] | None = None, not_below: Path | None = None
+) -> FoundFiles:
+    """The files that paths, folders and globs stand for.
+
+    In folders, hidden files are left out and links to folders are not followed. A file that is
+    reached twice counts once. Two files with one name get as much of their path in front of it
+    as tells them apart.
+
+    Args:
+        given: What the user named: paths, globs of local paths, URLs of files and folders.
+        taken: Names that other inputs of the corpus have already, with their paths.
+        not_below: A folder whose files are left out: the warehouse, which may lie among them.
+
+    Raises:
+        NotFoundError: If a path does not exist or a glob matches nothing.
+        InputError: If a file's ending is not known, or a folder holds no file with a known one.
+        StorageError: If a remote store cannot be reached or refuses.
+    """
+    roots: dict[str, PurePath] = {}
+    skipped: Counter[str] = Counter()
+    stamps: dict[str, tuple[int, ...]] = {}
+    for pattern in given:
+        if is_url(pattern):
+            expanded = _remote(RemotePath.at(pattern), skipped, stamps)
+        else:
+            expanded = _expanded(pattern, skipped, not_below and not_below.resolve())
+        for path, root in expanded:
+            roots.setdefault(path, root)
+    names = _unique_names(roots, taken or {})
+    files = []
+    for path, name in sorted(names.items(), key=lambda item: item[1]):
+        kind = file_kind(path)
+        assert kind is not None
+        if not _is_unicode(name):
+            raise InputError(f"{name!r} is no Unicode file name; rename the file")
+        stamp = stamps.get(path) or _stamp(path)
+        files.append(
+            FoundFile(
+                path=path,
+                name=name,
+                size_bytes=stamp[0],
+                format=kind[0],
+                compression=kind[1],
+                stamp=stamp,
+            )
+        )
+    return FoundFiles(files=tuple(files), skipped=dict(sorted(skipped.items())))
+
+
+def file_kind(path: str) -> tuple[str, str] | None:
+    """(format, compression) by the ending; None if it is not one that dmix reads.
+
+    Raises:
+        InputError: If the file is compressed in a way that dmix does not read, since leaving it
+            out in silence would lose documents.
+    """
+    lower = PurePath(path.lower())
+    if lower.suffix in REFUSED:
+        raise InputError(
+            f"{path}: dmix does not read {lower.suffix} files; decompress it, or compress it with"
+            " 'zstd' or 'gzip' instead"
+        )
+    if lower.suffix in COMPRESSIONS:
+        inner = FORMATS.get(PurePath(lower.stem).suffix)
+        if inner == "parquet":
+            raise InputError(f"{path}: a Parquet file is compressed inside; decompress it to .parquet")
+        return (inner, COMPRESSIONS[lower.suffix]) if inner else None
+    form = FORMATS.get(lower.suffix)
+    return (form, "none") if form else None
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    with reading(path):
+        stat = Path(path).stat()
+    return stat.st_size, stat.st_ctime_ns, stat.st_mtime_ns, stat.st_ino
+
+
+def _remote(
+    given: RemotePath, skipped: Counter[str], stamps: dict[str, tuple[int, ...]]
+) -> Iterator[tuple[str, PurePath]]:
+    """(URL, prefix that names are relative to) of a remote file, or of all files below a folder."""
+    if glob.has_magic(given.url):
+        raise InputError(
+            f"{given}: globs are for local paths; name a remote file, or a folder to take all of it"
+        )
+    size_bytes = given.size_bytes
+    if size_bytes is not None:
+        stamps[given.url] = (size_bytes, given.mtime_ns())
+        yield _required(given.url), PurePath(given.parent.url)
+        return
+    count = total = 0
+    for file in given.files():
+        total += 1
+        url = file.path.url
+        if any(part.startswith(".") for part in file.path.relative_to(given).split("/")):
+            continue
+        if file_kind(url) is None:
+            skipped[PurePath(url).suffix or PurePath(url).name] += 1
+            continue
+        count += 1
+        stamps[url] = (file.size_bytes, file.mtime_ns)
+        yield url, PurePath(given.url)
+    if not total:
+        raise NotFoundError(f"input {given} does not exist or is empty; check the bucket and the folder")
+    if not count:
+        raise InputError(f"{given} holds no file that dmix reads (it holds {total} other files); {KNOWN}")
+
+
+def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> Iterator[tuple[str, PurePath]]:
+    """(absolute path, folder that names are relative to) of everything that one argument means."""
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        # folders are resolved, so that a file has one path; the file is not, since the name that
+        # a link gives it is the one that counts (the hub's cache links names to hashes)
+        parent = path.absolute().parent.resolve()
+        yield _required(str(parent / path.name)), parent
+        return
+    if path.is_dir():
+        root = path.resolve()
+        yield from _files_below([root], root=root, skipped=skipped, given=pattern, not_below=not_below)
+        return
+    if path.exists():
+        raise InputError(f"{pattern} is neither a file nor a folder; give regular files")
+    if not glob.has_magic(pattern):
+        raise NotFoundError(f"input {pattern} does not exist; give a file, a folder or a glob pattern")
+    parts = path.absolute().parts
+    magic = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:magic]).resolve()
+    matches = [
+        root / match for match in sorted(glob.glob(str(Path(*parts[magic:])), root_dir=root, recursive=True))
+    ]
+    if not matches:
+        raise NotFoundError(f"no file matches {pattern}; check the pattern and its quotes")
+    yield from _files_below(matches, root=root, skipped=skipped, given=pattern, not_below=not_below)
+
+
+def _files_below(
+    paths: Iterable[Path], *, root: Path, skipped: Counter[str], given: str, not_below: Path | None
+) -> Iterator[tuple[str, PurePath]]:
+    """Files with known endings among `paths` and in the folders among them, hidden ones left out."""
+    count = 0
+    for path in paths:
+        for file in _walk(path):
+            if not_below is not None and file.is_relative_to(not_below):
+                continue
+            if file_kind(str(file)) is None:
+                skipped[file.suffix or file.name] += 1
+                continue
+            count += 1
+            yield str(file), root
+    if not count:
+        seen = f" (it holds {sum(skipped.values())} other files)" if skipped else ""
+        raise InputError(f"{given} holds no file that dmix reads{seen}; {KNOWN}")
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            file = Path(folder, name)
+            if not name.startswith(".") and file.is_file():
+                yield file
+
+
+def _required(path: str) -> str:
+    if file_kind(path) is None:
+        raise InputError(f"{path} has an ending that dmix does not read; {KNOWN}")
+    return path
+
+
+def _unique_names(roots: Mapping[str, PurePath], taken: Mapping[str, str]) -> dict[str, str]:
+    """The shortest name of each path, at least the part below its root, that no other path has."""
+    parts = {path: len(PurePath(path).relative_to(root).parts) for path, root in roots.items()}
+    while True:
+        names = {path: "/".join(PurePath(path).parts[-count:]) for path, count in parts.items()}
+        counts = Counter(names.values())
+        clashing = [path for path, name in names.items() if counts[name] > 1 or taken.get(name, path) != path]
+        if not clashing:
+            return names
+        for path in clashing:
+            if parts[path] >= len(PurePath(path).parts):
+                raise InputError(f"{path} cannot be told from another input; rename it")
+            parts[path] += 1
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

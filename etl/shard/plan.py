@@ -1,0 +1,311 @@
+"""From corpora and settings to a dataset's id and splits, before any text is read."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dmix.etl.publishing.label_splits import LabelSplit, plan_splits, read_texts
+from dmix.etl.screening.duplicates import duplicates_rule
+from dmix.etl.screening.ngrams import EvaluationItem, items_digest
+from dmix.etl.screening.screening import in_reading_order
+from dmix.etl.shard.mds import WRITER_FORMAT, ShardFormat
+from dmix.etl.shard.packing import token_dtype
+from dmix.etl.shard.settings import ShardSettings
+from dmix.etl.shard.tasks import ShardJob
+from dmix.etl.text.tokens import Tokenizer, load_tokenizer
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse, checked_name
+from dmix.warehouse_schema.files.manifests import (
+    CorpusReference,
+    CorpusVersion,
+    DatasetManifest,
+    TokenizerFile,
+    content_digest,
+    corpora,
+    datasets,
+    digest_of,
+    read_corpus_version,
+    read_dataset_manifest,
+)
+from dmix.warehouse_schema.files.storage import Place
+from dmix.warehouse_schema.taxonomy import Taxonomy
+
+_ESTIMATE_BYTES = 64 << 10
+"""Text of each domain that a dry run encodes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardPlan:
+    """A dataset that is to be made.
+
+    Attributes:
+        dataset: Id: equal ids mean equal bytes.
+        corpora: In the order in which their documents follow each other: source first, then by
+            content, so that the order on the command line does not matter.
+        splits: Of every (field, domain) with documents, also of those that will be left out.
+        drop_duplicates: Leave out copies of a text.
+        items: Evaluation items that are looked for.
+        remove_contaminated: Leave out documents that hold one of them.
+        settings: What else the id depends on, for the manifest.
+    """
+
+    dataset: str
+    name: str
+    seed: int
+    taxonomy: Taxonomy
+    tokenizer: Tokenizer
+    format: ShardFormat
+    corpora: tuple[CorpusVersion, ...]
+    splits: Mapping[tuple[str, str], tuple[LabelSplit, ...]]
+    drop_duplicates: bool
+    items: tuple[EvaluationItem, ...]
+    remove_contaminated: bool
+    settings: Mapping[str, Any]
+
+    @property
+    def all_splits(self) -> tuple[LabelSplit, ...]:
+        return tuple(split for splits in self.splits.values() for split in splits)
+
+    @property
+    def text_bytes(self) -> int:
+        return sum(split.text_bytes for split in self.all_splits)
+
+    @property
+    def tokenizer_file(self) -> TokenizerFile:
+        return TokenizerFile(
+            name=self.tokenizer.name,
+            sha256=self.tokenizer.sha256,
+            vocab_size=self.tokenizer.vocab_size,
+            eot_id=self.tokenizer.eot_id,
+            eot_token=self.tokenizer.eot_token,
+        )
+
+    def job(self, folder: Place) -> ShardJob:
+        """What tasks need to make this dataset in `folder`."""
+        return ShardJob(folder=folder, tokenizer=self.tokenizer_file, format=self.format)
+
+
+def plan_dataset(
+    warehouse: Warehouse,
+    *,
+    corpora: Sequence[CorpusVersion],
+    settings: ShardSettings,
+    items: Sequence[EvaluationItem] = (),
+) -> ShardPlan:
+    """What `settings` make of the corpora; loads the tokenizer, reads no label file.
+
+    Args:
+        corpora: Versions of one taxonomy, of one field or both.
+        settings: How they become a dataset.
+        items: Evaluation items that must not stand in the training text.
+
+    Raises:
+        InputError: If the corpora do not fit together or hold no documents, or a setting is off.
+        NotFoundError: If the tokenizer does not exist.
+    """
+    _check_corpora(corpora)
+    _check_name(settings.name)
+    ordered = in_reading_order(corpora)
+    tokenizer = load_tokenizer(settings.tokenizer)
+    format = ShardFormat(
+        seq_len=settings.seq_len,
+        dtype=token_dtype(tokenizer.vocab_size),
+        shard_bytes=settings.shard_bytes,
+    )
+    more: dict[str, Any] = {
+        "writer_format": WRITER_FORMAT,
+        "split_bytes": settings.split_bytes,
+        "shard_bytes": settings.shard_bytes,
+    }
+    remove_contaminated = bool(items) and settings.contaminated == "remove"
+    if settings.drop_duplicates:
+        more["duplicates"] = duplicates_rule(ordered)
+    if remove_contaminated:
+        more["contamination"] = items_digest(items)
+    plan_id = dataset_id(
+        corpora=[content_digest(corpus) for corpus in ordered],
+        taxonomy=ordered[0].taxonomy,
+        tokenizer_sha256=tokenizer.sha256,
+        eot_id=tokenizer.eot_id,
+        seq_len=settings.seq_len,
+        seed=settings.seed,
+        settings=more,
+    )
+    return ShardPlan(
+        dataset=plan_id,
+        name=settings.name,
+        seed=settings.seed,
+        taxonomy=ordered[0].taxonomy,
+        tokenizer=tokenizer,
+        format=format,
+        corpora=ordered,
+        splits=plan_splits(warehouse, corpora=ordered, split_bytes=settings.split_bytes),
+        drop_duplicates=settings.drop_duplicates,
+        items=tuple(items),
+        remove_contaminated=remove_contaminated,
+        settings=more,
+    )
+
+
+def dataset_id(
+    *,
+    corpora: Sequence[str],
+    taxonomy: Taxonomy,
+    tokenizer_sha256: str,
+    eot_id: int,
+    seq_len: int,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> str:
+    """First 16 digits of the hash of everything that the bytes of a dataset follow from.
+
+    Args:
+        corpora: Content digests in the plan's order.
+    """
+    return digest_of(
+        {
+            "corpora": list(corpora),
+            "taxonomy": taxonomy.to_json(),
+            "tokenizer": tokenizer_sha256,
+            "eot_id": eot_id,
+            "seq_len": seq_len,
+            "seed": seed,
+            "settings": dict(settings),
+        }
+    )[:16]
+
+
+def manifest_id(manifest: DatasetManifest) -> str:
+    """The id that a manifest's own entries give; another one means that it was altered."""
+    return dataset_id(
+        corpora=[reference.manifest_sha256 for reference in manifest.corpora],
+        taxonomy=manifest.taxonomy,
+        tokenizer_sha256=manifest.tokenizer.sha256,
+        eot_id=manifest.tokenizer.eot_id,
+        seq_len=manifest.seq_len,
+        seed=manifest.seed,
+        settings=manifest.settings,
+    )
+
+
+def references(plan: ShardPlan) -> tuple[CorpusReference, ...]:
+    """The plan's corpora as a manifest names them."""
+    return tuple(
+        CorpusReference(
+            corpus=corpus.corpus,
+            version=corpus.version,
+            field=corpus.field,
+            synthetic=corpus.synthetic,
+            manifest_sha256=content_digest(corpus),
+        )
+        for corpus in plan.corpora
+    )
+
+
+def published_dataset(warehouse: Warehouse, plan: ShardPlan) -> DatasetManifest | None:
+    """The plan's dataset if it is there already; then there is nothing to do.
+
+    Raises:
+        InputError: If it, or another dataset, stands in the way of the plan's name.
+    """
+    known = [read_dataset_manifest(warehouse, dataset) for dataset in datasets(warehouse)]
+    for manifest in known:
+        if manifest.dataset == plan.dataset and plan.name not in ("", manifest.name):
+            called = f"is called {manifest.name!r}" if manifest.name else "has no name"
+            raise InputError(
+                f"this dataset exists already as {manifest.dataset} and {called}, which cannot be changed;"
+                f" leave out --name {plan.name} and use the id"
+            )
+        if manifest.dataset != plan.dataset and plan.name and plan.name == manifest.name:
+            raise InputError(
+                f"name {plan.name!r} belongs to dataset {manifest.dataset}, which has other content or"
+                " settings; choose another --name"
+            )
+    return next((manifest for manifest in known if manifest.dataset == plan.dataset), None)
+
+
+def resolve_corpora(warehouse: Warehouse, names: Sequence[str]) -> tuple[CorpusVersion, ...]:
+    """The versions that `--corpus` values stand for.
+
+    Args:
+        names: `NAME` (its newest version) or `NAME@vK`. None at all means the pair
+            `X-source` and `X-target`, if the warehouse holds nothing else.
+
+    Raises:
+        NotFoundError: If a corpus or version does not exist.
+        InputError: If nothing was named and the choice is open.
+    """
+    if names:
+        return tuple(_resolve(warehouse, name) for name in names)
+    known = corpora(warehouse)
+    stems = {re.sub(r"-(source|target)$", "", name) for name in known}
+    if len(known) == 2 and len(stems) == 1 and not stems & set(known):
+        return tuple(read_corpus_version(warehouse, name) for name in known)
+    listed = ", ".join(known) or "none; run 'dmix etl classify' first"
+    raise InputError(
+        f"{warehouse.root} holds {len(known)} corpora ({listed}), not one pair NAME-source and NAME-target;"
+        " say which to use with --corpus, once for each"
+    )
+
+
+def estimated_tokens(plan: ShardPlan) -> dict[tuple[str, str], int]:
+    """About how many tokens each (field, domain) will have, from the start of its text.
+
+    Raises:
+        NotFoundError: If a label file is missing.
+    """
+    estimates = {}
+    for key, splits in plan.splits.items():
+        texts = next(read_texts(splits[0], batch_bytes=_ESTIMATE_BYTES))
+        probe_bytes = sum(len(text.encode()) for text in texts)
+        ids, _ = plan.tokenizer.encode(texts)
+        text_bytes, documents = (
+            sum(split.text_bytes for split in splits),
+            sum(split.documents for split in splits),
+        )
+        estimates[key] = round(len(ids) * text_bytes / max(1, probe_bytes)) + documents
+    return estimates
+
+
+def _resolve(warehouse: Warehouse, name: str) -> CorpusVersion:
+    match = re.fullmatch(r"(.+?)(?:@v(\d+))?", name)
+    if match is None or "@" in match[1]:
+        raise InputError(f"corpus {name!r} is neither NAME nor NAME@vK; write for example main-source@v2")
+    return read_corpus_version(warehouse, match[1], int(match[2]) if match[2] else None)
+
+
+def _check_corpora(versions: Sequence[CorpusVersion]) -> None:
+    if not versions:
+        raise InputError("no corpora were given; name at least one with --corpus")
+    first = versions[0]
+    seen: dict[str, CorpusVersion] = {}
+    for version in versions:
+        if version.taxonomy != first.taxonomy:
+            raise InputError(
+                f"corpora of one dataset must share a taxonomy: {first.corpus!r} has"
+                f" {first.taxonomy.name!r} ({len(first.taxonomy)} labels), {version.corpus!r} has"
+                f" {version.taxonomy.name!r} ({len(version.taxonomy)} labels); classify one of them again"
+            )
+        if not version.documents:
+            raise InputError(
+                f"corpus {version.corpus!r} version {version.version} holds no documents"
+                f" ({version.rejected:,} were rejected, see the view 'rejects'); leave it out with --corpus"
+            )
+        other = seen.setdefault(content_digest(version), version)
+        if other is not version:
+            raise InputError(
+                f"{other.corpus!r} version {other.version} and {version.corpus!r} version"
+                f" {version.version} hold the same documents; give one of them"
+            )
+    names = [version.corpus for version in versions]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"corpus {twice[0]!r} was given in two versions; give one of them")
+
+
+def _check_name(name: str) -> None:
+    if name:
+        checked_name("dataset", name)
+    if re.fullmatch(r"[0-9a-f]{16}", name):
+        raise InputError(f"dataset name {name!r} looks like an id; choose another --name")

@@ -1,0 +1,235 @@
+"""`dmix etl shard`: corpora to one MDS stream a (field, domain), published by one manifest.
+
+The driver plans splits, lets Spark make their parts, packs the tails of each domain into one
+last part, writes the indexes itself, and the manifest last. See `label_splits` for what a split
+is, `shard_tasks` for what a worker does, `publish` for the protocol between them.
+"""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+from dmix.etl.maintenance.gc import remove_unnamed_streams
+from dmix.etl.publishing.label_splits import LabelSplit, check_label_files
+from dmix.etl.publishing.publish import SplitRecord, attempt_folder, publish_files, read_record
+from dmix.etl.screening.contamination import find_contamination
+from dmix.etl.screening.duplicates import find_duplicates
+from dmix.etl.screening.ngrams import EvaluationItem
+from dmix.etl.screening.screening import excluded_documents, without_found
+from dmix.etl.shard.mds import ShardWriter
+from dmix.etl.shard.packing import cut_samples
+from dmix.etl.shard.plan import ShardPlan, plan_dataset, published_dataset, references
+from dmix.etl.shard.settings import ShardSettings
+from dmix.etl.shard.tasks import (
+    ShardJob,
+    StageSeconds,
+    Work,
+    encode_split,
+    run_splits,
+    stream_path,
+)
+from dmix.etl.spark.tasks import Progress
+from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, storage_errors
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import (
+    CorpusVersion,
+    DatasetManifest,
+    StreamEntry,
+    StreamFile,
+    write_dataset_manifest,
+)
+from dmix.warehouse_schema.files.screenings import Screening
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+__all__ = ["ShardSettings", "shard_dataset"]
+
+
+def shard_dataset(
+    spark: SparkSession,
+    warehouse: Warehouse,
+    *,
+    corpora: Sequence[CorpusVersion],
+    settings: ShardSettings,
+    progress: Progress,
+    items: Sequence[EvaluationItem] = (),
+    work: Work = encode_split,
+) -> DatasetManifest:
+    """Makes a dataset, or finds it made; a killed call is taken up where it stopped.
+
+    Args:
+        corpora: Versions of one taxonomy, of one field or both.
+        progress: Receives lines for people.
+        items: Evaluation items that must not stand in the training text.
+        work: What a task does with a split.
+
+    Raises:
+        InputError: If corpora or settings do not fit, or hold too little text for one sample.
+        NotFoundError: If the tokenizer or a label file does not exist.
+        LockHeldError: If another process is making the same dataset.
+        VerificationError: If label files are damaged, or counts do not add up.
+        StorageError: If the disk is full.
+    """
+    plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
+    with held_lock(warehouse.dataset_lock(plan.dataset), what=f"dataset {plan.dataset}"):
+        found = published_dataset(warehouse, plan)
+        if found is not None:
+            _screen(spark, warehouse, plan, progress)
+            remove_unnamed_streams(warehouse.stream_data(found.dataset), found)
+            progress(f"dataset {found.dataset} exists already with these settings; nothing to do")
+            return found
+        check_label_files(warehouse, plan.corpora)
+        screenings = _screen(spark, warehouse, plan, progress)
+        excluded = excluded_documents(warehouse, plan.corpora, screenings)
+        splits = without_found(plan.splits, warehouse=warehouse, corpora=plan.corpora, screenings=screenings)
+        plan = dataclasses.replace(plan, splits=splits)
+        return _make(spark, warehouse, plan, excluded=excluded, progress=progress, work=work)
+
+
+def _screen(
+    spark: SparkSession, warehouse: Warehouse, plan: ShardPlan, progress: Progress
+) -> list[Screening]:
+    """Looks for what the plan asks for; returns the screenings whose findings are to be left out."""
+    leave_out = []
+    if plan.drop_duplicates:
+        leave_out.append(find_duplicates(spark, warehouse, corpora=plan.corpora, progress=progress))
+    if plan.items:
+        found = find_contamination(
+            spark, warehouse, corpora=plan.corpora, items=plan.items, progress=progress
+        )
+        if plan.remove_contaminated:
+            leave_out.append(found)
+    return leave_out
+
+
+def _make(
+    spark: SparkSession,
+    warehouse: Warehouse,
+    plan: ShardPlan,
+    *,
+    excluded: int,
+    progress: Progress,
+    work: Work,
+) -> DatasetManifest:
+    """Makes the streams of a plan and publishes them; `excluded` documents are left out."""
+    start = time.perf_counter()
+    folder = warehouse.stream_data(plan.dataset)
+    job = plan.job(folder)
+    for place in {folder, warehouse.stream(plan.dataset)}:
+        publish_bytes(place / "tokenizer.json", plan.tokenizer.json_bytes)
+    pending = [split for split in plan.all_splits if _record(job, split) is None]
+    progress(
+        f"dataset {plan.dataset}: {plan.text_bytes / 1e6:,.1f} MB of text in {len(plan.all_splits)} splits,"
+        f" {len(plan.all_splits) - len(pending)} of them done before; tokenizer {plan.tokenizer.name}"
+        f" ({plan.tokenizer.engine})"
+    )
+    if pending:
+        seconds = run_splits(spark, pending, job=job, progress=progress, work=work)
+        progress(_speed(pending, seconds, time.perf_counter() - start))
+    manifest = DatasetManifest(
+        dataset=plan.dataset,
+        name=plan.name,
+        taxonomy=plan.taxonomy,
+        tokenizer=plan.tokenizer_file,
+        seq_len=plan.format.seq_len,
+        token_dtype=plan.format.dtype,
+        seed=plan.seed,
+        corpora=references(plan),
+        streams=tuple(
+            _finished_stream(job, field, label, plan.splits.get((field, label), ()))
+            for field in FIELDS
+            for label in plan.taxonomy.labels
+        ),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=plan.settings,
+    )
+    _check_counts(manifest, plan.corpora, excluded=excluded)
+    write_dataset_manifest(warehouse, manifest)
+    remove_unnamed_streams(folder, manifest)
+    return manifest
+
+
+def _record(job: ShardJob, split: LabelSplit) -> SplitRecord | None:
+    return read_record(job.folder, split.fingerprint, stream=job.stream(split.field, split.domain))
+
+
+def _finished_stream(job: ShardJob, field: str, domain: str, splits: Sequence[LabelSplit]) -> StreamEntry:
+    """Packs the tails of a domain in split order, writes its index, and says what it holds.
+
+    Raises:
+        StorageError: If what a task left has vanished.
+        VerificationError: If tokens were lost or made up.
+    """
+    stream = job.stream(field, domain)
+    records = [_record(job, split) for split in splits]
+    done = [record for record in records if record is not None]
+    if len(done) < len(records):
+        raise StorageError(
+            f"parts of {field}/{domain} vanished from {job.folder} while it was made; run the command again"
+        )
+    tails = [np.frombuffer(record.tail, dtype=job.format.dtype) for record in done]
+    empty = np.empty(0, dtype=job.format.dtype)
+    samples_KL, rest = cut_samples(empty, np.concatenate([empty, *tails]), seq_len=job.format.seq_len)
+    shards = [file for record in done for file in record.files]
+    if len(samples_KL):
+        with storage_errors(str(job.folder)), attempt_folder(job.folder) as folder:
+            writer = ShardWriter(folder, format=job.format, part=len(splits))
+            writer.write(samples_KL)
+            files = writer.finish()
+            publish_files(folder, files, into=stream)
+            shards.extend(files)
+    samples = sum(file.samples for file in shards)
+    encoded = sum(record.tokens for record in done)
+    if encoded != samples * job.format.seq_len + len(rest):
+        raise VerificationError(
+            f"{field}/{domain}: {encoded:,} tokens were encoded, but {samples:,} samples and a tail of"
+            f" {len(rest):,} tokens were written; remove {job.folder} and run the command again"
+        )
+    index = []
+    if shards:
+        content = job.format.index_bytes(shards)
+        publish_bytes(stream / "index.json", content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        index = [StreamFile(name="index.json", size_bytes=len(content), sha256=sha256, samples=0)]
+    return StreamEntry(
+        field=field,
+        domain=domain,
+        path=stream_path(field, domain),
+        documents=sum(record.documents for record in done),
+        samples=samples,
+        tokens=samples * job.format.seq_len,
+        tail_tokens=len(rest),
+        files=(*index, *shards),
+    )
+
+
+def _check_counts(manifest: DatasetManifest, corpora: Sequence[CorpusVersion], *, excluded: int) -> None:
+    """Returns if the dataset holds its corpora's documents, less the excluded ones, and some sample."""
+    encoded, labelled = sum(s.documents for s in manifest.streams), sum(c.documents for c in corpora)
+    if encoded != labelled - excluded:
+        raise VerificationError(
+            f"{encoded:,} documents were encoded, the corpora hold {labelled:,} of which {excluded:,} are"
+            " left out; run 'dmix etl verify'"
+        )
+    if not any(stream.samples for stream in manifest.streams):
+        longest = max(stream.tail_tokens for stream in manifest.streams)
+        raise InputError(
+            f"no domain fills one sample: the largest has {longest:,} tokens, --seq-len is"
+            f" {manifest.seq_len:,}; lower --seq-len or add text"
+        )
+
+
+def _speed(splits: Sequence[LabelSplit], seconds: StageSeconds, wall_seconds: float) -> str:
+    """A line about speed: over all workers for the whole, a worker for each stage."""
+    megabytes = sum(split.text_bytes for split in splits) / 1e6
+    stages = {"read": seconds.read, "encode": seconds.encode, "write": seconds.write}
+    listed = ", ".join(f"{name} {megabytes / max(took, 1e-9):,.0f}" for name, took in stages.items())
+    return (
+        f"tokenised {megabytes:,.1f} MB in {wall_seconds:,.1f} s ({megabytes / wall_seconds:,.0f} MB/s);"
+        f" a worker's MB/s: {listed}"
+    )

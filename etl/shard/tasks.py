@@ -1,0 +1,187 @@
+"""One Spark task a split: read texts, encode, cut, write shards, publish them, leave a record.
+
+The driver sends splits and gets timings back; everything that must survive a kill goes through
+the record files (`dmix.etl.publishing.publish`).
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+from dmix.etl.publishing.label_splits import LabelSplit, read_texts
+from dmix.etl.publishing.publish import (
+    SplitRecord,
+    attempt_folder,
+    publish_files,
+    recorded,
+    write_record,
+)
+from dmix.etl.shard.mds import ShardFormat, ShardWriter
+from dmix.etl.shard.packing import cut_samples, with_end_of_text
+from dmix.etl.spark.tasks import Progress, grouped, reported, run_tasks
+from dmix.etl.text.tokens import Tokenizer
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import storage_errors
+from dmix.warehouse_schema.files.manifests import TokenizerFile
+from dmix.warehouse_schema.files.storage import Place
+from dmix.warehouse_schema.taxonomy import slug
+
+BATCH_BYTES = 8 << 20
+"""Text that a worker holds and encodes at once, unless one document is longer."""
+
+_TASK_BYTES = 4 << 20
+_TASK_SPLITS = 256
+"""Splits that are smaller share a Spark task: with thousands of tiny domains, starting tasks would
+cost more than their work. What a split becomes does not depend on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """What every task of a dataset's job knows.
+
+    Attributes:
+        folder: Folder of the dataset; holds `tokenizer.json` already.
+    """
+
+    folder: Place
+    tokenizer: TokenizerFile
+    format: ShardFormat
+
+    def stream(self, field: str, domain: str) -> Place:
+        """Folder of the stream of one (field, domain)."""
+        return self.folder / stream_path(field, domain)
+
+
+def stream_path(field: str, domain: str) -> str:
+    """Path of a stream below its dataset's folder."""
+    return f"{field}/{slug(domain)}"
+
+
+@dataclass(kw_only=True)
+class StageSeconds:
+    """Time that one or many splits spent in each stage, in seconds of a worker."""
+
+    read: float = 0.0
+    encode: float = 0.0
+    write: float = 0.0
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Adds the duration of the `with` block to `stage`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, stage, getattr(self, stage) + time.perf_counter() - start)
+
+
+Work = Callable[[LabelSplit, ShardJob], StageSeconds]
+
+
+def encode_split(split: LabelSplit, job: ShardJob) -> StageSeconds:
+    """Makes the shards and the record of one split; running it again gives the same bytes.
+
+    Raises:
+        InputError: If the tokenizer returns ids beyond its vocabulary.
+        NotFoundError: If a label file is missing.
+        VerificationError: If a label file is not what its manifest says.
+        StorageError: If the disk is full or refuses.
+    """
+    seconds = StageSeconds()
+    tokenizer = _tokenizer(job.folder / "tokenizer.json", job.tokenizer)
+    documents, tokens = 0, 0
+    rest = np.empty(0, dtype=job.format.dtype)
+    with storage_errors(str(job.folder)), attempt_folder(job.folder) as folder:
+        writer = ShardWriter(folder, format=job.format, part=split.index)
+        batches = read_texts(split, batch_bytes=BATCH_BYTES)
+        while True:
+            with seconds.measure("read"):
+                texts = next(batches, None)
+            if texts is None:
+                break
+            with seconds.measure("encode"):
+                encoded = encode_documents(tokenizer, texts, dtype=job.format.dtype)
+            with seconds.measure("write"):
+                samples_KL, rest = cut_samples(rest, encoded, seq_len=job.format.seq_len)
+                writer.write(samples_KL)
+            documents += len(texts)
+            tokens += len(encoded)
+        with seconds.measure("write"):
+            files = writer.finish()
+            publish_files(folder, files, into=job.stream(split.field, split.domain))
+            write_record(
+                job.folder,
+                SplitRecord(
+                    fingerprint=split.fingerprint,
+                    documents=documents,
+                    tokens=tokens,
+                    tail=rest.tobytes(),
+                    files=files,
+                ),
+            )
+    return seconds
+
+
+def encode_documents(tokenizer: Tokenizer, texts: Sequence[str], *, dtype: str) -> np.ndarray:
+    """Tokens of the texts in order, end-of-text after each, as stored.
+
+    Raises:
+        InputError: If the tokenizer returns ids beyond its vocabulary.
+    """
+    ids_T, lengths_D = tokenizer.encode(texts)
+    highest = int(ids_T.max(initial=0))
+    if highest >= tokenizer.vocab_size:
+        raise InputError(
+            f"tokenizer {tokenizer.name!r} returned id {highest:,}, its vocabulary has"
+            f" {tokenizer.vocab_size:,} ids; use a tokenizer.json that agrees with itself"
+        )
+    return with_end_of_text(ids_T, lengths_D, eot_id=tokenizer.eot_id, dtype=dtype)
+
+
+def run_splits(
+    spark: SparkSession,
+    splits: Sequence[LabelSplit],
+    *,
+    job: ShardJob,
+    progress: Progress,
+    work: Work = encode_split,
+) -> StageSeconds:
+    """Runs `work` on every split, the largest first, tiny ones together; returns the time it took.
+
+    Raises:
+        DmixError: One that a task raised.
+    """
+    order = sorted(splits, key=lambda split: -split.text_bytes)
+    total_bytes = sum(split.text_bytes for split in splits)
+
+    def line(seconds: float) -> str | None:
+        known = recorded(job.folder)
+        done = [split for split in splits if split.fingerprint in known]
+        done_bytes = sum(split.text_bytes for split in done)
+        return (
+            f"tokenised {len(done)} of {len(splits)} splits, {done_bytes / 1e6:,.1f} of"
+            f" {total_bytes / 1e6:,.1f} MB ({done_bytes / 1e6 / seconds:,.1f} MB/s)"
+            if done
+            else None
+        )
+
+    with reported(progress, line):
+        groups = grouped(order, size_of=lambda s: s.text_bytes, most_bytes=_TASK_BYTES, most=_TASK_SPLITS)
+        spent = run_tasks(spark, functools.partial(_timed, job=job, work=work), groups)
+    times = [one for group in spent for one in group]
+    return StageSeconds(**{stage: sum(one[stage] for one in times) for stage in ("read", "encode", "write")})
+
+
+def _timed(splits: Sequence[LabelSplit], job: ShardJob, work: Work) -> list[dict[str, float]]:
+    return [asdict(work(split, job)) for split in splits]
+
+
+@functools.lru_cache(maxsize=2)
+def _tokenizer(path: Place, file: TokenizerFile) -> Tokenizer:
+    """The dataset's tokenizer, loaded once a worker process."""
+    return Tokenizer.from_json_bytes(file.name, path.read_bytes(), eot_token=file.eot_token or None)

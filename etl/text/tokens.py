@@ -1,0 +1,223 @@
+"""Tokenizers: text to flat token ids, by the fastest engine that agrees with `tokenizers`.
+
+A tokenizer is the text of a Hugging Face `tokenizer.json` and the name of its end-of-text token.
+Three engines can run it: `gigatoken`, `fastokens` and `tokenizers` itself, which is the
+reference; the first two are some fifty times as fast (`benchmarks/classifier.py`). An engine is
+taken only if it returns the ids of the reference on a probe text, else the next one is tried with
+a warning.
+
+Raw text never yields a special id: the engines get a copy of the JSON without special tokens,
+so that a literal `<|endoftext|>` in a document is encoded as the characters it consists of.
+No token is added before or after a text; the packer puts end-of-text between documents.
+
+Every call runs on the calling thread: cores are shared out by Spark, a task each.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmix.etl.text.token_engines import choose_engine, encoder_json, special_tokens, unknown_token
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+EMBEDDED = "embedded"
+EMBEDDED_PATH = Path(__file__).parent.parent / "assets" / "tokenizer.json"
+END_OF_TEXT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
+"""Tried in this order where no tokenizer_config.json names the end-of-text token."""
+
+
+class Tokenizer:
+    """A tokenizer with its engine; made by `load_tokenizer` or `Tokenizer.from_json_bytes`.
+
+    Attributes:
+        name: What the user called it: `embedded`, a path or a hub id.
+        json_bytes: The `tokenizer.json` it consists of, unchanged.
+        sha256: Hexadecimal digest of `json_bytes`.
+        vocab_size: One more than the largest id, special tokens included.
+        eot_token: Text of the end-of-text token.
+        eot_id: Its id.
+        engine: `gigatoken`, `fastokens` or `tokenizers`.
+    """
+
+    def __init__(self, name: str, json_bytes: bytes, *, eot_token: str | None = None) -> None:
+        document = _parsed(json_bytes, name)
+        self.name = name
+        self.json_bytes = json_bytes
+        self.sha256 = sha256(json_bytes).hexdigest()
+        self._full = _reference_tokenizer(json_bytes.decode("utf-8"), name)
+        vocabulary = self._full.get_vocab(with_added_tokens=True)
+        self.vocab_size = 1 + max(vocabulary.values())
+        self.eot_token = _end_of_text(name, vocabulary, eot_token)
+        self.eot_id: int = vocabulary[self.eot_token]
+        specials = special_tokens(document) | {self.eot_token}
+        self.engine, self._encode = choose_engine(
+            name,
+            encoder_json(document, specials),
+            specials={vocabulary[s]: s for s in specials - {unknown_token(document)}},
+        )
+
+    @classmethod
+    def from_json_bytes(cls, name: str, json_bytes: bytes, *, eot_token: str | None = None) -> "Tokenizer":
+        """The tokenizer of a `tokenizer.json` held in memory.
+
+        Args:
+            name: What messages call it.
+            json_bytes: UTF-8 text of the file.
+            eot_token: The end-of-text token; None looks for a usual name.
+
+        Raises:
+            InputError: If it is no tokenizer, or has no end-of-text token.
+        """
+        return cls(name, json_bytes, eot_token=eot_token)
+
+    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all texts one after the other, and the number of ids of each.
+
+        Returns:
+            ids: uint32, shape (sum of lengths,).
+            lengths: int64, shape (len(texts),).
+
+        Raises:
+            InputError: If a text has a lone surrogate, which UTF-8 cannot express.
+        """
+        texts = list(texts)
+        try:
+            return self._encode(texts)
+        except (TypeError, UnicodeEncodeError):
+            for index, text in enumerate(texts):
+                _require_utf8(text, index)
+            raise
+
+    def decode(self, ids: Iterable[int] | np.ndarray) -> str:
+        """The text of `ids`; special tokens come out as their literals."""
+        return self._full.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def save(self, folder: Path) -> None:
+        """Writes `tokenizer.json` and a `tokenizer_config.json` that names the end-of-text token."""
+        (folder / "tokenizer.json").write_bytes(self.json_bytes)
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": self.eot_token}
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    def __reduce__(self) -> tuple:
+        return _rebuild, (self.name, self.json_bytes, self.eot_token)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.name!r}, vocab_size={self.vocab_size}, engine={self.engine!r})"
+
+
+def _rebuild(name: str, json_bytes: bytes, eot_token: str) -> Tokenizer:
+    return Tokenizer(name, json_bytes, eot_token=eot_token)
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer that `name` stands for.
+
+    Args:
+        name: `embedded`, the path of a `tokenizer.json`, a Hugging Face folder, or a hub id.
+
+    Raises:
+        NotFoundError: If there is no such file or folder and the hub cannot give it.
+        InputError: If it cannot be read, has no fast form or no end-of-text token.
+    """
+    if name == EMBEDDED:
+        return Tokenizer(name, EMBEDDED_PATH.read_bytes())
+    path = Path(name)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if file.is_file():
+        return Tokenizer(name, file.read_bytes(), eot_token=_configured_end_of_text(file.parent))
+    if not path.is_dir() and not _looks_like_hub_id(name):
+        raise NotFoundError(
+            f"tokenizer {name!r} does not exist; give 'embedded', the path of a tokenizer.json,"
+            " a Hugging Face folder or a hub id (owner/name)"
+        )
+    return _from_transformers(name)
+
+
+def _parsed(json_bytes: bytes, name: str) -> dict[str, Any]:
+    try:
+        document = json.loads(json_bytes)
+    except ValueError as error:
+        raise InputError(f"tokenizer {name!r} is not JSON ({error}); give a tokenizer.json") from None
+    if not isinstance(document, dict) or "model" not in document:
+        raise InputError(
+            f"tokenizer {name!r} has no 'model' entry; give the tokenizer.json of a fast tokenizer"
+        )
+    return document
+
+
+def _reference_tokenizer(text: str, name: str) -> Any:
+    from tokenizers import Tokenizer as Reference
+
+    try:
+        return Reference.from_str(text)
+    except Exception as error:  # the Rust side raises bare Exception
+        raise InputError(
+            f"tokenizer {name!r} cannot be loaded by tokenizers ({error}); give the tokenizer.json of a"
+            " fast tokenizer"
+        ) from None
+
+
+def _end_of_text(name: str, vocabulary: dict[str, int], wanted: str | None) -> str:
+    if wanted is not None and wanted in vocabulary:
+        return wanted
+    if wanted is not None:
+        raise InputError(
+            f"tokenizer {name!r} names {wanted!r} as its end of text, which is not in its vocabulary;"
+            " correct eos_token in tokenizer_config.json"
+        )
+    for token in END_OF_TEXT_NAMES:
+        if token in vocabulary:
+            return token
+    raise InputError(
+        f"tokenizer {name!r} has no end-of-text token (looked for eos_token in tokenizer_config.json and"
+        f" for {', '.join(END_OF_TEXT_NAMES)}); add eos_token to a tokenizer_config.json beside it"
+    )
+
+
+def _configured_end_of_text(folder: Path) -> str | None:
+    """The `eos_token` of the `tokenizer_config.json` in `folder`, if there is one."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return None
+    try:
+        token = json.loads(path.read_text(encoding="utf-8")).get("eos_token")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path} is no JSON object ({error}); repair or remove it") from None
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _looks_like_hub_id(name: str) -> bool:
+    return re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) is not None and not name.endswith(".json")
+
+
+def _from_transformers(name: str) -> Tokenizer:
+    """A hub id, or a folder without a `tokenizer.json` that transformers can convert."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
+    except Exception as error:  # hub, network, conversion: dozens of unrelated types
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise NotFoundError(
+            f"tokenizer {name!r} is no local tokenizer, and the hub gave none ({reason}); check the spelling"
+            " and the network, or download it and give the folder"
+        ) from None
+    if not tokenizer.is_fast:
+        raise InputError(f"tokenizer {name!r} has no fast form; give one with a tokenizer.json")
+    text = tokenizer.backend_tokenizer.to_str()
+    return Tokenizer(name, text.encode("utf-8"), eot_token=tokenizer.eos_token)
+
+
+def _require_utf8(text: str, index: int) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"text {index} has a lone surrogate at character {error.start}, which UTF-8 cannot express;"
+            " replace it"
+        ) from None

@@ -1,0 +1,91 @@
+"""What no manifest names goes, what one names or a job holds stays."""
+
+import pytest
+
+from dmix.etl.maintenance.gc import collect_garbage
+from dmix.etl.maintenance.verify import verify_warehouse
+from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.manifests import corpus_versions
+
+
+def files_below(folder):
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+
+def collected(warehouse, *, dry_run=False):
+    report = collect_garbage(warehouse, dry_run=dry_run)
+    return sorted(str(garbage.path.relative_to(warehouse.root)) for garbage in report.found)
+
+
+@pytest.fixture
+def littered(warehouse, pair, make_dataset):
+    """(manifest, paths of garbage) of a warehouse with one published dataset."""
+    manifest = make_dataset(pair)
+    stream = f"streams/{manifest.dataset}"
+    litter = [
+        f"{stream}/.staging/attempts/lost/shard.00000.00000.mds",
+        f"{stream}/source/News/shard.00099.00000.mds",
+        f"{stream}/source/Other/index.json",
+        f"{stream}/.manifest.json.x1",
+        "streams/0123456789abcdef/source/News/shard.00000.00000.mds",
+        "labels/main-source/parts/unnamed/labels-00000.parquet",
+        f"labels/main-source/parts/{pair[0].parts[0].fingerprint}/stray.parquet",
+        "labels/main-source/.v2.json.x2",
+        "labels/killed-source/parts/first/labels-00000.parquet",
+        "rejects/main-source/unnamed/rejects.parquet",
+    ]
+    for name in litter:
+        path = warehouse.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345")
+    return manifest, litter
+
+
+def test_garbage_goes_and_everything_named_stays(warehouse, pair, make_dataset, littered):
+    named = files_below(warehouse.root) - {type(warehouse.root)(name) for name in littered[1]}
+    report = collect_garbage(warehouse, dry_run=False)
+    assert report.size_bytes == 5 * len(littered[1])
+    assert report.in_use == ()
+    assert {path for path in files_below(warehouse.root) if path.parts[0] != ".locks"} == {
+        path for path in named if path.parts[0] != ".locks"
+    }
+    assert not (warehouse.root / "labels" / "killed-source").exists()
+    sync(warehouse)
+    assert verify_warehouse(warehouse, dataset=None, progress=lambda line: None).problems == ()
+    assert collected(warehouse) == []
+
+
+def test_a_dry_run_finds_the_same_and_removes_nothing(warehouse, littered):
+    before = files_below(warehouse.root)
+    found = collected(warehouse, dry_run=True)
+    assert files_below(warehouse.root) >= before
+    assert found == collected(warehouse)
+
+
+def test_parts_of_old_versions_stay(warehouse, make_corpus):
+    make_corpus("a", "source", [[("News", "old")]])
+    make_corpus("a", "source", [[("News", "new")]], version=2)
+    assert corpus_versions(warehouse, "a") == [1, 2]
+    assert collected(warehouse) == []
+
+
+def test_what_a_running_job_holds_is_left_alone(warehouse, littered, held_elsewhere):
+    manifest, _ = littered
+    with held_elsewhere(warehouse.dataset_lock("0123456789abcdef")):
+        report = collect_garbage(warehouse, dry_run=False)
+    assert report.in_use == ("dataset 0123456789abcdef",)
+    assert (warehouse.root / "streams" / "0123456789abcdef" / "source").is_dir()
+    assert not (warehouse.stream(manifest.dataset) / ".staging").exists()
+
+
+def test_an_unreadable_manifest_stops_the_removal(warehouse, littered):
+    _, litter = littered
+    (warehouse.root / "labels" / "main-source" / "v1.json").write_text("{")
+    with pytest.raises(InputError, match=r"v1.json is not valid JSON"):
+        collect_garbage(warehouse, dry_run=False)
+    assert (warehouse.root / litter[5]).exists()
+
+
+def test_an_empty_warehouse_has_no_garbage(warehouse):
+    assert collected(warehouse) == []

@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from dmix.etl.reading.holdout import field_folders, hold_out, split_end
+from dmix.warehouse_schema.errors import InputError
+
+
+@pytest.fixture
+def two_files(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for name in ("a", "b"):
+        lines = [json.dumps({"id": f"{name}{i}", "text": f"{name}{i} " + "words " * 30}) for i in range(400)]
+        (folder / f"{name}.jsonl").write_text("\n".join([*lines, "not json"]) + "\n")
+    return folder
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_items_and_corpus_are_disjoint_and_nothing_is_lost(two_files, tmp_path):
+    corpus, items = tmp_path / "corpus.jsonl", tmp_path / "items.jsonl"
+    result = hold_out([str(two_files)], corpus=corpus, items=items, num_items=8, limit_bytes=10**6)
+    kept, held = read(corpus), read(items)
+    assert (result.kept, result.items, dict(result.rejected)) == (792, 8, {"malformed_json": 2})
+    assert {d["id"] for d in kept} | {d["id"] for d in held} == {f"{n}{i}" for n in "ab" for i in range(400)}
+    assert {d["id"][0] for d in held} == {"a", "b"}
+
+
+def test_ten_long_files_give_their_ends(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    texts = [" ".join(f"{name}{i}" for i in range(3000)) for name in "abcdefghij"]
+    for name, text in zip("abcdefghij", texts, strict=True):
+        (folder / f"{name}.md").write_text(text)
+    corpus, items = tmp_path / "corpus.jsonl", tmp_path / "items.jsonl"
+    result = hold_out([str(folder)], corpus=corpus, items=items, num_items=60, limit_bytes=10**6)
+    assert (result.kept, result.items) == (10, 20)
+    words = [set(d["text"].split()) for d in (*read(corpus), *read(items))]
+    assert sum(map(len, words)) == len(set.union(*words)) == 30_000  # disjoint, and nothing is lost
+    assert sum(len(d["text"]) for d in read(items)) < 0.11 * sum(map(len, texts))
+
+
+def test_end_of_a_short_text_is_not_cut():
+    assert split_end("word " * 100, most=3) == ("word " * 100, [])
+    text, (end,) = split_end("word " * 200, most=3)
+    assert len(text) >= 0.88 * 1000 and 80 <= len(end) <= 100
+
+
+def test_limit_is_shared_by_the_files(two_files, tmp_path):
+    corpus = tmp_path / "corpus.jsonl"
+    result = hold_out([str(two_files)], corpus=corpus, items=tmp_path / "i", num_items=8, limit_bytes=40_000)
+    names = [document["id"][0] for document in read(corpus)]
+    assert result.left_out == 2
+    assert 0.9 < names.count("a") / names.count("b") < 1.1
+
+
+def test_too_little_text_says_how_much_is_held_out(tmp_path):
+    (tmp_path / "one.txt").write_text("a short text")
+    with pytest.raises(InputError, match="one document in 50"):
+        hold_out([str(tmp_path)], corpus=tmp_path / "c", items=tmp_path / "i", num_items=5, limit_bytes=100)
+
+
+def test_fields_are_folders_by_prefix(tmp_path):
+    for name in ("source", "target_math", "target_code"):
+        (tmp_path / name).mkdir()
+    folders = field_folders(tmp_path)
+    assert [len(folders["source"]), len(folders["target"])] == [1, 2]
+    (tmp_path / "source").rmdir()
+    with pytest.raises(InputError, match="no sub-folder 'source'"):
+        field_folders(tmp_path)

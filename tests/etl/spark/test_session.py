@@ -1,0 +1,59 @@
+import sys
+
+import pytest
+
+from dmix.etl.spark import session
+from dmix.etl.spark.session import java_version, parse_java_version, spark_session
+from dmix.warehouse_schema.errors import MissingDependencyError
+
+
+@pytest.mark.parametrize(
+    ("printed", "version"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15\nOpenJDK Runtime Environment', 17),
+        ('java version "1.8.0_402"', 8),
+        ('openjdk version "21" 2023-09-19', 21),
+        ("bash: java: command not found", None),
+    ],
+)
+def test_java_version_is_read_from_what_java_prints(printed, version):
+    assert parse_java_version(printed) == version
+
+
+def test_java_of_this_machine_is_found():
+    assert java_version() >= session.JAVA_NEEDED
+
+
+def test_no_java_gives_none(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert java_version() is None
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert java_version() is None
+
+
+@pytest.mark.parametrize("found", [None, 11])
+def test_missing_or_old_java_says_how_to_install_it(monkeypatch, found):
+    monkeypatch.setattr(session, "java_version", lambda: found)
+    wanted = rf"needs Java 17 .*\(found: {found or 'none'}\).*apt-get install openjdk-17"
+    with pytest.raises(MissingDependencyError, match=wanted):
+        spark_session()
+
+
+def test_workers_run_this_python_with_one_thread(spark):
+    def environment(batches):
+        import os
+
+        import pyarrow as pa
+
+        for batch in batches:
+            threads = os.environ["OMP_NUM_THREADS"]
+            yield pa.RecordBatch.from_pydict({"seen": [f"{sys.executable} {threads}"] * batch.num_rows})
+
+    rows = spark.range(0, 1, 1, 1).mapInArrow(environment, "seen string").collect()
+    assert rows[0].seen == f"{sys.executable} 1"
+
+
+def test_session_is_reused_and_retries_tasks(spark):
+    assert spark_session(master="local[2,3]") is spark
+    assert spark.sparkContext.master == "local[2,3]"

@@ -1,0 +1,317 @@
+"""Engines that agree, special tokens that raw text never becomes, and tokenizers of other make."""
+
+import json
+import pickle
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Reference
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from dmix.etl.text import token_engines
+from dmix.etl.text.token_engines import encoder_json, special_tokens
+from dmix.etl.text.tokens import EMBEDDED_PATH, Tokenizer, load_tokenizer
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+SENTENCES = ["the cat sat on the mat", "a dog barked at the cat", "cats and dogs, 12 of them"] * 20
+ENGINES = {
+    "gigatoken": token_engines.gigatoken_engine,
+    "fastokens": token_engines.fastokens_engine,
+    "tokenizers": token_engines.tokenizers_engine,
+}
+encodable = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+pieces = st.sampled_from(
+    ["<|endoftext|>", "\r\n", "\t", "  ", "don't", "3.14", "中文", "😀", "Größe", "x=y;", "\u200d"]
+)
+texts = st.lists(st.one_of(encodable, st.lists(st.one_of(pieces, encodable), max_size=8).map("".join)))
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return load_tokenizer("embedded")
+
+
+@pytest.fixture(scope="module")
+def engines(embedded):
+    document = json.loads(embedded.json_bytes)
+    encoder = encoder_json(document, special_tokens(document))
+    return {name: build(encoder) for name, build in ENGINES.items()}
+
+
+def trained(model, trainer, *, pre_tokenizer=None, normalizer=None, decoder=None):
+    tokenizer = Reference(model)
+    if pre_tokenizer:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    if decoder:
+        tokenizer.decoder = decoder
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    return tokenizer
+
+
+def byte_level(specials):
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=specials,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return trained(models.BPE(), trainer, pre_tokenizer=split, decoder=decoders.ByteLevel())
+
+
+def test_embedded_tokenizer_has_the_promised_form(embedded):
+    assert (embedded.vocab_size, embedded.eot_id, embedded.eot_token) == (8192, 0, "<|endoftext|>")
+    assert embedded.engine == "gigatoken"
+
+
+def test_embedded_ids_are_the_known_ones(embedded):
+    ids, lengths = embedded.encode(["Hello, world! 12+30=42", "", "\n\tdef f(x):"])
+    assert ids.dtype == np.uint32
+    assert lengths.dtype == np.int64
+    assert lengths.tolist() == [14, 0, 6]
+    assert ids.tolist() == [
+        40,
+        8061,
+        12,
+        1555,
+        1,
+        221,
+        17,
+        18,
+        11,
+        19,
+        16,
+        29,
+        20,
+        18,
+        199,
+        198,
+        964,
+        279,
+        1407,
+        1486,
+    ]
+
+
+@settings(deadline=None, max_examples=150)
+@given(texts)
+def test_engines_give_identical_ids_on_any_text(engines, batch):
+    expected_ids, expected_lengths = engines["tokenizers"](batch)
+    for name in ("gigatoken", "fastokens"):
+        ids, lengths = engines[name](batch)
+        assert np.array_equal(ids, expected_ids), name
+        assert np.array_equal(lengths, expected_lengths), name
+
+
+@settings(deadline=None, max_examples=100)
+@given(texts)
+def test_decoding_returns_the_text(embedded, batch):
+    ids, lengths = embedded.encode(batch)
+    ends = np.cumsum(lengths)
+    assert [embedded.decode(ids[end - n : end]) for n, end in zip(lengths, ends, strict=True)] == batch
+
+
+def test_no_text_gives_no_ids(embedded):
+    for batch in ([], [""], ["", ""]):
+        ids, lengths = embedded.encode(batch)
+        assert ids.shape == (0,)
+        assert lengths.tolist() == [0] * len(batch)
+
+
+def test_literal_of_a_special_token_is_ordinary_text(engines):
+    for name, encode in engines.items():
+        ids, _ = encode(["a <|endoftext|> b<|endoftext|>"])
+        assert 0 not in ids, name
+
+
+def test_very_long_word_and_very_long_text_are_encoded(embedded):
+    ids, lengths = embedded.encode(["x" * 200_000, "word " * 100_000])
+    assert embedded.decode(ids[: lengths[0]]) == "x" * 200_000
+    assert lengths.sum() == len(ids)
+
+
+def test_pickling_keeps_ids_engine_and_end_of_text(embedded, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    byte_level(["<stop>", "<|endoftext|>"]).save(str(path))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": {"content": "<stop>"}}')
+    for tokenizer in (embedded, load_tokenizer(str(path))):
+        copy = pickle.loads(pickle.dumps(tokenizer))
+        assert (copy.eot_id, copy.eot_token) == (tokenizer.eot_id, tokenizer.eot_token)
+        assert (copy.engine, copy.sha256) == (tokenizer.engine, tokenizer.sha256)
+        assert np.array_equal(copy.encode(["some text"])[0], tokenizer.encode(["some text"])[0])
+
+
+def test_saved_tokenizer_loads_with_the_same_end_of_text(tmp_path):
+    json_text = byte_level(["<stop>", "<|endoftext|>"]).to_str().encode()
+    Tokenizer.from_json_bytes("mine", json_text, eot_token="<stop>").save(tmp_path)
+    loaded = load_tokenizer(str(tmp_path))
+    assert loaded.eot_token == "<stop>"
+    assert loaded.json_bytes == json_text
+
+
+def test_usual_name_is_taken_where_no_config_names_the_end_of_text(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    byte_level(["<pad>", "</s>"]).save(str(path))
+    assert load_tokenizer(str(path)).eot_token == "</s>"
+
+
+def test_tokenizer_without_end_of_text_is_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    byte_level(["<pad>"]).save(str(path))
+    with pytest.raises(InputError, match=r"has no end-of-text token .* add eos_token"):
+        load_tokenizer(str(path))
+
+
+def test_configured_end_of_text_that_is_no_token_is_refused(tmp_path):
+    byte_level(["</s>"]).save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<gone>"}')
+    with pytest.raises(InputError, match="'<gone>' as its end of text, which is not in its vocabulary"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_missing_path_names_what_can_be_given():
+    with pytest.raises(NotFoundError, match=r"/no/such/tokenizer.json' does not exist; give 'embedded'"):
+        load_tokenizer("/no/such/tokenizer.json")
+
+
+def test_unknown_hub_id_is_a_clear_error(monkeypatch):
+    from transformers import AutoTokenizer
+
+    def refuse(name, **options):
+        raise OSError("nobody/nothing is not a valid model identifier\nmore lines")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", refuse)
+    with pytest.raises(NotFoundError, match=r"the hub gave none \(nobody/nothing is not a valid model ident"):
+        load_tokenizer("nobody/nothing")
+
+
+def test_folder_with_vocabulary_and_merges_is_converted(tmp_path):
+    tokenizer = byte_level(["<|endoftext|>"])
+    tokenizer.model.save(str(tmp_path))
+    config = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>", "bos_token": "<|endoftext|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    loaded = load_tokenizer(str(tmp_path))
+    assert loaded.eot_token == "<|endoftext|>"
+    expected = tokenizer.encode("the cat sat on the mat").ids
+    assert loaded.encode(["the cat sat on the mat"])[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "no 'model' entry"),
+        ('{"model": {"type": "Nonsense"}}', "cannot be loaded"),
+    ],
+)
+def test_file_that_is_no_tokenizer_is_refused(tmp_path, content, message):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        load_tokenizer(str(path))
+
+
+def test_lone_surrogate_is_named_by_text_and_position(embedded):
+    with pytest.raises(InputError, match="text 1 has a lone surrogate at character 3"):
+        embedded.encode(["fine", "abc\ud800"])
+
+
+def test_post_processor_adds_nothing(tmp_path):
+    tokenizer = byte_level(["<s>", "</s>"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer.enable_truncation(2)
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(str(path))
+    loaded = load_tokenizer(str(path))
+    ids, _ = loaded.encode(["the cat sat on the mat"])
+    assert 0 not in ids
+    assert loaded.decode(ids) == "the cat sat on the mat"
+
+
+def test_added_token_that_is_not_special_stays_one_token(tmp_path):
+    tokenizer = byte_level(["</s>"])
+    tokenizer.add_tokens(["<<tool>>"])
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(str(path))
+    loaded = load_tokenizer(str(path))
+    ids, _ = loaded.encode(["the <<tool>> cat"])
+    assert tokenizer.token_to_id("<<tool>>") in ids
+    assert loaded.vocab_size == tokenizer.get_vocab_size()
+
+
+def sentencepiece_like():
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256))],
+        show_progress=False,
+    )
+    model = models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer = trained(model, trainer, normalizer=normalizer)
+    document = json.loads(tokenizer.to_str())
+    document["added_tokens"] = document["added_tokens"][:3]
+    return json.dumps(document)
+
+
+def unigram():
+    trainer = trainers.UnigramTrainer(
+        vocab_size=120, special_tokens=["<unk>", "</s>"], unk_token="<unk>", show_progress=False
+    )
+    return trained(models.Unigram(), trainer, pre_tokenizer=pre_tokenizers.Metaspace()).to_str()
+
+
+def word_piece():
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=120, special_tokens=["[UNK]", "[CLS]", "[SEP]"], show_progress=False
+    )
+    split = pre_tokenizers.BertPreTokenizer()
+    normalizer = normalizers.BertNormalizer()
+    model = models.WordPiece(unk_token="[UNK]")
+    return trained(model, trainer, pre_tokenizer=split, normalizer=normalizer).to_str()
+
+
+@pytest.mark.parametrize("make", [sentencepiece_like, unigram, word_piece])
+def test_other_kinds_of_tokenizer_load_and_never_give_end_of_text(make):
+    tokenizer = Tokenizer.from_json_bytes("other", make().encode())
+    ids, lengths = tokenizer.encode(["the cat </s> [SEP] sat</s>", "dogs"])
+    assert tokenizer.eot_id not in ids
+    assert lengths.sum() == len(ids) > 0
+
+
+def test_engine_that_differs_is_passed_over_with_a_warning(monkeypatch, caplog):
+    def wrong(encoder):
+        encode = token_engines.tokenizers_engine(encoder)
+        return lambda batch: (encode(batch)[0] + 1, encode(batch)[1])
+
+    monkeypatch.setattr(token_engines, "gigatoken_engine", wrong)
+    tokenizer = load_tokenizer("embedded")
+    assert tokenizer.engine == "fastokens"
+    assert "gigatoken and tokenizers differ" in caplog.text
+
+
+def test_engines_that_cannot_load_leave_tokenizers(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "gigatoken", None)
+    monkeypatch.setitem(sys.modules, "fastokens", None)
+    tokenizer = load_tokenizer("embedded")
+    assert tokenizer.engine == "tokenizers"
+    assert "gigatoken cannot run" in caplog.text
+    assert "fastokens cannot run" in caplog.text
+    fast = Tokenizer.from_json_bytes("again", EMBEDDED_PATH.read_bytes())
+    assert np.array_equal(fast.encode(SENTENCES)[0], tokenizer.encode(SENTENCES)[0])
+
+
+def test_real_corpora_have_the_same_ids_under_all_engines(test_data, engines):
+    import gzip
+
+    for origin in ("source/newsgroups20", "target_math/mathqa", "target_code/networkx"):
+        with gzip.open(test_data / "corpora" / f"{origin}.jsonl.gz", "rt") as lines:
+            batch = [json.loads(line)["text"] for line, _ in zip(lines, range(150), strict=False)]
+        expected, _ = engines["tokenizers"](batch)
+        assert np.array_equal(engines["gigatoken"](batch)[0], expected)
+        assert np.array_equal(engines["fastokens"](batch)[0], expected)
