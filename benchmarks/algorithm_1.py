@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from dmix.mixing.candidates import KAPPA_RANGE, beta_half_quantile
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.inductive import EarlierPaths, PathProblem, sample_path
-from dmix.mixing.sample_settings import PRESETS, SampleSettings
-from dmix.mixing.trajectories import path_problem, planned_set, sample_trajectories
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.algorithm1 import EarlierPaths, PathProblem, sample_path
+from dmix.mixing.trajectories.candidates import KAPPA_RANGE, beta_half_quantile
+from dmix.mixing.trajectories.sampling import path_problem, planned_set, sample_trajectories
+from dmix.mixing.trajectories.settings import PRESETS, SampleSettings
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, TokenizerFile
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, FIELDS, slug

@@ -30,9 +30,9 @@ from composer.optim import DecoupledAdamW
 from streaming import MDSWriter
 from tokenizers import Tokenizer, models
 
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.objectives import Environment, Objective
-from dmix.mixing.trajectory_store import Trajectory
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.objectives import Environment, Objective
+from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.language_model import LanguageModel
 from dmix.training.model_stack import ModelStack
 from dmix.training.models import load_model

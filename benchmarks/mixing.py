@@ -28,9 +28,9 @@ from benchmarks.rows import add_row_options, measure
 from streaming import Stream, StreamingDataLoader, StreamingDataset
 from torch.utils.data import DataLoader, Dataset
 
-from dmix.mixing.dataset import MixedDataset
-from dmix.mixing.loader import MixedLoader
-from dmix.mixing.plan import PlanSettings
+from dmix.mixing.delivery.dataset import MixedDataset
+from dmix.mixing.delivery.loader import MixedLoader
+from dmix.mixing.delivery.plan import PlanSettings
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 BATCH = 64

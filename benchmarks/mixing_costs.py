@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from benchmarks.mixing_streams import DOMAINS, write_index
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.controllers.agent import AgentController
-from dmix.mixing.dataset import MixedDataset
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import CONTEXT, History
-from dmix.mixing.loader import MixedLoader
-from dmix.mixing.plan import MixerState, PlanSettings, StreamSizes, plan_step
+from dmix.mixing.delivery.dataset import MixedDataset
+from dmix.mixing.delivery.loader import MixedLoader
+from dmix.mixing.delivery.plan import MixerState, PlanSettings, StreamSizes, plan_step
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import CONTEXT, History
 from dmix.training.decisions import recorded_decisions
 from dmix.training.state import RunState
 from dmix.warehouse_schema.files.events import EventLog, last_attempt

@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from dmix.mixing.agent import Agent
-from dmix.mixing.agent_store import load_agent
-from dmix.mixing.lessons import Lesson
-from dmix.mixing.sample_settings import SampleSettings
-from dmix.mixing.set_agent import SetAgent
-from dmix.mixing.sft import load_lessons, train_sft
-from dmix.mixing.sft_settings import SftSettings
-from dmix.mixing.trajectories import sample_trajectories
+from dmix.mixing.agent.agent import Agent
+from dmix.mixing.agent.set_agent import SetAgent
+from dmix.mixing.agent.store import load_agent
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.mixing.learning.sft import load_lessons, train_sft
+from dmix.mixing.offline.sft_examples import Lesson
+from dmix.mixing.trajectories.sampling import sample_trajectories
+from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, TokenizerFile
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy

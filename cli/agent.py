@@ -10,7 +10,7 @@ from dmix.cli.agent_rl import evaluate, rl
 from dmix.cli.early import check_new_agent, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
-from dmix.mixing.sft_settings import SftSettings
+from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -55,7 +55,7 @@ def sft(
     """
     check_set(warehouse, *set_names)
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
-    from dmix.mixing.sft import load_lessons, train_sft
+    from dmix.mixing.learning.sft import load_lessons, train_sft
     from dmix.warehouse_schema.catalog.catalog import sync
 
     report: dict[str, Any] = {"agent": agent_name, "set": ", ".join(set_names)}

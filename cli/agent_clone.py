@@ -8,7 +8,7 @@ import click
 from dmix.cli.early import check_new_agent, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
-from dmix.mixing.clone_settings import CloneSettings
+from dmix.mixing.learning.settings.clone import CloneSettings
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -41,8 +41,8 @@ def clone(
     """
     check_set(warehouse, set_name)
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
-    from dmix.mixing.clone import train_clone
-    from dmix.mixing.rl_data import load_farm
+    from dmix.mixing.learning.clone import train_clone
+    from dmix.mixing.offline.farm import load_farm
     from dmix.warehouse_schema.catalog.catalog import sync
 
     report: dict[str, Any] = {"agent": agent_name, "set": set_name}

@@ -8,8 +8,8 @@ import click
 from dmix.cli.early import check_agent, check_new_agent, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, settings_options, warehouse_option
 from dmix.cli.output import say, show_json, show_table
-from dmix.mixing.evaluate_settings import EvaluateSettings
-from dmix.mixing.rl_settings import RlSettings
+from dmix.mixing.learning.settings.evaluate import EvaluateSettings
+from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -51,7 +51,7 @@ def rl(
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
     check_agent(warehouse, start)
     hush_gym()
-    from dmix.mixing.rl import prepare, train_rl
+    from dmix.mixing.learning.rl import prepare, train_rl
     from dmix.warehouse_schema.catalog.catalog import sync
 
     report: dict[str, Any] = {"agent": agent_name, "set": set_name}
@@ -112,7 +112,7 @@ def evaluate(
     check_set(warehouse, set_name)
     check_agent(warehouse, agent_name)
     hush_gym()
-    from dmix.mixing.evaluate import evaluate_agent, load_subject
+    from dmix.mixing.learning.evaluate import evaluate_agent, load_subject
 
     if dry_run:
         farm, agent = load_subject(warehouse.require(), set_name=set_name, agent_name=agent_name)

@@ -13,7 +13,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 
 def check_set(warehouse: Warehouse, *set_names: str) -> None:
     """Raises `NotFoundError` if the warehouse or one of its sets is not there."""
-    from dmix.mixing.trajectory_store import read_set
+    from dmix.mixing.trajectories.store import read_set
 
     warehouse.require()
     for name in set_names:
@@ -29,7 +29,7 @@ def check_dataset(warehouse: Warehouse, dataset: str | None) -> None:
 
 def check_environment(path: Path | None) -> None:
     """Raises `InputError` if an environment file, or an item file that it names, is wrong."""
-    from dmix.mixing.objectives import check_items, load_environment
+    from dmix.mixing.trajectories.objectives import check_items, load_environment
 
     if path is not None:
         check_items(load_environment(path))
@@ -37,7 +37,7 @@ def check_environment(path: Path | None) -> None:
 
 def check_agent(warehouse: Warehouse, agent: str | None) -> None:
     """Raises `NotFoundError` if an agent that is named by name or path is nowhere."""
-    from dmix.mixing.agent_folders import agent_folder
+    from dmix.mixing.agent.folders import agent_folder
 
     if agent is not None:
         agent_folder(warehouse, agent)
@@ -59,7 +59,7 @@ def check_controller(warehouse: Warehouse, spec: str) -> None:
 
 def check_new_agent(warehouse: Warehouse, agent: str, *, overwrite: bool) -> None:
     """Raises `InputError` if an agent of that name is there and not to be replaced."""
-    from dmix.mixing.agent_folders import check_free
+    from dmix.mixing.agent.folders import check_free
 
     check_free(warehouse.require(), name=agent, overwrite=overwrite)
 

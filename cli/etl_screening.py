@@ -47,7 +47,7 @@ def evaluation_items(environment: Path | None) -> "list[EvaluationItem]":
     import dataclasses
 
     from dmix.etl.screening.ngrams import EvaluationItem
-    from dmix.mixing.objectives import load_environment, read_items
+    from dmix.mixing.trajectories.objectives import load_environment, read_items
 
     found = load_environment(environment)
     return [

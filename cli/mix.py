@@ -15,7 +15,7 @@ from dmix.cli.options import (
     warehouse_option,
 )
 from dmix.cli.output import say, show_json, show_table
-from dmix.mixing.sample_settings import SampleSettings
+from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -56,7 +56,12 @@ def sample(
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """
-    from dmix.mixing.trajectories import expected_work, planned_set, read_trajectories, sample_trajectories
+    from dmix.mixing.trajectories.sampling import (
+        expected_work,
+        planned_set,
+        read_trajectories,
+        sample_trajectories,
+    )
     from dmix.warehouse_schema.catalog.catalog import sync
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
@@ -92,8 +97,8 @@ def sample(
 
 def _budget(wanted: Any) -> dict[str, Any]:
     """R, M, what they cover, and how much room the domain space has."""
-    from dmix.mixing.budget import expected_coverage
-    from dmix.mixing.coverage import field_dimensions
+    from dmix.mixing.space.budget import expected_coverage
+    from dmix.mixing.trajectories.coverage import field_dimensions
     from dmix.warehouse_schema.taxonomy import FIELDS
 
     space = wanted.domain_space
@@ -117,7 +122,7 @@ def _budget(wanted: Any) -> dict[str, Any]:
 
 def _coverage(wanted: Any, trajectories: Sequence[Any]) -> dict[str, Any]:
     """The (target share x step) report as plain values."""
-    from dmix.mixing.coverage import SHARE_EDGES, coverage
+    from dmix.mixing.trajectories.coverage import SHARE_EDGES, coverage
 
     found = coverage(
         [trajectory.mixtures_TN for trajectory in trajectories],

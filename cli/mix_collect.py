@@ -90,8 +90,8 @@ def collect(
         base_of_proxies(warehouse, name, init=init)
     if not in_process:
         refuse_connect(master, command="dmix mix collect", reason="its tasks are RDDs, which Connect has not")
-    from dmix.mixing.objectives import load_environment
-    from dmix.mixing.trajectory_store import read_set
+    from dmix.mixing.trajectories.objectives import load_environment
+    from dmix.mixing.trajectories.store import read_set
     from dmix.training.farm import collect as collect_feedback
     from dmix.training.farm import default_proxy, plan_farm
     from dmix.warehouse_schema.catalog.catalog import sync

@@ -227,9 +227,9 @@ def _train_base(warehouse: Warehouse, files: Files) -> None:
 
 
 def _farm(spark: "SparkSession", warehouse: Warehouse, files: Files) -> None:
-    from dmix.mixing.objectives import load_environment
-    from dmix.mixing.sample_settings import SampleSettings
-    from dmix.mixing.trajectories import sample_trajectories
+    from dmix.mixing.trajectories.objectives import load_environment
+    from dmix.mixing.trajectories.sampling import sample_trajectories
+    from dmix.mixing.trajectories.settings import SampleSettings
     from dmix.training.farm import collect, plan_farm
     from dmix.training.settings import load_proxy
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
@@ -257,7 +257,7 @@ def _farm(spark: "SparkSession", warehouse: Warehouse, files: Files) -> None:
 
 
 def _train_agent(warehouse: Warehouse) -> None:
-    from dmix.mixing.sft import SftSettings, train_sft
+    from dmix.mixing.learning.sft import SftSettings, train_sft
 
     if (warehouse.agent(NAME) / "config.json").is_file():
         say(f"agent {NAME} is there already")

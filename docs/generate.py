@@ -18,7 +18,7 @@ import click
 import duckdb
 
 from dmix.cli.main import dmix
-from dmix.mixing.objectives import Environment, Objective
+from dmix.mixing.trajectories.objectives import Environment, Objective
 from dmix.training.settings import ModelSettings, ProxySettings, TrainingSettings
 from dmix.warehouse_schema.catalog.migrate import load_schema, migrate
 

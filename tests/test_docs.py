@@ -96,7 +96,7 @@ def test_python_and_yaml_in_pages_is_valid(page):
 
 
 def test_files_that_the_guides_write_are_what_dmix_reads(tmp_path):
-    from dmix.mixing.objectives import load_environment
+    from dmix.mixing.trajectories.objectives import load_environment
     from dmix.training.settings import ModelSettings, ProxySettings
     from dmix.warehouse_schema.settings import load_settings
 
@@ -117,7 +117,7 @@ def test_files_that_the_guides_write_are_what_dmix_reads(tmp_path):
 
 @pytest.mark.parametrize("name", ["llama-3b", "pythia-1.4b"])
 def test_configurations_of_large_runs_have_the_names_of_flags(name, monkeypatch):
-    from dmix.mixing.objectives import load_environment
+    from dmix.mixing.trajectories.objectives import load_environment
 
     monkeypatch.chdir(EXAMPLES / name)
     parse(["train", "--config", "run.yaml"])
@@ -230,8 +230,8 @@ def test_own_controller_of_the_docs_steers(tmp_path):
     import numpy as np
 
     from dmix.mixing.controllers import make_controller
-    from dmix.mixing.domains import DomainSpace
-    from dmix.mixing.history import History
+    from dmix.mixing.space.domains import DomainSpace
+    from dmix.mixing.space.history import History
     from dmix.warehouse_schema.files.layout import Warehouse
 
     page = (ROOT / "docs/controllers.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dmix.cli.main import run
-from dmix.mixing.dataset import MixedDataset
+from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest

@@ -9,7 +9,7 @@ transformers' form, with its tokenizer and its optimiser's state.
 import dataclasses
 from collections.abc import Callable
 
-from dmix.mixing.domains import DomainSpace
+from dmix.mixing.space.domains import DomainSpace
 from dmix.training.launch import resume_run, start_run
 from dmix.training.progress import Monitor
 from dmix.training.ranks import is_first_rank, on_first_rank, prepare_ranks

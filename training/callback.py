@@ -19,13 +19,13 @@ from composer.loggers import Logger
 from composer.utils import dist
 
 from dmix.mixing.controllers import Controller, context_of
-from dmix.mixing.dataset import StepBatchSampler
-from dmix.mixing.digest import step_digest
-from dmix.mixing.domains import DomainSpace, Vector
-from dmix.mixing.history import History
-from dmix.mixing.objectives import Environment, utility
-from dmix.mixing.plan import MixerState, PlanSettings, StepPlan, ending, plan_step, remaining_samples
-from dmix.mixing.streams import StreamSizes
+from dmix.mixing.delivery.dataset import StepBatchSampler
+from dmix.mixing.delivery.digest import step_digest
+from dmix.mixing.delivery.plan import MixerState, PlanSettings, StepPlan, ending, plan_step, remaining_samples
+from dmix.mixing.delivery.streams import StreamSizes
+from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.history import History
+from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.training.consumed import Consumed, RankNotes
 from dmix.training.decisions import Decision, decide, log_remarks
 from dmix.training.environment import Scorer

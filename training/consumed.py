@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.digest import StepDigest, merge_ranks
+from dmix.mixing.delivery.digest import StepDigest, merge_ranks
 
 
 @dataclass

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from dmix.mixing.controllers import Controller, Proposal, Remark
-from dmix.mixing.domains import Vector
-from dmix.mixing.history import History
+from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.history import History
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.events import Event, read_events_backwards
 

@@ -19,7 +19,7 @@ import torch
 from composer.utils import dist
 from tokenizers import Tokenizer
 
-from dmix.mixing.objectives import Environment, Item, read_items
+from dmix.mixing.trajectories.objectives import Environment, Item, read_items
 from dmix.training.language_model import LanguageModel
 from dmix.training.model_stack import ModelStack
 from dmix.warehouse_schema.files.manifests import TokenizerFile

@@ -17,11 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmix.mixing.feedback import farm_scales, feedback_file, read_feedback, write_feedback
-from dmix.mixing.objectives import Environment, check_items, environment_to_json, write_environment
-from dmix.mixing.plan import check_settings
-from dmix.mixing.streams import StreamSizes
-from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, read_set, read_trajectories
+from dmix.mixing.delivery.plan import check_settings
+from dmix.mixing.delivery.streams import StreamSizes
+from dmix.mixing.trajectories.feedback import farm_scales, feedback_file, read_feedback, write_feedback
+from dmix.mixing.trajectories.objectives import (
+    Environment,
+    check_items,
+    environment_to_json,
+    write_environment,
+)
+from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, read_set, read_trajectories
 from dmix.training.farm_tasks import FarmTasks
 from dmix.training.progress import duration
 from dmix.training.proxy import ProxyResult, ProxyTask, proxy_feedback, proxy_job

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dmix.mixing.trajectory_store import Trajectory
+from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.proxy import use_one_thread
 from dmix.warehouse_schema.errors import InputError, TrainingError
 

@@ -12,7 +12,7 @@ from composer.models import ComposerModel
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from dmix.mixing.boundaries import document_mask, document_positions, document_segments
+from dmix.mixing.delivery.boundaries import document_mask, document_positions, document_segments
 from dmix.training.loss import MeanNextTokenLoss, next_token_losses
 from dmix.warehouse_schema.errors import InputError
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 from composer.utils import dist
 
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.objectives import Environment
-from dmix.mixing.plan import check_settings
+from dmix.mixing.delivery.plan import check_settings
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.progress import Monitor
 from dmix.training.ranks import is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.request import new_run_folder

@@ -9,7 +9,7 @@ Shapes: N (field, domain) pairs, D objectives.
 
 import math
 
-from dmix.mixing.domains import DomainSpace, Vector
+from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.training.consumed import Consumed
 
 

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from dmix.mixing.controllers.replay import ReplayController
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.objectives import Environment
-from dmix.mixing.plan import PlanSettings
-from dmix.mixing.trajectory_store import Trajectory
+from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.objectives import Environment
+from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.run import OPTIMIZER_FILE, TrainingJob, train
 from dmix.training.settings import ProxySettings
 from dmix.training.variations import (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmix.mixing.exhaustion import EXHAUSTION
+from dmix.mixing.delivery.exhaustion import EXHAUSTION
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.settings import setting

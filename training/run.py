@@ -32,11 +32,11 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, _get_fqns,
 from torch.utils.data import DataLoader
 
 from dmix.mixing.controllers import Controller
-from dmix.mixing.dataset import MixedDataset, StepBatchSampler, build_dataloader
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.objectives import Environment
-from dmix.mixing.plan import MixerState, PlanSettings, check_settings
-from dmix.mixing.streams import StreamSizes
+from dmix.mixing.delivery.dataset import MixedDataset, StepBatchSampler, build_dataloader
+from dmix.mixing.delivery.plan import MixerState, PlanSettings, check_settings
+from dmix.mixing.delivery.streams import StreamSizes
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.callback import MixtureCallback
 from dmix.training.checkpoint_files import latest_checkpoint, steps_done_at
 from dmix.training.checkpoints import due, make_saver

@@ -15,12 +15,17 @@ from typing import Any
 
 import yaml
 
-from dmix.mixing.budget import Coverage, auto_step_samples, expected_coverage
 from dmix.mixing.controllers import Controller
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.objectives import Environment, check_items, environment_to_json, load_environment
-from dmix.mixing.plan import PlanSettings, check_settings
-from dmix.mixing.streams import StreamSizes
+from dmix.mixing.delivery.plan import PlanSettings, check_settings
+from dmix.mixing.delivery.streams import StreamSizes
+from dmix.mixing.space.budget import Coverage, auto_step_samples, expected_coverage
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.objectives import (
+    Environment,
+    check_items,
+    environment_to_json,
+    load_environment,
+)
 from dmix.training.request import RunRequest, resolve_model, run_config_file
 from dmix.training.settings import ModelSettings, TrainingSettings
 from dmix.training.source_controller import SourceController

@@ -4,7 +4,7 @@ Not among the controllers that users can name, since a continual run under it wo
 """
 
 from dmix.mixing.controllers import Proposal
-from dmix.mixing.history import History
+from dmix.mixing.space.history import History
 
 
 class SourceController:

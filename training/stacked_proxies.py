@@ -19,11 +19,11 @@ from composer.core import get_precision_context
 from composer.utils import get_device, reproducibility
 from torch import Tensor
 
-from dmix.mixing.dataset import Batch, MixedDataset
-from dmix.mixing.domains import DomainSpace, Vector
-from dmix.mixing.loader import MixedLoader
-from dmix.mixing.simplex import masked_mixture
-from dmix.mixing.trajectory_store import Trajectory
+from dmix.mixing.delivery.dataset import Batch, MixedDataset
+from dmix.mixing.delivery.loader import MixedLoader
+from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.simplex import masked_mixture
+from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.environment import Scorer
 from dmix.training.model_stack import ModelStack, check_stackable
 from dmix.training.models import empty_model, load_model

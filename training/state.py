@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.digest import CHAIN_START, Ids, chain_digest
-from dmix.mixing.domains import Vector
-from dmix.mixing.history import Forgotten
-from dmix.mixing.plan import MixerState
+from dmix.mixing.delivery.digest import CHAIN_START, Ids, chain_digest
+from dmix.mixing.delivery.plan import MixerState
+from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.history import Forgotten
 from dmix.training.consumed import Consumed
 
 

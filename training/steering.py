@@ -5,12 +5,12 @@ A run keeps the three as texts in its configuration; here they become one contro
 
 from pathlib import Path
 
-from dmix.mixing.agent_folders import agent_folder
+from dmix.mixing.agent.folders import agent_folder
 from dmix.mixing.controllers import Controller, make_controller
 from dmix.mixing.controllers.guarded import GuardedController, load_limits
 from dmix.mixing.controllers.shadow import ShadowController
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.trajectory_store import read_set, sets
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.store import read_set, sets
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.objectives import Environment, utility
+from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.warehouse_schema.files.events import Event, read_events
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
-from dmix.mixing.domains import DomainSpace
+from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

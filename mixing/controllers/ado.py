@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.domains import DomainSpace, Vector
-from dmix.mixing.history import History
+from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.history import History
 from dmix.warehouse_schema.files.layout import Warehouse
 
 Array = NDArray[np.float64]

@@ -6,13 +6,13 @@ nothing is kept between decisions.
 
 import numpy as np
 
-from dmix.mixing.agent import Agent
-from dmix.mixing.agent_inputs import reading, run_tokens
-from dmix.mixing.agent_store import load_agent
+from dmix.mixing.agent.agent import Agent
+from dmix.mixing.agent.inputs import reading, run_tokens
+from dmix.mixing.agent.store import load_agent
 from dmix.mixing.controllers.interface import Controller, Proposal, Remark
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import History
-from dmix.mixing.simplex import masked_mixture
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
+from dmix.mixing.space.simplex import masked_mixture
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.controllers.replay import ReplayController
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.feedback import read_feedback, read_variations
-from dmix.mixing.objectives import load_environment, utility
-from dmix.mixing.trajectory_store import read_set
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.feedback import read_feedback, read_variations
+from dmix.mixing.trajectories.objectives import load_environment, utility
+from dmix.mixing.trajectories.store import read_set
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from dmix.mixing.controllers.interface import Controller
-from dmix.mixing.domains import DomainSpace
+from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 

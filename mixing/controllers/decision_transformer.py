@@ -18,19 +18,19 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
-from dmix.mixing.agent_inputs import reading, run_tokens
+from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.inputs import reading, run_tokens
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.domains import DomainSpace, Vector
-from dmix.mixing.episodes import Episodes
-from dmix.mixing.history import History
-from dmix.mixing.lessons import Example
-from dmix.mixing.objectives import utility
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.mixing.learning.sft import fit
+from dmix.mixing.offline.episodes import Episodes
+from dmix.mixing.offline.farm import Farm, load_farm
+from dmix.mixing.offline.sft_examples import Example
 from dmix.mixing.regression.fits import kept_fit
-from dmix.mixing.rl_data import Farm, load_farm
-from dmix.mixing.sft import fit
-from dmix.mixing.sft_settings import SftSettings
-from dmix.mixing.simplex import masked_mixture
+from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.history import History
+from dmix.mixing.space.simplex import masked_mixture
+from dmix.mixing.trajectories.objectives import utility
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -1,4 +1,4 @@
-"""Another controller within guard rails (`dmix.mixing.guard`); says where they had to hold it.
+"""Another controller within guard rails (`dmix.mixing.trajectories.guard`); says where they had to hold it.
 
 Limits are named `SET` or `SET:QUANTILE`: what all but a share of 1 - QUANTILE of the steps of that set
 of trajectories keep to.
@@ -9,11 +9,11 @@ import dataclasses
 import numpy as np
 
 from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.guard import GuardLimits, alarms, farm_limits, guarded
-from dmix.mixing.history import History
-from dmix.mixing.simplex import total_variation
-from dmix.mixing.trajectory_store import read_set, read_trajectories
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
+from dmix.mixing.space.simplex import total_variation
+from dmix.mixing.trajectories.guard import GuardLimits, alarms, farm_limits, guarded
+from dmix.mixing.trajectories.store import read_set, read_trajectories
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

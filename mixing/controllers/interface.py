@@ -5,8 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from dmix.mixing.domains import Vector
-from dmix.mixing.history import CONTEXT, History
+from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.history import CONTEXT, History
 
 
 @dataclass(frozen=True, kw_only=True)

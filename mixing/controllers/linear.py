@@ -5,7 +5,7 @@ The hand-made schedule that continual pre-training is most often given; no singl
 
 from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.controllers.shares import ShareController, between, parse_range
-from dmix.mixing.domains import DomainSpace
+from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.files.layout import Warehouse
 
 

@@ -1,8 +1,8 @@
 """Natural mixing: draw from everything there is, by its size (arXiv 2507.15640, baselines)."""
 
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import History
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
 from dmix.warehouse_schema.files.layout import Warehouse
 
 

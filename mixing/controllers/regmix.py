@@ -7,13 +7,13 @@ dozen static runs where the paper has 512, too few for boosted trees.
 """
 
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.domains import DomainSpace, Vector
-from dmix.mixing.history import History
 from dmix.mixing.regression import DEFAULT_REGRESSOR, REGRESSORS, regressor
 from dmix.mixing.regression.farm_runs import FarmRuns, load_farm_runs
 from dmix.mixing.regression.fits import kept_fit
 from dmix.mixing.regression.search import AVERAGED, CANDIDATES, best_mixture, simulated_mixtures
-from dmix.mixing.simplex import masked_mixture
+from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.history import History
+from dmix.mixing.space.simplex import masked_mixture
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

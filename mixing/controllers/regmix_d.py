@@ -8,14 +8,14 @@ that repetition and time matter, and nothing of what a step does to later ones.
 
 from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.controllers.regmix import checked_runs_of
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import History
 from dmix.mixing.regression import Array
 from dmix.mixing.regression.boosted_trees import BoostedTrees, fit_boosted_trees
 from dmix.mixing.regression.farm_runs import step_features
 from dmix.mixing.regression.fits import kept_fit
 from dmix.mixing.regression.search import best_mixture, simulated_mixtures
-from dmix.mixing.simplex import masked_mixture
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
+from dmix.mixing.space.simplex import masked_mixture
 from dmix.warehouse_schema.files.layout import Warehouse
 
 # A step's decision should not take longer than a second: trees judge some 20,000 mixtures in it.

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import History
-from dmix.mixing.simplex import masked_mixture
-from dmix.mixing.trajectory_store import read_set, read_trajectory, trajectory_file
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
+from dmix.mixing.space.simplex import masked_mixture
+from dmix.mixing.trajectories.store import read_set, read_trajectory, trajectory_file
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 

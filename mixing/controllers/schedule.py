@@ -1,6 +1,6 @@
 """The schedule that learned simulators of a farm find best, whatever the feedback: open loop.
 
-`dmix.mixing.schedule_search` says how it is found; it is searched once and kept with the set.
+`dmix.mixing.world_model.schedule_search` says how it is found; it is searched once and kept with the set.
 """
 
 from dataclasses import asdict
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import History
+from dmix.mixing.offline.farm import load_farm
 from dmix.mixing.regression.fits import kept_fit
-from dmix.mixing.rl_data import load_farm
-from dmix.mixing.schedule_search import ScheduleSettings, find_schedule
-from dmix.mixing.simplex import masked_mixture
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
+from dmix.mixing.space.simplex import masked_mixture
+from dmix.mixing.world_model.schedule_search import ScheduleSettings, find_schedule
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

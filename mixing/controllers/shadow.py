@@ -7,8 +7,8 @@ import logging
 import numpy as np
 
 from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
-from dmix.mixing.history import History
-from dmix.mixing.simplex import total_variation
+from dmix.mixing.space.history import History
+from dmix.mixing.space.simplex import total_variation
 
 logger = logging.getLogger(__name__)
 

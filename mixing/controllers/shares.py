@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dmix.mixing.controllers.interface import Proposal
-from dmix.mixing.history import History
+from dmix.mixing.space.history import History
 from dmix.warehouse_schema.errors import InputError
 
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"

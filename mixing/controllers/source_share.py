@@ -7,7 +7,7 @@ trajectory.
 
 from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.controllers.shares import ShareController
-from dmix.mixing.domains import DomainSpace
+from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

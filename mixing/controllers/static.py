@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.domains import DomainSpace, Vector
-from dmix.mixing.history import History
+from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.history import History
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.settings import read_yaml

@@ -1,8 +1,8 @@
 """Stratified mixing: every active domain of both fields alike."""
 
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import History
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
 from dmix.warehouse_schema.files.layout import Warehouse
 
 

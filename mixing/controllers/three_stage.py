@@ -7,7 +7,7 @@ fifths at TO, a straight line in between.
 
 from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.controllers.shares import ShareController, between, parse_range
-from dmix.mixing.domains import DomainSpace
+from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.files.layout import Warehouse
 
 # An end at an extreme share was seen to cost more than any gain on the way, so neither end is one.

@@ -8,11 +8,11 @@ import functools
 
 import torch
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.controllers.agent import AgentController
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import History
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dmix.mixing.feedback import read_feedback, read_variations
-from dmix.mixing.objectives import utility
+from dmix.mixing.offline.farm import load_farm
 from dmix.mixing.regression import Array
-from dmix.mixing.rl_data import load_farm
-from dmix.mixing.trajectory_store import Trajectory
+from dmix.mixing.trajectories.feedback import read_feedback, read_variations
+from dmix.mixing.trajectories.objectives import utility
+from dmix.mixing.trajectories.store import Trajectory
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

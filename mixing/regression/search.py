@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dmix.mixing.candidates import HierarchicalLaw, mixture_of
-from dmix.mixing.domains import DomainSpace, Vector
 from dmix.mixing.regression import Array
+from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.trajectories.candidates import HierarchicalLaw, mixture_of
 
 CANDIDATES = 100_000
 AVERAGED = 100

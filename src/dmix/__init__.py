@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dmix.mixing.controllers import Controller, Proposal
-    from dmix.mixing.dataset import MixedDataset
-    from dmix.mixing.domains import DomainSpace
-    from dmix.mixing.history import History
-    from dmix.mixing.loader import MixedLoader
-    from dmix.mixing.plan import PlanSettings
+    from dmix.mixing.delivery.dataset import MixedDataset
+    from dmix.mixing.delivery.loader import MixedLoader
+    from dmix.mixing.delivery.plan import PlanSettings
+    from dmix.mixing.space.domains import DomainSpace
+    from dmix.mixing.space.history import History
     from dmix.warehouse_schema.catalog.catalog import Catalog
     from dmix.warehouse_schema.errors import DmixError
     from dmix.warehouse_schema.files.layout import Warehouse
@@ -40,11 +40,11 @@ _HOMES = {
     "Catalog": "dmix.warehouse_schema.catalog.catalog",
     "Controller": "dmix.mixing.controllers",
     "DmixError": "dmix.warehouse_schema.errors",
-    "DomainSpace": "dmix.mixing.domains",
-    "History": "dmix.mixing.history",
-    "MixedDataset": "dmix.mixing.dataset",
-    "MixedLoader": "dmix.mixing.loader",
-    "PlanSettings": "dmix.mixing.plan",
+    "DomainSpace": "dmix.mixing.space.domains",
+    "History": "dmix.mixing.space.history",
+    "MixedDataset": "dmix.mixing.delivery.dataset",
+    "MixedLoader": "dmix.mixing.delivery.loader",
+    "PlanSettings": "dmix.mixing.delivery.plan",
     "Proposal": "dmix.mixing.controllers",
     "Warehouse": "dmix.warehouse_schema.files.layout",
     "read_dataset_manifest": "dmix.warehouse_schema.files.manifests",

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from dmix.mixing.sample_settings import SampleSettings
-from dmix.mixing.trajectories import sample_trajectories
+from dmix.mixing.trajectories.sampling import sample_trajectories
+from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.files.layout import Warehouse
 

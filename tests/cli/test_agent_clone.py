@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from dmix.mixing.agent_store import load_agent
-from dmix.mixing.feedback import write_feedback
-from dmix.mixing.sample_settings import SampleSettings
-from dmix.mixing.trajectories import sample_trajectories
-from dmix.mixing.trajectory_store import read_trajectories
+from dmix.mixing.agent.store import load_agent
+from dmix.mixing.trajectories.feedback import write_feedback
+from dmix.mixing.trajectories.sampling import sample_trajectories
+from dmix.mixing.trajectories.settings import SampleSettings
+from dmix.mixing.trajectories.store import read_trajectories
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from dmix.cli.main import run
-from dmix.mixing.feedback import read_feedback
-from dmix.mixing.objectives import load_environment
+from dmix.mixing.trajectories.feedback import read_feedback
+from dmix.mixing.trajectories.objectives import load_environment
 from dmix.warehouse_schema.catalog.catalog import Catalog
 
 

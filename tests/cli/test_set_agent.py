@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from dmix.cli.main import run
-from dmix.mixing.sample_settings import SampleSettings
-from dmix.mixing.trajectories import sample_trajectories
+from dmix.mixing.trajectories.sampling import sample_trajectories
+from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.warehouse_schema.files.events import read_events
 
 TINY = ("--hidden-size", "16", "--heads", "2", "--feedforward", "32", "--epochs", "2")

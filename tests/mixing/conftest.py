@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from streaming import MDSWriter
+from tests.mixing.testbed.simulated import random_schedules, simulated_context, simulated_trajectories
+from tests.mixing.testbed.simulator import Simulator
 
-from dmix.mixing.dataset import MixedDataset
-from dmix.mixing.feedback import write_feedback
-from dmix.mixing.simulated import random_schedules, simulated_context, simulated_trajectories
-from dmix.mixing.simulator import Simulator
-from dmix.mixing.trajectory_store import TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.delivery.dataset import MixedDataset
+from dmix.mixing.trajectories.feedback import write_feedback
+from dmix.mixing.trajectories.store import TrajectorySet, publish_set, write_trajectory
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy

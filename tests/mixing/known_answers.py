@@ -10,16 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-
-from dmix.mixing.candidates import HierarchicalLaw
-from dmix.mixing.cql_impl import FragmentBatch
-from dmix.mixing.episodes import Episodes
-from dmix.mixing.inductive import EarlierPaths, PathProblem, sample_path
-from dmix.mixing.lessons import Example
-from dmix.mixing.rl_settings import RlSettings
-from dmix.mixing.sft import fit
-from dmix.mixing.sft_settings import SftSettings
-from dmix.mixing.simulated import (
+from tests.mixing.testbed.simulated import (
     SCALE,
     Array,
     random_schedules,
@@ -27,8 +18,25 @@ from dmix.mixing.simulated import (
     simulated_context,
     simulated_episodes,
 )
-from dmix.mixing.simulated_learning import Learnt, Policy, learn, mean_gain, new_agent, policy_of, random_gain
-from dmix.mixing.simulator import Simulator, best_schedule
+from tests.mixing.testbed.simulated_learning import (
+    Learnt,
+    Policy,
+    learn,
+    mean_gain,
+    new_agent,
+    policy_of,
+    random_gain,
+)
+from tests.mixing.testbed.simulator import Simulator, best_schedule
+
+from dmix.mixing.learning.cql_impl import FragmentBatch
+from dmix.mixing.learning.settings.rl import RlSettings
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.mixing.learning.sft import fit
+from dmix.mixing.offline.episodes import Episodes
+from dmix.mixing.offline.sft_examples import Example
+from dmix.mixing.trajectories.algorithm1 import EarlierPaths, PathProblem, sample_path
+from dmix.mixing.trajectories.candidates import HierarchicalLaw
 
 # Runs that a mean gain is taken over; its standard error is far below the margins of the problems.
 RUNS = 200

@@ -18,11 +18,11 @@ from tests.mixing.known_answers import (
     problem_d,
     sft_policy,
 )
+from tests.mixing.testbed.simulated_learning import learn, policy_of
+from tests.mixing.testbed.simulator import Simulator, best_schedule, best_static
 from tests.soak import SoakError, Unit
 
-from dmix.mixing.rl_settings import RlSettings
-from dmix.mixing.simulated_learning import learn, policy_of
-from dmix.mixing.simulator import Simulator, best_schedule, best_static
+from dmix.mixing.learning.settings.rl import RlSettings
 
 # The best mean gain on problem C of one schedule for both types.
 OPEN_LOOP = 0.290

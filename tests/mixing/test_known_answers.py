@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from tests.mixing.known_answers import Scale, grid_optimum, judged, learnt, problem_a
-
-from dmix.mixing.simulated_learning import policy_of
-from dmix.mixing.simulator import best_schedule
+from tests.mixing.testbed.simulated_learning import policy_of
+from tests.mixing.testbed.simulator import best_schedule
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import boto3
 import numpy as np
 import pytest
 
-from dmix.mixing.dataset import MixedDataset
-from dmix.mixing.loader import MixedLoader
-from dmix.mixing.plan import PlanSettings
+from dmix.mixing.delivery.dataset import MixedDataset
+from dmix.mixing.delivery.loader import MixedLoader
+from dmix.mixing.delivery.plan import PlanSettings
 from dmix.warehouse_schema.errors import InputError, LockHeldError, StorageError
 
 SETTINGS = PlanSettings(step_samples=80, batch_size=20, exhaustion="redistribute", shuffle_block=1)
@@ -132,6 +132,6 @@ def test_limit_that_streaming_cannot_work_with_is_refused(remote: Any, tmp_path:
 def test_missing_bucket_is_an_error_that_names_it(
     remote: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dmix.mixing.shared_streams._DOWNLOAD_RETRIES", 1)
+    monkeypatch.setattr("dmix.mixing.delivery.shared_streams._DOWNLOAD_RETRIES", 1)
     with pytest.raises(StorageError, match="streams in s3://nowhere cannot be opened"):
         MixedDataset(remote.manifest, tmp_path, remote="s3://nowhere")

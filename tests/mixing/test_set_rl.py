@@ -8,22 +8,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.mixing.testbed.simulated import SCALE, random_schedules, simulated_context
+from tests.mixing.testbed.simulated_learning import learn, mean_gain, new_agent
+from tests.mixing.testbed.simulator import Simulator
 
-from dmix.mixing.agent_store import load_agent, publish_agent
-from dmix.mixing.architectures import arguments_of
+from dmix.mixing.agent.architectures import arguments_of
+from dmix.mixing.agent.set_agent import SetAgent
+from dmix.mixing.agent.set_encoder import SetAgentConfig
+from dmix.mixing.agent.store import load_agent, publish_agent
 from dmix.mixing.controllers import make_controller
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import History
-from dmix.mixing.imagination import fit_simulators
-from dmix.mixing.rl import prepare, train_rl
-from dmix.mixing.rl_data import load_farm
-from dmix.mixing.rl_fit import fit_cql, new_algorithm
-from dmix.mixing.rl_settings import RlSettings
-from dmix.mixing.set_agent import SetAgent
-from dmix.mixing.set_encoder import SetAgentConfig
-from dmix.mixing.simulated import SCALE, random_schedules, simulated_context
-from dmix.mixing.simulated_learning import learn, mean_gain, new_agent
-from dmix.mixing.simulator import Simulator
+from dmix.mixing.learning.rl import prepare, train_rl
+from dmix.mixing.learning.rl_fit import fit_cql, new_algorithm
+from dmix.mixing.learning.settings.rl import RlSettings
+from dmix.mixing.offline.farm import load_farm
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
+from dmix.mixing.world_model.rollouts import fit_simulators
 from dmix.warehouse_schema.errors import InputError
 
 REFERENCE = Simulator(steps=6)
@@ -104,8 +104,8 @@ def broken_at(update):
 
 
 def test_a_broken_training_goes_on_and_another_agent_s_is_refused(learnt, tmp_path, monkeypatch):
-    monkeypatch.setattr("dmix.mixing.rl_fit._REPORT_SECONDS", 0)
-    monkeypatch.setattr("dmix.mixing.rl_fit._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("dmix.mixing.learning.rl_fit._REPORT_SECONDS", 0)
+    monkeypatch.setattr("dmix.mixing.learning.rl_fit._CHECKPOINT_SECONDS", 0)
     episodes, checkpoint = learnt[0].episodes, tmp_path / "state.pt"
     settings = replace(TOY, imagined=0.0).resolved("default")
     agent = new_agent(episodes, settings)
@@ -122,7 +122,7 @@ def test_a_broken_training_goes_on_and_another_agent_s_is_refused(learnt, tmp_pa
 
 
 def test_control_c_keeps_the_updates_made_so_far(learnt, tmp_path, monkeypatch):
-    monkeypatch.setattr("dmix.mixing.rl_fit._REPORT_SECONDS", 0)
+    monkeypatch.setattr("dmix.mixing.learning.rl_fit._REPORT_SECONDS", 0)
     episodes, checkpoint = learnt[0].episodes, tmp_path / "state.pt"
     settings = replace(TOY, imagined=0.0).resolved("default")
     agent = new_agent(episodes, settings)

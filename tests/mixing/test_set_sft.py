@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from dmix.mixing.agent_store import load_agent
-from dmix.mixing.feedback import write_feedback
-from dmix.mixing.lessons import Example, load_lesson
-from dmix.mixing.sample_settings import SampleSettings
-from dmix.mixing.set_agent import SetAgent
-from dmix.mixing.set_features import split_tokens
-from dmix.mixing.sft import train_sft
-from dmix.mixing.sft_batches import TaughtSet, error_weights
-from dmix.mixing.sft_settings import SftSettings
-from dmix.mixing.trajectories import read_trajectories, sample_trajectories
+from dmix.mixing.agent.set_agent import SetAgent
+from dmix.mixing.agent.set_features import split_tokens
+from dmix.mixing.agent.store import load_agent
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.mixing.learning.sft import train_sft
+from dmix.mixing.offline.sft_batches import TaughtSet, error_weights
+from dmix.mixing.offline.sft_examples import Example, load_lesson
+from dmix.mixing.trajectories.feedback import write_feedback
+from dmix.mixing.trajectories.sampling import read_trajectories, sample_trajectories
+from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -8,12 +8,12 @@ import pytest
 import yaml
 from setuptools.dist import Distribution
 
-from dmix.mixing.agent_folders import agent_folder, shipped_agents
-from dmix.mixing.agent_store import load_agent
+from dmix.mixing.agent.folders import agent_folder, shipped_agents
+from dmix.mixing.agent.set_agent import SetAgent
+from dmix.mixing.agent.store import load_agent
 from dmix.mixing.controllers import make_controller
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import History
-from dmix.mixing.set_agent import SetAgent
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
 from dmix.warehouse_schema.files.layout import Warehouse
 
 ROOT = Path(__file__).parents[2]

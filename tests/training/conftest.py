@@ -8,7 +8,7 @@ import pytest
 from streaming import MDSWriter
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from dmix.mixing.objectives import load_environment
+from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.settings import ModelSettings, TrainingSettings
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import (

@@ -28,15 +28,15 @@ import torch
 from tests.soak import SoakError, Unit
 from tests.training.conftest import TAXONOMY, publish_dataset
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.controllers import Controller
 from dmix.mixing.controllers.agent import AgentController
 from dmix.mixing.controllers.replay import ReplayController
 from dmix.mixing.controllers.static import StaticController, parse_mixture
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.objectives import load_environment
-from dmix.mixing.plan import PlanSettings
-from dmix.mixing.shared_streams import _remove_stale
+from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.shared_streams import _remove_stale
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.run import LOCK_SECONDS, TrainingJob, train
 from dmix.training.settings import ModelSettings, TrainingSettings
 from dmix.warehouse_schema.files.events import read_events

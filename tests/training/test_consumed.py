@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from dmix.mixing.digest import step_digest
+from dmix.mixing.delivery.digest import step_digest
 from dmix.training.consumed import Consumed, RankNotes
 from dmix.warehouse_schema.errors import VerificationError
 

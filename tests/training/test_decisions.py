@@ -3,8 +3,8 @@ import pytest
 
 from dmix.mixing.controllers import Proposal, Remark
 from dmix.mixing.controllers.natural import NaturalController
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import History
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
 from dmix.training.decisions import Decision, decide, log_remarks, recorded_decisions
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.events import EventLog

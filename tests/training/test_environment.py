@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dmix.mixing.objectives import Environment, Item, Objective
+from dmix.mixing.trajectories.objectives import Environment, Item, Objective
 from dmix.training.environment import Scorer, batches_by_length, encode_item, load_tokenizer_file
 from dmix.training.model_stack import ModelStack, stacked_parameters
 from dmix.training.models import load_model

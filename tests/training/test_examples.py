@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from dmix.mixing.controllers.static import parse_mixture
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.objectives import Environment, Objective, load_environment
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.objectives import Environment, Objective, load_environment
 from dmix.training.models import load_model
 from dmix.training.settings import (
     ModelSettings,

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dmix.mixing.dataset import MixedDataset
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.loader import MixedLoader
-from dmix.mixing.plan import PlanSettings
+from dmix.mixing.delivery.dataset import MixedDataset
+from dmix.mixing.delivery.loader import MixedLoader
+from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.space.domains import DomainSpace
 from dmix.training.models import load_model, save_model
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 

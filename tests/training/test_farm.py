@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.feedback import feedback_file, read_feedback, read_trained, read_variations
-from dmix.mixing.objectives import load_environment
-from dmix.mixing.trajectory_store import (
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.feedback import feedback_file, read_feedback, read_trained, read_variations
+from dmix.mixing.trajectories.objectives import load_environment
+from dmix.mixing.trajectories.store import (
     Trajectory,
     TrajectorySet,
     publish_set,

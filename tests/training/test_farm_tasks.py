@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.trajectory_store import Trajectory
+from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.farm_tasks import FarmTasks
 from dmix.warehouse_schema.errors import InputError
 

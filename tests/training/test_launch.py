@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from dmix.mixing.objectives import load_environment, write_environment
+from dmix.mixing.trajectories.objectives import load_environment, write_environment
 from dmix.training.launch import resume_run, start_run
 from dmix.training.request import RunRequest
 from dmix.training.run_config import config_to_yaml, describe, make_config, read_config

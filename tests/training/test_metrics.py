@@ -7,9 +7,9 @@ import pytest
 from composer.loggers import InMemoryLogger
 
 from dmix.mixing.controllers.natural import NaturalController
-from dmix.mixing.digest import StepDigest
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.plan import PlanSettings
+from dmix.mixing.delivery.digest import StepDigest
+from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.space.domains import DomainSpace
 from dmix.training.consumed import Consumed
 from dmix.training.metrics import score_metrics, step_metrics
 from dmix.training.run import TrainingJob, train

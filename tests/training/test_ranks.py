@@ -9,7 +9,7 @@ import pytest
 from composer.utils import dist
 
 from dmix.mixing.controllers import Proposal
-from dmix.mixing.plan import PlanSettings
+from dmix.mixing.delivery.plan import PlanSettings
 from dmix.training.ranks import is_first_rank, on_first_rank
 from dmix.training.run import TrainingJob, train
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError

@@ -13,8 +13,8 @@ import torch
 
 from dmix.mixing.controllers import Proposal
 from dmix.mixing.controllers.natural import NaturalController
-from dmix.mixing.dataset import MixedDataset
-from dmix.mixing.plan import PlanSettings
+from dmix.mixing.delivery.dataset import MixedDataset
+from dmix.mixing.delivery.plan import PlanSettings
 from dmix.training.checkpoint_files import checkpoints
 from dmix.training.models import load_model
 from dmix.training.run import TrainingJob, open_streams, train

@@ -6,7 +6,7 @@ import yaml
 from tests.training.conftest import publish_dataset
 
 from dmix.cli.main import run
-from dmix.mixing.domains import DomainSpace
+from dmix.mixing.space.domains import DomainSpace
 from dmix.training.launch import start_run
 from dmix.training.request import RunRequest
 from dmix.training.run_config import make_config

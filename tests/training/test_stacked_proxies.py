@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.trajectory_store import Trajectory
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.base import base_config, train_base
 from dmix.training.model_stack import ModelStack
 from dmix.training.proxy import ProxyTask, proxy_feedback

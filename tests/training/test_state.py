@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dmix.mixing.plan import MixerState
+from dmix.mixing.delivery.plan import MixerState
 from dmix.training.state import RunState
 
 N, D = 52, 3

@@ -9,15 +9,15 @@ import pytest
 import torch
 import yaml
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
-from dmix.mixing.agent_store import publish_agent
+from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.store import publish_agent
 from dmix.mixing.controllers import CONTROLLERS
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.feedback import write_feedback
-from dmix.mixing.objectives import load_environment, write_environment
-from dmix.mixing.schedule_search import ScheduleSettings
-from dmix.mixing.sft_settings import SftSettings
-from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.feedback import write_feedback
+from dmix.mixing.trajectories.objectives import load_environment, write_environment
+from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.world_model.schedule_search import ScheduleSettings
 from dmix.training.environment import Scorer
 from dmix.training.launch import resume_run, start_run
 from dmix.training.request import RunRequest

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from dmix.mixing.objectives import Environment, Objective
+from dmix.mixing.trajectories.objectives import Environment, Objective
 from dmix.training.summary import summarise
 from dmix.warehouse_schema.files.events import EventLog
 

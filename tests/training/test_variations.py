@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dmix.mixing.domains import DomainSpace
+from dmix.mixing.space.domains import DomainSpace
 from dmix.training.settings import ProxySettings
 from dmix.training.variations import (
     FASTER,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dmix.mixing.objectives import read_records
+from dmix.mixing.trajectories.objectives import read_records
 from dmix.training.evaluation.settings import KINDS
 from dmix.warehouse_schema.errors import InputError
 

@@ -32,9 +32,9 @@ def make_agent(
     if (warehouse.agent(name) / "config.json").is_file():
         return name
     # Imported when needed: d3rlpy takes seconds, and most calls train no agent.
-    from dmix.mixing.clone import train_clone
-    from dmix.mixing.rl import train_rl
-    from dmix.mixing.sft import train_sft
+    from dmix.mixing.learning.clone import train_clone
+    from dmix.mixing.learning.rl import train_rl
+    from dmix.mixing.learning.sft import train_sft
 
     progress(f"training agent {name}")
     given: dict[str, Any] = {"set_name": FARM, "agent_name": name, "progress": progress}

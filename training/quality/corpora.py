@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dmix.mixing.objectives import load_environment
+from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.quality.items import hold_out, item_texts, items_of_file, write_layers
 from dmix.training.quality.near_duplicates import similarities
 from dmix.training.quality.place import Place

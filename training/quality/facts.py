@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.feedback import farm_scales
-from dmix.mixing.objectives import load_environment
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.feedback import farm_scales
+from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.quality.place import FARM, Place
 from dmix.training.quality.prepare import RUN_DATASET
 from dmix.training.quality.settings import LAYERS, LoadedSetting

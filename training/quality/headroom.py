@@ -6,8 +6,8 @@ are run once and serve both.
 
 import numpy as np
 
-from dmix.mixing.feedback import feedback_file, write_feedback
-from dmix.mixing.trajectory_store import read_set, read_trajectories
+from dmix.mixing.trajectories.feedback import feedback_file, write_feedback
+from dmix.mixing.trajectories.store import read_set, read_trajectories
 from dmix.training.farm import collect, plan_farm
 from dmix.training.proxy import order_seed
 from dmix.training.quality.place import FARM

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dmix.mixing.objectives import Environment, Objective, read_items, write_environment
+from dmix.mixing.trajectories.objectives import Environment, Objective, read_items, write_environment
 from dmix.training.quality.place import Place
 from dmix.training.quality.settings import LAYERS, QualityObjective, QualitySettings
 from dmix.training.quality.text import (

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dmix.mixing.domains import Vector
+from dmix.mixing.space.domains import Vector
 from dmix.training.quality.statistics import Bootstrap, Estimate, Matrix
 from dmix.warehouse_schema.errors import InputError
 

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import yaml
 
-from dmix.mixing.sample_settings import SampleSettings
-from dmix.mixing.trajectories import sample_trajectories
+from dmix.mixing.trajectories.sampling import sample_trajectories
+from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.training.base import base_config, train_base
 from dmix.training.quality.corpora import write_text
 from dmix.training.quality.place import FARM, Place

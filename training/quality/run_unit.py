@@ -16,11 +16,11 @@ import numpy as np
 
 from dmix.mixing.controllers import Controller, make_controller
 from dmix.mixing.controllers.replay import ReplayController
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.feedback import write_feedback
-from dmix.mixing.objectives import Environment, load_environment
-from dmix.mixing.plan import PlanSettings
-from dmix.mixing.trajectory_store import read_set, read_trajectory, trajectory_file
+from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.feedback import write_feedback
+from dmix.mixing.trajectories.objectives import Environment, load_environment
+from dmix.mixing.trajectories.store import read_set, read_trajectory, trajectory_file
 from dmix.training.environment import Scorer, load_tokenizer_file
 from dmix.training.models import load_model
 from dmix.training.quality.place import FARM, Place

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.domains import Vector
+from dmix.mixing.space.domains import Vector
 from dmix.training.quality.evidence import Evidence
 from dmix.training.quality.panel import Panel
 from dmix.training.quality.statistics import Estimate, pair_noise

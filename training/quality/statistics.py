@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from dmix.mixing.domains import Vector
+from dmix.mixing.space.domains import Vector
 
 Matrix = NDArray[np.float64]
 

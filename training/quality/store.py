@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmix.mixing.objectives import utility
+from dmix.mixing.trajectories.objectives import utility
 from dmix.training.quality.place import Place
 from dmix.training.quality.settings import LAYERS
 from dmix.training.quality.units import Unit

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.domains import Vector
+from dmix.mixing.space.domains import Vector
 from dmix.training.quality.panel import BOOTSTRAP_SEED, Panel
 from dmix.training.quality.statistics import Bootstrap, Estimate, Matrix
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dmix.mixing.agent_folders import agent_folder
-from dmix.mixing.trajectory_store import Trajectory, trajectory_file
+from dmix.mixing.agent.folders import agent_folder
+from dmix.mixing.trajectories.store import Trajectory, trajectory_file
 from dmix.training.quality.facts import find_scales
 from dmix.training.quality.place import FARM, Place
 from dmix.training.quality.prepare import RUN_DATASET, base_name

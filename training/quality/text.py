@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dmix.mixing.domains import Vector
+from dmix.mixing.space.domains import Vector
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from dmix.mixing.clone_settings import CloneSettings
-from dmix.mixing.rl_settings import RlSettings
-from dmix.mixing.sft_settings import SftSettings
+from dmix.mixing.learning.settings.clone import CloneSettings
+from dmix.mixing.learning.settings.rl import RlSettings
+from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.training.quality.place import FARM
 from dmix.warehouse_schema.errors import InputError
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dmix.mixing.trajectory_store import read_trajectories
+from dmix.mixing.trajectories.store import read_trajectories
 from dmix.training.quality.agents import AGENTS, make_agent
 from dmix.training.quality.facts import Finalists
 from dmix.training.quality.place import FARM

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmix.mixing.domains import Vector
+from dmix.mixing.space.domains import Vector
 from dmix.training.report.reader import Pair, Reader, domain_order, position
 
 # Of the steps of a farm, the share that counts as "raised most" and as "lowered most".

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from dmix.mixing.coverage import SHARE_EDGES, coverage
+from dmix.mixing.trajectories.coverage import SHARE_EDGES, coverage
 from dmix.training.report.charts import (
     MAX_STEPS,
     ROWS_MARGIN,

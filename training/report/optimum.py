@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dmix.mixing.regression.fits import newest_fit
-from dmix.mixing.trajectory_store import read_set
+from dmix.mixing.trajectories.store import read_set
 from dmix.training.report.reader import Pair, Reader, records
 from dmix.warehouse_schema.files.layout import Warehouse
 

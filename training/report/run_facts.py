@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.domains import Vector
+from dmix.mixing.space.domains import Vector
 from dmix.training.report.reader import Pair, Reader, domain_order, floats, position, records
 from dmix.warehouse_schema.errors import NotFoundError
 

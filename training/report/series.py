@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.domains import Vector
-from dmix.mixing.objectives import Environment, utility
+from dmix.mixing.space.domains import Vector
+from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.training.report.reader import Pair
 from dmix.training.report.run_facts import Run
 from dmix.warehouse_schema.errors import InputError

@@ -11,7 +11,7 @@ from dmix.etl.classifiers.embedded import EmbeddedClassifier
 from dmix.etl.classifiers.keywords import domain_words
 from dmix.etl.demo.corpus import EVALUATION_ITEMS, fixed_quality, source_texts, write_demo_corpus
 from dmix.etl.demo.problems import FORMS, PROBLEM_DOMAINS, word_problem
-from dmix.mixing.objectives import load_environment, read_items
+from dmix.mixing.trajectories.objectives import load_environment, read_items
 from dmix.warehouse_schema.taxonomy import NVIDIA_26
 
 DOCUMENTS = 400

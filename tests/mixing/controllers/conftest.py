@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
-from dmix.mixing.agent_store import publish_agent
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.feedback import write_feedback
-from dmix.mixing.history import History
-from dmix.mixing.objectives import load_environment, write_environment
-from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.store import publish_agent
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
+from dmix.mixing.trajectories.feedback import write_feedback
+from dmix.mixing.trajectories.objectives import load_environment, write_environment
+from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.warehouse_schema.files.layout import Warehouse
 
 

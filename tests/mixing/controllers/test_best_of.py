@@ -5,7 +5,7 @@ import pytest
 
 from dmix.mixing.controllers import make_controller
 from dmix.mixing.controllers.best_of import best_trajectory
-from dmix.mixing.feedback import feedback_file, read_feedback, write_feedback
+from dmix.mixing.trajectories.feedback import feedback_file, read_feedback, write_feedback
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from dmix.mixing.agent import MixingAgent, MixingAgentConfig
-from dmix.mixing.agent_store import publish_agent
+from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.store import publish_agent
 from dmix.mixing.controllers import make_controller
 from dmix.mixing.controllers.agent import AgentController
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.history import History
-from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
+from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 

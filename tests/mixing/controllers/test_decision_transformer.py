@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from dmix.mixing.controllers import decision_transformer, make_controller
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.feedback import write_feedback
-from dmix.mixing.history import History
-from dmix.mixing.sft_settings import SftSettings
-from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
+from dmix.mixing.trajectories.feedback import write_feedback
+from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -5,8 +5,8 @@ import pytest
 
 from dmix.mixing.controllers import Proposal, Remark, context_of
 from dmix.mixing.controllers.guarded import GuardedController, load_limits
-from dmix.mixing.guard import farm_limits
-from dmix.mixing.trajectory_store import read_trajectories
+from dmix.mixing.trajectories.guard import farm_limits
+from dmix.mixing.trajectories.store import read_trajectories
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from dmix.mixing.controllers import make_controller, regmix_d, schedule
-from dmix.mixing.domains import DomainSpace
-from dmix.mixing.feedback import read_feedback, write_feedback
-from dmix.mixing.history import History
 from dmix.mixing.regression.farm_runs import load_farm_runs
-from dmix.mixing.schedule_search import ScheduleSettings
-from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
+from dmix.mixing.trajectories.feedback import read_feedback, write_feedback
+from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.world_model.schedule_search import ScheduleSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.domains import DomainSpace
 from dmix.mixing.regression.fits import kept_fit
 from dmix.mixing.regression.search import best_mixture, simulated_mixtures
+from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.files.layout import Warehouse
 
 SPACE = DomainSpace(("a", "b"), np.array([30, 0, 50, 20]))

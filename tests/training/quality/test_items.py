@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dmix.mixing.objectives import load_environment
+from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.quality.items import excerpt, hold_out, item_texts, items_of_file, write_layers
 from dmix.training.quality.place import Place
 from dmix.training.quality.settings import LAYERS, QualityObjective, QualitySettings

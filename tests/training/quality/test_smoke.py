@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dmix.cli.quality_data import data_tools
-from dmix.mixing.feedback import read_feedback
-from dmix.mixing.objectives import load_environment
+from dmix.mixing.trajectories.feedback import read_feedback
+from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.quality.comparison import Request, reports, run_comparison, study_of
 from dmix.training.quality.headroom import farm_draws, headroom_draws, restore_feedback
 from dmix.training.quality.page import write_page

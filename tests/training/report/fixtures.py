@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmix.mixing.feedback import write_feedback
-from dmix.mixing.trajectory_store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.trajectories.feedback import write_feedback
+from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.training.report import write_report
 from dmix.warehouse_schema.catalog.catalog import sync
 from dmix.warehouse_schema.files.events import EventLog

@@ -1,0 +1,52 @@
+"""Where agents lie, by name. Light to import: what is in their folders is `mixing/agent/store.py`'s."""
+
+from pathlib import Path
+
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+_SHIPPED = Path(__file__).parent.parent / "assets"
+
+
+def agents(warehouse: Warehouse) -> list[str]:
+    """Names of all agents, sorted."""
+    return _agents_in(warehouse.root / "agents")
+
+
+def shipped_agents() -> list[str]:
+    """Names of the agents that come with dmix, sorted."""
+    return _agents_in(_SHIPPED)
+
+
+def check_free(warehouse: Warehouse, *, name: str, overwrite: bool) -> None:
+    """Raises `InputError` if an agent of that name exists and is not to be replaced."""
+    if warehouse.agent(name).exists() and not overwrite:
+        raise InputError(
+            f"agent {name!r} exists in {warehouse.root}; choose another --agent, or replace it with"
+            " --overwrite"
+        )
+
+
+def agent_folder(warehouse: Warehouse, name_or_path: str) -> Path:
+    """Folder of an agent: a path, else a name in the warehouse, else one that comes with dmix.
+
+    Raises:
+        NotFoundError: If there is none of the three.
+    """
+    places = (
+        Path(name_or_path).expanduser(),
+        warehouse.root / "agents" / name_or_path,
+        _SHIPPED / name_or_path,
+    )
+    for folder in places:
+        if (folder / "config.json").is_file():
+            return folder
+    raise NotFoundError(
+        f"agent {name_or_path!r} is neither a folder with config.json, nor in {warehouse.root}"
+        f" (there: {', '.join(agents(warehouse)) or 'none yet'}), nor one that comes with dmix"
+        f" ({', '.join(shipped_agents()) or 'none'}); train one with 'dmix agent sft'"
+    )
+
+
+def _agents_in(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("*/config.json"))

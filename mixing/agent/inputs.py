@@ -1,0 +1,81 @@
+"""What an agent reads of a run: which objectives, on which scales, and what it is told of them.
+
+The paper's agent reads the objectives of its training, by name. A set agent reads all that the run
+has, whatever their number and names. Shapes: D objectives that the agent reads.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmix.mixing.agent.agent import MixingAgentConfig
+from dmix.mixing.agent.features import Tokens, history_tokens
+from dmix.mixing.agent.set_features import Goals
+from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.history import History
+from dmix.warehouse_schema.errors import InputError
+
+# What an environment without a published scale gives (`Environment.scales_D`).
+_NO_SCALE = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reading:
+    """The objectives of a run as an agent reads them.
+
+    Attributes:
+        objectives: Their names, in the agent's order.
+        scales_D: s_i in nats a token that it uses.
+        goals: Their weights and roles, for a set agent alone.
+    """
+
+    objectives: tuple[str, ...]
+    scales_D: Vector
+    goals: Goals | None
+
+
+def reading(config: MixingAgentConfig, history: History, *, name: str = "the agent") -> Reading:
+    """What an agent with this config reads of a run.
+
+    An agent keeps the scales of its training for the objectives it knows, so that a score means
+    the same in both. A set agent takes those of the environment for the others, and the median of
+    its own where the environment publishes none.
+
+    Args:
+        config: Of the agent.
+        history: Of the run.
+        name: What messages call the agent.
+
+    Raises:
+        InputError: If the run does not measure an objective that the paper's agent reads.
+    """
+    known = dict(zip(config.objectives, config.scales, strict=True))
+    if config.fixed_space:
+        missing = [objective for objective in known if objective not in history.objectives]
+        if missing:
+            raise InputError(
+                f"{name} reads the objectives {', '.join(known)}, but the environment has no"
+                f" {', '.join(missing)}; use the environment it was trained with, or a set agent"
+            )
+        return Reading(objectives=tuple(known), scales_D=np.array(list(known.values())), goals=None)
+    if not known:
+        return Reading(objectives=(), scales_D=np.zeros(0), goals=Goals.of(np.zeros(0), ()))
+    typical = float(np.median(config.scales))
+    published = dict(zip(history.objectives, history.scales_D, strict=True))
+    scales = {name: typical if scale == _NO_SCALE else float(scale) for name, scale in published.items()}
+    return Reading(
+        objectives=history.objectives,
+        scales_D=np.array([known.get(name, scale) for name, scale in scales.items()]),
+        goals=Goals.of(history.weights_D, history.roles),
+    )
+
+
+def run_tokens(config: MixingAgentConfig, history: History, read: Reading) -> Tokens:
+    """The tokens of a run under way for an agent with this config."""
+    return history_tokens(
+        history,
+        objectives=read.objectives,
+        scales_D=read.scales_D,
+        preset=config.preset,
+        goals=read.goals,
+    )

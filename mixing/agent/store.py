@@ -1,0 +1,121 @@
+"""Agents on disk: `agents/<name>/` in save_pretrained form, with a model card."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dmix.mixing.agent.agent import Agent, MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.architectures import AGENTS
+from dmix.mixing.agent.folders import agent_folder, check_free
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
+
+
+def publish_agent(
+    warehouse: Warehouse,
+    *,
+    agent: Agent,
+    name: str,
+    stage: str,
+    notes: Sequence[str],
+    overwrite: bool = False,
+) -> Path:
+    """Writes `config.json`, `model.safetensors` and `README.md`; readers see all of them or none.
+
+    Args:
+        warehouse: Where to.
+        agent: Its config gets the stage, the time and the number of parameters.
+        name: Name of the agent.
+        stage: `sft` or `rl`.
+        notes: Sentences for the model card on how it was trained and how it did.
+        overwrite: Replace an agent of that name.
+
+    Raises:
+        InputError: If the agent exists and is not to be replaced.
+        StorageError: If the disk is full.
+    """
+    folder = warehouse.agent(name)
+    check_free(warehouse, name=name, overwrite=overwrite)
+    agent.config.stage = stage
+    agent.config.trained_at = datetime.now(UTC).isoformat(timespec="seconds")
+    agent.config.parameters = agent.num_parameters()
+    with storage_errors(str(folder)):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the agents and not among them, so that no half-written one is ever listed.
+        scratch = Path(tempfile.mkdtemp(prefix=".agent-", dir=warehouse.root))
+        try:
+            agent.save_pretrained(scratch / "new")
+            (scratch / "new" / "README.md").write_text(_model_card(agent, name, notes), encoding="utf-8")
+            if folder.exists():
+                folder.rename(scratch / "old")
+            (scratch / "new").rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def load_agent(warehouse: Warehouse, name_or_path: str) -> Agent:
+    """The agent that `agent_folder` finds, of either kind and ready to decide.
+
+    Raises:
+        NotFoundError: If there is none.
+        InputError: If the folder holds no agent that this dmix can read.
+    """
+    folder = agent_folder(warehouse, name_or_path)
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        agent: Agent = AGENTS.get(kind, MixingAgent).from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{folder} holds no agent that dmix can read ({first_line}); train it again"
+        ) from error
+    if agent.config.fixed_space and not agent.config.labels:
+        raise InputError(f"{folder} holds no agent of dmix: its config names no labels; train it again")
+    return agent.eval()
+
+
+def _model_card(agent: Agent, name: str, notes: Sequence[str]) -> str:
+    config = agent.config
+    lines = [
+        "---",
+        "library_name: dmix",
+        "tags: [data-mixing, continual-pre-training]",
+        "---",
+        f"# {name}",
+        "",
+        "An agent that chooses the data mixture of the next step of a continual pre-training run from the"
+        " mixtures and scores so far (Data Mixing Agent, arXiv 2507.15640).",
+        "",
+        *(f"- {note}" for note in notes),
+        f"- Trained at {config.trained_at} on the set `{config.set_name}`, preset `{config.preset}`.",
+        f"- {config.parameters:,} parameters, {_domains(config)}, looks back at most {config.context} steps.",
+        f"- Objectives it reads: {_objectives(config)}.",
+        "",
+        f"Use: `dmix train --agent {name} …`. {_labels(config)}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _domains(config: MixingAgentConfig) -> str:
+    if config.fixed_space:
+        return f"{config.domains} (field, domain) pairs"
+    seen = ", ".join(f"{space['active']} of {space['domains']}" for space in config.spaces)
+    return f"any number of (field, domain) pairs (in training: {seen or 'none'} active)"
+
+
+def _objectives(config: MixingAgentConfig) -> str:
+    if not config.objectives:
+        return "none (mixtures alone)"
+    names = ", ".join(config.objectives)
+    return names if config.fixed_space else f"any (in training: {names})"
+
+
+def _labels(config: MixingAgentConfig) -> str:
+    if not config.fixed_space:
+        return "It takes any labels, and knows a domain by its size, its supply and what scores did."
+    return f"The labels, in the order of its outputs (source, then target): {', '.join(config.labels)}."

@@ -1,0 +1,362 @@
+"""The streams of a dataset as batches by sample id, and the loader that a step is read through.
+
+Ids travel from a batch sampler in the main process through the loader's index queues, so a new
+mixture reaches running workers without shared memory, and nothing is read beyond the step: the
+sampler ends where the step ends. Shapes: b samples of a rank's slice of a batch, L tokens.
+"""
+
+import time
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import distributed
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from dmix.mixing.delivery.mds import TOKEN_COLUMN, map_tokens, token_layout
+from dmix.mixing.delivery.plan import PlanSettings, StepPlan, StreamSizes, check_settings
+from dmix.mixing.delivery.shared_streams import CACHE_WAIT_SECONDS, OpenStreams
+from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
+from dmix.warehouse_schema.files.manifests import DatasetManifest
+
+Batch = dict[str, torch.Tensor]
+Ids = NDArray[np.int64]
+
+_EVICTION_RETRIES = 32
+_MOST_MAPS = 4096
+_SHARD_REMOTE = 1
+
+
+class MixedDataset(Dataset):
+    """All samples of a dataset by global id, read by the batch.
+
+    It holds shared memory and file descriptors until `close`, or the end of a `with` statement:
+
+        with MixedDataset(manifest, warehouse.stream(manifest.dataset)) as dataset:
+            ...
+
+    Args:
+        manifest: The published dataset.
+        local: Folder of its streams (`warehouse.stream(manifest.dataset)`), or an empty cache
+            folder on this machine if `remote` is given.
+        remote: URL of its streams, for example `s3://bucket/streams/<dataset>`.
+        cache_limit: Most bytes that the cache may hold, a number or text such as "20gb"; older
+            shards are removed to stay below it. Shards that several processes download at the
+            same moment come on top.
+        cache_wait_seconds: How long to wait for a cache that another run on this machine uses.
+
+    Attributes:
+        manifest: As given.
+        sizes: Samples of each domain and shard.
+
+    Raises:
+        VerificationError: If the streams hold other samples than the manifest states.
+        LockHeldError: If another run uses the cache and does not end in time.
+        InputError: If the cache limit is smaller than Streaming can work with.
+        StorageError: If an index cannot be read or downloaded.
+    """
+
+    def __init__(
+        self,
+        manifest: DatasetManifest,
+        local: Path,
+        *,
+        remote: str | None = None,
+        cache_limit: str | int | None = None,
+        cache_wait_seconds: float = CACHE_WAIT_SECONDS,
+    ) -> None:
+        self.manifest = manifest
+        self.sizes = StreamSizes.of_manifest(manifest)
+        folders = [stream.path for stream in manifest.streams if stream.samples]
+        self._streams = OpenStreams(
+            folders,
+            local=local,
+            remote=remote,
+            cache_limit=cache_limit,
+            cache_wait_seconds=cache_wait_seconds,
+        )
+        self._streaming = self._streams.dataset
+        self._samples = int(self.sizes.stored_N.sum())
+        self._shard_begins = self._streaming.sample_offset_per_shard
+        self._shard_domains = self.sizes.domains_of(self._shard_begins)
+        # plain numbers, since a lookup in an array takes ten times as long for a single sample
+        self._begins, self._domains = self._shard_begins.tolist(), self._shard_domains.tolist()
+        # A mapped file keeps its space after eviction, so maps are kept only where none happens.
+        self._maps: dict[int, NDArray] | None = None if cache_limit else {}
+        self._fixed = [token_layout(reader) for reader in self._streaming.shards]
+        self._closed = False
+        try:
+            self._check_against_manifest(remote or str(local))
+        except VerificationError:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return self._samples
+
+    def __getitem__(self, index: int) -> Batch:
+        """One sample: `input_ids` (L,), `labels` (L,), `sample_ids` (), `domains` ().
+
+        Raises as `__getitems__`; that is many times faster a sample.
+        """
+        index = int(index)
+        self._check(index, index)
+        shard = bisect_right(self._begins, index) - 1
+        tokens = self._read(shard, index - self._begins[shard])
+        input_ids = torch.from_numpy(tokens.astype(np.int64))
+        return {
+            "input_ids": input_ids,
+            "labels": input_ids,
+            "sample_ids": torch.tensor(index),
+            "domains": torch.tensor(self._domains[shard]),
+        }
+
+    def __getitems__(self, ids: Sequence[int] | Ids) -> Batch:
+        """The samples in the order of their ids, collated.
+
+        Returns:
+            `input_ids` int64 (b, L), `labels` (the same tensor), `sample_ids` int64 (b,),
+            `domains` int64 (b,).
+
+        Raises:
+            StorageError: If a shard cannot be read or downloaded.
+            VerificationError: If a shard is not what the index says.
+            InputError: If the dataset was closed or has no such ids.
+        """
+        ids = np.array(ids, dtype=np.int64)  # a copy, since the batch is handed out
+        self._check(*((ids.min(), ids.max()) if len(ids) else (0, 0)))
+        shards = np.searchsorted(self._shard_begins, ids, side="right") - 1
+        rows = ids - self._shard_begins[shards]
+        tokens = np.empty((len(ids), self.manifest.seq_len), dtype=self.manifest.token_dtype)
+        order = np.argsort(shards, kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
+            if len(group):
+                tokens[group] = self._read(int(shards[group[0]]), rows[group])
+        return _unpack(tokens, ids, self._shard_domains[shards])
+
+    def close(self) -> None:
+        """Gives back shared memory, descriptors, mapped files and the lock of the cache.
+
+        Calling it again does nothing. Loader workers that still run keep what they were forked with.
+        """
+        self._closed, self._maps = True, None
+        self._streams.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def forget_connections(self) -> None:
+        """For a process that was forked: never use the parent's network connections."""
+        self._streams.forget_connections()
+
+    def _check(self, least: int, most: int) -> None:
+        """Raises an InputError unless ids from `least` to `most` can be read."""
+        if self._closed:
+            raise InputError("the dataset was closed; open it again to read from it")
+        if not 0 <= least <= most < self._samples:
+            raise InputError(f"sample ids {least} to {most} were asked for, there are {self._samples}")
+
+    def _check_against_manifest(self, where: str) -> None:
+        """Raises a VerificationError unless the indices describe what the manifest states."""
+        stated = np.concatenate([shards for shards in self.sizes.shard_samples if len(shards)])
+        if not np.array_equal(stated, self._streaming.samples_per_shard):
+            raise VerificationError(
+                f"the streams of dataset {self.manifest.dataset} in {where} hold"
+                f" {self._streaming.num_samples} samples in {self._streaming.num_shards} shards, its manifest"
+                f" states {stated.sum()} in {len(stated)}; run 'dmix etl verify'"
+            )
+        wanted = (np.dtype(self.manifest.token_dtype).newbyteorder("<"), self.manifest.seq_len)
+        for layout in self._fixed:
+            if layout not in (wanted, None):
+                raise VerificationError(
+                    f"a shard of dataset {self.manifest.dataset} in {where} holds rows of {layout[1]}"
+                    f" {layout[0].name}, its manifest states {wanted[1]} {wanted[0].name};"
+                    " run 'dmix etl verify'"
+                )
+
+    def _read(self, shard: int, rows: Ids | int) -> NDArray:
+        """Token rows of one shard, or a single one; another process may evict it at any time."""
+        for _ in range(_EVICTION_RETRIES):
+            try:
+                tokens = self._token_rows(shard, rows)
+            except FileNotFoundError:
+                self._fetch(shard)
+            else:
+                if self._streaming.cache_limit:
+                    self._streaming._shard_access_times[shard] = time.time_ns()
+                return tokens
+        raise StorageError(
+            f"shard {shard} was removed from the cache {_EVICTION_RETRIES} times before it could be read;"
+            " raise the cache limit or use fewer loader workers"
+        )
+
+    def _token_rows(self, shard: int, rows: Ids | int) -> NDArray:
+        if self._maps is not None and shard in self._maps:
+            return self._maps[shard][rows]
+        reader, layout = self._streaming.shards[shard], self._fixed[shard]
+        if layout is None:  # rows of no fixed length in the file: Streaming decodes them one by one
+            if isinstance(rows, int):
+                return reader[rows][TOKEN_COLUMN]
+            return np.stack([reader[int(row)][TOKEN_COLUMN] for row in rows])
+        path = Path(reader.dirname, reader.split, reader.raw_data.basename)
+        mapped = map_tokens(path, samples=len(reader), dtype=layout[0], length=layout[1])
+        if self._maps is not None:
+            if len(self._maps) >= _MOST_MAPS:  # the kernel allows some 65,000 maps a process
+                self._maps.clear()
+            self._maps[shard] = mapped
+        return mapped[rows]
+
+    def _fetch(self, shard: int) -> None:
+        """Downloads or unpacks a shard, unless another process is at it; then waits for that."""
+        try:
+            self._streaming.prepare_shard(shard)
+        except Exception as error:
+            # Streaming leaves the shard marked as under way, and others would wait for ever.
+            self._streaming._shard_states[shard] = _SHARD_REMOTE
+            stream = self._streaming.streams[self._streaming.stream_per_shard[shard]]
+            raise StorageError(
+                f"shard {self._streaming.shards[shard].raw_data.basename} of"
+                f" {stream.remote or stream.local} cannot be read:"
+                f" {error}; check that the dataset is complete with 'dmix etl verify'"
+            ) from error
+
+
+class StepBatchSampler(DistributedSampler):
+    """This rank's slices of the global batches of one step: batch k is ids[kB:(k+1)B].
+
+    A DistributedSampler because Composer accepts no other batch sampler on several ranks.
+
+    Args:
+        dataset: What is sampled.
+        settings: R and B.
+        rank: Of this process; None asks torch.distributed, 0 without it.
+        world_size: Number of ranks; None asks torch.distributed, 1 without it.
+
+    Raises:
+        InputError: If the batch cannot be cut into equal slices (`check_settings`).
+    """
+
+    def __init__(
+        self,
+        dataset: MixedDataset,
+        *,
+        settings: PlanSettings,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        ready = distributed.is_available() and distributed.is_initialized()
+        rank = rank if rank is not None else (distributed.get_rank() if ready else 0)
+        world_size = world_size if world_size is not None else (distributed.get_world_size() if ready else 1)
+        check_settings(settings, streams=dataset.sizes, world_size=world_size)
+        super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=False)
+        self.settings = settings
+        self.batch_size = settings.batch_size // world_size
+        self._plan: StepPlan | None = None
+        self._first_batch = 0
+
+    def set_plan(self, plan: StepPlan, first_batch: int = 0) -> None:
+        """What the next iteration yields: the batches of a step from `first_batch` on.
+
+        Raises:
+            InputError: If the step has fewer batches.
+        """
+        batches = len(plan.ids) // self.settings.batch_size
+        if len(plan.ids) % self.settings.batch_size or not 0 <= first_batch <= batches:
+            raise InputError(
+                f"step {plan.step} has {len(plan.ids)} samples, {batches} batches of"
+                f" {self.settings.batch_size}, and batch {first_batch} was asked for; plan it with the"
+                " settings of the sampler"
+            )
+        self._plan, self._first_batch = plan, first_batch
+
+    def __iter__(self) -> Iterator[Ids]:
+        if self._plan is None:
+            raise InputError("the sampler has no plan yet; call set_plan() before each step")
+        batches = self._plan.ids.reshape(-1, self.num_replicas, self.batch_size)
+        yield from batches[self._first_batch :, self.rank]
+
+    def __len__(self) -> int:
+        """Batches that the next iteration yields; those of a full step before there is a plan."""
+        if self._plan is None:
+            return self.settings.step_samples // self.settings.batch_size
+        return len(self._plan.ids) // self.settings.batch_size - self._first_batch
+
+
+def build_dataloader(
+    dataset: MixedDataset,
+    sampler: StepBatchSampler,
+    *,
+    num_workers: int = 0,
+    prefetch_factor: int | None = None,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """A loader whose every iteration is one step; its workers are forked once and kept.
+
+    Args:
+        dataset: What is read.
+        sampler: Gets a new plan before each iteration.
+        num_workers: Processes that read ahead within the step; 0 reads in this one.
+        prefetch_factor: Batches that each worker reads ahead; None takes torch's 2.
+        pin_memory: For copies to a GPU.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=partial(_pack_in_worker, dtype=dataset.manifest.token_dtype),
+        prefetch_factor=prefetch_factor,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        multiprocessing_context="fork" if num_workers else None,
+        # torch draws a seed for the workers at every iteration; drawn from the global generator, it
+        # would shift the dropout of a run that was resumed within a step
+        generator=torch.Generator(),
+        worker_init_fn=_start_worker,
+    )
+
+
+class _Parcel:
+    """A batch on its way from a worker: small arrays that become the batch where they arrive.
+
+    Tensors would travel as one shared-memory file each, which costs milliseconds a batch where
+    this costs microseconds, and as int64 they are four times as large.
+    """
+
+    def __init__(self, *arrays: NDArray) -> None:
+        self._arrays = arrays
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpack, self._arrays
+
+
+def _pack_in_worker(batch: Any, *, dtype: str) -> Any:
+    """Collating: the dataset has done that, so a batch only needs packing where it has to travel."""
+    if torch.utils.data.get_worker_info() is None:
+        return batch
+    tokens, ids, domains = (batch[name].numpy() for name in ("input_ids", "sample_ids", "domains"))
+    return _Parcel(tokens.astype(dtype), ids, domains.astype(np.uint16))
+
+
+def _unpack(tokens: NDArray, ids: Ids, domains: NDArray) -> Batch:
+    """The batch of `MixedDataset.__getitems__` out of its arrays."""
+    input_ids = torch.from_numpy(tokens.astype(np.int64))
+    return {
+        "input_ids": input_ids,
+        "labels": input_ids,
+        "sample_ids": torch.from_numpy(ids),
+        "domains": torch.from_numpy(domains.astype(np.int64)),
+    }
+
+
+def _start_worker(_: int) -> None:
+    info = torch.utils.data.get_worker_info()
+    assert info is not None and isinstance(info.dataset, MixedDataset)
+    info.dataset.forget_connections()

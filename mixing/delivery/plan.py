@@ -1,0 +1,323 @@
+"""The plan of a step: from an asked mixture and a small state to sample ids in order.
+
+Everything is a pure function of its arguments: the same seed, state and mixture give the same
+ids on every rank, machine and attempt, so a plan is never stored, only what it follows from.
+Shapes: N (field, domain) pairs; R samples a step, R' <= R in the last one. A step costs O(R)
+time and the state is O(N), however long the run and however large the data.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dmix.mixing.delivery.apportion import apportion
+from dmix.mixing.delivery.exhaustion import EXHAUSTION, allocate, checked_mixture
+from dmix.mixing.delivery.order import Ids, interleaved, order_slice
+from dmix.mixing.delivery.streams import Counts, StreamSizes
+from dmix.mixing.space.domains import Vector
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+__all__ = [
+    "MixerState",
+    "PlanSettings",
+    "StepPlan",
+    "StreamSizes",
+    "check_settings",
+    "ending",
+    "plan_step",
+    "remaining_samples",
+    "step_total",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """What a run fixes before its first step; together with the mixtures it decides every id."""
+
+    step_samples: int = setting(help="R: samples that are drawn under one mixture, a multiple of the batch.")
+    batch_size: int = setting(help="B: samples of the global batch, over all ranks.")
+    seed: int = setting(0, help="Seed of the order of samples.")
+    exhaustion: str = setting(
+        "stop",
+        choices=EXHAUSTION,
+        help="What happens when a domain has no samples left: 'stop' ends the run when the target is"
+        " covered (the paper), 'redistribute' goes on until nothing is left, 'repeat' starts another pass.",
+    )
+    max_passes: int = setting(4, help="Passes through each domain under 'repeat'.")
+    shuffle_block: int = setting(
+        8,
+        help="Shards of a domain whose samples are shuffled together; fewer touch fewer files a step,"
+        " more shuffle better, and as many as a domain has is a full shuffle.",
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("step_samples", "batch_size", "max_passes", "shuffle_block"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if not -(2**63) <= self.seed < 2**63:
+            raise InputError(f"seed is {self.seed}, expected a number of at most 64 bits")
+        if self.exhaustion not in EXHAUSTION:
+            raise InputError(f"exhaustion is {self.exhaustion!r}, expected one of {', '.join(EXHAUSTION)}")
+
+    @property
+    def passes(self) -> int:
+        """Passes that a domain can be drawn from."""
+        return self.max_passes if self.exhaustion == "repeat" else 1
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MixerState:
+    """Where a run stands between two steps. A step never changes it, it makes the next one.
+
+    Attributes:
+        step: Steps done.
+        carry_N: Samples owed to each domain, negative where it had too many; float64, sum 0.
+        cursor_N: Samples taken in the current pass.
+        pass_N: Passes completed.
+    """
+
+    step: int
+    carry_N: Vector
+    cursor_N: Counts
+    pass_N: Counts
+
+    @classmethod
+    def start(cls, size: int) -> "MixerState":
+        """Nothing taken from any of `size` domains."""
+        return cls(
+            step=0,
+            carry_N=np.zeros(size),
+            cursor_N=np.zeros(size, dtype=np.int64),
+            pass_N=np.zeros(size, dtype=np.int64),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; Python's JSON writes and reads float64 without loss."""
+        return {
+            "step": self.step,
+            "carry": self.carry_N.tolist(),
+            "cursor": self.cursor_N.tolist(),
+            "pass": self.pass_N.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "MixerState":
+        """The state that `to_json` wrote.
+
+        Raises:
+            InputError: If a part is missing or the lengths disagree.
+        """
+        try:
+            state = cls(
+                step=int(value["step"]),
+                carry_N=np.array(value["carry"], dtype=np.float64),
+                cursor_N=np.array(value["cursor"], dtype=np.int64),
+                pass_N=np.array(value["pass"], dtype=np.int64),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"mixer state is damaged ({error!r}); resume from an earlier checkpoint"
+            ) from None
+        if not state.carry_N.shape == state.cursor_N.shape == state.pass_N.shape:
+            raise InputError(
+                f"mixer state has {len(state.carry_N)} carries, {len(state.cursor_N)} cursors and"
+                f" {len(state.pass_N)} passes; resume from an earlier checkpoint"
+            )
+        return state
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StepPlan:
+    """What a step draws.
+
+    Attributes:
+        step: Number of the step, from 1.
+        asked_N: The mixture as the controller gave it, float64.
+        planned_N: After masks and exhaustion, sum 1.
+        counts_N: Samples of each domain, sum R'.
+        ids: Global sample ids in the order of consumption, int64, shape (R',).
+        passes_N: Passes through each domain after the step, fractional; 0 for empty domains.
+        reasons: Why the planned weight of a domain is not the asked one. Differences below the
+            tolerance of 1e-6, from dividing by the sum, need none.
+        state_after: State to plan the next step from.
+        last: True if the run ends with this step.
+        unserved_samples: Samples left in open domains after it.
+    """
+
+    step: int
+    asked_N: Vector
+    planned_N: Vector
+    counts_N: Counts
+    ids: Ids
+    passes_N: Vector
+    reasons: dict[int, str]
+    state_after: MixerState
+    last: bool
+    unserved_samples: int
+
+
+def plan_step(
+    asked_N: Vector, state: MixerState, *, streams: StreamSizes, settings: PlanSettings
+) -> StepPlan:
+    """The step after `state` under an asked mixture (design: counts, order, exhaustion).
+
+    Args:
+        asked_N: Weights, sum 1 within 1e-6, shape (N,).
+        state: From the previous plan, or `MixerState.start`.
+        streams: Sizes of the N streams.
+        settings: R, B, seed and rules.
+
+    Raises:
+        InputError: If the mixture is no mixture, the state belongs to other streams, or no
+            batch can be filled any more.
+    """
+    mixture_N = checked_mixture(asked_N, size=len(streams))
+    remaining_N = remaining_samples(state, streams=streams, settings=settings)
+    total = step_total(remaining_N, settings=settings)
+    if total == 0:
+        raise InputError(
+            f"step {state.step + 1} cannot fill a batch of {settings.batch_size}: {remaining_N.sum()} samples"
+            " are left; end the run after the step that is marked as the last"
+        )
+    allocation = allocate(
+        mixture_N,
+        total=total,
+        carry_N=state.carry_N,
+        remaining_N=remaining_N,
+        samples_N=streams.samples_N,
+        target_N=streams.target_N,
+    )
+    counts_N = apportion(allocation.quota_N, total=total, limit_N=remaining_N)
+    drawn_N = _drawn(state, streams) + counts_N
+    pass_size_N = np.maximum(streams.stored_N, 1)
+    left_N = remaining_N - counts_N
+    ids = _drawn_ids(counts_N, state, streams=streams, settings=settings)
+    return StepPlan(
+        step=state.step + 1,
+        asked_N=np.array(asked_N, dtype=np.float64),
+        planned_N=allocation.planned_N,
+        counts_N=counts_N,
+        ids=interleaved(ids, counts_N=counts_N, seed=settings.seed, step=state.step + 1),
+        passes_N=drawn_N / pass_size_N,
+        reasons=allocation.reasons,
+        state_after=MixerState(
+            step=state.step + 1,
+            carry_N=allocation.quota_N - counts_N,
+            cursor_N=drawn_N % pass_size_N,
+            pass_N=drawn_N // pass_size_N,
+        ),
+        last=_is_last(left_N, streams=streams, settings=settings),
+        unserved_samples=int(left_N.sum()),
+    )
+
+
+def remaining_samples(state: MixerState, *, streams: StreamSizes, settings: PlanSettings) -> Counts:
+    """Samples that each domain can still give before its last pass ends, shape (N,).
+
+    Raises:
+        InputError: If the state cannot come from these streams.
+    """
+    if len(state.cursor_N) != len(streams):
+        raise InputError(
+            f"the state has {len(state.cursor_N)} domains and the streams have {len(streams)};"
+            " resume with the dataset that the run was started with"
+        )
+    if ((state.cursor_N > 0) & (state.cursor_N >= streams.stored_N)).any():
+        raise InputError(
+            "the state has taken more samples than a domain holds; resume with the dataset that the run"
+            " was started with"
+        )
+    return np.maximum(0, settings.passes * streams.samples_N - _drawn(state, streams))
+
+
+def step_total(remaining_N: Counts, *, settings: PlanSettings) -> int:
+    """R', the samples of the next step: R, or the largest multiple of the batch that is left."""
+    available = int(remaining_N.sum())
+    return min(settings.step_samples, available - available % settings.batch_size)
+
+
+def ending(state: MixerState, *, steps: int, streams: StreamSizes, settings: PlanSettings) -> str:
+    """Why a run of at most `steps` steps ends after `state`, and what it leaves undrawn, in words."""
+    left_N = remaining_samples(state, streams=streams, settings=settings)
+    if not left_N.any():
+        return "every sample was drawn"
+    if state.step >= steps:
+        why = f"all {steps} steps are done"
+    elif step_total(left_N, settings=settings) == 0:
+        why = f"what is left fills no batch of {settings.batch_size}"
+    else:
+        why = "the target is covered"
+    target = int(left_N[streams.target_N].sum())
+    source = int(left_N.sum()) - target
+    return f"{why}; not drawn: {source:,} samples of the source, {target:,} of the target"
+
+
+def check_settings(
+    settings: PlanSettings, *, streams: StreamSizes | None = None, world_size: int = 1
+) -> None:
+    """Checks before the first step that every step can be cut into batches, and batches into ranks.
+
+    Raises:
+        InputError: If R is no multiple of the batch, the batch none of the ranks, or the data
+            cannot fill one batch.
+    """
+    step, batch = settings.step_samples, settings.batch_size
+    if step % batch:
+        lower, upper = step - step % batch, step - step % batch + batch
+        nearest = f"{lower} and {upper}" if lower else f"{upper}"
+        raise InputError(
+            f"{step} samples a step are no multiple of the batch of {batch}; the nearest fitting"
+            f" --samples-per-step: {nearest}"
+        )
+    if batch % world_size:
+        lower, upper = batch - batch % world_size, batch - batch % world_size + world_size
+        nearest = f"{lower} and {upper}" if lower else f"{upper}"
+        raise InputError(
+            f"a global batch of {batch} cannot be cut into {world_size} equal slices, one a rank; the"
+            f" nearest fitting --batch-size: {nearest}"
+        )
+    if streams is not None and settings.passes * streams.samples_N.sum() < batch:
+        raise InputError(
+            f"the open domains hold {streams.samples_N.sum()} samples, fewer than one batch of {batch};"
+            " lower --batch-size or add text"
+        )
+
+
+def _drawn(state: MixerState, streams: StreamSizes) -> Counts:
+    """Samples taken from each domain so far; closing a domain does not forget them."""
+    return state.pass_N * streams.stored_N + state.cursor_N
+
+
+def _is_last(left_N: Counts, *, streams: StreamSizes, settings: PlanSettings) -> bool:
+    """Whether a run with `left_N` samples left is over."""
+    if step_total(left_N, settings=settings) == 0:
+        return True
+    has_target = bool(streams.samples_N[streams.target_N].any())
+    return settings.exhaustion == "stop" and has_target and not left_N[streams.target_N].any()
+
+
+def _drawn_ids(counts_N: Counts, state: MixerState, *, streams: StreamSizes, settings: PlanSettings) -> Ids:
+    """The next ids of every domain, domain after domain, crossing into further passes if need be."""
+    parts = []
+    for domain in np.flatnonzero(counts_N).tolist():
+        size = int(streams.stored_N[domain])
+        wanted, at, turn = int(counts_N[domain]), int(state.cursor_N[domain]), int(state.pass_N[domain])
+        while wanted:
+            count = min(wanted, size - at)
+            local = order_slice(
+                domain,
+                shuffle_pass=turn,
+                start=at,
+                count=count,
+                shard_samples=streams.shard_samples[domain],
+                seed=settings.seed,
+                shuffle_block=settings.shuffle_block,
+            )
+            parts.append(local + streams.offsets_N[domain])
+            wanted, at, turn = wanted - count, 0, turn + 1
+    return np.concatenate(parts)

@@ -1,0 +1,154 @@
+"""Conservative Q-learning on the simplex (Eq. 5-7), as an algorithm of d3rlpy.
+
+Config and algorithm in d3rlpy's layers; the losses are in `dmix.mixing.learning.cql_impl`. Departs from
+d3rlpy's CQL: Dirichlet policy with densities relative to the uniform law, no Lagrange multiplier
+(its stock form falls to 0 in 52 dimensions), batches of whole episodes instead of single
+transitions, since one causal pass gives all prefixes.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from d3rlpy.algos.qlearning.base import QLearningAlgoBase
+from d3rlpy.algos.qlearning.torch.cql_impl import CQLModules
+from d3rlpy.base import LearnableConfig, register_learnable
+from d3rlpy.constants import ActionSpace
+from d3rlpy.models.builders import create_parameter
+from d3rlpy.optimizers.lr_schedulers import CosineAnnealingLRFactory
+from d3rlpy.optimizers.optimizers import AdamFactory
+from d3rlpy.types import Shape
+from torch import nn
+
+from dmix.mixing.agent.architectures import config_of, new_agent, new_critic, new_policy
+from dmix.mixing.learning.cql_impl import FragmentBatch, SimplexCQLImpl
+
+_LARGEST_GRADIENT = 1.0
+
+
+@dataclasses.dataclass()
+class SimplexCQLConfig(LearnableConfig):
+    """Settings of the algorithm; `gamma` of the base class is the discount.
+
+    Attributes:
+        agent: Arguments of its config (`arguments_of`); the critic has its widths.
+        critic: What differs from them in the critics' config, by name.
+        active: Which domains have samples.
+        actor_learning_rate: Of Adam.
+        critic_learning_rate: Of Adam.
+        temp_learning_rate: Of Adam, for the temperature under a `divergence_target`.
+        conservative_weight: Fixed weight of the conservative term.
+        n_action_samples: Mixtures from each of the policy at s, the policy at s' and the uniform law.
+        importance: Weight samples by their density in the conservative term.
+        backup_samples: Policy mixtures whose largest value is backed up; 0 takes the policy's mean.
+        n_steps: Rewards before the backup.
+        n_critics: Critics; their minimum is backed up.
+        tau: Rate at which target critics follow.
+        divergence_target: KL(policy || uniform) in nats that a temperature aims at; None means
+            temperature 0.
+        potential: Critics learn the utility at the end of the run, and Q is that less U_t. With
+            discount 1 this is the same Q, without the noise of every reward on the way.
+        actor_delay: Updates with a frozen actor.
+        actor_updates: Updates over which the actor's rate falls to 0 (cosine); 0 keeps it.
+        critic_updates: The same for the critics, those towards returns included.
+        critic_layers: Decoder layers of a critic.
+    """
+
+    agent: dict[str, Any] = dataclasses.field(default_factory=dict)
+    critic: dict[str, Any] = dataclasses.field(default_factory=dict)
+    active: list[bool] = dataclasses.field(default_factory=list)
+    gamma: float = 1.0
+    actor_learning_rate: float = 1e-4
+    critic_learning_rate: float = 3e-4
+    temp_learning_rate: float = 1e-4
+    conservative_weight: float = 0.5
+    n_action_samples: int = 10
+    importance: bool = False
+    backup_samples: int = 10
+    n_steps: int = 1
+    n_critics: int = 2
+    tau: float = 0.005
+    divergence_target: float | None = None
+    potential: bool = True
+    simulator_share: float = 0.0
+    actor_delay: int = 0
+    actor_updates: int = 0
+    critic_updates: int = 0
+    critic_layers: int = 1
+
+    def create(self, device: Any = False, enable_ddp: bool = False) -> "SimplexCQL":
+        return SimplexCQL(self, device, enable_ddp)
+
+    @staticmethod
+    def get_type() -> str:
+        return "dmix_simplex_cql"
+
+
+class SimplexCQL(QLearningAlgoBase[SimplexCQLImpl, SimplexCQLConfig]):
+    """The algorithm; `update` takes a `FragmentBatch`."""
+
+    def inner_create_impl(self, observation_shape: Shape, action_size: int) -> None:
+        """Networks with fresh weights; `observation_shape` is that of one token."""
+        config = self._config
+        active_N = torch.tensor(config.active)
+        policy = new_policy(new_agent(config_of(config.agent)), active_N).to(self._device)
+        critic_config = config_of({**config.agent, **config.critic})
+        critics, targets = (
+            nn.ModuleList(
+                new_critic(critic_config, active_N, layers=config.critic_layers)
+                for _ in range(config.n_critics)
+            ).to(self._device)
+            for _ in range(2)
+        )
+        temperature = 0.0 if config.divergence_target is None else 0.01
+        log_temp = create_parameter(
+            (1, 1), math.log(max(temperature, 1e-30)), device=self._device, enable_ddp=False
+        )
+        self._impl = SimplexCQLImpl(
+            observation_shape=observation_shape,
+            action_size=action_size,
+            modules=CQLModules(
+                policy=policy,
+                q_funcs=critics,
+                targ_q_funcs=targets,
+                log_temp=log_temp,
+                log_alpha=create_parameter((1, 1), 0.0, device=self._device, enable_ddp=False),
+                actor_optim=_optimiser(policy, config.actor_learning_rate, config.actor_updates),
+                critic_optim=_optimiser(critics, config.critic_learning_rate, config.critic_updates),
+                temp_optim=None
+                if config.divergence_target is None
+                else _optimiser(log_temp, config.temp_learning_rate, 0),
+                alpha_optim=None,
+            ),
+            config=config,
+            device=self._device,
+        )
+
+    def update(self, batch: FragmentBatch) -> dict[str, float]:
+        """One gradient step of critics and actor; returns the parts of the losses."""
+        assert self._impl is not None, "create_impl() comes first"
+        losses = self._impl.update(batch, self._grad_step)
+        self._grad_step += 1
+        return losses
+
+    def fit_returns(self, batch: FragmentBatch) -> dict[str, float]:
+        """One gradient step of the critics towards the returns of the data."""
+        assert self._impl is not None, "create_impl() comes first"
+        return self._impl.fit_returns(batch)
+
+    def resume_at(self, grad_step: int) -> None:
+        """Counts updates from `grad_step` on, after weights were loaded."""
+        self._grad_step = grad_step
+
+    def get_action_type(self) -> ActionSpace:
+        return ActionSpace.CONTINUOUS
+
+
+def _optimiser(module: nn.Module, rate: float, updates: int) -> Any:
+    decay = CosineAnnealingLRFactory(T_max=updates) if updates else None
+    factory = AdamFactory(clip_grad_norm=_LARGEST_GRADIENT, lr_scheduler_factory=decay)
+    return factory.create(module.named_modules(), lr=rate, compiled=False)
+
+
+register_learnable(SimplexCQLConfig)

@@ -1,0 +1,322 @@
+"""Training an agent by CQL on a set with feedback (method §5), from warehouse to published agent.
+
+The actor starts from an SFT agent, or from cloning the best tenth of the farm; the critics start
+from the farm's returns; the actor is frozen at first. The published agent has the form of an SFT
+one: runs use the policy's mean.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dmix.mixing.agent.agent import Agent, MixingAgentConfig
+from dmix.mixing.agent.architectures import new_agent
+from dmix.mixing.agent.folders import check_free
+from dmix.mixing.agent.set_encoder import SetAgentConfig, seen_space
+from dmix.mixing.agent.store import load_agent, publish_agent
+from dmix.mixing.learning.augmentation import Ground, plain_view, random_view, seen
+from dmix.mixing.learning.rl_fit import RlResult, fit_cql
+from dmix.mixing.learning.settings.rl import RlSettings
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.mixing.learning.sft import fit_sets
+from dmix.mixing.learning.time_resampling import other_paces
+from dmix.mixing.offline.episodes import Episodes
+from dmix.mixing.offline.farm import Farm, load_farm
+from dmix.mixing.offline.sft_batches import TaughtSet
+from dmix.mixing.offline.sft_examples import Example
+from dmix.mixing.world_model.rollouts import fit_simulators
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+logger = logging.getLogger(__name__)
+
+# Random views of each pace that an actor clones before it is trained with views.
+_CLONED_VIEWS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlSummary:
+    """What came of a training, for people.
+
+    Attributes:
+        trajectories: Number of scored trajectories learnt from.
+        start: Where the actor came from.
+        updates: Updates of the critics.
+        losses: Means of the last losses by name.
+        reward_scale, reward_shift: Return G of the farm is scale * G + shift to the critics.
+    """
+
+    trajectories: int
+    start: str
+    updates: int
+    losses: dict[str, float]
+    reward_scale: float
+    reward_shift: float
+
+
+def train_rl(
+    warehouse: Warehouse,
+    *,
+    set_name: str,
+    agent_name: str,
+    settings: RlSettings,
+    start: str | None = None,
+    overwrite: bool = False,
+    progress: Callable[[str], None] = logger.info,
+) -> RlSummary:
+    """Trains an agent on a set with feedback and publishes it as `agents/<name>/`.
+
+    A training that was broken off goes on where it was when it is called again with the same
+    settings.
+
+    Args:
+        warehouse: Holds the set and takes the agent.
+        set_name: Set of trajectories with feedback.
+        agent_name: Name of the agent.
+        settings: How to train.
+        start: Agent that the actor starts from; None clones the best trajectories.
+        overwrite: Replace an agent of that name.
+        progress: Gets a line now and then.
+
+    Raises:
+        NotFoundError: If there is no such set or agent.
+        InputError: If the set has no feedback, the agent exists, or `start` does not fit the set.
+        TrainingError: If a loss is not finite.
+    """
+    check_free(warehouse, name=agent_name, overwrite=overwrite)
+    farm, first, settings = prepare(warehouse, set_name=set_name, settings=settings, start=start)
+    progress(f"{len(farm.episodes)} trajectories with feedback, {first.num_parameters():,} parameters")
+    ground, *paces = grounds_of(farm, settings=settings, progress=progress)
+    if start is None and settings.views:
+        clone_views(first, (ground, *paces), settings=settings, progress=progress)
+    elif start is None:
+        clone_best(first, farm.episodes, settings=settings, progress=progress)
+    checkpoint = checkpoint_file(warehouse, agent_name)
+    result = fit_cql(
+        first,
+        farm.episodes,
+        settings=settings,
+        simulators=ground.simulators,
+        paces=paces,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    summary = RlSummary(
+        trajectories=len(farm.episodes),
+        start=start or f"clone of the best {settings.best_share:.0%}",
+        updates=result.updates,
+        losses=result.losses,
+        reward_scale=result.mapping.scale,
+        reward_shift=result.mapping.shift,
+    )
+    _publish(warehouse, agent_name, result, summary, settings=settings, overwrite=overwrite)
+    checkpoint.unlink(missing_ok=True)
+    return summary
+
+
+def prepare(
+    warehouse: Warehouse, *, set_name: str, settings: RlSettings, start: str | None
+) -> tuple[Farm, Agent, RlSettings]:
+    """The farm, the agent before any cloning, and the settings with every value written out.
+
+    Raises:
+        NotFoundError: If there is no such set or agent.
+        InputError: If the set has no feedback, or `start` does not fit the set or the settings.
+    """
+    given = None if start is None else load_agent(warehouse, start)
+    if given is not None:
+        settings = replace(settings, architecture=_architecture(given, settings, str(start)))
+    preset = settings.preset or (given.config.preset if given else None)
+    farm = load_farm(warehouse, set_name, preset=preset, as_sets=settings.architecture == "set")
+    settings = settings.resolved(farm.preset)
+    if given is None:
+        return farm, _new_agent(farm, settings), settings
+    if given.config.fixed_space:
+        _check_fits(given.config, farm, str(start))
+    _note_farm(given.config, farm)
+    return farm, given, settings
+
+
+def checkpoint_file(warehouse: Warehouse, agent_name: str) -> Path:
+    """Where a training that is under way keeps its state; gone once the agent is published."""
+    return warehouse.agent(agent_name).with_name(f".{warehouse.agent(agent_name).name}.rl.pt")
+
+
+def grounds_of(farm: Farm, *, settings: RlSettings, progress: Callable[[str], None]) -> list[Ground]:
+    """The farm with its learned simulators and, for training with views, the same at other paces."""
+    farms = [farm, *(other_paces(farm, context=settings.context) if settings.views else ())]
+    return [
+        Ground(
+            episodes=each.episodes,
+            simulators=tuple(
+                fit_simulators(
+                    each.episodes,
+                    preset=each.preset,
+                    scales_D=each.scales_D,
+                    weights_D=each.weights_D,
+                    context=each.context,
+                    target_steps=each.target_steps,
+                    settings=settings,
+                    progress=progress,
+                )
+            ),
+        )
+        for each in farms
+    ]
+
+
+def clone_best(
+    agent: Agent,
+    episodes: Episodes,
+    *,
+    settings: RlSettings,
+    progress: Callable[[str], None] = logger.info,
+) -> None:
+    """Fits `agent` in place to the best share of the episodes: behaviour cloning by Eq. 4."""
+    _imitate(agent, [episodes], settings=settings, progress=progress)
+
+
+def clone_views(
+    agent: Agent,
+    grounds: Sequence[Ground],
+    *,
+    settings: RlSettings,
+    progress: Callable[[str], None] = logger.info,
+) -> None:
+    """`clone_best` in the farm's own domains and in some random views, each with its own best."""
+    rng = np.random.default_rng(settings.seed)
+    viewed = [
+        seen(ground, view).episodes
+        for ground in grounds
+        for view in (plain_view(ground), *(random_view(ground, rng) for _ in range(_CLONED_VIEWS)))
+    ]
+    _imitate(agent, viewed, settings=settings, progress=progress)
+
+
+def _imitate(
+    agent: Agent, farms: Sequence[Episodes], *, settings: RlSettings, progress: Callable[[str], None]
+) -> None:
+    """Fits `agent` in place to the best share of each of these episodes, by Eq. 4."""
+    taught = [
+        TaughtSet(examples=examples_of(episodes.best(settings.best_share)), space=episodes.space)
+        for episodes in farms
+    ]
+    fitting = SftSettings(
+        preset=settings.preset,
+        epochs=settings.clone_epochs,
+        seed=settings.seed,
+        heads=settings.heads,
+        hidden_size=settings.hidden_size,
+    )
+    fit_sets(agent, taught, settings=fitting, progress=progress)
+
+
+def examples_of(episodes: Episodes) -> list[Example]:
+    """Episodes as SFT learns from them."""
+    lengths = episodes.made_ET.sum(1).tolist()
+    return [
+        Example(
+            tokens_TX=episodes.tokens_ESX[row, :length].numpy(),
+            mixtures_TN=episodes.actions_ETN[row, :length].numpy(),
+        )
+        for row, length in enumerate(lengths)
+    ]
+
+
+def _new_agent(farm: Farm, settings: RlSettings) -> Agent:
+    """An untrained agent of the architecture, whose weights depend on the seed alone."""
+    hidden_size, feedforward = settings.widths
+    shape: dict[str, Any] = {
+        "preset": farm.preset,
+        "context": settings.context,
+        "hidden_size": hidden_size,
+        "feedforward": feedforward,
+        "layers": settings.layers,
+        "heads": settings.heads,
+    }
+    if settings.architecture == "set":
+        config: MixingAgentConfig = SetAgentConfig(domain_width=settings.domain_width, **shape)
+    else:
+        config = MixingAgentConfig(
+            labels=farm.space.labels, objectives=farm.objectives, target_supply=farm.target_supply, **shape
+        )
+    _note_farm(config, farm)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        return new_agent(config)
+
+
+def _note_farm(config: MixingAgentConfig, farm: Farm) -> None:
+    """Writes into an agent's config what it is now trained on: the set, and the scales of its scores.
+
+    A set agent keeps what it knew of other objectives and spaces.
+    """
+    known = {} if config.fixed_space else dict(zip(config.objectives, config.scales, strict=True))
+    known |= dict(zip(farm.objectives, farm.scales_D.tolist(), strict=True))
+    config.objectives, config.scales = list(known), list(known.values())
+    config.set_name = farm.set_name
+    if isinstance(config, SetAgentConfig):
+        entry = seen_space(farm.space, set_name=farm.set_name, target_supply=farm.target_supply)
+        config.spaces = [*(space for space in config.spaces if space["set"] != farm.set_name), entry]
+
+
+def _architecture(given: Agent, settings: RlSettings, start: str) -> str:
+    """That of the agent that the actor starts from.
+
+    Raises:
+        InputError: If the settings ask for the other one.
+    """
+    found = "paper" if given.config.fixed_space else "set"
+    if settings.architecture not in (None, found):
+        raise InputError(
+            f"agent {start!r} has the architecture {found}, --architecture asks for {settings.architecture};"
+            " leave one of the two out"
+        )
+    return found
+
+
+def _check_fits(config: MixingAgentConfig, farm: Farm, start: str) -> None:
+    """Raises unless the agent reads the tokens that the farm gives."""
+    pairs = {
+        "labels": (tuple(config.labels), farm.space.labels),
+        "objectives": (tuple(config.objectives), farm.objectives),
+        "preset": (config.preset, farm.preset),
+    }
+    for name, (found, wanted) in pairs.items():
+        if found != wanted:
+            raise InputError(
+                f"agent {start!r} has the {name} {_short(found)}, set {farm.set_name!r} has"
+                f" {_short(wanted)}; fine-tune one on this set with 'dmix agent sft', or leave --from out"
+            )
+
+
+def _short(value: str | Sequence[str]) -> str:
+    if isinstance(value, str):
+        return value
+    return ", ".join(value[:3]) + (", …" if len(value) > 3 else "") if value else "none"
+
+
+def _publish(
+    warehouse: Warehouse,
+    name: str,
+    result: RlResult,
+    summary: RlSummary,
+    *,
+    settings: RlSettings,
+    overwrite: bool,
+) -> None:
+    result.agent.config.rl = {**asdict(settings), **asdict(summary)}
+    notes = [
+        f"Trained by conservative Q-learning (Eq. 5-7) on {summary.trajectories} trajectories with"
+        f" feedback; its actor started from: {summary.start}.",
+        f"{summary.updates} updates, conservative weight {settings.conservative_weight:g},"
+        f" discount {settings.discount:g}, {settings.critics} critics.",
+        f"Returns G of the farm were {summary.reward_scale:.4g} * G + {summary.reward_shift:.4g} to the"
+        " critics.",
+    ]
+    publish_agent(warehouse, agent=result.agent, name=name, stage="rl", notes=notes, overwrite=overwrite)

@@ -1,0 +1,30 @@
+"""Settings of `dmix agent clone`."""
+
+from dataclasses import dataclass
+
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloneSettings(SftSettings):
+    """How an agent imitates a farm; the rest is that of `dmix agent sft`."""
+
+    best: float = setting(0.1, help="Share of the trajectories, by final utility, that are imitated; 1: all.")
+    aim: float | None = setting(
+        None,
+        help="Condition on the final utility, and aim at this quantile of the farm's (1: its best); the"
+        " agent knows nothing of utilities when left out.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.architecture != "paper":
+            raise InputError(
+                f"--architecture is {self.architecture}; a clone has the paper's agent, leave it out"
+            )
+        if not 0 < self.best <= 1:
+            raise InputError(f"--best is {self.best}, expected a number above 0, at most 1")
+        if self.aim is not None and not 0 <= self.aim <= 1:
+            raise InputError(f"--aim is {self.aim}, expected a quantile from 0 to 1")

@@ -1,0 +1,189 @@
+"""Settings of `dmix agent rl`; None means the preset's value (method §5)."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from dmix.mixing.learning.settings.sft import ARCHITECTURES, check_architecture, widths_of
+from dmix.mixing.trajectories.settings import PRESETS
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+_PRESET_VALUES: dict[str, dict[str, Any]] = {
+    "default": {
+        "discount": 1.0,
+        "conservative_weight": 0.02,
+        "imagined": 0.75,
+        "simulator_share": 0.9,
+        "pessimism": 3.0,
+    },
+    "paper": {
+        "discount": 0.99,
+        "conservative_weight": 5.0,
+        "imagined": 0.0,
+        "simulator_share": 0.0,
+        "pessimism": 0.0,
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlSettings:
+    """How an agent is trained by CQL; the paper gives no value for most of it."""
+
+    architecture: str | None = setting(
+        None,
+        help="paper: the paper's agent, for the domains of the set; set: reads domains and objectives as"
+        " sets and serves others; that of --from, or paper, when left out.",
+        choices=ARCHITECTURES,
+    )
+    preset: str | None = setting(
+        None,
+        help="default: unbounded critic that reads feedback; paper: sigmoid critic of mixtures alone;"
+        " the set's preset when left out.",
+        choices=PRESETS,
+    )
+    steps: int = setting(2000, help="Updates of the critics.")
+    actor_delay: int = setting(200, help="Updates of the critics before the actor moves.")
+    returns_steps: int = setting(500, help="Gradient steps of the critics towards the farm's returns, first.")
+    batch_episodes: int = setting(64, help="Episodes a gradient step.")
+    actor_learning_rate: float = setting(3e-4, help="Of Adam, for the actor.")
+    critic_learning_rate: float = setting(1e-3, help="Of Adam, for the critics.")
+    conservative_weight: float | None = setting(
+        None, help="Weight of the conservative term, with returns of deviation 1 (default: 0.02; paper: 5)."
+    )
+    discount: float | None = setting(None, help="Discount of rewards (default: 1; paper: 0.99).")
+    n_steps: int = setting(1, help="Rewards before the value of a later state is used.")
+    critics: int = setting(2, help="Number of critics, whose minimum is used.")
+    action_samples: int = setting(10, help="Mixtures from each of three laws in the conservative term.")
+    backup_samples: int = setting(10, help="Mixtures of the policy whose largest value is backed up.")
+    importance: bool = setting(False, help="Weight the conservative term's mixtures by their density.")
+    tau: float = setting(0.03, help="Rate at which the target critics follow.")
+    divergence_target: float | None = setting(
+        None, help="KL of the policy from the uniform law to aim at, in nats; none when left out."
+    )
+    potential: bool = setting(
+        False, help="Critics learn the final utility and Q is that less U_t; default only."
+    )
+    imagined: float | None = setting(
+        None,
+        help="Share of a batch that are runs of the policy in learned simulators (default: 0.75; paper: 0).",
+    )
+    simulator_share: float | None = setting(
+        None,
+        help="Share of the actor's gradient that learned simulators give, the rest is the critics'"
+        " (default: 0.9; paper: 0).",
+    )
+    pessimism: float | None = setting(
+        None,
+        help="Deviations of the farm's scores that learned simulators lower a score by, for each unit of"
+        " half the logarithm of a state's leverage, where that is above 1 (default: 3; paper: 0).",
+    )
+    views: float = setting(
+        0.0,
+        help="Share of a set agent's training that sees the farm otherwise: over groups of its domains, with"
+        " fewer or re-weighted objectives. Above 0, half as many and 2.5 times as many steps come in too.",
+    )
+    imagined_every: int = setting(
+        10, help="Updates until runs of the policy are made anew, in the next of the simulators."
+    )
+    imagined_runs: int = setting(64, help="Runs made each time; the last four times are kept.")
+    simulators: int = setting(3, help="Learned simulators that runs are made in.")
+    simulator_steps: int = setting(1500, help="Gradient steps of each learned simulator.")
+    simulator_width: int = setting(64, help="Width of the learned simulators.")
+    simulator_learning_rate: float = setting(3e-3, help="Of Adam, for the learned simulators.")
+    best_share: float = setting(
+        0.1, help="Share of the best trajectories that an actor without --from clones."
+    )
+    clone_epochs: int = setting(30, help="Most passes over them.")
+    context: int = setting(80, help="Most steps the agent looks back (from the paper).")
+    hidden_size: int | None = setting(
+        None, help="Width of a new agent and of its critics (paper: 256, from the paper; set: 128)."
+    )
+    feedforward: int | None = setting(
+        None, help="Width of their SwiGLU (paper: 1024, from the paper; set: 256)."
+    )
+    domain_width: int = setting(64, help="Width of the state of a domain in a new set agent.")
+    layers: int = setting(2, help="Decoder layers of a new agent (from the paper).")
+    heads: int = setting(4, help="Attention heads (not in the paper).")
+    seed: int = setting(0, help="Seed of weights and draws.")
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_episodes",
+            "n_steps",
+            "critics",
+            "action_samples",
+            "context",
+            "layers",
+            "clone_epochs",
+            "heads",
+            "imagined_every",
+            "imagined_runs",
+            "simulators",
+            "simulator_steps",
+            "simulator_width",
+            "domain_width",
+        ):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
+        for name in ("actor_delay", "returns_steps", "backup_samples"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")
+        for name in ("actor_learning_rate", "critic_learning_rate", "simulator_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a number above 0"
+                )
+        for name in ("discount", "tau", "best_share"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {value}, expected a number above 0, at most 1"
+                )
+        if self.imagined is not None and not 0 <= self.imagined < 1:
+            raise InputError(f"--imagined is {self.imagined}, expected 0 or more, below 1")
+        if not 0 <= self.views <= 1:
+            raise InputError(f"--views is {self.views}, expected 0 to 1")
+        if self.views and (self.preset == "paper" or self.imagined == 0 or self.architecture == "paper"):
+            raise InputError(
+                f"--views is {self.views}, which needs a set agent and learned simulators; add --architecture"
+                " set and leave --preset and --imagined out"
+            )
+        if self.simulator_share is not None and not 0 <= self.simulator_share <= 1:
+            raise InputError(f"--simulator-share is {self.simulator_share}, expected 0 to 1")
+        for name in ("conservative_weight", "pessimism"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise InputError(f"--{name.replace('_', '-')} is {value}, expected 0 or more")
+        check_architecture(
+            self.architecture, preset=self.preset, hidden_size=self.widths[0], heads=self.heads
+        )
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """(width of a new agent, width of its SwiGLU), those of the architecture unless given."""
+        return widths_of(
+            self.architecture or "paper", hidden_size=self.hidden_size, feedforward=self.feedforward
+        )
+
+    def required(self, name: str) -> float:
+        """The number `name` of resolved settings."""
+        value = getattr(self, name)
+        assert isinstance(value, int | float), f"{name} is not resolved"
+        return float(value)
+
+    def resolved(self, preset: str) -> "RlSettings":
+        """The same settings with the values of the preset and of the architecture written out."""
+        chosen = self.preset or preset
+        missing = {k: v for k, v in _PRESET_VALUES[chosen].items() if getattr(self, k) is None}
+        hidden_size, feedforward = self.widths
+        return dataclasses.replace(
+            self,
+            architecture=self.architecture or "paper",
+            preset=chosen,
+            hidden_size=hidden_size,
+            feedforward=feedforward,
+            **missing,
+        )

@@ -1,0 +1,84 @@
+"""Settings of `dmix agent sft`."""
+
+from dataclasses import dataclass
+
+from dmix.mixing.trajectories.settings import PRESETS
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+ARCHITECTURES = ("paper", "set")
+_HIDDEN_SIZE = {"paper": 256, "set": 128}
+_FEEDFORWARD = {"paper": 1024, "set": 256}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftSettings:
+    """How an agent is fine-tuned; the paper gives no value for most of it."""
+
+    architecture: str = setting(
+        "paper",
+        help="paper: the paper's agent, for the domains of one set; set: reads domains and objectives as"
+        " sets, learns from sets of any domains and serves others.",
+        choices=ARCHITECTURES,
+    )
+    preset: str | None = setting(
+        None, help="Tokens and features of the agent; the set's preset when left out.", choices=PRESETS
+    )
+    learning_rate: float = setting(1e-3, help="Of AdamW.")
+    weight_decay: float = setting(0.01, help="Of AdamW.")
+    batch_trajectories: int = setting(16, help="Trajectories a gradient step.")
+    epochs: int = setting(200, help="Most passes over the trajectories.")
+    patience: int = setting(30, help="Epochs without a better held-out loss until training stops.")
+    held_out: float = setting(0.1, help="Share of trajectories that only measure; none below 5 trajectories.")
+    context: int = setting(80, help="Most steps the agent looks back (from the paper).")
+    hidden_size: int | None = setting(None, help="Width of the agent (paper: 256, from the paper; set: 128).")
+    feedforward: int | None = setting(
+        None, help="Width of its SwiGLU (paper: 1024, from the paper; set: 256)."
+    )
+    domain_width: int = setting(64, help="Width of the state of a domain in a set agent.")
+    layers: int = setting(2, help="Its decoder layers (from the paper).")
+    heads: int = setting(4, help="Its attention heads (not in the paper).")
+    seed: int = setting(0, help="Seed of weights, order and held-out trajectories.")
+
+    def __post_init__(self) -> None:
+        for name in (
+            "batch_trajectories",
+            "epochs",
+            "patience",
+            "context",
+            "layers",
+            "heads",
+            "domain_width",
+        ):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
+        if not self.learning_rate > 0:
+            raise InputError(f"--learning-rate is {self.learning_rate}, expected a number above 0")
+        if not 0 <= self.held_out < 1:
+            raise InputError(f"--held-out is {self.held_out}, expected 0 or more, below 1")
+        check_architecture(
+            self.architecture, preset=self.preset, hidden_size=self.widths[0], heads=self.heads
+        )
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """(width of the agent, width of its SwiGLU), those of the architecture unless given."""
+        return widths_of(self.architecture, hidden_size=self.hidden_size, feedforward=self.feedforward)
+
+
+def widths_of(architecture: str, *, hidden_size: int | None, feedforward: int | None) -> tuple[int, int]:
+    """(width of an agent, width of its SwiGLU), those of the architecture where None."""
+    return (
+        _HIDDEN_SIZE[architecture] if hidden_size is None else hidden_size,
+        _FEEDFORWARD[architecture] if feedforward is None else feedforward,
+    )
+
+
+def check_architecture(architecture: str | None, *, preset: str | None, hidden_size: int, heads: int) -> None:
+    """Raises `InputError` unless the preset and the widths go with the architecture."""
+    if architecture == "set" and preset == "paper":
+        raise InputError(
+            "--architecture set is not in the paper and goes with --preset default; leave one out"
+        )
+    if hidden_size < 1 or hidden_size % (2 * heads):
+        raise InputError(f"--hidden-size is {hidden_size}, expected a multiple of {2 * heads} (2 x --heads)")

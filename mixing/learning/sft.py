@@ -1,0 +1,287 @@
+"""Supervised fine-tuning of the agent on trajectories (Eq. 4 of arXiv 2507.15640).
+
+Squared error between the agent's mixture and that of the K = 1 trajectories, for t = 1 … |tau|-1,
+with teacher forcing: one causal forward pass gives all steps of a trajectory. A set agent learns
+from several sets of different domain spaces at once; a batch holds trajectories of one of them.
+Shapes: B windows, T tokens, X token width, N domains.
+"""
+
+import copy
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dmix.mixing.agent.agent import Agent, MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.features import Tokens
+from dmix.mixing.agent.folders import check_free
+from dmix.mixing.agent.set_agent import SetAgent
+from dmix.mixing.agent.set_encoder import SetAgentConfig, seen_space
+from dmix.mixing.agent.store import publish_agent
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.mixing.offline.sft_batches import Part, TaughtSet, batches, split
+from dmix.mixing.offline.sft_examples import Example, Lesson, load_lesson
+from dmix.mixing.space.domains import DomainSpace
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+__all__ = ["SftResult", "SftSettings", "fit", "fit_sets", "load_lessons", "squared_error", "train_sft"]
+
+logger = logging.getLogger(__name__)
+
+_REPORT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftResult:
+    """What came of a fine-tuning.
+
+    Attributes:
+        train_losses: Mean squared error (summed over domains) a step, by epoch. With several sets
+            each error counts as `error_weights` says.
+        held_out_losses: The same on held-out trajectories; empty if there are none.
+        best_epoch: The epoch whose weights were kept, from 1.
+        set_losses: Mean squared error a step of the kept weights, one a set; on held-out
+            trajectories if every set has some.
+        trajectories: Number of trajectories learnt from, held-out ones included.
+        with_feedback: How many of them have feedback.
+    """
+
+    train_losses: tuple[float, ...]
+    held_out_losses: tuple[float, ...]
+    best_epoch: int
+    set_losses: tuple[float, ...] = ()
+    trajectories: int = 0
+    with_feedback: int = 0
+
+
+def train_sft(
+    warehouse: Warehouse,
+    *,
+    set_name: str,
+    agent_name: str,
+    settings: SftSettings,
+    more_sets: Sequence[str] = (),
+    overwrite: bool = False,
+    progress: Callable[[str], None] = logger.info,
+) -> SftResult:
+    """Trains an agent on a set and publishes it as `agents/<name>/`.
+
+    Args:
+        warehouse: Holds the sets and takes the agent.
+        set_name: Set of trajectories.
+        agent_name: Name of the agent.
+        settings: How to train.
+        more_sets: Further sets, of any domains, for a set agent.
+        overwrite: Replace an agent of that name.
+        progress: Gets a line now and then.
+
+    Raises:
+        NotFoundError: If there is no such set.
+        InputError: If a set has no trajectories to learn from, the agent exists, or several sets
+            are given to the paper's agent.
+    """
+    check_free(warehouse, name=agent_name, overwrite=overwrite)
+    names = (set_name, *more_sets)
+    lessons = load_lessons(warehouse, set_names=names, settings=settings)
+    agent = _new_agent(lessons, set_names=names, settings=settings)
+    examples = sum(len(lesson.examples) for lesson in lessons)
+    progress(f"{examples} trajectories, {agent.num_parameters():,} parameters")
+    taught = [TaughtSet(examples=lesson.examples, space=lesson.space) for lesson in lessons]
+    result = dataclasses.replace(
+        fit_sets(agent, taught, settings=settings, progress=progress),
+        trajectories=examples,
+        with_feedback=sum(lesson.with_feedback for lesson in lessons),
+    )
+    publish_agent(
+        warehouse, agent=agent, name=agent_name, stage="sft", notes=_card_notes(result), overwrite=overwrite
+    )
+    return result
+
+
+def load_lessons(warehouse: Warehouse, *, set_names: Sequence[str], settings: SftSettings) -> list[Lesson]:
+    """What the sets teach, with the tokens of the architecture.
+
+    Raises:
+        NotFoundError: If there is no such set.
+        InputError: If a set has no trajectories to learn from, a name comes twice, or several sets
+            are given to the paper's agent.
+    """
+    as_sets = settings.architecture == "set"
+    if len(set_names) > 1 and not as_sets:
+        raise InputError(
+            f"the paper's agent learns from one set, got {len(set_names)} ({', '.join(set_names)}); give one,"
+            " or add --architecture set"
+        )
+    if len(set(set_names)) < len(set_names):
+        raise InputError(f"--set names a set twice: {', '.join(set_names)}; remove one")
+    return [
+        load_lesson(warehouse, set_name=name, preset=settings.preset, as_sets=as_sets) for name in set_names
+    ]
+
+
+def fit(
+    agent: Agent,
+    examples: Sequence[Example],
+    *,
+    space: DomainSpace,
+    settings: SftSettings,
+    progress: Callable[[str], None] = logger.info,
+) -> SftResult:
+    """`fit_sets` on the examples of one space."""
+    return fit_sets(agent, [TaughtSet(examples=examples, space=space)], settings=settings, progress=progress)
+
+
+def fit_sets(
+    agent: Agent,
+    sets: Sequence[TaughtSet],
+    *,
+    settings: SftSettings,
+    progress: Callable[[str], None] = logger.info,
+) -> SftResult:
+    """Trains `agent` in place and leaves it with the weights of its best epoch.
+
+    The best epoch is that of the lowest held-out loss, or of the lowest training loss where
+    nothing is held out.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    agent.to(device).train()
+    rng = np.random.default_rng(settings.seed)
+    training, held_out = split(sets, settings=settings, rng=rng, device=device)
+    optimizer = torch.optim.AdamW(
+        agent.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    train_losses: list[float] = []
+    held_losses: list[float] = []
+    best, best_epoch, best_weights = np.inf, 0, copy.deepcopy(agent.state_dict())
+    reported = time.monotonic()
+    for epoch in range(1, settings.epochs + 1):
+        train_losses.append(_epoch(agent, batches(training, settings, rng), optimizer=optimizer))
+        if held_out:
+            held_losses.append(_epoch(agent, batches(held_out, settings), optimizer=None))
+        judged = (held_losses or train_losses)[-1]
+        if judged < best:
+            best, best_epoch, best_weights = judged, epoch, copy.deepcopy(agent.state_dict())
+        if time.monotonic() - reported > _REPORT_SECONDS:
+            reported = time.monotonic()
+            progress(f"epoch {epoch}: squared error {train_losses[-1]:.5f}, held out {judged:.5f}")
+        if epoch - best_epoch >= settings.patience:
+            break
+    agent.load_state_dict(best_weights)
+    judged_on = held_out if len(held_out) == len(training) else training
+    plain = [dataclasses.replace(part, weight=1.0) for part in judged_on]
+    set_losses = [_epoch(agent, batches([part], settings), optimizer=None) for part in plain]
+    agent.to("cpu").eval()
+    progress(f"kept epoch {best_epoch} of {len(train_losses)}: squared error {best:.5f}")
+    return SftResult(
+        train_losses=tuple(train_losses),
+        held_out_losses=tuple(held_losses),
+        best_epoch=best_epoch,
+        set_losses=tuple(set_losses),
+    )
+
+
+def squared_error(agent: Agent, batch: Sequence[Example], active_N: Tensor) -> tuple[Tensor, int]:
+    """(sum over steps of the squared L2 error, number of steps), Eq. 4 for one padded batch.
+
+    Tokens beyond the context are handled as in a run: a step t > context is judged in a window of
+    its own, the last `context` tokens before it.
+    """
+    windows = [window for example in batch for window in _windows(example, agent.config.context)]
+    longest = max(len(tokens_TX) for tokens_TX, _, _ in windows)
+    tokens_BTX = torch.zeros(len(windows), longest, windows[0][0].shape[1])
+    target_BTN = torch.zeros(len(windows), longest, windows[0][1].shape[1])
+    judged_BT = torch.zeros(len(windows), longest, dtype=torch.bool)
+    for row, (tokens_TX, mixtures_TN, first) in enumerate(windows):
+        length = len(tokens_TX)
+        tokens_BTX[row, :length] = torch.from_numpy(tokens_TX)
+        target_BTN[row, :length] = torch.from_numpy(mixtures_TN)
+        judged_BT[row, first:length] = True
+    device = active_N.device
+    mixture_BTN = agent(tokens_BTX.to(device), active_N.expand(len(windows), -1))
+    error_BT = (mixture_BTN - target_BTN.to(device)).square().sum(-1)
+    return error_BT[judged_BT.to(device)].sum(), int(judged_BT.sum())
+
+
+def _windows(example: Example, context: int) -> Iterator[tuple[Tokens, NDArray[np.float32], int]]:
+    """(tokens, following mixtures, first judged position) of every window of an example."""
+    length = len(example.tokens_TX)
+    yield example.tokens_TX[:context], example.mixtures_TN[:context], 0
+    for end in range(context + 1, length + 1):
+        part = slice(end - context, end)
+        yield example.tokens_TX[part], example.mixtures_TN[part], context - 1
+
+
+def _epoch(agent: Agent, parts: Sequence[Part], *, optimizer: torch.optim.Optimizer | None) -> float:
+    """Mean weighted squared error a step; takes gradient steps if there is an optimiser."""
+    total, steps = 0.0, 0
+    with torch.set_grad_enabled(optimizer is not None):
+        for batch in parts:
+            error, count = squared_error(agent, batch.examples, batch.active_N)
+            error = batch.weight * error
+            if optimizer is not None:
+                optimizer.zero_grad(set_to_none=True)
+                (error / count).backward()
+                torch.nn.utils.clip_grad_norm_(agent.parameters(), 1.0)
+                optimizer.step()
+            total, steps = total + float(error.detach()), steps + count
+    return total / steps
+
+
+def _new_agent(lessons: Sequence[Lesson], *, set_names: Sequence[str], settings: SftSettings) -> Agent:
+    """An untrained agent whose weights depend on the seed alone."""
+    hidden_size, feedforward = settings.widths
+    first = lessons[0]
+    scales = _scales(lessons)
+    shape: dict[str, Any] = {
+        "objectives": list(scales),
+        "scales": list(scales.values()),
+        "preset": first.preset,
+        "context": settings.context,
+        "hidden_size": hidden_size,
+        "feedforward": feedforward,
+        "layers": settings.layers,
+        "heads": settings.heads,
+        "set_name": ", ".join(set_names),
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        if settings.architecture == "paper":
+            return MixingAgent(
+                MixingAgentConfig(labels=first.space.labels, target_supply=first.target_supply, **shape)
+            )
+        spaces = [
+            seen_space(lesson.space, set_name=name, target_supply=lesson.target_supply)
+            for name, lesson in zip(set_names, lessons, strict=True)
+        ]
+        return SetAgent(SetAgentConfig(domain_width=settings.domain_width, spaces=spaces, **shape))
+
+
+def _scales(lessons: Sequence[Lesson]) -> dict[str, float]:
+    """s_i by name; the mean where sets have an objective in common."""
+    found: dict[str, list[float]] = {}
+    for lesson in lessons:
+        for name, scale in zip(lesson.objectives, lesson.scales_D, strict=True):
+            found.setdefault(name, []).append(float(scale))
+    return {name: float(np.mean(scales)) for name, scales in found.items()}
+
+
+def _card_notes(result: SftResult) -> list[str]:
+    losses = f"Squared error a step: {result.train_losses[result.best_epoch - 1]:.5f} in training"
+    if result.held_out_losses:
+        losses += f", {result.held_out_losses[result.best_epoch - 1]:.5f} held out"
+    notes = [
+        f"Fine-tuned (Eq. 4) on {result.trajectories} trajectories,"
+        f" {result.with_feedback} of them with feedback.",
+        f"{losses}.",
+    ]
+    if not result.with_feedback:
+        notes.append("None of them had feedback: this agent has not learnt to use any.")
+    return notes

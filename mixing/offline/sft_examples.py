@@ -1,0 +1,163 @@
+"""What SFT learns from: trajectories of a set as sequences of tokens and the mixtures that follow.
+
+Feedback is read where the set has it. A trajectory without it gets features of 0; a set without
+any makes lessons of mixtures alone. Shapes: T states, D objectives, X token width, N domains.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmix.mixing.agent.features import RunContext, Tokens, tokens
+from dmix.mixing.agent.set_features import Goals
+from dmix.mixing.agent.standardise import features
+from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.trajectories.feedback import farm_scales, feedback_objectives, read_feedback, read_trained
+from dmix.mixing.trajectories.objectives import load_environment
+from dmix.mixing.trajectories.store import Trajectory, read_set
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Example:
+    """One trajectory as the agent learns from it.
+
+    Attributes:
+        tokens_TX: Tokens of the states 0 … |tau|-2.
+        mixtures_TN: What followed each of them, float32.
+    """
+
+    tokens_TX: Tokens
+    mixtures_TN: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lesson:
+    """What an agent is fine-tuned on.
+
+    Attributes:
+        space: Labels and masks.
+        preset: Of the tokens.
+        objectives: Names of the D objectives with feedback.
+        scales_D: Their s_i in nats a token.
+        examples: One a trajectory.
+        with_feedback: How many of them have feedback.
+        target_supply: |T| / (R * M) of the set.
+    """
+
+    space: DomainSpace
+    preset: str
+    objectives: tuple[str, ...]
+    scales_D: Vector
+    examples: tuple[Example, ...]
+    with_feedback: int
+    target_supply: float
+
+
+def load_lesson(warehouse: Warehouse, *, set_name: str, preset: str | None, as_sets: bool = False) -> Lesson:
+    """The trajectories of a set that SFT imitates, as examples.
+
+    Args:
+        warehouse: Holds the set.
+        set_name: Set of trajectories.
+        preset: Of the agent; None takes the set's.
+        as_sets: Make the tokens of a set agent, which are those of the `default` preset.
+
+    Raises:
+        NotFoundError: If there is no such set.
+        InputError: If the set has no trajectories to learn from.
+    """
+    found = read_set(warehouse, set_name)
+    preset = "default" if as_sets else preset or found.preset
+    chosen = _taught(read_trained(warehouse, set_name), preset=preset)
+    feedback, names = read_feedback(warehouse, set_name), feedback_objectives(warehouse, set_name)
+    scales_D = set_scales(warehouse, set_name, scores=feedback, objectives=names)
+    context = RunContext.of_set(found, goals=set_goals(warehouse, set_name, names) if as_sets else None)
+    examples = make_examples(chosen, feedback=feedback, scales_D=scales_D, context=context, preset=preset)
+    return Lesson(
+        space=found.domain_space,
+        preset=preset,
+        objectives=names,
+        scales_D=scales_D,
+        examples=tuple(examples),
+        with_feedback=sum(trajectory.trajectory_id in feedback for trajectory in chosen),
+        target_supply=found.target_supply,
+    )
+
+
+def set_goals(warehouse: Warehouse, set_name: str, objectives: Sequence[str]) -> Goals:
+    """Weights and roles of a set's objectives, from its environment file; alike without one."""
+    path = warehouse.feedback(set_name) / "environment.yaml"
+    if not path.is_file():
+        return Goals.of(np.full(len(objectives), 1 / max(1, len(objectives))), ())
+    found = load_environment(path)
+    weights = dict(zip(found.names, found.weights_D, strict=True))
+    roles = dict(zip(found.names, found.roles, strict=True))
+    return Goals.of(np.array([weights[name] for name in objectives]), [roles[name] for name in objectives])
+
+
+def set_scales(
+    warehouse: Warehouse,
+    set_name: str,
+    *,
+    scores: Mapping[str, NDArray[np.float64]],
+    objectives: Sequence[str],
+) -> Vector:
+    """s_i of a set's objectives: what its environment file says, else from the scores that are there."""
+    path = warehouse.feedback(set_name) / "environment.yaml"
+    published = load_environment(path).scales if path.is_file() else {}
+    if set(published) >= set(objectives):
+        return np.array([published[name] for name in objectives])
+    return farm_scales(scores.values(), objectives=objectives)
+
+
+def make_examples(
+    trajectories: Sequence[Trajectory],
+    *,
+    feedback: Mapping[str, NDArray[np.float64]],
+    scales_D: Vector,
+    context: RunContext,
+    preset: str,
+) -> list[Example]:
+    """The examples of trajectories; features are fitted on all feedback of the set.
+
+    Args:
+        trajectories: With at least one step each.
+        feedback: Raw scores (T, D) by trajectory id; missing ones become features of 0.
+        scales_D: s_i in nats a token; empty without feedback.
+        context: Of the set.
+        preset: `paper` or `default`.
+
+    Raises:
+        InputError: If a trajectory has more entries than its feedback.
+    """
+    ids = sorted(feedback)
+    fitted = features([feedback[name] for name in ids], scales_D=scales_D, preset=preset) if ids else []
+    by_id = dict(zip(ids, fitted, strict=True))
+    examples = []
+    for trajectory in trajectories:
+        mixtures_TN = trajectory.mixtures_TN
+        feedback_TD = by_id.get(trajectory.trajectory_id, np.zeros((len(mixtures_TN), len(scales_D))))
+        if len(feedback_TD) != len(mixtures_TN):
+            raise InputError(
+                f"trajectory {trajectory.trajectory_id} has {len(mixtures_TN)} entries and feedback on"
+                f" {len(feedback_TD)}; delete its feedback file and collect it again"
+            )
+        tokens_TX = tokens(mixtures_TN[:-1], feedback_TD[:-1], context=context, preset=preset)
+        examples.append(Example(tokens_TX=tokens_TX, mixtures_TN=mixtures_TN[1:].astype(np.float32)))
+    return examples
+
+
+def _taught(trajectories: Sequence[Trajectory], *, preset: str) -> list[Trajectory]:
+    """The trajectories to imitate: those of K = 1, in `default` of the lowest K that there is."""
+    inductive = [t for t in trajectories if t.top_k is not None]
+    lowest = min((t.top_k for t in inductive if t.top_k is not None), default=None)
+    if lowest is None or (preset == "paper" and lowest != 1):
+        there = "none" if lowest is None else f"the lowest K is {lowest}"
+        raise InputError(
+            f"the set has no trajectories of K = 1 ({there}); sample it with 'dmix mix sample --top-k 1'"
+        )
+    return [t for t in inductive if t.top_k == lowest]

@@ -1,0 +1,124 @@
+"""What a controller sees when it chooses the mixture of the next step.
+
+Shapes: N (field, domain) pairs, D objectives, t steps so far, T rows held. Row 0 is the start:
+rho_s and the feedback of the model before any training (method §4: tokens rho~_0 … rho~_{t-1}).
+The other rows are the last steps, as many as the controller looks back on: what a run keeps must
+not grow with its length (design §7.7). Until then T = t, and nothing is missing in between.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmix.mixing.space.domains import DomainSpace, Vector
+
+CONTEXT = 80
+"""Last steps that a history holds unless its controller looks back further (the paper's context)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Forgotten:
+    """What is kept of the steps between row 0 and row 1, whose rows are not: O(D), however many.
+
+    Attributes:
+        steps: Their number.
+        scores_D: How many of their scores are there, for features whose scale counts all of them.
+        squares_D: Sum over those of (score - score_0)^2, in squared nats a token.
+    """
+
+    steps: int
+    scores_D: NDArray[np.int64]
+    squares_D: Vector
+
+    @classmethod
+    def nothing(cls, objectives: int) -> "Forgotten":
+        """No step; `objectives` is D."""
+        return cls(steps=0, scores_D=np.zeros(objectives, np.int64), squares_D=np.zeros(objectives))
+
+    def then(self, feedback_TD: NDArray[np.float64], *, first_D: Vector) -> "Forgotten":
+        """With the next steps forgotten too.
+
+        Args:
+            feedback_TD: Their raw scores, NaN where one is missing.
+            first_D: The scores of row 0.
+        """
+        change_TD = feedback_TD - first_D
+        known_TD = np.isfinite(change_TD)
+        squares_TD = np.where(known_TD, change_TD, 0.0) ** 2
+        return Forgotten(
+            steps=self.steps + len(feedback_TD),
+            scores_D=self.scores_D + known_TD.sum(axis=0),
+            # in the order of a sum over all rows, so that both give the same last bits
+            squares_D=np.cumsum(np.vstack([self.squares_D, squares_TD]), axis=0)[-1],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, float64 without loss."""
+        return {"steps": self.steps, "scores": self.scores_D.tolist(), "squares": self.squares_D.tolist()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Forgotten":
+        """What `to_json` wrote."""
+        return cls(
+            steps=value["steps"],
+            scores_D=np.array(value["scores"], np.int64),
+            squares_D=np.array(value["squares"], np.float64),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class History:
+    """The run so far, from the point of view of the controller that decides step t.
+
+    Attributes:
+        space: The domain space, with masks and sample counts.
+        mixtures_TN: Planned mixtures, shape (T, N); row 0 is rho_s.
+        feedback_TD: Raw scores in nats a token, shape (T, D), NaN where one is missing.
+        objectives: Names of the D objectives.
+        weights_D: Their lambda in the utility, summing to 1.
+        scales_D: Their published scale s_i, in nats a token.
+        steps: M, the number of steps that the run plans.
+        step_samples: R, samples of a full step.
+        remaining_samples_N: Samples that each domain can still give before its last pass ends.
+        seed: Seed for controllers that draw; combine it with `step`.
+        losses_TN: Mean training loss of each step by domain, nats a token, shape (T, N); NaN where
+            a step had no sample of a domain, and in row 0. All NaN when left out.
+        counts_TN: Samples that each step delivered, shape (T, N); row 0 is 0. All 0 when left out.
+        forgotten: What is left of steps whose rows are not held; None if all are.
+        roles: general or target, an objective each; () where nobody says.
+    """
+
+    space: DomainSpace
+    mixtures_TN: NDArray[np.float64]
+    feedback_TD: NDArray[np.float64]
+    objectives: tuple[str, ...]
+    weights_D: Vector
+    scales_D: Vector
+    steps: int
+    step_samples: int
+    remaining_samples_N: NDArray[np.int64]
+    seed: int
+    losses_TN: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    counts_TN: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    forgotten: Forgotten | None = None
+    roles: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = self.mixtures_TN.shape
+        if not self.losses_TN.size:
+            object.__setattr__(self, "losses_TN", np.full(shape, np.nan))
+        if not self.counts_TN.size:
+            object.__setattr__(self, "counts_TN", np.zeros(shape, np.int64))
+        assert self.losses_TN.shape == self.counts_TN.shape == shape
+
+    @property
+    def step(self) -> int:
+        """t, the step to decide, from 1."""
+        return self.forgotten_steps + len(self.mixtures_TN)
+
+    @property
+    def forgotten_steps(self) -> int:
+        """Steps between row 0 and row 1."""
+        return 0 if self.forgotten is None else self.forgotten.steps

@@ -1,0 +1,194 @@
+"""Feedback on disk: `feedback/<set>/`, one Parquet file a trajectory whose proxy has finished.
+
+Columns: trajectory_id, step (0 is the model before any training), objective, score in nats a
+token (Eq. 1; NaN where it could not be computed), variation (how the proxy departed from the usual
+one; empty if it did not), weights (the planned mixture that the step trained on, which is not the
+trajectory's where domains ran out or were withheld; NULL if it was not recorded).
+Shapes: T = trajectory entries, D objectives, N (field, domain) pairs.
+"""
+
+import dataclasses
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dmix.mixing.space.domains import Vector
+from dmix.mixing.trajectories.store import Trajectory, read_trajectories
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
+
+_SCHEMA = pa.schema(
+    [
+        ("trajectory_id", pa.string()),
+        ("step", pa.int32()),
+        ("objective", pa.string()),
+        ("score", pa.float64()),
+        ("variation", pa.string()),
+        ("weights", pa.list_(pa.float64())),
+    ]
+)
+
+
+def feedback_file(warehouse: Warehouse, set_name: str, trajectory_id: str) -> Path:
+    """Where the feedback on one trajectory lies once its proxy has finished."""
+    return warehouse.feedback(set_name) / f"{trajectory_id}.parquet"
+
+
+def write_feedback(
+    warehouse: Warehouse,
+    *,
+    set_name: str,
+    trajectory_id: str,
+    objectives: Sequence[str],
+    scores_TD: NDArray[np.float64],
+    variation: str = "",
+    planned_TN: NDArray[np.float64] | None = None,
+) -> Path:
+    """Publishes the scores along one trajectory.
+
+    Args:
+        warehouse: Where to.
+        set_name: The set of the trajectory.
+        trajectory_id: The trajectory.
+        objectives: Names of the D objectives, in the order of the environment.
+        scores_TD: Shape (T, D); row 0 belongs to the model before any step.
+        variation: How the proxy departed from the usual one.
+        planned_TN: Mixtures that it was trained on, row 0 its start state; None if they were the
+            trajectory's.
+
+    Raises:
+        InputError: If the shape does not fit the objectives.
+    """
+    if scores_TD.ndim != 2 or scores_TD.shape[1] != len(objectives):
+        raise InputError(f"scores have shape {scores_TD.shape}, expected (steps + 1, {len(objectives)})")
+    steps, count = scores_TD.shape
+    table = pa.table(
+        {
+            "trajectory_id": [trajectory_id] * (steps * count),
+            "step": pa.array(np.repeat(np.arange(steps), count), pa.int32()),
+            "objective": list(objectives) * steps,
+            "score": np.asarray(scores_TD, np.float64).ravel(),
+            "variation": [variation] * (steps * count),
+            "weights": [None] * (steps * count)
+            if planned_TN is None
+            else list(np.repeat(planned_TN, count, axis=0)),
+        },
+        schema=_SCHEMA,
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    path = feedback_file(warehouse, set_name, trajectory_id)
+    publish_bytes(path, buffer.getvalue())
+    return path
+
+
+def read_feedback(warehouse: Warehouse, set_name: str) -> dict[str, NDArray[np.float64]]:
+    """Scores by trajectory, shape (T, D) each, columns as `feedback_objectives`; {} if there are none.
+
+    Raises:
+        InputError: If a file is damaged, or names other objectives than the first one.
+    """
+    names = feedback_objectives(warehouse, set_name)
+    scores = {}
+    for path in _files(warehouse, set_name):
+        table = _table(path)
+        found = _objectives(table)
+        if found != names:
+            raise InputError(
+                f"{path} holds scores on {', '.join(found)}, the first file of the set on"
+                f" {', '.join(names)}; collect the set again with one environment"
+            )
+        steps = table["step"].to_numpy()
+        order = np.argsort(steps, kind="stable")
+        scores[path.stem] = table["score"].to_numpy()[order].reshape(-1, len(names))
+    return scores
+
+
+def read_trained(warehouse: Warehouse, set_name: str) -> list[Trajectory]:
+    """The trajectories of a set with the mixtures that their proxies were trained on.
+
+    They are the planned ones: what is left of the asked ones when domains ran out or were withheld.
+    Trajectories without feedback come as they were sampled.
+
+    Raises:
+        NotFoundError: If there is no such set, or none of its trajectories is finished.
+        InputError: If a file is damaged.
+    """
+    found = []
+    for trajectory in read_trajectories(warehouse, set_name):
+        path = feedback_file(warehouse, set_name, trajectory.trajectory_id)
+        planned_TN = _planned(_table(path)) if path.is_file() else None
+        if planned_TN is not None and len(planned_TN) == len(trajectory.mixtures_TN):
+            trajectory = dataclasses.replace(trajectory, mixtures_TN=planned_TN)
+        found.append(trajectory)
+    return found
+
+
+def read_variations(warehouse: Warehouse, set_name: str) -> dict[str, str]:
+    """How the proxy of each trajectory with feedback departed from the usual one; empty if it did not."""
+    return {
+        path.stem: next(iter(_table(path)["variation"].to_pylist()), None) or ""
+        for path in _files(warehouse, set_name)
+    }
+
+
+def feedback_objectives(warehouse: Warehouse, set_name: str) -> tuple[str, ...]:
+    """Names of the objectives that a set has feedback on, in the order of its environment."""
+    files = _files(warehouse, set_name)
+    return _objectives(_table(files[0])) if files else ()
+
+
+def farm_scales(scores: Iterable[NDArray[np.float64]], *, objectives: Sequence[str]) -> Vector:
+    """s_i: standard deviation of each objective's scores over all steps of all trajectories.
+
+    Args:
+        scores: One array of shape (T, D) a trajectory; NaN entries are left out.
+        objectives: Names, for messages.
+
+    Returns:
+        Nats a token, shape (D,), all above 0.
+
+    Raises:
+        InputError: If an objective has no two different scores.
+    """
+    rows = list(scores)
+    stacked_RD = np.concatenate(rows) if rows else np.empty((0, len(objectives)))
+    scales_D = np.zeros(len(objectives))
+    for index, name in enumerate(objectives):
+        finite = stacked_RD[np.isfinite(stacked_RD[:, index]), index]
+        scales_D[index] = finite.std() if len(finite) else 0.0
+        if scales_D[index] == 0:
+            raise InputError(
+                f"objective {name!r} has {len(finite)} scores in the farm, no two of them different;"
+                " collect more trajectories, or give its scale in the environment file"
+            )
+    return scales_D
+
+
+def _files(warehouse: Warehouse, set_name: str) -> list[Path]:
+    return sorted(warehouse.feedback(set_name).glob("*.parquet"))
+
+
+def _table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, schema=_SCHEMA, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is damaged ({error}); delete it and run 'dmix mix collect' again") from None
+
+
+def _planned(table: pa.Table) -> NDArray[np.float64] | None:
+    """Mixtures by step, shape (T, N); None if the file has none."""
+    names = _objectives(table)
+    rows = table.filter(pc.equal(table["objective"], names[0])).sort_by("step") if names else table
+    weights = rows["weights"].to_pylist()
+    return None if not weights or weights[0] is None else np.array(weights, dtype=np.float64)
+
+
+def _objectives(table: pa.Table) -> tuple[str, ...]:
+    return tuple(table["objective"].unique().to_pylist())

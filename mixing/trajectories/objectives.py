@@ -1,0 +1,291 @@
+"""The environment: what a model must be good at, and the one number made of it (method §3).
+
+An environment file lists objectives; each names a file of evaluation items. The score of a
+model on an objective (Eq. 1) is computed in `dmix.training.environment`, since it needs the
+model; here are the items, the file form and the utility. Shapes: D objectives.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from dmix.mixing.space.domains import Vector
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.settings import read_yaml, setting, settings_from
+
+# Of ten parts of a file (by hash of the item's id), the ones that a split holds: disjoint layers
+# for steering, for development and for the one confirmation (method §7).
+SPLITS = {"all": range(10), "feedback": range(6), "development": range(6, 8), "confirmation": range(8, 10)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """One capability that must be good, and the items that measure it."""
+
+    name: str = setting(help="Name in tables and in the catalog.")
+    role: str = setting(
+        help="What it stands for: the field that must be kept, or the one that is learnt.",
+        choices=("general", "target"),
+    )
+    kind: str = setting(
+        help="Form of the records: id, question and answer; or id and text, whose second half is the answer.",
+        choices=("qa", "continuation"),
+    )
+    path: str = setting(help="JSON Lines file, plain or .gz, relative to the environment file.")
+    limit: int | None = setting(None, help="Number of items to use, drawn with `seed`; all when left out.")
+    seed: int = setting(0, help="Seed of the draw of `limit` items.")
+    weight: float | None = setting(
+        None, help="Lambda in the utility, up to a common factor; 1 when left out, so that all count alike."
+    )
+    licence: str = setting("", help="Licence of the items, shown in reports.")
+    split: str = setting(
+        "all",
+        help="Which items of the file: all, or one of three disjoint layers by hash of the id.",
+        choices=tuple(SPLITS),
+    )
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise InputError("an objective has an empty name; give it one")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(
+                f"objective {self.name!r}: limit is {self.limit}, expected at least 1 or no limit"
+            )
+        if self.weight is not None and not 0 <= self.weight < np.inf:
+            raise InputError(f"objective {self.name!r}: weight is {self.weight}, expected 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """A set of objectives, and where their files lie."""
+
+    objectives: tuple[Objective, ...] = setting(help="The D objectives, in the order of every score vector.")
+    scales: dict[str, float] = setting(
+        {}, help="Scale s_i of an objective in nats a token, by name; they override those of the farm."
+    )
+    folder: str = setting(".", help="Folder that paths start from, relative to the environment file.")
+
+    def __post_init__(self) -> None:
+        names = self.names
+        if not names:
+            raise InputError("the environment lists no objectives; give it at least one")
+        if len(set(names)) < len(names):
+            raise InputError(f"objective names come twice: {', '.join(names)}; rename one")
+        for name, scale in self.scales.items():
+            if name not in names:
+                raise InputError(f"scales name {name!r}, which is no objective (there: {', '.join(names)})")
+            if not 0 < scale < np.inf:
+                raise InputError(f"the scale of {name!r} is {scale}, expected a number above 0")
+        if not any(objective.weight != 0 for objective in self.objectives):
+            raise InputError("every objective has weight 0; give one of them a weight above 0")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the objectives, in order."""
+        return tuple(objective.name for objective in self.objectives)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What each objective stands for, general or target, in order."""
+        return tuple(objective.role for objective in self.objectives)
+
+    @property
+    def weights_D(self) -> Vector:
+        """lambda_i, summing to 1: 1/D each unless weights were given."""
+        raw_D = np.array([1.0 if o.weight is None else o.weight for o in self.objectives])
+        return raw_D / raw_D.sum()
+
+    @property
+    def scales_D(self) -> Vector:
+        """s_i in nats a token; 1 where neither the user nor a farm has set one."""
+        return np.array([self.scales.get(name, 1.0) for name in self.names])
+
+
+@dataclass(frozen=True)
+class Item:
+    """One evaluation item.
+
+    Attributes:
+        item_id: Id in its file.
+        question: What the model is given.
+        answer: What is scored, given the question.
+        separator: What stands between the two in the prompt.
+    """
+
+    item_id: str
+    question: str
+    answer: str
+    separator: str = ""
+
+    @property
+    def prompt(self) -> str:
+        """The text before the answer, exactly as the model reads it."""
+        return self.question + self.separator
+
+
+def load_environment(path: str | Path) -> Environment:
+    """The environment of a YAML file, its folder made absolute.
+
+    Raises:
+        NotFoundError: If the file does not exist.
+        InputError: If it is not YAML, or a name or value in it is wrong.
+    """
+    path = Path(path)
+    environment = settings_from(Environment, read_yaml(path), where=str(path))
+    folder = (path.absolute().parent / Path(environment.folder).expanduser()).resolve()
+    return dataclasses.replace(environment, folder=str(folder))
+
+
+def write_environment(path: Path, environment: Environment) -> None:
+    """Publishes an environment file that `load_environment` reads back equal."""
+    content = yaml.safe_dump(environment_to_json(environment), sort_keys=False, allow_unicode=True)
+    publish_bytes(path, content.encode())
+
+
+def environment_to_json(environment: Environment) -> dict[str, Any]:
+    """Plain values of an environment, as its file holds them."""
+    value = dataclasses.asdict(environment)
+    value["objectives"] = [
+        {name: given for name, given in objective.items() if given not in (None, "")}
+        for objective in value["objectives"]
+    ]
+    return value
+
+
+def read_items(objective: Objective, folder: str | Path) -> list[Item]:
+    """The items of an objective, in file order after the draw of `limit`.
+
+    Args:
+        objective: Names the file, the form of its records, the split and the limit.
+        folder: Folder that relative paths start from.
+
+    Raises:
+        NotFoundError: If the file does not exist.
+        InputError: If a record is malformed (with its line), or no item is left.
+    """
+    path = Path(folder) / objective.path
+    build = _qa_item if objective.kind == "qa" else _continuation_item
+    items = [build(record, f"{path} line {line}") for line, record in read_records(path)]
+    items = [item for item in items if _part(item.item_id) in SPLITS[objective.split]]
+    if not items:
+        raise InputError(
+            f"{path} holds no items (split {objective.split!r}); give a file with records or another split"
+        )
+    if objective.limit is not None and objective.limit < len(items):
+        drawn = np.random.default_rng(objective.seed).permutation(len(items))[: objective.limit]
+        items = [items[index] for index in sorted(drawn)]
+    return items
+
+
+def check_items(environment: Environment) -> None:
+    """Reads the items of all objectives, so that a wrong file is found before anything is trained.
+
+    Raises:
+        NotFoundError: If a file does not exist.
+        InputError: If a record is malformed (with its line), or no item is left.
+    """
+    for objective in environment.objectives:
+        read_items(objective, environment.folder)
+
+
+def utility(
+    scores_D: NDArray[np.float64],
+    base_D: NDArray[np.float64],
+    scales_D: NDArray[np.float64],
+    weights_D: NDArray[np.float64],
+) -> Any:
+    """U = sum of lambda_i (score_i - base_i) / s_i (method §3).
+
+    Args:
+        scores_D: Scores in nats a token, shape (..., D).
+        base_D: Scores of the model before any step, shape (D,).
+        scales_D: s_i in nats a token, shape (D,).
+        weights_D: lambda_i, summing to 1, shape (D,).
+
+    Returns:
+        Utility without unit, shape (...); NaN where a score is missing.
+    """
+    return ((np.asarray(scores_D) - base_D) / scales_D) @ weights_D
+
+
+def split_text(text: str) -> tuple[str, str]:
+    """A text cut in two at the white space nearest its middle; the cut belongs to the second half.
+
+    A text without inner white space is cut in the middle.
+    """
+    middle = len(text) // 2
+    for distance in range(middle):
+        for position in (middle - distance, middle + distance):
+            if 0 < position < len(text) - 1 and text[position].isspace():
+                return text[:position], text[position:]
+    return text[:middle], text[middle:]
+
+
+def _qa_item(record: dict[str, Any], where: str) -> Item:
+    return Item(
+        str(record.get("id", where)),
+        _text(record, "question", where),
+        _text(record, "answer", where),
+        separator="\n",
+    )
+
+
+def _continuation_item(record: dict[str, Any], where: str) -> Item:
+    text = _text(record, "text", where).strip()
+    if len(text) < 2:
+        raise InputError(
+            f"{where}: 'text' has {len(text)} characters, expected two halves; remove the record"
+        )
+    return Item(str(record.get("id", where)), *split_text(text))
+
+
+def _text(record: dict[str, Any], name: str, where: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(
+            f"{where}: field {name!r} is {value!r}, expected text; correct the record or the kind"
+        )
+    return value
+
+
+def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number (from 1) and record of every line of an item file, plain or .gz, that is not blank.
+
+    Raises:
+        NotFoundError: If the file does not exist.
+        InputError: If it is damaged, or a line is not a JSON object.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"item file {path} does not exist; correct the path where it is named")
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, _record(line, f"{path} line {number}")
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} is a damaged gzip file ({error}); fetch it again") from None
+
+
+def _record(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{where} is not JSON ({error}); one object a line is expected") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{where} holds a {type(record).__name__}, expected an object")
+    return record
+
+
+def _part(item_id: str) -> int:
+    """One of ten parts, by hash, so that splits stay the same when a file grows."""
+    return int.from_bytes(hashlib.sha256(item_id.encode()).digest()[:8], "big") % 10

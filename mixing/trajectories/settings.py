@@ -1,0 +1,134 @@
+"""Settings of `dmix mix sample`: two presets, and what a user changes of them (method §2)."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from dmix.mixing.space.budget import auto_step_samples
+from dmix.mixing.space.domains import DomainSpace
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+PRESETS = ("default", "paper")
+_TOP_K = (1, 100, 1_000, 10_000)
+_PATHS = {"paper": 96, "default": 21}
+_STEPS = {"paper": 80, "default": 16}
+_DEFAULT_RANDOM_PATHS = 44
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings:
+    """What a set of trajectories is sampled with; None and () mean the preset's value."""
+
+    preset: str = setting(
+        "default",
+        help="paper: the literal Algorithm 1; default: hierarchical draw, aligned steps, random paths.",
+        choices=PRESETS,
+    )
+    paths: int | None = setting(None, help="Paths for each K (paper: 96, default: 21).")
+    random_paths: int | None = setting(
+        None,
+        help="Static and piecewise-constant random paths, a third of them static (paper: 0; default: 44,"
+        " or half as many as there are inductive paths when --paths is given).",
+    )
+    top_k: tuple[int, ...] = setting(
+        (), help="K: a step takes one of the K best candidates; repeat it (default: 1, 100, 1000, 10000)."
+    )
+    steps: int | None = setting(None, help="M, most steps of a trajectory (paper: 80, default: 16).")
+    candidates: int = setting(20_000, help="Candidate mixtures a step (from the paper).")
+    alpha: float = setting(1.0, help="Weight of the distance from the last mixture (not in the paper).")
+    beta: float = setting(1.0, help="Weight of the distance from the target state (not in the paper).")
+    gamma: float = setting(1.0, help="Weight of the distance from earlier paths (not in the paper).")
+    samples_per_step: int | str = setting(
+        "auto", help="R, samples a proxy trains on in a step; auto as --run-samples-per-step."
+    )
+    run_samples_per_step: int | str = setting(
+        "auto",
+        help="R of the guided run the set is for; it decides when a path has used up the target. auto: the"
+        " smallest multiple of the batch for which natural mixing covers the target in M steps.",
+    )
+    max_passes: int = setting(
+        1,
+        help="Passes through each domain in the run the set is for. With 1, a path ends once it has covered"
+        " the target (the paper); with more (--exhaustion repeat), it goes on to M.",
+    )
+    batch_size: int = setting(32, help="B, samples of a global batch of the run; both R are multiples of it.")
+    seed: int = setting(0, help="Seed of the candidates and random paths.")
+
+    def __post_init__(self) -> None:
+        positive = {"paths": self.paths, "steps": self.steps, "candidates": self.candidates}
+        positive |= {"batch-size": self.batch_size, "top-k": min(self.top_k, default=None)}
+        positive["max-passes"] = self.max_passes
+        for name, value in positive.items():
+            if value is not None and value < 1:
+                raise InputError(f"--{name} is {value}, expected at least 1")
+        for name in ("alpha", "beta", "gamma", "seed"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"--{name} is {getattr(self, name)}, expected 0 or more")
+        if self.random_paths is not None and self.random_paths < 0:
+            raise InputError(f"--random-paths is {self.random_paths}, expected 0 or more")
+        if len(set(self.top_k)) < len(self.top_k):
+            raise InputError(f"--top-k lists a K twice: {', '.join(map(str, self.top_k))}; remove one")
+        for k in self.top_k or _TOP_K:
+            if k > self.candidates:
+                raise InputError(
+                    f"K is {k}, but a step has {self.candidates} candidates;"
+                    " lower --top-k or raise --candidates"
+                )
+        for name in ("samples_per_step", "run_samples_per_step"):
+            self._step_samples(name)
+
+    def resolved(self, space: DomainSpace) -> "SampleSettings":
+        """The same settings with every value of the preset and of `auto` written out.
+
+        Raises:
+            InputError: If a field has no samples.
+        """
+        # Read for their errors: Algorithm 1 starts at one and aims at the other.
+        _ = space.start_N, space.target_state_N
+        top_k = self.top_k or _TOP_K
+        paths = _PATHS[self.preset] if self.paths is None else self.paths
+        steps = _STEPS[self.preset] if self.steps is None else self.steps
+        auto = auto_step_samples(space, steps, self.batch_size)
+        return dataclasses.replace(
+            self,
+            top_k=top_k,
+            paths=paths,
+            steps=steps,
+            random_paths=self._random_paths(paths * len(top_k)),
+            samples_per_step=self._step_samples("samples_per_step") or auto,
+            run_samples_per_step=self._step_samples("run_samples_per_step") or auto,
+        )
+
+    def required(self, name: str) -> int:
+        """The number `name` of resolved settings."""
+        value = getattr(self, name)
+        assert isinstance(value, int), f"{name} is not resolved"
+        return value
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `set.json` keeps them; only of resolved settings."""
+        return {**dataclasses.asdict(self), "top_k": list(self.top_k)}
+
+    def _random_paths(self, inductive: int) -> int:
+        if self.random_paths is not None:
+            return self.random_paths
+        if self.preset == "paper":
+            return 0
+        return _DEFAULT_RANDOM_PATHS if self.paths is None and not self.top_k else (inductive + 1) // 2
+
+    def _step_samples(self, name: str) -> int | None:
+        """R as a number, or None for `auto`; it must be a multiple of the batch."""
+        given = getattr(self, name)
+        flag = "--" + name.replace("_", "-")
+        if given == "auto":
+            return None
+        try:
+            value = int(given)
+        except ValueError:
+            raise InputError(f"{flag} is {given!r}, expected 'auto' or a number") from None
+        lower = value // self.batch_size * self.batch_size
+        if value < 1 or value != lower:
+            near = f"{lower} or {lower + self.batch_size}" if lower > 0 else f"{self.batch_size}"
+            raise InputError(f"{flag} is {value}, no multiple of the batch of {self.batch_size}; use {near}")
+        return value

@@ -1,0 +1,279 @@
+"""Reading by the batch: the right tokens for every id, whatever the ranks and workers."""
+
+import dataclasses
+import multiprocessing
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DistributedSampler
+
+from dmix.mixing.delivery.dataset import MixedDataset, StepBatchSampler, build_dataloader
+from dmix.mixing.delivery.mds import map_tokens, token_layout
+from dmix.mixing.delivery.plan import MixerState, PlanSettings, StepPlan, plan_step
+from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
+
+PROVEN = settings(max_examples=int(os.environ.get("DMIX_EXAMPLES", "40")), deadline=None, derandomize=True)
+SETTINGS = PlanSettings(step_samples=48, batch_size=12, exhaustion="repeat")
+EVEN = np.array([0.2, 0.0, 0.2, 0.2, 0.2, 0.2])
+
+
+def first_plan(dataset: MixedDataset) -> StepPlan:
+    return plan_step(EVEN, MixerState.start(6), streams=dataset.sizes, settings=SETTINGS)
+
+
+def copy_of(stored: Any, folder: Path) -> Path:
+    """A copy of some streams that a test may damage."""
+    return Path(shutil.copytree(stored.folder, folder / "streams"))
+
+
+def own_blocks() -> set[tuple[str, int]]:
+    """Names and inodes of the shared memory that this process has mapped; others may run beside it."""
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    return {(line[5], int(line[4])) for line in lines if line[-1].startswith("/dev/shm/")}
+
+
+def still_there(blocks: set[tuple[str, int]]) -> list[str]:
+    return [name for name, inode in blocks if Path(name).exists() and Path(name).stat().st_ino == inode]
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@PROVEN
+@given(data=st.data())
+def test_batch_holds_the_tokens_of_its_ids_in_order(stored: Any, dataset: MixedDataset, data: Any) -> None:
+    ids = data.draw(st.lists(st.integers(0, len(dataset) - 1), min_size=1, max_size=40))
+    batch = dataset.__getitems__(ids)
+    assert batch["sample_ids"].tolist() == ids
+    assert np.array_equal(batch["input_ids"].numpy(), stored.rows[ids])
+    assert batch["domains"].tolist() == dataset.sizes.domains_of(np.array(ids)).tolist()
+
+
+def test_batch_has_the_types_that_a_model_wants(dataset: MixedDataset) -> None:
+    batch = dataset.__getitems__([5, 0, 340])
+    assert {name: (values.dtype, tuple(values.shape)) for name, values in batch.items()} == {
+        "input_ids": (torch.int64, (3, 8)),
+        "labels": (torch.int64, (3, 8)),
+        "sample_ids": (torch.int64, (3,)),
+        "domains": (torch.int64, (3,)),
+    }
+    assert batch["labels"] is batch["input_ids"]
+
+
+def test_single_sample_and_empty_batch(stored: Any, dataset: MixedDataset) -> None:
+    assert dataset[7]["input_ids"].tolist() == stored.rows[7].tolist()
+    assert dataset.__getitems__([])["input_ids"].shape == (0, 8)
+
+
+def test_ids_out_of_range_are_refused(dataset: MixedDataset) -> None:
+    assert len(dataset) == 341
+    for ids in ([341], [-1, 3]):
+        with pytest.raises(InputError, match="there are 341"):
+            dataset.__getitems__(ids)
+
+
+def test_ids_of_a_domain_follow_the_streams_in_domain_order(dataset: MixedDataset) -> None:
+    assert dataset.sizes.samples_N.tolist() == [130, 0, 50, 90, 7, 64]
+    assert dataset.sizes.offsets_N.tolist() == [0, 130, 130, 180, 270, 277]
+    assert dataset.sizes.domains_of(np.array([0, 129, 130, 179, 180, 340])).tolist() == [0, 0, 2, 2, 3, 5]
+    assert dataset._streaming.sample_offset_per_stream.tolist() == [0, 130, 180, 270, 277]
+
+
+def test_reading_starts_no_thread_and_no_process(stored: Any) -> None:
+    threads, children = threading.active_count(), len(multiprocessing.active_children())
+    with MixedDataset(stored.manifest, stored.folder) as opened:
+        opened.__getitems__(list(range(0, 341, 10)))
+        assert threading.active_count() == threads
+        assert len(multiprocessing.active_children()) == children
+
+
+def test_several_datasets_live_side_by_side_and_leave_nothing(stored: Any, dataset: MixedDataset) -> None:
+    before, descriptors_before = own_blocks(), descriptors()
+    opened = [MixedDataset(stored.manifest, stored.folder) for _ in range(3)]
+    for one in opened:
+        assert one[3]["input_ids"].tolist() == stored.rows[3].tolist()
+    made = own_blocks() - before
+    assert len(made) == len(still_there(made)) == 3 * 6
+    for one in opened:
+        one.close()
+        one.close()
+    assert own_blocks() == before and not still_there(made)
+    assert descriptors() <= descriptors_before
+    assert dataset[3]["input_ids"].tolist() == stored.rows[3].tolist()
+
+
+def test_fifty_datasets_leave_no_descriptor_and_no_block(stored: Any, dataset: MixedDataset) -> None:
+    # `dataset` is open all the while: the search for a free name passes its blocks every time
+    made, before, descriptors_before = set(), own_blocks(), descriptors()
+    for _ in range(50):
+        with MixedDataset(stored.manifest, stored.folder) as opened:
+            opened.__getitems__([0, 140, 200])
+            made |= own_blocks() - before
+    assert len(made) == 50 * 6
+    assert descriptors() <= descriptors_before
+    assert own_blocks() == before and not still_there(made)
+
+
+def test_closing_twice_leaves_the_dataset_that_took_its_names(stored: Any) -> None:
+    first = MixedDataset(stored.manifest, stored.folder)
+    first.close()
+    with MixedDataset(stored.manifest, stored.folder) as second:
+        made = own_blocks()
+        first.close()
+        assert len(still_there(made)) == len(made)
+        assert second[3]["input_ids"].tolist() == stored.rows[3].tolist()
+
+
+def test_dataset_that_was_closed_says_so(two_domains: Any) -> None:
+    with MixedDataset(two_domains.manifest, two_domains.folder) as opened:
+        assert opened[0]["input_ids"].tolist() == two_domains.rows[0].tolist()
+    with pytest.raises(InputError, match="the dataset was closed; open it again"):
+        opened[0]
+
+
+def test_dataset_that_cannot_be_opened_leaves_nothing(two_domains: Any, tmp_path: Path) -> None:
+    before, descriptors_before = own_blocks(), descriptors()
+    longer = dataclasses.replace(two_domains.manifest, seq_len=16)
+    with pytest.raises(VerificationError):
+        MixedDataset(longer, two_domains.folder)
+    with pytest.raises(StorageError):
+        MixedDataset(two_domains.manifest, tmp_path)
+    assert own_blocks() == before and descriptors() <= descriptors_before
+
+
+def test_rows_without_a_fixed_layout_are_decoded_by_streaming(write_streams: Any, tmp_path: Path) -> None:
+    stored = write_streams(tmp_path, [20, 30], column="ndarray:uint16")
+    with MixedDataset(stored.manifest, tmp_path) as opened:
+        assert token_layout(opened._streaming.shards[0]) is None
+        assert np.array_equal(opened.__getitems__([31, 2, 49])["input_ids"].numpy(), stored.rows[[31, 2, 49]])
+
+
+def test_truncated_shard_is_an_error_and_no_wrong_tokens(two_domains: Any, tmp_path: Path) -> None:
+    folder = copy_of(two_domains, tmp_path)
+    shard = next(folder.glob("target/A/shard.00000.mds"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with MixedDataset(two_domains.manifest, folder) as opened:
+        with pytest.raises(VerificationError, match=r"shard.00000.mds \(\d+ bytes\) does not hold the \d+"):
+            opened.__getitems__([20])
+
+
+def test_missing_shard_is_an_error_that_names_it_every_time(two_domains: Any, tmp_path: Path) -> None:
+    folder = copy_of(two_domains, tmp_path)
+    next(folder.glob("target/A/shard.00000.mds")).unlink()
+    with MixedDataset(two_domains.manifest, folder) as opened:
+        for _ in range(2):
+            with pytest.raises(StorageError, match=r"shard shard.00000.mds of .*target/A cannot be read"):
+                opened.__getitems__([20])
+
+
+def test_missing_stream_is_an_error_that_names_the_folder(two_domains: Any, tmp_path: Path) -> None:
+    folder = copy_of(two_domains, tmp_path)
+    shutil.rmtree(folder / "target")
+    with pytest.raises(StorageError, match=f"streams in {folder} cannot be opened"):
+        MixedDataset(two_domains.manifest, folder)
+
+
+def test_streams_that_are_not_what_the_manifest_states_are_refused(two_domains: Any) -> None:
+    one, *rest = two_domains.manifest.streams
+    shards = (one.files[0], *(dataclasses.replace(f, samples=f.samples + 1) for f in one.files[1:]))
+    other = dataclasses.replace(two_domains.manifest, streams=(dataclasses.replace(one, files=shards), *rest))
+    with pytest.raises(VerificationError, match=r"hold 50 samples in 3 shards, its manifest states 51 in 3"):
+        MixedDataset(other, two_domains.folder)
+    longer = dataclasses.replace(two_domains.manifest, seq_len=16)
+    with pytest.raises(VerificationError, match="holds rows of 8 uint16, its manifest states 16 uint16"):
+        MixedDataset(longer, two_domains.folder)
+
+
+def test_mapped_rows_equal_what_streaming_decodes(dataset: MixedDataset) -> None:
+    reader = dataset._streaming.shards[0]
+    path = Path(reader.dirname, reader.raw_data.basename)
+    mapped = map_tokens(path, samples=len(reader), dtype=np.dtype("<u2"), length=8)
+    assert np.array_equal(mapped, np.stack([reader[i]["tokens"] for i in range(len(reader))]))
+
+
+@PROVEN
+@given(world=st.sampled_from([1, 2, 3, 4, 6, 12]), first=st.integers(0, 4))
+def test_ranks_cut_each_global_batch_into_slices(dataset: MixedDataset, world: int, first: int) -> None:
+    plan = first_plan(dataset)
+    samplers = [StepBatchSampler(dataset, settings=SETTINGS, rank=r, world_size=world) for r in range(world)]
+    for sampler in samplers:
+        assert len(sampler) == 4
+        sampler.set_plan(plan, first_batch=first)
+        assert len(sampler) == 4 - first
+    slices = [np.concatenate(parts) for parts in zip(*samplers, strict=True)]
+    assert len(slices) == 4 - first
+    for k, ids in enumerate(slices, start=first):
+        assert ids.tolist() == plan.ids[12 * k : 12 * (k + 1)].tolist()
+
+
+def test_sampler_refuses_what_it_cannot_cut(dataset: MixedDataset) -> None:
+    with pytest.raises(InputError, match="batch of 12 cannot be cut into 5"):
+        StepBatchSampler(dataset, settings=SETTINGS, rank=0, world_size=5)
+    sampler = StepBatchSampler(dataset, settings=SETTINGS)
+    assert isinstance(sampler, DistributedSampler)
+    with pytest.raises(InputError, match="no plan yet"):
+        next(iter(sampler))
+    with pytest.raises(InputError, match="4 batches of 12, and batch 5 was asked for"):
+        sampler.set_plan(first_plan(dataset), first_batch=5)
+
+
+def test_zero_and_two_workers_deliver_the_same(stored: Any, dataset: MixedDataset) -> None:
+    plan = first_plan(dataset)
+    delivered = []
+    for workers in (0, 2):
+        sampler = StepBatchSampler(dataset, settings=SETTINGS)
+        sampler.set_plan(plan)
+        delivered.append(list(build_dataloader(dataset, sampler, num_workers=workers)))
+    for plain, forked in zip(*delivered, strict=True):
+        assert all(torch.equal(plain[name], forked[name]) for name in plain)
+        assert plain.keys() == forked.keys()
+        assert np.array_equal(forked["input_ids"].numpy(), stored.rows[forked["sample_ids"].numpy()])
+    assert np.concatenate([b["sample_ids"] for b in delivered[1]]).tolist() == plan.ids.tolist()
+
+
+def test_persistent_workers_take_each_new_plan(dataset: MixedDataset) -> None:
+    sampler = StepBatchSampler(dataset, settings=SETTINGS)
+    loader = build_dataloader(dataset, sampler, num_workers=2)
+    state, workers = MixerState.start(6), []
+    for weights in (np.eye(6)[0], np.eye(6)[3], EVEN):
+        plan = plan_step(weights, state, streams=dataset.sizes, settings=SETTINGS)
+        sampler.set_plan(plan)
+        ids = np.concatenate([batch["sample_ids"] for batch in loader])
+        assert ids.tolist() == plan.ids.tolist()
+        workers.append(sorted(worker.pid for worker in loader._iterator._workers))
+        state = plan.state_after
+    assert workers[0] == workers[1] == workers[2]
+
+
+def test_breaking_off_a_step_leaves_nothing_of_it_in_the_next(dataset: MixedDataset) -> None:
+    sampler = StepBatchSampler(dataset, settings=SETTINGS)
+    loader = build_dataloader(dataset, sampler, num_workers=2)
+    plan = first_plan(dataset)
+    sampler.set_plan(plan)
+    for _ in loader:
+        break
+    after = plan_step(np.eye(6)[5], plan.state_after, streams=dataset.sizes, settings=SETTINGS)
+    sampler.set_plan(after)
+    assert np.concatenate([batch["sample_ids"] for batch in loader]).tolist() == after.ids.tolist()
+
+
+def test_error_in_a_worker_keeps_its_class_and_message(two_domains: Any, tmp_path: Path) -> None:
+    folder = copy_of(two_domains, tmp_path)
+    chosen = PlanSettings(step_samples=8, batch_size=4)
+    with MixedDataset(two_domains.manifest, folder) as opened:
+        shutil.rmtree(folder / "source")
+        sampler = StepBatchSampler(opened, settings=chosen)
+        sampler.set_plan(
+            plan_step(np.array([1.0, 0.0]), MixerState.start(2), streams=opened.sizes, settings=chosen)
+        )
+        with pytest.raises(StorageError, match="cannot be read"):
+            list(build_dataloader(opened, sampler, num_workers=1))

@@ -1,0 +1,172 @@
+"""Off-policy evaluation against the simulator, where the truth is known, and the report on disk."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.mixing.testbed.simulated import SCALE, random_schedules, simulated_context, simulated_episodes
+from tests.mixing.testbed.simulator import Simulator
+
+from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.set_agent import SetAgent
+from dmix.mixing.agent.set_encoder import SetAgentConfig
+from dmix.mixing.agent.set_features import split_tokens
+from dmix.mixing.agent.store import publish_agent
+from dmix.mixing.learning.evaluate import evaluate_agent, load_subject
+from dmix.mixing.learning.fqe import fitted_value
+from dmix.mixing.learning.settings.evaluate import EvaluateSettings
+from dmix.mixing.trajectories.store import read_trajectories
+from dmix.mixing.world_model.learned_simulator import ModelSettings, fit_simulator
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+TWO = Simulator().restricted([0, 3], steps=5)
+SMALL = EvaluateSettings(
+    repeats=1, fqe_steps=400, simulator_steps=400, hidden_size=16, heads=2, batch_episodes=32
+)
+CONFIG = {
+    "labels": ["domain-0"],
+    "objectives": ["general", "target"],
+    "scales": [SCALE, SCALE],
+    "hidden_size": 16,
+    "feedforward": 32,
+    "heads": 2,
+    "layers": 1,
+    "context": 5,
+}
+
+
+MODEL = ModelSettings(steps=500, batch_episodes=32, learning_rate=5e-3, width=32, held_out=0.2, seed=0)
+
+
+def static_agent(logits):
+    """An agent that always says softmax(logits)."""
+    torch.manual_seed(0)
+    agent = MixingAgent(MixingAgentConfig(**CONFIG)).eval()
+    with torch.no_grad():
+        agent.head.weight.zero_()
+        agent.head.bias.copy_(torch.tensor(logits))
+    return agent
+
+
+def utility_of(gain):
+    """The gain J in the unit of U, whose scale is `SCALE` and whose weights are those of J."""
+    return gain / SCALE
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    return simulated_episodes([TWO], random_schedules(TWO, number=150, seed=0), np.random.default_rng(0))
+
+
+def true_utility(agent):
+    share = torch.softmax(agent.head.bias.detach(), 0).numpy()
+    return utility_of(TWO.gain(np.tile(share, (1, TWO.steps, 1)))[0])
+
+
+@pytest.mark.parametrize("logits", [[1.5, 0.0], [-1.0, 1.0]])
+def test_fitted_q_evaluation_finds_the_utility_of_a_static_policy(episodes, logits):
+    agent = static_agent(logits)
+    spread = utility_of(TWO.gain(random_schedules(TWO, number=150, seed=0)).std())
+    found = fitted_value(agent, episodes, settings=SMALL, seed=0, progress=lambda line: None)
+    assert found == pytest.approx(true_utility(agent), abs=0.35 * spread)
+
+
+def test_learned_simulator_predicts_schedules_it_has_not_seen(episodes):
+    agent = static_agent([0.0, 0.0])
+    simulator = fit_simulator(
+        episodes,
+        preset=agent.config.preset,
+        scales_D=np.full(2, SCALE),
+        weights_D=TWO.weights_K,
+        context=simulated_context(TWO),
+        target_steps=float("inf"),
+        settings=ModelSettings(
+            steps=600, batch_episodes=32, learning_rate=5e-3, held_out=0.2, width=64, seed=0
+        ),
+        progress=lambda line: None,
+    )
+    assert (simulator.held_out_r2_D > 0.98).all()
+    fresh = random_schedules(TWO, number=40, seed=5)
+    noise_PTD = np.random.default_rng(0).standard_normal((40, TWO.steps, 2))
+    made = simulator.run(lambda mixtures, tokens: fresh[:, mixtures.shape[1] - 1], noise_PTD=noise_PTD)
+    found, wanted = SCALE * made.gains_E.numpy(), TWO.gain(fresh)
+    # a run's own noise has deviation 0.01 a score
+    assert np.std(found - wanted) < 0.25 * wanted.std()
+    assert made.terminal_ET[:, -1].all()
+
+
+@pytest.fixture
+def farm(simulated_farm):
+    """A warehouse with a small simulated farm `farm` and an agent `held`."""
+    warehouse = simulated_farm(TWO)
+    publish_agent(warehouse, agent=static_agent([0.5, 0.0]), name="held", stage="sft", notes=())
+    return warehouse
+
+
+TINY = EvaluateSettings(repeats=2, fqe_steps=20, simulator_steps=20, hidden_size=8, heads=2, batch_episodes=8)
+
+
+def test_report_is_written_beside_the_agent_and_its_scratch_goes(farm):
+    report = evaluate_agent(farm, set_name="farm", agent_name="held", settings=TINY)
+    stored = json.loads((farm.agent("held") / "evaluation-farm.json").read_text())
+    assert stored == json.loads(json.dumps(report))
+    assert report["fitted_q"]["low"] <= report["fitted_q"]["mean"] <= report["fitted_q"]["high"]
+    assert set(report["learned_simulator"]) == {"held_out_r2", "agent", "natural", "best_of_farm"}
+    assert 0 <= report["guard"]["steps_beyond_share"] <= 1
+    assert report["farm"]["trajectories"] == len(read_trajectories(farm, "farm"))
+    assert not list(farm.root.glob(".evaluate*"))
+
+
+def test_broken_off_evaluation_goes_on_without_repeating_what_is_done(farm, monkeypatch):
+    calls = []
+
+    def counted(*arguments, **named):
+        calls.append(named["seed"])
+        return fitted_value(*arguments, **named)
+
+    def broken(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dmix.mixing.learning.evaluate.fitted_value", counted)
+    with monkeypatch.context() as inner:
+        inner.setattr("dmix.mixing.learning.evaluate.fit_simulator", broken)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_agent(farm, set_name="farm", agent_name="held", settings=TINY)
+    evaluate_agent(farm, set_name="farm", agent_name="held", settings=TINY)
+    assert calls == [0, 1]
+
+
+def test_unfitting_subjects_are_refused(farm):
+    with pytest.raises(NotFoundError, match="agent 'none'"):
+        load_subject(farm, set_name="farm", agent_name="none")
+    blind = MixingAgent(MixingAgentConfig(**{**CONFIG, "objectives": [], "scales": []}))
+    publish_agent(farm, agent=blind, name="blind", stage="sft", notes=())
+    with pytest.raises(InputError, match="reads the objectives none, set 'farm' has general, target"):
+        load_subject(farm, set_name="farm", agent_name="blind")
+
+
+def set_agent(**changes):
+    config = {name: value for name, value in CONFIG.items() if name != "labels"}
+    torch.manual_seed(0)
+    return SetAgent(SetAgentConfig(**{**config, "domain_width": 8, **changes}))
+
+
+def test_set_agent_is_judged_in_a_space_and_on_objectives_that_it_never_saw(farm):
+    elsewhere = set_agent(objectives=["other"], scales=[0.1])
+    publish_agent(farm, agent=elsewhere, name="any", stage="sft", notes=())
+    found, _ = load_subject(farm, set_name="farm", agent_name="any")
+    _, domains, objectives = split_tokens(found.episodes.tokens_ESX, domains=len(found.space))
+    assert (domains.shape[-2], objectives.shape[-2]) == (2, 2)
+    once = replace(TINY, repeats=1)
+    report = evaluate_agent(farm, set_name="farm", agent_name="any", settings=once)
+    assert np.isfinite(report["fitted_q"]["mean"])
+    assert np.isfinite(report["learned_simulator"]["agent"]["mean"])
+    assert report == evaluate_agent(farm, set_name="farm", agent_name="any", settings=once)
+
+
+def test_set_agent_without_feedback_is_not_judged_by_scores_that_it_would_not_read(farm):
+    publish_agent(farm, agent=set_agent(objectives=[], scales=[]), name="blind-set", stage="sft", notes=())
+    with pytest.raises(InputError, match="reads the objectives none, set 'farm' has general, target"):
+        load_subject(farm, set_name="farm", agent_name="blind-set")

@@ -1,0 +1,162 @@
+"""The learning chain on the simulator, and how far from the optimum it ends (method §6).
+
+What `dmix agent sft` and `dmix agent rl` do to a farm, done to simulated runs. Shapes: P runs,
+T steps, N domains.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from tests.mixing.testbed.simulated import SCALE, Array, roll_out, simulated_context, simulated_episodes
+from tests.mixing.testbed.simulator import Simulator
+from torch import Tensor
+
+from dmix.mixing.agent.agent import Agent, MixingAgentConfig, architectures
+from dmix.mixing.agent.set_encoder import SetAgentConfig
+from dmix.mixing.learning.rl import clone_best
+from dmix.mixing.learning.rl_fit import RlResult, fit_cql
+from dmix.mixing.learning.settings.rl import RlSettings
+from dmix.mixing.offline.episodes import Episodes
+from dmix.mixing.world_model.rollouts import fit_simulators
+
+logger = logging.getLogger(__name__)
+
+Policy = Callable[[Tensor], Tensor]
+
+# Schedules of Dirichlet(1) mixtures whose mean gain is n = 0.
+_RANDOM_SCHEDULES = 2000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Learnt:
+    """What came of learning from simulated runs.
+
+    Attributes:
+        episodes: The farm.
+        cloned: The agent after cloning the best share.
+        result: Of CQL.
+    """
+
+    episodes: Episodes
+    cloned: Agent
+    result: RlResult
+
+    @property
+    def policy(self) -> Policy:
+        """The trained agent."""
+        return policy_of(self.result.agent, domains=len(self.episodes.space))
+
+
+def learn(
+    simulators: Sequence[Simulator],
+    schedules_PTN: Array,
+    *,
+    settings: RlSettings,
+    progress: Callable[[str], None] = logger.info,
+) -> Learnt:
+    """Runs the schedules, clones the best share and trains by CQL.
+
+    Args:
+        simulators: Run p follows simulator p mod their number.
+        schedules_PTN: The farm.
+        settings: Unresolved ones; their seed also draws the farm's noise.
+        progress: Gets a line now and then.
+    """
+    settings = settings.resolved("default")
+    assert settings.preset is not None, "resolved settings have a preset"
+    as_sets = settings.architecture == "set"
+    episodes = simulated_episodes(
+        simulators,
+        schedules_PTN,
+        np.random.default_rng(settings.seed),
+        preset=settings.preset,
+        as_sets=as_sets,
+    )
+    cloned = new_agent(episodes, settings)
+    clone_best(cloned, episodes, settings=settings, progress=progress)
+    models = fit_simulators(
+        episodes,
+        preset=settings.preset,
+        scales_D=np.full(len(simulators[0].weights_K), SCALE),
+        weights_D=simulators[0].weights_K,
+        context=simulated_context(simulators[0], as_sets=as_sets),
+        target_steps=float("inf"),
+        settings=settings,
+        progress=progress,
+    )
+    result = fit_cql(cloned, episodes, settings=settings, simulators=models, progress=progress)
+    return Learnt(episodes=episodes, cloned=cloned, result=result)
+
+
+def new_agent(episodes: Episodes, settings: RlSettings) -> Agent:
+    """An untrained agent for simulated episodes, of the architecture and widths of resolved settings."""
+    names = [f"skill-{index}" for index in range(episodes.changes_ESD.shape[2])]
+    hidden_size, feedforward = settings.widths
+    shape: dict[str, Any] = {
+        "objectives": names,
+        "scales": [SCALE] * len(names),
+        "preset": settings.preset or "default",
+        "context": episodes.made_ET.shape[1],
+        "hidden_size": hidden_size,
+        "feedforward": feedforward,
+        "layers": settings.layers,
+        "heads": settings.heads,
+    }
+    if settings.architecture == "set":
+        config: MixingAgentConfig = SetAgentConfig(domain_width=settings.domain_width, **shape)
+    else:
+        config = MixingAgentConfig(labels=episodes.space.labels, **shape)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        return architectures.new_agent(config)
+
+
+def policy_of(agent: Agent, *, domains: int | None = None) -> Policy:
+    """The agent as `roll_out` wants it; all domains of the simulator are active.
+
+    Args:
+        agent: Of either kind.
+        domains: N, which a set agent does not know; None takes that of the paper's agent.
+    """
+    active_N = torch.ones(agent.config.domains if domains is None else domains, dtype=torch.bool)
+
+    def policy(tokens_PTX: Tensor) -> Tensor:
+        mixtures: Tensor = agent(tokens_PTX, active_N.expand(len(tokens_PTX), -1))
+        return mixtures
+
+    return policy
+
+
+def mean_gain(
+    policy: Policy,
+    simulators: Sequence[Simulator],
+    *,
+    seed: int,
+    shuffled: bool = False,
+    as_sets: bool = False,
+) -> float:
+    """Mean of J over one run in each simulator, under noisy feedback.
+
+    Args:
+        policy: Tokens to mixtures.
+        simulators: One a run.
+        seed: Of the noise and of the order of `shuffled`.
+        shuffled: Show every run the feedback of another one.
+        as_sets: Whether the policy is a set agent.
+    """
+    rng = np.random.default_rng(seed)
+    seen_P = rng.permutation(len(simulators)).tolist() if shuffled else None
+    schedules_PTN = roll_out(policy, simulators, rng, as_sets=as_sets, seen_P=seen_P)
+    gains = [s.gain(schedules_PTN[p : p + 1])[0] for p, s in enumerate(simulators)]
+    return float(np.mean(gains))
+
+
+def random_gain(simulator: Simulator, *, seed: int = 0) -> float:
+    """J_random: mean gain of schedules of independent Dirichlet(1) mixtures."""
+    rng = np.random.default_rng(seed)
+    shape = (_RANDOM_SCHEDULES, simulator.steps)
+    return float(simulator.gain(rng.dirichlet(np.ones(simulator.num_domains), shape)).mean())

@@ -1,0 +1,157 @@
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from dmix.mixing.trajectories.objectives import (
+    SPLITS,
+    Environment,
+    Objective,
+    load_environment,
+    read_items,
+    split_text,
+    utility,
+    write_environment,
+)
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+
+def objective(**values):
+    return Objective(**{"name": "o", "role": "target", "kind": "qa", "path": "items.jsonl", **values})
+
+
+def write_items(folder, records, name="items.jsonl"):
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (folder / name).write_bytes(gzip.compress(lines.encode()) if name.endswith(".gz") else lines.encode())
+
+
+def test_utility_is_the_weighted_change_in_units_of_the_scales():
+    # 0.25 * (-1 - -2) / 0.5 + 0.75 * (-3 - -2) / 2 = 0.5 - 0.375
+    got = utility(
+        np.array([-1.0, -3.0]), np.array([-2.0, -2.0]), np.array([0.5, 2.0]), np.array([0.25, 0.75])
+    )
+    assert got == pytest.approx(0.125)
+
+
+def test_utility_of_several_steps_has_one_value_a_step_and_nan_where_a_score_is_missing():
+    scores = np.array([[-2.0, -2.0], [np.nan, -1.0]])
+    got = utility(scores, scores[0], np.ones(2), np.full(2, 0.5))
+    assert got[0] == 0 and np.isnan(got[1])
+
+
+def test_weights_are_equal_unless_given_and_sum_to_one():
+    assert Environment(objectives=(objective(), objective(name="p"))).weights_D.tolist() == [0.5, 0.5]
+    uneven = Environment(objectives=(objective(weight=3), objective(name="p")))
+    assert uneven.weights_D.tolist() == [0.75, 0.25]
+
+
+def test_scales_are_one_until_they_are_known():
+    environment = Environment(objectives=(objective(), objective(name="p")), scales={"p": 0.2})
+    assert environment.scales_D.tolist() == [1.0, 0.2]
+
+
+def test_environment_survives_its_file(tmp_path):
+    environment = Environment(
+        objectives=(objective(limit=3, weight=0.0), objective(name="p", licence="MIT")),
+        scales={"p": 0.2},
+        folder=str(tmp_path / "items"),
+    )
+    write_environment(tmp_path / "elsewhere" / "environment.yaml", environment)
+    assert load_environment(tmp_path / "elsewhere" / "environment.yaml") == environment
+
+
+def test_paths_start_from_the_environment_file(tmp_path):
+    write_items(tmp_path, [{"id": "a", "question": "2 + 2?", "answer": "4"}])
+    (tmp_path / "e.yaml").write_text("objectives: [{name: o, role: target, kind: qa, path: items.jsonl}]")
+    environment = load_environment(tmp_path / "e.yaml")
+    (item,) = read_items(environment.objectives[0], environment.folder)
+    assert (item.prompt, item.answer) == ("2 + 2?\n", "4")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("objectives: []", "no objectives"),
+        ("objectives: [{name: o, role: target, kind: quiz, path: x}]", "expected one of qa, continuation"),
+        ("objectives: [{name: o, role: target, kind: qa, path: x, limit: 0}]", "limit is 0"),
+        ("objectives: [{name: o, role: target, kind: qa, path: x, weight: -1}]", "weight is -1"),
+        (
+            "objectives: [{name: o, role: target, kind: qa, path: x, weight: 0}]",
+            "has weight 0",
+        ),
+        ("objectives: [{name: o, role: target, kind: qa, path: x}]\nscales: {p: 1}", "no objective"),
+        ("objectives: [{name: o, role: target, kind: qa, path: x}]\nscales: {o: 0}", "above 0"),
+        ("objectives: [{name: o, role: target, kind: qa, pth: x}]", "did you mean 'path'"),
+    ],
+)
+def test_mistakes_in_an_environment_file_are_named(tmp_path, content, message):
+    (tmp_path / "e.yaml").write_text(content)
+    with pytest.raises(InputError, match=message):
+        load_environment(tmp_path / "e.yaml")
+
+
+def test_names_of_objectives_are_unique():
+    with pytest.raises(InputError, match="twice"):
+        Environment(objectives=(objective(), objective()))
+
+
+def test_continuation_is_cut_at_the_white_space_nearest_the_middle():
+    assert split_text("aaaa bbbbbbbb cc") == ("aaaa", " bbbbbbbb cc")
+    assert split_text("one two") == ("one", " two")
+    assert split_text("abcdef") == ("abc", "def")
+
+
+def test_continuation_items_join_to_the_text_again(tmp_path):
+    write_items(tmp_path, [{"id": "a", "text": " The cat sat on the mat. "}], "items.jsonl.gz")
+    (item,) = read_items(objective(kind="continuation", path="items.jsonl.gz"), tmp_path)
+    assert item.prompt + item.answer == "The cat sat on the mat."
+    assert item.answer.startswith(" ")
+
+
+def test_limit_draws_the_same_items_again_in_file_order(tmp_path):
+    write_items(tmp_path, [{"id": str(i), "question": "q", "answer": "a"} for i in range(50)])
+    first = [item.item_id for item in read_items(objective(limit=10), tmp_path)]
+    assert first == [item.item_id for item in read_items(objective(limit=10), tmp_path)]
+    assert first == sorted(first, key=int) and len(set(first)) == 10
+    assert first != [item.item_id for item in read_items(objective(limit=10, seed=1), tmp_path)]
+
+
+def test_splits_are_disjoint_and_together_everything(tmp_path):
+    write_items(tmp_path, [{"id": str(i), "question": "q", "answer": "a"} for i in range(200)])
+    parts = [
+        {item.item_id for item in read_items(objective(split=split), tmp_path)}
+        for split in SPLITS
+        if split != "all"
+    ]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 200
+    assert all(len(part) > 20 for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no items"),
+        (b"not json\n", "line 1 is not JSON"),
+        (b'{"question": "q", "answer": "a"}\n[1]\n', "line 2 holds a list"),
+        (b'{"question": "q"}\n', "line 1: field 'answer' is None"),
+        (b'{"question": "q", "answer": " "}\n', "field 'answer' is ' '"),
+        (b'{"question": "q", "answer": "\xff"}\n', "line 1 is not JSON"),
+    ],
+)
+def test_malformed_items_are_named_by_line(tmp_path, content, message):
+    (tmp_path / "items.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_items(objective(), tmp_path)
+
+
+def test_a_truncated_gzip_file_is_named(tmp_path):
+    write_items(tmp_path, [{"id": str(i), "question": f"q{i}", "answer": "a"} for i in range(99)], "i.gz")
+    (tmp_path / "i.gz").write_bytes((tmp_path / "i.gz").read_bytes()[:-20])
+    with pytest.raises(InputError, match="damaged gzip"):
+        read_items(objective(path="i.gz"), tmp_path)
+
+
+def test_a_missing_item_file_is_named(tmp_path):
+    with pytest.raises(NotFoundError, match=r"nowhere.jsonl does not exist"):
+        read_items(objective(path="nowhere.jsonl"), tmp_path)
