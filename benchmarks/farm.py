@@ -33,12 +33,12 @@ from tokenizers import Tokenizer, models
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment, Objective
 from dmix.mixing.trajectories.store import Trajectory
-from dmix.training.language_model import LanguageModel
-from dmix.training.model_stack import ModelStack
-from dmix.training.models import load_model
-from dmix.training.proxy import ProxyTask, proxy_feedback
-from dmix.training.settings import ModelSettings, ProxySettings, TrainingSettings
-from dmix.training.stacked_adamw import StackedAdamW
+from dmix.training.farm.proxy import ProxyTask, proxy_feedback
+from dmix.training.farm.stacked.adamw import StackedAdamW
+from dmix.training.model.language_model import LanguageModel
+from dmix.training.model.model_stack import ModelStack
+from dmix.training.model.models import load_model
+from dmix.training.model.settings import ModelSettings, ProxySettings, TrainingSettings
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import (
     DatasetManifest,

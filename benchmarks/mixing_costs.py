@@ -20,8 +20,8 @@ from dmix.mixing.delivery.loader import MixedLoader
 from dmix.mixing.delivery.plan import MixerState, PlanSettings, StreamSizes, plan_step
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import CONTEXT, History
-from dmix.training.decisions import recorded_decisions
-from dmix.training.state import RunState
+from dmix.training.run.decisions import recorded_decisions
+from dmix.training.run.state import RunState
 from dmix.warehouse_schema.files.events import EventLog, last_attempt
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY

@@ -12,7 +12,7 @@ from dmix.cli.quality_data import data_tools
 from dmix.warehouse_schema.errors import InputError
 
 if TYPE_CHECKING:
-    from dmix.training.quality.comparison import StageReport
+    from dmix.training.comparison.runs.comparison import StageReport
 
 STAGES = ("headroom", "farm", "screening", "confirmation")
 
@@ -94,10 +94,10 @@ def quality(
     """
     if not data.is_dir():
         raise InputError(f"--data {data} is no folder; name the folder of corpora and items")
-    from dmix.training.quality.settings import load_setting
+    from dmix.training.comparison.data.settings import load_setting
 
     all_loaded = [load_setting(name) for name in settings or ("origin", "field")]
-    from dmix.training.quality.comparison import Request, reports, run_comparison, study_of, to_json
+    from dmix.training.comparison.runs.comparison import Request, reports, run_comparison, study_of, to_json
 
     started = time.monotonic()
     request = Request(
@@ -120,7 +120,7 @@ def quality(
         found[loaded.settings.name] = report
         documents.append(to_json(loaded, report))
     if not dry_run:
-        from dmix.training.quality.page import write_page
+        from dmix.training.comparison.pages.page import write_page
 
         write_page(request.results, request.results)
         say(f"pages: {request.results / 'index.md'}")

@@ -16,7 +16,7 @@ from dmix import __version__
 from dmix.cli.options import config_option, json_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.etl.spark.session import JAVA_NEEDED, java_version
-from dmix.training.settings import how_to_install
+from dmix.training.model.settings import how_to_install
 from dmix.warehouse_schema.files.layout import Warehouse
 
 DISK_WANTED_GB = 5

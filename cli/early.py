@@ -66,7 +66,7 @@ def check_new_agent(warehouse: Warehouse, agent: str, *, overwrite: bool) -> Non
 
 def check_model(warehouse: Warehouse, model: str | None) -> None:
     """Raises `NotFoundError` if a model that is named by a path is not there."""
-    from dmix.training.request import resolve_model
+    from dmix.training.run.request import resolve_model
 
     if model is not None:
         resolve_model(model, warehouse)
@@ -75,7 +75,7 @@ def check_model(warehouse: Warehouse, model: str | None) -> None:
 def check_steps(warehouse: Warehouse, run_id: str, steps: Sequence[str]) -> None:
     """Raises `NotFoundError` or `InputError` if a run is not there, or not its models of some steps."""
     from dmix.training.evaluation.steps import chosen_models
-    from dmix.training.run_config import read_config
+    from dmix.training.run.config import read_config
 
     chosen_models(warehouse, read_config(warehouse.require(), run_id), steps)
 

@@ -128,7 +128,7 @@ def _show_plan(plan: "SynthesisPlan", *, bandwidth: float, as_json: bool) -> Non
     if as_json:
         show_json(value)
         return
-    from dmix.training.progress import duration
+    from dmix.training.run.watching.progress import duration
 
     hours = value.pop("least_hours")
     show_table(list(value), [list(value.values())], title="what would be done")

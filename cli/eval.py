@@ -15,7 +15,7 @@ from dmix.cli.options import (
 from dmix.cli.output import say, show_json, show_table
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
-from dmix.training.request import resolve_model
+from dmix.training.run.request import resolve_model
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -1,6 +1,6 @@
 """A display of a run under way for terminals: steps, tokens, time left, mixture, feedback.
 
-Off a terminal there is none, and a run says a line a step (`dmix.training.progress.LineMonitor`).
+Off a terminal there is none, and a run says a line a step (`dmix.training.run.watching.progress.LineMonitor`).
 """
 
 import logging
@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dmix.training.progress import BatchReport, StepReport, duration, quantity
+from dmix.training.run.watching.progress import BatchReport, StepReport, duration, quantity
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 # Scores of an objective that its curve shows.

@@ -9,12 +9,12 @@ from dmix.cli.early import check_environment, check_set
 from dmix.cli.options import config_option, dry_run_option, json_option, master_option, warehouse_option
 from dmix.cli.output import say, show_json, show_table
 from dmix.etl.spark.masters import refuse_connect
-from dmix.training.request import base_of_proxies
-from dmix.training.settings import load_proxy
+from dmix.training.model.settings import load_proxy
+from dmix.training.run.request import base_of_proxies
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.training.farm import Farm
+    from dmix.training.farm.farm import Farm
 
 
 @click.command()
@@ -92,8 +92,8 @@ def collect(
         refuse_connect(master, command="dmix mix collect", reason="its tasks are RDDs, which Connect has not")
     from dmix.mixing.trajectories.objectives import load_environment
     from dmix.mixing.trajectories.store import read_set
-    from dmix.training.farm import collect as collect_feedback
-    from dmix.training.farm import default_proxy, plan_farm
+    from dmix.training.farm.farm import collect as collect_feedback
+    from dmix.training.farm.farm import default_proxy, plan_farm
     from dmix.warehouse_schema.catalog.catalog import sync
 
     found = read_set(warehouse.require(), set_name)
@@ -136,7 +136,7 @@ def collect(
 
 
 def _show_plan(warehouse: Warehouse, farm: "Farm", *, as_json: bool) -> None:
-    from dmix.training.estimate import measure_speed
+    from dmix.training.model.estimate import measure_speed
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     manifest = read_dataset_manifest(warehouse, farm.task.dataset)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from dmix.etl.classify.settings import ClassifySettings
     from dmix.etl.synthetic.blocks import BlockFacts
-    from dmix.training.quality.prepare import DataTools
-    from dmix.training.quality.settings import QualitySettings
+    from dmix.training.comparison.data.prepare import DataTools
+    from dmix.training.comparison.data.settings import QualitySettings
     from dmix.warehouse_schema.files.manifests import CorpusVersion
 
 Progress = Callable[[str], None]
@@ -31,7 +31,7 @@ _BLOCK_DOCUMENTS = 256
 def data_tools(*, tokenizer: str, master: str, progress: Progress) -> "DataTools":
     """The tools of a preparation; Spark starts when the first dataset is made."""
     from dmix.etl.text.tokens import load_tokenizer
-    from dmix.training.quality.prepare import DataTools
+    from dmix.training.comparison.data.prepare import DataTools
 
     loaded = load_tokenizer(tokenizer)
 

@@ -23,7 +23,7 @@ from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from dmix.training.summary import RunSummary
+    from dmix.training.run.summary import RunSummary
 
 NAME = "quickstart"
 CONTROLLERS = (f"agent:{NAME}", "natural", "naive")
@@ -212,8 +212,8 @@ def _build_dataset(spark: "SparkSession", warehouse: Warehouse, files: Files) ->
 
 
 def _train_base(warehouse: Warehouse, files: Files) -> None:
-    from dmix.training.base import base_config, train_base
-    from dmix.training.settings import load_training
+    from dmix.training.model.settings import load_training
+    from dmix.training.run.base import base_config, train_base
 
     config = base_config(
         warehouse,
@@ -230,8 +230,8 @@ def _farm(spark: "SparkSession", warehouse: Warehouse, files: Files) -> None:
     from dmix.mixing.trajectories.objectives import load_environment
     from dmix.mixing.trajectories.sampling import sample_trajectories
     from dmix.mixing.trajectories.settings import SampleSettings
-    from dmix.training.farm import collect, plan_farm
-    from dmix.training.settings import load_proxy
+    from dmix.training.farm.farm import collect, plan_farm
+    from dmix.training.model.settings import load_proxy
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     settings = SampleSettings(
@@ -267,11 +267,11 @@ def _train_agent(warehouse: Warehouse) -> None:
 
 def _run(warehouse: Warehouse, files: Files, controller: str, seed: int) -> "RunSummary":
     """One run: new, gone on with, or found finished."""
-    from dmix.training.launch import resume_run, start_run
-    from dmix.training.request import RunRequest
-    from dmix.training.run_config import make_config
-    from dmix.training.settings import load_training
-    from dmix.training.summary import summarise
+    from dmix.training.model.settings import load_training
+    from dmix.training.run.config import make_config
+    from dmix.training.run.launch import resume_run, start_run
+    from dmix.training.run.request import RunRequest
+    from dmix.training.run.summary import summarise
 
     run_id = f"{controller.partition(':')[0]}-{seed}"
     events = warehouse.run(run_id) / "events.jsonl"

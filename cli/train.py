@@ -18,13 +18,13 @@ from dmix.cli.options import (
 )
 from dmix.cli.output import say, show_json, show_table
 from dmix.cli.train_plan import show_plan
-from dmix.training.request import RunRequest, new_run_folder, run_config_file
-from dmix.training.settings import LOGGERS, TrainingSettings, check_loggers, load_training
+from dmix.training.model.settings import LOGGERS, TrainingSettings, check_loggers, load_training
+from dmix.training.run.request import RunRequest, new_run_folder, run_config_file
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.training.summary import RunSummary
+    from dmix.training.run.summary import RunSummary
 
 _MODEL_HELP = "Model file (.yaml), checkpoint folder, model of the warehouse, or hub id."
 _TRAINING_HELP = "YAML file with training settings."
@@ -108,7 +108,7 @@ def train(
         run_config_file(warehouse.require(), run_id)
         check_loggers(loggers)
         if dry_run:
-            from dmix.training.run_config import read_config
+            from dmix.training.run.config import read_config
 
             show_plan(warehouse, read_config(warehouse, run_id), ranks=ranks, as_json=as_json)
             return
@@ -124,7 +124,7 @@ def train(
         check_controller(warehouse, request.shadow)
     if run_id is not None:
         new_run_folder(warehouse, run_id)
-    from dmix.training.run_config import make_config
+    from dmix.training.run.config import make_config
 
     resolved = make_config(
         warehouse,
@@ -140,7 +140,7 @@ def train(
         show_plan(warehouse, resolved, ranks=ranks, as_json=as_json)
         return
     from dmix.cli.live import live_monitor
-    from dmix.training.launch import start_run
+    from dmix.training.run.launch import start_run
 
     with live_monitor(title=f"run {resolved.run_id}") as monitor:
         summary = start_run(warehouse, resolved, progress=say, monitor=monitor)
@@ -186,7 +186,7 @@ def base(
     warehouse.model(name)  # a name that cannot be a folder is refused here
     settings = _training(training, loggers)
     from dmix.cli.live import live_monitor
-    from dmix.training.base import base_config, train_base
+    from dmix.training.run.base import base_config, train_base
 
     resolved = base_config(
         warehouse.require(),
@@ -209,8 +209,8 @@ def _resume(
 ) -> None:
     """Goes on with a run, whose configuration decides everything but where metrics go."""
     from dmix.cli.live import live_monitor
-    from dmix.training.launch import resume_run
-    from dmix.training.ranks import is_first_rank
+    from dmix.training.run.launch import resume_run
+    from dmix.training.run.ranks import is_first_rank
 
     ignored = [
         f"--{str(parameter.name).replace('_', '-')}"
@@ -242,7 +242,7 @@ def _controller(agent: str | None, controller: str | None) -> str:
 
 def _finish(warehouse: Warehouse, summary: "RunSummary", *, as_json: bool) -> None:
     """Brings the run into the catalog and shows what it came to; on the first rank alone."""
-    from dmix.training.ranks import is_first_rank
+    from dmix.training.run.ranks import is_first_rank
     from dmix.warehouse_schema.catalog.catalog import sync
 
     if not is_first_rank():

@@ -9,7 +9,7 @@ from dmix.cli.output import say, show_json, show_table
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.training.run_config import RunConfig
+    from dmix.training.run.config import RunConfig
 
 
 def show_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None, as_json: bool) -> None:
@@ -23,10 +23,10 @@ def show_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None, a
     """
     from composer.utils import dist
 
-    from dmix.training.estimate import measure_speed
-    from dmix.training.launch import job_of
-    from dmix.training.memory import computes_in_bf16, device_memory, memory_per_rank, shape_of
-    from dmix.training.run_config import describe, expected_passes
+    from dmix.training.model.estimate import measure_speed
+    from dmix.training.model.memory import computes_in_bf16, device_memory, memory_per_rank, shape_of
+    from dmix.training.run.config import describe, expected_passes
+    from dmix.training.run.launch import job_of
 
     job = job_of(warehouse, config)
     manifest = job.manifest

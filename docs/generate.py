@@ -19,7 +19,7 @@ import duckdb
 
 from dmix.cli.main import dmix
 from dmix.mixing.trajectories.objectives import Environment, Objective
-from dmix.training.settings import ModelSettings, ProxySettings, TrainingSettings
+from dmix.training.model.settings import ModelSettings, ProxySettings, TrainingSettings
 from dmix.warehouse_schema.catalog.migrate import load_schema, migrate
 
 FOLDER = Path(__file__).parent / "reference"

@@ -97,7 +97,7 @@ def test_python_and_yaml_in_pages_is_valid(page):
 
 def test_files_that_the_guides_write_are_what_dmix_reads(tmp_path):
     from dmix.mixing.trajectories.objectives import load_environment
-    from dmix.training.settings import ModelSettings, ProxySettings
+    from dmix.training.model.settings import ModelSettings, ProxySettings
     from dmix.warehouse_schema.settings import load_settings
 
     readers = {

@@ -1,7 +1,7 @@
 """The environment: what a model must be good at, and the one number made of it (method §3).
 
 An environment file lists objectives; each names a file of evaluation items. The score of a
-model on an objective (Eq. 1) is computed in `dmix.training.environment`, since it needs the
+model on an objective (Eq. 1) is computed in `dmix.training.scoring.environment`, since it needs the
 model; here are the items, the file form and the utility. Shapes: D objectives.
 """
 

@@ -5,7 +5,7 @@ import math
 from rich.console import Console
 
 from dmix.cli.live import LiveMonitor, live_monitor, sparks
-from dmix.training.progress import BatchReport, StepReport
+from dmix.training.run.watching.progress import BatchReport, StepReport
 
 BATCH = BatchReport(
     step=3,

@@ -17,7 +17,7 @@ import yaml
 
 from dmix.cli.main import run
 from dmix.mixing.controllers import CONTROLLERS
-from dmix.training.summary import summarise
+from dmix.training.run.summary import summarise
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.files.events import read_events
 
@@ -130,7 +130,7 @@ def test_a_resumed_run_takes_its_loggers_from_the_flag_and_names_flags_without_e
         jobs.append(job)
         return summarise(tiny_warehouse.run("relogged") / "events.jsonl")
 
-    monkeypatch.setattr("dmix.training.launch.train", train)
+    monkeypatch.setattr("dmix.training.run.launch.train", train)
     capsys.readouterr()
     assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard", "--steps", "40"]) == 0
     assert "--steps: of no effect, --resume goes on as" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from streaming import MDSWriter
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from dmix.mixing.trajectories.objectives import load_environment
-from dmix.training.settings import ModelSettings, TrainingSettings
+from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import (
     DatasetManifest,

@@ -37,8 +37,8 @@ from dmix.mixing.delivery.plan import PlanSettings
 from dmix.mixing.delivery.shared_streams import _remove_stale
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import load_environment
-from dmix.training.run import LOCK_SECONDS, TrainingJob, train
-from dmix.training.settings import ModelSettings, TrainingSettings
+from dmix.training.model.settings import ModelSettings, TrainingSettings
+from dmix.training.run.run import LOCK_SECONDS, TrainingJob, train
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.locks import held_lock

@@ -10,8 +10,8 @@ import yaml
 from dmix.mixing.controllers.static import parse_mixture
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment, Objective, load_environment
-from dmix.training.models import load_model
-from dmix.training.settings import (
+from dmix.training.model.models import load_model
+from dmix.training.model.settings import (
     ModelSettings,
     ProxySettings,
     TrainingSettings,

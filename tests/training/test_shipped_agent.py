@@ -7,10 +7,10 @@ from tests.training.conftest import publish_dataset
 
 from dmix.cli.main import run
 from dmix.mixing.space.domains import DomainSpace
-from dmix.training.launch import start_run
-from dmix.training.request import RunRequest
-from dmix.training.run_config import make_config
-from dmix.training.settings import TrainingSettings
+from dmix.training.model.settings import TrainingSettings
+from dmix.training.run.config import make_config
+from dmix.training.run.launch import start_run
+from dmix.training.run.request import RunRequest
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest

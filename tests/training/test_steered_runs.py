@@ -18,11 +18,11 @@ from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.objectives import load_environment, write_environment
 from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
 from dmix.mixing.world_model.schedule_search import ScheduleSettings
-from dmix.training.environment import Scorer
-from dmix.training.launch import resume_run, start_run
-from dmix.training.request import RunRequest
-from dmix.training.run_config import describe, make_config, read_config
-from dmix.training.settings import TrainingSettings
+from dmix.training.model.settings import TrainingSettings
+from dmix.training.run.config import describe, make_config, read_config
+from dmix.training.run.launch import resume_run, start_run
+from dmix.training.run.request import RunRequest
+from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError, NotFoundError
 from dmix.warehouse_schema.files.events import read_events

@@ -9,10 +9,10 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.training.evaluation.steps import chosen_models
-from dmix.training.launch import job_of
-from dmix.training.models import dataset_tokenizer, load_model, load_network
-from dmix.training.run import TrainingJob
-from dmix.training.run_config import read_config
+from dmix.training.model.models import dataset_tokenizer, load_model, load_network
+from dmix.training.run.config import read_config
+from dmix.training.run.launch import job_of
+from dmix.training.run.run import TrainingJob
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

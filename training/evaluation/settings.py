@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import util
 
-from dmix.training.settings import how_to_install
+from dmix.training.model.settings import how_to_install
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError
 from dmix.warehouse_schema.settings import setting
 

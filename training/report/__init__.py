@@ -20,7 +20,7 @@ names of CSS variables (`assets/report.css`) in every figure, so that light and 
 by the reader's system in one place.
 """
 
-from dmix.training.report.build import Report, write_report
-from dmix.training.report.watch import watch_report
+from dmix.training.report.page.build import Report, write_report
+from dmix.training.report.page.watch import watch_report
 
 __all__ = ["Report", "watch_report", "write_report"]

@@ -15,9 +15,9 @@ from dmix.training.evaluation.evaluate import evaluate
 from dmix.training.evaluation.harness import Score
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import EvaluationSettings
-from dmix.training.launch import start_run
-from dmix.training.request import RunRequest
-from dmix.training.run_config import make_config
+from dmix.training.run.config import make_config
+from dmix.training.run.launch import start_run
+from dmix.training.run.request import RunRequest
 from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 

@@ -1,0 +1,93 @@
+"""Items: documents that are held out are gone from the text, layers share nothing."""
+
+import json
+
+import pytest
+
+from dmix.mixing.trajectories.objectives import load_environment
+from dmix.training.comparison.data.items import excerpt, hold_out, item_texts, items_of_file, write_layers
+from dmix.training.comparison.data.settings import LAYERS, QualityObjective, QualitySettings
+from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.text import document_of
+from dmix.warehouse_schema.errors import InputError
+
+ESSAYS = QualityObjective(name="essays", role="general", corpora=("a", "b"))
+PROBLEMS = QualityObjective(name="problems", role="target", path="p.jsonl", topics=("sums",))
+
+
+def settings(**changes):
+    given = {"name": "s", "source": ("*",), "target": ("*",), "items": 3, "objectives": (ESSAYS, PROBLEMS)}
+    return QualitySettings(**(given | changes))
+
+
+def corpus(name, documents=10):
+    return [
+        {"id": f"{name}-{number:012x}-{part}", "text": f"{name} {number} " + "word " * 40}
+        for number in range(documents)
+        for part in range(2)
+    ]
+
+
+def test_no_part_of_a_held_out_document_is_left():
+    items, left = hold_out({"a": corpus("a"), "b": corpus("b")}, settings())
+    held = {document_of(item["id"]) for item in items["essays"]}
+    assert len(items["essays"]) == len(held) == 9
+    kept = {document_of(record["id"]) for records in left.values() for record in records}
+    # five documents of each corpus are held out, one of them is not needed as an item
+    assert not held & kept
+    assert {name: len(records) for name, records in left.items()} == {"a": 10, "b": 10}
+
+
+def test_corpora_take_turns():
+    items, _ = hold_out({"a": corpus("a"), "b": corpus("b")}, settings())
+    assert [item["id"][0] for item in items["essays"][:4]] == ["a", "b", "a", "b"]
+
+
+def test_a_corpus_with_too_few_documents_is_refused():
+    with pytest.raises(InputError, match="corpus 'b' has 3 documents to hold out, 'essays' needs 5"):
+        hold_out({"a": corpus("a"), "b": corpus("b", documents=3)}, settings())
+    with pytest.raises(InputError, match="names corpus 'b', which is not one of a"):
+        hold_out({"a": corpus("a")}, settings())
+
+
+def test_an_excerpt_ends_at_white_space():
+    assert excerpt(" short ") == "short"
+    assert excerpt("word " * 200).endswith("word")
+    assert len(excerpt("word " * 200)) <= 400
+
+
+def write_problems(folder, number=20, topic="sums"):
+    lines = [
+        {"id": f"p{i}", "question": "1 + 1?" + " long" * (40 * (i % 2)), "answer": "2", "topic": topic}
+        for i in range(number)
+    ]
+    (folder / "p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def count_words(texts):
+    return [len(text.split()) for text in texts]
+
+
+def test_items_that_do_not_fit_into_a_sample_are_left_out(tmp_path):
+    write_problems(tmp_path)
+    found = items_of_file(PROBLEMS, settings(seq_len=20), data=tmp_path, count_tokens=count_words)
+    assert len(found) == 9
+    assert all(len(item["question"]) < 10 for item in found)
+
+
+def test_too_few_items_of_a_topic_are_refused(tmp_path):
+    write_problems(tmp_path, topic="other")
+    with pytest.raises(InputError, match="has 0 items of at most 256 tokens for 'problems', 9 are needed"):
+        items_of_file(PROBLEMS, settings(), data=tmp_path, count_tokens=count_words)
+
+
+def test_layers_are_disjoint_and_readable_as_environments(tmp_path):
+    place = Place.of("s", work=tmp_path / "w", results=tmp_path / "r")
+    write_problems(tmp_path)
+    chosen = settings()
+    items, _ = hold_out({"a": corpus("a"), "b": corpus("b")}, chosen)
+    items["problems"] = items_of_file(PROBLEMS, chosen, data=tmp_path, count_tokens=count_words)
+    write_layers(place, chosen, items)
+    keys = [set(item_texts(load_environment(place.environment(layer)))) for layer in LAYERS]
+    assert [len(found) for found in keys] == [6, 6, 6]
+    assert len(set.union(*keys)) == 18

@@ -1,0 +1,60 @@
+"""A confirmation is refused unless its protocol is committed and unchanged."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dmix.training.comparison.data.tiers import TIERS
+from dmix.training.comparison.runs.protocol import PROTOCOL_FILE, Protocol, committed_protocol, promised
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.settings import load_settings
+
+SHIPPED = Path(__file__).parents[3] / "benchmarks" / "quality" / PROTOCOL_FILE
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+def test_only_a_committed_and_unchanged_protocol_is_taken(tmp_path):
+    file = tmp_path / PROTOCOL_FILE
+    with pytest.raises(NotFoundError, match="write and commit the protocol"):
+        committed_protocol(file)
+    file.write_bytes(SHIPPED.read_bytes())
+    git(tmp_path, "init", "-q")
+    with pytest.raises(InputError, match="is not committed"):
+        committed_protocol(file)
+    git(tmp_path, "add", PROTOCOL_FILE)
+    with pytest.raises(InputError, match="was changed after its last commit"):
+        committed_protocol(file)
+    git(tmp_path, "commit", "-q", "-m", "protocol")
+    found = committed_protocol(file)
+    assert found.sha256 == hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
+    file.write_text(file.read_text().replace("seeds: 5", "seeds: 6"))
+    with pytest.raises(InputError, match="was changed after its last commit"):
+        committed_protocol(file)
+
+
+def test_the_shipped_protocol_fits_the_small_tier():
+    protocol = load_settings(Protocol, SHIPPED)
+    assert protocol.seeds == TIERS["small"].confirmation_seeds
+    assert protocol.agent in TIERS["small"].controllers
+    assert (protocol.selected_on, protocol.judged_on) == ("development", "confirmation")
+
+
+def test_settings_that_the_protocol_does_not_name_are_not_promised(tmp_path):
+    assert promised(SHIPPED, "origin") and not promised(SHIPPED, "licensed")
+    assert not promised(tmp_path / PROTOCOL_FILE, "origin")
+
+
+def test_a_later_round_may_not_take_seeds_that_choices_were_made_on(tmp_path):
+    file = tmp_path / PROTOCOL_FILE
+    text = SHIPPED.read_text()
+    file.write_text(text.replace("first_seed: 4100", "first_seed: 3002"))
+    with pytest.raises(InputError, match="first_seed is 3002, where choices are made on seeds below 4000"):
+        load_settings(Protocol, file)
+    file.write_text(text.replace("first_seed: 4100\n", ""))
+    assert load_settings(Protocol, file).first_seed == 4000

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from dmix.training.model.memory import ModelShape, memory_per_rank, shape_of
+from dmix.training.model.models import load_model
+from dmix.training.model.settings import ModelSettings, TrainingSettings
+from dmix.warehouse_schema.errors import InputError
+
+SHAPE = ModelShape(
+    parameters=1000,
+    layer_parameters=400,
+    layers=2,
+    hidden=4,
+    key_value=2,
+    feed_forward=8,
+    gated=True,
+    vocabulary=10,
+)
+
+
+def memory(*, ranks=1, bf16=False, **settings):
+    training = TrainingSettings(**{"batch_size": 8, "microbatch_size": 2, **settings})
+    return memory_per_rank(SHAPE, training, ranks=ranks, seq_len=16, bf16=bf16)
+
+
+def test_memory_of_one_rank_worked_by_hand():
+    found = memory()
+    assert (found.weights, found.gradients, found.optimizer, found.gathered) == (4000, 4000, 8000, 0)
+    # 32 tokens keep 6 * 4 + 2 * 2 + 4 * 8 = 60 numbers of four bytes in each of two layers
+    assert found.activations == 32 * 60 * 4 * 2
+    assert found.logits == 32 * 10 * (4 + 4 + 4)
+    assert found.total == 4000 + 4000 + 8000 + 15360 + 3840
+
+
+def test_memory_of_four_sharded_ranks_worked_by_hand():
+    found = memory(ranks=4, bf16=True, sharding="full")
+    assert (found.weights, found.gradients, found.optimizer) == (1000, 1000, 2000)
+    assert found.gathered == (2 * 400 + 200) * 2  # two layers, and what is in none, in bf16
+    assert found.activations == 32 * 60 * 2 * 2
+    assert found.logits == 32 * 10 * (2 + 4 + 4)
+    assert memory(ranks=4, bf16=True, sharding="gradients").gathered == 2000
+
+
+def test_checkpointing_keeps_inputs_of_layers_and_one_layer():
+    found = memory(ranks=4, bf16=True, sharding="full", activation_checkpointing=True)
+    assert found.activations == 2 * 32 * 4 * 2 + 32 * 60 * 2
+
+
+def test_whole_weights_need_a_chunk_of_logits_alone():
+    training = TrainingSettings(batch_size=8)
+    found = memory_per_rank(SHAPE, training, ranks=1, seq_len=4096, bf16=False)
+    assert found.logits == 256 * 10 * 12
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused():
+    with pytest.raises(InputError, match="8 samples cannot be split over 3 ranks"):
+        memory(ranks=3)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt_neox"])
+def test_activations_are_near_those_that_torch_keeps(make_manifest, architecture):
+    config = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
+    settings = ModelSettings(architecture=architecture, config=config)
+    manifest = make_manifest([10, 10], seq_len=128)
+    model = load_model(settings, manifest)
+    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, so that no address comes twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model({"input_ids": torch.zeros((2, 128), dtype=torch.long)})
+    measured = sum(size for size, _ in kept.values())
+    shape = shape_of(settings, manifest)
+    training = TrainingSettings(batch_size=2)
+    told = memory_per_rank(shape, training, ranks=1, seq_len=128, bf16=False).activations
+    assert told == pytest.approx(measured, rel=0.3)
+    assert shape.parameters == model.parameters_count
+
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "most_gib"),
+    # Llama 3.2's and Pythia's published numbers of weights
+    [("llama-3b", 3_212_749_824, 40), ("pythia-1.4b", 1_414_647_808, 40)],
+)
+def test_large_examples_fit_their_gpus(make_manifest, name, parameters, most_gib):
+    from dataclasses import replace
+
+    from dmix.training.model.settings import load_training
+    from dmix.warehouse_schema.settings import load_settings
+
+    run = yaml.safe_load((EXAMPLES / name / "run.yaml").read_text())
+    model = load_settings(ModelSettings, EXAMPLES / name / "model.yaml")
+    training = load_training(EXAMPLES / name / "training.yaml")
+    manifest = make_manifest([10, 10], seq_len=4096 if name == "llama-3b" else 2048)
+    shape = shape_of(replace(model, tokenizer=None), manifest)
+    assert shape.parameters == parameters
+    found = memory_per_rank(shape, training, ranks=run["ranks"], seq_len=manifest.seq_len, bf16=True)
+    assert found.total < most_gib * 2**30
+    assert run["samples_per_step"] % training.batch_size == 0 and run["steps"] == 80

@@ -1,0 +1,114 @@
+import dataclasses
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from dmix.training.model.models import load_model, save_model
+from dmix.training.model.settings import ModelSettings
+from dmix.training.run.request import resolve_model
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+
+
+@pytest.fixture
+def manifest(tiny_warehouse):
+    return read_dataset_manifest(tiny_warehouse)
+
+
+def with_config(settings, **config):
+    return dataclasses.replace(settings, config={**settings.config, **config})
+
+
+def ids(rows=3, length=16):
+    return torch.randint(257, (rows, length), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt_neox"])
+def test_loss_equals_that_of_transformers(tiny_model, manifest, architecture):
+    model = load_model(dataclasses.replace(tiny_model, architecture=architecture), manifest).eval()
+    expected = model.network(input_ids=ids(), labels=ids()).loss
+    outputs = model({"input_ids": ids()})
+    torch.testing.assert_close(outputs["loss"], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(outputs["loss_B"].mean(), expected, rtol=1e-5, atol=1e-5)
+    single = model({"input_ids": ids()[1:2]})["loss"]
+    torch.testing.assert_close(outputs["loss_B"][1], single, rtol=1e-5, atol=1e-5)
+
+
+def test_a_family_whose_output_layer_is_unknown_gives_the_same_numbers(tiny_model, manifest):
+    model = load_model(tiny_model, manifest).eval()
+    rows, positions = torch.tensor([0, 2, 2]), torch.tensor([1, 5, 15])
+    fused = model({"input_ids": ids()}), model.losses_at(ids(), rows, positions)
+    model._plain_output = False
+    plain = model({"input_ids": ids()}), model.losses_at(ids(), rows, positions)
+    torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_equal_those_of_transformers(tiny_model, manifest):
+    ours, theirs = load_model(tiny_model, manifest), load_model(tiny_model, manifest)
+    ours({"input_ids": ids()})["loss"].backward()
+    theirs.network(input_ids=ids(), labels=ids()).loss.backward()
+    for (name, weight), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(weight.grad, other.grad, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_random_weights_depend_on_the_seed_alone(tiny_model, manifest):
+    first = load_model(tiny_model, manifest).state_dict()
+    torch.rand(3)
+    assert all(torch.equal(first[k], v) for k, v in load_model(tiny_model, manifest).state_dict().items())
+    other = load_model(dataclasses.replace(tiny_model, seed=2), manifest).state_dict()
+    assert any(not torch.equal(first[name], weight) for name, weight in other.items())
+
+
+def test_a_saved_model_and_its_tokenizer_load_in_transformers(tiny_model, manifest, tiny_warehouse, tmp_path):
+    model = load_model(tiny_model, manifest)
+    save_model(model, tmp_path / "m", streams=tiny_warehouse.stream("tiny"), manifest=manifest)
+    network = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    assert torch.equal(network.lm_head.weight, model.network.lm_head.weight)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
+    assert tokenizer.eos_token_id == manifest.tokenizer.eot_id
+    again = load_model(str(tmp_path / "m"), manifest)
+    assert again.parameters_count == model.parameters_count
+
+
+def test_a_model_is_refused_under_another_tokenizer(tiny_model, manifest, tiny_warehouse, tmp_path):
+    model = load_model(tiny_model, manifest)
+    save_model(model, tmp_path / "m", streams=tiny_warehouse.stream("tiny"), manifest=manifest)
+    other = dataclasses.replace(manifest.tokenizer, sha256="other")
+    with pytest.raises(InputError, match="whose tokenizer is not that"):
+        load_model(str(tmp_path / "m"), dataclasses.replace(manifest, tokenizer=other))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"vocab_size": 256}, "vocabulary of 256 ids, the dataset's tokenizer 'bytes' has 257"),
+        ({"max_position_embeddings": 8}, "positions for 8 tokens, a sample has 16"),
+        ({"hidden_sizes": 8}, "did you mean 'hidden_size'"),
+        ({"hidden_size": -32}, "the model file's config makes no model"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_dataset_is_refused(tiny_model, manifest, config, message):
+    with pytest.raises(InputError, match=message):
+        load_model(with_config(tiny_model, **config), manifest)
+
+
+def test_a_model_file_for_another_tokenizer_is_refused(manifest):
+    with pytest.raises(InputError, match="wants tokenizer 'embedded', the dataset has 'bytes'"):
+        load_model(ModelSettings(architecture="llama", tokenizer="embedded"), manifest)
+
+
+def test_models_are_found_as_files_folders_and_names(tiny_warehouse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.yaml").write_text("architecture: llama")
+    tiny_warehouse.model("known").mkdir(parents=True, exist_ok=True)
+    assert resolve_model("m.yaml", tiny_warehouse) == str(tmp_path / "m.yaml")
+    assert resolve_model("known", tiny_warehouse) == str(tiny_warehouse.model("known"))
+    assert resolve_model("someone/a-model", tiny_warehouse) == "someone/a-model"
+    with pytest.raises(NotFoundError, match=r"absent.yaml does not exist"):
+        resolve_model("absent.yaml", tiny_warehouse)
+
+
+def test_a_folder_without_a_model_is_named(manifest, tmp_path):
+    with pytest.raises(NotFoundError, match="no model can be loaded from"):
+        load_model(str(tmp_path), manifest)

@@ -1,0 +1,90 @@
+import dataclasses
+
+import numpy as np
+from tests.training.report.fixtures import add_run, report_page
+
+from dmix.training.report.page.summary import changes, interventions, mixed, next_steps
+from dmix.training.report.queries import run_facts
+from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.files.events import EventLog
+
+
+def read(warehouse, *run_ids):
+    sync(warehouse)
+    with Catalog.open_reader(warehouse) as catalog:
+        return [run_facts.read_run(catalog, run_id) for run_id in run_ids]
+
+
+def reasons(runs):
+    return " ".join(advice.reason for advice in next_steps(runs))
+
+
+def test_a_run_in_words(warehouse):
+    add_run(warehouse, "one")
+    (run,) = read(warehouse, "one")
+    # target shares of 1/5, 2/5, 3/5, 4/5; what is missing to whole samples goes to a target domain
+    assert mixed(run) == "22% → 82% (52%)"
+    assert changes(run, "target") == {"maths": 0.4}
+    assert changes(run, "general") == {"general": -0.04}
+    assert interventions(run) == {"exhausted": 1}
+
+
+def test_a_run_without_steps_or_scores_says_so(warehouse):
+    add_run(warehouse, "none", steps=1, finished=0, feedback=False, done=False)
+    (run,) = read(warehouse, "none")
+    assert mixed(run) == "nothing yet"
+    assert changes(run, "target") == changes(run, "general") == {}
+
+
+def test_the_first_table_has_a_verdict_on_either_role(warehouse, tmp_path):
+    add_run(warehouse, "one")
+    row = report_page(warehouse, tmp_path).table("target objectives")["one"]
+    assert row["target objectives"] == "better maths +0.40"
+    assert row["general objectives"] == "forgot general -0.04"
+    assert row["stepped in"] == "1 × exhausted"
+
+
+def test_advice_follows_from_what_the_runs_lack(warehouse):
+    add_run(warehouse, "one")
+    (one,) = read(warehouse, "one")
+    said = reasons([one])
+    assert "forgot: one (general -0.04)" in said
+    assert "Nothing to compare one with" in said
+    assert "repeat each configuration" in said
+    assert "No benchmark" in said
+    assert next_steps([one])[-1].command == "dmix eval --run one --step 0 --step 4 --items FILE"
+    add_run(warehouse, "natural", controller="natural", kind="baseline")
+    add_run(warehouse, "two", seed=1)
+    said = reasons(read(warehouse, "one", "natural", "two"))
+    assert "Nothing to compare" not in said and "repeat each configuration" not in said
+
+
+def test_an_agent_below_a_baseline_of_the_same_size_has_not_paid_off(warehouse):
+    add_run(warehouse, "one")
+    add_run(warehouse, "natural", controller="natural", kind="baseline")
+    one, natural = read(warehouse, "one", "natural")
+    assert "not paid off" not in reasons([one, natural])
+    better = dataclasses.replace(natural, scores={**natural.scores, "maths": ((0, -4.0), (4, -3.0))})
+    advice = next_steps([one, better])[0]
+    # 2 x 1.0 - 0.04 against 2 x 0.4 - 0.04
+    assert advice.reason.startswith("The mean utility under natural is +1.96, under agent:tiny +0.76")
+    assert "not paid off, as far as so few runs can tell." in advice.reason
+    assert advice.command == "dmix agent evaluate --set … --agent tiny"
+    assert "not paid off." in next_steps([one] * 3 + [better] * 3)[0].reason
+    longer = dataclasses.replace(better, config={**better.config, "steps": 8})
+    assert "not paid off" not in reasons([one, longer])
+
+
+def test_a_run_that_failed_is_to_be_gone_on_with_first(warehouse):
+    add_run(warehouse, "cut", finished=2, done=False)
+    log = EventLog(warehouse.run("cut") / "events.jsonl", run_id="cut", attempt=1)
+    log.write("run_failed", step=2, detail="out of memory")
+    advice = next_steps(read(warehouse, "cut"))
+    assert advice[0].command == "dmix train --run cut --resume"
+
+
+def test_many_passes_over_a_domain_are_named(warehouse):
+    add_run(warehouse, "one", step_samples=1600)
+    (run,) = read(warehouse, "one")
+    assert np.nanmax(run.passes_TN) > 4
+    assert "Run one went over its" in reasons([run])

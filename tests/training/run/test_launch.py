@@ -1,0 +1,125 @@
+import pytest
+import yaml
+
+from dmix.mixing.trajectories.objectives import load_environment, write_environment
+from dmix.training.model.settings import TrainingSettings
+from dmix.training.run.config import config_to_yaml, describe, make_config, read_config
+from dmix.training.run.launch import resume_run, start_run
+from dmix.training.run.request import RunRequest
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.layout import publish_bytes, publish_json
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+
+
+@pytest.fixture
+def model_file(tmp_path, tiny_model):
+    path = tmp_path / "model.yaml"
+    path.write_text(yaml.safe_dump({"architecture": "llama", "config": tiny_model.config}))
+    return path
+
+
+@pytest.fixture
+def configure(tiny_warehouse, model_file, environment_file):
+    def make(*, request=None, **values):
+        values = {
+            "model": str(model_file),
+            "controller": "natural",
+            "training": TrainingSettings(batch_size=8),
+            "environment": environment_file,
+            **values,
+        }
+        return make_config(tiny_warehouse, request or RunRequest(steps=5), **values)
+
+    return make
+
+
+def test_auto_covers_the_dataset_in_the_steps_asked_for(configure, tiny_warehouse):
+    config = configure()
+    # 216 samples in 5 steps: 44 a step, in batches of 8
+    assert (config.step_samples, config.batch_size, config.steps) == (48, 8, 5)
+    line = describe(config, read_dataset_manifest(tiny_warehouse))
+    assert "5 steps of 48 samples in batches of 8, 3,840 tokens" in line
+    assert "111% of the target" in line
+
+
+def test_the_batch_size_of_the_request_wins_over_the_training_file(configure):
+    config = configure(request=RunRequest(batch_size=4, samples_per_step="12"))
+    assert (config.batch_size, config.training.batch_size, config.step_samples) == (4, 4, 12)
+
+
+def test_a_configuration_survives_its_file(configure, tiny_warehouse):
+    training = TrainingSettings(batch_size=8, loggers=("wandb",), streams_url="s3://b", cache_folder="c")
+    config = configure(run_id="survives", training=training, request=RunRequest(shuffle_block=3))
+    assert config.plan.shuffle_block == 3
+    publish_bytes(tiny_warehouse.run("survives") / "config.yaml", config_to_yaml(config).encode())
+    assert read_config(tiny_warehouse, "survives") == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"request": RunRequest(samples_per_step=20)}, "nearest fitting --samples-per-step: 16 and 24"),
+        ({"request": RunRequest(samples_per_step="many")}, "expected auto or a number"),
+        ({"controller": "nature"}, "did you mean 'natural'"),
+        ({"controller": "agent:none", "environment": None}, "give the environment file"),
+        ({"controller": "agent:none"}, "none"),
+        ({"run_id": "a/b"}, "cannot be a folder"),
+        ({"dataset": "other"}, "'other' is not in"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(configure, tiny_warehouse, values, message):
+    before = sorted((tiny_warehouse.root / "runs").glob("*"))
+    with pytest.raises(InputError, match=message):
+        configure(**values)
+    assert sorted((tiny_warehouse.root / "runs").glob("*")) == before
+
+
+def test_an_agent_brings_the_scales_of_its_farm_unless_the_file_has_its_own(
+    tiny_warehouse, environment_file, configure, monkeypatch
+):
+    environment = load_environment(environment_file)
+    scaled = type(environment)(
+        objectives=environment.objectives, folder=environment.folder, scales={"general": 0.5, "target": 0.25}
+    )
+    write_environment(tiny_warehouse.feedback("farm-of-agent") / "environment.yaml", scaled)
+    publish_json(tiny_warehouse.agent("steersman") / "config.json", {"set_name": "farm-of-agent"})
+    monkeypatch.setattr("dmix.training.run.watching.steering.make_controller", lambda *_, **__: None)
+    config = configure(controller="agent:steersman")
+    assert config.kind == "guided"
+    assert config.environment["scales"] == {"general": 0.5, "target": 0.25}
+    own = environment_file.with_name("own.yaml")
+    own.write_text(environment_file.read_text() + "scales: {target: 2}\n")
+    config = configure(controller="agent:steersman", environment=own)
+    assert config.environment["scales"] == {"general": 0.5, "target": 2.0}
+
+
+def test_a_static_mixture_is_found_from_any_folder(configure, tmp_path, monkeypatch):
+    (tmp_path / "half.yaml").write_text("source: 1\ntarget/A: 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert configure(controller="static:half.yaml").controller == f"static:{tmp_path / 'half.yaml'}"
+
+
+def test_a_run_needs_none_of_its_files_to_be_resumed(configure, tiny_warehouse, model_file):
+    config = configure(run_id="kept", request=RunRequest(steps=2, samples_per_step=16))
+    lines = []
+    first = start_run(tiny_warehouse, config, progress=lines.append)
+    assert lines[0].startswith("run kept: 2 steps of 16 samples") and lines[-1].startswith("step 2/2")
+    assert (tiny_warehouse.run("kept") / "model" / "model.safetensors").is_file()
+    model_file.unlink()
+    again = resume_run(tiny_warehouse, "kept", progress=lines.append)
+    assert again.chain == first.chain
+    with pytest.raises(InputError, match="run kept exists"):
+        start_run(tiny_warehouse, config, progress=lines.append)
+
+
+def test_a_batch_that_the_ranks_cannot_share_leaves_no_folder(configure, tiny_warehouse, monkeypatch):
+    monkeypatch.setattr("dmix.training.run.launch.prepare_ranks", lambda: None)
+    monkeypatch.setattr("composer.utils.dist.get_world_size", lambda: 3)
+    with pytest.raises(InputError, match=r"batch of 8 cannot be cut into 3 equal slices.*6 and 9"):
+        start_run(tiny_warehouse, configure(run_id="three"), progress=print)
+    assert not tiny_warehouse.run("three").exists()
+
+
+def test_an_unknown_run_is_named_with_known_ones(tiny_warehouse):
+    with pytest.raises(NotFoundError, match="run 'absent' is not in"):
+        read_config(tiny_warehouse, "absent")

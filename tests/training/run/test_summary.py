@@ -1,0 +1,75 @@
+import math
+
+import numpy as np
+import pytest
+
+from dmix.mixing.trajectories.objectives import Environment, Objective
+from dmix.training.run.summary import summarise
+from dmix.warehouse_schema.files.events import EventLog
+
+SPACE = [["source", "A"], ["target", "A"]]
+
+
+def write_step(log, step, *, score, source=4, chain="c"):
+    log.write("decision", step=step, asked_N=[0.5, 0.5], planned_N=[0.5, 0.5])
+    log.write(
+        "step_done",
+        step=step,
+        delivered_samples_N=[source, 8 - source],
+        delivered_tokens_N=[source * 10, (8 - source) * 10],
+        loss=3.0 / step,
+        chain=f"{chain}{step}",
+        seconds=2.0,
+    )
+    log.write("feedback", step=step, scores={"o": score})
+
+
+def start(path, attempt, *, resumed_from_step=0):
+    log = EventLog(path, run_id="r", attempt=attempt)
+    log.write(
+        "run_started",
+        kind="guided",
+        controller="agent:a",
+        dataset="d",
+        config={},
+        space=SPACE,
+        resumed_from_step=resumed_from_step,
+    )
+    return log
+
+
+def test_a_run_that_has_only_started_has_no_steps(tmp_path):
+    start(tmp_path / "events.jsonl", 1)
+    summary = summarise(tmp_path / "events.jsonl")
+    assert (summary.steps, summary.tokens, summary.source_tokens, summary.finished) == (0, 0, 0, False)
+    assert math.isnan(summary.loss) and summary.feedback_TD.shape == (1, 0) and summary.chain == ""
+
+
+def test_the_last_attempt_of_each_step_counts(tmp_path):
+    path = tmp_path / "events.jsonl"
+    log = start(path, 1)
+    log.write("feedback", step=0, scores={"o": -4.0})
+    for step in (1, 2, 3):
+        write_step(log, step, score=-step, chain="old")
+    log = start(path, 2, resumed_from_step=1)
+    write_step(log, 2, score=-0.5, source=2, chain="new")
+    log.write("run_done", step=2, detail="all 2 steps are done")
+    summary = summarise(path)
+    assert (summary.steps, summary.finished, summary.chain) == (2, True, "new2")
+    assert summary.ending == "all 2 steps are done"
+    assert summary.feedback_TD.tolist() == [[-4.0], [-1.0], [-0.5]]
+    assert summary.samples_N.tolist() == [6, 10] and summary.tokens == 160
+    assert summary.source_tokens == 60 and summary.seconds == 4.0
+    np.testing.assert_array_equal(summary.planned_TN, [[0.5, 0.5], [0.5, 0.5]])
+    shown = summary.to_json()
+    assert shown["scores_before"] == {"o": -4.0} and shown["scores_after"] == {"o": -0.5}
+
+
+def test_utility_is_that_of_the_last_scores(tmp_path):
+    path = tmp_path / "events.jsonl"
+    log = start(path, 1)
+    log.write("feedback", step=0, scores={"o": -4.0})
+    write_step(log, 1, score=-3.0)
+    objective = Objective(name="o", role="target", kind="qa", path="x")
+    environment = Environment(objectives=(objective,), scales={"o": 0.5})
+    assert summarise(path).utility_of(environment) == pytest.approx(2.0)

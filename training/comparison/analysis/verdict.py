@@ -1,0 +1,223 @@
+"""The words of a page, derived from its numbers by rule.
+
+A controller is ahead where the 95% interval of its difference lies above 0, behind where it lies
+below, and ties where it holds 0. The one hypothesis of a setting is the agent against the best
+other controller of screening; it alone has its p adjusted over settings. Every other comparison is
+told with its interval and decides nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmix.training.comparison.analysis.evidence import Evidence
+from dmix.training.comparison.analysis.panel import Panel
+from dmix.training.comparison.analysis.selection import Headroom
+from dmix.training.comparison.analysis.statistics import Estimate, pair_noise
+from dmix.training.comparison.analysis.tables import SLACK, Row, count, interval, judged_layer, number
+
+# Names under which the trained agent runs, where setting.json does not say which controller it is.
+AGENT_NAMES = ("agent:rl", "rl")
+WORDS = {"above": "is ahead of", "below": "is behind", "tie": "ties with", "unknown": "is not yet told from"}
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What the confirmation decides.
+
+    Attributes:
+        agent: The trained agent's controller.
+        rival: The best other controller of screening.
+    """
+
+    agent: str
+    rival: str
+
+
+def hypothesis(evidence: Evidence) -> Hypothesis | None:
+    """The pair that setting.json names, or else the agent against the best other of screening.
+
+    None before screening has scored an agent and another controller.
+    """
+    named = evidence.facts.get("hypothesis")
+    if named:
+        return Hypothesis(named["agent"], named["rival"])
+    panel = evidence.panel("screening", judged_layer("screening"))
+    if panel is None:
+        return None
+    order = panel.best_first()
+    agents = [name for name in order if name in AGENT_NAMES]
+    others = [name for name in order if name not in AGENT_NAMES]
+    return Hypothesis(agents[0], others[0]) if agents and others else None
+
+
+def decisive_difference(evidence: Evidence, pair: Hypothesis | None) -> Estimate | None:
+    """The difference that decides, on confirmation items; None before both have confirmation runs."""
+    panel = evidence.panel("confirmation", "confirmation")
+    if pair is None or panel is None or not {pair.agent, pair.rival} <= set(panel.controllers):
+        return None
+    return panel.difference(pair.agent, pair.rival)
+
+
+def stage_words(
+    evidence: Evidence, stage: str, *, rows: Sequence[Row], pair: Hypothesis | None, adjusted_p: float
+) -> list[str]:
+    """Sentences about a stage with scored runs, the most important one first.
+
+    Args:
+        evidence: The setting.
+        stage: `screening` or `confirmation`.
+        rows: Of `controller_rows`, best first.
+        pair: What the confirmation decides.
+        adjusted_p: Holm's p of this setting; NaN before its confirmation.
+    """
+    panel = evidence.panel(stage, judged_layer(stage))
+    if panel is None:
+        return ["No run has been scored yet."]
+    said = []
+    if stage == "confirmation" and pair:
+        said.append(_decision(panel, pair, adjusted_p=adjusted_p))
+    elif stage == "screening":
+        said.append(
+            f"`{rows[0].controller}` has the highest mean utility on development items. Screening chooses"
+            " finalists; it decides nothing."
+        )
+    agent = pair.agent if pair and pair.agent in panel.controllers else None
+    if agent:
+        said.append(_against_all(panel, agent))
+    rival = pair.rival if pair and pair.rival in panel.controllers else None
+    if agent and rival:
+        said += _other_items(evidence, stage, panel, agent=agent, rival=rival)
+    said += _constraint(rows, agent)
+    if agent and rival:
+        said += _tokens(rows, agent=agent, rival=rival)
+    noise = pair_noise(panel.utility_CS)
+    if np.isfinite(noise):
+        said.append(
+            f"Seed-to-seed standard deviation of the difference of two controllers: {number(noise)}"
+            " in utility."
+        )
+    return said
+
+
+def headroom_words(study: Headroom) -> list[str]:
+    """Sentences about the headroom study."""
+    said = []
+    for best in study.best:
+        kind = best.kind.replace("_", "-")
+        text = (
+            f"Best of {len(best.found)} {kind} mixtures ({best.started} started): `{best.name}`, U ="
+            f" {number(best.selected)} as selected"
+        )
+        if best.fresh:
+            text += (
+                f" and {interval(best.fresh)} on {best.fresh.seeds} fresh seeds: selection added"
+                f" {number(best.curse, sign=True)}"
+            )
+        else:
+            text += "; it has not been run on fresh seeds yet, so this number is too high"
+        said.append(text + ".")
+        if best.over_natural:
+            against = f"Over natural mixing: {interval(best.over_natural, sign=True)}"
+            if study.noise > 0:
+                times = abs(best.over_natural.value) / study.noise
+                against += f", {number(times, digits=1)} times the seed noise of a pair"
+            said.append(against + ".")
+    if len(study.natural_S):
+        said.append(f"Natural mixing: U = {number(study.natural_S.mean())} over {len(study.natural_S)} runs.")
+    if np.isfinite(study.noise):
+        how = "on shared seeds" if study.paired else "√2 times that of natural mixing"
+        said.append(f"Seed-to-seed standard deviation of a pair's difference: {number(study.noise)} ({how}).")
+    return said
+
+
+def _decision(panel: Panel, pair: Hypothesis, *, adjusted_p: float) -> str:
+    missing = [name for name in (pair.agent, pair.rival) if name not in panel.controllers]
+    if missing:
+        return (
+            f"The hypothesis is `{pair.agent}` against `{pair.rival}`; `{missing[0]}` has no scored run yet."
+        )
+    found = panel.difference(pair.agent, pair.rival)
+    text = (
+        f"**`{pair.agent}` {WORDS[found.verdict]} `{pair.rival}`**, the best other controller of screening:"
+        f" difference in utility {interval(found, sign=True)} over {found.seeds} paired runs and"
+        f" {found.items} items"
+    )
+    if not np.isfinite(found.p):
+        return f"{text}; one pair of runs gives no interval."
+    text += f", p = {_p(found.p)}"
+    if not np.isfinite(adjusted_p):
+        return f"{text}."
+    text += f", {_p(adjusted_p)} after Holm over the settings."
+    if found.verdict != "tie" and adjusted_p >= 0.05:
+        text += (
+            " After the adjustment it is no longer below 0.05: by itself this setting shows no difference."
+        )
+    return text
+
+
+def _against_all(panel: Panel, agent: str) -> str:
+    groups: dict[str, list[str]] = {}
+    for other in panel.best_first():
+        if other != agent:
+            groups.setdefault(panel.difference(agent, other).verdict, []).append(f"`{other}`")
+    told = [f"{WORDS[verdict]} {', '.join(groups[verdict])}" for verdict in WORDS if verdict in groups]
+    if not told:
+        return f"`{agent}` is the only controller with scored runs."
+    return f"One by one, each interval by itself: `{agent}` {'; '.join(told)}."
+
+
+def _other_items(evidence: Evidence, stage: str, panel: Panel, *, agent: str, rival: str) -> list[str]:
+    """Whether the verdict against the rival holds on other items."""
+    verdict = panel.difference(agent, rival).verdict
+    parts = {name: part for name, part in panel.slices.items() if part is not panel}
+    development = evidence.panel(stage, "development")
+    if stage == "confirmation" and development:
+        parts["development items"] = development
+    said = []
+    for name, part in parts.items():
+        if {agent, rival} <= set(part.controllers):
+            found = part.difference(agent, rival)
+            same = "the same" if found.verdict == verdict else "another"
+            said.append(
+                f"{name[0].upper()}{name[1:]}: {same} verdict, `{agent}` {WORDS[found.verdict]} `{rival}`"
+                f" ({interval(found, sign=True)})."
+            )
+    return said
+
+
+def _constraint(rows: Sequence[Row], agent: str | None) -> list[str]:
+    scored = [row for row in rows if row.judged]
+    kept = [row for row in scored if row.general_gain >= -SLACK]
+    if not kept:
+        return [f"No controller keeps the general score within {SLACK} nats a token of the base."]
+    best = max(kept, key=lambda row: row.target_gain)
+    said = (
+        f"Of the {len(kept)} (of {len(scored)}) controllers that keep the general score within {SLACK} nats"
+        f" a token of the base, `{best.controller}` gains most on the target"
+        f" ({number(best.target_gain, sign=True)} nats a token)"
+    )
+    if agent and agent != best.controller:
+        own = next(row for row in rows if row.controller == agent)
+        state = "keeps it and" if own in kept else "does not keep it and"
+        said += f"; `{agent}` {state} gains {number(own.target_gain, sign=True)}"
+    return [said + "."]
+
+
+def _tokens(rows: Sequence[Row], *, agent: str, rival: str) -> list[str]:
+    own, other = (next(row for row in rows if row.controller == name) for name in (agent, rival))
+    if not other.source_tokens:
+        return []
+    change = own.source_tokens / other.source_tokens - 1
+    amount = (
+        "as many as" if abs(change) < 0.005 else f"{abs(change):.0%} {'fewer' if change < 0 else 'more'} than"
+    )
+    return [
+        f"`{agent}` reads {count(own.source_tokens)} source tokens a run, {amount} `{rival}`; it"
+        f" {'is' if own.on_front else 'is not'} on the Pareto front of source tokens and utility."
+    ]
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}"

@@ -1,0 +1,160 @@
+"""Evaluation items of a setting, in disjoint layers.
+
+Controllers see the layer `feedback`; choices between controllers are made on `development`; the one
+confirmation is read off `confirmation`. Each layer is an environment file of its own. An objective
+takes its items from documents that are held out of the training text, or from a file.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dmix.mixing.trajectories.objectives import Environment, Objective, read_items, write_environment
+from dmix.training.comparison.data.settings import LAYERS, QualityObjective, QualitySettings
+from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.text import (
+    CountTokens,
+    Record,
+    document_of,
+    in_hash_order,
+    read_records,
+    write_records,
+)
+from dmix.warehouse_schema.errors import InputError
+
+_EXCERPT_CHARACTERS = 400
+_LEAST_CHARACTERS = 120
+
+
+def hold_out(
+    records: Mapping[str, Sequence[Record]], settings: QualitySettings
+) -> tuple[dict[str, list[Record]], dict[str, list[Record]]]:
+    """Takes documents out of corpora, for the objectives that name them.
+
+    Args:
+        records: Records of every corpus in hash order, by its name.
+        settings: Names objectives, items and layers.
+
+    Returns:
+        Items of each such objective, corpora taking turns; and the records that are left, by corpus.
+
+    Raises:
+        NotFoundError: If an objective names a corpus that is not there.
+        InputError: If a corpus has too few documents.
+    """
+    left = {name: list(found) for name, found in records.items()}
+    items: dict[str, list[Record]] = {}
+    for objective in settings.objectives:
+        if not objective.corpora:
+            continue
+        wanted = settings.items * len(objective.layers)
+        quota = -(-wanted // len(objective.corpora))
+        taken = []
+        for name in objective.corpora:
+            if name not in left:
+                raise InputError(
+                    f"objective {objective.name!r} names corpus {name!r}, which is not one of"
+                    f" {', '.join(left)}"
+                )
+            found, left[name] = _take_documents(left[name], quota)
+            if len(found) < quota or not left[name]:
+                raise InputError(
+                    f"corpus {name!r} has {len(found)} documents to hold out, {objective.name!r} needs"
+                    f" {quota} and some text must be left; lower `items` or name more corpora"
+                )
+            taken.append(found)
+        turns = itertools.chain.from_iterable(zip(*taken, strict=True))
+        items[objective.name] = [{"id": r["id"], "text": excerpt(r["text"])} for r in turns][:wanted]
+    return items, left
+
+
+def _take_documents(records: Sequence[Record], count: int) -> tuple[list[Record], list[Record]]:
+    """One record of each of the first `count` documents that are long enough, and all other documents."""
+    first: dict[str, Record] = {}
+    for record in records:
+        document = document_of(str(record["id"]))
+        if len(first) < count and document not in first and len(record["text"]) >= _LEAST_CHARACTERS:
+            first[document] = record
+    return list(first.values()), [r for r in records if document_of(str(r["id"])) not in first]
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text, cut at white space."""
+    text = text.strip()
+    if len(text) <= _EXCERPT_CHARACTERS:
+        return text
+    words = text[:_EXCERPT_CHARACTERS].rsplit(maxsplit=1)
+    return words[0] if words else text[:_EXCERPT_CHARACTERS]
+
+
+def items_of_file(
+    objective: QualityObjective, settings: QualitySettings, *, data: Path, count_tokens: CountTokens
+) -> list[Record]:
+    """Question-and-answer items that fit into a sample, in hash order.
+
+    Raises:
+        InputError: If there are too few.
+    """
+    assert objective.path is not None
+    path = data / objective.path
+    found = [
+        {name: _text_of(record, name, path) for name in ("id", "question", "answer")}
+        for record in read_records(path)
+        if not objective.topics or record.get("topic") in objective.topics
+    ]
+    lengths = count_tokens([f"{item['question']}\n{item['answer']}" for item in found])
+    # two more for end of text and for a token that the cut between question and answer may add
+    fitting = [item for item, length in zip(found, lengths, strict=True) if length + 2 <= settings.seq_len]
+    wanted = settings.items * len(objective.layers)
+    if len(fitting) < wanted:
+        raise InputError(
+            f"{path} has {len(fitting)} items of at most {settings.seq_len} tokens for {objective.name!r},"
+            f" {wanted} are needed; lower `items` or name another file"
+        )
+    ordered: list[Record] = in_hash_order(fitting, seed=settings.seed, of=str)
+    return ordered[:wanted]
+
+
+def _text_of(record: Record, name: str, path: Path) -> str:
+    value = record.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(
+            f"{path}: item {record['id']} has {name} {value!r}, expected text; correct the record"
+        )
+    return value
+
+
+def write_layers(place: Place, settings: QualitySettings, items: Mapping[str, Sequence[Record]]) -> None:
+    """Writes the items of every layer, and its environment file last."""
+    for layer in LAYERS:
+        for objective in settings.in_layer(layer):
+            start = objective.layers.index(layer) * settings.items
+            write_records(
+                place.items(layer, objective.name), items[objective.name][start : start + settings.items]
+            )
+        write_environment(place.environment(layer), layer_environment(place, settings, layer))
+
+
+def layer_environment(place: Place, settings: QualitySettings, layer: str) -> Environment:
+    """The environment of a layer, without scales."""
+    objectives = tuple(
+        Objective(
+            name=objective.name,
+            role=objective.role,
+            kind=objective.kind,
+            path=f"{layer}/{objective.name}.jsonl",
+            weight=objective.weight,
+            licence=objective.licence,
+        )
+        for objective in settings.in_layer(layer)
+    )
+    return Environment(objectives=objectives, folder=str(place.environment(layer).parent))
+
+
+def item_texts(environment: Environment) -> dict[tuple[str, str], str]:
+    """Whole text of every item, by (objective, item id)."""
+    return {
+        (objective.name, item.item_id): item.prompt + item.answer
+        for objective in environment.objectives
+        for item in read_items(objective, environment.folder)
+    }

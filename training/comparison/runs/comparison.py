@@ -1,0 +1,205 @@
+"""Runs the stages of one setting, as far as time allows, and keeps the results up to date."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dmix.training.comparison.data.prepare import RUN_DATASET, DataTools, base_name, prepare, run_training
+from dmix.training.comparison.data.settings import LoadedSetting
+from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.tiers import tier_named
+from dmix.training.comparison.runs.facts import find_scales, write_facts
+from dmix.training.comparison.runs.headroom import restore_feedback
+from dmix.training.comparison.runs.protocol import (
+    PROTOCOL_FILE,
+    CommittedProtocol,
+    code_version,
+    committed_protocol,
+    promised,
+)
+from dmix.training.comparison.runs.queue import missing_units, run_queue
+from dmix.training.comparison.runs.stages import batches, planned_runs
+from dmix.training.comparison.runs.store import compact, read_runs, read_tables
+from dmix.training.comparison.runs.study import Study
+from dmix.training.comparison.runs.trials import finalists
+from dmix.training.model.estimate import measure_speed
+from dmix.warehouse_schema.errors import NotFoundError
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+
+Progress = Callable[[str], None]
+
+# How old the tables of the results may get while a queue runs.
+_PUBLISH_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageReport:
+    """How far a stage is.
+
+    Attributes:
+        stage: Its name.
+        planned: Runs when all goes well.
+        done: Runs that are finished.
+        failed: Runs whose last attempt failed.
+        tokens_left: Tokens of the runs that are not done.
+        core_hours_left: Hours of one core for them.
+    """
+
+    stage: str
+    planned: int
+    done: int
+    failed: int
+    tokens_left: int
+    core_hours_left: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a call of `dmix bench quality` asks for.
+
+    Attributes:
+        tier: Name of the tier.
+        stages: Stages to run, in order.
+        data: Folder of corpora and items.
+        work: Folder for everything that can be made again.
+        results: Folder of the results.
+        workers: Processes.
+        until: `time.monotonic()` from which no unit is started; None for no limit.
+    """
+
+    tier: str
+    stages: Sequence[str]
+    data: Path
+    work: Path
+    results: Path
+    workers: int
+    until: float | None = None
+
+
+def study_of(loaded: LoadedSetting, request: Request, progress: Progress) -> Study:
+    """The setting at the tier and in the folders of a request."""
+    place = Place.of(loaded.settings.name, work=request.work, results=request.results)
+    return Study(place=place, loaded=loaded, tier=tier_named(request.tier), progress=progress)
+
+
+def run_comparison(
+    loaded: LoadedSetting, request: Request, *, tools: DataTools, progress: Progress
+) -> list[StageReport]:
+    """Prepares a setting and runs stages until they are done, fail or have no time left.
+
+    A stage that is not finished ends the call: the next one needs what it finds.
+
+    Raises:
+        InputError: If a stage is asked for before the one that it needs, or text is too little.
+        NotFoundError: If data or the protocol do not exist.
+        LockHeldError: If another queue works on this setting.
+    """
+    study = study_of(loaded, request, progress)
+    protocol = _protocol(loaded) if "confirmation" in request.stages else None
+    prepare(study.place, loaded, study.tier, data=request.data, tools=tools, progress=progress)
+    restore_feedback(study)
+    try:
+        for stage in request.stages:
+            if not _run_stage(study, stage, request=request, protocol=protocol):
+                break
+    finally:
+        publish(study, tier=request.tier)
+    return reports(study)
+
+
+def publish(study: Study, *, tier: str) -> None:
+    """Brings all finished units into the results."""
+    objectives = tuple(o.name for o in study.loaded.settings.in_layer("feedback"))
+    scales = find_scales(study.place, study.loaded, read_tables(study.place))
+    compact(study.place, scales, objectives=objectives)
+    agents = ("rl",) if "rl" in study.tier.controllers else ()
+    pair = next((finalists(study, agent=agent) for agent in agents), None)
+    write_facts(
+        study.place,
+        study.loaded,
+        scales,
+        tier=tier,
+        planned=planned_runs(study),
+        finalists=pair,
+        promised=promised(study.loaded.file.parent / PROTOCOL_FILE, study.loaded.settings.name),
+    )
+
+
+def reports(study: Study) -> list[StageReport]:
+    """How far every stage is; needs no preparation, but knows the speed better after some runs."""
+    runs = read_runs(study.place)
+    settings = study.loaded.settings
+    tokens = settings.run_samples * settings.seq_len
+    seconds = _seconds_a_run(study, [row["seconds"] for row in runs if row["status"] == "done"], tokens)
+    found = []
+    for stage, planned in planned_runs(study).items():
+        # a unit may have several attempts; the last one, or the one that finished, counts
+        last = {row["unit_id"]: row["status"] for row in runs if row["stage"] == stage}
+        states = list(last.values())
+        left = max(0, planned - states.count("done"))
+        found.append(
+            StageReport(
+                stage=stage,
+                planned=planned,
+                done=states.count("done"),
+                failed=states.count("failed"),
+                tokens_left=left * tokens,
+                core_hours_left=left * seconds / 3600,
+            )
+        )
+    return found
+
+
+def to_json(loaded: LoadedSetting, found: Sequence[StageReport]) -> dict[str, Any]:
+    """Plain values of the reports of a setting."""
+    return {"setting": loaded.settings.name, "stages": [asdict(report) for report in found]}
+
+
+def _run_stage(study: Study, stage: str, *, request: Request, protocol: CommittedProtocol | None) -> bool:
+    """Runs the batches of a stage; False if some of its runs are not done."""
+    commit, published = code_version(), time.monotonic()
+
+    def ended(line: str) -> None:
+        nonlocal published
+        study.progress(line)
+        if time.monotonic() - published > _PUBLISH_SECONDS:
+            publish(study, tier=request.tier)
+            published = time.monotonic()
+
+    for units in batches(study, stage, protocol=protocol):
+        outcome = run_queue(
+            units,
+            study.place,
+            study.loaded,
+            workers=request.workers,
+            until=request.until,
+            commit=commit,
+            progress=ended,
+        )
+        if outcome.done or outcome.failed:
+            publish(study, tier=request.tier)
+        left = len(missing_units(units, study.place))
+        if left:
+            why = "time is up" if outcome.left else f"{outcome.failed} of its runs failed"
+            study.progress(f"stage {stage}: {left} runs left, {why}; the same command goes on")
+            return False
+    study.progress(f"stage {stage} is done")
+    return True
+
+
+def _protocol(loaded: LoadedSetting) -> CommittedProtocol:
+    return committed_protocol(loaded.file.parent / PROTOCOL_FILE)
+
+
+def _seconds_a_run(study: Study, seconds: Sequence[float], tokens: int) -> float:
+    """Mean of the finished runs; else from a few batches, if there is a base model; else NaN."""
+    if seconds:
+        return sum(seconds) / len(seconds)
+    try:
+        manifest = read_dataset_manifest(study.place.warehouse, RUN_DATASET)
+        model = str(study.place.warehouse.model(base_name(0)))
+        return tokens / measure_speed(model, manifest, run_training(study.loaded)).tokens_per_second
+    except NotFoundError:
+        return float("nan")

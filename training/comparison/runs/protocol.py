@@ -1,0 +1,101 @@
+"""The protocol of the one confirmation: a file that must be committed before it is followed.
+
+Its hash goes into every run of the confirmation, so that a reader can check what had been promised.
+"""
+
+import hashlib
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmix import __version__
+from dmix.training.comparison.data.settings import LAYERS
+from dmix.training.comparison.data.tiers import CONFIRMATION_SEED
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.settings import load_settings, setting
+
+PROTOCOL_FILE = "protocol.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What is promised before the confirmation."""
+
+    settings: tuple[str, ...] = setting(help="Settings that are confirmed, one hypothesis each.")
+    hypothesis: str = setting(help="The hypothesis of each setting, in words.")
+    agent: str = setting(help="The controller that it is about, as in the screening.")
+    rival: str = setting(
+        "best-other",
+        help="best-other: of all other controllers of the screening, the one with the highest mean utility on"
+        " `selected_on`.",
+        choices=("best-other",),
+    )
+    selected_on: str = setting(
+        "development", help="Layer of items that the rival is chosen on.", choices=LAYERS
+    )
+    judged_on: str = setting("confirmation", help="Layer of items that decides.", choices=LAYERS)
+    seeds: int = setting(help="Fresh seeds of each finalist on each base model, paired.")
+    first_seed: int = setting(
+        CONFIRMATION_SEED,
+        help=f"The first of them, at least {CONFIRMATION_SEED}. A later round takes seeds that no earlier one"
+        " had.",
+    )
+    analysis: str = setting(help="How the difference is estimated and tested, in words.")
+
+    def __post_init__(self) -> None:
+        if self.first_seed < CONFIRMATION_SEED:
+            raise InputError(
+                f"first_seed is {self.first_seed}, where choices are made on seeds below {CONFIRMATION_SEED};"
+                " take another one"
+            )
+
+
+@dataclass(frozen=True)
+class CommittedProtocol:
+    """A protocol with the hash of its file."""
+
+    protocol: Protocol
+    sha256: str
+
+
+def committed_protocol(file: Path) -> CommittedProtocol:
+    """The protocol of a file, if the file is committed and unchanged.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        InputError: If it is not committed, was changed since, or says something wrong.
+    """
+    if not file.is_file():
+        raise NotFoundError(f"{file} does not exist; write and commit the protocol before the confirmation")
+    folder, name = file.absolute().parent, file.name
+    if _git(folder, "ls-files", "--error-unmatch", "--", name) is None:
+        raise InputError(f"{file} is not committed; commit it before the first run of the confirmation")
+    if _git(folder, "status", "--porcelain", "--", name):
+        raise InputError(f"{file} was changed after its last commit; commit it, or take the change back")
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    return CommittedProtocol(load_settings(Protocol, file), sha256)
+
+
+def promised(file: Path, setting: str) -> bool:
+    """Whether the protocol of a file, committed or not, names a setting; False if there is no such file."""
+    return file.is_file() and setting in load_settings(Protocol, file).settings
+
+
+def code_version() -> str:
+    """The commit of the code, with `+` if files differ from it; the version where there is no checkout."""
+    folder = Path(__file__).resolve().parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return __version__
+    return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints; None if it fails or is missing."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

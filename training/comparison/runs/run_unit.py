@@ -1,0 +1,221 @@
+"""Runs one unit: trains through the loop of every other run, then scores all layers of items.
+
+A worker process imports torch and Composer once and runs many units; what they share (dataset,
+encoded items, scores of the base models) is kept between them. Shapes: T steps, D objectives of the
+feedback layer, N (field, domain) pairs, I items.
+"""
+
+import functools
+import logging
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmix.mixing.controllers import Controller, make_controller
+from dmix.mixing.controllers.replay import ReplayController
+from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.feedback import write_feedback
+from dmix.mixing.trajectories.objectives import Environment, load_environment
+from dmix.mixing.trajectories.store import read_set, read_trajectory, trajectory_file
+from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_training
+from dmix.training.comparison.data.settings import LAYERS, LoadedSetting
+from dmix.training.comparison.data.study_paths import FARM, Place
+from dmix.training.comparison.runs.units import Unit
+from dmix.training.farm.variations import varied_mixtures, varied_proxy
+from dmix.training.model.models import load_model
+from dmix.training.model.settings import ProxySettings
+from dmix.training.run.run import OPTIMIZER_FILE, TrainingJob, train
+from dmix.training.run.summary import RunSummary
+from dmix.training.scoring.environment import Scorer, load_tokenizer_file
+from dmix.warehouse_schema.errors import TrainingError
+from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitResult:
+    """What a run came to.
+
+    Attributes:
+        facts: Values of columns of the table `runs`.
+        steps: Rows of `steps`, without utility, which waits for the scales of the whole farm.
+        items: Rows of `items`.
+    """
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    items: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run_unit(unit: Unit, place: Place, loaded: LoadedSetting) -> UnitResult:
+    """Trains and scores one run; farm runs leave their feedback in the warehouse.
+
+    Raises:
+        DmixError: If the controller cannot be made, or training fails.
+    """
+    warehouse, settings = place.warehouse, loaded.settings
+    manifest = _manifest(warehouse)
+    space = DomainSpace.of_dataset(manifest)
+    controller, training = _controller(unit, warehouse, space), run_training(loaded)
+    training = varied_proxy(ProxySettings(training=training), unit.variation).training
+    with tempfile.TemporaryDirectory(prefix="dmix-unit-") as scratch:
+        result = Path(scratch, "model")
+        job = TrainingJob(
+            run_id=unit.unit_id,
+            kind="baseline",
+            streams=warehouse.stream(manifest.dataset),
+            streams_url=warehouse.stream_url(manifest.dataset),
+            manifest=manifest,
+            model=str(warehouse.model(base_name(unit.base))),
+            controller=controller,
+            plan=PlanSettings(
+                step_samples=settings.samples_per_step,
+                batch_size=training.batch_size,
+                seed=unit.seed,
+                exhaustion=settings.exhaustion,
+                max_passes=settings.max_passes,
+            ),
+            steps=settings.steps,
+            training=replace(training, seed=unit.seed),
+            environment=feedback_environment(place),
+            optimizer=warehouse.model(base_name(unit.base)) / OPTIMIZER_FILE,
+            result=result,
+            keep_checkpoints=False,
+        )
+        summary = train(job, folder=Path(scratch, "run"), progress=logger.debug)
+        if summary.steps < settings.steps:
+            raise TrainingError(
+                f"the run ended after {summary.steps} of {settings.steps} steps for lack of text; lower"
+                " samples_per_step, or raise supplies or max_passes of the setting"
+            )
+        items = _item_rows(place, result, unit.base)
+    if unit.trajectory:
+        write_feedback(
+            warehouse,
+            set_name=FARM,
+            trajectory_id=unit.trajectory,
+            objectives=summary.objectives,
+            scores_TD=summary.feedback_TD,
+            variation=unit.variation,
+            planned_TN=np.vstack([space.start_N, summary.planned_TN]),
+        )
+    facts = _facts(summary, manifest, settings.samples_per_step)
+    return UnitResult(facts=facts, steps=_steps(summary), items=items)
+
+
+def _controller(unit: Unit, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """The unit's controller; a varied proxy may be denied some of its trajectory's domains."""
+    if not unit.variation:
+        return make_controller(unit.spec, warehouse=warehouse, space=space)
+    path = trajectory_file(warehouse.trajectories(FARM), unit.trajectory)
+    varied_TN = varied_mixtures(
+        read_trajectory(path).mixtures_TN,
+        unit.variation,
+        trajectory_id=unit.trajectory,
+        seed=read_set(warehouse, FARM).settings["seed"],
+        space=space,
+    )
+    return ReplayController(varied_TN)
+
+
+def feedback_environment(place: Place) -> Environment:
+    """What controllers see: the feedback layer, with the farm's scales once they are published."""
+    published = place.warehouse.feedback(FARM) / "environment.yaml"
+    environment = load_environment(place.environment("feedback"))
+    scales = load_environment(published).scales if published.is_file() else {}
+    return replace(environment, scales=scales)
+
+
+def _facts(summary: RunSummary, manifest: DatasetManifest, step_samples: int) -> dict[str, Any]:
+    target_samples = int(summary.samples_N[summary.target_N].sum())
+    source_samples = int(summary.samples_N.sum()) - target_samples
+    return {
+        "steps": summary.steps,
+        "step_samples": step_samples,
+        "seq_len": manifest.seq_len,
+        "source_samples": source_samples,
+        "target_samples": target_samples,
+        "source_tokens": source_samples * manifest.seq_len,
+        "target_tokens": target_samples * manifest.seq_len,
+        "base_scores": summary.feedback_TD[0].tolist(),
+    }
+
+
+def _steps(summary: RunSummary) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": step,
+            "mixture": mixture_N.tolist(),
+            "target_share": float(mixture_N[summary.target_N].sum()),
+            "scores": scores_D.tolist(),
+        }
+        for step, (mixture_N, scores_D) in enumerate(
+            zip(summary.planned_TN, summary.feedback_TD[1:], strict=True), start=1
+        )
+    ]
+
+
+def _item_rows(place: Place, model: Path, base: int) -> list[dict[str, Any]]:
+    """Scores of the trained model on every item of every layer, beside those of its base model."""
+    flagged = _flagged(place)
+    rows = []
+    for layer in LAYERS:
+        scorer = _scorer(place, layer)
+        columns = zip(
+            scorer.item_objectives,
+            scorer.item_ids,
+            _scores(place, str(model), layer),
+            _base_scores(place, base, layer),
+            strict=True,
+        )
+        rows += [
+            {
+                "layer": layer,
+                "objective": objective,
+                "item_id": item,
+                "near_duplicate": f"{layer}/{objective}/{item}" in flagged,
+                "score": score,
+                "base_score": base_score,
+            }
+            for objective, item, score, base_score in columns
+        ]
+    return rows
+
+
+def _scores(place: Place, model: str, layer: str) -> list[float]:
+    network = load_model(model, _manifest(place.warehouse))
+    scores: list[float] = _scorer(place, layer).item_scores(network).tolist()
+    return scores
+
+
+@functools.cache
+def _manifest(warehouse: Warehouse) -> DatasetManifest:
+    return read_dataset_manifest(warehouse, RUN_DATASET)
+
+
+@functools.cache
+def _scorer(place: Place, layer: str) -> Scorer:
+    manifest = _manifest(place.warehouse)
+    model = load_model(str(place.warehouse.model(base_name(0))), manifest)
+    return Scorer(
+        load_environment(place.environment(layer)),
+        tokenizer=load_tokenizer_file(place.warehouse.stream(manifest.dataset) / "tokenizer.json"),
+        tokenizer_file=manifest.tokenizer,
+        max_length=model.max_length,
+    )
+
+
+@functools.cache
+def _base_scores(place: Place, base: int, layer: str) -> list[float]:
+    return _scores(place, str(place.warehouse.model(base_name(base))), layer)
+
+
+@functools.cache
+def _flagged(place: Place) -> frozenset[str]:
+    return frozenset(read_json(place.near_duplicates)["flagged"])

@@ -1,0 +1,53 @@
+"""The stages of the comparison, in order, and the units that each asks for.
+
+A stage is a sequence of batches; a later batch depends on what an earlier one found, as the runs of
+the best mixtures on fresh seeds do.
+"""
+
+from collections.abc import Iterator
+
+from dmix.training.comparison.runs.headroom import (
+    farm_draws,
+    headroom_draws,
+    noise_units,
+    publish_farm,
+    rerun_units,
+)
+from dmix.training.comparison.runs.protocol import CommittedProtocol
+from dmix.training.comparison.runs.study import Study
+from dmix.training.comparison.runs.trials import confirmation_units, screening_runs, screening_units
+from dmix.training.comparison.runs.units import Unit
+from dmix.warehouse_schema.errors import InputError
+
+
+def planned_runs(study: Study) -> dict[str, int]:
+    """Runs of each stage when all goes well; farm runs that the headroom study makes count there."""
+    tier, bases = study.tier, len(study.bases)
+    draws = tier.static + tier.open_loop
+    farm = tier.inductive_paths * len(tier.top_k) + tier.random_paths
+    return {
+        "headroom": draws + (tier.noise_seeds + 2 * tier.reruns * tier.rerun_seeds) * bases,
+        "farm": farm - draws,
+        "screening": screening_runs(study),
+        "confirmation": 2 * tier.confirmation_seeds * bases,
+    }
+
+
+def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> Iterator[list[Unit]]:
+    """The units of a stage, batch by batch; ask for a batch only when the one before is done.
+
+    Raises:
+        InputError: If an earlier stage is not done, or the confirmation has no protocol.
+    """
+    if stage == "headroom":
+        yield headroom_draws(study) + noise_units(study)
+        yield rerun_units(study)
+    elif stage == "farm":
+        yield headroom_draws(study) + farm_draws(study)
+        publish_farm(study)
+    elif stage == "screening":
+        yield screening_units(study)
+    else:
+        if protocol is None:
+            raise InputError("the confirmation needs a committed protocol, and none was given")
+        yield confirmation_units(study, protocol)

@@ -1,0 +1,325 @@
+"""The farm: proxy feedback on every trajectory of a set.
+
+A finished trajectory is a file under `feedback/<set>/` and is never done again, so a killed farm
+goes on where it was. Proxies run in Spark executors (`dmix.training.farm.tasks`), or in this
+process; both give the same scores on the same kind of machine. Those of one stack are trained at
+once (`dmix.training.farm.stacked.proxies`), which gives the same scores to rounding.
+"""
+
+import dataclasses
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmix.mixing.delivery.plan import check_settings
+from dmix.mixing.delivery.streams import StreamSizes
+from dmix.mixing.trajectories.feedback import farm_scales, feedback_file, read_feedback, write_feedback
+from dmix.mixing.trajectories.objectives import (
+    Environment,
+    check_items,
+    environment_to_json,
+    write_environment,
+)
+from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, read_set, read_trajectories
+from dmix.training.farm.proxy import ProxyResult, ProxyTask, proxy_feedback, proxy_job
+from dmix.training.farm.stacked.proxies import Outcome, check_stack, stacked_feedback
+from dmix.training.farm.tasks import FarmTasks
+from dmix.training.farm.variations import starting_model
+from dmix.training.model.settings import ProxySettings, TrainingSettings
+from dmix.training.run.request import base_of_proxies
+from dmix.training.run.watching.progress import duration
+from dmix.warehouse_schema.errors import DmixError, InputError, NotFoundError, TrainingError
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+logger = logging.getLogger(__name__)
+
+# Share of the trajectories with a varied proxy (method §3).
+_VARIED = {"default": 0.25, "paper": 0.0}
+# |T| / (R * M) of farm and guided run may differ by this much before it is worth a word.
+_SAME_SUPPLY = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Farm:
+    """A farm that is ready to run.
+
+    Attributes:
+        task: What its proxies share.
+        found: The set.
+        todo: Trajectories without feedback.
+        done: Number of trajectories with feedback.
+        tokens: Tokens that the missing ones will be trained on.
+    """
+
+    task: ProxyTask
+    found: TrajectorySet
+    todo: tuple[Trajectory, ...]
+    done: int
+    tokens: int
+
+    @property
+    def variations(self) -> dict[str, int]:
+        """How many of the missing proxies depart from the usual one, by departure."""
+        space = self.found.domain_space
+        names = (self.task.variation(trajectory.trajectory_id, space=space) for trajectory in self.todo)
+        return dict(sorted(Counter(name for name in names if name).items()))
+
+    def stacks(self, tasks: FarmTasks) -> list[tuple[Trajectory, ...]]:
+        """The missing ones in stacks whose proxies start from the same model.
+
+        Raises:
+            InputError: If a stack of several holds proxies that cannot be trained at once.
+        """
+        space = self.found.domain_space
+
+        def start(trajectory: Trajectory) -> str:
+            return starting_model(self.task.variation(trajectory.trajectory_id, space=space))
+
+        stacks = tasks.stacks(self.todo, alike=start)
+        for first in {start(stack[0]): stack[0] for stack in stacks if len(stack) > 1}.values():
+            check_stack(self.task, first)
+        return stacks
+
+    @property
+    def warning(self) -> str:
+        """What makes proxies differ from the guided run that the set is for; empty if nothing does."""
+        found = self.found
+        supply = found.target_supply * found.run_step_samples / found.step_samples
+        if abs(supply - found.target_supply) <= _SAME_SUPPLY * found.target_supply:
+            return ""
+        return (
+            f"|T|/(R*M) is {supply:.3f} for proxies (R = {found.step_samples:,}) and"
+            f" {found.target_supply:.3f} for the guided run (R = {found.run_step_samples:,}): the target"
+            " runs out at another step, so feedback says less about the run; sample a set whose two R agree"
+        )
+
+
+def plan_farm(
+    warehouse: Warehouse,
+    set_name: str,
+    *,
+    environment: Environment,
+    proxy: ProxySettings,
+    base: str | None = None,
+    other_bases: Sequence[str] = (),
+) -> Farm:
+    """What is left to do for a set; nothing is written.
+
+    Args:
+        warehouse: Where set, dataset and base model are.
+        set_name: The set of trajectories.
+        environment: What proxies are scored on.
+        proxy: The model and its training.
+        base: Name of a base model of the warehouse; wanted under `init: base` alone.
+        other_bases: Names of further ones, such as one of another width or with less pre-training;
+            some of the varied proxies start from them.
+
+    Raises:
+        NotFoundError: If the set or the base model does not exist.
+        InputError: If bases and init disagree, a base is named twice, R is no multiple of the proxies'
+            batch, or the set has feedback of another environment or proxy.
+    """
+    check_items(environment)
+    found = read_set(warehouse, set_name)
+    manifest = read_dataset_manifest(warehouse, found.dataset)
+    if proxy.vary is None:
+        proxy = dataclasses.replace(proxy, vary=_VARIED[found.preset])
+    if len({base, *other_bases}) <= len(other_bases):
+        raise InputError(f"--base names a model twice: {', '.join([str(base), *other_bases])}; remove one")
+    folders = [base_of_proxies(warehouse, name, init=proxy.init) for name in (base, *other_bases)]
+    task = ProxyTask(
+        root=warehouse.root,
+        set_name=set_name,
+        dataset=found.dataset,
+        step_samples=found.step_samples,
+        environment=environment,
+        proxy=proxy,
+        base=folders[0],
+        other_bases=tuple(folder for folder in folders[1:] if folder is not None),
+        max_passes=found.max_passes,
+    )
+    trajectories = read_trajectories(warehouse, set_name)
+    if not trajectories:
+        raise NotFoundError(
+            f"set {set_name!r} has no trajectories yet; run 'dmix mix sample --set {set_name}'"
+        )
+    check_settings(
+        proxy_job(task, trajectories[0], warehouse=warehouse).plan, streams=StreamSizes.of_manifest(manifest)
+    )
+    _check_same_farm(warehouse, task)
+    todo = tuple(
+        trajectory
+        for trajectory in trajectories
+        if not feedback_file(warehouse, set_name, trajectory.trajectory_id).is_file()
+    )
+    steps = sum(len(trajectory.mixtures_TN) - 1 for trajectory in todo)
+    return Farm(
+        task=task,
+        found=found,
+        todo=todo,
+        done=len(trajectories) - len(todo),
+        tokens=steps * found.step_samples * manifest.seq_len,
+    )
+
+
+def default_proxy(found: TrajectorySet, *, base: str | None) -> ProxySettings:
+    """The proxy of a set when the user gives no file: its batch fits the set's R."""
+    batch_size = int(found.settings.get("batch_size", TrainingSettings().batch_size))
+    return ProxySettings(
+        init="scratch" if base is None else "base", training=TrainingSettings(batch_size=batch_size)
+    )
+
+
+def collect(
+    warehouse: Warehouse,
+    farm: Farm,
+    *,
+    spark: "SparkSession | None",
+    progress: Callable[[str], None],
+    stack: int = 1,
+    gpus_per_task: float | None = None,
+) -> Environment:
+    """Trains the missing proxies, then publishes the environment with the farm's scales.
+
+    Args:
+        warehouse: Where feedback goes.
+        farm: From `plan_farm`.
+        spark: Runs the stacks as tasks; None runs them in this process, one after the other.
+        progress: Receives a line whenever trajectories have finished.
+        stack: Most trajectories whose proxies are trained at once.
+        gpus_per_task: GPUs that Spark gives each task; a part of one lets tasks share it.
+
+    Returns:
+        The environment with scales s_i.
+
+    Raises:
+        InputError: If the stack is smaller than 1 or its proxies cannot be trained at once, or the GPU
+            amount is not one that Spark can give.
+        TrainingError: If a proxy fails.
+    """
+    name = farm.task.set_name
+    tasks = FarmTasks(stack=stack, gpus_per_task=gpus_per_task)
+    stacks = farm.stacks(tasks)
+    publish_json(_farm_file(warehouse, name), _farm_record(farm.task))
+    started = time.monotonic()
+    if spark is None:
+        finished = 0
+        for trajectories in stacks:
+            failures = run_stack(farm.task, trajectories)
+            if failures:
+                raise TrainingError(failures[0])
+            finished += len(trajectories)
+            progress(_progress_line(farm, finished, time.monotonic() - started))
+    elif farm.todo:
+        tasks.run(
+            stacks,
+            spark=spark,
+            group=f"dmix-farm-{name}",
+            work=partial(run_stack, farm.task),
+            finished=lambda: _finished(warehouse, farm.todo, name),
+            progress=lambda number: progress(_progress_line(farm, number, time.monotonic() - started)),
+        )
+    scored = with_scales(warehouse, farm.task.environment, name)
+    write_environment(warehouse.feedback(name) / "environment.yaml", scored)
+    return scored
+
+
+def run_stack(task: ProxyTask, trajectories: Sequence[Trajectory]) -> list[str]:
+    """Trains the proxies of a stack and publishes the feedback of each as soon as it is there.
+
+    A single one goes through Composer, like every other run.
+
+    Returns:
+        What went wrong, a sentence for each trajectory without feedback.
+    """
+    failures: dict[str, DmixError] = {}
+    left = {trajectory.trajectory_id for trajectory in trajectories}
+    try:
+        for trajectory, outcome in _outcomes(task, trajectories):
+            if isinstance(outcome, TrainingError):
+                failures[trajectory.trajectory_id] = outcome
+            else:
+                _publish(task, trajectory, outcome)
+            left.remove(trajectory.trajectory_id)
+    except DmixError as error:
+        failures |= dict.fromkeys(left, error)
+    return [f"proxy of trajectory {name} failed: {failures[name].message}" for name in sorted(failures)]
+
+
+def _outcomes(task: ProxyTask, trajectories: Sequence[Trajectory]) -> Iterator[Outcome]:
+    if len(trajectories) > 1:
+        return stacked_feedback(task, trajectories)
+    return ((trajectory, proxy_feedback(task, trajectory)) for trajectory in trajectories)
+
+
+def _publish(task: ProxyTask, trajectory: Trajectory, result: ProxyResult) -> None:
+    write_feedback(
+        Warehouse.at(task.root),
+        set_name=task.set_name,
+        trajectory_id=trajectory.trajectory_id,
+        objectives=task.environment.names,
+        scores_TD=result.scores_TD,
+        variation=result.variation,
+        planned_TN=result.planned_TN,
+    )
+
+
+def with_scales(warehouse: Warehouse, environment: Environment, set_name: str) -> Environment:
+    """The environment with the farm's standard deviations where the user gave no scale."""
+    if set(environment.scales) >= set(environment.names):
+        return environment
+    scores = read_feedback(warehouse, set_name)
+    found = farm_scales(scores.values(), objectives=environment.names)
+    farm = dict(zip(environment.names, found.tolist(), strict=True))
+    return dataclasses.replace(environment, scales={**farm, **environment.scales})
+
+
+def _finished(warehouse: Warehouse, todo: Sequence[Trajectory], set_name: str) -> int:
+    return sum(feedback_file(warehouse, set_name, item.trajectory_id).is_file() for item in todo)
+
+
+def _progress_line(farm: Farm, finished: int, seconds: float) -> str:
+    total = farm.done + len(farm.todo)
+    line = f"trajectory {farm.done + finished}/{total} · {duration(seconds)}"
+    left = len(farm.todo) - finished
+    return line if not left else f"{line} · about {duration(seconds / finished * left)} left"
+
+
+def _farm_file(warehouse: Warehouse, set_name: str) -> Path:
+    return warehouse.feedback(set_name) / "farm.json"
+
+
+def _farm_record(task: ProxyTask) -> dict[str, Any]:
+    """What decides the scores of a farm, as plain values; scales and the warehouse's place do not."""
+    record = {
+        "environment": environment_to_json(dataclasses.replace(task.environment, scales={})),
+        "proxy": dataclasses.asdict(task.proxy),
+        "base": None if task.base is None else task.base.name,
+        "other_bases": [folder.name for folder in task.other_bases],
+        "max_passes": task.max_passes,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples become lists, as in the file
+    return plain
+
+
+def _check_same_farm(warehouse: Warehouse, task: ProxyTask) -> None:
+    path = _farm_file(warehouse, task.set_name)
+    if not path.is_file() or not any(path.parent.glob("*.parquet")):
+        return
+    before, now = read_json(path), _farm_record(task)
+    for name in now:
+        if before.get(name) != now[name]:
+            raise InputError(
+                f"set {task.set_name!r} has feedback that was collected with another {name}; give the same"
+                f" one, sample another set, or delete {path.parent}"
+            )

@@ -1,0 +1,170 @@
+"""How much memory a rank needs to train a model: arithmetic on its shape, without building it.
+
+Weights, gradients and AdamW's two moments are kept in fp32, four bytes each, as Composer does under
+automatic mixed precision. What is left out: the CUDA context (about 1 GiB), fragments of the
+allocator, buffers of the communication. Activations are those that PyTorch keeps for the backward
+pass of layers with fused attention, which holds no table of L x L scores.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dmix.training.model.loss import CHUNK_TOKENS
+from dmix.training.model.models import empty_model
+from dmix.training.model.settings import ModelSettings, TrainingSettings
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.manifests import DatasetManifest
+
+_FP32, _BF16 = 4, 2
+# Families whose feed-forward layer multiplies two halves, so that four vectors of its width are kept.
+_GATED = {"llama", "mistral", "qwen2", "qwen3"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelShape:
+    """What memory depends on.
+
+    Attributes:
+        parameters: Number of weights, shared ones once.
+        layer_parameters: Weights of one layer, the part that is gathered at a time.
+        layers: Number of layers.
+        hidden: Width H of the residual stream.
+        key_value: Width of the keys, equal to that of the values.
+        feed_forward: Width F of the feed-forward layers.
+        gated: True where the feed-forward layer multiplies two halves.
+        vocabulary: Number of ids V.
+    """
+
+    parameters: int
+    layer_parameters: int
+    layers: int
+    hidden: int
+    key_value: int
+    feed_forward: int
+    gated: bool
+    vocabulary: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes on one rank.
+
+    Attributes:
+        weights: The rank's share of the weights.
+        gradients: Its share of the gradients.
+        optimizer: Its share of AdamW's moments.
+        gathered: Copies of weights for computing: in bf16, and whole where they are sharded.
+        activations: What is kept from the forward to the backward pass of one microbatch.
+        logits: The output of one microbatch and its gradient.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    gathered: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(vars(self).values())
+
+
+def shape_of(model: str | ModelSettings, manifest: DatasetManifest) -> ModelShape:
+    """The shape of a model that is built without memory for its weights.
+
+    Raises:
+        NotFoundError, InputError: As `load_model`.
+    """
+    network = empty_model(model, manifest)
+    config: Any = network.config
+    heads = config.num_attention_heads
+    key_value_heads = getattr(config, "num_key_value_heads", None) or heads
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    layer = network.base_model.layers[0]
+    return ModelShape(
+        parameters=sum(weight.numel() for weight in network.parameters()),
+        layer_parameters=sum(weight.numel() for weight in layer.parameters()),
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        key_value=key_value_heads * head_size,
+        feed_forward=config.intermediate_size,
+        gated=config.model_type in _GATED,
+        vocabulary=config.vocab_size,
+    )
+
+
+def memory_per_rank(
+    shape: ModelShape, training: TrainingSettings, *, ranks: int, seq_len: int, bf16: bool
+) -> Memory:
+    """Bytes that one of `ranks` ranks needs.
+
+    Args:
+        shape: Of the model.
+        training: Batch sizes, sharding and activation checkpointing.
+        ranks: Number of ranks, at least 1.
+        seq_len: L, tokens of a sample.
+        bf16: Compute in bf16.
+
+    Raises:
+        InputError: If the batch is not a multiple of the ranks.
+    """
+    if ranks < 1 or training.batch_size % ranks:
+        raise InputError(
+            f"a batch of {training.batch_size} samples cannot be split over {ranks} ranks; make it a multiple"
+        )
+    rows = training.batch_size // ranks
+    tokens = min(rows, training.microbatch_size or rows) * seq_len
+    element = _BF16 if bf16 else _FP32
+    sharded = training.sharding != "none" and ranks > 1
+    share = -(-shape.parameters // ranks) if sharded else shape.parameters
+    layer = tokens * _kept_per_token(shape) * element
+    if training.activation_checkpointing:
+        # the input of every layer, and one layer that is computed again
+        activations = shape.layers * tokens * shape.hidden * element + layer
+    else:
+        activations = shape.layers * layer
+    return Memory(
+        weights=share * _FP32,
+        gradients=share * _FP32,
+        optimizer=2 * share * _FP32,
+        gathered=_gathered(shape, training, sharded=sharded, bf16=bf16),
+        activations=activations,
+        logits=_logits(shape, tokens, sharded=training.sharding != "none", element=element),
+    )
+
+
+def _kept_per_token(shape: ModelShape) -> int:
+    """Numbers that a layer keeps of a token: inputs of both norms and of their linear layers, queries,
+    keys, values, the output of attention, and the vectors within the feed-forward layer."""
+    return 6 * shape.hidden + 2 * shape.key_value + (4 if shape.gated else 2) * shape.feed_forward
+
+
+def _gathered(shape: ModelShape, training: TrainingSettings, *, sharded: bool, bf16: bool) -> int:
+    """Under `full` two layers (one computes while the next arrives) and what is outside of layers."""
+    element = _BF16 if bf16 else _FP32
+    if not sharded:
+        return shape.parameters * _BF16 if bf16 else 0
+    if training.sharding == "gradients":
+        return shape.parameters * element
+    outside = shape.parameters - shape.layers * shape.layer_parameters
+    return (2 * shape.layer_parameters + outside) * element
+
+
+def _logits(shape: ModelShape, tokens: int, *, sharded: bool, element: int) -> int:
+    """Logits, their fp32 copy and its gradient; a chunk of them where the weights are whole."""
+    kept = tokens if sharded else min(tokens, CHUNK_TOKENS)
+    return kept * shape.vocabulary * (element + 2 * _FP32)
+
+
+def computes_in_bf16(training: TrainingSettings) -> bool:
+    """Whether a GPU would compute in bf16 under these settings."""
+    return training.precision != "fp32"
+
+
+def device_memory() -> int | None:
+    """Bytes of the GPU of this process; None without one."""
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None

@@ -1,0 +1,170 @@
+"""Figures of feedback: scores over steps and over tokens, of one run or of runs side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmix.training.report.figures.charts import (
+    MAX_STEPS,
+    SEPARATOR,
+    Choice,
+    Drawing,
+    Figure,
+    Panel,
+    drawing,
+    line_style,
+    plain_text,
+    rounded,
+)
+from dmix.training.report.queries import series
+from dmix.training.report.queries.run_facts import Run
+from dmix.training.report.queries.seeds import configuration
+from dmix.training.report.queries.series import QUANTITIES
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+# Places of cool and of warm colours among `--line-1` and those that follow.
+_COOL, _WARM = (0, 2, 5, 6, 7), (1, 3, 4)
+# By run: place in the palette, and number among the runs of that colour.
+RunColours = Mapping[str, tuple[int, int]]
+_AXES = {"step": "step", "source": "source tokens so far", "target": "target tokens so far"}
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """A line of a feedback drawing: one objective of one run.
+
+    Attributes:
+        name: In the legend.
+        place: In the palette.
+        member: Among the lines of that colour.
+    """
+
+    name: str
+    run: Run
+    objective: str
+    place: int
+    member: int = 0
+
+
+def feedback(runs: Sequence[Run], *, panel_id: str, colours: RunColours | None = None) -> Panel:
+    """Scores over steps and over tokens of each field (the paper's Fig. 7).
+
+    Args:
+        runs: One run gives one drawing with a line an objective; several give one drawing an
+            objective with a line a run.
+        panel_id: Unique in the page.
+        colours: Of several runs.
+    """
+    lines: dict[str, list[ScoreLine]] = {}
+    if colours is None:
+        (run,) = runs
+        places = objective_colours(run)
+        lines["Feedback"] = [ScoreLine(name, run, name, places[name]) for name in run.scores]
+    else:
+        for name in dict.fromkeys(name for run in runs for name in run.scores):
+            lines[name] = [
+                ScoreLine(run.run_id, run, name, *colours[run.run_id]) for run in runs if name in run.scores
+            ]
+    across = (("step", "steps"), ("source", "source tokens"), ("target", "target tokens"))
+    up = (("change", "change"), ("score", "score"))
+    figures = tuple(
+        Figure(
+            title=title,
+            variants={
+                f"{x}{SEPARATOR}{y}": _score_lines(members, x=x, y=y) for x, _ in across for y, _ in up
+            },
+        )
+        for title, members in lines.items()
+    )
+    return Panel(
+        panel_id=panel_id,
+        note="Mean log-probability of the answers in nats a token; higher is better. Change is against"
+        " the model before any training (step 0)."
+        + (
+            " General objectives in cool colours, those of the target in warm ones."
+            if colours is None
+            else " Runs that differ in their seeds alone share a colour."
+        ),
+        choices=(Choice("x axis", across), Choice("y axis", up)),
+        figures=figures,
+    )
+
+
+def run_colours(runs: Sequence[Run]) -> RunColours:
+    """One colour a configuration, for all drawings in which these runs stand side by side."""
+    places: dict[str, int] = {}
+    members: dict[int, int] = {}
+    found = {}
+    for run in runs:
+        place = places.setdefault(configuration(run), len(places))
+        members[place] = members.get(place, -1) + 1
+        found[run.run_id] = (place, members[place])
+    return found
+
+
+def objective_colours(run: Run) -> dict[str, int]:
+    """Place of each objective of a run in the palette: cool colours for general ones, warm for others."""
+    environment = series.environment_of(run.config)
+    roles = {o.name: o.role for o in environment.objectives} if environment else {}
+    given: dict[str, int] = {}
+    for name in run.scores:
+        palette = _COOL if roles.get(name, "general") == "general" else _WARM
+        given[name] = next((place for place in palette if place not in given.values()), len(given))
+    return given
+
+
+def target_shares(runs: Sequence[Run], *, panel_id: str, colours: RunColours) -> Panel:
+    """Share of the target field over steps, one line a run."""
+    variants = {}
+    for quantity in QUANTITIES:
+        figure = drawing(x_title="step", y_title="share of samples", y_format=".0%")
+        for run in runs:
+            place, member = colours[run.run_id]
+            mixture = series.thinned(series.shares(run, quantity), limit=MAX_STEPS)
+            figure.trace(
+                "scatter",
+                x=mixture.steps_T.tolist(),
+                y=rounded(mixture.by_field(run.pairs)[:, FIELDS.index("target")]),
+                name=plain_text(run.run_id),
+                **line_style(place, member=member, points=len(mixture.steps_T)),
+            )
+        figure.y_axis(range=[0, 1.02])
+        variants[quantity] = figure
+    return Panel(
+        panel_id=panel_id,
+        note="How much of each step went to the target field. Runs that differ in their seeds alone share a"
+        " colour.",
+        choices=(Choice("Quantity", tuple((quantity, quantity) for quantity in QUANTITIES)),),
+        figures=(Figure(title="Share of the target field", variants=variants),),
+    )
+
+
+def _score_lines(lines: Sequence[ScoreLine], *, x: str, y: str) -> Drawing:
+    """Scores, or their change from step 0, over steps or the tokens of a field."""
+    figure = drawing(x_title=_AXES[x], y_title="nats a token", y_format=".4f")
+    for line in lines:
+        so_far = series.tokens_so_far(line.run).get(x)
+        final = series.final_scores(line.run).get(line.objective)
+        base = 0.0 if y == "score" else final.first if final else None
+        if base is None:
+            continue
+        points = [
+            (step if so_far is None else so_far.get(step), step, score - base)
+            for step, score in line.run.scores[line.objective]
+            if np.isfinite(score)
+        ]
+        points = [point for point in points if point[0] is not None]
+        figure.trace(
+            "scatter",
+            x=[at for at, _, _ in points],
+            y=rounded(score for _, _, score in points),
+            customdata=[step for _, step, _ in points],
+            hovertemplate="%{y:.4f} (step %{customdata})",
+            name=plain_text(line.name),
+            **line_style(line.place, member=line.member, points=len(points)),
+        )
+    if x != "step":
+        figure.x_axis(tickformat="~s", hoverformat=".4~s")
+        figure.layout(hovermode="closest")  # runs have no token counts in common
+    return figure

@@ -1,0 +1,357 @@
+"""Figures of one run: its mixture by field and by domain, losses, guard rails, benchmarks."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dmix.training.report.figures.bands import LARGEST, Band, bands
+from dmix.training.report.figures.charts import (
+    MAX_STEPS,
+    SEPARATOR,
+    Choice,
+    Drawing,
+    Figure,
+    Panel,
+    drawing,
+    heat_map,
+    line_style,
+    plain_text,
+    rounded,
+    thinning_note,
+)
+from dmix.training.report.page.summary import PLAIN_MARKS
+from dmix.training.report.queries import series
+from dmix.training.report.queries.optimum import Optimum
+from dmix.training.report.queries.reader import Pair
+from dmix.training.report.queries.run_facts import Run
+from dmix.training.report.queries.series import QUANTITIES, Shares
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+QUANTITY = Choice("Quantity", tuple((quantity, quantity) for quantity in QUANTITIES))
+# Lines where all three quantities are in one drawing; dashes alone are RegMix's.
+_TOGETHER = {"delivered": "solid", "planned": "dashdot", "asked": "dot"}
+_LOSS = "loss in nats a token"
+_METRICS = {
+    "acc": "share of right answers",
+    "acc_norm": "the same, by likelihood a byte",
+    "log_likelihood": "log-likelihood of an answer in nats",
+    "pass@1": "share of problems solved",
+}
+
+
+def field_mixture(run: Run, optimum: Optimum | None, *, panel_id: str) -> Panel:
+    """Share of source and target over steps (the paper's Fig. 4)."""
+    mixtures = {q: series.thinned(series.shares(run, q), limit=MAX_STEPS) for q in QUANTITIES}
+    variants = {q: _field_lines(run, {q: mixtures[q]}, optimum) for q in QUANTITIES}
+    variants["together"] = _field_lines(run, mixtures, optimum)
+    note = (
+        "Asked is what the controller wanted, planned what remained of it after masks, floors and exhausted"
+        " domains, delivered what the training loop consumed."
+    )
+    width = max(mixture.width for mixture in mixtures.values())
+    return Panel(
+        panel_id=panel_id,
+        note=note + _optimum_note(optimum) + thinning_note(width),
+        choices=(Choice(QUANTITY.label, (*QUANTITY.options, ("together", "all three"))),),
+        figures=(Figure(title="Mixture by field", variants=variants),),
+    )
+
+
+def domain_mixture(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None, *, panel_id: str) -> Panel:
+    """Shares of the largest domains over steps, stacked or as lines (the paper's Fig. 5 and 6)."""
+    variants, width = {}, 1
+    stacked = bands(run, ranks)
+    for quantity in QUANTITIES:
+        mixture = series.thinned(series.shares(run, quantity), limit=MAX_STEPS)
+        width = max(width, mixture.width)
+        variants[f"{quantity}{SEPARATOR}areas"] = _stacked(mixture, stacked)
+        variants[f"{quantity}{SEPARATOR}lines"] = _domain_lines(run, mixture, stacked, optimum)
+    note = (
+        f"The {LARGEST} largest domains of each field; the drawing below has all of them. Source domains in"
+        " cool colours, target domains in warm ones."
+    )
+    lines = _optimum_note(optimum, where="Among the lines")
+    return Panel(
+        panel_id=panel_id,
+        note=note + lines + thinning_note(width),
+        choices=(QUANTITY, Choice("Drawing", (("areas", "areas"), ("lines", "lines")))),
+        figures=(Figure(title="Mixture by domain", variants=variants),),
+    )
+
+
+def every_domain(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None, *, panel_id: str) -> Panel:
+    """Share of every domain over steps, a row a domain and a drawing a field."""
+    figures = []
+    width = 1
+    for field in FIELDS:
+        members = sorted(
+            (pair for pair in run.pairs if pair[0] == field and pair in ranks), key=ranks.__getitem__
+        )
+        if not members:
+            continue
+        columns = [run.pairs.index(pair) for pair in members]
+        variants = {}
+        for quantity in QUANTITIES:
+            mixture = series.thinned(series.shares(run, quantity), limit=MAX_STEPS)
+            width = max(width, mixture.width)
+            figure = heat_map(
+                mixture.weights_TN[:, columns].T,
+                x=mixture.steps_T.tolist(),
+                rows=[domain.replace("_", " ") for _, domain in members],
+                colour=f"--{field}",
+                z_title="share of samples",
+                z_format=".2%",
+            )
+            if optimum is not None and len(mixture.steps_T):
+                _add_optimum_column(figure, optimum, members, last_step=int(mixture.steps_T[-1]))
+            variants[quantity] = figure
+        figures.append(Figure(title=f"Every domain of the {field}", variants=variants))
+    column = "" if optimum is None else f" The column on the right is the optimum of {optimum.name}."
+    return Panel(
+        panel_id=panel_id,
+        note="Share of samples, the largest domain on top; the colour follows the square root, so that small"
+        " shares can be told from none." + column + thinning_note(width),
+        choices=(QUANTITY,),
+        figures=tuple(figures),
+    )
+
+
+def domain_loss(run: Run, ranks: Mapping[Pair, int], *, panel_id: str) -> Panel:
+    """Training loss over steps: of the fields, of the largest domains, of all domains."""
+    fields = drawing(x_title="step", y_title=_LOSS, y_format=".3f")
+    for field in FIELDS:
+        loss_T = series.field_loss(run, field)
+        _add_line(fields, run, loss_T, name=field, colour=f"var(--{field})")
+    largest = drawing(x_title="step", y_title=_LOSS, y_format=".3f")
+    for band in bands(run, ranks):
+        if len(band.members) == 1:
+            name = f"{band.field}: {band.name}"
+            _add_line(
+                largest, run, run.loss_TN[:, band.members[0]], name=name, colour=f"var(--{band.colour})"
+            )
+    largest.layout(hovermode="closest")  # a list of twelve entries would cover the drawing
+    trained = [
+        i for i, pair in enumerate(run.pairs) if pair in ranks and np.isfinite(run.loss_TN[:, i]).any()
+    ]
+    every = heat_map(
+        run.loss_TN[:, trained].T,
+        x=run.steps_T.tolist(),
+        rows=[f"{run.pairs[i][0]}: {run.pairs[i][1]}".replace("_", " ") for i in trained],
+        colour="--loss",
+        z_title=_LOSS,
+        z_format=".2f",
+        spread=False,
+        from_zero=False,
+    )
+    views = (("fields", "fields"), ("largest", f"{LARGEST} largest a field"), ("all", "all domains"))
+    return Panel(
+        panel_id=panel_id,
+        note="Mean training loss of each step in nats a token. Gaps: steps that drew nothing from the"
+        " domain.",
+        choices=(Choice("Domains", views),),
+        figures=(
+            Figure(title="Loss by domain", variants={"fields": fields, "largest": largest, "all": every}),
+        ),
+    )
+
+
+def guard_rails(run: Run, *, panel_id: str) -> Panel | None:
+    """Steps at which something stepped in, a row a kind; None if nothing did."""
+    marks = [event for event in run.events if event.step is not None and event.kind not in PLAIN_MARKS]
+    if not marks:
+        return None
+    figure = drawing(x_title="step", y_title="", y_format=None)
+    for place, kind in enumerate(dict.fromkeys(event.kind for event in marks)):
+        members = [event for event in marks if event.kind == kind]
+        style = line_style(place, points=len(members))
+        figure.trace(
+            "scatter",
+            x=[event.step for event in members],
+            y=[plain_text(kind.replace("_", " "))] * len(members),
+            text=[plain_text(event.detail[:120]) for event in members],
+            hovertemplate="step %{x}: %{text}<extra></extra>",
+            name=plain_text(kind.replace("_", " ")),
+            showlegend=False,  # rows have their names
+            mode="markers",
+            marker={**style["marker"], "size": 9},
+        )
+    figure.layout(hovermode="closest", height=110 + 34 * len(figure.traces))
+    figure.y_axis(type="category", showgrid=False)
+    if len(run.steps_T):
+        figure.x_axis(range=[0, int(run.steps_T[-1]) + 1])
+    return Panel(
+        panel_id=panel_id,
+        note="What stepped in, and when: fall-backs, alarms, guard rails, supplies that ended. The list of"
+        " events below has the full text.",
+        choices=(),
+        figures=(Figure(title="Guard rails", variants={"": figure}),),
+    )
+
+
+def benchmarks(run: Run, *, panel_id: str) -> Panel:
+    """Benchmark scores over the steps of the checkpoints, a line a task and a drawing a metric."""
+    figures = []
+    for metric in dict.fromkeys(score.metric for score in run.evaluations):
+        figure = drawing(x_title="step", y_title=plain_text(_METRICS.get(metric, metric)), y_format=".3f")
+        figure.x_axis(rangemode="normal")  # error bars at step 0 need room
+        of_metric = [score for score in run.evaluations if score.metric == metric]
+        for place, task in enumerate(dict.fromkeys(score.task for score in of_metric)):
+            scores = [score for score in of_metric if score.task == task]
+            style = line_style(place, points=len(scores))
+            figure.trace(
+                "scatter",
+                x=[score.step for score in scores],
+                y=rounded(score.value for score in scores),
+                error_y={"type": "data", "array": [score.stderr or 0.0 for score in scores], "width": 3},
+                name=plain_text(task),
+                **style,
+            )
+        figures.append(Figure(title=f"Benchmarks: {metric}", variants={"": figure}))
+    return Panel(
+        panel_id=panel_id,
+        note="Benchmark scores of the checkpoints; bars are one standard error.",
+        choices=(),
+        figures=tuple(figures),
+    )
+
+
+def _field_lines(run: Run, mixtures: Mapping[str, Shares], optimum: Optimum | None) -> Drawing:
+    figure = drawing(x_title="step", y_title="share of samples", y_format=".0%")
+    for place, field in enumerate(FIELDS):
+        for quantity, mixture in mixtures.items():
+            alone = len(mixtures) == 1
+            figure.trace(
+                "scatter",
+                x=mixture.steps_T.tolist(),
+                y=rounded(mixture.by_field(run.pairs)[:, place]),
+                name=f"{field} {quantity}",
+                mode="lines+markers" if len(mixture.steps_T) < 2 or quantity == "delivered" else "lines",
+                line={
+                    "color": f"var(--{field})",
+                    "dash": "solid" if alone else _TOGETHER[quantity],
+                    "width": 2,
+                },
+                marker={"size": 5 if len(mixture.steps_T) < 100 else 2, "color": f"var(--{field})"},
+            )
+        if optimum is not None:
+            share = sum(weight for pair, weight in optimum.weights.items() if pair[0] == field)
+            _add_dashed(
+                figure,
+                run,
+                share,
+                name=f"{field} {optimum.name}",
+                group=optimum.name,
+                colour=f"var(--{field})",
+            )
+    return figure.y_axis(range=[0, 1.02])
+
+
+def _stacked(mixture: Shares, stacked: Sequence[Band]) -> Drawing:
+    """Areas, flat within a step; a bar when there is only one step, which has no width as an area."""
+    figure = drawing(x_title="step", y_title="share of samples", y_format=".1%")
+    for band in stacked:
+        weights_T = mixture.weights_TN[:, list(band.members)].sum(axis=1)
+        name = plain_text(f"{band.field}: {band.name}")
+        x, y, colour = mixture.steps_T.tolist(), rounded(weights_T), f"var(--{band.colour})"
+        if len(x) == 1:
+            figure.trace("bar", x=x, y=y, name=name, marker={"color": colour}).layout(barmode="stack")
+        elif x:
+            # half a step more at both ends, so that the first and the last one are as wide as the others
+            figure.trace(
+                "scatter",
+                x=[x[0] - 0.5, *x, x[-1] + 0.5],
+                y=[y[0], *y, y[-1]],
+                name=name,
+                stackgroup="mixture",
+                mode="lines",
+                fillcolor=colour,
+                # a separator in the colour of the page; legends show the colour of the area
+                line={"color": "var(--surface)", "width": 0.6, "shape": "hvh"},
+            )
+    figure.layout(hovermode="closest" if len(stacked) > LARGEST else "x unified")
+    figure.x_axis(rangemode="normal")
+    return figure.y_axis(range=[0, 1], tickformat=".0%")
+
+
+def _domain_lines(run: Run, mixture: Shares, stacked: Sequence[Band], optimum: Optimum | None) -> Drawing:
+    figure = drawing(x_title="step", y_title="share of samples", y_format=".1%")
+    for band in stacked:
+        if len(band.members) > 1:
+            continue
+        name, colour = plain_text(f"{band.field}: {band.name}"), f"var(--{band.colour})"
+        figure.trace(
+            "scatter",
+            x=mixture.steps_T.tolist(),
+            y=rounded(mixture.weights_TN[:, band.members[0]]),
+            name=name,
+            mode="lines+markers" if len(mixture.steps_T) < 2 else "lines",
+            line={"color": colour, "width": 2},
+            marker={"color": colour, "size": 5},
+        )
+        if optimum is not None:
+            weight = optimum.weights.get(run.pairs[band.members[0]], 0.0)
+            _add_dashed(
+                figure, run, weight, name=f"{name}, {optimum.name}", group=optimum.name, colour=colour
+            )
+    return figure.layout(hovermode="closest").y_axis(rangemode="tozero")
+
+
+def _add_dashed(figure: Drawing, run: Run, share: float, *, name: str, group: str, colour: str) -> None:
+    """A constant over the run; the page shows one legend entry for all lines of a group."""
+    first, last = (int(run.steps_T[0]), int(run.steps_T[-1])) if len(run.steps_T) else (0, 1)
+    figure.trace(
+        "scatter",
+        x=[first, max(last, first + 1)],
+        y=rounded([share, share]),
+        name=plain_text(name),
+        legendgroup="optimum",
+        legendgrouptitle={"text": plain_text(group)},
+        mode="lines",
+        line={"color": colour, "dash": "dash", "width": 1.5},
+    )
+
+
+def _add_optimum_column(
+    figure: Drawing, optimum: Optimum, members: Sequence[Pair], *, last_step: int
+) -> None:
+    """The optimum as a column of its own, right of the last step."""
+    cells = figure.traces[0]
+    gap, width = max(1, round(last_step * 0.03)), max(1, round(last_step * 0.04))
+    left = last_step + 0.5 + gap
+    weights = rounded((optimum.weights.get(pair, 0.0) for pair in members), digits=4)
+    shown = [weight for row in [*cells["z"], weights] for weight in row if weight is not None]
+    # one scale for both, so that colours can be compared
+    scale = {"zmin": 0, "zmax": max(shown, default=0.0) or 1.0}
+    cells |= scale
+    figure.trace(
+        "heatmap",
+        z=[[weight] for weight in weights],
+        x=[left, left + width],  # edges
+        y=cells["y"],
+        colorscale=cells["colorscale"],
+        showscale=False,
+        ygap=1,
+        hovertemplate=f"%{{y}}, {plain_text(optimum.name)}: %{{z:.2%}}<extra></extra>",
+        **scale,
+    )
+    label = {"x": left + width / 2, "y": 1, "yref": "paper", "yanchor": "bottom", "text": "RegMix"}
+    figure.layout(annotations=[{**label, "showarrow": False}])
+
+
+def _add_line(figure: Drawing, run: Run, values_T: np.ndarray, *, name: str, colour: str) -> None:
+    figure.trace(
+        "scatter",
+        x=run.steps_T.tolist(),
+        y=rounded(values_T),
+        name=plain_text(name),
+        mode="lines+markers" if len(run.steps_T) < 100 else "lines",
+        line={"color": colour, "width": 2},
+        marker={"color": colour, "size": 4},
+    )
+
+
+def _optimum_note(optimum: Optimum | None, *, where: str = "Dashed") -> str:
+    if optimum is None:
+        return ""
+    dashed = "dashed" if where != "Dashed" else ""
+    return f" {where}{', ' if dashed else ''}{dashed}: the optimum of {optimum.name} ({optimum.origin})."

@@ -1,0 +1,128 @@
+"""The parts of the page about data: corpora, datasets and their start state; farms."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from dmix.training.report.figures import data_figures, farm_figures
+from dmix.training.report.figures.charts import Panel
+from dmix.training.report.page import data_tables, tables
+from dmix.training.report.page.markup import join, tag
+from dmix.training.report.page.parts import Section, place
+from dmix.training.report.queries.data_facts import Corpus, Dataset, StartState
+from dmix.training.report.queries.farm_facts import Farm
+
+NO_LESSONS = "No feedback on these trajectories yet: 'dmix mix collect' trains their proxies."
+
+
+def farm_section(farm: Farm) -> Section:
+    """Trajectories of a set, what they cover, and what moved each objective."""
+    prefix = f"set-{farm.set_name}"
+    panels = [
+        farm_figures.trajectories(farm, panel_id=f"{prefix}-paths"),
+        farm_figures.covered(farm, panel_id=f"{prefix}-coverage"),
+    ]
+    if farm.lessons["raw"]:
+        panels.append(farm_figures.lessons(farm, panel_id=f"{prefix}-lessons"))
+    parts: list[Any] = [tables.pairs_list(farm_facts(farm)), *(place(panel) for panel in panels)]
+    if not farm.lessons["raw"]:
+        parts.append(tag("p", NO_LESSONS, class_="note"))
+    return Section(
+        anchor=prefix, title=f"Trajectories {farm.set_name}", content=join(parts), panels=tuple(panels)
+    )
+
+
+def farm_facts(farm: Farm) -> dict[str, Any]:
+    """Size of a set, by name."""
+    kinds = [farm_figures.group_name(path) for path in farm.paths]
+    lengths = [len(path.target_T) - 1 for path in farm.paths]
+    return {
+        "Dataset": farm.dataset,
+        "Trajectories": len(farm.paths),
+        "Of these": ", ".join(f"{kinds.count(name):,} {name}" for name in dict.fromkeys(kinds)),
+        "Most steps (M)": farm.steps,
+        "Mean steps": f"{sum(lengths) / len(lengths):.1f}",
+        "With feedback": f"{farm.scored:,}",
+        "Of other proxies": farm.varied or None,
+    }
+
+
+def data_section(corpora: Sequence[Corpus], datasets: Sequence[Dataset], lone: StartState) -> Section:
+    """Corpora, and for every dataset its settings, domains and start state.
+
+    Args:
+        corpora: All corpora.
+        datasets: Those to show.
+        lone: What models were asked for without a dataset.
+    """
+    panels: list[Panel] = []
+    parts: list[Any] = []
+    if corpora:
+        parts += [data_tables.corpora_table(corpora), tag("p", corpora_note(corpora), class_="note")]
+    for dataset in datasets:
+        title = f"Dataset {dataset.name or dataset.dataset}"
+        prefix = f"dataset-{dataset.dataset}"
+        parts += [tag("h3", title, id=prefix), tables.pairs_list(dataset_facts(dataset))]
+        if any(stream.documents for stream in dataset.streams):
+            drawn = [data_figures.domain_sizes(dataset, panel_id=f"{prefix}-sizes")]
+            drawn += _start_panels(dataset.start, prefix=prefix)
+            panels += drawn
+            parts += [*(place(panel) for panel in drawn), data_tables.domain_table(dataset)]
+    alone = _start_panels(lone, prefix="start")
+    if alone:
+        panels += alone
+        parts += [tag("h3", "Start states of models alone", id="start"), *(place(panel) for panel in alone)]
+    if not datasets:
+        hint = (
+            "No dataset yet: 'dmix etl shard' makes one."
+            if corpora
+            else "No corpus yet: start with 'dmix etl classify'."
+        )
+        parts.append(tag("p", hint, class_="note"))
+    return Section(anchor="data", title="Data", content=join(parts), panels=tuple(panels))
+
+
+def corpora_note(corpora: Sequence[Corpus]) -> str:
+    """What the counts of corpora mean, and which search has not been made."""
+    note = "Rejected documents have no domain: they were turned down before they got one."
+    commands = {
+        "duplicates": "'dmix etl duplicates' looks for copies.",
+        "contamination": "'dmix etl contamination --environment FILE' looks for evaluation items.",
+    }
+    missing = [text for kind, text in commands.items() if any(kind not in c.found for c in corpora)]
+    return " ".join([note, *missing])
+
+
+def _start_panels(start: StartState, *, prefix: str) -> list[Panel]:
+    drawn = (
+        data_figures.start_state(start, panel_id=f"{prefix}-start"),
+        data_figures.convergence(start, panel_id=f"{prefix}-convergence"),
+    )
+    return [panel for panel in drawn if panel is not None]
+
+
+def found_in(dataset: Dataset) -> str:
+    """What was found in the corpora of a dataset, and what became of it; empty if nothing was found."""
+    what = {"duplicates": "copies", "contamination": "documents with an evaluation item"}
+    found = [
+        f"{sum(counts.values()):,} {what[kind]} ({'left out' if kind in dataset.drops else 'kept'})"
+        for kind, counts in sorted(dataset.found.items(), reverse=True)
+        if counts
+    ]
+    return ", ".join(found)
+
+
+def dataset_facts(dataset: Dataset) -> dict[str, Any]:
+    """Settings and totals of a dataset, by name."""
+    tail = sum(stream.tail_tokens for stream in dataset.streams)
+    return {
+        "Id": dataset.dataset,
+        "Corpora": ", ".join(dataset.corpora),
+        "Taxonomy": dataset.taxonomy,
+        "Tokenizer": dataset.tokenizer,
+        "Tokens a sample": dataset.seq_len,
+        "Seed": str(dataset.seed),
+        "Tokens": sum(stream.tokens for stream in dataset.streams),
+        "Tokens outside full samples": tail,
+        "Found in its text": found_in(dataset),
+        "Created (UTC)": dataset.created_at,
+    }

@@ -1,0 +1,137 @@
+"""The parts of the page about runs: all of them side by side, and each by itself."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from dmix.training.report.figures import feedback_figures, run_figures
+from dmix.training.report.figures.charts import Panel
+from dmix.training.report.page import run_tables, summary, tables
+from dmix.training.report.page.markup import join, tag
+from dmix.training.report.page.parts import Section, folded, place
+from dmix.training.report.queries import series
+from dmix.training.report.queries.optimum import Optimum
+from dmix.training.report.queries.reader import Pair
+from dmix.training.report.queries.run_facts import Run
+from dmix.training.report.queries.seeds import seed_groups
+
+NO_FEEDBACK = "No feedback so far: no step of this run has been scored."
+NO_STEPS = "No step has been decided so far."
+NO_INTERVALS = "No interval: no two finished runs here differ in their seeds alone."
+# What a seed of the configuration draws.
+SEEDS = {"seed": "samples", "training.seed": "training", "model_file.seed": "first weights"}
+SCORES = (
+    "Scores are mean log-probabilities in nats a token; higher is better. Utility is the sum over the"
+    " objectives of their weight times the change of the score since step 0, divided by its scale in the"
+    " environment."
+)
+
+
+def overview_section(runs: Sequence[Run]) -> Section:
+    """Final scores and tokens used; with several runs also their curves side by side."""
+    panels: list[Panel] = []
+    if len(runs) > 1:
+        colours = feedback_figures.run_colours(runs)
+        with_steps = [run for run in runs if len(run.steps_T)]
+        with_scores = [run for run in runs if run.scores]
+        if with_steps:
+            shares = feedback_figures.target_shares(with_steps, panel_id="compare-target", colours=colours)
+            panels.append(shares)
+        if with_scores:
+            scores = feedback_figures.feedback(with_scores, panel_id="compare-feedback", colours=colours)
+            panels.append(scores)
+    parts: list[Any] = [summary.glance(runs), run_tables.final_table(runs)]
+    if any(run.scores for run in runs):
+        parts.append(tag("p", SCORES, class_="note"))
+        groups = seed_groups(runs)
+        parts.append(run_tables.seeds_table(groups) if groups else tag("p", NO_INTERVALS, class_="note"))
+    if any(run.evaluations for run in runs):
+        parts.append(run_tables.benchmarks_table([run for run in runs if run.evaluations]))
+    return Section(
+        anchor="overview",
+        title="Runs side by side" if len(runs) > 1 else "Result",
+        content=join([*parts, *(place(panel) for panel in panels)]),
+        panels=tuple(panels),
+    )
+
+
+def run_section(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None) -> Section:
+    """Facts, mixture, feedback, losses and events of one run."""
+    prefix = f"run-{run.run_id}"
+    parts: list[Any] = [tables.pairs_list(run_facts(run))]
+    panels = _mixture_panels(run, ranks, optimum) if len(run.steps_T) else []
+    if not panels:
+        parts.append(tag("p", NO_STEPS, class_="note"))
+    parts += [place(panel) for panel in panels]
+    if run.scores:
+        panels.append(feedback_figures.feedback([run], panel_id=f"{prefix}-feedback"))
+        parts.append(place(panels[-1]))
+    else:
+        parts.append(tag("p", NO_FEEDBACK, class_="note"))
+    if run.evaluations:
+        panels.append(run_figures.benchmarks(run, panel_id=f"{prefix}-benchmarks"))
+        parts.append(place(panels[-1]))
+    if (run.loss_tokens_TN > 0).any():
+        panels.append(run_figures.domain_loss(run, ranks, panel_id=f"{prefix}-loss"))
+        parts.append(place(panels[-1]))
+    rails = run_figures.guard_rails(run, panel_id=f"{prefix}-rails")
+    if rails is not None:
+        panels.append(rails)
+        parts.append(place(rails))
+    parts += _details(run, ranks)
+    return Section(anchor=prefix, title=f"Run {run.run_id}", content=join(parts), panels=tuple(panels))
+
+
+def run_facts(run: Run) -> dict[str, Any]:
+    """What a reader asks first of a run, by name."""
+    used = series.tokens_used(run)
+    seeds = series.seeds_of(run.config)
+    return {
+        "Controller": run.controller,
+        "Status": run_tables.status_badge(run.status),
+        "Dataset": run.dataset,
+        "Kind": run.kind,
+        "Model": _short(series.setting_of(run.config, "model")),
+        "Steps (M)": run_tables.steps_text(run),
+        "Samples a step (R)": series.setting_of(run.config, "step_samples", "samples_per_step"),
+        "Batch (B)": series.setting_of(run.config, "batch_size"),
+        "Exhaustion": series.setting_of(run.config, "exhaustion"),
+        "Seeds": ", ".join(f"{SEEDS.get(name, name)} {value}" for name, value in seeds.items()),
+        "Source tokens": used["source"],
+        "Target tokens": used["target"],
+        "Started (UTC)": run.started_at,
+        "Finished (UTC)": run.finished_at,
+    }
+
+
+def _short(model: Any) -> Any:
+    """The last part of a path, which is whole in the configuration; a hub id as it is."""
+    return PurePath(model).name if isinstance(model, str) and PurePath(model).is_absolute() else model
+
+
+def _mixture_panels(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None) -> list[Panel]:
+    prefix = f"run-{run.run_id}"
+    found = [run_figures.field_mixture(run, optimum, panel_id=f"{prefix}-fields")]
+    if len(run.pairs) > 2:
+        found.append(run_figures.domain_mixture(run, ranks, optimum, panel_id=f"{prefix}-domains"))
+        found.append(run_figures.every_domain(run, ranks, optimum, panel_id=f"{prefix}-every"))
+    return found
+
+
+def _details(run: Run, ranks: Mapping[Pair, int]) -> list[Any]:
+    """What is folded away at first."""
+    prefix, parts = f"run-{run.run_id}", []
+    if len(run.steps_T):
+        numbers = run_tables.delivered_table(run, ranks)
+        parts.append(folded("Domains of this run in numbers", numbers, anchor=f"{prefix}-numbers"))
+    if run.departures:
+        listed = run_tables.departures_table(run.departures)
+        parts.append(folded("Where planned differs from asked", listed, anchor=f"{prefix}-departures"))
+    if run.events:
+        listed = run_tables.events_table(run.events)
+        parts.append(folded(f"Events ({len(run.events):,})", listed, anchor=f"{prefix}-events"))
+    if run.config:
+        written = tag("pre", json.dumps(run.config, indent=2, ensure_ascii=False), tabindex=0)
+        parts.append(folded("Configuration", written, anchor=f"{prefix}-config"))
+    return parts

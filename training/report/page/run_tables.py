@@ -1,0 +1,164 @@
+"""Tables about runs: final scores, what was delivered, benchmarks, events."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dmix.training.report.page.markup import Markup, tag
+from dmix.training.report.page.tables import Cell, share_cell, table
+from dmix.training.report.queries import series
+from dmix.training.report.queries.reader import Pair
+from dmix.training.report.queries.run_facts import Departure, Run, RunEvent
+from dmix.training.report.queries.seeds import LEVEL, SeedGroup
+
+MAX_EVENTS = 300
+
+
+def final_table(runs: Sequence[Run]) -> Markup:
+    """Last scores and the tokens that they cost, one row a run."""
+    objectives = list(dict.fromkeys(name for run in runs for name in run.scores))
+    utilities = [series.final_utility(run) for run in runs]
+    with_utility = any(value is not None for value in utilities)
+    rows = []
+    for run, value in zip(runs, utilities, strict=True):
+        scores, used = series.final_scores(run), series.tokens_used(run)
+        row: list[Any] = [
+            tag("a", run.run_id, href=f"#run-{run.run_id}"),
+            run.controller,
+            _whole(series.setting_of(run.config, "seed")),
+            status_badge(run.status),
+            Cell(steps_text(run), sort=series.steps_done(run)),
+            used["source"],
+            used["target"],
+        ]
+        row += [_utility_cell(value)] if with_utility else []
+        rows.append(row + [_score_cell(scores.get(name)) for name in objectives])
+    columns = ["run", "controller", "seed", "status", "steps", "source tokens", "target tokens"]
+    columns += (["utility"] if with_utility else []) + objectives
+    return table(columns, rows, caption="Final scores (change from step 0) and tokens used")
+
+
+def steps_text(run: Run) -> str:
+    """Steps done, of those planned where the configuration says it."""
+    planned = series.setting_of(run.config, "steps")
+    return f"{series.steps_done(run):,}" + (f" of {planned:,}" if isinstance(planned, int) else "")
+
+
+def status_badge(status: str) -> Markup:
+    """The status as a word with its own colour and mark."""
+    marks = {"done": "✓", "running": "▶", "failed": "✗", "stale": "…"}
+    known = status if status in marks else "stale"
+    return tag("span", f"{marks.get(status, '')} {status}".strip(), class_=f"badge {known}")
+
+
+def seeds_table(groups: Sequence[SeedGroup]) -> Markup:
+    """Means over runs of equal configuration, with their intervals."""
+    names = list(dict.fromkeys(name for group in groups for name in group.values))
+    rows = []
+    for group in groups:
+        row: list[Any] = [group.controller, len(group.run_ids), ", ".join(group.run_ids)]
+        for name in names:
+            found = group.values.get(name)
+            if found is None:
+                row.append(None)
+            elif name.endswith(" tokens"):
+                row.append(Cell(f"{found.mean:,.0f} ± {found.half:,.0f}", sort=found.mean))
+            else:
+                row.append(Cell(f"{found.mean:.4f} ± {found.half:.4f}", sort=found.mean))
+        rows.append(row)
+    return table(
+        ["controller", "seeds", "runs", *names],
+        rows,
+        caption=f"Means over seeds with {LEVEL:.0%} intervals (Student's t over the runs)",
+    )
+
+
+def benchmarks_table(runs: Sequence[Run]) -> Markup:
+    """The last benchmark scores of every run beside the feedback after the same step."""
+    objectives = list(dict.fromkeys(name for run in runs for name in run.scores))
+    scores = {(e.task, e.metric): None for run in runs for e in run.evaluations}
+    rows = []
+    for run in runs:
+        for step in sorted({e.step for e in run.evaluations}):
+            found = {(e.task, e.metric): e for e in run.evaluations if e.step == step}
+            seen = {name: dict(points).get(step) for name, points in run.scores.items()}
+            row: list[Any] = [tag("a", run.run_id, href=f"#run-{run.run_id}"), run.controller, step]
+            for key in scores:
+                score = found.get(key)
+                spread = "" if score is None or score.stderr is None else f" ± {score.stderr:.4f}"
+                row.append(None if score is None else Cell(f"{score.value:.4f}{spread}", sort=score.value))
+            row += [
+                None if seen.get(name) is None else Cell(f"{seen[name]:.4f}", sort=seen[name])
+                for name in objectives
+            ]
+            rows.append(row)
+    return table(
+        ["run", "controller", "step", *(f"{task}, {metric}" for task, metric in scores), *objectives],
+        rows,
+        caption="Benchmarks of checkpoints (± one standard error) beside the feedback after the same step",
+        groups=[("", 3), ("benchmarks", len(scores))]
+        + ([("feedback", len(objectives))] if objectives else []),
+    )
+
+
+def delivered_table(run: Run, ranks: Mapping[Pair, int]) -> Markup:
+    """What a run drew from each domain in all: mean shares, samples, tokens, passes."""
+    means = {
+        quantity: mixture.weights_TN.mean(axis=0)
+        for quantity in series.QUANTITIES
+        if len((mixture := series.shares(run, quantity)).steps_T)
+    }
+    samples_N, tokens_N = (np.nan_to_num(v).sum(axis=0) for v in (run.samples_TN, run.tokens_TN))
+    passes_N = np.nan_to_num(run.passes_TN).max(axis=0, initial=0.0)
+    rows = []
+    for index, (field, domain) in enumerate(run.pairs):
+        if (field, domain) not in ranks:
+            continue
+        shares = [
+            share_cell(float(means[quantity][index]), field) if quantity in means else None
+            for quantity in reversed(series.QUANTITIES)
+        ]
+        passes = Cell(f"{passes_N[index]:.2f}", sort=float(passes_N[index]))
+        drawn = [int(samples_N[index]), int(tokens_N[index]), passes]
+        rows.append([domain.replace("_", " "), field, *shares, *drawn])
+    columns = ["domain", "field", "asked", "planned", "delivered", "samples", "tokens", "passes"]
+    return table(columns, rows, caption="Mean shares over the steps, and what was delivered in all")
+
+
+def events_table(events: Sequence[RunEvent]) -> Markup:
+    """Notes and marks of a run; of very many the last ones."""
+    shown = events[-MAX_EVENTS:]
+    rows = [[event.step, event.kind.replace("_", " "), event.detail] for event in shown]
+    left_out = f", the last {MAX_EVENTS} of {len(events):,}" if len(events) > len(shown) else ""
+    return table(["step", "event", "detail"], rows, caption=f"Events{left_out}")
+
+
+def departures_table(departures: Sequence[Departure]) -> Markup:
+    """Where and why the plan is not what was asked for."""
+    shown = departures[:MAX_EVENTS]
+    rows = [
+        [d.domain.replace("_", " "), d.field, d.reason, d.steps, d.first_step, d.last_step] for d in shown
+    ]
+    left_out = f", the first {MAX_EVENTS} of {len(departures):,}" if len(departures) > len(shown) else ""
+    return table(
+        ["domain", "field", "reason", "steps", "first step", "last step"],
+        rows,
+        caption=f"Where planned differs from asked{left_out}",
+    )
+
+
+def _whole(number: Any) -> Cell | None:
+    """A seed: a number without separators."""
+    return Cell(str(number), sort=number) if isinstance(number, int) else None
+
+
+def _score_cell(score: series.FinalScore | None) -> Cell | None:
+    if score is None:
+        return None
+    change = "" if score.change is None else f" ({score.change:+.4f})"
+    return Cell(f"{score.last:.4f}{change}", sort=score.last)
+
+
+def _utility_cell(value: float | None) -> Cell | None:
+    return None if value is None else Cell(f"{value:+.4f}", sort=value)

@@ -1,0 +1,210 @@
+"""What a reader wants to know first: what each run did, whether its model forgot, and what to do next."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmix.training.report.page.markup import Markup, join, tag
+from dmix.training.report.page.tables import table
+from dmix.training.report.queries import series
+from dmix.training.report.queries.run_facts import Run
+from dmix.training.report.queries.seeds import seed_groups
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+# Marks of a run that are not about steering.
+PLAIN_MARKS = {"run_started", "run_done", "run_failed", "shadow"}
+# Passes over a domain beyond which more of them teach little (arXiv 2305.16264).
+MANY_PASSES = 4
+# Runs of a controller below which the seed alone may decide between two of them.
+_ENOUGH_RUNS = 3
+_WORDS = {"target": ("better", "worse"), "general": ("better", "forgot")}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do next.
+
+    Attributes:
+        reason: Why, a sentence.
+        command: What to type; an ellipsis stands for the flags of the run that is meant.
+    """
+
+    reason: str
+    command: str
+
+
+def glance(runs: Sequence[Run]) -> Markup:
+    """A table with a row a run, and a list of what to do next."""
+    advice = [tag("li", one.reason, " ", tag("code", one.command)) for one in next_steps(runs)]
+    return join(
+        [
+            glance_table(runs),
+            tag("p", "Next", class_="caption") if advice else None,
+            tag("ul", *advice, class_="next") if advice else None,
+        ]
+    )
+
+
+def glance_table(runs: Sequence[Run]) -> Markup:
+    """What each run mixed, what became of the objectives of either role, and what stepped in."""
+    rows = [
+        [
+            tag("a", run.run_id, href=f"#run-{run.run_id}"),
+            *(_changes(run, role) for role in _WORDS),
+            tag("span", mixed(run), class_="line"),
+            ", ".join(f"{count:,} × {kind}" for kind, count in interventions(run).items()),
+        ]
+        for run in runs
+    ]
+    columns = [
+        "run",
+        "target objectives",
+        "general objectives",
+        "target share: first → last (mean)",
+        "stepped in",
+    ]
+    return table(columns, rows, caption="At a glance (changes in nats a token since step 0)")
+
+
+def mixed(run: Run) -> str:
+    """Share of the target in the first and the last delivered step, and in all of them."""
+    delivered = series.shares(run, "delivered")
+    if not len(delivered.steps_T):
+        return "nothing yet"
+    target_T = delivered.by_field(run.pairs)[:, FIELDS.index("target")]
+    return f"{target_T[0]:.0%} → {target_T[-1]:.0%} ({target_T.mean():.0%})"
+
+
+def changes(run: Run, role: str) -> dict[str, float]:
+    """Change of the objectives of a role since step 0, in nats a token, to the two digits that count."""
+    environment = series.environment_of(run.config)
+    roles = {o.name: o.role for o in environment.objectives} if environment else {}
+    return {
+        name: round(score.change, 2)
+        for name, score in series.final_scores(run).items()
+        if roles.get(name) == role and score.change is not None
+    }
+
+
+def interventions(run: Run) -> Counter[str]:
+    """How often something stepped in, by kind."""
+    kinds = (event.kind for event in run.events if event.step is not None and event.kind not in PLAIN_MARKS)
+    return Counter(kind.replace("_", " ") for kind in kinds)
+
+
+def next_steps(runs: Sequence[Run]) -> list[Advice]:
+    """What the runs ask for, most urgent first."""
+    return [
+        *_broken_off(runs),
+        *_beaten(runs),
+        *_forgetful(runs),
+        *_repetitive(runs),
+        *_not_comparable(runs),
+        *_unjudged(runs),
+    ]
+
+
+def _broken_off(runs: Sequence[Run]) -> Iterator[Advice]:
+    for run in runs:
+        if run.status in ("stale", "failed"):
+            yield Advice(
+                f"Run {run.run_id} ended before its last step.", f"dmix train --run {run.run_id} --resume"
+            )
+
+
+def _beaten(runs: Sequence[Run]) -> Iterator[Advice]:
+    """Agents whose mean utility is below that of another controller, in runs of the same size and start."""
+    utilities: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        utility = series.final_utility(run)
+        if run.status == "done" and utility is not None:
+            utilities.setdefault(_terms(run), {}).setdefault(run.controller, []).append(utility)
+    for by_controller in utilities.values():
+        means = {controller: float(np.mean(found)) for controller, found in by_controller.items()}
+        best = max(means, key=lambda controller: means[controller])
+        for controller, mean in means.items():
+            kind, _, agent = controller.partition(":")
+            if kind == "agent" and mean < means[best] and not best.startswith("agent:"):
+                fewest = min(len(by_controller[name]) for name in (best, controller))
+                doubt = "" if fewest >= _ENOUGH_RUNS else ", as far as so few runs can tell"
+                yield Advice(
+                    f"The mean utility under {best} is {means[best]:+.2f}, under {controller} {mean:+.2f}:"
+                    f" the agent has not paid off{doubt}. What its farm lets expect, and where it goes beyond"
+                    " that:",
+                    f"dmix agent evaluate --set … --agent {agent}",
+                )
+
+
+def _terms(run: Run) -> str:
+    """What two runs must share for their utilities to be comparable."""
+    names = ("model", "steps", "step_samples", "batch_size", "environment")
+    terms = [run.dataset, *(run.config.get(name) for name in names)]
+    return json.dumps(terms, sort_keys=True, default=str)
+
+
+def _forgetful(runs: Sequence[Run]) -> Iterator[Advice]:
+    lost = {}
+    for run in runs:
+        falls = {name: change for name, change in changes(run, "general").items() if change < 0}
+        if run.kind == "guided" and falls:
+            lost[run.run_id] = min(falls.items(), key=lambda fall: fall[1])
+    if lost:
+        listed = ", ".join(f"{run_id} ({name} {change:+.2f})" for run_id, (name, change) in lost.items())
+        yield Advice(
+            f"Under the agent the model forgot: {listed}. Give its general objectives more weight in the"
+            " environment and train the agent again, or replay a share of the source:",
+            "dmix train … --controller source-share:0.5",
+        )
+
+
+def _repetitive(runs: Sequence[Run]) -> Iterator[Advice]:
+    for run in runs:
+        passes_N = np.nan_to_num(run.passes_TN).max(axis=0, initial=0.0)
+        if len(passes_N) and passes_N.max() > MANY_PASSES:
+            field, domain = run.pairs[int(passes_N.argmax())]
+            name = domain.replace("_", " ")
+            yield Advice(
+                f"Run {run.run_id} went over its {field} text on {name} {passes_N.max():.1f} times; beyond"
+                f" {MANY_PASSES} passes text teaches little. More of it helps:",
+                f"dmix etl classify --{field} … --add",
+            )
+            return
+
+
+def _not_comparable(runs: Sequence[Run]) -> Iterator[Advice]:
+    guided = [run for run in runs if run.kind == "guided"]
+    if guided and not any(run.controller == "natural" for run in runs):
+        yield Advice(
+            f"Nothing to compare {guided[0].run_id} with: add a run without an agent, other flags the same.",
+            "dmix train … --controller natural --run natural-1",
+        )
+    if runs and not seed_groups(runs):
+        yield Advice(
+            "A difference between two runs is only worth what it is against the spread between seeds: repeat"
+            " each configuration.",
+            "dmix train … --seed 1",
+        )
+
+
+def _unjudged(runs: Sequence[Run]) -> Iterator[Advice]:
+    done = [run for run in runs if run.status == "done"]
+    if done and not any(run.evaluations for run in runs):
+        last = series.steps_done(done[0])
+        yield Advice(
+            "No benchmark has judged these models.",
+            f"dmix eval --run {done[0].run_id} --step 0 --step {last} --items FILE",
+        )
+
+
+def _changes(run: Run, role: str) -> Markup | str:
+    found = changes(run, role)
+    if not found:
+        return ""
+    better, worse = _WORDS[role]
+    least, most = min(found.values()), max(found.values())
+    word, badge = (worse, "failed") if least < 0 else (better, "done") if most > 0 else ("as before", "stale")
+    listed = (tag("span", f" {name} {change:+.2f}", class_="line") for name, change in found.items())
+    return tag("span", tag("span", word, class_=f"badge {badge}"), *listed)

@@ -1,0 +1,112 @@
+"""Tables of the report: their form; all of them scroll inside their own box on a narrow screen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dmix.training.report.page.markup import Markup, join, tag
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell that is more than its text.
+
+    Attributes:
+        text: What is shown.
+        sort: Number to sort by.
+        bar: Length of a bar behind the text, against the longest one of its column; None for no bar.
+        field: Whose colour the bar has.
+    """
+
+    text: "str | Markup"
+    sort: float | None = None
+    bar: float | None = None
+    field: str = "source"
+
+
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    caption: str,
+    groups: Sequence[tuple[str, int]] = (),
+    total: Sequence[Any] | None = None,
+) -> Markup:
+    """A table that sorts by a click on a heading.
+
+    Args:
+        columns: Headings; the first column stays in view while the others scroll.
+        rows: Cells: `Cell`, `Markup`, text, numbers or None.
+        caption: What the table shows, read out and shown above it.
+        groups: Headings over several columns as (text, columns).
+        total: A last row that sorting leaves in place.
+    """
+    numeric = [any(isinstance(row[i], int | float | Cell) for row in rows) for i in range(len(columns))]
+    heads = [
+        tag("th", tag("button", name, type="button"), scope="col", class_="number" if numeric[i] else None)
+        for i, name in enumerate(columns)
+    ]
+    over = [tag("th", text, scope="colgroup", colspan=span) for text, span in groups]
+    head = join([tag("tr", *over, class_="groups") if over else None, tag("tr", *heads)])
+    longest = [max((_bar(row[i]) for row in rows), default=0.0) for i in range(len(columns))]
+    body = join(_row(row, numeric, longest) for row in rows)
+    foot = tag("tfoot", _row(total, numeric, longest)) if total is not None else None
+    inner = tag("table", tag("thead", head), tag("tbody", body), foot, class_="data", aria_label=caption)
+    box = tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return join([tag("p", caption, class_="caption"), box])
+
+
+def pairs_list(facts: Mapping[str, Any]) -> Markup:
+    """Names with values, in as many columns as fit; what is None or empty is left out."""
+    entries = [
+        tag("div", tag("dt", name), tag("dd", value if isinstance(value, Markup) else _text(value)))
+        for name, value in facts.items()
+        if value not in (None, "", ())
+    ]
+    return tag("dl", *entries, class_="facts")
+
+
+def share_cell(share: float | None, field: str) -> Cell | None:
+    """A share as a percentage with a bar; None where it is not known."""
+    if share is None or not np.isfinite(share):
+        return None
+    text = "0" if share == 0 else f"{share:.2%}" if share >= 0.0001 else "<0.01%"
+    return Cell(text, sort=share, bar=share, field=field)
+
+
+def _bar(value: Any) -> float:
+    return value.bar or 0.0 if isinstance(value, Cell) else 0.0
+
+
+def _row(row: Sequence[Any], numeric: Sequence[bool], longest: Sequence[float]) -> Markup:
+    return tag("tr", *(_cell(value, i, numeric[i], longest[i]) for i, value in enumerate(row)))
+
+
+def _cell(value: Any, column: int, numeric: bool, longest: float) -> Markup:
+    bar, sort = None, None
+    if isinstance(value, Cell):
+        sort = None if value.sort is None else f"{value.sort:.8g}"
+        bar = f"--share:{value.bar / longest:.3f};--bar:var(--{value.field})" if value.bar else None
+        value = value.text
+    elif isinstance(value, int | float):
+        sort = str(value)
+    classes = " ".join(filter(None, ["number" if numeric else "", "bar" if bar else ""]))
+    content = value if isinstance(value, Markup) else _text(value)
+    return tag(
+        "th" if column == 0 else "td",
+        content,
+        scope="row" if column == 0 else None,
+        class_=classes or None,
+        data_sort=sort,
+        style=bar,
+    )
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)

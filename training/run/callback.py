@@ -1,0 +1,378 @@
+"""The Composer callback that turns epochs into re-weighting steps.
+
+One Composer epoch is one step. At its start rank 0 asks the controller (or replays what an earlier
+attempt decided), writes the decision and tells the other ranks; every rank plans the same step and
+hands it to its sampler. Batches are noted as they are consumed; at the end of the step the notes of
+all ranks are compared with the plan, proved, scored and written, all before Composer saves its
+checkpoint. Shapes: N (field, domain) pairs, D objectives.
+"""
+
+import dataclasses
+import math
+import time
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from composer.core import Callback, State, get_precision_context
+from composer.loggers import Logger
+from composer.utils import dist
+
+from dmix.mixing.controllers import Controller, context_of
+from dmix.mixing.delivery.dataset import StepBatchSampler
+from dmix.mixing.delivery.digest import step_digest
+from dmix.mixing.delivery.plan import MixerState, PlanSettings, StepPlan, ending, plan_step, remaining_samples
+from dmix.mixing.delivery.streams import StreamSizes
+from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.history import History
+from dmix.mixing.trajectories.objectives import Environment, utility
+from dmix.training.model.language_model import LanguageModel
+from dmix.training.run.consumed import Consumed, RankNotes
+from dmix.training.run.decisions import Decision, decide, log_remarks
+from dmix.training.run.ranks import is_first_rank, on_first_rank
+from dmix.training.run.state import RunState
+from dmix.training.run.watching.metrics import score_metrics, step_metrics
+from dmix.training.run.watching.progress import BatchReport, Monitor, StepReport
+from dmix.training.run.watching.signals import StopRequest
+from dmix.training.scoring.environment import Scorer
+from dmix.warehouse_schema.errors import TrainingError, VerificationError
+from dmix.warehouse_schema.files.events import EventLog
+
+
+class MixtureCallback(Callback):
+    """Decides, plans, proves and scores the steps of one run.
+
+    Args:
+        space: The domain space of the dataset.
+        streams: Its shard sizes.
+        settings: R, B and the rules of planning.
+        steps: M, the number of steps to train.
+        seq_len: Tokens a sample.
+        controller: Chooses mixtures; asked on rank 0 alone.
+        sampler: Receives the plan of each step.
+        model: What is trained, for scoring.
+        scorer: Computes feedback; None for a run without an environment.
+        environment: The objectives behind the scorer.
+        state: Where the run starts; a loaded checkpoint replaces it.
+        log: Event file on rank 0, None elsewhere.
+        recorded: Decisions on steps that an earlier attempt decided.
+        stop: Whether the run was asked to stop.
+        monitor: Told of batches and steps, on rank 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: DomainSpace,
+        streams: StreamSizes,
+        settings: PlanSettings,
+        steps: int,
+        seq_len: int,
+        controller: Controller,
+        sampler: StepBatchSampler,
+        model: LanguageModel,
+        scorer: Scorer | None,
+        environment: Environment | None,
+        state: RunState,
+        log: EventLog | None,
+        recorded: dict[int, Decision],
+        stop: StopRequest,
+        monitor: Monitor,
+    ) -> None:
+        self.space, self.streams, self.settings = space, streams, settings
+        self.steps, self.seq_len = steps, seq_len
+        self.controller, self.sampler, self.model = controller, sampler, model
+        self.scorer, self.environment = scorer, environment
+        self.state = state
+        self.log, self.recorded, self.stop, self.monitor = log, recorded, stop, monitor
+        self.stopping = False
+        self.plan: StepPlan | None = None
+        self._notes = RankNotes()
+        self._pending: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._step_started = self._run_started = time.monotonic()
+        self._batches_before = 0
+        self._said: set[str] = set()
+
+    @property
+    def batches_in_step(self) -> int:
+        """Global batches of the step under way."""
+        return 0 if self.plan is None else len(self.plan.ids) // self.settings.batch_size
+
+    @property
+    def ending(self) -> str:
+        """Why the run ends where it stands, and what it leaves undrawn."""
+        return ending(self.state.mixer, steps=self.steps, streams=self.streams, settings=self.settings)
+
+    # ---- Composer's events, in the order in which they come
+
+    def fit_start(self, state: State, logger: Logger) -> None:
+        """Scores the untrained model, or takes up the step that a checkpoint lies in."""
+        self._batches_before = state.timestamp.batch.value
+        self._run_started = self._step_started = time.monotonic()
+        if self.state.asked is not None:
+            decision = self.recorded.get(
+                self.state.mixer.step + 1, Decision(np.array(self.state.asked), replayed=True)
+            )
+            plan = self._plan_after(self.state.mixer, decision.asked_N)
+            self._write_decision(decision, plan)
+            self._use_plan(plan, state, first_batch=state.timestamp.batch_in_epoch.value)
+        elif not self.state.feedback:
+            self._score(step=0, state=state)
+
+    def epoch_start(self, state: State, logger: Logger) -> None:
+        """Decides and plans the next step; the decision is on disk before a batch is trained."""
+        self._step_started = time.monotonic()
+        decision = on_first_rank(lambda: decide(self.controller, self._history(), self.recorded))
+        self.state.asked = decision.asked_N.tolist()
+        plan = self._plan_after(self.state.mixer, decision.asked_N)
+        if is_first_rank() and not decision.replayed:
+            log_remarks(decision.remarks, step=plan.step, said=self._said)
+        self._write_decision(decision, plan)
+        self._use_plan(plan, state, first_batch=0)
+
+    def after_loss(self, state: State, logger: Logger) -> None:
+        """Notes the samples of a microbatch; nothing is copied from the device yet."""
+        batch, outputs = state.batch, state.outputs
+        self._pending.append((batch["sample_ids"], batch["domains"], outputs["loss_B"]))
+
+    def batch_end(self, state: State, logger: Logger) -> None:
+        """Takes over the notes of a trained batch; fails on a loss that is not finite."""
+        ids, domains, losses = (torch.cat(part).cpu() for part in zip(*self._pending, strict=True))
+        self._pending.clear()
+        self._notes.ids.append(ids.numpy())
+        self._notes.domains.append(domains.numpy())
+        self._notes.losses.append(losses.double().numpy())
+        self._check_finite(state)
+        self.stopping = any(dist.all_gather_object(bool(self.stop)))
+        self._report_batch(state)
+        if self.stopping and state.timestamp.batch_in_epoch.value < self.batches_in_step:
+            state.stop_training()
+
+    def epoch_end(self, state: State, logger: Logger) -> None:
+        """Proves, records and scores the step; ends the run after the last one."""
+        assert self.plan is not None
+        plan = self.plan
+        self._merge_notes()
+        digest = self._prove(plan)
+        self.state.finish_step(plan.planned_N, state_after=plan.state_after, digest=digest)
+        self._write_step(plan, digest)
+        self._score(step=plan.step, state=state)
+        self._log_metrics(plan, logger)
+        self._report_step(plan, state)
+        self.state.consumed = Consumed.nothing(len(self.space))
+        self.state.forget(context_of(self.controller))
+        self.state.finished = plan.last or plan.step >= self.steps
+        if self.state.finished or self.stopping:
+            state.stop_training()
+
+    # ---- Composer's checkpoints
+
+    def state_dict(self) -> dict[str, str]:
+        """The run's state as JSON. All ranks call it together, as Composer does."""
+        self._merge_notes()
+        return {"run": self.state.to_json()}
+
+    def load_state_dict(self, state: dict[str, str]) -> None:
+        """Takes over the state of a checkpoint.
+
+        Raises:
+            VerificationError: If it belongs to other data or settings.
+        """
+        self.state = RunState.from_json(
+            state["run"], planned_ids=lambda mixer, asked_N: self._plan_after(mixer, asked_N).ids
+        )
+
+    # ---- steps
+
+    def _plan_after(self, mixer: MixerState, asked_N: Vector) -> StepPlan:
+        return plan_step(asked_N, mixer, streams=self.streams, settings=self.settings)
+
+    def _use_plan(self, plan: StepPlan, state: State, *, first_batch: int) -> None:
+        self.plan = plan
+        self.sampler.set_plan(plan, first_batch=first_batch)
+        state.dataloader_len = -1  # Composer reads the length anew: the last step may be shorter
+
+    def _history(self) -> History:
+        environment = self.environment
+        return History(
+            space=self.space,
+            mixtures_TN=self.state.mixtures_TN(),
+            feedback_TD=self.state.feedback_TD(),
+            objectives=() if environment is None else environment.names,
+            weights_D=np.zeros(0) if environment is None else environment.weights_D,
+            scales_D=np.zeros(0) if environment is None else environment.scales_D,
+            steps=self.steps,
+            step_samples=self.settings.step_samples,
+            remaining_samples_N=remaining_samples(
+                self.state.mixer, streams=self.streams, settings=self.settings
+            ),
+            seed=self.settings.seed,
+            losses_TN=self.state.losses_TN(),
+            counts_TN=self.state.counts_TN(),
+            forgotten=self.state.forgotten,
+            roles=() if environment is None else environment.roles,
+        )
+
+    def _check_finite(self, state: State) -> None:
+        losses = state.total_loss_dict.values()  # means over all ranks: every rank sees the same
+        if all(math.isfinite(loss) for loss in losses):
+            return
+        step, batch = self.state.steps_done + 1, state.timestamp.batch_in_epoch.value
+        detail = f"the loss is not finite in batch {batch} of step {step}"
+        self._write("note", step=step, kind="non_finite_loss", detail=detail)
+        raise TrainingError(
+            f"{detail}; lower the learning rate or the gradient clip, then start again, or resume from the"
+            " last checkpoint"
+        )
+
+    def _merge_notes(self) -> None:
+        notes = dist.all_gather_object(self._notes)
+        self.state.consumed.merge(notes, batch_size=self.settings.batch_size)
+        self._notes = RankNotes()
+
+    def _prove(self, plan: StepPlan) -> str:
+        """The digest of the consumed ids.
+
+        Raises:
+            VerificationError: If they are not the planned ones.
+        """
+        consumed = self.state.consumed
+        digest = consumed.digest.hexdigest()
+        if digest != step_digest(plan.ids) or not np.array_equal(consumed.samples_N, plan.counts_N):
+            raise VerificationError(
+                f"step {plan.step} consumed {consumed.digest.consumed} samples that are not the"
+                f" {len(plan.ids)} planned ones; run 'dmix etl verify', then resume the run"
+            )
+        return digest
+
+    def _score(self, *, step: int, state: State) -> None:
+        if self.scorer is None:
+            self.state.feedback.append([])
+            return
+        scores_D = self.scorer.scores(self.model, precision=_precision(state))
+        self.state.feedback.append(scores_D.tolist())
+        scores = dict(zip(self.scorer.names, scores_D.tolist(), strict=True))
+        self._write("feedback", step=step, scores=scores)
+
+    # ---- what is written and said
+
+    def _write(self, event: str, **values: object) -> None:
+        if self.log is not None:
+            self.log.write(event, **values)
+
+    def _write_decision(self, decision: Decision, plan: StepPlan) -> None:
+        seen = self.state.feedback[-1]
+        names = () if self.environment is None else self.environment.names
+        for remark in decision.remarks:
+            self._write("note", step=plan.step, kind=remark.kind, detail=remark.detail)
+        self._write(
+            "decision",
+            step=plan.step,
+            asked_N=decision.asked_N.tolist(),
+            planned_N=plan.planned_N.tolist(),
+            planned_samples_N=plan.counts_N.tolist(),
+            reasons={str(index): text for index, text in plan.reasons.items()},
+            scores=dict(zip(names, seen, strict=True)),
+            replayed=decision.replayed,
+            decided_to=max([plan.step, *self.recorded]),
+            remarks=[dataclasses.asdict(remark) for remark in decision.remarks],
+        )
+
+    def _write_step(self, plan: StepPlan, digest: str) -> None:
+        consumed = self.state.consumed
+        self._write(
+            "step_done",
+            step=plan.step,
+            delivered_samples_N=consumed.samples_N.tolist(),
+            delivered_tokens_N=(consumed.samples_N * self.seq_len).tolist(),
+            passes_N=plan.passes_N.tolist(),
+            digest=digest,
+            chain=self.state.chain,
+            loss=consumed.mean_loss,
+            loss_sum_N=(consumed.loss_sum_N * (self.seq_len - 1)).tolist(),
+            loss_tokens_N=(consumed.samples_N * (self.seq_len - 1)).tolist(),
+            seconds=time.monotonic() - self._step_started,
+        )
+
+    def _log_metrics(self, plan: StepPlan, logger: Logger) -> None:
+        names = () if self.environment is None else self.environment.names
+        scores = dict(zip(names, self.state.feedback[-1], strict=True))
+        logger.log_metrics(
+            {
+                **step_metrics(
+                    self.space,
+                    step=plan.step,
+                    planned_N=plan.planned_N,
+                    consumed=self.state.consumed,
+                    seq_len=self.seq_len,
+                ),
+                **score_metrics(scores, utility=self._utility()),
+            }
+        )
+
+    def _utility(self) -> float | None:
+        """U of the newest scores; None without an environment."""
+        if self.environment is None:
+            return None
+        feedback_TD = self.state.feedback_TD()
+        scales_D, weights_D = self.environment.scales_D, self.environment.weights_D
+        return float(utility(feedback_TD[-1], feedback_TD[0], scales_D, weights_D))
+
+    def _report_batch(self, state: State) -> None:
+        if not is_first_rank():
+            return
+        assert self.plan is not None
+        batch = state.timestamp.batch_in_epoch.value
+        source, target = self._tokens_before(self.state.mixer)
+        self.monitor.batch(
+            BatchReport(
+                step=self.plan.step,
+                steps=self.steps,
+                batch=batch,
+                batches=self.batches_in_step,
+                target_share=float(self.space.coarsen(self.plan.planned_N)[1]),
+                source_tokens=source,
+                target_tokens=target,
+                step_tokens=batch * self.settings.batch_size * self.seq_len,
+                seconds_left=self._seconds_left(state),
+            )
+        )
+
+    def _report_step(self, plan: StepPlan, state: State) -> None:
+        if not is_first_rank():
+            return
+        names = () if self.environment is None else self.environment.names
+        source, target = self._tokens_before(self.state.mixer)
+        self.monitor.step(
+            StepReport(
+                step=plan.step,
+                steps=self.steps,
+                target_share=float(self.space.coarsen(plan.planned_N)[1]),
+                source_tokens=source,
+                target_tokens=target,
+                loss=self.state.consumed.mean_loss,
+                scores=dict(zip(names, self.state.feedback[-1], strict=True)),
+                first_scores=dict(zip(names, self.state.feedback[0], strict=True)),
+                utility=self._utility(),
+                seconds=time.monotonic() - self._step_started,
+                seconds_left=self._seconds_left(state),
+            )
+        )
+
+    def _tokens_before(self, mixer: MixerState) -> tuple[int, int]:
+        """Tokens of source and target that the steps before the next one of `mixer` took."""
+        taken_N = mixer.pass_N * self.space.samples_N + mixer.cursor_N
+        target = int(taken_N[self.space.target_N].sum())
+        return (int(taken_N.sum()) - target) * self.seq_len, target * self.seq_len
+
+    def _seconds_left(self, state: State) -> float:
+        """At the pace of this process so far; a run that ends sooner (exhaustion) is not foreseen."""
+        done = state.timestamp.batch.value
+        total = self.steps * self.settings.step_samples // self.settings.batch_size
+        pace = (time.monotonic() - self._run_started) / max(1, done - self._batches_before)
+        return pace * max(0, total - done)
+
+
+def _precision(state: State) -> AbstractContextManager[None]:
+    context: AbstractContextManager[None] = get_precision_context(state.precision, state.precision_config)
+    return context

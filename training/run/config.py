@@ -1,0 +1,230 @@
+"""Configurations of runs: from what a user asks for to every choice made, and to a file and back.
+
+`runs/<id>/config.yaml` holds everything that a run depends on, files that the user named
+included by content where they are small (model file, environment, training file), so that
+resuming does not depend on whether they still look the same. Nothing here imports Composer, so
+that the command line refuses what does not fit before it has to.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import yaml
+
+from dmix.mixing.controllers import Controller
+from dmix.mixing.delivery.plan import PlanSettings, check_settings
+from dmix.mixing.delivery.streams import StreamSizes
+from dmix.mixing.space.budget import Coverage, auto_step_samples, expected_coverage
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.objectives import (
+    Environment,
+    check_items,
+    environment_to_json,
+    load_environment,
+)
+from dmix.training.model.settings import ModelSettings, TrainingSettings
+from dmix.training.run.request import RunRequest, resolve_model, run_config_file
+from dmix.training.run.watching.source_controller import SourceController
+from dmix.training.run.watching.steering import absolute_spec, farm_of, resolved_guard, steering_controller
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.settings import load_settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A run with every choice made: the content of `config.yaml`."""
+
+    run_id: str = setting(help="Name of the run.")
+    kind: str = setting(help="guided, baseline or base.")
+    dataset: str = setting(help="Id of the dataset.")
+    model: str = setting(help="Model file, checkpoint folder or hub id.")
+    model_file: dict[str, Any] | None = setting(None, help="Content of the model file.")
+    controller: str = setting(help="Controller as the user named it.")
+    environment: dict[str, Any] | None = setting(None, help="Content of the environment file.")
+    steps: int = setting(help="M.")
+    step_samples: int = setting(help="R.")
+    batch_size: int = setting(help="B.")
+    exhaustion: str = setting(help="Rule for exhausted domains.")
+    max_passes: int = setting(help="Passes under repeat.")
+    seed: int = setting(help="Seed of the order of samples.")
+    training: TrainingSettings = field(metadata={"help": "Training settings."})
+    guard: str = setting("", help="Set and quantile of the guard rails; none when empty.")
+    shadow: str = setting("", help="Controller in shadow mode; none when empty.")
+    shuffle_block: int = setting(8, help="Shards of a domain whose samples are shuffled together.")
+    name: str = setting("", help="Name that the trained model gets in the warehouse; only of base models.")
+
+    @property
+    def plan(self) -> PlanSettings:
+        return PlanSettings(
+            step_samples=self.step_samples,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            exhaustion=self.exhaustion,
+            max_passes=self.max_passes,
+            shuffle_block=self.shuffle_block,
+        )
+
+    def result(self, warehouse: Warehouse) -> Path:
+        """Folder of the trained model."""
+        return warehouse.model(self.name) if self.name else warehouse.run(self.run_id) / "model"
+
+
+def make_config(
+    warehouse: Warehouse,
+    request: RunRequest,
+    *,
+    model: str,
+    controller: str,
+    training: TrainingSettings,
+    environment: Path | None = None,
+    dataset: str | None = None,
+    run_id: str | None = None,
+) -> RunConfig:
+    """The resolved configuration of a guided run or a baseline; nothing is written.
+
+    Args:
+        warehouse: Where dataset, models and agents are.
+        request: Sizes and rules.
+        model: As the user named it.
+        controller: `agent:NAME`, `natural`, …; see `dmix.mixing.controllers`.
+        training: Content of the training file.
+        environment: Environment file; agents need one.
+        dataset: Id or name; may be left out when there is one.
+        run_id: Name of the run; made from time and chance if left out.
+
+    Raises:
+        InputError: If something does not fit the dataset.
+        NotFoundError: If something that is named does not exist.
+    """
+    manifest = read_dataset_manifest(warehouse, dataset)
+    space = DomainSpace.of_dataset(manifest)
+    batch = training.batch_size if request.batch_size is None else request.batch_size
+    guided = controller.startswith("agent:")
+    shadow = absolute_spec(request.shadow or "")
+    if (guided or shadow.startswith("agent:")) and environment is None:
+        raise InputError("an agent decides by feedback; give the environment file with --environment")
+    resolved = resolve_model(model, warehouse)
+    controller = absolute_spec(controller)
+    config = RunConfig(
+        run_id=new_run_id() if run_id is None else run_id,
+        kind="guided" if guided else "baseline",
+        dataset=manifest.dataset,
+        model=resolved,
+        model_file=model_file_content(resolved),
+        controller=controller,
+        environment=_environment(warehouse, environment, controller),
+        steps=request.steps,
+        step_samples=_step_samples(request.samples_per_step, space, steps=request.steps, batch_size=batch),
+        batch_size=batch,
+        exhaustion=request.exhaustion,
+        max_passes=request.max_passes,
+        guard=resolved_guard(request.guard, controller=controller, warehouse=warehouse, space=space),
+        shadow=shadow,
+        shuffle_block=request.shuffle_block,
+        seed=manifest.seed if request.seed is None else request.seed,
+        training=dataclasses.replace(training, batch_size=batch),
+    )
+    warehouse.run(config.run_id)  # a name that cannot be a folder is refused here
+    check_settings(config.plan, streams=StreamSizes.of_manifest(manifest))
+    controller_of(warehouse, config, space)  # so is one that does not fit
+    return config
+
+
+def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
+    """The configuration that a run was started with.
+
+    Raises:
+        NotFoundError: If there is no such run.
+    """
+    return load_settings(RunConfig, run_config_file(warehouse, run_id))
+
+
+def config_to_yaml(config: RunConfig) -> str:
+    """The text of `config.yaml`; `read_config` gives an equal configuration."""
+    text: str = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def controller_of(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -> Controller:
+    """What steers a run, guard rails and shadow included.
+
+    Raises:
+        InputError: If something does not fit the domain space.
+        NotFoundError: If something that is named does not exist.
+    """
+    if config.kind == "base":
+        return SourceController()
+    return steering_controller(
+        config.controller, guard=config.guard, shadow=config.shadow, warehouse=warehouse, space=space
+    )
+
+
+def describe(config: RunConfig, manifest: DatasetManifest) -> str:
+    """One line with what the run will take: R, M, tokens and the coverage to expect."""
+    coverage = expected_passes(config, manifest)
+    tokens = config.steps * config.step_samples * manifest.seq_len
+    expected = (
+        f"{coverage.source:.1f} passes over the source"
+        if config.kind == "base"
+        else f"natural mixing would cover {coverage.target:.0%} of the target and"
+        f" {coverage.source:.0%} of the source"
+    )
+    guard = f"; guard rails from the set {config.guard}" if config.guard else ""
+    shadow = f"; {config.shadow} in shadow" if config.shadow else ""
+    return (
+        f"run {config.run_id}: {config.steps} steps of {config.step_samples:,} samples in batches of"
+        f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}"
+    )
+
+
+def expected_passes(config: RunConfig, manifest: DatasetManifest) -> Coverage:
+    """Passes over each field: of a base model, and of other runs under natural mixing."""
+    space = DomainSpace.of_dataset(manifest)
+    mixture_N = space.start_N if config.kind == "base" else space.natural_N
+    return expected_coverage(space, steps=config.steps, step_samples=config.step_samples, mixture_N=mixture_N)
+
+
+def new_run_id() -> str:
+    """A name that sorts by time and is not taken."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
+
+
+def _step_samples(asked: int | str, space: DomainSpace, *, steps: int, batch_size: int) -> int:
+    if asked == "auto":
+        return auto_step_samples(space, steps, batch_size)
+    if not str(asked).isdigit() or int(asked) < 1:
+        raise InputError(f"--samples-per-step is {asked!r}, expected auto or a number from 1 on")
+    return int(asked)
+
+
+def model_file_content(model: str) -> dict[str, Any] | None:
+    """The content of a model file, checked; None for a checkpoint."""
+    if Path(model).suffix not in (".yaml", ".yml"):
+        return None
+    return dataclasses.asdict(load_settings(ModelSettings, model))
+
+
+def _environment(warehouse: Warehouse, path: Path | None, controller: str) -> dict[str, Any] | None:
+    """The environment with the scales of the agent's farm where the file gives none."""
+    if path is None:
+        return None
+    environment = load_environment(path)
+    check_items(environment)
+    farm = _farm_environment(warehouse, controller)
+    if farm is not None:
+        known = {name: scale for name, scale in farm.scales.items() if name in environment.names}
+        environment = dataclasses.replace(environment, scales={**known, **environment.scales})
+    return environment_to_json(environment)
+
+
+def _farm_environment(warehouse: Warehouse, controller: str) -> Environment | None:
+    """The environment of the set that an agent was trained on; None for other controllers."""
+    set_name = farm_of(controller, warehouse=warehouse)
+    path = warehouse.feedback(set_name) / "environment.yaml" if set_name else None
+    return load_environment(path) if path is not None and path.is_file() else None

@@ -1,0 +1,110 @@
+"""Starts a run from its resolved configuration, and goes on with it on resume."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from composer.utils import dist
+
+from dmix.mixing.delivery.plan import check_settings
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.objectives import Environment
+from dmix.training.model.settings import ModelSettings
+from dmix.training.run.config import RunConfig, config_to_yaml, controller_of, describe, read_config
+from dmix.training.run.ranks import is_first_rank, on_first_rank, prepare_ranks
+from dmix.training.run.request import new_run_folder
+from dmix.training.run.run import TrainingJob, train
+from dmix.training.run.summary import RunSummary
+from dmix.training.run.watching.progress import Monitor
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.settings import settings_from
+
+
+def start_run(
+    warehouse: Warehouse,
+    config: RunConfig,
+    *,
+    progress: Callable[[str], None],
+    monitor: Monitor | None = None,
+) -> RunSummary:
+    """Trains a new run. Every rank calls it; the configuration of rank 0 counts.
+
+    Args:
+        warehouse: Where the run goes.
+        config: What to do.
+        progress: Receives lines for people; a line a step where there is no monitor.
+        monitor: Told of batches and steps.
+
+    Raises:
+        InputError: If the run exists.
+    """
+    prepare_ranks()
+    check_settings(config.plan, world_size=dist.get_world_size())  # before it leaves a folder
+    config = on_first_rank(lambda: _publish_config(warehouse, config))
+    if is_first_rank():
+        progress(describe(config, read_dataset_manifest(warehouse, config.dataset)))
+    return train(
+        job_of(warehouse, config), folder=warehouse.run(config.run_id), progress=progress, monitor=monitor
+    )
+
+
+def _publish_config(warehouse: Warehouse, config: RunConfig) -> RunConfig:
+    folder = new_run_folder(warehouse, config.run_id)
+    publish_bytes(folder / "config.yaml", config_to_yaml(config).encode())
+    return config
+
+
+def resume_run(
+    warehouse: Warehouse,
+    run_id: str,
+    *,
+    loggers: Sequence[str] = (),
+    progress: Callable[[str], None],
+    monitor: Monitor | None = None,
+) -> RunSummary:
+    """Goes on with a run where its newest checkpoint lies; told as `start_run`.
+
+    Args:
+        warehouse: Where the run is.
+        run_id: The run.
+        loggers: Where metrics go from here on, in place of those that the run was started with; they
+            change nothing that is trained.
+        progress: As in `start_run`.
+        monitor: As in `start_run`.
+
+    Raises:
+        NotFoundError: If there is no such run.
+    """
+    config = read_config(warehouse, run_id)
+    if loggers:
+        training = dataclasses.replace(config.training, loggers=tuple(loggers))
+        config = dataclasses.replace(config, training=training)
+    job = job_of(warehouse, config)
+    return train(job, folder=warehouse.run(run_id), resume=True, progress=progress, monitor=monitor)
+
+
+def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
+    """What `train` needs for a configuration."""
+    manifest = read_dataset_manifest(warehouse, config.dataset)
+    space = DomainSpace.of_dataset(manifest)
+    environment = None
+    if config.environment is not None:
+        environment = settings_from(Environment, config.environment, where="environment")
+    model: str | ModelSettings = config.model
+    if config.model_file is not None:
+        model = settings_from(ModelSettings, config.model_file, where=config.model)
+    return TrainingJob(
+        run_id=config.run_id,
+        kind=config.kind,
+        streams=warehouse.stream(manifest.dataset),
+        streams_url=warehouse.stream_url(manifest.dataset),
+        manifest=manifest,
+        model=model,
+        controller=controller_of(warehouse, config, space),
+        plan=config.plan,
+        steps=config.steps,
+        training=config.training,
+        environment=environment,
+        result=config.result(warehouse),
+        config=dataclasses.asdict(config),
+    )

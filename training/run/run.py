@@ -1,0 +1,485 @@
+"""One training run, of any kind: guided, baseline, proxy or base model.
+
+All of them go through `train`: the same dataset class, the same scoring, the same Composer loop.
+What differs is the controller, the model they start from and what is kept. A run writes its facts
+to `events.jsonl` in its folder and needs nothing else of the warehouse once it has started.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import composer.core.engine as composer_engine
+import torch
+from composer import Trainer
+from composer.algorithms import GradientClipping
+from composer.core import State
+from composer.devices import DeviceGPU
+from composer.optim import DecoupledAdamW
+from composer.utils import dist, get_device
+from composer.utils.parallelism import FSDP2Config
+from composer.utils.reproducibility import load_rng_state
+from torch.distributed.checkpoint.state_dict import StateDictOptions, _get_fqns, get_model_state_dict
+from torch.utils.data import DataLoader
+
+from dmix.mixing.controllers import Controller
+from dmix.mixing.delivery.dataset import MixedDataset, StepBatchSampler, build_dataloader
+from dmix.mixing.delivery.plan import MixerState, PlanSettings, check_settings
+from dmix.mixing.delivery.streams import StreamSizes
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.objectives import Environment
+from dmix.training.model.language_model import LanguageModel
+from dmix.training.model.models import load_model, save_model
+from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor
+from dmix.training.run.callback import MixtureCallback
+from dmix.training.run.checkpoint_files import latest_checkpoint, steps_done_at
+from dmix.training.run.checkpoints import due, make_saver
+from dmix.training.run.decisions import recorded_decisions
+from dmix.training.run.ranks import RANK_TIMEOUT_SECONDS, is_first_rank, on_first_rank, prepare_ranks
+from dmix.training.run.state import RunState
+from dmix.training.run.summary import RunSummary, summarise
+from dmix.training.run.watching.loggers import make_loggers
+from dmix.training.run.watching.progress import LineMonitor, Monitor
+from dmix.training.run.watching.signals import StopRequest, stop_on_signal
+from dmix.training.scoring.environment import Scorer, load_tokenizer_file
+from dmix.warehouse_schema.errors import (
+    InputError,
+    InterruptedRunError,
+    LockHeldError,
+    NotFoundError,
+)
+from dmix.warehouse_schema.files.events import EventLog, last_attempt
+from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifests import DatasetManifest
+
+logger = logging.getLogger(__name__)
+
+KINDS = ("guided", "baseline", "proxy", "base")
+OPTIMIZER_FILE = "optimizer.pt"
+
+# Loader workers of a killed run notice within five seconds (torch) and hold its lock until then.
+LOCK_SECONDS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """Everything that a run is made of.
+
+    Attributes:
+        run_id: Name of the run.
+        kind: One of `KINDS`.
+        streams: Folder of the dataset.
+        streams_url: Where its shards are downloaded from; None if they are in `streams`.
+        manifest: The dataset.
+        model: Path of a model file or checkpoint folder, a hub id, or settings.
+        controller: Chooses the mixtures.
+        plan: R, B, seed and the rule for exhausted domains.
+        steps: M.
+        training: How the model is trained.
+        environment: What it is scored on; None for no scores.
+        optimizer: File with an optimiser's state to start from.
+        result: Folder that the trained model goes to; None keeps none.
+        keep_checkpoints: False for runs that are cheaper to repeat than to resume.
+        config: Plain values for `run_started`.
+    """
+
+    run_id: str
+    kind: str
+    streams: Path
+    manifest: DatasetManifest
+    model: str | ModelSettings
+    controller: Controller
+    plan: PlanSettings
+    steps: int
+    training: TrainingSettings
+    environment: Environment | None = None
+    streams_url: str | None = None
+    optimizer: Path | None = None
+    result: Path | None = None
+    keep_checkpoints: bool = True
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def planned_batches(self) -> int:
+        """Global batches of all steps, if the data lasts."""
+        return self.steps * self.plan.step_samples // self.plan.batch_size
+
+
+def train(
+    job: TrainingJob,
+    *,
+    folder: Path,
+    resume: bool = False,
+    progress: Callable[[str], None] = logger.info,
+    monitor: Monitor | None = None,
+) -> RunSummary:
+    """Trains one run to its end, or goes on with one that was cut off.
+
+    Called by every rank alike (`composer -n 8 …`); only rank 0 writes.
+
+    Args:
+        job: The run.
+        folder: Where `events.jsonl` and `checkpoints/` go; each run has its own.
+        resume: Go on from the newest checkpoint, or from the start if there is none.
+        progress: Receives a line a step, on rank 0, where there is no monitor.
+        monitor: Told of batches and steps, on rank 0.
+
+    Raises:
+        InputError: If settings do not fit each other, or the run exists and `resume` is False.
+        NotFoundError: If there is nothing to resume.
+        LockHeldError: If another process writes this run.
+        InterruptedRunError: If a signal asked it to stop; its state is saved.
+        TrainingError: If the loss is not finite.
+        VerificationError: If the samples consumed are not the ones planned.
+    """
+    prepare_ranks()
+    streams = StreamSizes.of_manifest(job.manifest)
+    check_settings(job.plan, streams=streams, world_size=dist.get_world_size())
+    events = folder / "events.jsonl"
+    with ExitStack() as stack:
+        attempt = on_first_rank(lambda: _begin(job, events, stack, resume=resume))
+        log = EventLog(events, run_id=job.run_id, attempt=attempt) if is_first_rank() else None
+        checkpoint = latest_checkpoint(folder / "checkpoints") if resume else None
+        stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
+        told = LineMonitor(progress) if monitor is None else monitor
+        _run(job, folder=folder, checkpoint=checkpoint, log=log, stop=stop, monitor=told)
+        return on_first_rank(lambda: summarise(events))
+
+
+def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool) -> int:
+    """Takes the lock of the run and checks that it may start; returns the number of the attempt."""
+    lock = held_lock(events.with_name(".lock"), what=f"run {job.run_id}", timeout_seconds=LOCK_SECONDS)
+    stack.enter_context(lock)
+    if resume and not events.is_file():
+        raise NotFoundError(
+            f"run {job.run_id} has not started yet, so it cannot be resumed; leave out --resume"
+        )
+    if not resume and events.is_file():
+        raise InputError(f"run {job.run_id} exists; go on with it by --resume, or choose another --run")
+    return last_attempt(events) + 1
+
+
+def make_optimizer(
+    model: LanguageModel, settings: TrainingSettings, state_file: Path | None
+) -> DecoupledAdamW:
+    """AdamW over all weights, with moments from `state_file` if one is given.
+
+    Learning rate and decay always come from the settings, not from the file.
+    """
+    optimizer = DecoupledAdamW(
+        model.parameters(),
+        lr=settings.learning_rate,
+        betas=(settings.betas[0], settings.betas[1]),
+        eps=settings.epsilon,
+        weight_decay=settings.weight_decay,
+    )
+    if state_file is not None:
+        saved = torch.load(state_file, map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(
+            {"state": saved["state"], "param_groups": optimizer.state_dict()["param_groups"]}
+        )
+    return optimizer
+
+
+def _run(
+    job: TrainingJob,
+    *,
+    folder: Path,
+    checkpoint: Path | None,
+    log: EventLog | None,
+    stop: StopRequest,
+    monitor: Monitor,
+) -> None:
+    """Builds the parts of a run, trains, and writes what it ends with."""
+    precision = resolved_precision(job.training)
+    with open_streams(job) as dataset:
+        model = load_model(
+            job.model,
+            job.manifest,
+            reset_at_documents=job.training.reset_at_documents,
+            sharded=job.training.sharding != "none",
+        )
+        sampler = StepBatchSampler(dataset, settings=job.plan)
+        callback = _make_callback(
+            job,
+            model,
+            sampler,
+            folder=folder,
+            checkpoint=checkpoint,
+            log=log,
+            stop=stop,
+            monitor=monitor,
+        )
+        with _not_kept_until_exit():
+            trainer = _make_trainer(
+                job,
+                model,
+                _make_loader(dataset, sampler, job.training),
+                callback,
+                precision=precision,
+                folder=folder,
+                checkpoint=checkpoint,
+            )
+        try:
+            _fit(job, trainer, callback, log=log)
+        finally:
+            trainer.close()
+            # torch (2.7) keeps every model whose state was saved, as the key of this cache
+            _get_fqns.cache_clear()
+
+
+def open_streams(job: TrainingJob) -> MixedDataset:
+    """The dataset, from the warehouse or through a cache of remote shards.
+
+    Runs that are not resumed (proxies) are trained several at a time on a machine; each takes the
+    first cache that none of the others uses.
+    """
+    settings, name = job.training, job.manifest.dataset
+    remote = f"{settings.streams_url.rstrip('/')}/{name}" if settings.streams_url else job.streams_url
+    if remote is None:
+        if settings.cache_folder or settings.cache_limit:
+            raise InputError(
+                "cache_folder and cache_limit are for streams that are downloaded, and these are local; set"
+                " streams_url, or leave them out of the training file"
+            )
+        return MixedDataset(job.manifest, job.streams)
+    cache = Path(settings.cache_folder or Path(tempfile.gettempdir(), "dmix-cache"))
+    opened = partial(MixedDataset, job.manifest, remote=remote, cache_limit=settings.cache_limit)
+    if job.keep_checkpoints:
+        return opened(cache / name)
+    numbers = count()
+    while True:
+        with suppress(LockHeldError):
+            return opened(cache / f"{name}-{next(numbers)}", cache_wait_seconds=0)
+
+
+def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: EventLog | None) -> None:
+    """Trains what is left of the run, and writes its first and its last event.
+
+    A run that could not even be built leaves no events, so that it can be started again.
+    """
+    if log is not None:
+        log.write(
+            "run_started",
+            kind=job.kind,
+            dataset=job.manifest.dataset,
+            controller=job.controller.name,
+            config=job.config,
+            space=[list(pair) for pair in callback.space.names],
+            resumed_from_step=callback.state.steps_done,
+            resumed_from_batch=trainer.state.timestamp.batch.value,
+            parameters=callback.model.parameters_count,
+            world_size=dist.get_world_size(),
+        )
+    try:
+        if not callback.state.finished:
+            _restore_random_state(trainer)
+            trainer.fit()
+        if not callback.state.finished:
+            resume = f"dmix train --run {job.run_id} --resume"
+            raise InterruptedRunError(
+                f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; go on with"
+                f" {'the same command' if job.kind == 'base' else resume}"
+            )
+        if job.result is not None:
+            _keep_model(job, callback.model, trainer.state.optimizers[0])
+    except (Exception, KeyboardInterrupt) as error:
+        if log is not None and not isinstance(error, InterruptedRunError):
+            step, detail = callback.state.steps_done + 1, str(error) or type(error).__name__
+            log.write("run_failed", step=step, detail=detail)
+        raise
+    if log is not None:
+        log.write("run_done", step=callback.state.steps_done, detail=callback.ending)
+
+
+def _restore_random_state(trainer: Trainer) -> None:
+    """Puts the random generators where a checkpoint within a step left them, so that dropout goes on.
+
+    Composer does so itself at the start of an epoch, and within one only after it has taken the
+    finished batches out of the loader again, which our sampler makes needless. A rank that the
+    checkpoint knows nothing of keeps the state that its seed gives.
+    """
+    saved = trainer._rng_state
+    if saved is not None and trainer.state.timestamp.batch_in_epoch.value:
+        load_rng_state(saved)
+
+
+def _make_loader(dataset: MixedDataset, sampler: StepBatchSampler, settings: TrainingSettings) -> DataLoader:
+    on_gpu = _on_gpu()
+    workers = settings.loader_workers
+    return build_dataloader(
+        dataset,
+        sampler,
+        num_workers=(2 if on_gpu else 0) if workers is None else workers,
+        pin_memory=on_gpu,
+    )
+
+
+def _make_callback(
+    job: TrainingJob,
+    model: LanguageModel,
+    sampler: StepBatchSampler,
+    *,
+    folder: Path,
+    checkpoint: Path | None,
+    log: EventLog | None,
+    stop: StopRequest,
+    monitor: Monitor,
+) -> MixtureCallback:
+    space = DomainSpace.of_dataset(job.manifest)
+    return MixtureCallback(
+        space=space,
+        streams=StreamSizes.of_manifest(job.manifest),
+        settings=job.plan,
+        steps=job.steps,
+        seq_len=job.manifest.seq_len,
+        controller=job.controller,
+        sampler=sampler,
+        model=model,
+        scorer=None if job.environment is None else make_scorer(job, job.environment, model),
+        environment=job.environment,
+        state=RunState.at_start(MixerState.start(len(space)), space.start_N),
+        log=log,
+        recorded=recorded_decisions(folder / "events.jsonl", after=steps_done_at(checkpoint)),
+        stop=stop,
+        monitor=monitor,
+    )
+
+
+def make_scorer(job: TrainingJob, environment: Environment, model: LanguageModel) -> Scorer:
+    """Scores models of this shape on an environment, with the tokenizer of the job's dataset."""
+    return Scorer(
+        environment,
+        tokenizer=load_tokenizer_file(job.streams / "tokenizer.json"),
+        tokenizer_file=job.manifest.tokenizer,
+        max_length=model.max_length,
+    )
+
+
+@contextmanager
+def _not_kept_until_exit() -> Iterator[None]:
+    """Lets a trainer go after its run, with its model, its loader and the loader's workers.
+
+    Composer (0.32) hands every trainer to atexit, so that one that nobody closes is closed then; it
+    stays there after it was closed. We close ours, and a farm trains many in one process.
+    """
+    original = composer_engine.atexit
+    composer_engine.atexit = SimpleNamespace(register=lambda *_: None, unregister=original.unregister)
+    try:
+        yield
+    finally:
+        composer_engine.atexit = original
+
+
+def _make_trainer(
+    job: TrainingJob,
+    model: LanguageModel,
+    loader: DataLoader,
+    callback: MixtureCallback,
+    *,
+    precision: str,
+    folder: Path,
+    checkpoint: Path | None,
+) -> Trainer:
+    settings = job.training
+
+    def rate(state: State, ssr: float = 1.0) -> float:
+        return learning_rate_factor(state.timestamp.batch.value, total=job.planned_batches, settings=settings)
+
+    callbacks: list[Any] = [callback]
+    if job.keep_checkpoints:
+        save_now = due(
+            settings, stopping=lambda: callback.stopping, last_batch=lambda: callback.batches_in_step
+        )
+        saver = make_saver(folder / "checkpoints", settings, resumed_from=checkpoint, save_now=save_now)
+        callbacks.append(saver)
+    clip = settings.gradient_clip
+    per_rank = job.plan.batch_size // dist.get_world_size()
+    return Trainer(
+        model=model,
+        train_dataloader=loader,
+        # the sampler starts where the checkpoint lies; there is nothing to skip
+        spin_dataloaders=False,
+        max_duration=f"{job.steps}ep",
+        optimizers=make_optimizer(model, settings, job.optimizer),
+        schedulers=rate,
+        step_schedulers_every_batch=True,
+        algorithms=[] if clip is None else [GradientClipping(clipping_type="norm", clipping_threshold=clip)],
+        callbacks=callbacks,
+        loggers=make_loggers(settings.loggers, folder=folder, run_id=job.run_id),
+        parallelism_config=parallelism(settings),
+        run_name=job.run_id,
+        progress_bar=False,
+        load_path=None if checkpoint is None else str(checkpoint),
+        load_progress_bar=False,
+        device_train_microbatch_size=min(per_rank, settings.microbatch_size or per_rank),
+        precision=precision,
+        seed=settings.seed,
+        deterministic_mode=settings.deterministic,
+        dist_timeout=RANK_TIMEOUT_SECONDS,
+    )
+
+
+def parallelism(settings: TrainingSettings) -> dict[str, Any] | None:
+    """How Composer spreads the weights over ranks; None for a copy on each.
+
+    Checkpoints hold whole tensors, so that a run goes on with any number of ranks.
+    """
+    if settings.sharding == "none":
+        return None
+    config = FSDP2Config(
+        reshard_after_forward=settings.sharding == "full",
+        activation_checkpointing=settings.activation_checkpointing,
+        state_dict_type="full",
+    )
+    return {"fsdp": config}
+
+
+def _on_gpu() -> bool:
+    return isinstance(get_device(None), DeviceGPU)
+
+
+def resolved_precision(settings: TrainingSettings) -> str:
+    """Composer's name of the precision that the settings ask for on this machine.
+
+    Raises:
+        InputError: If it needs a GPU and there is none.
+    """
+    wanted = settings.precision
+    if wanted == "auto":
+        wanted = "bf16" if _on_gpu() else "fp32"
+    if wanted == "bf16" and not _on_gpu():
+        raise InputError(
+            "precision bf16 needs a GPU and none was found; set precision: auto in the training file, which"
+            " takes fp32 without one"
+        )
+    return "amp_bf16" if wanted == "bf16" else "fp32"
+
+
+def _keep_model(job: TrainingJob, model: LanguageModel, optimizer: torch.optim.Optimizer) -> None:
+    """Writes the trained model, visible in one step; rank 0 writes, the others hand over their share.
+
+    The optimiser's state goes with it, except that of sharded weights: only proxies and base models
+    are started from one, and those fit on one device.
+    """
+    assert job.result is not None
+    whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = get_model_state_dict(model.network, options=whole) if model.sharded else None
+    if not is_first_rank():
+        return
+    temporary = job.result.with_name(f".{job.result.name}.{os.getpid()}")
+    save_model(model, temporary, streams=job.streams, manifest=job.manifest, weights=weights)
+    if not model.sharded:
+        torch.save(optimizer.state_dict(), temporary / OPTIMIZER_FILE)
+    shutil.rmtree(job.result, ignore_errors=True)
+    job.result.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(job.result)

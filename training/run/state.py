@@ -1,0 +1,138 @@
+"""The state of a run between two batches, as plain JSON inside every checkpoint.
+
+It has no trace of ranks, loader workers or files, so a run goes on with any number of them.
+Of the past it holds what the controller looks back on, so that it is as large after step 10,000
+as after step 100. Shapes: N (field, domain) pairs, T rows held, D objectives.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmix.mixing.delivery.digest import CHAIN_START, Ids, chain_digest
+from dmix.mixing.delivery.plan import MixerState
+from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.history import Forgotten
+from dmix.training.run.consumed import Consumed
+
+
+@dataclass
+class RunState:
+    """Where a run stands.
+
+    Attributes:
+        mixer: Step, carries and cursors before the step under way.
+        mixtures: Planned mixtures, rho_s first, then those of the last steps done.
+        feedback: Scores in nats a token, of the model before any step first; NaN where missing.
+        losses: Mean training loss by domain of those steps, nats a token; NaN without samples.
+        counts: Samples by domain of those steps.
+        forgotten: What is left of earlier steps; None while there are none.
+        chain: Chained digest of the steps done.
+        consumed: What the step under way has consumed.
+        asked: The mixture asked for the step under way; None between steps.
+        finished: True after the last step.
+    """
+
+    mixer: MixerState
+    mixtures: list[list[float]]
+    consumed: Consumed
+    feedback: list[list[float]] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)
+    counts: list[list[int]] = field(default_factory=list)
+    forgotten: Forgotten | None = None
+    chain: str = CHAIN_START
+    asked: list[float] | None = None
+    finished: bool = False
+
+    @classmethod
+    def at_start(cls, mixer: MixerState, start_N: Vector) -> "RunState":
+        """The state before the first step."""
+        return cls(mixer, [start_N.tolist()], Consumed.nothing(len(start_N)))
+
+    @property
+    def steps_done(self) -> int:
+        """Number of finished steps."""
+        return self.mixer.step
+
+    def mixtures_TN(self) -> NDArray[np.float64]:
+        return np.array(self.mixtures, np.float64)
+
+    def feedback_TD(self) -> NDArray[np.float64]:
+        return np.array(self.feedback, np.float64).reshape(len(self.feedback), -1)
+
+    def losses_TN(self) -> NDArray[np.float64]:
+        """As `History.losses_TN`: row 0 stands for the time before any training."""
+        return np.array([[math.nan] * len(self.mixtures[0]), *self.losses], np.float64)
+
+    def counts_TN(self) -> NDArray[np.int64]:
+        """As `History.counts_TN`."""
+        return np.array([[0] * len(self.mixtures[0]), *self.counts], np.int64)
+
+    def finish_step(self, planned_N: Vector, *, state_after: MixerState, digest: str) -> None:
+        """Takes the step under way into the past; what it consumed stays until it has been written."""
+        self.chain = chain_digest(self.chain, digest)
+        self.mixtures.append(planned_N.tolist())
+        self.losses.append(self.consumed.mean_loss_N.tolist())
+        self.counts.append(self.consumed.samples_N.tolist())
+        self.mixer, self.asked = state_after, None
+
+    def forget(self, context: int | None) -> None:
+        """Drops all but the first row and the last `context` ones; None keeps them all."""
+        number = 0 if context is None else len(self.mixtures) - 1 - context
+        if number <= 0:
+            return
+        feedback_TD = self.feedback_TD()
+        before = self.forgotten or Forgotten.nothing(feedback_TD.shape[1])
+        self.forgotten = before.then(feedback_TD[1 : 1 + number], first_D=feedback_TD[0])
+        for rows in (self.mixtures, self.feedback):
+            del rows[1 : 1 + number]
+        for rows_of_steps in (self.losses, self.counts):
+            del rows_of_steps[:number]
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "mixer": self.mixer.to_json(),
+                "mixtures": self.mixtures,
+                "feedback": self.feedback,
+                "losses": self.losses,
+                "counts": self.counts,
+                "forgotten": None if self.forgotten is None else self.forgotten.to_json(),
+                "chain": self.chain,
+                "consumed": self.consumed.to_json(),
+                "asked": self.asked,
+                "finished": self.finished,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str, *, planned_ids: Callable[[MixerState, Vector], Ids]) -> "RunState":
+        """The state that `to_json` wrote.
+
+        Args:
+            text: JSON.
+            planned_ids: The ids of the step that follows a state under an asked mixture; called
+                if a step was under way.
+
+        Raises:
+            VerificationError: If that step would not start with the samples that were consumed.
+        """
+        value = json.loads(text)
+        mixer, asked = MixerState.from_json(value["mixer"]), value["asked"]
+        ids = np.zeros(0, np.int64) if asked is None else planned_ids(mixer, np.array(asked))
+        return cls(
+            mixer=mixer,
+            mixtures=value["mixtures"],
+            consumed=Consumed.from_json(value["consumed"], planned_ids=ids),
+            feedback=value["feedback"],
+            losses=value["losses"],
+            counts=value["counts"],
+            forgotten=None if value["forgotten"] is None else Forgotten.from_json(value["forgotten"]),
+            chain=value["chain"],
+            asked=asked,
+            finished=value["finished"],
+        )

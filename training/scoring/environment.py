@@ -1,0 +1,219 @@
+"""What a model is worth to an environment: Eq. 1, the score of a model on each objective.
+
+Score(M, D_i) = mean over items of the mean log-probability, in nats a token, of the answer given
+the question. The model reads [end of text] + prompt + answer. Where that is too long, the prompt
+loses its beginning; an answer that is too long by itself loses its end and is counted.
+
+A score does not depend on the batch size or on the number of ranks: whole batches go to ranks,
+and the mean is taken over items in file order in float64.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from composer.utils import dist
+from tokenizers import Tokenizer
+
+from dmix.mixing.trajectories.objectives import Environment, Item, read_items
+from dmix.training.model.language_model import LanguageModel
+from dmix.training.model.model_stack import ModelStack
+from dmix.warehouse_schema.files.manifests import TokenizerFile
+
+logger = logging.getLogger(__name__)
+
+BATCH_TOKENS = 8192
+
+# (ids, rows, positions) -> losses of the chosen tokens, as `LanguageModel.losses_at`
+LossesAt = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class EncodedItem:
+    """One item as ids.
+
+    Attributes:
+        ids: [end of text] + prompt + answer.
+        answer_start: Position of the answer's first token, at least 1.
+        cut: True if the answer itself lost tokens.
+    """
+
+    ids: tuple[int, ...]
+    answer_start: int
+    cut: bool
+
+
+def encode_item(item: Item, *, tokenizer: Tokenizer, eot_id: int, max_length: int) -> EncodedItem:
+    """An item as ids, at most `max_length` of them.
+
+    Prompt and answer are encoded apart, so that the answer's tokens do not depend on the cut.
+    """
+    prompt = tokenizer.encode(item.prompt, add_special_tokens=False).ids
+    answer = tokenizer.encode(item.answer, add_special_tokens=False).ids
+    kept = answer[: max_length - 1]
+    room = max_length - 1 - len(kept)
+    prompt = prompt[len(prompt) - room :] if len(prompt) > room else prompt
+    return EncodedItem((eot_id, *prompt, *kept), 1 + len(prompt), len(kept) < len(answer))
+
+
+def load_tokenizer_file(path: Path) -> Tokenizer:
+    """The tokenizer of a dataset, set so that names of special tokens in text stay text."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+class Scorer:
+    """Computes the feedback of an environment; the items are encoded once.
+
+    Attributes:
+        names: Names of the D objectives.
+        item_ids: Ids of all items, objective after objective.
+
+    Args:
+        environment: The D objectives.
+        tokenizer: Of the dataset.
+        tokenizer_file: Says which id ends a text.
+        max_length: Longest sequence that the model reads.
+        batch_tokens: Tokens of one forward pass, padding included; no score depends on it.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        tokenizer: Tokenizer,
+        tokenizer_file: TokenizerFile,
+        max_length: int,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        self.names = environment.names
+        self.item_ids: list[str] = []
+        self._items: list[EncodedItem] = []
+        self._objective_of_item: list[int] = []
+        for index, objective in enumerate(environment.objectives):
+            items = read_items(objective, environment.folder)
+            encoded = [
+                encode_item(item, tokenizer=tokenizer, eot_id=tokenizer_file.eot_id, max_length=max_length)
+                for item in items
+            ]
+            cut = sum(item.cut for item in encoded)
+            if cut:
+                logger.warning(
+                    "objective %s: %d of %d answers are longer than the model's %d positions and were cut",
+                    objective.name,
+                    cut,
+                    len(encoded),
+                    max_length,
+                )
+            self.item_ids += [item.item_id for item in items]
+            self._items += encoded
+            self._objective_of_item += [index] * len(encoded)
+        lengths = [len(item.ids) for item in self._items]
+        self._batches = batches_by_length(lengths, batch_tokens=batch_tokens)
+
+    def scores(
+        self, model: LanguageModel, *, precision: AbstractContextManager[None] | None = None
+    ) -> np.ndarray:
+        """Score of each objective in nats a token, float64, shape (D,).
+
+        Every rank has to call it; all get the same numbers.
+
+        Args:
+            model: The model; its mode is restored afterwards.
+            precision: Autocast context of the forward passes.
+        """
+        return self._by_objective(self.item_scores(model, precision=precision))
+
+    def stack_scores(
+        self, stack: ModelStack, *, precision: AbstractContextManager[None] | None = None
+    ) -> np.ndarray:
+        """Scores of the P models of a stack, each batch of items one pass of them all.
+
+        Args:
+            stack: The models.
+            precision: Autocast context of the passes.
+
+        Returns:
+            Nats a token, float64, shape (P, D).
+        """
+        with torch.no_grad(), precision or nullcontext():
+            scores_IP = self._score_items(stack.losses_at, device=stack.device, together=False)
+        return self._by_objective(scores_IP).T
+
+    @property
+    def item_objectives(self) -> list[str]:
+        """Name of the objective of each item, in the order of `item_ids`."""
+        return [self.names[index] for index in self._objective_of_item]
+
+    def item_scores(
+        self, model: LanguageModel, *, precision: AbstractContextManager[None] | None = None
+    ) -> np.ndarray:
+        """Score of each item in nats a token, float64, in the order of `item_ids`; as `scores`."""
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad(), precision or nullcontext():
+                device = next(model.parameters()).device
+                return self._score_items(model.losses_at, device=device, together=model.sharded)
+        finally:
+            model.train(was_training)
+
+    def _score_items(self, losses_at: LossesAt, *, device: torch.device, together: bool) -> np.ndarray:
+        """Scores of all items, shape (I,), or (I, P) for the losses of a stack."""
+        mine = self._batches_of_rank(together=together)
+        item_scores = [pair for batch in mine for pair in self._score_batch(losses_at, batch, device=device)]
+        merged = dict(pair for part in dist.all_gather_object(item_scores) for pair in part)
+        return np.array([merged[index] for index in range(len(self._items))])
+
+    def _by_objective(self, scores_I: np.ndarray) -> np.ndarray:
+        """Means over the items of each objective, along the first dimension."""
+        objective_I = np.array(self._objective_of_item)
+        return np.array([scores_I[objective_I == index].mean(axis=0) for index in range(len(self.names))])
+
+    def _batches_of_rank(self, *, together: bool) -> list[list[int]]:
+        """The batches that this rank scores.
+
+        Args:
+            together: Give every rank equally many, because their passes wait for each other; the
+                last round then begins anew with the first batch, whose scores come out the same.
+        """
+        rank, ranks, count = dist.get_global_rank(), dist.get_world_size(), len(self._batches)
+        rounds = -(-count // ranks) * ranks if together else count
+        return [self._batches[index % count] for index in range(rank, rounds, ranks)]
+
+    def _score_batch(
+        self, losses_at: LossesAt, batch: Sequence[int], *, device: torch.device
+    ) -> list[tuple[int, np.ndarray]]:
+        """(item, mean log-probability of its answer's tokens) for each item of a batch."""
+        items = [self._items[index] for index in batch]
+        ids_BL = torch.zeros(len(items), max(len(item.ids) for item in items), dtype=torch.int64)
+        for row, item in enumerate(items):
+            ids_BL[row, : len(item.ids)] = torch.tensor(item.ids)
+        counts = [len(item.ids) - item.answer_start for item in items]
+        rows_T = torch.arange(len(items)).repeat_interleave(torch.tensor(counts))
+        positions_T = torch.cat([torch.arange(item.answer_start, len(item.ids)) for item in items])
+        losses_T = losses_at(ids_BL.to(device), rows_T.to(device), positions_T.to(device))
+        parts = losses_T.double().cpu().split(counts, dim=-1)
+        return [(index, -part.mean(-1).numpy()) for index, part in zip(batch, parts, strict=True)]
+
+
+def batches_by_length(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:
+    """Indices grouped so that rows of similar length share a batch and padding stays small.
+
+    Args:
+        lengths: Tokens of each item.
+        batch_tokens: Largest rows times longest row; a longer single item still gets its batch.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        # the first row of a batch is its longest, because lengths fall
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= batch_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
