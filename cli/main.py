@@ -19,17 +19,25 @@ from dmix.warehouse_schema.files.layout import storage_errors
 
 # name: (module, attribute, help line shown by `dmix --help`)
 COMMANDS = {
-    "quickstart": ("dmix.cli.quickstart", "quickstart", "Run the whole chain, small, in minutes."),
-    "doctor": ("dmix.cli.doctor", "doctor", "Show versions, hardware, what is missing and how to get it."),
-    "etl": ("dmix.cli.etl", "etl", "Classify raw text and shard it into one stream a domain."),
-    "mix": ("dmix.cli.mix", "mix", "Sample trajectories and collect proxy feedback on them."),
-    "agent": ("dmix.cli.agent", "agent", "Train the agent that chooses mixtures."),
-    "train": ("dmix.cli.train", "train", "Train a model under the agent or another controller."),
-    "eval": ("dmix.cli.eval", "evaluate", "Score models of a run on benchmarks."),
-    "bench": ("dmix.cli.bench", "bench", "Compare controllers on real text, and regressors on known runs."),
-    "report": ("dmix.cli.report", "report", "Write one HTML file about runs and their data."),
-    "sql": ("dmix.cli.sql", "sql", "Ask the catalog a question in SQL."),
-    "catalog": ("dmix.cli.catalog", "catalog", "Rebuild or export the catalog."),
+    "quickstart": ("dmix.cli.commands.quickstart", "quickstart", "Run the whole chain, small, in minutes."),
+    "doctor": (
+        "dmix.cli.commands.doctor",
+        "doctor",
+        "Show versions, hardware, what is missing and how to get it.",
+    ),
+    "etl": ("dmix.cli.commands.etl", "etl", "Classify raw text and shard it into one stream a domain."),
+    "mix": ("dmix.cli.commands.mix", "mix", "Sample trajectories and collect proxy feedback on them."),
+    "agent": ("dmix.cli.commands.agent", "agent", "Train the agent that chooses mixtures."),
+    "train": ("dmix.cli.commands.train", "train", "Train a model under the agent or another controller."),
+    "eval": ("dmix.cli.commands.eval", "evaluate", "Score models of a run on benchmarks."),
+    "bench": (
+        "dmix.cli.commands.bench",
+        "bench",
+        "Compare controllers on real text, and regressors on known runs.",
+    ),
+    "report": ("dmix.cli.commands.report", "report", "Write one HTML file about runs and their data."),
+    "sql": ("dmix.cli.commands.sql", "sql", "Ask the catalog a question in SQL."),
+    "catalog": ("dmix.cli.commands.catalog", "catalog", "Rebuild or export the catalog."),
 }
 
 

@@ -1,7 +1,7 @@
 """One declaration of a setting for command line, YAML files and docs.
 
 A configuration is a frozen, keyword-only dataclass whose fields are made by `setting()`. The
-command line builds its options from it (`dmix.cli.options`), `load_settings` reads the same
+command line builds its options from it (`dmix.cli.show.options`), `load_settings` reads the same
 names from YAML, and the reference page is generated from it.
 """
 

@@ -171,7 +171,7 @@ def test_a_full_disk_is_named_and_nothing_is_published(spark, warehouse, pair):
         from unittest import mock
 
         from dmix.etl.publishing import publish
-        from dmix.etl.shard.shard import tasks as shard_tasks
+        from dmix.etl.shard import tasks as shard_tasks
 
         @contextmanager
         def full(dataset):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from dmix.mixing.trajectories import gamma as module
 from dmix.mixing.trajectories.gamma import fill_log_gamma, normal, uniform
-from dmix.mixing.trajectories.sampling import gamma as module
 
 
 def log_gammas(shape, count=100_000, seed=0):

@@ -10,13 +10,13 @@ import numpy as np
 import psutil
 import pytest
 
+from dmix.mixing.trajectories import sampling as module
 from dmix.mixing.trajectories.sampling import (
     expected_work,
     planned_set,
     read_trajectories,
     sample_trajectories,
 )
-from dmix.mixing.trajectories.sampling import sampling as module
 from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.cli.quality_data import data_tools
+from dmix.cli.workflows.comparison_data import data_tools
 from dmix.mixing.trajectories.feedback import read_feedback
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.comparison.data.settings import LAYERS, load_setting

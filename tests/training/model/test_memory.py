@@ -85,7 +85,7 @@ def test_activations_are_near_those_that_torch_keeps(make_manifest, architecture
     assert shape.parameters == model.parameters_count
 
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 
 
 @pytest.mark.parametrize(

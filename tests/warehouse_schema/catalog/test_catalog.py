@@ -8,8 +8,8 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from dmix.warehouse_schema.catalog import catalog as catalog_module
 from dmix.warehouse_schema.catalog.catalog import Catalog, export_views, rebuild, sync
-from dmix.warehouse_schema.catalog.catalog import catalog as catalog_module
 from dmix.warehouse_schema.catalog.migrate import Migration, Schema, load_schema
 from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, NotFoundError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -19,7 +19,7 @@ from dmix.warehouse_schema.files.manifests import write_corpus_version
 # Kills itself with the copy complete and the old catalog still in place.
 DIE_BEFORE_PUBLISHING = """
 import os, signal, sys
-from dmix.warehouse_schema.catalog.catalog import catalog
+from dmix.warehouse_schema.catalog import catalog
 from dmix.warehouse_schema.files.layout import Warehouse
 real = os.replace
 def replace(source, target):

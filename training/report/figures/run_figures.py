@@ -19,7 +19,6 @@ from dmix.training.report.figures.charts import (
     rounded,
     thinning_note,
 )
-from dmix.training.report.page.summary import PLAIN_MARKS
 from dmix.training.report.queries import series
 from dmix.training.report.queries.optimum import Optimum
 from dmix.training.report.queries.reader import Pair
@@ -157,7 +156,7 @@ def domain_loss(run: Run, ranks: Mapping[Pair, int], *, panel_id: str) -> Panel:
 
 def guard_rails(run: Run, *, panel_id: str) -> Panel | None:
     """Steps at which something stepped in, a row a kind; None if nothing did."""
-    marks = [event for event in run.events if event.step is not None and event.kind not in PLAIN_MARKS]
+    marks = [event for event in run.events if event.step is not None and event.kind not in series.PLAIN_MARKS]
     if not marks:
         return None
     figure = drawing(x_title="step", y_title="", y_format=None)

@@ -14,8 +14,6 @@ from dmix.training.report.queries.run_facts import Run
 from dmix.training.report.queries.seeds import seed_groups
 from dmix.warehouse_schema.taxonomy import FIELDS
 
-# Marks of a run that are not about steering.
-PLAIN_MARKS = {"run_started", "run_done", "run_failed", "shadow"}
 # Passes over a domain beyond which more of them teach little (arXiv 2305.16264).
 MANY_PASSES = 4
 # Runs of a controller below which the seed alone may decide between two of them.
@@ -91,7 +89,9 @@ def changes(run: Run, role: str) -> dict[str, float]:
 
 def interventions(run: Run) -> Counter[str]:
     """How often something stepped in, by kind."""
-    kinds = (event.kind for event in run.events if event.step is not None and event.kind not in PLAIN_MARKS)
+    kinds = (
+        event.kind for event in run.events if event.step is not None and event.kind not in series.PLAIN_MARKS
+    )
     return Counter(kind.replace("_", " ") for kind in kinds)
 
 

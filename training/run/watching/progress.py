@@ -1,7 +1,7 @@
 """What people are told while a run goes on.
 
 A monitor gets the numbers of every batch and step; `LineMonitor` makes a line a step of them, for
-log files and pipes, and `dmix.cli.live` a display for terminals.
+log files and pipes, and `dmix.cli.show.progress_display` a display for terminals.
 """
 
 import math

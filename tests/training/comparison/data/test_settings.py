@@ -10,7 +10,7 @@ from dmix.training.comparison.data.settings import load_setting
 from dmix.training.comparison.data.tiers import TIERS, tier_named
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
-SHIPPED = Path(__file__).parents[3] / "benchmarks" / "quality"
+SHIPPED = Path(__file__).parents[4] / "benchmarks" / "quality"
 
 
 @pytest.mark.parametrize("name", ["origin", "field", "synthetic"])

@@ -11,7 +11,7 @@ from dmix.training.comparison.runs.protocol import PROTOCOL_FILE, Protocol, comm
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.settings import load_settings
 
-SHIPPED = Path(__file__).parents[3] / "benchmarks" / "quality" / PROTOCOL_FILE
+SHIPPED = Path(__file__).parents[4] / "benchmarks" / "quality" / PROTOCOL_FILE
 
 
 def git(folder, *arguments):

@@ -1,0 +1,148 @@
+"""`dmix bench quality`: the comparison of controllers on real text; `dmix.cli.commands.bench` adds it to its group."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dmix.cli.show.options import config_option, dry_run_option, json_option, master_option
+from dmix.cli.show.output import say, show_json, show_table
+from dmix.cli.workflows.comparison_data import data_tools
+from dmix.warehouse_schema.errors import InputError
+
+if TYPE_CHECKING:
+    from dmix.training.comparison.runs.comparison import StageReport
+
+STAGES = ("headroom", "farm", "screening", "confirmation")
+
+
+@click.command()
+@config_option
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Folder that the paths of setting files start from: corpora and evaluation items.",
+)
+@click.option(
+    "--setting",
+    "settings",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="Setting file, or its name under benchmarks/quality; repeat it for several."
+    "  [default: origin, field]",
+)
+@click.option(
+    "--tier",
+    type=click.Choice(("smoke", "small", "full")),
+    default="small",
+    show_default=True,
+    help="How much is run: a test of minutes, hours on two cores, or a cluster's share.",
+)
+@click.option(
+    "--stage",
+    "stages",
+    multiple=True,
+    type=click.Choice(STAGES),
+    help="Stage to run; repeat it for several.  [default: all but the confirmation]",
+)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="quality-work",
+    show_default=True,
+    metavar="DIR",
+    help="Folder for what can be made again: text, warehouse, finished runs.",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for tables and base models, to be kept.  [default: benchmarks/results/quality/TIER]",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes of one thread."
+)
+@click.option("--hours", type=click.FloatRange(min=0), help="Start no run after that many hours.")
+@master_option
+@json_option
+@dry_run_option
+def quality(
+    *,
+    data: Path,
+    settings: tuple[str, ...],
+    tier: str,
+    stages: tuple[str, ...],
+    work: Path,
+    results: Path | None,
+    workers: int,
+    hours: float | None,
+    master: str,
+    as_json: bool,
+    dry_run: bool,
+    config: str | None,
+) -> None:
+    """Compare controllers on real text: headroom study, farm, screening, one confirmation.
+
+    Every run is a unit of a queue that is stored when it ends, so a killed call goes on where it
+    was, and a table may be read at any time. The confirmation is run only when it is asked for,
+    and only under a protocol.yaml beside the setting file that is committed and unchanged.
+
+    Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
+    """
+    if not data.is_dir():
+        raise InputError(f"--data {data} is no folder; name the folder of corpora and items")
+    from dmix.training.comparison.data.settings import load_setting
+
+    all_loaded = [load_setting(name) for name in settings or ("origin", "field")]
+    from dmix.training.comparison.runs.comparison import Request, reports, run_comparison, study_of, to_json
+
+    started = time.monotonic()
+    request = Request(
+        tier=tier,
+        stages=[stage for stage in STAGES if stage in (stages or STAGES[:-1])],
+        data=data,
+        work=work,
+        results=results or Path("benchmarks") / "results" / "quality" / tier,
+        workers=workers,
+        until=None if hours is None else started + 3600 * hours,
+    )
+    found: dict[str, list[StageReport]] = {}
+    documents: list[dict[str, Any]] = []
+    for loaded in all_loaded:
+        if dry_run:
+            report = reports(study_of(loaded, request, say))
+        else:
+            tools = data_tools(tokenizer=loaded.settings.tokenizer, master=master, progress=say)
+            report = run_comparison(loaded, request, tools=tools, progress=say)
+        found[loaded.settings.name] = report
+        documents.append(to_json(loaded, report))
+    if not dry_run:
+        from dmix.training.comparison.pages.page import write_page
+
+        write_page(request.results, request.results)
+        say(f"pages: {request.results / 'index.md'}")
+    if as_json:
+        show_json({"tier": tier, "workers": workers, "settings": documents})
+    else:
+        _show(found, workers=workers)
+
+
+def _show(found: "dict[str, list[StageReport]]", *, workers: int) -> None:
+    rows = [
+        (
+            name,
+            report.stage,
+            report.planned,
+            report.done,
+            report.failed,
+            report.tokens_left,
+            round(report.core_hours_left / workers, 2),
+        )
+        for name, stages in found.items()
+        for report in stages
+    ]
+    columns = ("setting", "stage", "runs", "done", "failed", "tokens left", f"hours left on {workers}")
+    show_table(columns, rows, title="The comparison so far")

@@ -1,0 +1,200 @@
+"""`dmix doctor`: what this machine has, what is missing, and how to get it."""
+
+import importlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+from dmix import __version__
+from dmix.cli.show.options import config_option, json_option, warehouse_option
+from dmix.cli.show.output import say, show_json, show_table
+from dmix.etl.spark.session import JAVA_NEEDED, java_version
+from dmix.training.model.settings import how_to_install
+from dmix.warehouse_schema.files.layout import Warehouse
+
+DISK_WANTED_GB = 5
+MEMORY_WANTED_GIB = 4
+# package: extra of dmix that brings it, and what needs it
+OPTIONAL = {
+    "lm_eval": ("eval", "dmix eval"),
+    "evalplus": ("code", "dmix eval --task code"),
+}
+JAVA_FIX = (
+    f"install Java {JAVA_NEEDED} or newer, on Debian or Ubuntu with 'sudo apt-get install"
+    " openjdk-17-jre-headless', elsewhere from https://adoptium.net, or set JAVA_HOME"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What it is.
+        status: `ok`, `warning` (it works, less well), `missing` (commands will fail) or `optional`
+            (one command will, which says so).
+        found: What there is.
+        fix: What to do about it; empty if nothing.
+    """
+
+    name: str
+    status: str
+    found: str
+    fix: str = ""
+
+
+@click.command()
+@config_option
+@warehouse_option
+@json_option
+def doctor(warehouse: Warehouse, as_json: bool, config: str | None) -> None:
+    """Show versions, Java, cores, memory, GPU and disk, what is missing and how to get it.
+
+    Ends with exit code 1 if something essential is missing. No network is used.
+
+    Example: dmix doctor --json
+    """
+    checks = [
+        Check(name="dmix", status="ok", found=__version__),
+        python_check(sys.version_info[:3]),
+        *package_checks(metadata.requires("dmix") or []),
+        import_check("torch"),
+        import_check("torchvision"),
+        *(optional_check(package) for package in OPTIONAL),
+        java_check(java_version()),
+        Check(name="cores", status="ok", found=f"{_cores()} usable"),
+        memory_check(),
+        gpu_check(),
+        disk_check(warehouse.root),
+    ]
+    missing = [check for check in checks if check.status == "missing"]
+    if as_json:
+        show_json({"ok": not missing, "checks": [asdict(check) for check in checks]})
+    else:
+        show_table(["check", "status", "found"], [(c.name, c.status, c.found) for c in checks])
+    for check in checks:
+        if check.fix:
+            say(f"{check.status}: {check.name}: {check.fix}")
+    if missing:
+        raise click.exceptions.Exit(1)
+
+
+def python_check(version: tuple[int, ...]) -> Check:
+    """Whether the interpreter is one that the pinned torch has builds for."""
+    found = f"{'.'.join(map(str, version))} ({platform.platform(terse=True)})"
+    if (3, 11) <= version[:2] <= (3, 13):
+        return Check(name="python", status="ok", found=found)
+    return Check(name="python", status="missing", found=found, fix="use Python 3.11, 3.12 or 3.13")
+
+
+def package_checks(requirements: list[str]) -> Iterator[Check]:
+    """One check for each requirement that applies here, extras left out.
+
+    Args:
+        requirements: As `importlib.metadata.requires` gives them.
+    """
+    from packaging.requirements import Requirement
+
+    for text in requirements:
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        fix = f"run pip install '{requirement.name}{requirement.specifier}'"
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            yield Check(name=requirement.name, status="missing", found="not installed", fix=fix)
+            continue
+        if requirement.specifier.contains(version, prereleases=True):
+            yield Check(name=requirement.name, status="ok", found=version)
+        else:
+            found = f"{version}, expected {requirement.specifier}"
+            yield Check(name=requirement.name, status="missing", found=found, fix=fix)
+
+
+def import_check(package: str) -> Check:
+    """Whether a package with compiled parts can be imported, not just found."""
+    try:
+        importlib.import_module(package)
+    except Exception as error:  # whatever a broken build raises
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        fix = "install torch and torchvision together, in the versions that setup.cfg pins, from one index"
+        return Check(name=f"import {package}", status="missing", found=first_line[:200], fix=fix)
+    return Check(name=f"import {package}", status="ok", found="works")
+
+
+def optional_check(package: str) -> Check:
+    """Whether a package of an extra is there, and what it would be good for."""
+    extra, use = OPTIONAL[package]
+    try:
+        return Check(name=package, status="ok", found=metadata.version(package))
+    except metadata.PackageNotFoundError:
+        found = f"not installed; {use} needs it"
+        return Check(name=package, status="optional", found=found, fix=how_to_install(extra))
+
+
+def java_check(version: int | None) -> Check:
+    """Whether Spark finds a Java that it can run on.
+
+    Args:
+        version: Major version; None if there is no Java.
+    """
+    if version is None:
+        return Check(name="java", status="missing", found="not found", fix=JAVA_FIX)
+    if version < JAVA_NEEDED:
+        return Check(name="java", status="missing", found=f"version {version}", fix=JAVA_FIX)
+    return Check(name="java", status="ok", found=f"version {version}")
+
+
+def memory_check() -> Check:
+    """Memory of the machine, or of the container if that has less."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    total, available = memory.total, memory.available
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        total = min(total, int(text))
+        available = min(available, total)
+    found = f"{available / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    if available < MEMORY_WANTED_GIB * 2**30:
+        fix = f"close something: Spark and a small model together take some {MEMORY_WANTED_GIB} GiB"
+        return Check(name="memory", status="warning", found=found, fix=fix)
+    return Check(name="memory", status="ok", found=found)
+
+
+def gpu_check() -> Check:
+    """GPUs that torch can use; none is fine, training then runs on the CPU."""
+    try:
+        import torch
+
+        devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    except Exception as error:  # a broken driver must not hide the other checks
+        return Check(name="gpu", status="warning", found=f"torch cannot tell ({error})")
+    names = [f"{device.name} ({device.total_memory / 2**30:.0f} GiB)" for device in devices]
+    return Check(name="gpu", status="ok", found=", ".join(names) or "none; training runs on the CPU")
+
+
+def disk_check(folder: Path) -> Check:
+    """Free space where the warehouse is, or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    found = f"{free_gb:.1f} GB free at {folder}"
+    if free_gb < DISK_WANTED_GB:
+        fix = f"free some space, or choose a --warehouse on a disk with {DISK_WANTED_GB} GB or more"
+        return Check(name="disk", status="warning", found=found, fix=fix)
+    return Check(name="disk", status="ok", found=found)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

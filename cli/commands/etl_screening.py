@@ -1,0 +1,200 @@
+"""`dmix etl duplicates` and `contamination`, and `--environment` of `dmix etl shard`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dmix.cli.show.options import (
+    Command,
+    config_option,
+    dry_run_option,
+    json_option,
+    master_option,
+    warehouse_option,
+)
+from dmix.cli.show.output import say, show_json, show_table
+from dmix.warehouse_schema.files.layout import Warehouse
+
+if TYPE_CHECKING:
+    from dmix.etl.screening.ngrams import EvaluationItem
+    from dmix.etl.screening.screening import ScreenedFile
+    from dmix.warehouse_schema.files.manifests import CorpusVersion
+    from dmix.warehouse_schema.files.screenings import Screening
+
+
+def corpora_option(command: Command) -> Command:
+    """`--corpus NAME[@vK]`, handed on as names for `resolve_corpora`."""
+    return click.option(
+        "--corpus",
+        multiple=True,
+        metavar="NAME[@vK]",
+        help="Corpus to use, its newest version unless one is named; repeat it for several. May be left"
+        " out when the warehouse holds one pair NAME-source and NAME-target.",
+    )(command)
+
+
+def evaluation_items(environment: Path | None) -> "list[EvaluationItem]":
+    """All items of the files that an environment names, whatever split or limit it asks for.
+
+    Raises:
+        NotFoundError: If a file does not exist.
+        InputError: If one is not what it should be.
+    """
+    if environment is None:
+        return []
+    import dataclasses
+
+    from dmix.etl.screening.ngrams import EvaluationItem
+    from dmix.mixing.trajectories.objectives import load_environment, read_items
+
+    found = load_environment(environment)
+    return [
+        EvaluationItem(
+            objective=objective.name, item_id=item.item_id, question=item.question, answer=item.answer
+        )
+        for objective in found.objectives
+        for item in read_items(dataclasses.replace(objective, limit=None, split="all"), found.folder)
+    ]
+
+
+@click.command()
+@config_option
+@warehouse_option
+@corpora_option
+@master_option
+@json_option
+@dry_run_option
+def duplicates(
+    *,
+    warehouse: Warehouse,
+    corpus: tuple[str, ...],
+    master: str,
+    as_json: bool,
+    dry_run: bool,
+    config: str | None,
+) -> None:
+    """Find documents with the same text, within and across corpora, for the view duplicates.
+
+    Case, punctuation and white space do not count. The first document by corpus, file and position is
+    the one that `dmix etl shard --drop-duplicates` keeps. Label files that were read before are not
+    read again.
+
+    Example: dmix etl duplicates
+    """
+    from dmix.etl.screening.duplicates import files_to_digest, find_duplicates
+    from dmix.etl.screening.screening import screened_files
+    from dmix.etl.shard.plan import resolve_corpora
+    from dmix.etl.spark.session import spark_session
+    from dmix.warehouse_schema.catalog.catalog import sync
+
+    corpora = resolve_corpora(warehouse.require(), corpus)
+    if dry_run:
+        todo = files_to_digest(warehouse, screened_files(warehouse, corpora))
+        _show_plan(corpora, todo, as_json=as_json)
+        return
+    spark = spark_session(master=master, app="dmix etl duplicates")
+    found = find_duplicates(spark, warehouse, corpora=corpora, progress=say)
+    sync(warehouse)
+    _show(warehouse, found, _PAIRS, as_json=as_json)
+
+
+@click.command()
+@config_option
+@warehouse_option
+@corpora_option
+@click.option(
+    "--environment", type=Path, required=True, metavar="FILE", help="Environment whose items are looked for."
+)
+@master_option
+@json_option
+@dry_run_option
+def contamination(
+    *,
+    warehouse: Warehouse,
+    corpus: tuple[str, ...],
+    environment: Path,
+    master: str,
+    as_json: bool,
+    dry_run: bool,
+    config: str | None,
+) -> None:
+    """Find evaluation items in the text of corpora, for the view contamination.
+
+    An item is found where 13 words of it stand in a row, or a whole question of 7 to 12 words. All
+    items of the environment's files are looked for, whatever its split or limit says.
+
+    Example: dmix etl contamination --environment environment.yaml
+    """
+    from dmix.etl.screening.contamination import contamination_id, files_to_search, find_contamination
+    from dmix.etl.screening.screening import screened_files
+    from dmix.etl.shard.plan import resolve_corpora
+    from dmix.etl.spark.session import spark_session
+    from dmix.warehouse_schema.catalog.catalog import sync
+
+    corpora = resolve_corpora(warehouse.require(), corpus)
+    items = evaluation_items(environment)
+    if dry_run:
+        folder = warehouse.screening("contamination", contamination_id(corpora, items))
+        _show_plan(corpora, files_to_search(folder, screened_files(warehouse, corpora)), as_json=as_json)
+        return
+    spark = spark_session(master=master, app="dmix etl contamination")
+    found = find_contamination(spark, warehouse, corpora=corpora, items=items, progress=say)
+    sync(warehouse)
+    _show(warehouse, found, _OBJECTIVES, as_json=as_json)
+
+
+_PAIRS = (
+    "select corpus, first_corpus, count(distinct (path, position)) as documents from duplicates"
+    " where screening = ? group by all order by documents desc, corpus, first_corpus"
+)
+_OBJECTIVES = (
+    "select corpus, objective, count(distinct (path, position)) as documents,"
+    " count(distinct item_id) as items, max(overlap) as highest_overlap from contamination"
+    " where screening = ? group by all order by documents desc, corpus, objective"
+)
+
+
+def _show_plan(corpora: "Sequence[CorpusVersion]", todo: "Sequence[ScreenedFile]", *, as_json: bool) -> None:
+    names = [f"{corpus.corpus}@v{corpus.version}" for corpus in corpora]
+    text_bytes = sum(file.rows.text_bytes for file in todo)
+    if as_json:
+        documents = sum(corpus.documents for corpus in corpora)
+        show_json(
+            {
+                "corpora": names,
+                "documents": documents,
+                "label_files_to_read": len(todo),
+                "text_bytes_to_read": text_bytes,
+            }
+        )
+        return
+    say(f"{', '.join(names)}: {len(todo)} label files would be read, {text_bytes / 1e6:,.1f} MB of text")
+
+
+def _show(warehouse: Warehouse, screening: "Screening", sql: str, *, as_json: bool) -> None:
+    """Counts of what a screening found, as the catalog has them."""
+    from dmix.warehouse_schema.catalog.catalog import Catalog
+
+    with Catalog.open_reader(warehouse) as catalog:
+        columns, rows = catalog.query(sql, [screening.screening])
+    if as_json:
+        show_json(
+            {
+                "screening": screening.screening,
+                "corpora": screening.corpora,
+                "documents": screening.documents,
+                "found": screening.found,
+                "items": screening.items,
+                "items_too_short": screening.items_too_short,
+                "counts": [dict(zip(columns, row, strict=True)) for row in rows],
+            }
+        )
+        return
+    if rows:
+        show_table(columns, rows)
+    say(
+        f"{screening.found:,} of {screening.documents:,} documents; all of them:"
+        f" dmix sql \"SELECT * FROM {screening.kind} WHERE screening = '{screening.screening}'\""
+    )

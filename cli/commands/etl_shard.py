@@ -1,0 +1,262 @@
+"""`dmix etl shard`, `verify` and `gc`; `dmix.cli.commands.etl` adds them to its group."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dmix.cli.commands.etl_screening import corpora_option, evaluation_items
+from dmix.cli.show.options import (
+    config_option,
+    data_url_option,
+    dataset_option,
+    dry_run_option,
+    json_option,
+    master_option,
+    settings_options,
+    warehouse_option,
+)
+from dmix.cli.show.output import say, show_json, show_table
+from dmix.etl.shard.settings import ShardSettings
+from dmix.warehouse_schema.errors import VerificationError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dmix.etl.maintenance.verify import Problem
+    from dmix.etl.shard.plan import ShardPlan
+    from dmix.warehouse_schema.files.manifests import DatasetManifest
+
+_WHOLE_PATH = 1000
+"""Characters of a cell; whoever shall remove a file needs its path."""
+
+_REMEDIES = {
+    "orphan": "'dmix etl gc' removes orphans",
+    "catalog": "'dmix catalog rebuild' makes the catalog anew",
+    "labels": "remove the named files of labels and rejects and run 'dmix etl classify' again with the same"
+    " inputs",
+    "streams": "remove the manifest.json of the dataset and run 'dmix etl shard' again",
+    "start_states": "remove the named start state and run 'dmix etl start-state' again",
+}
+"""By the kind of a problem, or else by the folder that it lies in."""
+
+
+@click.command()
+@config_option
+@warehouse_option
+@corpora_option
+@settings_options(ShardSettings)
+@click.option(
+    "--environment",
+    type=Path,
+    metavar="FILE",
+    help="Keep the evaluation items of this environment out of the training text; see --contaminated.",
+)
+@master_option
+@data_url_option
+@json_option
+@dry_run_option
+def shard(
+    *,
+    warehouse: Warehouse,
+    corpus: tuple[str, ...],
+    settings: ShardSettings,
+    environment: Path | None,
+    master: str,
+    data_url: str | None,
+    as_json: bool,
+    dry_run: bool,
+    config: str | None,
+) -> None:
+    """Tokenise corpora and pack them into one stream of samples a (field, domain).
+
+    The same corpora and settings give the same dataset: running it again does nothing, and a
+    killed run goes on where it stopped. With --drop-duplicates, all copies of a text but the first
+    are left out; with --environment, documents that hold one of its evaluation items.
+
+    Example: dmix etl shard --seq-len 512 --name small
+    """
+    from dmix.etl.publishing.mirror import use_data_url
+    from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
+    from dmix.etl.shard.shard import shard_dataset
+    from dmix.etl.spark.session import spark_session
+    from dmix.warehouse_schema.catalog.catalog import sync
+
+    if not dry_run:
+        use_data_url(warehouse, data_url)
+    corpora = resolve_corpora(warehouse.require(), corpus)
+    items = evaluation_items(environment)
+    plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
+    manifest = published_dataset(warehouse, plan)
+    if dry_run:
+        _show_plan(plan, exists=manifest is not None, as_json=as_json)
+        return
+    existed = manifest is not None
+    if manifest is None or items:  # a dataset that exists may not have been screened for these items
+        spark = spark_session(master=master, app="dmix etl shard")
+        manifest = shard_dataset(
+            spark, warehouse, corpora=corpora, settings=settings, items=items, progress=say
+        )
+    else:
+        say(f"dataset {manifest.dataset} exists already with these settings; nothing to do")
+    sync(warehouse)
+    show_dataset(manifest, as_json=as_json, existed=existed)
+
+
+@click.command()
+@config_option
+@warehouse_option
+@dataset_option
+@json_option
+def verify(*, warehouse: Warehouse, dataset: str | None, as_json: bool, config: str | None) -> None:
+    """Read everything again and compare it with the manifests; exit code 4 if something differs.
+
+    With --dataset, looks at that dataset and its corpora alone.
+
+    Example: dmix etl verify
+    """
+    from dmix.etl.maintenance.verify import verify_warehouse
+
+    report = verify_warehouse(warehouse.require(), dataset=dataset, progress=say)
+    if as_json:
+        show_json(asdict(report))
+    elif report.problems:
+        rows = [(p.kind, p.path, p.detail) for p in report.problems]
+        show_table(["problem", "path", "detail"], rows, longest_cell=_WHOLE_PATH)
+    if report.problems:
+        count = len(report.problems)
+        raise VerificationError(
+            f"{count} problem{'s' * (count > 1)} in {report.files:,} files:"
+            f" {_remedies(warehouse, report.problems)}"
+        )
+    say(f"{report.files:,} files, {report.size_bytes / 1e6:,.1f} MB: all as their manifests say")
+
+
+def _remedies(warehouse: Warehouse, problems: "Sequence[Problem]") -> str:
+    """What to do about these problems, in words, each remedy once."""
+
+    def remedy(problem: "Problem") -> str:
+        folder = problem.path.removeprefix(f"{warehouse.data}/").partition("/")[0]
+        return _REMEDIES.get(problem.kind) or _REMEDIES["labels" if folder == "rejects" else folder]
+
+    return "; ".join(dict.fromkeys(map(remedy, problems)))
+
+
+@click.command()
+@config_option
+@warehouse_option
+@json_option
+@dry_run_option
+def gc(*, warehouse: Warehouse, as_json: bool, dry_run: bool, config: str | None) -> None:
+    """Remove what no manifest names: what killed or losing jobs left, parts of no version.
+
+    A killed job that should go on has to be run again before this, or it starts from its
+    beginning. Jobs that are running are left alone.
+
+    Example: dmix etl gc --dry-run
+    """
+    from dmix.etl.maintenance.gc import collect_garbage
+
+    report = collect_garbage(warehouse.require(), dry_run=dry_run)
+    for what in report.in_use:
+        say(f"{what} is in use and was left alone; run this again when its job has finished")
+    if as_json:
+        found = [{"path": str(garbage.path), "size_bytes": garbage.size_bytes} for garbage in report.found]
+        total = {"size_bytes": report.size_bytes, "removed": not dry_run}
+        show_json({"found": found, "in_use": report.in_use, **total})
+    else:
+        rows = [(warehouse.relative(g.path), g.size_bytes) for g in report.found]
+        if rows:
+            show_table(["path", "bytes"], rows)
+        verb = "would be removed" if dry_run else "removed"
+        say(f"{len(report.found)} files and folders, {report.size_bytes / 1e6:,.1f} MB, {verb}")
+
+
+def _show_plan(plan: "ShardPlan", *, exists: bool, as_json: bool) -> None:
+    from dmix.etl.shard.plan import estimated_tokens
+
+    estimates = estimated_tokens(plan)
+    domains = [
+        {
+            "field": field,
+            "domain": domain,
+            "documents": sum(split.documents for split in splits),
+            "text_bytes": sum(split.text_bytes for split in splits),
+            "splits": len(splits),
+            "estimated_tokens": estimates[field, domain],
+            "estimated_samples": estimates[field, domain] // plan.format.seq_len,
+        }
+        for (field, domain), splits in plan.splits.items()
+    ]
+    if as_json:
+        show_json({"dataset": plan.dataset, "exists": exists, "domains": domains})
+        return
+    show_table(list(domains[0]), [list(domain.values()) for domain in domains])
+    state = "exists already; nothing would be done" if exists else "would be made"
+    less = ", less those that are left out" if plan.drop_duplicates or plan.remove_contaminated else ""
+    say(
+        f"dataset {plan.dataset} {state}: {len(plan.all_splits)} splits, {plan.text_bytes / 1e6:,.1f} MB of"
+        f" text, about {sum(estimates.values()):,} tokens{less}"
+    )
+
+
+def show_dataset(manifest: "DatasetManifest", *, as_json: bool, existed: bool | None = None) -> None:
+    """Shares of every domain with documents, and how many domains each field really has."""
+    from dmix.etl.shard.start_state import start_state, summarise
+
+    shares = start_state(manifest)
+    fields = summarise(shares)
+    if as_json:
+        value: dict[str, Any] = {
+            "dataset": manifest.dataset,
+            "name": manifest.name,
+            "seq_len": manifest.seq_len,
+            "tokenizer": manifest.tokenizer.name,
+            "domains": [asdict(share) for share in shares],
+            "fields": [asdict(field) for field in fields],
+        }
+        show_json(value if existed is None else {**value, "existed": existed})
+        return
+    columns = [
+        "field",
+        "domain",
+        "documents",
+        "tokens",
+        "tail tokens",
+        "samples",
+        "document share",
+        "sample share",
+    ]
+    rows = [
+        (
+            share.field,
+            share.domain,
+            share.documents,
+            share.tokens,
+            share.tail_tokens,
+            share.samples,
+            share.document_weight,
+            share.sample_weight,
+        )
+        for share in shares
+        if share.documents
+    ]
+    name = f" ({manifest.name})" if manifest.name else ""
+    show_table(columns, rows, title=f"dataset {manifest.dataset}{name}, {manifest.seq_len} tokens a sample")
+    show_table(
+        [
+            "field",
+            "documents",
+            "tokens",
+            "samples",
+            "active domains",
+            "effective domains",
+            "effective by documents",
+        ],
+        [
+            (f.field, f.documents, f.tokens, f.samples, f.active, f.effective, f.effective_documents)
+            for f in fields
+        ],
+    )

@@ -1,0 +1,335 @@
+"""`dmix quickstart`: the whole chain, small, by calling what the other commands call.
+
+Every stage finds out by itself what is done already, so running it again redoes nothing. The
+files that the stages read (model, proxy, training, environment) are written beside the warehouse,
+for people who want to go on by hand.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dmix.cli.show.options import config_option, json_option, master_option
+from dmix.cli.show.output import say, show_json, show_table
+from dmix.warehouse_schema.errors import InterruptedRunError
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from dmix.training.run.summary import RunSummary
+
+NAME = "quickstart"
+CONTROLLERS = (f"agent:{NAME}", "natural", "naive")
+SEQ_LEN = 128
+STEPS = 6
+STEP_SAMPLES = 128
+BASE_TOKENS = 500_000
+ITEMS = 60
+DEMO_DOCUMENTS = 6_000
+LIMIT_BYTES = 64 * 2**20
+
+_MODEL = """\
+# A LLaMA of 0.7 million weights, trained from scratch on the source field by `dmix train base`.
+architecture: llama
+config:
+  hidden_size: 64
+  intermediate_size: 176
+  num_hidden_layers: 2
+  num_attention_heads: 4
+  tie_word_embeddings: true
+  max_position_embeddings: 1024
+"""
+_TRAINING = """\
+batch_size: 16
+learning_rate: {rate}
+warmup: 0.1
+"""
+_BASE_RATE, _RATE = 4e-3, 2e-3
+_PROXY = """\
+# Proxies start from the base model, which has something to forget, and train as the runs do.
+init: base
+training:
+  batch_size: 16
+  learning_rate: 2.0e-3
+  warmup: 0.1
+"""
+_ENVIRONMENT = """\
+# Continuations of documents that were held out of the training text.
+objectives:
+  - {name: source_text, role: general, kind: continuation, path: items/source.jsonl}
+  - {name: target_text, role: target, kind: continuation, path: items/target.jsonl}
+"""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the quickstart keeps what a user would write by hand."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def environment(self) -> Path:
+        return self.data / "environment.yaml"
+
+    def config(self, name: str) -> Path:
+        return self.folder / f"{name}.yaml"
+
+
+@click.command()
+@config_option
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Your own text: a folder with sub-folders source* and target*. Without it, text is generated.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="demo",
+    show_default=True,
+    metavar="DIR",
+    help="Folder for files, warehouse and report.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Runs a controller.")
+@master_option
+@json_option
+def quickstart(
+    *, data: Path | None, out: Path, seeds: int, master: str, as_json: bool, config: str | None
+) -> None:
+    """Run the whole chain, small: text to streams to an agent to runs to a report.
+
+    Takes minutes on two cores. Running it again goes on where it stopped.
+
+    Example: dmix quickstart --out demo
+    """
+    # a model this small gains nothing from a second thread, and waits for it where cores are busy
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from dmix.etl.spark.session import spark_session
+    from dmix.training.report import write_report
+    from dmix.warehouse_schema.catalog.catalog import sync
+
+    files = Files(out.absolute())
+    warehouse = Warehouse.at(files.folder / "warehouse")
+    with _stage(1, "text and evaluation items"):
+        _write_files(files, data)
+    with _stage(2, "classify the text and shard it into streams"):
+        spark = spark_session(master=master, app="dmix quickstart")
+        _build_dataset(spark, warehouse, files)
+        sync(warehouse)
+    with _stage(3, "a base model that knows the source"):
+        _train_base(warehouse, files)
+    with _stage(4, "trajectories, and the feedback of proxies on them"):
+        _farm(spark, warehouse, files)
+    with _stage(5, "the agent, by supervised fine-tuning"):
+        _train_agent(warehouse)
+    with _stage(6, f"runs: agent, natural and naive mixing, {seeds} seeds each"):
+        runs = {name: [_run(warehouse, files, name, seed) for seed in range(seeds)] for name in CONTROLLERS}
+    sync(warehouse)
+    shown = [summary.run_id for summaries in runs.values() for summary in summaries]
+    report = write_report(warehouse, runs=shown, out=files.folder / "report.html")
+    _show(runs, report.path, warehouse, as_json=as_json)
+
+
+@contextmanager
+def _stage(number: int, title: str) -> Iterator[None]:
+    say(f"[{number}/6] {title}")
+    started = monotonic()
+    try:
+        yield
+    except InterruptedRunError:
+        raise InterruptedRunError(
+            f"stopped in stage {number} of 6; the same command goes on where it was"
+        ) from None
+    say(f"[{number}/6] done in {monotonic() - started:.0f} s")
+
+
+def _write_files(files: Files, data: Path | None) -> None:
+    """The corpora, the items, and the files that the later stages read."""
+    publish_bytes(files.config("model"), _MODEL.encode())
+    publish_bytes(files.config("proxy"), _PROXY.encode())
+    publish_bytes(files.config("training"), _TRAINING.format(rate=_RATE).encode())
+    publish_bytes(files.config("base-training"), _TRAINING.format(rate=_BASE_RATE).encode())
+    if files.environment.is_file():
+        say(f"text is there already: {files.data}; choose another --out for other text")
+    elif data is None:
+        from dmix.etl.demo.corpus import write_demo_corpus
+
+        write_demo_corpus(files.data, seed=0, documents=DEMO_DOCUMENTS)
+    else:
+        _hold_out(files, data)
+        # last, since it tells the next start that the text is whole
+        publish_bytes(files.environment, _ENVIRONMENT.encode())
+
+
+def _hold_out(files: Files, data: Path) -> None:
+    from dmix.etl.reading.holdout import field_folders, hold_out
+
+    for field, folders in field_folders(data).items():
+        result = hold_out(
+            folders,
+            corpus=files.data / field / "documents.jsonl",
+            items=files.data / "items" / f"{field}.jsonl",
+            num_items=ITEMS,
+            limit_bytes=LIMIT_BYTES,
+        )
+        rejected = ", ".join(f"{reason} {count:,}" for reason, count in result.rejected.items())
+        say(
+            f"{field}: {result.kept:,} documents to train on, {result.items} held out as items,"
+            f" {f'not taken: {rejected}' if rejected else 'none rejected'},"
+            f" {'more left out beyond' if result.left_out else 'all within'} {LIMIT_BYTES / 2**20:.0f} MB"
+        )
+
+
+def _build_dataset(spark: "SparkSession", warehouse: Warehouse, files: Files) -> None:
+    from dmix.etl.classify.classify import classify_corpora, field_requests
+    from dmix.etl.classify.settings import ClassifySettings
+    from dmix.etl.shard.settings import ShardSettings
+    from dmix.etl.shard.shard import shard_dataset
+
+    settings = ClassifySettings()
+    inputs = {field: [str(files.data / field)] for field in ("source", "target")}
+    requests = field_requests(warehouse, inputs, name=NAME, add=False, settings=settings)
+    outcomes = classify_corpora(spark, warehouse, requests, settings=settings, progress=say)
+    shard_dataset(
+        spark,
+        warehouse,
+        corpora=[outcome.version for outcome in outcomes],
+        settings=ShardSettings(seq_len=SEQ_LEN, name=NAME),
+        progress=say,
+    )
+
+
+def _train_base(warehouse: Warehouse, files: Files) -> None:
+    from dmix.training.model.settings import load_training
+    from dmix.training.run.base import base_config, train_base
+
+    config = base_config(
+        warehouse,
+        model=str(files.config("model")),
+        tokens=BASE_TOKENS,
+        name=NAME,
+        training=load_training(files.config("base-training")),
+        dataset=NAME,
+    )
+    train_base(warehouse, config, progress=say)
+
+
+def _farm(spark: "SparkSession", warehouse: Warehouse, files: Files) -> None:
+    from dmix.mixing.trajectories.objectives import load_environment
+    from dmix.mixing.trajectories.sampling import sample_trajectories
+    from dmix.mixing.trajectories.settings import SampleSettings
+    from dmix.training.farm.farm import collect, plan_farm
+    from dmix.training.model.settings import load_proxy
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+
+    settings = SampleSettings(
+        paths=2,
+        random_paths=2,
+        top_k=(1, 100),
+        steps=STEPS,
+        candidates=4_000,
+        samples_per_step=STEP_SAMPLES,
+        run_samples_per_step=STEP_SAMPLES,
+        batch_size=16,
+    )
+    manifest = read_dataset_manifest(warehouse, NAME)
+    sample_trajectories(warehouse, manifest=manifest, set_name=NAME, settings=settings, progress=say)
+    farm = plan_farm(
+        warehouse,
+        NAME,
+        environment=load_environment(files.environment),
+        proxy=load_proxy(files.config("proxy")),
+        base=NAME,
+    )
+    collect(warehouse, farm, spark=spark, progress=say)
+
+
+def _train_agent(warehouse: Warehouse) -> None:
+    from dmix.mixing.learning.sft import SftSettings, train_sft
+
+    if (warehouse.agent(NAME) / "config.json").is_file():
+        say(f"agent {NAME} is there already")
+        return
+    train_sft(warehouse, set_name=NAME, agent_name=NAME, settings=SftSettings(epochs=60), progress=say)
+
+
+def _run(warehouse: Warehouse, files: Files, controller: str, seed: int) -> "RunSummary":
+    """One run: new, gone on with, or found finished."""
+    from dmix.training.model.settings import load_training
+    from dmix.training.run.config import make_config
+    from dmix.training.run.launch import resume_run, start_run
+    from dmix.training.run.request import RunRequest
+    from dmix.training.run.summary import summarise
+
+    run_id = f"{controller.partition(':')[0]}-{seed}"
+    events = warehouse.run(run_id) / "events.jsonl"
+    if events.is_file():
+        summary = summarise(events)
+        return summary if summary.finished else resume_run(warehouse, run_id, progress=say)
+    request = RunRequest(
+        steps=STEPS, samples_per_step=STEP_SAMPLES, exhaustion="repeat", max_passes=100, seed=seed
+    )
+    config = make_config(
+        warehouse,
+        request,
+        model=NAME,
+        controller=controller,
+        training=load_training(files.config("training")),
+        # the farm's, whose scales make the utilities of all runs comparable
+        environment=warehouse.feedback(NAME) / "environment.yaml",
+        dataset=NAME,
+        run_id=run_id,
+    )
+    return start_run(warehouse, config, progress=say)
+
+
+def _show(runs: dict[str, list["RunSummary"]], report: Path, warehouse: Warehouse, *, as_json: bool) -> None:
+    columns, rows = comparison(runs)
+    note = "A demonstration of the chain, not a claim: the model is tiny and the seeds are few."
+    if as_json:
+        table = [dict(zip(columns, row, strict=True)) for row in rows]
+        show_json({"note": note, "report": str(report), "warehouse": str(warehouse.root), "runs": table})
+        return
+    show_table(columns, rows, title="Scores after the run, nats a token (mean over seeds)")
+    say(note)
+    say(f'ask for more: dmix sql --warehouse {warehouse.root} "SELECT * FROM domain_tokens"')
+    click.echo(report)
+
+
+def comparison(runs: dict[str, list["RunSummary"]]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of the closing table, a row a controller.
+
+    Args:
+        runs: Summaries of runs over the same objectives, by controller.
+    """
+    objectives = next(iter(runs.values()))[0].objectives
+
+    def mean(summaries: list["RunSummary"], value: Callable[["RunSummary"], float]) -> float:
+        return sum(map(value, summaries)) / len(summaries)
+
+    columns = ["controller", *objectives, "source tokens", "target tokens", "seeds"]
+    rows: list[list[Any]] = []
+    first = next(iter(runs.values()))[0]
+    rows.append(["(before)", *first.feedback_TD[0].tolist(), None, None, None])
+    for controller, summaries in runs.items():
+        scores = [
+            mean(summaries, lambda s, i=i: float(s.feedback_TD[-1, i]))  # type: ignore[misc]
+            for i in range(len(objectives))
+        ]
+        source = mean(summaries, lambda s: s.source_tokens)
+        target = mean(summaries, lambda s: s.tokens - s.source_tokens)
+        name = controller.partition(":")[0]
+        rows.append([name, *scores, round(source), round(target), len(summaries)])
+    return columns, rows

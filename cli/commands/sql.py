@@ -1,0 +1,45 @@
+"""`dmix sql`: one question to the catalog."""
+
+import sys
+
+import click
+
+from dmix.cli.show.options import config_option, json_option, warehouse_option
+from dmix.cli.show.output import show_rows
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+
+@click.command()
+@config_option
+@click.argument("query")
+@warehouse_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "list", "json", "jsonl", "csv"]),
+    default="table",
+    show_default=True,
+    help="What to print on stdout. A table cuts long cells; rows that do not fit as one are shown as a list.",
+)
+@json_option
+@click.option("--allow-io", is_flag=True, help="Let the statement read and write files.")
+def sql(
+    query: str, *, warehouse: Warehouse, form: str, as_json: bool, allow_io: bool, config: str | None
+) -> None:
+    """Ask the catalog a question in SQL (DuckDB's), QUERY or '-' for stdin.
+
+    Runs that are under way are shown as they are now. "SHOW TABLES" names the views. What their
+    columns mean is in the database too: "SELECT table_name, column_name, comment FROM
+    duckdb_columns() WHERE database_name = current_database()".
+
+    Example: dmix sql "SELECT corpus, version, documents FROM corpora"
+    """
+    from dmix.warehouse_schema.catalog.catalog import Catalog
+
+    text = sys.stdin.read() if query == "-" else query
+    if not text.strip():
+        raise InputError("got no SQL; give one statement, for example 'SHOW TABLES'")
+    with Catalog.open_reader(warehouse, allow_io=allow_io) as catalog:
+        columns, rows = catalog.query(text)
+    show_rows(columns, rows, form="json" if as_json else form)

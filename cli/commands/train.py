@@ -1,0 +1,266 @@
+"""`dmix train` and `dmix train base`."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dmix.cli.commands.train_plan import show_plan
+from dmix.cli.show.options import (
+    config_option,
+    dataset_option,
+    dry_run_option,
+    json_option,
+    settings_options,
+    warehouse_option,
+    was_given,
+)
+from dmix.cli.show.output import say, show_json, show_table
+from dmix.cli.workflows.preflight import check_controller, check_dataset, check_model
+from dmix.training.model.settings import LOGGERS, TrainingSettings, check_loggers, load_training
+from dmix.training.run.request import RunRequest, new_run_folder, run_config_file
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+if TYPE_CHECKING:
+    from dmix.training.run.summary import RunSummary
+
+_MODEL_HELP = "Model file (.yaml), checkpoint folder, model of the warehouse, or hub id."
+_TRAINING_HELP = "YAML file with training settings."
+
+# what a resumed run takes from the command line; everything else is in its configuration
+_OF_A_RESUME = {"config", "warehouse", "run_id", "resume", "loggers", "ranks", "as_json", "dry_run"}
+
+_logger_option = click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    type=click.Choice(LOGGERS),
+    help="Where Composer sends metrics too, may be repeated; in place of those of the training file, and with"
+    " --resume of those that the run was started with.",
+)
+
+
+_ranks_option = click.option(
+    "--ranks",
+    type=click.IntRange(min=1),
+    help="Ranks that --dry-run plans the memory for; those of this launch if left out.",
+)
+
+
+@click.group(invoke_without_command=True)
+@config_option
+@warehouse_option
+@dataset_option
+@click.option("--model", metavar="PATH|NAME|HUB-ID", help=_MODEL_HELP)
+@click.option(
+    "--environment", metavar="FILE", type=click.Path(path_type=Path), help="Objectives to score on."
+)
+@click.option("--agent", metavar="NAME|PATH", help="Agent that steers the run.")
+@click.option(
+    "--controller",
+    metavar="NAME",
+    help="What steers instead: natural, naive, stratified, static:FILE, source-share:SHARE, linear:FROM-TO,"
+    " cosine:FROM-TO, three-stage[:FROM-TO], odm, ado, aioli, sheared[:FILE], untrained[:SEED],"
+    " replay:SET/TRAJECTORY, best-of:SET, regmix:SET, regmix-d:SET, schedule:SET,"
+    " decision-transformer:SET[:QUANTILE], or python:MODULE:CLASS, a class of your own.",
+)
+@click.option("--run", "run_id", metavar="ID", help="Name of the run; made from the time if left out.")
+@click.option("--resume", is_flag=True, help="Go on with --run where its newest checkpoint lies.")
+@click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
+@_logger_option
+@settings_options(RunRequest, parameter="request")
+@_ranks_option
+@json_option
+@dry_run_option
+@click.pass_context
+def train(
+    context: click.Context,
+    *,
+    warehouse: Warehouse,
+    dataset: str | None,
+    model: str | None,
+    environment: Path | None,
+    agent: str | None,
+    controller: str | None,
+    run_id: str | None,
+    resume: bool,
+    training: Path | None,
+    loggers: tuple[str, ...],
+    request: RunRequest,
+    ranks: int | None,
+    as_json: bool,
+    dry_run: bool,
+    config: str | None,
+) -> None:
+    """Train a model under an agent or another controller, step by step.
+
+    Works under Composer's launcher too: composer -n 8 -c dmix train …
+
+    Example: dmix train --model model.yaml --environment environment.yaml --controller natural
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if resume and run_id is None:
+        raise InputError("--resume needs the run to go on with; name it with --run")
+    if run_id is not None and resume:
+        run_config_file(warehouse.require(), run_id)
+        check_loggers(loggers)
+        if dry_run:
+            from dmix.training.run.config import read_config
+
+            show_plan(warehouse, read_config(warehouse, run_id), ranks=ranks, as_json=as_json)
+            return
+        _resume(context, warehouse, run_id, loggers=loggers, as_json=as_json)
+        return
+    if model is None:
+        raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
+    spec = _controller(agent, controller)
+    if agent is not None and environment is None:
+        raise InputError("an agent decides by feedback; give the environment file with --environment")
+    check_controller(warehouse, spec)
+    if request.shadow is not None:
+        check_controller(warehouse, request.shadow)
+    if run_id is not None:
+        new_run_folder(warehouse, run_id)
+    from dmix.training.run.config import make_config
+
+    resolved = make_config(
+        warehouse,
+        request,
+        model=model,
+        controller=spec,
+        training=_training(training, loggers),
+        environment=environment,
+        dataset=dataset,
+        run_id=run_id,
+    )
+    if dry_run:
+        show_plan(warehouse, resolved, ranks=ranks, as_json=as_json)
+        return
+    from dmix.cli.show.progress_display import live_monitor
+    from dmix.training.run.launch import start_run
+
+    with live_monitor(title=f"run {resolved.run_id}") as monitor:
+        summary = start_run(warehouse, resolved, progress=say, monitor=monitor)
+    _finish(warehouse, summary, as_json=as_json)
+
+
+@train.command()
+@config_option
+@warehouse_option
+@dataset_option
+@click.option("--model", required=True, metavar="PATH|HUB-ID", help=_MODEL_HELP)
+@click.option(
+    "--tokens", required=True, type=click.IntRange(min=1), help="Tokens of the source field to train on."
+)
+@click.option("--name", required=True, help="Name of the model in the warehouse.")
+@click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
+@_logger_option
+@_ranks_option
+@json_option
+@dry_run_option
+def base(
+    *,
+    warehouse: Warehouse,
+    dataset: str | None,
+    model: str,
+    tokens: int,
+    name: str,
+    training: Path | None,
+    loggers: tuple[str, ...],
+    ranks: int | None,
+    as_json: bool,
+    dry_run: bool,
+    config: str | None,
+) -> None:
+    """Pre-train a model on the source field alone, for farms and comparisons.
+
+    Goes on where it was when it was cut off, and does nothing when the model is finished.
+
+    Example: dmix train base --model model.yaml --tokens 1000000 --name small
+    """
+    check_dataset(warehouse, dataset)
+    check_model(warehouse, model)
+    warehouse.model(name)  # a name that cannot be a folder is refused here
+    settings = _training(training, loggers)
+    from dmix.cli.show.progress_display import live_monitor
+    from dmix.training.run.base import base_config, train_base
+
+    resolved = base_config(
+        warehouse.require(),
+        model=model,
+        tokens=tokens,
+        name=name,
+        training=settings,
+        dataset=dataset,
+    )
+    if dry_run:
+        show_plan(warehouse, resolved, ranks=ranks, as_json=as_json)
+        return
+    with live_monitor(title=f"base model {name}") as monitor:
+        summary = train_base(warehouse, resolved, progress=say, monitor=monitor)
+    _finish(warehouse, summary, as_json=as_json)
+
+
+def _resume(
+    context: click.Context, warehouse: Warehouse, run_id: str, *, loggers: tuple[str, ...], as_json: bool
+) -> None:
+    """Goes on with a run, whose configuration decides everything but where metrics go."""
+    from dmix.cli.show.progress_display import live_monitor
+    from dmix.training.run.launch import resume_run
+    from dmix.training.run.ranks import is_first_rank
+
+    ignored = [
+        f"--{str(parameter.name).replace('_', '-')}"
+        for parameter in context.command.params
+        if parameter.name not in _OF_A_RESUME and was_given(context, str(parameter.name))
+    ]
+    if ignored and is_first_rank():
+        say(f"{', '.join(ignored)}: of no effect, --resume goes on as runs/{run_id}/config.yaml says")
+    with live_monitor(title=f"run {run_id}") as monitor:
+        summary = resume_run(warehouse, run_id, loggers=loggers, progress=say, monitor=monitor)
+    _finish(warehouse, summary, as_json=as_json)
+
+
+def _training(path: Path | None, loggers: tuple[str, ...]) -> TrainingSettings:
+    """The training file with the loggers of the flag, whose packages are there."""
+    settings = load_training(path)
+    if loggers:
+        settings = dataclasses.replace(settings, loggers=tuple(dict.fromkeys(loggers)))
+    check_loggers(settings.loggers)
+    return settings
+
+
+def _controller(agent: str | None, controller: str | None) -> str:
+    if (agent is None) == (controller is None):
+        given = "both were given" if agent is not None else "none was given"
+        raise InputError(f"one of --agent and --controller decides the mixtures, {given}; give exactly one")
+    return f"agent:{agent}" if agent is not None else str(controller)
+
+
+def _finish(warehouse: Warehouse, summary: "RunSummary", *, as_json: bool) -> None:
+    """Brings the run into the catalog and shows what it came to; on the first rank alone."""
+    from dmix.training.run.ranks import is_first_rank
+    from dmix.warehouse_schema.catalog.catalog import sync
+
+    if not is_first_rank():
+        return
+    sync(warehouse)
+    if as_json:
+        show_json(summary.to_json())
+        return
+    rows: list[tuple[Any, ...]] = [
+        (name, before, after, after - before)
+        for name, before, after in zip(
+            summary.objectives, summary.feedback_TD[0], summary.feedback_TD[-1], strict=True
+        )
+    ]
+    if rows:
+        show_table(["objective", "score before", "score after", "change"], rows)
+    say(
+        f"run {summary.run_id}: {summary.steps} steps, {summary.tokens:,} tokens"
+        f" ({summary.source_tokens:,} of the source), loss {summary.loss:.3f} in the last step;"
+        f" {summary.ending}"
+    )

@@ -1,0 +1,112 @@
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from dmix.cli.commands import doctor as doctor_module
+from dmix.cli.commands.doctor import (
+    disk_check,
+    import_check,
+    java_check,
+    memory_check,
+    optional_check,
+    package_checks,
+    python_check,
+)
+from dmix.cli.main import run
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Leaves out the import of torch, which takes seconds."""
+    fine = doctor_module.Check(name="import", status="ok", found="works")
+    monkeypatch.setattr(doctor_module, "import_check", lambda package: fine)
+    monkeypatch.setattr(doctor_module, "gpu_check", lambda: fine)
+
+
+def test_doctor_finds_this_installation_in_order(capsys, tmp_path):
+    code = run(["doctor", "--json", "--warehouse", str(tmp_path / "not" / "yet")])
+    report = json.loads(capsys.readouterr().out)
+    checks = {check["name"]: check for check in report["checks"]}
+    assert (code, report["ok"]) == (0, True), [c for c in report["checks"] if c["status"] == "missing"]
+    assert {
+        "python",
+        "duckdb",
+        "torch",
+        "import torch",
+        "java",
+        "cores",
+        "memory",
+        "gpu",
+        "disk",
+    } <= checks.keys()
+    assert checks["duckdb"]["found"].startswith("2.")
+    assert str(tmp_path) in checks["disk"]["found"]
+    assert "hypothesis" not in checks  # of an extra
+
+
+def test_doctor_without_java_fails_and_says_how_to_get_it(capsys, monkeypatch, quick):
+    monkeypatch.setattr(doctor_module, "java_version", lambda: None)
+    assert run(["doctor"]) == 1
+    captured = capsys.readouterr()
+    assert "not found" in captured.out
+    assert "missing: java: install Java 17 or newer" in captured.err
+
+
+def test_java_must_be_17_or_newer():
+    assert java_check(17).status == "ok"
+    assert java_check(21).fix == ""
+    assert (java_check(11).status, java_check(11).found) == ("missing", "version 11")
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [((3, 10, 1), "missing"), ((3, 11, 0), "ok"), ((3, 13, 9), "ok"), ((3, 14, 0), "missing")],
+)
+def test_python_must_be_one_that_torch_is_built_for(version, status):
+    assert python_check(version).status == status
+
+
+def test_packages_that_are_absent_or_too_old_are_named_with_the_command():
+    wanted = ["click>=8", "click>=99", "no-such-package-here>=1", "pytest; extra == 'dev'"]
+    fine, old, absent = package_checks(wanted)
+    assert (fine.status, old.status, absent.status) == ("ok", "missing", "missing")
+    assert old.found.endswith("expected >=99")
+    assert absent.fix == "run pip install 'no-such-package-here>=1'"
+
+
+def test_a_package_that_breaks_on_import_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "broken_build.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    check = import_check("broken_build")
+    assert (check.status, check.found) == ("missing", "operator torchvision::nms does not exist")
+    assert import_check("json").status == "ok"
+    sys.modules.pop("broken_build", None)
+
+
+def test_a_full_disk_is_a_warning(tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 10**9})
+    monkeypatch.setattr(doctor_module.shutil, "disk_usage", lambda folder: usage)
+    assert disk_check(tmp_path).status == "warning"
+    assert "1.0 GB free" in disk_check(tmp_path).found
+
+
+def test_packages_of_extras_are_optional(monkeypatch):
+    monkeypatch.setitem(doctor_module.OPTIONAL, "no-such-package", ("eval", "dmix eval"))
+    monkeypatch.setitem(doctor_module.OPTIONAL, "click", ("eval", "dmix eval"))
+    missing = optional_check("no-such-package")
+    assert (missing.status, missing.found) == ("optional", "not installed; dmix eval needs it")
+    assert missing.fix.endswith("'dmix[eval]'")
+    assert optional_check("click").status == "ok"
+
+
+def test_little_memory_is_a_warning(monkeypatch):
+    import psutil
+
+    memory = SimpleNamespace(total=8 * 2**30, available=2**30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    found = memory_check()
+    assert found.status == "warning" and "1.0 of" in found.found and found.fix
