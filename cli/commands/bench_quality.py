@@ -1,4 +1,4 @@
-"""`dmix bench quality`: the comparison of controllers on real text; `dmix.cli.commands.bench` adds it to its group."""
+"""`dmix bench quality`: the comparison of controllers on real text."""
 
 import time
 from pathlib import Path

@@ -1,6 +1,6 @@
 """A display of a run under way for terminals: steps, tokens, time left, mixture, feedback.
 
-Off a terminal there is none, and a run says a line a step (`dmix.training.run.watching.progress.LineMonitor`).
+Off a terminal, `dmix.training.run.watching.progress.LineMonitor` prints one line per step instead.
 """
 
 import logging

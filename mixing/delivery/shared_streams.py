@@ -60,7 +60,7 @@ class OpenStreams:
         cache_limit: str | int | None = None,
         cache_wait_seconds: float = CACHE_WAIT_SECONDS,
     ) -> None:
-        folder_paths = [os.path.abspath(local / folder) for folder in folders]
+        folder_paths = [str((local / folder).absolute()) for folder in folders]
         streams = [
             Stream(
                 local=path,

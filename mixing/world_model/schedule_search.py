@@ -1,7 +1,7 @@
 """The best schedule in a learned simulator: offline planning without an agent.
 
-The network of `dmix.mixing.world_model.learned_simulator` is fitted on a farm with zeros in place of the scores
-that it would read: a schedule is chosen before any score is seen, so what counts is the expected
+The network of `learned_simulator` is fitted on a farm with zeros in place of the scores that it
+would read: a schedule is chosen before any score is seen, so what counts is the expected
 level after its mixtures, over all that only scores could tell. Several of them, each on its own
 nine tenths of the farm, then judge schedules at once, and gradient ascent on the logits of all M
 mixtures raises the mean predicted utility less its spread over the models (pessimism in

@@ -11,7 +11,7 @@ import time
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.etl.test_classify import classify_with, digests, documents, label_rows, made, write_jsonl
+from tests.etl.classify.test_classify import classify_with, digests, documents, label_rows, made, write_jsonl
 
 from dmix.etl.classify.classify import classify_corpora
 from dmix.etl.classify.label_tasks import label_part

@@ -54,7 +54,7 @@ def base_config(
     manifest = read_dataset_manifest(warehouse, dataset)
     steps, step_samples = _sizes(tokens, manifest, batch_size=training.batch_size)
     space = DomainSpace.of_dataset(manifest)
-    space.start_N
+    _ = space.start_N  # refuses a source field without samples
     source_samples = int(space.samples_N[~space.target_N].sum())
     resolved = resolve_model(model, warehouse)
     warehouse.model(name)  # a name that cannot be a folder is refused here

@@ -15,7 +15,8 @@ from tests.mixing.testbed.simulated import SCALE, Array, roll_out, simulated_con
 from tests.mixing.testbed.simulator import Simulator
 from torch import Tensor
 
-from dmix.mixing.agent.agent import Agent, MixingAgentConfig, architectures
+from dmix.mixing.agent import architectures
+from dmix.mixing.agent.agent import Agent, MixingAgentConfig
 from dmix.mixing.agent.set_encoder import SetAgentConfig
 from dmix.mixing.learning.rl import clone_best
 from dmix.mixing.learning.rl_fit import RlResult, fit_cql

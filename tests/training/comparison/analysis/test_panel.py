@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+from tests.training.comparison.generated_results import OBJECTIVES, WATCHED, results_below
 
 from dmix.training.comparison.analysis.evidence import read_evidence, utility_disagreement
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-
-from .generated_results import OBJECTIVES, WATCHED, results_below
 
 make_results = pytest.fixture(results_below)
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+from tests.training.comparison.generated_results import results_below
 
 from dmix.training.comparison.analysis.evidence import read_evidence
 from dmix.training.comparison.analysis.selection import headroom
-
-from .generated_results import results_below
 
 make_results = pytest.fixture(results_below)
 

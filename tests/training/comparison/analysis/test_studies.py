@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.training.comparison.generated_results import results_below
 
 from dmix.training.comparison.analysis.evidence import read_evidence
 from dmix.training.comparison.analysis.studies import (
@@ -11,8 +12,6 @@ from dmix.training.comparison.analysis.studies import (
     shape_p,
     three_stages,
 )
-
-from .generated_results import results_below
 
 make_results = pytest.fixture(results_below)
 

@@ -4,13 +4,12 @@ import csv
 import io
 
 import pytest
+from tests.training.comparison.generated_results import results_below
 
 from dmix.training.comparison.analysis import tables
 from dmix.training.comparison.analysis.evidence import read_evidence
 from dmix.training.comparison.analysis.steps import earliest_stop, mean_steps
 from dmix.training.comparison.analysis.tables import controller_rows
-
-from .generated_results import results_below
 
 make_results = pytest.fixture(results_below)
 

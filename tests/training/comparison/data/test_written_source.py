@@ -1,11 +1,10 @@
 """What the page says of source text that a model wrote."""
 
 import pytest
+from tests.training.comparison.generated_results import results_below
 
 from dmix.training.comparison.data.written_source import written_words
 from dmix.training.comparison.pages.page import write_page
-
-from .generated_results import results_below
 
 FACTS = {
     "models": ["base-0"],

@@ -3,6 +3,7 @@
 from xml.etree import ElementTree
 
 import pytest
+from tests.training.comparison.generated_results import results_below
 
 from dmix.training.comparison.analysis.evidence import read_evidence
 from dmix.training.comparison.analysis.selection import headroom
@@ -10,8 +11,6 @@ from dmix.training.comparison.analysis.tables import controller_rows
 from dmix.training.comparison.analysis.verdict import Hypothesis
 from dmix.training.comparison.pages import drawing, figures
 from dmix.training.comparison.pages.drawing import COLOURS, Scale, spread
-
-from .generated_results import results_below
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+from tests.training.comparison.generated_results import results_below
 
 from dmix.training.comparison.analysis.evidence import read_evidence
 from dmix.training.comparison.analysis.tables import controller_rows
 from dmix.training.comparison.analysis.verdict import Hypothesis, decisive_difference, hypothesis
 from dmix.training.comparison.pages import page as pages
 from dmix.warehouse_schema.errors import NotFoundError
-
-from .generated_results import results_below
 
 AGENT = "agent:rl"
 
