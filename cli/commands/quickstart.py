@@ -102,11 +102,22 @@ class Files:
     metavar="DIR",
     help="Folder for files, warehouse and report.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Runs a controller.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Number of runs per controller.",
+)
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Train an agent of your own, on a farm of your own. At present always done.",
+)
 @master_option
 @json_option
 def quickstart(
-    *, data: Path | None, out: Path, seeds: int, master: str, as_json: bool, config: str | None
+    *, data: Path | None, out: Path, seeds: int, full: bool, master: str, as_json: bool, config: str | None
 ) -> None:
     """Run the whole chain, small: text to streams to an agent to runs to a report.
 
