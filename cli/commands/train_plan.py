@@ -23,15 +23,17 @@ def show_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None, a
     """
     from composer.utils import dist
 
+    from dmix.mixing.space.domains import DomainSpace
     from dmix.training.model.estimate import measure_speed
     from dmix.training.model.memory import computes_in_bf16, device_memory, memory_per_rank, shape_of
-    from dmix.training.run.config import describe, expected_passes
-    from dmix.training.run.launch import job_of
+    from dmix.training.run.config import check_controllers, describe, expected_passes
+    from dmix.training.run.launch import model_of
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
-    job = job_of(warehouse, config)
-    manifest = job.manifest
+    manifest, model = read_dataset_manifest(warehouse, config.dataset), model_of(config)
+    check_controllers(warehouse, config, DomainSpace.of_dataset(manifest))
     ranks = dist.get_world_size() if ranks is None else ranks
-    shape = shape_of(job.model, manifest)
+    shape = shape_of(model, manifest)
     memory = memory_per_rank(
         shape,
         config.training,
@@ -47,7 +49,7 @@ def show_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None, a
         2 * memory_per_rank(shape, config.training, ranks=1, seq_len=manifest.seq_len, bf16=False).total
         < room
     )
-    speed = measure_speed(job.model, manifest, config.training) if fits else None
+    speed = measure_speed(model, manifest, config.training) if fits else None
     hours = None if speed is None else speed.hours(tokens)
     coverage = expected_passes(config, manifest)
     if as_json:

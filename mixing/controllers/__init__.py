@@ -2,19 +2,32 @@
 
 `Controller` is the whole interface; `make_controller` finds one by the name users give. Each kind
 is a module of this folder with a function `make(argument, *, warehouse, space)`, and a row below.
+`make` neither fits nor writes. A kind that needs a fit has a function `plan`, with the same
+arguments, that gives a `PlannedFit`; `prepare_controller` fits and keeps it, `make` reads it.
 """
 
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
+from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
-__all__ = ["CONTROLLERS", "Controller", "Proposal", "Remark", "context_of", "make_controller"]
+__all__ = [
+    "CONTROLLERS",
+    "Controller",
+    "Proposal",
+    "Remark",
+    "check_controller",
+    "context_of",
+    "make_controller",
+    "prepare_controller",
+]
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ CONTROLLERS = {kind.spec: kind.what for kind in KINDS}
 
 
 def make_controller(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
-    """The controller that a user names.
+    """The controller that a user names; only reads.
 
     Args:
         spec: One of `CONTROLLERS`.
@@ -89,11 +102,40 @@ def make_controller(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> C
 
     Raises:
         InputError: If there is no such controller, or what it names does not fit the space.
-        NotFoundError: If a file, an agent or a trajectory does not exist.
+        NotFoundError: If a file, an agent or a trajectory does not exist, or the fit that the
+            controller needs is not prepared.
     """
-    # Imported when asked for: the agent needs torch and transformers.
-    make: Callable[..., Controller] = import_module(f"{__name__}.{kind_of(spec).module}").make
+    make: Callable[..., Controller] = _module(spec).make
     return make(spec.partition(":")[2], warehouse=warehouse, space=space)
+
+
+def prepare_controller(
+    spec: str, *, warehouse: Warehouse, space: DomainSpace, progress: Callable[[str], None]
+) -> None:
+    """Fits what a controller needs and keeps it in the warehouse; does nothing where that is done.
+
+    One process calls it, before any calls `make_controller`; the arguments and errors are the same.
+    """
+    fit = _planned_fit(spec, warehouse=warehouse, space=space)
+    if fit is not None:
+        fit.prepare(progress=progress)
+
+
+def check_controller(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> None:
+    """Raises what `prepare_controller` and `make_controller` would refuse; neither fits nor writes."""
+    if _planned_fit(spec, warehouse=warehouse, space=space) is None:
+        make_controller(spec, warehouse=warehouse, space=space)
+
+
+def _planned_fit(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedFit | None:
+    """The fit that a controller needs; None for those that need none."""
+    plan: Callable[..., PlannedFit] | None = getattr(_module(spec), "plan", None)
+    return None if plan is None else plan(spec.partition(":")[2], warehouse=warehouse, space=space)
+
+
+def _module(spec: str) -> Any:
+    """The module of the kind that a user names, imported when asked for: agents need torch."""
+    return import_module(f"{__name__}.{kind_of(spec).module}")
 
 
 def kind_of(spec: str) -> Kind:

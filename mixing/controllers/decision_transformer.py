@@ -10,7 +10,7 @@ Shapes: E episodes, T steps, X token width, N domains.
 """
 
 import base64
-import logging
+from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
@@ -26,15 +26,14 @@ from dmix.mixing.learning.sft import fit
 from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.offline.farm import Farm, load_farm
 from dmix.mixing.offline.sft_examples import Example
-from dmix.mixing.regression.fits import kept_fit
+from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import masked_mixture
 from dmix.mixing.trajectories.objectives import utility
+from dmix.mixing.trajectories.store import read_fitting_set
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
-
-logger = logging.getLogger(__name__)
 
 # A farm of tens of runs teaches no more than a small network holds.
 SETTINGS = SftSettings(hidden_size=64, feedforward=128)
@@ -58,50 +57,6 @@ class DecisionTransformerController:
         self.context = int(network.config.context)
         self._network, self._aim, self._spread, self._weights_D = network, aim, spread, weights_D
 
-    @classmethod
-    def load(
-        cls, argument: str, *, warehouse: Warehouse, space: DomainSpace
-    ) -> "DecisionTransformerController":
-        """The network of a set, `SET` or `SET:QUANTILE`; trained once, then kept with the set.
-
-        Raises:
-            NotFoundError: If there is no such set.
-            InputError: If it has other domains than the run, no run that was scored to its end, or
-                the quantile is none.
-        """
-        set_name, quantile = _parsed(argument)
-        farm = load_farm(warehouse, set_name, preset=None)
-        if farm.space.names != space.names:
-            raise InputError(
-                f"set {set_name!r} has other (field, domain) pairs than the dataset of the run;"
-                " choose a set that was sampled for the same taxonomy"
-            )
-        taught = farm.episodes.best(1.0)
-        outcome_E = taught.gains_E.double().numpy()
-        spread = float(outcome_E.std()) or 1.0
-        network = _network(farm)
-
-        def train() -> str:
-            fit(network, _examples(taught, spread), space=farm.space, settings=SETTINGS, progress=logger.info)
-            return base64.b64encode(save(network.state_dict())).decode()
-
-        kept = kept_fit(
-            warehouse,
-            set_name,
-            kind="decision",
-            arrays=(taught.tokens_ESX.numpy(), taught.actions_ETN.numpy(), taught.utility_ES.numpy()),
-            settings=asdict(SETTINGS),
-            fit=train,
-        )
-        network.load_state_dict(load(base64.b64decode(kept)))
-        return cls(
-            network.eval(),
-            aim=float(np.quantile(outcome_E, quantile)),
-            spread=spread,
-            weights_D=farm.weights_D,
-            name=f"decision-transformer:{argument}",
-        )
-
     def propose(self, history: History) -> Proposal:
         """The mixture that follows; natural shares where the first or the newest score is missing.
 
@@ -119,6 +74,58 @@ class DecisionTransformerController:
         tokens_TX = np.column_stack([run_tokens(self._network.config, history, read), togo_T])
         mixture_N = self._network.next_mixture(tokens_TX.astype(np.float32), history.space.active_N)
         return Proposal(masked_mixture(mixture_N, history.space))
+
+
+def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedFit:
+    """The training of the network of a set, `SET` or `SET:QUANTILE`.
+
+    Raises:
+        NotFoundError: If there is no such set.
+        InputError: If it has other domains than the run, no run that was scored to its end, or
+            the quantile is none.
+    """
+    set_name, _ = _parsed(argument)
+    read_fitting_set(warehouse, set_name, space=space)
+    return _plan(warehouse, load_farm(warehouse, set_name, preset=None))
+
+
+def _plan(warehouse: Warehouse, farm: Farm) -> PlannedFit:
+    taught = farm.episodes.best(1.0)
+
+    def train(progress: Callable[[str], None]) -> str:
+        network, examples = _network(farm), _examples(taught, _spread(taught))
+        fit(network, examples, space=farm.space, settings=SETTINGS, progress=progress)
+        return base64.b64encode(save(network.state_dict())).decode()
+
+    return PlannedFit(
+        warehouse=warehouse,
+        set_name=farm.set_name,
+        kind="decision",
+        arrays=(taught.tokens_ESX.numpy(), taught.actions_ETN.numpy(), taught.utility_ES.numpy()),
+        settings=asdict(SETTINGS),
+        fit=train,
+    )
+
+
+def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """The prepared network of a set, which asks for a quantile of the set's outcomes."""
+    set_name, quantile = _parsed(argument)
+    read_fitting_set(warehouse, set_name, space=space)
+    farm = load_farm(warehouse, set_name, preset=None)
+    taught, network = farm.episodes.best(1.0), _network(farm)
+    network.load_state_dict(load(base64.b64decode(_plan(warehouse, farm).read())))
+    return DecisionTransformerController(
+        network.eval(),
+        aim=float(np.quantile(taught.gains_E.double().numpy(), quantile)),
+        spread=_spread(taught),
+        weights_D=farm.weights_D,
+        name=f"decision-transformer:{argument}",
+    )
+
+
+def _spread(taught: Episodes) -> float:
+    """Standard deviation of the outcomes; 1 if they are all the same."""
+    return float(taught.gains_E.double().numpy().std()) or 1.0
 
 
 def _parsed(argument: str) -> tuple[str, float]:
@@ -173,8 +180,3 @@ def _carried(values_T: Vector) -> Vector:
     last_T = np.maximum.accumulate(np.where(np.isfinite(values_T), np.arange(len(values_T)), 0))
     carried: Vector = values_T[last_T]
     return carried
-
-
-def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
-    """`load`, for `dmix.mixing.controllers`."""
-    return DecisionTransformerController.load(argument, warehouse=warehouse, space=space)

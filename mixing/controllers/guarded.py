@@ -13,7 +13,7 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import total_variation
 from dmix.mixing.trajectories.guard import GuardLimits, alarms, farm_limits, guarded
-from dmix.mixing.trajectories.store import read_set, read_trajectories
+from dmix.mixing.trajectories.store import read_fitting_set, read_trajectories
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -78,9 +78,5 @@ def load_limits(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> Guard
         raise InputError(
             f"guard {spec!r} does not name a set and a quantile; write for example farm:0.99"
         ) from None
-    if read_set(warehouse, set_name).space != space.names:
-        raise InputError(
-            f"set {set_name!r} has other (field, domain) pairs than the dataset of the run; take the guard"
-            " rails from a set that was sampled for the same taxonomy"
-        )
+    read_fitting_set(warehouse, set_name, space=space)
     return farm_limits(read_trajectories(warehouse, set_name), quantile=share)

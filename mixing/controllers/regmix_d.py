@@ -6,16 +6,18 @@ mixtures are averaged, as RegMix does for a constant one (arXiv 2407.01492). It 
 that repetition and time matter, and nothing of what a step does to later ones.
 """
 
+from collections.abc import Callable
+
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.controllers.regmix import checked_runs_of
 from dmix.mixing.regression import Array
 from dmix.mixing.regression.boosted_trees import BoostedTrees, fit_boosted_trees
-from dmix.mixing.regression.farm_runs import step_features
-from dmix.mixing.regression.fits import kept_fit
+from dmix.mixing.regression.farm_runs import load_farm_runs, step_features
+from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.regression.search import best_mixture, simulated_mixtures
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import masked_mixture
+from dmix.mixing.trajectories.store import read_fitting_set
 from dmix.warehouse_schema.files.layout import Warehouse
 
 # A step's decision should not take longer than a second: trees judge some 20,000 mixtures in it.
@@ -37,25 +39,6 @@ class DynamicRegMixController:
         self._trees = trees
         self._candidates_CN = simulated_mixtures(space, number=_CANDIDATES, seed=0)
 
-    @classmethod
-    def load(cls, set_name: str, *, warehouse: Warehouse, space: DomainSpace) -> "DynamicRegMixController":
-        """Trees on the steps of a set; fitted once, then kept with the set.
-
-        Raises:
-            NotFoundError: If there is no such set.
-            InputError: If it has other domains, or no feedback.
-        """
-        features_RX, changes_R1 = checked_runs_of(set_name, warehouse=warehouse, space=space).changes()
-        texts = kept_fit(
-            warehouse,
-            set_name,
-            kind="regmix-d",
-            arrays=(features_RX, changes_R1),
-            settings={"regressor": "lightgbm"},
-            fit=lambda: fit_boosted_trees(features_RX, changes_R1).to_text(),
-        )
-        return cls(BoostedTrees.from_text(texts), space=space, name=f"regmix-d:{set_name}")
-
     def propose(self, history: History) -> Proposal:
         def value(mixtures_CN: Array) -> Array:
             features_CX = step_features(
@@ -67,6 +50,31 @@ class DynamicRegMixController:
         return Proposal(masked_mixture(best_N, history.space))
 
 
+def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedFit:
+    """Trees on the steps of a set.
+
+    Raises:
+        NotFoundError: If there is no such set.
+        InputError: If it has other domains, or no feedback.
+    """
+    read_fitting_set(warehouse, argument, space=space)
+    features_RX, changes_R1 = load_farm_runs(warehouse, argument).changes()
+
+    def fit(progress: Callable[[str], None]) -> list[str]:
+        progress(f"regmix-d: fits boosted trees to {len(features_RX)} steps of set {argument}")
+        return fit_boosted_trees(features_RX, changes_R1).to_text()
+
+    return PlannedFit(
+        warehouse=warehouse,
+        set_name=argument,
+        kind="regmix-d",
+        arrays=(features_RX, changes_R1),
+        settings={"regressor": "lightgbm"},
+        fit=fit,
+    )
+
+
 def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
-    """`load`, for `dmix.mixing.controllers`."""
-    return DynamicRegMixController.load(argument, warehouse=warehouse, space=space)
+    """The prepared trees of a set."""
+    texts = plan(argument, warehouse=warehouse, space=space).read()
+    return DynamicRegMixController(BoostedTrees.from_text(texts), space=space, name=f"regmix-d:{argument}")

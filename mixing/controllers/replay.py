@@ -7,7 +7,7 @@ from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import masked_mixture
-from dmix.mixing.trajectories.store import read_set, read_trajectory, trajectory_file
+from dmix.mixing.trajectories.store import read_fitting_set, read_trajectory, trajectory_file
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -35,11 +35,7 @@ class ReplayController:
         set_name, slash, trajectory = argument.partition("/")
         if not slash or not trajectory or "/" in trajectory:
             raise InputError(f"replay:{argument} does not name a trajectory; use replay:SET/TRAJECTORY")
-        if read_set(warehouse, set_name).space != space.names:
-            raise InputError(
-                f"set {set_name!r} has other (field, domain) pairs than the dataset of the run;"
-                " choose a set that was sampled for the same taxonomy"
-            )
+        read_fitting_set(warehouse, set_name, space=space)
         path = trajectory_file(warehouse.trajectories(set_name), trajectory)
         if not path.is_file():
             there = sorted(file.stem for file in path.parent.glob("*.parquet"))

@@ -3,6 +3,7 @@
 `dmix.mixing.world_model.schedule_search` says how it is found; it is searched once and kept with the set.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
@@ -10,12 +11,12 @@ from numpy.typing import NDArray
 
 from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.offline.farm import load_farm
-from dmix.mixing.regression.fits import kept_fit
+from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import masked_mixture
+from dmix.mixing.trajectories.store import read_fitting_set
 from dmix.mixing.world_model.schedule_search import ScheduleSettings, find_schedule
-from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -31,50 +32,6 @@ class ScheduleController:
         self.name = name
         self._mixtures_TN = mixtures_TN
 
-    @classmethod
-    def load(cls, set_name: str, *, warehouse: Warehouse, space: DomainSpace) -> "ScheduleController":
-        """The best schedule by the feedback of a set; searched once, then kept with the set.
-
-        Raises:
-            NotFoundError: If there is no such set.
-            InputError: If it has other domains than the run, or no feedback.
-        """
-        farm = load_farm(warehouse, set_name, preset=None)
-        if farm.space.names != space.names:
-            raise InputError(
-                f"set {set_name!r} has other (field, domain) pairs than the dataset of the run;"
-                " choose a set that was sampled for the same taxonomy"
-            )
-        settings = ScheduleSettings()
-
-        def search() -> list[list[float]]:
-            found = find_schedule(
-                farm.episodes,
-                context=farm.context,
-                weights_D=farm.weights_D,
-                target_steps=farm.target_steps,
-                settings=settings,
-            )
-            rows: list[list[float]] = found.mixtures_TN.tolist()
-            return rows
-
-        episodes = farm.episodes
-        rows = kept_fit(
-            warehouse,
-            set_name,
-            kind="schedule",
-            arrays=(
-                episodes.actions_ETN.numpy(),
-                episodes.changes_ESD.numpy(),
-                episodes.made_ET.numpy(),
-                episodes.usual_E.numpy(),
-                farm.weights_D,
-            ),
-            settings=asdict(settings),
-            fit=search,
-        )
-        return cls(np.asarray(rows), name=f"schedule:{set_name}")
-
     def propose(self, history: History) -> Proposal:
         """Entry t of M; runs of another number of steps are stretched or pressed together."""
         entries = len(self._mixtures_TN)
@@ -82,6 +39,46 @@ class ScheduleController:
         return Proposal(masked_mixture(self._mixtures_TN[row], history.space))
 
 
+def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedFit:
+    """The search for the best schedule by the feedback of a set.
+
+    Raises:
+        NotFoundError: If there is no such set.
+        InputError: If it has other domains than the run, or no feedback.
+    """
+    read_fitting_set(warehouse, argument, space=space)
+    farm = load_farm(warehouse, argument, preset=None)
+    settings, episodes = ScheduleSettings(), farm.episodes
+
+    def search(progress: Callable[[str], None]) -> list[list[float]]:
+        found = find_schedule(
+            episodes,
+            context=farm.context,
+            weights_D=farm.weights_D,
+            target_steps=farm.target_steps,
+            settings=settings,
+            progress=progress,
+        )
+        rows: list[list[float]] = found.mixtures_TN.tolist()
+        return rows
+
+    return PlannedFit(
+        warehouse=warehouse,
+        set_name=argument,
+        kind="schedule",
+        arrays=(
+            episodes.actions_ETN.numpy(),
+            episodes.changes_ESD.numpy(),
+            episodes.made_ET.numpy(),
+            episodes.usual_E.numpy(),
+            farm.weights_D,
+        ),
+        settings=asdict(settings),
+        fit=search,
+    )
+
+
 def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
-    """`load`, for `dmix.mixing.controllers`."""
-    return ScheduleController.load(argument, warehouse=warehouse, space=space)
+    """The prepared schedule of a set."""
+    rows = plan(argument, warehouse=warehouse, space=space).read()
+    return ScheduleController(np.asarray(rows), name=f"schedule:{argument}")

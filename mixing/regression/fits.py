@@ -7,43 +7,66 @@ finds it, and a set that has grown gets a new one. Deleting the folder loses not
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 
 # Part of every key: a change of what a fit does must not find the fits of before.
 _VERSION = 1
 
 
-def kept_fit(
-    warehouse: Warehouse,
-    set_name: str,
-    *,
-    kind: str,
-    arrays: Sequence[NDArray[Any]],
-    settings: dict[str, Any],
-    fit: Callable[[], Any],
-) -> Any:
-    """What `fit` gave for this data and these settings, now or when it was first asked for.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlannedFit:
+    """A fit whose data and settings are known. It does nothing until `prepare` is called.
 
-    Args:
+    Attributes:
         warehouse: Holds the set.
         set_name: The set.
         kind: First part of the file's name.
         arrays: The data of the fit.
         settings: Plain values that decide it.
-        fit: Makes a value that JSON can hold.
-
-    Raises:
-        InputError: If the file is damaged.
+        fit: Makes a value that JSON can hold; gets what receives lines of progress.
     """
-    path = warehouse.trajectories(set_name) / "fits" / f"{kind}-{_key(arrays, settings)}.json"
-    if not path.is_file():
-        publish_json(path, fit())
-    return read_json(path)
+
+    warehouse: Warehouse
+    set_name: str
+    kind: str
+    arrays: Sequence[NDArray[Any]]
+    settings: dict[str, Any]
+    fit: Callable[[Callable[[str], None]], Any]
+
+    @property
+    def path(self) -> Path:
+        """The file that keeps the fit."""
+        name = f"{self.kind}-{_key(self.arrays, self.settings)}.json"
+        return self.warehouse.trajectories(self.set_name) / "fits" / name
+
+    def prepare(self, *, progress: Callable[[str], None]) -> None:
+        """Fits and keeps what was found, unless it is kept already."""
+        path = self.path
+        if not path.is_file():
+            publish_json(path, self.fit(progress))
+
+    def read(self) -> Any:
+        """What the fit gave when it was prepared.
+
+        Raises:
+            NotFoundError: If it was not prepared for this data and these settings.
+            InputError: If the file is damaged.
+        """
+        path = self.path
+        if not path.is_file():
+            raise NotFoundError(
+                f"{self.kind} is not fitted to set {self.set_name!r}: {path} does not exist; start a run"
+                " with 'dmix train', or call prepare_controller(), which fit it"
+            )
+        return read_json(path)
 
 
 def newest_fit(warehouse: Warehouse, set_name: str, *, kind: str) -> Any:

@@ -165,6 +165,22 @@ def read_set(warehouse: Warehouse, set_name: str) -> TrajectorySet:
         raise InputError(f"{path} is damaged ({error!r}); sample the set again") from None
 
 
+def read_fitting_set(warehouse: Warehouse, set_name: str, *, space: DomainSpace) -> TrajectorySet:
+    """What a set was made from, if it has the (field, domain) pairs of a run.
+
+    Raises:
+        NotFoundError: If there is no such set.
+        InputError: If it has other pairs, or `set.json` is damaged.
+    """
+    found = read_set(warehouse, set_name)
+    if found.space != space.names:
+        raise InputError(
+            f"set {set_name!r} has other (field, domain) pairs than the dataset of the run;"
+            " choose a set that was sampled for the same taxonomy"
+        )
+    return found
+
+
 def sets(warehouse: Warehouse) -> list[str]:
     """Names of all sets, sorted."""
     return sorted(path.parent.name for path in (warehouse.root / "trajectories").glob("*/set.json"))

@@ -7,6 +7,7 @@ that the command line refuses what does not fit before it has to.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +30,14 @@ from dmix.mixing.trajectories.objectives import (
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.training.run.request import RunRequest, resolve_model, run_config_file
 from dmix.training.run.watching.source_controller import SourceController
-from dmix.training.run.watching.steering import absolute_spec, farm_of, resolved_guard, steering_controller
+from dmix.training.run.watching.steering import (
+    absolute_spec,
+    check_steering,
+    farm_of,
+    prepare_steering,
+    resolved_guard,
+    steering_controller,
+)
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
@@ -132,7 +140,7 @@ def make_config(
     )
     warehouse.run(config.run_id)  # a name that cannot be a folder is refused here
     check_settings(config.plan, streams=StreamSizes.of_manifest(manifest))
-    controller_of(warehouse, config, space)  # so is one that does not fit
+    check_controllers(warehouse, config, space)  # so is one that does not fit
     return config
 
 
@@ -151,12 +159,30 @@ def config_to_yaml(config: RunConfig) -> str:
     return text
 
 
+def check_controllers(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -> None:
+    """Raises what `controller_of` would refuse once it is prepared; neither fits nor writes."""
+    if config.kind != "base":
+        check_steering(
+            config.controller, guard=config.guard, shadow=config.shadow, warehouse=warehouse, space=space
+        )
+
+
+def prepare_controllers(
+    warehouse: Warehouse, config: RunConfig, space: DomainSpace, *, progress: Callable[[str], None]
+) -> None:
+    """Fits and keeps what the controllers of a run need; the first rank calls it, once."""
+    if config.kind != "base":
+        prepare_steering(
+            config.controller, shadow=config.shadow, warehouse=warehouse, space=space, progress=progress
+        )
+
+
 def controller_of(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -> Controller:
     """What steers a run, guard rails and shadow included.
 
     Raises:
         InputError: If something does not fit the domain space.
-        NotFoundError: If something that is named does not exist.
+        NotFoundError: If something that is named does not exist, or is not prepared.
     """
     if config.kind == "base":
         return SourceController()

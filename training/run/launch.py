@@ -9,7 +9,14 @@ from dmix.mixing.delivery.plan import check_settings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.settings import ModelSettings
-from dmix.training.run.config import RunConfig, config_to_yaml, controller_of, describe, read_config
+from dmix.training.run.config import (
+    RunConfig,
+    config_to_yaml,
+    controller_of,
+    describe,
+    prepare_controllers,
+    read_config,
+)
 from dmix.training.run.ranks import is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.request import new_run_folder
 from dmix.training.run.run import TrainingJob, train
@@ -40,7 +47,7 @@ def start_run(
     """
     prepare_ranks()
     check_settings(config.plan, world_size=dist.get_world_size())  # before it leaves a folder
-    config = on_first_rank(lambda: _publish_config(warehouse, config))
+    config = on_first_rank(lambda: _publish_config(warehouse, config, progress=progress))
     if is_first_rank():
         progress(describe(config, read_dataset_manifest(warehouse, config.dataset)))
     return train(
@@ -48,10 +55,16 @@ def start_run(
     )
 
 
-def _publish_config(warehouse: Warehouse, config: RunConfig) -> RunConfig:
+def _publish_config(warehouse: Warehouse, config: RunConfig, *, progress: Callable[[str], None]) -> RunConfig:
     folder = new_run_folder(warehouse, config.run_id)
+    _prepare(warehouse, config, progress=progress)
     publish_bytes(folder / "config.yaml", config_to_yaml(config).encode())
     return config
+
+
+def _prepare(warehouse: Warehouse, config: RunConfig, *, progress: Callable[[str], None]) -> None:
+    space = DomainSpace.of_dataset(read_dataset_manifest(warehouse, config.dataset))
+    prepare_controllers(warehouse, config, space, progress=progress)
 
 
 def resume_run(
@@ -75,7 +88,9 @@ def resume_run(
     Raises:
         NotFoundError: If there is no such run.
     """
+    prepare_ranks()
     config = read_config(warehouse, run_id)
+    on_first_rank(lambda: _prepare(warehouse, config, progress=progress))
     if loggers:
         training = dataclasses.replace(config.training, loggers=tuple(loggers))
         config = dataclasses.replace(config, training=training)
@@ -90,16 +105,13 @@ def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
     environment = None
     if config.environment is not None:
         environment = settings_from(Environment, config.environment, where="environment")
-    model: str | ModelSettings = config.model
-    if config.model_file is not None:
-        model = settings_from(ModelSettings, config.model_file, where=config.model)
     return TrainingJob(
         run_id=config.run_id,
         kind=config.kind,
         streams=warehouse.stream(manifest.dataset),
         streams_url=warehouse.stream_url(manifest.dataset),
         manifest=manifest,
-        model=model,
+        model=model_of(config),
         controller=controller_of(warehouse, config, space),
         plan=config.plan,
         steps=config.steps,
@@ -108,3 +120,10 @@ def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
         result=config.result(warehouse),
         config=dataclasses.asdict(config),
     )
+
+
+def model_of(config: RunConfig) -> str | ModelSettings:
+    """The model of a run: the content of its model file, or what names a checkpoint."""
+    if config.model_file is None:
+        return config.model
+    return settings_from(ModelSettings, config.model_file, where=config.model)

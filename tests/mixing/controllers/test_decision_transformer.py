@@ -5,7 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import decision_transformer, make_controller
+from dmix.mixing.controllers import (
+    check_controller,
+    decision_transformer,
+    make_controller,
+    prepare_controller,
+)
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
@@ -79,7 +84,9 @@ def history(scores):
 
 
 def controller(warehouse, argument="set"):
-    return make_controller(f"decision-transformer:{argument}", warehouse=warehouse, space=SPACE)
+    spec = f"decision-transformer:{argument}"
+    prepare_controller(spec, warehouse=warehouse, space=SPACE, progress=print)
+    return make_controller(spec, warehouse=warehouse, space=SPACE)
 
 
 @pytest.mark.parametrize(("argument", "low", "high"), [("set", 0.8, 1.0), ("set:0.05", 0.0, 0.25)])
@@ -136,4 +143,4 @@ def test_a_quantile_that_is_none_is_refused(warehouse, quantile):
 def test_a_set_of_other_domains_is_refused(warehouse):
     other = DomainSpace(("x", "y"), SPACE.samples_N)
     with pytest.raises(InputError, match=r"has other .* pairs than the dataset of the run"):
-        make_controller("decision-transformer:set", warehouse=warehouse, space=other)
+        check_controller("decision-transformer:set", warehouse=warehouse, space=other)

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import make_controller, regmix_d, schedule
+from dmix.mixing.controllers import check_controller, make_controller, prepare_controller, regmix_d, schedule
 from dmix.mixing.regression.farm_runs import load_farm_runs
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
@@ -80,6 +80,7 @@ def farm(tmp_path):
 
 def mixtures_of(spec, warehouse, *, steps=STEPS, space=SPACE):
     """What a controller proposes over a run, shape (steps, N)."""
+    prepare_controller(spec, warehouse=warehouse, space=space, progress=print)
     controller = make_controller(spec, warehouse=warehouse, space=space)
     assert controller.name == spec
     rows = [space.start_N]
@@ -177,14 +178,14 @@ def test_schedule_ends_with_what_fades(farm, monkeypatch):
 )
 def test_what_regmix_refuses(farm, spec, error, message):
     with pytest.raises(error, match=message):
-        make_controller(spec, warehouse=farm(near_wanted, static=7), space=SPACE)
+        check_controller(spec, warehouse=farm(near_wanted, static=7), space=SPACE)
 
 
 @pytest.mark.parametrize("kind", ["regmix", "regmix-d", "schedule"])
 def test_other_domains_are_refused(farm, kind):
     other = DomainSpace(("a", "c"), SPACE.samples_N)
     with pytest.raises(InputError, match="other \\(field, domain\\) pairs than the dataset"):
-        make_controller(f"{kind}:set", warehouse=farm(near_wanted, static=8), space=other)
+        check_controller(f"{kind}:set", warehouse=farm(near_wanted, static=8), space=other)
 
 
 @pytest.mark.parametrize("kind", ["regmix", "regmix-d", "schedule"])
@@ -193,4 +194,13 @@ def test_set_without_feedback_is_refused(farm, kind):
     for file in warehouse.feedback("set").glob("*.parquet"):
         file.unlink()
     with pytest.raises(InputError, match="run 'dmix mix collect' first"):
-        make_controller(f"{kind}:set", warehouse=warehouse, space=SPACE)
+        check_controller(f"{kind}:set", warehouse=warehouse, space=SPACE)
+
+
+@pytest.mark.parametrize("kind", ["regmix", "regmix-d", "schedule", "decision-transformer"])
+def test_a_controller_that_is_not_prepared_is_refused_and_nothing_is_written(farm, kind):
+    warehouse, spec = farm(near_wanted, static=8), f"{kind}:set"
+    check_controller(spec, warehouse=warehouse, space=SPACE)
+    with pytest.raises(NotFoundError, match=r"is not fitted to set 'set'.*start a run"):
+        make_controller(spec, warehouse=warehouse, space=SPACE)
+    assert not (warehouse.trajectories("set") / "fits").exists()

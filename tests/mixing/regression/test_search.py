@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.regression.fits import kept_fit
+from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.regression.search import best_mixture, simulated_mixtures
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -33,14 +33,16 @@ def test_fit_is_made_once_for_the_same_data_and_settings(tmp_path):
     calls = []
 
     def made(data, **settings):
-        return kept_fit(
-            Warehouse.at(tmp_path),
-            "set",
+        planned = PlannedFit(
+            warehouse=Warehouse.at(tmp_path),
+            set_name="set",
             kind="x",
             arrays=[np.asarray(data)],
             settings=settings,
-            fit=lambda: calls.append(data) or [0.1, len(calls)],
+            fit=lambda progress: calls.append(data) or [0.1, len(calls)],
         )
+        planned.prepare(progress=print)
+        return planned.read()
 
     assert made([1.0], seed=0) == made([1.0], seed=0) == [0.1, 1]
     assert made([2.0], seed=0) == [0.1, 2]

@@ -83,7 +83,7 @@ def test_an_agent_brings_the_scales_of_its_farm_unless_the_file_has_its_own(
     )
     write_environment(tiny_warehouse.feedback("farm-of-agent") / "environment.yaml", scaled)
     publish_json(tiny_warehouse.agent("steersman") / "config.json", {"set_name": "farm-of-agent"})
-    monkeypatch.setattr("dmix.training.run.watching.steering.make_controller", lambda *_, **__: None)
+    monkeypatch.setattr("dmix.training.run.watching.steering.check_controller", lambda *_, **__: None)
     config = configure(controller="agent:steersman")
     assert config.kind == "guided"
     assert config.environment["scales"] == {"general": 0.5, "target": 0.25}

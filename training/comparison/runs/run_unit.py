@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dmix.mixing.controllers import Controller, make_controller
+from dmix.mixing.controllers import Controller, make_controller, prepare_controller
 from dmix.mixing.controllers.replay import ReplayController
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
@@ -110,8 +110,9 @@ def run_unit(unit: Unit, place: Place, loaded: LoadedSetting) -> UnitResult:
 
 
 def _controller(unit: Unit, warehouse: Warehouse, space: DomainSpace) -> Controller:
-    """The unit's controller; a varied proxy may be denied some of its trajectory's domains."""
+    """The unit's controller, prepared if need be; a varied proxy may miss some domains of its trajectory."""
     if not unit.variation:
+        prepare_controller(unit.spec, warehouse=warehouse, space=space, progress=logger.info)
         return make_controller(unit.spec, warehouse=warehouse, space=space)
     path = trajectory_file(warehouse.trajectories(FARM), unit.trajectory)
     varied_TN = varied_mixtures(

@@ -3,10 +3,11 @@
 A run keeps the three as texts in its configuration; here they become one controller.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from dmix.mixing.agent.folders import agent_folder
-from dmix.mixing.controllers import Controller, make_controller
+from dmix.mixing.controllers import Controller, check_controller, make_controller, prepare_controller
 from dmix.mixing.controllers.guarded import GuardedController, load_limits
 from dmix.mixing.controllers.shadow import ShadowController
 from dmix.mixing.space.domains import DomainSpace
@@ -28,7 +29,7 @@ def steering_controller(
 
     Raises:
         InputError: If one of them does not fit the space.
-        NotFoundError: If something that is named does not exist.
+        NotFoundError: If something that is named does not exist, or is not prepared.
     """
     controller = make_controller(spec, warehouse=warehouse, space=space)
     if guard:
@@ -37,6 +38,22 @@ def steering_controller(
     if shadow:
         controller = ShadowController(controller, make_controller(shadow, warehouse=warehouse, space=space))
     return controller
+
+
+def check_steering(spec: str, *, guard: str, shadow: str, warehouse: Warehouse, space: DomainSpace) -> None:
+    """Raises what `steering_controller` would refuse once it is prepared; neither fits nor writes."""
+    for one in filter(None, (spec, shadow)):
+        check_controller(one, warehouse=warehouse, space=space)
+    if guard:
+        load_limits(guard, warehouse=warehouse, space=space)
+
+
+def prepare_steering(
+    spec: str, *, shadow: str, warehouse: Warehouse, space: DomainSpace, progress: Callable[[str], None]
+) -> None:
+    """Fits and keeps what the controllers of a run need; the first rank calls it, once."""
+    for one in filter(None, (spec, shadow)):
+        prepare_controller(one, warehouse=warehouse, space=space, progress=progress)
 
 
 def resolved_guard(asked: str, *, controller: str, warehouse: Warehouse, space: DomainSpace) -> str:

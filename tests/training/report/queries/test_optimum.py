@@ -3,7 +3,7 @@ import os
 import pytest
 from tests.training.report.fixtures import add_farm, add_run
 
-from dmix.mixing.regression.fits import kept_fit
+from dmix.mixing.regression.fits import PlannedFit
 from dmix.training.report.queries.optimum import regmix_optima
 from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 
@@ -33,9 +33,14 @@ def test_without_such_a_run_the_newest_fit_kept_with_a_set_counts(warehouse):
         ("regmix", {"seed": 1}, [0, 0.5, 0, 0.5, 0, 0]),
         ("regmix-d", {}, "no mixture at all"),
     ):
-        kept_fit(
-            warehouse, "farm", kind=kind, arrays=[], settings=settings, fit=lambda mixture=mixture: mixture
-        )
+        PlannedFit(
+            warehouse=warehouse,
+            set_name="farm",
+            kind=kind,
+            arrays=[],
+            settings=settings,
+            fit=lambda progress, mixture=mixture: mixture,
+        ).prepare(progress=print)
     first, second = sorted(
         (warehouse.trajectories("farm") / "fits").glob("regmix-*.json"),
         key=lambda path: ("regmix-d" in path.name, "0.5" not in path.read_text()),
