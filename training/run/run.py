@@ -57,7 +57,7 @@ from dmix.warehouse_schema.errors import (
     LockHeldError,
     NotFoundError,
 )
-from dmix.warehouse_schema.files.events import EventLog, last_attempt
+from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 
@@ -146,8 +146,8 @@ def train(
     check_settings(job.plan, streams=streams, world_size=dist.get_world_size())
     events = folder / "events.jsonl"
     with ExitStack() as stack:
-        attempt = on_first_rank(lambda: _begin(job, events, stack, resume=resume))
-        log = EventLog(events, run_id=job.run_id, attempt=attempt) if is_first_rank() else None
+        shared_log = on_first_rank(lambda: _begin(job, events, stack, resume=resume))
+        log = shared_log if is_first_rank() else None
         checkpoint = latest_checkpoint(folder / "checkpoints") if resume else None
         stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
         told = LineMonitor(progress) if monitor is None else monitor
@@ -155,8 +155,8 @@ def train(
         return on_first_rank(lambda: summarise(events))
 
 
-def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool) -> int:
-    """Takes the lock of the run and checks that it may start; returns the number of the attempt."""
+def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool) -> EventLog:
+    """Takes the lock of the run, checks that it may start, and opens its events for a new attempt."""
     lock = held_lock(events.with_name(".lock"), what=f"run {job.run_id}", timeout_seconds=LOCK_SECONDS)
     stack.enter_context(lock)
     if resume and not events.is_file():
@@ -165,7 +165,7 @@ def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool) ->
         )
     if not resume and events.is_file():
         raise InputError(f"run {job.run_id} exists; go on with it by --resume, or choose another --run")
-    return last_attempt(events) + 1
+    return EventLog(events, run_id=job.run_id)
 
 
 def make_optimizer(

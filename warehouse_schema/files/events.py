@@ -21,7 +21,9 @@ A decision is on disk before its step starts. When an attempt resumes, its lines
 older ones of the same step: readers take, for each step and kind, the last line of the file.
 """
 
+import errno
 import json
+import logging
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -29,29 +31,43 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import storage_errors
 from dmix.warehouse_schema.files.processes import this_process
+
+logger = logging.getLogger(__name__)
 
 Event = dict[str, Any]
 
 _BLOCK_BYTES = 2**16
+_LINE_START = b'{"event": "'
 
 
 class EventLog:
     """Appends events of one attempt of a run; each is on disk when `write` returns.
 
+    Opening a damaged file repairs it (`repair_events`) and logs a warning.
+
     Args:
         path: The `events.jsonl` of the run.
         run_id: The run.
-        attempt: 1 for the first start, one more for each resume.
+        attempt: 1 for the first start, one more for each resume; None takes the next one.
     """
 
-    def __init__(self, path: Path, *, run_id: str, attempt: int) -> None:
-        self.path, self.run_id, self.attempt = path, run_id, attempt
+    def __init__(self, path: Path, *, run_id: str, attempt: int | None = None) -> None:
+        self.path, self.run_id = path, run_id
         path.parent.mkdir(parents=True, exist_ok=True)
-        _cut_partial_line(path)
+        damage = repair_events(path)
+        if damage:
+            logger.warning("%s", damage)
+        self.attempt = last_attempt(path) + 1 if attempt is None else attempt
 
     def write(self, event: str, **values: Any) -> Event:
-        """Appends one line and syncs it; returns what was written."""
+        """Appends one line and syncs it; returns what was written.
+
+        Raises:
+            StorageError: If the disk is full or the folder cannot be written. The file then ends with
+                the line before.
+        """
         record = {
             "event": event,
             "run_id": self.run_id,
@@ -61,10 +77,45 @@ class EventLog:
             **values,
         }
         line = json.dumps(record, ensure_ascii=False, allow_nan=True) + "\n"
-        with open(self.path, "ab", buffering=0) as file:
-            file.write(line.encode())
-            os.fsync(file.fileno())
+        # a lone surrogate (from a file name, say) has no UTF-8 form
+        _append_whole(self.path, line.encode(errors="backslashreplace"))
         return record
+
+
+def repair_events(path: Path) -> str:
+    """Cuts a damaged event file after its last whole line before the damage.
+
+    A power cut or a full disk leaves zeros, halves of lines, or two lines joined into one. What stands
+    behind the first damaged line is moved to `<name>.damaged`; a line under way at the end is dropped.
+
+    Returns:
+        A sentence about what was moved; empty if nothing but a line under way was wrong.
+    """
+    if not path.is_file():
+        return ""
+    whole_bytes, lines = 0, 0
+    with open(path, "rb+") as file:
+        for line in file:
+            if not _looks_whole(line) and (not line.endswith(b"\n") or _event_of(line) is None):
+                break
+            whole_bytes, lines = whole_bytes + len(line), lines + 1
+        file.seek(whole_bytes)
+        rest = file.read()
+        if b"\n" not in rest and b"\0" not in rest:  # at most a line under way
+            if rest:
+                file.truncate(whole_bytes)
+            return ""
+        aside = path.with_name(path.name + ".damaged")
+        with open(aside, "ab") as kept:
+            kept.write(rest)
+            kept.flush()
+            os.fsync(kept.fileno())
+        file.truncate(whole_bytes)
+        os.fsync(file.fileno())
+    return (
+        f"{path} was damaged after line {lines}; it now ends with that line, and the {len(rest):,} bytes"
+        f" behind it are in {aside.name}"
+    )
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -100,16 +151,35 @@ def last_attempt(path: Path) -> int:
 
 
 def _parsed(line: bytes, path: Path, number: int | str) -> Event:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        event = None
-    if not isinstance(event, dict) or "event" not in event:
+    event = _event_of(line)
+    if event is None:
         raise InputError(
-            f"{path}, line {number} is not an event: {line[:60]!r};"
-            " restore the file, or delete the folder of the run"
+            f"{path}, line {number} is not an event: {line[:60]!r}; 'dmix train --run {path.parent.name}"
+            " --resume' keeps the lines before it and trains the rest again, or delete the folder of the run"
         )
     return event
+
+
+def _looks_whole(line: bytes) -> bool:
+    """Whether a line begins and ends as `EventLog` writes it, and holds one event and no zeros.
+
+    Parsing every line would make a resume after 10,000 steps cost a second.
+    """
+    return (
+        line.startswith(_LINE_START)
+        and line.endswith(b"}\n")
+        and line.find(_LINE_START, 1) < 0
+        and b"\0" not in line
+    )
+
+
+def _event_of(line: bytes) -> Event | None:
+    """The event of a line; None if it is damaged."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
 
 
 def _lines_backwards(file: BinaryIO) -> Iterator[bytes]:
@@ -128,17 +198,18 @@ def _lines_backwards(file: BinaryIO) -> Iterator[bytes]:
         yield head
 
 
-def _cut_partial_line(path: Path) -> None:
-    """Removes what a killed writer left after the last newline."""
-    if not path.is_file():
-        return
-    with open(path, "rb+") as file:
-        end = complete = file.seek(0, os.SEEK_END)
-        while complete:
-            start = file.seek(max(0, complete - _BLOCK_BYTES))
-            newline = file.read(complete - start).rfind(b"\n")
-            complete = start + newline + 1
-            if newline >= 0:
-                break
-        if complete != end:
-            file.truncate(complete)
+def _append_whole(path: Path, line: bytes) -> None:
+    """Appends a line and syncs it, or leaves the file as it was.
+
+    A disk that fills up takes a part of a line and reports a short write, no error.
+    """
+    with storage_errors(str(path)), open(path, "ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            written = file.write(line)
+            if written != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(before)
+            raise

@@ -1,10 +1,18 @@
 import json
 import os
+import resource
+import signal
 
 import pytest
 
-from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.events import EventLog, last_attempt, read_events, read_events_backwards
+from dmix.warehouse_schema.errors import InputError, StorageError
+from dmix.warehouse_schema.files.events import (
+    EventLog,
+    last_attempt,
+    read_events,
+    read_events_backwards,
+    repair_events,
+)
 
 
 def test_an_event_is_on_disk_when_write_returns(tmp_path):
@@ -72,3 +80,42 @@ def test_a_damaged_line_is_named_by_its_number(tmp_path, line):
     path.write_bytes(json.dumps({"event": "note"}).encode() + b"\n" + line)
     with pytest.raises(InputError, match=r"e\.jsonl, line 2 is not an event"):
         list(read_events(path))
+
+
+def test_an_event_that_the_disk_takes_in_part_is_refused_and_leaves_no_trace(tmp_path):
+    log = EventLog(tmp_path / "e.jsonl", run_id="r", attempt=1)
+    log.write("decision", step=1)
+    before = log.path.read_bytes()
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 50, limits[1]))
+        with pytest.raises(StorageError, match="free some space"):
+            log.write("feedback", step=1, scores={"a": 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert log.path.read_bytes() == before
+    log.write("decision", step=2)
+    assert [event["step"] for event in read_events(log.path)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\0" * 4096, b'{"event": "fe{"event": "decision", "step": 2}\n', b"[1]\n"]
+)
+def test_a_damaged_file_is_cut_after_its_last_whole_line_and_says_so(tmp_path, caplog, damage):
+    path = tmp_path / "e.jsonl"
+    whole = b'{"event": "note", "attempt": 4}\n' * 3
+    path.write_bytes(whole + damage + (b'{"event": "note"}\n' if damage.endswith(b"\n") else b""))
+    damaged = path.read_bytes()
+    log = EventLog(path, run_id="r")
+    assert path.read_bytes() == whole and log.attempt == 5
+    assert path.with_name("e.jsonl.damaged").read_bytes() == damaged[len(whole) :]
+    assert "damaged after line 3" in caplog.text
+    assert repair_events(path) == "" == repair_events(tmp_path / "none.jsonl")
+
+
+def test_text_that_has_no_utf8_form_is_written_all_the_same(tmp_path):
+    log = EventLog(tmp_path / "e.jsonl", run_id="r", attempt=1)
+    log.write("note", detail="a\udcff b")
+    assert [event["detail"] for event in read_events(log.path)] == ["a\udcff b"]
