@@ -13,7 +13,7 @@ def run_apart(module: str, *arguments: str, under: Sequence[str] = ()) -> None:
     done = subprocess.run(
         [*under, sys.executable, "-m", module, *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

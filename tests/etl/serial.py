@@ -4,7 +4,7 @@ import json
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
-_MODULES = ("classify", "classify_plan", "shard_tasks")
+_MODULES = ("classify.classify", "classify.plan", "shard.tasks")
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def start(warehouse: Warehouse, raw: Path, master: str, *given: str) -> subproce
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
     )
 
 

@@ -69,7 +69,7 @@ def run(raw: Path, warehouse: Warehouse, column: str | None) -> dict[str, Any]:
     done = subprocess.run(
         [*command, column] if column else command,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         capture_output=True,
         text=True,
         check=False,

@@ -88,7 +88,7 @@ def test_pieces_hold_every_document_once_with_its_place_in_the_file(tasks_here, 
 def test_two_cores_give_the_bytes_of_one(spark, place, raw, monkeypatch):
     two = place("two")
     version = classify(two, raw, spark=spark).version
-    for module in ("classify", "classify_plan"):
+    for module in ("classify.classify", "classify.plan"):
         monkeypatch.setattr(
             f"dmix.etl.{module}.run_tasks",
             lambda spark, task, items: [json.loads(json.dumps(task(item))) for item in items],
