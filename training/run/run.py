@@ -36,6 +36,7 @@ from dmix.mixing.delivery.dataset import MixedDataset, StepBatchSampler, build_d
 from dmix.mixing.delivery.plan import MixerState, PlanSettings, check_settings
 from dmix.mixing.delivery.streams import StreamSizes
 from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.models import load_model, save_model
@@ -50,7 +51,7 @@ from dmix.training.run.summary import RunSummary, summarise
 from dmix.training.run.watching.loggers import make_loggers
 from dmix.training.run.watching.progress import LineMonitor, Monitor
 from dmix.training.run.watching.signals import StopRequest, stop_on_signal
-from dmix.training.scoring.environment import Scorer, load_tokenizer_file
+from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.errors import (
     InputError,
     InterruptedRunError,

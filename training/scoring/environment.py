@@ -11,15 +11,14 @@ and the mean is taken over items in file order in float64.
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from composer.utils import dist
 from tokenizers import Tokenizer
 
-from dmix.mixing.trajectories.objectives import Environment, Item, read_items
+from dmix.mixing.trajectories.encoding import EncodedItem, encode_item
+from dmix.mixing.trajectories.objectives import Environment, read_items
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.model_stack import ModelStack
 from dmix.warehouse_schema.files.manifests import TokenizerFile
@@ -30,41 +29,6 @@ BATCH_TOKENS = 8192
 
 # (ids, rows, positions) -> losses of the chosen tokens, as `LanguageModel.losses_at`
 LossesAt = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class EncodedItem:
-    """One item as ids.
-
-    Attributes:
-        ids: [end of text] + prompt + answer.
-        answer_start: Position of the answer's first token, at least 1.
-        cut: True if the answer itself lost tokens.
-    """
-
-    ids: tuple[int, ...]
-    answer_start: int
-    cut: bool
-
-
-def encode_item(item: Item, *, tokenizer: Tokenizer, eot_id: int, max_length: int) -> EncodedItem:
-    """An item as ids, at most `max_length` of them.
-
-    Prompt and answer are encoded apart, so that the answer's tokens do not depend on the cut.
-    """
-    prompt = tokenizer.encode(item.prompt, add_special_tokens=False).ids
-    answer = tokenizer.encode(item.answer, add_special_tokens=False).ids
-    kept = answer[: max_length - 1]
-    room = max_length - 1 - len(kept)
-    prompt = prompt[len(prompt) - room :] if len(prompt) > room else prompt
-    return EncodedItem((eot_id, *prompt, *kept), 1 + len(prompt), len(kept) < len(answer))
-
-
-def load_tokenizer_file(path: Path) -> Tokenizer:
-    """The tokenizer of a dataset, set so that names of special tokens in text stay text."""
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.encode_special_tokens = True
-    return tokenizer
 
 
 class Scorer:

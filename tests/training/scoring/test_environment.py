@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dmix.mixing.trajectories.objectives import Environment, Item, Objective
+from dmix.mixing.trajectories.encoding import load_tokenizer_file
+from dmix.mixing.trajectories.objectives import Environment, Objective
 from dmix.training.model.model_stack import ModelStack, stacked_parameters
 from dmix.training.model.models import load_model
-from dmix.training.scoring.environment import Scorer, batches_by_length, encode_item, load_tokenizer_file
+from dmix.training.scoring.environment import Scorer, batches_by_length
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
@@ -98,24 +99,9 @@ def test_scoring_leaves_the_model_in_its_mode_and_without_gradients(
     assert model.training and all(weight.grad is None for weight in model.parameters())
 
 
-def test_long_questions_lose_their_beginning(tokenizer):
-    item = encode_item(Item("i", "abcdef", "gh"), tokenizer=tokenizer, eot_id=0, max_length=6)
-    assert tokenizer.decode(list(item.ids[1:])) == "defgh"
-    assert (item.answer_start, item.cut, item.ids[0]) == (4, False, 0)
-
-
 def test_answers_that_are_too_long_lose_their_end_and_are_counted(tmp_path, tokenizer, manifest, caplog):
-    item = encode_item(Item("i", "ab", "cdefgh"), tokenizer=tokenizer, eot_id=0, max_length=4)
-    assert tokenizer.decode(list(item.ids[1:])) == "cde"
-    assert (item.answer_start, item.cut) == (1, True)
     make_scorer(tmp_path, tokenizer, manifest, [("a", "bcdefg"), ("a", "b")], max_length=4)
     assert "1 of 2 answers are longer than the model's 4 positions" in caplog.text
-
-
-def test_names_of_special_tokens_in_items_stay_text(tokenizer):
-    text = "<|endoftext|>"
-    item = encode_item(Item("i", "a", text), tokenizer=tokenizer, eot_id=0, max_length=64)
-    assert item.ids.count(0) == 1 and len(item.ids) == 2 + len(text)
 
 
 def test_items_of_similar_length_share_a_batch():

@@ -18,6 +18,7 @@ from dmix.mixing.controllers import Controller, make_controller, prepare_control
 from dmix.mixing.controllers.replay import ReplayController
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.objectives import Environment, load_environment
 from dmix.mixing.trajectories.store import read_set, read_trajectory, trajectory_file
@@ -30,7 +31,7 @@ from dmix.training.model.models import load_model
 from dmix.training.model.settings import ProxySettings
 from dmix.training.run.run import OPTIMIZER_FILE, TrainingJob, train
 from dmix.training.run.summary import RunSummary
-from dmix.training.scoring.environment import Scorer, load_tokenizer_file
+from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.errors import TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest

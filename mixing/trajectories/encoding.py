@@ -1,0 +1,48 @@
+"""Evaluation items as token ids: what a model reads, and which of its tokens are scored.
+
+The model reads [end of text] + prompt + answer. Where that is too long, the prompt loses its
+beginning; an answer that is too long by itself loses its end. Needs no torch, since effects are
+counted without a model.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from dmix.mixing.trajectories.objectives import Item
+
+
+@dataclass(frozen=True)
+class EncodedItem:
+    """One item as ids.
+
+    Attributes:
+        ids: [end of text] + prompt + answer.
+        answer_start: Position of the answer's first token, at least 1.
+        cut: True if the answer itself lost tokens.
+    """
+
+    ids: tuple[int, ...]
+    answer_start: int
+    cut: bool
+
+
+def encode_item(item: Item, *, tokenizer: Tokenizer, eot_id: int, max_length: int) -> EncodedItem:
+    """An item as ids, at most `max_length` of them.
+
+    Prompt and answer are encoded apart, so that the answer's tokens do not depend on the cut.
+    """
+    prompt = tokenizer.encode(item.prompt, add_special_tokens=False).ids
+    answer = tokenizer.encode(item.answer, add_special_tokens=False).ids
+    kept = answer[: max_length - 1]
+    room = max_length - 1 - len(kept)
+    prompt = prompt[len(prompt) - room :] if len(prompt) > room else prompt
+    return EncodedItem((eot_id, *prompt, *kept), 1 + len(prompt), len(kept) < len(answer))
+
+
+def load_tokenizer_file(path: Path) -> Tokenizer:
+    """The tokenizer of a dataset, set so that names of special tokens in text stay text."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.encode_special_tokens = True
+    return tokenizer

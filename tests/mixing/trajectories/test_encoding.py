@@ -1,0 +1,39 @@
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+
+from dmix.mixing.trajectories.encoding import encode_item, load_tokenizer_file
+from dmix.mixing.trajectories.objectives import Item
+
+END = "<|endoftext|>"
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    """One token a character, id 0 ends a text."""
+    characters = sorted(set("abcdefgh" + END))
+    made = Tokenizer(BPE(vocab={END: 0} | {c: i for i, c in enumerate(characters, 1)}, merges=[]))
+    made.add_special_tokens([END])
+    made.save(str(tmp_path / "tokenizer.json"))
+    return load_tokenizer_file(tmp_path / "tokenizer.json")
+
+
+def encoded(tokenizer, question, answer, *, max_length):
+    item = encode_item(Item("i", question, answer), tokenizer=tokenizer, eot_id=0, max_length=max_length)
+    return item, "".join(tokenizer.id_to_token(i) for i in item.ids[1:])
+
+
+def test_long_questions_lose_their_beginning(tokenizer):
+    item, text = encoded(tokenizer, "abcdef", "gh", max_length=6)
+    assert text == "defgh"
+    assert (item.answer_start, item.cut, item.ids[0]) == (4, False, 0)
+
+
+def test_answers_that_are_too_long_lose_their_end(tokenizer):
+    item, text = encoded(tokenizer, "ab", "cdefgh", max_length=4)
+    assert (text, item.answer_start, item.cut) == ("cde", 1, True)
+
+
+def test_names_of_special_tokens_in_items_stay_text(tokenizer):
+    item, _ = encoded(tokenizer, "a", END, max_length=64)
+    assert item.ids.count(0) == 1 and len(item.ids) == 2 + len(END)
