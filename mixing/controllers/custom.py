@@ -36,7 +36,7 @@ def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controll
         raise InputError(f"{where} has no class {name!r} (controllers there: {', '.join(classes) or 'none'})")
     try:
         controller: Any = found(argument=text) if colon else found()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{where}: {name} cannot be made ({type(error).__name__}: {error})") from error
     if not callable(getattr(controller, "propose", None)):
         raise InputError(f"{where}: {name} has no method propose(history); see docs/controllers.md")
@@ -65,7 +65,7 @@ def load_module(where: str) -> ModuleType:
         ) from error
     except (InputError, NotFoundError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{where} fails when it is loaded ({type(error).__name__}: {error})") from error
 
 

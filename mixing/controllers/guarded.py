@@ -48,6 +48,8 @@ class GuardedController:
                 " take them from a set of the same dataset"
             )
         proposal = self._controller.propose(history)
+        if not isinstance(proposal, Proposal):
+            return proposal
         asked_N = proposal.mixture_N
         if asked_N.shape != self._limits.floors_N.shape or not np.isfinite(asked_N).all():
             return proposal

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
+from dmix.mixing.controllers.isolation import unchanged_process
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import total_variation
 
@@ -27,10 +28,13 @@ class ShadowController:
     def propose(self, history: History) -> Proposal:
         """The acting controller's proposal."""
         chosen = self._acting.propose(history)
+        if not isinstance(chosen, Proposal):
+            return chosen
         found: dict[str, object] = {"controller": self._shadow.name}
         # Whatever goes wrong in the shadow must not touch the run.
         try:
-            shadow = self._shadow.propose(history)
+            with unchanged_process():
+                shadow = self._shadow.propose(history.copied())
             found["total_variation"] = float(total_variation(chosen.mixture_N, shadow.mixture_N))
             found["mixture"] = {
                 "/".join(history.space.names[i]): float(shadow.mixture_N[i])
@@ -39,7 +43,7 @@ class ShadowController:
             if shadow.note:
                 found["fallback"] = shadow.note
             detail = json.dumps(found, ensure_ascii=False, allow_nan=False)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             logger.warning("step %d: %s failed in shadow", history.step, self._shadow.name, exc_info=True)
             failed = {"controller": self._shadow.name, "error": f"{type(error).__name__}: {error}"}
             detail = json.dumps(failed, ensure_ascii=False)

@@ -1,11 +1,12 @@
 """The domain space: N ordered (field, domain) pairs, and what is natural in it.
 
 Shapes: N = 2 x taxonomy size, source first (the paper's 26 x 2 = 52); F = 2 fields.
-All vectors are float64. A domain without samples is masked: it has weight 0 in every mixture.
+All vectors are float64 and read-only. A domain without samples is masked: it has weight 0 in every mixture.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,14 @@ from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 Vector = NDArray[np.float64]
+AnyArray = TypeVar("AnyArray", bound=NDArray[Any])
+
+
+def read_only(array: AnyArray) -> AnyArray:
+    """A view of the array through which nothing can be written."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +48,7 @@ class DomainSpace:
             )
         if not self.samples_N.any():
             raise InputError("no domain has a single sample; add text or shorten --seq-len")
+        object.__setattr__(self, "samples_N", read_only(self.samples_N.copy()))
 
     @classmethod
     def of_dataset(cls, manifest: DatasetManifest) -> "DomainSpace":
@@ -59,17 +69,17 @@ class DomainSpace:
     @cached_property
     def active_N(self) -> NDArray[np.bool_]:
         """True where a domain has samples."""
-        return self.samples_N > 0
+        return read_only(self.samples_N > 0)
 
     @cached_property
     def target_N(self) -> NDArray[np.bool_]:
         """True on the target field."""
-        return np.arange(len(self)) >= len(self.labels)
+        return read_only(np.arange(len(self)) >= len(self.labels))
 
     @cached_property
     def natural_N(self) -> Vector:
         """Shares of samples over both fields: the mixture of drawing uniformly from everything."""
-        return self.samples_N / self.samples_N.sum()
+        return read_only(self.samples_N / self.samples_N.sum())
 
     @cached_property
     def start_N(self) -> Vector:
@@ -95,7 +105,7 @@ class DomainSpace:
             raise InputError(
                 f"the {FIELDS[field]} field has no samples; give it a corpus with 'dmix etl shard'"
             )
-        return counts_N / counts_N.sum()
+        return read_only(counts_N / counts_N.sum())
 
     def coarsen(self, mixture_N: Vector) -> Vector:
         """Sums within fields: (..., N) to (..., 2) = (source share, target share)."""

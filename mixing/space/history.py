@@ -6,16 +6,27 @@ The other rows are the last steps, as many as the controller looks back on: what
 not grow with its length (design §7.7). Until then T = t, and nothing is missing in between.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.domains import DomainSpace, Vector, read_only
 
 CONTEXT = 80
 """Last steps that a history holds unless its controller looks back further (the paper's context)."""
+
+_ARRAYS = (
+    "mixtures_TN",
+    "feedback_TD",
+    "weights_D",
+    "scales_D",
+    "remaining_samples_N",
+    "losses_TN",
+    "counts_TN",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +42,10 @@ class Forgotten:
     steps: int
     scores_D: NDArray[np.int64]
     squares_D: Vector
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores_D", read_only(self.scores_D))
+        object.__setattr__(self, "squares_D", read_only(self.squares_D))
 
     @classmethod
     def nothing(cls, objectives: int) -> "Forgotten":
@@ -72,6 +87,8 @@ class Forgotten:
 class History:
     """The run so far, from the point of view of the controller that decides step t.
 
+    Its arrays and those of its space are read-only: take a copy to work in place.
+
     Attributes:
         space: The domain space, with masks and sample counts.
         mixtures_TN: Planned mixtures, shape (T, N); row 0 is rho_s.
@@ -112,6 +129,14 @@ class History:
         if not self.counts_TN.size:
             object.__setattr__(self, "counts_TN", np.zeros(shape, np.int64))
         assert self.losses_TN.shape == self.counts_TN.shape == shape
+        # Controllers are handed the arrays of the run; one that works in place would change it.
+        for name in _ARRAYS:
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+
+    def copied(self) -> "History":
+        """The same in arrays of its own, the space included."""
+        arrays = {name: getattr(self, name).copy() for name in _ARRAYS}
+        return dataclasses.replace(self, space=dataclasses.replace(self.space), **arrays)
 
     @property
     def step(self) -> int:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dmix.mixing.controllers import Controller, Proposal, Remark
+from dmix.mixing.controllers import Controller, Remark
+from dmix.mixing.controllers.isolation import asked
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import History
-from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.events import Event, read_events_backwards
 
 logger = logging.getLogger(__name__)
@@ -72,16 +72,11 @@ def decide(controller: Controller, history: History, recorded: dict[int, Decisio
     planned mixture of the step before.
 
     Raises:
-        InputError: If the controller returns something else than a `Proposal`.
+        InputError: If the controller raises, or returns something else than a `Proposal` of a mixture.
     """
     if history.step in recorded:
         return recorded[history.step]
-    proposal = controller.propose(history)
-    if not isinstance(proposal, Proposal):
-        raise InputError(
-            f"{controller.name} proposed a {type(proposal).__name__}, expected a"
-            " dmix.mixing.controllers.Proposal; return Proposal(mixture_N)"
-        )
+    proposal = asked(controller, history)
     if not np.isfinite(proposal.mixture_N).all():
         proposal = dataclasses.replace(
             proposal,

@@ -1,0 +1,104 @@
+"""Calling a controller so that it changes nothing but its answer.
+
+What a controller is handed is read-only (`History`, `DomainSpace`); here the generators and modes of the
+process are put back, so that dropout and the draws of a run are the same whether a controller was asked,
+its decision was replayed, or a second one was asked in shadow.
+"""
+
+import random
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from dmix.mixing.controllers.interface import Controller, Proposal, Remark
+from dmix.mixing.delivery.exhaustion import SUM_TOLERANCE
+from dmix.mixing.space.history import History
+from dmix.warehouse_schema.errors import DmixError, InputError
+
+
+@contextmanager
+def unchanged_process() -> Iterator[None]:
+    """Puts random states and torch's modes back to what they were before the body."""
+    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    gradients, number_type, threads = (
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+    )
+    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+    gpu_state = torch.cuda.get_rng_state() if on_gpu else None
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+        if gpu_state is not None:
+            torch.cuda.set_rng_state(gpu_state)
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(number_type)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+def asked(controller: Controller, history: History) -> Proposal:
+    """What the controller proposes, checked; the process is as it was before.
+
+    Raises:
+        InputError: If the controller raises, or its answer is no `Proposal` of a mixture. The message
+            names the controller, and the line of its file or the domain.
+    """
+    try:
+        with unchanged_process():
+            proposal = controller.propose(history)
+    except DmixError as error:
+        if controller.name in error.message:
+            raise
+        raise type(error)(f"controller {controller.name}, step {history.step}: {error.message}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"controller {controller.name} failed at step {history.step}: {type(error).__name__}: {error}"
+            f"{_where(error)}; correct it, then resume the run"
+        ) from error
+    _check(proposal, history, name=controller.name)
+    return proposal
+
+
+def _where(error: BaseException) -> str:
+    """The line that raised, for people."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+
+
+def _check(proposal: object, history: History, *, name: str) -> None:
+    """Raises an InputError unless it is a proposal of a mixture; weights that are not finite may pass."""
+    if not isinstance(proposal, Proposal):
+        raise InputError(
+            f"controller {name} proposed a {type(proposal).__name__}, expected a"
+            " dmix.mixing.controllers.Proposal; return Proposal(mixture_N)"
+        )
+    mixture_N, size = proposal.mixture_N, len(history.space)
+    who = f"controller {name} proposed at step {history.step}"
+    if mixture_N.shape != (size,):
+        raise InputError(
+            f"{who} weights of shape {mixture_N.shape}, expected ({size},): one weight for each pair in"
+            " history.space.names"
+        )
+    if not isinstance(proposal.note, str) or not all(isinstance(r, Remark) for r in proposal.remarks):
+        raise InputError(f"{who} a note that is no text, or remarks that are no Remark; correct its Proposal")
+    if not np.isfinite(mixture_N).all():
+        return
+    if (mixture_N < 0).any():
+        index = int(mixture_N.argmin())
+        raise InputError(
+            f"{who} the weight {mixture_N[index]:g} for {'/'.join(history.space.names[index])}, expected a"
+            " number from 0 on"
+        )
+    if abs(mixture_N.sum() - 1) > SUM_TOLERANCE:
+        raise InputError(
+            f"{who} weights that sum to {mixture_N.sum():.9g}, expected 1 (tolerance {SUM_TOLERANCE});"
+            " divide them by their sum"
+        )
