@@ -173,8 +173,10 @@ def unnamed_in_start_state(warehouse: Warehouse, name: str) -> list[Place]:
 def unnamed_parts(warehouse: Warehouse, version: CorpusVersion) -> list[Place]:
     """Strays inside the parts that a version names."""
     named = set(_named_by_corpus(warehouse, [version]))
-    folders = sorted({path.parent for path in named})
-    strays: list[Place] = [path for folder in folders for path in _unnamed_below(folder, named)]
+    needed = _needed(named)
+    strays: list[Place] = [
+        path for folder in sorted({path.parent for path in named}) for path in _outside(folder, needed)
+    ]
     remote = {part.fingerprint for part in version.parts}
     return strays + [
         place
@@ -193,16 +195,29 @@ def _named_by_corpus(warehouse: Warehouse, versions: Iterable[CorpusVersion]) ->
 
 def _unnamed_below(folder: Path, named: set[Path]) -> list[Path]:
     """Topmost files and folders below `folder` that hold none of `named`."""
+    return list(_outside(folder, _needed(named)))
+
+
+def _needed(named: Iterable[Path]) -> set[Path]:
+    """Files and all folders above them; made once for a whole tree, as its size is that of the tree."""
+    needed = set(named)
+    for path in named:
+        for parent in path.parents:
+            if parent in needed:
+                break
+            needed.add(parent)
+    return needed
+
+
+def _outside(folder: Path, needed: set[Path]) -> Iterator[Path]:
+    """Topmost entries below `folder` that are not `needed`, in the order of their names."""
     if not folder.is_dir():
-        return []
-    needed = named | {parent for path in named for parent in path.parents}
-    unnamed = []
+        return
     for entry in sorted(folder.iterdir()):
         if entry not in needed:
-            unnamed.append(entry)
+            yield entry
         elif entry.is_dir():
-            unnamed += _unnamed_below(entry, named)
-    return unnamed
+            yield from _outside(entry, needed)
 
 
 def _hidden(folder: Path) -> list[Path]:

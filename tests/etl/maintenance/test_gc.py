@@ -1,8 +1,11 @@
 """What no manifest names goes, what one names or a job holds stays."""
 
+from collections import Counter
+from pathlib import PurePath
+
 import pytest
 
-from dmix.etl.maintenance.gc import collect_garbage
+from dmix.etl.maintenance.gc import _unnamed_below, collect_garbage
 from dmix.etl.maintenance.verify import verify_warehouse
 from dmix.warehouse_schema.catalog.catalog import sync
 from dmix.warehouse_schema.errors import InputError
@@ -89,3 +92,20 @@ def test_an_unreadable_manifest_stops_the_removal(warehouse, littered):
 
 def test_an_empty_warehouse_has_no_garbage(warehouse):
     assert collected(warehouse) == []
+
+
+def test_what_is_unnamed_is_found_in_time_that_grows_with_the_number_of_streams(tmp_path, monkeypatch):
+    looked_at = Counter()
+    parents = PurePath.parents.__get__
+    monkeypatch.setattr(
+        PurePath, "parents", property(lambda path: looked_at.update(["path"]) or parents(path))
+    )
+    for count in (20, 80):
+        root = tmp_path / str(count)
+        named = {root / "source" / f"label{i}" / name for i in range(count) for name in ("index.json", "a")}
+        for path in named:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        looked_at.clear()
+        assert _unnamed_below(root / "source", named) == []
+        assert looked_at["path"] == 2 * count
