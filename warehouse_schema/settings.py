@@ -7,16 +7,20 @@ names from YAML, and the reference page is generated from it.
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.text_files import parse_yaml, read_text
 
 T = TypeVar("T")
+
+SEEDS = ("seed", "first_seed")
+MOST_SEED = 2**31 - 1
+"""Largest seed that every generator takes, also with the number of a rank or repeat added to it."""
 
 
 def setting(default: Any = dataclasses.MISSING, *, help: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -55,22 +59,25 @@ def read_yaml(path: str | Path, *, keep_names: bool = False) -> dict[str, Any]:
 
     Raises:
         NotFoundError: If the file does not exist.
-        InputError: If it is not YAML, or not a mapping.
+        InputError: If it is not YAML, not a mapping, or gives a name twice.
     """
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"file {path} does not exist")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    values = parse_yaml(read_text(path), where=str(path))
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise InputError(
             f"{path} holds a {type(values).__name__}, expected names with values ('seq_len: 512')"
         )
-    return {str(name) if keep_names else str(name).replace("-", "_"): value for name, value in values.items()}
+    named: dict[str, Any] = {}
+    for given, value in values.items():
+        name = str(given) if keep_names else str(given).replace("-", "_")
+        if name in named:
+            raise InputError(f"{path} gives {name!r} twice, once as {str(given)!r}; keep one of them")
+        named[name] = value
+    return named
 
 
 def settings_from(cls: type[T], values: dict[str, Any], *, where: str) -> T:
@@ -82,7 +89,8 @@ def settings_from(cls: type[T], values: dict[str, Any], *, where: str) -> T:
         where: What error messages call the origin of the values.
 
     Raises:
-        InputError: For unknown names (with the nearest known one), missing ones, and wrong types.
+        InputError: For unknown names (with the nearest known one), missing ones, wrong types, numbers
+            that are not finite, and seeds out of range.
     """
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -92,6 +100,10 @@ def settings_from(cls: type[T], values: dict[str, Any], *, where: str) -> T:
             hint = f"did you mean {near[0]!r}?" if near else f"known ones: {', '.join(fields)}"
             raise InputError(f"{where}: unknown setting {name!r}; {hint}")
     converted = {name: _converted(hints[name], value, f"{where}: {name}") for name, value in values.items()}
+    for name in SEEDS:
+        seed = converted.get(name)
+        if isinstance(seed, int) and not 0 <= seed <= MOST_SEED:
+            raise InputError(f"{where}: {name} is {seed}, expected 0 to {MOST_SEED}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in converted:
@@ -133,13 +145,16 @@ def _converted(hint: Any, value: Any, where: str) -> Any:
         return value
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+    if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            return float(value)
+            number = float(value)  # YAML 1.1 reads 1e-3 as text
+        except OverflowError:
+            number = math.inf
         except ValueError:
-            pass
+            raise InputError(f"{where} is {value!r} ({type(value).__name__}), expected float") from None
+        if not math.isfinite(number):
+            raise InputError(f"{where} is {value!r}, expected a finite number")
+        return number
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     wanted = getattr(hint, "__name__", str(hint))

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.text_files import read_text
 
 FIELDS = ("source", "target")
 
@@ -217,7 +218,7 @@ def taxonomy_from_file(path: str | Path) -> Taxonomy:
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"taxonomy file {path} does not exist; give a file with one label a line")
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in read_text(path).splitlines())
     return Taxonomy(path.stem, tuple(line for line in lines if line and not line.startswith("#")))
 
 

@@ -104,7 +104,7 @@ def _range(documents: str | None) -> tuple[int, int] | None:
     if documents is None:
         return None
     first, colon, stop = documents.partition(":")
-    if not (colon and first.isdigit() and stop.isdigit()):
+    if not (colon and first.isdecimal() and stop.isdecimal()):
         raise InputError(f"--documents is {documents!r}, expected FIRST:STOP, for example 0:6400")
     return int(first), int(stop)
 

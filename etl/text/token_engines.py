@@ -57,6 +57,12 @@ def encoder_json(document: dict[str, Any], specials: set[str]) -> str:
     return json.dumps(encoder, ensure_ascii=False)
 
 
+_NEWER_MARKS = (
+    "\u07fd\u08d3\u09fe\U00010f46\u0eba\U000119e0\U0001e130\u1abf\u1ac0\U00010eab\u0c3c\u0898\u1ace\U00010f82"
+    "\U00010efd\U0001e08f\U0001e4ec\u0897\U00010d69\U000113ce\u1acf\u1ae0\U00010efa"
+)
+
+
 def probe_texts(specials: Iterable[str] = ()) -> list[str]:
     """Texts on which an engine must agree with `tokenizers` before it is used."""
     literals = list(specials)[:50]
@@ -71,6 +77,8 @@ def probe_texts(specials: Iterable[str] = ()) -> list[str]:
         "中文分词和日本語のテキスト、한국어 문장。123年４５６",
         "😀👩‍👩‍👧‍👦🏳️‍🌈 emoji👍🏽 \U0001f9ff \ufffd \x00\x07\x1b control \ufeff",
         "Donaudampfschifffahrt" * 300,
+        # combining classes that Unicode 11 to 17 added: normalisation sorts marks by them
+        " ".join(f"a\u0315{mark}\u0301\u0323" for mark in _NEWER_MARKS),
         "=" * 257 + " " * 129 + "\n" * 65 + "ab" * 33 + "-" * 5 + "9" * 100,
         *literals,
         " ".join(literals),
@@ -106,15 +114,69 @@ def choose_engine(name: str, encoder: str, *, specials: dict[int, str]) -> tuple
             encode = build(encoder)
             got = encode(probe)
         except BaseException as error:
-            if not isinstance(error, Exception) and type(error).__name__ != RUST_PANIC:
+            if not _is_failure(error):
                 raise
             logger.warning("%s cannot run tokenizer %r (%s); trying the next engine", engine, name, error)
             continue
         if all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True)):
-            return engine, encode
+            return engine, with_fallback(encode, reference, name=name, engine=engine)
         logger.warning("%s and tokenizers differ on tokenizer %r; trying the next engine", engine, name)
     logger.warning("tokenizer %r runs on tokenizers, some 50 times slower than the fast engines", name)
     return "tokenizers", reference
+
+
+def with_fallback(encode: EncodeBatch, reference: EncodeBatch, *, name: str, engine: str) -> EncodeBatch:
+    """`encode`, which gives texts that it fails on to the reference.
+
+    A probe cannot hold every text that an engine cannot take (fastokens fails on a run of a million
+    blanks): such a text gets the ids of the reference, and the other texts those of the engine.
+
+    Args:
+        encode: The engine.
+        reference: What gives the right ids of every text.
+        name: What messages call the tokenizer.
+        engine: What messages call the engine.
+    """
+    told = False
+
+    def one(text: str) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal told
+        try:
+            return encode([text])
+        except BaseException as error:
+            if not _is_failure(error):
+                raise
+            if not told:
+                told = True
+                logger.warning(
+                    "%s cannot encode a text of %d characters (%s); tokenizers encodes it (tokenizer %r)",
+                    engine,
+                    len(text),
+                    str(error).strip()[:200],
+                    name,
+                )
+            return reference([text])
+
+    def run(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return encode(texts)
+        except BaseException as error:
+            if not _is_failure(error):
+                raise
+        parts = [one(text) for text in texts]
+        ids = _joined([ids for ids, _ in parts])[0]
+        return ids, np.array([int(lengths[0]) for _, lengths in parts], dtype=np.int64)
+
+    return run
+
+
+def _is_failure(error: BaseException) -> bool:
+    """True for what an engine raises of its own, which another one may not."""
+    if type(error).__name__ == RUST_PANIC:
+        return True
+    return isinstance(error, Exception) and not isinstance(
+        error, MemoryError | TypeError | UnicodeEncodeError
+    )
 
 
 def gigatoken_engine(encoder: str) -> EncodeBatch:

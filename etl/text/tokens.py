@@ -24,11 +24,13 @@ import numpy as np
 
 from dmix.etl.text.token_engines import choose_engine, encoder_json, special_tokens, unknown_token
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.text_files import decoded, read_json_object
 
 EMBEDDED = "embedded"
 EMBEDDED_PATH = Path(__file__).parent.parent / "assets" / "tokenizer.json"
 END_OF_TEXT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
-"""Tried in this order where no tokenizer_config.json names the end-of-text token."""
+"""Tried in this order where no configuration file names the end-of-text token."""
+_CONFIGURATIONS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
 class Tokenizer:
@@ -46,6 +48,8 @@ class Tokenizer:
 
     def __init__(self, name: str, json_bytes: bytes, *, eot_token: str | None = None) -> None:
         document = _parsed(json_bytes, name)
+        if not json_bytes.startswith(b"{"):  # a mark, or UTF-16: other readers of the file take UTF-8 alone
+            json_bytes = decoded(json_bytes, where=f"tokenizer {name!r}").encode()
         self.name = name
         self.json_bytes = json_bytes
         self.sha256 = sha256(json_bytes).hexdigest()
@@ -140,8 +144,10 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 def _parsed(json_bytes: bytes, name: str) -> dict[str, Any]:
     try:
-        document = json.loads(json_bytes)
-    except ValueError as error:
+        document = json.loads(decoded(json_bytes, where=f"tokenizer {name!r}"))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError(f"tokenizer {name!r} is not JSON ({error}); give a tokenizer.json") from None
     if not isinstance(document, dict) or "model" not in document:
         raise InputError(
@@ -168,27 +174,36 @@ def _end_of_text(name: str, vocabulary: dict[str, int], wanted: str | None) -> s
     if wanted is not None:
         raise InputError(
             f"tokenizer {name!r} names {wanted!r} as its end of text, which is not in its vocabulary;"
-            " correct eos_token in tokenizer_config.json"
+            " correct eos_token in tokenizer_config.json or special_tokens_map.json"
         )
     for token in END_OF_TEXT_NAMES:
         if token in vocabulary:
             return token
     raise InputError(
-        f"tokenizer {name!r} has no end-of-text token (looked for eos_token in tokenizer_config.json and"
-        f" for {', '.join(END_OF_TEXT_NAMES)}); add eos_token to a tokenizer_config.json beside it"
+        f"tokenizer {name!r} has no end-of-text token (looked for eos_token in"
+        f" {' and '.join(_CONFIGURATIONS)}, and for {', '.join(END_OF_TEXT_NAMES)}); add eos_token"
+        " to a tokenizer_config.json beside it"
     )
 
 
 def _configured_end_of_text(folder: Path) -> str | None:
-    """The `eos_token` of the `tokenizer_config.json` in `folder`, if there is one."""
-    path = folder / "tokenizer_config.json"
-    if not path.is_file():
-        return None
-    try:
-        token = json.loads(path.read_text(encoding="utf-8")).get("eos_token")
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} is no JSON object ({error}); repair or remove it") from None
-    return token.get("content") if isinstance(token, dict) else token
+    """The `eos_token` that the configuration files in `folder` name, if there are any.
+
+    `tokenizer_config.json` wins over `special_tokens_map.json`, where older tokenizers keep it; so
+    does transformers.
+    """
+    for name in _CONFIGURATIONS:
+        path = folder / name
+        if not path.is_file():
+            continue
+        token = read_json_object(path).get("eos_token")
+        if isinstance(token, dict):
+            token = token.get("content")
+        if isinstance(token, str):
+            return token
+        if token is not None:
+            raise InputError(f"{path}: eos_token is {token!r}, expected text; correct or remove it")
+    return None
 
 
 def _looks_like_hub_id(name: str) -> bool:

@@ -87,6 +87,8 @@ def parse_mixture(weights: Mapping[str, Any], *, space: DomainSpace, where: str)
         mixture_N[index] += weight
     if not mixture_N.any():
         raise InputError(f"{where}: the weights sum to 0; give at least one domain a weight above 0")
+    if not math.isfinite(mixture_N.sum()):
+        raise InputError(f"{where}: the weights are too large to be summed; give shares, for example 0 to 1")
     return mixture_N / mixture_N.sum()
 
 
@@ -106,10 +108,10 @@ def index_of_name(name: str, *, space: DomainSpace, where: str) -> int:
 
 def checked_weight(given: Any, where: str) -> float:
     """A number from 0 on; InputError otherwise."""
-    number = isinstance(given, int | float) and not isinstance(given, bool)
-    if isinstance(given, str):  # YAML 1.1 reads 1e-3 as text
-        with contextlib.suppress(ValueError):
-            given, number = float(given), True
-    if not number or not math.isfinite(given) or given < 0:
+    weight = math.nan
+    if isinstance(given, int | float | str) and not isinstance(given, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            weight = float(given)  # YAML 1.1 reads 1e-3 as text
+    if not math.isfinite(weight) or weight < 0:
         raise InputError(f"{where} is {given!r}, expected a number from 0 on")
-    return float(given)
+    return weight

@@ -5,6 +5,7 @@ model on an objective (Eq. 1) is computed in `dmix.training.scoring.environment`
 model; here are the items, the file form and the utility. Shapes: D objectives.
 """
 
+import codecs
 import dataclasses
 import gzip
 import hashlib
@@ -270,6 +271,8 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, start=1):
+                if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise InputError(f"{path} is UTF-16 text, expected UTF-8; save it as UTF-8")
                 if line.strip():
                     yield number, _record(line, f"{path} line {number}")
     except (EOFError, gzip.BadGzipFile) as error:
@@ -279,7 +282,7 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _record(line: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON ({error}); one object a line is expected") from None
     if not isinstance(record, dict):
         raise InputError(f"{where} holds a {type(record).__name__}, expected an object")

@@ -66,6 +66,38 @@ def test_wrong_values_are_named(values, message):
         build(**values)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "-inf", "nan", "1e999", 10**400])
+def test_numbers_that_are_not_finite_are_refused_where_they_are_declared(value):
+    with pytest.raises(InputError, match=r"rate is .*expected a finite number"):
+        build(inner={"rate": value})
+
+
+def test_a_power_in_superscripts_is_no_number():
+    with pytest.raises(InputError, match="10⁻³"):
+        build(inner={"rate": "10⁻³"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Seeded:
+    seed: int = setting(0, help="Seed.")
+
+
+def test_a_seed_lies_in_the_range_of_every_generator():
+    for seed in (0, 2**31 - 1):
+        assert settings_from(Seeded, {"seed": seed}, where="test").seed == seed
+    for seed in (-1, 2**31, 10**40):
+        with pytest.raises(InputError, match=rf"seed is {seed}, expected 0 to 2147483647"):
+            settings_from(Seeded, {"seed": seed}, where="test")
+
+
+@pytest.mark.parametrize("text", ["a: 1\na: 2\n", "a-b: 1\na_b: 2\n"])
+def test_a_name_that_a_yaml_file_gives_twice_is_refused(tmp_path, text):
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="twice"):
+        read_yaml(path)
+
+
 def test_a_missing_setting_is_named_with_its_help():
     with pytest.raises(InputError, match=r"setting 'name' is missing \(A name\.\)"):
         settings_from(Outer, {}, where="test")

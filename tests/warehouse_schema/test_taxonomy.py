@@ -88,3 +88,17 @@ def test_a_file_cannot_take_the_name_of_another_taxonomy(tmp_path):
         load_taxonomy(str(path))
     path.write_text("\n".join(load_taxonomy("weborganizer-topics").labels))
     assert load_taxonomy(str(path)) == load_taxonomy("weborganizer-topics")
+
+
+def test_a_label_file_of_any_editor_has_the_same_labels(tmp_path):
+    for name, content in (
+        ("plain", b"Cats\r\nDogs\r\n"),
+        ("marked", "\ufeffCats\r\nDogs\r\n".encode()),
+        ("wide", "\ufeffCats\r\nDogs\r\n".encode("utf-16-le")),
+    ):
+        path = tmp_path / f"{name}.txt"
+        path.write_bytes(content)
+        assert taxonomy_from_file(path).labels == ("Cats", "Dogs")
+    path.write_bytes("Größe".encode("latin-1"))
+    with pytest.raises(InputError, match="save it as UTF-8"):
+        taxonomy_from_file(path)

@@ -59,6 +59,6 @@ def _models_there(warehouse: Warehouse, config: RunConfig) -> dict[int, Path | N
 
 
 def _step_number(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise InputError(f"--step is {text!r}, expected a number from 0 on, or all")
     return int(text)

@@ -224,7 +224,7 @@ def new_run_id() -> str:
 def _step_samples(asked: int | str, space: DomainSpace, *, steps: int, batch_size: int) -> int:
     if asked == "auto":
         return auto_step_samples(space, steps, batch_size)
-    if not str(asked).isdigit() or int(asked) < 1:
+    if not str(asked).isdecimal() or int(asked) < 1:
         raise InputError(f"--samples-per-step is {asked!r}, expected auto or a number from 1 on")
     return int(asked)
 

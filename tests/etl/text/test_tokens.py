@@ -315,3 +315,52 @@ def test_real_corpora_have_the_same_ids_under_all_engines(test_data, engines):
         expected, _ = engines["tokenizers"](batch)
         assert np.array_equal(engines["gigatoken"](batch)[0], expected)
         assert np.array_equal(engines["fastokens"](batch)[0], expected)
+
+
+def test_end_of_text_of_an_older_tokenizer_is_named_by_its_special_tokens_map(tmp_path):
+    byte_level(["<stop>", "<|endoftext|>", "</s>"]).save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "special_tokens_map.json").write_bytes(b'\xef\xbb\xbf{"eos_token": {"content": "<stop>"}}')
+    assert load_tokenizer(str(tmp_path)).eot_token == "<stop>"
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": null}', encoding="utf-16")
+    assert load_tokenizer(str(tmp_path)).eot_token == "<stop>"
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}', encoding="utf-16")
+    assert load_tokenizer(str(tmp_path)).eot_token == "</s>"
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": 3}')
+    with pytest.raises(InputError, match=r"tokenizer_config\.json: eos_token is 3"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_an_engine_that_fails_on_a_text_leaves_that_one_to_the_reference(monkeypatch, caplog):
+    def fragile(encoder):
+        encode = token_engines.tokenizers_engine(encoder)
+
+        def run(batch):
+            if any("break" in text for text in batch):
+                raise ValueError("Max stack size exceeded")
+            taken.extend(batch)
+            return encode(batch)
+
+        return run
+
+    taken = []
+    monkeypatch.setattr(token_engines, "gigatoken_engine", fragile)
+    tokenizer = load_tokenizer("embedded")
+    assert tokenizer.engine == "gigatoken"
+    taken.clear()
+    texts = ["one", "please break here", "", "two words"]
+    ids, lengths = tokenizer.encode(texts)
+    expected = token_engines.tokenizers_engine(
+        encoder_json(json.loads(tokenizer.json_bytes), {tokenizer.eot_token})
+    )(texts)
+    assert np.array_equal(ids, expected[0])
+    assert np.array_equal(lengths, expected[1])
+    assert taken == ["one", "", "two words"]
+    assert "17 characters (Max stack size exceeded)" in caplog.text
+
+
+def test_marks_that_are_newer_than_an_engines_tables_are_in_the_probe(embedded):
+    document = json.loads(embedded.json_bytes) | {"normalizer": {"type": "NFC"}}
+    tokenizer = Tokenizer.from_json_bytes("composed", json.dumps(document).encode())
+    texts = [f"a\u0315{mark}\u0301\u0323" for mark in map(chr, (0x7FD, 0x8D3, 0x898, 0x1ACF, 0x897, 0xC3C))]
+    reference = token_engines.tokenizers_engine(encoder_json(document, special_tokens(document)))
+    assert np.array_equal(tokenizer.encode(texts)[0], reference(texts)[0])

@@ -98,6 +98,12 @@ def test_static_names_zero_weight_on_an_empty_domain_in_peace(tmp_path, warehous
     )
 
 
+@pytest.mark.parametrize("weight", [".nan", ".inf", "-1", "10⁻³", "9" * 400, "nan"])
+def test_static_weight_that_is_no_finite_number_is_refused(tmp_path, warehouse, weight):
+    with pytest.raises(InputError, match=r"source/Law/Tax is .*expected a number from 0 on"):
+        make_controller(static(tmp_path, f"source/Law/Tax: {weight}\n"), warehouse=warehouse, space=SPACE)
+
+
 def test_static_file_that_is_missing(warehouse):
     with pytest.raises(NotFoundError, match=r"nowhere.yaml does not exist"):
         make_controller("static:nowhere.yaml", warehouse=warehouse, space=SPACE)

@@ -1,0 +1,88 @@
+"""Text files that people write are read whatever their editor made of them, or refused with a sentence."""
+
+import codecs
+
+import pytest
+
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.text_files import parse_yaml, read_json_object, read_text
+
+TEXT = "Größe\nनमस्ते\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TEXT.encode(),
+        codecs.BOM_UTF8 + TEXT.encode(),
+        codecs.BOM_UTF16_LE + TEXT.encode("utf-16-le"),
+        codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be"),
+        codecs.BOM_UTF32_LE + TEXT.encode("utf-32-le"),
+    ],
+    ids=["utf-8", "utf-8 with a mark", "utf-16-le", "utf-16-be", "utf-32"],
+)
+def test_the_text_is_the_same_in_every_encoding_that_says_what_it_is(tmp_path, content):
+    (tmp_path / "f.txt").write_bytes(content)
+    assert read_text(tmp_path / "f.txt") == TEXT
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("Größe".encode("latin-1"), "UTF-8"),
+        (b"a\0b\0", "zero bytes"),
+        (codecs.BOM_UTF16_LE + b"abc", "UTF-16"),
+    ],
+)
+def test_bytes_that_are_no_such_text_are_refused_with_the_name_of_the_file(tmp_path, content, said):
+    (tmp_path / "f.txt").write_bytes(content)
+    with pytest.raises(InputError, match=rf"f\.txt.*{said}"):
+        read_text(tmp_path / "f.txt")
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    with pytest.raises(NotFoundError, match="none"):
+        read_text(tmp_path / "none")
+    with pytest.raises(InputError, match="folder"):
+        read_text(tmp_path)
+
+
+def test_a_json_file_holds_an_object(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_bytes(codecs.BOM_UTF8 + b'{"a": 1}')
+    assert read_json_object(path) == {"a": 1}
+    for content, said in (("{", "valid JSON"), ("[1]", "list"), ("[" * 100_000, "valid JSON")):
+        path.write_text(content)
+        with pytest.raises(InputError, match=said):
+            read_json_object(path)
+
+
+def test_a_name_that_comes_twice_is_refused_at_every_depth():
+    with pytest.raises(InputError, match=r"'a' twice \(lines 1 and 3\)"):
+        parse_yaml("a: 1\nb: 2\na: 3\n", where="f.yaml")
+    with pytest.raises(InputError, match="'x' twice"):
+        parse_yaml("a:\n  - {x: 1, x: 1}\n", where="f.yaml")
+    assert parse_yaml("a: {x: 1}\nb: {x: 1}\n", where="f.yaml") == {"a": {"x": 1}, "b": {"x": 1}}
+
+
+def test_aliases_and_merges_work_and_bombs_of_them_are_refused():
+    assert parse_yaml("a: &a {x: 1}\nb: {<<: *a, y: 2}\n", where="f") == {
+        "a": {"x": 1},
+        "b": {"x": 1, "y": 2},
+    }
+    bomb = "a0: &a0 [1, 1]\n" + "".join(
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
+    )
+    with pytest.raises(InputError, match="aliases"):
+        parse_yaml(bomb, where="f")
+    with pytest.raises(InputError, match="stands for itself"):
+        parse_yaml("a: &a [*a]\n", where="f")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: [", "[" * 5_000, "a: 2001-99-99", "a: !!python/object:os.system {}", "? [1]\n: 2", "9" * 5_000],
+)
+def test_what_is_no_yaml_is_one_sentence(text):
+    with pytest.raises(InputError, match=r"YAML|nested"):
+        parse_yaml(text, where="f.yaml")

@@ -1,0 +1,173 @@
+"""Text files that people write: label files, mixtures, environments, settings, tokenizer configurations.
+
+Editors store them as UTF-8, with or without a byte order mark, or (on Windows, "Unicode") as
+UTF-16 with one; all are read. Anything else is refused with a sentence, since a wrong guess would
+change names and labels in silence. A name that a YAML file gives twice is refused too: PyYAML
+keeps the last value and says nothing.
+"""
+
+import codecs
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+# UTF-32's mark begins with that of UTF-16, so it comes first
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+MOST_YAML_VALUES = 1_000_000
+"""Values of a YAML file, those that aliases repeat counted every time."""
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file, without its byte order mark.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        InputError: If it is not text, or may not be read.
+    """
+    return decoded(_content(path), where=str(path))
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        InputError: If it is not text, not JSON, no object, or may not be read.
+    """
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no valid JSON ({error}); repair or remove it") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds a {type(value).__name__}, expected a JSON object; repair it")
+    return value
+
+
+def decoded(content: bytes, *, where: str) -> str:
+    """Bytes as text: UTF-8, or the UTF that their byte order mark names.
+
+    Args:
+        content: What a file holds.
+        where: What messages call the file.
+
+    Raises:
+        InputError: If the bytes are not such text.
+    """
+    encoding, mark = "utf-8", b""
+    for known, name in _MARKS:
+        if content.startswith(known):
+            encoding, mark = name, known
+            break
+    try:
+        text = content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where} is not {encoding.upper()} text (byte {error.start + len(mark)}: {error.reason});"
+            " save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise InputError(f"{where} holds zero bytes, as UTF-16 without a mark has; save it as UTF-8")
+    return text
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """The value of a YAML document; None if it is empty.
+
+    Args:
+        text: The document.
+        where: What messages call it.
+
+    Raises:
+        InputError: If it is no YAML, gives a name twice, or its aliases or its nesting explode.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node, where)
+        _check_names(node, where)
+        return loader.construct_document(node)
+    except RecursionError:
+        raise InputError(f"{where} is nested too deeply; flatten it") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{where} is not valid YAML: {' '.join(str(error).split())[:500]}") from None
+    finally:
+        loader.dispose()
+
+
+def _content(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFoundError(f"file {path} does not exist; correct the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder, expected a file") from None
+    except PermissionError:
+        raise InputError(f"{path} may not be read; check its permissions") from None
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            yield from (name, value)
+    elif isinstance(node, yaml.SequenceNode):
+        yield from node.value
+
+
+def _check_size(root: yaml.Node, where: str) -> None:
+    """Refuses what is small as a file and huge as values, and what holds itself."""
+    sizes: dict[int, int | None] = {}
+
+    def size(node: yaml.Node) -> int:
+        known = sizes.get(id(node), 0)
+        if known is None:
+            raise InputError(f"{where} has an alias that stands for itself; write the value out")
+        if not known:
+            sizes[id(node)] = None
+            known = sizes[id(node)] = 1 + sum(map(size, _children(node)))
+            if known > MOST_YAML_VALUES:
+                raise InputError(
+                    f"{where} stands for more than {MOST_YAML_VALUES:,} values; write its aliases out"
+                )
+        return known
+
+    size(root)
+
+
+def _check_names(root: yaml.Node, where: str) -> None:
+    """Refuses a name that a mapping gives twice."""
+    waiting, done = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in done:
+            continue
+        done.add(id(node))
+        waiting += _children(node)
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        lines: dict[tuple[str, str], int] = {}
+        for name, _ in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                continue
+            key, line = (name.tag, name.value), name.start_mark.line + 1
+            if key in lines:
+                raise InputError(
+                    f"{where} gives {name.value!r} twice (lines {lines[key]} and {line}); keep one of them"
+                )
+            lines[key] = line
