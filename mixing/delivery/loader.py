@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from torch import distributed
 
 from dmix.mixing.delivery.dataset import Batch, MixedDataset, StepBatchSampler, build_dataloader
-from dmix.mixing.delivery.digest import CHAIN_START, StepDigest, chain_digest, merge_ranks, step_digest
+from dmix.mixing.delivery.digest import CHAIN_START, StepDigest, chain_digest
+from dmix.mixing.delivery.ledger import RankNotes, StepLedger
 from dmix.mixing.delivery.plan import MixerState, PlanSettings, StepPlan, plan_step, remaining_samples
 from dmix.mixing.space.domains import Vector
-from dmix.warehouse_schema.errors import InputError, VerificationError
+from dmix.warehouse_schema.errors import InputError
 
 Ids = NDArray[np.int64]
 Gather = Callable[[Ids], Sequence[Ids]]
@@ -87,8 +88,7 @@ class MixedLoader:
         self.chain = CHAIN_START
         self._gather = gather or _gather_distributed
         self._last = False
-        self._digest = StepDigest()
-        self._delivered_N = np.zeros(len(dataset.sizes), dtype=np.int64)
+        self._ledger = StepLedger.empty(len(dataset.sizes))
         self._new_ids: list[Ids] = []
         self._batches_done = 0
 
@@ -153,7 +153,7 @@ class MixedLoader:
             "finished": self._last,
             "asked": None if self.plan is None else self.plan.asked_N.tolist(),
             "batches_done": self._batches_done,
-            "consumed_digest": self._digest.hexdigest(),
+            "consumed_digest": self._ledger.digest.hexdigest(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -182,49 +182,42 @@ class MixedLoader:
         self.chain, self._last = state["chain"], state["finished"]
         self._batches_done = 0
         self.plan = self.record = None
-        self._restart_counts(np.empty(0, dtype=np.int64), expected=StepDigest().hexdigest())
+        self._restart_ledger()
         if state["asked"] is not None:
             self._set_plan(np.array(state["asked"], dtype=np.float64))
             assert self.plan is not None
             self._batches_done = state["batches_done"]
             consumed = self.plan.ids[: self._batches_done * self.settings.batch_size]
-            self._restart_counts(consumed, expected=state["consumed_digest"])
+            self._ledger.digest = StepDigest.resumed(consumed, expected=state["consumed_digest"])
+            self._ledger.samples_N = self.dataset.sizes.count(consumed)
 
     def _set_plan(self, weights_N: Vector) -> None:
         self.plan = plan_step(weights_N, self.state, streams=self.dataset.sizes, settings=self.settings)
         self._batches_done = 0
-        self._restart_counts(np.empty(0, dtype=np.int64), expected=StepDigest().hexdigest())
+        self._restart_ledger()
 
-    def _restart_counts(self, consumed: Ids, *, expected: str) -> None:
-        self._digest = StepDigest.resumed(consumed, expected=expected)
-        self._delivered_N = self.dataset.sizes.count(consumed)
-        self._new_ids = []
+    def _restart_ledger(self) -> None:
+        self._ledger, self._new_ids = StepLedger.empty(len(self.dataset.sizes)), []
 
     def _take_in(self) -> None:
-        """Adds what all ranks consumed since the last time to the digest and the counts."""
+        """Adds what all ranks consumed since the last time to the ledger."""
         if not self._new_ids:
             return
         own, self._new_ids = np.concatenate(self._new_ids), []
         by_rank = [own] if self.sampler.num_replicas == 1 else self._gather(own)
-        ids = merge_ranks(by_rank, batch_size=self.settings.batch_size)
-        self._digest.update(ids)
-        self._delivered_N = self._delivered_N + self.dataset.sizes.count(ids)
+        notes = [RankNotes([ids], [self.dataset.sizes.domains_of(ids)]) for ids in by_rank]
+        self._ledger.merge(notes, batch_size=self.settings.batch_size)
 
     def _end_step(self, plan: StepPlan) -> None:
         self._take_in()
-        digest = self._digest.hexdigest()
-        if digest != step_digest(plan.ids):
-            raise VerificationError(
-                f"step {plan.step} delivered {self._digest.consumed} samples that are not the {len(plan.ids)}"
-                " planned ones in their order; stop the run and resume from the last state that was saved"
-            )
+        digest = self._ledger.prove(plan)
         self.chain = chain_digest(self.chain, digest)
         self.record = StepRecord(
-            plan=plan, delivered_samples_N=self._delivered_N, digest=digest, chain=self.chain
+            plan=plan, delivered_samples_N=self._ledger.samples_N, digest=digest, chain=self.chain
         )
         self.state, self._last = plan.state_after, plan.last
         self.plan, self._batches_done = None, 0
-        self._digest = StepDigest()
+        self._restart_ledger()
 
 
 def _gather_distributed(own: Ids) -> Sequence[Ids]:

@@ -20,14 +20,13 @@ from composer.utils import dist
 
 from dmix.mixing.controllers import Controller, context_of
 from dmix.mixing.delivery.dataset import StepBatchSampler
-from dmix.mixing.delivery.digest import step_digest
+from dmix.mixing.delivery.ledger import RankNotes, StepLedger
 from dmix.mixing.delivery.plan import MixerState, PlanSettings, StepPlan, ending, plan_step, remaining_samples
 from dmix.mixing.delivery.streams import StreamSizes
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.run.consumed import Consumed, RankNotes
 from dmix.training.run.decisions import Decision, decide, log_remarks
 from dmix.training.run.ranks import is_first_rank, on_first_rank
 from dmix.training.run.state import RunState
@@ -35,7 +34,7 @@ from dmix.training.run.watching.metrics import score_metrics, step_metrics
 from dmix.training.run.watching.progress import BatchReport, Monitor, StepReport
 from dmix.training.run.watching.signals import StopRequest
 from dmix.training.scoring.environment import Scorer
-from dmix.warehouse_schema.errors import TrainingError, VerificationError
+from dmix.warehouse_schema.errors import TrainingError
 from dmix.warehouse_schema.files.events import EventLog
 
 
@@ -153,13 +152,13 @@ class MixtureCallback(Callback):
         assert self.plan is not None
         plan = self.plan
         self._merge_notes()
-        digest = self._prove(plan)
+        digest = self.state.consumed.prove(plan)
         self.state.finish_step(plan.planned_N, state_after=plan.state_after, digest=digest)
         self._write_step(plan, digest)
         self._score(step=plan.step, state=state)
         self._log_metrics(plan, logger)
         self._report_step(plan, state)
-        self.state.consumed = Consumed.nothing(len(self.space))
+        self.state.consumed = StepLedger.empty(len(self.space))
         self.state.forget(context_of(self.controller))
         self.state.finished = plan.last or plan.step >= self.steps
         if self.state.finished or self.stopping:
@@ -229,21 +228,6 @@ class MixtureCallback(Callback):
         notes = dist.all_gather_object(self._notes)
         self.state.consumed.merge(notes, batch_size=self.settings.batch_size)
         self._notes = RankNotes()
-
-    def _prove(self, plan: StepPlan) -> str:
-        """The digest of the consumed ids.
-
-        Raises:
-            VerificationError: If they are not the planned ones.
-        """
-        consumed = self.state.consumed
-        digest = consumed.digest.hexdigest()
-        if digest != step_digest(plan.ids) or not np.array_equal(consumed.samples_N, plan.counts_N):
-            raise VerificationError(
-                f"step {plan.step} consumed {consumed.digest.consumed} samples that are not the"
-                f" {len(plan.ids)} planned ones; run 'dmix etl verify', then resume the run"
-            )
-        return digest
 
     def _score(self, *, step: int, state: State) -> None:
         if self.scorer is None:

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.delivery.digest import CHAIN_START, Ids, chain_digest
+from dmix.mixing.delivery.ledger import StepLedger
 from dmix.mixing.delivery.plan import MixerState
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import Forgotten
-from dmix.training.run.consumed import Consumed
 
 
 @dataclass
@@ -39,7 +39,7 @@ class RunState:
 
     mixer: MixerState
     mixtures: list[list[float]]
-    consumed: Consumed
+    consumed: StepLedger
     feedback: list[list[float]] = field(default_factory=list)
     losses: list[list[float]] = field(default_factory=list)
     counts: list[list[int]] = field(default_factory=list)
@@ -51,7 +51,7 @@ class RunState:
     @classmethod
     def at_start(cls, mixer: MixerState, start_N: Vector) -> "RunState":
         """The state before the first step."""
-        return cls(mixer, [start_N.tolist()], Consumed.nothing(len(start_N)))
+        return cls(mixer, [start_N.tolist()], StepLedger.empty(len(start_N)))
 
     @property
     def steps_done(self) -> int:
@@ -127,7 +127,7 @@ class RunState:
         return cls(
             mixer=mixer,
             mixtures=value["mixtures"],
-            consumed=Consumed.from_json(value["consumed"], planned_ids=ids),
+            consumed=StepLedger.from_json(value["consumed"], planned_ids=ids),
             feedback=value["feedback"],
             losses=value["losses"],
             counts=value["counts"],

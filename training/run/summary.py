@@ -1,6 +1,5 @@
 """What a run came to, read from its event file."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.trajectories.objectives import Environment, utility
-from dmix.warehouse_schema.files.events import Event, read_events
+from dmix.warehouse_schema.catalog.run_facts import RunFold
+from dmix.warehouse_schema.files.events import read_events
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,24 +84,9 @@ def summarise(events_file: Path) -> RunSummary:
 
     The last line of each step and kind counts, and of a resumed attempt only what it kept.
     """
-    started: Event = {}
-    done: dict[int, Event] = {}
-    decided: dict[int, Event] = {}
-    scored: dict[int, Event] = {}
-    ending: str | None = None
-    for event in read_events(events_file):
-        kind = event["event"]
-        if kind == "run_started":
-            started, ending = event, None
-            done = _up_to(done.values(), event["resumed_from_step"])
-        elif kind == "decision":
-            decided[event["step"]] = event
-        elif kind == "step_done":
-            done[event["step"]] = event
-        elif kind == "feedback":
-            scored[event["step"]] = event
-        elif kind == "run_done":
-            ending = event["detail"]
+    fold = RunFold.of(read_events(events_file))
+    started, done, scored = fold.start or {}, fold.results, fold.scores
+    ending = fold.end["detail"] if fold.end and fold.end["event"] == "run_done" else None
     steps = len(done)
     objectives = tuple(scored[0]["scores"]) if 0 in scored else ()
     rows = [
@@ -123,7 +108,9 @@ def summarise(events_file: Path) -> RunSummary:
         steps=steps,
         objectives=objectives,
         feedback_TD=np.array(rows, np.float64).reshape(steps + 1, len(objectives)),
-        planned_TN=np.array([decided[step]["planned_N"] for step in sorted(done)]).reshape(steps, size),
+        planned_TN=np.array([fold.decisions[step]["planned_N"] for step in sorted(done)]).reshape(
+            steps, size
+        ),
         samples_N=samples_N,
         target_N=np.array([field == "target" for field, _ in started["space"]]),
         tokens=int(sum(sum(event["delivered_tokens_N"]) for event in done.values())),
@@ -131,7 +118,3 @@ def summarise(events_file: Path) -> RunSummary:
         chain=str(last.get("chain", "")),
         seconds=float(sum(event["seconds"] for event in done.values())),
     )
-
-
-def _up_to(events: Iterable[Event], step: int) -> dict[int, Event]:
-    return {event["step"]: event for event in events if event["step"] <= step}

@@ -62,8 +62,20 @@ class RunFacts:
 
 
 @dataclass
-class _Fold:
-    """What is known of a run after some of its events."""
+class RunFold:
+    """What is known of a run after some of its events; the one place that knows what a resume voids.
+
+    Attributes:
+        start: The last `run_started`.
+        end: The `run_done` or `run_failed` of the last attempt; None while it has none.
+        first_start: The first `run_started`.
+        last: The last event.
+        decisions: The decision on each step.
+        results: The `step_done` of each step.
+        scores: The `feedback` of each step.
+        unconfirmed: Steps that earlier attempts decided and the current one has not replayed so far.
+        log: Line number and event of everything else.
+    """
 
     start: Event | None = None
     end: Event | None = None
@@ -72,11 +84,19 @@ class _Fold:
     decisions: dict[int, Event] = field(default_factory=dict)
     results: dict[int, Event] = field(default_factory=dict)
     scores: dict[int, Event] = field(default_factory=dict)
-    # decisions of earlier attempts that the current one has not replayed so far
     unconfirmed: set[int] = field(default_factory=set)
     log: list[tuple[int, Event]] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> "RunFold":
+        """The fold of all events of a run, in the order of the file."""
+        fold = cls()
+        for line, event in enumerate(events, start=1):
+            fold.take(line, event)
+        return fold
+
     def take(self, line: int, event: Event) -> None:
+        """Takes in the next event."""
         kind, self.last = event["event"], event
         if kind == "run_started":
             self._restart(event)
@@ -114,9 +134,7 @@ def fold_events(run_id: str, events: Iterable[Event], *, now: datetime | None = 
     Raises:
         KeyError, TypeError, ValueError: If an event lacks what its kind must have.
     """
-    fold = _Fold()
-    for line, event in enumerate(events, start=1):
-        fold.take(line, event)
+    fold = RunFold.of(events)
     if fold.start is None or fold.first_start is None or fold.last is None:
         return RunFacts()
     space: Sequence[tuple[str, str]] = fold.start["space"]

@@ -9,12 +9,12 @@ Shapes: N (field, domain) pairs, D objectives.
 
 import math
 
+from dmix.mixing.delivery.ledger import StepLedger
 from dmix.mixing.space.domains import DomainSpace, Vector
-from dmix.training.run.consumed import Consumed
 
 
 def step_metrics(
-    space: DomainSpace, *, step: int, planned_N: Vector, consumed: Consumed, seq_len: int
+    space: DomainSpace, *, step: int, planned_N: Vector, consumed: StepLedger, seq_len: int
 ) -> dict[str, float]:
     """Metrics of a step by name; domains without samples are left out, and losses of unread ones.
 

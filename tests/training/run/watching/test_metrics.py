@@ -8,10 +8,10 @@ from composer.loggers import InMemoryLogger
 
 from dmix.mixing.controllers.natural import NaturalController
 from dmix.mixing.delivery.digest import StepDigest
+from dmix.mixing.delivery.ledger import StepLedger
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.model.settings import TrainingSettings
-from dmix.training.run.consumed import Consumed
 from dmix.training.run.run import TrainingJob, train
 from dmix.training.run.watching.metrics import score_metrics, step_metrics
 from dmix.warehouse_schema.files.events import read_events
@@ -33,7 +33,7 @@ class Told:
 
 def test_metrics_of_a_step_worked_by_hand():
     space = DomainSpace(("A", "B"), np.array([10, 0, 5, 5]))
-    consumed = Consumed(StepDigest(), np.array([3, 0, 1, 0]), np.array([6.0, 0.0, 4.0, 0.0]))
+    consumed = StepLedger(StepDigest(), np.array([3, 0, 1, 0]), np.array([6.0, 0.0, 4.0, 0.0]))
     planned = np.array([0.7, 0.0, 0.2, 0.1])
     assert step_metrics(space, step=2, planned_N=planned, consumed=consumed, seq_len=16) == {
         "step": 2,
