@@ -19,6 +19,7 @@ from dmix.warehouse_schema.files.layout import storage_errors
 
 # name: (module, attribute, help line shown by `dmix --help`)
 COMMANDS = {
+    "init": ("dmix.cli.commands.init", "init", "Write the files of a first run on your own text."),
     "quickstart": ("dmix.cli.commands.quickstart", "quickstart", "Run the whole chain, small, in minutes."),
     "doctor": (
         "dmix.cli.commands.doctor",

@@ -35,25 +35,23 @@ def corpora_option(command: Command) -> Command:
     )(command)
 
 
-def evaluation_items(environment: Path | None) -> "list[EvaluationItem]":
-    """All items of the files that an environment names, whatever split or limit it asks for.
+def evaluation_items(environments: Sequence[Path]) -> "list[EvaluationItem]":
+    """All items of the files that environments name, whatever split or limit they ask for.
 
     Raises:
         NotFoundError: If a file does not exist.
         InputError: If one is not what it should be.
     """
-    if environment is None:
-        return []
     import dataclasses
 
     from dmix.etl.screening.ngrams import EvaluationItem
     from dmix.mixing.trajectories.objectives import load_environment, read_items
 
-    found = load_environment(environment)
     return [
         EvaluationItem(
             objective=objective.name, item_id=item.item_id, question=item.question, answer=item.answer
         )
+        for found in map(load_environment, environments)
         for objective in found.objectives
         for item in read_items(dataclasses.replace(objective, limit=None, split="all"), found.folder)
     ]
@@ -134,7 +132,7 @@ def contamination(
     from dmix.warehouse_schema.catalog.catalog import sync
 
     corpora = resolve_corpora(warehouse.require(), corpus)
-    items = evaluation_items(environment)
+    items = evaluation_items([environment])
     if dry_run:
         folder = warehouse.screening("contamination", contamination_id(corpora, items))
         _show_plan(corpora, files_to_search(folder, screened_files(warehouse, corpora)), as_json=as_json)

@@ -51,8 +51,10 @@ _REMEDIES = {
 @click.option(
     "--environment",
     type=Path,
+    multiple=True,
     metavar="FILE",
-    help="Keep the evaluation items of this environment out of the training text; see --contaminated.",
+    help="Keep the evaluation items of this environment out of the training text; repeat it for several. See"
+    " --contaminated.",
 )
 @master_option
 @data_url_option
@@ -63,7 +65,7 @@ def shard(
     warehouse: Warehouse,
     corpus: tuple[str, ...],
     settings: ShardSettings,
-    environment: Path | None,
+    environment: tuple[Path, ...],
     master: str,
     data_url: str | None,
     as_json: bool,

@@ -1,9 +1,10 @@
 """Holds documents out of a corpus, as evaluation items for people who bring none.
 
-Documents are taken from every file alike, up to a limit of text; of each fifty one (by hash of its
-id) goes to the items until there are enough. Where that gives too few, as of ten long files, the
-ends of documents become items: at most a tenth of each. What is kept and what is held out are
-disjoint.
+One document in fifty, by hash of its id, becomes a feedback item, and another one in fifty a
+judging item, so no document gives both. `draw_items` reads until it has enough and copies nothing:
+`dmix etl shard --environment` later leaves those documents out of the training text. `hold_out` also
+writes the remaining documents, up to a limit of text. Where one in fifty gives too few items, as
+with ten long files, `hold_out` cuts the ends of documents off: at most a tenth of each.
 """
 
 import json
@@ -16,18 +17,21 @@ from pathlib import Path
 from dmix.etl.publishing.rejects import Reject
 from dmix.etl.reading.inspection import inspect_file
 from dmix.etl.reading.records import Columns, Document, read_documents
-from dmix.etl.reading.sources import find_files
+from dmix.etl.reading.sources import FoundFile, find_files
 from dmix.etl.spark.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes
 
 Record = dict[str, str]
 
+FEEDBACK, JUDGING = 0, 1
+KINDS = (FEEDBACK, JUDGING)
+
 _ONE_IN = 50
 _ITEM_CHARACTERS = 600
 _MIN_ITEM_CHARACTERS = 80
 # With fewer items than this a score is mostly chance; then the ends of documents serve as well.
-_FEWEST_ITEMS = 30
+FEWEST_ITEMS = 30
 _TAKEN_OF_AN_END = 0.1
 _MAX_DOCUMENT_BYTES = 16 * 2**20
 
@@ -38,13 +42,15 @@ class HeldOut:
 
     Attributes:
         kept: Documents written as text to train on.
-        items: Evaluation items written: beginnings of documents, or passages from their ends.
+        items: Feedback items written: beginnings of documents, or passages from their ends.
+        judging: Judging items written, of other documents.
         left_out: Documents beyond the limit of text; reading stops there, so it is a lower bound.
         rejected: Documents that could not be read, by reason.
     """
 
     kept: int
     items: int
+    judging: int
     left_out: int
     rejected: Mapping[str, int]
 
@@ -54,6 +60,7 @@ def hold_out(
     *,
     corpus: Path,
     items: Path,
+    judging: Path | None = None,
     num_items: int,
     limit_bytes: int,
     text_column: str = "text",
@@ -63,8 +70,9 @@ def hold_out(
     Args:
         given: Files, folders and globs, as `etl classify` takes them.
         corpus: JSON Lines file for the documents to train on.
-        items: JSON Lines file for the items, `{"id", "text"}`.
-        num_items: Most items to hold out.
+        items: JSON Lines file for the feedback items, `{"id", "text"}`.
+        judging: The same for judging items; no documents are held out for them if None.
+        num_items: Most items of each kind to hold out.
         limit_bytes: Most text to take, in UTF-8 bytes; each file gives an equal share at most.
         text_column: Column of the text in JSON Lines and Parquet.
 
@@ -73,44 +81,122 @@ def hold_out(
         InputError: If nothing is left to train on.
     """
     files = find_files(given).files
+    kinds = KINDS if judging is not None else (FEEDBACK,)
     kept: list[Record] = []
-    held: list[Record] = []
+    held: dict[int, list[Record]] = {kind: [] for kind in kinds}
     rejected: Counter[str] = Counter()
     left_out = 0
     quota = -(-num_items // len(files))
     for file in files:
-        source = inspect_file(file, columns=(text_column,))
-        columns = Columns(text=text_column, id=None, others=())
-        found = read_documents(
-            source, columns=columns, max_document_bytes=_MAX_DOCUMENT_BYTES, meter=Meter(None)
-        )
-        held_here, size_bytes = 0, 0
-        for document in found:
+        held_here: Counter[int] = Counter()
+        size_bytes = 0
+        for document in _documents(file, text_column):
             if isinstance(document, Reject):
                 rejected[document.reason] += 1
-            elif size_bytes > limit_bytes // len(files):
+                continue
+            kind = _item_kind(document)
+            if size_bytes > limit_bytes // len(files):
                 left_out += 1
                 break
-            elif held_here < quota and _is_item(document):
-                held_here += 1
-                held.append({"id": document.id, "text": _excerpt(document.text)})
+            if kind in held and held_here[kind] < quota:
+                held_here[kind] += 1
+                held[kind].append(_item(document))
             else:
                 size_bytes += document.size_bytes
                 kept.append({"id": document.id, "text": document.text})
-    held = held[:num_items]
-    wanted = min(num_items, _FEWEST_ITEMS)
-    if len(held) < wanted and kept:
-        kept, ends = _without_ends(kept, wanted=wanted - len(held))
-        held += ends
-    if not kept or not held:
+    for kind in kinds:
+        held[kind] = held[kind][:num_items]
+        missing = min(num_items, FEWEST_ITEMS) - len(held[kind])
+        if missing > 0 and kept:
+            kept, ends = _without_ends(kept, wanted=missing, kind=kind, kinds=len(kinds))
+            held[kind] += ends
+    if not kept or not all(held.values()):
         raise InputError(
-            f"{', '.join(given)}: {len(kept)} documents to train on and {len(held)} to evaluate on; give more"
-            f" text (one document in {_ONE_IN} is held out, or the end of one longer than"
-            f" {_MIN_ITEM_CHARACTERS / _TAKEN_OF_AN_END:,.0f} characters)"
+            f"{', '.join(given)}: {len(kept)} documents to train on and {min(map(len, held.values()))} to"
+            f" evaluate on; give more text (one document in {_ONE_IN} is held out, or the end of one longer"
+            f" than {_MIN_ITEM_CHARACTERS / _TAKEN_OF_AN_END:,.0f} characters)"
         )
-    publish_bytes(items, b"".join(map(_line, held)))
+    publish_bytes(items, b"".join(map(_line, held[FEEDBACK])))
+    if judging is not None:
+        publish_bytes(judging, b"".join(map(_line, held[JUDGING])))
     publish_bytes(corpus, b"".join(map(_line, kept)))
-    return HeldOut(kept=len(kept), items=len(held), left_out=left_out, rejected=dict(rejected))
+    return HeldOut(
+        kept=len(kept),
+        items=len(held[FEEDBACK]),
+        judging=len(held.get(JUDGING, ())),
+        left_out=left_out,
+        rejected=dict(rejected),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnItems:
+    """Items of a field whose documents stay where they are.
+
+    Attributes:
+        feedback: Feedback items, `{"id", "text"}`.
+        judging: Judging items, of other documents.
+        documents: Documents read to find them.
+        size_bytes: UTF-8 bytes of the documents read.
+        rejected: Records that could not be read, by reason.
+    """
+
+    feedback: tuple[Record, ...]
+    judging: tuple[Record, ...]
+    documents: int
+    size_bytes: int
+    rejected: Mapping[str, int]
+
+    @property
+    def enough(self) -> bool:
+        """Whether both kinds have as many items as a score needs."""
+        return min(len(self.feedback), len(self.judging)) >= FEWEST_ITEMS
+
+
+def draw_items(given: Sequence[str], *, num_items: int, text_column: str = "text") -> DrawnItems:
+    """Evaluation items of the continuation form from files, which are read until there are enough.
+
+    Files are read in an order by hash of their names, each until it has given its equal share.
+
+    Args:
+        given: Files, folders and globs, as `etl classify` takes them.
+        num_items: Most items of each kind.
+        text_column: Column of the text in JSON Lines and Parquet.
+
+    Raises:
+        NotFoundError: If a path does not exist.
+    """
+    files = sorted(find_files(given).files, key=lambda file: sha256(file.name.encode()).digest())
+    held: dict[int, list[Record]] = {kind: [] for kind in KINDS}
+    rejected: Counter[str] = Counter()
+    documents = size_bytes = 0
+    quota = -(-num_items // len(files))
+    for file in files:
+        wanted = {kind: min(quota, num_items - len(held[kind])) for kind in KINDS}
+        for document in _documents(file, text_column) if any(wanted.values()) else ():
+            if isinstance(document, Reject):
+                rejected[document.reason] += 1
+                continue
+            documents += 1
+            size_bytes += document.size_bytes
+            kind = _item_kind(document)
+            if kind is not None and wanted[kind]:
+                wanted[kind] -= 1
+                held[kind].append(_item(document))
+                if not any(wanted.values()):
+                    break
+    return DrawnItems(
+        feedback=tuple(held[FEEDBACK]),
+        judging=tuple(held[JUDGING]),
+        documents=documents,
+        size_bytes=size_bytes,
+        rejected=dict(rejected),
+    )
+
+
+def write_items(path: Path, items: Sequence[Record]) -> None:
+    """Publishes items as JSON Lines."""
+    publish_bytes(path, b"".join(map(_line, items)))
 
 
 def field_folders(folder: Path) -> dict[str, list[str]]:
@@ -133,17 +219,38 @@ def _folders(folder: Path, field: str) -> Iterator[Path]:
     return (path for path in folder.glob(f"{field}*") if path.is_dir())
 
 
-def _is_item(document: Document) -> bool:
-    chosen = int.from_bytes(sha256(document.id.encode()).digest()[:4], "big") % _ONE_IN == 0
-    return chosen and len(document.text) >= _MIN_ITEM_CHARACTERS
+def _documents(file: FoundFile, text_column: str) -> Iterator[Document | Reject]:
+    source = inspect_file(file, columns=(text_column,))
+    columns = Columns(text=text_column, id=None, others=())
+    return read_documents(source, columns=columns, max_document_bytes=_MAX_DOCUMENT_BYTES, meter=Meter(None))
 
 
-def _without_ends(kept: Sequence[Record], *, wanted: int) -> tuple[list[Record], list[Record]]:
-    """Documents without their ends, and up to `wanted` items made of these, an equal share of each."""
+def _item_kind(document: Document) -> int | None:
+    """`FEEDBACK`, `JUDGING`, or None for a document to train on."""
+    drawn = int.from_bytes(sha256(document.id.encode()).digest()[:4], "big") % _ONE_IN
+    return drawn if drawn in KINDS and len(document.text) >= _MIN_ITEM_CHARACTERS else None
+
+
+def _item(document: Document) -> Record:
+    return {"id": document.id, "text": _excerpt(document.text)}
+
+
+def _without_ends(
+    kept: Sequence[Record], *, wanted: int, kind: int, kinds: int
+) -> tuple[list[Record], list[Record]]:
+    """Documents without their ends, and up to `wanted` items made of these, an equal share of each.
+
+    With several kinds of items, every kind takes the ends of documents of its own.
+    """
     shorter: list[Record] = []
     items: list[Record] = []
+    own = sum(index % kinds == kind for index in range(len(kept)))
     for index, record in enumerate(kept):
-        share = -(-(wanted - len(items)) // (len(kept) - index))
+        if index % kinds != kind:
+            shorter.append(record)
+            continue
+        share = -(-(wanted - len(items)) // own)
+        own -= 1
         text, passages = split_end(record["text"], most=share)
         shorter.append({**record, "text": text})
         items += [{"id": f"{record['id']}-end{i}", "text": passage} for i, passage in enumerate(passages)]

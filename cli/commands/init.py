@@ -1,0 +1,83 @@
+"""`dmix init`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from dmix.cli.show.options import config_option, dry_run_option, json_option
+from dmix.cli.show.output import say, show_json, show_table
+
+
+@click.command()
+@config_option
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Folder of text with sub-folders source* and target*.",
+)
+@click.option(
+    "--model",
+    metavar="PATH|HUB-ID",
+    help="Checkpoint to train; a small model from random weights if left out.",
+)
+@click.option(
+    "--hours", type=float, default=1.0, show_default=True, help="Longest training run on this machine."
+)
+@click.option(
+    "--text-column",
+    default="text",
+    show_default=True,
+    help="Column of the text in JSON Lines and Parquet files.",
+)
+@json_option
+@dry_run_option
+def init(
+    *,
+    out: Path,
+    data: Path,
+    model: str | None,
+    hours: float,
+    text_column: str,
+    as_json: bool,
+    dry_run: bool,
+    config: str | None,
+) -> None:
+    """Write the files and the commands of a first run on your own text into OUT.
+
+    Holds evaluation items out, looks at the model, chooses sizes that fit the machine, and says how
+    long each command takes. Nothing is trained yet: read OUT/run.sh, then start it.
+
+    Example: dmix init --data my-text --hours 0.5 my-project
+    """
+    from dmix.cli.workflows.init import init_project
+    from dmix.cli.workflows.project_files import in_words
+
+    result = init_project(data, out, model=model, hours=hours, text_column=text_column, dry_run=dry_run)
+    if as_json:
+        show_json({**asdict(result), "folder": str(result.folder)})
+        return
+    for field, text in result.fields.items():
+        rejected = ", ".join(f"{count:,} {reason}" for reason, count in text.rejected.items())
+        say(
+            f"{field}: {text.size_bytes / 1e6:,.1f} MB, about {text.tokens:,} tokens;"
+            f" {text.feedback} feedback"
+            f" and {text.judging} judging items held out"
+            f"{' from the ends of documents' if text.copied else ''}"
+            f"{f'; not readable so far: {rejected}' if rejected else ''}"
+        )
+    sizes = result.sizes
+    minutes = sizes.minutes
+    say(
+        f"a run: {sizes.steps} steps of {sizes.samples_per_step} samples of {sizes.seq_len} tokens,"
+        f" {sizes.tokens:,} tokens"
+        f"{'' if minutes is None else f', {in_words(60 * minutes)} on this machine'}"
+    )
+    show_table(["file", "what it is"], list(result.files.items()))
+    if dry_run:
+        say(f"would write these files into {result.folder}")
+    else:
+        say(f"next: read {result.folder / 'run.sh'}, then start it")

@@ -1,0 +1,275 @@
+"""`dmix init`: from a folder of text to the files and commands of a first run, sized for this machine.
+
+Nothing is classified or trained here: it draws evaluation items, looks at the model, measures the
+speed of the machine with one matrix product, and writes the files that the next commands read
+(`dmix.cli.workflows.project_files`).
+"""
+
+import json
+import shutil
+import stat
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmix.cli.workflows.project_files import STEPS, Checkpoint, FieldText, Sizes, project_files
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+# Items of each field and kind (feedback, judging).
+ITEMS = 100
+# What gzip and zstd make of English text.
+_COMPRESSED = 3.0
+# Share of the limit of matrix products that training reaches here (benchmarks/farm.py).
+_EFFICIENCY = 0.4
+# Training costs six operations per weight and token: two forward, four backward.
+_OPERATIONS = 6
+# Weights of the model that `model.yaml` describes.
+_SMALL_WEIGHTS = 890_000
+# A copy of the text is written only where the ends of documents are cut off; such text is small.
+_COPY_LIMIT_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitResult:
+    """What `dmix init` wrote.
+
+    Attributes:
+        folder: The project's folder.
+        files: Files written, relative to it, with a few words about each.
+        fields: The text of each field.
+        sizes: Sizes of a run.
+        model: Checkpoint or hub id that is trained; None for a small model from random weights.
+        parameters: Weights of the model; None where they are not known.
+    """
+
+    folder: Path
+    files: dict[str, str]
+    fields: dict[str, FieldText]
+    sizes: Sizes
+    model: str | None
+    parameters: int | None
+
+
+def init_project(
+    data: Path | str,
+    out: Path | str,
+    *,
+    model: str | None = None,
+    hours: float = 1.0,
+    text_column: str = "text",
+    dry_run: bool = False,
+) -> InitResult:
+    """Looks at a folder of text and writes the files of a first run.
+
+    Args:
+        data: Folder with sub-folders `source*` and `target*`.
+        out: Folder for the files; made if it does not exist.
+        model: Checkpoint folder or hub id to train; a small model from random weights if None.
+        hours: Longest training run.
+        text_column: Column of the text in JSON Lines and Parquet files.
+        dry_run: Look, and write nothing.
+
+    Raises:
+        NotFoundError: If a folder does not exist.
+        InputError: If a field has no text or too few documents, `out` holds a project already, or the
+            model is no checkpoint.
+    """
+    from dmix.etl.reading.holdout import field_folders
+
+    data, out = Path(data).expanduser().absolute(), Path(out).expanduser().absolute()
+    if not data.is_dir():
+        raise NotFoundError(f"{data} is no folder; name the folder that holds 'source' and 'target'")
+    if not 0 < hours < float("inf"):
+        raise InputError(f"--hours is {hours}, expected a number above 0")
+    if (out / "environment.yaml").exists():
+        raise InputError(
+            f"{out} holds a project already (environment.yaml); choose another folder or remove it"
+        )
+    checkpoint = _look_at(model)
+    folders = field_folders(data)
+    fields = {
+        field: _draw(folders[field], field=field, out=out, text_column=text_column, dry_run=dry_run)
+        for field in FIELDS
+    }
+    sizes = fitting_sizes(
+        tokens=sum(text.tokens for text in fields.values()),
+        parameters=checkpoint.parameters,
+        longest=checkpoint.max_positions,
+        hours=hours,
+    )
+    texts = project_files(fields, sizes, checkpoint, text_column=text_column)
+    files = {name: words for name, (words, _) in texts.items()}
+    if not dry_run:
+        for name, (_, text) in texts.items():
+            if name != "environment.yaml":
+                publish_bytes(out / name, text.encode())
+        script = out / "run.sh"
+        script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+        # last, since it tells the next start that the project is whole
+        publish_bytes(out / "environment.yaml", texts["environment.yaml"][1].encode())
+    return InitResult(
+        folder=out,
+        files=files,
+        fields=fields,
+        sizes=sizes,
+        model=checkpoint.name,
+        parameters=checkpoint.parameters,
+    )
+
+
+def fitting_sizes(*, tokens: int, parameters: int | None, longest: int | None, hours: float) -> Sizes:
+    """Sizes of a run that passes once over the text, or less where that takes too many hours.
+
+    Args:
+        tokens: Tokens of both fields.
+        parameters: Weights of the model; None where they are not known.
+        longest: Most positions that the model takes; None for no bound.
+        hours: Longest training run.
+    """
+    speed = None if parameters is None else training_speed(parameters)
+    small = parameters is not None and parameters < 50e6
+    seq_len = min(256 if small else 512, longest or 512)
+    budget = tokens if speed is None else min(tokens, speed * hours * 3600)
+    samples = max(1, int(budget / seq_len / STEPS))
+    batch = 32
+    while batch > 1 and samples < 2 * batch:
+        batch //= 2
+    return Sizes(
+        seq_len=seq_len,
+        batch_size=batch,
+        samples_per_step=max(batch, samples // batch * batch),
+        steps=STEPS,
+        tokens_per_second=speed,
+    )
+
+
+def training_speed(parameters: int) -> float:
+    """Tokens per second that a model of this size trains at here, from one measured matrix product."""
+    return _EFFICIENCY * _matrix_operations_per_second() / (_OPERATIONS * parameters)
+
+
+def _matrix_operations_per_second() -> float:
+    """Floating-point operations per second of a matrix product, on the GPU where there is one."""
+    if shutil.which("nvidia-smi"):
+        import torch
+
+        if torch.cuda.is_available():
+            square = torch.ones((8192, 8192), device="cuda", dtype=torch.bfloat16)
+
+            def product() -> None:
+                torch.mm(square, square)
+                torch.cuda.synchronize()
+
+            return _timed(product, operations=2 * 8192**3)
+    import numpy as np
+
+    square_ = np.ones((1024, 1024), dtype=np.float32)
+    return _timed(lambda: square_ @ square_, operations=2 * 1024**3)
+
+
+def _timed(product: Callable[[], object], *, operations: float) -> float:
+    product()
+    started, done = time.perf_counter(), 0
+    while done < 3 or time.perf_counter() - started < 0.2:
+        product()
+        done += 1
+    return done * operations / (time.perf_counter() - started)
+
+
+def _look_at(model: str | None) -> Checkpoint:
+    if model is None:
+        return Checkpoint(name=None, parameters=_SMALL_WEIGHTS, max_positions=1024)
+    folder = Path(model).expanduser()
+    if not folder.exists():
+        if folder.is_absolute() or model.startswith((".", "~")):
+            raise NotFoundError(f"--model: there is no {folder}; give a checkpoint folder or a hub id")
+        return Checkpoint(name=model, parameters=None, max_positions=None)
+    file = folder / "config.json"
+    if not file.is_file():
+        raise InputError(
+            f"--model: {folder} holds no config.json; give a folder that transformers can load,"
+            " as `save_pretrained` writes it"
+        )
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"--model: {file} is not JSON: {error}") from None
+    names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+    positions = next((config[name] for name in names if isinstance(config.get(name), int)), None)
+    return Checkpoint(name=str(folder.absolute()), parameters=stored_weights(folder), max_positions=positions)
+
+
+def stored_weights(folder: Path) -> int | None:
+    """Number of weights in the safetensors files of a folder; None if it has none.
+
+    Raises:
+        InputError: If the header of a file is damaged.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    total = 0
+    for path in files:
+        with open(path, "rb") as file:
+            start = file.read(8)
+            size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            try:
+                if not 0 < size <= path.stat().st_size - 8:
+                    raise ValueError("it ends within its header")
+                header = json.loads(file.read(size))
+                shapes = [value["shape"] for name, value in header.items() if name != "__metadata__"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path} is no safetensors file ({error}); download it again") from None
+        for shape in shapes:
+            weights = 1
+            for length in shape:
+                weights *= length
+            total += weights
+    return total if files else None
+
+
+def _draw(folders: list[str], *, field: str, out: Path, text_column: str, dry_run: bool) -> FieldText:
+    """Items of a field, written below `items/`; the text, too, where it must be cut for them."""
+    from dmix.etl.reading.holdout import draw_items, hold_out, write_items
+    from dmix.etl.reading.sources import find_files
+
+    size_bytes = round(
+        sum(
+            file.size_bytes * (1 if file.compression == "none" else _COMPRESSED)
+            for file in find_files(folders).files
+        )
+    )
+    drawn = draw_items(folders, num_items=ITEMS, text_column=text_column)
+    feedback, judging = out / "items" / f"{field}.jsonl", out / "judging" / f"{field}.jsonl"
+    if drawn.enough or dry_run:
+        if not dry_run:
+            write_items(feedback, drawn.feedback)
+            write_items(judging, drawn.judging)
+        return FieldText(
+            inputs=tuple(folders),
+            size_bytes=size_bytes,
+            feedback=len(drawn.feedback),
+            judging=len(drawn.judging),
+            copied=not drawn.enough,
+            rejected=drawn.rejected,
+        )
+    corpus = out / "data" / field / "documents.jsonl"
+    held = hold_out(
+        folders,
+        corpus=corpus,
+        items=feedback,
+        judging=judging,
+        num_items=ITEMS,
+        limit_bytes=_COPY_LIMIT_BYTES,
+        text_column=text_column,
+    )
+    return FieldText(
+        inputs=(str(corpus.parent.relative_to(out)),),
+        size_bytes=size_bytes,
+        feedback=held.items,
+        judging=held.judging,
+        copied=True,
+        rejected=held.rejected,
+    )

@@ -1,0 +1,227 @@
+"""The files of a project that `dmix init` writes: their texts, with sizes filled in."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+STEPS = 16
+# Bytes of UTF-8 text per token, English text under common tokenizers.
+BYTES_PER_TOKEN = 4.0
+# Seconds that classifying or sharding takes at least, and MB per second of each process after that.
+_START_SECONDS, _TEXT_RATE = 10, 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldText:
+    """The text of one field.
+
+    Attributes:
+        inputs: What `dmix etl classify` is given, absolute.
+        size_bytes: UTF-8 bytes, estimated for compressed files.
+        feedback: Number of feedback items.
+        judging: Number of judging items, of other documents.
+        copied: Whether the text was copied without the ends of its documents.
+        rejected: Records that could not be read while items were drawn, by reason.
+    """
+
+    inputs: tuple[str, ...]
+    size_bytes: int
+    feedback: int
+    judging: int
+    copied: bool
+    rejected: Mapping[str, int]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens, estimated from bytes."""
+        return round(self.size_bytes / BYTES_PER_TOKEN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Sizes of a run that fits the machine, the text and the hours.
+
+    Attributes:
+        seq_len: Tokens of a sample.
+        batch_size: Samples of a global batch.
+        samples_per_step: Samples of a step, a multiple of the batch.
+        steps: Number of steps.
+        tokens_per_second: Speed of training, estimated; None where the model's size is not known.
+    """
+
+    seq_len: int
+    batch_size: int
+    samples_per_step: int
+    steps: int
+    tokens_per_second: float | None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one run."""
+        return self.steps * self.samples_per_step * self.seq_len
+
+    @property
+    def minutes(self) -> float | None:
+        """Minutes of one run, scoring left out."""
+        return None if self.tokens_per_second is None else self.tokens / self.tokens_per_second / 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What is known of a model before it is loaded."""
+
+    name: str | None
+    parameters: int | None
+    max_positions: int | None
+
+
+def project_files(
+    fields: Mapping[str, FieldText], sizes: Sizes, checkpoint: Checkpoint, *, text_column: str
+) -> dict[str, tuple[str, str]]:
+    """Every file of a project, by name: a few words about it, and its text."""
+    scratch = checkpoint.name is None
+    files = {
+        "environment.yaml": (
+            "objectives that are scored at every step",
+            _ENVIRONMENT.format(kind="feedback", folder="items"),
+        ),
+        "judging.yaml": (
+            "the same objectives on other documents; no controller sees their scores",
+            _ENVIRONMENT.format(kind="judging", folder="judging"),
+        ),
+        "training.yaml": (
+            "how the runs train",
+            _TRAINING.format(
+                batch=sizes.batch_size,
+                rate="2.0e-3" if scratch else "2.0e-5",
+                why=(
+                    "a small model that dmix trained on your source first"
+                    if scratch
+                    else "weights that were trained before; one or two powers of ten below the rate of"
+                    " their pre-training"
+                ),
+            ),
+        ),
+        "proxy.yaml": ("the proxy of `dmix mix collect`, for an agent of your own", _PROXY),
+    }
+    if scratch:
+        files["model.yaml"] = ("a small model from random weights", _MODEL)
+        files["base-training.yaml"] = (
+            "how that model trains on the source first",
+            _TRAINING.format(batch=sizes.batch_size, rate="4.0e-3", why="a model from random weights"),
+        )
+    files["run.sh"] = (
+        "the commands, in order",
+        _script(fields, sizes, checkpoint, text_column=text_column),
+    )
+    return files
+
+
+def _script(
+    fields: Mapping[str, FieldText], sizes: Sizes, checkpoint: Checkpoint, *, text_column: str
+) -> str:
+    megabytes = sum(text.size_bytes for text in fields.values()) / 1e6
+    text_time = in_words(_START_SECONDS + megabytes / (_TEXT_RATE * (os.cpu_count() or 1)))
+    run_time = "time not known: add --dry-run" if sizes.minutes is None else in_words(60 * sizes.minutes)
+    column = "" if text_column == "text" else f" --text-column {shlex.quote(text_column)}"
+    inputs = " ".join(f"--{field} {shlex.quote(path)}" for field in FIELDS for path in fields[field].inputs)
+    tokenizer = "embedded" if checkpoint.name is None else shlex.quote(checkpoint.name)
+    trained = "base" if checkpoint.name is None else shlex.quote(checkpoint.name)
+    common = (
+        f"--model {trained} --environment environment.yaml --training training.yaml"
+        f" --steps {sizes.steps} --samples-per-step {sizes.samples_per_step} --exhaustion repeat"
+    )
+    base = ""
+    if checkpoint.name is None:
+        tokens = min(fields["source"].tokens, sizes.tokens) // 2
+        took = None if sizes.tokens_per_second is None else tokens / sizes.tokens_per_second
+        base = (
+            "\n# A model that knows the source, to start from"
+            f" ({'time not known' if took is None else in_words(took)}).\n"
+            "dmix train base --model model.yaml --training base-training.yaml"
+            f" --tokens {tokens} --name base\n"
+        )
+    return _SCRIPT.format(
+        megabytes=f"{megabytes:,.1f}",
+        text_time=text_time,
+        run_time=run_time,
+        tokens=f"{sizes.tokens:,}",
+        inputs=inputs + column,
+        tokenizer=tokenizer,
+        seq_len=sizes.seq_len,
+        base=base,
+        common=common,
+    )
+
+
+def in_words(seconds: float) -> str:
+    """A duration in the unit that a person would say: seconds, minutes or hours."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
+_ENVIRONMENT = """\
+# Objectives on documents that were held out of the training text ({kind} items). The second half of each
+# item is scored, given the first. You can add objectives; docs/examples/environment.yaml shows all fields.
+objectives:
+  - {{name: source_text, role: general, kind: continuation, path: {folder}/source.jsonl}}
+  - {{name: target_text, role: target, kind: continuation, path: {folder}/target.jsonl}}
+"""
+
+_TRAINING = """\
+# How the model trains; docs/examples/training.yaml shows all fields.
+batch_size: {batch}
+learning_rate: {rate}   # for {why}
+warmup: 0.1
+checkpoints_kept: 1
+"""
+
+_MODEL = """\
+# A LLaMA of 0.9 million random weights. `dmix init --model` takes a checkpoint instead.
+architecture: llama
+config:
+  hidden_size: 64
+  intermediate_size: 176
+  num_hidden_layers: 2
+  num_attention_heads: 4
+  tie_word_embeddings: true
+  max_position_embeddings: 1024
+"""
+
+_PROXY = """\
+# The small model that `dmix mix collect --proxy` trains along every trajectory.
+init: scratch
+training:
+  batch_size: 16
+  learning_rate: 2.0e-3
+  warmup: 0.1
+"""
+
+_SCRIPT = """\
+#!/usr/bin/env bash
+# From text to judged runs. Every command can be stopped and started again: what is finished is not redone.
+# Times are estimates for this machine; add --dry-run to a command to see what it would do.
+set -euo pipefail
+cd "$(dirname "$0")"
+export DMIX_WAREHOUSE=warehouse
+
+# 1. Label every document with a domain ({megabytes} MB, {text_time}).
+dmix etl classify {inputs}
+
+# 2. One stream of samples per (field, domain); documents with evaluation items stay out ({text_time}).
+dmix etl shard --tokenizer {tokenizer} --seq-len {seq_len} \\
+  --environment environment.yaml --environment judging.yaml
+{base}
+# 3. Runs of {tokens} tokens each ({run_time}): natural mixing to compare with, then the agent.
+dmix train --run natural --controller natural {common}
+dmix train --run agent --agent dmix-base {common}
+
+# 4. What happened: one HTML file.
+dmix report --out report.html
+"""

@@ -1,0 +1,126 @@
+"""A folder of text becomes the files of a first run, sized for the machine."""
+
+import json
+import shlex
+import struct
+
+import pytest
+
+from dmix.cli.main import dmix, run
+from dmix.cli.workflows.init import ITEMS, fitting_sizes, init_project, stored_weights
+from dmix.cli.workflows.project_files import STEPS
+from dmix.mixing.trajectories.objectives import check_items, load_environment, read_items
+from dmix.training.model.settings import load_proxy, load_training
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+
+def write_field(folder, *, documents, words=60):
+    folder.mkdir(parents=True)
+    lines = [
+        json.dumps({"id": f"{folder.name}{i}", "text": f"{folder.name} {i} " + f"word{i} " * words})
+        for i in range(documents)
+    ]
+    (folder / "text.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A folder of two fields with enough documents to hold some out."""
+    for field in ("source", "target"):
+        write_field(tmp_path / "text" / field, documents=4_000)
+    return tmp_path / "text"
+
+
+def items_of(file):
+    environment = load_environment(file)
+    return {
+        objective.name: {item.item_id for item in read_items(objective, environment.folder)}
+        for objective in environment.objectives
+    }
+
+
+def test_feedback_and_judging_items_are_of_different_documents(text, tmp_path):
+    result = init_project(text, tmp_path / "out", hours=0.01)
+    feedback, judging = items_of(tmp_path / "out/environment.yaml"), items_of(tmp_path / "out/judging.yaml")
+    check_items(load_environment(tmp_path / "out/judging.yaml"))
+    for name in ("source_text", "target_text"):
+        assert 30 <= len(feedback[name]) <= ITEMS
+        assert not feedback[name] & judging[name]
+    assert not (tmp_path / "out/data").exists()
+    assert result.fields["source"].feedback == len(feedback["source_text"])
+
+
+def test_files_are_what_the_commands_read(text, tmp_path):
+    out = tmp_path / "out"
+    init_project(text, out, hours=0.01)
+    assert load_training(out / "training.yaml").learning_rate == 2e-3
+    assert load_training(out / "base-training.yaml").learning_rate == 4e-3
+    assert load_proxy(out / "proxy.yaml").init == "scratch"
+    assert (out / "run.sh").stat().st_mode & 0o100
+
+
+def test_every_command_of_the_script_is_one_that_dmix_has(text, tmp_path):
+    init_project(text, tmp_path / "out", hours=0.01)
+    lines = (tmp_path / "out/run.sh").read_text().replace("\\\n", "").splitlines()
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("dmix ")]
+    assert len(commands) == 6
+    for words in commands:
+        context, group = None, dmix
+        while hasattr(group, "get_command") and words and not words[0].startswith("-"):
+            group = group.get_command(context, words[0])
+            assert group is not None, words
+            words = words[1:]
+        known = {option for parameter in group.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_few_long_documents_are_copied_without_their_ends(tmp_path):
+    for field in ("source", "target"):
+        write_field(tmp_path / "text" / field, documents=20, words=20_000)
+    result = init_project(tmp_path / "text", tmp_path / "out", hours=0.01)
+    assert result.fields["target"].copied
+    assert result.fields["target"].inputs == ("data/target",)
+    assert (tmp_path / "out/data/target/documents.jsonl").is_file()
+
+
+def test_dry_run_writes_nothing(text, tmp_path):
+    result = init_project(text, tmp_path / "out", dry_run=True)
+    assert "run.sh" in result.files
+    assert not (tmp_path / "out").exists()
+
+
+def test_second_call_and_missing_folders_are_refused(text, tmp_path):
+    init_project(text, tmp_path / "out", hours=0.01)
+    with pytest.raises(InputError, match=r"environment\.yaml"):
+        init_project(text, tmp_path / "out")
+    with pytest.raises(NotFoundError):
+        init_project(tmp_path / "nothing", tmp_path / "other")
+    with pytest.raises(InputError, match="hours"):
+        init_project(text, tmp_path / "other", hours=0)
+    assert run(["init", "--data", str(tmp_path), str(tmp_path / "other")]) == 2
+
+
+def test_a_checkpoint_gives_tokenizer_and_rate(text, tmp_path):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 128}))
+    header = json.dumps({"a": {"dtype": "F32", "shape": [100, 7], "data_offsets": [0, 0]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    assert stored_weights(folder) == 700
+    result = init_project(text, tmp_path / "out", model=str(folder), hours=0.01)
+    assert result.sizes.seq_len == 128
+    assert load_training(tmp_path / "out/training.yaml").learning_rate == 2e-5
+    assert f"--tokenizer {folder}" in (tmp_path / "out/run.sh").read_text()
+    (folder / "model.safetensors").write_bytes(b"short")
+    with pytest.raises(InputError, match="safetensors"):
+        stored_weights(folder)
+
+
+def test_sizes_fit_the_hours_and_the_text(monkeypatch):
+    monkeypatch.setattr("dmix.cli.workflows.init.training_speed", lambda parameters: 1000.0)
+    sizes = fitting_sizes(tokens=10**9, parameters=10**6, longest=None, hours=1.0)
+    assert 0.9 * 3_600_000 < sizes.tokens <= 3_600_000
+    assert sizes.samples_per_step % sizes.batch_size == 0
+    few = fitting_sizes(tokens=20_000, parameters=10**6, longest=None, hours=1.0)
+    assert (few.steps, few.batch_size) == (STEPS, 2)
+    assert fitting_sizes(tokens=10**6, parameters=None, longest=None, hours=1.0).minutes is None
