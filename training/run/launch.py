@@ -17,7 +17,7 @@ from dmix.training.run.config import (
     prepare_controllers,
     read_config,
 )
-from dmix.training.run.ranks import is_first_rank, on_first_rank, prepare_ranks
+from dmix.training.run.ranks import failing_together, is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.request import new_run_folder
 from dmix.training.run.run import TrainingJob, train
 from dmix.training.run.summary import RunSummary
@@ -47,12 +47,12 @@ def start_run(
     """
     prepare_ranks()
     check_settings(config.plan, world_size=dist.get_world_size())  # before it leaves a folder
-    config = on_first_rank(lambda: _publish_config(warehouse, config, progress=progress))
-    if is_first_rank():
-        progress(describe(config, read_dataset_manifest(warehouse, config.dataset)))
-    return train(
-        job_of(warehouse, config), folder=warehouse.run(config.run_id), progress=progress, monitor=monitor
-    )
+    with failing_together():
+        config = on_first_rank(lambda: _publish_config(warehouse, config, progress=progress))
+        if is_first_rank():
+            progress(describe(config, read_dataset_manifest(warehouse, config.dataset)))
+        job, folder = job_of(warehouse, config), warehouse.run(config.run_id)
+        return train(job, folder=folder, progress=progress, monitor=monitor)
 
 
 def _publish_config(warehouse: Warehouse, config: RunConfig, *, progress: Callable[[str], None]) -> RunConfig:
@@ -90,12 +90,13 @@ def resume_run(
     """
     prepare_ranks()
     config = read_config(warehouse, run_id)
-    on_first_rank(lambda: _prepare(warehouse, config, progress=progress))
-    if loggers:
-        training = dataclasses.replace(config.training, loggers=tuple(loggers))
-        config = dataclasses.replace(config, training=training)
-    job = job_of(warehouse, config)
-    return train(job, folder=warehouse.run(run_id), resume=True, progress=progress, monitor=monitor)
+    with failing_together():
+        on_first_rank(lambda: _prepare(warehouse, config, progress=progress))
+        if loggers:
+            training = dataclasses.replace(config.training, loggers=tuple(loggers))
+            config = dataclasses.replace(config, training=training)
+        job = job_of(warehouse, config)
+        return train(job, folder=warehouse.run(run_id), resume=True, progress=progress, monitor=monitor)
 
 
 def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:

@@ -1,18 +1,31 @@
-"""Several processes that train one run: joining them, and doing something once for all."""
+"""Several processes that train one run: joining them, doing something once for all, failing together.
+
+A rank that fails tells the others through the store that joined them. Ranks that wait for it inside of a
+collective, which they would do for half an hour, end themselves; so do those whose neighbour on the same
+machine was killed.
+"""
 
 import os
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
 from composer.utils import dist, get_device
+from torch.distributed import TCPStore
 
-from dmix.warehouse_schema.errors import DmixError
+from dmix.warehouse_schema.errors import DmixError, InterruptedRunError, TrainingError
+from dmix.warehouse_schema.files.processes import is_alive, this_process
 
 T = TypeVar("T")
 
 # Ranks wait for each other this long; a controller or a slow rank 0 may take minutes.
 RANK_TIMEOUT_SECONDS = 1800.0
+# A rank that learns of a failure has this long to end by itself, with its own message.
+GRACE_SECONDS = 5.0
+_POLL_SECONDS = 1.0
 
 
 def prepare_ranks() -> None:
@@ -32,15 +45,132 @@ def is_first_rank() -> bool:
 
 
 def on_first_rank(call: Callable[[], T]) -> T:
-    """What `call` returns on rank 0, on every rank; a `DmixError` is raised on every rank too."""
+    """What `call` returns on rank 0, on every rank; what it raises is raised on every rank too.
+
+    The other ranks get an exception that is no `DmixError` as a `TrainingError` with its words.
+    """
     outcome: list[Any] = [None, None]
+    raised: BaseException | None = None
     if is_first_rank():
         try:
             outcome[0] = call()
         except DmixError as error:
-            outcome[1] = error
+            outcome[1] = raised = error
+        except (Exception, KeyboardInterrupt) as error:
+            raised, outcome[1] = error, TrainingError(f"rank 0 failed: {_in_words(error)}")
     dist.broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise outcome[1]
+    error = raised or outcome[1]
+    if error is not None:
+        with suppress(AttributeError):
+            setattr(error, _ON_EVERY_RANK, True)
+        raise error
     result: T = outcome[0]
     return result
+
+
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """Ends all ranks within seconds when one of them fails in the body of the `with` statement.
+
+    Does nothing for a single process. Inside of another one it only tells the others sooner, before
+    what is between the two waits for them.
+
+    Raises:
+        TrainingError: On a rank whose collective broke because another one failed.
+    """
+    global _watch
+    if dist.get_world_size() == 1:
+        yield
+        return
+    outermost = _watch is None
+    if _watch is None:
+        _watch = _Watch(_next_name())
+        _watch.start()
+    watch = _watch
+    try:
+        yield
+    except BaseException as error:
+        if getattr(error, _ON_EVERY_RANK, False) or isinstance(error, InterruptedRunError):
+            if outermost:
+                watch.stop()
+            raise
+        words = watch.failure()
+        if words and isinstance(error, Exception) and not isinstance(error, DmixError):
+            raise TrainingError(f"{words}; rank {dist.get_global_rank()} ends too") from error
+        watch.tell(_in_words(error))
+        raise
+    else:
+        if outermost:
+            watch.stop()
+    finally:
+        if outermost:
+            _watch = None
+
+
+_bodies = 0
+# Set on an exception that all ranks have raised together, so that none of them waits for another.
+_ON_EVERY_RANK = "on_every_rank"
+
+
+def _next_name() -> str:
+    """A name that all ranks give the same body, since they enter their bodies in the same order."""
+    global _bodies
+    _bodies += 1
+    return f"dmix/{_bodies}"
+
+
+def _in_words(error: BaseException) -> str:
+    said = str(error).strip()
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+class _Watch(threading.Thread):
+    """Asks the store every second whether a rank has failed, and the system whether neighbours live.
+
+    It has a connection of its own, since the one of the process group may be waiting.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._rank, self._ranks = dist.get_global_rank(), dist.get_world_size()
+        self._store = TCPStore(
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), None, False, wait_for_workers=False
+        )
+        self._stopped = threading.Event()
+        # all are there before any watches, and each knows the process of every other
+        self._processes = dist.all_gather_object(this_process())
+
+    def tell(self, words: str) -> None:
+        """Lets the other ranks know why this one ends; it is ended too if it does not end by itself."""
+        with suppress(Exception):  # the store is gone with the rank that held it: the others see that
+            self._store.set(f"{self.name}/failed", f"rank {self._rank} failed: {words}")
+
+    def stop(self) -> None:
+        """For a body that ended well: the others need not mind that this process goes away."""
+        with suppress(Exception):  # the rank that held the store may have gone already
+            self._store.set(f"{self.name}/left/{self._rank}", "")
+        self._stopped.set()
+
+    def run(self) -> None:
+        while not self._stopped.wait(_POLL_SECONDS):
+            words = self.failure()
+            if words and not self._stopped.wait(GRACE_SECONDS):
+                sys.stderr.write(f"Error: {words}; rank {self._rank} ends too\n")
+                sys.stderr.flush()
+                os._exit(1)
+
+    def failure(self) -> str:
+        """Which rank failed, and how; empty while none has."""
+        try:
+            if self._store.check([f"{self.name}/failed"]):
+                return self._store.get(f"{self.name}/failed").decode()
+            for rank, process in enumerate(self._processes):
+                # the order matters: one that left well said so before it ended
+                if is_alive(process) is False and not self._store.check([f"{self.name}/left/{rank}"]):
+                    return f"rank {rank} was killed"
+        except Exception:
+            return "" if self._stopped.is_set() else "the first rank is gone"
+        return ""
+
+
+_watch: _Watch | None = None

@@ -45,7 +45,13 @@ from dmix.training.run.callback import MixtureCallback
 from dmix.training.run.checkpoint_files import latest_checkpoint, steps_done_at
 from dmix.training.run.checkpoints import due, make_saver
 from dmix.training.run.decisions import recorded_decisions
-from dmix.training.run.ranks import RANK_TIMEOUT_SECONDS, is_first_rank, on_first_rank, prepare_ranks
+from dmix.training.run.ranks import (
+    RANK_TIMEOUT_SECONDS,
+    failing_together,
+    is_first_rank,
+    on_first_rank,
+    prepare_ranks,
+)
 from dmix.training.run.state import RunState
 from dmix.training.run.summary import RunSummary, summarise
 from dmix.training.run.watching.loggers import make_loggers
@@ -146,7 +152,7 @@ def train(
     streams = StreamSizes.of_manifest(job.manifest)
     check_settings(job.plan, streams=streams, world_size=dist.get_world_size())
     events = folder / "events.jsonl"
-    with ExitStack() as stack:
+    with failing_together(), ExitStack() as stack:
         shared_log = on_first_rank(lambda: _begin(job, events, stack, resume=resume))
         log = shared_log if is_first_rank() else None
         checkpoint = latest_checkpoint(folder / "checkpoints") if resume else None
@@ -231,7 +237,8 @@ def _run(
                 checkpoint=checkpoint,
             )
         try:
-            _fit(job, trainer, callback, log=log)
+            with failing_together():
+                _fit(job, trainer, callback, log=log)
         finally:
             trainer.close()
             # torch (2.7) keeps every model whose state was saved, as the key of this cache

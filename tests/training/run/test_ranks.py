@@ -1,8 +1,11 @@
 """Several ranks are one run: the first decides and writes, all of them take their slices."""
 
 import dataclasses
+import multiprocessing
 import os
 import signal
+import socket
+import time
 
 import numpy as np
 import pytest
@@ -10,9 +13,9 @@ from composer.utils import dist
 
 from dmix.mixing.controllers import Proposal
 from dmix.mixing.delivery.plan import PlanSettings
-from dmix.training.run.ranks import is_first_rank, on_first_rank
+from dmix.training.run.ranks import failing_together, is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.run import TrainingJob, train
-from dmix.warehouse_schema.errors import InputError, InterruptedRunError
+from dmix.warehouse_schema.errors import InputError, InterruptedRunError, TrainingError
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
@@ -128,3 +131,98 @@ def test_an_error_of_the_first_rank_is_raised_on_every_rank(on_real_ranks):
             return is_first_rank(), str(error)
 
     assert on_real_ranks(2, work) == [(True, "rank 0 says no"), (False, "rank 0 says no")]
+
+
+def ranks_that_end(work, *, world=2, seconds=60.0):
+    """Exit codes of forked ranks that all call `work`; an exception is code 9 and a line on `errors`."""
+    context = multiprocessing.get_context("fork")
+    errors = context.SimpleQueue()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def be(rank):
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+        names |= {"NODE_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in names.items()})
+        prepare_ranks()
+        try:
+            with failing_together():
+                work(rank)
+        except Exception as error:
+            errors.put((rank, f"{type(error).__name__}: {error}"))
+            os._exit(9)
+
+    ranks = [context.Process(target=be, args=(rank,)) for rank in range(world)]
+    started = time.monotonic()
+    for rank in ranks:
+        rank.start()
+    try:
+        for rank in ranks:
+            rank.join(max(0.0, seconds - (time.monotonic() - started)))
+        said = {}
+        while not errors.empty():
+            said.update([errors.get()])
+        return [rank.exitcode for rank in ranks], said
+    finally:
+        for rank in ranks:
+            rank.kill()
+
+
+def test_a_slip_on_the_first_rank_ends_the_others_with_its_words():
+    def work(rank):
+        on_first_rank(lambda: {}["weights"])
+
+    codes, said = ranks_that_end(work)
+    assert codes == [9, 9]
+    assert said == {0: "KeyError: 'weights'", 1: "TrainingError: rank 0 failed: KeyError: 'weights'"}
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_rank_that_fails_alone_ends_those_that_wait_for_it(failing):
+    def work(rank):
+        if rank == failing:
+            try:
+                raise MemoryError("no room")
+            finally:
+                time.sleep(0.2)
+        time.sleep(1000)  # as inside of a collective that nobody breaks
+
+    began = time.monotonic()
+    codes, said = ranks_that_end(work)
+    assert time.monotonic() - began < 40
+    assert codes[failing] == 9 and codes[1 - failing] == 1
+    assert said == {failing: "MemoryError: no room"}
+
+
+def test_a_rank_that_was_killed_ends_its_neighbours():
+    def work(rank):
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(1000)
+
+    codes, _ = ranks_that_end(work)
+    assert codes == [1, -signal.SIGKILL]
+
+
+def test_a_collective_that_broke_is_explained_by_the_rank_that_failed():
+    def work(rank):
+        if rank == 1:
+            raise ValueError("bad batch")
+        time.sleep(2)
+        raise RuntimeError("Connection closed by peer")
+
+    _, said = ranks_that_end(work)
+    assert said[1] == "ValueError: bad batch"
+    assert said[0].startswith(f"{TrainingError.__name__}: rank 1 failed: ValueError: bad batch")
+
+
+def test_ranks_that_end_well_or_refuse_together_are_left_alone():
+    def work(rank):
+        with failing_together():
+            dist.barrier()
+        with pytest.raises(InputError), failing_together():
+            on_first_rank(lambda: (_ for _ in ()).throw(InputError("no")))
+        time.sleep(rank * 2.5)
+
+    assert ranks_that_end(work) == ([0, 0], {})
