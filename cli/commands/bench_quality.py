@@ -8,7 +8,7 @@ import click
 
 from dmix.cli.show.options import config_option, dry_run_option, json_option, master_option
 from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.comparison_data import data_tools
+from dmix.cli.workflows.comparison_data import data_tools, stop_spark
 from dmix.warehouse_schema.errors import InputError
 
 if TYPE_CHECKING:
@@ -115,7 +115,9 @@ def quality(
         if dry_run:
             report = reports(study_of(loaded, request, say))
         else:
-            tools = data_tools(tokenizer=loaded.settings.tokenizer, master=master, progress=say)
+            tools = data_tools(
+                tokenizer=loaded.settings.tokenizer, master=master, progress=say, close=stop_spark
+            )
             report = run_comparison(loaded, request, tools=tools, progress=say)
         found[loaded.settings.name] = report
         documents.append(to_json(loaded, report))

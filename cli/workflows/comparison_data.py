@@ -1,6 +1,7 @@
 """What `dmix bench quality` asks of `dmix.etl`: tokens counted, text written, classified and sharded."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +29,14 @@ REAL, REAL_SOURCE = "real", "real-source"
 _BLOCK_DOCUMENTS = 256
 
 
-def data_tools(*, tokenizer: str, master: str, progress: Progress) -> "DataTools":
-    """The tools of a preparation; Spark starts when the first dataset is made."""
+def data_tools(
+    *, tokenizer: str, master: str, progress: Progress, close: Callable[[], None] = lambda: None
+) -> "DataTools":
+    """The tools of a preparation; Spark starts when the first dataset is made.
+
+    `close` is called when all is prepared; `stop_spark` gives back Spark's memory, and its idle workers no
+    longer see the interrupt that ends a stage.
+    """
     from dmix.etl.text.tokens import load_tokenizer
     from dmix.training.comparison.data.prepare import DataTools
 
@@ -65,7 +72,18 @@ def data_tools(*, tokenizer: str, master: str, progress: Progress) -> "DataTools
         spoken = builder.classify({"source": written}, name=name, distilled=REAL_SOURCE)
         builder.shard([*spoken, target], name=name)
 
-    return DataTools(count_tokens, build_dataset, build_synthetic_dataset)
+    return DataTools(count_tokens, build_dataset, build_synthetic_dataset, close)
+
+
+def stop_spark() -> None:
+    """Ends the Spark session of this process, if there is one."""
+    if "pyspark" not in sys.modules:
+        return
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        session.stop()
 
 
 @dataclass(frozen=True)

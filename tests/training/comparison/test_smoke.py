@@ -138,6 +138,28 @@ def test_feedback_comes_back_from_the_results_on_a_new_machine(finished):
             copy.rename(path)
 
 
+def test_a_fresh_work_folder_takes_every_run_and_model_from_the_results(finished, tmp_path):
+    study, request, _ = finished
+    results = shutil.copytree(request.results, tmp_path / "results")
+    lines = []
+    tools = data_tools(tokenizer="embedded", master="local[1]", progress=lines.append)
+    fresh = dataclasses.replace(request, work=tmp_path / "work", results=results)
+    found = run_comparison(study.loaded, fresh, tools=tools, progress=lines.append)
+    assert [(r.planned, r.done) for r in found][:3] == [(8, 8), (4, 4), (5, 5)]
+    place = study_of(study.loaded, fresh, lines.append).place
+    assert not list(place.units.glob("*.parquet")), "\n".join(lines)
+    assert not list((place.warehouse.root / "agents").glob("*"))
+    weights = [p.warehouse.model("base-0") / "model.safetensors" for p in (place, study.place)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert (place.warehouse.feedback(FARM) / "environment.yaml").is_file()
+
+
+def test_where_a_run_came_from_is_on_record(finished):
+    found = [json.loads(text) for text in table(finished[0], "runs").provenance]
+    assert all(set(row) >= {"dataset", "base"} for row in found)
+    assert sum("agent" in row for row in found) == 3
+
+
 def test_layers_of_items_are_disjoint(finished):
     items = table(finished[0], "items")
     essays = items[items.objective == "essays"]

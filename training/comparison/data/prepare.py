@@ -70,11 +70,13 @@ class DataTools:
         count_tokens: Tokens of texts under the setting's tokenizer.
         build_dataset: Makes a dataset from folders of text by field.
         build_synthetic_dataset: Makes one whose source text a model writes.
+        close: Ends what the others started, once everything is prepared.
     """
 
     count_tokens: CountTokens
     build_dataset: BuildDataset
     build_synthetic_dataset: BuildSyntheticDataset
+    close: Callable[[], None] = lambda: None
 
 
 def prepare(
@@ -201,6 +203,9 @@ def _make_base(place: Place, loaded: LoadedSetting, base: int, *, progress: Prog
 def _kept_base(place: Place, loaded: LoadedSetting, name: str, *, dataset: str) -> Path | None:
     """Folder of a finished base model of the same recipe and text, of this setting or of `base_of`."""
     donors = {place.kept_base(name): loaded}
+    # another round of the comparison, beside this one, may have kept it
+    rounds = sorted(place.results.parent.parent.glob(f"*/{place.results.name}/bases/{name}"))
+    donors |= dict.fromkeys(rounds, loaded)
     if loaded.base_of is not None and loaded.base_of.base_recipe == loaded.base_recipe:
         donors[place.beside(loaded.base_of.settings.name).kept_base(name)] = loaded.base_of
     for folder, donor in donors.items():

@@ -171,8 +171,8 @@ class LoadedSetting:
     @property
     def digest(self) -> str:
         """Hash of all that the files say and that decides a result; defaults do not count as said."""
-        said = _said(self.settings, leave_out=("title", "base_of"))
-        return digest_of([said, self.model, self.base_training, self.training])
+        given = said(self.settings, leave_out=("title", "base_of"))
+        return digest_of([given, self.model, self.base_training, self.training])
 
     @property
     def base_recipe(self) -> tuple[Any, ...]:
@@ -203,15 +203,15 @@ def load_setting(name_or_file: str) -> LoadedSetting:
     return LoadedSetting(settings, file.absolute(), model, base, run, base_of)
 
 
-def _said(instance: Any, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+def said(instance: Any, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
     """Fields of a dataclass that differ from their defaults, so that a new field changes no hash."""
-    said = {}
+    found = {}
     for field in dataclasses.fields(instance):
         value = getattr(instance, field.name)
         default = field.default_factory() if callable(field.default_factory) else field.default
         if field.name in leave_out or value == default:
             continue
         if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-            value = [_said(part) for part in value]
-        said[field.name] = value
-    return said
+            value = [said(part) for part in value]
+        found[field.name] = value
+    return found

@@ -74,6 +74,11 @@ class Place:
         return self.results / f"{name}.parquet"
 
     @property
+    def recipes(self) -> Path:
+        """Names of today of units that were stored under other names."""
+        return self.results / "recipes.json"
+
+    @property
     def facts(self) -> Path:
         return self.results / "setting.json"
 

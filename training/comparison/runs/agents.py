@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from dmix.training.comparison.data.settings import said
 from dmix.training.comparison.data.study_paths import FARM
 from dmix.training.comparison.data.tiers import Tier
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -14,6 +15,18 @@ AGENTS = ("clone", "sft", "rl")
 def agent_name(kind: str, seed: int) -> str:
     """Name of an agent in the warehouse."""
     return f"{kind}-{seed}"
+
+
+def agent_recipe(name: str, tier: Tier) -> list[Any] | None:
+    """What an agent of the screening is made by, beside the farm; None for an agent from elsewhere."""
+    kind, _, number = name.rpartition("-")
+    if kind not in AGENTS or not number.isdigit():
+        return None
+    return [kind, said(replace(_settings(kind, tier), seed=int(number)))]
+
+
+def _settings(kind: str, tier: Tier) -> Any:
+    return {"clone": tier.clone, "sft": tier.sft, "rl": tier.rl}[kind]
 
 
 def make_agent(
@@ -38,10 +51,6 @@ def make_agent(
 
     progress(f"training agent {name}")
     given: dict[str, Any] = {"set_name": FARM, "agent_name": name, "progress": progress}
-    if kind == "sft":
-        train_sft(warehouse, settings=replace(tier.sft, seed=seed), **given)
-    elif kind == "clone":
-        train_clone(warehouse, settings=replace(tier.clone, seed=seed), **given)
-    else:
-        train_rl(warehouse, settings=replace(tier.rl, seed=seed), **given)
+    train = {"sft": train_sft, "clone": train_clone, "rl": train_rl}[kind]
+    train(warehouse, settings=replace(_settings(kind, tier), seed=seed), **given)
     return name

@@ -20,10 +20,11 @@ from dmix.training.comparison.runs.protocol import (
     promised,
 )
 from dmix.training.comparison.runs.queue import missing_units, run_queue
+from dmix.training.comparison.runs.recipes import current_rows
 from dmix.training.comparison.runs.stages import batches, planned_runs
 from dmix.training.comparison.runs.store import compact, read_runs, read_tables
 from dmix.training.comparison.runs.study import Study
-from dmix.training.comparison.runs.trials import finalists
+from dmix.training.comparison.runs.trials import finalists, make_agents
 from dmix.training.model.estimate import measure_speed
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
@@ -81,7 +82,8 @@ class Request:
 def study_of(loaded: LoadedSetting, request: Request, progress: Progress) -> Study:
     """The setting at the tier and in the folders of a request."""
     place = Place.of(loaded.settings.name, work=request.work, results=request.results)
-    return Study(place=place, loaded=loaded, tier=tier_named(request.tier), progress=progress)
+    tier = tier_named(request.tier)
+    return Study(place=place, loaded=loaded, tier=tier, data=request.data, progress=progress)
 
 
 def run_comparison(
@@ -99,6 +101,7 @@ def run_comparison(
     study = study_of(loaded, request, progress)
     protocol = _protocol(loaded) if "confirmation" in request.stages else None
     prepare(study.place, loaded, study.tier, data=request.data, tools=tools, progress=progress)
+    tools.close()
     restore_feedback(study)
     try:
         for stage in request.stages:
@@ -128,8 +131,18 @@ def publish(study: Study, *, tier: str) -> None:
 
 
 def reports(study: Study) -> list[StageReport]:
-    """How far every stage is; needs no preparation, but knows the speed better after some runs."""
-    runs = read_runs(study.place)
+    """How far every stage is, by the runs whose recipe is still the study's.
+
+    Needs no preparation, but knows the speed better after some runs. Where the data are not all there,
+    as before they are fetched, all stored runs count.
+    """
+    runs = current_rows(
+        read_runs(study.place),
+        loaded=study.loaded,
+        tier=study.tier,
+        inputs=_inputs_if_known(study),
+        place=study.place,
+    )
     settings = study.loaded.settings
     tokens = settings.run_samples * settings.seq_len
     seconds = _seconds_a_run(study, [row["seconds"] for row in runs if row["status"] == "done"], tokens)
@@ -169,6 +182,7 @@ def _run_stage(study: Study, stage: str, *, request: Request, protocol: Committe
             published = time.monotonic()
 
     for units in batches(study, stage, protocol=protocol):
+        make_agents(study, missing_units(units, study.place))
         outcome = run_queue(
             units,
             study.place,
@@ -187,6 +201,13 @@ def _run_stage(study: Study, stage: str, *, request: Request, protocol: Committe
             return False
     study.progress(f"stage {stage} is done")
     return True
+
+
+def _inputs_if_known(study: Study) -> str | None:
+    try:
+        return study.inputs
+    except NotFoundError:
+        return None
 
 
 def _protocol(loaded: LoadedSetting) -> CommittedProtocol:

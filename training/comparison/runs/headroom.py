@@ -125,16 +125,27 @@ def publish_farm(study: Study) -> None:
 
 
 def restore_feedback(study: Study) -> None:
-    """Writes the feedback files of farm runs that only the results hold, as on a new machine."""
+    """Writes the feedback of farm runs that only the results hold, as on a new machine.
+
+    Where the whole farm is there, its scales are published, too.
+    """
+    warehouse = study.place.warehouse
+    draws = headroom_draws(study) + farm_draws(study)
+    missing = {
+        unit.unit_id: unit for unit in draws if not feedback_file(warehouse, FARM, unit.trajectory).is_file()
+    }
+    if missing:
+        _restore_feedback(study, missing)
+    published = warehouse.feedback(FARM) / "environment.yaml"
+    if published.is_file():
+        return
+    if all(feedback_file(warehouse, FARM, unit.trajectory).is_file() for unit in draws):
+        publish_farm(study)
+
+
+def _restore_feedback(study: Study, missing: dict[str, Unit]) -> None:
     names = tuple(objective.name for objective in study.loaded.settings.in_layer("feedback"))
     warehouse = study.place.warehouse
-    missing = {
-        unit.unit_id: unit
-        for unit in headroom_draws(study) + farm_draws(study)
-        if not feedback_file(warehouse, FARM, unit.trajectory).is_file()
-    }
-    if not missing:
-        return
     tables = read_tables(study.place)
     done = [row for row in tables["runs"] if row["unit_id"] in missing and row["status"] == "done"]
     steps: dict[str, list[Row]] = {row["unit_id"]: [] for row in done}

@@ -6,6 +6,8 @@ feedback layer, N (field, domain) pairs, I items.
 """
 
 import functools
+import hashlib
+import json
 import logging
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dmix.mixing.agent.folders import agent_folder
 from dmix.mixing.controllers import Controller, make_controller, prepare_controller
 from dmix.mixing.controllers.replay import ReplayController
 from dmix.mixing.delivery.plan import PlanSettings
@@ -107,6 +110,7 @@ def run_unit(unit: Unit, place: Place, loaded: LoadedSetting) -> UnitResult:
             planned_TN=np.vstack([space.start_N, summary.planned_TN]),
         )
     facts = _facts(summary, manifest, settings.samples_per_step)
+    facts["provenance"] = json.dumps(_provenance(unit, warehouse, manifest), sort_keys=True)
     return UnitResult(facts=facts, steps=_steps(summary), items=items)
 
 
@@ -147,6 +151,23 @@ def _facts(summary: RunSummary, manifest: DatasetManifest, step_samples: int) ->
         "target_tokens": target_samples * manifest.seq_len,
         "base_scores": summary.feedback_TD[0].tolist(),
     }
+
+
+def _provenance(unit: Unit, warehouse: Warehouse, manifest: DatasetManifest) -> dict[str, str]:
+    """Hashes of what the run was made of; another machine may come to others from the same recipe."""
+    found = {"dataset": manifest.dataset, "base": _file_hash(_weights(warehouse.model(base_name(unit.base))))}
+    if unit.spec.startswith("agent:"):
+        found["agent"] = _file_hash(_weights(agent_folder(warehouse, unit.spec.partition(":")[2])))
+    return found
+
+
+def _weights(folder: Path) -> Path:
+    return folder / "model.safetensors"
+
+
+@functools.cache
+def _file_hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _steps(summary: RunSummary) -> list[dict[str, Any]]:

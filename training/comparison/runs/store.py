@@ -23,7 +23,7 @@ from dmix.training.comparison.data.settings import LAYERS
 from dmix.training.comparison.data.study_paths import Place
 from dmix.training.comparison.runs.units import Unit
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.layout import publish_bytes, read_json
 
 Row = dict[str, Any]
 
@@ -56,6 +56,7 @@ RUNS = pa.schema(
         ("started_at", pa.string()),
         ("finished_at", pa.string()),
         ("spec", pa.string()),
+        ("provenance", pa.string()),
     ]
 )
 STEPS = pa.schema(
@@ -159,7 +160,9 @@ def read_units(place: Place, columns: list[str] | None = None) -> list[Row]:
     rows: list[Row] = []
     for path in sorted(place.units.glob("*.parquet")):
         try:
-            rows += pq.read_table(path, columns=columns, partitioning=None).to_pylist()
+            known = set(pq.read_schema(path).names)
+            found = [name for name in columns or _UNIT.names if name in known]
+            rows += pq.read_table(path, columns=found, partitioning=None).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} is damaged ({error}); delete it, and the unit is run again") from None
     return sorted(rows, key=lambda row: str(row.get("started_at")))
@@ -239,5 +242,8 @@ def final_utilities(items: Iterable[Row], scales: Scales) -> dict[tuple[str, str
 
 
 def _read_results(place: Place, name: str) -> list[Row]:
+    """Rows of a table of the results, under the names that their units have today."""
     path: Path = place.table(name)
-    return pq.read_table(path, partitioning=None).to_pylist() if path.is_file() else []
+    rows: list[Row] = pq.read_table(path, partitioning=None).to_pylist() if path.is_file() else []
+    renamed = read_json(place.recipes)["units"] if place.recipes.is_file() else {}
+    return [{**row, "unit_id": renamed.get(row["unit_id"], row["unit_id"])} for row in rows]

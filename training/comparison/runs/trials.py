@@ -6,7 +6,7 @@ from dataclasses import replace
 from dmix.mixing.trajectories.store import read_trajectories
 from dmix.training.comparison.data.study_paths import FARM
 from dmix.training.comparison.data.tiers import SCREENING_SEED
-from dmix.training.comparison.runs.agents import AGENTS, make_agent
+from dmix.training.comparison.runs.agents import AGENTS, agent_name, make_agent
 from dmix.training.comparison.runs.facts import Finalists
 from dmix.training.comparison.runs.protocol import CommittedProtocol
 from dmix.training.comparison.runs.store import read_runs
@@ -23,7 +23,7 @@ def shown_name(controller: str) -> str:
 
 
 def screening_units(study: Study) -> list[Unit]:
-    """Every controller on the same few seeds; agents are trained first.
+    """Every controller on the same few seeds.
 
     Raises:
         InputError: If the farm or the headroom study is not done.
@@ -120,16 +120,13 @@ def _paired_units(study: Study, names: Sequence[str], *, stage: str, seeds: rang
 
 
 def _spec(study: Study, name: str, *, agent_seed: int) -> str:
-    """A controller as `make_controller` takes it; trains the agent that it needs.
+    """A controller as `make_controller` takes it.
 
     Raises:
         InputError: If it needs the headroom study, and that is not done.
     """
     if name in AGENTS:
-        made = make_agent(
-            study.place.warehouse, name, seed=agent_seed, tier=study.tier, progress=study.progress
-        )
-        return f"agent:{made}"
+        return f"agent:{agent_name(name, agent_seed)}"
     if name not in _BEST_OF:
         return name
     # judged on fresh seeds, which the choice of what to run again had not seen
@@ -137,6 +134,15 @@ def _spec(study: Study, name: str, *, agent_seed: int) -> str:
     if not found:
         raise InputError(f"{name} needs the headroom study; run --stage headroom first")
     return f"replay:{FARM}/{max(found, key=lambda trajectory: found[trajectory])}"
+
+
+def make_agents(study: Study, units: Sequence[Unit]) -> None:
+    """Trains the agents of units that are to be run; stored runs need none."""
+    wanted = {unit.spec for unit in units}
+    for kind in AGENTS:
+        for seed in range(study.tier.agent_seeds):
+            if f"agent:{agent_name(kind, seed)}" in wanted:
+                make_agent(study.place.warehouse, kind, seed=seed, tier=study.tier, progress=study.progress)
 
 
 def _proxy_tokens(study: Study, name: str) -> int:

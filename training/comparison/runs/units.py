@@ -1,10 +1,17 @@
-"""A unit: one run of the comparison, with a name that follows from what decides its result."""
+"""A unit: one run of the comparison, with a name that follows from the recipe of its result.
+
+The recipe is text, settings, seed and `FORMAT`. Hashes of weights are not part of it: another machine trains
+the same recipe to other bytes. They stand beside the result as its provenance.
+"""
 
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 from dmix.warehouse_schema.files.manifests import digest_of
+
+FORMAT = 1
+"""Goes up when a change of the code changes what a recipe comes to, beyond rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +29,8 @@ class Unit:
         seed: Seed of the order of samples and of training.
         base: Number of the base model.
         agent_seed: Seed of the agent's training; 0 where there is none.
-        inputs: Hash of text, base model, training, sizes and items.
-        controller_inputs: Hash of the files behind the controller.
+        inputs: Hash of the recipe of text, items, base models, training and sizes.
+        controller_inputs: Hash of the recipe of the controller.
         proxy_tokens: Tokens that were trained on to prepare the controller.
         trajectory: Trajectory of the farm whose feedback this run is; empty if it is none.
         variation: How its proxy departs from the usual one (`dmix.training.farm.variations`).
