@@ -14,10 +14,13 @@ the losses of single tokens come along as plain numbers.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # tokens T, hidden size H, vocabulary V, chunk C; models of a stack P
 CHUNK_TOKENS = 256
+
+# Below the least normal float32 a chance loses digits.
+_LEAST_CHANCE = 1.2e-38
 
 
 class MeanNextTokenLoss(torch.autograd.Function):
@@ -29,26 +32,22 @@ class MeanNextTokenLoss(torch.autograd.Function):
         wants_gradient = hidden_TH.requires_grad or weight_VH.requires_grad
         losses_T = torch.empty(labels_T.shape, dtype=torch.float32, device=hidden_TH.device)
         grad_hidden_TH = torch.empty_like(hidden_TH) if wants_gradient else None
-        grad_weight_VH = torch.zeros_like(weight_VH, dtype=torch.float32) if wants_gradient else None
+        grad_weight_HV = torch.zeros_like(weight_VH.mT, dtype=torch.float32) if wants_gradient else None
+        buffer = _buffer(hidden_TH, weight_VH)
         for start in range(0, num_tokens, CHUNK_TOKENS):
             part = slice(start, start + CHUNK_TOKENS)
             hidden_CH, labels_C1 = hidden_TH[..., part, :], labels_T[..., part, None]
-            logits_CV = (hidden_CH @ weight_VH.mT).float()
-            picked_C1 = logits_CV.gather(-1, labels_C1)
-            peak_C1 = logits_CV.amax(-1, keepdim=True)
-            exponentials_CV = logits_CV.sub_(peak_C1).exp_()
-            total_C1 = exponentials_CV.sum(-1, keepdim=True)
-            losses_T[..., part] = (total_C1.log() + peak_C1 - picked_C1)[..., 0]
-            if grad_hidden_TH is None or grad_weight_VH is None:
+            losses_T[..., part], chance_CV = _losses(hidden_CH, weight_VH, labels_C1, buffer)
+            if grad_hidden_TH is None or grad_weight_HV is None:
                 continue
-            # d mean / d logits = (softmax - one hot) / T
-            grad_CV = exponentials_CV.div_(total_C1 * num_tokens)
-            grad_CV.scatter_add_(-1, labels_C1, torch.full_like(total_C1, -1.0 / num_tokens))
-            grad_CV = grad_CV.to(hidden_TH.dtype)
+            # d loss / d logits = softmax - one hot; divided by T at the end, on the small results
+            chance_CV.scatter_add_(-1, labels_C1, torch.full_like(labels_C1, -1, dtype=torch.float32))
+            grad_CV = chance_CV.to(hidden_TH.dtype)
             grad_hidden_TH[..., part, :] = grad_CV @ weight_VH.to(grad_CV.dtype)
-            grad_weight_VH += (grad_CV.mT @ hidden_CH).float()
-        if grad_hidden_TH is not None and grad_weight_VH is not None:
-            ctx.save_for_backward(grad_hidden_TH, grad_weight_VH.to(weight_VH.dtype))
+            _add_product(grad_weight_HV, hidden_CH.mT, grad_CV)
+        if grad_hidden_TH is not None and grad_weight_HV is not None:
+            grad_weight_VH = grad_weight_HV.div_(num_tokens).mT.to(weight_VH.dtype)
+            ctx.save_for_backward(grad_hidden_TH.div_(num_tokens), grad_weight_VH)
         ctx.mark_non_differentiable(losses_T)
         return losses_T.mean(-1), losses_T
 
@@ -57,6 +56,50 @@ class MeanNextTokenLoss(torch.autograd.Function):
         grad_hidden_TH, grad_weight_VH = ctx.saved_tensors
         gradient_11 = gradients[0][..., None, None]
         return gradient_11 * grad_hidden_TH, gradient_11 * grad_weight_VH, None
+
+
+def _buffer(hidden_TH: Tensor, weight_VH: Tensor) -> Tensor | None:
+    """Room for the logits of a chunk, where products are of one precision; None elsewhere.
+
+    Without it, every chunk asks the system for fresh memory, which costs as much as a pass over it.
+    """
+    plain = hidden_TH.dtype == weight_VH.dtype == torch.float32
+    if not plain or hidden_TH.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return None
+    rows = min(CHUNK_TOKENS, hidden_TH.shape[-2])
+    return torch.empty(*hidden_TH.shape[:-2], rows, weight_VH.shape[-2])
+
+
+def _losses(
+    hidden_CH: Tensor, weight_VH: Tensor, labels_C1: Tensor, buffer: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Losses of a chunk, and the softmax over the vocabulary, float32.
+
+    In the buffer, one kernel goes over each row while it is in the cache; the losses come from the chances
+    themselves, and anew from the logits where one is too small for that.
+    """
+    if buffer is None:
+        log_chance_CV = (hidden_CH @ weight_VH.mT).float().log_softmax(-1)
+        return -log_chance_CV.gather(-1, labels_C1)[..., 0], log_chance_CV.exp_()
+    logits_CV = buffer[..., : hidden_CH.shape[-2], :]
+    torch.matmul(hidden_CH, weight_VH.mT, out=logits_CV)
+    chance_CV = torch.softmax(logits_CV, -1, out=logits_CV)
+    picked_C1 = chance_CV.gather(-1, labels_C1)
+    if bool((picked_C1 < _LEAST_CHANCE).any()):
+        return nn.functional.cross_entropy(
+            (hidden_CH @ weight_VH.mT).flatten(0, -2), labels_C1.flatten(), reduction="none"
+        ).view(labels_C1.shape[:-1]), chance_CV
+    return -picked_C1.log()[..., 0], chance_CV
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Adds left @ right to a float32 matrix, or to one a model of a stack."""
+    if left.dtype != total.dtype or torch.is_autocast_enabled(left.device.type):
+        total += (left @ right).float()
+    elif total.dim() == 2:
+        total.addmm_(left, right)
+    else:
+        total.baddbmm_(left, right)
 
 
 def next_token_losses(

@@ -51,6 +51,6 @@ def make_agent(
 
     progress(f"training agent {name}")
     given: dict[str, Any] = {"set_name": FARM, "agent_name": name, "progress": progress}
-    train = {"sft": train_sft, "clone": train_clone, "rl": train_rl}[kind]
-    train(warehouse, settings=replace(_settings(kind, tier), seed=seed), **given)
+    trainers: dict[str, Callable[..., Any]] = {"sft": train_sft, "clone": train_clone, "rl": train_rl}
+    trainers[kind](warehouse, settings=replace(_settings(kind, tier), seed=seed), **given)
     return name
