@@ -104,13 +104,18 @@ WEBORGANIZER_FORMATS = (
 )
 
 
+_LONGEST_READ = 2000
+"""Characters of a label that its folder's name follows from, beside its hash."""
+
+
 def slug(label: str) -> str:
     """A path-safe form of a label: ASCII letters, digits, `_`, `-` and `.`; never empty.
 
     A label that has to be changed gets eight hexadecimal digits of its SHA-256 appended, so
     that two labels never share a folder, on case-insensitive file systems neither.
     """
-    ascii_form = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode()
+    # a run of marks takes time that is the square of its length
+    ascii_form = unicodedata.normalize("NFKD", label[:_LONGEST_READ]).encode("ascii", "ignore").decode()
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", ascii_form).strip("._")[:80]
     if safe == label:
         return safe

@@ -122,10 +122,9 @@ class Needles:
     def _found(
         self, table: "_Table", texts: NormalTexts, hashes_W: NDArray[np.uint64]
     ) -> Iterator[tuple[int, int, bytes]]:
-        """(text, item, bytes of the needle) for each needle of a table at each place where it stands."""
-        for word, needle in table.candidates(hashes_W):
+        """(text, item, bytes of the needle) for each needle of a table that stands in a text."""
+        for text, word, needle in table.candidates(hashes_W, texts.last_words_D):
             length = int(table.length_K[needle])
-            text = int(np.searchsorted(texts.last_words_D, word, side="right"))
             if word + length > texts.last_words_D[text]:
                 continue
             wanted = _passage(self._words, int(table.begin_K[needle]), length)
@@ -155,26 +154,51 @@ class _Table:
     ) -> None:
         keys_K = window_hashes(hashes, key_words)[begin_K]
         order = np.argsort(keys_K, kind="stable")
+        # where the hash is of all words of a needle, one of equal needles and one of equal places is
+        # enough: an item and a text of one word over and over would have the product of their lengths
+        self._is_whole = bool((length_K == key_words).all())
+        if self._is_whole:
+            order = order[_firsts(keys_K[order], item_K[order])]
         self._keys_K = keys_K[order]
         self.begin_K, self.item_K, self.length_K = begin_K[order], item_K[order], length_K[order]
         self._key_words = key_words
         # 32 to 64 places a needle: of fifty windows one has to be looked up without being one
-        bits = max(10, (32 * len(keys_K)).bit_length())
+        bits = max(10, (32 * len(self._keys_K)).bit_length())
         self._shift = np.uint64(64 - bits)
         self._taken = np.zeros(1 << bits, dtype=bool)
-        self._taken[keys_K >> self._shift] = True
+        self._taken[self._keys_K >> self._shift] = True
 
-    def candidates(self, hashes_W: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-        """(word, needle) where the hashes of a text's words agree with those of a needle."""
+    def candidates(
+        self, hashes_W: NDArray[np.uint64], last_words_D: NDArray[np.int64]
+    ) -> Iterator[tuple[int, int, int]]:
+        """(text, word, needle) where the hashes of a text's words agree with those of a needle.
+
+        Args:
+            hashes_W: Of the words of all texts.
+            last_words_D: Number of words up to the end of each text.
+        """
         if not len(self._keys_K):
             return
         windows = window_hashes(hashes_W, self._key_words)
         at = np.flatnonzero(self._taken[windows >> self._shift])
         low = np.searchsorted(self._keys_K, windows[at], side="left")
         high = np.searchsorted(self._keys_K, windows[at], side="right")
-        for hit in np.flatnonzero(high > low).tolist():
+        text = np.searchsorted(last_words_D, at, side="right")
+        hits = np.flatnonzero((high > low) & (at + self._key_words <= last_words_D[text]))
+        if self._is_whole:
+            order = hits[np.lexsort((at[hits], low[hits], text[hits]))]
+            hits = order[_firsts(text[order], low[order])]
+        for hit in hits.tolist():
             for needle in range(int(low[hit]), int(high[hit])):
-                yield int(at[hit]), needle
+                yield int(text[hit]), int(at[hit]), needle
+
+
+def _firsts(*columns: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """True for the first of each run of rows that are equal."""
+    firsts = np.ones(len(columns[0]), dtype=bool)
+    if len(firsts):
+        firsts[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
+    return firsts
 
 
 def _passage(texts: NormalTexts, word: int, length: int) -> bytes:

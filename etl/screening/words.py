@@ -1,10 +1,15 @@
 """The normal form of texts, in which documents are compared with each other and with evaluation items.
 
-A text becomes its words, lower-cased, one space after each. A word is a run of letters and digits;
-everything else (punctuation, signs, underscores, white space) only separates. Text beyond ASCII is
-first put into Unicode form NFKC, so that ligatures, full-width characters and composed accents do
+A text becomes its words, lower-cased, one space after each. A word is a run of letters and digits
+with the marks on them (the vowel signs of Hindi, Thai or Tamil are marks); everything else
+(punctuation, signs, underscores, white space, marks that stand alone) only separates. What nobody
+sees (joiners, soft hyphens, variation selectors, byte order marks) is left out. Text beyond ASCII is
+then put into Unicode form NFKC, so that ligatures, full-width characters and composed accents do
 not hide an equal text. So "2 + 3" and "2 - 3" are the same: the form is made for whole documents
 and for runs of many words.
+
+Departs from NFKC: after each 30 marks in a row sorting begins anew, as in the stream-safe text
+format of Unicode (UAX #15), since sorting a run of them takes time that is the square of its length.
 
 All words of a batch are found and hashed at once, by numpy over the bytes of all texts. So are the
 letters beyond ASCII, but for texts with characters whose form depends on their neighbours (combining
@@ -12,7 +17,7 @@ marks, the Greek sigma), which pass through Python one by one. Shapes: D documen
 """
 
 import functools
-import re
+import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +25,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 """Part of every digest and id that follows from the normal form; one more for every change of it."""
 
 _SPACE = 0x20
-_SEPARATORS_BEYOND_ASCII = re.compile(r"[^\w\x00-\x7f]")
+_LONG_WORD_BYTES = 256
+"""Longer words are hashed one by one; the others eight bytes of all of them at a time."""
+_MOST_MARKS = 30
+_GRAPHEME_JOINER = 0x034F
 _ASCII_FORM = bytes(
     byte if byte >= 0x80 else ord(chr(byte).lower()) if chr(byte).isalnum() else _SPACE for byte in range(256)
 )
@@ -34,9 +42,15 @@ _BLOCK_WORDS = 1 << 14
 _PADDING = bytes(8)
 """Lets eight bytes be loaded from every place."""
 
-_UNKNOWN, _DEPENDS = 0, 0xFFFFFFFF
+_UNKNOWN, _DROPPED, _DEPENDS = 0, 0xFFFFFFFE, 0xFFFFFFFF
 _FOLDED_CODES = np.full(0x110000, _UNKNOWN, dtype=np.uint32)
 """What each character beyond ASCII becomes, filled as they are met; `_DEPENDS` on its neighbours."""
+
+_WORD, _MARK, _SEPARATOR, _UNSEEN = 1, 2, 3, 4
+_WHAT, _SORTED = 7, 8
+"""Bits of what a character is, and the flag of one that normalisation sorts with its neighbours."""
+_KINDS = np.full(0x110000, _UNKNOWN, dtype=np.uint8)
+"""What each character is, filled as they are met."""
 
 # bytes of a word that lie in a block of eight, by how many there are
 _MASKS = np.array([(1 << (8 * length)) - 1 for length in range(9)], dtype=np.uint64)
@@ -85,7 +99,10 @@ class NormalTexts:
         count = len(padded) - 7
         eight_at: NDArray[np.uint64] = np.ndarray((count,), dtype="<u8", buffer=padded, strides=(1,))
         hashes_W = _mixed(eight_at[starts_W] & _MASKS[np.minimum(lengths_W, 8)])
-        rest = np.flatnonzero(lengths_W > 8)
+        for word in np.flatnonzero(lengths_W > _LONG_WORD_BYTES).tolist():
+            content = self.content[starts_W[word] : starts_W[word] + lengths_W[word]].tobytes()
+            hashes_W[word] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+        rest = np.flatnonzero((lengths_W > 8) & (lengths_W <= _LONG_WORD_BYTES))
         done = 8
         while len(rest):
             block = eight_at[starts_W[rest] + done] & _MASKS[np.minimum(lengths_W[rest] - done, 8)]
@@ -155,10 +172,11 @@ def _folded_texts(texts: Sequence[str]) -> list[bytes]:
     for code in new[_FOLDED_CODES[new] == _UNKNOWN].tolist():
         _FOLDED_CODES[code] = _folded_code(chr(code))
     codes[at] = _FOLDED_CODES[codes[at]]
-    depends = codes == _DEPENDS
+    depends, dropped = codes == _DEPENDS, codes == _DROPPED
     codes[depends] = _SPACE
-    content = codes.tobytes().decode("utf-32-le").encode()
     lengths = (codes > 0x7F).astype(np.uint8) + (codes > 0x7FF) + (codes > 0xFFFF) + 1
+    lengths[dropped] = 0
+    content = codes[~dropped].tobytes().decode("utf-32-le").encode()
     starts = np.cumsum([0, *(len(texts[index]) for index in beyond[:-1])])
     ends = np.cumsum(np.add.reduceat(lengths, starts, dtype=np.int64)).tolist()
     one_by_one = np.logical_or.reduceat(depends, starts).tolist()
@@ -169,19 +187,67 @@ def _folded_texts(texts: Sequence[str]) -> list[bytes]:
 
 def _folded_code(char: str) -> int:
     """The code of what a character becomes, whatever stands beside it; else `_DEPENDS`."""
+    kind = _kind(char)
+    if kind & _WHAT == _UNSEEN:
+        return _DROPPED
     plain = unicodedata.normalize("NFKC", char).lower()
-    joins = unicodedata.category(char).startswith("M") or 0x1160 <= ord(char) <= 0x11FF  # Hangul jamo
-    if joins or char == "Σ":
+    if kind not in (_WORD, _SEPARATOR) or 0x1160 <= ord(char) <= 0x11FF or char == "Σ":  # Hangul jamo
         return _DEPENDS
-    if not any(part.isalnum() for part in plain):
+    if not any(_kind(part) & _WHAT in (_WORD, _MARK) for part in plain):
         return _SPACE
     return ord(plain) if len(plain) == 1 else _DEPENDS
 
 
 def _folded(text: str) -> bytes:
-    """`_folded_texts` of one text, in plain Python."""
-    plain = unicodedata.normalize("NFKC", text).lower()
-    return _SEPARATORS_BEYOND_ASCII.sub(" ", plain).encode("utf-8", "replace")
+    """`_folded_texts` of one text, whose characters depend on each other."""
+    codes, kinds = _codes_and_kinds(text)
+    seen = kinds & _WHAT != _UNSEEN
+    codes, is_sorted = codes[seen], kinds[seen] & _SORTED > 0
+    places = np.arange(len(codes))
+    since = places - np.maximum.accumulate(np.where(is_sorted, -1, places))
+    cuts = np.flatnonzero(is_sorted & (since > _MOST_MARKS) & (since % _MOST_MARKS == 1))
+    safe = np.insert(codes, cuts, _GRAPHEME_JOINER).tobytes().decode("utf-32-le", "surrogatepass")
+
+    codes, kinds = _codes_and_kinds(unicodedata.normalize("NFKC", safe).lower())
+    kinds &= _WHAT
+    codes, kinds = codes[kinds != _UNSEEN], kinds[kinds != _UNSEEN]
+    if not len(codes):
+        return b""
+    # marks belong to what stands before them
+    places = np.arange(len(codes))
+    before = np.maximum.accumulate(np.where(kinds == _MARK, -1, places))
+    codes[(before < 0) | (kinds[before] == _SEPARATOR)] = _SPACE
+    return codes.tobytes().decode("utf-32-le").encode()
+
+
+def _codes_and_kinds(text: str) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+    """The code of each character of a text, and what it is."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").copy()
+    kinds = _KINDS[codes]
+    if not kinds.all():
+        for code in np.unique(codes[kinds == _UNKNOWN]).tolist():
+            _KINDS[code] = _kind(chr(code))
+        kinds = _KINDS[codes]
+    return codes, kinds
+
+
+def _kind(char: str) -> int:
+    """What a character is: part of a word, a mark on one, a separator, or nothing that is seen."""
+    category = unicodedata.category(char)
+    is_sorted = _SORTED if unicodedata.combining(unicodedata.normalize("NFKD", char)[0]) else 0
+    if _is_unseen(ord(char), category):
+        return _UNSEEN | is_sorted
+    if category.startswith("M"):
+        return _MARK | is_sorted
+    return (_WORD if char.isalnum() else _SEPARATOR) | is_sorted
+
+
+def _is_unseen(code: int, category: str) -> bool:
+    if code == 0x200B:  # zero-width space: it separates words of Thai and Khmer
+        return False
+    if category in ("Cf", "Me") or code in (_GRAPHEME_JOINER, 0x180F):
+        return True
+    return 0x180B <= code <= 0x180D or 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -60,9 +60,24 @@ def test_several_items_with_the_same_run_are_all_found():
 def test_equal_hashes_of_other_words_are_no_match(monkeypatch):
     needles = Needles([LONG])
     monkeypatch.setattr(
-        type(needles._grams), "candidates", lambda self, hashes_W: [(0, 0)] if len(self.item_K) else []
+        type(needles._grams), "candidates", lambda self, *hashes: [(0, 0, 0)] if len(self.item_K) else []
     )
     assert needles.matches(normal_texts([words(500, 20)])) == []
+
+
+def test_an_item_and_a_text_of_one_word_over_and_over_are_compared_once(monkeypatch):
+    needles = Needles([item("la " * 2_000)])
+    candidates = type(needles._grams).candidates
+    tried = []
+
+    def counted(self, *hashes):
+        found = list(candidates(self, *hashes))
+        tried.extend(found)
+        return found
+
+    monkeypatch.setattr(type(needles._grams), "candidates", counted)
+    [match] = needles.matches(normal_texts(["la " * 20_000]))
+    assert (match.item, len(tried)) == (0, 1)
 
 
 def test_no_items_and_no_texts_give_no_match():
