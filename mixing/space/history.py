@@ -26,6 +26,7 @@ _ARRAYS = (
     "remaining_samples_N",
     "losses_TN",
     "counts_TN",
+    "rate_shares_M",
 )
 
 
@@ -105,6 +106,8 @@ class History:
         counts_TN: Samples that each step delivered, shape (T, N); row 0 is 0. All 0 when left out.
         forgotten: What is left of steps whose rows are not held; None if all are.
         roles: general or target, an objective each; () where nobody says.
+        rate_shares_M: Share of the run's summed learning rate that falls into each step, shape (M,),
+            sum 1. All alike when left out.
     """
 
     space: DomainSpace
@@ -121,6 +124,7 @@ class History:
     counts_TN: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
     forgotten: Forgotten | None = None
     roles: tuple[str, ...] = ()
+    rate_shares_M: Vector = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
         shape = self.mixtures_TN.shape
@@ -128,6 +132,8 @@ class History:
             object.__setattr__(self, "losses_TN", np.full(shape, np.nan))
         if not self.counts_TN.size:
             object.__setattr__(self, "counts_TN", np.zeros(shape, np.int64))
+        if not self.rate_shares_M.size:
+            object.__setattr__(self, "rate_shares_M", np.full(self.steps, 1 / self.steps))
         assert self.losses_TN.shape == self.counts_TN.shape == shape
         # Controllers are handed the arrays of the run; one that works in place would change it.
         for name in _ARRAYS:

@@ -212,6 +212,25 @@ def learning_rate_factor(batch: int, *, total: int, settings: TrainingSettings) 
     return settings.final_rate + (1 - settings.final_rate) * (1 + math.cos(math.pi * done)) / 2
 
 
+def rate_shares(steps: int, *, total: int, settings: TrainingSettings) -> list[float]:
+    """Share of the run's summed learning rate that falls into each step, length `steps`, sum 1.
+
+    Args:
+        steps: M, all of one length.
+        total: Planned batches of the run.
+        settings: The schedule.
+    """
+    per_step = total // steps
+    sums = [
+        sum(
+            learning_rate_factor(batch, total=total, settings=settings)
+            for batch in range(step * per_step, (step + 1) * per_step)
+        )
+        for step in range(steps)
+    ]
+    return [value / math.fsum(sums) for value in sums]
+
+
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise InputError(f"{name} is {value}, expected at least {least}")

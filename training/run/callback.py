@@ -10,6 +10,7 @@ checkpoint. Shapes: N (field, domain) pairs, D objectives.
 import dataclasses
 import math
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -46,6 +47,7 @@ class MixtureCallback(Callback):
         streams: Its shard sizes.
         settings: R, B and the rules of planning.
         steps: M, the number of steps to train.
+        rate_shares: Share of the summed learning rate that falls into each step, length M.
         seq_len: Tokens a sample.
         controller: Chooses mixtures; asked on rank 0 alone.
         sampler: Receives the plan of each step.
@@ -66,6 +68,7 @@ class MixtureCallback(Callback):
         streams: StreamSizes,
         settings: PlanSettings,
         steps: int,
+        rate_shares: Sequence[float],
         seq_len: int,
         controller: Controller,
         sampler: StepBatchSampler,
@@ -79,7 +82,7 @@ class MixtureCallback(Callback):
         monitor: Monitor,
     ) -> None:
         self.space, self.streams, self.settings = space, streams, settings
-        self.steps, self.seq_len = steps, seq_len
+        self.steps, self.rate_shares_M, self.seq_len = steps, np.array(rate_shares), seq_len
         self.controller, self.sampler, self.model = controller, sampler, model
         self.scorer, self.environment = scorer, environment
         self.state = state
@@ -210,6 +213,7 @@ class MixtureCallback(Callback):
             counts_TN=self.state.counts_TN(),
             forgotten=self.state.forgotten,
             roles=() if environment is None else environment.roles,
+            rate_shares_M=self.rate_shares_M,
         )
 
     def _check_finite(self, state: State) -> None:

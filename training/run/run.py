@@ -40,7 +40,7 @@ from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.models import load_model, save_model
-from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor
+from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor, rate_shares
 from dmix.training.run.callback import MixtureCallback
 from dmix.training.run.checkpoint_files import latest_checkpoint, steps_done_at
 from dmix.training.run.checkpoints import due, make_saver
@@ -349,6 +349,7 @@ def _make_callback(
         streams=StreamSizes.of_manifest(job.manifest),
         settings=job.plan,
         steps=job.steps,
+        rate_shares=rate_shares(job.steps, total=job.planned_batches, settings=job.training),
         seq_len=job.manifest.seq_len,
         controller=job.controller,
         sampler=sampler,

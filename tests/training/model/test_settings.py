@@ -6,6 +6,7 @@ from dmix.training.model.settings import (
     learning_rate_factor,
     load_proxy,
     load_training,
+    rate_shares,
 )
 from dmix.training.run.run import parallelism
 from dmix.warehouse_schema.errors import InputError
@@ -76,3 +77,11 @@ def test_sharding_becomes_what_composer_takes(tmp_path):
     assert settings.loggers == ("wandb", "mlflow")
     assert parallelism(TrainingSettings(sharding="full"))["fsdp"].reshard_after_forward is True
     assert parallelism(TrainingSettings()) is None
+
+
+def test_shares_of_the_learning_rate_by_hand():
+    """Four batches with one of warm-up: rates 1, then half a cosine from 1 to 0 over three: 1, .75, .25."""
+    settings = TrainingSettings(warmup=0.25, final_rate=0.0)
+    assert rate_shares(2, total=4, settings=settings) == pytest.approx([2 / 3, 1 / 3])
+    constant = TrainingSettings(warmup=0.0, schedule="constant")
+    assert rate_shares(4, total=8, settings=constant) == [0.25] * 4

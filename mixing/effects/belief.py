@@ -1,0 +1,172 @@
+"""What a run's own scores say about its predictions: a Kalman filter for each objective.
+
+The state of an objective is its level l and phi = (drift, scale, direction):
+
+    phi_t = phi_{t-1} + eta_t,   eta_t normal with the walk's variance
+    l_t   = l_{t-1} + dN_t + phi_t . u_t,   u_t = (1, w_t G(rho_t), share_t - share_n)
+    S_t   = l_t + eps_t,         eps_t independent, with the variance of a score's noise
+
+dN_t is what natural mixing gains in step t, G(rho) the predicted gain over natural mixing in a whole
+run, w_t the step's fraction of the run's summed learning rate, share the target share (method §8).
+The prior mean of phi is (0, 1, 0): the prediction holds. A few numbers for each objective are all that a
+run can tell: what its scores say about one domain of share 0.03 in 16 steps is below 1% of its variance.
+
+Shapes: T steps, D objectives, 4 numbers of the state (level first).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmix.mixing.space.domains import Vector
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+Array = NDArray[np.float64]
+
+LEVEL, DRIFT, SCALE, DIRECTION = range(4)
+_PRIOR_MEAN = np.array([0.0, 0.0, 1.0, 0.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeliefSettings:
+    """How sure predictions are before a run, and how noisy its scores.
+
+    Numbers without unit are in scales s_o of the objective. Those of a step are shared out over the
+    run's M steps, so that they mean the same for any M.
+    """
+
+    drift: float = setting(0.5, help="Standard deviation of the drift of a score over a whole run, in s_o.")
+    scale: float = setting(0.5, help="Standard deviation of the scale of predicted gains around 1.")
+    direction: float = setting(
+        1.0, help="Standard deviation of what a target share of 1 more adds over a whole run, in s_o."
+    )
+    walk: float = setting(
+        0.5, help="Standard deviation of the change of each of the three over a run, in units of its prior."
+    )
+    noise: float = setting(0.1, help="Standard deviation of a score that is measured again, in s_o.")
+
+    def __post_init__(self) -> None:
+        for name in ("drift", "scale", "direction", "walk"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise InputError(f"{name} is {getattr(self, name)}, expected a number from 0 on")
+        if not 0 < self.noise < np.inf:
+            raise InputError(f"noise is {self.noise}, expected a number above 0")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Belief:
+    """Normal distributions of the states of D objectives.
+
+    Attributes:
+        mean_D4: Means; level in nats per token, drift in nats per token and step, scale without
+            unit, direction in nats per token, step and unit of share.
+        covariance_D44: Covariances.
+    """
+
+    mean_D4: Array
+    covariance_D44: Array
+
+    @property
+    def scale_D(self) -> Vector:
+        """Mean scale of the predicted gains; a negative one would turn the prediction around, so 0."""
+        return np.maximum(0.0, self.mean_D4[:, SCALE])
+
+    def direction_beyond_D(self, caution: float) -> Vector:
+        """Mean direction, moved towards 0 by so many standard deviations; 0 where that crosses it."""
+        mean_D = self.mean_D4[:, DIRECTION]
+        margin_D = caution * np.sqrt(self.covariance_D44[:, DIRECTION, DIRECTION])
+        return np.sign(mean_D) * np.maximum(0.0, np.abs(mean_D) - margin_D)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Forecast:
+    """What scores are expected before they are measured.
+
+    Attributes:
+        mean_D: Nats per token.
+        stderr_D: Standard deviation of the score, its own noise included.
+    """
+
+    mean_D: Vector
+    stderr_D: Vector
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StepInput:
+    """What step t did, as the filter sees it.
+
+    Attributes:
+        natural_gain_D: dN_t, nats per token.
+        gain_D: w_t G(rho_t), nats per token.
+        share: Target share less the natural one.
+    """
+
+    natural_gain_D: Vector
+    gain_D: Vector
+    share: float
+
+    def vectors_D3(self) -> Array:
+        """u_t of each objective."""
+        ones_D = np.ones_like(self.gain_D)
+        return np.stack([ones_D, self.gain_D, np.full_like(ones_D, self.share)], axis=1)
+
+
+class Filter:
+    """The Kalman filter of one run; a value of it belongs to a number of steps.
+
+    Args:
+        settings: Prior and noise.
+        scales_D: s_o, nats per token.
+        steps: M.
+    """
+
+    def __init__(self, settings: BeliefSettings, *, scales_D: Vector, steps: int) -> None:
+        self._noise_D = (settings.noise * scales_D) ** 2
+        deviations_D3 = np.stack(
+            [
+                settings.drift * scales_D / steps,
+                np.full_like(scales_D, settings.scale),
+                settings.direction * scales_D / steps,
+            ],
+            axis=1,
+        )
+        self._walk_D3 = (settings.walk * deviations_D3) ** 2 / steps
+        self._prior_D3 = deviations_D3**2
+
+    def start(self, scores_D: Vector) -> Belief:
+        """The belief before the first step, given the model's first scores."""
+        covariance_D44 = np.zeros((len(scores_D), 4, 4))
+        covariance_D44[:, LEVEL, LEVEL] = self._noise_D
+        covariance_D44[:, range(1, 4), range(1, 4)] = self._prior_D3
+        mean_D4 = np.tile(_PRIOR_MEAN, (len(scores_D), 1))
+        mean_D4[:, LEVEL] = scores_D
+        return Belief(mean_D4=mean_D4, covariance_D44=covariance_D44)
+
+    def predicted(self, belief: Belief, step: StepInput) -> Belief:
+        """The belief after a step whose scores are not known yet."""
+        moves_D44 = np.tile(np.eye(4), (len(belief.mean_D4), 1, 1))
+        moves_D44[:, LEVEL, 1:] = step.vectors_D3()
+        walked_D44 = belief.covariance_D44.copy()
+        walked_D44[:, range(1, 4), range(1, 4)] += self._walk_D3
+        mean_D4 = (moves_D44 @ belief.mean_D4[..., None])[..., 0]
+        mean_D4[:, LEVEL] += step.natural_gain_D
+        return Belief(mean_D4=mean_D4, covariance_D44=moves_D44 @ walked_D44 @ moves_D44.transpose(0, 2, 1))
+
+    def forecast(self, predicted: Belief) -> Forecast:
+        """The scores that a predicted belief expects."""
+        variance_D = predicted.covariance_D44[:, LEVEL, LEVEL] + self._noise_D
+        return Forecast(mean_D=predicted.mean_D4[:, LEVEL].copy(), stderr_D=np.sqrt(variance_D))
+
+    def updated(self, predicted: Belief, scores_D: Vector) -> Belief:
+        """The belief with a step's scores; NaN where one is missing, which tells nothing."""
+        known_D = np.isfinite(scores_D)
+        error_D = np.where(known_D, scores_D - predicted.mean_D4[:, LEVEL], 0.0)
+        columns_D4 = predicted.covariance_D44[:, :, LEVEL]
+        variance_D = columns_D4[:, LEVEL] + self._noise_D
+        gain_D4 = np.where(known_D[:, None], columns_D4 / variance_D[:, None], 0.0)
+        return Belief(
+            mean_D4=predicted.mean_D4 + gain_D4 * error_D[:, None],
+            covariance_D44=predicted.covariance_D44 - gain_D4[:, :, None] * columns_D4[:, None, :],
+        )
