@@ -27,6 +27,11 @@ class EncodedItem:
     answer_start: int
     cut: bool
 
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens that are scored."""
+        return len(self.ids) - self.answer_start
+
 
 def encode_item(item: Item, *, tokenizer: Tokenizer, eot_id: int, max_length: int) -> EncodedItem:
     """An item as ids, at most `max_length` of them.

@@ -39,8 +39,9 @@ class Objective:
         choices=("general", "target"),
     )
     kind: str = setting(
-        help="Form of the records: id, question and answer; or id and text, whose second half is the answer.",
-        choices=("qa", "continuation"),
+        help="Form of the records. qa: id, question and answer; continuation: id and text, whose second half"
+        " is the answer; choice: id, question, choices, and label, the index of the right one.",
+        choices=("qa", "continuation", "choice"),
     )
     path: str = setting(help="JSON Lines file, plain or .gz, relative to the environment file.")
     limit: int | None = setting(None, help="Number of items to use, drawn with `seed`; all when left out.")
@@ -121,12 +122,14 @@ class Item:
         question: What the model is given.
         answer: What is scored, given the question.
         separator: What stands between the two in the prompt.
+        choices: All options where there are some; `answer` is the right one.
     """
 
     item_id: str
     question: str
     answer: str
     separator: str = ""
+    choices: tuple[str, ...] = ()
 
     @property
     def prompt(self) -> str:
@@ -175,7 +178,7 @@ def read_items(objective: Objective, folder: str | Path) -> list[Item]:
         InputError: If a record is malformed (with its line), or no item is left.
     """
     path = Path(folder) / objective.path
-    build = _qa_item if objective.kind == "qa" else _continuation_item
+    build = {"qa": _qa_item, "continuation": _continuation_item, "choice": _choice_item}[objective.kind]
     items = [build(record, f"{path} line {line}") for line, record in read_records(path)]
     items = [item for item in items if _part(item.item_id) in SPLITS[objective.split]]
     if not items:
@@ -248,6 +251,22 @@ def _continuation_item(record: dict[str, Any], where: str) -> Item:
             f"{where}: 'text' has {len(text)} characters, expected two halves; remove the record"
         )
     return Item(str(record.get("id", where)), *split_text(text))
+
+
+def _choice_item(record: dict[str, Any], where: str) -> Item:
+    choices, label = record.get("choices"), record.get("label")
+    if not isinstance(choices, list) or not all(isinstance(c, str) and c.strip() for c in choices):
+        raise InputError(f"{where}: 'choices' is {choices!r}, expected a list of texts; correct the record")
+    if len(set(choices)) < max(2, len(choices)):
+        raise InputError(f"{where}: 'choices' is {choices!r}, expected two texts or more, each once")
+    if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(choices):
+        raise InputError(
+            f"{where}: 'label' is {label!r}, expected the index of one of {len(choices)} choices"
+        )
+    question = _text(record, "question", where)
+    return Item(
+        str(record.get("id", where)), question, choices[label], separator="\n", choices=tuple(choices)
+    )
 
 
 def _text(record: dict[str, Any], name: str, where: str) -> str:

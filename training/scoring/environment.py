@@ -4,6 +4,9 @@ Score(M, D_i) = mean over items of the mean log-probability, in nats a token, of
 the question. The model reads [end of text] + prompt + answer. Where that is too long, the prompt
 loses its beginning; an answer that is too long by itself loses its end and is counted.
 
+An item with choices scores log p(right) - log of the sum of p over all choices, p being the probability of a
+choice's whole text given the question: the log-probability of the right one among them, in nats.
+
 A score does not depend on the batch size or on the number of ranks: whole batches go to ranks,
 and the mean is taken over items in file order in float64.
 """
@@ -11,6 +14,7 @@ and the mean is taken over items in file order in float64.
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,7 +22,7 @@ from composer.utils import dist
 from tokenizers import Tokenizer
 
 from dmix.mixing.trajectories.encoding import EncodedItem, encode_item
-from dmix.mixing.trajectories.objectives import Environment, read_items
+from dmix.mixing.trajectories.objectives import Environment, Item, read_items
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.model_stack import ModelStack
 from dmix.warehouse_schema.files.manifests import TokenizerFile
@@ -57,15 +61,22 @@ class Scorer:
     ) -> None:
         self.names = environment.names
         self.item_ids: list[str] = []
-        self._items: list[EncodedItem] = []
+        # what the model reads: one sequence an item, or one a choice, the right one first
+        self._sequences: list[EncodedItem] = []
+        self._sequences_of_item: list[list[int]] = []
         self._objective_of_item: list[int] = []
         for index, objective in enumerate(environment.objectives):
             items = read_items(objective, environment.folder)
             encoded = [
-                encode_item(item, tokenizer=tokenizer, eot_id=tokenizer_file.eot_id, max_length=max_length)
+                [
+                    encode_item(
+                        text, tokenizer=tokenizer, eot_id=tokenizer_file.eot_id, max_length=max_length
+                    )
+                    for text in item_texts(item)
+                ]
                 for item in items
             ]
-            cut = sum(item.cut for item in encoded)
+            cut = sum(any(sequence.cut for sequence in sequences) for sequences in encoded)
             if cut:
                 logger.warning(
                     "objective %s: %d of %d answers are longer than the model's %d positions and were cut",
@@ -75,9 +86,12 @@ class Scorer:
                     max_length,
                 )
             self.item_ids += [item.item_id for item in items]
-            self._items += encoded
+            for sequences in encoded:
+                first = len(self._sequences)
+                self._sequences += sequences
+                self._sequences_of_item.append(list(range(first, len(self._sequences))))
             self._objective_of_item += [index] * len(encoded)
-        lengths = [len(item.ids) for item in self._items]
+        lengths = [len(sequence.ids) for sequence in self._sequences]
         self._batches = batches_by_length(lengths, batch_tokens=batch_tokens)
 
     def scores(
@@ -130,9 +144,16 @@ class Scorer:
     def _score_items(self, losses_at: LossesAt, *, device: torch.device, together: bool) -> np.ndarray:
         """Scores of all items, shape (I,), or (I, P) for the losses of a stack."""
         mine = self._batches_of_rank(together=together)
-        item_scores = [pair for batch in mine for pair in self._score_batch(losses_at, batch, device=device)]
-        merged = dict(pair for part in dist.all_gather_object(item_scores) for pair in part)
-        return np.array([merged[index] for index in range(len(self._items))])
+        scored = [pair for batch in mine for pair in self._score_batch(losses_at, batch, device=device)]
+        merged = dict(pair for part in dist.all_gather_object(scored) for pair in part)
+        return np.array(
+            [
+                merged[own[0]]
+                if len(own) == 1
+                else choice_score(np.array([merged[n] * self._sequences[n].answer_tokens for n in own]))
+                for own in self._sequences_of_item
+            ]
+        )
 
     def _by_objective(self, scores_I: np.ndarray) -> np.ndarray:
         """Means over the items of each objective, along the first dimension."""
@@ -153,17 +174,36 @@ class Scorer:
     def _score_batch(
         self, losses_at: LossesAt, batch: Sequence[int], *, device: torch.device
     ) -> list[tuple[int, np.ndarray]]:
-        """(item, mean log-probability of its answer's tokens) for each item of a batch."""
-        items = [self._items[index] for index in batch]
+        """(sequence, mean log-probability of its answer's tokens) for each sequence of a batch."""
+        items = [self._sequences[index] for index in batch]
         ids_BL = torch.zeros(len(items), max(len(item.ids) for item in items), dtype=torch.int64)
         for row, item in enumerate(items):
             ids_BL[row, : len(item.ids)] = torch.tensor(item.ids)
-        counts = [len(item.ids) - item.answer_start for item in items]
+        counts = [item.answer_tokens for item in items]
         rows_T = torch.arange(len(items)).repeat_interleave(torch.tensor(counts))
         positions_T = torch.cat([torch.arange(item.answer_start, len(item.ids)) for item in items])
         losses_T = losses_at(ids_BL.to(device), rows_T.to(device), positions_T.to(device))
         parts = losses_T.double().cpu().split(counts, dim=-1)
         return [(index, -part.mean(-1).numpy()) for index, part in zip(batch, parts, strict=True)]
+
+
+def item_texts(item: Item) -> list[Item]:
+    """What a model reads of an item: the item itself, or one for each choice, the right one first."""
+    if not item.choices:
+        return [item]
+    wrong = [choice for choice in item.choices if choice != item.answer]
+    return [replace(item, answer=choice, choices=()) for choice in (item.answer, *wrong)]
+
+
+def choice_score(totals_C: np.ndarray) -> np.ndarray:
+    """Log-probability of the right one among its choices, in nats, shape ().
+
+    Args:
+        totals_C: Log-probability of each choice's whole text, the right one first, shape (C,) or (C, P).
+    """
+    peak = totals_C.max(axis=0)
+    score: np.ndarray = totals_C[0] - peak - np.log(np.exp(totals_C - peak).sum(axis=0))
+    return score
 
 
 def batches_by_length(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:

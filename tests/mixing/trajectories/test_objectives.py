@@ -145,6 +145,29 @@ def test_malformed_items_are_named_by_line(tmp_path, content, message):
         read_items(objective(), tmp_path)
 
 
+def test_a_choice_keeps_all_options_and_knows_the_right_one(tmp_path):
+    write_items(tmp_path, [{"id": "i", "question": "q", "choices": ["a", "b", "c"], "label": 1}])
+    (item,) = read_items(objective(kind="choice"), tmp_path)
+    assert (item.prompt, item.answer, item.choices) == ("q\n", "b", ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"choices": ["a"], "label": 0}, "line 1: 'choices' is"),
+        ({"choices": ["a", "a"], "label": 0}, "'choices' is"),
+        ({"choices": ["a", ""], "label": 0}, "'choices' is"),
+        ({"choices": ["a", "b"], "label": 2}, "'label' is 2, expected the index of one of 2"),
+        ({"choices": ["a", "b"], "label": True}, "'label' is True"),
+        ({"answer": "a"}, "'choices' is None"),
+    ],
+)
+def test_malformed_choices_are_named_by_line(tmp_path, record, message):
+    write_items(tmp_path, [{"id": "i", "question": "q", **record}])
+    with pytest.raises(InputError, match=message):
+        read_items(objective(kind="choice"), tmp_path)
+
+
 def test_a_truncated_gzip_file_is_named(tmp_path):
     write_items(tmp_path, [{"id": str(i), "question": f"q{i}", "answer": "a"} for i in range(99)], "i.gz")
     (tmp_path / "i.gz").write_bytes((tmp_path / "i.gz").read_bytes()[:-20])

@@ -107,3 +107,42 @@ def test_answers_that_are_too_long_lose_their_end_and_are_counted(tmp_path, toke
 def test_items_of_similar_length_share_a_batch():
     assert batches_by_length([3, 9, 4, 8, 30], batch_tokens=18) == [[4], [1, 3], [2, 0]]
     assert batches_by_length([], batch_tokens=18) == []
+
+
+def choice_scorer(folder, tokenizer, manifest, records):
+    (folder / "items.jsonl").write_text("\n".join(json.dumps(record) for record in records))
+    objective = Objective(name="o", role="target", kind="choice", path="items.jsonl")
+    return Scorer(
+        Environment(objectives=(objective,), folder=str(folder)),
+        tokenizer=tokenizer,
+        tokenizer_file=manifest.tokenizer,
+        max_length=64,
+    )
+
+
+def test_a_choice_scores_the_right_one_among_all_by_their_whole_texts(
+    tmp_path, tokenizer, manifest, tiny_model
+):
+    model = load_model(tiny_model, manifest).eval()
+    record = {"id": "i", "question": "ab", "choices": ["x", "yzw", "d"], "label": 1}
+    got = choice_scorer(tmp_path, tokenizer, manifest, [record]).scores(model)
+    totals = []
+    for choice in record["choices"]:
+        ids = [0, *tokenizer.encode("ab\n").ids, *tokenizer.encode(choice).ids]
+        logits = model.network(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
+        first = len(ids) - len(choice)
+        totals.append(sum(logits[p - 1, ids[p]].item() for p in range(first, len(ids))))
+    assert got[0] == pytest.approx(totals[1] - np.logaddexp.reduce(totals), abs=1e-5)
+
+
+def test_a_model_without_preferences_chooses_among_texts_of_one_length_at_random(
+    tmp_path, tokenizer, manifest, tiny_model
+):
+    model = load_model(tiny_model, manifest)
+    torch.nn.init.zeros_(model.network.lm_head.weight)
+    records = [{"id": str(n), "question": "q", "choices": list("abcd"), "label": n} for n in range(4)]
+    got = choice_scorer(tmp_path, tokenizer, manifest, records)
+    assert got.scores(model)[0] == pytest.approx(-math.log(4), abs=1e-5)
+    assert got.item_ids == ["0", "1", "2", "3"]
+    stack = ModelStack.of_copies(model, 2)
+    assert got.stack_scores(stack) == pytest.approx(np.full((2, 1), -math.log(4)), abs=1e-5)
