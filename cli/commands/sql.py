@@ -23,9 +23,25 @@ from dmix.warehouse_schema.files.layout import Warehouse
     help="What to print on stdout. A table cuts long cells; rows that do not fit as one are shown as a list.",
 )
 @json_option
-@click.option("--allow-io", is_flag=True, help="Let the statement read and write files.")
+@click.option(
+    "--allow-io",
+    is_flag=True,
+    help="Let the query read files, and COPY (query) TO 'file' write one outside the warehouse.",
+)
+@click.option(
+    "--memory-gb",
+    type=click.FloatRange(min=0.5),
+    help="Memory that the query may take, in GB; a quarter of the machine's if left out.",
+)
 def sql(
-    query: str, *, warehouse: Warehouse, form: str, as_json: bool, allow_io: bool, config: str | None
+    query: str,
+    *,
+    warehouse: Warehouse,
+    form: str,
+    as_json: bool,
+    allow_io: bool,
+    memory_gb: float | None,
+    config: str | None,
 ) -> None:
     """Ask the catalog a question in SQL (DuckDB's), QUERY or '-' for stdin.
 
@@ -35,11 +51,14 @@ def sql(
 
     Example: dmix sql "SELECT corpus, version, documents FROM corpora"
     """
+    from dmix.warehouse_schema.catalog.bounds import bounded_memory, default_memory_bytes
     from dmix.warehouse_schema.catalog.catalog import Catalog
 
     text = sys.stdin.read() if query == "-" else query
     if not text.strip():
         raise InputError("got no SQL; give one statement, for example 'SHOW TABLES'")
-    with Catalog.open_reader(warehouse, allow_io=allow_io) as catalog:
-        columns, rows = catalog.query(text)
+    limit_bytes = default_memory_bytes() if memory_gb is None else int(memory_gb * 1e9)
+    with Catalog.open_reader(warehouse, allow_io=allow_io, memory_bytes=limit_bytes // 2) as catalog:
+        with bounded_memory(limit_bytes):
+            columns, rows = catalog.query(text)
     show_rows(columns, rows, form="json" if as_json else form)

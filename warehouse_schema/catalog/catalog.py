@@ -7,7 +7,7 @@ which stays small because vectors are stored as lists.
 
 A reader works in a private in-memory database over the read-only file. It reads the events of runs
 that are not finished once more, so that its views show them as they are now, and then locks itself
-out of the file system.
+out of the file system. Every question runs in a transaction that is read only.
 """
 
 import errno
@@ -22,6 +22,7 @@ from typing import Any
 
 import duckdb
 
+from dmix.warehouse_schema.catalog.bounds import default_memory_bytes, ends_on_interrupt
 from dmix.warehouse_schema.catalog.importing import (
     DAMAGE,
     arrow_rows,
@@ -41,6 +42,7 @@ from dmix.warehouse_schema.catalog.migrate import (
     migrate,
     pending,
 )
+from dmix.warehouse_schema.catalog.statements import checked_statement
 from dmix.warehouse_schema.catalog.units import RUN_TABLES, published_units, read_unit
 from dmix.warehouse_schema.errors import CatalogError, InputError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
@@ -51,7 +53,8 @@ logger = logging.getLogger(__name__)
 # Name under which readers attach the published file; their own database is called `memory`.
 STORED = "catalog"
 
-_READ_ONLY_STATEMENTS = {"SELECT", "EXPLAIN", "PRAGMA"}
+# Times the memory limit that a reader may spill to disk.
+_SPILL_FACTOR = 4
 _CONFIG = {"python_enable_replacements": False, "autoinstall_known_extensions": False}
 
 
@@ -87,23 +90,29 @@ class Catalog:
 
     Args:
         connection: A connection whose current database has the public views.
-        read_only: Refuse statements that do not read.
+        allow_io: Let queries read files, and COPY write them.
+        protected: Folders that COPY must not write into.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, *, read_only: bool = True) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, *, allow_io: bool = False, protected: Sequence[Path] = ()
+    ) -> None:
         self._connection = connection
-        self._read_only = read_only
+        self._allow_io, self._protected = allow_io, protected
 
     @classmethod
     @contextmanager
-    def open_reader(cls, warehouse: Warehouse, allow_io: bool = False) -> Iterator["Catalog"]:
+    def open_reader(
+        cls, warehouse: Warehouse, allow_io: bool = False, memory_bytes: int | None = None
+    ) -> Iterator["Catalog"]:
         """A reader that sees everything imported, and unfinished runs as they are now.
 
         A catalog that is missing, or older than this program, is brought up to date first.
 
         Args:
             warehouse: The warehouse to ask.
-            allow_io: Let statements read and write files (`read_csv`, `copy … to`).
+            allow_io: Let queries read files (`read_csv`), and `copy … to` write them outside the warehouse.
+            memory_bytes: What DuckDB may hold in memory; a quarter of the machine's if left out.
 
         Raises:
             NotFoundError: If the warehouse does not exist.
@@ -113,10 +122,15 @@ class Catalog:
         schema = load_schema()
         if not warehouse.catalog.exists():
             sync(warehouse)
+        limit_bytes = default_memory_bytes() if memory_bytes is None else memory_bytes
         with tempfile.TemporaryDirectory(prefix="dmix-sql-") as spill:
-            with closing(
-                duckdb.connect(":memory:", config={**_CONFIG, "temp_directory": spill})
-            ) as connection:
+            config = {
+                **_CONFIG,
+                "temp_directory": spill,
+                "memory_limit": f"{limit_bytes // 1000}KB",
+                "max_temp_directory_size": f"{_SPILL_FACTOR * limit_bytes // 1000}KB",
+            }
+            with closing(duckdb.connect(":memory:", config=config)) as connection:
                 _attach(connection, warehouse.catalog, Path(spill))
                 if not is_current(connection, schema, database=STORED):
                     connection.execute(f"detach {STORED}")
@@ -128,8 +142,10 @@ class Catalog:
                 connection.execute("commit")
                 if not allow_io:
                     connection.execute("set enable_external_access = false")
+                    # without it, an attached file and its log may be written by COPY
+                    connection.execute("set disabled_filesystems = 'LocalFileSystem'")
                 connection.execute("set lock_configuration = true")
-                yield cls(connection, read_only=not allow_io)
+                yield cls(connection, allow_io=allow_io, protected=warehouse.folders())
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[list[str], list[tuple]]:
         """Names of the columns, and the rows, of one statement.
@@ -139,21 +155,34 @@ class Catalog:
             parameters: Values for its `?`.
 
         Raises:
-            InputError: If it is not exactly one statement, does not only read, or DuckDB refuses it;
-                the message is DuckDB's.
+            InputError: If it is not exactly one query, or DuckDB refuses it, or the result does not fit into
+                memory; the message is DuckDB's.
+            KeyboardInterrupt: If Ctrl-C ended it.
         """
+        connection = self._connection
         try:
-            statements = self._connection.extract_statements(sql)
-            if len(statements) != 1:
-                raise InputError(f"got {len(statements)} SQL statements, expected 1; send them one by one")
-            kind = statements[0].type.name
-            if self._read_only and kind not in _READ_ONLY_STATEMENTS:
-                raise InputError(
-                    f"got {kind}, but the catalog is read only: ask with SELECT, FROM, WITH, DESCRIBE, SHOW,"
-                    " SUMMARIZE or EXPLAIN (--allow-io lets statements touch files)"
-                )
-            result = self._connection.execute(statements[0], list(parameters))
-            return [column[0] for column in result.description or []], result.fetchall()
+            statement = checked_statement(
+                connection, sql, allow_copy=self._allow_io, protected=self._protected
+            )
+            with ends_on_interrupt():
+                connection.execute("begin transaction read only")
+                try:
+                    result = connection.execute(statement, list(parameters))
+                    return [column[0] for column in result.description or []], result.fetchall()
+                finally:
+                    connection.execute("rollback")
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None
+        except RuntimeError as error:
+            if "interrupted" not in str(error):  # how DuckDB's client (2.0) answers Ctrl-C
+                raise
+            raise KeyboardInterrupt from None
+        except (MemoryError, duckdb.OutOfMemoryException) as error:
+            said = str(error).splitlines()[0] if str(error) else "the result does not fit"
+            raise InputError(
+                f"the query needs more memory than it may take ({said}); ask for fewer rows, aggregate them,"
+                " or give more by --memory-gb"
+            ) from None
         except duckdb.Error as error:
             raise InputError(str(error)) from None
 
@@ -183,7 +212,9 @@ def export_views(warehouse: Warehouse, folder: Path) -> dict[str, int]:
             temporary = folder / f".{view}.{os.getpid()}.parquet"
             try:
                 quoted = str(temporary).replace("'", "''")
-                _, [(count,)] = catalog.query(f"copy (from {view}) to '{quoted}' (format parquet)")
+                # past `query`, since a folder inside the warehouse is fine here
+                copied = catalog._connection.execute(f"copy (from {view}) to '{quoted}' (format parquet)")
+                [(count,)] = copied.fetchall()
                 os.replace(temporary, folder / f"{view}.parquet")
             finally:
                 temporary.unlink(missing_ok=True)

@@ -175,6 +175,11 @@ class Warehouse:
     def run(self, run_id: str) -> Path:
         return self.root / "runs" / checked_name("run", run_id)
 
+    def folders(self) -> list[Path]:
+        """The warehouse, and its first-level folders where they are links to somewhere else."""
+        links = (path for path in self.root.iterdir() if path.is_symlink() and path.is_dir())
+        return [self.root, *sorted(links)]
+
     def require(self) -> "Warehouse":
         """Self, if the folder exists.
 

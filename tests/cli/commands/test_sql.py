@@ -1,7 +1,9 @@
 import io
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -93,7 +95,7 @@ def test_values_that_json_lacks_are_written_plainly(warehouse, capsys):
         ("select * from nowhere", "Catalog Error: Table with name nowhere does not exist"),
         ("select 1; select 2", "got 2 SQL statements, expected 1"),
         ("insert into runs values (1)", "got INSERT, but the catalog is read only"),
-        ("from read_csv('/etc/hostname')", "file system operations are disabled by configuration"),
+        ("from read_csv('/etc/hostname')", "has been disabled by configuration"),
         ("  ", "got no SQL"),
     ],
 )
@@ -109,6 +111,33 @@ def test_allow_io_reads_files(warehouse, capsys, tmp_path):
     (tmp_path / "a.csv").write_text("x\n7\n")
     assert run(["sql", f"from read_csv('{tmp_path}/a.csv')", "--allow-io", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [{"x": 7}]
+
+
+def test_a_query_ends_within_its_memory(warehouse, capsys):
+    for sql in (
+        "select len(range(4000000000))",
+        "select range as a, repeat('x', 1000000) from range(100000)",
+    ):
+        assert run(["sql", sql, "--memory-gb", "0.5"]) == 2
+        error = capsys.readouterr().err
+        assert "needs more memory than it may take" in error and "--memory-gb" in error
+
+
+@pytest.mark.parametrize("sql", ["select sleep_ms(60000)", "select count(*) from range(1000000000000)"])
+def test_ctrl_c_ends_a_query_with_130(warehouse, sql):
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from dmix.warehouse_schema.catalog import catalog as c; checked = c.checked_statement\n"
+        "def say(*a, **k): print('asked', flush=True); return checked(*a, **k)\n"
+        "c.checked_statement = say\nfrom dmix.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", code, "sql", sql]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"asked\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert b"interrupted" in process.communicate(timeout=20)[1]
+    assert process.returncode == 130
 
 
 def test_a_missing_warehouse_exits_2(tmp_path, capsys):

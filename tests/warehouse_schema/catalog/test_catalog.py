@@ -287,8 +287,10 @@ def test_statements_that_do_not_read_the_catalog_are_refused(full_warehouse, sql
 
 def test_settings_cannot_be_changed_whatever_the_statement(full_warehouse):
     with Catalog.open_reader(full_warehouse, allow_io=True) as catalog:
-        with pytest.raises(InputError, match="configuration has been locked"):
+        with pytest.raises(InputError, match="got SET"):
             catalog.query("set memory_limit = '1GB'")
+        with pytest.raises(InputError, match="configuration has been locked"):
+            catalog.query("from enable_logging()")
 
 
 def test_allow_io_lets_statements_read_and_write_files(full_warehouse, tmp_path):
