@@ -1,8 +1,13 @@
-"""Arrows between folders point one way, nobody imports a folder bare, and `dmix --help` is light."""
+"""Arrows point one way, folders stay small, retired words stay gone, and `dmix --help` is light."""
 
 import ast
+import io
+import re
 import subprocess
 import sys
+import tokenize
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -24,9 +29,50 @@ NEVER = {
 }
 
 
-def imported_modules(path: Path) -> set[str]:
+# Sub-packages of a folder: one imports those before it in its row, never one behind it.
+ORDER = {
+    "warehouse_schema": ("files", "catalog"),
+    "etl": (
+        *("spark", "text", "publishing", "reading", "classifiers", "quality", "screening"),
+        *("distilling", "synthetic", "classify", "shard", "maintenance", "demo"),
+    ),
+    "mixing": (
+        *("space", "delivery", "trajectories", "agent", "offline", "world_model", "effects"),
+        *("regression", "learning", "controllers"),
+    ),
+    "training": ("model", "scoring", "run", "evaluation", "farm", "report", "comparison"),
+    "training/report": ("queries", "figures", "page"),
+    "training/comparison": ("data", "runs", "analysis", "pages"),
+    "cli": ("show", "workflows", "commands"),
+}
+MOST_MODULES = 12
+# Registries of like things, one module each, have as many as there are things.
+REGISTRIES = {"mixing/controllers", "cli/commands", "warehouse_schema/catalog/migrations"}
+# Folders that hold more for now, and how many.
+LARGER = {
+    "training/run": 13,  # until checkpoint_files and checkpoints, consumed and state are one each
+}
+# Words that code no longer uses, and where an identifier keeps one for a reason.
+RETIRED: dict[str, set[str]] = {}
+
+
+def python_files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def nodes_of(path: Path, *, typing: bool) -> Iterator[ast.AST]:
+    """The nodes of a file, functions' included; those for type checkers alone on request."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if typing or not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            waiting += ast.iter_child_nodes(node)
+
+
+def imported_modules(path: Path, *, typing: bool = True) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path, typing=typing):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -34,6 +80,18 @@ def imported_modules(path: Path) -> set[str]:
             names.add(node.module or "")
             names.update(f"{node.module}.{alias.name}" for alias in node.names if node.module == "dmix")
     return names
+
+
+def arrows(folder: str, *, typing: bool = True) -> dict[str, set[tuple[str, Path]]]:
+    """What each module or sub-package of a folder imports of its neighbours, lazily or not, and where."""
+    prefix, found = f"dmix.{folder.replace('/', '.')}.", {}
+    for path in python_files(folder):
+        unit = path.relative_to(ROOT / folder).with_suffix("").parts[0]
+        for name in imported_modules(path, typing=typing):
+            other = name.removeprefix(prefix).split(".")[0]
+            if name.startswith(prefix) and other != unit:
+                found.setdefault(unit, set()).add((other, path))
+    return found
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
@@ -53,3 +111,54 @@ def test_help_imports_no_heavy_library():
     code = f"import sys, dmix.cli.main as m; m.run(['--help']); print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_sub_packages_import_only_earlier_ones(folder):
+    order = ORDER[folder]
+    there = {
+        path.parent.relative_to(ROOT / folder).parts[0] for path in (ROOT / folder).glob("*/__init__.py")
+    }
+    assert there <= set(order), f"{folder} has sub-packages without a place in ORDER: {there - set(order)}"
+    for unit, others in arrows(folder).items():
+        for other, path in others:
+            if unit in order and other in order:
+                assert order.index(other) < order.index(unit), f"{path} imports {folder}/{other}"
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_no_folder_has_neighbours_that_import_each_other(folder):
+    for inner in sorted({path.parent for path in python_files(folder)}):
+        name = str(inner.relative_to(ROOT))
+        graph = {unit: {other for other, _ in others} for unit, others in arrows(name, typing=False).items()}
+        TopologicalSorter(graph).prepare()  # raises CycleError with the modules of a cycle
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_folder_holds_at_most_twelve_modules(folder):
+    for inner in sorted({path.parent for path in python_files(folder)}):
+        name = str(inner.relative_to(ROOT))
+        number = sum(path.name != "__init__.py" for path in inner.glob("*.py"))
+        if name in LARGER:
+            assert MOST_MODULES < number <= LARGER[name], f"{name} has {number} modules; correct LARGER"
+        elif name not in REGISTRIES:
+            assert number <= MOST_MODULES, f"{name} has {number} modules, expected at most {MOST_MODULES}"
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_retired_words_are_in_no_identifier(folder):
+    for path in python_files(folder):
+        names = {
+            token.string
+            for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline)
+            if token.type == tokenize.NAME
+        }
+        for name in sorted(names):
+            for word in set(words_of(name)) & set(RETIRED):
+                assert name in RETIRED[word], f"{path} uses {name}, which holds the retired word {word!r}"
+
+
+def words_of(identifier: str) -> list[str]:
+    """`_made_ET` is made, et; `TaughtSet` is taught, set."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", identifier)
+    return [word for word in spaced.lower().split("_") if word]

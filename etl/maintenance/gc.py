@@ -5,20 +5,29 @@ staging folder. Only hidden entries, parts, rejects and streams are touched; a f
 into the top folder of a corpus or dataset with a manifest stays.
 """
 
+import contextlib
 import functools
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dmix.etl.publishing.mirror import copy_published
+from dmix.etl.publishing.unnamed import (
+    Garbage,
+    collected,
+    hidden,
+    needed_by,
+    outside,
+    remote_less,
+    unnamed_below,
+    unnamed_streams,
+)
 from dmix.etl.screening.screening import DIGESTS_LOCK, stale_digests, started_screenings, unnamed_in_screening
 from dmix.warehouse_schema.errors import InputError, LockHeldError
-from dmix.warehouse_schema.files.layout import Warehouse, checked_name, storage_errors
-from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.layout import Warehouse, checked_name
+from dmix.warehouse_schema.files.locks import held_lock, is_held
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
-    DatasetManifest,
     corpus_versions,
     datasets,
     read_corpus_version,
@@ -28,14 +37,6 @@ from dmix.warehouse_schema.files.storage import Place, RemotePath
 
 _LOCK_SECONDS = 0.5
 """A job that holds a lock will hold it for long; we come back another time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Garbage:
-    """One local file or folder, or one remote file, that no manifest names."""
-
-    path: Place
-    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +71,16 @@ def collect_garbage(warehouse: Warehouse, *, dry_run: bool) -> GarbageReport:
     in_use: list[str] = []
 
     def sweep(lock: Path, what: str, unnamed: Callable[[], list[Place]]) -> None:
+        if dry_run and is_held(lock):
+            in_use.append(what)
+            return
         try:
-            with held_lock(lock, what=what, timeout_seconds=_LOCK_SECONDS):
-                found.extend(_collected(unnamed(), dry_run=dry_run))
+            with (
+                contextlib.nullcontext()
+                if dry_run
+                else held_lock(lock, what=what, timeout_seconds=_LOCK_SECONDS)
+            ):
+                found.extend(collected(unnamed(), dry_run=dry_run))
         except LockHeldError:
             in_use.append(what)
 
@@ -117,8 +125,8 @@ def unnamed_in_corpus(warehouse: Warehouse, corpus: str) -> list[Place]:
         unnamed += [folder for folder in (labels, rejects) if folder.is_dir()]
     else:
         named = set(_named_by_corpus(warehouse, versions))
-        unnamed += _unnamed_below(labels / "parts", named)
-        unnamed += [*_unnamed_below(rejects, named), *_hidden(labels)]
+        unnamed += unnamed_below(labels / "parts", named)
+        unnamed += [*unnamed_below(rejects, named), *hidden(labels)]
     return unnamed + _unnamed_remotely(warehouse, corpus, versions)
 
 
@@ -132,7 +140,7 @@ def _unnamed_remotely(warehouse: Warehouse, corpus: str, versions: Sequence[Corp
         for part in version.parts:
             named |= {data / "parts" / part.fingerprint / file.name for file in part.files}
             named |= {rejects / part.fingerprint / file.name for file in part.reject_files}
-    return _remote_less(data, named) + _remote_less(rejects, named)
+    return remote_less(data, named) + remote_less(rejects, named)
 
 
 def unnamed_in_dataset(warehouse: Warehouse, dataset: str) -> list[Place]:
@@ -140,23 +148,8 @@ def unnamed_in_dataset(warehouse: Warehouse, dataset: str) -> list[Place]:
     folder, data = warehouse.stream(dataset), warehouse.stream_data(dataset)
     if dataset not in datasets(warehouse):
         unnamed: list[Place] = [folder] if folder.is_dir() else []
-        return unnamed + (_remote_less(data, set()) if isinstance(data, RemotePath) else [])
+        return unnamed + (remote_less(data, set()) if isinstance(data, RemotePath) else [])
     return unnamed_streams(data, read_dataset_manifest(warehouse, dataset))
-
-
-def unnamed_streams(folder: Place, manifest: DatasetManifest) -> list[Place]:
-    """What a dataset's folder holds in its fields' folders, or hidden, beside the named files."""
-    if isinstance(folder, RemotePath):
-        kept = {folder / stream.path / file.name for stream in manifest.streams for file in stream.files}
-        return _remote_less(folder, kept | {folder / "manifest.json", folder / "tokenizer.json"})
-    named = {folder / stream.path / file.name for stream in manifest.streams for file in stream.files}
-    fields = sorted({folder / stream.field for stream in manifest.streams})
-    return [*(path for field in fields for path in _unnamed_below(field, named)), *_hidden(folder)]
-
-
-def remove_unnamed_streams(folder: Place, manifest: DatasetManifest) -> None:
-    """Removes the staging folder of a dataset that has just been published, and strays."""
-    _collected(unnamed_streams(folder, manifest), dry_run=False)
 
 
 def unnamed_in_start_state(warehouse: Warehouse, name: str) -> list[Place]:
@@ -166,16 +159,16 @@ def unnamed_in_start_state(warehouse: Warehouse, name: str) -> list[Place]:
     """
     folder = warehouse.model_start_state(name)
     if (folder / "estimate.json").is_file():
-        return [*_hidden(folder)]
+        return [*hidden(folder)]
     return [folder] if folder.is_dir() else []
 
 
 def unnamed_parts(warehouse: Warehouse, version: CorpusVersion) -> list[Place]:
     """Strays inside the parts that a version names."""
     named = set(_named_by_corpus(warehouse, [version]))
-    needed = _needed(named)
+    needed = needed_by(named)
     strays: list[Place] = [
-        path for folder in sorted({path.parent for path in named}) for path in _outside(folder, needed)
+        path for folder in sorted({path.parent for path in named}) for path in outside(folder, needed)
     ]
     remote = {part.fingerprint for part in version.parts}
     return strays + [
@@ -193,43 +186,6 @@ def _named_by_corpus(warehouse: Warehouse, versions: Iterable[CorpusVersion]) ->
             yield from (rejects / part.fingerprint / file.name for file in part.reject_files)
 
 
-def _unnamed_below(folder: Path, named: set[Path]) -> list[Path]:
-    """Topmost files and folders below `folder` that hold none of `named`."""
-    return list(_outside(folder, _needed(named)))
-
-
-def _needed(named: Iterable[Path]) -> set[Path]:
-    """Files and all folders above them; made once for a whole tree, as its size is that of the tree."""
-    needed = set(named)
-    for path in named:
-        for parent in path.parents:
-            if parent in needed:
-                break
-            needed.add(parent)
-    return needed
-
-
-def _outside(folder: Path, needed: set[Path]) -> Iterator[Path]:
-    """Topmost entries below `folder` that are not `needed`, in the order of their names."""
-    if not folder.is_dir():
-        return
-    for entry in sorted(folder.iterdir()):
-        if entry not in needed:
-            yield entry
-        elif entry.is_dir():
-            yield from _outside(entry, needed)
-
-
-def _hidden(folder: Path) -> list[Path]:
-    """Staging folders, and temporary files of a killed publication."""
-    return sorted(folder.glob(".*")) if folder.is_dir() else []
-
-
-def _remote_less(folder: RemotePath, named: set[RemotePath]) -> list[Place]:
-    """Remote files below `folder` that are not among `named`."""
-    return [file.path for file in folder.files() if file.path not in named]
-
-
 def _names(warehouse: Warehouse, kind: str) -> list[str]:
     """Folders of `labels`, `rejects`, `streams` or `start_states` with names that we give."""
     folder, data = warehouse.root / kind, warehouse.data
@@ -243,34 +199,3 @@ def _names(warehouse: Warehouse, kind: str) -> list[str]:
         except InputError:
             continue
     return names
-
-
-def _collected(paths: Iterable[Place], *, dry_run: bool) -> list[Garbage]:
-    """The paths with their sizes; removes them unless `dry_run`."""
-    garbage = [Garbage(path=path, size_bytes=_size(path)) for path in paths]
-    if not dry_run:
-        for entry in garbage:
-            with storage_errors(str(entry.path)):
-                _remove(entry.path)
-    return garbage
-
-
-def _remove(path: Place) -> None:
-    """Removes a file or a folder; what a zombie of a killed job still writes stays for next time."""
-    if isinstance(path, RemotePath):
-        path.unlink()
-    elif path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _size(path: Place) -> int:
-    if isinstance(path, RemotePath):
-        return path.size_bytes or 0
-    try:
-        if path.is_dir() and not path.is_symlink():
-            return sum(_size(entry) for entry in path.iterdir())
-        return path.lstat().st_size
-    except FileNotFoundError:  # a zombie of a killed job still moves its files
-        return 0

@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmix.etl.maintenance.gc import unnamed_parts, unnamed_streams
+from dmix.etl.maintenance.gc import unnamed_parts
 from dmix.etl.publishing.label_splits import label_path
 from dmix.etl.publishing.publish import STAGING
+from dmix.etl.publishing.unnamed import unnamed_streams
 from dmix.etl.shard.mds import ShardFormat, header_problem
 from dmix.etl.shard.plan import manifest_id
 from dmix.etl.spark.tasks import Progress

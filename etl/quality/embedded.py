@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.etl.quality.judges import QUALITIES, Judged
 from dmix.etl.quality.measures import (
     MAX_CHARACTERS,
     MEASURES,
@@ -28,6 +27,7 @@ from dmix.etl.quality.measures import (
     text_measures,
     words_of,
 )
+from dmix.etl.quality.verdict import QUALITIES, Judged
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 WEIGHTS_PATH = Path(__file__).parent.parent / "assets" / "quality_linear.safetensors"

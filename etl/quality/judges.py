@@ -9,38 +9,14 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dmix.etl.quality.verdict import LOW, QUALITIES, Judged
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.taxonomy import Taxonomy
-
-QUALITIES = Taxonomy("quality", ("High", "Medium", "Low"))
-"""Labels of nvidia/quality-classifier-deberta."""
 
 NO_QUALITY = "none"
-
-_LOW = QUALITIES.labels.index("Low")
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What was found about n texts.
-
-    Attributes:
-        label: Index in `QUALITIES`, int64, shape (n,).
-        probability_low: Probability of `Low`, float32, shape (n,).
-    """
-
-    label: NDArray[np.int64]
-    probability_low: NDArray[np.float32]
-
-    def kept(self, *, max_low: float) -> NDArray[np.bool_]:
-        """Which texts are neither labelled `Low` nor above the threshold, shape (n,)."""
-        return (self.label != _LOW) & (self.probability_low <= max_low)
 
 
 class QualityJudge(Protocol):
@@ -86,7 +62,7 @@ class NvidiaQuality:
         """The most probable label of each text, and the probability of `Low`."""
         probability_NC = self._classifier.probabilities(texts)
         label = probability_NC.argmax(axis=1) if len(texts) else np.zeros(0, np.int64)
-        return Judged(label, probability_NC[:, _LOW])
+        return Judged(label, probability_NC[:, LOW])
 
 
 @functools.lru_cache(maxsize=2)

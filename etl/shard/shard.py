@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 import numpy as np
 from pyspark.sql import SparkSession
 
-from dmix.etl.maintenance.gc import remove_unnamed_streams
 from dmix.etl.publishing.label_splits import LabelSplit, check_label_files
 from dmix.etl.publishing.publish import SplitRecord, attempt_folder, publish_files, read_record
+from dmix.etl.publishing.unnamed import remove_unnamed_streams
 from dmix.etl.screening.contamination import find_contamination
 from dmix.etl.screening.duplicates import find_duplicates
 from dmix.etl.screening.ngrams import EvaluationItem

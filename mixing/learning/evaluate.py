@@ -24,7 +24,12 @@ from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.offline.farm import Farm, load_farm
 from dmix.mixing.space.simplex import masked_mixture
 from dmix.mixing.trajectories.guard import farm_limits, kl_of_steps
-from dmix.mixing.world_model.learned_simulator import Decide, LearnedSimulator, ModelSettings, fit_simulator
+from dmix.mixing.world_model.learned_simulator import (
+    Decide,
+    LearnedSimulator,
+    SimulatorSettings,
+    fit_simulator,
+)
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 
@@ -142,7 +147,7 @@ def simulator_of(
         weights_D=farm.weights_D,
         context=farm.context,
         target_steps=farm.target_steps,
-        settings=ModelSettings(
+        settings=SimulatorSettings(
             steps=settings.simulator_steps,
             batch_episodes=settings.batch_episodes,
             learning_rate=settings.simulator_learning_rate,

@@ -24,12 +24,12 @@ from dmix.mixing.learning.rl_fit import RlResult, fit_cql
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import fit_sets
+from dmix.mixing.learning.sft_batches import TaughtSet
 from dmix.mixing.learning.time_resampling import other_paces
 from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.offline.farm import Farm, load_farm
-from dmix.mixing.offline.sft_batches import TaughtSet
 from dmix.mixing.offline.sft_examples import Example
-from dmix.mixing.world_model.rollouts import fit_simulators
+from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -150,20 +150,34 @@ def checkpoint_file(warehouse: Warehouse, agent_name: str) -> Path:
 def grounds_of(farm: Farm, *, settings: RlSettings, progress: Callable[[str], None]) -> list[Ground]:
     """The farm with its learned simulators and, for training with views, the same at other paces."""
     farms = [farm, *(other_paces(farm, context=settings.context) if settings.views else ())]
+    seeds = range(settings.simulators if settings.required("imagined") > 0 else 0)
+    fitting = [
+        SimulatorSettings(
+            steps=settings.simulator_steps,
+            batch_episodes=settings.batch_episodes,
+            learning_rate=settings.simulator_learning_rate,
+            width=settings.simulator_width,
+            held_out=0.0,
+            seed=settings.seed + number,
+            pessimism=settings.required("pessimism"),
+        )
+        for number in seeds
+    ]
     return [
         Ground(
             episodes=each.episodes,
             simulators=tuple(
-                fit_simulators(
+                fit_simulator(
                     each.episodes,
                     preset=each.preset,
                     scales_D=each.scales_D,
                     weights_D=each.weights_D,
                     context=each.context,
                     target_steps=each.target_steps,
-                    settings=settings,
+                    settings=one,
                     progress=progress,
                 )
+                for one in fitting
             ),
         )
         for each in farms

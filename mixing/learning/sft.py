@@ -26,7 +26,7 @@ from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig, seen_space
 from dmix.mixing.agent.store import publish_agent
 from dmix.mixing.learning.settings.sft import SftSettings
-from dmix.mixing.offline.sft_batches import Part, TaughtSet, batches, split
+from dmix.mixing.learning.sft_batches import Part, TaughtSet, batches, split
 from dmix.mixing.offline.sft_examples import Example, Lesson, load_lesson
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError

@@ -48,7 +48,7 @@ Decide = Callable[[Array, NDArray[np.float32]], Array]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSettings:
+class SimulatorSettings:
     """How a simulator is fitted.
 
     Attributes:
@@ -339,7 +339,7 @@ def fit_simulator(
     weights_D: Vector,
     context: RunContext,
     target_steps: float,
-    settings: ModelSettings,
+    settings: SimulatorSettings,
     progress: Callable[[str], None],
 ) -> LearnedSimulator:
     """Fits a simulator on episodes by maximum likelihood.
@@ -366,23 +366,22 @@ def fit_simulator(
             unit_D=unit_D,
             width=settings.width,
         )
-        optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-        for step in range(settings.steps):
-            rows = rng.choice(len(training), min(settings.batch_episodes, len(training)), replace=False)
+
+        def loss_of(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
             error, deviation = _errors(model, training.chosen(rows))
             loss = (0.5 * (error / deviation).square() + (deviation / unit_D).log()).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            decay.step()
-            if (step + 1) % max(1, settings.steps // _REPORTS) == 0:
-                share = float((error.detach() / unit_D).square().mean())
-                progress(
-                    f"learned simulator, seed {settings.seed}, step {step + 1}: squared error {share:.4f} of"
-                    " the scores' variance"
-                )
+            return loss, (error.detach() / unit_D).square().mean()
+
+        minimise(
+            model,
+            loss_of,
+            episodes=len(training),
+            batch_episodes=settings.batch_episodes,
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            rng=rng,
+            progress=lambda line: progress(f"learned simulator, seed {settings.seed}, {line}"),
+        )
     model.learn_limits(training.actions_ETN, training.changes_ESD, training.made_ET)
     return LearnedSimulator(
         model=model.eval(),
@@ -394,6 +393,44 @@ def fit_simulator(
         pessimism=settings.pessimism,
         held_out_r2_D=_explained(model, measuring),
     )
+
+
+def minimise(
+    model: FeedbackModel,
+    loss_of: Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]],
+    *,
+    episodes: int,
+    batch_episodes: int,
+    steps: int,
+    learning_rate: float,
+    rng: np.random.Generator,
+    progress: Callable[[str], None],
+) -> None:
+    """Fits a model in place by Adam, with a rate that falls to 0 along a cosine.
+
+    Args:
+        model: The network.
+        loss_of: Loss of some episodes, by their rows, and the share of the scores' variance that is
+            left, for the report.
+        episodes: Number of episodes that rows are drawn from.
+        batch_episodes: Episodes per gradient step.
+        steps: Gradient steps.
+        learning_rate: Rate of the first step.
+        rng: Draws the rows.
+        progress: Gets a line now and then.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(1, steps + 1):
+        rows = rng.choice(episodes, min(batch_episodes, episodes), replace=False)
+        loss, left = loss_of(rows)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        decay.step()
+        if step % max(1, steps // _REPORTS) == 0:
+            progress(f"step {step} of {steps}: squared error {float(left):.4f} of the scores' variance")
 
 
 def _errors(model: FeedbackModel, episodes: Episodes) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,6 @@ on the farm's states.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,57 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dmix.mixing.agent.architectures import Policy
-from dmix.mixing.agent.features import RunContext
-from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.space.dirichlet import CONCENTRATION_RANGE, MixtureLaw
-from dmix.mixing.space.domains import Vector
 from dmix.mixing.trajectories.candidates import HierarchicalLaw, beta_half_quantile
-from dmix.mixing.world_model.learned_simulator import (
-    Array,
-    Decide,
-    LearnedSimulator,
-    ModelSettings,
-    fit_simulator,
-)
+from dmix.mixing.world_model.learned_simulator import Array, Decide, LearnedSimulator
 
 # Share of the stray steps whose mixture comes from the law of random paths.
 _FAR_SHARE = 0.5
-
-
-def fit_simulators(
-    episodes: Episodes,
-    *,
-    preset: str,
-    scales_D: Vector,
-    weights_D: Vector,
-    context: RunContext,
-    target_steps: float,
-    settings: RlSettings,
-    progress: Callable[[str], None],
-) -> list[LearnedSimulator]:
-    """As many simulators as the settings ask for, on all episodes, from different seeds."""
-    return [
-        fit_simulator(
-            episodes,
-            preset=preset,
-            scales_D=scales_D,
-            weights_D=weights_D,
-            context=context,
-            target_steps=target_steps,
-            settings=ModelSettings(
-                steps=settings.simulator_steps,
-                batch_episodes=settings.batch_episodes,
-                learning_rate=settings.simulator_learning_rate,
-                width=settings.simulator_width,
-                held_out=0.0,
-                seed=settings.seed + number,
-                pessimism=settings.required("pessimism"),
-            ),
-            progress=progress,
-        )
-        for number in range(settings.simulators if settings.required("imagined") > 0 else 0)
-    ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

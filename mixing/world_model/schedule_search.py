@@ -11,7 +11,6 @@ Shapes: E episodes, P schedules, T = M steps, N domains, A active ones, D object
 """
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,11 +22,10 @@ from torch import Tensor
 from dmix.mixing.agent.features import RunContext
 from dmix.mixing.offline.episodes import Episodes, ends_at
 from dmix.mixing.space.domains import Vector
-from dmix.mixing.world_model.learned_simulator import FeedbackModel
+from dmix.mixing.world_model.learned_simulator import FeedbackModel, minimise
 
 logger = logging.getLogger(__name__)
 
-_REPORT_SECONDS = 2.0
 # Ascent starts no nearer to a face of the simplex: where a share is 0 its logit has no gradient.
 _SMALLEST_START = 1e-3
 _TRAINING_SHARE = 0.9
@@ -138,24 +136,23 @@ def _fitted(
         unit_D=unit_D,
         width=settings.width,
     )
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.model_learning_rate)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.model_steps)
-    reported = time.monotonic()
-    for step in range(settings.model_steps):
-        rows = rng.choice(len(training), min(settings.batch_episodes, len(training)), replace=False)
+
+    def loss_of(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         error_ETD = (_levels(model, mixtures_ETN[rows]) - levels_ETD[rows]) / unit_D
         loss = error_ETD[training.made_ET[rows]].square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        decay.step()
-        if time.monotonic() - reported > _REPORT_SECONDS:
-            reported = time.monotonic()
-            progress(
-                f"schedule, model {seed - settings.seed + 1} of {settings.models}, step {step + 1} of"
-                f" {settings.model_steps}: squared error {float(loss):.4f} of the scores' variance"
-            )
+        return loss, loss.detach()
+
+    number = seed - settings.seed + 1
+    minimise(
+        model,
+        loss_of,
+        episodes=len(training),
+        batch_episodes=settings.batch_episodes,
+        steps=settings.model_steps,
+        learning_rate=settings.model_learning_rate,
+        rng=rng,
+        progress=lambda line: progress(f"schedule, model {number} of {settings.models}, {line}"),
+    )
     return model.eval().requires_grad_(False)
 
 

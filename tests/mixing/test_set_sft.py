@@ -9,7 +9,7 @@ from dmix.mixing.agent.set_features import split_tokens
 from dmix.mixing.agent.store import load_agent
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import train_sft
-from dmix.mixing.offline.sft_batches import TaughtSet, error_weights
+from dmix.mixing.learning.sft_batches import TaughtSet, error_weights
 from dmix.mixing.offline.sft_examples import Example, load_lesson
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.sampling import read_trajectories, sample_trajectories

@@ -60,6 +60,20 @@ def held_lock(path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT
         lock.release()
 
 
+def is_held(path: Path) -> bool:
+    """Whether another process holds the lock file at `path`; nothing is written."""
+    if not path.is_file():
+        return False
+    lock = FileLock(path)
+    try:
+        with storage_errors(str(path)):
+            lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
 def _side_file(path: Path) -> Path:
     return path.with_name(path.name + ".holder")
 

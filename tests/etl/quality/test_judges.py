@@ -24,9 +24,10 @@ from dmix.etl.quality.embedded import (
     labels_of,
     model_inputs,
 )
-from dmix.etl.quality.judges import QUALITIES, Judged, make_quality
+from dmix.etl.quality.judges import make_quality
 from dmix.etl.quality.measures import MEASURES, NeighbourTables, runs, text_measures, word_hashes, words_of
 from dmix.etl.quality.settings import QualitySettings
+from dmix.etl.quality.verdict import QUALITIES, Judged
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 GOOD = (

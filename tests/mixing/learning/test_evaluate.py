@@ -18,7 +18,7 @@ from dmix.mixing.learning.evaluate import evaluate_agent, load_subject
 from dmix.mixing.learning.fqe import fitted_value
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.trajectories.store import read_trajectories
-from dmix.mixing.world_model.learned_simulator import ModelSettings, fit_simulator
+from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 TWO = Simulator().restricted([0, 3], steps=5)
@@ -37,7 +37,7 @@ CONFIG = {
 }
 
 
-MODEL = ModelSettings(steps=500, batch_episodes=32, learning_rate=5e-3, width=32, held_out=0.2, seed=0)
+MODEL = SimulatorSettings(steps=500, batch_episodes=32, learning_rate=5e-3, width=32, held_out=0.2, seed=0)
 
 
 def static_agent(logits):
@@ -82,7 +82,7 @@ def test_learned_simulator_predicts_schedules_it_has_not_seen(episodes):
         weights_D=TWO.weights_K,
         context=simulated_context(TWO),
         target_steps=float("inf"),
-        settings=ModelSettings(
+        settings=SimulatorSettings(
             steps=600, batch_episodes=32, learning_rate=5e-3, held_out=0.2, width=64, seed=0
         ),
         progress=lambda line: None,

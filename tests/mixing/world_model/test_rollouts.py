@@ -11,11 +11,11 @@ from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.agent.networks import DirichletPolicy
 from dmix.mixing.learning.settings.rl import RlSettings
-from dmix.mixing.world_model.learned_simulator import ModelSettings, fit_simulator
+from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
 from dmix.mixing.world_model.rollouts import imagine
 
 TWO = Simulator().restricted([0, 3], steps=5)
-MODEL = ModelSettings(steps=150, batch_episodes=32, learning_rate=5e-3, width=16, held_out=0.0, seed=0)
+MODEL = SimulatorSettings(steps=150, batch_episodes=32, learning_rate=5e-3, width=16, held_out=0.0, seed=0)
 
 
 @pytest.fixture(scope="module")
