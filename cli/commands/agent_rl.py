@@ -9,6 +9,7 @@ from dmix.cli.show.options import (
     config_option,
     dry_run_option,
     json_option,
+    retired_options,
     settings_options,
     warehouse_option,
 )
@@ -30,6 +31,12 @@ from dmix.warehouse_schema.files.layout import Warehouse
     metavar="NAME",
     help="Agent that the actor starts from, as 'dmix agent sft' makes one; a clone of the best"
     " trajectories when left out.",
+)
+@retired_options(
+    n_steps="critics back up one reward at a time; leave it out, or raise --returns-steps",
+    importance="the conservative term weighs all mixtures alike; --conservative-weight sets its weight",
+    divergence_target="--conservative-weight and --simulator-share hold the policy near the farm",
+    potential="critics learn what is still to gain; --returns-steps fits them to the farm's returns first",
 )
 @settings_options(RlSettings)
 @click.option("--overwrite", is_flag=True, help="Replace an agent of that name.")

@@ -153,6 +153,31 @@ def settings_options(
     return decorate
 
 
+def retired_options(**replacements: str) -> Callable[[Command], Command]:
+    """Hidden options for flags that are gone, by parameter name: each is refused with what replaces it."""
+
+    def refuse(context: click.Context, parameter: click.Parameter, value: object) -> None:
+        if context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT:
+            raise InputError(f"{parameter.opts[0]} is gone: {replacements[str(parameter.name)]}")
+
+    def decorate(command: Command) -> Command:
+        for name in replacements:
+            flag = f"--{name.replace('_', '-')}"
+            command = click.option(
+                flag,
+                f"--no-{flag[2:]}",
+                name,
+                hidden=True,
+                expose_value=False,
+                is_flag=False,
+                flag_value="",
+                callback=refuse,
+            )(command)
+        return command
+
+    return decorate
+
+
 def _help(field: Any) -> str:
     text: str = field.metadata.get("help", "")
     if field.default is dataclasses.MISSING or field.default in (None, "", ()):

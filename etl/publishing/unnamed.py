@@ -1,7 +1,7 @@
 """Files and folders that no manifest names, and their removal; `gc`, `verify` and `shard` share it."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -4,8 +4,10 @@ The paper's agent serves the domains of its training; the set agent any (`dmix.m
 Configs tell them apart by `model_type`.
 """
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from dmix.mixing.agent.agent import Agent, MixingAgent, MixingAgentConfig
@@ -45,6 +47,72 @@ def config_of(arguments: dict[str, Any]) -> MixingAgentConfig:
 def new_agent(config: MixingAgentConfig) -> Agent:
     """An untrained agent."""
     return AGENTS[config.model_type](config)
+
+
+class AgentSettings(Protocol):
+    """What the settings of all trainings say about a new agent."""
+
+    @property
+    def architecture(self) -> str | None:
+        """`paper` or `set`."""
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Width of the agent, and of its SwiGLU."""
+
+    @property
+    def context(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def domain_width(self) -> int: ...
+
+
+def config_for(
+    settings: AgentSettings,
+    *,
+    labels: Sequence[str],
+    scales: Mapping[str, float],
+    preset: str,
+    set_name: str = "",
+    target_supply: float = 0.0,
+    spaces: Sequence[dict[str, Any]] = (),
+) -> MixingAgentConfig:
+    """The config of a new agent of the settings' architecture and widths.
+
+    Args:
+        settings: How it will be trained.
+        labels: Labels of the domains; a set agent needs none.
+        scales: s_i in nats per token, by objective.
+        preset: `paper` or `default`.
+        set_name: The set that it will be trained on.
+        target_supply: |T| / (R * M) of that set.
+        spaces: Entries of its training sets, for a set agent (`seen_space`).
+    """
+    hidden_size, feedforward = settings.widths
+    shape: dict[str, Any] = {
+        "objectives": list(scales),
+        "scales": list(scales.values()),
+        "preset": preset,
+        "context": settings.context,
+        "hidden_size": hidden_size,
+        "feedforward": feedforward,
+        "layers": settings.layers,
+        "heads": settings.heads,
+        "set_name": set_name,
+    }
+    if settings.architecture == "set":
+        return SetAgentConfig(domain_width=settings.domain_width, spaces=list(spaces), **shape)
+    return MixingAgentConfig(labels=list(labels), target_supply=target_supply, **shape)
+
+
+def seeded_agent(config: MixingAgentConfig, *, seed: int) -> Agent:
+    """An untrained agent whose weights depend on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return new_agent(config)
 
 
 def new_policy(agent: Agent, active_N: Tensor) -> Policy:

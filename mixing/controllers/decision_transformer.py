@@ -18,13 +18,13 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.agent import MixingAgent
 from dmix.mixing.agent.inputs import reading, run_tokens
 from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import fit
 from dmix.mixing.offline.episodes import Episodes
-from dmix.mixing.offline.farm import Farm, load_farm
+from dmix.mixing.offline.farm import Farm, config_of_farm, load_farm
 from dmix.mixing.offline.sft_examples import Example
 from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.space.domains import DomainSpace, Vector
@@ -142,23 +142,10 @@ def _parsed(argument: str) -> tuple[str, float]:
 
 def _network(farm: Farm) -> MixingAgent:
     """An untrained agent for the farm that reads one column more; its weights depend on the seed alone."""
-    hidden_size, feedforward = SETTINGS.widths
     with torch.random.fork_rng():
         torch.manual_seed(SETTINGS.seed)
-        network = MixingAgent(
-            MixingAgentConfig(
-                labels=farm.space.labels,
-                objectives=farm.objectives,
-                scales=farm.scales_D.tolist(),
-                preset=farm.preset,
-                context=SETTINGS.context,
-                hidden_size=hidden_size,
-                feedforward=feedforward,
-                layers=SETTINGS.layers,
-                heads=SETTINGS.heads,
-            )
-        )
-        network.encoder.project = nn.Linear(network.config.token_width + 1, hidden_size)
+        network = MixingAgent(config_of_farm(farm, settings=SETTINGS))
+        network.encoder.project = nn.Linear(network.config.token_width + 1, network.config.hidden_size)
         network.encoder.reset_projection()
     return network
 

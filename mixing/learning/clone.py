@@ -19,14 +19,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.agent import MixingAgent
+from dmix.mixing.agent.architectures import seeded_agent
 from dmix.mixing.agent.folders import check_free
 from dmix.mixing.agent.store import publish_agent
 from dmix.mixing.learning.rl import examples_of
 from dmix.mixing.learning.settings.clone import CloneSettings
 from dmix.mixing.learning.sft import SftResult, fit
 from dmix.mixing.offline.episodes import Episodes
-from dmix.mixing.offline.farm import Farm, load_farm
+from dmix.mixing.offline.farm import config_of_farm, load_farm
 from dmix.mixing.offline.sft_examples import Example
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -78,7 +79,8 @@ def train_clone(
     """
     check_free(warehouse, name=agent_name, overwrite=overwrite)
     farm = load_farm(warehouse, set_name, preset=settings.preset)
-    agent = _new_agent(farm, settings)
+    agent = seeded_agent(config_of_farm(farm, settings=settings), seed=settings.seed)
+    assert isinstance(agent, MixingAgent), "clones have the paper's architecture"
     progress(f"{len(farm.episodes)} trajectories with feedback, {agent.num_parameters():,} parameters")
     summary = clone(agent, farm.episodes, settings=settings, progress=progress)
     publish_agent(
@@ -154,26 +156,6 @@ def _fit_conditioned(
         plain.bias.copy_(wide.bias + wide.weight[:, width] * ((aimed - centre) / spread))
     agent.encoder.project = plain
     return result
-
-
-def _new_agent(farm: Farm, settings: CloneSettings) -> MixingAgent:
-    hidden_size, feedforward = settings.widths
-    config = MixingAgentConfig(
-        labels=farm.space.labels,
-        objectives=farm.objectives,
-        scales=[float(scale) for scale in farm.scales_D],
-        preset=farm.preset,
-        context=settings.context,
-        hidden_size=hidden_size,
-        feedforward=feedforward,
-        layers=settings.layers,
-        heads=settings.heads,
-        set_name=farm.set_name,
-        target_supply=farm.target_supply,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        return MixingAgent(config)
 
 
 def _notes(summary: CloneSummary) -> list[str]:

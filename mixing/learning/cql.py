@@ -7,7 +7,6 @@ transitions, since one causal pass gives all prefixes.
 """
 
 import dataclasses
-import math
 from typing import Any
 
 import torch
@@ -37,18 +36,11 @@ class SimplexCQLConfig(LearnableConfig):
         active: Which domains have samples.
         actor_learning_rate: Of Adam.
         critic_learning_rate: Of Adam.
-        temp_learning_rate: Of Adam, for the temperature under a `divergence_target`.
         conservative_weight: Fixed weight of the conservative term.
         n_action_samples: Mixtures from each of the policy at s, the policy at s' and the uniform law.
-        importance: Weight samples by their density in the conservative term.
         backup_samples: Policy mixtures whose largest value is backed up; 0 takes the policy's mean.
-        n_steps: Rewards before the backup.
         n_critics: Critics; their minimum is backed up.
         tau: Rate at which target critics follow.
-        divergence_target: KL(policy || uniform) in nats that a temperature aims at; None means
-            temperature 0.
-        potential: Critics learn the utility at the end of the run, and Q is that less U_t. With
-            discount 1 this is the same Q, without the noise of every reward on the way.
         actor_delay: Updates with a frozen actor.
         actor_updates: Updates over which the actor's rate falls to 0 (cosine); 0 keeps it.
         critic_updates: The same for the critics, those towards returns included.
@@ -61,16 +53,11 @@ class SimplexCQLConfig(LearnableConfig):
     gamma: float = 1.0
     actor_learning_rate: float = 1e-4
     critic_learning_rate: float = 3e-4
-    temp_learning_rate: float = 1e-4
     conservative_weight: float = 0.5
     n_action_samples: int = 10
-    importance: bool = False
     backup_samples: int = 10
-    n_steps: int = 1
     n_critics: int = 2
     tau: float = 0.005
-    divergence_target: float | None = None
-    potential: bool = True
     simulator_share: float = 0.0
     actor_delay: int = 0
     actor_updates: int = 0
@@ -101,10 +88,6 @@ class SimplexCQL(QLearningAlgoBase[SimplexCQLImpl, SimplexCQLConfig]):
             ).to(self._device)
             for _ in range(2)
         )
-        temperature = 0.0 if config.divergence_target is None else 0.01
-        log_temp = create_parameter(
-            (1, 1), math.log(max(temperature, 1e-30)), device=self._device, enable_ddp=False
-        )
         self._impl = SimplexCQLImpl(
             observation_shape=observation_shape,
             action_size=action_size,
@@ -112,13 +95,12 @@ class SimplexCQL(QLearningAlgoBase[SimplexCQLImpl, SimplexCQLConfig]):
                 policy=policy,
                 q_funcs=critics,
                 targ_q_funcs=targets,
-                log_temp=log_temp,
+                # d3rlpy has a temperature and a multiplier; ours are constants that nothing reads
+                log_temp=create_parameter((1, 1), 0.0, device=self._device, enable_ddp=False),
                 log_alpha=create_parameter((1, 1), 0.0, device=self._device, enable_ddp=False),
                 actor_optim=_optimiser(policy, config.actor_learning_rate, config.actor_updates),
                 critic_optim=_optimiser(critics, config.critic_learning_rate, config.critic_updates),
-                temp_optim=None
-                if config.divergence_target is None
-                else _optimiser(log_temp, config.temp_learning_rate, 0),
+                temp_optim=None,
                 alpha_optim=None,
             ),
             config=config,

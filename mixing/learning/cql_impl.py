@@ -19,7 +19,6 @@ import torch
 from d3rlpy.algos.qlearning.torch.cql_impl import CQLImpl, CQLModules
 from d3rlpy.algos.qlearning.torch.ddpg_impl import DDPGBaseActorLoss, DDPGBaseCriticLoss
 from d3rlpy.dataclass_utils import asdict_as_float
-from d3rlpy.models.torch import get_parameter
 from d3rlpy.torch_utility import eval_api, train_api
 from d3rlpy.types import Shape
 from torch import Tensor
@@ -127,7 +126,6 @@ class ActorLoss(DDPGBaseActorLoss):
     """Parts of the actor's loss."""
 
     divergence: Tensor
-    temperature: Tensor
     simulator_gain: Tensor
 
 
@@ -139,45 +137,25 @@ class _Drawn:
     mixtures_ESCN: Tensor
 
 
-def conservative_gap(q_sampled_S: Tensor, q_data: Tensor, log_density_S: Tensor | None = None) -> Tensor:
+def conservative_gap(q_sampled_S: Tensor, q_data: Tensor) -> Tensor:
     """Soft maximum over sampled mixtures less the value of the logged one.
 
     log mean exp Q, so that a constant Q has gap 0 whatever the number of domains and samples.
-    Kumar et al. 2020 (arXiv 2006.04779), Eq. 4, with `log_density_S` in its importance-weighted form.
+    Kumar et al. 2020 (arXiv 2006.04779), Eq. 4, without importance weights.
 
     Args:
         q_sampled_S: Values of sampled mixtures, shape (..., S).
         q_data: Value of the logged mixture, shape (...).
-        log_density_S: Log-density of each sample relative to the uniform law, in nats; None leaves
-            importance weights out.
 
     Returns:
         Shape (...), in the unit of Q.
     """
-    weighted_S = q_sampled_S if log_density_S is None else q_sampled_S - log_density_S
-    return torch.logsumexp(weighted_S, dim=-1) - math.log(q_sampled_S.shape[-1]) - q_data
+    return torch.logsumexp(q_sampled_S, dim=-1) - math.log(q_sampled_S.shape[-1]) - q_data
 
 
-def n_step_targets(
-    rewards_ET: Tensor, value_ES: Tensor, made_ET: Tensor, terminal_ET: Tensor, *, discount: float, steps: int
-) -> Tensor:
-    """sum_{k<n} g^k r_{t+k} + g^n V(s_{t+n}), with n cut at the episode's last state; (E, T).
-
-    V counts at a fragment's cut and not at a terminal state.
-    """
-    length_E = made_ET.sum(1)
-    alive_ES = torch.ones_like(value_ES)
-    alive_ES[:, 1:] = (~terminal_ET).to(value_ES.dtype)
-    value_ES = value_ES * alive_ES
-    target_ET = torch.zeros_like(rewards_ET)
-    position_T = torch.arange(rewards_ET.shape[1], device=rewards_ET.device)
-    for step in range(steps):
-        later_ET = (position_T + step < length_E[:, None]).to(rewards_ET.dtype)
-        shifted_ET = torch.nn.functional.pad(rewards_ET[:, step:], (0, min(step, rewards_ET.shape[1])))
-        target_ET = target_ET + discount**step * shifted_ET * later_ET
-    end_ET = torch.minimum(position_T + steps, length_E[:, None]).clamp_min(0)
-    interval_ET = (end_ET - position_T).clamp_min(0)
-    return target_ET + discount**interval_ET * value_ES.gather(1, end_ET)
+def backups(rewards_ET: Tensor, value_ES: Tensor, terminal_ET: Tensor, *, discount: float) -> Tensor:
+    """r_t + g V(s_{t+1}), (E, T); V counts where an episode is cut, and not at a terminal state."""
+    return rewards_ET + discount * value_ES[:, 1:] * (~terminal_ET).to(value_ES.dtype)
 
 
 class SimplexCQLImpl(CQLImpl):
@@ -260,14 +238,7 @@ class SimplexCQLImpl(CQLImpl):
             mixtures_ESCN = self._modules.policy.mean(batch.tokens_ESX)[..., None, :]
         values_KESC = self._values(self._modules.targ_q_funcs, batch, mixtures_ESCN)
         value_ES = values_KESC.min(0).values.max(-1).values
-        targets_ET = n_step_targets(
-            batch.rewards_ET,
-            value_ES,
-            batch.made_ET,
-            batch.terminal_ET,
-            discount=self._config.gamma,
-            steps=self._config.n_steps,
-        )
+        targets_ET = backups(batch.rewards_ET, value_ES, batch.terminal_ET, discount=self._config.gamma)
         return torch.where(batch.logged_E[:, None], targets_ET, batch.returns_ET)
 
     def compute_critic_loss(self, batch: FragmentBatch, q_tpn: Tensor, drawn: "_Drawn") -> CriticLoss:
@@ -278,11 +249,8 @@ class SimplexCQLImpl(CQLImpl):
         conservative = torch.zeros((), device=td_loss.device)
         if self._config.conservative_weight > 0:
             logged_ET = batch.made_ET & batch.logged_E[:, None]
-            mixtures_ETSN, log_density_ETS = self._contrast(batch, drawn)
-            sampled_KETS = self._head(states_KETH, batch, mixtures_ETSN)
-            gap_KET = conservative_gap(
-                sampled_KETS, data_KET, log_density_ETS if self._config.importance else None
-            )
+            sampled_KETS = self._head(states_KETH, batch, self._contrast(batch, drawn))
+            gap_KET = conservative_gap(sampled_KETS, data_KET)
             conservative = self._config.conservative_weight * _mean(gap_KET.sum(0), logged_ET)
         return CriticLoss(
             critic_loss=td_loss + conservative,
@@ -292,14 +260,14 @@ class SimplexCQLImpl(CQLImpl):
         )
 
     def compute_actor_grad(self, batch: FragmentBatch) -> ActorLoss:
-        """Gradients of minus the value of the policy's mixture, plus temperature times divergence."""
+        """Gradients of minus the value of the policy's mixture."""
         self._modules.actor_optim.zero_grad()
         loss = self.compute_actor_loss(batch, self._modules.policy(batch.tokens_ESX[:, :-1]))
         loss.actor_loss.backward()
         return loss
 
     def compute_actor_loss(self, batch: FragmentBatch, action: MixtureLaw) -> ActorLoss:
-        """-min_k Q_k(s, rho ~ pi) + temperature * KL(pi || uniform), over the states of the data.
+        """-min_k Q_k(s, rho ~ pi), over the states of the data.
 
         With `simulator_share` = w, (1 - w) of that plus w times the first-order loss of imagined runs that
         followed the policy: minus mu(s_t) . dG / d rho_t, G their return in a learned simulator.
@@ -308,20 +276,13 @@ class SimplexCQLImpl(CQLImpl):
         2005.08068), who differentiate through the policy as well.
         """
         values_KET1 = self._values(self._modules.q_funcs, batch, action.sample(1))
-        divergence_ET = action.divergence_from_uniform()
-        if self._modules.temp_optim:
-            self._update_temperature(_mean(divergence_ET.detach(), batch.made_ET))
-            temperature = get_parameter(self._modules.log_temp).exp()[0, 0].detach()
-        else:
-            temperature = torch.zeros((), device=divergence_ET.device)
-        loss_ET = temperature * divergence_ET - values_KET1[..., 0].min(0).values
+        loss_ET = -values_KET1[..., 0].min(0).values
         sloped_ET = batch.made_ET & batch.sloped_E[:, None]
         simulator_gain = _mean((action.mean() * batch.slopes_ETN).sum(-1), sloped_ET)
         share = self._config.simulator_share
         return ActorLoss(
             actor_loss=(1 - share) * _mean(loss_ET, batch.made_ET) - share * simulator_gain,
-            divergence=_mean(divergence_ET.detach(), batch.made_ET),
-            temperature=temperature,
+            divergence=_mean(action.divergence_from_uniform().detach(), batch.made_ET),
             simulator_gain=simulator_gain.detach(),
         )
 
@@ -331,31 +292,15 @@ class SimplexCQLImpl(CQLImpl):
         self._modules.actor_optim.step()
         return asdict_as_float(loss)
 
-    def _update_temperature(self, divergence: Tensor) -> None:
-        """Raises the temperature while the policy is narrower than its target."""
-        assert self._config.divergence_target is not None
-        self._modules.temp_optim.zero_grad()
-        excess = divergence - self._config.divergence_target
-        loss = -(get_parameter(self._modules.log_temp).exp() * excess).sum()
-        loss.backward()
-        self._modules.temp_optim.step()
-
     @torch.no_grad()
-    def _contrast(self, batch: FragmentBatch, drawn: "_Drawn") -> tuple[Tensor, Tensor]:
-        """Equal numbers of mixtures from pi(s), pi(s') and the uniform law, and their log-densities.
-
-        Each density is that of the law which the mixture was drawn from, so that the weighted mean
-        of exp Q over all three parts estimates its integral.
-        """
+    def _contrast(self, batch: FragmentBatch, drawn: "_Drawn") -> Tensor:
+        """Equal numbers of mixtures from pi(s), pi(s') and the uniform law, shape (E, T, 3 C, N)."""
         number = self._config.n_action_samples
         drawn_ESCN = drawn.mixtures_ESCN[:, :, :number]
-        density_ESC = drawn.law.log_density(drawn_ESCN)
         uniform_ETCN = uniform_mixtures(
             (*batch.made_ET.shape, number), drawn.law.active_N, dtype=drawn_ESCN.dtype
         )
-        mixtures_ETSN = torch.cat([drawn_ESCN[:, :-1], drawn_ESCN[:, 1:], uniform_ETCN], dim=2)
-        zeros_ETC = torch.zeros_like(density_ESC[:, 1:])
-        return mixtures_ETSN, torch.cat([density_ESC[:, :-1], density_ESC[:, 1:], zeros_ETC], dim=2)
+        return torch.cat([drawn_ESCN[:, :-1], drawn_ESCN[:, 1:], uniform_ETCN], dim=2)
 
     def _data_values(self, batch: FragmentBatch) -> Tensor:
         """Q of the logged mixtures, shape (K, E, T)."""

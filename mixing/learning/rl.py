@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dmix.mixing.agent.agent import Agent, MixingAgentConfig
-from dmix.mixing.agent.architectures import new_agent
+from dmix.mixing.agent.architectures import seeded_agent
 from dmix.mixing.agent.folders import check_free
 from dmix.mixing.agent.set_encoder import SetAgentConfig, seen_space
 from dmix.mixing.agent.store import load_agent, publish_agent
@@ -27,9 +26,9 @@ from dmix.mixing.learning.sft import fit_sets
 from dmix.mixing.learning.sft_batches import TaughtSet
 from dmix.mixing.learning.time_resampling import other_paces
 from dmix.mixing.offline.episodes import Episodes
-from dmix.mixing.offline.farm import Farm, load_farm
+from dmix.mixing.offline.farm import Farm, config_of_farm, load_farm
 from dmix.mixing.offline.sft_examples import Example
-from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
+from dmix.mixing.world_model.learned_simulator import LearnedSimulator, SimulatorSettings, fit_simulator
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -135,7 +134,8 @@ def prepare(
     farm = load_farm(warehouse, set_name, preset=preset, as_sets=settings.architecture == "set")
     settings = settings.resolved(farm.preset)
     if given is None:
-        return farm, _new_agent(farm, settings), settings
+        config = config_of_farm(farm, settings=settings)
+        return farm, seeded_agent(config, seed=settings.seed), settings
     if given.config.fixed_space:
         _check_fits(given.config, farm, str(start))
     _note_farm(given.config, farm)
@@ -150,37 +150,53 @@ def checkpoint_file(warehouse: Warehouse, agent_name: str) -> Path:
 def grounds_of(farm: Farm, *, settings: RlSettings, progress: Callable[[str], None]) -> list[Ground]:
     """The farm with its learned simulators and, for training with views, the same at other paces."""
     farms = [farm, *(other_paces(farm, context=settings.context) if settings.views else ())]
-    seeds = range(settings.simulators if settings.required("imagined") > 0 else 0)
-    fitting = [
-        SimulatorSettings(
-            steps=settings.simulator_steps,
-            batch_episodes=settings.batch_episodes,
-            learning_rate=settings.simulator_learning_rate,
-            width=settings.simulator_width,
-            held_out=0.0,
-            seed=settings.seed + number,
-            pessimism=settings.required("pessimism"),
-        )
-        for number in seeds
-    ]
     return [
         Ground(
             episodes=each.episodes,
             simulators=tuple(
-                fit_simulator(
+                fit_simulators(
                     each.episodes,
                     preset=each.preset,
                     scales_D=each.scales_D,
                     weights_D=each.weights_D,
                     context=each.context,
                     target_steps=each.target_steps,
-                    settings=one,
+                    settings=settings,
                     progress=progress,
                 )
-                for one in fitting
             ),
         )
         for each in farms
+    ]
+
+
+def fit_simulators(
+    episodes: Episodes, *, settings: RlSettings, progress: Callable[[str], None], **farm: Any
+) -> list[LearnedSimulator]:
+    """As many simulators as the settings ask for, on all episodes, from different seeds.
+
+    Args:
+        episodes: The farm.
+        settings: Resolved ones.
+        progress: Gets a line now and then.
+        farm: What else `fit_simulator` asks for.
+    """
+    return [
+        fit_simulator(
+            episodes,
+            settings=SimulatorSettings(
+                steps=settings.simulator_steps,
+                batch_episodes=settings.batch_episodes,
+                learning_rate=settings.simulator_learning_rate,
+                width=settings.simulator_width,
+                held_out=0.0,
+                seed=settings.seed + number,
+                pessimism=settings.required("pessimism"),
+            ),
+            progress=progress,
+            **farm,
+        )
+        for number in range(settings.simulators if settings.required("imagined") > 0 else 0)
     ]
 
 
@@ -240,29 +256,6 @@ def examples_of(episodes: Episodes) -> list[Example]:
         )
         for row, length in enumerate(lengths)
     ]
-
-
-def _new_agent(farm: Farm, settings: RlSettings) -> Agent:
-    """An untrained agent of the architecture, whose weights depend on the seed alone."""
-    hidden_size, feedforward = settings.widths
-    shape: dict[str, Any] = {
-        "preset": farm.preset,
-        "context": settings.context,
-        "hidden_size": hidden_size,
-        "feedforward": feedforward,
-        "layers": settings.layers,
-        "heads": settings.heads,
-    }
-    if settings.architecture == "set":
-        config: MixingAgentConfig = SetAgentConfig(domain_width=settings.domain_width, **shape)
-    else:
-        config = MixingAgentConfig(
-            labels=farm.space.labels, objectives=farm.objectives, target_supply=farm.target_supply, **shape
-        )
-    _note_farm(config, farm)
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        return new_agent(config)
 
 
 def _note_farm(config: MixingAgentConfig, farm: Farm) -> None:

@@ -117,7 +117,6 @@ class _Loop:
         self.bounded = settings.preset == "paper"
         self.device = "cuda:0" if torch.cuda.is_available() else "cpu"
         self.settings, self.checkpoint, self.progress = settings, checkpoint, progress
-        self.potential = settings.potential and not self.bounded
         self.grounds = grounds
         self._stand_on(grounds[0])
         self.farm_mapping = self.mapping
@@ -223,7 +222,7 @@ class _Loop:
     def _mapped(self, episodes: Episodes) -> FragmentBatch:
         assert self.settings.discount is not None
         return FragmentBatch.of_episodes(
-            episodes, mapping=self.mapping, discount=self.settings.discount, potential=self.potential
+            episodes, mapping=self.mapping, discount=self.settings.discount, potential=False
         )
 
     def _collect(self, found: dict[str, float]) -> None:
@@ -310,12 +309,9 @@ def new_algorithm(agent: Agent, episodes: Episodes, settings: RlSettings, *, dev
         critic_learning_rate=settings.critic_learning_rate,
         conservative_weight=settings.required("conservative_weight"),
         n_action_samples=settings.action_samples,
-        importance=settings.importance,
         backup_samples=settings.backup_samples,
-        n_steps=settings.n_steps,
         n_critics=settings.critics,
         tau=settings.tau,
-        divergence_target=settings.divergence_target,
         simulator_share=settings.required("simulator_share"),
         actor_delay=settings.actor_delay,
         actor_updates=max(1, settings.steps - settings.actor_delay),

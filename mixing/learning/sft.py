@@ -12,18 +12,17 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmix.mixing.agent.agent import Agent, MixingAgent, MixingAgentConfig
+from dmix.mixing.agent.agent import Agent
+from dmix.mixing.agent.architectures import config_for, seeded_agent
 from dmix.mixing.agent.features import Tokens
 from dmix.mixing.agent.folders import check_free
-from dmix.mixing.agent.set_agent import SetAgent
-from dmix.mixing.agent.set_encoder import SetAgentConfig, seen_space
+from dmix.mixing.agent.set_encoder import seen_space
 from dmix.mixing.agent.store import publish_agent
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft_batches import Part, TaughtSet, batches, split
@@ -236,32 +235,20 @@ def _epoch(agent: Agent, parts: Sequence[Part], *, optimizer: torch.optim.Optimi
 
 
 def _new_agent(lessons: Sequence[Lesson], *, set_names: Sequence[str], settings: SftSettings) -> Agent:
-    """An untrained agent whose weights depend on the seed alone."""
-    hidden_size, feedforward = settings.widths
     first = lessons[0]
-    scales = _scales(lessons)
-    shape: dict[str, Any] = {
-        "objectives": list(scales),
-        "scales": list(scales.values()),
-        "preset": first.preset,
-        "context": settings.context,
-        "hidden_size": hidden_size,
-        "feedforward": feedforward,
-        "layers": settings.layers,
-        "heads": settings.heads,
-        "set_name": ", ".join(set_names),
-    }
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        if settings.architecture == "paper":
-            return MixingAgent(
-                MixingAgentConfig(labels=first.space.labels, target_supply=first.target_supply, **shape)
-            )
-        spaces = [
+    config = config_for(
+        settings,
+        labels=first.space.labels,
+        scales=_scales(lessons),
+        preset=first.preset,
+        set_name=", ".join(set_names),
+        target_supply=first.target_supply,
+        spaces=[
             seen_space(lesson.space, set_name=name, target_supply=lesson.target_supply)
             for name, lesson in zip(set_names, lessons, strict=True)
-        ]
-        return SetAgent(SetAgentConfig(domain_width=settings.domain_width, spaces=spaces, **shape))
+        ],
+    )
+    return seeded_agent(config, seed=settings.seed)
 
 
 def _scales(lessons: Sequence[Lesson]) -> dict[str, float]:

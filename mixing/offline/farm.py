@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dmix.mixing.agent.agent import MixingAgentConfig
+from dmix.mixing.agent.architectures import AgentSettings, config_for
 from dmix.mixing.agent.features import RunContext
+from dmix.mixing.agent.set_encoder import seen_space
 from dmix.mixing.offline.episodes import Episodes, make_episodes
 from dmix.mixing.offline.sft_examples import set_goals, set_scales
 from dmix.mixing.space.domains import DomainSpace, Vector
@@ -94,6 +97,19 @@ def load_farm(warehouse: Warehouse, set_name: str, *, preset: str | None, as_set
         target_supply=found.target_supply,
         trajectories=trajectories,
         episodes=episodes,
+    )
+
+
+def config_of_farm(farm: Farm, *, settings: AgentSettings) -> MixingAgentConfig:
+    """The config of a new agent for the domains and objectives of a farm."""
+    return config_for(
+        settings,
+        labels=farm.space.labels,
+        scales=dict(zip(farm.objectives, farm.scales_D.tolist(), strict=True)),
+        preset=farm.preset,
+        set_name=farm.set_name,
+        target_supply=farm.target_supply,
+        spaces=[seen_space(farm.space, set_name=farm.set_name, target_supply=farm.target_supply)],
     )
 
 

@@ -17,13 +17,12 @@ from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig
 from dmix.mixing.agent.store import load_agent, publish_agent
 from dmix.mixing.controllers import make_controller
-from dmix.mixing.learning.rl import prepare, train_rl
+from dmix.mixing.learning.rl import fit_simulators, prepare, train_rl
 from dmix.mixing.learning.rl_fit import fit_cql, new_algorithm
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.offline.farm import load_farm
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
-from dmix.mixing.world_model.rollouts import fit_simulators
 from dmix.warehouse_schema.errors import InputError
 
 REFERENCE = Simulator(steps=6)

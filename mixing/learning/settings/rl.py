@@ -53,18 +53,10 @@ class RlSettings:
         None, help="Weight of the conservative term, with returns of deviation 1 (default: 0.02; paper: 5)."
     )
     discount: float | None = setting(None, help="Discount of rewards (default: 1; paper: 0.99).")
-    n_steps: int = setting(1, help="Rewards before the value of a later state is used.")
     critics: int = setting(2, help="Number of critics, whose minimum is used.")
     action_samples: int = setting(10, help="Mixtures from each of three laws in the conservative term.")
     backup_samples: int = setting(10, help="Mixtures of the policy whose largest value is backed up.")
-    importance: bool = setting(False, help="Weight the conservative term's mixtures by their density.")
     tau: float = setting(0.03, help="Rate at which the target critics follow.")
-    divergence_target: float | None = setting(
-        None, help="KL of the policy from the uniform law to aim at, in nats; none when left out."
-    )
-    potential: bool = setting(
-        False, help="Critics learn the final utility and Q is that less U_t; default only."
-    )
     imagined: float | None = setting(
         None,
         help="Share of a batch that are runs of the policy in learned simulators (default: 0.75; paper: 0).",
@@ -112,7 +104,6 @@ class RlSettings:
         for name in (
             "steps",
             "batch_episodes",
-            "n_steps",
             "critics",
             "action_samples",
             "context",

@@ -4,10 +4,10 @@ What `dmix agent sft` and `dmix agent rl` do to a farm, done to simulated runs. 
 T steps, N domains.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +15,12 @@ from tests.mixing.testbed.simulated import SCALE, Array, roll_out, simulated_con
 from tests.mixing.testbed.simulator import Simulator
 from torch import Tensor
 
-from dmix.mixing.agent import architectures
-from dmix.mixing.agent.agent import Agent, MixingAgentConfig
-from dmix.mixing.agent.set_encoder import SetAgentConfig
-from dmix.mixing.learning.rl import clone_best
+from dmix.mixing.agent.agent import Agent
+from dmix.mixing.agent.architectures import config_for, seeded_agent
+from dmix.mixing.learning.rl import clone_best, fit_simulators
 from dmix.mixing.learning.rl_fit import RlResult, fit_cql
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.offline.episodes import Episodes
-from dmix.mixing.world_model.rollouts import fit_simulators
 
 logger = logging.getLogger(__name__)
 
@@ -96,24 +94,13 @@ def learn(
 def new_agent(episodes: Episodes, settings: RlSettings) -> Agent:
     """An untrained agent for simulated episodes, of the architecture and widths of resolved settings."""
     names = [f"skill-{index}" for index in range(episodes.changes_ESD.shape[2])]
-    hidden_size, feedforward = settings.widths
-    shape: dict[str, Any] = {
-        "objectives": names,
-        "scales": [SCALE] * len(names),
-        "preset": settings.preset or "default",
-        "context": episodes.made_ET.shape[1],
-        "hidden_size": hidden_size,
-        "feedforward": feedforward,
-        "layers": settings.layers,
-        "heads": settings.heads,
-    }
-    if settings.architecture == "set":
-        config: MixingAgentConfig = SetAgentConfig(domain_width=settings.domain_width, **shape)
-    else:
-        config = MixingAgentConfig(labels=episodes.space.labels, **shape)
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        return architectures.new_agent(config)
+    config = config_for(
+        dataclasses.replace(settings, context=episodes.made_ET.shape[1]),
+        labels=episodes.space.labels,
+        scales=dict.fromkeys(names, SCALE),
+        preset=settings.preset or "default",
+    )
+    return seeded_agent(config, seed=settings.seed)
 
 
 def policy_of(agent: Agent, *, domains: int | None = None) -> Policy:
