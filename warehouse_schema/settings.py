@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.text_files import parse_yaml, read_text
+from dmix.warehouse_schema.text_files import parse_yaml, read_text
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.text_files import read_text
+from dmix.warehouse_schema.text_files import read_text
 
 FIELDS = ("source", "target")
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from dmix.etl.text.token_engines import choose_engine, encoder_json, special_tokens, unknown_token
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.text_files import decoded, read_json_object
+from dmix.warehouse_schema.text_files import decoded, read_json_object
 
 EMBEDDED = "embedded"
 EMBEDDED_PATH = Path(__file__).parent.parent / "assets" / "tokenizer.json"

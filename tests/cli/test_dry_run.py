@@ -69,6 +69,7 @@ COMMANDS = {
     "train": f"{TRAIN} --controller natural --environment {{environment}} {SIZES}",
     "train base": "train base --model {here}/model.yaml --tokens 500 --name small --dataset tiny",
     "eval": "eval --model {writer} --items {here}/items.jsonl",
+    "init": "init --data {here}/text {here}/project",
     "bench quality": "bench quality --setting {quality}/origin.yaml --data {here} --work {here}/work"
     " --results {here}/results",
     "bench regmix": "bench regmix --data {here}/tables --regressor exponential --out {here}",
@@ -76,7 +77,7 @@ COMMANDS = {
     "catalog export": "catalog export --out {here}/exported",
 }
 # without them they work on the warehouse of the environment
-WITHOUT_WAREHOUSE = {"bench quality", "bench regmix", "etl synthesize"}
+WITHOUT_WAREHOUSE = {"init", "bench quality", "bench regmix", "etl synthesize"}
 
 
 def commands_with_dry_run(command=dmix, path=()):
@@ -167,6 +168,10 @@ def world(tmp_path_factory, environment_file, tiny_model, writer, spark):
     )
     publish_agent(warehouse, agent=MixingAgent(config), name="steersman", stage="sft", notes=[])
     sync(warehouse)
+    for field in ("source", "target"):
+        (here / "text" / field).mkdir(parents=True)
+        records = "".join(json.dumps({"text": _etl.words(i, 200)}) + "\n" for i in range(60))
+        (here / "text" / field / "a.jsonl").write_text(records)
     (here / "raw.jsonl").write_text('{"text": "one", "topic": "News"}\n')
     (here / "items.jsonl").write_text(
         json.dumps({"id": "1", "question": "what", "choices": ["the law", "the land"], "label": 0}) + "\n"

@@ -5,7 +5,7 @@ import codecs
 import pytest
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.text_files import parse_yaml, read_json_object, read_text
+from dmix.warehouse_schema.text_files import parse_yaml, read_json_object, read_text
 
 TEXT = "Größe\nनमस्ते\n"
 
