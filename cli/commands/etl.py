@@ -117,10 +117,15 @@ def classify(
     show_json([_outcome_json(outcome) for outcome in outcomes]) if as_json else _show_outcomes(outcomes)
 
 
+_MOST_SKIPPED = 20
+
+
 def _skipped(plan: "CorpusPlan") -> None:
     if plan.skipped:
-        listed = ", ".join(f"{ending} {count:,}" for ending, count in plan.skipped.items())
-        say(f"{plan.request.corpus}: files left out for their ending: {listed}")
+        shown = list(plan.skipped.items())[:_MOST_SKIPPED]
+        listed = ", ".join(f"{what} {count:,}" for what, count in shown)
+        more = len(plan.skipped) - len(shown)
+        say(f"{plan.request.corpus}: files left out: {listed}{f' and {more:,} more kinds' if more else ''}")
 
 
 def _plan_json(plan: "CorpusPlan") -> dict:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,7 @@ from dmix.warehouse_schema.files.manifests import (
     digest_of,
     read_corpus_version,
 )
+from dmix.warehouse_schema.files.storage import is_url
 
 _INSPECT_BYTES = 128 << 20
 _INSPECT_FILES = 500
@@ -66,7 +68,7 @@ class CorpusPlan:
         inputs: All inputs that the next version will have.
         kept: Parts that exist already, in that version or from an unfinished job.
         to_do: Parts that have to be made.
-        skipped: Files in folders that were left out for their ending, by ending.
+        skipped: What was left out of folders, by ending or name (`FoundFiles`).
         records: What was known about the inputs.
         inspected: The files that this call names, with what was found in them.
     """
@@ -99,7 +101,7 @@ def plan_corpora(
     classifier = make_classifier(spec)
     columns = columns_read(settings, classifier)
     fingerprint = functools.partial(part_fingerprint, settings_digest=_digest(settings, classifier))
-    plans = []
+    looked = []
     for request in requests:
         last = _last_version(warehouse, request)
         if request.add and last is not None:
@@ -113,6 +115,10 @@ def plan_corpora(
             part_bytes=settings.part_bytes,
         )
         found = find_files(request.inputs, taken=taken, not_below=warehouse.root)
+        looked.append((request, last, old, records, found))
+    _refuse_shared_files({request.field: found.files for request, *_, found in looked})
+    plans = []
+    for request, last, old, records, found in looked:
         inspected = _inspected(
             spark, found.files, records=records, settings=settings, columns=columns, progress=progress
         )
@@ -137,6 +143,20 @@ def plan_corpora(
             )
         )
     return plans
+
+
+def _refuse_shared_files(files: Mapping[str, Sequence[FoundFile]]) -> None:
+    """Refuses a file that is an input of both fields: it would be known already and yet to be learned."""
+    field_of: dict[str, str] = {}
+    for field, found in files.items():
+        for file in found:
+            real = file.path if is_url(file.path) else os.path.realpath(file.path)
+            other = field_of.setdefault(real, field)
+            if other != field:
+                raise InputError(
+                    f"{file.path} is an input of the {other} field and of the {field} field; name other files"
+                    " for one of them"
+                )
 
 
 def requested_classifier(warehouse: Warehouse, settings: ClassifySettings) -> ClassifierSpec:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from dmix.etl.reading.blocks import reading
+from dmix.etl.reading.walking import engine_part, refuse_tables, walk
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.storage import RemotePath, is_url
 
@@ -64,7 +65,8 @@ class FoundFiles:
     """Everything that was found, in the order of the names.
 
     Attributes:
-        skipped: Number of files in folders that were left out for their ending, by ending.
+        skipped: Number of files (and of what engines and links left) in folders that were left out, by
+            ending or by name.
     """
 
     files: tuple[FoundFile, ...]
@@ -87,9 +89,9 @@ def find_files(
 ) -> FoundFiles:
     """The files that paths, folders and globs stand for.
 
-    In folders, hidden files are left out and links to folders are not followed. A file that is
-    reached twice counts once. Two files with one name get as much of their path in front of it
-    as tells them apart.
+    In folders, hidden files are left out and links are followed (`dmix.etl.reading.walking`). A file
+    that is reached twice counts once, under the name that is no link, or else the first. Two files
+    with one name get as much of their path in front of it as tells them apart.
 
     Args:
         given: What the user named: paths, globs of local paths, URLs of files and folders.
@@ -98,7 +100,8 @@ def find_files(
 
     Raises:
         NotFoundError: If a path does not exist or a glob matches nothing.
-        InputError: If a file's ending is not known, or a folder holds no file with a known one.
+        InputError: If a file's ending is not known, a folder holds no file with a known one or may not
+            be read, or a link leads nowhere.
         StorageError: If a remote store cannot be reached or refuses.
     """
     roots: dict[str, PurePath] = {}
@@ -111,6 +114,9 @@ def find_files(
             expanded = _expanded(pattern, skipped, not_below and not_below.resolve())
         for path, root in expanded:
             roots.setdefault(path, root)
+    for path, kept in _other_names(roots).items():
+        del roots[path]
+        skipped[f"{PurePath(path).name} (another name of {PurePath(kept).name})"] += 1
     names = _unique_names(roots, taken or {})
     files = []
     for path, name in sorted(names.items(), key=lambda item: item[1]):
@@ -174,10 +180,17 @@ def _remote(
         yield _required(given.url), PurePath(given.parent.url)
         return
     count = total = 0
-    for file in given.files():
+    files = list(given.files())
+    refuse_tables([PurePath(file.path.relative_to(given)) for file in files], where=given.url)
+    for file in files:
         total += 1
         url = file.path.url
-        if any(part.startswith(".") for part in file.path.relative_to(given).split("/")):
+        parts = file.path.relative_to(given).split("/")
+        if any(part.startswith(".") for part in parts):
+            continue
+        left_by = engine_part(parts)
+        if left_by is not None:
+            skipped[left_by] += 1
             continue
         if file_kind(url) is None:
             skipped[PurePath(url).suffix or PurePath(url).name] += 1
@@ -194,16 +207,22 @@ def _remote(
 def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> Iterator[tuple[str, PurePath]]:
     """(absolute path, folder that names are relative to) of everything that one argument means."""
     path = Path(pattern).expanduser()
-    if path.is_file():
+    with reading(pattern):
+        is_file, is_folder = path.is_file(), path.is_dir()
+    if is_file:
         # folders are resolved, so that a file has one path; the file is not, since the name that
         # a link gives it is the one that counts (the hub's cache links names to hashes)
         parent = path.absolute().parent.resolve()
         yield _required(str(parent / path.name)), parent
         return
-    if path.is_dir():
+    if is_folder:
         root = path.resolve()
         yield from _files_below([root], root=root, skipped=skipped, given=pattern, not_below=not_below)
         return
+    if path.is_symlink():
+        raise InputError(
+            f"link {pattern} leads nowhere ({path.readlink()} does not exist); restore its target"
+        )
     if path.exists():
         raise InputError(f"{pattern} is neither a file nor a folder; give regular files")
     if not glob.has_magic(pattern):
@@ -211,12 +230,33 @@ def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> It
     parts = path.absolute().parts
     magic = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:magic]).resolve()
+    _check_readable(root, None if "**" in parts else len(parts) - magic)
     matches = [
         root / match for match in sorted(glob.glob(str(Path(*parts[magic:])), root_dir=root, recursive=True))
     ]
     if not matches:
         raise NotFoundError(f"no file matches {pattern}; check the pattern and its quotes")
-    yield from _files_below(matches, root=root, skipped=skipped, given=pattern, not_below=not_below)
+    named = []
+    for match in matches:
+        left_by = engine_part([part for part in match.relative_to(root).parts if part not in parts[magic:]])
+        if left_by is None:
+            named.append(match)
+        else:
+            skipped[left_by] += 1
+    yield from _files_below(named, root=root, skipped=skipped, given=pattern, not_below=not_below)
+
+
+def _check_readable(root: Path, depth: int | None) -> None:
+    """Refuses folders that a glob would pass over in silence; looks `depth` levels deep."""
+
+    def refuse(error: OSError) -> None:
+        with reading(str(error.filename)):
+            raise error
+
+    for folder, folders, _ in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if depth is not None and len(PurePath(folder).relative_to(root).parts) + 1 >= depth:
+            folders.clear()
 
 
 def _files_below(
@@ -225,7 +265,7 @@ def _files_below(
     """Files with known endings among `paths` and in the folders among them, hidden ones left out."""
     count = 0
     for path in paths:
-        for file in _walk(path):
+        for file in walk(path, left_out=skipped, not_below=not_below, wanted=_is_wanted):
             if not_below is not None and file.is_relative_to(not_below):
                 continue
             if file_kind(str(file)) is None:
@@ -238,15 +278,23 @@ def _files_below(
         raise InputError(f"{given} holds no file that dmix reads{seen}; {KNOWN}")
 
 
-def _walk(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-    for folder, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            file = Path(folder, name)
-            if not name.startswith(".") and file.is_file():
-                yield file
+def _is_wanted(path: Path) -> bool:
+    return path.suffix.lower() in REFUSED or file_kind(str(path)) is not None
+
+
+def _other_names(roots: Iterable[str]) -> dict[str, str]:
+    """Local paths that lead to a file which another path is kept for, with that one."""
+    paths: dict[str, list[str]] = {}
+    for path in roots:
+        if not is_url(path):
+            paths.setdefault(os.path.realpath(path), []).append(path)
+    return {
+        path: kept
+        for real, group in paths.items()
+        for kept in [real if real in group else group[0]]
+        for path in group
+        if path != kept
+    }
 
 
 def _required(path: str) -> str:
