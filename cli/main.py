@@ -27,7 +27,11 @@ COMMANDS = {
         "Show versions, hardware, what is missing and how to get it.",
     ),
     "etl": ("dmix.cli.commands.etl", "etl", "Classify raw text and shard it into one stream a domain."),
-    "mix": ("dmix.cli.commands.mix", "mix", "Sample trajectories and collect proxy feedback on them."),
+    "mix": (
+        "dmix.cli.commands.mix",
+        "mix",
+        "Measure which text helps what, and plan mixtures.",
+    ),
     "agent": ("dmix.cli.commands.agent", "agent", "Train the agent that chooses mixtures."),
     "train": ("dmix.cli.commands.train", "train", "Train a model under the agent or another controller."),
     "eval": ("dmix.cli.commands.eval", "evaluate", "Score models of a run on benchmarks."),

@@ -38,6 +38,7 @@ _REMEDIES = {
     "labels": "remove the named files of labels and rejects and run 'dmix etl classify' again with the same"
     " inputs",
     "streams": "remove the manifest.json of the dataset and run 'dmix etl shard' again",
+    "effects": "remove the named folder of effects and run 'dmix mix probe' again",
     "start_states": "remove the named start state and run 'dmix etl start-state' again",
 }
 """By the kind of a problem, or else by the folder that it lies in."""

@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from dmix.cli.commands.mix_collect import collect
+from dmix.cli.commands.mix_plan import plan
+from dmix.cli.commands.mix_probe import probe
 from dmix.cli.show.options import (
     config_option,
     dataset_option,
@@ -21,7 +23,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 
 @click.group()
 def mix() -> None:
-    """Sample trajectories of mixtures and collect proxy feedback on them."""
+    """Measure which text helps what, plan mixtures, sample trajectories, collect proxy feedback."""
 
 
 @mix.command()
@@ -184,3 +186,5 @@ def _ranges(counts: Sequence[int]) -> str:
 
 
 mix.add_command(collect)
+mix.add_command(probe)
+mix.add_command(plan)

@@ -78,7 +78,7 @@ class _File:
 def verify_warehouse(
     warehouse: Warehouse, *, dataset: str | None, progress: Progress, threads: int = 2
 ) -> VerificationReport:
-    """Checks every corpus, dataset and start state, or one dataset with the corpora that it was made from.
+    """Checks every corpus, dataset, start state and set of effects, or one dataset and its corpora.
 
     Args:
         dataset: Id or name; `None` checks all.
@@ -96,6 +96,7 @@ def verify_warehouse(
         problems += [_orphan(warehouse, path) for path in unnamed_parts(warehouse, version)]
     if dataset is None:
         files += _start_state_files(warehouse, problems)
+        files += _effects_files(warehouse, problems)
     for manifest in manifests:
         files += _dataset_files(warehouse, manifest)
         problems += _dataset_problems(warehouse, manifest)
@@ -191,6 +192,23 @@ def _start_state_files(warehouse: Warehouse, problems: list[Problem]) -> Iterato
                 sha256=block["sha256"],
                 rows=block["documents"],
             )
+
+
+def _effects_files(warehouse: Warehouse, problems: list[Problem]) -> Iterator[_File]:
+    """What the manifests of effects name."""
+    for path in sorted(warehouse.root.glob("effects/*/effects.json")):
+        try:
+            named = [
+                _File(path=path.parent / name, size_bytes=file["size_bytes"], sha256=file["sha256"])
+                for name, file in read_json(path)["files"].items()
+                if "/" not in name
+            ]
+        except DmixError as error:
+            problems.append(_problem(warehouse, "manifest", path, error.message))
+        except (KeyError, TypeError, AttributeError):
+            problems.append(_problem(warehouse, "manifest", path, "it does not name its files"))
+        else:
+            yield from named
 
 
 def _shard_format(manifest: DatasetManifest) -> ShardFormat | None:

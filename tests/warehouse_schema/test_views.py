@@ -27,6 +27,8 @@ CONTRACT = {
     "contamination": "dataset corpus document_id objective item_id path position overlap removed screening"
     " corpora",
     "screenings": "kind screening corpora documents found items items_too_short created_at",
+    "effects": "name estimator dataset model environment field domain objective effect stderr",
+    "effect_objectives": "name estimator dataset objective role signal noise reliability telling",
     "synthetic": "corpus version documents",
 }
 

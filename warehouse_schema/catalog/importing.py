@@ -35,11 +35,13 @@ TABLES = {
     "run": RUN_TABLES,
     "evaluation": ("evaluations",),
     "model_start_state": ("start_state_estimates", "start_state_domains", "start_state_curves"),
+    "effect_set": ("effect_sets", "effect_objectives"),
+    "effects": ("effects",),
     "trajectories": ("trajectories",),
     "feedback": ("feedback",),
     "rejects": ("rejects",),
 }
-_PARQUET_KINDS = ("trajectories", "feedback", "rejects", "duplicates", "contamination")
+_PARQUET_KINDS = ("trajectories", "feedback", "rejects", "duplicates", "contamination", "effects")
 # Columns that files of an earlier dmix do not have; a file that lacks another one is damaged.
 _ADDED = {"variation", "domain"}
 # Rows are inserted once this many have gathered: few statements, bounded memory.
@@ -172,7 +174,7 @@ def _arrow_tables(
 
 def _parquet_rows(warehouse: Warehouse, unit: Unit, schema: pa.Schema) -> pa.Table:
     """A Parquet unit as rows of its table; what stands in the folder's name is added."""
-    known = {"unit": unit.path, "set_name": unit.folder, "screening": unit.folder}
+    known = {"unit": unit.path, "set_name": unit.folder, "screening": unit.folder, "name": unit.folder}
     file = pq.ParquetFile(warehouse.root / unit.path)
     wanted = [name for name in schema.names if name not in known]
     found = file.read(columns=[name for name in wanted if name in file.schema_arrow.names])

@@ -27,6 +27,7 @@ _MANIFEST_OF = {
     "trajectories": "set.json",
     "duplicates": "manifest.json",
     "contamination": "manifest.json",
+    "effects": "effects.json",
 }
 
 RUN_TABLES = ("runs", "run_steps", "run_feedback", "run_events")
@@ -239,6 +240,21 @@ def _start_state_rows(path: Path, unit: Unit) -> Rows:
     return {"start_state_estimates": [estimate], "start_state_domains": domains, "start_state_curves": curve}
 
 
+def _effect_set_rows(path: Path, unit: Unit) -> Rows:
+    content = read_json(path)
+    row = {
+        "name": unit.folder,
+        "created_at": utc(content["created_at"]),
+        **{name: content[name] for name in ("estimator", "dataset", "model", "environment")},
+    }
+    columns = ("objective", "role", "signal", "noise", "reliability", "telling")
+    objectives = [
+        {"name": unit.folder, **{name: objective[name] for name in columns}}
+        for objective in content["objectives"]
+    ]
+    return {"effect_sets": [row], "effect_objectives": objectives}
+
+
 _ESTIMATE_COLUMNS = (
     "model",
     "classifier",
@@ -263,4 +279,5 @@ _READERS: dict[str, Callable[[Path, Unit], Rows]] = {
     "run": _run_rows,
     "evaluation": _evaluation_rows,
     "model_start_state": _start_state_rows,
+    "effect_set": _effect_set_rows,
 }

@@ -33,6 +33,8 @@ PUBLISHED_FILES = {
     "run": "runs/*/events.jsonl",
     "evaluation": "runs/*/evaluations/*.json",
     "model_start_state": "start_states/*/estimate.json",
+    "effect_set": "effects/*/effects.json",
+    "effects": "effects/*/effects.parquet",
 }
 
 
@@ -165,6 +167,10 @@ class Warehouse:
 
     def feedback(self, set_name: str) -> Path:
         return self.root / "feedback" / checked_name("set", set_name)
+
+    def effects(self, name: str) -> Path:
+        """Folder of what domains do to objectives, as one estimator found it."""
+        return self.root / "effects" / checked_name("effects", name)
 
     def model(self, name: str) -> Path:
         return self.root / "models" / checked_name("model", name)

@@ -1,5 +1,6 @@
 """Every kind of damage is found, named, and told apart."""
 
+import hashlib
 import json
 import shutil
 
@@ -47,6 +48,23 @@ def test_a_flipped_byte_in_a_shard_is_found(copy):
     warehouse, _, manifest = copy
     flip(warehouse.stream(manifest.dataset) / "source" / "News" / "shard.00001.00000.mds", -3)
     assert problems(warehouse) == [("hash", "source/News/shard.00001.00000.mds")]
+
+
+def test_effects_are_checked_against_their_manifest(copy):
+    warehouse, _, _ = copy
+    folder = warehouse.effects("counts")
+    folder.mkdir(parents=True)
+    (folder / "effects.parquet").write_bytes(b"some bytes")
+    named = {"size_bytes": 10, "sha256": hashlib.sha256(b"some bytes").hexdigest()}
+    (folder / "effects.json").write_text(
+        json.dumps({"files": {"effects.parquet": named, "errors.parquet": named}})
+    )
+    assert problems(warehouse) == [("missing", "errors.parquet")]
+    flip(folder / "effects.parquet", 3)
+    (folder / "errors.parquet").write_bytes(b"some bytes")
+    assert problems(warehouse) == [("hash", "effects.parquet")]
+    (folder / "effects.json").write_text("{}")
+    assert problems(warehouse) == [("manifest", "effects.json")]
 
 
 def test_a_flipped_byte_in_a_header_is_found_twice(copy):

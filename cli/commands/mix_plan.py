@@ -1,0 +1,156 @@
+"""`dmix mix plan`; `dmix.cli.commands.mix` adds it to its group."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dmix.cli.show.options import (
+    config_option,
+    dataset_option,
+    dry_run_option,
+    json_option,
+    settings_options,
+    warehouse_option,
+)
+from dmix.cli.show.output import say, show_json, show_table
+from dmix.cli.workflows.mixture_files import FORMATS
+from dmix.mixing.effects.settings import PlanRules
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+if TYPE_CHECKING:
+    from dmix.cli.workflows.effects import PlannedMixture
+
+
+@click.command()
+@config_option
+@warehouse_option
+@dataset_option
+@click.option(
+    "--probe",
+    "probes",
+    multiple=True,
+    metavar="NAME",
+    help="Effects to plan from, as 'dmix mix probe' named them: one by counts, one measured on a model, or"
+    " both; the newest of the dataset if left out.",
+)
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Mixture file to write.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="dmix",
+    show_default=True,
+    help="Trainer that reads the file; dmix reads it by --controller static:FILE.",
+)
+@click.option(
+    "--environment",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Environment file whose weights and scales count; that of the effects if left out.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Samples that the run will draw; as many as the dataset has if left out.",
+)
+@click.option(
+    "--max-passes",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="How often the run may draw a sample.",
+)
+@settings_options(PlanRules, parameter="rules")
+@json_option
+@dry_run_option
+def plan(
+    *,
+    warehouse: Warehouse,
+    dataset: str | None,
+    probes: tuple[str, ...],
+    out: Path,
+    form: str,
+    environment: Path | None,
+    samples: int | None,
+    max_passes: int,
+    rules: PlanRules,
+    as_json: bool,
+    dry_run: bool,
+    config: str | None,
+) -> None:
+    """Write the mixture that effects promise most of, for dmix or another trainer.
+
+    Prints each domain's share, how often the run draws it, and the promised gain of each objective over
+    natural mixing with its interval. The interval covers the sampling of items; only runs tell whether
+    the estimator is right about your model. Where the effects are noise, the plan is natural mixing.
+
+    Example: dmix mix plan --out mixture.yaml
+    """
+    warehouse.require()
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; name a file in it, for example {out / 'mixture.yaml'}")
+    from dmix.cli.workflows.effects import plan_mixture, write_mixture
+
+    planned = plan_mixture(
+        warehouse,
+        probes=probes,
+        dataset=dataset,
+        environment=environment,
+        samples=samples,
+        max_passes=max_passes,
+        rules=rules,
+    )
+    path = None if dry_run else write_mixture(warehouse, planned, out, form=form)
+    if as_json:
+        show_json({**_facts(planned), "file": None if path is None else str(path)})
+        return
+    _show(planned)
+    say(f"would write {out}" if path is None else f"wrote {path}")
+
+
+def _facts(planned: "PlannedMixture") -> dict:
+    plan, space = planned.plan, planned.space
+    low, high = plan.interval
+    return {
+        **plan.to_json(space.names),
+        "dataset": planned.manifest.dataset,
+        "samples": planned.total,
+        "natural": plan.is_natural,
+        "utility_low": low,
+        "utility_high": high,
+        "scales": planned.scales,
+        "scales_from": planned.scales_from,
+        "passes": {
+            "/".join(space.names[i]): float(plan.passes_N[i]) for i in range(len(space)) if space.active_N[i]
+        },
+        "gap": plan.gap,
+    }
+
+
+def _show(planned: "PlannedMixture") -> None:
+    from dmix.cli.workflows.effects import most_changed, promise_lines
+
+    plan = planned.plan
+    show_table(
+        ["field", "domain", "natural share", "planned share", "times natural", "passes"],
+        [
+            (
+                *planned.space.names[i],
+                float(plan.natural_N[i]),
+                float(plan.mixture_N[i]),
+                float(plan.mixture_N[i] / plan.natural_N[i]),
+                float(plan.passes_N[i]),
+            )
+            for i in most_changed(planned)
+        ],
+    )
+    for line in promise_lines(planned):
+        say(line)

@@ -1,0 +1,232 @@
+"""The mixture that effects promise most of, within what the data can give.
+
+Maximises sum_o lambda_o / s_o (S_o(rho) - z stderr_o(rho)) - tau KL(rho || n) over mixtures between
+floors and ceilings. The function is concave, so multiplicative ascent ends at the optimum, and the
+duality gap says how near it is. Unsure means natural: where effects are noise, the plan is n and
+says so. Shapes: N domains, D objectives.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmix.mixing.effects.prediction import Prediction
+from dmix.mixing.effects.settings import PlanRules
+from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.simplex import clipped, kl, total_variation
+from dmix.mixing.trajectories.guard import within_bounds
+from dmix.warehouse_schema.errors import InputError
+
+Array = NDArray[np.float64]
+
+GAP = 1e-4
+_MOST_STEPS = 2000
+# Bounds of a 95% interval, in standard errors.
+_INTERVAL = 1.96
+# Total variation from n below which a plan is called natural.
+_NATURAL = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Supply:
+    """What a run can draw.
+
+    Attributes:
+        total: Samples of the whole run.
+        samples_N: Samples of each domain.
+        max_passes: How often each of them may be drawn.
+        floors_N, ceilings_N: Further bounds, of guard rails; None for none.
+    """
+
+    total: int
+    samples_N: NDArray[np.int64]
+    max_passes: int
+    floors_N: Vector | None = None
+    ceilings_N: Vector | None = None
+
+    def bounds(self) -> tuple[Vector, Vector]:
+        """Least and largest share of each domain.
+
+        Where the run asks for more than there is, every domain gives all it can.
+        """
+        ceilings_N = np.minimum(1.0, self.samples_N * self.max_passes / self.total)
+        if ceilings_N.sum() < 1:
+            ceilings_N = ceilings_N / ceilings_N.sum()
+        if self.ceilings_N is not None:
+            ceilings_N = np.where(self.samples_N > 0, np.minimum(ceilings_N, self.ceilings_N), 0.0)
+            if ceilings_N.sum() < 1:
+                raise InputError(
+                    f"guard rails and supply leave room for {ceilings_N.sum():.3f} of a mixture; allow more"
+                    " passes, a shorter run, or another guard"
+                )
+        floors_N = np.zeros_like(ceilings_N) if self.floors_N is None else self.floors_N
+        return np.minimum(floors_N, ceilings_N), ceilings_N
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """A mixture and what it promises.
+
+    Attributes:
+        mixture_N, natural_N: The plan, and the mixture that gains are relative to.
+        gain_D: Predicted gain over natural mixing of each objective, nats per token.
+        stderr_D: Its standard error: what items or seeds leave open. Whether the estimator is right
+            about this model is another question, which only runs answer.
+        utility, utility_stderr: The same of U, without unit.
+        passes_N: How often the run draws each domain.
+        gap: U that the true optimum may be better by.
+        note: Why the plan is what it is, a sentence.
+        sources: Names of the effects.
+    """
+
+    mixture_N: Vector
+    natural_N: Vector
+    objectives: tuple[str, ...]
+    gain_D: Vector
+    stderr_D: Vector
+    utility: float
+    utility_stderr: float
+    passes_N: Vector
+    gap: float
+    note: str
+    sources: tuple[str, ...]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% interval of the promised utility."""
+        half = _INTERVAL * self.utility_stderr
+        return self.utility - half, self.utility + half
+
+    @property
+    def is_natural(self) -> bool:
+        """True if nothing is gained by leaving natural mixing."""
+        return bool(total_variation(self.mixture_N, self.natural_N) < _NATURAL)
+
+    def to_json(self, names: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+        """What a run keeps of its plan; weights of 0 are left out."""
+        return {
+            "effects": list(self.sources),
+            "mixture": {"/".join(names[i]): float(self.mixture_N[i]) for i in np.flatnonzero(self.mixture_N)},
+            "objectives": {
+                name: {"gain": float(gain), "stderr": float(error)}
+                for name, gain, error in zip(self.objectives, self.gain_D, self.stderr_D, strict=True)
+            },
+            "utility": self.utility,
+            "utility_stderr": self.utility_stderr,
+            "note": self.note,
+        }
+
+
+def make_plan(
+    prediction: Prediction,
+    *,
+    weights_D: Vector,
+    scales_D: Vector,
+    supply: Supply,
+    rules: PlanRules | None = None,
+) -> Plan:
+    """The best mixture by a prediction.
+
+    Args:
+        prediction: Of every objective.
+        weights_D: lambda, summing to 1.
+        scales_D: s, nats per token.
+        supply: Bounds of the mixture.
+        rules: Pull and caution.
+    """
+    rules = PlanRules() if rules is None else rules
+    value_D = weights_D / scales_D
+    natural_N = prediction.natural_N
+    safe_N = clipped(natural_N)
+
+    def objective(mixture_N: Vector) -> float:
+        gained_D = prediction.gains(mixture_N) - rules.caution * prediction.stderr(mixture_N)
+        return float(value_D @ gained_D) - rules.pull * float(kl(mixture_N, safe_N))
+
+    def gradient(mixture_N: Vector) -> Vector:
+        slope_ND = prediction.gradient(mixture_N) - rules.caution * prediction.stderr_gradient(mixture_N)
+        return slope_ND @ value_D - rules.pull * (np.log(clipped(mixture_N)) - np.log(safe_N) + 1)
+
+    floors_N, ceilings_N = supply.bounds()
+    start_N = within_bounds(natural_N, floors_N, ceilings_N)
+    mixture_N, gap = ascend(objective, gradient, start_N, floors_N=floors_N, ceilings_N=ceilings_N)
+    gain_D, stderr_D = prediction.gains(mixture_N), prediction.stderr(mixture_N)
+    if objective(mixture_N) <= objective(start_N) + 1e-9:
+        mixture_N = start_N
+        gain_D, stderr_D = prediction.gains(start_N), prediction.stderr(start_N)
+    return Plan(
+        mixture_N=mixture_N,
+        natural_N=natural_N,
+        objectives=prediction.objectives,
+        gain_D=gain_D,
+        stderr_D=stderr_D,
+        utility=float(value_D @ gain_D),
+        utility_stderr=float(np.sqrt(((value_D * stderr_D) ** 2).sum())),
+        passes_N=mixture_N * supply.total / np.maximum(supply.samples_N, 1),
+        gap=gap,
+        note=_note(prediction, mixture_N, start_N, ceilings_N=ceilings_N),
+        sources=prediction.sources,
+    )
+
+
+def ascend(
+    objective: Callable[[Vector], float],
+    gradient: Callable[[Vector], Vector],
+    start_N: Vector,
+    *,
+    floors_N: Vector,
+    ceilings_N: Vector,
+) -> tuple[Vector, float]:
+    """Multiplicative ascent of a concave function over bounded mixtures: the point and its duality gap."""
+    mixture_N, value, rate = start_N, objective(start_N), 1.0
+    gap = np.inf
+    for _ in range(_MOST_STEPS):
+        slope_N = gradient(mixture_N)
+        best_N = _best_vertex(slope_N, floors_N, ceilings_N)
+        gap = float(slope_N @ (best_N - mixture_N))
+        if gap <= GAP:
+            break
+        slope_N = slope_N - slope_N.max()
+        while True:
+            next_N = within_bounds(mixture_N * np.exp(rate * slope_N), floors_N, ceilings_N)
+            reached = objective(next_N)
+            # a step of mirror ascent is sure where the model below the function holds
+            gained = float(slope_N @ (next_N - mixture_N)) - float(kl(next_N, clipped(mixture_N))) / rate
+            if reached >= value + gained - 1e-12 or rate < 1e-6:
+                break
+            rate /= 2
+        if reached <= value:
+            break
+        mixture_N, value, rate = next_N, reached, rate * 1.5
+    return mixture_N, max(0.0, gap)
+
+
+def _best_vertex(slope_N: Vector, floors_N: Vector, ceilings_N: Vector) -> Vector:
+    """The bounded mixture with the largest slope: the steepest domains filled first."""
+    vertex_N, left = floors_N.copy(), 1 - floors_N.sum()
+    for index in np.argsort(-slope_N, kind="stable"):
+        part = min(left, ceilings_N[index] - floors_N[index])
+        vertex_N[index] += part
+        left -= part
+    return vertex_N
+
+
+def _note(prediction: Prediction, mixture_N: Vector, start_N: Vector, *, ceilings_N: Vector) -> str:
+    c = prediction.coefficients
+    telling = [
+        name for name, used in zip(prediction.objectives, c.beta_D + c.gamma_D, strict=True) if used > 0
+    ]
+    if not telling:
+        return "The effects of all objectives are within noise, so the plan is natural mixing."
+    if total_variation(mixture_N, start_N) < _NATURAL:
+        tight = np.isclose(ceilings_N[ceilings_N > 0].sum(), 1, atol=1e-3)
+        if tight:
+            return "The run draws everything there is, so supply leaves no other mixture than this one."
+        return "No other mixture promises more than it risks, so the plan is natural mixing."
+    silent = [name for name in prediction.objectives if name not in telling]
+    if silent:
+        return f"Within noise, so without a say in the plan: {', '.join(silent)}."
+    return "All objectives have effects beyond noise."

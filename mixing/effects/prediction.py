@@ -1,0 +1,238 @@
+"""What a mixture is predicted to do to each objective, and how sure that is (method §8).
+
+S_o(rho) = N_o + beta_o (B_o(rho) - B_o(n)) + gamma_o sum_d (rho_d - n_d) E_{d,o} - q_o KL(rho || n),
+with beta, gamma, q >= 0, so that it is concave. The standard error is 0 at n and convex: it is that
+of the prediction linearised at n. Shapes: N domains, D objectives, K rows of an error matrix,
+P runs that coefficients are fitted to, C coefficients.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from dmix.mixing.effects.counts import CountModel
+from dmix.mixing.effects.effects import Effects
+from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.simplex import clipped, kl
+from dmix.warehouse_schema.errors import InputError
+
+Array = NDArray[np.float64]
+
+# Rounds off the corner of the standard error at n, in nats per token.
+_CORNER = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Coefficients:
+    """beta, gamma and q of each objective, all from 0 on, shape (D,) each."""
+
+    beta_D: Vector
+    gamma_D: Vector
+    q_D: Vector
+
+    @classmethod
+    def unfitted(cls, *, counted: bool, measured: bool, objectives: int) -> "Coefficients":
+        """The plan's defaults: counts alone where there are any, else the measured effects."""
+        ones_D, none_D = np.ones(objectives), np.zeros(objectives)
+        return cls(
+            beta_D=ones_D if counted else none_D,
+            gamma_D=ones_D if measured and not counted else none_D,
+            q_D=none_D,
+        )
+
+    def only(self, telling_D: NDArray[np.bool_]) -> "Coefficients":
+        """Without the objectives whose effects are noise."""
+        keep_D = telling_D.astype(np.float64)
+        return Coefficients(beta_D=self.beta_D * keep_D, gamma_D=self.gamma_D * keep_D, q_D=self.q_D * keep_D)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """Predicted gains of every objective as functions of the mixture.
+
+    Attributes:
+        natural_N: n, the mixture that gains are relative to.
+        objectives: Names of the D objectives.
+        coefficients: beta, gamma, q.
+        counts: B; None without counts.
+        effect_ND: E; None without measured effects.
+        errors: One matrix (K, N) for each objective, as in `Effects`, beta and gamma included.
+        natural_gain_D: N_o, the gain of natural mixing itself over the model before the run; 0 where
+            nobody measured it.
+        sources: Names of the effects that it is made of.
+    """
+
+    natural_N: Vector
+    objectives: tuple[str, ...]
+    coefficients: Coefficients
+    counts: CountModel | None
+    effect_ND: Array | None
+    errors: tuple[Array, ...]
+    natural_gain_D: Vector
+    sources: tuple[str, ...] = ()
+
+    def scores(self, mixture_N: Vector) -> Vector:
+        """S_o(rho) less the score before the run, nats per token, shape (D,)."""
+        return self.natural_gain_D + self.gains(mixture_N)
+
+    def gains(self, mixture_N: Vector) -> Vector:
+        """S_o(rho) - S_o(n), nats per token, shape (D,)."""
+        c = self.coefficients
+        found_D = -c.q_D * float(kl(mixture_N, clipped(self.natural_N)))
+        if self.counts is not None:
+            found_D = found_D + c.beta_D * (self.counts.values(mixture_N) - self._counts_at_natural_D)
+        if self.effect_ND is not None:
+            found_D = found_D + c.gamma_D * ((mixture_N - self.natural_N) @ self.effect_ND)
+        return found_D
+
+    def gradient(self, mixture_N: Vector) -> Array:
+        """dS_o / drho_d, shape (N, D); up to a constant for each objective, which no mixture feels."""
+        c = self.coefficients
+        slope_N = np.log(clipped(mixture_N)) - np.log(clipped(self.natural_N))
+        found_ND = -slope_N[:, None] * c.q_D
+        if self.counts is not None:
+            found_ND = found_ND + c.beta_D * self.counts.gradient(mixture_N)
+        if self.effect_ND is not None:
+            found_ND = found_ND + c.gamma_D * self.effect_ND
+        return found_ND
+
+    def stderr(self, mixture_N: Vector) -> Vector:
+        """Standard error of `gains`, nats per token, shape (D,): convex, 0 at n."""
+        return np.array([_rounded(error @ (mixture_N - self.natural_N)) for error in self.errors])
+
+    def stderr_gradient(self, mixture_N: Vector) -> Array:
+        """Its gradient, shape (N, D)."""
+        columns = []
+        for error in self.errors:
+            moved_K = error @ (mixture_N - self.natural_N)
+            columns.append(moved_K @ error / np.sqrt(moved_K @ moved_K + _CORNER**2))
+        return np.stack(columns, axis=1)
+
+    @cached_property
+    def _counts_at_natural_D(self) -> Vector:
+        assert self.counts is not None
+        return self.counts.values(self.natural_N)
+
+
+def predict(
+    effects: Sequence[Effects],
+    counts: CountModel | None,
+    *,
+    coefficients: Coefficients | None = None,
+    natural_gain_D: Vector | None = None,
+) -> Prediction:
+    """The prediction that some effects of one dataset and environment make together.
+
+    Objectives whose effects are noise get coefficients 0, so that they pull nowhere.
+
+    Args:
+        effects: At most one of counts and one measured on a model (gradient or probe).
+        counts: The model behind the counts, if they are among `effects`.
+        coefficients: Fitted ones; the defaults when left out.
+        natural_gain_D: N_o; 0 when left out.
+
+    Raises:
+        InputError: If the effects do not belong together.
+    """
+    if not effects:
+        raise InputError("a prediction needs effects; run 'dmix mix probe' first")
+    first = effects[0]
+    for other in effects[1:]:
+        if (other.dataset, other.objectives, other.environment) != (
+            first.dataset,
+            first.objectives,
+            first.environment,
+        ):
+            raise InputError(
+                f"effects {other.name!r} and {first.name!r} were measured on other datasets or objectives;"
+                " name effects of one dataset and one environment"
+            )
+    counted = [e for e in effects if e.estimator == "counts"]
+    measured = [e for e in effects if e.estimator != "counts"]
+    if len(counted) > 1 or len(measured) > 1 or bool(counted) != (counts is not None):
+        raise InputError(
+            f"{len(counted)} effects by counts and {len(measured)} measured ones are given; give one of each"
+            " kind at most"
+        )
+    size = len(first.objectives)
+    if coefficients is None:
+        coefficients = Coefficients.unfitted(counted=bool(counted), measured=bool(measured), objectives=size)
+    telling_D = np.any([e.telling_D for e in effects if _used(e, coefficients)], axis=0)
+    coefficients = coefficients.only(np.broadcast_to(telling_D, (size,)))
+    scaled = [(coefficients.beta_D, counted), (coefficients.gamma_D, measured)]
+    errors = tuple(
+        np.concatenate([scale_D[index] * e.errors[index] for scale_D, kind in scaled for e in kind])
+        for index in range(size)
+    )
+    return Prediction(
+        natural_N=first.natural_N,
+        objectives=first.objectives,
+        coefficients=coefficients,
+        counts=counts,
+        effect_ND=measured[0].effect_ND if measured else None,
+        errors=errors,
+        natural_gain_D=np.zeros(size) if natural_gain_D is None else natural_gain_D,
+        sources=tuple(e.name for e in effects),
+    )
+
+
+def fitted_coefficients(
+    prediction: Prediction,
+    mixtures_PN: Array,
+    gains_PD: Array,
+    *,
+    ridge: float = 1.0,
+    effect_PND: Array | None = None,
+) -> Prediction:
+    """The prediction with coefficients by non-negative ridge towards those that it has.
+
+    Minimises sum_p (gain_p - features_p c)^2 / v + ridge |c - c0|^2 with c >= 0 for each objective,
+    v the mean square of its gains, so that the ridge means the same in every unit.
+
+    Args:
+        prediction: Its coefficients are c0.
+        mixtures_PN: Mixtures of runs, natural ones and probes.
+        gains_PD: What they gained over natural mixing, nats per token.
+        ridge: How many runs of typical size the old coefficients count for.
+        effect_PND: Effects for each run, fitted without that run, so that no probe predicts itself;
+            those of the prediction when left out.
+    """
+    old = prediction.coefficients
+    apart_PN = mixtures_PN - prediction.natural_N
+    none_PD = np.zeros(gains_PD.shape)
+    counted_PD = none_PD
+    if prediction.counts is not None:
+        at_natural_D = prediction.counts.values(prediction.natural_N)
+        counted_PD = np.array([prediction.counts.values(m) for m in mixtures_PN]) - at_natural_D
+    linear_PD = none_PD
+    if effect_PND is not None:
+        linear_PD = np.einsum("pn,pnd->pd", apart_PN, effect_PND)
+    elif prediction.effect_ND is not None:
+        linear_PD = apart_PN @ prediction.effect_ND
+    kl_P = np.array([float(kl(m, clipped(prediction.natural_N))) for m in mixtures_PN])
+    fitted = []
+    for o in range(gains_PD.shape[1]):
+        features_PC = np.column_stack([counted_PD[:, o], linear_PD[:, o], -kl_P])
+        start_C = np.array([old.beta_D[o], old.gamma_D[o], old.q_D[o]])
+        scale = float((gains_PD[:, o] ** 2).mean()) or 1.0
+        # the unit of a coefficient is that of its feature, so each is held by its own mean square
+        hold_C = np.sqrt(ridge * np.maximum((features_PC**2).mean(0), 1e-12) / scale)
+        rows = np.vstack([features_PC / np.sqrt(scale), np.diag(hold_C)])
+        wanted = np.concatenate([gains_PD[:, o] / np.sqrt(scale), hold_C * start_C])
+        fitted.append(nnls(rows, wanted)[0])
+    beta_D, gamma_D, q_D = np.array(fitted).T
+    return dataclasses.replace(prediction, coefficients=Coefficients(beta_D=beta_D, gamma_D=gamma_D, q_D=q_D))
+
+
+def _used(effects: Effects, coefficients: Coefficients) -> bool:
+    used_D = coefficients.beta_D if effects.estimator == "counts" else coefficients.gamma_D
+    return bool(used_D.any())
+
+
+def _rounded(moved_K: Vector) -> float:
+    return float(np.sqrt(moved_K @ moved_K + _CORNER**2) - _CORNER)

@@ -1,0 +1,291 @@
+"""Effects on disk: `effects/<name>/`, published in one step by `effects.json`, which comes last.
+
+    effects.parquet   field, domain, objective, effect, stderr: what the view `effects` shows
+    errors.parquet    the error matrices of the objectives: objective, weights
+    tokens.parquet    of counts: scored tokens with their probability by each domain and by a model
+    effects.json      what was measured: digests of dataset, environment and model, the environment
+                      itself, signal, noise and reliability of each objective, hashes of the files
+
+Nothing that is stored is changed: the same question finds its answer, another one takes another name.
+"""
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dmix.mixing.effects.counts import CountModel, ScoredTokens
+from dmix.mixing.effects.effects import ESTIMATORS, Effects
+from dmix.mixing.trajectories.objectives import Environment, environment_to_json, read_items
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.files.manifests import FORMAT, digest_of
+from dmix.warehouse_schema.settings import settings_from
+
+MANIFEST = "effects.json"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredEffects:
+    """What a folder of effects holds.
+
+    Attributes:
+        effects: The effects.
+        counts: The model behind them, if they are counts.
+        environment: The objectives, with the scales and weights that the file gave.
+        facts: What else was measured, by name: plain values.
+        created_at: UTC, ISO 8601.
+    """
+
+    effects: Effects
+    counts: CountModel | None
+    environment: Environment
+    facts: Mapping[str, Any]
+    created_at: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.effects.name
+
+
+def environment_digest(environment: Environment) -> str:
+    """Hash of what is scored: names, kinds and items; weights and scales do not matter to effects."""
+    rows = [
+        [
+            objective.name,
+            objective.role,
+            objective.kind,
+            [dataclasses.astuple(item) for item in read_items(objective, environment.folder)],
+        ]
+        for objective in environment.objectives
+    ]
+    return digest_of(rows)[:16]
+
+
+def effect_names(warehouse: Warehouse) -> list[str]:
+    """Names of all stored effects, the newest last."""
+    found = [path for path in warehouse.root.glob(f"effects/*/{MANIFEST}") if path.is_file()]
+    stamped = [(str(read_json(path).get("created_at", "")), path.parent.name) for path in found]
+    return [name for _, name in sorted(stamped)]
+
+
+def write_effects(warehouse: Warehouse, stored: StoredEffects) -> Path:
+    """Publishes effects under their name; equal ones that are there already stay.
+
+    Raises:
+        InputError: If other effects have the name.
+    """
+    effects = stored.effects
+    folder = warehouse.effects(effects.name)
+    content = {"effects.parquet": _effects_bytes(effects), "errors.parquet": _errors_bytes(effects)}
+    if stored.counts is not None:
+        content["tokens.parquet"] = _tokens_bytes(stored.counts)
+    manifest = {
+        "format": FORMAT,
+        "name": effects.name,
+        "estimator": effects.estimator,
+        "dataset": effects.dataset,
+        "model": effects.model,
+        "environment": effects.environment,
+        "environment_file": environment_to_json(stored.environment),
+        "space": [list(pair) for pair in effects.names],
+        "natural": effects.natural_N.tolist(),
+        "objectives": [
+            {
+                "objective": name,
+                "role": role,
+                "signal": float(effects.signal_D[i]),
+                "noise": float(effects.noise_D[i]),
+                "reliability": float(effects.reliability_D[i]),
+                "telling": bool(effects.telling_D[i]),
+            }
+            for i, (name, role) in enumerate(zip(effects.objectives, effects.roles, strict=True))
+        ],
+        "alpha": None if stored.counts is None else stored.counts.alpha_D.tolist(),
+        "facts": dict(stored.facts),
+        "files": {
+            name: {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in content.items()
+        },
+    }
+    path = folder / MANIFEST
+    if path.is_file():
+        before = read_json(path)
+        if before.get("files") == manifest["files"]:
+            return path
+        raise InputError(
+            f"effects {effects.name!r} are in {warehouse.root} and were measured otherwise; choose another"
+            f" --name, or remove {folder}"
+        )
+    for name, data in content.items():
+        publish_bytes(folder / name, data)
+    publish_json(path, {**manifest, "created_at": datetime.now(UTC).isoformat(timespec="seconds")})
+    return path
+
+
+def read_effects(warehouse: Warehouse, name: str) -> StoredEffects:
+    """The effects of a name.
+
+    Raises:
+        NotFoundError: If there are none.
+        InputError: If a file is damaged.
+    """
+    folder = warehouse.effects(name)
+    path = folder / MANIFEST
+    if not path.is_file():
+        known = ", ".join(effect_names(warehouse)[-5:]) or "none yet"
+        raise NotFoundError(
+            f"effects {name!r} are not in {warehouse.root} (there: {known}); run 'dmix mix probe'"
+        )
+    manifest = read_json(path)
+    try:
+        return _from_manifest(folder, manifest)
+    except (KeyError, TypeError, ValueError, IndexError, pa.ArrowException, OSError) as error:
+        raise InputError(f"{folder} is damaged ({error}); remove it and run 'dmix mix probe' again") from None
+
+
+def newest_effects(
+    warehouse: Warehouse, *, dataset: str, environment: str | None = None, estimator: str | None = None
+) -> StoredEffects:
+    """The effects of a dataset that were stored last.
+
+    Args:
+        warehouse: Where they are.
+        dataset: Id of the dataset.
+        environment: Digest of the objectives that they must be about; None for any.
+        estimator: One of `ESTIMATORS`; None for any.
+
+    Raises:
+        NotFoundError: If none fit.
+    """
+    for name in reversed(effect_names(warehouse)):
+        manifest = read_json(warehouse.effects(name) / MANIFEST)
+        fits = (
+            manifest.get("dataset") == dataset
+            and (environment is None or manifest.get("environment") == environment)
+            and (estimator is None or manifest.get("estimator") == estimator)
+        )
+        if fits:
+            return read_effects(warehouse, name)
+    what = "" if environment is None else " and these objectives"
+    raise NotFoundError(
+        f"{warehouse.root} holds no effects of dataset {dataset}{what}; run 'dmix mix probe --environment"
+        " FILE' first"
+    )
+
+
+def _from_manifest(folder: Path, manifest: Mapping[str, Any]) -> StoredEffects:
+    if manifest["format"] != FORMAT or manifest["estimator"] not in ESTIMATORS:
+        raise ValueError(f"format {manifest['format']!r}, estimator {manifest['estimator']!r}")
+    names = tuple((str(field), str(domain)) for field, domain in manifest["space"])
+    objectives = tuple(str(o["objective"]) for o in manifest["objectives"])
+    errors = pq.read_table(folder / "errors.parquet", partitioning=None)
+    number_K = errors["objective"].to_numpy()
+    weights = errors["weights"].combine_chunks()
+    weights_KN = weights.flatten().to_numpy().reshape(len(number_K), len(names)).astype(np.float64)
+    table = pq.read_table(folder / "effects.parquet", partitioning=None)
+    effects = Effects(
+        name=str(manifest["name"]),
+        estimator=manifest["estimator"],
+        dataset=str(manifest["dataset"]),
+        model=str(manifest["model"]),
+        environment=str(manifest["environment"]),
+        names=names,
+        natural_N=np.array(manifest["natural"], np.float64),
+        objectives=objectives,
+        roles=tuple(str(o["role"]) for o in manifest["objectives"]),
+        effect_ND=table["effect"].to_numpy().reshape(len(names), len(objectives)),
+        errors=tuple(weights_KN[number_K == index] for index in range(len(objectives))),
+    )
+    counts = None
+    if manifest["alpha"] is not None:
+        counts = _counts(folder / "tokens.parquet", len(names), np.array(manifest["alpha"], np.float64))
+    environment = settings_from(Environment, manifest["environment_file"], where=str(folder / MANIFEST))
+    return StoredEffects(
+        effects=effects,
+        counts=counts,
+        environment=environment,
+        facts=manifest["facts"],
+        created_at=str(manifest["created_at"]),
+    )
+
+
+def _effects_bytes(effects: Effects) -> bytes:
+    size, count = effects.effect_ND.shape
+    return _parquet(
+        {
+            "field": pa.array(np.repeat([field for field, _ in effects.names], count).tolist(), pa.string()),
+            "domain": pa.array(np.repeat([name for _, name in effects.names], count).tolist(), pa.string()),
+            "objective": pa.array(list(effects.objectives) * size, pa.string()),
+            "effect": effects.effect_ND.ravel(),
+            "stderr": effects.stderr_ND.ravel(),
+        }
+    )
+
+
+def _errors_bytes(effects: Effects) -> bytes:
+    rows = np.concatenate(effects.errors)
+    return _parquet(
+        {
+            "objective": np.repeat(np.arange(len(effects.errors)), [len(e) for e in effects.errors]),
+            "weights": _lists(rows.astype(np.float32)),
+        }
+    )
+
+
+def _tokens_bytes(counts: CountModel) -> bytes:
+    tokens = counts.tokens
+    size = len(tokens.token_R)
+    return _parquet(
+        {
+            "objective": tokens.objective_R,
+            "item": tokens.item_R,
+            "previous": tokens.previous_R,
+            "token": tokens.token_R,
+            "weight": tokens.weight_R,
+            "model": pa.nulls(size, pa.float64()) if counts.model_R is None else counts.model_R,
+            "probabilities": _lists(counts.p_RA),
+            "domains": pa.array([counts.active.tolist()] + [None] * (size - 1), pa.list_(pa.int64())),
+        }
+    )
+
+
+def _counts(path: Path, size: int, alpha_D: np.ndarray) -> CountModel:
+    table = pq.read_table(path, partitioning=None)
+    tokens = ScoredTokens(
+        objective_R=table["objective"].to_numpy(),
+        item_R=table["item"].to_numpy(),
+        previous_R=table["previous"].to_numpy(),
+        token_R=table["token"].to_numpy(),
+        weight_R=table["weight"].to_numpy(),
+    )
+    active = np.array(table["domains"][0].as_py())
+    flat = table["probabilities"].combine_chunks().flatten().to_numpy()
+    return CountModel(
+        tokens=tokens,
+        active=active,
+        size=size,
+        p_RA=flat.reshape(len(table), len(active)),
+        model_R=None if table["model"].null_count else table["model"].to_numpy(),
+        alpha_D=alpha_D,
+    )
+
+
+def _lists(rows: np.ndarray) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(rows).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+
+
+def _parquet(columns: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,157 @@
+import math
+
+import numpy as np
+import pytest
+
+from dmix.mixing.effects.counts import CountModel, ScoredTokens
+from dmix.mixing.effects.plan import Supply, ascend, make_plan
+from dmix.mixing.effects.prediction import Coefficients, Prediction, predict
+from dmix.mixing.effects.settings import PlanRules
+from dmix.mixing.space.simplex import total_variation
+from dmix.warehouse_schema.errors import InputError
+
+ONE = np.ones(1)
+BOLD = PlanRules(pull=0.25, caution=0.0)
+
+
+def supply(size=2, *, samples=1000, total=1000, passes=100, **bounds):
+    samples_N = np.full(size, samples, np.int64)
+    return Supply(total=total, samples_N=samples_N, max_passes=passes, **bounds)
+
+
+def test_linear_optimum_is_the_one_on_paper(make_effects):
+    prediction = predict([make_effects([[-0.1], [0.1]], 0.001)], None)
+    plan = make_plan(prediction, weights_D=ONE, scales_D=ONE, supply=supply(), rules=BOLD)
+    # max 0.1 (rho_1 - rho_0) - 0.25 KL: rho_1 / rho_0 = exp(0.2 / 0.25)
+    expected = 1 / (1 + math.exp(-0.8))
+    assert plan.mixture_N == pytest.approx([1 - expected, expected], abs=1e-3)
+    assert plan.gain_D == pytest.approx([0.1 * (2 * expected - 1)], abs=1e-3)
+    assert plan.gap <= 1e-4 and not plan.is_natural
+
+
+def test_two_objectives_that_disagree_meet_by_their_weights(make_effects):
+    prediction = predict([make_effects([[-0.4, 0.2], [0.4, -0.2]], 0.001)], None)
+    plan = make_plan(
+        prediction,
+        weights_D=np.array([0.5, 0.5]),
+        scales_D=np.array([2.0, 1.0]),
+        supply=supply(),
+        rules=BOLD,
+    )
+    # 0.5 / 2 * 0.4 = 0.5 / 1 * 0.2: they cancel
+    assert plan.is_natural and plan.utility == pytest.approx(0, abs=1e-6)
+
+
+def counted(p_RA, weight_R):
+    size = len(p_RA)
+    tokens = ScoredTokens(
+        objective_R=np.zeros(size, np.int32),
+        item_R=np.arange(size, dtype=np.int32),
+        previous_R=np.zeros(size, np.int64),
+        token_R=np.arange(size),
+        weight_R=np.asarray(weight_R),
+    )
+    return CountModel(
+        tokens=tokens, active=np.array([0, 1]), size=2, p_RA=np.asarray(p_RA), alpha_D=np.ones(1)
+    )
+
+
+def test_counts_without_pull_give_the_shares_that_say_the_items(make_effects):
+    # three quarters of the items only domain 0 can say, one quarter only domain 1
+    counts = counted([[1.0, 0.0], [0.0, 1.0]], [0.75, 0.25])
+    prediction = Prediction(
+        natural_N=np.array([0.5, 0.5]),
+        objectives=("o",),
+        coefficients=Coefficients(beta_D=ONE, gamma_D=0 * ONE, q_D=0 * ONE),
+        counts=counts,
+        effect_ND=None,
+        errors=(np.zeros((1, 2)),),
+        natural_gain_D=np.zeros(1),
+    )
+    plan = make_plan(
+        prediction, weights_D=ONE, scales_D=ONE, supply=supply(), rules=PlanRules(pull=0.0, caution=0.0)
+    )
+    assert plan.mixture_N == pytest.approx([0.75, 0.25], abs=5e-3)
+
+
+def test_supply_is_never_exceeded(make_effects):
+    prediction = predict([make_effects([[-5.0], [5.0]], 0.001)], None)
+    asked = supply(samples=600, total=1000, passes=1)
+    plan = make_plan(prediction, weights_D=ONE, scales_D=ONE, supply=asked, rules=BOLD)
+    assert plan.mixture_N == pytest.approx([0.4, 0.6], abs=1e-6)
+    assert (plan.passes_N <= 1 + 1e-9).all()
+
+
+def test_guard_rails_hold_the_plan(make_effects):
+    prediction = predict([make_effects([[-5.0], [5.0]], 0.001)], None)
+    asked = supply(floors_N=np.array([0.3, 0.0]), ceilings_N=np.array([1.0, 0.65]))
+    plan = make_plan(prediction, weights_D=ONE, scales_D=ONE, supply=asked, rules=BOLD)
+    assert plan.mixture_N == pytest.approx([0.35, 0.65], abs=1e-6)
+    with pytest.raises(InputError, match="guard"):
+        supply(ceilings_N=np.array([0.2, 0.2])).bounds()
+
+
+def test_a_run_that_draws_everything_leaves_no_choice_and_says_so(make_effects):
+    prediction = predict([make_effects([[-5.0], [5.0]], 0.001)], None)
+    plan = make_plan(
+        prediction, weights_D=ONE, scales_D=ONE, supply=supply(samples=500, passes=1), rules=BOLD
+    )
+    assert plan.is_natural and "everything there is" in plan.note
+
+
+def test_caution_takes_back_what_is_not_sure(make_effects):
+    sure, unsure = (predict([make_effects([[-0.5], [0.5]], e)], None) for e in (0.01, 0.15))
+    plans = [
+        make_plan(p, weights_D=ONE, scales_D=ONE, supply=supply(), rules=PlanRules()) for p in (sure, unsure)
+    ]
+    assert plans[0].mixture_N[1] > plans[1].mixture_N[1] > 0.5
+    low, high = plans[1].interval
+    assert low < plans[1].utility < high
+
+
+def test_pure_noise_gives_natural_mixing_in_95_of_100_draws(make_effects):
+    rng = np.random.default_rng(0)
+    size, error, near = 12, 0.3, 0
+    natural = rng.dirichlet(np.full(size, 2.0))
+    for _ in range(200):
+        noise = rng.normal(0, error, (size, 3))
+        effects = make_effects(noise - natural @ noise, error, natural_N=natural)
+        plan = make_plan(
+            predict([effects], None),
+            weights_D=np.full(3, 1 / 3),
+            scales_D=np.full(3, 0.1),
+            supply=supply(size),
+        )
+        near += bool(total_variation(plan.mixture_N, natural) < 0.02)
+    assert near >= 190
+    # and they would not, if noise were believed
+    assert total_variation(np.exp(noise.mean(1)) * natural, natural) > 0.02
+
+
+def test_noise_is_said_to_be_noise(make_effects):
+    effects = make_effects([[-0.1], [0.1]], 0.5)
+    plan = make_plan(predict([effects], None), weights_D=ONE, scales_D=ONE, supply=supply())
+    assert plan.is_natural and "within noise" in plan.note
+    assert plan.to_json(effects.names)["mixture"] == {"source/d0": 0.5, "target/d1": 0.5}
+
+
+def test_ascent_certifies_its_optimum():
+    wanted = np.array([0.2, 0.3, 0.5])
+
+    def distance(mixture):
+        return -float(((mixture - wanted) ** 2).sum())
+
+    found, gap = ascend(
+        distance,
+        lambda mixture: -2 * (mixture - wanted),
+        np.full(3, 1 / 3),
+        floors_N=np.zeros(3),
+        ceilings_N=np.ones(3),
+    )
+    assert found == pytest.approx(wanted, abs=0.01) and gap <= 1e-4
+
+
+@pytest.mark.parametrize("rules", [{"pull": -1.0}, {"caution": math.inf}])
+def test_rules_out_of_range_are_refused(rules):
+    with pytest.raises(InputError, match="from 0 on"):
+        PlanRules(**rules)

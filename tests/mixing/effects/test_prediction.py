@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from dmix.mixing.effects.counts import count_effects
+from dmix.mixing.effects.prediction import Coefficients, fitted_coefficients, predict
+from dmix.warehouse_schema.errors import InputError
+
+HALF = np.array([0.5, 0.5])
+MOVED = np.array([0.3, 0.7])
+
+
+def count_effects_of(counts, **options):
+    given = {
+        "dataset": "d",
+        "environment": "e",
+        "names": (("source", "d0"), ("target", "d1")),
+        "objectives": ("o0", "o1"),
+        "roles": ("general", "target"),
+    }
+    return count_effects(counts, HALF, **{**given, **options})
+
+
+def test_linear_gain_and_its_error_are_those_worked_by_hand(make_effects):
+    prediction = predict([make_effects([[-2.0], [2.0]], [[0.3], [0.4]])], None)
+    # 0.2 of the mixture moves: -0.2 * -2 + 0.2 * 2; error 0.2 * sqrt(0.3^2 + 0.4^2)
+    assert prediction.gains(MOVED) == pytest.approx([0.8])
+    assert prediction.stderr(MOVED) == pytest.approx([0.1], abs=1e-4)
+    assert prediction.gains(HALF) == pytest.approx([0]) and prediction.stderr(HALF) == pytest.approx([0])
+
+
+def test_counts_predict_whole_mixtures(paper_counts, make_effects):
+    effects = count_effects_of(paper_counts)
+    only = Coefficients(beta_D=np.ones(2), gamma_D=np.zeros(2), q_D=np.zeros(2))
+    prediction = predict([effects], paper_counts, coefficients=only)
+    # both objectives are noise on so few items, so neither has a say
+    assert prediction.gains(MOVED).tolist() == [0, 0]
+
+
+def test_noise_has_no_say_and_the_rest_keeps_its_own(make_effects):
+    prediction = predict([make_effects([[-2.0, 0.01], [2.0, -0.01]], 0.1)], None)
+    assert prediction.coefficients.gamma_D.tolist() == [1, 0]
+    assert prediction.gains(MOVED)[1] == 0 and prediction.stderr(MOVED)[1] == 0
+
+
+def test_gradients_match_finite_differences(make_effects):
+    effects = make_effects([[-2.0, 1.0], [2.0, -1.0]], 0.1)
+    curved = Coefficients(beta_D=np.zeros(2), gamma_D=np.ones(2), q_D=np.array([0.5, 2.0]))
+    prediction = predict([effects], None, coefficients=curved)
+    direction, step = np.array([-1.0, 1.0]), 1e-6
+    for function, gradient in (
+        (prediction.gains, prediction.gradient),
+        (prediction.stderr, prediction.stderr_gradient),
+    ):
+        difference = (function(MOVED + step * direction) - function(MOVED)) / step
+        assert direction @ gradient(MOVED) == pytest.approx(difference, rel=1e-3)
+
+
+def test_curvature_takes_off_the_divergence(make_effects):
+    curved = Coefficients(beta_D=np.zeros(1), gamma_D=np.ones(1), q_D=np.array([2.0]))
+    prediction = predict([make_effects([[-2.0], [2.0]], 0.1)], None, coefficients=curved)
+    divergence = 0.3 * np.log(0.3 / 0.5) + 0.7 * np.log(0.7 / 0.5)
+    assert prediction.gains(MOVED) == pytest.approx([0.8 - 2 * divergence])
+
+
+def test_scores_add_the_gain_of_natural_mixing(make_effects):
+    prediction = predict([make_effects([[-2.0], [2.0]], 0.1)], None, natural_gain_D=np.array([0.25]))
+    assert prediction.scores(HALF) == pytest.approx([0.25])
+
+
+def test_coefficients_are_read_off_runs_and_never_negative(make_effects):
+    prediction = predict([make_effects([[-2.0, -1.0], [2.0, 1.0]], 0.01)], None)
+    mixtures = np.array([[0.5 - x, 0.5 + x] for x in (-0.2, -0.1, 0.1, 0.2)] * 5)
+    real = prediction.gains(np.array([0.4, 0.6])) / 0.1
+    gains = (mixtures[:, 1:] - 0.5) * real * [3.0, -1.0]
+    fitted = fitted_coefficients(prediction, mixtures, gains).coefficients
+    # 20 runs against a ridge that counts for one; the second would have to be -1
+    assert fitted.gamma_D[0] == pytest.approx(3, abs=0.7) and fitted.gamma_D[1] == pytest.approx(0, abs=0.1)
+    held = fitted_coefficients(prediction, mixtures, gains, ridge=1e6).coefficients
+    assert held.gamma_D == pytest.approx([1, 1], abs=1e-2)
+
+
+def test_effects_that_do_not_belong_together_are_refused(make_effects, paper_counts):
+    effects = make_effects([[-2.0], [2.0]], 0.1)
+    with pytest.raises(InputError, match="one dataset"):
+        predict([effects, make_effects([[-2.0], [2.0]], 0.1, dataset="other")], None)
+    with pytest.raises(InputError, match="one of each"):
+        predict([effects, effects], None)
+    with pytest.raises(InputError, match="needs effects"):
+        predict([], None)
