@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from dmix.training.comparison.data.settings import load_setting
-from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.tiers import tier_named
 from dmix.training.comparison.runs.recipes import renamed_units, study_inputs
 from dmix.training.comparison.runs.store import read_runs
@@ -28,16 +28,16 @@ def main() -> None:
             if read_json(facts)["digest"] != loaded.digest:
                 print(f"{facts.parent}: its setting was changed since, so its runs are no longer of use")
                 continue
-            place, inputs = Place(Path("no-work-folder"), facts.parent), study_inputs(loaded, given.data)
+            paths, inputs = StudyPaths(Path("no-work-folder"), facts.parent), study_inputs(loaded, given.data)
             found = renamed_units(
-                read_runs(place),
+                read_runs(paths),
                 loaded=loaded,
                 tier=tier_named(read_json(facts)["tier"]),
                 inputs=inputs,
-                warehouse=place.warehouse,
+                warehouse=paths.warehouse,
             )
             changed = {old: new for old, new in found.items() if old != new}
-            publish_json(place.recipes, {"format": FORMAT, "inputs": inputs, "units": changed})
+            publish_json(paths.recipes, {"format": FORMAT, "inputs": inputs, "units": changed})
             print(f"{facts.parent}: {len(found)} runs")
 
 

@@ -8,11 +8,12 @@ import click
 
 from dmix.cli.show.options import config_option, dry_run_option, json_option, master_option
 from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.comparison_data import data_tools, stop_spark
+from dmix.cli.workflows.comparison_data import prepare_comparison, stop_spark
 from dmix.warehouse_schema.errors import InputError
 
 if TYPE_CHECKING:
     from dmix.training.comparison.runs.comparison import StageReport
+    from dmix.training.comparison.runs.study import Study
 
 STAGES = ("headroom", "farm", "screening", "confirmation")
 
@@ -109,16 +110,18 @@ def quality(
         workers=workers,
         until=None if hours is None else started + 3600 * hours,
     )
+
+    def prepare(study: "Study") -> None:
+        prepare_comparison(study, master=master)
+        stop_spark()
+
     found: dict[str, list[StageReport]] = {}
     documents: list[dict[str, Any]] = []
     for loaded in all_loaded:
         if dry_run:
             report = reports(study_of(loaded, request, say))
         else:
-            tools = data_tools(
-                tokenizer=loaded.settings.tokenizer, master=master, progress=say, close=stop_spark
-            )
-            report = run_comparison(loaded, request, tools=tools, progress=say)
+            report = run_comparison(loaded, request, prepare=prepare, progress=say)
         found[loaded.settings.name] = report
         documents.append(to_json(loaded, report))
     if not dry_run:

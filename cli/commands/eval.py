@@ -95,8 +95,8 @@ def evaluate(
     check_model(warehouse, model)
     if not dry_run:
         check_tasks(names, items=bool(items), settings=settings)
+    from dmix.training.evaluation.benchmark import benchmark_models
     from dmix.training.evaluation.candidates import model_candidate, run_candidates
-    from dmix.training.evaluation.evaluate import evaluate as evaluate_all
     from dmix.warehouse_schema.catalog.catalog import sync
 
     if run_id is not None:
@@ -117,7 +117,7 @@ def evaluate(
         else:
             show_table(["step", "model", "task", "items"], [tuple(row.values()) for row in plan])
         return
-    found = evaluate_all(
+    found = benchmark_models(
         candidates,
         tasks=names,
         item_tasks=item_tasks,

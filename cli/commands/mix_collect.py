@@ -14,7 +14,7 @@ from dmix.training.run.request import base_of_proxies
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.training.farm.farm import Farm
+    from dmix.training.farm.farm import FarmPlan
 
 
 @click.command()
@@ -135,7 +135,7 @@ def collect(
     show_table(["objective", "role", "scale (nats a token)"], rows)
 
 
-def _show_plan(warehouse: Warehouse, farm: "Farm", *, as_json: bool) -> None:
+def _show_plan(warehouse: Warehouse, farm: "FarmPlan", *, as_json: bool) -> None:
     from dmix.training.model.estimate import measure_speed
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 

@@ -1,4 +1,7 @@
-"""What `dmix bench quality` asks of `dmix.etl`: tokens counted, text written, classified and sharded."""
+"""Prepares a setting of `dmix bench quality`: text, items, datasets, base models, trajectories.
+
+Every part finds out by itself whether it is done, so a killed preparation resumes.
+"""
 
 import math
 import sys
@@ -8,16 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from dmix.etl.classify.settings import ClassifySettings
     from dmix.etl.synthetic.blocks import BlockFacts
-    from dmix.training.comparison.data.prepare import DataTools
-    from dmix.training.comparison.data.settings import QualitySettings
+    from dmix.training.comparison.data.settings import ComparisonSettings
+    from dmix.training.comparison.data.study_paths import StudyPaths
+    from dmix.training.comparison.runs.study import Study
     from dmix.warehouse_schema.files.manifests import CorpusVersion
 
 Progress = Callable[[str], None]
@@ -29,54 +35,81 @@ REAL, REAL_SOURCE = "real", "real-source"
 _BLOCK_DOCUMENTS = 256
 
 
-def data_tools(
-    *, tokenizer: str, master: str, progress: Progress, close: Callable[[], None] = lambda: None
-) -> "DataTools":
-    """The tools of a preparation; Spark starts when the first dataset is made.
+def prepare_comparison(study: "Study", *, master: str) -> None:
+    """Makes everything that is missing; Spark starts when the first dataset is made.
 
-    `close` is called when all is prepared; `stop_spark` gives back Spark's memory, and its idle workers no
-    longer see the interrupt that ends a stage.
+    Args:
+        study: The setting, its data and its folders.
+        master: Spark master.
+
+    Raises:
+        InputError: If the work folder was prepared for another setting, or text or items are too few.
+        NotFoundError: If text or items do not exist.
     """
     from dmix.etl.text.tokens import load_tokenizer
-    from dmix.training.comparison.data.prepare import DataTools
+    from dmix.training.comparison.data.corpora import write_text
+    from dmix.training.comparison.data.prepare import (
+        BASE_DATASET,
+        RUN_DATASET,
+        check_same_setting,
+        make_base,
+        sample_farm,
+    )
 
-    loaded = load_tokenizer(tokenizer)
+    paths, loaded, progress = study.paths, study.loaded, study.progress
+    check_same_setting(paths, loaded)
+    builder = DatasetBuilder(paths.warehouse, loaded.settings, master=master, progress=progress)
+    if not paths.text_record.is_file():
+        tokenizer = load_tokenizer(loaded.settings.tokenizer)
 
-    def count_tokens(texts: Sequence[str]) -> Sequence[int]:
-        return [int(length) for length in loaded.encode(texts)[1]]
+        def count_tokens(texts: Sequence[str]) -> Sequence[int]:
+            return [int(length) for length in tokenizer.encode(texts)[1]]
 
-    def build_dataset(
-        warehouse: Warehouse, *, name: str, inputs: Mapping[str, Path], settings: "QualitySettings"
-    ) -> None:
-        builder = _Builder(warehouse, settings, master=master, progress=progress)
-        builder.shard(builder.classify(inputs, name=name), name=name)
+        write_text(paths, loaded, data=study.data, count_tokens=count_tokens, progress=progress)
+    if not _has_dataset(paths.warehouse, BASE_DATASET):
+        inputs = {"source": paths.text(BASE_DATASET, "source")}
+        builder.shard(builder.classify(inputs, name=BASE_DATASET), name=BASE_DATASET)
+    for base in study.bases:
+        make_base(paths, loaded, base, progress=progress)
+    if not _has_dataset(paths.warehouse, RUN_DATASET):
+        _make_run_dataset(paths, loaded.settings, builder)
+    sample_farm(paths, loaded, study.tier, progress=progress)
 
-    def build_synthetic_dataset(
-        warehouse: Warehouse,
-        *,
-        name: str,
-        model: Path,
-        real: Mapping[str, Path],
-        written: Path,
-        tokens: int,
-        settings: "QualitySettings",
-    ) -> None:
-        builder = _Builder(warehouse, settings, master=master, progress=progress)
-        builder.write(model, written, tokens=tokens)
-        if not settings.classifier.startswith("column:"):
-            builder.shard(builder.classify({**real, "source": written}, name=name), name=name)
-            return
-        # what a model writes has no columns; one call for both fields, so that they share a taxonomy
-        source, target = builder.classify(real, name=REAL)
-        builder.distil(source)
-        spoken = builder.classify({"source": written}, name=name, distilled=REAL_SOURCE)
-        builder.shard([*spoken, target], name=name)
 
-    return DataTools(count_tokens, build_dataset, build_synthetic_dataset, close)
+def _has_dataset(warehouse: Warehouse, name: str) -> bool:
+    try:
+        read_dataset_manifest(warehouse, name)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _make_run_dataset(paths: "StudyPaths", settings: "ComparisonSettings", builder: "DatasetBuilder") -> None:
+    """The dataset of the runs; its source text is that of the files, or what base model 0 writes."""
+    from dmix.training.comparison.data.prepare import BASE_DATASET, RUN_DATASET, base_name
+
+    text = {field: paths.text(RUN_DATASET, field) for field in FIELDS}
+    if not settings.synthetic_source:
+        builder.shard(builder.classify(text, name=RUN_DATASET), name=RUN_DATASET)
+        return
+    written, real = text["source"], {**text, "source": paths.text(BASE_DATASET, "source")}
+    tokens = round(settings.source_supply * settings.run_samples * settings.seq_len)
+    builder.write(paths.warehouse.model(base_name(0)), written, tokens=tokens)
+    if not settings.classifier.startswith("column:"):
+        builder.shard(builder.classify({**real, "source": written}, name=RUN_DATASET), name=RUN_DATASET)
+        return
+    # what a model writes has no columns; one call for both fields, so that they share a taxonomy
+    source, target = builder.classify(real, name=REAL)
+    builder.distil(source)
+    spoken = builder.classify({"source": written}, name=RUN_DATASET, distilled=REAL_SOURCE)
+    builder.shard([*spoken, target], name=RUN_DATASET)
 
 
 def stop_spark() -> None:
-    """Ends the Spark session of this process, if there is one."""
+    """Ends the Spark session of this process, if there is one.
+
+    It gives back Spark's memory, and its idle workers no longer see the interrupt that ends a stage.
+    """
     if "pyspark" not in sys.modules:
         return
     from pyspark.sql import SparkSession
@@ -87,11 +120,11 @@ def stop_spark() -> None:
 
 
 @dataclass(frozen=True)
-class _Builder:
+class DatasetBuilder:
     """Steps towards a dataset of a setting; each finds out by itself what of it is done."""
 
     warehouse: Warehouse
-    settings: "QualitySettings"
+    settings: "ComparisonSettings"
     master: str
     progress: Progress
 
@@ -164,7 +197,7 @@ class _Builder:
             budget = math.ceil(facts.tokens * tokens / kept)
 
     def _written(self, model: Path, out: Path, *, budget: int) -> "BlockFacts":
-        from dmix.etl.quality.settings import QualitySettings as Judging
+        from dmix.etl.quality.settings import QualitySettings
         from dmix.etl.spark.tasks import run_tasks
         from dmix.etl.synthetic.bandwidth import copy_bandwidth
         from dmix.etl.synthetic.generation_settings import GenerationSettings
@@ -180,7 +213,7 @@ class _Builder:
                 block_documents=_BLOCK_DOCUMENTS,
                 precision="fp32",
             ),
-            quality=Judging(quality=self.settings.synthetic_quality),
+            quality=QualitySettings(quality=self.settings.synthetic_quality),
             tokens=budget,
             processes=local_processes(self.master),
         )

@@ -50,7 +50,7 @@ _SAME_SUPPLY = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Farm:
+class FarmPlan:
     """A farm that is ready to run.
 
     Attributes:
@@ -112,7 +112,7 @@ def plan_farm(
     proxy: ProxySettings,
     base: str | None = None,
     other_bases: Sequence[str] = (),
-) -> Farm:
+) -> FarmPlan:
     """What is left to do for a set; nothing is written.
 
     Args:
@@ -163,7 +163,7 @@ def plan_farm(
         if not feedback_file(warehouse, set_name, trajectory.trajectory_id).is_file()
     )
     steps = sum(len(trajectory.mixtures_TN) - 1 for trajectory in todo)
-    return Farm(
+    return FarmPlan(
         task=task,
         found=found,
         todo=todo,
@@ -182,7 +182,7 @@ def default_proxy(found: TrajectorySet, *, base: str | None) -> ProxySettings:
 
 def collect(
     warehouse: Warehouse,
-    farm: Farm,
+    farm: FarmPlan,
     *,
     spark: "SparkSession | None",
     progress: Callable[[str], None],
@@ -288,7 +288,7 @@ def _finished(warehouse: Warehouse, todo: Sequence[Trajectory], set_name: str) -
     return sum(feedback_file(warehouse, set_name, item.trajectory_id).is_file() for item in todo)
 
 
-def _progress_line(farm: Farm, finished: int, seconds: float) -> str:
+def _progress_line(farm: FarmPlan, finished: int, seconds: float) -> str:
     total = farm.done + len(farm.todo)
     line = f"trajectory {farm.done + finished}/{total} · {duration(seconds)}"
     left = len(farm.todo) - finished

@@ -7,7 +7,7 @@
     bands.py              which domains get an area and a colour of their own
     charts.py             panels: every choice that a reader has is a variant
     run_figures.py, feedback_figures.py, data_figures.py, farm_figures.py    plotly figures
-    markup.py             HTML that escapes by construction
+    templates.py          Jinja2 templates that escape all text (templates/)
     tables.py, run_tables.py, data_tables.py                  HTML tables
     parts.py, run_sections.py, data_sections.py               the parts of the page
     page.py               the whole page with style, script and figures inside

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.cli.workflows.comparison_data import data_tools
+from dmix.cli.workflows.comparison_data import prepare_comparison
 from dmix.mixing.trajectories.feedback import read_feedback
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.comparison.data.settings import LAYERS, load_setting
@@ -22,6 +23,7 @@ from dmix.warehouse_schema.errors import InputError
 
 # Seventeen runs and three agents: a minute on an idle core, many where cores are shared.
 pytestmark = pytest.mark.timeout(1800)
+PREPARE = partial(prepare_comparison, master="local[1]")
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,12 @@ def finished(toy_data, toy_setting, tmp_path_factory):
         results=folder / "results",
         workers=1,
     )
-    tools = data_tools(tokenizer="embedded", master="local[1]", progress=lines.append)
-    run_comparison(loaded, request, tools=tools, progress=lines.append)
+    run_comparison(loaded, request, prepare=PREPARE, progress=lines.append)
     return study_of(loaded, request, lines.append), request, lines
 
 
 def table(study, name):
-    return pq.read_table(study.place.table(name)).to_pandas()
+    return pq.read_table(study.paths.table(name)).to_pandas()
 
 
 def test_every_planned_run_is_done(finished):
@@ -78,16 +79,16 @@ def test_rows_of_the_tables_belong_together(finished):
 
 def test_the_farm_is_an_ordinary_set_whose_feedback_agents_learnt_from(finished):
     study = finished[0]
-    scores = read_feedback(study.place.warehouse, FARM)
+    scores = read_feedback(study.paths.warehouse, FARM)
     assert len(scores) == 8
     assert all(rows.shape == (4, 2) for rows in scores.values())
-    published = load_environment(study.place.warehouse.feedback(FARM) / "environment.yaml")
-    facts = json.loads(study.place.facts.read_text())
+    published = load_environment(study.paths.warehouse.feedback(FARM) / "environment.yaml")
+    facts = json.loads(study.paths.facts.read_text())
     assert facts["scales"] == "published"
     assert {o["name"]: o["scale"] for o in facts["objectives"]} | published.scales == {
         o["name"]: o["scale"] for o in facts["objectives"]
     }
-    assert (study.place.warehouse.agent("rl-0") / "model.safetensors").is_file()
+    assert (study.paths.warehouse.agent("rl-0") / "model.safetensors").is_file()
 
 
 def test_the_headroom_study_is_on_one_seed_and_its_best_are_judged_on_fresh_ones(finished):
@@ -116,20 +117,20 @@ def test_controllers_that_learnt_elsewhere_are_no_finalists(finished):
 
 def test_nothing_is_run_again(finished):
     study = finished[0]
-    assert missing_units(headroom_draws(study) + farm_draws(study), study.place) == []
+    assert missing_units(headroom_draws(study) + farm_draws(study), study.paths) == []
 
 
 def test_feedback_comes_back_from_the_results_on_a_new_machine(finished):
     study = finished[0]
-    folder, units = study.place.warehouse.feedback(FARM), study.place.units
-    before = read_feedback(study.place.warehouse, FARM)
+    folder, units = study.paths.warehouse.feedback(FARM), study.paths.units
+    before = read_feedback(study.paths.warehouse, FARM)
     kept = {path: shutil.copytree(path, path.with_name(f"{path.name}-kept")) for path in (folder, units)}
     try:
         shutil.rmtree(units)
         for path in folder.glob("*.parquet"):
             path.unlink()
         restore_feedback(study)
-        after = read_feedback(study.place.warehouse, FARM)
+        after = read_feedback(study.paths.warehouse, FARM)
         assert before.keys() == after.keys()
         assert all(np.array_equal(before[name], after[name]) for name in before)
     finally:
@@ -142,16 +143,15 @@ def test_a_fresh_work_folder_takes_every_run_and_model_from_the_results(finished
     study, request, _ = finished
     results = shutil.copytree(request.results, tmp_path / "results")
     lines = []
-    tools = data_tools(tokenizer="embedded", master="local[1]", progress=lines.append)
     fresh = dataclasses.replace(request, work=tmp_path / "work", results=results)
-    found = run_comparison(study.loaded, fresh, tools=tools, progress=lines.append)
+    found = run_comparison(study.loaded, fresh, prepare=PREPARE, progress=lines.append)
     assert [(r.planned, r.done) for r in found][:3] == [(8, 8), (4, 4), (5, 5)]
-    place = study_of(study.loaded, fresh, lines.append).place
-    assert not list(place.units.glob("*.parquet")), "\n".join(lines)
-    assert not list((place.warehouse.root / "agents").glob("*"))
-    weights = [p.warehouse.model("base-0") / "model.safetensors" for p in (place, study.place)]
+    paths = study_of(study.loaded, fresh, lines.append).paths
+    assert not list(paths.units.glob("*.parquet")), "\n".join(lines)
+    assert not list((paths.warehouse.root / "agents").glob("*"))
+    weights = [p.warehouse.model("base-0") / "model.safetensors" for p in (paths, study.paths)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
-    assert (place.warehouse.feedback(FARM) / "environment.yaml").is_file()
+    assert (paths.warehouse.feedback(FARM) / "environment.yaml").is_file()
 
 
 def test_where_a_run_came_from_is_on_record(finished):

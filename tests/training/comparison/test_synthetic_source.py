@@ -9,13 +9,12 @@ import pytest
 import yaml
 from tests.training.comparison.conftest import MODEL, SETTING, TRAINING, write_lines
 
-from dmix.cli.workflows.comparison_data import data_tools
+from dmix.cli.workflows.comparison_data import DatasetBuilder, prepare_comparison
 from dmix.etl.demo.corpus import source_texts, target_texts
 from dmix.etl.synthetic.synthesize import SUMMARY
 from dmix.training.comparison.data.corpora import choose_text
-from dmix.training.comparison.data.prepare import prepare
 from dmix.training.comparison.data.settings import load_setting
-from dmix.training.comparison.data.text import Corpus
+from dmix.training.comparison.data.text import CorpusText
 from dmix.training.comparison.pages.page import write_page
 from dmix.training.comparison.runs.agents import make_agent
 from dmix.training.comparison.runs.comparison import Request, publish, study_of
@@ -76,37 +75,32 @@ def prepared(many_texts, setting_files, tmp_path_factory):
             tier="smoke", stages=(), data=many_texts, work=folder / "w", results=folder / "r", workers=1
         )
         studies[name] = study_of(loaded, request, lines.append)
-        _prepare(studies[name], data=many_texts, lines=lines)
+        prepare_comparison(studies[name], master="local[1]")
     return studies, lines
 
 
-def _prepare(study, *, data, lines):
-    tools = data_tools(tokenizer="embedded", master="local[1]", progress=lines.append)
-    prepare(study.place, study.loaded, study.tier, data=data, tools=tools, progress=lines.append)
-
-
 def streams(study, field):
-    manifest = read_dataset_manifest(study.place.warehouse, "run")
+    manifest = read_dataset_manifest(study.paths.warehouse, "run")
     return {s.domain: s.samples for s in manifest.streams if s.field == field and s.samples}
 
 
 def test_the_base_model_of_the_same_text_is_not_trained_again(prepared):
     studies, lines = prepared
-    weights = [study.place.warehouse.model("base-0") / "model.safetensors" for study in studies.values()]
+    weights = [study.paths.warehouse.model("base-0") / "model.safetensors" for study in studies.values()]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert any("base model base-0: taken from" in line for line in lines), lines
-    assert not studies["spoken"].place.kept_base("base-0").exists()
+    assert not studies["spoken"].paths.kept_base("base-0").exists()
 
 
 def test_source_text_is_what_the_base_model_wrote_and_marked_so(prepared):
-    place = prepared[0]["spoken"].place
-    written = read_corpus_version(place.warehouse, "run-source")
+    paths = prepared[0]["spoken"].paths
+    written = read_corpus_version(paths.warehouse, "run-source")
     assert written.synthetic
     assert written.generation["models"] == ["base-0"]
-    manifest = read_dataset_manifest(place.warehouse, "run")
+    manifest = read_dataset_manifest(paths.warehouse, "run")
     assert {(c.field, c.synthetic) for c in manifest.corpora} == {("source", True), ("target", False)}
-    sync(place.warehouse)
-    with Catalog.open_reader(place.warehouse) as catalog:
+    sync(paths.warehouse)
+    with Catalog.open_reader(paths.warehouse) as catalog:
         assert catalog.query("select corpus, models from synthetic")[1] == [("run-source", ["base-0"])]
 
 
@@ -114,17 +108,17 @@ def test_the_results_say_what_was_written_kept_and_how_it_got_domains(prepared):
     studies, _ = prepared
     for study in studies.values():
         publish(study, tier="smoke")
-    assert "written_source" not in read_json(studies["toy"].place.facts)
-    found = read_json(studies["spoken"].place.facts)["written_source"]
-    place = studies["spoken"].place
-    blocks = read_yaml(place.text("run", "source") / SUMMARY)
+    assert "written_source" not in read_json(studies["toy"].paths.facts)
+    found = read_json(studies["spoken"].paths.facts)["written_source"]
+    paths = studies["spoken"].paths
+    blocks = read_yaml(paths.text("run", "source") / SUMMARY)
     counts = ("generated", "kept", "empty", "capped", "tokens", "tokens_kept", "max_tokens", "quality")
     assert {name: found[name] for name in counts} == {name: blocks[name] for name in counts}
     assert (found["models"], found["classifier"]) == (["base-0"], "distilled:real-source")
     assert 0.5 < found["agreement"] <= 1
     # a page is made of the results alone
-    write_page(place.facts.parent.parent, place.work / "pages")
-    page = (place.work / "pages" / "spoken.md").read_text()
+    write_page(paths.facts.parent.parent, paths.work / "pages")
+    page = (paths.work / "pages" / "spoken.md").read_text()
     assert f"written by `base-0`: {blocks['generated']:,} documents" in page
 
 
@@ -139,23 +133,23 @@ def test_target_text_and_items_are_those_of_the_real_setting(prepared):
     toy, spoken = (prepared[0][name] for name in ("toy", "spoken"))
     assert streams(spoken, "target") == streams(toy, "target")
     for objective in ("essays", "problems"):
-        items = [study.place.items("feedback", objective).read_text() for study in (toy, spoken)]
+        items = [study.paths.items("feedback", objective).read_text() for study in (toy, spoken)]
         assert items[0] == items[1]
 
 
-def test_a_second_preparation_finds_all_of_it_done(prepared, many_texts):
+def test_a_second_preparation_finds_all_of_it_done(prepared):
     study, lines = prepared[0]["spoken"], []
-    before = read_dataset_manifest(study.place.warehouse, "run")
-    blocks = {path: path.stat().st_mtime_ns for path in study.place.text("run", "source").glob("block-*")}
-    _prepare(study, data=many_texts, lines=lines)
-    assert read_dataset_manifest(study.place.warehouse, "run") == before
+    before = read_dataset_manifest(study.paths.warehouse, "run")
+    blocks = {path: path.stat().st_mtime_ns for path in study.paths.text("run", "source").glob("block-*")}
+    prepare_comparison(replace(study, progress=lines.append), master="local[1]")
+    assert read_dataset_manifest(study.paths.warehouse, "run") == before
     assert {path: path.stat().st_mtime_ns for path in blocks} == blocks
     assert not any("wrote" in line for line in lines), lines
 
 
 def test_a_guided_run_trains_on_written_text_and_is_scored_on_real_items(prepared):
     study = prepared[0]["spoken"]
-    agent = make_agent(study.place.warehouse, "sft", seed=0, tier=study.tier, progress=str)
+    agent = make_agent(study.paths.warehouse, "sft", seed=0, tier=study.tier, progress=str)
     unit = make_unit(
         study,
         stage="screening",
@@ -166,15 +160,15 @@ def test_a_guided_run_trains_on_written_text_and_is_scored_on_real_items(prepare
         seed=1,
         base=0,
     )
-    result = run_unit(unit, study.place, study.loaded)
+    result = run_unit(unit, study.paths, study.loaded)
     assert result.facts["source_samples"] > 0
     assert result.facts["target_samples"] > 0
-    manifest = read_dataset_manifest(study.place.warehouse, "run")
+    manifest = read_dataset_manifest(study.paths.warehouse, "run")
     labels = manifest.taxonomy.labels
     for step in result.steps:
         source_N = np.array(step["mixture"][: len(labels)])
         assert {labels[i] for i in np.flatnonzero(source_N)} <= set(ORIGINS)
-    truth = {json.loads(line)["id"] for line in _lines(study.place.items("feedback", "essays"))}
+    truth = {json.loads(line)["id"] for line in _lines(study.paths.items("feedback", "essays"))}
     scored = {r["item_id"] for r in result.items if (r["layer"], r["objective"]) == ("feedback", "essays")}
     assert scored == truth
 
@@ -206,21 +200,13 @@ def test_text_that_is_to_be_written_has_no_small_pools(setting_files):
 
 
 def _corpus(name, field):
-    return Corpus(name, field, [{"id": f"{name}-1", "text": "a"}], np.full(1, 1e6))
+    return CorpusText(name, field, [{"id": f"{name}-1", "text": "a"}], np.full(1, 1e6))
 
 
 def test_a_filter_that_keeps_nothing_is_named(prepared, tmp_path):
     study = prepared[0]["spoken"]
     # documents of one token have fewer than eight words, or repeat themselves, and are Low by rule
     settings = replace(study.loaded.settings, synthetic_quality="embedded", seq_len=2)
-    tools = data_tools(tokenizer="embedded", master="local[1]", progress=str)
+    builder = DatasetBuilder(study.paths.warehouse, settings, master="local[1]", progress=str)
     with pytest.raises(InputError, match="that base-0 wrote is kept; set synthetic_quality to none"):
-        tools.build_synthetic_dataset(
-            study.place.warehouse,
-            name="strict",
-            model=study.place.warehouse.model("base-0"),
-            real={},
-            written=tmp_path / "written",
-            tokens=100,
-            settings=settings,
-        )
+        builder.write(study.paths.warehouse.model("base-0"), tmp_path / "written", tokens=100)

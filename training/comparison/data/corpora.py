@@ -12,10 +12,10 @@ import numpy as np
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.comparison.data.items import hold_out, item_texts, items_of_file, write_layers
 from dmix.training.comparison.data.near_duplicates import similarities
-from dmix.training.comparison.data.settings import LAYERS, LoadedSetting, QualitySettings
-from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.settings import LAYERS, ComparisonSettings, LoadedSetting
+from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.text import (
-    Corpus,
+    CorpusText,
     CountTokens,
     Record,
     corpus_files,
@@ -31,7 +31,7 @@ Chosen = dict[tuple[str, str], dict[str, Sequence[Record]]]
 
 
 def write_text(
-    place: Place,
+    paths: StudyPaths,
     loaded: LoadedSetting,
     *,
     data: Path,
@@ -60,9 +60,9 @@ def write_text(
     for objective in settings.objectives:
         if objective.path is not None:
             items[objective.name] = items_of_file(objective, settings, data=data, count_tokens=count_tokens)
-    write_layers(place, settings, items)
+    write_layers(paths, settings, items)
     corpora = [
-        Corpus(name, fields[name], found, 1.0 + np.asarray(count_tokens([r["text"] for r in found])))
+        CorpusText(name, fields[name], found, 1.0 + np.asarray(count_tokens([r["text"] for r in found])))
         for name, found in left.items()
     ]
     chosen = choose_text(corpora, settings)
@@ -70,16 +70,16 @@ def write_text(
     lengths = {(c.name, str(r["id"])): t for c in corpora for r, t in zip(c.records, c.tokens_R, strict=True)}
     for (dataset, field), by_corpus in chosen.items():
         for name, found in by_corpus.items():
-            write_records(place.text(dataset, field) / f"{name}.jsonl", found)
+            write_records(paths.text(dataset, field) / f"{name}.jsonl", found)
         tokens[f"{dataset}/{field}"] = {
             name: int(sum(lengths[name, str(r["id"])] for r in found)) for name, found in by_corpus.items()
         }
     progress("comparing items with the training text")
-    flag_near_duplicates(place, settings, chosen)
-    publish_json(place.text_record, {"setting": loaded.digest, "tokens": tokens})
+    flag_near_duplicates(paths, settings, chosen)
+    publish_json(paths.text_record, {"setting": loaded.digest, "tokens": tokens})
 
 
-def choose_text(corpora: Sequence[Corpus], settings: QualitySettings) -> Chosen:
+def choose_text(corpora: Sequence[CorpusText], settings: ComparisonSettings) -> Chosen:
     """The records of each corpus that base models and runs get, by (dataset, field) and name.
 
     Runs of a synthetic source get none of the source files.
@@ -114,17 +114,19 @@ def choose_text(corpora: Sequence[Corpus], settings: QualitySettings) -> Chosen:
 
 
 def flag_near_duplicates(
-    place: Place, settings: QualitySettings, chosen: Mapping[tuple[str, str], Mapping[str, Sequence[Record]]]
+    paths: StudyPaths,
+    settings: ComparisonSettings,
+    chosen: Mapping[tuple[str, str], Mapping[str, Sequence[Record]]],
 ) -> None:
     """Writes the similarity of every item to the training text, and which ones count as near-duplicates."""
     keys = {}
     for layer in LAYERS:
-        for (objective, item), text in item_texts(load_environment(place.environment(layer))).items():
+        for (objective, item), text in item_texts(load_environment(paths.environment(layer))).items():
             keys[f"{layer}/{objective}/{item}"] = text
     documents = (r["text"] for by_corpus in chosen.values() for found in by_corpus.values() for r in found)
     found = similarities(keys, documents)
     publish_json(
-        place.near_duplicates,
+        paths.near_duplicates,
         {
             "threshold": settings.near_duplicate,
             "similarity": {key: round(value, 4) for key, value in found.items()},

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dmix.mixing.trajectories.objectives import Environment, Objective, read_items, write_environment
-from dmix.training.comparison.data.settings import LAYERS, QualityObjective, QualitySettings
-from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.settings import LAYERS, ComparisonObjective, ComparisonSettings
+from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.text import (
     CountTokens,
     Record,
@@ -27,7 +27,7 @@ _LEAST_CHARACTERS = 120
 
 
 def hold_out(
-    records: Mapping[str, Sequence[Record]], settings: QualitySettings
+    records: Mapping[str, Sequence[Record]], settings: ComparisonSettings
 ) -> tuple[dict[str, list[Record]], dict[str, list[Record]]]:
     """Takes documents out of corpora, for the objectives that name them.
 
@@ -88,7 +88,7 @@ def excerpt(text: str) -> str:
 
 
 def items_of_file(
-    objective: QualityObjective, settings: QualitySettings, *, data: Path, count_tokens: CountTokens
+    objective: ComparisonObjective, settings: ComparisonSettings, *, data: Path, count_tokens: CountTokens
 ) -> list[Record]:
     """Question-and-answer items that fit into a sample, in hash order.
 
@@ -124,18 +124,20 @@ def _text_of(record: Record, name: str, path: Path) -> str:
     return value
 
 
-def write_layers(place: Place, settings: QualitySettings, items: Mapping[str, Sequence[Record]]) -> None:
+def write_layers(
+    paths: StudyPaths, settings: ComparisonSettings, items: Mapping[str, Sequence[Record]]
+) -> None:
     """Writes the items of every layer, and its environment file last."""
     for layer in LAYERS:
         for objective in settings.in_layer(layer):
             start = objective.layers.index(layer) * settings.items
             write_records(
-                place.items(layer, objective.name), items[objective.name][start : start + settings.items]
+                paths.items(layer, objective.name), items[objective.name][start : start + settings.items]
             )
-        write_environment(place.environment(layer), layer_environment(place, settings, layer))
+        write_environment(paths.environment(layer), layer_environment(paths, settings, layer))
 
 
-def layer_environment(place: Place, settings: QualitySettings, layer: str) -> Environment:
+def layer_environment(paths: StudyPaths, settings: ComparisonSettings, layer: str) -> Environment:
     """The environment of a layer, without scales."""
     objectives = tuple(
         Objective(
@@ -148,7 +150,7 @@ def layer_environment(place: Place, settings: QualitySettings, layer: str) -> En
         )
         for objective in settings.in_layer(layer)
     )
-    return Environment(objectives=objectives, folder=str(place.environment(layer).parent))
+    return Environment(objectives=objectives, folder=str(paths.environment(layer).parent))
 
 
 def item_texts(environment: Environment) -> dict[tuple[str, str], str]:

@@ -1,119 +1,40 @@
-"""Makes what the runs of a setting share: text, items, datasets, base models, trajectories.
+"""What the runs of a setting share, beside its datasets: base models, trajectories, their settings.
 
-Every part finds out by itself whether it is done, so a killed preparation goes on. Classifying and
-sharding text is the work of `dmix.etl`, which this folder may not import: it comes in as
-`DataTools`.
+Every part finds out by itself whether it is done, so a killed preparation resumes. The datasets are
+made by `dmix.etl`, which this folder may not import: `dmix.cli.workflows.comparison_data` prepares a
+setting out of both.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import yaml
 
 from dmix.mixing.trajectories.sampling import sample_trajectories
 from dmix.mixing.trajectories.settings import SampleSettings
-from dmix.training.comparison.data.corpora import write_text
-from dmix.training.comparison.data.settings import LoadedSetting, QualitySettings
-from dmix.training.comparison.data.study_paths import FARM, Place
-from dmix.training.comparison.data.text import CountTokens
+from dmix.training.comparison.data.settings import LoadedSetting
+from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.data.tiers import Tier
 from dmix.training.model.settings import ProxySettings, TrainingSettings
 from dmix.training.run.base import base_config, train_base
 from dmix.training.run.config import RunConfig
-from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.settings import settings_from
-from dmix.warehouse_schema.taxonomy import FIELDS
 
 BASE_DATASET, RUN_DATASET = "base", "run"
 
 Progress = Callable[[str], None]
 
 
-class BuildDataset(Protocol):
-    """Classifies and shards text into a dataset of a given name."""
-
-    def __call__(
-        self, warehouse: Warehouse, *, name: str, inputs: Mapping[str, Path], settings: QualitySettings
-    ) -> None: ...
-
-
-class BuildSyntheticDataset(Protocol):
-    """Lets a model write source text, and makes a dataset of that and the target's text.
-
-    `real` holds folders of real text by field, which tell what the domains are; `written` is the folder
-    of what the model writes, at least `tokens` after low quality was dropped.
-    """
-
-    def __call__(
-        self,
-        warehouse: Warehouse,
-        *,
-        name: str,
-        model: Path,
-        real: Mapping[str, Path],
-        written: Path,
-        tokens: int,
-        settings: QualitySettings,
-    ) -> None: ...
-
-
-@dataclass(frozen=True)
-class DataTools:
-    """What `dmix.etl` does for a preparation.
-
-    Attributes:
-        count_tokens: Tokens of texts under the setting's tokenizer.
-        build_dataset: Makes a dataset from folders of text by field.
-        build_synthetic_dataset: Makes one whose source text a model writes.
-        close: Ends what the others started, once everything is prepared.
-    """
-
-    count_tokens: CountTokens
-    build_dataset: BuildDataset
-    build_synthetic_dataset: BuildSyntheticDataset
-    close: Callable[[], None] = lambda: None
-
-
-def prepare(
-    place: Place, loaded: LoadedSetting, tier: Tier, *, data: Path, tools: DataTools, progress: Progress
-) -> None:
-    """Makes everything that is missing.
-
-    Raises:
-        InputError: If the work folder was prepared for another setting, or text or items are too few.
-        NotFoundError: If text or items do not exist.
-    """
-    check_same_setting(place, loaded)
-    settings, warehouse = loaded.settings, place.warehouse
-    if not place.text_record.is_file():
-        write_text(place, loaded, data=data, count_tokens=tools.count_tokens, progress=progress)
-    if not _has_dataset(warehouse, BASE_DATASET):
-        inputs = {"source": place.text(BASE_DATASET, "source")}
-        tools.build_dataset(warehouse, name=BASE_DATASET, inputs=inputs, settings=settings)
-    for base in range(settings.bases):
-        _make_base(place, loaded, base, progress=progress)
-    if not _has_dataset(warehouse, RUN_DATASET):
-        _make_run_dataset(place, settings, tools)
-    sample_trajectories(
-        warehouse,
-        manifest=read_dataset_manifest(warehouse, RUN_DATASET),
-        set_name=FARM,
-        settings=farm_settings(loaded, tier),
-        processes=1,
-        progress=progress,
-    )
-
-
-def check_same_setting(place: Place, loaded: LoadedSetting) -> None:
+def check_same_setting(paths: StudyPaths, loaded: LoadedSetting) -> None:
     """Raises `InputError` if the folder holds text of another setting."""
-    if place.text_record.is_file() and read_json(place.text_record)["setting"] != loaded.digest:
+    if paths.text_record.is_file() and read_json(paths.text_record)["setting"] != loaded.digest:
         raise InputError(
-            f"{place.work} was made for another content of setting {loaded.settings.name!r}; choose another"
+            f"{paths.work} was made for another content of setting {loaded.settings.name!r}; choose another"
             " --work, or undo the change of the setting"
         )
 
@@ -153,61 +74,48 @@ def farm_proxy(loaded: LoadedSetting, tier: Tier) -> ProxySettings:
     )
 
 
+def sample_farm(paths: StudyPaths, loaded: LoadedSetting, tier: Tier, *, progress: Progress) -> None:
+    """Samples the trajectories that controllers learn from."""
+    sample_trajectories(
+        paths.warehouse,
+        manifest=read_dataset_manifest(paths.warehouse, RUN_DATASET),
+        set_name=FARM,
+        settings=farm_settings(loaded, tier),
+        processes=1,
+        progress=progress,
+    )
+
+
 def base_name(base: int) -> str:
     """Name of a base model in the warehouse."""
     return f"base-{base}"
 
 
-def _has_dataset(warehouse: Warehouse, name: str) -> bool:
-    try:
-        read_dataset_manifest(warehouse, name)
-    except NotFoundError:
-        return False
-    return True
-
-
-def _make_run_dataset(place: Place, settings: QualitySettings, tools: DataTools) -> None:
-    """The dataset of the runs; its source text is that of the files, or what base model 0 writes."""
-    text = {field: place.text(RUN_DATASET, field) for field in FIELDS}
-    if not settings.synthetic_source:
-        tools.build_dataset(place.warehouse, name=RUN_DATASET, inputs=text, settings=settings)
-        return
-    tools.build_synthetic_dataset(
-        place.warehouse,
-        name=RUN_DATASET,
-        model=place.warehouse.model(base_name(0)),
-        real={**text, "source": place.text(BASE_DATASET, "source")},
-        written=text["source"],
-        tokens=round(settings.source_supply * settings.run_samples * settings.seq_len),
-        settings=settings,
-    )
-
-
-def _make_base(place: Place, loaded: LoadedSetting, base: int, *, progress: Progress) -> None:
+def make_base(paths: StudyPaths, loaded: LoadedSetting, base: int, *, progress: Progress) -> None:
     """Trains a base model, or takes one that is kept with results, made from the same text."""
-    warehouse, name = place.warehouse, base_name(base)
+    warehouse, name = paths.warehouse, base_name(base)
     manifest = read_dataset_manifest(warehouse, BASE_DATASET)
-    kept, made = _kept_base(place, loaded, name, dataset=manifest.dataset), warehouse.model(name)
+    kept, made = _kept_base(paths, loaded, name, dataset=manifest.dataset), warehouse.model(name)
     if made.is_dir():
         pass
     elif kept is not None:
         progress(f"base model {name}: taken from {kept}")
         copy_folder(kept, made)
     else:
-        train_base(warehouse, _base_config(place, loaded, base, manifest), progress=progress)
-    if kept is None and not place.kept_base(name).is_dir():
+        train_base(warehouse, _base_config(paths, loaded, base, manifest), progress=progress)
+    if kept is None and not paths.kept_base(name).is_dir():
         publish_json(made / "quality.json", {"setting": loaded.digest, "dataset": manifest.dataset})
-        copy_folder(made, place.kept_base(name))
+        copy_folder(made, paths.kept_base(name))
 
 
-def _kept_base(place: Place, loaded: LoadedSetting, name: str, *, dataset: str) -> Path | None:
+def _kept_base(paths: StudyPaths, loaded: LoadedSetting, name: str, *, dataset: str) -> Path | None:
     """Folder of a finished base model of the same recipe and text, of this setting or of `base_of`."""
-    donors = {place.kept_base(name): loaded}
+    donors = {paths.kept_base(name): loaded}
     # another round of the comparison, beside this one, may have kept it
-    rounds = sorted(place.results.parent.parent.glob(f"*/{place.results.name}/bases/{name}"))
+    rounds = sorted(paths.results.parent.parent.glob(f"*/{paths.results.name}/bases/{name}"))
     donors |= dict.fromkeys(rounds, loaded)
     if loaded.base_of is not None and loaded.base_of.base_recipe == loaded.base_recipe:
-        donors[place.beside(loaded.base_of.settings.name).kept_base(name)] = loaded.base_of
+        donors[paths.beside(loaded.base_of.settings.name).kept_base(name)] = loaded.base_of
     for folder, donor in donors.items():
         made_from = {"setting": donor.digest, "dataset": dataset}
         if folder.is_dir() and read_json(folder / "quality.json") == made_from:
@@ -215,12 +123,12 @@ def _kept_base(place: Place, loaded: LoadedSetting, name: str, *, dataset: str) 
     return None
 
 
-def _base_config(place: Place, loaded: LoadedSetting, base: int, manifest: DatasetManifest) -> RunConfig:
-    model_file = place.work / f"model-{base}.yaml"
+def _base_config(paths: StudyPaths, loaded: LoadedSetting, base: int, manifest: DatasetManifest) -> RunConfig:
+    model_file = paths.work / f"model-{base}.yaml"
     publish_bytes(model_file, yaml.safe_dump({**loaded.model, "seed": base}).encode())
     training = settings_from(TrainingSettings, loaded.base_training, where=loaded.settings.base_training)
     return base_config(
-        place.warehouse,
+        paths.warehouse,
         model=str(model_file),
         tokens=loaded.settings.base_tokens,
         name=base_name(base),

@@ -19,7 +19,7 @@ SHIPPED = Path("benchmarks") / "quality"
 
 
 @dataclass(frozen=True, kw_only=True)
-class QualityObjective:
+class ComparisonObjective:
     """One capability, and where its items come from: documents held out of corpora, or a file."""
 
     name: str = setting(help="Name in tables.")
@@ -66,7 +66,7 @@ class QualityObjective:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QualitySettings:
+class ComparisonSettings:
     """A setting of the comparison."""
 
     name: str = setting(help="Name of the setting, of its folders and of its datasets.")
@@ -124,7 +124,7 @@ class QualitySettings:
         help="Jaccard similarity of number-masked 8-grams to a training passage from which an item is"
         " flagged.",
     )
-    objectives: tuple[QualityObjective, ...] = setting(help="What runs are scored on.")
+    objectives: tuple[ComparisonObjective, ...] = setting(help="What runs are scored on.")
     seed: int = setting(0, help="Seed of the choice of documents and items.")
 
     def __post_init__(self) -> None:
@@ -143,7 +143,7 @@ class QualitySettings:
         """R * M, samples that every run trains on."""
         return self.steps * self.samples_per_step
 
-    def in_layer(self, layer: str) -> tuple[QualityObjective, ...]:
+    def in_layer(self, layer: str) -> tuple[ComparisonObjective, ...]:
         """Objectives with items in a layer; those of every layer come first, in the same order."""
         return tuple(objective for objective in self.objectives if layer in objective.layers)
 
@@ -161,7 +161,7 @@ class LoadedSetting:
         base_of: The setting whose base models may serve, too.
     """
 
-    settings: QualitySettings
+    settings: ComparisonSettings
     file: Path
     model: dict[str, Any]
     base_training: dict[str, Any]
@@ -195,7 +195,7 @@ def load_setting(name_or_file: str) -> LoadedSetting:
             f"setting {name_or_file!r} is neither a file nor {file}; name a setting file, or run the command"
             " in a checkout of dmix"
         )
-    settings = load_settings(QualitySettings, file)
+    settings = load_settings(ComparisonSettings, file)
     model, base, run = (
         read_yaml(file.parent / name) for name in (settings.model, settings.base_training, settings.training)
     )

@@ -10,7 +10,7 @@ FARM = "farm"
 
 
 @dataclass(frozen=True)
-class Place:
+class StudyPaths:
     """Folders of one setting.
 
     Attributes:
@@ -22,12 +22,12 @@ class Place:
     results: Path
 
     @classmethod
-    def of(cls, setting: str, *, work: Path, results: Path) -> "Place":
+    def of(cls, setting: str, *, work: Path, results: Path) -> "StudyPaths":
         return cls(work.absolute() / setting, results.absolute() / setting)
 
-    def beside(self, setting: str) -> "Place":
+    def beside(self, setting: str) -> "StudyPaths":
         """The folders of another setting, beside these."""
-        return Place.of(setting, work=self.work.parent, results=self.results.parent)
+        return StudyPaths.of(setting, work=self.work.parent, results=self.results.parent)
 
     @property
     def warehouse(self) -> Warehouse:

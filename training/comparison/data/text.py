@@ -25,7 +25,7 @@ CountTokens = Callable[[Sequence[str]], Sequence[int]]
 
 
 @dataclass(frozen=True, eq=False)
-class Corpus:
+class CorpusText:
     """One corpus file in memory.
 
     Attributes:

@@ -1,14 +1,19 @@
-"""Plain SVG by hand: scales, axes, labels that keep apart. No browser and no library is needed.
+"""Panels below each other as one SVG file that matplotlib draws: light and dark, the same bytes every time.
 
-Colours are CSS classes with a light and a dark value, so that one file serves both; text is drawn
-in the reader's own sans-serif. Lengths are pixels of the drawing's own coordinates.
+Colours are CSS variables with a light and a dark value, so that one file serves both; text stays text.
 """
 
+import io
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
+from typing import Any
 
-from dmix.training.report.page.markup import Markup, join, tag
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 # light, dark; the palette of the report's lines
 COLOURS = {
@@ -21,178 +26,153 @@ COLOURS = {
     "natural": ("#007d5c", "#3ecfa1"),
     "other": ("#7d8896", "#8a97a6"),
 }
-FONT_SIZE = 13
+LIGHT = {name: light for name, (light, _) in COLOURS.items()}
+WIDTH = 820
+# around the axes of a panel: its title above, values and the axis' title below
+_ABOVE, _BELOW = 40, 44
+_STYLE: dict[str, Any] = {
+    "svg.hashsalt": "dmix",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "text.color": LIGHT["text"],
+    "axes.edgecolor": LIGHT["grid"],
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelcolor": LIGHT["muted"],
+    "axes.labelsize": 11,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 14,
+    "axes.titleweight": "bold",
+    "font.sans-serif": ["DejaVu Sans", "Segoe UI", "Roboto", "Arial"],
+    "font.size": 12,
+    "grid.color": LIGHT["grid"],
+    "xtick.color": LIGHT["muted"],
+    "xtick.labelsize": 11,
+    "ytick.color": LIGHT["muted"],
+    "ytick.labelsize": 11,
+}
 
 
 @dataclass(frozen=True)
-class Scale:
-    """Linear map from values to pixels.
+class Panel:
+    """A part of the figure.
 
     Attributes:
-        low: Value at `start`.
-        high: Value at `end`.
-        start: Pixel of `low`.
-        end: Pixel of `high`.
+        title: What it shows.
+        height: Pixels of its axes.
+        left: Pixels left of its axes.
+        right: Pixels right of its axes.
+        draw: Draws into the axes.
     """
 
-    low: float
-    high: float
-    start: float
-    end: float
-
-    @classmethod
-    def around(cls, values: Sequence[float], *, start: float, end: float, margin: float = 0.06) -> "Scale":
-        """The scale that holds the finite values with a margin; a single value gets room around it."""
-        finite = [value for value in values if math.isfinite(value)] or [0.0]
-        low, high = min(finite), max(finite)
-        room = (high - low) * margin or abs(low) * 0.1 or 1.0
-        return cls(low - room, high + room, start, end)
-
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def ticks(self, wanted: int = 8) -> list[float]:
-        """Round values inside the scale, about `wanted` of them."""
-        rough = (self.high - self.low) / wanted
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(unit * power for unit in (1, 2, 5, 10) if unit * power >= rough * 0.999)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        return [index * step for index in range(first, last + 1)]
+    title: str
+    height: float
+    left: float
+    right: float
+    draw: Callable[[Axes], None]
 
 
-def svg(*children: Markup, width: float, height: float, title: str, description: str) -> str:
+def svg(panels: Sequence[Panel], *, heading: str, title: str, description: str) -> str:
     """The whole file; `title` and `description` are read out by screen readers."""
-    light = "".join(_rule(name, pair[0]) for name, pair in COLOURS.items())
-    dark = "".join(_rule(name, pair[1]) for name, pair in COLOURS.items())
-    style = (
-        f"text{{font:{FONT_SIZE}px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}}"
-        ".head{font-weight:600;font-size:15px}.small{font-size:11px}"
-        f"{light}@media(prefers-color-scheme:dark){{{dark}}}"
-    )
-    body = tag(
-        "svg",
-        tag("title", title),
-        tag("desc", description),
-        tag("style", Markup(style)),
-        tag("rect", width=_px(width), height=_px(height), rx=6, class_="f-page"),
-        *children,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {_px(width)} {_px(height)}",
-        role="img",
-    )
-    return f"{body}\n"
+    height = 30 + sum(panel.height + _ABOVE + _BELOW for panel in panels)
+    with mpl.rc_context(_STYLE):
+        # 72 dots an inch, so that a unit of the file is a pixel and a point
+        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor=LIGHT["page"])
+        figure.text(12 / WIDTH, 1 - 20 / height, heading, size=16, weight="bold", va="center")
+        top = height - 30.0
+        for panel in panels:
+            top -= _ABOVE + panel.height
+            width = WIDTH - panel.left - panel.right
+            axes = figure.add_axes(
+                (panel.left / WIDTH, top / height, width / WIDTH, panel.height / height),
+            )
+            axes.set_title(panel.title, x=(12 - panel.left) / width, pad=10)
+            axes.tick_params(length=0)
+            panel.draw(axes)
+            top -= _BELOW
+        written = io.StringIO()
+        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(written, format="svg", metadata=metadata)
+    return _themed(written.getvalue(), title=title, description=description)
 
 
-def _rule(name: str, colour: str) -> str:
-    return f".f-{name}{{fill:{colour}}}.s-{name}{{stroke:{colour}}}"
-
-
-def text(
-    x: float, y: float, content: str, *, colour: str = "text", anchor: str = "start", kind: str = ""
-) -> Markup:
-    """A line of text whose middle height is `y`; `kind` is `head`, `small` or nothing."""
-    return tag(
-        "text",
+def _themed(content: str, *, title: str, description: str) -> str:
+    """Colours by name, with a value for light and one for dark; words for screen readers."""
+    for name, colour in LIGHT.items():
+        content = content.replace(f": {colour}", f": var(--{name})")
+    light, dark = ("".join(f"--{name}:{pair[mode]};" for name, pair in COLOURS.items()) for mode in (0, 1))
+    style = f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    said = f"<title>{escape(title)}</title><desc>{escape(description)}</desc><style>{style}</style>"
+    return re.sub(
+        r'<svg ([^>]*?)width="[^"]*" height="[^"]*"([^>]*)>',
+        rf'<svg role="img" \1\2>\n{said}',
         content,
-        x=_px(x),
-        y=_px(y),
-        text_anchor=None if anchor == "start" else anchor,
-        dominant_baseline="central",
-        class_=f"f-{colour} {kind}".strip(),
+        count=1,
     )
 
 
-def line(
-    x1: float, y1: float, x2: float, y2: float, *, colour: str, width: float = 1, dash: str = ""
-) -> Markup:
-    """A straight line."""
-    return tag(
-        "line",
-        x1=_px(x1),
-        y1=_px(y1),
-        x2=_px(x2),
-        y2=_px(y2),
-        stroke_width=f"{width:g}",
-        stroke_dasharray=dash or None,
-        class_=f"s-{colour}",
-    )
-
-
-def path(points: Sequence[tuple[float, float]], *, colour: str, width: float = 2, dash: str = "") -> Markup:
-    """Connected points."""
-    drawn = "M" + "L".join(f"{_px(x)} {_px(y)}" for x, y in points)
-    return tag(
-        "path",
-        d=drawn,
-        fill="none",
-        stroke_width=f"{width:g}",
-        stroke_dasharray=dash or None,
-        stroke_linejoin="round",
-        class_=f"s-{colour}",
-    )
-
-
-def dot(
-    x: float, y: float, *, colour: str, radius: float = 4.5, hollow: bool = False, note: str = ""
-) -> Markup:
-    """A point; a hollow one is filled with the page, `note` shows under the pointer."""
-    return tag(
-        "circle",
-        tag("title", note) if note else None,
-        cx=_px(x),
-        cy=_px(y),
-        r=f"{radius:g}",
-        stroke_width="2" if hollow else None,
-        class_=f"f-page s-{colour}" if hollow else f"f-{colour}",
-    )
-
-
-def moved(content: Markup, *, y: float) -> Markup:
-    """Elements further down."""
-    return tag("g", content, transform=f"translate(0 {_px(y)})")
+def limits(values: Sequence[float], *, margin: float = 0.06) -> tuple[float, float]:
+    """Limits of an axis that hold the finite values with a margin; a single value gets room around it."""
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    low, high = min(finite), max(finite)
+    room = (high - low) * margin or abs(low) * 0.1 or 1.0
+    return low - room, high + room
 
 
 def whisker(
-    x: float, y: float, *, low: float, high: float, colour: str, hollow: bool = False, note: str
-) -> Markup:
+    axes: Axes, y: float, *, value: float, low: float, high: float, colour: str, hollow: bool = False
+) -> None:
     """A point with its interval along x; an unknown interval is left out."""
-    bar = None
     if math.isfinite(low) and math.isfinite(high):
-        bar = line(low, y, high, y, colour=colour, width=2)
-    return join([bar, dot(x, y, colour=colour, hollow=hollow, note=note)])
+        axes.hlines(y, low, high, colors=LIGHT[colour], linewidth=2)
+    dots(axes, [value], [y], colour=colour, hollow=hollow)
 
 
-def x_axis(scale: Scale, *, top: float, bottom: float, title: str, form: str = "g") -> Markup:
-    """Grid lines from `top` to `bottom`, their values and the axis' title below."""
-    drawn = []
-    for value in scale.ticks():
-        x = scale(value)
-        drawn.append(line(x, top, x, bottom, colour="grid"))
-        drawn.append(text(x, bottom + 13, tick(value, form), colour="muted", anchor="middle", kind="small"))
-    middle = (scale.start + scale.end) / 2
-    drawn.append(text(middle, bottom + 31, title, colour="muted", anchor="middle", kind="small"))
-    return join(drawn)
+def dots(axes: Axes, x: Sequence[float], y: Sequence[float], *, colour: str, hollow: bool = False) -> None:
+    """Points; hollow ones are filled with the page."""
+    face = LIGHT["page"] if hollow else LIGHT[colour]
+    axes.plot(x, y, "o", color=LIGHT[colour], markerfacecolor=face, markeredgewidth=1.6, markersize=8)
 
 
-def y_axis(scale: Scale, *, left: float, right: float, title: str, form: str = "g") -> Markup:
-    """Grid lines from `left` to `right`, their values, and the axis' title above."""
-    drawn = []
-    for value in scale.ticks():
-        y = scale(value)
-        drawn.append(line(left, y, right, y, colour="grid"))
-        drawn.append(text(left - 7, y, tick(value, form), colour="muted", anchor="end", kind="small"))
-    drawn.append(text(left, min(scale.start, scale.end) - 14, title, colour="muted", kind="small"))
-    return join(drawn)
+def labels_right(
+    axes: Axes,
+    ends: Mapping[str, tuple[float, float]],
+    *,
+    colours: Mapping[str, str],
+    gap: float,
+    height: float,
+) -> None:
+    """Names beside the axes, as high as their points and apart from each other, each tied to its point.
+
+    Args:
+        axes: With its limits set.
+        ends: Point of each name.
+        colours: Names of colours; the others are muted.
+        gap: Pixels between two names.
+        height: Pixels of the axes.
+    """
+    low, high = axes.get_ylim()
+    wanted = [height * (y - low) / (high - low) for _, y in ends.values()]
+    for (name, point), place in zip(
+        ends.items(), spread(wanted, gap=gap, low=-6, high=height + 6), strict=True
+    ):
+        axes.annotate(
+            short(name),
+            xy=point,
+            xytext=(1.03, place / height),
+            textcoords="axes fraction",
+            va="center",
+            color=LIGHT[colours.get(name, "muted")],
+            arrowprops={"arrowstyle": "-", "color": LIGHT["muted"], "linewidth": 0.6, "linestyle": ":"},
+        )
 
 
-def tick(value: float, form: str = "g") -> str:
-    """A value of an axis: `g` plain, `tokens` with a unit; a true minus sign."""
-    if form == "tokens":
-        for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-            if abs(value) >= size:
-                return f"{value / size:g}{unit}"
-    return f"{round(value, 10):g}".replace("-", "−")
+def short(name: str, *, limit: int = 20) -> str:
+    """A name that fits beside a panel."""
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 def spread(places: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:
@@ -218,8 +198,8 @@ def spread(places: Sequence[float], *, gap: float, low: float, high: float) -> l
         starts.append(start)
     found = [0.0] * len(places)
     for block, start in zip(blocks, starts, strict=True):
-        for place, index in enumerate(block):
-            found[index] = start + gap * place
+        for position, index in enumerate(block):
+            found[index] = start + gap * position
     return found
 
 
@@ -227,7 +207,3 @@ def _start(block: Sequence[int], places: Sequence[float], *, gap: float, low: fl
     length = gap * (len(block) - 1)
     wanted = sum(places[index] for index in block) / len(block) - length / 2
     return min(max(wanted, low), high - length)
-
-
-def _px(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")

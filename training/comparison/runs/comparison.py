@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dmix.training.comparison.data.prepare import RUN_DATASET, DataTools, base_name, prepare, run_training
+from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_training
 from dmix.training.comparison.data.settings import LoadedSetting
-from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.tiers import tier_named
 from dmix.training.comparison.runs.facts import find_scales, write_facts
 from dmix.training.comparison.runs.headroom import restore_feedback
@@ -81,17 +81,23 @@ class Request:
 
 def study_of(loaded: LoadedSetting, request: Request, progress: Progress) -> Study:
     """The setting at the tier and in the folders of a request."""
-    place = Place.of(loaded.settings.name, work=request.work, results=request.results)
+    paths = StudyPaths.of(loaded.settings.name, work=request.work, results=request.results)
     tier = tier_named(request.tier)
-    return Study(place=place, loaded=loaded, tier=tier, data=request.data, progress=progress)
+    return Study(paths=paths, loaded=loaded, tier=tier, data=request.data, progress=progress)
 
 
 def run_comparison(
-    loaded: LoadedSetting, request: Request, *, tools: DataTools, progress: Progress
+    loaded: LoadedSetting, request: Request, *, prepare: Callable[[Study], None], progress: Progress
 ) -> list[StageReport]:
     """Prepares a setting and runs stages until they are done, fail or have no time left.
 
     A stage that is not finished ends the call: the next one needs what it finds.
+
+    Args:
+        loaded: The setting.
+        request: What is asked for.
+        prepare: Makes the datasets, base models and trajectories of a study that are missing.
+        progress: Receives lines for people.
 
     Raises:
         InputError: If a stage is asked for before the one that it needs, or text is too little.
@@ -100,8 +106,7 @@ def run_comparison(
     """
     study = study_of(loaded, request, progress)
     protocol = _protocol(loaded) if "confirmation" in request.stages else None
-    prepare(study.place, loaded, study.tier, data=request.data, tools=tools, progress=progress)
-    tools.close()
+    prepare(study)
     restore_feedback(study)
     try:
         for stage in request.stages:
@@ -115,12 +120,12 @@ def run_comparison(
 def publish(study: Study, *, tier: str) -> None:
     """Brings all finished units into the results."""
     objectives = tuple(o.name for o in study.loaded.settings.in_layer("feedback"))
-    scales = find_scales(study.place, study.loaded, read_tables(study.place))
-    compact(study.place, scales, objectives=objectives)
+    scales = find_scales(study.paths, study.loaded, read_tables(study.paths))
+    compact(study.paths, scales, objectives=objectives)
     agents = ("rl",) if "rl" in study.tier.controllers else ()
     pair = next((finalists(study, agent=agent) for agent in agents), None)
     write_facts(
-        study.place,
+        study.paths,
         study.loaded,
         scales,
         tier=tier,
@@ -137,11 +142,11 @@ def reports(study: Study) -> list[StageReport]:
     as before they are fetched, all stored runs count.
     """
     runs = current_rows(
-        read_runs(study.place),
+        read_runs(study.paths),
         loaded=study.loaded,
         tier=study.tier,
         inputs=_inputs_if_known(study),
-        place=study.place,
+        paths=study.paths,
     )
     settings = study.loaded.settings
     tokens = settings.run_samples * settings.seq_len
@@ -182,10 +187,10 @@ def _run_stage(study: Study, stage: str, *, request: Request, protocol: Committe
             published = time.monotonic()
 
     for units in batches(study, stage, protocol=protocol):
-        make_agents(study, missing_units(units, study.place))
+        make_agents(study, missing_units(units, study.paths))
         outcome = run_queue(
             units,
-            study.place,
+            study.paths,
             study.loaded,
             workers=request.workers,
             until=request.until,
@@ -194,7 +199,7 @@ def _run_stage(study: Study, stage: str, *, request: Request, protocol: Committe
         )
         if outcome.done or outcome.failed:
             publish(study, tier=request.tier)
-        left = len(missing_units(units, study.place))
+        left = len(missing_units(units, study.paths))
         if left:
             why = "time is up" if outcome.left else f"{outcome.failed} of its runs failed"
             study.progress(f"stage {stage}: {left} runs left, {why}; the same command goes on")
@@ -219,8 +224,8 @@ def _seconds_a_run(study: Study, seconds: Sequence[float], tokens: int) -> float
     if seconds:
         return sum(seconds) / len(seconds)
     try:
-        manifest = read_dataset_manifest(study.place.warehouse, RUN_DATASET)
-        model = str(study.place.warehouse.model(base_name(0)))
+        manifest = read_dataset_manifest(study.paths.warehouse, RUN_DATASET)
+        model = str(study.paths.warehouse.model(base_name(0)))
         return tokens / measure_speed(model, manifest, run_training(study.loaded)).tokens_per_second
     except NotFoundError:
         return float("nan")

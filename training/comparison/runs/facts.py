@@ -13,14 +13,14 @@ from dmix.mixing.trajectories.feedback import farm_scales
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.comparison.data.prepare import RUN_DATASET
 from dmix.training.comparison.data.settings import LAYERS, LoadedSetting
-from dmix.training.comparison.data.study_paths import FARM, Place
+from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.data.written_source import written_source
 from dmix.training.comparison.runs.store import Row, Scales
 from dmix.warehouse_schema.files.layout import publish_json, read_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
-def find_scales(place: Place, loaded: LoadedSetting, tables: Mapping[str, list[Row]]) -> Scales:
+def find_scales(paths: StudyPaths, loaded: LoadedSetting, tables: Mapping[str, list[Row]]) -> Scales:
     """s_i of every objective: published ones, or else from the runs that there are.
 
     s_i is the standard deviation of the feedback scores over all steps of the farm. Objectives that
@@ -29,7 +29,7 @@ def find_scales(place: Place, loaded: LoadedSetting, tables: Mapping[str, list[R
     objectives = loaded.settings.objectives
     weight = {o.name: 1.0 if o.weight is None else o.weight for o in objectives}
     names = [objective.name for objective in loaded.settings.in_layer("feedback")]
-    published = place.warehouse.feedback(FARM) / "environment.yaml"
+    published = paths.warehouse.feedback(FARM) / "environment.yaml"
     scale = dict.fromkeys((o.name for o in objectives), 1.0)
     drawn = {
         row["unit_id"]: row for row in tables["runs"] if row["part"] == "draw" and row["status"] == "done"
@@ -74,7 +74,7 @@ class Finalists:
 
 
 def write_facts(
-    place: Place,
+    paths: StudyPaths,
     loaded: LoadedSetting,
     scales: Scales,
     *,
@@ -86,7 +86,7 @@ def write_facts(
     """Publishes `setting.json`.
 
     Args:
-        place: Where to.
+        paths: Where to.
         loaded: The setting.
         scales: s_i and lambda_i.
         tier: Name of the tier.
@@ -95,9 +95,9 @@ def write_facts(
         promised: Whether the protocol names the setting.
     """
     settings = loaded.settings
-    manifest = read_dataset_manifest(place.warehouse, RUN_DATASET)
+    manifest = read_dataset_manifest(paths.warehouse, RUN_DATASET)
     space = DomainSpace.of_dataset(manifest)
-    near = read_json(place.near_duplicates)
+    near = read_json(paths.near_duplicates)
     facts: dict[str, Any] = {
         "setting": settings.name,
         "title": settings.title,
@@ -130,9 +130,9 @@ def write_facts(
         "promised": promised,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
     }
-    written = written_source(place.warehouse, manifest)
+    written = written_source(paths.warehouse, manifest)
     if written is not None:
         facts["written_source"] = written
     if finalists is not None:
         facts["hypothesis"] = {"agent": finalists.agent, "rival": finalists.rival}
-    publish_json(place.facts, facts)
+    publish_json(paths.facts, facts)

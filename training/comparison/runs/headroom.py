@@ -36,7 +36,7 @@ def headroom_draws(study: Study) -> list[Unit]:
             base=index % len(study.bases),
             trajectory=trajectory.trajectory_id,
         )
-        for index, trajectory in enumerate(read_trajectories(study.place.warehouse, FARM))
+        for index, trajectory in enumerate(read_trajectories(study.paths.warehouse, FARM))
         if trajectory.trajectory_id in chosen
     ]
 
@@ -48,7 +48,7 @@ def farm_draws(study: Study) -> list[Unit]:
     """
     chosen = _headroom_trajectories(study)
     proxy = farm_proxy(study.loaded, study.tier)
-    space = read_set(study.place.warehouse, FARM).domain_space
+    space = read_set(study.paths.warehouse, FARM).domain_space
     return [
         trajectory_unit(
             study,
@@ -65,7 +65,7 @@ def farm_draws(study: Study) -> list[Unit]:
             base=index % len(study.bases),
             trajectory=trajectory.trajectory_id,
         )
-        for index, trajectory in enumerate(read_trajectories(study.place.warehouse, FARM))
+        for index, trajectory in enumerate(read_trajectories(study.paths.warehouse, FARM))
         if trajectory.trajectory_id not in chosen
     ]
 
@@ -90,7 +90,7 @@ def noise_units(study: Study) -> list[Unit]:
 
 def rerun_units(study: Study) -> list[Unit]:
     """The best static mixtures and the best schedules of the draws, on fresh seeds."""
-    by_id = {t.trajectory_id: t for t in read_trajectories(study.place.warehouse, FARM)}
+    by_id = {t.trajectory_id: t for t in read_trajectories(study.paths.warehouse, FARM)}
     best = [
         name for kind in ("static", "open_loop") for name in _best_draws(study, kind)[: study.tier.reruns]
     ]
@@ -111,9 +111,9 @@ def publish_farm(study: Study) -> None:
         InputError: If trajectories have no feedback yet.
     """
     farm = plan_farm(
-        study.place.warehouse,
+        study.paths.warehouse,
         FARM,
-        environment=feedback_environment(study.place),
+        environment=feedback_environment(study.paths),
         proxy=farm_proxy(study.loaded, study.tier),
         base=base_name(0),
     )
@@ -121,7 +121,7 @@ def publish_farm(study: Study) -> None:
         raise InputError(
             f"{len(farm.todo)} trajectories of the farm have no feedback; run --stage farm again"
         )
-    collect(study.place.warehouse, farm, spark=None, progress=study.progress)
+    collect(study.paths.warehouse, farm, spark=None, progress=study.progress)
 
 
 def restore_feedback(study: Study) -> None:
@@ -129,7 +129,7 @@ def restore_feedback(study: Study) -> None:
 
     Where the whole farm is there, its scales are published, too.
     """
-    warehouse = study.place.warehouse
+    warehouse = study.paths.warehouse
     draws = headroom_draws(study) + farm_draws(study)
     missing = {
         unit.unit_id: unit for unit in draws if not feedback_file(warehouse, FARM, unit.trajectory).is_file()
@@ -145,8 +145,8 @@ def restore_feedback(study: Study) -> None:
 
 def _restore_feedback(study: Study, missing: dict[str, Unit]) -> None:
     names = tuple(objective.name for objective in study.loaded.settings.in_layer("feedback"))
-    warehouse = study.place.warehouse
-    tables = read_tables(study.place)
+    warehouse = study.paths.warehouse
+    tables = read_tables(study.paths)
     done = [row for row in tables["runs"] if row["unit_id"] in missing and row["status"] == "done"]
     steps: dict[str, list[Row]] = {row["unit_id"]: [] for row in done}
     for row in tables["steps"]:
@@ -167,7 +167,7 @@ def _restore_feedback(study: Study, missing: dict[str, Unit]) -> None:
 
 
 def _headroom_trajectories(study: Study) -> set[str]:
-    trajectories = read_trajectories(study.place.warehouse, FARM)
+    trajectories = read_trajectories(study.paths.warehouse, FARM)
     wanted = {"static": study.tier.static, "segments": study.tier.open_loop}
     return {
         name

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dmix.training.comparison.data.settings import LoadedSetting
-from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.runs.store import finished_units, keep_attempt, now, run_row, write_unit
 from dmix.training.comparison.runs.units import Unit
 from dmix.training.run.watching.progress import duration
@@ -45,15 +45,15 @@ class QueueReport:
     left: int
 
 
-def missing_units(units: Sequence[Unit], place: Place) -> list[Unit]:
+def missing_units(units: Sequence[Unit], paths: StudyPaths) -> list[Unit]:
     """The units that are not done, each once, in order."""
-    done = finished_units(place)
+    done = finished_units(paths)
     return list({unit.unit_id: unit for unit in units if unit.unit_id not in done}.values())
 
 
 def run_queue(
     units: Sequence[Unit],
-    place: Place,
+    paths: StudyPaths,
     loaded: LoadedSetting,
     *,
     workers: int,
@@ -65,7 +65,7 @@ def run_queue(
 
     Args:
         units: In the order in which they start.
-        place: Prepared for the setting.
+        paths: Prepared for the setting.
         loaded: The setting.
         workers: Processes.
         until: `time.monotonic()` from which no unit is started; None for no limit.
@@ -75,16 +75,16 @@ def run_queue(
     Raises:
         LockHeldError: If another queue works on this setting.
     """
-    with held_lock(place.lock, what=f"the queue in {place.work}"):
-        todo = missing_units(units, place)
+    with held_lock(paths.lock, what=f"the queue in {paths.work}"):
+        todo = missing_units(units, paths)
         if not todo:
             return QueueReport(done=0, failed=0, left=0)
-        return _run(todo, place, loaded, workers=workers, until=until, commit=commit, progress=progress)
+        return _run(todo, paths, loaded, workers=workers, until=until, commit=commit, progress=progress)
 
 
 def _run(
     todo: list[Unit],
-    place: Place,
+    paths: StudyPaths,
     loaded: LoadedSetting,
     *,
     workers: int,
@@ -104,7 +104,7 @@ def _run(
             # only as many as there are workers are handed out, so that a limit of time holds
             while waiting and len(running) < workers and (until is None or time.monotonic() < until):
                 unit = waiting.pop(0)
-                running[pool.submit(execute, unit, place, loaded, commit)] = unit
+                running[pool.submit(execute, unit, paths, loaded, commit)] = unit
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -118,25 +118,25 @@ def _run(
     return QueueReport(done=len(taken), failed=failed, left=len(waiting))
 
 
-def execute(unit: Unit, place: Place, loaded: LoadedSetting, commit: str) -> tuple[float, str]:
+def execute(unit: Unit, paths: StudyPaths, loaded: LoadedSetting, commit: str) -> tuple[float, str]:
     """Runs one unit and writes its file; returns seconds, and what went wrong."""
     from dmix.training.comparison.runs.run_unit import run_unit
 
     row = run_row(unit, status="running", commit=commit, started_at=now())
-    keep_attempt(place, unit)
-    write_unit(place, row)
+    keep_attempt(paths, unit)
+    write_unit(paths, row)
     started = time.monotonic()
     try:
-        result = run_unit(unit, place, loaded)
+        result = run_unit(unit, paths, loaded)
     except Exception as error:
         # one run that cannot be made must not end the others; it stays on record
         text = error.message if isinstance(error, DmixError) else _last_lines(error)
         seconds = time.monotonic() - started
-        write_unit(place, row | {"status": "failed", "error": text, "seconds": seconds, "finished_at": now()})
+        write_unit(paths, row | {"status": "failed", "error": text, "seconds": seconds, "finished_at": now()})
         return seconds, text
     seconds = time.monotonic() - started
     ended = {"status": "done", "seconds": seconds, "finished_at": now()}
-    write_unit(place, row | result.facts | ended, steps=result.steps, items=result.items)
+    write_unit(paths, row | result.facts | ended, steps=result.steps, items=result.items)
     return seconds, ""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from dmix.mixing.agent.folders import agent_folder
 from dmix.training.comparison.data.prepare import farm_settings
 from dmix.training.comparison.data.settings import LoadedSetting, said
-from dmix.training.comparison.data.study_paths import FARM, Place
+from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.data.text import corpus_files
 from dmix.training.comparison.data.tiers import Tier
 from dmix.training.comparison.runs.agents import agent_recipe
@@ -90,7 +90,7 @@ def renamed_units(
 
 
 def current_rows(
-    rows: Sequence[Row], *, loaded: LoadedSetting, tier: Tier, inputs: str | None, place: Place
+    rows: Sequence[Row], *, loaded: LoadedSetting, tier: Tier, inputs: str | None, paths: StudyPaths
 ) -> list[Row]:
     """The rows whose recipe is still that of the setting, the data and the tier; all if `inputs` is None."""
     if inputs is None:
@@ -98,7 +98,7 @@ def current_rows(
     found = []
     for row in rows:
         try:
-            unit = unit_of_row(row, loaded=loaded, tier=tier, inputs=inputs, warehouse=place.warehouse)
+            unit = unit_of_row(row, loaded=loaded, tier=tier, inputs=inputs, warehouse=paths.warehouse)
         except (NotFoundError, TypeError):  # an agent that is gone, or a unit of a form that is
             continue
         if unit.unit_id == row["unit_id"]:

@@ -27,7 +27,7 @@ from dmix.mixing.trajectories.objectives import Environment, load_environment
 from dmix.mixing.trajectories.store import read_set, read_trajectory, trajectory_file
 from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_training
 from dmix.training.comparison.data.settings import LAYERS, LoadedSetting
-from dmix.training.comparison.data.study_paths import FARM, Place
+from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.runs.units import Unit
 from dmix.training.farm.variations import varied_mixtures, varied_proxy
 from dmix.training.model.models import load_model
@@ -57,13 +57,13 @@ class UnitResult:
     items: list[dict[str, Any]] = field(default_factory=list)
 
 
-def run_unit(unit: Unit, place: Place, loaded: LoadedSetting) -> UnitResult:
+def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult:
     """Trains and scores one run; farm runs leave their feedback in the warehouse.
 
     Raises:
         DmixError: If the controller cannot be made, or training fails.
     """
-    warehouse, settings = place.warehouse, loaded.settings
+    warehouse, settings = paths.warehouse, loaded.settings
     manifest = _manifest(warehouse)
     space = DomainSpace.of_dataset(manifest)
     controller, training = _controller(unit, warehouse, space), run_training(loaded)
@@ -87,7 +87,7 @@ def run_unit(unit: Unit, place: Place, loaded: LoadedSetting) -> UnitResult:
             ),
             steps=settings.steps,
             training=replace(training, seed=unit.seed),
-            environment=feedback_environment(place),
+            environment=feedback_environment(paths),
             optimizer=warehouse.model(base_name(unit.base)) / OPTIMIZER_FILE,
             result=result,
             keep_checkpoints=False,
@@ -98,7 +98,7 @@ def run_unit(unit: Unit, place: Place, loaded: LoadedSetting) -> UnitResult:
                 f"the run ended after {summary.steps} of {settings.steps} steps for lack of text; lower"
                 " samples_per_step, or raise supplies or max_passes of the setting"
             )
-        items = _item_rows(place, result, unit.base)
+        items = _item_rows(paths, result, unit.base)
     if unit.trajectory:
         write_feedback(
             warehouse,
@@ -130,10 +130,10 @@ def _controller(unit: Unit, warehouse: Warehouse, space: DomainSpace) -> Control
     return ReplayController(varied_TN)
 
 
-def feedback_environment(place: Place) -> Environment:
+def feedback_environment(paths: StudyPaths) -> Environment:
     """What controllers see: the feedback layer, with the farm's scales once they are published."""
-    published = place.warehouse.feedback(FARM) / "environment.yaml"
-    environment = load_environment(place.environment("feedback"))
+    published = paths.warehouse.feedback(FARM) / "environment.yaml"
+    environment = load_environment(paths.environment("feedback"))
     scales = load_environment(published).scales if published.is_file() else {}
     return replace(environment, scales=scales)
 
@@ -184,17 +184,17 @@ def _steps(summary: RunSummary) -> list[dict[str, Any]]:
     ]
 
 
-def _item_rows(place: Place, model: Path, base: int) -> list[dict[str, Any]]:
+def _item_rows(paths: StudyPaths, model: Path, base: int) -> list[dict[str, Any]]:
     """Scores of the trained model on every item of every layer, beside those of its base model."""
-    flagged = _flagged(place)
+    flagged = _flagged(paths)
     rows = []
     for layer in LAYERS:
-        scorer = _scorer(place, layer)
+        scorer = _scorer(paths, layer)
         columns = zip(
             scorer.item_objectives,
             scorer.item_ids,
-            _scores(place, str(model), layer),
-            _base_scores(place, base, layer),
+            _scores(paths, str(model), layer),
+            _base_scores(paths, base, layer),
             strict=True,
         )
         rows += [
@@ -211,9 +211,9 @@ def _item_rows(place: Place, model: Path, base: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _scores(place: Place, model: str, layer: str) -> list[float]:
-    network = load_model(model, _manifest(place.warehouse))
-    scores: list[float] = _scorer(place, layer).item_scores(network).tolist()
+def _scores(paths: StudyPaths, model: str, layer: str) -> list[float]:
+    network = load_model(model, _manifest(paths.warehouse))
+    scores: list[float] = _scorer(paths, layer).item_scores(network).tolist()
     return scores
 
 
@@ -223,22 +223,22 @@ def _manifest(warehouse: Warehouse) -> DatasetManifest:
 
 
 @functools.cache
-def _scorer(place: Place, layer: str) -> Scorer:
-    manifest = _manifest(place.warehouse)
-    model = load_model(str(place.warehouse.model(base_name(0))), manifest)
+def _scorer(paths: StudyPaths, layer: str) -> Scorer:
+    manifest = _manifest(paths.warehouse)
+    model = load_model(str(paths.warehouse.model(base_name(0))), manifest)
     return Scorer(
-        load_environment(place.environment(layer)),
-        tokenizer=load_tokenizer_file(place.warehouse.stream(manifest.dataset) / "tokenizer.json"),
+        load_environment(paths.environment(layer)),
+        tokenizer=load_tokenizer_file(paths.warehouse.stream(manifest.dataset) / "tokenizer.json"),
         tokenizer_file=manifest.tokenizer,
         max_length=model.max_length,
     )
 
 
 @functools.cache
-def _base_scores(place: Place, base: int, layer: str) -> list[float]:
-    return _scores(place, str(place.warehouse.model(base_name(base))), layer)
+def _base_scores(paths: StudyPaths, base: int, layer: str) -> list[float]:
+    return _scores(paths, str(paths.warehouse.model(base_name(base))), layer)
 
 
 @functools.cache
-def _flagged(place: Place) -> frozenset[str]:
-    return frozenset(read_json(place.near_duplicates)["flagged"])
+def _flagged(paths: StudyPaths) -> frozenset[str]:
+    return frozenset(read_json(paths.near_duplicates)["flagged"])

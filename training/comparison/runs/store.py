@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from dmix.mixing.trajectories.objectives import utility
 from dmix.training.comparison.data.settings import LAYERS
-from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.runs.units import Unit
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes, read_json
@@ -135,30 +135,30 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def write_unit(place: Place, row: Row, *, steps: Iterable[Row] = (), items: Iterable[Row] = ()) -> None:
+def write_unit(paths: StudyPaths, row: Row, *, steps: Iterable[Row] = (), items: Iterable[Row] = ()) -> None:
     """Publishes the file of a unit."""
     table = pa.Table.from_pylist([{**row, "step_rows": list(steps), "item_rows": list(items)}], schema=_UNIT)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    publish_bytes(place.unit(row["unit_id"]), buffer.getvalue())
+    publish_bytes(paths.unit(row["unit_id"]), buffer.getvalue())
 
 
-def keep_attempt(place: Place, unit: Unit) -> None:
+def keep_attempt(paths: StudyPaths, unit: Unit) -> None:
     """Puts the file of an earlier attempt aside, where there is one."""
-    path = place.unit(unit.unit_id)
+    path = paths.unit(unit.unit_id)
     if path.is_file():
-        number = len(list(place.units.glob(f"{unit.unit_id}.*.parquet"))) + 1
-        path.rename(place.unit(f"{unit.unit_id}.{number}"))
+        number = len(list(paths.units.glob(f"{unit.unit_id}.*.parquet"))) + 1
+        path.rename(paths.unit(f"{unit.unit_id}.{number}"))
 
 
-def read_units(place: Place, columns: list[str] | None = None) -> list[Row]:
+def read_units(paths: StudyPaths, columns: list[str] | None = None) -> list[Row]:
     """The units of the work folder, in order of start.
 
     Raises:
         InputError: If a file is damaged.
     """
     rows: list[Row] = []
-    for path in sorted(place.units.glob("*.parquet")):
+    for path in sorted(paths.units.glob("*.parquet")):
         try:
             known = set(pq.read_schema(path).names)
             found = [name for name in columns or _UNIT.names if name in known]
@@ -168,26 +168,26 @@ def read_units(place: Place, columns: list[str] | None = None) -> list[Row]:
     return sorted(rows, key=lambda row: str(row.get("started_at")))
 
 
-def read_runs(place: Place) -> list[Row]:
+def read_runs(paths: StudyPaths) -> list[Row]:
     """Rows of `runs`, of results and work folder together, a row an attempt, in order of start."""
-    return _merged_runs(_read_results(place, "runs"), read_units(place, columns=RUNS.names))
+    return _merged_runs(_read_results(paths, "runs"), read_units(paths, columns=RUNS.names))
 
 
-def finished_units(place: Place) -> set[str]:
+def finished_units(paths: StudyPaths) -> set[str]:
     """Ids of the units that are done, here or in the results."""
-    return {row["unit_id"] for row in read_runs(place) if row["status"] == "done"}
+    return {row["unit_id"] for row in read_runs(paths) if row["status"] == "done"}
 
 
-def read_tables(place: Place) -> dict[str, list[Row]]:
+def read_tables(paths: StudyPaths) -> dict[str, list[Row]]:
     """All three tables, of results and work folder together; utilities as they were stored."""
-    units = read_units(place)
+    units = read_units(paths)
     own = {row["unit_id"] for row in units if row["status"] == "done"}
     tables: dict[str, list[Row]] = {}
     for name, column in _NESTED.items():
-        tables[name] = [row for row in _read_results(place, name) if row["unit_id"] not in own]
+        tables[name] = [row for row in _read_results(paths, name) if row["unit_id"] not in own]
         for row in units:
             tables[name] += [{"unit_id": row["unit_id"], **part} for part in row.pop(column)]
-    tables["runs"] = _merged_runs(_read_results(place, "runs"), units)
+    tables["runs"] = _merged_runs(_read_results(paths, "runs"), units)
     order = {row["unit_id"]: index for index, row in enumerate(tables["runs"])}
     for name in _NESTED:
         tables[name].sort(key=lambda row: order[row["unit_id"]])
@@ -200,15 +200,15 @@ def _merged_runs(stored: Iterable[Row], own: Iterable[Row]) -> list[Row]:
     return sorted(rows.values(), key=lambda row: (row["started_at"], row["unit_id"]))
 
 
-def compact(place: Place, scales: Scales, *, objectives: tuple[str, ...]) -> dict[str, list[Row]]:
+def compact(paths: StudyPaths, scales: Scales, *, objectives: tuple[str, ...]) -> dict[str, list[Row]]:
     """Writes the three tables of the results, with utilities, and returns them.
 
     Args:
-        place: Where units and results are.
+        paths: Where units and results are.
         scales: s_i and lambda_i.
         objectives: Names of the D objectives of the feedback layer, in the order of `scores`.
     """
-    tables = read_tables(place)
+    tables = read_tables(paths)
     base = {row["unit_id"]: row["base_scores"] for row in tables["runs"] if row["status"] == "done"}
     for row in tables["steps"]:
         scores, before = (
@@ -223,7 +223,7 @@ def compact(place: Place, scales: Scales, *, objectives: tuple[str, ...]) -> dic
     for name, schema in SCHEMAS.items():
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(tables[name], schema=schema), buffer, compression="zstd")
-        publish_bytes(place.table(name), buffer.getvalue())
+        publish_bytes(paths.table(name), buffer.getvalue())
     return tables
 
 
@@ -241,9 +241,9 @@ def final_utilities(items: Iterable[Row], scales: Scales) -> dict[tuple[str, str
     return found
 
 
-def _read_results(place: Place, name: str) -> list[Row]:
+def _read_results(paths: StudyPaths, name: str) -> list[Row]:
     """Rows of a table of the results, under the names that their units have today."""
-    path: Path = place.table(name)
+    path: Path = paths.table(name)
     rows: list[Row] = pq.read_table(path, partitioning=None).to_pylist() if path.is_file() else []
-    renamed = read_json(place.recipes)["units"] if place.recipes.is_file() else {}
+    renamed = read_json(paths.recipes)["units"] if paths.recipes.is_file() else {}
     return [{**row, "unit_id": renamed.get(row["unit_id"], row["unit_id"])} for row in rows]

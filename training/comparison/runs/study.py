@@ -9,7 +9,7 @@ import numpy as np
 
 from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.comparison.data.settings import LoadedSetting
-from dmix.training.comparison.data.study_paths import FARM, Place
+from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.data.tiers import Tier
 from dmix.training.comparison.runs.facts import find_scales
 from dmix.training.comparison.runs.recipes import controller_recipe, study_inputs
@@ -25,14 +25,14 @@ class Study:
     """One setting at one tier.
 
     Attributes:
-        place: Where it is.
+        paths: Where it is.
         loaded: The setting.
         tier: How much of it is run.
         data: Folder of corpora and items.
         progress: Receives lines for people.
     """
 
-    place: Place
+    paths: StudyPaths
     loaded: LoadedSetting
     tier: Tier
     data: Path
@@ -57,7 +57,7 @@ def make_unit(study: Study, *, spec: str, base: int, **given: Any) -> Unit:
         base=base,
         inputs=study.inputs,
         controller_inputs=controller_recipe(
-            spec, loaded=study.loaded, tier=study.tier, warehouse=study.place.warehouse
+            spec, loaded=study.loaded, tier=study.tier, warehouse=study.paths.warehouse
         ),
         **given,
     )
@@ -76,8 +76,8 @@ def trajectory_unit(study: Study, trajectory: Trajectory, /, **given: Any) -> Un
 
 def mean_utilities(study: Study, *, stage: str, part: str, kind: str) -> dict[str, float]:
     """Mean U on the selection layer over finished runs, by controller."""
-    tables = read_tables(study.place)
-    finals = final_utilities(tables["items"], find_scales(study.place, study.loaded, tables))
+    tables = read_tables(study.paths)
+    finals = final_utilities(tables["items"], find_scales(study.paths, study.loaded, tables))
     values: dict[str, list[float]] = {}
     for row in tables["runs"]:
         if (row["stage"], row["part"], row["kind"], row["status"]) == (stage, part, kind, "done"):

@@ -28,7 +28,7 @@ def screening_units(study: Study) -> list[Unit]:
     Raises:
         InputError: If the farm or the headroom study is not done.
     """
-    if not (study.place.warehouse.feedback(FARM) / "environment.yaml").is_file():
+    if not (study.paths.warehouse.feedback(FARM) / "environment.yaml").is_file():
         raise InputError("the farm is not done, and agents learn from it; run --stage farm first")
     return _paired_units(
         study,
@@ -60,7 +60,7 @@ def finalists(study: Study, *, agent: str) -> Finalists | None:
         raise InputError(f"agent is {agent!r}, the screening has {', '.join(names)}")
     done = sum(
         row["stage"] == "screening" and row["status"] == "done" and row["controller"] in names
-        for row in read_runs(study.place)
+        for row in read_runs(study.paths)
     )
     if done < _runs_of(study, study.tier.controllers):
         return None
@@ -142,13 +142,13 @@ def make_agents(study: Study, units: Sequence[Unit]) -> None:
     for kind in AGENTS:
         for seed in range(study.tier.agent_seeds):
             if f"agent:{agent_name(kind, seed)}" in wanted:
-                make_agent(study.place.warehouse, kind, seed=seed, tier=study.tier, progress=study.progress)
+                make_agent(study.paths.warehouse, kind, seed=seed, tier=study.tier, progress=study.progress)
 
 
 def _proxy_tokens(study: Study, name: str) -> int:
     """Tokens that were trained on to prepare a controller."""
     settings, tier = study.loaded.settings, study.tier
-    kinds = [trajectory.kind for trajectory in read_trajectories(study.place.warehouse, FARM)]
+    kinds = [trajectory.kind for trajectory in read_trajectories(study.paths.warehouse, FARM)]
     reruns = tier.reruns * tier.rerun_seeds * len(study.bases)
     runs = {
         "best-static": tier.static + reruns,

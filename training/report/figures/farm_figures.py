@@ -22,7 +22,7 @@ from dmix.training.report.figures.charts import (
     plain_text,
     rounded,
 )
-from dmix.training.report.queries.farm_facts import TAIL, Farm, Lesson, Path
+from dmix.training.report.queries.farm_facts import TAIL, FarmFacts, Lesson, Path
 from dmix.training.report.queries.reader import Pair
 from dmix.warehouse_schema.taxonomy import FIELDS
 
@@ -33,7 +33,7 @@ MOST_MOVED = 14
 _LESSON_ROW_HEIGHT = 24
 
 
-def trajectories(farm: Farm, *, panel_id: str) -> Panel:
+def trajectories(farm: FarmFacts, *, panel_id: str) -> Panel:
     """Share of the target field along trajectories, a colour a group of them."""
     figure = drawing(x_title="step", y_title="share of the target", y_format=".0%")
     groups: dict[str, list[Path]] = {}
@@ -68,7 +68,7 @@ def trajectories(farm: Farm, *, panel_id: str) -> Panel:
     )
 
 
-def covered(farm: Farm, *, panel_id: str) -> Panel:
+def covered(farm: FarmFacts, *, panel_id: str) -> Panel:
     """How many trajectories visit each (target share x step) cell; empty cells stay empty."""
     mixtures = [np.stack([1 - path.target_T, path.target_T], axis=1) for path in farm.paths]
     counts_ZM = coverage(mixtures, target_N=np.array([False, True]), steps=farm.steps).counts_ZM
@@ -99,7 +99,7 @@ def covered(farm: Farm, *, panel_id: str) -> Panel:
     )
 
 
-def lessons(farm: Farm, *, panel_id: str) -> Panel:
+def lessons(farm: FarmFacts, *, panel_id: str) -> Panel:
     """Average mixtures of the steps that raised and that lowered each objective (the paper's Fig. 1)."""
     variants = {}
     objectives = [lesson.objective for lesson in farm.lessons["raw"]]

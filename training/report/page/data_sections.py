@@ -6,15 +6,15 @@ from typing import Any
 from dmix.training.report.figures import data_figures, farm_figures
 from dmix.training.report.figures.charts import Panel
 from dmix.training.report.page import data_tables, tables
-from dmix.training.report.page.markup import join, tag
-from dmix.training.report.page.parts import Section, place
-from dmix.training.report.queries.data_facts import Corpus, Dataset, StartState
-from dmix.training.report.queries.farm_facts import Farm
+from dmix.training.report.page.parts import Section, note, panel_box
+from dmix.training.report.page.templates import joined, part
+from dmix.training.report.queries.data_facts import CorpusFacts, Dataset, StartState
+from dmix.training.report.queries.farm_facts import FarmFacts
 
 NO_LESSONS = "No feedback on these trajectories yet: 'dmix mix collect' trains their proxies."
 
 
-def farm_section(farm: Farm) -> Section:
+def farm_section(farm: FarmFacts) -> Section:
     """Trajectories of a set, what they cover, and what moved each objective."""
     prefix = f"set-{farm.set_name}"
     panels = [
@@ -23,15 +23,15 @@ def farm_section(farm: Farm) -> Section:
     ]
     if farm.lessons["raw"]:
         panels.append(farm_figures.lessons(farm, panel_id=f"{prefix}-lessons"))
-    parts: list[Any] = [tables.pairs_list(farm_facts(farm)), *(place(panel) for panel in panels)]
+    parts: list[Any] = [tables.pairs_list(farm_facts(farm)), *(panel_box(panel) for panel in panels)]
     if not farm.lessons["raw"]:
-        parts.append(tag("p", NO_LESSONS, class_="note"))
+        parts.append(note(NO_LESSONS))
     return Section(
-        anchor=prefix, title=f"Trajectories {farm.set_name}", content=join(parts), panels=tuple(panels)
+        anchor=prefix, title=f"Trajectories {farm.set_name}", content=joined(parts), panels=tuple(panels)
     )
 
 
-def farm_facts(farm: Farm) -> dict[str, Any]:
+def farm_facts(farm: FarmFacts) -> dict[str, Any]:
     """Size of a set, by name."""
     kinds = [farm_figures.group_name(path) for path in farm.paths]
     lengths = [len(path.target_T) - 1 for path in farm.paths]
@@ -46,7 +46,7 @@ def farm_facts(farm: Farm) -> dict[str, Any]:
     }
 
 
-def data_section(corpora: Sequence[Corpus], datasets: Sequence[Dataset], lone: StartState) -> Section:
+def data_section(corpora: Sequence[CorpusFacts], datasets: Sequence[Dataset], lone: StartState) -> Section:
     """Corpora, and for every dataset its settings, domains and start state.
 
     Args:
@@ -57,39 +57,42 @@ def data_section(corpora: Sequence[Corpus], datasets: Sequence[Dataset], lone: S
     panels: list[Panel] = []
     parts: list[Any] = []
     if corpora:
-        parts += [data_tables.corpora_table(corpora), tag("p", corpora_note(corpora), class_="note")]
+        parts += [data_tables.corpora_table(corpora), note(corpora_note(corpora))]
     for dataset in datasets:
         title = f"Dataset {dataset.name or dataset.dataset}"
         prefix = f"dataset-{dataset.dataset}"
-        parts += [tag("h3", title, id=prefix), tables.pairs_list(dataset_facts(dataset))]
+        parts += [part("heading", text=title, anchor=prefix), tables.pairs_list(dataset_facts(dataset))]
         if any(stream.documents for stream in dataset.streams):
             drawn = [data_figures.domain_sizes(dataset, panel_id=f"{prefix}-sizes")]
             drawn += _start_panels(dataset.start, prefix=prefix)
             panels += drawn
-            parts += [*(place(panel) for panel in drawn), data_tables.domain_table(dataset)]
+            parts += [*(panel_box(panel) for panel in drawn), data_tables.domain_table(dataset)]
     alone = _start_panels(lone, prefix="start")
     if alone:
         panels += alone
-        parts += [tag("h3", "Start states of models alone", id="start"), *(place(panel) for panel in alone)]
+        parts += [
+            part("heading", text="Start states of models alone", anchor="start"),
+            *(panel_box(panel) for panel in alone),
+        ]
     if not datasets:
         hint = (
             "No dataset yet: 'dmix etl shard' makes one."
             if corpora
             else "No corpus yet: start with 'dmix etl classify'."
         )
-        parts.append(tag("p", hint, class_="note"))
-    return Section(anchor="data", title="Data", content=join(parts), panels=tuple(panels))
+        parts.append(note(hint))
+    return Section(anchor="data", title="Data", content=joined(parts), panels=tuple(panels))
 
 
-def corpora_note(corpora: Sequence[Corpus]) -> str:
+def corpora_note(corpora: Sequence[CorpusFacts]) -> str:
     """What the counts of corpora mean, and which search has not been made."""
-    note = "Rejected documents have no domain: they were turned down before they got one."
+    counted = "Rejected documents have no domain: they were turned down before they got one."
     commands = {
         "duplicates": "'dmix etl duplicates' looks for copies.",
         "contamination": "'dmix etl contamination --environment FILE' looks for evaluation items.",
     }
     missing = [text for kind, text in commands.items() if any(kind not in c.found for c in corpora)]
-    return " ".join([note, *missing])
+    return " ".join([counted, *missing])
 
 
 def _start_panels(start: StartState, *, prefix: str) -> list[Panel]:

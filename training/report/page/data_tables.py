@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dmix.training.report.page.markup import Markup
+from markupsafe import Markup
+
 from dmix.training.report.page.tables import Cell, share_cell, table
-from dmix.training.report.queries.data_facts import Corpus, Dataset, StartWeight, StreamFacts
+from dmix.training.report.queries.data_facts import CorpusFacts, Dataset, StartWeight, StreamFacts
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 # Counts of a stream that the table of domains shows.
@@ -14,7 +15,7 @@ HELD = ("documents", "tokens", "samples")
 FOUND = {"duplicates": "copies", "contamination": "with an item"}
 
 
-def corpora_table(corpora: Sequence[Corpus]) -> Markup:
+def corpora_table(corpora: Sequence[CorpusFacts]) -> Markup:
     """The newest version of every corpus."""
     rows = [
         [

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dmix.training.report.figures import charts
-from dmix.training.report.page.markup import Markup, tag
 from dmix.training.report.page.parts import Section
+from dmix.training.report.page.templates import environment
 
 # The browser itself refuses every request, so that opening a report tells nobody.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -33,43 +34,21 @@ def page(
         reload_seconds: How often the page loads itself anew; never by default.
     """
     drawn = {panel.panel_id: charts.to_json(panel) for section in sections for panel in section.panels}
-    links = [tag("a", section.title, href=f"#{section.anchor}") for section in sections]
-    main = [
-        tag("section", tag("h2", section.title), section.content, id=section.anchor, class_="part")
-        for section in sections
-    ]
-    head = [
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("title", title),
-        tag("style", Markup(_asset("report.css"))),
-    ]
-    body = [
-        tag("header", tag("h1", title), tag("p", subtitle, class_="note")),
-        tag("nav", *links, aria_label="Parts of the page"),
-        tag("noscript", tag("p", "The figures need JavaScript; the tables do not.", class_="banner")),
-        None if reload_seconds is None else _live_banner(reload_seconds),
-        *(tag("p", banner, class_="banner") for banner in banners),
-        tag("main", *main),
-        tag("script", _script_json(drawn), type="application/json", id="figures"),
-    ]
-    if drawn:
-        body.append(tag("script", Markup(get_plotlyjs())))
-    body.append(tag("script", Markup(_asset("report.js"))))
-    return f"<!doctype html>\n{tag('html', tag('head', *head), tag('body', *body), lang='en')}\n"
-
-
-def _live_banner(reload_seconds: float) -> Markup:
-    """Says that the page is under way; the script reads the seconds, and the button stops it."""
-    return tag(
-        "p",
-        f"A run is under way: this page loads itself anew every {reload_seconds:g} s and keeps your place. ",
-        tag("button", "reload by itself", type="button", aria_pressed="true"),
-        class_="banner live",
-        id="live",
-        data_seconds=f"{reload_seconds:g}",
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            subtitle=subtitle,
+            sections=sections,
+            banners=banners,
+            reload_seconds=reload_seconds,
+            policy=POLICY,
+            style=Markup(_asset("report.css")),
+            script=Markup(_asset("report.js")),
+            figures=_script_json(drawn),
+            plotly=Markup(get_plotlyjs()) if drawn else None,
+        )
     )
 
 

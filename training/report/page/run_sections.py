@@ -8,8 +8,8 @@ from typing import Any
 from dmix.training.report.figures import feedback_figures, run_figures
 from dmix.training.report.figures.charts import Panel
 from dmix.training.report.page import run_tables, summary, tables
-from dmix.training.report.page.markup import join, tag
-from dmix.training.report.page.parts import Section, folded, place
+from dmix.training.report.page.parts import Section, folded, note, panel_box
+from dmix.training.report.page.templates import joined, part
 from dmix.training.report.queries import series
 from dmix.training.report.queries.optimum import Optimum
 from dmix.training.report.queries.reader import Pair
@@ -43,15 +43,15 @@ def overview_section(runs: Sequence[Run]) -> Section:
             panels.append(scores)
     parts: list[Any] = [summary.glance(runs), run_tables.final_table(runs)]
     if any(run.scores for run in runs):
-        parts.append(tag("p", SCORES, class_="note"))
+        parts.append(note(SCORES))
         groups = seed_groups(runs)
-        parts.append(run_tables.seeds_table(groups) if groups else tag("p", NO_INTERVALS, class_="note"))
+        parts.append(run_tables.seeds_table(groups) if groups else note(NO_INTERVALS))
     if any(run.evaluations for run in runs):
         parts.append(run_tables.benchmarks_table([run for run in runs if run.evaluations]))
     return Section(
         anchor="overview",
         title="Runs side by side" if len(runs) > 1 else "Result",
-        content=join([*parts, *(place(panel) for panel in panels)]),
+        content=joined([*parts, *(panel_box(panel) for panel in panels)]),
         panels=tuple(panels),
     )
 
@@ -62,25 +62,25 @@ def run_section(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None) ->
     parts: list[Any] = [tables.pairs_list(run_facts(run))]
     panels = _mixture_panels(run, ranks, optimum) if len(run.steps_T) else []
     if not panels:
-        parts.append(tag("p", NO_STEPS, class_="note"))
-    parts += [place(panel) for panel in panels]
+        parts.append(note(NO_STEPS))
+    parts += [panel_box(panel) for panel in panels]
     if run.scores:
         panels.append(feedback_figures.feedback([run], panel_id=f"{prefix}-feedback"))
-        parts.append(place(panels[-1]))
+        parts.append(panel_box(panels[-1]))
     else:
-        parts.append(tag("p", NO_FEEDBACK, class_="note"))
+        parts.append(note(NO_FEEDBACK))
     if run.evaluations:
         panels.append(run_figures.benchmarks(run, panel_id=f"{prefix}-benchmarks"))
-        parts.append(place(panels[-1]))
+        parts.append(panel_box(panels[-1]))
     if (run.loss_tokens_TN > 0).any():
         panels.append(run_figures.domain_loss(run, ranks, panel_id=f"{prefix}-loss"))
-        parts.append(place(panels[-1]))
+        parts.append(panel_box(panels[-1]))
     rails = run_figures.guard_rails(run, panel_id=f"{prefix}-rails")
     if rails is not None:
         panels.append(rails)
-        parts.append(place(rails))
+        parts.append(panel_box(rails))
     parts += _details(run, ranks)
-    return Section(anchor=prefix, title=f"Run {run.run_id}", content=join(parts), panels=tuple(panels))
+    return Section(anchor=prefix, title=f"Run {run.run_id}", content=joined(parts), panels=tuple(panels))
 
 
 def run_facts(run: Run) -> dict[str, Any]:
@@ -132,6 +132,6 @@ def _details(run: Run, ranks: Mapping[Pair, int]) -> list[Any]:
         listed = run_tables.events_table(run.events)
         parts.append(folded(f"Events ({len(run.events):,})", listed, anchor=f"{prefix}-events"))
     if run.config:
-        written = tag("pre", json.dumps(run.config, indent=2, ensure_ascii=False), tabindex=0)
+        written = part("preformatted", text=json.dumps(run.config, indent=2, ensure_ascii=False))
         parts.append(folded("Configuration", written, anchor=f"{prefix}-config"))
     return parts

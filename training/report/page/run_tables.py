@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from dmix.training.report.page.markup import Markup, tag
 from dmix.training.report.page.tables import Cell, share_cell, table
+from dmix.training.report.page.templates import part
 from dmix.training.report.queries import series
 from dmix.training.report.queries.reader import Pair
 from dmix.training.report.queries.run_facts import Departure, Run, RunEvent
@@ -24,7 +25,7 @@ def final_table(runs: Sequence[Run]) -> Markup:
     for run, value in zip(runs, utilities, strict=True):
         scores, used = series.final_scores(run), series.tokens_used(run)
         row: list[Any] = [
-            tag("a", run.run_id, href=f"#run-{run.run_id}"),
+            part("run_link", run_id=run.run_id),
             run.controller,
             _whole(series.setting_of(run.config, "seed")),
             status_badge(run.status),
@@ -49,7 +50,7 @@ def status_badge(status: str) -> Markup:
     """The status as a word with its own colour and mark."""
     marks = {"done": "✓", "running": "▶", "failed": "✗", "stale": "…"}
     known = status if status in marks else "stale"
-    return tag("span", f"{marks.get(status, '')} {status}".strip(), class_=f"badge {known}")
+    return part("badge", text=f"{marks.get(status, '')} {status}".strip(), kind=known)
 
 
 def seeds_table(groups: Sequence[SeedGroup]) -> Markup:
@@ -83,7 +84,7 @@ def benchmarks_table(runs: Sequence[Run]) -> Markup:
         for step in sorted({e.step for e in run.evaluations}):
             found = {(e.task, e.metric): e for e in run.evaluations if e.step == step}
             seen = {name: dict(points).get(step) for name, points in run.scores.items()}
-            row: list[Any] = [tag("a", run.run_id, href=f"#run-{run.run_id}"), run.controller, step]
+            row: list[Any] = [part("run_link", run_id=run.run_id), run.controller, step]
             for key in scores:
                 score = found.get(key)
                 spread = "" if score is None or score.stderr is None else f" ± {score.stderr:.4f}"

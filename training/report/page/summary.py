@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 
-from dmix.training.report.page.markup import Markup, join, tag
 from dmix.training.report.page.tables import table
+from dmix.training.report.page.templates import joined, part
 from dmix.training.report.queries import series
 from dmix.training.report.queries.run_facts import Run
 from dmix.training.report.queries.seeds import seed_groups
@@ -36,23 +37,18 @@ class Advice:
 
 def glance(runs: Sequence[Run]) -> Markup:
     """A table with a row a run, and a list of what to do next."""
-    advice = [tag("li", one.reason, " ", tag("code", one.command)) for one in next_steps(runs)]
-    return join(
-        [
-            glance_table(runs),
-            tag("p", "Next", class_="caption") if advice else None,
-            tag("ul", *advice, class_="next") if advice else None,
-        ]
-    )
+    advice = next_steps(runs)
+    parts = [glance_table(runs)] + ([part("next_steps", advice=advice)] if advice else [])
+    return joined(parts)
 
 
 def glance_table(runs: Sequence[Run]) -> Markup:
     """What each run mixed, what became of the objectives of either role, and what stepped in."""
     rows = [
         [
-            tag("a", run.run_id, href=f"#run-{run.run_id}"),
+            part("run_link", run_id=run.run_id),
             *(_changes(run, role) for role in _WORDS),
-            tag("span", mixed(run), class_="line"),
+            part("line", text=mixed(run)),
             ", ".join(f"{count:,} × {kind}" for kind, count in interventions(run).items()),
         ]
         for run in runs
@@ -206,5 +202,5 @@ def _changes(run: Run, role: str) -> Markup | str:
     better, worse = _WORDS[role]
     least, most = min(found.values()), max(found.values())
     word, badge = (worse, "failed") if least < 0 else (better, "done") if most > 0 else ("as before", "stale")
-    listed = (tag("span", f" {name} {change:+.2f}", class_="line") for name, change in found.items())
-    return tag("span", tag("span", word, class_=f"badge {badge}"), *listed)
+    listed = [f" {name} {change:+.2f}" for name, change in found.items()]
+    return part("changes", word=word, kind=badge, lines=listed)

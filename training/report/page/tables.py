@@ -1,12 +1,13 @@
-"""Tables of the report: their form; all of them scroll inside their own box on a narrow screen."""
+"""Tables of the report: their form."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from dmix.training.report.page.markup import Markup, join, tag
+from dmix.training.report.page.templates import part
 
 
 @dataclass(frozen=True)
@@ -44,28 +45,25 @@ def table(
         total: A last row that sorting leaves in place.
     """
     numeric = [any(isinstance(row[i], int | float | Cell) for row in rows) for i in range(len(columns))]
-    heads = [
-        tag("th", tag("button", name, type="button"), scope="col", class_="number" if numeric[i] else None)
-        for i, name in enumerate(columns)
-    ]
-    over = [tag("th", text, scope="colgroup", colspan=span) for text, span in groups]
-    head = join([tag("tr", *over, class_="groups") if over else None, tag("tr", *heads)])
     longest = [max((_bar(row[i]) for row in rows), default=0.0) for i in range(len(columns))]
-    body = join(_row(row, numeric, longest) for row in rows)
-    foot = tag("tfoot", _row(total, numeric, longest)) if total is not None else None
-    inner = tag("table", tag("thead", head), tag("tbody", body), foot, class_="data", aria_label=caption)
-    box = tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
-    return join([tag("p", caption, class_="caption"), box])
+
+    def shown(row: Sequence[Any]) -> list[dict[str, Any]]:
+        return [_cell(value, i, numeric[i], longest[i]) for i, value in enumerate(row)]
+
+    return part(
+        "table",
+        caption=caption,
+        columns=list(zip(columns, numeric, strict=True)),
+        rows=[shown(row) for row in rows],
+        groups=groups,
+        total=None if total is None else shown(total),
+    )
 
 
 def pairs_list(facts: Mapping[str, Any]) -> Markup:
     """Names with values, in as many columns as fit; what is None or empty is left out."""
-    entries = [
-        tag("div", tag("dt", name), tag("dd", value if isinstance(value, Markup) else _text(value)))
-        for name, value in facts.items()
-        if value not in (None, "", ())
-    ]
-    return tag("dl", *entries, class_="facts")
+    entries = [(name, _text(value)) for name, value in facts.items() if value not in (None, "", ())]
+    return part("facts", entries=entries)
 
 
 def share_cell(share: float | None, field: str) -> Cell | None:
@@ -80,11 +78,8 @@ def _bar(value: Any) -> float:
     return value.bar or 0.0 if isinstance(value, Cell) else 0.0
 
 
-def _row(row: Sequence[Any], numeric: Sequence[bool], longest: Sequence[float]) -> Markup:
-    return tag("tr", *(_cell(value, i, numeric[i], longest[i]) for i, value in enumerate(row)))
-
-
-def _cell(value: Any, column: int, numeric: bool, longest: float) -> Markup:
+def _cell(value: Any, column: int, numeric: bool, longest: float) -> dict[str, Any]:
+    """What the template needs of a cell."""
     bar, sort = None, None
     if isinstance(value, Cell):
         sort = None if value.sort is None else f"{value.sort:.8g}"
@@ -92,16 +87,13 @@ def _cell(value: Any, column: int, numeric: bool, longest: float) -> Markup:
         value = value.text
     elif isinstance(value, int | float):
         sort = str(value)
-    classes = " ".join(filter(None, ["number" if numeric else "", "bar" if bar else ""]))
-    content = value if isinstance(value, Markup) else _text(value)
-    return tag(
-        "th" if column == 0 else "td",
-        content,
-        scope="row" if column == 0 else None,
-        class_=classes or None,
-        data_sort=sort,
-        style=bar,
-    )
+    return {
+        "element": "th" if column == 0 else "td",
+        "content": _text(value),
+        "classes": " ".join(filter(None, ["number" if numeric else "", "bar" if bar else ""])),
+        "sort": sort,
+        "style": bar,
+    }
 
 
 def _text(value: Any) -> str:
@@ -109,4 +101,4 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return value if isinstance(value, str) else str(value)

@@ -8,7 +8,7 @@ from dmix.training.report.queries.reader import Pair, Reader, domain_order, posi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corpus:
+class CorpusFacts:
     """The newest version of a corpus; the columns of the view `corpora`.
 
     Attributes:
@@ -87,7 +87,7 @@ class Dataset:
     """A dataset with its domains in taxonomy order.
 
     Attributes:
-        found: As in `Corpus`, by kind and domain of each field.
+        found: As in `CorpusFacts`, by kind and domain of each field.
         drops: Kinds of which the dataset leaves the documents out.
     """
 
@@ -105,7 +105,7 @@ class Dataset:
     drops: frozenset[str]
 
 
-def read_corpora(catalog: Reader) -> list[Corpus]:
+def read_corpora(catalog: Reader) -> list[CorpusFacts]:
     """The newest version of every corpus."""
     found = records(
         catalog,
@@ -115,7 +115,7 @@ def read_corpora(catalog: Reader) -> list[Corpus]:
         " ORDER BY field, corpus",
     )
     return [
-        Corpus(
+        CorpusFacts(
             **row,
             reasons=_reasons(catalog, row["corpus"], row["version"]),
             found=_found_in_corpus(catalog, row["corpus"], row["version"]),

@@ -57,7 +57,7 @@ class Lesson:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Farm:
+class FarmFacts:
     """A set of trajectories.
 
     Attributes:
@@ -85,7 +85,7 @@ class Farm:
         return max((len(path.target_T) - 1 for path in self.paths), default=0)
 
 
-def read_farms(catalog: Reader, *, datasets: Iterable[str] | None = None) -> list[Farm]:
+def read_farms(catalog: Reader, *, datasets: Iterable[str] | None = None) -> list[FarmFacts]:
     """Every set of trajectories, by name.
 
     Args:
@@ -97,7 +97,7 @@ def read_farms(catalog: Reader, *, datasets: Iterable[str] | None = None) -> lis
     return [_farm(catalog, name, dataset) for name, dataset in rows if wanted is None or dataset in wanted]
 
 
-def _farm(catalog: Reader, set_name: str, dataset: str) -> Farm:
+def _farm(catalog: Reader, set_name: str, dataset: str) -> FarmFacts:
     _, rows = catalog.query(
         "SELECT DISTINCT field, domain FROM trajectories WHERE set_name = ? AND step = 0", [set_name]
     )
@@ -109,7 +109,7 @@ def _farm(catalog: Reader, set_name: str, dataset: str) -> Farm:
         " FROM feedback WHERE set_name = ?",
         [set_name],
     )
-    return Farm(
+    return FarmFacts(
         set_name=set_name,
         dataset=dataset,
         pairs=pairs,

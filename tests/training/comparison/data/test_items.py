@@ -6,18 +6,18 @@ import pytest
 
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.comparison.data.items import excerpt, hold_out, item_texts, items_of_file, write_layers
-from dmix.training.comparison.data.settings import LAYERS, QualityObjective, QualitySettings
-from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.settings import LAYERS, ComparisonObjective, ComparisonSettings
+from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.text import document_of
 from dmix.warehouse_schema.errors import InputError
 
-ESSAYS = QualityObjective(name="essays", role="general", corpora=("a", "b"))
-PROBLEMS = QualityObjective(name="problems", role="target", path="p.jsonl", topics=("sums",))
+ESSAYS = ComparisonObjective(name="essays", role="general", corpora=("a", "b"))
+PROBLEMS = ComparisonObjective(name="problems", role="target", path="p.jsonl", topics=("sums",))
 
 
 def settings(**changes):
     given = {"name": "s", "source": ("*",), "target": ("*",), "items": 3, "objectives": (ESSAYS, PROBLEMS)}
-    return QualitySettings(**(given | changes))
+    return ComparisonSettings(**(given | changes))
 
 
 def corpus(name, documents=10):
@@ -82,12 +82,12 @@ def test_too_few_items_of_a_topic_are_refused(tmp_path):
 
 
 def test_layers_are_disjoint_and_readable_as_environments(tmp_path):
-    place = Place.of("s", work=tmp_path / "w", results=tmp_path / "r")
+    paths = StudyPaths.of("s", work=tmp_path / "w", results=tmp_path / "r")
     write_problems(tmp_path)
     chosen = settings()
     items, _ = hold_out({"a": corpus("a"), "b": corpus("b")}, chosen)
     items["problems"] = items_of_file(PROBLEMS, chosen, data=tmp_path, count_tokens=count_words)
-    write_layers(place, chosen, items)
-    keys = [set(item_texts(load_environment(place.environment(layer)))) for layer in LAYERS]
+    write_layers(paths, chosen, items)
+    keys = [set(item_texts(load_environment(paths.environment(layer)))) for layer in LAYERS]
     assert [len(found) for found in keys] == [6, 6, 6]
     assert len(set.union(*keys)) == 18

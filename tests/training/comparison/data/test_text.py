@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dmix.training.comparison.data.text import (
-    Corpus,
+    CorpusText,
     corpus_files,
     document_of,
     in_hash_order,
@@ -58,7 +58,7 @@ def test_too_little_text_is_refused(total, fixed, message):
 
 
 def test_first_takes_the_records_nearest_to_a_number_of_tokens_and_at_least_one():
-    corpus = Corpus("c", "source", [{"id": str(i)} for i in range(4)], np.array([10.0, 10, 10, 10]))
+    corpus = CorpusText("c", "source", [{"id": str(i)} for i in range(4)], np.array([10.0, 10, 10, 10]))
     assert [len(corpus.first(tokens)) for tokens in (1, 24, 26, 1000)] == [1, 2, 3, 4]
 
 

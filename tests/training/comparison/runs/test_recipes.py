@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dmix.training.comparison.data.settings import load_setting
-from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.tiers import TIERS
 from dmix.training.comparison.runs.recipes import controller_recipe, current_rows, study_inputs
 from dmix.training.comparison.runs.store import read_runs, read_tables
@@ -57,18 +57,18 @@ def test_a_trained_agent_is_its_settings_and_its_farm(toy_setting, tmp_path):
 @pytest.mark.parametrize("recipes", ROUNDS, ids=lambda path: f"{path.parts[-3]}-{path.parts[-2]}")
 def test_every_published_run_is_one_that_would_be_asked_for_today(recipes, tmp_path):
     name = recipes.parent.name
-    place = Place(tmp_path, recipes.parent)
-    facts = read_json(place.facts)
-    done = [row for row in read_runs(place) if row["status"] == "done"]
+    paths = StudyPaths(tmp_path, recipes.parent)
+    facts = read_json(paths.facts)
+    done = [row for row in read_runs(paths) if row["status"] == "done"]
     found = current_rows(
         done,
         loaded=load_setting(str(ROOT / "benchmarks" / "quality" / f"{name}.yaml")),
         tier=TIERS[facts["tier"]],
         inputs=read_json(recipes)["inputs"],
-        place=place,
+        paths=paths,
     )
     assert len(found) == len(done) == len({row["unit_id"] for row in found})
-    steps = {row["unit_id"] for row in read_tables(place)["steps"]}
+    steps = {row["unit_id"] for row in read_tables(paths)["steps"]}
     assert steps == {row["unit_id"] for row in found}
     if facts["promised"] or "hypothesis" in facts:
         stages = [row["stage"] for row in found]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.training.comparison.data.study_paths import Place
+from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.runs.queue import missing_units
 from dmix.training.comparison.runs.store import (
     Scales,
@@ -35,8 +35,8 @@ SCALES = Scales(scale={"a": 0.5, "b": 2.0, "c": 1.0}, weight={"a": 1.0, "b": 3.0
 
 
 @pytest.fixture
-def place(tmp_path):
-    return Place.of("s", work=tmp_path / "work", results=tmp_path / "results")
+def paths(tmp_path):
+    return StudyPaths.of("s", work=tmp_path / "work", results=tmp_path / "results")
 
 
 def item(objective, score, base, *, layer="feedback", item_id="i"):
@@ -50,11 +50,11 @@ def item(objective, score, base, *, layer="feedback", item_id="i"):
     }
 
 
-def finish(place, unit, *, score=-2.0):
+def finish(paths, unit, *, score=-2.0):
     row = run_row(unit, status="done", commit="c", started_at=now(), finished_at=now(), steps=1, seconds=3.0)
     step = {"step": 1, "mixture": [0.5, 0.5], "target_share": 0.5, "scores": [score, -1.0]}
     items = [item("a", score, -3.0), item("b", -1.0, -5.0), item("c", 0.0, 0.0, layer="confirmation")]
-    write_unit(place, row | {"base_scores": [-3.0, -5.0]}, steps=[step], items=items)
+    write_unit(paths, row | {"base_scores": [-3.0, -5.0]}, steps=[step], items=items)
 
 
 def test_the_id_follows_what_decides_a_result_and_nothing_else():
@@ -83,10 +83,10 @@ def test_an_objective_counts_by_its_mean_over_items():
     assert found == {("u", "feedback"): 0.0}
 
 
-def test_a_finished_unit_is_in_all_three_tables(place):
-    finish(place, UNIT)
-    compact(place, SCALES, objectives=("a", "b"))
-    runs, steps, items = (pq.read_table(place.table(n)).to_pylist() for n in ("runs", "steps", "items"))
+def test_a_finished_unit_is_in_all_three_tables(paths):
+    finish(paths, UNIT)
+    compact(paths, SCALES, objectives=("a", "b"))
+    runs, steps, items = (pq.read_table(paths.table(n)).to_pylist() for n in ("runs", "steps", "items"))
     assert runs[0]["unit_id"] == UNIT.unit_id
     assert runs[0]["utility_feedback"] == steps[0]["utility"] == 2.0
     assert runs[0]["utility_development"] is None
@@ -94,36 +94,36 @@ def test_a_finished_unit_is_in_all_three_tables(place):
     assert [row["objective"] for row in items] == ["a", "b", "c"]
 
 
-def test_results_stay_when_the_work_folder_is_gone_and_the_unit_is_not_run_again(place):
-    finish(place, UNIT)
-    compact(place, SCALES, objectives=("a", "b"))
-    place.unit(UNIT.unit_id).unlink()
+def test_results_stay_when_the_work_folder_is_gone_and_the_unit_is_not_run_again(paths):
+    finish(paths, UNIT)
+    compact(paths, SCALES, objectives=("a", "b"))
+    paths.unit(UNIT.unit_id).unlink()
     other = replace(UNIT, seed=2)
-    assert missing_units([UNIT, other, other], place) == [other]
-    finish(place, other, score=-1.0)
-    tables = compact(place, SCALES, objectives=("a", "b"))
+    assert missing_units([UNIT, other, other], paths) == [other]
+    finish(paths, other, score=-1.0)
+    tables = compact(paths, SCALES, objectives=("a", "b"))
     assert [row["utility_feedback"] for row in tables["runs"]] == [2.0, 2.5]
     assert len(tables["items"]) == 6
 
 
-def test_started_and_failed_runs_are_on_record_and_run_again(place):
+def test_started_and_failed_runs_are_on_record_and_run_again(paths):
     failed = replace(UNIT, seed=2)
-    write_unit(place, run_row(UNIT, status="running", started_at=now()))
-    write_unit(place, run_row(failed, status="failed", error="no text", started_at=now()))
-    compact(place, SCALES, objectives=("a", "b"))
-    assert [(row["status"], row["error"]) for row in read_runs(place)] == [
+    write_unit(paths, run_row(UNIT, status="running", started_at=now()))
+    write_unit(paths, run_row(failed, status="failed", error="no text", started_at=now()))
+    compact(paths, SCALES, objectives=("a", "b"))
+    assert [(row["status"], row["error"]) for row in read_runs(paths)] == [
         ("running", ""),
         ("failed", "no text"),
     ]
-    assert missing_units([UNIT, failed], place) == [UNIT, failed]
+    assert missing_units([UNIT, failed], paths) == [UNIT, failed]
 
 
-def test_a_failed_attempt_stays_on_record_when_the_unit_is_made_again(place):
-    write_unit(place, run_row(UNIT, status="failed", error="no text", started_at="2026-01-01T00:00:00"))
-    compact(place, SCALES, objectives=("a", "b"))
-    keep_attempt(place, UNIT)
-    finish(place, UNIT)
-    tables = compact(place, SCALES, objectives=("a", "b"))
+def test_a_failed_attempt_stays_on_record_when_the_unit_is_made_again(paths):
+    write_unit(paths, run_row(UNIT, status="failed", error="no text", started_at="2026-01-01T00:00:00"))
+    compact(paths, SCALES, objectives=("a", "b"))
+    keep_attempt(paths, UNIT)
+    finish(paths, UNIT)
+    tables = compact(paths, SCALES, objectives=("a", "b"))
     states = [(row["status"], row["utility_feedback"]) for row in tables["runs"]]
     assert states == [("failed", None), ("done", 2.0)]
     assert len(tables["items"]) == 3

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from dmix.training.evaluation import evaluate as module
+from dmix.training.evaluation import benchmark as module
+from dmix.training.evaluation.benchmark import benchmark_models
 from dmix.training.evaluation.candidates import model_candidate, run_candidates
-from dmix.training.evaluation.evaluate import evaluate
 from dmix.training.evaluation.harness import Score
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import EvaluationSettings
@@ -93,7 +93,7 @@ def test_scores_are_kept_and_found_again_until_settings_change(judged_run, item_
 
     def call(**settings):
         CountingHarness.asked = 0
-        found = evaluate(
+        found = benchmark_models(
             candidates,
             tasks=[],
             item_tasks=[item_task],
@@ -117,14 +117,14 @@ def test_scores_are_kept_and_found_again_until_settings_change(judged_run, item_
 
 def test_nothing_to_evaluate_on_is_refused(judged_run):
     with pytest.raises(InputError, match="give --task NAME or --items FILE"):
-        evaluate([], tasks=[], settings=EvaluationSettings(), progress=lambda line: None)
+        benchmark_models([], tasks=[], settings=EvaluationSettings(), progress=lambda line: None)
 
 
 def test_the_harness_scores_items_without_a_network(judged_run, item_task, monkeypatch):
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is the extra 'eval'")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     candidate = model_candidate(str(judged_run.run(RUN) / "model"))
-    (found,) = evaluate(
+    (found,) = benchmark_models(
         [candidate],
         tasks=[],
         item_tasks=[item_task],

@@ -38,7 +38,7 @@ class Evaluation:
     stored: bool
 
 
-def evaluate(
+def benchmark_models(
     candidates: Sequence[Candidate],
     *,
     tasks: Sequence[str],
