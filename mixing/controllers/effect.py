@@ -1,0 +1,91 @@
+"""The effect agent in a run: plans by effects, listens to the scores, and plans what is left anew.
+
+`dmix.mixing.effects.effect_agent` holds the arithmetic. Every step writes a remark of kind `forecast`: the
+scores that it expects after the step, with 95% intervals, so that what was promised can be held
+against what came.
+"""
+
+import numpy as np
+
+from dmix.mixing.controllers.interface import Proposal, Remark
+from dmix.mixing.effects.belief import BeliefSettings
+from dmix.mixing.effects.effect_agent import (
+    ListeningRules,
+    forecast_json,
+    forecast_of,
+    listen,
+    replan,
+)
+from dmix.mixing.effects.prediction import Prediction
+from dmix.mixing.effects.settings import PlanRules
+from dmix.mixing.space.history import History
+from dmix.warehouse_schema.errors import InputError
+
+
+class EffectController:
+    """Closed loop over a prediction; the plan where scores say nothing new.
+
+    Args:
+        prediction: Of the objectives of the run, in their order.
+        name: What the run is recorded under.
+        rules: Pull and caution of the plan.
+        belief: Prior and noise of the filter.
+        listening: Price of a change, and when promises count as broken.
+    """
+
+    # The filter reads the scores of all steps.
+    context = None
+
+    def __init__(
+        self,
+        prediction: Prediction,
+        *,
+        name: str = "effect",
+        rules: PlanRules | None = None,
+        belief: BeliefSettings | None = None,
+        listening: ListeningRules | None = None,
+    ) -> None:
+        self.name = name
+        self._prediction = prediction
+        self._rules = rules or PlanRules()
+        self._belief = belief or BeliefSettings()
+        self._listening = listening or ListeningRules()
+
+    def propose(self, history: History) -> Proposal:
+        """The next mixture; natural shares where the first scores are missing or promises are broken.
+
+        Raises:
+            InputError: If the run has other objectives or domains than the effects.
+        """
+        self._check(history)
+        if not np.isfinite(history.feedback_TD[0]).all():
+            return _natural(history, "a score before the first step is missing")
+        heard = listen(history, self._prediction, self._belief)
+        if heard.surprise > self._listening.contradiction:
+            return _natural(
+                history,
+                f"the utility fell short of its forecasts by {heard.surprise:.1f} standard errors (limit"
+                f" {self._listening.contradiction:g}), so the effects do not hold for this run",
+            )
+        mixture_N = replan(
+            history, self._prediction, heard.belief, rules=self._rules, listening=self._listening
+        )
+        forecast = forecast_of(history, self._prediction, heard, mixture_N)
+        remark = Remark(kind="forecast", detail=forecast_json(history.objectives, forecast))
+        return Proposal(mixture_N, remarks=(remark,))
+
+    def _check(self, history: History) -> None:
+        if history.objectives != self._prediction.objectives:
+            raise InputError(
+                f"the effects are about {', '.join(self._prediction.objectives)}, the run scores"
+                f" {', '.join(history.objectives) or 'nothing'}; measure them with 'dmix mix probe'"
+            )
+        if len(history.space) != len(self._prediction.natural_N):
+            raise InputError(
+                f"the effects cover {len(self._prediction.natural_N)} domains, the run has"
+                f" {len(history.space)}; run 'dmix mix probe' on its dataset"
+            )
+
+
+def _natural(history: History, why: str) -> Proposal:
+    return Proposal(history.space.natural_N.copy(), note=f"{why}; natural shares instead")
