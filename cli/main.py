@@ -26,7 +26,7 @@ COMMANDS = {
         "doctor",
         "Show versions, hardware, what is missing and how to get it.",
     ),
-    "etl": ("dmix.cli.commands.etl", "etl", "Classify raw text and shard it into one stream a domain."),
+    "etl": ("dmix.cli.commands.etl", "etl", "Classify raw text and shard it into one stream per domain."),
     "mix": (
         "dmix.cli.commands.mix",
         "mix",

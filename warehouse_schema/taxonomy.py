@@ -200,7 +200,7 @@ def load_taxonomy(given: str) -> Taxonomy:
         return BUILT_IN[given]
     if not Path(given).is_file():
         raise NotFoundError(
-            f"taxonomy {given!r} is no file and not built in; give a file with one label a line, or one of"
+            f"taxonomy {given!r} is no file and not built in; give a file with one label per line, or one of"
             f" {', '.join(BUILT_IN)}"
         )
     taxonomy = taxonomy_from_file(given)
@@ -214,7 +214,7 @@ def load_taxonomy(given: str) -> Taxonomy:
 
 
 def taxonomy_from_file(path: str | Path) -> Taxonomy:
-    """The taxonomy of a text file: one label a line, blank lines and `#` comments left out.
+    """The taxonomy of a text file: one label per line, blank lines and `#` comments left out.
 
     Raises:
         NotFoundError: If the file does not exist.
@@ -222,7 +222,7 @@ def taxonomy_from_file(path: str | Path) -> Taxonomy:
     """
     path = Path(path)
     if not path.is_file():
-        raise NotFoundError(f"taxonomy file {path} does not exist; give a file with one label a line")
+        raise NotFoundError(f"taxonomy file {path} does not exist; give a file with one label per line")
     lines = (line.strip() for line in read_text(path).splitlines())
     return Taxonomy(path.stem, tuple(line for line in lines if line and not line.startswith("#")))
 

@@ -46,7 +46,7 @@ class ManyPaths(click.Command):
 
 @click.group()
 def etl() -> None:
-    """Classify raw text and shard it into one stream a domain."""
+    """Classify raw text and shard it into one stream per domain."""
 
 
 @etl.command(cls=ManyPaths)
@@ -201,7 +201,7 @@ def _outcome_json(outcome: "CorpusOutcome") -> dict:
 
 
 def _show_outcomes(outcomes: "list[CorpusOutcome]") -> None:
-    """Per-domain counts side by side, then what was rejected, then one line a corpus."""
+    """Per-domain counts side by side, then what was rejected, then one line per corpus."""
     counts = {outcome.version.corpus: outcome.version.domain_documents() for outcome in outcomes}
     labels = [
         label

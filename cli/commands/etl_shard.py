@@ -247,7 +247,7 @@ def show_dataset(manifest: "DatasetManifest", *, as_json: bool, existed: bool | 
         if share.documents
     ]
     name = f" ({manifest.name})" if manifest.name else ""
-    show_table(columns, rows, title=f"dataset {manifest.dataset}{name}, {manifest.seq_len} tokens a sample")
+    show_table(columns, rows, title=f"dataset {manifest.dataset}{name}, {manifest.seq_len} tokens per sample")
     show_table(
         [
             "field",

@@ -159,7 +159,7 @@ def _show(result: "Synthesis", out: Path) -> None:
     if result.speed:
         speed = result.speed
         say(
-            f"{speed.tokens_per_second:,.0f} tokens/s a process, {speed.share:.0%} of the"
+            f"{speed.tokens_per_second:,.0f} tokens/s per process, {speed.share:.0%} of the"
             f" {speed.limit:,.0f} that {speed.bandwidth / 1e9:,.1f} GB/s of memory allow"
         )
     say(f"next: dmix etl classify --source {out}")

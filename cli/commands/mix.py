@@ -142,8 +142,9 @@ def _coverage(wanted: Any, trajectories: Sequence[Any]) -> dict[str, Any]:
 
 def _show(report: dict[str, Any]) -> None:
     say(
-        f"R = {report['samples_per_step']:,} samples a step (guided run: {report['run_samples_per_step']:,}),"
-        f" M = {report['steps']} steps; |T|/(R*M) = {report['target_supply']:.3f};"
+        f"R = {report['samples_per_step']:,} samples per step"
+        f" (guided run: {report['run_samples_per_step']:,}), M = {report['steps']} steps;"
+        f" |T|/(R*M) = {report['target_supply']:.3f};"
         f" natural mixing covers the target {report['natural_target_coverage']:.3f} times"
     )
     show_table(
@@ -166,7 +167,7 @@ def _show(report: dict[str, Any]) -> None:
             edges[:-1], edges[1:], found["trajectories_by_cell_and_step"], strict=True
         )
     ]
-    show_table(["target share", "fewest", "most", "steps without data"], rows, title="Trajectories a step")
+    show_table(["target share", "fewest", "most", "steps without data"], rows, title="Trajectories per step")
     say(
         f"{report['trajectories']} trajectories in set {report['set']};"
         f" {found['empty_cells']} (share, step) cells are empty"

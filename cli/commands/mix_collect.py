@@ -132,7 +132,7 @@ def collect(
         show_json({"set_name": set_name, "trajectories": farm.done + len(farm.todo), "scales": scored.scales})
         return
     rows = [(o.name, o.role, scored.scales[o.name]) for o in scored.objectives]
-    show_table(["objective", "role", "scale (nats a token)"], rows)
+    show_table(["objective", "role", "scale (nats per token)"], rows)
 
 
 def _show_plan(warehouse: Warehouse, farm: "FarmPlan", *, as_json: bool) -> None:

@@ -313,14 +313,14 @@ def _show(runs: dict[str, list["RunSummary"]], report: Path, warehouse: Warehous
         table = [dict(zip(columns, row, strict=True)) for row in rows]
         show_json({"note": note, "report": str(report), "warehouse": str(warehouse.root), "runs": table})
         return
-    show_table(columns, rows, title="Scores after the run, nats a token (mean over seeds)")
+    show_table(columns, rows, title="Scores after the run, nats per token (mean over seeds)")
     say(note)
     say(f'ask for more: dmix sql --warehouse {warehouse.root} "SELECT * FROM domain_tokens"')
     click.echo(report)
 
 
 def comparison(runs: dict[str, list["RunSummary"]]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows of the closing table, a row a controller.
+    """Columns and rows of the closing table, a row per controller.
 
     Args:
         runs: Summaries of runs over the same objectives, by controller.

@@ -80,6 +80,6 @@ def show_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None, a
         say("the model is too large for this machine to time it; run this where it will be trained")
     else:
         say(
-            f"{speed.tokens_per_second:,.0f} tokens a second in this process: about {speed.hours(tokens):.2g}"
-            " hours, scoring left out"
+            f"{speed.tokens_per_second:,.0f} tokens per second in this process: about"
+            f" {speed.hours(tokens):.2g} hours, scoring left out"
         )

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 _LONGEST_CELL = 80
-# What a table on one line a row may cut its columns down to; below, rows are shown as lists.
+# What a table on one line per row may cut its columns down to; below, rows are shown as lists.
 _LEAST_CELL = 12
 _BETWEEN_COLUMNS = 3
 
@@ -31,8 +31,8 @@ def show_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, form: st
     Args:
         columns: Names of the columns; one that comes twice gets a number where names are keys.
         rows: Values in the order of `columns`.
-        form: `table`, which becomes a list where that reads better; `list`, a block a row with a line a
-            column; `json`, a list of objects; `jsonl`, one object a line; or `csv` with a header.
+        form: `table`, which becomes a list where that reads better; `list`, a block per row with a line a
+            column; `json`, a list of objects; `jsonl`, one object per line; or `csv` with a header.
     """
     if form == "table":
         _show_fitting(columns, rows)
@@ -114,7 +114,7 @@ def show_list(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def _show_fitting(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table with one line a row, its widest columns cut until it fits; lists where it never would.
+    """A table with one line per row, its widest columns cut until it fits; lists where it never would.
 
     One row that does not fit as it is becomes a list, too: there is nothing to compare it with.
     """

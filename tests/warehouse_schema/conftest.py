@@ -140,7 +140,7 @@ def write_agent(warehouse, agent="a1"):
 
 
 class RunWriter:
-    """Writes the events of a run over `SPACE`, ten samples a step."""
+    """Writes the events of a run over `SPACE`, ten samples per step."""
 
     def __init__(self, warehouse, run_id="r1"):
         self.path = warehouse.run(run_id) / "events.jsonl"

@@ -2,7 +2,7 @@
 
 An agent whose whole farm was trained alike needs no feedback: the step and the mixtures tell it
 everything. So in `default` a quarter of the trajectories get a proxy with another learning rate,
-width, amount of pre-training or subset of the source (method §3), one departure a proxy. Which one
+width, amount of pre-training or subset of the source (method §3), one departure per proxy. Which one
 follows from the id of the trajectory, so it is the same on every machine and after every restart.
 
 Other amounts of pre-training, and other widths under `init: base`, are further base models, which

@@ -1,7 +1,7 @@
 """A causal language model in the form that Composer trains.
 
 It computes cross entropy per token itself, so the loss of every sample, and with it of every
-domain, costs nothing more. Shapes: B samples, L tokens a sample, V vocabulary, T chosen tokens.
+domain, costs nothing more. Shapes: B samples, L tokens per sample, V vocabulary, T chosen tokens.
 """
 
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ class LanguageModel(ComposerModel):
             batch: `input_ids`, int64, shape (B, L).
 
         Returns:
-            `loss`: mean cross entropy in nats a token, scalar. `loss_B`: the same per sample,
+            `loss`: mean cross entropy in nats per token, scalar. `loss_B`: the same per sample,
             detached, float32, shape (B,). Both are means over the L - 1 tokens that follow one.
         """
         input_BL = batch["input_ids"]

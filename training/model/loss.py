@@ -24,7 +24,7 @@ _LEAST_CHANCE = 1.2e-38
 
 
 class MeanNextTokenLoss(torch.autograd.Function):
-    """Mean cross entropy of `hidden @ weight.T` against labels, in nats a token."""
+    """Mean cross entropy of `hidden @ weight.T` against labels, in nats per token."""
 
     @staticmethod
     def forward(ctx: Any, hidden_TH: Tensor, weight_VH: Tensor, labels_T: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,7 +113,7 @@ def next_token_losses(
         input_ids_BL: Token ids, shape (B, L) or (P, B, L); position l predicts token l + 1.
 
     Returns:
-        The mean in nats a token, scalar or of shape (P,), and detached losses of shape (B, L - 1)
+        The mean in nats per token, scalar or of shape (P,), and detached losses of shape (B, L - 1)
         or (P, B, L - 1), float32.
     """
     hidden_TH = hidden_BLH[..., :-1, :].flatten(-3, -2)

@@ -70,7 +70,7 @@ class ModelStack:
         return self.weights[self.output_name].device
 
     def losses(self, input_PBL: Tensor) -> Tensor:
-        """Mean loss of each model on its own samples, nats a token, shape (P,)."""
+        """Mean loss of each model on its own samples, nats per token, shape (P,)."""
         hidden_PBLH = vmap(self._hidden)(self._trunk, input_PBL)
         mean_P, _ = next_token_losses(hidden_PBLH, self.weights[self.output_name], input_PBL)
         return mean_P

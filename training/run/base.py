@@ -86,7 +86,7 @@ def train_base(
 ) -> RunSummary:
     """Trains a base model, goes on with it if it was cut off, or finds it finished.
 
-    `progress` and `monitor` are told as by `start_run`.
+    `progress` and `monitor` are as in `start_run`.
 
     Raises:
         InputError: If a model of this name was made with other settings.

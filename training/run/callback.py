@@ -48,7 +48,7 @@ class MixtureCallback(Callback):
         settings: R, B and the rules of planning.
         steps: M, the number of steps to train.
         rate_shares: Share of the summed learning rate that falls into each step, length M.
-        seq_len: Tokens a sample.
+        seq_len: Tokens per sample.
         controller: Chooses mixtures; asked on rank 0 alone.
         sampler: Receives the plan of each step.
         model: What is trained, for scoring.

@@ -1,7 +1,7 @@
 """Checkpoint files of a run: their names, and which ones are whole.
 
 A checkpoint is a zip archive whose table of contents is written last, so a file that a kill cut
-short is told from a whole one by the lack of it.
+short lacks it.
 """
 
 import re

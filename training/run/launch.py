@@ -39,7 +39,7 @@ def start_run(
     Args:
         warehouse: Where the run goes.
         config: What to do.
-        progress: Receives lines for people; a line a step where there is no monitor.
+        progress: Receives lines for people; a line per step where there is no monitor.
         monitor: Told of batches and steps.
 
     Raises:
@@ -75,7 +75,7 @@ def resume_run(
     progress: Callable[[str], None],
     monitor: Monitor | None = None,
 ) -> RunSummary:
-    """Goes on with a run where its newest checkpoint lies; told as `start_run`.
+    """Resumes a run from its newest checkpoint; `progress` and `monitor` are as in `start_run`.
 
     Args:
         warehouse: Where the run is.

@@ -31,8 +31,8 @@ class RunRequest:
     max_passes: int = setting(4, help="Passes through each domain under --exhaustion repeat.")
     shuffle_block: int = setting(
         8,
-        help="Shards of a domain whose samples are shuffled together; fewer touch fewer files a step, and as"
-        " many as a domain has is a full shuffle.",
+        help="Shards of a domain whose samples are shuffled together; fewer touch fewer files per step;"
+        " as many as a domain has is a full shuffle.",
     )
     guard: str = setting(
         "auto",

@@ -137,7 +137,7 @@ def train(
         job: The run.
         folder: Where `events.jsonl` and `checkpoints/` go; each run has its own.
         resume: Go on from the newest checkpoint, or from the start if there is none.
-        progress: Receives a line a step, on rank 0, where there is no monitor.
+        progress: Receives a line per step, on rank 0, where there is no monitor.
         monitor: Told of batches and steps, on rank 0.
 
     Raises:
@@ -157,8 +157,8 @@ def train(
         log = shared_log if is_first_rank() else None
         checkpoint = latest_checkpoint(folder / "checkpoints") if resume else None
         stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
-        told = LineMonitor(progress) if monitor is None else monitor
-        _run(job, folder=folder, checkpoint=checkpoint, log=log, stop=stop, monitor=told)
+        shown = LineMonitor(progress) if monitor is None else monitor
+        _run(job, folder=folder, checkpoint=checkpoint, log=log, stop=stop, monitor=shown)
         return on_first_rank(lambda: summarise(events))
 
 

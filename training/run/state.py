@@ -27,8 +27,8 @@ class RunState:
     Attributes:
         mixer: Step, carries and cursors before the step under way.
         mixtures: Planned mixtures, rho_s first, then those of the last steps done.
-        feedback: Scores in nats a token, of the model before any step first; NaN where missing.
-        losses: Mean training loss by domain of those steps, nats a token; NaN without samples.
+        feedback: Scores in nats per token, of the model before any step first; NaN where missing.
+        losses: Mean training loss by domain of those steps, nats per token; NaN without samples.
         counts: Samples by domain of those steps.
         forgotten: What is left of earlier steps; None while there are none.
         chain: Chained digest of the steps done.

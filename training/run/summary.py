@@ -21,13 +21,13 @@ class RunSummary:
         ending: Why the run ended and what it left undrawn, in words; empty before its end.
         steps: Steps done.
         objectives: Names of the D objectives; empty without an environment.
-        feedback_TD: Scores in nats a token, shape (t + 1, D), NaN where one is missing; row 0 is
+        feedback_TD: Scores in nats per token, shape (t + 1, D), NaN where one is missing; row 0 is
             the model before any step.
         planned_TN: Planned mixtures of steps 1 to t, shape (t, N).
         samples_N: Samples delivered in all, int64, shape (N,).
         target_N: True on the target field, shape (N,).
         tokens: Tokens delivered in all.
-        loss: Mean training loss of the last step in nats a token; NaN before the first.
+        loss: Mean training loss of the last step in nats per token; NaN before the first.
         chain: Chained digest of the samples, empty before the first step.
         seconds: Time of all steps.
     """

@@ -1,6 +1,6 @@
 """What a model is worth to an environment: Eq. 1, the score of a model on each objective.
 
-Score(M, D_i) = mean over items of the mean log-probability, in nats a token, of the answer given
+Score(M, D_i) = mean over items of the mean log-probability, in nats per token, of the answer given
 the question. The model reads [end of text] + prompt + answer. Where that is too long, the prompt
 loses its beginning; an answer that is too long by itself loses its end and is counted.
 
@@ -97,7 +97,7 @@ class Scorer:
     def scores(
         self, model: LanguageModel, *, precision: AbstractContextManager[None] | None = None
     ) -> np.ndarray:
-        """Score of each objective in nats a token, float64, shape (D,).
+        """Score of each objective in nats per token, float64, shape (D,).
 
         Every rank has to call it; all get the same numbers.
 
@@ -131,7 +131,7 @@ class Scorer:
     def item_scores(
         self, model: LanguageModel, *, precision: AbstractContextManager[None] | None = None
     ) -> np.ndarray:
-        """Score of each item in nats a token, float64, in the order of `item_ids`; as `scores`."""
+        """Score of each item in nats per token, float64, in the order of `item_ids`; as `scores`."""
         was_training = model.training
         model.eval()
         try:

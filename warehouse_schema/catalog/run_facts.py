@@ -41,8 +41,8 @@ class RunFacts:
 
     Attributes:
         run: The row of the run; None if no event says that it started.
-        steps: One row a step that was decided or has ended, ascending.
-        feedback: One row a step and objective.
+        steps: One row per step that was decided or has ended, ascending.
+        feedback: One row per step and objective.
         events: Starts, ends and notes in the order of the file.
     """
 

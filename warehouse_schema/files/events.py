@@ -1,4 +1,4 @@
-"""`runs/<run_id>/events.jsonl`: the facts of a run, one JSON object a line, append only.
+"""`runs/<run_id>/events.jsonl`: the facts of a run, one JSON object per line, append only.
 
 A run never needs the catalog once it has started; whoever asks later (the catalog, the
 report, a resumed attempt) reads these lines. A vector has one number for each (field, domain)

@@ -259,7 +259,7 @@ class DatasetManifest:
     Attributes:
         dataset: Id, the first 16 digits of the hash of what it is made from.
         name: Name that the user gave, or empty.
-        seq_len: Tokens a sample.
+        seq_len: Tokens per sample.
         token_dtype: numpy name of the stored ids: `uint16` or `uint32`.
         seed: Default seed of the sample order of runs.
         streams: One entry for each of the N (field, domain) pairs, in domain-space order.

@@ -27,7 +27,7 @@ def test_sample_shows_budget_dimensions_and_coverage(dmix):
     code, out, err = dmix(*SMALL)
     assert code == 0, err
     # 860 samples in 5 steps: 172 a step, so 176 in batches of 8; 400 / (176 * 5) = .4545
-    assert "R = 176 samples a step" in err
+    assert "R = 176 samples per step" in err
     assert "|T|/(R*M) = 0.455" in err
     assert "natural mixing covers the target 1.023 times" in err
     assert "4 of 4 inductive paths" in err

@@ -374,7 +374,7 @@ def test_varied_proxies_are_recorded_with_what_they_were_trained_on(tiny_warehou
 
 
 def test_planned_mixtures_are_recorded_where_a_domain_runs_out(tiny_warehouse, environment, proxy):
-    # 16 of 24 samples a step come from target B, which has 16
+    # 16 of 24 samples per step come from target B, which has 16
     publish_trajectories(tiny_warehouse, "scarce", shares={"static-0000": 1.0})
     path = tiny_warehouse.trajectories("scarce") / "static-0000.parquet"
     asked = np.array([[1.0, 0, 0, 0, 0, 0]] + [[1 / 3, 0, 0, 0, 2 / 3, 0]] * 3)

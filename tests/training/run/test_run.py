@@ -291,7 +291,7 @@ def test_a_run_holds_as_much_after_sixty_steps_as_after_thirty(job, tmp_path, mo
     plan = PlanSettings(step_samples=8, batch_size=8, exhaustion="repeat", max_passes=10)
     long = with_training(dataclasses.replace(job, plan=plan, steps=61), checkpoint_steps=1)
     train(dataclasses.replace(long, controller=NaturalController()), folder=tmp_path / "run", progress=count)
-    assert held[60] - held[30] < 30  # less than an object a step
+    assert held[60] - held[30] < 30  # less than an object per step
 
 
 def test_a_run_without_an_environment_has_no_scores(job, tmp_path):

@@ -29,10 +29,10 @@ class Evidence:
         name: Folder name.
         facts: `setting.json`.
         objectives: Its objectives.
-        runs: One row a unit, in order of start, with the state of its last attempt.
+        runs: One row per unit, in order of start, with the state of its last attempt.
         failed_attempts: Attempts that failed and were made again.
-        steps: One row a unit and step.
-        items: One row a unit and item.
+        steps: One row per unit and step.
+        items: One row per unit and item.
     """
 
     name: str
@@ -100,7 +100,7 @@ def read_evidence(folder: Path) -> Evidence:
 
 
 def last_attempts(attempts: pd.DataFrame) -> pd.DataFrame:
-    """One row a unit: its finished attempt, or else the last one that was started."""
+    """One row per unit: its finished attempt, or else the last one that was started."""
     finished = attempts.assign(_done=attempts.status == "done")
     ordered = finished.sort_values(["_done", "started_at"], kind="stable")
     last = ordered.drop_duplicates("unit_id", keep="last").drop(columns="_done")

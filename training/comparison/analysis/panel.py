@@ -27,7 +27,7 @@ class ObjectiveFacts:
         name: As in the items.
         role: `general` or `target`.
         weight: Lambda, up to a common factor; 0 for an objective that is only watched.
-        scale: s_i in nats a token.
+        scale: s_i in nats per token.
         in_origin: False if its items come from elsewhere than any training text.
     """
 
@@ -113,7 +113,7 @@ class Panel:
         return self._bootstrap.contrast(first_SI, second_SI)
 
     def role_CS(self, role: str, *, gain: bool = False) -> Matrix:
-        """Mean score of the objectives of a role in nats a token, by their weights (C, S).
+        """Mean score of the objectives of a role in nats per token, by their weights (C, S).
 
         Args:
             role: `general` or `target`.

@@ -62,7 +62,7 @@ class Headroom:
     """The study of one setting.
 
     Attributes:
-        best: One entry a kind that has finished runs.
+        best: One entry per kind that has finished runs.
         natural_S: Utility of every run of natural mixing, shape (S,), of any length.
         noise: Seed-to-seed standard deviation of the difference of two runs. On shared seeds, where
             mixtures were run again on them; or else √2 times the deviation of natural mixing; NaN

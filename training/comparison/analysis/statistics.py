@@ -202,7 +202,7 @@ def pair_noise(values_CS: Matrix) -> float:
     Root of the mean variance over all pairs that have two seeds or more in common.
 
     Args:
-        values_CS: One number a controller and seed, shape (C, S), NaN where there is no run.
+        values_CS: One number per controller and seed, shape (C, S), NaN where there is no run.
 
     Returns:
         NaN if no two controllers share two seeds.
@@ -232,12 +232,12 @@ def pareto_front(cost_C: Vector, value_C: Vector) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
-    """How well cheap runs foretell the order of dear ones, beside what noise allows.
+    """How well cheap runs predict the order of expensive ones, beside what noise allows.
 
     Attributes:
-        spearman: Mean rank correlation of one cheap seed with the mean of the dear seeds but one.
+        spearman: Mean rank correlation of one cheap seed with the mean of the expensive seeds but one.
         regret: Mean loss in value from taking the mixture that a cheap seed ranks first.
-        ceiling_spearman: The same with the dear seed that was left out in place of the cheap one.
+        ceiling_spearman: The same with the expensive seed that was left out in place of the cheap one.
         ceiling_regret: The same.
     """
 
@@ -247,30 +247,30 @@ class Fidelity:
     ceiling_regret: float
 
 
-def fidelity(cheap_KS: Matrix, dear_KS: Matrix) -> Fidelity:
+def fidelity(cheap_KS: Matrix, expensive_KS: Matrix) -> Fidelity:
     """Rank agreement of two sizes of model over the same K mixtures.
 
-    Both sides predict with one seed and are judged against the mean of all dear seeds but one, so
+    Both sides predict with one seed and are judged against the mean of all expensive seeds but one, so
     that cheap runs and the ceiling face the same noise. The numbers of seeds may differ.
 
     Raises:
         ValueError: If the mixtures disagree, there are fewer than two of them, or fewer than two
-            dear seeds.
+            expensive seeds.
     """
-    if len(cheap_KS) != len(dear_KS) or len(cheap_KS) < 2:
+    if len(cheap_KS) != len(expensive_KS) or len(cheap_KS) < 2:
         raise ValueError(
-            f"{len(cheap_KS)} cheap and {len(dear_KS)} dear mixtures, expected the same two or more; "
-            "pass the rows that both have"
+            f"{len(cheap_KS)} cheap and {len(expensive_KS)} expensive mixtures, expected the same two or"
+            " more; pass the rows that both have"
         )
-    if dear_KS.shape[1] < 2:
-        raise ValueError("one dear seed, expected at least 2; the ceiling needs a second one")
-    cheap, dear = [], []
-    for left_out in range(dear_KS.shape[1]):
-        truth_K = np.delete(dear_KS, left_out, axis=1).mean(axis=1)
+    if expensive_KS.shape[1] < 2:
+        raise ValueError("one expensive seed, expected at least 2; the ceiling needs a second one")
+    cheap, expensive = [], []
+    for left_out in range(expensive_KS.shape[1]):
+        truth_K = np.delete(expensive_KS, left_out, axis=1).mean(axis=1)
         cheap += [_agreement(guess_K, truth_K) for guess_K in cheap_KS.T]
-        dear.append(_agreement(dear_KS[:, left_out], truth_K))
+        expensive.append(_agreement(expensive_KS[:, left_out], truth_K))
     rank, regret = np.mean(cheap, axis=0)
-    ceiling_rank, ceiling_regret = np.mean(dear, axis=0)
+    ceiling_rank, ceiling_regret = np.mean(expensive, axis=0)
     return Fidelity(
         spearman=float(rank),
         regret=float(regret),

@@ -33,7 +33,7 @@ class Row:
         running: Runs that have not ended.
         development: Utility on development items.
         confirmation: Utility on confirmation items; None outside the confirmation stage.
-        general: Mean raw score of the general objectives, nats a token, on the judged layer.
+        general: Mean raw score of the general objectives, nats per token, on the judged layer.
         general_gain: The same less the base model's.
         target: Mean raw score of the target objectives.
         target_gain: The same less the base model's.
@@ -79,7 +79,7 @@ def judged_layer(stage: str) -> str:
 
 
 def controller_rows(evidence: Evidence, stage: str) -> list[Row]:
-    """One row a controller that the stage has started, best first; those without scores last."""
+    """One row per controller that the stage has started, best first; those without scores last."""
     runs = evidence.stage(stage)
     panel = evidence.panel(stage, judged_layer(stage))
     scored = panel.best_first() if panel else []

@@ -191,12 +191,12 @@ def _constraint(rows: Sequence[Row], agent: str | None) -> list[str]:
     scored = [row for row in rows if row.judged]
     kept = [row for row in scored if row.general_gain >= -SLACK]
     if not kept:
-        return [f"No controller keeps the general score within {SLACK} nats a token of the base."]
+        return [f"No controller keeps the general score within {SLACK} nats per token of the base."]
     best = max(kept, key=lambda row: row.target_gain)
     said = (
         f"Of the {len(kept)} (of {len(scored)}) controllers that keep the general score within {SLACK} nats"
         f" a token of the base, `{best.controller}` gains most on the target"
-        f" ({number(best.target_gain, sign=True)} nats a token)"
+        f" ({number(best.target_gain, sign=True)} nats per token)"
     )
     if agent and agent != best.controller:
         own = next(row for row in rows if row.controller == agent)
@@ -214,7 +214,7 @@ def _tokens(rows: Sequence[Row], *, agent: str, rival: str) -> list[str]:
         "as many as" if abs(change) < 0.005 else f"{abs(change):.0%} {'fewer' if change < 0 else 'more'} than"
     )
     return [
-        f"`{agent}` reads {count(own.source_tokens)} source tokens a run, {amount} `{rival}`; it"
+        f"`{agent}` reads {count(own.source_tokens)} source tokens per run, {amount} `{rival}`; it"
         f" {'is' if own.on_front else 'is not'} on the Pareto front of source tokens and utility."
     ]
 

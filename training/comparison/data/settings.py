@@ -80,7 +80,7 @@ class ComparisonSettings:
     )
     taxonomy: str | None = setting("from-data", help="Taxonomy of the classifier, as for dmix etl classify.")
     tokenizer: str = setting("embedded", help="Tokenizer, as for dmix etl shard.")
-    seq_len: int = setting(256, help="Tokens a sample; items that are longer are left out.")
+    seq_len: int = setting(256, help="Tokens per sample; items that are longer are left out.")
     synthetic_source: bool = setting(
         False,
         help="Source text of the runs is what base model 0 writes by itself, as for a model whose source data"

@@ -28,7 +28,7 @@ class Tier:
         inductive_paths: Trajectories of Algorithm 1 in the farm, for each K.
         top_k: Its K.
         random_paths: Static and piecewise-constant trajectories in the farm, a third of them static.
-        candidates: Candidate mixtures a step of Algorithm 1.
+        candidates: Candidate mixtures per step of Algorithm 1.
         varied: Share of the farm's other trajectories whose proxy has another learning rate or
             subset of the source, so that feedback tells the agent something (method §3).
         controllers: Controllers of the screening: as `make_controller` takes them, or one of

@@ -154,8 +154,8 @@ def _introduction(evidence: Evidence) -> list[str]:
     return [
         str(facts.get("title", "")),
         f"{size}. Utility U is the weighted sum of (score − base) / scale over the objectives"
-        f" ({measured}), where a score is the mean log-probability of the answers in nats a token. Intervals"
-        " are 95%, from a bootstrap over seeds and items; differences are paired by seed and item.",
+        f" ({measured}), where a score is the mean log-probability of the answers in nats per token."
+        " Intervals are 95%, from a bootstrap over seeds and items; differences are paired by seed and item.",
         # missing where people wrote the text, and in results from before it was kept
         *([written_words(facts["written_source"])] if "written_source" in facts else []),
     ]

@@ -99,7 +99,7 @@ class Scales:
     """What turns scores into utility.
 
     Attributes:
-        scale: s_i in nats a token, by objective.
+        scale: s_i in nats per token, by objective.
         weight: Lambda, by objective, up to a common factor.
         published: True once s_i come from the whole farm and stay as they are.
     """
@@ -169,7 +169,7 @@ def read_units(paths: StudyPaths, columns: list[str] | None = None) -> list[Row]
 
 
 def read_runs(paths: StudyPaths) -> list[Row]:
-    """Rows of `runs`, of results and work folder together, a row an attempt, in order of start."""
+    """Rows of `runs`, of results and work folder together, a row per attempt, in order of start."""
     return _merged_runs(_read_results(paths, "runs"), read_units(paths, columns=RUNS.names))
 
 

@@ -147,7 +147,7 @@ class _Proxy:
     def next_batch(self) -> list[Tensor]:
         """Ids of the next batch of the step, shape (B, L); nothing once the step is at its end.
 
-        Proxies of a farm draw equally many samples a step from equally many, whatever their
+        Proxies of a farm draw equally many samples per step from equally many, whatever their
         mixtures, so the steps of a stack are all equally long.
         """
         return [batch["input_ids"] for batch in islice(self.batches, 1)]

@@ -22,7 +22,7 @@ SEPARATOR = "|"
 LINE_COLOURS = 8
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "triangle-down", "cross")
 DASHES = ("solid", "dot", "dashdot")
-# Room for axis and margins of a drawing with one row a domain, and height of a row, in pixels.
+# Room for axis and margins of a drawing with one row per domain, and height of a row, in pixels.
 ROWS_MARGIN, ROW_HEIGHT = 90, 17
 
 

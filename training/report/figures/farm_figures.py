@@ -22,13 +22,13 @@ from dmix.training.report.figures.charts import (
     plain_text,
     rounded,
 )
-from dmix.training.report.queries.farm_facts import TAIL, FarmFacts, Lesson, Path
+from dmix.training.report.queries.farm_facts import TAIL, Contrast, FarmFacts, Path
 from dmix.training.report.queries.reader import Pair
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 # Trajectories of a group that are drawn; more would be one grey field.
 MAX_PATHS = 40
-# Domains of a lesson that are drawn at first.
+# Domains of a contrast that are drawn at first.
 MOST_MOVED = 14
 _LESSON_ROW_HEIGHT = 24
 
@@ -43,7 +43,7 @@ def trajectories(farm: FarmFacts, *, panel_id: str) -> Panel:
         colour = line_style(place, points=1)["line"]["color"]
         shown = members[:: -(-len(members) // MAX_PATHS)]
         x, y = [], []
-        for path in shown:  # one trace a group: None ends a line
+        for path in shown:  # one trace per group: None ends a line
             x += [*range(len(path.target_T)), None]
             y += [*rounded(path.target_T, digits=3), None]
         figure.trace(
@@ -99,16 +99,16 @@ def covered(farm: FarmFacts, *, panel_id: str) -> Panel:
     )
 
 
-def lessons(farm: FarmFacts, *, panel_id: str) -> Panel:
+def contrasts(farm: FarmFacts, *, panel_id: str) -> Panel:
     """Average mixtures of the steps that raised and that lowered each objective (the paper's Fig. 1)."""
     variants = {}
-    objectives = [lesson.objective for lesson in farm.lessons["raw"]]
-    for against, members in farm.lessons.items():
-        for lesson in members:
+    objectives = [contrast.objective for contrast in farm.contrasts["raw"]]
+    for against, members in farm.contrasts.items():
+        for contrast in members:
             for view in ("fields", "most", "all"):
-                key = SEPARATOR.join((f"o{objectives.index(lesson.objective)}", view, against))
-                variants[key] = _lesson(farm.pairs, lesson, view=view)
-    first = farm.lessons["raw"][0]
+                key = SEPARATOR.join((f"o{objectives.index(contrast.objective)}", view, against))
+                variants[key] = _contrast(farm.pairs, contrast, view=view)
+    first = farm.contrasts["raw"][0]
     choices = (
         Choice("Objective", tuple((f"o{place}", name) for place, name in enumerate(objectives))),
         Choice("Domains", (("most", "most moved"), ("fields", "fields"), ("all", "all"))),
@@ -131,19 +131,19 @@ def group_name(path: Path) -> str:
     return path.kind if path.top_k is None else f"{path.kind}, K = {path.top_k:,}"
 
 
-def _lesson(pairs: Sequence[Pair], lesson: Lesson, *, view: str) -> Drawing:
+def _contrast(pairs: Sequence[Pair], contrast: Contrast, *, view: str) -> Drawing:
     ends = {
-        "raised": lesson.raised_N,
-        "lowered": lesson.lowered_N,
-        "all steps": lesson.all_N,
+        "raised": contrast.raised_N,
+        "lowered": contrast.lowered_N,
+        "all steps": contrast.all_N,
     }
     if view == "fields":
         rows = list(FIELDS)
         member_FN = np.array([[pair[0] == field for pair in pairs] for field in FIELDS], dtype=np.float64)
         ends = {name: member_FN @ weights_N for name, weights_N in ends.items()}
     else:
-        moved_N = np.abs(lesson.raised_N - lesson.lowered_N)
-        order = [i for i in np.argsort(-moved_N, kind="stable") if lesson.all_N[i] > 0]
+        moved_N = np.abs(contrast.raised_N - contrast.lowered_N)
+        order = [i for i in np.argsort(-moved_N, kind="stable") if contrast.all_N[i] > 0]
         order = order[:MOST_MOVED] if view == "most" else sorted(order)
         rows = [f"{pairs[i][0]}: {domain_text(pairs[i][1])}" for i in order]
         ends = {name: weights_N[order] for name, weights_N in ends.items()}

@@ -51,8 +51,8 @@ def feedback(runs: Sequence[Run], *, panel_id: str, colours: RunColours | None =
     """Scores over steps and over tokens of each field (the paper's Fig. 7).
 
     Args:
-        runs: One run gives one drawing with a line an objective; several give one drawing an
-            objective with a line a run.
+        runs: One run gives one drawing with a line per objective; several give one drawing an
+            objective with a line per run.
         panel_id: Unique in the page.
         colours: Of several runs.
     """
@@ -79,7 +79,7 @@ def feedback(runs: Sequence[Run], *, panel_id: str, colours: RunColours | None =
     )
     return Panel(
         panel_id=panel_id,
-        note="Mean log-probability of the answers in nats a token; higher is better. Change is against"
+        note="Mean log-probability of the answers in nats per token; higher is better. Change is against"
         " the model before any training (step 0)."
         + (
             " General objectives in cool colours, those of the target in warm ones."
@@ -115,7 +115,7 @@ def objective_colours(run: Run) -> dict[str, int]:
 
 
 def target_shares(runs: Sequence[Run], *, panel_id: str, colours: RunColours) -> Panel:
-    """Share of the target field over steps, one line a run."""
+    """Share of the target field over steps, one line per run."""
     variants = {}
     for quantity in QUANTITIES:
         figure = drawing(x_title="step", y_title="share of samples", y_format=".0%")
@@ -142,7 +142,7 @@ def target_shares(runs: Sequence[Run], *, panel_id: str, colours: RunColours) ->
 
 def _score_lines(lines: Sequence[ScoreLine], *, x: str, y: str) -> Drawing:
     """Scores, or their change from step 0, over steps or the tokens of a field."""
-    figure = drawing(x_title=_AXES[x], y_title="nats a token", y_format=".4f")
+    figure = drawing(x_title=_AXES[x], y_title="nats per token", y_format=".4f")
     for line in lines:
         so_far = series.tokens_so_far(line.run).get(x)
         final = series.final_scores(line.run).get(line.objective)

@@ -29,7 +29,7 @@ from dmix.warehouse_schema.taxonomy import FIELDS
 QUANTITY = Choice("Quantity", tuple((quantity, quantity) for quantity in QUANTITIES))
 # Lines where all three quantities are in one drawing; dashes alone are RegMix's.
 _TOGETHER = {"delivered": "solid", "planned": "dashdot", "asked": "dot"}
-_LOSS = "loss in nats a token"
+_LOSS = "loss in nats per token"
 _METRICS = {
     "acc": "share of right answers",
     "acc_norm": "the same, by likelihood a byte",
@@ -79,7 +79,7 @@ def domain_mixture(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None,
 
 
 def every_domain(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None, *, panel_id: str) -> Panel:
-    """Share of every domain over steps, a row a domain and a drawing a field."""
+    """Share of every domain over steps, a row per domain and a drawing per field."""
     figures = []
     width = 1
     for field in FIELDS:
@@ -109,7 +109,7 @@ def every_domain(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None, *
     return Panel(
         panel_id=panel_id,
         note="Share of samples, the largest domain on top; the colour follows the square root, so that small"
-        " shares can be told from none." + column + thinning_note(width),
+        " shares differ visibly from none." + column + thinning_note(width),
         choices=(QUANTITY,),
         figures=tuple(figures),
     )
@@ -142,10 +142,10 @@ def domain_loss(run: Run, ranks: Mapping[Pair, int], *, panel_id: str) -> Panel:
         spread=False,
         from_zero=False,
     )
-    views = (("fields", "fields"), ("largest", f"{LARGEST} largest a field"), ("all", "all domains"))
+    views = (("fields", "fields"), ("largest", f"{LARGEST} largest per field"), ("all", "all domains"))
     return Panel(
         panel_id=panel_id,
-        note="Mean training loss of each step in nats a token. Gaps: steps that drew nothing from the"
+        note="Mean training loss of each step in nats per token. Gaps: steps that drew nothing from the"
         " domain.",
         choices=(Choice("Domains", views),),
         figures=(
@@ -155,7 +155,7 @@ def domain_loss(run: Run, ranks: Mapping[Pair, int], *, panel_id: str) -> Panel:
 
 
 def guard_rails(run: Run, *, panel_id: str) -> Panel | None:
-    """Steps at which something stepped in, a row a kind; None if nothing did."""
+    """Steps at which something stepped in, a row per kind; None if nothing did."""
     marks = [event for event in run.events if event.step is not None and event.kind not in series.PLAIN_MARKS]
     if not marks:
         return None
@@ -188,7 +188,7 @@ def guard_rails(run: Run, *, panel_id: str) -> Panel | None:
 
 
 def benchmarks(run: Run, *, panel_id: str) -> Panel:
-    """Benchmark scores over the steps of the checkpoints, a line a task and a drawing a metric."""
+    """Benchmark scores over the steps of the checkpoints, a line per task and a drawing per metric."""
     figures = []
     for metric in dict.fromkeys(score.metric for score in run.evaluations):
         figure = drawing(x_title="step", y_title=plain_text(_METRICS.get(metric, metric)), y_format=".3f")

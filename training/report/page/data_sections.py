@@ -11,7 +11,7 @@ from dmix.training.report.page.templates import joined, part
 from dmix.training.report.queries.data_facts import CorpusFacts, Dataset, StartState
 from dmix.training.report.queries.farm_facts import FarmFacts
 
-NO_LESSONS = "No feedback on these trajectories yet: 'dmix mix collect' trains their proxies."
+NO_CONTRASTS = "No feedback on these trajectories yet: 'dmix mix collect' trains their proxies."
 
 
 def farm_section(farm: FarmFacts) -> Section:
@@ -21,11 +21,11 @@ def farm_section(farm: FarmFacts) -> Section:
         farm_figures.trajectories(farm, panel_id=f"{prefix}-paths"),
         farm_figures.covered(farm, panel_id=f"{prefix}-coverage"),
     ]
-    if farm.lessons["raw"]:
-        panels.append(farm_figures.lessons(farm, panel_id=f"{prefix}-lessons"))
+    if farm.contrasts["raw"]:
+        panels.append(farm_figures.contrasts(farm, panel_id=f"{prefix}-contrasts"))
     parts: list[Any] = [tables.pairs_list(farm_facts(farm)), *(panel_box(panel) for panel in panels)]
-    if not farm.lessons["raw"]:
-        parts.append(note(NO_LESSONS))
+    if not farm.contrasts["raw"]:
+        parts.append(note(NO_CONTRASTS))
     return Section(
         anchor=prefix, title=f"Trajectories {farm.set_name}", content=joined(parts), panels=tuple(panels)
     )
@@ -122,7 +122,7 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
         "Corpora": ", ".join(dataset.corpora),
         "Taxonomy": dataset.taxonomy,
         "Tokenizer": dataset.tokenizer,
-        "Tokens a sample": dataset.seq_len,
+        "Tokens per sample": dataset.seq_len,
         "Seed": str(dataset.seed),
         "Tokens": sum(stream.tokens for stream in dataset.streams),
         "Tokens outside full samples": tail,

@@ -22,7 +22,7 @@ NO_INTERVALS = "No interval: no two finished runs here differ in their seeds alo
 # What a seed of the configuration draws.
 SEEDS = {"seed": "samples", "training.seed": "training", "model_file.seed": "first weights"}
 SCORES = (
-    "Scores are mean log-probabilities in nats a token; higher is better. Utility is the sum over the"
+    "Scores are mean log-probabilities in nats per token; higher is better. Utility is the sum over the"
     " objectives of their weight times the change of the score since step 0, divided by its scale in the"
     " environment."
 )
@@ -94,7 +94,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "Kind": run.kind,
         "Model": _short(series.setting_of(run.config, "model")),
         "Steps (M)": run_tables.steps_text(run),
-        "Samples a step (R)": series.setting_of(run.config, "step_samples", "samples_per_step"),
+        "Samples per step (R)": series.setting_of(run.config, "step_samples", "samples_per_step"),
         "Batch (B)": series.setting_of(run.config, "batch_size"),
         "Exhaustion": series.setting_of(run.config, "exhaustion"),
         "Seeds": ", ".join(f"{SEEDS.get(name, name)} {value}" for name, value in seeds.items()),

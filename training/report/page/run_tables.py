@@ -17,7 +17,7 @@ MAX_EVENTS = 300
 
 
 def final_table(runs: Sequence[Run]) -> Markup:
-    """Last scores and the tokens that they cost, one row a run."""
+    """Last scores and the tokens that they cost, one row per run."""
     objectives = list(dict.fromkeys(name for run in runs for name in run.scores))
     utilities = [series.final_utility(run) for run in runs]
     with_utility = any(value is not None for value in utilities)

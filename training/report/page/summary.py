@@ -36,7 +36,7 @@ class Advice:
 
 
 def glance(runs: Sequence[Run]) -> Markup:
-    """A table with a row a run, and a list of what to do next."""
+    """A table with a row per run, and a list of what to do next."""
     advice = next_steps(runs)
     parts = [glance_table(runs)] + ([part("next_steps", advice=advice)] if advice else [])
     return joined(parts)
@@ -60,7 +60,7 @@ def glance_table(runs: Sequence[Run]) -> Markup:
         "target share: first → last (mean)",
         "stepped in",
     ]
-    return table(columns, rows, caption="At a glance (changes in nats a token since step 0)")
+    return table(columns, rows, caption="At a glance (changes in nats per token since step 0)")
 
 
 def mixed(run: Run) -> str:
@@ -73,7 +73,7 @@ def mixed(run: Run) -> str:
 
 
 def changes(run: Run, role: str) -> dict[str, float]:
-    """Change of the objectives of a role since step 0, in nats a token, to the two digits that count."""
+    """Change of the objectives of a role since step 0, in nats per token, to the two digits that count."""
     environment = series.environment_of(run.config)
     roles = {o.name: o.role for o in environment.objectives} if environment else {}
     return {
@@ -125,11 +125,11 @@ def _beaten(runs: Sequence[Run]) -> Iterator[Advice]:
             kind, _, agent = controller.partition(":")
             if kind == "agent" and mean < means[best] and not best.startswith("agent:"):
                 fewest = min(len(by_controller[name]) for name in (best, controller))
-                doubt = "" if fewest >= _ENOUGH_RUNS else ", as far as so few runs can tell"
+                caveat = "" if fewest >= _ENOUGH_RUNS else ", as far as so few runs can tell"
                 yield Advice(
                     f"The mean utility under {best} is {means[best]:+.2f}, under {controller} {mean:+.2f}:"
-                    f" the agent has not paid off{doubt}. What its farm lets expect, and where it goes beyond"
-                    " that:",
+                    f" the agent has not paid off{caveat}. Its expected utility, from its proxy runs, and"
+                    " where it leaves them:",
                     f"dmix agent evaluate --set … --agent {agent}",
                 )
 

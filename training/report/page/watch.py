@@ -30,7 +30,7 @@ def watch_report(
         runs: As in `write_report`.
         out: As in `write_report`.
         seconds: Time between two pages.
-        progress: Receives a line a page.
+        progress: Receives a line per page.
         sleep: Waits; the caller's Ctrl-C is expected here.
 
     Raises:

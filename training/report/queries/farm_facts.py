@@ -34,7 +34,7 @@ class Path:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Lesson:
+class Contrast:
     """What was mixed in the steps that moved one objective most (the paper's Fig. 1).
 
     Attributes:
@@ -42,7 +42,7 @@ class Lesson:
         steps: Steps of the farm whose change is known.
         tail: How many of them are averaged at each end.
         rise, fall: Smallest change among those that raised it, largest among those that lowered
-            it, in nats a token.
+            it, in nats per token.
         raised_N, lowered_N, all_N: Mean mixtures of the two ends and of all these steps.
     """
 
@@ -67,8 +67,8 @@ class FarmFacts:
         paths: Its trajectories, by kind and id.
         scored: Trajectories with feedback.
         varied: Of these, trajectories whose proxy was not the usual one.
-        lessons: By whether the change is counted against the mean of all trajectories at the same
-            step ("step") or as it is ("raw"), one entry an objective.
+        contrasts: By whether the change is counted against the mean of all trajectories at the same
+            step ("step") or as it is ("raw"), one entry per objective.
     """
 
     set_name: str
@@ -77,7 +77,7 @@ class FarmFacts:
     paths: tuple[Path, ...]
     scored: int
     varied: int
-    lessons: Mapping[str, tuple[Lesson, ...]]
+    contrasts: Mapping[str, tuple[Contrast, ...]]
 
     @property
     def steps(self) -> int:
@@ -116,7 +116,7 @@ def _farm(catalog: Reader, set_name: str, dataset: str) -> FarmFacts:
         paths=_paths(catalog, set_name),
         scored=scored,
         varied=varied,
-        lessons={against: _lessons(catalog, set_name, pairs, against) for against in ("raw", "step")},
+        contrasts={against: _contrasts(catalog, set_name, pairs, against) for against in ("raw", "step")},
     )
 
 
@@ -134,7 +134,7 @@ def _paths(catalog: Reader, set_name: str) -> tuple[Path, ...]:
     )
 
 
-def _lessons(catalog: Reader, set_name: str, pairs: tuple[Pair, ...], against: str) -> tuple[Lesson, ...]:
+def _contrasts(catalog: Reader, set_name: str, pairs: tuple[Pair, ...], against: str) -> tuple[Contrast, ...]:
     """Proxies that departed from the usual one are left out: their changes are not the mixture's doing."""
     baseline = "avg(change) OVER (PARTITION BY objective, step)" if against == "step" else "0"
     _, rows = catalog.query(
@@ -173,7 +173,7 @@ def _lessons(catalog: Reader, set_name: str, pairs: tuple[Pair, ...], against: s
     for objective, weights_of in means.items():
         raised_N, lowered_N, all_N = np.array([weights_of[pair] for pair in pairs], np.float64).T
         found.append(
-            Lesson(
+            Contrast(
                 objective=objective, **ends[objective], raised_N=raised_N, lowered_N=lowered_N, all_N=all_N
             )
         )

@@ -62,7 +62,7 @@ class Run:
         samples_TN: Samples that the training loop consumed.
         tokens_TN: Tokens that the training loop consumed.
         passes_TN: Passes over each domain's samples so far.
-        loss_TN: Mean training loss in nats a token; NaN where a step drew nothing.
+        loss_TN: Mean training loss in nats per token; NaN where a step drew nothing.
         loss_tokens_TN: Tokens that the losses are means over.
         scores: (step, score) pairs of each objective, ascending; step 0 is before any training.
         events: Marks and notes, in order.

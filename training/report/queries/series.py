@@ -49,7 +49,7 @@ class Shares:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalScore:
-    """First and last score of an objective in a run, in nats a token."""
+    """First and last score of an objective in a run, in nats per token."""
 
     first: float | None
     last: float
@@ -97,7 +97,7 @@ def tokens_so_far(run: Run) -> dict[str, dict[int, float]]:
 
 
 def field_loss(run: Run, field: str) -> Vector:
-    """Mean training loss of a field in each step, nats a token; NaN where it gave no tokens, shape (T,)."""
+    """Mean training loss of a field in each step, nats per token; NaN where it gave no tokens, shape (T,)."""
     member_N = np.array([pair[0] == field for pair in run.pairs], dtype=bool)
     tokens_TN = np.nan_to_num(run.loss_tokens_TN[:, member_N])
     total_T = tokens_TN.sum(axis=1)

@@ -1,7 +1,7 @@
 """What a step tells Composer's loggers: the numbers of the catalog's views, under names with paths.
 
-    mixture/<field>/<domain>   planned weight          loss/<field>/<domain>    nats a token
-    samples/<field>/<domain>   samples delivered       score/<objective>        nats a token
+    mixture/<field>/<domain>   planned weight          loss/<field>/<domain>    nats per token
+    samples/<field>/<domain>   samples delivered       score/<objective>        nats per token
     tokens/<field>/<domain>    tokens delivered        step, utility
 
 Shapes: N (field, domain) pairs, D objectives.
@@ -23,7 +23,7 @@ def step_metrics(
         step: Number of the step, from 1.
         planned_N: Its planned mixture.
         consumed: What all ranks consumed of it.
-        seq_len: Tokens a sample.
+        seq_len: Tokens per sample.
     """
     metrics: dict[str, float] = {"step": step}
     for index, (field, domain) in enumerate(space.names):

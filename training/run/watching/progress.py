@@ -1,6 +1,6 @@
 """What people are told while a run goes on.
 
-A monitor gets the numbers of every batch and step; `LineMonitor` makes a line a step of them, for
+A monitor gets the numbers of every batch and step; `LineMonitor` makes a line per step of them, for
 log files and pipes, and `dmix.cli.show.progress_display` a display for terminals.
 """
 
@@ -47,8 +47,8 @@ class StepReport:
         target_share: Planned share of the target field.
         source_tokens: Tokens of the source field trained on so far.
         target_tokens: Tokens of the target field trained on so far.
-        loss: Mean training loss of the step in nats a token.
-        scores: Score of each objective after the step, nats a token.
+        loss: Mean training loss of the step in nats per token.
+        scores: Score of each objective after the step, nats per token.
         first_scores: The same before any training.
         utility: U after the step; None without an environment.
         seconds: Time of the step, scoring included.
@@ -79,7 +79,7 @@ class Monitor(Protocol):
 
 
 class LineMonitor:
-    """A line a step.
+    """A line per step.
 
     Args:
         progress: Receives the lines.

@@ -171,15 +171,15 @@ def test_fidelity_of_a_reversed_order_regrets_the_whole_range():
 def test_perfect_proxies_reach_the_ceiling_that_noise_sets():
     rng = np.random.default_rng(8)
     truth_K1 = rng.normal(size=(200, 1))
-    cheap_KS, dear_KS = (truth_K1 + rng.normal(size=(200, 4)) for _ in range(2))
-    found = fidelity(cheap_KS, dear_KS)
+    cheap_KS, expensive_KS = (truth_K1 + rng.normal(size=(200, 4)) for _ in range(2))
+    found = fidelity(cheap_KS, expensive_KS)
     assert 0.5 < found.ceiling_spearman < 0.8
     assert found.spearman == pytest.approx(found.ceiling_spearman, abs=0.05)
     assert found.ceiling_regret > 0
 
 
 def test_fidelity_names_what_does_not_fit():
-    with pytest.raises(ValueError, match="3 cheap and 2 dear mixtures"):
+    with pytest.raises(ValueError, match="3 cheap and 2 expensive mixtures"):
         fidelity(np.ones((3, 2)), np.ones((2, 2)))
-    with pytest.raises(ValueError, match="one dear seed"):
+    with pytest.raises(ValueError, match="one expensive seed"):
         fidelity(np.ones((3, 2)), np.ones((3, 1)))

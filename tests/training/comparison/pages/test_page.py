@@ -16,7 +16,7 @@ make_results = pytest.fixture(results_below)
 
 
 def compare(results, edge, *, stage="confirmation", seeds=6, wobble=0.01):
-    """Agent and rival on shared seeds; the agent gains `edge` nats a token more on the target."""
+    """Agent and rival on shared seeds; the agent gains `edge` nats per token more on the target."""
     rng = np.random.default_rng(1)
     for seed in range(seeds):
         shared = rng.normal(0, 0.1)
@@ -119,7 +119,7 @@ def test_screening_decides_nothing(make_results, tmp_path):
     assert "Screening chooses finalists; it decides nothing." in text
     assert "after Holm" not in text and "U confirmation" not in text
     assert f"`{AGENT}` is ahead of `regmix`, `natural`." in text
-    assert "500 source tokens a run, 50% fewer than `regmix`; it is on the Pareto front" in text
+    assert "500 source tokens per run, 50% fewer than `regmix`; it is on the Pareto front" in text
 
 
 def test_rival_is_the_best_other_controller_of_screening(make_results):

@@ -33,8 +33,8 @@ def test_trajectories_are_one_trace_a_group_with_gaps_between_paths(drawn):
     assert traces[0]["y"][5] is None
 
 
-def test_lessons_show_raised_lowered_and_all_steps_of_each_objective(drawn):
-    variants = drawn["set-farm-lessons"][0]
+def test_contrasts_show_raised_lowered_and_all_steps_of_each_objective(drawn):
+    variants = drawn["set-farm-contrasts"][0]
     assert len(variants) == 2 * 3 * 2
     maths = {trace["name"]: trace for trace in variants["o1|fields|raw"]["data"]}
     assert set(maths) == {"raised", "lowered", "all steps"}
@@ -46,4 +46,4 @@ def test_set_without_feedback_says_what_is_missing(warehouse, tmp_path):
     add_farm(warehouse, scored=False)
     page = report_page(warehouse, tmp_path)
     assert "dmix mix collect" in page.text
-    assert "set-farm-lessons" not in page.figures
+    assert "set-farm-contrasts" not in page.figures

@@ -5,7 +5,7 @@ def test_run_facts_name_controller_steps_samples_and_seeds(page):
     assert page.facts["Controller"] == HOSTILE
     assert page.facts["Status"] == "✓ done"
     assert page.facts["Steps (M)"] == "3 of 3"
-    assert page.facts["Samples a step (R)"] == "80"
+    assert page.facts["Samples per step (R)"] == "80"
     assert page.facts["Batch (B)"] == "8"
     assert page.facts["Seeds"] == "samples 0, training 7"
 

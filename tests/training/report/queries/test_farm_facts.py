@@ -24,10 +24,10 @@ def test_paths_start_at_the_start_state_and_know_their_kind(farm):
     assert all(path.target_T[0] == 0 and len(path.target_T) == 5 for path in farm.paths)
 
 
-def test_a_lesson_averages_the_steps_with_the_largest_changes(farm):
+def test_a_contrast_averages_the_steps_with_the_largest_changes(farm):
     usual = [path for path in farm.paths if path.trajectory_id != "inductive-0005"]
     shares = sorted(share for path in usual for share in path.target_T[1:])
-    general, maths = farm.lessons["raw"]
+    general, maths = farm.contrasts["raw"]
     # a tenth of the 20 steps of usual proxies; `maths` rises by ten times the target share
     assert (maths.objective, maths.steps, maths.tail) == ("maths", 20, 2)
     assert maths.raised_N[3:].sum() == pytest.approx(sum(shares[-2:]) / 2)
@@ -44,7 +44,7 @@ def test_against_the_mean_of_the_step_a_common_drift_counts_for_nothing(farm):
         for path in usual
         for step in range(1, 5)
     ]
-    maths = farm.lessons["step"][1]
+    maths = farm.contrasts["step"][1]
     assert maths.rise == pytest.approx(10 * sorted(above)[-2])
 
 
@@ -54,4 +54,4 @@ def test_a_set_of_another_dataset_is_left_out(warehouse):
     with Catalog.open_reader(warehouse) as catalog:
         assert read_farms(catalog, datasets=["other"]) == []
         (found,) = read_farms(catalog, datasets=["d0123456789abcde"])
-    assert (found.scored, found.lessons["raw"]) == (0, ())
+    assert (found.scored, found.contrasts["raw"]) == (0, ())
