@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Spark's workers inherit them; no test has to do with a real account
 os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "none"
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
+# what a test trusts is not for the user who runs it
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="dmix-test-config-")
 
 from dmix.etl.spark.session import spark_session
 from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, TokenizerFile

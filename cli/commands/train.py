@@ -30,7 +30,17 @@ _MODEL_HELP = "Model file (.yaml), checkpoint folder, model of the warehouse, or
 _TRAINING_HELP = "YAML file with training settings."
 
 # what a resumed run takes from the command line; everything else is in its configuration
-_OF_A_RESUME = {"config", "warehouse", "run_id", "resume", "loggers", "ranks", "as_json", "dry_run"}
+_OF_A_RESUME = {
+    "config",
+    "warehouse",
+    "run_id",
+    "resume",
+    "loggers",
+    "ranks",
+    "as_json",
+    "dry_run",
+    "trust_controller",
+}
 
 _logger_option = click.option(
     "--logger",
@@ -68,6 +78,12 @@ _ranks_option = click.option(
 )
 @click.option("--run", "run_id", metavar="ID", help="Name of the run; made from the time if left out.")
 @click.option("--resume", is_flag=True, help="Go on with --run where its newest checkpoint lies.")
+@click.option(
+    "--trust-controller",
+    is_flag=True,
+    help="With --resume: run the code of the python: controller in the run's config.yaml, although you have"
+    " started no run with it, and remember it. Read it first.",
+)
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
 @_logger_option
 @settings_options(RunRequest, parameter="request")
@@ -86,6 +102,7 @@ def train(
     controller: str | None,
     run_id: str | None,
     resume: bool,
+    trust_controller: bool,
     training: Path | None,
     loggers: tuple[str, ...],
     request: RunRequest,
@@ -112,7 +129,9 @@ def train(
 
             show_plan(warehouse, read_config(warehouse, run_id), ranks=ranks, as_json=as_json)
             return
-        _resume(context, warehouse, run_id, loggers=loggers, as_json=as_json)
+        _resume(
+            context, warehouse, run_id, loggers=loggers, trust_controller=trust_controller, as_json=as_json
+        )
         return
     if model is None:
         raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
@@ -205,7 +224,13 @@ def base(
 
 
 def _resume(
-    context: click.Context, warehouse: Warehouse, run_id: str, *, loggers: tuple[str, ...], as_json: bool
+    context: click.Context,
+    warehouse: Warehouse,
+    run_id: str,
+    *,
+    loggers: tuple[str, ...],
+    trust_controller: bool,
+    as_json: bool,
 ) -> None:
     """Goes on with a run, whose configuration decides everything but where metrics go."""
     from dmix.cli.show.progress_display import live_monitor
@@ -220,7 +245,14 @@ def _resume(
     if ignored and is_first_rank():
         say(f"{', '.join(ignored)}: of no effect, --resume goes on as runs/{run_id}/config.yaml says")
     with live_monitor(title=f"run {run_id}") as monitor:
-        summary = resume_run(warehouse, run_id, loggers=loggers, progress=say, monitor=monitor)
+        summary = resume_run(
+            warehouse,
+            run_id,
+            loggers=loggers,
+            trust_controller=trust_controller,
+            progress=say,
+            monitor=monitor,
+        )
     _finish(warehouse, summary, as_json=as_json)
 
 

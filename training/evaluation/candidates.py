@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.training.evaluation.steps import chosen_models
 from dmix.training.model.models import dataset_tokenizer, load_model, load_network
+from dmix.training.run.checkpoints import load_checkpoint
 from dmix.training.run.config import read_config
 from dmix.training.run.launch import job_of
 from dmix.training.run.run import TrainingJob
+from dmix.training.run.watching.source_controller import SourceController
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -55,7 +56,8 @@ def run_candidates(warehouse: Warehouse, run_id: str, steps: Sequence[str]) -> l
         NotFoundError: If there is no such run, too.
     """
     config = read_config(warehouse, run_id)
-    job = job_of(warehouse, config)
+    # what steers the run is not asked for, so its code is not loaded
+    job = job_of(warehouse, config, controller=SourceController())
     return [_candidate(job, step, path) for step, path in chosen_models(warehouse, config, steps).items()]
 
 
@@ -78,7 +80,5 @@ def _tokenizer(job: TrainingJob) -> PreTrainedTokenizerBase:
 def _of_checkpoint(job: TrainingJob, path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model that a checkpoint of Composer's holds; sharded runs write whole tensors, too."""
     model = load_model(job.model, job.manifest)
-    # written by this run: it holds random states and settings beside tensors
-    saved = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
-    model.load_state_dict(saved["state"]["model"])
+    model.load_state_dict(load_checkpoint(path, mmap=True)["state"]["model"])
     return model.network, _tokenizer(job)

@@ -1,15 +1,39 @@
-"""Checkpoints of a run: when they are due, which ones stay. Composer writes them."""
+"""Checkpoints of a run: when they are due, which ones stay, and how they are read.
 
+Composer writes and reads them. It unpickles whatever a file holds (0.32); dmix reads tensors, numbers
+and the few types below, since a checkpoint may come from someone else.
+"""
+
+import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import composer.utils.checkpoint as composer_checkpoint
+import numpy as np
+import torch
 from composer.callbacks import CheckpointSaver
 from composer.core import Event, State
+from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
+from torch.torch_version import TorchVersion
 
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.checkpoint_files import FILE_NAME, checkpoints
+from dmix.warehouse_schema.errors import InputError
+
+# What Composer's checkpoints hold beside tensors and plain values: the state of numpy's generator,
+# durations, and the version of torch. None of them runs code when it is made.
+_ALLOWED_TYPES = [
+    _reconstruct,
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("u1", "u4", "u8", "i8", "f4", "f8")),
+    timedelta,
+    TorchVersion,
+]
 
 
 class _Saver(CheckpointSaver):
@@ -81,3 +105,36 @@ def make_saver(
     kept = [path for path in checkpoints(folder) if zipfile.is_zipfile(path)]
     saver.saved_checkpoints = [str(path) for path in kept] if resumed_from is not None else []
     return saver
+
+
+def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool = False) -> Any:
+    """What a checkpoint holds; no code of the file is run.
+
+    Raises:
+        InputError: If it holds objects of other types than dmix writes.
+    """
+    try:
+        with torch.serialization.safe_globals(_ALLOWED_TYPES):
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        found = next(
+            (line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line), ""
+        )
+        raise InputError(
+            f"checkpoint {path} holds objects that dmix neither writes nor loads"
+            f" ({found.strip()[:200] or 'an unknown type'}), which could run code; remove the file to go on"
+            " from the one before"
+        ) from None
+
+
+@contextmanager
+def without_unpickling() -> Iterator[None]:
+    """Lets Composer read checkpoints by `load_checkpoint`; it has no setting for that."""
+    original = composer_checkpoint._torch_load_with_validation
+    composer_checkpoint._torch_load_with_validation = lambda path, map_location: load_checkpoint(
+        path, map_location=map_location
+    )
+    try:
+        yield
+    finally:
+        composer_checkpoint._torch_load_with_validation = original

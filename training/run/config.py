@@ -149,8 +149,13 @@ def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
 
     Raises:
         NotFoundError: If there is no such run.
+        InputError: If the file is damaged, or of another run.
     """
-    return load_settings(RunConfig, run_config_file(warehouse, run_id))
+    path = run_config_file(warehouse, run_id)
+    config = load_settings(RunConfig, path)
+    if config.run_id != run_id:  # it would be written into another run's folder
+        raise InputError(f"{path} is of run {config.run_id!r}, not {run_id!r}; restore the file of this run")
+    return config
 
 
 def config_to_yaml(config: RunConfig) -> str:

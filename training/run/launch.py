@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from composer.utils import dist
 
+from dmix.mixing.controllers import Controller
 from dmix.mixing.delivery.plan import check_settings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment
@@ -22,6 +23,7 @@ from dmix.training.run.request import new_run_folder
 from dmix.training.run.run import TrainingJob, train
 from dmix.training.run.summary import RunSummary
 from dmix.training.run.watching.progress import Monitor
+from dmix.training.run.watching.trust import require_trusted, trust_controllers
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.settings import settings_from
@@ -57,6 +59,7 @@ def start_run(
 
 def _publish_config(warehouse: Warehouse, config: RunConfig, *, progress: Callable[[str], None]) -> RunConfig:
     folder = new_run_folder(warehouse, config.run_id)
+    trust_controllers([config.controller, config.shadow])
     _prepare(warehouse, config, progress=progress)
     publish_bytes(folder / "config.yaml", config_to_yaml(config).encode())
     return config
@@ -72,6 +75,7 @@ def resume_run(
     run_id: str,
     *,
     loggers: Sequence[str] = (),
+    trust_controller: bool = False,
     progress: Callable[[str], None],
     monitor: Monitor | None = None,
 ) -> RunSummary:
@@ -82,15 +86,21 @@ def resume_run(
         run_id: The run.
         loggers: Where metrics go from here on, in place of those that the run was started with; they
             change nothing that is trained.
+        trust_controller: Run the code of a `python:` controller that this user started no run with, and
+            remember it.
         progress: As in `start_run`.
         monitor: As in `start_run`.
 
     Raises:
         NotFoundError: If there is no such run.
+        InputError: If its controller is code that this user does not trust.
     """
     prepare_ranks()
     config = read_config(warehouse, run_id)
     with failing_together():
+        if trust_controller:
+            on_first_rank(lambda: trust_controllers([config.controller, config.shadow]))
+        require_trusted([config.controller, config.shadow], origin=str(warehouse.run(run_id) / "config.yaml"))
         on_first_rank(lambda: _prepare(warehouse, config, progress=progress))
         if loggers:
             training = dataclasses.replace(config.training, loggers=tuple(loggers))
@@ -99,8 +109,8 @@ def resume_run(
         return train(job, folder=warehouse.run(run_id), resume=True, progress=progress, monitor=monitor)
 
 
-def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
-    """What `train` needs for a configuration."""
+def job_of(warehouse: Warehouse, config: RunConfig, *, controller: Controller | None = None) -> TrainingJob:
+    """What `train` needs for a configuration; with another controller than the configuration's, if given."""
     manifest = read_dataset_manifest(warehouse, config.dataset)
     space = DomainSpace.of_dataset(manifest)
     environment = None
@@ -113,7 +123,7 @@ def job_of(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
         streams_url=warehouse.stream_url(manifest.dataset),
         manifest=manifest,
         model=model_of(config),
-        controller=controller_of(warehouse, config, space),
+        controller=controller_of(warehouse, config, space) if controller is None else controller,
         plan=config.plan,
         steps=config.steps,
         training=config.training,

@@ -43,7 +43,7 @@ from dmix.training.model.models import load_model, save_model
 from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor, rate_shares
 from dmix.training.run.callback import MixtureCallback
 from dmix.training.run.checkpoint_files import latest_checkpoint, steps_done_at
-from dmix.training.run.checkpoints import due, make_saver
+from dmix.training.run.checkpoints import due, make_saver, without_unpickling
 from dmix.training.run.decisions import recorded_decisions
 from dmix.training.run.ranks import (
     RANK_TIMEOUT_SECONDS,
@@ -226,7 +226,7 @@ def _run(
             stop=stop,
             monitor=monitor,
         )
-        with _not_kept_until_exit():
+        with _not_kept_until_exit(), without_unpickling():
             trainer = _make_trainer(
                 job,
                 model,

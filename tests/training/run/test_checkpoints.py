@@ -1,0 +1,54 @@
+import os
+from datetime import timedelta
+
+import numpy as np
+import pytest
+import torch
+from torch.torch_version import TorchVersion
+
+from dmix.training.run.checkpoints import load_checkpoint, without_unpickling
+from dmix.warehouse_schema.errors import InputError
+
+
+class Evil:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_what_composer_writes_is_loaded(tmp_path):
+    state = np.random.RandomState(3).get_state()
+    saved = {
+        "rng": [{"numpy": state, "torch": torch.get_rng_state()}],
+        "time": timedelta(seconds=3),
+        "version": TorchVersion("2.7.0"),
+        "weights": torch.arange(4),
+    }
+    torch.save(saved, tmp_path / "a.pt")
+    loaded = load_checkpoint(tmp_path / "a.pt")
+    assert (loaded["rng"][0]["numpy"][1] == state[1]).all()
+    assert loaded["time"] == saved["time"] and loaded["version"] == "2.7.0"
+    assert loaded["weights"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, mmap):
+    torch.save({"state": Evil(tmp_path / "ran")}, tmp_path / "evil.pt")
+    with pytest.raises(InputError, match=r"evil.pt holds objects .*could run code"):
+        load_checkpoint(tmp_path / "evil.pt", mmap=mmap)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_composer_reads_checkpoints_without_unpickling(tmp_path):
+    from composer.utils import checkpoint as composer_checkpoint
+
+    torch.save({"state": Evil(tmp_path / "ran")}, tmp_path / "evil.pt")
+    original = composer_checkpoint._torch_load_with_validation
+    with without_unpickling(), pytest.raises(InputError, match="could run code"):
+        composer_checkpoint.safe_torch_load(str(tmp_path / "evil.pt"), map_location="cpu")
+    assert composer_checkpoint._torch_load_with_validation is original
+    assert not (tmp_path / "ran").exists()
