@@ -66,6 +66,7 @@ KINDS = (
     Kind("naive", "the target field alone", "naive"),
     Kind("stratified", "all active domains alike", "stratified"),
     Kind("static:FILE", "the constant mixture of a YAML file", "static"),
+    Kind("plan[:NAME]", "the constant mixture that effects promise most of", "plan"),
     Kind("source-share:SHARE", "a fixed share of source replay", "source_share"),
     Kind("linear:FROM-TO", "target share on a straight line over the steps", "linear"),
     Kind("cosine:FROM-TO", "target share along half a cosine over the steps", "cosine"),

@@ -20,6 +20,8 @@ from dmix.mixing.space.simplex import clipped, kl, total_variation
 from dmix.mixing.trajectories.guard import within_bounds
 from dmix.warehouse_schema.errors import InputError
 
+__all__ = ["Plan", "PlanRules", "Supply", "ascend", "make_plan"]
+
 Array = NDArray[np.float64]
 
 GAP = 1e-4

@@ -9,7 +9,6 @@
 Nothing that is stored is changed: the same question finds its answer, another one takes another name.
 """
 
-import dataclasses
 import hashlib
 import io
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 
 from dmix.mixing.effects.counts import CountModel, ScoredTokens
 from dmix.mixing.effects.effects import ESTIMATORS, Effects
+from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment, environment_to_json, read_items
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
@@ -64,7 +64,10 @@ def environment_digest(environment: Environment) -> str:
             objective.name,
             objective.role,
             objective.kind,
-            [dataclasses.astuple(item) for item in read_items(objective, environment.folder)],
+            [
+                [item.item_id, item.prompt, item.answer, *item.choices]
+                for item in read_items(objective, environment.folder)
+            ],
         ]
         for objective in environment.objectives
     ]
@@ -181,6 +184,45 @@ def newest_effects(
         f"{warehouse.root} holds no effects of dataset {dataset}{what}; run 'dmix mix probe --environment"
         " FILE' first"
     )
+
+
+def fitting_effects(
+    warehouse: Warehouse, space: DomainSpace, *, name: str | None = None, environment: str | None = None
+) -> StoredEffects:
+    """The effects of a name, or the newest that are about these domains and objectives.
+
+    Args:
+        warehouse: Where they are.
+        space: The domains and what each of them holds.
+        name: Name of the effects; None for the newest that fit.
+        environment: Digest of the objectives; None for any. A name that is given outweighs it.
+
+    Raises:
+        NotFoundError: If there are none.
+        InputError: If the named ones are about other domains.
+    """
+    if name is not None:
+        stored = read_effects(warehouse, name)
+        if not _about(stored, space):
+            raise InputError(
+                f"effects {name!r} were measured on another dataset than that of the run; run 'dmix mix"
+                " probe' with it"
+            )
+        return stored
+    for known in reversed(effect_names(warehouse)):
+        stored = read_effects(warehouse, known)
+        if _about(stored, space) and environment in (None, stored.effects.environment):
+            return stored
+    what = "" if environment is None else " and these objectives"
+    raise NotFoundError(
+        f"{warehouse.root} holds no effects of this dataset{what}; run 'dmix mix probe --environment FILE'"
+        " first"
+    )
+
+
+def _about(stored: StoredEffects, space: DomainSpace) -> bool:
+    effects = stored.effects
+    return effects.names == space.names and np.allclose(effects.natural_N, space.natural_N)
 
 
 def _from_manifest(folder: Path, manifest: Mapping[str, Any]) -> StoredEffects:

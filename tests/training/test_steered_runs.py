@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from dmix.cli.workflows.effects import probe_counts
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.store import publish_agent
 from dmix.mixing.controllers import CONTROLLERS
@@ -30,6 +31,7 @@ from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 SPECS = {
     "static:FILE": "static:{folder}/half.yaml",
+    "plan[:NAME]": "plan",
     "source-share:SHARE": "source-share:0.05",
     "linear:FROM-TO": "linear:0.2-0.8",
     "cosine:FROM-TO": "cosine:0.2-0.8",
@@ -112,6 +114,7 @@ def warehouse(tiny_warehouse, environment_file):
         target_supply=80 / 48,
     )
     publish_agent(tiny_warehouse, agent=MixingAgent(config), name="calm-agent", stage="sft", notes=[])
+    probe_counts(tiny_warehouse, environment=environment_file, name="counted", progress=quiet)
     return tiny_warehouse
 
 
@@ -158,6 +161,17 @@ def test_every_controller_steers_a_run(kind, configure, warehouse, folder, monke
     assert np.sum(asked, axis=1) == pytest.approx(1)
     assert summary.planned_TN == pytest.approx(np.array(asked), abs=1e-6)
     assert not events(warehouse, run_id, "fallback")
+
+
+def test_a_run_keeps_what_its_plan_promised(configure, warehouse):
+    config = configure("promised", "plan:counted", guard="calm")
+    assert read_dataset_manifest(warehouse).dataset == config.dataset
+    assert "the plan promises" in describe(config, read_dataset_manifest(warehouse))
+    assert set(config.promise["objectives"]) == {"general", "target"}
+    start_run(warehouse, config, progress=quiet)
+    assert read_config(warehouse, "promised").promise == config.promise
+    (started,) = events(warehouse, "promised", "run_started")
+    assert (started["controller"], started["config"]["promise"]) == ("plan:counted", config.promise)
 
 
 def test_guard_rails_hold_a_naive_run_and_say_so(configure, warehouse):

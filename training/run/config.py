@@ -17,8 +17,11 @@ from typing import Any
 import yaml
 
 from dmix.mixing.controllers import Controller
+from dmix.mixing.controllers.guarded import load_limits
+from dmix.mixing.controllers.plan import plan_for_run
 from dmix.mixing.delivery.plan import PlanSettings, check_settings
 from dmix.mixing.delivery.streams import StreamSizes
+from dmix.mixing.effects.plan import Supply
 from dmix.mixing.space.budget import Coverage, auto_step_samples, expected_coverage
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import (
@@ -41,7 +44,7 @@ from dmix.training.run.watching.steering import (
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
-from dmix.warehouse_schema.settings import load_settings, setting
+from dmix.warehouse_schema.settings import load_settings, setting, settings_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,9 @@ class RunConfig:
     guard: str = setting("", help="Set and quantile of the guard rails; none when empty.")
     shadow: str = setting("", help="Controller in shadow mode; none when empty.")
     shuffle_block: int = setting(8, help="Shards of a domain whose samples are shuffled together.")
+    promise: dict[str, Any] | None = setting(
+        None, help="Mixture of the run's plan and what it promises; none for other controllers."
+    )
     name: str = setting("", help="Name that the trained model gets in the warehouse; only of base models.")
 
     @property
@@ -140,8 +146,39 @@ def make_config(
     )
     warehouse.run(config.run_id)  # a name that cannot be a folder is refused here
     check_settings(config.plan, streams=StreamSizes.of_manifest(manifest))
+    config = with_promise(warehouse, config, space)
     check_controllers(warehouse, config, space)  # so is one that does not fit
     return config
+
+
+def with_promise(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -> RunConfig:
+    """The configuration with the plan of a run that asks for one; other ones are returned as they are.
+
+    Raises:
+        NotFoundError: If there are no effects to plan from.
+        InputError: If they are of other domains or objectives.
+    """
+    kind, _, argument = config.controller.partition(":")
+    if kind != "plan":
+        return config
+    limits = load_limits(config.guard, warehouse=warehouse, space=space) if config.guard else None
+    environment = None
+    if config.environment is not None:
+        environment = settings_from(Environment, config.environment, where="environment")
+    name, promise = plan_for_run(
+        argument,
+        warehouse=warehouse,
+        space=space,
+        environment=environment,
+        supply=Supply(
+            total=config.steps * config.step_samples,
+            samples_N=space.samples_N,
+            max_passes=config.max_passes if config.exhaustion == "repeat" else 1,
+            floors_N=None if limits is None else limits.floors_N,
+            ceilings_N=None if limits is None else limits.ceilings_N,
+        ),
+    )
+    return dataclasses.replace(config, controller=f"plan:{name}", promise=promise)
 
 
 def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
@@ -167,9 +204,8 @@ def config_to_yaml(config: RunConfig) -> str:
 def check_controllers(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -> None:
     """Raises what `controller_of` would refuse once it is prepared; neither fits nor writes."""
     if config.kind != "base":
-        check_steering(
-            config.controller, guard=config.guard, shadow=config.shadow, warehouse=warehouse, space=space
-        )
+        spec = "" if config.promise is not None else config.controller
+        check_steering(spec, guard=config.guard, shadow=config.shadow, warehouse=warehouse, space=space)
 
 
 def prepare_controllers(
@@ -177,9 +213,8 @@ def prepare_controllers(
 ) -> None:
     """Fits and keeps what the controllers of a run need; the first rank calls it, once."""
     if config.kind != "base":
-        prepare_steering(
-            config.controller, shadow=config.shadow, warehouse=warehouse, space=space, progress=progress
-        )
+        spec = "" if config.promise is not None else config.controller
+        prepare_steering(spec, shadow=config.shadow, warehouse=warehouse, space=space, progress=progress)
 
 
 def controller_of(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -> Controller:
@@ -192,7 +227,12 @@ def controller_of(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -
     if config.kind == "base":
         return SourceController()
     return steering_controller(
-        config.controller, guard=config.guard, shadow=config.shadow, warehouse=warehouse, space=space
+        config.controller,
+        guard=config.guard,
+        shadow=config.shadow,
+        warehouse=warehouse,
+        space=space,
+        promise=config.promise,
     )
 
 
@@ -208,9 +248,15 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
     )
     guard = f"; guard rails from the set {config.guard}" if config.guard else ""
     shadow = f"; {config.shadow} in shadow" if config.shadow else ""
+    promise = ""
+    if config.promise is not None:
+        gain, error = config.promise["utility"], config.promise["utility_stderr"]
+        promise = f"; the plan promises {gain:+.3f} of utility (standard error {error:.3f}): " + str(
+            config.promise["note"]
+        )
     return (
         f"run {config.run_id}: {config.steps} steps of {config.step_samples:,} samples in batches of"
-        f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}"
+        f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}{promise}"
     )
 
 

@@ -21,8 +21,14 @@ SPECS = {
     "python:MODULE:CLASS": "python:dmix.mixing.controllers.natural:NaturalController",
 }
 
-# They search a whole farm when they are made; what holds for them is tested beside them.
-SEARCHING = {"regmix:SET", "regmix-d:SET", "schedule:SET", "decision-transformer:SET[:QUANTILE]"}
+# They need a fit before they are made; what holds for them is tested beside them.
+SEARCHING = {
+    "plan[:NAME]",
+    "regmix:SET",
+    "regmix-d:SET",
+    "schedule:SET",
+    "decision-transformer:SET[:QUANTILE]",
+}
 QUICK = [kind for kind in CONTROLLERS if kind not in SEARCHING]
 
 

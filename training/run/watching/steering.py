@@ -3,12 +3,14 @@
 A run keeps the three as texts in its configuration; here they become one controller.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from dmix.mixing.agent.folders import agent_folder
 from dmix.mixing.controllers import Controller, check_controller, make_controller, prepare_controller
 from dmix.mixing.controllers.guarded import GuardedController, load_limits
+from dmix.mixing.controllers.plan import promised_controller
 from dmix.mixing.controllers.shadow import ShadowController
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.store import read_set, sets
@@ -16,7 +18,13 @@ from dmix.warehouse_schema.files.layout import Warehouse, read_json
 
 
 def steering_controller(
-    spec: str, *, guard: str, shadow: str, warehouse: Warehouse, space: DomainSpace
+    spec: str,
+    *,
+    guard: str,
+    shadow: str,
+    warehouse: Warehouse,
+    space: DomainSpace,
+    promise: Mapping[str, Any] | None = None,
 ) -> Controller:
     """The controller `spec`, within the limits `guard`, beside the controller `shadow`.
 
@@ -26,12 +34,16 @@ def steering_controller(
         shadow: A spec too; empty for none. It is not guarded: what it would do is to be seen.
         warehouse: Where sets and agents are looked for.
         space: The domain space of the run.
+        promise: The plan of a run that has one; then `spec` only names it.
 
     Raises:
         InputError: If one of them does not fit the space.
         NotFoundError: If something that is named does not exist, or is not prepared.
     """
-    controller = make_controller(spec, warehouse=warehouse, space=space)
+    if promise is None:
+        controller = make_controller(spec, warehouse=warehouse, space=space)
+    else:
+        controller = promised_controller(promise, name=spec, space=space)
     if guard:
         limits = load_limits(guard, warehouse=warehouse, space=space)
         controller = GuardedController(controller, limits)
