@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from composer.utils import dist, get_device
-from torch.distributed import TCPStore
+from torch import distributed
 
 from dmix.warehouse_schema.errors import DmixError, InterruptedRunError, TrainingError
 from dmix.warehouse_schema.files.processes import is_alive, this_process
@@ -59,11 +59,11 @@ def on_first_rank(call: Callable[[], T]) -> T:
         except (Exception, KeyboardInterrupt) as error:
             raised, outcome[1] = error, TrainingError(f"rank 0 failed: {_in_words(error)}")
     dist.broadcast_object_list(outcome)
-    error = raised or outcome[1]
-    if error is not None:
+    failure = raised or outcome[1]
+    if failure is not None:
         with suppress(AttributeError):
-            setattr(error, _ON_EVERY_RANK, True)
-        raise error
+            setattr(failure, _ON_EVERY_RANK, True)
+        raise failure
     result: T = outcome[0]
     return result
 
@@ -133,7 +133,7 @@ class _Watch(threading.Thread):
     def __init__(self, name: str) -> None:
         super().__init__(name=name, daemon=True)
         self._rank, self._ranks = dist.get_global_rank(), dist.get_world_size()
-        self._store = TCPStore(
+        self._store: Any = distributed.TCPStore(  # type: ignore[attr-defined]
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), None, False, wait_for_workers=False
         )
         self._stopped = threading.Event()
