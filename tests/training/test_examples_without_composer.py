@@ -16,7 +16,8 @@ from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.loader import MixedLoader
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
-from dmix.training.model.models import load_model, save_model
+from dmix.training.model.models import load_model
+from dmix.training.model.saving import save_model
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"

@@ -8,7 +8,8 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.training.evaluation.steps import chosen_models
-from dmix.training.model.models import dataset_tokenizer, load_model, load_network
+from dmix.training.model.models import load_model, load_network
+from dmix.training.model.saving import dataset_tokenizer
 from dmix.training.run.checkpoints import load_checkpoint
 from dmix.training.run.config import read_config
 from dmix.training.run.launch import job_of

@@ -10,15 +10,19 @@ from typing import Any
 import torch
 from composer.models import ComposerModel
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.mixing.delivery.boundaries import document_mask, document_positions, document_segments
+from dmix.training.model.families import layers_of, positions_of
 from dmix.training.model.loss import MeanNextTokenLoss, next_token_losses
 from dmix.warehouse_schema.errors import InputError
 
 # Families whose logits are the last hidden states times the output weight and nothing else, so
 # that `dmix.training.model.loss` may stand in for their last layer.
 _PLAIN_OUTPUT = {"gpt_neox", "llama", "mistral", "qwen2", "qwen3"}
+
+# Families without a table of positions could read any length; most were trained on this one.
+LENGTH_WITHOUT_POSITIONS = 2048
 
 # Families that were compared, with reset positions and a mask of four dimensions, with documents
 # run one by one.
@@ -45,15 +49,20 @@ class LanguageModel(ComposerModel):
     """
 
     def __init__(
-        self, network: PreTrainedModel, *, reset_at: int | None = None, sharded: bool = False
+        self,
+        network: PreTrainedModel,
+        *,
+        reset_at: int | None = None,
+        sharded: bool = False,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__()
         if reset_at is not None:
             _check_resettable(network.config)
-        self.network, self.sharded = network, sharded
+        self.network, self.sharded, self.tokenizer = network, sharded, tokenizer
         self._reset_at = reset_at
         self._plain_output = has_plain_output(network) and not sharded
-        layers = getattr(network.base_model, "layers", None)
+        layers = layers_of(network)
         if sharded and layers is not None:
             # Composer asks the direct child of a model which of its modules to shard one by one
             layer_class = type(layers[0])
@@ -142,8 +151,8 @@ class LanguageModel(ComposerModel):
 
     @property
     def max_length(self) -> int:
-        """Longest sequence that the model has positions for."""
-        return int(self.network.config.max_position_embeddings)
+        """Longest sequence that is scored: what the model has positions for, if it has a table of them."""
+        return positions_of(self.network.config) or LENGTH_WITHOUT_POSITIONS
 
     @property
     def parameters_count(self) -> int:

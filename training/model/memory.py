@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dmix.training.model.families import feed_forward_of, key_value_heads_of, layers_of
 from dmix.training.model.loss import CHUNK_TOKENS
 from dmix.training.model.models import empty_model
 from dmix.training.model.settings import ModelSettings, TrainingSettings
@@ -81,17 +82,15 @@ def shape_of(model: str | ModelSettings, manifest: DatasetManifest) -> ModelShap
     """
     network = empty_model(model, manifest)
     config: Any = network.config
-    heads = config.num_attention_heads
-    key_value_heads = getattr(config, "num_key_value_heads", None) or heads
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    layer = network.base_model.layers[0]
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    layers = layers_of(network)
     return ModelShape(
         parameters=sum(weight.numel() for weight in network.parameters()),
-        layer_parameters=sum(weight.numel() for weight in layer.parameters()),
+        layer_parameters=sum(weight.numel() for weight in layers[0].parameters()) if layers else 0,
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
-        key_value=key_value_heads * head_size,
-        feed_forward=config.intermediate_size,
+        key_value=key_value_heads_of(config) * head_size,
+        feed_forward=feed_forward_of(config),
         gated=config.model_type in _GATED,
         vocabulary=config.vocab_size,
     )

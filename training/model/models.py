@@ -1,12 +1,7 @@
-"""Where language models come from and go to: checkpoints, hub ids, random weights of a described
-architecture."""
+"""Where language models come from: checkpoints, hub ids, random weights of a described architecture."""
 
 import difflib
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import (
@@ -16,21 +11,16 @@ from transformers import (
     LlamaConfig,
     PretrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
 )
-from transformers.utils import logging as transformers_logging
 
+from dmix.training.model.families import positions_of
 from dmix.training.model.language_model import LanguageModel
+from dmix.training.model.own_tokenizer import fitting_tokenizer
+from dmix.training.model.saving import check_saved_model, quiet_transformers
 from dmix.training.model.settings import ModelSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.layout import publish_json, read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.settings import load_settings
-
-logger = logging.getLogger(__name__)
-
-# Which dataset a model of ours was trained on, beside its weights.
-ORIGIN_FILE = "dmix.json"
 
 _CONFIGS: dict[str, type[PretrainedConfig]] = {"llama": LlamaConfig, "gpt_neox": GPTNeoXConfig}
 # Regularisation that small models of one epoch do not want; a user's own value wins.
@@ -46,6 +36,8 @@ def load_model(
     *,
     reset_at_documents: bool = False,
     sharded: bool = False,
+    tokenizer_file: Path | None = None,
+    allow_other_tokenizer: bool = False,
 ) -> LanguageModel:
     """A model that can train on a dataset.
 
@@ -54,54 +46,30 @@ def load_model(
         manifest: The dataset; its tokenizer and sample length must fit the model.
         reset_at_documents: Keep the documents of a training sample apart.
         sharded: The weights will be spread over the ranks.
+        tokenizer_file: `tokenizer.json` of the dataset; None trusts that the model's own is the same.
+        allow_other_tokenizer: Take a model that comes with another tokenizer.
 
     Raises:
         NotFoundError: If there is no such checkpoint.
-        InputError: If the model file is wrong, the vocabulary or length is too small, or the
-            model cannot keep documents apart.
+        InputError: If the model file is wrong, the vocabulary or length is too small, the model has
+            another tokenizer or weights that are not finite, or it cannot keep documents apart.
+        VerificationError: If a model of ours is damaged.
     """
     if isinstance(model, str) and Path(model).suffix in (".yaml", ".yml"):
         model = load_settings(ModelSettings, model)
     if isinstance(model, str):
+        tokenizer = fitting_tokenizer(
+            model, manifest, tokenizer_file=tokenizer_file, allow_other=allow_other_tokenizer
+        )
+        check_saved_model(Path(model))
         network = load_network(model)
-        _check_tokenizer(Path(model) / ORIGIN_FILE, manifest)
+        _check_finite(network, model)
     else:
+        tokenizer = None
         network = _from_scratch(model, manifest)
     _check_fit(network.config, manifest)
     reset_at = manifest.tokenizer.eot_id if reset_at_documents else None
-    return LanguageModel(network, reset_at=reset_at, sharded=sharded)
-
-
-def save_model(
-    model: LanguageModel,
-    folder: Path,
-    *,
-    streams: Path,
-    manifest: DatasetManifest,
-    weights: dict[str, Any] | None = None,
-) -> None:
-    """Writes weights, configuration and tokenizer in the form that transformers loads.
-
-    Args:
-        model: What was trained.
-        folder: Where to; made if need be.
-        streams: Folder of the dataset, for its tokenizer.
-        manifest: The dataset, which the model remembers.
-        weights: Whole weights of a model that is sharded; None takes the model's own.
-    """
-    with _quiet_transformers():
-        model.network.save_pretrained(folder, state_dict=weights)
-    dataset_tokenizer(streams, manifest).save_pretrained(folder)
-    origin = {"dataset": manifest.dataset, "tokenizer_sha256": manifest.tokenizer.sha256}
-    publish_json(folder / ORIGIN_FILE, origin)
-
-
-def dataset_tokenizer(streams: Path, manifest: DatasetManifest) -> PreTrainedTokenizerFast:
-    """The tokenizer of a dataset as transformers knows it; end of text begins and ends a text."""
-    fast = PreTrainedTokenizerFast(tokenizer_file=str(streams / "tokenizer.json"))
-    end_of_text = fast.convert_ids_to_tokens(manifest.tokenizer.eot_id)
-    fast.add_special_tokens({"bos_token": end_of_text, "eos_token": end_of_text})
-    return fast
+    return LanguageModel(network, reset_at=reset_at, sharded=sharded, tokenizer=tokenizer)
 
 
 def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrainedModel:
@@ -155,8 +123,8 @@ def empty_model(model: str | ModelSettings, manifest: DatasetManifest) -> PreTra
         else:
             try:
                 network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
-            except (OSError, ValueError) as error:
-                raise _no_model(model, error) from None
+            except Exception as error:  # as in load_network
+                raise _no_model(model, error) from error
     _check_fit(network.config, manifest)
     return network
 
@@ -168,31 +136,28 @@ def load_network(name: str) -> PreTrainedModel:
         NotFoundError: If there is no such checkpoint.
     """
     try:
-        with _quiet_transformers():
-            network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise _no_model(name, error) from None
+        with quiet_transformers():
+            network: PreTrainedModel
+            network, found = AutoModelForCausalLM.from_pretrained(
+                name, dtype=torch.float32, output_loading_info=True
+            )
+    except Exception as error:  # transformers, safetensors and torch raise many kinds for damaged files
+        raise _no_model(name, error) from error
+    lacking = sorted(found["missing_keys"])
+    if lacking:
+        raise InputError(
+            f"the checkpoint {name} lacks {len(lacking)} weights of its architecture, such as {lacking[0]},"
+            " which would start from random numbers; restore its files, or give the right config.json"
+        )
     return network
 
 
 def _no_model(name: str, error: Exception) -> NotFoundError:
-    first_line = str(error).strip().splitlines()[0]
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return NotFoundError(
         f"no model can be loaded from {name!r} ({first_line}); give a model file, a checkpoint folder or a"
         " hub id that this machine can reach"
     )
-
-
-def _check_tokenizer(origin_file: Path, manifest: DatasetManifest) -> None:
-    """Refuses a model of ours under another tokenizer, whose ids would mean other texts to it."""
-    if not origin_file.is_file():
-        return
-    origin = read_json(origin_file)
-    if origin["tokenizer_sha256"] != manifest.tokenizer.sha256:
-        raise InputError(
-            f"the model in {origin_file.parent} comes from dataset {origin['dataset']}, whose tokenizer is"
-            f" not that of dataset {manifest.dataset}; train a base model on this dataset, or choose that one"
-        )
 
 
 def _check_fit(config: PretrainedConfig, manifest: DatasetManifest) -> None:
@@ -202,21 +167,17 @@ def _check_fit(config: PretrainedConfig, manifest: DatasetManifest) -> None:
             f" {manifest.tokenizer.name!r} has {manifest.tokenizer.vocab_size}; shard the dataset with the"
             " model's own tokenizer, or raise vocab_size"
         )
-    if config.max_position_embeddings < manifest.seq_len:
+    positions = positions_of(config)
+    if positions is not None and positions < manifest.seq_len:
         raise InputError(
-            f"the model has positions for {config.max_position_embeddings} tokens, a sample has"
-            f" {manifest.seq_len}; shard the dataset with a smaller --seq-len, or raise"
-            " max_position_embeddings"
+            f"the model has positions for {positions} tokens, a sample has {manifest.seq_len}; shard the"
+            " dataset with a smaller --seq-len, or raise max_position_embeddings"
         )
 
 
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keeps transformers' loading and saving bars off stderr, which belongs to progress lines."""
-    enabled = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            transformers_logging.enable_progress_bar()
+def _check_finite(network: PreTrainedModel, name: str) -> None:
+    for weight_name, weight in network.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise InputError(
+                f"weights of model {name} are not finite ({weight_name}); start from an earlier checkpoint"
+            )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.model.settings import TrainingSettings
-from dmix.training.run.config import RunConfig, model_file_content, read_config
+from dmix.training.run.config import RunConfig, check_model_tokenizer, model_file_content, read_config
 from dmix.training.run.launch import resume_run, start_run
 from dmix.training.run.ranks import is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.request import resolve_model
@@ -57,6 +57,7 @@ def base_config(
     _ = space.start_N  # refuses a source field without samples
     source_samples = int(space.samples_N[~space.target_N].sum())
     resolved = resolve_model(model, warehouse)
+    check_model_tokenizer(warehouse, manifest, resolved)
     warehouse.model(name)  # a name that cannot be a folder is refused here
     return RunConfig(
         run_id=f"base-{name}",

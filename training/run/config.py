@@ -71,6 +71,7 @@ class RunConfig:
     promise: dict[str, Any] | None = setting(
         None, help="Mixture of the run's plan and what it promises; none for other controllers."
     )
+    allow_other_tokenizer: bool = setting(False, help="Whether the model may come with another tokenizer.")
     name: str = setting("", help="Name that the trained model gets in the warehouse; only of base models.")
 
     @property
@@ -124,6 +125,7 @@ def make_config(
     if (guided or shadow.startswith("agent:")) and environment is None:
         raise InputError("an agent decides by feedback; give the environment file with --environment")
     resolved = resolve_model(model, warehouse)
+    check_model_tokenizer(warehouse, manifest, resolved, allow_other=request.allow_other_tokenizer)
     controller = absolute_spec(controller)
     config = RunConfig(
         run_id=new_run_id() if run_id is None else run_id,
@@ -141,6 +143,7 @@ def make_config(
         guard=resolved_guard(request.guard, controller=controller, warehouse=warehouse, space=space),
         shadow=shadow,
         shuffle_block=request.shuffle_block,
+        allow_other_tokenizer=request.allow_other_tokenizer,
         seed=manifest.seed if request.seed is None else request.seed,
         training=dataclasses.replace(training, batch_size=batch),
     )
@@ -179,6 +182,22 @@ def with_promise(warehouse: Warehouse, config: RunConfig, space: DomainSpace) ->
         ),
     )
     return dataclasses.replace(config, controller=f"plan:{name}", promise=promise)
+
+
+def check_model_tokenizer(
+    warehouse: Warehouse, manifest: DatasetManifest, model: str, *, allow_other: bool = False
+) -> None:
+    """Refuses a checkpoint whose own tokenizer is not the dataset's, before anything is written.
+
+    Raises:
+        InputError: If the two differ and `allow_other` is False.
+    """
+    if Path(model).suffix in (".yaml", ".yml"):
+        return
+    from dmix.training.model.own_tokenizer import fitting_tokenizer  # a second of transformers
+
+    file = warehouse.stream(manifest.dataset) / "tokenizer.json"
+    fitting_tokenizer(model, manifest, tokenizer_file=file, allow_other=allow_other)
 
 
 def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:

@@ -129,6 +129,7 @@ def job_of(warehouse: Warehouse, config: RunConfig, *, controller: Controller | 
         training=config.training,
         environment=environment,
         result=config.result(warehouse),
+        allow_other_tokenizer=config.allow_other_tokenizer,
         config=dataclasses.asdict(config),
     )
 

@@ -43,6 +43,9 @@ class RunRequest:
     shadow: str | None = setting(
         None, help="Controller that is asked at every step too; its mixtures are recorded, never used."
     )
+    allow_other_tokenizer: bool = setting(
+        False, help="Take a model that comes with another tokenizer than the dataset's."
+    )
     seed: int | None = setting(
         None, help="Seed of the order of samples and of controllers that draw; the dataset's when left out."
     )

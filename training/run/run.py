@@ -39,7 +39,8 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.model.models import load_model, save_model
+from dmix.training.model.models import load_model
+from dmix.training.model.saving import publish_folder, save_model, try_saving, write_errors
 from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor, rate_shares
 from dmix.training.run.callback import MixtureCallback
 from dmix.training.run.checkpoint_files import latest_checkpoint, steps_done_at
@@ -95,6 +96,7 @@ class TrainingJob:
         environment: What it is scored on; None for no scores.
         optimizer: File with an optimiser's state to start from.
         result: Folder that the trained model goes to; None keeps none.
+        allow_other_tokenizer: Take a model that comes with another tokenizer than the dataset's.
         keep_checkpoints: False for runs that are cheaper to repeat than to resume.
         config: Plain values for `run_started`.
     """
@@ -112,6 +114,7 @@ class TrainingJob:
     streams_url: str | None = None
     optimizer: Path | None = None
     result: Path | None = None
+    allow_other_tokenizer: bool = False
     keep_checkpoints: bool = True
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -214,7 +217,12 @@ def _run(
             job.manifest,
             reset_at_documents=job.training.reset_at_documents,
             sharded=job.training.sharding != "none",
+            tokenizer_file=job.streams / "tokenizer.json",
+            allow_other_tokenizer=job.allow_other_tokenizer,
         )
+        if job.result is not None:
+            result = job.result
+            on_first_rank(lambda: _prepare_result(job, model, result))
         sampler = StepBatchSampler(dataset, settings=job.plan)
         callback = _make_callback(
             job,
@@ -486,9 +494,18 @@ def _keep_model(job: TrainingJob, model: LanguageModel, optimizer: torch.optim.O
     if not is_first_rank():
         return
     temporary = job.result.with_name(f".{job.result.name}.{os.getpid()}")
-    save_model(model, temporary, streams=job.streams, manifest=job.manifest, weights=weights)
-    if not model.sharded:
-        torch.save(optimizer.state_dict(), temporary / OPTIMIZER_FILE)
-    shutil.rmtree(job.result, ignore_errors=True)
-    job.result.parent.mkdir(parents=True, exist_ok=True)
-    temporary.replace(job.result)
+    try:
+        save_model(model, temporary, streams=job.streams, manifest=job.manifest, weights=weights)
+        if not model.sharded:
+            with write_errors(temporary):
+                torch.save(optimizer.state_dict(), temporary / OPTIMIZER_FILE)
+        publish_folder(temporary, job.result)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _prepare_result(job: TrainingJob, model: LanguageModel, result: Path) -> None:
+    """Removes what a killed attempt left of the trained model, and tries whether it can be saved."""
+    for left in result.parent.glob(f".{result.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    try_saving(model, result, streams=job.streams, manifest=job.manifest)

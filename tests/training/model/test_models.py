@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dmix.training.model.models import load_model, save_model
+from dmix.training.model.models import load_model
+from dmix.training.model.saving import save_model
 from dmix.training.model.settings import ModelSettings
 from dmix.training.run.request import resolve_model
 from dmix.warehouse_schema.errors import InputError, NotFoundError

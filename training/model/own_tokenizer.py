@@ -1,0 +1,164 @@
+"""The tokenizer that comes with a model, and whether it is the dataset's.
+
+Ids mean texts only under the tokenizer that made them: a checkpoint trained on another tokenizer's ids
+learns nothing and forgets all, without an error. Files may differ where ids do not, since transformers
+writes `tokenizer.json` anew, so both tokenizers encode the same texts, and their special ids are compared.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import read_json
+from dmix.warehouse_schema.files.manifests import DatasetManifest
+
+# Which dataset a model of ours was trained on and what its files are, beside its weights.
+ORIGIN_FILE = "dmix.json"
+
+# A folder with one of these has a tokenizer; without any, the model takes the dataset's.
+_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+_PROBE = (
+    "The quick brown fox jumps over the lazy dog. She said: \"It's 3.14159, isn't it?\"",
+    " leading space, two  spaces,\ttab\nnew line\r\n\n  and 1234567890 trailing ",
+    "def f(x):\n    return {'a': [x ** 2 for _ in range(10)], \"b\": x != 0}  # comment\n",
+    "Straße, naïve façade, Ångström, Dvořák, İstanbul; ﬁne ½ ² Ⅻ",
+    "Съешь же ещё этих мягких французских булок · Ξεσκεπάζω την ψυχοφθόρα",
+    "天地玄黃,宇宙洪荒。いろはにほへと 다람쥐 헌 쳇바퀴에",
+    "صِف خَلقَ خَودِ · नमस्ते दुनिया · สวัสดีชาวโลก · שלום עולם",
+    "🙂👩‍👩‍👧 ∑∫√ → ∀x∈ℝ: ⌈x⌉ \u200b\u00a0\ufeff",
+)
+
+
+def fitting_tokenizer(
+    model: str, manifest: DatasetManifest, *, tokenizer_file: Path | None, allow_other: bool = False
+) -> PreTrainedTokenizerBase | None:
+    """The tokenizer that comes with a checkpoint, which is the dataset's; None if none does.
+
+    Args:
+        model: Checkpoint folder or hub id.
+        manifest: The dataset.
+        tokenizer_file: Its `tokenizer.json`; None compares what models of ours remember alone.
+        allow_other: Return None where the two differ.
+
+    Raises:
+        InputError: If they differ.
+    """
+    if tokenizer_file is None:
+        if not allow_other:
+            _check_origin(Path(model) / ORIGIN_FILE, manifest)
+        return None
+    own = own_tokenizer(model)
+    if own is None:
+        if not allow_other:
+            _check_origin(Path(model) / ORIGIN_FILE, manifest)
+        return None
+    try:
+        check_own_tokenizer(model, own, tokenizer_file, manifest)
+    except InputError:
+        if not allow_other:
+            raise
+        return None
+    return own
+
+
+def own_tokenizer(model: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of a checkpoint folder or hub id; None if it has none.
+
+    Raises:
+        InputError: If there is one, and it cannot be loaded.
+    """
+    folder = Path(model)
+    if folder.is_dir() and not any((folder / name).is_file() for name in _FILES):
+        return None
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+    except Exception as error:  # transformers and tokenizers raise many kinds
+        if not folder.is_dir() and isinstance(error, OSError):
+            return None  # a hub repository of weights alone
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"the tokenizer of model {model} cannot be loaded ({said}); restore its files, or remove them if"
+            " the model has the dataset's tokenizer"
+        ) from error
+    return tokenizer
+
+
+def check_own_tokenizer(
+    model: str, own: PreTrainedTokenizerBase, dataset_file: Path, manifest: DatasetManifest
+) -> None:
+    """Refuses a model whose tokenizer gives other ids than the dataset's.
+
+    Special tokens that the dataset's tokenizer does not know are fine: no sample holds them.
+
+    Args:
+        model: What the user called it.
+        own: From `own_tokenizer`.
+        dataset_file: `tokenizer.json` of the dataset.
+        manifest: The dataset.
+
+    Raises:
+        InputError: If they differ; the message shows where.
+    """
+    difference = _difference(own, Tokenizer.from_file(str(dataset_file)), manifest)
+    if difference:
+        raise InputError(
+            f"model {model} has another tokenizer than dataset {manifest.dataset}"
+            f" ({manifest.tokenizer.name}): {difference}. Shard the data with the model's own"
+            f" ('dmix etl shard --tokenizer {model}'), or say --allow-other-tokenizer to train it on ids that"
+            " mean other texts to it"
+        )
+
+
+def _check_origin(origin_file: Path, manifest: DatasetManifest) -> None:
+    """Refuses a model of ours under another tokenizer, whose ids would mean other texts to it."""
+    if not origin_file.is_file():
+        return
+    origin = read_json(origin_file)
+    if origin["tokenizer_sha256"] != manifest.tokenizer.sha256:
+        raise InputError(
+            f"the model in {origin_file.parent} comes from dataset {origin['dataset']}, whose tokenizer is"
+            f" not that of dataset {manifest.dataset}; train a base model on this dataset, or choose that one"
+        )
+
+
+def _difference(own: PreTrainedTokenizerBase, dataset: Tokenizer, manifest: DatasetManifest) -> str:
+    """The first difference in words; empty if there is none."""
+    end = manifest.tokenizer.eot_id
+    end_token = dataset.id_to_token(end)
+    if end_token is None or own.convert_tokens_to_ids(end_token) != end:
+        return f"end of text is {end_token!r} with id {end} in the data, and {_named(own, end)} in the model"
+    for token, index in _special_ids(own).items():
+        known = dataset.token_to_id(token)
+        if known is not None and known != index:
+            return f"{token!r} has id {known} in the data and {index} in the model"
+    for text in _PROBE:
+        ours = dataset.encode(text, add_special_tokens=False).ids
+        theirs = list(own.encode(text, add_special_tokens=False))
+        if ours != theirs:
+            place = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)
+            return (
+                f"{text[:24]!r} is {ours[place : place + 4]} from token {place} on in the data, and"
+                f" {theirs[place : place + 4]} in the model"
+            )
+    return ""
+
+
+def _named(tokenizer: PreTrainedTokenizerBase, index: int) -> str:
+    token = tokenizer.convert_ids_to_tokens(index) if index < len(tokenizer) else None
+    return f"that id is {token!r}" if token is not None else "there is no such id"
+
+
+def _special_ids(tokenizer: Any) -> dict[str, int]:
+    return {str(token): index for index, token in tokenizer.added_tokens_decoder.items() if token.special}

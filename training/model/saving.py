@@ -1,0 +1,199 @@
+"""Trained models on disk: whole or not at all, and what can go wrong is tried before the training.
+
+A saved model lists the SHA-256 of its files in `dmix.json`, so that one that a disk damaged is noticed
+when a run starts from it.
+"""
+
+import errno
+import functools
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from dmix.training.model.language_model import LanguageModel
+from dmix.training.model.own_tokenizer import ORIGIN_FILE
+from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
+from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors
+from dmix.warehouse_schema.files.manifests import DatasetManifest
+
+logger = logging.getLogger(__name__)
+
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+# What torch and safetensors say, in errors of their own, when a write fails.
+_DISK_WORDS = ("No space left", "StorageFull", "os error 28", "PytorchStreamWriter", "Disk quota")
+
+
+def save_model(
+    model: LanguageModel,
+    folder: Path,
+    *,
+    streams: Path,
+    manifest: DatasetManifest,
+    weights: dict[str, Any] | None = None,
+) -> None:
+    """Writes weights, configuration and tokenizer in the form that transformers loads.
+
+    The tokenizer is the model's own with its chat template and settings, where it has the dataset's;
+    else the dataset's.
+
+    Args:
+        model: What was trained.
+        folder: Where to; made if need be.
+        streams: Folder of the dataset, for its tokenizer.
+        manifest: The dataset, which the model remembers.
+        weights: Whole weights of a model that is sharded; None takes the model's own.
+
+    Raises:
+        StorageError: If the disk is full or the folder cannot be written.
+    """
+    with quiet_transformers(), write_errors(folder):
+        model.network.save_pretrained(folder, state_dict=weights)
+        tokenizer = model.tokenizer or dataset_tokenizer(streams, manifest)
+        tokenizer.save_pretrained(folder)
+    origin = {"dataset": manifest.dataset, "tokenizer_sha256": manifest.tokenizer.sha256}
+    files = {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors"))}
+    publish_json(folder / ORIGIN_FILE, {**origin, "files": files})
+
+
+def dataset_tokenizer(streams: Path, manifest: DatasetManifest) -> PreTrainedTokenizerFast:
+    """The tokenizer of a dataset as transformers knows it; end of text begins and ends a text."""
+    fast = PreTrainedTokenizerFast(tokenizer_file=str(streams / "tokenizer.json"))
+    end_of_text = fast.convert_ids_to_tokens(manifest.tokenizer.eot_id)
+    fast.add_special_tokens({"bos_token": end_of_text, "eos_token": end_of_text})
+    return fast
+
+
+def try_saving(model: LanguageModel, result: Path, *, streams: Path, manifest: DatasetManifest) -> None:
+    """Saves the model without its weights and removes it again, so that what fails does so before training.
+
+    Raises:
+        InputError: If its settings cannot be saved.
+        StorageError: If the folder cannot be written.
+    """
+    mend_generation_settings(model.network)
+    with storage_errors(str(result.parent)):
+        result.parent.mkdir(parents=True, exist_ok=True)
+        trial = Path(tempfile.mkdtemp(prefix=f".{result.name}.trial.", dir=result.parent))
+    name, weight = next(iter(model.network.state_dict().items()))
+    try:
+        save_model(
+            model, trial, streams=streams, manifest=manifest, weights={name: weight.detach().cpu()[:1]}
+        )
+    except StorageError:
+        raise
+    except Exception as error:  # whatever transformers finds wrong with its own settings
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"the trained model could not be saved ({type(error).__name__}: {said}); correct the"
+            " configuration files beside the model's weights"
+        ) from error
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+
+
+def mend_generation_settings(network: PreTrainedModel) -> None:
+    """Lets sampling settings say that they sample: transformers loads them without and refuses to save."""
+    settings = getattr(network, "generation_config", None)
+    if settings is None or settings.do_sample:
+        return
+    try:
+        settings.validate(strict=True)
+    except ValueError:
+        given = [name for name in _SAMPLING if name in settings.to_diff_dict()]
+        settings.do_sample = True
+        logger.warning(
+            "generation_config.json sets %s without do_sample, which cannot be saved; the trained model"
+            " gets do_sample: true",
+            ", ".join(given) or "sampling values",
+        )
+
+
+@contextmanager
+def write_errors(folder: Path) -> Iterator[None]:
+    """Turns what torch, safetensors and the system say about a full or read-only disk into a StorageError."""
+    try:
+        with storage_errors(str(folder)):
+            yield
+    except StorageError:
+        raise
+    except Exception as error:
+        if not any(word in str(error) for word in _DISK_WORDS):
+            raise
+        with storage_errors(str(folder)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+
+
+def publish_folder(temporary: Path, result: Path) -> None:
+    """Makes a written folder visible in one step, once all of it is on disk; replaces an older one."""
+    with storage_errors(str(result)):
+        sync_tree(temporary)
+        shutil.rmtree(result, ignore_errors=True)
+        result.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(result)
+        sync_path(result.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """Waits until all files of a folder, and their names, are on disk."""
+    for path in (*folder.rglob("*"), folder):
+        sync_path(path)
+
+
+def sync_path(path: Path) -> None:
+    """Waits until a file's bytes, or a folder's names, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def check_saved_model(folder: Path) -> None:
+    """Compares the weights of a model of ours with their checksums; others have none.
+
+    Raises:
+        VerificationError: If a file is missing or damaged; it is named.
+    """
+    origin = folder / ORIGIN_FILE
+    if not origin.is_file():
+        return
+    for name, wanted in read_json(origin).get("files", {}).items():
+        path = folder / Path(name).name
+        if not path.is_file() or _known_digest(str(path), path.stat().st_mtime_ns) != wanted:
+            raise VerificationError(
+                f"{path} is {'damaged' if path.is_file() else 'missing'}: it is not what was saved; train the"
+                " model again, or restore the file"
+            )
+
+
+@functools.lru_cache(maxsize=64)
+def _known_digest(path: str, modified_ns: int) -> str:
+    """A farm starts many proxies from one model."""
+    return file_digest(Path(path))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keeps transformers' loading and saving bars off stderr, which belongs to progress lines."""
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()
