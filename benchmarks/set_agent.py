@@ -25,8 +25,8 @@ from dmix.mixing.agent.agent import Agent
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.store import load_agent
 from dmix.mixing.learning.settings.sft import SftSettings
-from dmix.mixing.learning.sft import load_lessons, train_sft
-from dmix.mixing.offline.sft_examples import Lesson
+from dmix.mixing.learning.sft import load_sft_datasets, train_sft
+from dmix.mixing.offline.sft_examples import SftDataset
 from dmix.mixing.trajectories.sampling import sample_trajectories
 from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -62,15 +62,15 @@ def main() -> None:
             for architecture, spaces in TRAININGS
             for seed in range(given.seeds)
         ]
-        lessons = {domains: lesson_of(warehouse, domains) for domains in SPACES}
+        datasets = {domains: lesson_of(warehouse, domains) for domains in SPACES}
     untrained = SetAgent(SetAgent.config_class()).eval()
     report = {
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": platform.machine(),
         "settings": {"epochs": given.epochs, "paths": given.paths, "seeds": given.seeds},
-        "untrained": {"share_errors": errors_of(untrained, lessons)},
+        "untrained": {"share_errors": errors_of(untrained, datasets)},
         "trained": rows,
-        "decision_ms": {str(domains): decision_ms(untrained, lessons[domains]) for domains in SPACES},
+        "decision_ms": {str(domains): decision_ms(untrained, datasets[domains]) for domains in SPACES},
     }
     text = json.dumps(report, indent=1)
     print(text)
@@ -114,35 +114,37 @@ def trained(
     return row
 
 
-def lesson_of(warehouse: Warehouse, domains: int) -> Lesson:
+def lesson_of(warehouse: Warehouse, domains: int) -> SftDataset:
     """All paths of a set as a set agent reads them."""
-    (lesson,) = load_lessons(warehouse, set_names=(f"n{domains}",), settings=SftSettings(architecture="set"))
-    return lesson
+    (dataset,) = load_sft_datasets(
+        warehouse, set_names=(f"n{domains}",), settings=SftSettings(architecture="set")
+    )
+    return dataset
 
 
-def errors_of(agent: Agent, lessons: dict[int, Lesson]) -> dict[str, float]:
+def errors_of(agent: Agent, datasets: dict[int, SftDataset]) -> dict[str, float]:
     """Mean squared error of the target share, by number of domains."""
-    return {str(domains): share_error(agent, lesson) for domains, lesson in lessons.items()}
+    return {str(domains): share_error(agent, dataset) for domains, dataset in datasets.items()}
 
 
 @torch.no_grad()
-def share_error(agent: Agent, lesson: Lesson) -> float:
-    active_BN = torch.from_numpy(lesson.space.active_N)[None]
+def share_error(agent: Agent, dataset: SftDataset) -> float:
+    active_BN = torch.from_numpy(dataset.space.active_N)[None]
     errors: list[float] = []
-    for example in lesson.examples:
+    for example in dataset.examples:
         found_TN = agent(torch.from_numpy(example.tokens_TX)[None], active_BN)[0].numpy()
-        difference_TN = (found_TN - example.mixtures_TN)[:, lesson.space.target_N]
+        difference_TN = (found_TN - example.mixtures_TN)[:, dataset.space.target_N]
         errors.extend(difference_TN.sum(1) ** 2)
     return float(np.mean(errors))
 
 
-def decision_ms(agent: Agent, lesson: Lesson) -> float:
+def decision_ms(agent: Agent, dataset: SftDataset) -> float:
     """Processor time of one decision after the longest path."""
-    tokens_TX = max((example.tokens_TX for example in lesson.examples), key=len)
-    agent.next_mixture(tokens_TX, lesson.space.active_N)
+    tokens_TX = max((example.tokens_TX for example in dataset.examples), key=len)
+    agent.next_mixture(tokens_TX, dataset.space.active_N)
     started = time.process_time()
     for _ in range(10):
-        agent.next_mixture(tokens_TX, lesson.space.active_N)
+        agent.next_mixture(tokens_TX, dataset.space.active_N)
     return 100 * (time.process_time() - started)
 
 

@@ -149,11 +149,11 @@ def train_quality(documents: Iterable[LabelledDocument]) -> tuple[QualityModel, 
     low = [kinds[i % len(kinds)](window.split(), chains, rng) for i, window in enumerate(good)]
     logger.info("%d good and %d low texts to fit", len(good), len(low))
     measures = np.array([text_measures(text, tables) for text in [*good, *low]])
-    mean, deviation = measures.mean(axis=0), np.maximum(measures.std(axis=0), 1e-9)
-    inputs = model_inputs(measures, mean=mean, deviation=deviation)
+    mean, std = measures.mean(axis=0), np.maximum(measures.std(axis=0), 1e-9)
+    inputs = model_inputs(measures, mean=mean, std=std)
     weight = fit_logistic(inputs, np.arange(len(inputs)) >= len(good))
     bias = -float(np.quantile(inputs[: len(good)] @ weight, 1 - GOOD_DROPPED))
-    model = QualityModel(tables, mean, deviation, weight, bias)
+    model = QualityModel(tables, mean, std, weight, bias)
     held_out = Chains.of(text for texts in parts["test"].values() for text in texts)
     return model, _tested(model, parts["test"], parts["unseen"], held_out, rng)
 

@@ -61,18 +61,18 @@ def sft(
     """
     check_set(warehouse, *set_names)
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
-    from dmix.mixing.learning.sft import load_lessons, train_sft
+    from dmix.mixing.learning.sft import load_sft_datasets, train_sft
     from dmix.warehouse_schema.catalog.catalog import sync
 
     report: dict[str, Any] = {"agent": agent_name, "set": ", ".join(set_names)}
     if dry_run:
-        lessons = load_lessons(warehouse, set_names=set_names, settings=settings)
-        steps = sum(len(example.tokens_TX) for lesson in lessons for example in lesson.examples)
+        datasets = load_sft_datasets(warehouse, set_names=set_names, settings=settings)
+        steps = sum(len(example.tokens_TX) for dataset in datasets for example in dataset.examples)
         report |= {
-            "preset": lessons[0].preset,
-            "trajectories": sum(len(lesson.examples) for lesson in lessons),
-            "with_feedback": sum(lesson.with_feedback for lesson in lessons),
-            "objectives": list(dict.fromkeys(name for lesson in lessons for name in lesson.objectives)),
+            "preset": datasets[0].preset,
+            "trajectories": sum(len(dataset.examples) for dataset in datasets),
+            "with_feedback": sum(dataset.with_feedback for dataset in datasets),
+            "objectives": list(dict.fromkeys(name for dataset in datasets for name in dataset.objectives)),
             "tokens_at_most": settings.epochs * steps,
         }
     else:

@@ -55,7 +55,7 @@ def clone(
     if dry_run:
         farm = load_farm(warehouse, set_name, preset=settings.preset)
         taught = farm.episodes.best(settings.best)
-        steps = int(taught.made_ET.sum())
+        steps = int(taught.valid_mask_ET.sum())
         report |= {
             "preset": farm.preset,
             "trajectories": len(taught),

@@ -75,7 +75,7 @@ def rl(
         report |= {
             "preset": resolved.preset,
             "trajectories": len(episodes),
-            "steps": int(episodes.made_ET.sum()),
+            "steps": int(episodes.valid_mask_ET.sum()),
             "parameters": first.num_parameters(),
             "updates": updates,
             "tokens": updates

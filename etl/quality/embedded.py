@@ -51,14 +51,14 @@ class QualityModel:
     Attributes:
         tables: What stands together in good text.
         mean: Of each measure over the texts that it was fitted to, float64, shape (len(MEASURES),).
-        deviation: Standard deviations, likewise.
+        std: Standard deviations, likewise.
         weight: Of each of `model_inputs`, float64.
         bias: Log odds of Low where all of these are 0.
     """
 
     tables: NeighbourTables
     mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
+    std: NDArray[np.float64]
     weight: NDArray[np.float64]
     bias: float
 
@@ -67,7 +67,7 @@ class QualityModel:
         measures = text_measures(text, self.tables)
         if len(words_of(text)) < LEAST_WORDS or measures[MEASURES.index("repeated_triples")] > MOST_REPEATED:
             return 1.0
-        inputs = model_inputs(measures[None], mean=self.mean, deviation=self.deviation)[0]
+        inputs = model_inputs(measures[None], mean=self.mean, std=self.std)[0]
         score = float(np.clip(inputs @ self.weight + self.bias, -40, 40))
         return round(1 / (1 + np.exp(-score)), 4)
 
@@ -81,7 +81,7 @@ class QualityModel:
                 "pairs": self.tables.pairs,
                 "triples": self.tables.triples,
                 "mean": self.mean,
-                "deviation": self.deviation,
+                "deviation": self.std,
                 "weight": self.weight,
                 "bias": np.array([self.bias]),
             },
@@ -104,7 +104,7 @@ class QualityModel:
             tensors = load_file(path)
             tables = [tensors[name] for name in ("words", "pairs", "triples")]
             weight, bias = tensors["weight"], float(tensors["bias"][0])
-            mean, deviation = tensors["mean"], tensors["deviation"]
+            mean, std = tensors["mean"], tensors["deviation"]
         except Exception as error:  # safetensors raises a type of its own, KeyError or OSError
             raise InputError(f"{path} cannot be read as quality weights ({error}); train it again") from None
         if weight.shape != (NUM_INPUTS,) or [len(table) for table in tables] != [
@@ -113,18 +113,18 @@ class QualityModel:
             TRIPLE_BUCKETS // 8,
         ]:
             raise InputError(f"{path} has weights of other measures or tables; train it again")
-        return cls(NeighbourTables(*tables), mean, deviation, weight, bias)
+        return cls(NeighbourTables(*tables), mean, std, weight, bias)
 
 
 def model_inputs(
-    measures_NK: NDArray[np.float64], *, mean: NDArray[np.float64], deviation: NDArray[np.float64]
+    measures_NK: NDArray[np.float64], *, mean: NDArray[np.float64], std: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Standardised measures, and the products of each two of them, shape (N, NUM_INPUTS).
 
     Standardised measures are cut at `FARTHEST`, so that a text unlike all others is not judged by
     squares of numbers that no text had.
     """
-    standard_NK = np.clip((measures_NK - mean) / deviation, -FARTHEST, FARTHEST)
+    standard_NK = np.clip((measures_NK - mean) / std, -FARTHEST, FARTHEST)
     first, second = np.triu_indices(len(MEASURES))
     return np.concatenate([standard_NK, standard_NK[:, first] * standard_NK[:, second]], axis=1)
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from dmix.etl.publishing.label_splits import check_label_files, read_rows
-from dmix.etl.screening.ngrams import EvaluationItem, Needles, items_digest
+from dmix.etl.screening.ngrams import EvaluationItem, NgramIndex, items_digest
 from dmix.etl.screening.screening import (
     ScreenedFile,
     corpus_names,
@@ -94,7 +94,7 @@ def find_contamination(
             files={name: len(table) for name, table in found.items() if len(table)},
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             items=len(items),
-            items_too_short=len(Needles(items).too_short),
+            items_too_short=len(NgramIndex(items).too_short),
             items_sha256=items_digest(items),
         )
         progress(f"contamination: {_summary(made)}")
@@ -132,11 +132,11 @@ def _search_files(
 
 def _search_file(file: ScreenedFile, items: tuple[EvaluationItem, ...], folder: Path) -> int:
     """Publishes what one label file holds of the items; returns the number of findings."""
-    needles = _needles(items)
+    index = _index(items)
     found: list[dict[str, Any]] = []
     columns = ("id", "path", "position", "text")
     for first, batch in read_rows(file.rows, columns=columns, batch_bytes=BATCH_BYTES):
-        for match in needles.matches(normal_texts(batch.column("text").to_pylist())):
+        for match in index.matches(normal_texts(batch.column("text").to_pylist())):
             item = items[match.item]
             place = {name: batch.column(name)[match.text].as_py() for name in ("path", "position")}
             found.append(
@@ -155,9 +155,9 @@ def _search_file(file: ScreenedFile, items: tuple[EvaluationItem, ...], folder: 
 
 
 @functools.lru_cache(maxsize=1)
-def _needles(items: tuple[EvaluationItem, ...]) -> Needles:
+def _index(items: tuple[EvaluationItem, ...]) -> NgramIndex:
     """The index of some items, made once a worker process."""
-    return Needles(items)
+    return NgramIndex(items)
 
 
 def _findings(folder: Path, file: ScreenedFile) -> Path:

@@ -1,4 +1,4 @@
-"""Finds passages of evaluation items in texts: the items' needles, looked up in one pass.
+"""Finds passages of evaluation items in texts: the items' n-grams, looked up in one pass.
 
 What is looked for, in the normal form of `dmix.etl.screening.words`:
 
@@ -8,7 +8,7 @@ What is looked for, in the normal form of `dmix.etl.screening.words`:
 An item with fewer words has nothing that could be told from everyday speech; it is counted, not
 looked for. Runs of 13 words are the measure of GPT-3 (Brown et al. 2020, arXiv 2005.14165, appendix
 C); the whole short questions are ours. Every match is compared byte by byte, so that none is due to
-a hash. Shapes: W words of the texts, K needles.
+a hash. Shapes: W words of the texts, K n-grams.
 """
 
 from collections.abc import Iterator, Sequence
@@ -67,7 +67,7 @@ class Match:
     overlap: float
 
 
-class Needles:
+class NgramIndex:
     """The index of what is looked for.
 
     Attributes:
@@ -122,22 +122,22 @@ class Needles:
     def _found(
         self, table: "_Table", texts: NormalTexts, hashes_W: NDArray[np.uint64]
     ) -> Iterator[tuple[int, int, bytes]]:
-        """(text, item, bytes of the needle) for each needle of a table that stands in a text."""
-        for text, word, needle in table.candidates(hashes_W, texts.last_words_D):
-            length = int(table.length_K[needle])
+        """(text, item, bytes of the n-gram) for each n-gram of a table that stands in a text."""
+        for text, word, ngram in table.candidates(hashes_W, texts.last_words_D):
+            length = int(table.length_K[ngram])
             if word + length > texts.last_words_D[text]:
                 continue
-            wanted = _passage(self._words, int(table.begin_K[needle]), length)
+            wanted = _passage(self._words, int(table.begin_K[ngram]), length)
             if _passage(texts, word, length) == wanted:
-                yield text, int(table.item_K[needle]), wanted
+                yield text, int(table.item_K[ngram]), wanted
 
 
 class _Table:
-    """Needles by the hash of their first `key_words` words.
+    """N-grams by the hash of their first `key_words` words.
 
     Args:
         hashes: Of all words of all items.
-        begin_K: Word at which each needle begins.
+        begin_K: Word at which each n-gram begins.
         item_K: Item that each belongs to.
         length_K: Words of each.
         key_words: Words that the hash is of.
@@ -154,7 +154,7 @@ class _Table:
     ) -> None:
         keys_K = window_hashes(hashes, key_words)[begin_K]
         order = np.argsort(keys_K, kind="stable")
-        # where the hash is of all words of a needle, one of equal needles and one of equal places is
+        # where the hash is of all words of an n-gram, one of equal n-grams and one of equal places is
         # enough: an item and a text of one word over and over would have the product of their lengths
         self._is_whole = bool((length_K == key_words).all())
         if self._is_whole:
@@ -162,7 +162,7 @@ class _Table:
         self._keys_K = keys_K[order]
         self.begin_K, self.item_K, self.length_K = begin_K[order], item_K[order], length_K[order]
         self._key_words = key_words
-        # 32 to 64 places a needle: of fifty windows one has to be looked up without being one
+        # 32 to 64 places an n-gram: of fifty windows one has to be looked up without being one
         bits = max(10, (32 * len(self._keys_K)).bit_length())
         self._shift = np.uint64(64 - bits)
         self._taken = np.zeros(1 << bits, dtype=bool)
@@ -171,7 +171,7 @@ class _Table:
     def candidates(
         self, hashes_W: NDArray[np.uint64], last_words_D: NDArray[np.int64]
     ) -> Iterator[tuple[int, int, int]]:
-        """(text, word, needle) where the hashes of a text's words agree with those of a needle.
+        """(text, word, n-gram) where the hashes of a text's words agree with those of an n-gram.
 
         Args:
             hashes_W: Of the words of all texts.
@@ -189,8 +189,8 @@ class _Table:
             order = hits[np.lexsort((at[hits], low[hits], text[hits]))]
             hits = order[_firsts(text[order], low[order])]
         for hit in hits.tolist():
-            for needle in range(int(low[hit]), int(high[hit])):
-                yield int(text[hit]), int(at[hit]), needle
+            for ngram in range(int(low[hit]), int(high[hit])):
+                yield int(text[hit]), int(at[hit]), ngram
 
 
 def _firsts(*columns: NDArray[np.generic]) -> NDArray[np.bool_]:

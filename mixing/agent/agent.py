@@ -24,7 +24,7 @@ class MixingAgentConfig(PretrainedConfig):
     Args:
         labels: Domain labels of both fields, so N = 2 * len(labels).
         objectives: Names of the objectives it reads; () for an agent that sees mixtures alone.
-        scales: Their s_i in nats a token in training; its features in runs use the same.
+        scales: Their s_i in nats per token in training; its features in runs use the same.
         preset: `paper` or `default`, which decides the tokens.
         context: Most tokens that a decision looks back on.
         hidden_size, layers, heads, feedforward: Of the decoder.
@@ -106,7 +106,7 @@ class MixtureEncoder(nn.Module):
         self.reset_projection()
 
     def reset_projection(self) -> None:
-        """Draws the projection anew, with deviation 1: tokens are vectors of norm about 1.
+        """Draws the projection anew, with standard deviation 1: tokens are vectors of norm about 1.
 
         The usual 0.02 would leave the token far below what the first layer adds to it, and the
         agent would take tens of epochs to notice its input.

@@ -116,7 +116,7 @@ def seeded_agent(config: MixingAgentConfig, *, seed: int) -> Agent:
 
 
 def new_policy(agent: Agent, active_N: Tensor) -> Policy:
-    """The agent with a law around its mixture."""
+    """The agent with a distribution around its mixture."""
     if isinstance(agent, SetAgent):
         return SetPolicy(agent, active_N)
     assert isinstance(agent, MixingAgent), "there are two kinds of agents"

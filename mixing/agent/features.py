@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.agent.set_features import Goals, set_tokens
+from dmix.mixing.agent.set_features import ObjectiveSpec, set_tokens
 from dmix.mixing.agent.standardise import LARGEST_FEATURE, features
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
@@ -28,7 +28,7 @@ class RunContext:
         supply_N: Samples that each domain could give at the start of the run, in units of R.
         passes: Passes through each domain that `supply_N` counts.
         limited: Whether a run draws no more than that from a domain, as real ones do.
-        goals: The objectives as a set agent reads them; None for tokens of the paper's agent.
+        objective_spec: The objectives as a set agent reads them; None for tokens of the paper's agent.
     """
 
     space: DomainSpace
@@ -36,10 +36,10 @@ class RunContext:
     supply_N: Vector
     passes: int = 1
     limited: bool = False
-    goals: Goals | None = None
+    objective_spec: ObjectiveSpec | None = None
 
     @classmethod
-    def of_set(cls, found: TrajectorySet, *, goals: Goals | None = None) -> "RunContext":
+    def of_set(cls, found: TrajectorySet, *, objective_spec: ObjectiveSpec | None = None) -> "RunContext":
         """The context of every trajectory of a set: the data of the run it is for, in all its passes."""
         space = found.domain_space
         supply_N = found.max_passes * space.samples_N / found.run_step_samples
@@ -49,18 +49,18 @@ class RunContext:
             supply_N=supply_N,
             passes=found.max_passes,
             limited=True,
-            goals=goals,
+            objective_spec=objective_spec,
         )
 
     @classmethod
-    def of_history(cls, history: History, *, goals: Goals | None = None) -> "RunContext":
+    def of_history(cls, history: History, *, objective_spec: ObjectiveSpec | None = None) -> "RunContext":
         """The context of a run under way; passes still allowed count as supply.
 
         It begins with row 1 of the history: what forgotten steps used is not counted on either side.
         """
         used_N = history.mixtures_TN[1:].sum(axis=0)
         supply_N = history.remaining_samples_N / history.step_samples + used_N
-        return cls(space=history.space, steps=history.steps, supply_N=supply_N, goals=goals)
+        return cls(space=history.space, steps=history.steps, supply_N=supply_N, objective_spec=objective_spec)
 
 
 def token_width(*, domains: int, objectives: int, preset: str) -> int:
@@ -74,9 +74,9 @@ def tokens(
     *,
     context: RunContext,
     preset: str,
-    forgotten_steps: int = 0,
+    truncated_steps: int = 0,
 ) -> Tokens:
-    """The token of every state, that of a set agent (`set_tokens`) where the context has goals.
+    """The token of every state, that of a set agent (`set_tokens`) where the context has an objective spec.
 
     `default` adds: the fraction of steps that remain; for each domain the largest share that it
     could hold until the end of the run, at most 1 (0 when it is exhausted); its natural share;
@@ -88,7 +88,7 @@ def tokens(
         feedback_TD: Features (`dmix.mixing.agent.standardise`), not raw scores.
         context: Of the run.
         preset: `paper` or `default`.
-        forgotten_steps: Steps between row 0 and row 1 that are not given. Row 0 then stands for the
+        truncated_steps: Steps between row 0 and row 1 that are not given. Row 0 then stands for the
             start with the supply that was left when row 1 was drawn.
 
     Returns:
@@ -97,13 +97,13 @@ def tokens(
     if preset == "paper":
         return np.concatenate([mixtures_TN, feedback_TD], axis=-1).astype(np.float32)
     count, space = mixtures_TN.shape[-2], context.space
-    steps_T = np.arange(count) + forgotten_steps * (np.arange(count) > 0)
+    steps_T = np.arange(count) + truncated_steps * (np.arange(count) > 0)
     left_T = np.maximum(0, context.steps - steps_T)
     drawn_TN = mixtures_TN.copy()
     drawn_TN[..., 0, :] = 0
     used_TN = np.cumsum(drawn_TN, axis=-2)
     remaining_TN = np.maximum(0.0, context.supply_N - used_TN)
-    if context.goals is not None:
+    if context.objective_spec is not None:
         return set_tokens(
             mixtures_TN,
             feedback_TD,
@@ -111,7 +111,7 @@ def tokens(
             steps=context.steps,
             left_T=left_T,
             remaining_TN=remaining_TN,
-            goals=context.goals,
+            objective_spec=context.objective_spec,
         )
     sustainable_TN = np.minimum(1.0, remaining_TN / np.maximum(1, left_T)[:, None])
     unit, shape = len(space) ** -0.5, mixtures_TN.shape
@@ -132,7 +132,7 @@ def history_tokens(
     objectives: tuple[str, ...],
     scales_D: Vector,
     preset: str,
-    goals: Goals | None = None,
+    objective_spec: ObjectiveSpec | None = None,
 ) -> Tokens:
     """The tokens of a run under way, for an agent that reads these objectives.
 
@@ -142,21 +142,21 @@ def history_tokens(
         scales_D: The scales it was trained with, not those of the run, so that a score means the
             same in both.
         preset: Of the agent.
-        goals: Weights and roles of these objectives for a set agent, None for the paper's.
+        objective_spec: Weights and roles of these objectives for a set agent, None for the paper's.
     """
     columns = [history.objectives.index(name) for name in objectives]
-    forgotten = history.forgotten
-    if forgotten is not None:
-        forgotten = replace(
-            forgotten, scores_D=forgotten.scores_D[columns], squares_D=forgotten.squares_D[columns]
+    truncated = history.truncated
+    if truncated is not None:
+        truncated = replace(
+            truncated, scores_D=truncated.scores_D[columns], squares_D=truncated.squares_D[columns]
         )
     (feedback_TD,) = features(
-        [history.feedback_TD[:, columns]], scales_D=scales_D, preset=preset, forgotten=forgotten
+        [history.feedback_TD[:, columns]], scales_D=scales_D, preset=preset, truncated=truncated
     )
     return tokens(
         history.mixtures_TN,
         feedback_TD,
-        context=RunContext.of_history(history, goals=goals),
+        context=RunContext.of_history(history, objective_spec=objective_spec),
         preset=preset,
-        forgotten_steps=history.forgotten_steps,
+        truncated_steps=history.truncated_steps,
     )

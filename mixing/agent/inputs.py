@@ -10,7 +10,7 @@ import numpy as np
 
 from dmix.mixing.agent.agent import MixingAgentConfig
 from dmix.mixing.agent.features import Tokens, history_tokens
-from dmix.mixing.agent.set_features import Goals
+from dmix.mixing.agent.set_features import ObjectiveSpec
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import History
 from dmix.warehouse_schema.errors import InputError
@@ -25,13 +25,13 @@ class Reading:
 
     Attributes:
         objectives: Their names, in the agent's order.
-        scales_D: s_i in nats a token that it uses.
-        goals: Their weights and roles, for a set agent alone.
+        scales_D: s_i in nats per token that it uses.
+        objective_spec: Their weights and roles, for a set agent alone.
     """
 
     objectives: tuple[str, ...]
     scales_D: Vector
-    goals: Goals | None
+    objective_spec: ObjectiveSpec | None
 
 
 def reading(config: MixingAgentConfig, history: History, *, name: str = "the agent") -> Reading:
@@ -57,16 +57,16 @@ def reading(config: MixingAgentConfig, history: History, *, name: str = "the age
                 f"{name} reads the objectives {', '.join(known)}, but the environment has no"
                 f" {', '.join(missing)}; use the environment it was trained with, or a set agent"
             )
-        return Reading(objectives=tuple(known), scales_D=np.array(list(known.values())), goals=None)
+        return Reading(objectives=tuple(known), scales_D=np.array(list(known.values())), objective_spec=None)
     if not known:
-        return Reading(objectives=(), scales_D=np.zeros(0), goals=Goals.of(np.zeros(0), ()))
+        return Reading(objectives=(), scales_D=np.zeros(0), objective_spec=ObjectiveSpec.of(np.zeros(0), ()))
     typical = float(np.median(config.scales))
     published = dict(zip(history.objectives, history.scales_D, strict=True))
     scales = {name: typical if scale == _NO_SCALE else float(scale) for name, scale in published.items()}
     return Reading(
         objectives=history.objectives,
         scales_D=np.array([known.get(name, scale) for name, scale in scales.items()]),
-        goals=Goals.of(history.weights_D, history.roles),
+        objective_spec=ObjectiveSpec.of(history.weights_D, history.roles),
     )
 
 
@@ -77,5 +77,5 @@ def run_tokens(config: MixingAgentConfig, history: History, read: Reading) -> To
         objectives=read.objectives,
         scales_D=read.scales_D,
         preset=config.preset,
-        goals=read.goals,
+        objective_spec=read.objective_spec,
     )

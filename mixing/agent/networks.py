@@ -1,6 +1,6 @@
 """Actor and critic of CQL: small causal transformers over the same tokens (method §4, §5).
 
-The actor is the `MixingAgent` with one more head, for the concentration of its Dirichlet law. The
+The actor is the `MixingAgent` with one more head, for the concentration of its Dirichlet distribution. The
 critic is one decoder layer; its head reads the state and the mixture, so that a state is encoded
 once however many mixtures are judged in it.
 
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from dmix.mixing.agent.agent import Agent, MixingAgent, MixingAgentConfig, MixtureEncoder
-from dmix.mixing.space.dirichlet import MixtureLaw, bounded_concentration
+from dmix.mixing.space.dirichlet import MixtureDistribution, bounded_concentration
 
 
 class MixturePolicy(nn.Module):
-    """An agent with a Dirichlet law around its mixture; subclasses say how states give the law.
+    """An agent with a Dirichlet distribution around its mixture; subclasses say how states give the law.
 
     Args:
         agent: Its mixture is the mean of the law.
@@ -42,16 +42,16 @@ class MixturePolicy(nn.Module):
 
 
 class DirichletPolicy(MixturePolicy):
-    """The paper's agent with a law around its softmax."""
+    """The paper's agent with a distribution around its softmax."""
 
     agent: MixingAgent
 
-    def forward(self, tokens_BTX: Tensor) -> MixtureLaw:
-        """The law of the next mixture in every state, parameters of shape (B, T, A)."""
+    def forward(self, tokens_BTX: Tensor) -> MixtureDistribution:
+        """The distribution of the next mixture in every state, parameters of shape (B, T, A)."""
         hidden_BTH = self.agent.encoder(tokens_BTX)
         logits_BTN = self.agent.head(hidden_BTH).masked_fill(~self.active_N, float("-inf"))
         concentration_BT = bounded_concentration(self.concentration(hidden_BTH)[..., 0])
-        return MixtureLaw.of_mean(logits_BTN.softmax(-1), concentration_BT, self.active_N)
+        return MixtureDistribution.of_mean(logits_BTN.softmax(-1), concentration_BT, self.active_N)
 
 
 class MixtureCritic(nn.Module):

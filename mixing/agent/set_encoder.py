@@ -142,8 +142,8 @@ class SetEncoder(nn.Module):
             [natural_BN[:, None].expand(features_BTNF.shape[:3]), features_BTNF[..., SHARE]], dim=1
         )
         pools = torch.einsum("bptn,bfn,btne->btpfe", weights_BPTN, fields_BFN.to(step_BTG.dtype), domain_BTNE)
-        goals_BTE = _pooled_objectives(objectives_BTDF, self.objective(objectives_BTDF))
-        pooled_BTH = self.project(torch.cat([pools.flatten(2), goals_BTE], dim=-1))
+        objectives_BTE = _pooled_objectives(objectives_BTDF, self.objective(objectives_BTDF))
+        pooled_BTH = self.project(torch.cat([pools.flatten(2), objectives_BTE], dim=-1))
         run_BTH = self._decoded(self.step(step_BTG) + pooled_BTH)
         weighed_BTF = torch.einsum("btd,btdf->btf", objectives_BTDF[..., WEIGHT], objectives_BTDF)
         gate_BTE = self.gate(run_BTH) + self.change(weighed_BTF)

@@ -40,7 +40,7 @@ Parts = TypeVar("Parts", bound=Any)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Goals:
+class ObjectiveSpec:
     """What a set agent is told of the objectives beside their scores.
 
     Attributes:
@@ -52,7 +52,7 @@ class Goals:
     roles_D: NDArray[np.int64]
 
     @classmethod
-    def of(cls, weights_D: Vector, roles: Sequence[str]) -> "Goals":
+    def of(cls, weights_D: Vector, roles: Sequence[str]) -> "ObjectiveSpec":
         """Goals with the roles of an environment file; () leaves them unknown."""
         known = [_ROLES.get(role, 0) for role in roles] or [0] * len(weights_D)
         return cls(weights_D=np.asarray(weights_D), roles_D=np.array(known, dtype=np.int64))
@@ -71,7 +71,7 @@ def set_tokens(
     steps: int,
     left_T: NDArray[np.int64],
     remaining_TN: Array,
-    goals: Goals,
+    objective_spec: ObjectiveSpec,
 ) -> NDArray[np.float32]:
     """The token of every state.
 
@@ -82,7 +82,7 @@ def set_tokens(
         steps: M.
         left_T: Steps that remain.
         remaining_TN: Samples that each domain can still give, in units of R.
-        goals: Weights and roles of the D objectives.
+        objective_spec: Weights and roles of the D objectives.
 
     Returns:
         float32, shape (T, X), after any leading axes of runs.
@@ -91,7 +91,7 @@ def set_tokens(
     parts = [
         _step_features(mixtures_TN, remaining_TN, left_T, space=space, steps=steps),
         _domain_features(mixtures_TN, remaining_TN, left_T, space=space).reshape(*leading, -1),
-        _objective_features(feedback_TD, goals).reshape(*leading, -1),
+        _objective_features(feedback_TD, objective_spec).reshape(*leading, -1),
     ]
     return np.concatenate(parts, axis=-1).astype(np.float32)
 
@@ -155,16 +155,16 @@ def _domain_features(
     return np.where(space.active_N[:, None], np.stack(columns, axis=-1), 0.0)
 
 
-def _objective_features(feedback_TD: Array, goals: Goals) -> Array:
+def _objective_features(feedback_TD: Array, objective_spec: ObjectiveSpec) -> Array:
     """Feature, its change since the last step, lambda, general, target; (T, D, 5)."""
     change_TD = np.diff(feedback_TD, axis=-2, prepend=feedback_TD[..., :1, :])
     shape = feedback_TD.shape
     columns = [
         feedback_TD / LARGEST_FEATURE,
         change_TD / LARGEST_FEATURE,
-        np.broadcast_to(goals.weights_D, shape),
-        np.broadcast_to(goals.roles_D < 0, shape),
-        np.broadcast_to(goals.roles_D > 0, shape),
+        np.broadcast_to(objective_spec.weights_D, shape),
+        np.broadcast_to(objective_spec.roles_D < 0, shape),
+        np.broadcast_to(objective_spec.roles_D > 0, shape),
     ]
     return np.stack(columns, axis=-1)
 

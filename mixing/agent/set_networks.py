@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from dmix.mixing.agent.networks import MixturePolicy
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig, SetEncoder
-from dmix.mixing.space.dirichlet import MixtureLaw, bounded_concentration
+from dmix.mixing.space.dirichlet import MixtureDistribution, bounded_concentration
 
 
 class SetPolicy(MixturePolicy):
-    """The set agent with a law around its mixture."""
+    """The set agent with a distribution around its mixture."""
 
     agent: SetAgent
 
-    def forward(self, tokens_BTX: Tensor) -> MixtureLaw:
-        """The law of the next mixture in every state, parameters of shape (B, T, A)."""
+    def forward(self, tokens_BTX: Tensor) -> MixtureDistribution:
+        """The distribution of the next mixture in every state, parameters of shape (B, T, A)."""
         state = self.agent.encoder(tokens_BTX, self.active_N.expand(len(tokens_BTX), -1))
         concentration_BT = bounded_concentration(self.concentration(state.run_BTH)[..., 0])
-        return MixtureLaw.of_mean(self.agent.mixtures(state), concentration_BT, self.active_N)
+        return MixtureDistribution.of_mean(self.agent.mixtures(state), concentration_BT, self.active_N)
 
 
 class SetCritic(nn.Module):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
+from dmix.mixing.controllers.interface import Controller, ControllerEvent, Proposal, context_of
 from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
@@ -22,7 +22,7 @@ __all__ = [
     "CONTROLLERS",
     "Controller",
     "Proposal",
-    "Remark",
+    "ControllerEvent",
     "check_controller",
     "context_of",
     "make_controller",

@@ -46,11 +46,11 @@ class ScalingLaws(NamedTuple):
     scale_TN: Array
     exponent_TN: Array
 
-    def slopes(self, samples_T: Array) -> Array:
-        """-dL/dn after a number of samples, nats a token and sample, shape (T, N)."""
+    def slope(self, samples_T: Array) -> Array:
+        """-dL/dn after a number of samples, nats per token and sample, shape (T, N)."""
         n_T1 = samples_T[:, None]
-        slopes: Array = self.exponent_TN * self.scale_TN * n_T1 ** (-self.exponent_TN - 1)
-        return slopes
+        slope: Array = self.exponent_TN * self.scale_TN * n_T1 ** (-self.exponent_TN - 1)
+        return slope
 
 
 class AdoController:
@@ -67,10 +67,10 @@ class AdoController:
             return Proposal(prior_N.copy())
         # The loss of a step belongs to its middle.
         middles_T = samples_T - history.counts_TN[1:].sum(1) / 2
-        slopes_TN = fit_laws(middles_T, history.losses_TN[1:]).slopes(samples_T)
+        slope_TN = fit_laws(middles_T, history.losses_TN[1:]).slope(samples_T)
         credits_TN = credits(history.mixtures_TN[1:], prior_N)
         preferences_TN = [
-            prior_N if row + 1 < WARM_UP_STEPS else preference(slopes_TN[row], credits_TN[row], prior_N)
+            prior_N if row + 1 < WARM_UP_STEPS else preference(slope_TN[row], credits_TN[row], prior_N)
             for row in range(history.step - 1)
         ]
         # Decisions so far, the first of which knew the prior alone.
@@ -135,12 +135,12 @@ def credits(mixtures_TN: Array, prior_N: Vector) -> Array:
     return np.array(found)
 
 
-def preference(slopes_N: Vector, credits_N: Vector, prior_N: Vector) -> Vector:
+def preference(slope_N: Vector, credits_N: Vector, prior_N: Vector) -> Vector:
     """rho, shape (N,), sum 1; the prior where no domain learns."""
     active_N = prior_N > 0
-    known_N = active_N & np.isfinite(slopes_N)
-    mean = slopes_N[known_N].mean() if known_N.any() else 0.0
-    raw_N = prior_N * credits_N**CREDIT_POWER * np.where(known_N, slopes_N, mean)
+    known_N = active_N & np.isfinite(slope_N)
+    mean = slope_N[known_N].mean() if known_N.any() else 0.0
+    raw_N = prior_N * credits_N**CREDIT_POWER * np.where(known_N, slope_N, mean)
     if raw_N.sum() <= 0:
         return prior_N
     least = min(LEAST_SHARE, 0.5 / active_N.sum())

@@ -9,7 +9,7 @@ import numpy as np
 from dmix.mixing.agent.agent import Agent
 from dmix.mixing.agent.inputs import reading, run_tokens
 from dmix.mixing.agent.store import load_agent
-from dmix.mixing.controllers.interface import Controller, Proposal, Remark
+from dmix.mixing.controllers.interface import Controller, ControllerEvent, Proposal
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import masked_mixture
@@ -54,7 +54,7 @@ class AgentController:
     def propose(self, history: History) -> Proposal:
         """The agent's mixture, or natural shares if the newest or the first score is missing.
 
-        At step 1 a remark of kind `supply` says so if the target lasts for another share of the
+        At step 1 an event of kind `supply` says so if the target lasts for another share of the
         run than in the agent's farm.
 
         Raises:
@@ -69,10 +69,10 @@ class AgentController:
         mixture_N = self._agent.next_mixture(tokens_TX, history.space.active_N)
         if not np.isfinite(mixture_N).all():
             return _natural(history, "the agent gave no finite mixture")
-        remarks = self._remarks_on_supply(history) if history.step == 1 else ()
-        return Proposal(masked_mixture(mixture_N, history.space), remarks=remarks)
+        events = self._supply_events(history) if history.step == 1 else ()
+        return Proposal(masked_mixture(mixture_N, history.space), events=events)
 
-    def _remarks_on_supply(self, history: History) -> tuple[Remark, ...]:
+    def _supply_events(self, history: History) -> tuple[ControllerEvent, ...]:
         learnt = self._agent.config.target_supply
         target_samples = int(history.space.samples_N[history.space.target_N].sum())
         found = target_samples / (history.step_samples * history.steps)
@@ -82,7 +82,7 @@ class AgentController:
                 " the target data comes at another step than it has learnt; --samples-per-step of about"
                 f" {round(target_samples / (learnt * history.steps))} would agree"
             )
-            return (Remark(kind="supply", detail=detail),)
+            return (ControllerEvent(kind="supply", detail=detail),)
         return ()
 
 

@@ -43,8 +43,8 @@ class AioliController:
         if rows:
             mixtures_TK = history.mixtures_TN[-rows:, active_N]
             before_K = mixtures_TK[-1] / tilt(size, seed=history.seed, step=history.step - 1)
-            law_KK = estimate(mixtures_TK, history.losses_TN[-rows:, active_N])
-            weights_K = ascend(before_K / before_K.sum(), law_KK)
+            effect_KK = estimate(mixtures_TK, history.losses_TN[-rows:, active_N])
+            weights_K = ascend(before_K / before_K.sum(), effect_KK)
         tilted_K = weights_K * tilt(size, seed=history.seed, step=history.step)
         mixture_N = np.zeros(len(active_N))
         mixture_N[active_N] = (1 - _SMOOTHING) * tilted_K / tilted_K.sum() + _SMOOTHING / size
@@ -58,7 +58,7 @@ def tilt(size: int, *, seed: int, step: int) -> Vector:
 
 
 def estimate(mixtures_TK: Array, losses_TK: Array) -> Array:
-    """A, shape (K, K): by how many nats a token a step on domain j alone lowers the loss of domain i.
+    """A, shape (K, K): by how many nats per token a step on domain j alone lowers the loss of domain i.
 
     Rows without two losses in a row are 0: such a domain speaks for no other.
 
@@ -67,7 +67,7 @@ def estimate(mixtures_TK: Array, losses_TK: Array) -> Array:
         losses_TK: Their training losses; NaN where a domain had no sample.
     """
     size = mixtures_TK.shape[1]
-    law_KK = np.zeros((size, size))
+    effect_KK = np.zeros((size, size))
     # The loss of a step is that of its middle: half of each of two steps lies between.
     between_WK = (mixtures_TK[1:] + mixtures_TK[:-1]) / 2
     drops_WK = losses_TK[:-1] - losses_TK[1:]
@@ -82,13 +82,13 @@ def estimate(mixtures_TK: Array, losses_TK: Array) -> Array:
         penalty = max(float(np.trace(gram_WW)) / len(gram_WW), 1e-12)
         duals_W = np.linalg.solve(gram_WW + penalty * np.eye(len(gram_WW)), drop_W - drop_W.mean())
         slope_K = centred_WK.T @ duals_W
-        law_KK[i] = drop_W.mean() + slope_K - slope_K @ mean_K
-    return law_KK
+        effect_KK[i] = drop_W.mean() + slope_K - slope_K @ mean_K
+    return effect_KK
 
 
-def ascend(weights_K: Vector, law_KK: Array) -> Vector:
+def ascend(weights_K: Vector, effect_KK: Array) -> Vector:
     """The weights one step further up, shape (K,), sum 1; unchanged where the law knows no difference."""
-    shifted_KK = law_KK - min(0.0, float(law_KK.min()))
+    shifted_KK = effect_KK - min(0.0, float(effect_KK.min()))
     total = float(shifted_KK.sum())
     if total <= 0:
         return weights_K

@@ -1,7 +1,7 @@
 """The best trajectory of a farm, replayed: what sampling alone finds (method §7).
 
 Best is the largest utility of the last score, with the weights and scales of the set's environment,
-among the usual proxies: gains of those with another learning rate, width, base or source do not compare.
+among the default proxies: gains of those with another learning rate, width, base or source do not compare.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ def best_trajectory(warehouse: Warehouse, set_name: str) -> str:
 
     Raises:
         NotFoundError: If the set does not exist or has no feedback.
-        InputError: If no trajectory of a usual proxy has a first and a last score on every objective.
+        InputError: If no trajectory of a default proxy has a first and a last score on every objective.
     """
     read_set(warehouse, set_name)
     scores = read_feedback(warehouse, set_name)
@@ -37,7 +37,7 @@ def best_trajectory(warehouse: Warehouse, set_name: str) -> str:
     finite = {name: gain for name, gain in gains.items() if np.isfinite(gain)}
     if not finite:
         raise InputError(
-            f"no trajectory of set {set_name!r} whose proxy was the usual one has a first and a last score;"
+            f"no trajectory of set {set_name!r} whose proxy was the default one has a first and a last score;"
             " collect it again"
         )
     return max(finite, key=lambda name: finite[name])

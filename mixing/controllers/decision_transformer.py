@@ -45,7 +45,7 @@ class DecisionTransformerController:
     Args:
         network: An agent whose projection reads the return-to-go as its last column.
         aim: Final utility that is asked for.
-        spread: Deviation of the farm's outcomes.
+        spread: Standard deviation of the farm's outcomes.
         weights_D: Lambda of the farm's objectives.
         name: What the run is recorded under.
     """
@@ -153,7 +153,7 @@ def _network(farm: Farm) -> MixingAgent:
 def _examples(taught: Episodes, spread: float) -> list[Example]:
     """Runs as sequences of tokens with their return-to-go, and the mixtures that followed."""
     examples = []
-    for row, length in enumerate(taught.made_ET.sum(1).tolist()):
+    for row, length in enumerate(taught.valid_mask_ET.sum(1).tolist()):
         togo_T = (taught.utility_ES[row, length] - taught.utility_ES[row, :length]) / spread
         tokens_TX = torch.cat([taught.tokens_ESX[row, :length], togo_T[:, None]], dim=1)
         examples.append(

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
+from dmix.mixing.controllers.interface import Controller, ControllerEvent, Proposal, context_of
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import total_variation
@@ -26,8 +26,8 @@ _TOLERANCE = 1e-6
 class GuardedController:
     """Keeps another controller within limits.
 
-    It goes by that controller's name. Remarks of kind `alarm` say what was wrong with a proposal,
-    remarks of kind `guard` that it was changed.
+    It goes by that controller's name. Events of kind `alarm` say what was wrong with a proposal,
+    events of kind `guard` that it was changed.
     """
 
     def __init__(self, controller: Controller, limits: GuardLimits) -> None:
@@ -53,16 +53,21 @@ class GuardedController:
         asked_N = proposal.mixture_N
         if asked_N.shape != self._limits.floors_N.shape or not np.isfinite(asked_N).all():
             return proposal
-        remarks = [
-            *proposal.remarks,
-            *(Remark(kind="alarm", detail=alarm) for alarm in alarms(history, asked_N, self._limits)),
+        events = [
+            *proposal.events,
+            *(
+                ControllerEvent(kind="alarm", detail=alarm)
+                for alarm in alarms(history, asked_N, self._limits)
+            ),
         ]
         kept_N = guarded(history, asked_N, self._limits)
         moved = float(total_variation(asked_N, kept_N))
         if moved > _TOLERANCE:
-            remarks.append(Remark(kind="guard", detail=f"the guard rails moved the mixture by {moved:.4f}"))
+            events.append(
+                ControllerEvent(kind="guard", detail=f"the guard rails moved the mixture by {moved:.4f}")
+            )
         return dataclasses.replace(
-            proposal, mixture_N=kept_N if moved > _TOLERANCE else asked_N, remarks=tuple(remarks)
+            proposal, mixture_N=kept_N if moved > _TOLERANCE else asked_N, events=tuple(events)
         )
 
 

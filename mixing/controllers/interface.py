@@ -10,7 +10,7 @@ from dmix.mixing.space.history import CONTEXT, History
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remark:
+class ControllerEvent:
     """Something that the people behind a run should be able to read later, in `run_events`.
 
     Attributes:
@@ -30,12 +30,12 @@ class Proposal:
         mixture_N: Non-negative, shape (N,), sum 1.
         note: Why the controller fell back on another mixture than its own; empty if it did not.
             Recorded as run event `fallback`.
-        remarks: Further run events of the step.
+        events: Further run events of the step.
     """
 
     mixture_N: Vector
     note: str = ""
-    remarks: tuple[Remark, ...] = ()
+    events: tuple[ControllerEvent, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mixture_N", np.asarray(self.mixture_N, np.float64))

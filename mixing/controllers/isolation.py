@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from dmix.mixing.controllers.interface import Controller, Proposal, Remark
+from dmix.mixing.controllers.interface import Controller, ControllerEvent, Proposal
 from dmix.mixing.delivery.exhaustion import SUM_TOLERANCE
 from dmix.mixing.space.history import History
 from dmix.warehouse_schema.errors import DmixError, InputError
@@ -87,7 +87,7 @@ def _check(proposal: object, history: History, *, name: str) -> None:
             f"{who} weights of shape {mixture_N.shape}, expected ({size},): one weight for each pair in"
             " history.space.names"
         )
-    if not isinstance(proposal.note, str) or not all(isinstance(r, Remark) for r in proposal.remarks):
+    if not isinstance(proposal.note, str) or not all(isinstance(r, ControllerEvent) for r in proposal.events):
         raise InputError(f"{who} a note that is no text, or remarks that are no Remark; correct its Proposal")
     if not np.isfinite(mixture_N).all():
         return

@@ -52,7 +52,7 @@ def exp3(
     """The policy after some steps, shape (K,), sum 1.
 
     Args:
-        losses_TK: Mean loss of each arm in each step, nats a token; NaN for an arm without pulls.
+        losses_TK: Mean loss of each arm in each step, nats per token; NaN for an arm without pulls.
         counts_TK: Pulls of each arm in each step.
         policies_TK: What the pulls were drawn from.
     """

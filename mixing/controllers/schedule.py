@@ -69,8 +69,8 @@ def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedF
         arrays=(
             episodes.actions_ETN.numpy(),
             episodes.changes_ESD.numpy(),
-            episodes.made_ET.numpy(),
-            episodes.usual_E.numpy(),
+            episodes.valid_mask_ET.numpy(),
+            episodes.is_default_proxy_E.numpy(),
             farm.weights_D,
         ),
         settings=asdict(settings),

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from dmix.mixing.controllers.interface import Controller, Proposal, Remark, context_of
+from dmix.mixing.controllers.interface import Controller, ControllerEvent, Proposal, context_of
 from dmix.mixing.controllers.isolation import unchanged_process
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import total_variation
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class ShadowController:
-    """Proposes what `acting` does, with a remark of kind `shadow` on what `shadow` would have done.
+    """Proposes what `acting` does, with an event of kind `shadow` on what `shadow` would have done.
 
     The remark is JSON: controller, total_variation from the acting mixture, and mixture by
     field/domain (weights of 0 left out); or controller and error.
@@ -47,5 +47,5 @@ class ShadowController:
             logger.warning("step %d: %s failed in shadow", history.step, self._shadow.name, exc_info=True)
             failed = {"controller": self._shadow.name, "error": f"{type(error).__name__}: {error}"}
             detail = json.dumps(failed, ensure_ascii=False)
-        remark = Remark(kind="shadow", detail=detail)
-        return dataclasses.replace(chosen, remarks=(*chosen.remarks, remark))
+        event = ControllerEvent(kind="shadow", detail=detail)
+        return dataclasses.replace(chosen, events=(*chosen.events, event))

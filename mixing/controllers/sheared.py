@@ -5,7 +5,7 @@ ascent, after DoReMi, Xie et al. 2023, arXiv 2305.10429):
 
     w_i <- w_i exp(max(l_i - ref_i, 0)) / sum,    then  w <- (1 - c) w + c / K,  c = 1e-4
 
-Reference losses come from a file (`sheared:FILE`: field/domain, or field, with a loss in nats a token),
+Reference losses come from a file (`sheared:FILE`: field/domain, or field, with a loss in nats per token),
 for example those of a model trained on the domain alone. Without a file they are the losses of each
 domain in the first step that served it, so that weight goes to what is being forgotten.
 

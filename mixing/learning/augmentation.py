@@ -3,7 +3,7 @@
 One farm has one domain space and one utility, and an agent that learns in them alone need not make
 sense in others. But a farm says what would have been seen in many: a run over coarser domains is
 the same run with shares summed over groups, and a utility of fewer or re-weighted objectives is
-another sum of the same scores. So a set agent learns from random views of its farm and of the
+another sum of the same scores. So a set agent learns from random augmentations of its farm and of the
 simulators fitted on it (in the manner of domain randomisation, Tobin et al. 2017, arXiv
 1703.06907). In a simulator, a group's share goes to its members in natural proportion, as a
 dataset of coarser domains would be drawn.
@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dmix.mixing.agent.features import RunContext
-from dmix.mixing.agent.set_features import Goals
+from dmix.mixing.agent.set_features import ObjectiveSpec
 from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.world_model.learned_simulator import LearnedSimulator, ScoreModel
 
-# Share of random views that keep the objectives and the weights of the farm.
-_SAME_GOALS = 0.5
+# Share of random augmentations that keep the objectives and the weights of the farm.
+_SAME_OBJECTIVES = 0.5
 # Share of the others whose objectives count alike.
 _EQUAL_WEIGHTS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ground:
+class Task:
     """What a policy learns on.
 
     Attributes:
@@ -45,7 +45,7 @@ class Ground:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class View:
+class Augmentation:
     """Which domains count as one, and what is asked of the run.
 
     Attributes:
@@ -61,16 +61,18 @@ class View:
     weights_D: Vector
 
 
-def plain_view(ground: Ground) -> View:
+def identity_augmentation(task: Task) -> Augmentation:
     """The farm as it is, without the domains that have no samples."""
-    simulator = ground.simulators[0]
-    group_N = np.where(ground.episodes.space.active_N, _places(ground.episodes.space), -1)
-    return _view(ground.episodes.space, group_N, tuple(range(len(simulator.weights_D))), simulator.weights_D)
+    simulator = task.simulators[0]
+    group_N = np.where(task.episodes.space.active_N, _places(task.episodes.space), -1)
+    return _augmentation(
+        task.episodes.space, group_N, tuple(range(len(simulator.weights_D))), simulator.weights_D
+    )
 
 
-def random_view(ground: Ground, rng: np.random.Generator) -> View:
-    """Random groups, their number log-uniform in each field, and in half of the views random goals."""
-    space, weights_D = ground.episodes.space, ground.simulators[0].weights_D
+def random_augmentation(task: Task, rng: np.random.Generator) -> Augmentation:
+    """Random groups, their number log-uniform in each field, and in half of the views random objectives."""
+    space, weights_D = task.episodes.space, task.simulators[0].weights_D
     group_N = np.full(len(space), -1)
     for field_N in (~space.target_N, space.target_N):
         members = np.flatnonzero(space.active_N & field_N)
@@ -79,18 +81,18 @@ def random_view(ground: Ground, rng: np.random.Generator) -> View:
             more = rng.integers(number, size=len(members) - number)
             group_N[members] = rng.permutation(np.concatenate([np.arange(number), more]))
     shown = tuple(range(len(weights_D)))
-    if rng.random() >= _SAME_GOALS:
+    if rng.random() >= _SAME_OBJECTIVES:
         kept = rng.choice(len(weights_D), rng.integers(1, len(weights_D) + 1), replace=False)
         shown, weights_D = tuple(sorted(kept.tolist())), np.zeros(len(weights_D))
         equal = rng.random() < _EQUAL_WEIGHTS
         weights_D[list(shown)] = 1 / len(shown) if equal else rng.dirichlet(np.ones(len(shown)))
-    return _view(space, group_N, shown, weights_D)
+    return _augmentation(space, group_N, shown, weights_D)
 
 
-def seen(ground: Ground, view: View) -> Ground:
+def seen(task: Task, augmentation: Augmentation) -> Task:
     """The same episodes and simulators, as a run over the view would show them."""
-    simulators = tuple(_seen_simulator(simulator, view) for simulator in ground.simulators)
-    return Ground(episodes=_seen_episodes(ground.episodes, view, simulators[0]), simulators=simulators)
+    simulators = tuple(_seen_simulator(simulator, augmentation) for simulator in task.simulators)
+    return Task(episodes=_seen_episodes(task.episodes, augmentation, simulators[0]), simulators=simulators)
 
 
 def _places(space: DomainSpace) -> NDArray[np.int64]:
@@ -101,51 +103,57 @@ def _places(space: DomainSpace) -> NDArray[np.int64]:
     return place_N
 
 
-def _view(space: DomainSpace, group_N: NDArray[np.int64], shown: tuple[int, ...], weights_D: Vector) -> View:
+def _augmentation(
+    space: DomainSpace, group_N: NDArray[np.int64], shown: tuple[int, ...], weights_D: Vector
+) -> Augmentation:
     """The view of these groups, numbered from 0 in each field; -1 leaves a domain out."""
     labels = tuple(f"group-{number:04d}" for number in range(int(group_N.max()) + 1))
     members_GN = np.zeros((2 * len(labels), len(space)))
     there = np.flatnonzero(group_N >= 0)
     members_GN[group_N[there] + space.target_N[there] * len(labels), there] = 1
     samples_G = (members_GN @ space.samples_N).astype(np.int64)
-    return View(space=DomainSpace(labels, samples_G), members_GN=members_GN, shown=shown, weights_D=weights_D)
+    return Augmentation(
+        space=DomainSpace(labels, samples_G), members_GN=members_GN, shown=shown, weights_D=weights_D
+    )
 
 
-def _seen_simulator(simulator: LearnedSimulator, view: View) -> LearnedSimulator:
-    context, shown = simulator.context, list(view.shown)
-    assert context.goals is not None, "views are for set agents"
-    spread_GN = view.members_GN * simulator.context.space.natural_N
+def _seen_simulator(simulator: LearnedSimulator, augmentation: Augmentation) -> LearnedSimulator:
+    context, shown = simulator.context, list(augmentation.shown)
+    assert context.objective_spec is not None, "views are for set agents"
+    spread_GN = augmentation.members_GN * simulator.context.space.natural_N
     spread_GN = spread_GN / np.maximum(spread_GN.sum(1, keepdims=True), np.finfo(float).tiny)
     return replace(
         simulator,
         model=_Spread(simulator.model, torch.from_numpy(spread_GN).float()),
-        weights_D=view.weights_D,
-        shown=view.shown,
+        weights_D=augmentation.weights_D,
+        shown=augmentation.shown,
         context=RunContext(
-            space=view.space,
+            space=augmentation.space,
             steps=context.steps,
-            supply_N=view.members_GN @ context.supply_N,
+            supply_N=augmentation.members_GN @ context.supply_N,
             passes=context.passes,
             limited=context.limited,
-            goals=Goals(weights_D=view.weights_D[shown], roles_D=context.goals.roles_D[shown]),
+            objective_spec=ObjectiveSpec(
+                weights_D=augmentation.weights_D[shown], roles_D=context.objective_spec.roles_D[shown]
+            ),
         ),
     )
 
 
-def _seen_episodes(episodes: Episodes, view: View, simulator: LearnedSimulator) -> Episodes:
-    actions_ETG = episodes.actions_ETN.double().numpy() @ view.members_GN.T
-    start_E1G = np.tile(view.space.start_N, (len(episodes), 1, 1))
+def _seen_episodes(episodes: Episodes, augmentation: Augmentation, simulator: LearnedSimulator) -> Episodes:
+    actions_ETG = episodes.actions_ETN.double().numpy() @ augmentation.members_GN.T
+    start_E1G = np.tile(augmentation.space.start_N, (len(episodes), 1, 1))
     tokens_ESX = simulator.tokens(
         np.concatenate([start_E1G, actions_ETG], axis=1), episodes.changes_ESD.double().numpy()
     )
-    utility_ES = episodes.changes_ESD @ torch.from_numpy(view.weights_D).float()
+    utility_ES = episodes.changes_ESD @ torch.from_numpy(augmentation.weights_D).float()
     return replace(
         episodes,
-        space=view.space,
+        space=augmentation.space,
         tokens_ESX=torch.from_numpy(tokens_ESX),
         utility_ES=utility_ES,
         actions_ETN=torch.from_numpy(actions_ETG).float(),
-        rewards_ET=utility_ES.diff(dim=1) * episodes.made_ET,
+        rewards_ET=utility_ES.diff(dim=1) * episodes.valid_mask_ET,
     )
 
 
@@ -160,5 +168,5 @@ class _Spread:
     def unit_D(self) -> Tensor:
         return self.model.unit_D
 
-    def next_law(self, mixtures_PTG: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.model.next_law(mixtures_PTG @ self.spread_GN, changes_PTD)
+    def next_distribution(self, mixtures_PTG: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.model.next_distribution(mixtures_PTG @ self.spread_GN, changes_PTD)

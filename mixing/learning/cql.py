@@ -1,7 +1,7 @@
 """Conservative Q-learning on the simplex (Eq. 5-7), as an algorithm of d3rlpy.
 
 Config and algorithm in d3rlpy's layers; the losses are in `dmix.mixing.learning.cql_impl`. Departs from
-d3rlpy's CQL: Dirichlet policy with densities relative to the uniform law, no Lagrange multiplier
+d3rlpy's CQL: Dirichlet policy with densities relative to the uniform distribution, no Lagrange multiplier
 (its stock form falls to 0 in 52 dimensions), batches of whole episodes instead of single
 transitions, since one causal pass gives all prefixes.
 """
@@ -21,7 +21,7 @@ from d3rlpy.types import Shape
 from torch import nn
 
 from dmix.mixing.agent.architectures import config_of, new_agent, new_critic, new_policy
-from dmix.mixing.learning.cql_impl import FragmentBatch, SimplexCQLImpl
+from dmix.mixing.learning.cql_impl import EpisodeBatch, SimplexCQLImpl
 
 _LARGEST_GRADIENT = 1.0
 
@@ -37,7 +37,7 @@ class SimplexCQLConfig(LearnableConfig):
         actor_learning_rate: Of Adam.
         critic_learning_rate: Of Adam.
         conservative_weight: Fixed weight of the conservative term.
-        n_action_samples: Mixtures from each of the policy at s, the policy at s' and the uniform law.
+        n_action_samples: Mixtures from each of pi(s), pi(s') and the uniform distribution.
         backup_samples: Policy mixtures whose largest value is backed up; 0 takes the policy's mean.
         n_critics: Critics; their minimum is backed up.
         tau: Rate at which target critics follow.
@@ -73,7 +73,7 @@ class SimplexCQLConfig(LearnableConfig):
 
 
 class SimplexCQL(QLearningAlgoBase[SimplexCQLImpl, SimplexCQLConfig]):
-    """The algorithm; `update` takes a `FragmentBatch`."""
+    """The algorithm; `update` takes a `EpisodeBatch`."""
 
     def inner_create_impl(self, observation_shape: Shape, action_size: int) -> None:
         """Networks with fresh weights; `observation_shape` is that of one token."""
@@ -107,14 +107,14 @@ class SimplexCQL(QLearningAlgoBase[SimplexCQLImpl, SimplexCQLConfig]):
             device=self._device,
         )
 
-    def update(self, batch: FragmentBatch) -> dict[str, float]:
+    def update(self, batch: EpisodeBatch) -> dict[str, float]:
         """One gradient step of critics and actor; returns the parts of the losses."""
         assert self._impl is not None, "create_impl() comes first"
         losses = self._impl.update(batch, self._grad_step)
         self._grad_step += 1
         return losses
 
-    def fit_returns(self, batch: FragmentBatch) -> dict[str, float]:
+    def fit_returns(self, batch: EpisodeBatch) -> dict[str, float]:
         """One gradient step of the critics towards the returns of the data."""
         assert self._impl is not None, "create_impl() comes first"
         return self._impl.fit_returns(batch)

@@ -1,8 +1,8 @@
 """Losses of CQL on the simplex (method §5), inside d3rlpy's implementation of CQL.
 
 Backup: the largest of S policy mixtures under the minimum of the target critics. Conservative
-term: logsumexp over equal numbers of mixtures from pi(s), pi(s') and the uniform law, less the
-log of their count, less Q(s, data). Densities are relative to the uniform law on the active
+term: logsumexp over equal numbers of mixtures from pi(s), pi(s') and the uniform distribution, less the
+log of their count, less Q(s, data). Densities are relative to the uniform distribution on the active
 simplex.
 
 Shapes: E episodes, T = transitions of the longest one (T + 1 states), K critics, S mixtures a
@@ -24,28 +24,28 @@ from d3rlpy.types import Shape
 from torch import Tensor
 
 from dmix.mixing.offline.episodes import Episodes, RewardMap, returns_to_go
-from dmix.mixing.space.dirichlet import MixtureLaw, uniform_mixtures
+from dmix.mixing.space.dirichlet import MixtureDistribution, uniform_mixtures
 
 if TYPE_CHECKING:
     from dmix.mixing.learning.cql import SimplexCQLConfig
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FragmentBatch:
+class EpisodeBatch:
     """Some episodes, in the unit of the critics.
 
     Attributes:
         tokens_ESX: Tokens of states 0 … T.
         potential_ES: U of every state, mapped; zeros where critics use none.
-        actions_ETN, rewards_ET, returns_ET, made_ET, terminal_ET: As in `Episodes`; returns-to-go
+        actions_ETN, rewards_ET, returns_ET, valid_mask_ET, terminal_ET: As in `Episodes`; returns-to-go
             mean something in episodes that ended.
         ended_E: True where the run came to its end.
-        logged_E: True for episodes of the farm, False for imagined ones, whose mixtures the
+        logged_E: True for episodes of the farm, False for rollouts, whose mixtures the
             conservative term does not raise, and whose targets are their returns.
-        learnt_ET: True where critics learn: every step of the farm, and those of imagined episodes
+        learnt_ET: True where critics learn: every step of the farm, and those of rollouts
             after which the policy was followed.
-        slopes_ETN: Derivative of an imagined run's return with respect to each of its mixtures.
-        sloped_E: True where `slopes_ETN` was computed.
+        grad_ETN: Derivative of a rollout's return with respect to each of its mixtures.
+        has_grad_E: True where `grad_ETN` was computed.
     """
 
     tokens_ESX: Tensor
@@ -53,21 +53,21 @@ class FragmentBatch:
     actions_ETN: Tensor
     rewards_ET: Tensor
     returns_ET: Tensor
-    made_ET: Tensor
+    valid_mask_ET: Tensor
     terminal_ET: Tensor
     ended_E: Tensor
     logged_E: Tensor
     learnt_ET: Tensor
-    slopes_ETN: Tensor
-    sloped_E: Tensor
+    grad_ETN: Tensor
+    has_grad_E: Tensor
 
     @classmethod
     def of_episodes(
         cls, episodes: Episodes, *, mapping: RewardMap, discount: float, potential: bool
-    ) -> "FragmentBatch":
+    ) -> "EpisodeBatch":
         """All episodes, mapped."""
         rewards_ET = mapping.rewards(episodes.rewards_ET, episodes.terminal_ET, discount=discount)
-        rewards_ET = rewards_ET * episodes.made_ET
+        rewards_ET = rewards_ET * episodes.valid_mask_ET
         level_ES = mapping.scale * episodes.utility_ES
         return cls(
             tokens_ESX=episodes.tokens_ESX,
@@ -75,41 +75,41 @@ class FragmentBatch:
             actions_ETN=episodes.actions_ETN,
             rewards_ET=rewards_ET,
             returns_ET=returns_to_go(rewards_ET, discount=discount),
-            made_ET=episodes.made_ET,
+            valid_mask_ET=episodes.valid_mask_ET,
             terminal_ET=episodes.terminal_ET,
             ended_E=episodes.terminal_ET.any(1),
             logged_E=torch.ones(len(episodes), dtype=torch.bool),
-            learnt_ET=episodes.made_ET,
-            slopes_ETN=torch.zeros_like(episodes.actions_ETN),
-            sloped_E=torch.zeros(len(episodes), dtype=torch.bool),
+            learnt_ET=episodes.valid_mask_ET,
+            grad_ETN=torch.zeros_like(episodes.actions_ETN),
+            has_grad_E=torch.zeros(len(episodes), dtype=torch.bool),
         )
 
-    def imagined(self, stray_E: Tensor, slopes_ETN: Tensor) -> "FragmentBatch":
+    def as_rollouts(self, stray_E: Tensor, grad_ETN: Tensor) -> "EpisodeBatch":
         """The same episodes as ones that no farm ran.
 
         Args:
             stray_E: Last step of each that was not the policy's own, -1 if all were.
-            slopes_ETN: Derivatives of their returns, of any value where a run strayed.
+            grad_ETN: Derivatives of their returns, of any value where a run strayed.
         """
-        step_T = torch.arange(self.made_ET.shape[1])
+        step_T = torch.arange(self.valid_mask_ET.shape[1])
         return dataclasses.replace(
             self,
             logged_E=torch.zeros_like(self.logged_E),
-            learnt_ET=self.made_ET & (step_T >= stray_E[:, None]),
-            slopes_ETN=slopes_ETN,
-            sloped_E=stray_E < 0,
+            learnt_ET=self.valid_mask_ET & (step_T >= stray_E[:, None]),
+            grad_ETN=grad_ETN,
+            has_grad_E=stray_E < 0,
         )
 
     @classmethod
-    def joined(cls, batches: "Sequence[FragmentBatch]") -> "FragmentBatch":
+    def joined(cls, batches: "Sequence[EpisodeBatch]") -> "EpisodeBatch":
         """Several batches of one length as one."""
         names = [f.name for f in dataclasses.fields(cls)]
         return cls(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
 
-    def rows(self, index: Tensor, *, device: str | torch.device = "cpu") -> "FragmentBatch":
+    def rows(self, index: Tensor, *, device: str | torch.device = "cpu") -> "EpisodeBatch":
         """Some of the episodes, on a device."""
         values = {f.name: getattr(self, f.name)[index].to(device) for f in dataclasses.fields(self)}
-        return FragmentBatch(**values)
+        return EpisodeBatch(**values)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class ActorLoss(DDPGBaseActorLoss):
 class _Drawn:
     """The policy in all states of a batch, and mixtures of it, shape (E, T + 1, C, N)."""
 
-    law: MixtureLaw
+    distribution: MixtureDistribution
     mixtures_ESCN: Tensor
 
 
@@ -195,7 +195,7 @@ class SimplexCQLImpl(CQLImpl):
         for network in networks:
             network.active_N = active_N.to(self._device)
 
-    def inner_update(self, batch: FragmentBatch, grad_step: int) -> dict[str, float]:
+    def inner_update(self, batch: EpisodeBatch, grad_step: int) -> dict[str, float]:
         """Critics, then the actor unless it is frozen, then the target critics."""
         losses = self.update_critic(batch)
         if grad_step >= self._config.actor_delay:
@@ -204,18 +204,18 @@ class SimplexCQLImpl(CQLImpl):
         return losses
 
     @train_api
-    def fit_returns(self, batch: FragmentBatch) -> dict[str, float]:
+    def fit_returns(self, batch: EpisodeBatch) -> dict[str, float]:
         """The critics alone, towards returns-to-go of the episodes that ended."""
         self._modules.critic_optim.zero_grad()
         values_KET = self._data_values(batch)
-        known_ET = batch.made_ET & batch.ended_E[:, None]
+        known_ET = batch.valid_mask_ET & batch.ended_E[:, None]
         loss = _mean((values_KET - batch.returns_ET).square().sum(0), known_ET)
         loss.backward()
         self._modules.critic_optim.step()
         self.update_critic_target()
         return {"returns_loss": float(loss.detach())}
 
-    def compute_critic_grad(self, batch: FragmentBatch) -> CriticLoss:
+    def compute_critic_grad(self, batch: EpisodeBatch) -> CriticLoss:
         """Gradients of the temporal-difference and the conservative loss."""
         self._modules.critic_optim.zero_grad()
         drawn = self._draw(batch)
@@ -224,14 +224,14 @@ class SimplexCQLImpl(CQLImpl):
         return loss
 
     @torch.no_grad()
-    def _draw(self, batch: FragmentBatch) -> "_Drawn":
+    def _draw(self, batch: EpisodeBatch) -> "_Drawn":
         """Mixtures of the policy in every state, for the backup and for the conservative term."""
-        law = self._modules.policy(batch.tokens_ESX)
+        distribution = self._modules.policy(batch.tokens_ESX)
         number = max(self._config.backup_samples, self._config.n_action_samples)
-        return _Drawn(law, law.sample(number))
+        return _Drawn(distribution, distribution.sample(number))
 
     @torch.no_grad()
-    def compute_target(self, batch: FragmentBatch, drawn: "_Drawn") -> Tensor:
+    def compute_target(self, batch: EpisodeBatch, drawn: "_Drawn") -> Tensor:
         """Targets of all transitions, shape (E, T)."""
         mixtures_ESCN = drawn.mixtures_ESCN[:, :, : self._config.backup_samples]
         if not self._config.backup_samples:
@@ -241,14 +241,14 @@ class SimplexCQLImpl(CQLImpl):
         targets_ET = backups(batch.rewards_ET, value_ES, batch.terminal_ET, discount=self._config.gamma)
         return torch.where(batch.logged_E[:, None], targets_ET, batch.returns_ET)
 
-    def compute_critic_loss(self, batch: FragmentBatch, q_tpn: Tensor, drawn: "_Drawn") -> CriticLoss:
+    def compute_critic_loss(self, batch: EpisodeBatch, q_tpn: Tensor, drawn: "_Drawn") -> CriticLoss:
         """Squared error to the targets, and the conservative term with its fixed weight."""
         states_KETH = [critic.states(batch.tokens_ESX[:, :-1]) for critic in self._modules.q_funcs]
         data_KET = self._head(states_KETH, batch, batch.actions_ETN[..., None, :])[..., 0]
         td_loss = _mean((data_KET - q_tpn).square().sum(0), batch.learnt_ET)
         conservative = torch.zeros((), device=td_loss.device)
         if self._config.conservative_weight > 0:
-            logged_ET = batch.made_ET & batch.logged_E[:, None]
+            logged_ET = batch.valid_mask_ET & batch.logged_E[:, None]
             sampled_KETS = self._head(states_KETH, batch, self._contrast(batch, drawn))
             gap_KET = conservative_gap(sampled_KETS, data_KET)
             conservative = self._config.conservative_weight * _mean(gap_KET.sum(0), logged_ET)
@@ -256,20 +256,20 @@ class SimplexCQLImpl(CQLImpl):
             critic_loss=td_loss + conservative,
             td_loss=td_loss,
             conservative_loss=conservative,
-            mean_value=_mean(data_KET.mean(0), batch.made_ET),
+            mean_value=_mean(data_KET.mean(0), batch.valid_mask_ET),
         )
 
-    def compute_actor_grad(self, batch: FragmentBatch) -> ActorLoss:
+    def compute_actor_grad(self, batch: EpisodeBatch) -> ActorLoss:
         """Gradients of minus the value of the policy's mixture."""
         self._modules.actor_optim.zero_grad()
         loss = self.compute_actor_loss(batch, self._modules.policy(batch.tokens_ESX[:, :-1]))
         loss.actor_loss.backward()
         return loss
 
-    def compute_actor_loss(self, batch: FragmentBatch, action: MixtureLaw) -> ActorLoss:
+    def compute_actor_loss(self, batch: EpisodeBatch, action: MixtureDistribution) -> ActorLoss:
         """-min_k Q_k(s, rho ~ pi), over the states of the data.
 
-        With `simulator_share` = w, (1 - w) of that plus w times the first-order loss of imagined runs that
+        With `simulator_share` = w, (1 - w) of that plus w times the first-order loss of rollouts that
         followed the policy: minus mu(s_t) . dG / d rho_t, G their return in a learned simulator.
         Later mixtures are held fixed in dG / d rho_t; where they are optimal, what they would
         change by is of second order (the envelope theorem). After Clavera et al. 2020 (arXiv
@@ -277,36 +277,36 @@ class SimplexCQLImpl(CQLImpl):
         """
         values_KET1 = self._values(self._modules.q_funcs, batch, action.sample(1))
         loss_ET = -values_KET1[..., 0].min(0).values
-        sloped_ET = batch.made_ET & batch.sloped_E[:, None]
-        simulator_gain = _mean((action.mean() * batch.slopes_ETN).sum(-1), sloped_ET)
+        has_grad_ET = batch.valid_mask_ET & batch.has_grad_E[:, None]
+        simulator_gain = _mean((action.mean() * batch.grad_ETN).sum(-1), has_grad_ET)
         share = self._config.simulator_share
         return ActorLoss(
-            actor_loss=(1 - share) * _mean(loss_ET, batch.made_ET) - share * simulator_gain,
-            divergence=_mean(action.divergence_from_uniform().detach(), batch.made_ET),
+            actor_loss=(1 - share) * _mean(loss_ET, batch.valid_mask_ET) - share * simulator_gain,
+            divergence=_mean(action.divergence_from_uniform().detach(), batch.valid_mask_ET),
             simulator_gain=simulator_gain.detach(),
         )
 
-    def update_actor(self, batch: FragmentBatch) -> dict[str, float]:
+    def update_actor(self, batch: EpisodeBatch) -> dict[str, float]:
         """One step of the actor."""
         loss = self.compute_actor_grad(batch)
         self._modules.actor_optim.step()
         return asdict_as_float(loss)
 
     @torch.no_grad()
-    def _contrast(self, batch: FragmentBatch, drawn: "_Drawn") -> Tensor:
-        """Equal numbers of mixtures from pi(s), pi(s') and the uniform law, shape (E, T, 3 C, N)."""
+    def _contrast(self, batch: EpisodeBatch, drawn: "_Drawn") -> Tensor:
+        """Equal numbers of mixtures from pi(s), pi(s') and the uniform distribution, shape (E, T, 3 C, N)."""
         number = self._config.n_action_samples
         drawn_ESCN = drawn.mixtures_ESCN[:, :, :number]
         uniform_ETCN = uniform_mixtures(
-            (*batch.made_ET.shape, number), drawn.law.active_N, dtype=drawn_ESCN.dtype
+            (*batch.valid_mask_ET.shape, number), drawn.distribution.active_N, dtype=drawn_ESCN.dtype
         )
         return torch.cat([drawn_ESCN[:, :-1], drawn_ESCN[:, 1:], uniform_ETCN], dim=2)
 
-    def _data_values(self, batch: FragmentBatch) -> Tensor:
+    def _data_values(self, batch: EpisodeBatch) -> Tensor:
         """Q of the logged mixtures, shape (K, E, T)."""
         return self._values(self._modules.q_funcs, batch, batch.actions_ETN[..., None, :])[..., 0]
 
-    def _values(self, critics: torch.nn.ModuleList, batch: FragmentBatch, mixtures: Tensor) -> Tensor:
+    def _values(self, critics: torch.nn.ModuleList, batch: EpisodeBatch, mixtures: Tensor) -> Tensor:
         """Q of mixtures (E, T or T + 1, S, N) in the states of the batch, shape (K, E, ., S)."""
         states = mixtures.shape[1]
         encoded = [critic.states(batch.tokens_ESX[:, :states]) for critic in critics]
@@ -315,7 +315,7 @@ class SimplexCQLImpl(CQLImpl):
     def _head(
         self,
         states: list[Any],
-        batch: FragmentBatch,
+        batch: EpisodeBatch,
         mixtures: Tensor,
         *,
         critics: torch.nn.ModuleList | None = None,
@@ -328,7 +328,7 @@ class SimplexCQLImpl(CQLImpl):
 
     @eval_api
     @torch.no_grad()
-    def policy_values(self, batch: FragmentBatch) -> Tensor:
+    def policy_values(self, batch: EpisodeBatch) -> Tensor:
         """Q(s, pi(s)) of the policy's mean under the mean of the critics, shape (E, T)."""
         means_ETN = self._modules.policy.mean(batch.tokens_ESX[:, :-1])
         values: Tensor = self._values(self._modules.q_funcs, batch, means_ETN[..., None, :])[..., 0].mean(0)
@@ -342,6 +342,6 @@ class SimplexCQLImpl(CQLImpl):
         return means_BTN[torch.arange(len(last_B)), last_B]
 
 
-def _mean(values_ET: Tensor, made_ET: Tensor) -> Tensor:
+def _mean(values_ET: Tensor, valid_mask_ET: Tensor) -> Tensor:
     """Mean over the steps that were made."""
-    return (values_ET * made_ET).sum() / made_ET.sum().clamp_min(1)
+    return (values_ET * valid_mask_ET).sum() / valid_mask_ET.sum().clamp_min(1)

@@ -169,7 +169,7 @@ def _simulated(
     """Mean utilities of the agent, of natural shares and of the farm's best schedule in a simulator."""
     simulator = simulator_of(farm, agent, settings=settings, seed=seed, progress=progress)
     best = farm.episodes.best(1e-9)
-    best_TN = best.actions_ETN[0, : int(best.made_ET.sum())].double().numpy()
+    best_TN = best.actions_ETN[0, : int(best.valid_mask_ET.sum())].double().numpy()
     deciders = {
         "agent": policy_decision(agent, farm),
         "natural": schedule_decision(farm.space.natural_N[None]),
@@ -178,7 +178,7 @@ def _simulated(
     rng = np.random.default_rng(seed)
     noise_PTD = rng.standard_normal((settings.runs, farm.context.steps, len(farm.scales_D)))
     runs = {name: simulator.run(decide, noise_PTD=noise_PTD) for name, decide in deciders.items()}
-    mixtures_TN = runs["agent"].actions_ETN[0, : int(runs["agent"].made_ET[0].sum())].double().numpy()
+    mixtures_TN = runs["agent"].actions_ETN[0, : int(runs["agent"].valid_mask_ET[0].sum())].double().numpy()
     return {
         "r2": simulator.held_out_r2_D.tolist(),
         "mixtures": np.vstack([farm.space.start_N, mixtures_TN]).tolist(),

@@ -12,7 +12,7 @@ import torch
 from dmix.mixing.agent.agent import Agent, MixingAgentConfig
 from dmix.mixing.agent.architectures import arguments_of
 from dmix.mixing.learning.cql import SimplexCQL, SimplexCQLConfig
-from dmix.mixing.learning.cql_impl import FragmentBatch
+from dmix.mixing.learning.cql_impl import EpisodeBatch
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.offline.episodes import Episodes, reward_map
 
@@ -39,7 +39,7 @@ def fitted_value(
         progress: Gets a line now and then.
     """
     mapping = reward_map(episodes, discount=1.0, bounded=False)
-    data = FragmentBatch.of_episodes(episodes, mapping=mapping, discount=1.0, potential=True)
+    data = EpisodeBatch.of_episodes(episodes, mapping=mapping, discount=1.0, potential=True)
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

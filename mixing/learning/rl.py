@@ -18,24 +18,23 @@ from dmix.mixing.agent.architectures import seeded_agent
 from dmix.mixing.agent.folders import check_free
 from dmix.mixing.agent.set_encoder import SetAgentConfig, seen_space
 from dmix.mixing.agent.store import load_agent, publish_agent
-from dmix.mixing.learning.augmentation import Ground, plain_view, random_view, seen
+from dmix.mixing.learning.augmentation import Task, identity_augmentation, random_augmentation, seen
 from dmix.mixing.learning.rl_fit import RlResult, fit_cql
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import fit_sets
-from dmix.mixing.learning.sft_batches import TaughtSet
-from dmix.mixing.learning.time_resampling import other_paces
+from dmix.mixing.learning.time_resampling import time_resampled
 from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.offline.farm import Farm, config_of_farm, load_farm
-from dmix.mixing.offline.sft_examples import Example
+from dmix.mixing.offline.sft_examples import Example, SftDataset
 from dmix.mixing.world_model.learned_simulator import LearnedSimulator, SimulatorSettings, fit_simulator
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 logger = logging.getLogger(__name__)
 
-# Random views of each pace that an actor clones before it is trained with views.
-_CLONED_VIEWS = 8
+# Random augmentations of each farm that an actor clones before it is trained with augmentation.
+_CLONED_AUGMENTATIONS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +89,9 @@ def train_rl(
     check_free(warehouse, name=agent_name, overwrite=overwrite)
     farm, first, settings = prepare(warehouse, set_name=set_name, settings=settings, start=start)
     progress(f"{len(farm.episodes)} trajectories with feedback, {first.num_parameters():,} parameters")
-    ground, *paces = grounds_of(farm, settings=settings, progress=progress)
+    task, *resampled = tasks_of(farm, settings=settings, progress=progress)
     if start is None and settings.views:
-        clone_views(first, (ground, *paces), settings=settings, progress=progress)
+        clone_augmented(first, (task, *resampled), settings=settings, progress=progress)
     elif start is None:
         clone_best(first, farm.episodes, settings=settings, progress=progress)
     checkpoint = checkpoint_file(warehouse, agent_name)
@@ -100,8 +99,8 @@ def train_rl(
         first,
         farm.episodes,
         settings=settings,
-        simulators=ground.simulators,
-        paces=paces,
+        simulators=task.simulators,
+        resampled=resampled,
         checkpoint=checkpoint,
         progress=progress,
     )
@@ -147,11 +146,11 @@ def checkpoint_file(warehouse: Warehouse, agent_name: str) -> Path:
     return warehouse.agent(agent_name).with_name(f".{warehouse.agent(agent_name).name}.rl.pt")
 
 
-def grounds_of(farm: Farm, *, settings: RlSettings, progress: Callable[[str], None]) -> list[Ground]:
-    """The farm with its learned simulators and, for training with views, the same at other paces."""
-    farms = [farm, *(other_paces(farm, context=settings.context) if settings.views else ())]
+def tasks_of(farm: Farm, *, settings: RlSettings, progress: Callable[[str], None]) -> list[Task]:
+    """The farm with its learned simulators; for training with augmentation, other numbers of steps too."""
+    farms = [farm, *(time_resampled(farm, context=settings.context) if settings.views else ())]
     return [
-        Ground(
+        Task(
             episodes=each.episodes,
             simulators=tuple(
                 fit_simulators(
@@ -211,19 +210,22 @@ def clone_best(
     _imitate(agent, [episodes], settings=settings, progress=progress)
 
 
-def clone_views(
+def clone_augmented(
     agent: Agent,
-    grounds: Sequence[Ground],
+    tasks: Sequence[Task],
     *,
     settings: RlSettings,
     progress: Callable[[str], None] = logger.info,
 ) -> None:
-    """`clone_best` in the farm's own domains and in some random views, each with its own best."""
+    """`clone_best` in the farm's own domains and in some random augmentations, each with its own best."""
     rng = np.random.default_rng(settings.seed)
     viewed = [
-        seen(ground, view).episodes
-        for ground in grounds
-        for view in (plain_view(ground), *(random_view(ground, rng) for _ in range(_CLONED_VIEWS)))
+        seen(task, augmentation).episodes
+        for task in tasks
+        for augmentation in (
+            identity_augmentation(task),
+            *(random_augmentation(task, rng) for _ in range(_CLONED_AUGMENTATIONS)),
+        )
     ]
     _imitate(agent, viewed, settings=settings, progress=progress)
 
@@ -233,7 +235,7 @@ def _imitate(
 ) -> None:
     """Fits `agent` in place to the best share of each of these episodes, by Eq. 4."""
     taught = [
-        TaughtSet(examples=examples_of(episodes.best(settings.best_share)), space=episodes.space)
+        SftDataset(examples=examples_of(episodes.best(settings.best_share)), space=episodes.space)
         for episodes in farms
     ]
     fitting = SftSettings(
@@ -248,7 +250,7 @@ def _imitate(
 
 def examples_of(episodes: Episodes) -> list[Example]:
     """Episodes as SFT learns from them."""
-    lengths = episodes.made_ET.sum(1).tolist()
+    lengths = episodes.valid_mask_ET.sum(1).tolist()
     return [
         Example(
             tokens_TX=episodes.tokens_ESX[row, :length].numpy(),

@@ -20,13 +20,13 @@ import torch
 
 from dmix.mixing.agent.agent import Agent
 from dmix.mixing.agent.architectures import arguments_of
-from dmix.mixing.learning.augmentation import Ground, plain_view, random_view, seen
+from dmix.mixing.learning.augmentation import Task, identity_augmentation, random_augmentation, seen
 from dmix.mixing.learning.cql import SimplexCQL, SimplexCQLConfig
-from dmix.mixing.learning.cql_impl import FragmentBatch
+from dmix.mixing.learning.cql_impl import EpisodeBatch
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.offline.episodes import Episodes, RewardMap, padded_to, reward_map
 from dmix.mixing.world_model.learned_simulator import LearnedSimulator
-from dmix.mixing.world_model.rollouts import imagine
+from dmix.mixing.world_model.rollouts import make_rollouts
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import publish_bytes
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 2.0
 _CHECKPOINT_SECONDS = 30.0
-# How many times' imagined runs are kept.
+# How many times' rollouts are kept.
 _GENERATIONS = 4
 
 
@@ -63,21 +63,21 @@ def fit_cql(
     *,
     settings: RlSettings,
     simulators: Sequence[LearnedSimulator] = (),
-    paces: Sequence[Ground] = (),
+    resampled: Sequence[Task] = (),
     checkpoint: Path | None = None,
     progress: Callable[[str], None] = logger.info,
 ) -> RlResult:
     """Trains a copy of `agent` on episodes.
 
-    With `settings.views`, each time that imagined runs are made anew, it is through another random
-    view of the episodes (`dmix.mixing.learning.augmentation`) or of those of another pace.
+    With `settings.views`, each time that rollouts are refreshed, it is through another random
+    view of the episodes (`dmix.mixing.learning.augmentation`) or of those of another number of steps.
 
     Args:
         agent: Where the actor starts: from SFT, or cloned from the best trajectories.
         episodes: With the tokens of the agent's preset.
         settings: Resolved ones.
-        simulators: Where imagined runs are made; none turns them off.
-        paces: The same episodes at other paces, with simulators of their own; of use with views alone.
+        simulators: Where rollouts are made; none turns them off.
+        resampled: The same episodes at other numbers of steps, with their simulators; for `views` alone.
         checkpoint: File to go on from and to write now and then; None keeps nothing.
         progress: Gets a line now and then.
 
@@ -86,16 +86,16 @@ def fit_cql(
             settings.
         TrainingError: If a loss is not finite.
     """
-    if episodes.made_ET.shape[1] > agent.config.context:
+    if episodes.valid_mask_ET.shape[1] > agent.config.context:
         raise InputError(
-            f"the longest trajectory has {episodes.made_ET.shape[1]} steps, the agent looks back"
+            f"the longest trajectory has {episodes.valid_mask_ET.shape[1]} steps, the agent looks back"
             f" {agent.config.context}; train it with a longer --context"
         )
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         loop = _Loop(
             agent,
-            (Ground(episodes=episodes, simulators=tuple(simulators)), *paces),
+            (Task(episodes=episodes, simulators=tuple(simulators)), *resampled),
             settings=settings,
             checkpoint=checkpoint,
             progress=progress,
@@ -107,7 +107,7 @@ class _Loop:
     def __init__(
         self,
         agent: Agent,
-        grounds: Sequence[Ground],
+        tasks: Sequence[Task],
         *,
         settings: RlSettings,
         checkpoint: Path | None,
@@ -117,11 +117,11 @@ class _Loop:
         self.bounded = settings.preset == "paper"
         self.device = "cuda:0" if torch.cuda.is_available() else "cpu"
         self.settings, self.checkpoint, self.progress = settings, checkpoint, progress
-        self.grounds = grounds
-        self._stand_on(grounds[0])
+        self.tasks = tasks
+        self._use(tasks[0])
         self.farm_mapping = self.mapping
-        self.imagined: list[FragmentBatch] = []
-        self.algorithm = new_algorithm(agent, grounds[0].episodes, settings, device=self.device)
+        self.rollouts: list[EpisodeBatch] = []
+        self.algorithm = new_algorithm(agent, tasks[0].episodes, settings, device=self.device)
         self.rng = np.random.default_rng(settings.seed)
         self.done = {"returns": 0, "updates": 0}
         self._sums: dict[str, list[float]] = {}
@@ -131,7 +131,7 @@ class _Loop:
         with _interrupts() as interrupted:
             losses = self._train(interrupted)
         if self.settings.views:
-            self.algorithm.impl.serve(torch.from_numpy(self.grounds[0].episodes.space.active_N))
+            self.algorithm.impl.serve(torch.from_numpy(self.tasks[0].episodes.space.active_N))
         policy = self.algorithm.impl.policy
         trained: Agent = policy.agent.to("cpu").eval()
         return RlResult(
@@ -167,61 +167,67 @@ class _Loop:
                 raise KeyboardInterrupt
         return self._report() or losses
 
-    def _draw(self) -> FragmentBatch:
+    def _draw(self) -> EpisodeBatch:
         """A batch: farm episodes, and imagined ones once the critics know the farm's returns."""
         share = self.settings.imagined or 0.0
         every = self.settings.imagined_every
         if self.settings.views and sum(self.done.values()) % every == 0:
-            self._look_anew(sum(self.done.values()) // every)
+            self._augment(sum(self.done.values()) // every)
         number = min(self.settings.batch_episodes, len(self.data.tokens_ESX))
         if not self.simulators or self.done["returns"] < self.settings.returns_steps:
             return self._rows(self.data, number)
-        if not self.imagined or (not self.settings.views and self.done["updates"] % every == 0):
-            self._imagine()
-        dreamt = min(number - 1, round(share * number))
-        recent = FragmentBatch.joined(self.imagined)
-        return FragmentBatch.joined([self._rows(self.data, number - dreamt), self._rows(recent, dreamt)])
+        if not self.rollouts or (not self.settings.views and self.done["updates"] % every == 0):
+            self._make_rollouts()
+        simulated = min(number - 1, round(share * number))
+        recent = EpisodeBatch.joined(self.rollouts)
+        return EpisodeBatch.joined([self._rows(self.data, number - simulated), self._rows(recent, simulated)])
 
-    def _rows(self, data: FragmentBatch, number: int) -> FragmentBatch:
+    def _rows(self, data: EpisodeBatch, number: int) -> EpisodeBatch:
         rows = self.rng.choice(len(data.tokens_ESX), min(number, len(data.tokens_ESX)), replace=False)
         return data.rows(torch.from_numpy(rows), device=self.device)
 
-    def _imagine(self) -> None:
-        """Runs of the policy as it is now; those of the oldest time are forgotten."""
+    def _make_rollouts(self) -> None:
+        """Runs of the policy as it is now; the oldest ones are dropped."""
         simulator = self.simulators[
             self.done["updates"] // self.settings.imagined_every % len(self.simulators)
         ]
-        found = imagine(self.algorithm.impl.policy, simulator, runs=self.settings.imagined_runs, rng=self.rng)
-        steps = self.data.made_ET.shape[1]
-        slopes_PTN = self.mapping.scale * found.slopes_PTN
-        missing = steps - slopes_PTN.shape[1]
-        fresh = self._mapped(padded_to(found.episodes, steps)).imagined(
-            torch.from_numpy(found.stray_P), torch.nn.functional.pad(slopes_PTN, (0, 0, 0, missing))
+        found = make_rollouts(
+            self.algorithm.impl.policy, simulator, runs=self.settings.imagined_runs, rng=self.rng
         )
-        self.imagined = [*self.imagined[1 - _GENERATIONS :], fresh]
+        steps = self.data.valid_mask_ET.shape[1]
+        grad_PTN = self.mapping.scale * found.grad_PTN
+        missing = steps - grad_PTN.shape[1]
+        fresh = self._mapped(padded_to(found.episodes, steps)).as_rollouts(
+            torch.from_numpy(found.stray_P), torch.nn.functional.pad(grad_PTN, (0, 0, 0, missing))
+        )
+        self.rollouts = [*self.rollouts[1 - _GENERATIONS :], fresh]
 
-    def _stand_on(self, ground: Ground) -> None:
+    def _use(self, task: Task) -> None:
         """Draws from this ground from now on."""
         assert self.settings.discount is not None
-        self.simulators = ground.simulators if self.settings.imagined else ()
-        self.mapping = reward_map(ground.episodes, discount=self.settings.discount, bounded=self.bounded)
-        self.data = self._mapped(ground.episodes)
+        self.simulators = task.simulators if self.settings.imagined else ()
+        self.mapping = reward_map(task.episodes, discount=self.settings.discount, bounded=self.bounded)
+        self.data = self._mapped(task.episodes)
 
-    def _look_anew(self, turn: int) -> None:
-        """Another view of the farm at one of its paces, which depends on the seed and the turn alone.
+    def _augment(self, turn: int) -> None:
+        """Another augmentation of the farm; it depends on the seed and the turn alone.
 
-        What was imagined through the last one is of other domains, and is forgotten.
+        Rollouts through the last one are of other domains, and are dropped.
         """
         rng = np.random.default_rng([self.settings.seed, turn])
-        ground = self.grounds[rng.integers(len(self.grounds))]
-        view = random_view(ground, rng) if rng.random() < self.settings.views else plain_view(ground)
-        self._stand_on(seen(ground, view))
-        self.algorithm.impl.serve(torch.from_numpy(view.space.active_N))
-        self.imagined = []
+        task = self.tasks[rng.integers(len(self.tasks))]
+        augmentation = (
+            random_augmentation(task, rng)
+            if rng.random() < self.settings.views
+            else identity_augmentation(task)
+        )
+        self._use(seen(task, augmentation))
+        self.algorithm.impl.serve(torch.from_numpy(augmentation.space.active_N))
+        self.rollouts = []
 
-    def _mapped(self, episodes: Episodes) -> FragmentBatch:
+    def _mapped(self, episodes: Episodes) -> EpisodeBatch:
         assert self.settings.discount is not None
-        return FragmentBatch.of_episodes(
+        return EpisodeBatch.of_episodes(
             episodes, mapping=self.mapping, discount=self.settings.discount, potential=False
         )
 
@@ -247,7 +253,7 @@ class _Loop:
         return {
             **dataclasses.asdict(self.settings),
             "agent": self.algorithm.config.agent,
-            "episodes": len(self.grounds[0].episodes),
+            "episodes": len(self.tasks[0].episodes),
         }
 
     def _save(self) -> None:
@@ -258,7 +264,7 @@ class _Loop:
             "identity": self._identity(),
             "done": self.done,
             "weights": weights.getvalue(),
-            "imagined": [vars(batch) for batch in self.imagined],
+            "imagined": [vars(batch) for batch in self.rollouts],
             "torch": torch.get_rng_state(),
             "numpy": self.rng.bit_generator.state,
         }
@@ -276,11 +282,11 @@ class _Loop:
             )
         self.done = state["done"]
         if self.settings.views and sum(self.done.values()):
-            self._look_anew((sum(self.done.values()) - 1) // self.settings.imagined_every)
+            self._augment((sum(self.done.values()) - 1) // self.settings.imagined_every)
         self.algorithm.impl.load_model(io.BytesIO(state["weights"]))
         torch.set_rng_state(state["torch"])
         self.rng.bit_generator.state = state["numpy"]
-        self.imagined = [FragmentBatch(**parts) for parts in state["imagined"]]
+        self.rollouts = [EpisodeBatch(**parts) for parts in state["imagined"]]
         self.algorithm.resume_at(self.done["updates"])
         self.progress(f"going on after {self.done['updates']} updates")
 

@@ -25,13 +25,13 @@ from dmix.mixing.agent.folders import check_free
 from dmix.mixing.agent.set_encoder import seen_space
 from dmix.mixing.agent.store import publish_agent
 from dmix.mixing.learning.settings.sft import SftSettings
-from dmix.mixing.learning.sft_batches import Part, TaughtSet, batches, split
-from dmix.mixing.offline.sft_examples import Example, Lesson, load_lesson
+from dmix.mixing.learning.sft_batches import SftBatch, batches, split
+from dmix.mixing.offline.sft_examples import Example, SftDataset, load_sft_dataset
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
-__all__ = ["SftResult", "SftSettings", "fit", "fit_sets", "load_lessons", "squared_error", "train_sft"]
+__all__ = ["SftResult", "SftSettings", "fit", "fit_sets", "load_sft_datasets", "squared_error", "train_sft"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,15 +89,14 @@ def train_sft(
     """
     check_free(warehouse, name=agent_name, overwrite=overwrite)
     names = (set_name, *more_sets)
-    lessons = load_lessons(warehouse, set_names=names, settings=settings)
-    agent = _new_agent(lessons, set_names=names, settings=settings)
-    examples = sum(len(lesson.examples) for lesson in lessons)
+    datasets = load_sft_datasets(warehouse, set_names=names, settings=settings)
+    agent = _new_agent(datasets, set_names=names, settings=settings)
+    examples = sum(len(dataset.examples) for dataset in datasets)
     progress(f"{examples} trajectories, {agent.num_parameters():,} parameters")
-    taught = [TaughtSet(examples=lesson.examples, space=lesson.space) for lesson in lessons]
     result = dataclasses.replace(
-        fit_sets(agent, taught, settings=settings, progress=progress),
+        fit_sets(agent, datasets, settings=settings, progress=progress),
         trajectories=examples,
-        with_feedback=sum(lesson.with_feedback for lesson in lessons),
+        with_feedback=sum(dataset.with_feedback for dataset in datasets),
     )
     publish_agent(
         warehouse, agent=agent, name=agent_name, stage="sft", notes=_card_notes(result), overwrite=overwrite
@@ -105,7 +104,9 @@ def train_sft(
     return result
 
 
-def load_lessons(warehouse: Warehouse, *, set_names: Sequence[str], settings: SftSettings) -> list[Lesson]:
+def load_sft_datasets(
+    warehouse: Warehouse, *, set_names: Sequence[str], settings: SftSettings
+) -> list[SftDataset]:
     """What the sets teach, with the tokens of the architecture.
 
     Raises:
@@ -122,7 +123,8 @@ def load_lessons(warehouse: Warehouse, *, set_names: Sequence[str], settings: Sf
     if len(set(set_names)) < len(set_names):
         raise InputError(f"--set names a set twice: {', '.join(set_names)}; remove one")
     return [
-        load_lesson(warehouse, set_name=name, preset=settings.preset, as_sets=as_sets) for name in set_names
+        load_sft_dataset(warehouse, set_name=name, preset=settings.preset, as_sets=as_sets)
+        for name in set_names
     ]
 
 
@@ -135,12 +137,12 @@ def fit(
     progress: Callable[[str], None] = logger.info,
 ) -> SftResult:
     """`fit_sets` on the examples of one space."""
-    return fit_sets(agent, [TaughtSet(examples=examples, space=space)], settings=settings, progress=progress)
+    return fit_sets(agent, [SftDataset(examples=examples, space=space)], settings=settings, progress=progress)
 
 
 def fit_sets(
     agent: Agent,
-    sets: Sequence[TaughtSet],
+    sets: Sequence[SftDataset],
     *,
     settings: SftSettings,
     progress: Callable[[str], None] = logger.info,
@@ -218,11 +220,13 @@ def _windows(example: Example, context: int) -> Iterator[tuple[Tokens, NDArray[n
         yield example.tokens_TX[part], example.mixtures_TN[part], context - 1
 
 
-def _epoch(agent: Agent, parts: Sequence[Part], *, optimizer: torch.optim.Optimizer | None) -> float:
+def _epoch(
+    agent: Agent, sft_batches: Sequence[SftBatch], *, optimizer: torch.optim.Optimizer | None
+) -> float:
     """Mean weighted squared error a step; takes gradient steps if there is an optimiser."""
     total, steps = 0.0, 0
     with torch.set_grad_enabled(optimizer is not None):
-        for batch in parts:
+        for batch in sft_batches:
             error, count = squared_error(agent, batch.examples, batch.active_N)
             error = batch.weight * error
             if optimizer is not None:
@@ -234,28 +238,28 @@ def _epoch(agent: Agent, parts: Sequence[Part], *, optimizer: torch.optim.Optimi
     return total / steps
 
 
-def _new_agent(lessons: Sequence[Lesson], *, set_names: Sequence[str], settings: SftSettings) -> Agent:
-    first = lessons[0]
+def _new_agent(datasets: Sequence[SftDataset], *, set_names: Sequence[str], settings: SftSettings) -> Agent:
+    first = datasets[0]
     config = config_for(
         settings,
         labels=first.space.labels,
-        scales=_scales(lessons),
+        scales=_scales(datasets),
         preset=first.preset,
         set_name=", ".join(set_names),
         target_supply=first.target_supply,
         spaces=[
-            seen_space(lesson.space, set_name=name, target_supply=lesson.target_supply)
-            for name, lesson in zip(set_names, lessons, strict=True)
+            seen_space(dataset.space, set_name=name, target_supply=dataset.target_supply)
+            for name, dataset in zip(set_names, datasets, strict=True)
         ],
     )
     return seeded_agent(config, seed=settings.seed)
 
 
-def _scales(lessons: Sequence[Lesson]) -> dict[str, float]:
+def _scales(datasets: Sequence[SftDataset]) -> dict[str, float]:
     """s_i by name; the mean where sets have an objective in common."""
     found: dict[str, list[float]] = {}
-    for lesson in lessons:
-        for name, scale in zip(lesson.objectives, lesson.scales_D, strict=True):
+    for dataset in datasets:
+        for name, scale in zip(dataset.objectives, dataset.scales_D, strict=True):
             found.setdefault(name, []).append(float(scale))
     return {name: float(np.mean(scales)) for name, scales in found.items()}
 

@@ -8,25 +8,11 @@ import torch
 from torch import Tensor
 
 from dmix.mixing.learning.settings.sft import SftSettings
-from dmix.mixing.offline.sft_examples import Example
-from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.offline.sft_examples import Example, SftDataset
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TaughtSet:
-    """What is learnt from one set of trajectories.
-
-    Attributes:
-        examples: One a trajectory.
-        space: Tells which domains are active.
-    """
-
-    examples: Sequence[Example]
-    space: DomainSpace
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
+class SftBatch:
     """Examples of one space, with what an error in them counts."""
 
     examples: Sequence[Example]
@@ -35,23 +21,23 @@ class Part:
 
 
 def split(
-    sets: Sequence[TaughtSet], *, settings: SftSettings, rng: np.random.Generator, device: torch.device
-) -> tuple[list[Part], list[Part]]:
+    sets: Sequence[SftDataset], *, settings: SftSettings, rng: np.random.Generator, device: torch.device
+) -> tuple[list[SftBatch], list[SftBatch]]:
     """Training and held-out examples of every set; sets below 5 trajectories hold none out."""
-    training: list[Part] = []
-    held_out: list[Part] = []
+    training: list[SftBatch] = []
+    held_out: list[SftBatch] = []
     for taught, weight in zip(sets, error_weights(sets), strict=True):
         order = rng.permutation(len(taught.examples))
         held = int(np.ceil(settings.held_out * len(order))) if len(order) >= 5 else 0
         active_N = torch.from_numpy(taught.space.active_N).to(device)
-        for parts, rows in ((held_out, order[:held]), (training, order[held:])):
+        for sft_batches, rows in ((held_out, order[:held]), (training, order[held:])):
             if len(rows):
                 examples = [taught.examples[row] for row in rows]
-                parts.append(Part(examples=examples, active_N=active_N, weight=weight))
+                sft_batches.append(SftBatch(examples=examples, active_N=active_N, weight=weight))
     return training, held_out
 
 
-def error_weights(sets: Sequence[TaughtSet]) -> list[float]:
+def error_weights(sets: Sequence[SftDataset]) -> list[float]:
     """What a squared error counts in each set: 1 over the variance of its mixtures, times the mean one.
 
     Between a thousand domains mixtures are close to each other however they differ, and errors
@@ -65,15 +51,15 @@ def error_weights(sets: Sequence[TaughtSet]) -> list[float]:
 
 
 def batches(
-    parts: Sequence[Part], settings: SftSettings, rng: np.random.Generator | None = None
-) -> list[Part]:
+    sft_batches: Sequence[SftBatch], settings: SftSettings, rng: np.random.Generator | None = None
+) -> list[SftBatch]:
     """The examples in batches, each of one space; in a new order with `rng`."""
     made = []
-    for part in parts:
-        order = np.arange(len(part.examples)) if rng is None else rng.permutation(len(part.examples))
+    for batch in sft_batches:
+        order = np.arange(len(batch.examples)) if rng is None else rng.permutation(len(batch.examples))
         for first in range(0, len(order), settings.batch_trajectories):
             rows = order[first : first + settings.batch_trajectories]
-            made.append(replace(part, examples=[part.examples[row] for row in rows]))
-    if rng is not None and len(parts) > 1:
+            made.append(replace(batch, examples=[batch.examples[row] for row in rows]))
+    if rng is not None and len(sft_batches) > 1:
         made = [made[row] for row in rng.permutation(len(made))]
     return made

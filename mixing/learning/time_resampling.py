@@ -1,4 +1,4 @@
-"""A farm at another pace: the same runs as if they had been steered more often, or more seldom.
+"""A farm at another number of steps: the same runs as if they had been steered more often, or more seldom.
 
 A mixture is constant within a step, so the samples that a run of M steps took are those of a run of
 M' steps whose mixtures are means over the same stretches; scores are read between the steps on
@@ -20,12 +20,12 @@ from dmix.mixing.offline.farm import Farm
 Array = NDArray[np.float64]
 
 # Steps of other runs, as multiples of the farm's.
-PACES = (0.5, 2.5)
+TIME_FACTORS = (0.5, 2.5)
 
 
-def other_paces(farm: Farm, *, context: int) -> list[Farm]:
-    """The farm at every pace of `PACES` that an agent of this context can look back on."""
-    steps = {max(1, round(pace * farm.context.steps)) for pace in PACES} - {farm.context.steps}
+def time_resampled(farm: Farm, *, context: int) -> list[Farm]:
+    """The farm at every factor of `TIME_FACTORS` that an agent of this context can look back on."""
+    steps = {max(1, round(factor * farm.context.steps)) for factor in TIME_FACTORS} - {farm.context.steps}
     return [paced(farm, number) for number in sorted(steps) if number <= context]
 
 
@@ -34,26 +34,32 @@ def paced(farm: Farm, steps: int) -> Farm:
 
     An episode too short for one of them is left out.
     """
-    pace = steps / farm.context.steps
-    context = replace(farm.context, steps=steps, supply_N=farm.context.supply_N * pace)
-    changed = replace(farm, context=context, target_steps=farm.target_steps * pace)
+    factor = steps / farm.context.steps
+    context = replace(farm.context, steps=steps, supply_N=farm.context.supply_N * factor)
+    changed = replace(farm, context=context, target_steps=farm.target_steps * factor)
     episodes = farm.episodes
     runs = []
     for row in range(len(episodes)):
-        made = int(episodes.made_ET[row].sum())
+        made = int(episodes.valid_mask_ET[row].sum())
         mixtures_SN = np.vstack([farm.space.start_N, episodes.actions_ETN[row, :made].double().numpy()])
         changes_SD = episodes.changes_ESD[row, : made + 1].double().numpy()
-        if int(made * pace + 1e-9) >= 1:
+        if int(made * factor + 1e-9) >= 1:
             runs.append(
-                _run(mixtures_SN, changes_SD, farm=changed, pace=pace, usual=bool(episodes.usual_E[row]))
+                _run(
+                    mixtures_SN,
+                    changes_SD,
+                    farm=changed,
+                    factor=factor,
+                    is_default_proxy=bool(episodes.is_default_proxy_E[row]),
+                )
             )
     return replace(changed, episodes=assembled(runs, space=farm.space, weights_D=farm.weights_D))
 
 
-def _run(mixtures_SN: Array, changes_SD: Array, *, farm: Farm, pace: float, usual: bool) -> Run:
-    time_J = np.arange(int((len(mixtures_SN) - 1) * pace + 1e-9) + 1) / pace
+def _run(mixtures_SN: Array, changes_SD: Array, *, farm: Farm, factor: float, is_default_proxy: bool) -> Run:
+    time_J = np.arange(int((len(mixtures_SN) - 1) * factor + 1e-9) + 1) / factor
     drawn_SN = np.vstack([np.zeros(mixtures_SN.shape[1]), np.cumsum(mixtures_SN[1:], axis=0)])
-    shares_TN = pace * np.diff(between(drawn_SN, time_J), axis=0)
+    shares_TN = factor * np.diff(between(drawn_SN, time_J), axis=0)
     paced_SN, paced_SD = np.vstack([mixtures_SN[:1], shares_TN]), between(changes_SD, time_J)
     (seen_SD,) = features([paced_SD * farm.scales_D], scales_D=farm.scales_D, preset=farm.preset)
     return Run(
@@ -61,7 +67,7 @@ def _run(mixtures_SN: Array, changes_SD: Array, *, farm: Farm, pace: float, usua
         changes_SD=paced_SD,
         mixtures_TN=shares_TN,
         ended=ends_at(paced_SN, context=farm.context, target_steps=farm.target_steps) is not None,
-        usual=usual,
+        is_default_proxy=is_default_proxy,
     )
 
 

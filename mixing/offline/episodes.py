@@ -65,9 +65,9 @@ class Episodes:
         utility_ES: U of states 0 … T, without unit; U_0 = 0.
         actions_ETN: Mixture that followed state t.
         rewards_ET: U_{t+1} - U_t, 0 in padding.
-        made_ET: True where there was such a step.
+        valid_mask_ET: True where there was such a step.
         terminal_ET: True at a step that ended the run.
-        usual_E: False where the proxy departed from the usual one, so that its gain is not to be
+        is_default_proxy_E: False where the proxy departed from the default one, so that its gain is not to be
             compared with those of others.
     """
 
@@ -77,9 +77,9 @@ class Episodes:
     utility_ES: Tensor
     actions_ETN: Tensor
     rewards_ET: Tensor
-    made_ET: Tensor
+    valid_mask_ET: Tensor
     terminal_ET: Tensor
-    usual_E: Tensor
+    is_default_proxy_E: Tensor
 
     def __len__(self) -> int:
         return len(self.tokens_ESX)
@@ -91,8 +91,8 @@ class Episodes:
 
     @property
     def comparable_E(self) -> Tensor:
-        """True where gains are to be compared: the run came to its end, under the usual proxy."""
-        return self.terminal_ET.any(1) & self.usual_E
+        """True where gains are to be compared: the run came to its end, under the default proxy."""
+        return self.terminal_ET.any(1) & self.is_default_proxy_E
 
     def chosen(self, rows: Sequence[int] | NDArray[np.int64]) -> "Episodes":
         """Some of the episodes, in the order of `rows`."""
@@ -109,7 +109,7 @@ class Episodes:
         finished = torch.nonzero(self.comparable_E).ravel()
         if not len(finished):
             raise InputError(
-                "no trajectory of the set was scored to its end under the usual proxy; collect its feedback"
+                "no trajectory of the set was scored to its end under the default proxy; collect its feedback"
                 " first"
             )
         number = max(1, round(share * len(finished)))
@@ -136,12 +136,12 @@ def make_episodes(
     Args:
         trajectories: With at least one step each.
         feedback: Raw scores (T + 1, D) by trajectory id.
-        scales_D: s_i in nats a token.
+        scales_D: s_i in nats per token.
         weights_D: lambda_i, summing to 1.
         context: Of the set.
         target_steps: |T| / R, at which a path stops early.
         preset: `paper` or `default`.
-        variations: How the proxy of a trajectory departed from the usual one, if it did, by its id.
+        variations: How the proxy of a trajectory departed from the default one, if it did, by its id.
 
     Raises:
         InputError: If no trajectory has feedback, or one has other entries than its feedback.
@@ -164,7 +164,7 @@ def make_episodes(
                 changes_SD=(scores_SD[:states] - scores_SD[0]) / scales_D,
                 mixtures_TN=mixtures_SN[1:states],
                 ended=end is not None and states > end,
-                usual=not variations.get(trajectory.trajectory_id),
+                is_default_proxy=not variations.get(trajectory.trajectory_id),
             )
         )
     if not rows:
@@ -174,7 +174,7 @@ def make_episodes(
 
 def padded_to(episodes: Episodes, steps: int) -> Episodes:
     """The episodes with room for at least `steps` transitions."""
-    missing = steps - episodes.made_ET.shape[1]
+    missing = steps - episodes.valid_mask_ET.shape[1]
     if missing <= 0:
         return episodes
     parts: dict[str, Any] = {}
@@ -197,7 +197,7 @@ def reward_map(episodes: Episodes, *, discount: float, bounded: bool) -> RewardM
     if not bounded:
         spread = float(returns_ET[ended_E, 0].std()) if int(ended_E.sum()) > 1 else 0.0
         return RewardMap(scale=1 / spread if spread > 0 else 1.0)
-    found = returns_ET[episodes.made_ET]
+    found = returns_ET[episodes.valid_mask_ET]
     low, high = float(found.min()), float(found.max())
     bottom, top = BOUNDED_RETURNS
     scale = (top - bottom) / (high - low) if high > low else 1.0
@@ -223,14 +223,14 @@ class Run:
         changes_SD: (score_t - score_0) / s_i of them.
         mixtures_TN: One fewer than states.
         ended: False for a fragment that was cut.
-        usual: False where the proxy departed from the usual one.
+        is_default_proxy: False where the proxy departed from the default one.
     """
 
     tokens_SX: NDArray[np.float32]
     changes_SD: NDArray[np.float64]
     mixtures_TN: NDArray[np.float64]
     ended: bool
-    usual: bool = True
+    is_default_proxy: bool = True
 
 
 def assembled(rows: Sequence[Run], *, space: DomainSpace, weights_D: Vector) -> Episodes:
@@ -242,7 +242,7 @@ def assembled(rows: Sequence[Run], *, space: DomainSpace, weights_D: Vector) -> 
     utility_ES = torch.zeros(len(rows), steps + 1)
     actions_ETN = torch.zeros(len(rows), steps, len(space))
     rewards_ET = torch.zeros(len(rows), steps)
-    made_ET = torch.zeros(len(rows), steps, dtype=torch.bool)
+    valid_mask_ET = torch.zeros(len(rows), steps, dtype=torch.bool)
     terminal_ET = torch.zeros(len(rows), steps, dtype=torch.bool)
     for index, row in enumerate(rows):
         made = len(row.mixtures_TN)
@@ -252,7 +252,7 @@ def assembled(rows: Sequence[Run], *, space: DomainSpace, weights_D: Vector) -> 
         utility_ES[index, : made + 1] = torch.from_numpy(utility_S)
         actions_ETN[index, :made] = torch.from_numpy(row.mixtures_TN)
         rewards_ET[index, :made] = torch.from_numpy(np.diff(utility_S))
-        made_ET[index, :made] = True
+        valid_mask_ET[index, :made] = True
         terminal_ET[index, made - 1] = row.ended
     return Episodes(
         space=space,
@@ -261,9 +261,9 @@ def assembled(rows: Sequence[Run], *, space: DomainSpace, weights_D: Vector) -> 
         utility_ES=utility_ES,
         actions_ETN=actions_ETN,
         rewards_ET=rewards_ET,
-        made_ET=made_ET,
+        valid_mask_ET=valid_mask_ET,
         terminal_ET=terminal_ET,
-        usual_E=torch.tensor([row.usual for row in rows]),
+        is_default_proxy_E=torch.tensor([row.is_default_proxy for row in rows]),
     )
 
 

@@ -9,7 +9,7 @@ from dmix.mixing.agent.architectures import AgentSettings, config_for
 from dmix.mixing.agent.features import RunContext
 from dmix.mixing.agent.set_encoder import seen_space
 from dmix.mixing.offline.episodes import Episodes, make_episodes
-from dmix.mixing.offline.sft_examples import set_goals, set_scales
+from dmix.mixing.offline.sft_examples import objective_spec_of, set_scales
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.trajectories.feedback import (
     feedback_objectives,
@@ -30,9 +30,9 @@ class Farm:
         set_name: Its name.
         preset: Of the tokens.
         objectives: Names of the D objectives.
-        scales_D: Their s_i in nats a token.
+        scales_D: Their s_i in nats per token.
         weights_D: Their lambda.
-        context: Of its runs; with goals where the tokens are a set agent's.
+        context: Of its runs; with an objective spec where the tokens are a set agent's.
         target_steps: |T| / R, at which a path stops early; infinite if none does.
         target_supply: |T| / (R * M).
         trajectories: All of the set, scored or not.
@@ -75,7 +75,9 @@ def load_farm(warehouse: Warehouse, set_name: str, *, preset: str | None, as_set
     trajectories = tuple(read_trained(warehouse, set_name))
     scales_D = set_scales(warehouse, set_name, scores=scores, objectives=names)
     weights_D = _weights(warehouse, set_name, names)
-    context = RunContext.of_set(found, goals=set_goals(warehouse, set_name, names) if as_sets else None)
+    context = RunContext.of_set(
+        found, objective_spec=objective_spec_of(warehouse, set_name, names) if as_sets else None
+    )
     episodes = make_episodes(
         trajectories,
         feedback=scores,

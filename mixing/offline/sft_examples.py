@@ -1,17 +1,17 @@
 """What SFT learns from: trajectories of a set as sequences of tokens and the mixtures that follow.
 
 Feedback is read where the set has it. A trajectory without it gets features of 0; a set without
-any makes lessons of mixtures alone. Shapes: T states, D objectives, X token width, N domains.
+any makes datasets of mixtures alone. Shapes: T states, D objectives, X token width, N domains.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.agent.features import RunContext, Tokens, tokens
-from dmix.mixing.agent.set_features import Goals
+from dmix.mixing.agent.set_features import ObjectiveSpec
 from dmix.mixing.agent.standardise import features
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.trajectories.feedback import farm_scales, feedback_objectives, read_feedback, read_trained
@@ -35,29 +35,31 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Lesson:
-    """What an agent is fine-tuned on.
+class SftDataset:
+    """What an agent learns from one set of trajectories.
 
     Attributes:
+        examples: One per trajectory.
         space: Labels and masks.
-        preset: Of the tokens.
+        preset: Preset of the tokens.
         objectives: Names of the D objectives with feedback.
-        scales_D: Their s_i in nats a token.
-        examples: One a trajectory.
-        with_feedback: How many of them have feedback.
+        scales_D: Their s_i in nats per token.
+        with_feedback: Number of examples with feedback.
         target_supply: |T| / (R * M) of the set.
     """
 
+    examples: Sequence[Example]
     space: DomainSpace
-    preset: str
-    objectives: tuple[str, ...]
-    scales_D: Vector
-    examples: tuple[Example, ...]
-    with_feedback: int
-    target_supply: float
+    preset: str = "default"
+    objectives: tuple[str, ...] = ()
+    scales_D: Vector = field(default_factory=lambda: np.zeros(0))
+    with_feedback: int = 0
+    target_supply: float = 0.0
 
 
-def load_lesson(warehouse: Warehouse, *, set_name: str, preset: str | None, as_sets: bool = False) -> Lesson:
+def load_sft_dataset(
+    warehouse: Warehouse, *, set_name: str, preset: str | None, as_sets: bool = False
+) -> SftDataset:
     """The trajectories of a set that SFT imitates, as examples.
 
     Args:
@@ -75,9 +77,11 @@ def load_lesson(warehouse: Warehouse, *, set_name: str, preset: str | None, as_s
     chosen = _taught(read_trained(warehouse, set_name), preset=preset)
     feedback, names = read_feedback(warehouse, set_name), feedback_objectives(warehouse, set_name)
     scales_D = set_scales(warehouse, set_name, scores=feedback, objectives=names)
-    context = RunContext.of_set(found, goals=set_goals(warehouse, set_name, names) if as_sets else None)
+    context = RunContext.of_set(
+        found, objective_spec=objective_spec_of(warehouse, set_name, names) if as_sets else None
+    )
     examples = make_examples(chosen, feedback=feedback, scales_D=scales_D, context=context, preset=preset)
-    return Lesson(
+    return SftDataset(
         space=found.domain_space,
         preset=preset,
         objectives=names,
@@ -88,15 +92,17 @@ def load_lesson(warehouse: Warehouse, *, set_name: str, preset: str | None, as_s
     )
 
 
-def set_goals(warehouse: Warehouse, set_name: str, objectives: Sequence[str]) -> Goals:
+def objective_spec_of(warehouse: Warehouse, set_name: str, objectives: Sequence[str]) -> ObjectiveSpec:
     """Weights and roles of a set's objectives, from its environment file; alike without one."""
     path = warehouse.feedback(set_name) / "environment.yaml"
     if not path.is_file():
-        return Goals.of(np.full(len(objectives), 1 / max(1, len(objectives))), ())
+        return ObjectiveSpec.of(np.full(len(objectives), 1 / max(1, len(objectives))), ())
     found = load_environment(path)
     weights = dict(zip(found.names, found.weights_D, strict=True))
     roles = dict(zip(found.names, found.roles, strict=True))
-    return Goals.of(np.array([weights[name] for name in objectives]), [roles[name] for name in objectives])
+    return ObjectiveSpec.of(
+        np.array([weights[name] for name in objectives]), [roles[name] for name in objectives]
+    )
 
 
 def set_scales(
@@ -127,7 +133,7 @@ def make_examples(
     Args:
         trajectories: With at least one step each.
         feedback: Raw scores (T, D) by trajectory id; missing ones become features of 0.
-        scales_D: s_i in nats a token; empty without feedback.
+        scales_D: s_i in nats per token; empty without feedback.
         context: Of the set.
         preset: `paper` or `default`.
 

@@ -52,7 +52,7 @@ def fit_exponential(mixtures_RN: Array, values_RV: Array) -> MixingLaws:
     """
     mixtures_RN, values_RV = checked_runs(mixtures_RN, values_RV)
     laws = [
-        min((_law(mixtures_RN, sign * values_R, sign) for sign in (1.0, -1.0)), key=lambda law: law[0])
+        min((_fit_law(mixtures_RN, sign * values_R, sign) for sign in (1.0, -1.0)), key=lambda law: law[0])
         for values_R in values_RV.T
     ]
     _, sign_V, parameters_VP = zip(*laws, strict=True)
@@ -60,7 +60,7 @@ def fit_exponential(mixtures_RN: Array, values_RV: Array) -> MixingLaws:
     return MixingLaws(np.array(sign_V), found_VP[:, 0], found_VP[:, 1], found_VP[:, 2:])
 
 
-def _law(mixtures_RN: Array, values_R: Array, sign: float) -> tuple[float, float, Array]:
+def _fit_law(mixtures_RN: Array, values_R: Array, sign: float) -> tuple[float, float, Array]:
     """(loss of the fit, sign, [c, b, t])."""
     centre, spread = values_R.mean(), values_R.std() or 1.0
     wanted_R = (values_R - centre) / spread

@@ -31,7 +31,7 @@ class FarmRuns:
         set_name: The set.
         names: (field, domain) of every index of a mixture.
         steps: M.
-        trajectories: Those with a score after every step, of usual proxies.
+        trajectories: Those with a score after every step, of default proxies.
         utilities: U after each entry of theirs, shape (T,) each; 0 at the start.
     """
 
@@ -55,7 +55,7 @@ class FarmRuns:
         if len(found) < FEWEST_RUNS:
             raise InputError(
                 f"set {self.set_name!r} has {len(found)} static runs with feedback, a regression needs"
-                f" {FEWEST_RUNS} whose proxy was the usual one; sample it with 'dmix mix sample --preset"
+                f" {FEWEST_RUNS} whose proxy was the default one; sample it with 'dmix mix sample --preset"
                 " default' and collect its feedback"
             )
         return np.stack([mixture_N for mixture_N, _ in found]), np.array([[value] for _, value in found])
@@ -95,7 +95,7 @@ def step_features(mixtures_CN: Array, drawn_TN: Array, step: int, steps: int) ->
 
 
 def load_farm_runs(warehouse: Warehouse, set_name: str) -> FarmRuns:
-    """The runs of a set whose proxy was the usual one, with a score after every step.
+    """The runs of a set whose proxy was the default one, with a score after every step.
 
     Raises:
         NotFoundError: If there is no such set.

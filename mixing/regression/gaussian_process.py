@@ -24,7 +24,7 @@ from dmix.warehouse_schema.errors import InputError
 # Shares below this hardly differ to the process.
 _SMALLEST_SHARE = 1e-3
 _ITERATIONS = 100
-# Bounds of log length scales (inputs have deviation 1) and of the log ratio of noise to signal.
+# Bounds of log length scales (inputs have standard deviation 1) and of the log ratio of noise to signal.
 _SCALE_BOUNDS = (-3.0, 8.0)
 _NOISE_BOUNDS = (-14.0, 4.0)
 # Prior of a log length scale: normal with mean _PRIOR_MEAN + log(N) / 2. Chosen on subsets of 43 of
@@ -88,10 +88,10 @@ def fit_gaussian_process(mixtures_RN: Array, values_RV: Array) -> GaussianProces
     centre_N, spread_N = logs_RN.mean(0), logs_RN.std(0)
     spread_N = np.where(spread_N > 0, spread_N, 1.0)
     inputs_RN = (logs_RN - centre_N) / spread_N
-    mean_V, deviation_V = values_RV.mean(0), values_RV.std(0)
+    mean_V, std_V = values_RV.mean(0), values_RV.std(0)
     # A value that never changes has its mean everywhere: any scale will do.
-    wanted_RV = (values_RV - mean_V) / np.where(deviation_V > 0, deviation_V, 1.0)
-    changing_V = deviation_V > 0
+    wanted_RV = (values_RV - mean_V) / np.where(std_V > 0, std_V, 1.0)
+    changing_V = std_V > 0
     domains = inputs_RN.shape[1]
     start = np.append(np.full(domains, _PRIOR_MEAN + 0.5 * math.log(domains)), math.log(1e-2))
     shared = _search(start, inputs_RN, wanted_RV[:, changing_V]) if changing_V.any() else start
@@ -99,7 +99,7 @@ def fit_gaussian_process(mixtures_RN: Array, values_RV: Array) -> GaussianProces
     for value, changing in enumerate(changing_V):
         found = _search(shared, inputs_RN, wanted_RV[:, [value]]) if changing else shared
         scales.append(np.exp(found[:-1]))
-        weights.append(_weights(found, inputs_RN, wanted_RV[:, value]) * deviation_V[value])
+        weights.append(_weights(found, inputs_RN, wanted_RV[:, value]) * std_V[value])
     return GaussianProcess(centre_N, spread_N, inputs_RN, np.stack(scales), np.stack(weights), mean_V)
 
 

@@ -2,7 +2,7 @@
 
 Many mixtures are drawn around natural shares, their values predicted, and the best of them
 averaged, since the single best one sits where the regressor errs upwards. RegMix draws from
-Dirichlet laws around natural shares; here the farm's own law is used (target share first, then
+Dirichlet distributions around natural shares; here the farm's own law is used (target share first, then
 each field around its natural shares), so that the search stays where runs were made.
 Shapes: C candidates, N (field, domain) pairs, A active ones.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from dmix.mixing.regression import Array
 from dmix.mixing.space.domains import DomainSpace, Vector
-from dmix.mixing.trajectories.candidates import HierarchicalLaw, mixture_of
+from dmix.mixing.trajectories.candidates import HierarchicalDistribution, mixture_of
 
 CANDIDATES = 100_000
 AVERAGED = 100
@@ -27,13 +27,13 @@ def simulated_mixtures(space: DomainSpace, *, number: int, seed: int) -> Array:
     Raises:
         InputError: If a field has no samples.
     """
-    law, rng = HierarchicalLaw(space), np.random.default_rng(seed)
+    distribution, rng = HierarchicalDistribution(space), np.random.default_rng(seed)
     active_N = space.active_N
     mixtures_CN = np.zeros((number, len(space)))
     for first in range(0, number, _CHUNK):
         part = mixtures_CN[first : first + _CHUNK]
         buffer_AC = np.empty((int(active_N.sum()), len(part)), np.float32)
-        law.fill(rng, buffer_AC)
+        distribution.fill(rng, buffer_AC)
         part[:, active_N] = mixture_of(buffer_AC.T)
     return mixtures_CN
 

@@ -28,7 +28,7 @@ class RunTable:
         domains: Names of the N domains.
         losses: Names of the V losses.
         mixtures_RN: Shares.
-        values_RV: Losses in nats a token.
+        values_RV: Losses in nats per token.
     """
 
     size: str

@@ -1,7 +1,7 @@
-"""The law of the policy's mixtures: Dirichlet on the simplex of the active domains (method §5).
+"""The distribution of the policy's mixtures: Dirichlet on the simplex of the active domains (method §5).
 
 Mean mu is the agent's softmax, concentration c is bounded, parameters are c * mu + 1e-3. Densities
-are relative to the uniform law on the active simplex, so Dirichlet(1) has log-density 0 in any
+are relative to the uniform distribution on the active simplex, so Dirichlet(1) has log-density 0 in any
 number of dimensions. (With respect to Lebesgue measure it would be ln Gamma(52) = 152.4 at 52.)
 
 Shapes: `...` any leading axes, N domains, A active ones, S samples.
@@ -27,8 +27,8 @@ def bounded_concentration(raw: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureLaw:
-    """Dirichlet laws over the active domains.
+class MixtureDistribution:
+    """Dirichlet distributions over the active domains.
 
     Attributes:
         parameters: Shape (..., A), above 0.
@@ -39,8 +39,8 @@ class MixtureLaw:
     active_N: Tensor
 
     @classmethod
-    def of_mean(cls, mean: Tensor, concentration: Tensor, active_N: Tensor) -> "MixtureLaw":
-        """The law with mean about `mean` (..., N) and concentration (...)."""
+    def of_mean(cls, mean: Tensor, concentration: Tensor, active_N: Tensor) -> "MixtureDistribution":
+        """The distribution with mean about `mean` (..., N) and concentration (...)."""
         parameters = concentration[..., None] * mean[..., active_N] + SMALLEST_PARAMETER
         return cls(parameters, active_N)
 
@@ -54,26 +54,26 @@ class MixtureLaw:
         return scattered(drawn.movedim(0, -2), self.active_N)
 
     def log_density(self, mixtures: Tensor) -> Tensor:
-        """Log-density relative to the uniform law, in nats, of mixtures (..., S, N): (..., S)."""
+        """Log-density relative to the uniform distribution, in nats, of mixtures (..., S, N): (..., S)."""
         weights = mixtures[..., self.active_N].clamp_min(_SMALLEST_WEIGHT)
         parameters = self.parameters[..., None, :]
         kernel = ((parameters - 1) * weights.log()).sum(-1)
         return kernel + self._log_normaliser()[..., None]
 
     def divergence_from_uniform(self) -> Tensor:
-        """KL(law || uniform) in nats, shape (...): the mean log-density, in closed form."""
+        """KL(distribution || uniform) in nats, shape (...): the mean log-density, in closed form."""
         total = self.parameters.sum(-1, keepdim=True)
         expected = torch.digamma(self.parameters) - torch.digamma(total)
         return ((self.parameters - 1) * expected).sum(-1) + self._log_normaliser()
 
     def _log_normaliser(self) -> Tensor:
-        """Log of the Dirichlet constant over that of the uniform law, Gamma(A)."""
+        """Log of the Dirichlet constant over that of the uniform distribution, Gamma(A)."""
         constant = torch.lgamma(self.parameters.sum(-1)) - torch.lgamma(self.parameters).sum(-1)
         return constant - math.lgamma(self.parameters.shape[-1])
 
 
 def uniform_mixtures(shape: tuple[int, ...], active_N: Tensor, *, dtype: torch.dtype) -> Tensor:
-    """Draws of the uniform law on the active simplex, shape (*shape, N)."""
+    """Draws of the uniform distribution on the active simplex, shape (*shape, N)."""
     exponentials = torch.empty((*shape, int(active_N.sum())), dtype=dtype, device=active_N.device)
     exponentials.exponential_()
     return scattered(exponentials / exponentials.sum(-1, keepdim=True), active_N)

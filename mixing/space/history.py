@@ -31,13 +31,13 @@ _ARRAYS = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Forgotten:
+class TruncatedHistory:
     """What is kept of the steps between row 0 and row 1, whose rows are not: O(D), however many.
 
     Attributes:
         steps: Their number.
         scores_D: How many of their scores are there, for features whose scale counts all of them.
-        squares_D: Sum over those of (score - score_0)^2, in squared nats a token.
+        squares_D: Sum over those of (score - score_0)^2, in squared nats per token.
     """
 
     steps: int
@@ -49,11 +49,11 @@ class Forgotten:
         object.__setattr__(self, "squares_D", read_only(self.squares_D))
 
     @classmethod
-    def nothing(cls, objectives: int) -> "Forgotten":
+    def nothing(cls, objectives: int) -> "TruncatedHistory":
         """No step; `objectives` is D."""
         return cls(steps=0, scores_D=np.zeros(objectives, np.int64), squares_D=np.zeros(objectives))
 
-    def then(self, feedback_TD: NDArray[np.float64], *, first_D: Vector) -> "Forgotten":
+    def then(self, feedback_TD: NDArray[np.float64], *, first_D: Vector) -> "TruncatedHistory":
         """With the next steps forgotten too.
 
         Args:
@@ -63,7 +63,7 @@ class Forgotten:
         change_TD = feedback_TD - first_D
         known_TD = np.isfinite(change_TD)
         squares_TD = np.where(known_TD, change_TD, 0.0) ** 2
-        return Forgotten(
+        return TruncatedHistory(
             steps=self.steps + len(feedback_TD),
             scores_D=self.scores_D + known_TD.sum(axis=0),
             # in the order of a sum over all rows, so that both give the same last bits
@@ -75,7 +75,7 @@ class Forgotten:
         return {"steps": self.steps, "scores": self.scores_D.tolist(), "squares": self.squares_D.tolist()}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Forgotten":
+    def from_json(cls, value: dict[str, Any]) -> "TruncatedHistory":
         """What `to_json` wrote."""
         return cls(
             steps=value["steps"],
@@ -93,18 +93,18 @@ class History:
     Attributes:
         space: The domain space, with masks and sample counts.
         mixtures_TN: Planned mixtures, shape (T, N); row 0 is rho_s.
-        feedback_TD: Raw scores in nats a token, shape (T, D), NaN where one is missing.
+        feedback_TD: Raw scores in nats per token, shape (T, D), NaN where one is missing.
         objectives: Names of the D objectives.
         weights_D: Their lambda in the utility, summing to 1.
-        scales_D: Their published scale s_i, in nats a token.
+        scales_D: Their published scale s_i, in nats per token.
         steps: M, the number of steps that the run plans.
         step_samples: R, samples of a full step.
         remaining_samples_N: Samples that each domain can still give before its last pass ends.
         seed: Seed for controllers that draw; combine it with `step`.
-        losses_TN: Mean training loss of each step by domain, nats a token, shape (T, N); NaN where
+        losses_TN: Mean training loss of each step by domain, nats per token, shape (T, N); NaN where
             a step had no sample of a domain, and in row 0. All NaN when left out.
         counts_TN: Samples that each step delivered, shape (T, N); row 0 is 0. All 0 when left out.
-        forgotten: What is left of steps whose rows are not held; None if all are.
+        truncated: What is left of steps whose rows are not held; None if all are.
         roles: general or target, an objective each; () where nobody says.
         rate_shares_M: Share of the run's summed learning rate that falls into each step, shape (M,),
             sum 1. All alike when left out.
@@ -122,7 +122,7 @@ class History:
     seed: int
     losses_TN: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     counts_TN: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
-    forgotten: Forgotten | None = None
+    truncated: TruncatedHistory | None = None
     roles: tuple[str, ...] = ()
     rate_shares_M: Vector = field(default_factory=lambda: np.empty(0))
 
@@ -147,9 +147,9 @@ class History:
     @property
     def step(self) -> int:
         """t, the step to decide, from 1."""
-        return self.forgotten_steps + len(self.mixtures_TN)
+        return self.truncated_steps + len(self.mixtures_TN)
 
     @property
-    def forgotten_steps(self) -> int:
+    def truncated_steps(self) -> int:
         """Steps between row 0 and row 1."""
-        return 0 if self.forgotten is None else self.forgotten.steps
+        return 0 if self.truncated is None else self.truncated.steps

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.space.domains import Vector
-from dmix.mixing.trajectories.candidates import Buffer, CandidateLaw, mixture_of
+from dmix.mixing.trajectories.candidates import Buffer, CandidateDistribution, mixture_of
 from dmix.warehouse_schema.errors import InputError
 
 
@@ -33,7 +33,7 @@ class PathProblem:
         target_steps: |T| / R: how many steps of target data alone exhaust the target field.
         alpha, beta, gamma: Weights of the three terms.
         step_offset: e - d: 0 for `paper`, 1 for `default`.
-        law: Where candidates come from.
+        distribution: Where candidates come from.
         candidates: C.
         seed: Seed of the set.
     """
@@ -46,7 +46,7 @@ class PathProblem:
     beta: float
     gamma: float
     step_offset: int
-    law: CandidateLaw
+    distribution: CandidateDistribution
     candidates: int
     seed: int
 
@@ -134,7 +134,7 @@ def sample_path(
     drawn_target = 0.0
     for step in range(problem.steps):
         rng = _step_rng(problem.seed, top_k, path, step)
-        problem.law.fill(rng, buffer_AC)
+        problem.distribution.fill(rng, buffer_AC)
         coefficients_A, _ = score_coefficients(mixtures[-1], step=step, problem=problem, earlier=earlier)
         # The constant does not change which candidates are lowest.
         score_C = -(coefficients_A.astype(np.float32) @ buffer_AC)

@@ -6,7 +6,7 @@ whole draw is one matrix-vector product. Weights are clipped at 1e-8 before the 
 clip raises the sum by at most A * 1e-8, below the resolution of float32: scores ignore it, and
 `mixture_of` renormalises the chosen candidate in float64.
 
-Two laws (method §2): `UniformLaw`, Dirichlet(1) (preset `paper`), and `HierarchicalLaw`,
+Two laws (method §2): `UniformDistribution`, Dirichlet(1) (preset `paper`), and `HierarchicalDistribution`,
 field share first, composition second (preset `default`).
 """
 
@@ -26,15 +26,15 @@ Buffer = NDArray[np.float32]
 KAPPA_RANGE = (0.5, 50.0)
 
 
-class CandidateLaw(Protocol):
-    """A probability law on the simplex of the active domains."""
+class CandidateDistribution(Protocol):
+    """A probability distribution on the simplex of the active domains."""
 
     def fill(self, rng: np.random.Generator, out_AC: Buffer) -> None:
         """Overwrites `out_AC` with log rho' of independent candidates, one a column."""
         ...
 
 
-class UniformLaw:
+class UniformDistribution:
     """Dirichlet(1): uniform on the simplex of the active domains."""
 
     def fill(self, rng: np.random.Generator, out_AC: Buffer) -> None:
@@ -50,7 +50,7 @@ class UniformLaw:
         np.log(out_AC, out=out_AC)
 
 
-class HierarchicalLaw:
+class HierarchicalDistribution:
     """Target share u ~ Beta(1/2, 1/2); within a field Dirichlet(kappa * natural shares * n_active).
 
     log kappa is uniform on [log 0.5, log 50], drawn for each candidate and field; n_active
@@ -97,7 +97,7 @@ class HierarchicalLaw:
 
 
 def beta_half_quantile(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quantile function of Beta(1/2, 1/2), the arcsine law: sin^2(pi p / 2)."""
+    """Quantile function of Beta(1/2, 1/2), the arcsine distribution: sin^2(pi p / 2)."""
     return np.sin(0.5 * np.pi * probability) ** 2
 
 

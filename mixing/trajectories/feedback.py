@@ -58,7 +58,7 @@ def write_feedback(
         trajectory_id: The trajectory.
         objectives: Names of the D objectives, in the order of the environment.
         scores_TD: Shape (T, D); row 0 belongs to the model before any step.
-        variation: How the proxy departed from the usual one.
+        variation: How the proxy departed from the default one.
         planned_TN: Mixtures that it was trained on, row 0 its start state; None if they were the
             trajectory's.
 
@@ -131,7 +131,7 @@ def read_trained(warehouse: Warehouse, set_name: str) -> list[Trajectory]:
 
 
 def read_variations(warehouse: Warehouse, set_name: str) -> dict[str, str]:
-    """How the proxy of each trajectory with feedback departed from the usual one; empty if it did not."""
+    """How the proxy of each trajectory with feedback departed from the default one; empty if it did not."""
     return {
         path.stem: next(iter(_table(path)["variation"].to_pylist()), None) or ""
         for path in _files(warehouse, set_name)

@@ -32,7 +32,7 @@ class GuardLimits:
         floors_N, ceilings_N: Least and largest weight of a domain.
         largest_kl: Of KL(last || next), in nats, from the second step on.
         largest_first_kl: The same for the first step, KL(rho_s || next).
-        largest_wobble: Alarm level of oscillation, see `wobble`.
+        largest_oscillation: Alarm level of oscillation, see `oscillation`.
         least_effective_number: Alarm level of collapse, exp(entropy) of a mixture.
     """
 
@@ -40,7 +40,7 @@ class GuardLimits:
     ceilings_N: Vector
     largest_kl: float
     largest_first_kl: float
-    largest_wobble: float
+    largest_oscillation: float
     least_effective_number: float
 
 
@@ -58,13 +58,13 @@ def farm_limits(trajectories: Sequence[Trajectory], *, quantile: float = 0.99) -
     stacked_RN = np.concatenate([path[1:] for path in paths])
     first = [float(kl_of_steps(path)[0]) for path in paths]
     later = np.concatenate([kl_of_steps(path)[1:] for path in paths])
-    wobbles = [wobble(path[: end + 1]) for path in paths for end in range(1, len(path))]
+    oscillations = [oscillation(path[: end + 1]) for path in paths for end in range(1, len(path))]
     return GuardLimits(
         floors_N=np.quantile(stacked_RN, 1 - quantile, axis=0),
         ceilings_N=np.quantile(stacked_RN, quantile, axis=0),
         largest_kl=float(np.quantile(later, quantile)) if len(later) else max(first),
         largest_first_kl=float(np.quantile(first, quantile)),
-        largest_wobble=float(np.quantile(wobbles, quantile)),
+        largest_oscillation=float(np.quantile(oscillations, quantile)),
         least_effective_number=float(np.quantile(effective_number(stacked_RN), 1 - quantile)),
     )
 
@@ -75,7 +75,7 @@ def kl_of_steps(mixtures_SN: Array) -> Vector:
     return steps
 
 
-def wobble(mixtures_SN: Array) -> float:
+def oscillation(mixtures_SN: Array) -> float:
     """How far the last steps moved without getting anywhere, in total variation.
 
     Length of the path over the last `OSCILLATION_WINDOW` steps less the distance of its ends; 0
@@ -96,11 +96,11 @@ def alarms(history: History, proposal_N: Vector, limits: GuardLimits) -> list[st
             f"random start: the first step is {change:.3g} nats from rho_s, the farm's are within"
             f" {limits.largest_first_kl:.3g}"
         )
-    moved = wobble(mixtures_SN)
-    if moved > limits.largest_wobble:
+    moved = oscillation(mixtures_SN)
+    if moved > limits.largest_oscillation:
         found.append(
             f"oscillation: {moved:.3g} of movement to and fro in {OSCILLATION_WINDOW} steps, the farm's is"
-            f" within {limits.largest_wobble:.3g}"
+            f" within {limits.largest_oscillation:.3g}"
         )
     number = float(effective_number(proposal_N))
     if number < limits.least_effective_number:

@@ -73,7 +73,7 @@ class Environment:
 
     objectives: tuple[Objective, ...] = setting(help="The D objectives, in the order of every score vector.")
     scales: dict[str, float] = setting(
-        {}, help="Scale s_i of an objective in nats a token, by name; they override those of the farm."
+        {}, help="Scale s_i of an objective in nats per token, by name; they override those of the farm."
     )
     folder: str = setting(".", help="Folder that paths start from, relative to the environment file.")
 
@@ -109,7 +109,7 @@ class Environment:
 
     @property
     def scales_D(self) -> Vector:
-        """s_i in nats a token; 1 where neither the user nor a farm has set one."""
+        """s_i in nats per token; 1 where neither the user nor a farm has set one."""
         return np.array([self.scales.get(name, 1.0) for name in self.names])
 
 
@@ -211,9 +211,9 @@ def utility(
     """U = sum of lambda_i (score_i - base_i) / s_i (method §3).
 
     Args:
-        scores_D: Scores in nats a token, shape (..., D).
+        scores_D: Scores in nats per token, shape (..., D).
         base_D: Scores of the model before any step, shape (D,).
-        scales_D: s_i in nats a token, shape (D,).
+        scales_D: s_i in nats per token, shape (D,).
         weights_D: lambda_i, summing to 1, shape (D,).
 
     Returns:

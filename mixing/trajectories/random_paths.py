@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.space.domains import Vector
-from dmix.mixing.trajectories.candidates import HierarchicalLaw, beta_half_quantile
+from dmix.mixing.trajectories.candidates import HierarchicalDistribution, beta_half_quantile
 from dmix.mixing.trajectories.coverage import share_cell
 
 LONGEST_SEGMENT = 10
@@ -23,7 +23,7 @@ Paths = list[NDArray[np.float64]]
 def random_paths(
     *,
     start_A: Vector,
-    law: HierarchicalLaw,
+    distribution: HierarchicalDistribution,
     static: int,
     segments: int,
     steps: int,
@@ -34,7 +34,7 @@ def random_paths(
 
     Args:
         start_A: rho_s.
-        law: Where compositions within fields come from.
+        distribution: Where compositions within fields come from.
         static: Number of paths that hold one mixture.
         segments: Number of paths made of segments of 1 to 10 steps.
         steps: M.
@@ -55,7 +55,10 @@ def random_paths(
         gains = [_gain(counts_ZM, plan_M[: stop_step(plan_M, target_steps)]) for plan_M in drawn]
         plans.append(drawn[int(np.argmax(gains))])
         _count(counts_ZM, plans[-1][: stop_step(plans[-1], target_steps)])
-    paths = [_path(plan_M, start_A=start_A, law=law, target_steps=target_steps, rng=rng) for plan_M in plans]
+    paths = [
+        _path(plan_M, start_A=start_A, distribution=distribution, target_steps=target_steps, rng=rng)
+        for plan_M in plans
+    ]
     return paths[:static], paths[static:]
 
 
@@ -73,12 +76,17 @@ def _segment_plan(rng: np.random.Generator, steps: int) -> Vector:
 
 
 def _path(
-    plan_M: Vector, *, start_A: Vector, law: HierarchicalLaw, target_steps: float, rng: np.random.Generator
+    plan_M: Vector,
+    *,
+    start_A: Vector,
+    distribution: HierarchicalDistribution,
+    target_steps: float,
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """The mixtures of a plan: one composition for each run of equal shares."""
     plan_M = plan_M[: stop_step(plan_M, target_steps)]
     shares, segment_M = np.unique(plan_M, return_inverse=True)
-    return np.vstack([start_A, law.mixtures(rng, shares)[segment_M]])
+    return np.vstack([start_A, distribution.mixtures(rng, shares)[segment_M]])
 
 
 def _count(counts_ZM: NDArray[np.int64], shares: Vector) -> None:

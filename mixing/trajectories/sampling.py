@@ -22,7 +22,11 @@ from threadpoolctl import threadpool_limits
 
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.algorithm1 import EarlierPaths, PathProblem, sample_path
-from dmix.mixing.trajectories.candidates import CandidateLaw, HierarchicalLaw, UniformLaw
+from dmix.mixing.trajectories.candidates import (
+    CandidateDistribution,
+    HierarchicalDistribution,
+    UniformDistribution,
+)
 from dmix.mixing.trajectories.random_paths import random_paths
 from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.mixing.trajectories.store import (
@@ -128,7 +132,7 @@ def path_problem(found: TrajectorySet, settings: SampleSettings) -> PathProblem:
     """The arguments of Algorithm 1 for a set, over its active domains."""
     space = found.domain_space
     paper = settings.preset == "paper"
-    law: CandidateLaw = UniformLaw() if paper else HierarchicalLaw(space)
+    distribution: CandidateDistribution = UniformDistribution() if paper else HierarchicalDistribution(space)
     return PathProblem(
         start_A=space.start_N[space.active_N],
         target_A=space.target_state_N[space.active_N],
@@ -138,7 +142,7 @@ def path_problem(found: TrajectorySet, settings: SampleSettings) -> PathProblem:
         beta=settings.beta,
         gamma=settings.gamma,
         step_offset=0 if paper else 1,
-        law=law,
+        distribution=distribution,
         candidates=settings.candidates,
         seed=settings.seed,
     )
@@ -172,7 +176,7 @@ def expected_work(warehouse: Warehouse, *, wanted: TrajectorySet, settings: Samp
     seconds = []
     for seed in range(3):
         started = time.perf_counter()
-        problem.law.fill(np.random.default_rng(seed), buffer_AC)
+        problem.distribution.fill(np.random.default_rng(seed), buffer_AC)
         seconds.append(time.perf_counter() - started)
     total = settings.required("paths") * len(settings.top_k) + settings.required("random_paths")
     done = len(list(warehouse.trajectories(wanted.set_name).glob("*.parquet")))
@@ -216,7 +220,7 @@ def _write_random_paths(run: _Run, *, settings: SampleSettings) -> None:
     static = count // 3
     made = random_paths(
         start_A=problem.start_A,
-        law=HierarchicalLaw(run.space),
+        distribution=HierarchicalDistribution(run.space),
         static=static,
         segments=count - static,
         steps=problem.steps,

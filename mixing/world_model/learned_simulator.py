@@ -1,6 +1,6 @@
 """A learned simulator of the feedback: scores as a function of the mixtures so far, fitted on a farm.
 
-A small network predicts the next level of every score, in units of s_i, as a normal law. It reads
+A small network predicts the next level of every score, in units of s_i, as a normal distribution. It reads
 sums of the mixtures with several rates of fading (what was trained on lately, and in all), what
 was drawn beyond a domain's supply, and averages of the scores seen so far, so that kinds of runs
 which only feedback tells apart are told apart. Levels and not changes: noise of one step is
@@ -37,8 +37,8 @@ from dmix.mixing.space.domains import Vector
 _REPORTS = 4
 # In steps: a domain has given all once no more than this is left.
 _ALL_GIVEN = 1e-4
-# Bounds of the log-deviation of a level, in units of the farm's own deviation.
-_LOG_DEVIATION = (-5.0, 1.0)
+# Bounds of the log-standard deviation of a level, in units of the farm's own deviation.
+_LOG_STD = (-5.0, 1.0)
 # Share of an earlier step that is still there a step later; 1 sums all of them.
 _KEPT = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0)
 
@@ -58,7 +58,7 @@ class SimulatorSettings:
         width: Of the hidden layers.
         held_out: Share of the episodes that only measure; 0 fits on all.
         seed: Of weights, batches and the held-out part.
-        pessimism: Deviations of the farm's scores that a score is lowered by for each unit of doubt.
+        pessimism: Weight of the uncertainty penalty, in standard deviations of the farm's scores.
     """
 
     steps: int
@@ -76,7 +76,7 @@ class FeedbackModel(nn.Module):
     Args:
         supply_N: Samples of a domain in units of R: what is drawn beyond it is repetition.
         steps: M.
-        unit_D: Deviation of the farm's levels.
+        unit_D: Standard deviation of the farm's levels.
         width: Of the hidden layers.
     """
 
@@ -93,7 +93,7 @@ class FeedbackModel(nn.Module):
         self.register_buffer("unit_D", unit_D.float())
         inputs = len(supply_N) * (len(_KEPT) + 1) + len(unit_D) * len(_KEPT) + 1
         self.linear = nn.Linear(inputs, 2 * len(unit_D))
-        self.bent = nn.Sequential(
+        self.mlp = nn.Sequential(
             nn.Linear(inputs, width),
             nn.SiLU(),
             nn.Linear(width, width),
@@ -112,38 +112,38 @@ class FeedbackModel(nn.Module):
             mixtures_PTN: Of steps 1 … T.
             changes_PTD: Levels of states 0 … T - 1.
         """
-        return self._law(self._inputs(mixtures_PTN, changes_PTD / self.unit_D))
+        return self._distribution(self._inputs(mixtures_PTN, changes_PTD / self.unit_D))
 
-    def next_law(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What `forward` and `doubt` give for the last of these steps; (P, D), (P, D) and (P,)."""
+    def next_distribution(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`forward` and `uncertainty_penalty` of the last of these steps; (P, D), (P, D) and (P,)."""
         inputs_PI = self._last_inputs(mixtures_PTN, changes_PTD / self.unit_D)
-        return *self._law(inputs_PI), self._doubt(inputs_PI)
+        return *self._distribution(inputs_PI), self._uncertainty_penalty(inputs_PI)
 
-    def doubt(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
+    def uncertainty_penalty(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> Tensor:
         """Half the logarithm of each state's leverage, (P, T); 0 where that is below 1."""
-        return self._doubt(self._inputs(mixtures_PTN, changes_PTD / self.unit_D))
+        return self._uncertainty_penalty(self._inputs(mixtures_PTN, changes_PTD / self.unit_D))
 
-    def _law(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, raw = (self.linear(inputs) + self.bent(inputs)).chunk(2, dim=-1)
-        low, high = _LOG_DEVIATION
-        deviation = torch.exp(low + (high - low) * torch.sigmoid(raw))
-        return self._bounded(mean * self.unit_D), deviation * self.unit_D
+    def _distribution(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        mean, raw = (self.linear(inputs) + self.mlp(inputs)).chunk(2, dim=-1)
+        low, high = _LOG_STD
+        std = torch.exp(low + (high - low) * torch.sigmoid(raw))
+        return self._bounded(mean * self.unit_D), std * self.unit_D
 
-    def _doubt(self, inputs: Tensor) -> Tensor:
+    def _uncertainty_penalty(self, inputs: Tensor) -> Tensor:
         leverage = (inputs @ self.whitening_II).square().sum(-1)
         return 0.5 * leverage.clamp_min(1).log()
 
     @torch.no_grad()
-    def learn_limits(self, mixtures_ETN: Tensor, changes_ESD: Tensor, made_ET: Tensor) -> None:
+    def learn_limits(self, mixtures_ETN: Tensor, changes_ESD: Tensor, valid_mask_ET: Tensor) -> None:
         """Takes from the farm what it says enough of, and between which levels its scores lay."""
         inputs_ETI = self._inputs(mixtures_ETN, changes_ESD[:, :-1] / self.unit_D)
         # States of one run err alike, so that together they are one observation.
-        share_ET = made_ET / made_ET.sum(1, keepdim=True).clamp_min(1)
-        seen_RI = (inputs_ETI * share_ET.sqrt()[..., None])[made_ET].double()
+        share_ET = valid_mask_ET / valid_mask_ET.sum(1, keepdim=True).clamp_min(1)
+        seen_RI = (inputs_ETI * share_ET.sqrt()[..., None])[valid_mask_ET].double()
         gram_II = seen_RI.T @ seen_RI + torch.eye(seen_RI.shape[1], dtype=torch.float64)
         # phi' A^-1 phi = |phi' L^-T|^2 with A = L L'
         self.whitening_II.copy_(torch.linalg.inv(torch.linalg.cholesky(gram_II)).T)
-        levels_RD = changes_ESD[:, 1:][made_ET]
+        levels_RD = changes_ESD[:, 1:][valid_mask_ET]
         self.low_D.copy_(levels_RD.amin(0))
         self.high_D.copy_(levels_RD.amax(0))
 
@@ -201,11 +201,11 @@ class ScoreModel(Protocol):
 
     @property
     def unit_D(self) -> Tensor:
-        """Deviation of the farm's levels."""
+        """Standard deviation of the farm's levels."""
         ...
 
-    def next_law(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`FeedbackModel.next_law`."""
+    def next_distribution(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`FeedbackModel.next_distribution`."""
         ...
 
 
@@ -215,12 +215,12 @@ class LearnedSimulator:
 
     Attributes:
         model: The network.
-        scales_D: s_i in nats a token.
+        scales_D: s_i in nats per token.
         weights_D: lambda_i.
         context: Of the runs.
         target_steps: |T| / R, at which a run stops early.
         preset: Of the tokens.
-        pessimism: Deviations of the farm's scores that a score is lowered by for each unit of doubt.
+        pessimism: Weight of the uncertainty penalty, in standard deviations of the farm's scores.
         held_out_r2_D: Share of the variance of levels explained on held-out episodes; NaN
             where none were held out.
         shown: Indices of the scores that the policy reads; None shows all of them.
@@ -240,8 +240,8 @@ class LearnedSimulator:
     def run(self, decide: Decide, *, noise_PTD: Array) -> Episodes:
         """Episodes of a policy, from rho_s until M or the early stop.
 
-        The policy sees drawn scores, but rewards are those of their means, lowered by doubt: the same
-        in expectation where there is none, without the noise that a run cannot avoid.
+        The policy sees drawn scores, but rewards are those of their means, lowered by the
+        uncertainty penalty: the same in expectation where it is 0, without the noise of a run.
 
         Args:
             decide: The policy.
@@ -257,14 +257,14 @@ class LearnedSimulator:
                 left_PN = self.context.supply_N - mixtures_PSN[:, 1:].sum(1)
                 chosen_PN = feasible(chosen_PN, left_PN, target_N=self.context.space.target_N)
             mixtures_PSN = np.concatenate([mixtures_PSN, chosen_PN[:, None]], axis=1)
-            mean_PD, deviation_PD, doubt_PD = (
+            mean_PD, std_PD, penalty_PD = (
                 part_PD.double().numpy()
-                for part_PD in self._next_law(
+                for part_PD in self._next_distribution(
                     torch.from_numpy(mixtures_PSN[:, 1:]).float(), torch.from_numpy(changes_PSD).float()
                 )
             )
-            drawn_PD = mean_PD + deviation_PD * noise_PTD[:, step]
-            counted_PD = mean_PD - self.pessimism * doubt_PD
+            drawn_PD = mean_PD + std_PD * noise_PTD[:, step]
+            counted_PD = mean_PD - self.pessimism * penalty_PD
             changes_PSD = np.concatenate([changes_PSD, drawn_PD[:, None]], axis=1)
             means_PSD = np.concatenate([means_PSD, counted_PD[:, None]], axis=1)
         seen_PSX = self.tokens(mixtures_PSN, changes_PSD)
@@ -282,7 +282,7 @@ class LearnedSimulator:
             )
         return assembled(finished, space=self.context.space, weights_D=self.weights_D)
 
-    def slopes(self, episodes: Episodes, *, noise_PTD: Array) -> Tensor:
+    def grad(self, episodes: Episodes, *, noise_PTD: Array) -> Tensor:
         """Derivative of each run's final utility with respect to its mixtures, shape (P, T, N).
 
         Args:
@@ -294,27 +294,27 @@ class LearnedSimulator:
         drawn_PTD = torch.zeros_like(episodes.changes_ESD[:, :1])
         means = []
         for step in range(mixtures_PTN.shape[1]):
-            mean_PD, deviation_PD, doubt_PD = self._next_law(mixtures_PTN[:, : step + 1], drawn_PTD)
-            means.append(mean_PD - self.pessimism * doubt_PD)
-            level_PD = mean_PD + deviation_PD * noises_PTD[:, step]
+            mean_PD, std_PD, penalty_PD = self._next_distribution(mixtures_PTN[:, : step + 1], drawn_PTD)
+            means.append(mean_PD - self.pessimism * penalty_PD)
+            level_PD = mean_PD + std_PD * noises_PTD[:, step]
             drawn_PTD = torch.cat([drawn_PTD, level_PD[:, None]], dim=1)
         utility_PT = torch.stack(means, dim=1) @ torch.from_numpy(self.weights_D).float()
-        last_P1 = episodes.made_ET.sum(1, keepdim=True) - 1
+        last_P1 = episodes.valid_mask_ET.sum(1, keepdim=True) - 1
         utility_PT.gather(1, last_P1).sum().backward()
         assert mixtures_PTN.grad is not None, "the utility depends on the mixtures"
-        slopes_PTN = mixtures_PTN.grad * episodes.made_ET[..., None]
-        return self._where_given(slopes_PTN, episodes.actions_ETN) if self.context.limited else slopes_PTN
+        grad_PTN = mixtures_PTN.grad * episodes.valid_mask_ET[..., None]
+        return self._where_given(grad_PTN, episodes.actions_ETN) if self.context.limited else grad_PTN
 
-    def _where_given(self, slopes_PTN: Tensor, mixtures_PTN: Tensor) -> Tensor:
-        """Slopes of what is asked: more of a domain that has given all goes to others of its field."""
+    def _where_given(self, grad_PTN: Tensor, mixtures_PTN: Tensor) -> Tensor:
+        """Gradients of what is asked: more of a domain that has given all goes to others of its field."""
         supply_N = torch.from_numpy(self.context.supply_N).float()
         full_PTN = mixtures_PTN.cumsum(1) >= supply_N - _ALL_GIVEN
         target_N = torch.from_numpy(self.context.space.target_N)
-        found_PTN = slopes_PTN.clone()
+        found_PTN = grad_PTN.clone()
         for field_N in (target_N, ~target_N):
             open_PTN = mixtures_PTN * (~full_PTN & field_N)
             share_PT1 = open_PTN.sum(-1, keepdim=True).clamp_min(1e-9)
-            mean_PT1 = (open_PTN * slopes_PTN).sum(-1, keepdim=True) / share_PT1
+            mean_PT1 = (open_PTN * grad_PTN).sum(-1, keepdim=True) / share_PT1
             found_PTN = torch.where(full_PTN & field_N, mean_PT1, found_PTN)
         return found_PTN
 
@@ -325,10 +325,10 @@ class LearnedSimulator:
         (seen_PSD,) = features([changes_PSD[..., read] * scales_D], scales_D=scales_D, preset=self.preset)
         return tokens(mixtures_PSN, seen_PSD, context=self.context, preset=self.preset)
 
-    def _next_law(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _next_distribution(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, deviation and doubt of the next levels, in units of s_i, (P, D) each."""
-        mean_PD, deviation_PD, doubt_P = self.model.next_law(mixtures_PTN, changes_PTD)
-        return mean_PD, deviation_PD, doubt_P[:, None] * self.model.unit_D
+        mean_PD, std_PD, penalty_P = self.model.next_distribution(mixtures_PTN, changes_PTD)
+        return mean_PD, std_PD, penalty_P[:, None] * self.model.unit_D
 
 
 def fit_simulator(
@@ -347,7 +347,7 @@ def fit_simulator(
     Args:
         episodes: The farm.
         preset: Of the tokens that policies will see.
-        scales_D, weights_D: s_i in nats a token, and lambda_i.
+        scales_D, weights_D: s_i in nats per token, and lambda_i.
         context: Of the farm's runs.
         target_steps: |T| / R.
         settings: Steps, rates, and the share that is held out.
@@ -357,7 +357,7 @@ def fit_simulator(
     order = rng.permutation(len(episodes))
     held = min(len(episodes) - 1, int(np.ceil(settings.held_out * len(episodes))))
     training, measuring = episodes.chosen(order[held:]), episodes.chosen(order[:held])
-    unit_D = training.changes_ESD[:, 1:][training.made_ET].std(0, unbiased=False).clamp_min(1e-9)
+    unit_D = training.changes_ESD[:, 1:][training.valid_mask_ET].std(0, unbiased=False).clamp_min(1e-9)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         model = FeedbackModel(
@@ -368,8 +368,8 @@ def fit_simulator(
         )
 
         def loss_of(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-            error, deviation = _errors(model, training.chosen(rows))
-            loss = (0.5 * (error / deviation).square() + (deviation / unit_D).log()).mean()
+            error, std = _errors(model, training.chosen(rows))
+            loss = (0.5 * (error / std).square() + (std / unit_D).log()).mean()
             return loss, (error.detach() / unit_D).square().mean()
 
         minimise(
@@ -382,7 +382,7 @@ def fit_simulator(
             rng=rng,
             progress=lambda line: progress(f"learned simulator, seed {settings.seed}, {line}"),
         )
-    model.learn_limits(training.actions_ETN, training.changes_ESD, training.made_ET)
+    model.learn_limits(training.actions_ETN, training.changes_ESD, training.valid_mask_ET)
     return LearnedSimulator(
         model=model.eval(),
         scales_D=scales_D,
@@ -435,9 +435,9 @@ def minimise(
 
 def _errors(model: FeedbackModel, episodes: Episodes) -> tuple[Tensor, Tensor]:
     """Errors of levels in units of s_i, and their predicted deviations; (steps made, D) each."""
-    mean_ETD, deviation_ETD = model(episodes.actions_ETN, episodes.changes_ESD[:, :-1])
+    mean_ETD, std_ETD = model(episodes.actions_ETN, episodes.changes_ESD[:, :-1])
     error_ETD = mean_ETD - episodes.changes_ESD[:, 1:]
-    return error_ETD[episodes.made_ET], deviation_ETD[episodes.made_ET]
+    return error_ETD[episodes.valid_mask_ET], std_ETD[episodes.valid_mask_ET]
 
 
 @torch.no_grad()
@@ -445,6 +445,6 @@ def _explained(model: FeedbackModel, episodes: Episodes) -> Vector:
     if not len(episodes):
         return np.full(len(model.unit_D), np.nan)
     error, _ = _errors(model, episodes)
-    variance_D = episodes.changes_ESD[:, 1:][episodes.made_ET].var(0, unbiased=False).clamp_min(1e-12)
+    variance_D = episodes.changes_ESD[:, 1:][episodes.valid_mask_ET].var(0, unbiased=False).clamp_min(1e-12)
     explained: Vector = (1 - error.square().mean(0) / variance_D).double().numpy()
     return explained

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from dmix.mixing.agent.architectures import Policy
 from dmix.mixing.offline.episodes import Episodes
-from dmix.mixing.space.dirichlet import CONCENTRATION_RANGE, MixtureLaw
-from dmix.mixing.trajectories.candidates import HierarchicalLaw, beta_half_quantile
+from dmix.mixing.space.dirichlet import CONCENTRATION_RANGE, MixtureDistribution
+from dmix.mixing.trajectories.candidates import HierarchicalDistribution, beta_half_quantile
 from dmix.mixing.world_model.learned_simulator import Array, Decide, LearnedSimulator
 
 # Share of the stray steps whose mixture comes from the law of random paths.
@@ -26,22 +26,24 @@ _FAR_SHARE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Imagined:
+class Rollouts:
     """Runs of a policy that strayed from it, up to one step of each.
 
     Attributes:
         episodes: The runs.
         stray_P: The last step (from 0) of each run whose mixture is not the policy's mean, -1 if
             all are.
-        slopes_PTN: Derivative of the final utility with respect to each mixture, later ones fixed.
+        grad_PTN: Derivative of the final utility with respect to each mixture, later ones fixed.
     """
 
     episodes: Episodes
     stray_P: NDArray[np.int64]
-    slopes_PTN: Tensor
+    grad_PTN: Tensor
 
 
-def imagine(policy: Policy, simulator: LearnedSimulator, *, runs: int, rng: np.random.Generator) -> Imagined:
+def make_rollouts(
+    policy: Policy, simulator: LearnedSimulator, *, runs: int, rng: np.random.Generator
+) -> Rollouts:
     """Runs of the policy in a simulator; half of them follow it from the start.
 
     Each of the others has a stray step. Before it, mixtures are drawn around the policy's mean,
@@ -53,8 +55,8 @@ def imagine(policy: Policy, simulator: LearnedSimulator, *, runs: int, rng: np.r
     stray_P[: runs // 2] = -1
     noise_PTD = rng.standard_normal((runs, simulator.context.steps, len(simulator.scales_D)))
     episodes = simulator.run(_straying(policy, simulator, stray_P, rng), noise_PTD=noise_PTD)
-    slopes_PTN = simulator.slopes(episodes, noise_PTD=noise_PTD)
-    return Imagined(episodes=episodes, stray_P=stray_P, slopes_PTN=slopes_PTN)
+    grad_PTN = simulator.grad(episodes, noise_PTD=noise_PTD)
+    return Rollouts(episodes=episodes, stray_P=stray_P, grad_PTN=grad_PTN)
 
 
 def _straying(
@@ -62,7 +64,10 @@ def _straying(
 ) -> Decide:
     """What these runs do; each strays last at its step of `stray_P`."""
     runs = len(stray_P)
-    law, active_N = HierarchicalLaw(simulator.context.space), simulator.context.space.active_N
+    distribution, active_N = (
+        HierarchicalDistribution(simulator.context.space),
+        simulator.context.space.active_N,
+    )
     low, high = (math.log(bound) for bound in CONCENTRATION_RANGE)
     concentration_P = torch.from_numpy(np.exp(rng.uniform(low, high, runs)))
     far_P1 = rng.random((runs, 1)) < _FAR_SHARE
@@ -71,9 +76,13 @@ def _straying(
         tokens = torch.from_numpy(tokens_PSX).to(policy.active_N.device)
         with torch.no_grad():
             mean_PN = policy.mean(tokens)[:, -1].double().cpu()
-        near_PN = MixtureLaw.of_mean(mean_PN, concentration_P, policy.active_N.cpu()).sample(1)[:, 0].numpy()
+        near_PN = (
+            MixtureDistribution.of_mean(mean_PN, concentration_P, policy.active_N.cpu())
+            .sample(1)[:, 0]
+            .numpy()
+        )
         far_PN = np.zeros(near_PN.shape)
-        far_PN[:, active_N] = law.mixtures(rng, beta_half_quantile(rng.random(runs)))
+        far_PN[:, active_N] = distribution.mixtures(rng, beta_half_quantile(rng.random(runs)))
         step = mixtures_PSN.shape[1] - 1
         strayed_PN = np.where(far_P1 & (stray_P == step)[:, None], far_PN, near_PN)
         chosen_PN: Array = np.where((step > stray_P)[:, None], mean_PN.numpy(), strayed_PN)

@@ -38,7 +38,7 @@ class ScheduleSettings:
     Attributes:
         models: K.
         model_steps: Gradient steps of each model.
-        batch_episodes: Episodes a gradient step.
+        batch_episodes: Episodes per gradient step.
         model_learning_rate: Of Adam; it falls to 0 along a cosine.
         width: Of the models' hidden layers.
         starts: The farm's best schedules that the ascent starts from, beside natural shares.
@@ -67,7 +67,7 @@ class FoundSchedule:
     Attributes:
         mixtures_TN: Shape (M, N).
         expected: Mean predicted utility at its end.
-        disagreement: Deviation of that over the models.
+        disagreement: Standard deviation of that over the models.
     """
 
     mixtures_TN: NDArray[np.float64]
@@ -129,7 +129,7 @@ def _fitted(
     part = rng.permutation(len(episodes))[: max(1, round(_TRAINING_SHARE * len(episodes)))]
     training = episodes.chosen(part)
     mixtures_ETN, levels_ETD = training.actions_ETN, training.changes_ESD[:, 1:]
-    unit_D = levels_ETD[training.made_ET].std(0, unbiased=False).clamp_min(1e-9)
+    unit_D = levels_ETD[training.valid_mask_ET].std(0, unbiased=False).clamp_min(1e-9)
     model = FeedbackModel(
         supply_N=torch.from_numpy(context.supply_N / context.passes),
         steps=context.steps,
@@ -139,7 +139,7 @@ def _fitted(
 
     def loss_of(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         error_ETD = (_levels(model, mixtures_ETN[rows]) - levels_ETD[rows]) / unit_D
-        loss = error_ETD[training.made_ET[rows]].square().mean()
+        loss = error_ETD[training.valid_mask_ET[rows]].square().mean()
         return loss, loss.detach()
 
     number = seed - settings.seed + 1
@@ -168,7 +168,7 @@ def _starts(episodes: Episodes, *, context: RunContext, number: int) -> Tensor:
     starts = [np.tile(context.space.natural_N, (context.steps, 1))]
     best = episodes.best(min(1.0, number / len(episodes)))
     for row in range(min(number, len(best))):
-        made = int(best.made_ET[row].sum())
+        made = int(best.valid_mask_ET[row].sum())
         schedule_TN = best.actions_ETN[row, :made].double().numpy()
         starts.append(schedule_TN[np.minimum(np.arange(context.steps), made - 1)])
     return torch.from_numpy(np.stack(starts))

@@ -29,14 +29,14 @@ from tests.mixing.testbed.simulated_learning import (
 )
 from tests.mixing.testbed.simulator import Simulator, best_schedule
 
-from dmix.mixing.learning.cql_impl import FragmentBatch
+from dmix.mixing.learning.cql_impl import EpisodeBatch
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import fit
 from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.offline.sft_examples import Example
 from dmix.mixing.trajectories.algorithm1 import EarlierPaths, PathProblem, sample_path
-from dmix.mixing.trajectories.candidates import HierarchicalLaw
+from dmix.mixing.trajectories.candidates import HierarchicalDistribution
 
 # Runs that a mean gain is taken over; its standard error is far below the margins of the problems.
 RUNS = 200
@@ -123,7 +123,7 @@ def sft_policy(simulator: Simulator, settings: RlSettings) -> Policy:
         beta=1.0,
         gamma=1.0,
         step_offset=1,
-        law=HierarchicalLaw(space),
+        law=HierarchicalDistribution(space),
         candidates=_SFT_CANDIDATES,
         seed=settings.seed,
     )
@@ -168,7 +168,7 @@ def over_estimation(learnt: Learnt, simulator: Simulator, *, states: int = 200) 
     schedules_PTN = roll_out(learnt.policy, [simulator] * runs, np.random.default_rng(2))
     episodes = simulated_episodes([simulator], schedules_PTN, np.random.default_rng(2))
     impl, mapping = learnt.result.algorithm.impl, learnt.result.mapping
-    batch = FragmentBatch.of_episodes(episodes, mapping=mapping, discount=1.0, potential=False)
+    batch = EpisodeBatch.of_episodes(episodes, mapping=mapping, discount=1.0, potential=False)
     values_ET = mapping.returns(impl.policy_values(batch).double().numpy()) * SCALE
     scores_PTK = simulator.scores(schedules_PTN)
     follows_PT = (scores_PTK[:, -1:] - scores_PTK[:, :-1]) @ simulator.weights_K

@@ -9,8 +9,8 @@ from dmix.mixing.agent.set_features import split_tokens
 from dmix.mixing.agent.store import load_agent
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import train_sft
-from dmix.mixing.learning.sft_batches import TaughtSet, error_weights
-from dmix.mixing.offline.sft_examples import Example, load_lesson
+from dmix.mixing.learning.sft_batches import error_weights
+from dmix.mixing.offline.sft_examples import Example, SftDataset, load_sft_dataset
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.sampling import read_trajectories, sample_trajectories
 from dmix.mixing.trajectories.settings import SampleSettings
@@ -55,13 +55,13 @@ def taught(warehouse):
 
 def share_error(agent, warehouse, domains):
     """Mean squared error of the target share over the paths of a set."""
-    lesson = load_lesson(warehouse, set_name=f"of-{domains}", preset=None, as_sets=True)
+    dataset = load_sft_dataset(warehouse, set_name=f"of-{domains}", preset=None, as_sets=True)
     errors = []
-    for example in lesson.examples:
-        active = torch.from_numpy(lesson.space.active_N)[None]
+    for example in dataset.examples:
+        active = torch.from_numpy(dataset.space.active_N)[None]
         with torch.no_grad():
             found = agent(torch.from_numpy(example.tokens_TX)[None], active)[0].numpy()
-        target = lesson.space.target_N
+        target = dataset.space.target_N
         errors.extend((found[:, target].sum(1) - example.mixtures_TN[:, target].sum(1)) ** 2)
     return float(np.mean(errors))
 
@@ -116,7 +116,7 @@ def test_an_error_counts_by_how_much_the_mixtures_of_its_set_differ(warehouse):
         example = Example(
             tokens_TX=np.zeros((len(mixtures), 1), np.float32), mixtures_TN=np.array(mixtures, np.float32)
         )
-        return TaughtSet(examples=[example], space=None)
+        return SftDataset(examples=[example], space=None)
 
     wide, narrow = taught_set([[1, 0], [0, 1]]), taught_set([[0.6, 0.4], [0.4, 0.6]])
     # variances .5 and .02, their mean .26
@@ -140,9 +140,9 @@ def test_lessons_hold_roles_and_weights_of_the_environment(warehouse):
         "- {name: math, role: target, kind: qa, path: b.jsonl, weight: 1}\n"
         "scales: {kept: 0.5, math: 0.25}\n"
     )
-    lesson = load_lesson(warehouse, set_name="of-6", preset="paper", as_sets=True)
-    assert (lesson.preset, lesson.objectives, lesson.with_feedback) == ("default", ("math", "kept"), 1)
-    _, _, objectives = split_tokens(lesson.examples[0].tokens_TX, domains=6)
+    dataset = load_sft_dataset(warehouse, set_name="of-6", preset="paper", as_sets=True)
+    assert (dataset.preset, dataset.objectives, dataset.with_feedback) == ("default", ("math", "kept"), 1)
+    _, _, objectives = split_tokens(dataset.examples[0].tokens_TX, domains=6)
     assert objectives[0, :, 2:].tolist() == [[0.25, 0, 1], [0.75, 1, 0]]
 
 

@@ -28,7 +28,7 @@ from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.run.decisions import Decision, decide, log_remarks
+from dmix.training.run.decisions import Decision, decide, log_controller_events
 from dmix.training.run.ranks import is_first_rank, on_first_rank
 from dmix.training.run.state import RunState
 from dmix.training.run.watching.metrics import score_metrics, step_metrics
@@ -128,7 +128,7 @@ class MixtureCallback(Callback):
         self.state.asked = decision.asked_N.tolist()
         plan = self._plan_after(self.state.mixer, decision.asked_N)
         if is_first_rank() and not decision.replayed:
-            log_remarks(decision.remarks, step=plan.step, said=self._said)
+            log_controller_events(decision.events, step=plan.step, said=self._said)
         self._write_decision(decision, plan)
         self._use_plan(plan, state, first_batch=0)
 
@@ -211,7 +211,7 @@ class MixtureCallback(Callback):
             seed=self.settings.seed,
             losses_TN=self.state.losses_TN(),
             counts_TN=self.state.counts_TN(),
-            forgotten=self.state.forgotten,
+            truncated=self.state.truncated,
             roles=() if environment is None else environment.roles,
             rate_shares_M=self.rate_shares_M,
         )
@@ -251,8 +251,8 @@ class MixtureCallback(Callback):
     def _write_decision(self, decision: Decision, plan: StepPlan) -> None:
         seen = self.state.feedback[-1]
         names = () if self.environment is None else self.environment.names
-        for remark in decision.remarks:
-            self._write("note", step=plan.step, kind=remark.kind, detail=remark.detail)
+        for event in decision.events:
+            self._write("note", step=plan.step, kind=event.kind, detail=event.detail)
         self._write(
             "decision",
             step=plan.step,
@@ -263,7 +263,7 @@ class MixtureCallback(Callback):
             scores=dict(zip(names, seen, strict=True)),
             replayed=decision.replayed,
             decided_to=max([plan.step, *self.recorded]),
-            remarks=[dataclasses.asdict(remark) for remark in decision.remarks],
+            remarks=[dataclasses.asdict(event) for event in decision.events],
         )
 
     def _write_step(self, plan: StepPlan, digest: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dmix.mixing.controllers import Controller, Remark
+from dmix.mixing.controllers import Controller, ControllerEvent
 from dmix.mixing.controllers.isolation import asked
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import History
@@ -28,13 +28,13 @@ class Decision:
     Attributes:
         asked_N: The asked mixture.
         replayed: True if an earlier attempt of the run had decided it.
-        remarks: What is to be read about it in `run_events`; of kind `fallback` if the mixture is
+        events: What is to be read about it in `run_events`; of kind `fallback` if the mixture is
             not the controller's own.
     """
 
     asked_N: Vector
     replayed: bool = False
-    remarks: tuple[Remark, ...] = ()
+    events: tuple[ControllerEvent, ...] = ()
 
 
 def recorded_decisions(events_file: Path, *, after: int = 0) -> dict[int, Decision]:
@@ -61,7 +61,7 @@ def _recorded(event: Event) -> Decision:
     return Decision(
         np.array(event["asked_N"], np.float64),
         replayed=True,
-        remarks=tuple(Remark(**remark) for remark in event["remarks"]),
+        events=tuple(ControllerEvent(**one) for one in event["remarks"]),
     )
 
 
@@ -83,26 +83,26 @@ def decide(controller: Controller, history: History, recorded: dict[int, Decisio
             mixture_N=history.mixtures_TN[-1],
             note=f"{controller.name} proposed weights that are not finite; the last mixture stays",
         )
-    fallback = (Remark(kind="fallback", detail=proposal.note),) if proposal.note else ()
-    return Decision(proposal.mixture_N, remarks=(*fallback, *proposal.remarks))
+    fallback = (ControllerEvent(kind="fallback", detail=proposal.note),) if proposal.note else ()
+    return Decision(proposal.mixture_N, events=(*fallback, *proposal.events))
 
 
-def log_remarks(remarks: tuple[Remark, ...], *, step: int, said: set[str]) -> None:
-    """Warns of each kind of remark when it first comes in a run; the events hold all of them.
+def log_controller_events(events: tuple[ControllerEvent, ...], *, step: int, said: set[str]) -> None:
+    """Warns of each kind of event when it first comes in a run; the events hold all of them.
 
     Args:
-        remarks: Of the decision on a step.
+        events: Of the decision on a step.
         step: Its number.
         said: Kinds that were warned of; gets those of this step.
     """
-    for remark in remarks:
+    for event in events:
         # an alarm's own kind stands before the colon
-        name, colon, _ = remark.detail.partition(":")
-        kind = f"{remark.kind} {name}" if colon else remark.kind
-        if remark.kind == "shadow" or kind in said:
-            logger.info("step %d, %s: %s", step, remark.kind, remark.detail)
+        name, colon, _ = event.detail.partition(":")
+        kind = f"{event.kind} {name}" if colon else event.kind
+        if event.kind == "shadow" or kind in said:
+            logger.info("step %d, %s: %s", step, event.kind, event.detail)
             continue
         said.add(kind)
         logger.warning(
-            "step %d, %s: %s (later ones go to the view run_events alone)", step, remark.kind, remark.detail
+            "step %d, %s: %s (later ones go to the view run_events alone)", step, event.kind, event.detail
         )

@@ -17,7 +17,7 @@ from dmix.mixing.delivery.digest import CHAIN_START, Ids, chain_digest
 from dmix.mixing.delivery.ledger import StepLedger
 from dmix.mixing.delivery.plan import MixerState
 from dmix.mixing.space.domains import Vector
-from dmix.mixing.space.history import Forgotten
+from dmix.mixing.space.history import TruncatedHistory
 
 
 @dataclass
@@ -30,7 +30,7 @@ class RunState:
         feedback: Scores in nats per token, of the model before any step first; NaN where missing.
         losses: Mean training loss by domain of those steps, nats per token; NaN without samples.
         counts: Samples by domain of those steps.
-        forgotten: What is left of earlier steps; None while there are none.
+        truncated: What is left of earlier steps; None while there are none.
         chain: Chained digest of the steps done.
         consumed: What the step under way has consumed.
         asked: The mixture asked for the step under way; None between steps.
@@ -43,7 +43,7 @@ class RunState:
     feedback: list[list[float]] = field(default_factory=list)
     losses: list[list[float]] = field(default_factory=list)
     counts: list[list[int]] = field(default_factory=list)
-    forgotten: Forgotten | None = None
+    truncated: TruncatedHistory | None = None
     chain: str = CHAIN_START
     asked: list[float] | None = None
     finished: bool = False
@@ -86,8 +86,8 @@ class RunState:
         if number <= 0:
             return
         feedback_TD = self.feedback_TD()
-        before = self.forgotten or Forgotten.nothing(feedback_TD.shape[1])
-        self.forgotten = before.then(feedback_TD[1 : 1 + number], first_D=feedback_TD[0])
+        before = self.truncated or TruncatedHistory.nothing(feedback_TD.shape[1])
+        self.truncated = before.then(feedback_TD[1 : 1 + number], first_D=feedback_TD[0])
         for rows in (self.mixtures, self.feedback):
             del rows[1 : 1 + number]
         for rows_of_steps in (self.losses, self.counts):
@@ -101,7 +101,7 @@ class RunState:
                 "feedback": self.feedback,
                 "losses": self.losses,
                 "counts": self.counts,
-                "forgotten": None if self.forgotten is None else self.forgotten.to_json(),
+                "forgotten": None if self.truncated is None else self.truncated.to_json(),
                 "chain": self.chain,
                 "consumed": self.consumed.to_json(),
                 "asked": self.asked,
@@ -131,7 +131,7 @@ class RunState:
             feedback=value["feedback"],
             losses=value["losses"],
             counts=value["counts"],
-            forgotten=None if value["forgotten"] is None else Forgotten.from_json(value["forgotten"]),
+            truncated=None if value["forgotten"] is None else TruncatedHistory.from_json(value["forgotten"]),
             chain=value["chain"],
             asked=asked,
             finished=value["finished"],

@@ -13,7 +13,7 @@ class EvaluateSettings:
     repeats: int = setting(3, help="Trainings of each estimator, on different seeds; they give the spread.")
     fqe_steps: int = setting(1500, help="Updates of fitted Q evaluation.")
     simulator_steps: int = setting(1500, help="Gradient steps of a learned simulator.")
-    batch_episodes: int = setting(32, help="Episodes a gradient step.")
+    batch_episodes: int = setting(32, help="Episodes per gradient step.")
     learning_rate: float = setting(1e-3, help="Of Adam, for fitted Q evaluation.")
     simulator_learning_rate: float = setting(3e-3, help="Of Adam, for the learned simulators.")
     runs: int = setting(8, help="Runs of a policy in each learned simulator; their mean counts.")

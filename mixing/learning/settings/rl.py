@@ -46,11 +46,12 @@ class RlSettings:
     steps: int = setting(2000, help="Updates of the critics.")
     actor_delay: int = setting(200, help="Updates of the critics before the actor moves.")
     returns_steps: int = setting(500, help="Gradient steps of the critics towards the farm's returns, first.")
-    batch_episodes: int = setting(64, help="Episodes a gradient step.")
+    batch_episodes: int = setting(64, help="Episodes per gradient step.")
     actor_learning_rate: float = setting(3e-4, help="Of Adam, for the actor.")
     critic_learning_rate: float = setting(1e-3, help="Of Adam, for the critics.")
     conservative_weight: float | None = setting(
-        None, help="Weight of the conservative term, with returns of deviation 1 (default: 0.02; paper: 5)."
+        None,
+        help="Weight of the conservative term; returns have standard deviation 1 (default: 0.02; paper: 5).",
     )
     discount: float | None = setting(None, help="Discount of rewards (default: 1; paper: 0.99).")
     critics: int = setting(2, help="Number of critics, whose minimum is used.")

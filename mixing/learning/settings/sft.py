@@ -26,7 +26,7 @@ class SftSettings:
     )
     learning_rate: float = setting(1e-3, help="Of AdamW.")
     weight_decay: float = setting(0.01, help="Of AdamW.")
-    batch_trajectories: int = setting(16, help="Trajectories a gradient step.")
+    batch_trajectories: int = setting(16, help="Trajectories per gradient step.")
     epochs: int = setting(200, help="Most passes over the trajectories.")
     patience: int = setting(30, help="Epochs without a better held-out loss until training stops.")
     held_out: float = setting(0.1, help="Share of trajectories that only measure; none below 5 trajectories.")

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from dmix.etl.classifiers import gpu_lock as gpu_turns
+from dmix.etl.classifiers import gpu_lock
 from dmix.etl.classifiers.gpu_lock import model_at_work, turn
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -85,7 +85,7 @@ class Moved:
 
 def test_a_model_leaves_its_gpu_at_the_end_also_by_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu_turns, "_gpu_names", lambda: ["a"])
+    monkeypatch.setattr(gpu_lock, "_gpu_names", lambda: ["a"])
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model = Moved()
     with pytest.raises(KeyError), model_at_work(model) as device:

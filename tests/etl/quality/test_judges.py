@@ -134,11 +134,11 @@ def test_logistic_weights_find_the_direction_that_separates():
 
 def test_model_inputs_are_standardised_cut_and_multiplied():
     count = len(MEASURES)
-    found = model_inputs(np.full((1, count), 3.0), mean=np.ones(count), deviation=np.full(count, 4.0))
+    found = model_inputs(np.full((1, count), 3.0), mean=np.ones(count), std=np.full(count, 4.0))
     assert found.shape == (1, NUM_INPUTS)
     assert found[0, :count].tolist() == [0.5] * count
     assert found[0, count:].tolist() == [0.25] * (NUM_INPUTS - count)
-    far = model_inputs(np.full((1, count), 1e9), mean=np.ones(count), deviation=np.ones(count))
+    far = model_inputs(np.full((1, count), 1e9), mean=np.ones(count), std=np.ones(count))
     assert far.max() == FARTHEST**2
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from dmix.etl.screening.ngrams import EvaluationItem, Match, Needles, items_digest
+from dmix.etl.screening.ngrams import EvaluationItem, Match, NgramIndex, items_digest
 from dmix.etl.screening.words import normal_texts
 
 
@@ -13,7 +13,7 @@ def words(start, count):
 
 
 def found(items, *texts):
-    return Needles(items).matches(normal_texts(texts))
+    return NgramIndex(items).matches(normal_texts(texts))
 
 
 LONG = item(words(0, 20), words(100, 5))
@@ -47,9 +47,9 @@ def test_whole_questions_of_seven_to_twelve_words_are_found():
 
 
 def test_items_of_fewer_words_are_counted_and_not_looked_for():
-    needles = Needles([item("what is this", "a cat"), LONG])
-    assert needles.too_short == (0,)
-    assert needles.matches(normal_texts(["what is this a cat"])) == []
+    index = NgramIndex([item("what is this", "a cat"), LONG])
+    assert index.too_short == (0,)
+    assert index.matches(normal_texts(["what is this a cat"])) == []
 
 
 def test_several_items_with_the_same_run_are_all_found():
@@ -58,16 +58,16 @@ def test_several_items_with_the_same_run_are_all_found():
 
 
 def test_equal_hashes_of_other_words_are_no_match(monkeypatch):
-    needles = Needles([LONG])
+    index = NgramIndex([LONG])
     monkeypatch.setattr(
-        type(needles._grams), "candidates", lambda self, *hashes: [(0, 0, 0)] if len(self.item_K) else []
+        type(index._grams), "candidates", lambda self, *hashes: [(0, 0, 0)] if len(self.item_K) else []
     )
-    assert needles.matches(normal_texts([words(500, 20)])) == []
+    assert index.matches(normal_texts([words(500, 20)])) == []
 
 
 def test_an_item_and_a_text_of_one_word_over_and_over_are_compared_once(monkeypatch):
-    needles = Needles([item("la " * 2_000)])
-    candidates = type(needles._grams).candidates
+    index = NgramIndex([item("la " * 2_000)])
+    candidates = type(index._grams).candidates
     tried = []
 
     def counted(self, *hashes):
@@ -75,8 +75,8 @@ def test_an_item_and_a_text_of_one_word_over_and_over_are_compared_once(monkeypa
         tried.extend(found)
         return found
 
-    monkeypatch.setattr(type(needles._grams), "candidates", counted)
-    [match] = needles.matches(normal_texts(["la " * 20_000]))
+    monkeypatch.setattr(type(index._grams), "candidates", counted)
+    [match] = index.matches(normal_texts(["la " * 20_000]))
     assert (match.item, len(tried)) == (0, 1)
 
 

@@ -79,11 +79,11 @@ def test_one_forward_pass_gives_what_a_run_computes_step_by_step():
 def test_a_decision_looks_back_on_the_context_alone():
     agent = small()
     tokens = some_tokens(agent, 12)
-    forgotten = tokens.copy()
-    forgotten[:7] = 9
-    assert np.array_equal(agent.next_mixture(tokens, ALL), agent.next_mixture(forgotten, ALL))
-    forgotten[7] = 9
-    assert not np.array_equal(agent.next_mixture(tokens, ALL), agent.next_mixture(forgotten, ALL))
+    truncated = tokens.copy()
+    truncated[:7] = 9
+    assert np.array_equal(agent.next_mixture(tokens, ALL), agent.next_mixture(truncated, ALL))
+    truncated[7] = 9
+    assert not np.array_equal(agent.next_mixture(tokens, ALL), agent.next_mixture(truncated, ALL))
 
 
 def test_a_critic_can_share_the_encoder_with_fewer_layers():

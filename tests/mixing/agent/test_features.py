@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from dmix.mixing.agent.features import RunContext, history_tokens, token_width, tokens
-from dmix.mixing.agent.set_features import Goals
+from dmix.mixing.agent.set_features import ObjectiveSpec
 from dmix.mixing.agent.standardise import LARGEST_FEATURE, features
 from dmix.mixing.space.domains import DomainSpace
-from dmix.mixing.space.history import Forgotten, History
+from dmix.mixing.space.history import History, TruncatedHistory
 
 SPACE = DomainSpace(("a", "b"), np.array([40, 0, 40, 20]))
 MIXTURES = np.array([[1, 0, 0, 0], [0.5, 0, 0.25, 0.25], [0.25, 0, 0.25, 0.5]])
 FEEDBACK = np.array([[0.0, 0.0], [1.0, -5.0], [2.0, 0.5]])
 # R = 20 and M = 4: supply of 2, 0, 2 and 1 steps
 CONTEXT = RunContext(space=SPACE, steps=4, supply_N=SPACE.samples_N / 20)
-GOALS = Goals(weights_D=np.array([0.25, 0.75]), roles_D=np.array([-1, 1]))
+OBJECTIVE_SPEC = ObjectiveSpec(weights_D=np.array([0.25, 0.75]), roles_D=np.array([-1, 1]))
 
 
 def test_paper_token_is_mixture_and_feedback():
@@ -79,12 +79,12 @@ def test_agent_without_objectives_sees_no_feedback():
 
 @pytest.mark.parametrize(
     ("preset", "goals"),
-    [("paper", None), ("default", None), ("default", GOALS)],
+    [("paper", None), ("default", None), ("default", OBJECTIVE_SPEC)],
     ids=["paper", "default", "set"],
 )
-def test_several_runs_at_once_give_the_tokens_of_each(preset, goals):
+def test_several_runs_at_once_give_the_tokens_of_each(preset, objective_spec):
     rng = np.random.default_rng(0)
-    context = replace(CONTEXT, goals=goals)
+    context = replace(CONTEXT, objective_spec=objective_spec)
     mixtures_PTN = rng.dirichlet(np.ones(4), (5, 3)) * SPACE.active_N
     scores_PTD = rng.normal(size=(5, 3, 2))
     scales_D = np.array([0.5, 2.0])
@@ -104,11 +104,11 @@ def test_a_run_that_forgot_steps_builds_the_same_last_tokens():
     given = {"objectives": ("x", "y"), "scales_D": np.ones(2), "weights_D": np.ones(2) / 2, "steps": 12}
     whole = history(1, mixtures_TN=mixtures, feedback_TD=scores, **given)
     context, rows = 3, [0, -3, -2, -1]
-    forgotten = Forgotten.nothing(2)
+    truncated = TruncatedHistory.nothing(2)
     for first, end in ((1, 3), (3, 6)):
-        forgotten = forgotten.then(scores[first:end], first_D=scores[0])
-    held = history(1, mixtures_TN=mixtures[rows], feedback_TD=scores[rows], forgotten=forgotten, **given)
-    assert (held.step, held.forgotten_steps) == (whole.step, 5) == (9, 5)
+        truncated = truncated.then(scores[first:end], first_D=scores[0])
+    held = history(1, mixtures_TN=mixtures[rows], feedback_TD=scores[rows], truncated=truncated, **given)
+    assert (held.step, held.truncated_steps) == (whole.step, 5) == (9, 5)
     for objectives, preset in ((("x", "y"), "default"), (("y",), "default"), ((), "paper")):
         scales = np.full(len(objectives), 0.3)
         wanted, found = (
@@ -122,8 +122,8 @@ def test_a_run_that_forgot_steps_builds_the_same_last_tokens():
 
 def test_forgotten_scores_worked_by_hand():
     first = np.array([1.0, np.nan])
-    forgotten = Forgotten.nothing(2).then(np.array([[3.0, 5.0], [np.nan, 6.0]]), first_D=first)
+    truncated = TruncatedHistory.nothing(2).then(np.array([[3.0, 5.0], [np.nan, 6.0]]), first_D=first)
     # (3 - 1)^2; nothing can be said of an objective without its first score
-    assert (forgotten.steps, forgotten.scores_D.tolist(), forgotten.squares_D.tolist()) == (2, [1, 0], [4, 0])
-    again = Forgotten.from_json(forgotten.to_json())
-    assert again.to_json() == forgotten.to_json()
+    assert (truncated.steps, truncated.scores_D.tolist(), truncated.squares_D.tolist()) == (2, [1, 0], [4, 0])
+    again = TruncatedHistory.from_json(truncated.to_json())
+    assert again.to_json() == truncated.to_json()

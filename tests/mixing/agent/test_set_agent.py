@@ -8,7 +8,7 @@ from dmix.mixing.agent.features import RunContext, tokens
 from dmix.mixing.agent.inputs import reading, run_tokens
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig
-from dmix.mixing.agent.set_features import Goals
+from dmix.mixing.agent.set_features import ObjectiveSpec
 from dmix.mixing.agent.store import load_agent, publish_agent
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
@@ -44,13 +44,13 @@ def made_run(space, *, objectives=2, steps=STEPS, seed=0):
     mixtures = np.vstack([space.start_N, drawn / drawn.sum(1, keepdims=True)])
     weights = rng.dirichlet(np.ones(objectives)) if objectives else np.zeros(0)
     roles = [("general", "target")[i % 2] for i in range(objectives)]
-    return mixtures, rng.normal(size=(steps, objectives)), Goals.of(weights, roles)
+    return mixtures, rng.normal(size=(steps, objectives)), ObjectiveSpec.of(weights, roles)
 
 
 def decisions(agent, space, run, *, dtype=torch.float32):
     """The mixtures after each token, shape (T, N)."""
-    mixtures, feedback, goals = run
-    context = RunContext(space=space, steps=10, supply_N=space.samples_N / 100, goals=goals)
+    mixtures, feedback, objective_spec = run
+    context = RunContext(space=space, steps=10, supply_N=space.samples_N / 100, objective_spec=objective_spec)
     read = torch.from_numpy(tokens(mixtures, feedback, context=context, preset="default")).to(dtype)
     with torch.no_grad():
         return agent.to(dtype)(read[None], torch.from_numpy(space.active_N)[None])[0].double().numpy()
@@ -64,36 +64,38 @@ def test_untrained_it_draws_half_from_each_field_at_natural_shares():
 
 def test_domains_of_a_field_in_another_order_give_the_mixture_in_that_order():
     agent, space = made_agent(), made_space(6, empty=(1,))
-    mixtures, feedback, goals = made_run(space)
+    mixtures, feedback, objective_spec = made_run(space)
     order = np.concatenate([[3, 0, 5, 1, 2, 4], 6 + np.array([2, 1, 0, 4, 5, 3])])
     moved = DomainSpace(space.labels, space.samples_N[order])
-    first = decisions(agent, space, (mixtures, feedback, goals), dtype=torch.float64)
-    second = decisions(agent, moved, (mixtures[:, order], feedback, goals), dtype=torch.float64)
+    first = decisions(agent, space, (mixtures, feedback, objective_spec), dtype=torch.float64)
+    second = decisions(agent, moved, (mixtures[:, order], feedback, objective_spec), dtype=torch.float64)
     assert second == pytest.approx(first[:, order], abs=1e-6)
     assert not np.allclose(first, first[:, order], atol=1e-3)
 
 
 def test_objectives_in_another_order_change_nothing():
     agent, space = made_agent(), made_space(4)
-    mixtures, feedback, goals = made_run(space, objectives=5)
+    mixtures, feedback, objective_spec = made_run(space, objectives=5)
     order = np.array([4, 2, 0, 1, 3])
-    moved = Goals(weights_D=goals.weights_D[order], roles_D=goals.roles_D[order])
-    first = decisions(agent, space, (mixtures, feedback, goals))
+    moved = ObjectiveSpec(weights_D=objective_spec.weights_D[order], roles_D=objective_spec.roles_D[order])
+    first = decisions(agent, space, (mixtures, feedback, objective_spec))
     assert decisions(agent, space, (mixtures, feedback[:, order], moved)) == pytest.approx(first, abs=1e-6)
-    other = decisions(agent, space, (mixtures, feedback[:, order], goals))
+    other = decisions(agent, space, (mixtures, feedback[:, order], objective_spec))
     assert not np.allclose(other, first, atol=1e-4)
 
 
 def test_domains_without_samples_change_nothing():
     agent, space = made_agent(), made_space(3)
-    mixtures, feedback, goals = made_run(space)
+    mixtures, feedback, objective_spec = made_run(space)
     # of six labels 1, 3 and 5 are empty in the source, 0, 2 and 4 in the target
     at = np.array([0, 2, 4, 7, 9, 11])
     samples, wide = np.zeros(12, np.int64), np.zeros((STEPS, 12))
     samples[at], wide[:, at] = space.samples_N, mixtures
     padded = DomainSpace(tuple("abcdef"), samples)
-    found = decisions(agent, padded, (wide, feedback, goals))
-    assert found[:, at] == pytest.approx(decisions(agent, space, (mixtures, feedback, goals)), abs=1e-6)
+    found = decisions(agent, padded, (wide, feedback, objective_spec))
+    assert found[:, at] == pytest.approx(
+        decisions(agent, space, (mixtures, feedback, objective_spec)), abs=1e-6
+    )
     assert (np.delete(found, at, axis=1) == 0).all()
 
 
@@ -120,11 +122,11 @@ def test_an_empty_field_gets_nothing():
 
 def test_a_decision_sees_no_later_token_and_padding_changes_nothing():
     agent, space = made_agent(), made_space(4)
-    mixtures, feedback, goals = made_run(space)
-    whole = decisions(agent, space, (mixtures, feedback, goals))
-    part = decisions(agent, space, (mixtures[:3], feedback[:3], goals))
+    mixtures, feedback, objective_spec = made_run(space)
+    whole = decisions(agent, space, (mixtures, feedback, objective_spec))
+    part = decisions(agent, space, (mixtures[:3], feedback[:3], objective_spec))
     assert whole[:3] == pytest.approx(part, abs=1e-6)
-    context = RunContext(space=space, steps=10, supply_N=space.samples_N / 100, goals=goals)
+    context = RunContext(space=space, steps=10, supply_N=space.samples_N / 100, objective_spec=objective_spec)
     read = torch.from_numpy(tokens(mixtures, feedback, context=context, preset="default"))
     padded = torch.cat([read, torch.zeros(2, read.shape[1])]).requires_grad_()
     found = agent.float()(padded[None], torch.from_numpy(space.active_N)[None])
@@ -135,16 +137,16 @@ def test_a_decision_sees_no_later_token_and_padding_changes_nothing():
 
 def test_a_decision_looks_back_on_the_context_alone():
     agent, space = made_agent(context=4), made_space(4)
-    mixtures, feedback, goals = made_run(space, steps=9)
-    context = RunContext(space=space, steps=10, supply_N=space.samples_N / 100, goals=goals)
+    mixtures, feedback, objective_spec = made_run(space, steps=9)
+    context = RunContext(space=space, steps=10, supply_N=space.samples_N / 100, objective_spec=objective_spec)
     read = tokens(mixtures, feedback, context=context, preset="default")
-    forgotten = read.copy()
-    forgotten[:5] = 9
+    truncated = read.copy()
+    truncated[:5] = 9
     first = agent.next_mixture(read, space.active_N)
-    assert np.array_equal(first, agent.next_mixture(forgotten, space.active_N))
+    assert np.array_equal(first, agent.next_mixture(truncated, space.active_N))
     assert np.array_equal(first, agent.next_mixture(read, space.active_N))
-    forgotten[5, 3] += 1
-    assert not np.array_equal(first, agent.next_mixture(forgotten, space.active_N))
+    truncated[5, 3] += 1
+    assert not np.array_equal(first, agent.next_mixture(truncated, space.active_N))
 
 
 def test_what_a_domain_did_for_the_scores_moves_its_weight():
@@ -152,10 +154,10 @@ def test_what_a_domain_did_for_the_scores_moves_its_weight():
     space = DomainSpace(("a", "b"), np.full(4, 100))
     agent = made_agent(objectives=["x"], scales=[0.1])
     mixtures = np.array([space.start_N, [0.5, 0, 0.25, 0.25], [0, 0.5, 0.25, 0.25], [0.5, 0.5, 0, 0]])
-    goals = Goals.of(np.ones(1), ("target",))
+    objective_spec = ObjectiveSpec.of(np.ones(1), ("target",))
     shares = []
     for scores in ([0, 3, 3, 3], [0, 0, 3, 3]):
-        found = decisions(agent, space, (mixtures, np.array(scores, float)[:, None], goals))[-1]
+        found = decisions(agent, space, (mixtures, np.array(scores, float)[:, None], objective_spec))[-1]
         shares.append(found[0] / found[:2].sum())
     assert abs(shares[0] - shares[1]) > 1e-3
 
@@ -165,19 +167,19 @@ def test_the_default_has_less_than_half_a_million_parameters():
 
 
 def history(space, objectives, *, scales, steps=3):
-    mixtures, feedback, goals = made_run(space, objectives=len(objectives), steps=steps)
+    mixtures, feedback, objective_spec = made_run(space, objectives=len(objectives), steps=steps)
     return History(
         space=space,
         mixtures_TN=mixtures,
         feedback_TD=feedback,
         objectives=objectives,
-        weights_D=goals.weights_D,
+        weights_D=objective_spec.weights_D,
         scales_D=np.array(scales),
         steps=10,
         step_samples=100,
         remaining_samples_N=space.samples_N,
         seed=0,
-        roles=tuple("general" if role < 0 else "target" for role in goals.roles_D),
+        roles=tuple("general" if role < 0 else "target" for role in objective_spec.roles_D),
     )
 
 
@@ -187,7 +189,7 @@ def test_it_reads_all_objectives_known_ones_on_the_scale_of_its_training():
     assert read.objectives == ("new", "x", "bare")
     # published, known, and the median of 0.1 and 0.3 where neither holds
     assert read.scales_D == pytest.approx([0.5, 0.1, 0.2])
-    assert read.goals.roles_D.tolist() == [-1, 1, -1]
+    assert read.objective_spec.roles_D.tolist() == [-1, 1, -1]
 
 
 def test_trained_without_feedback_it_reads_none():

@@ -10,7 +10,7 @@ from dmix.mixing.agent.set_features import (
     DOMAIN_WIDTH,
     OBJECTIVE_WIDTH,
     STEP_WIDTH,
-    Goals,
+    ObjectiveSpec,
     set_token_width,
     split_tokens,
 )
@@ -20,11 +20,15 @@ from dmix.mixing.space.domains import DomainSpace
 SPACE = DomainSpace(("a", "b"), np.array([40, 0, 60, 20]))
 MIXTURES = np.array([[1, 0, 0, 0], [0.5, 0, 0.25, 0.25], [0.2, 0, 0.8, 0]])
 FEEDBACK = np.array([[0.0, 0.0], [1.0, -5.0], [2.0, 0.5]])
-GOALS = Goals.of(np.array([0.75, 0.25]), ("target", "general"))
+OBJECTIVE_SPEC = ObjectiveSpec.of(np.array([0.75, 0.25]), ("target", "general"))
 
 
-def parts_of(mixtures=MIXTURES, feedback=FEEDBACK, *, space=SPACE, goals=GOALS, steps=4, **more):
-    context = RunContext(space=space, steps=steps, supply_N=space.samples_N / 20, goals=goals)
+def parts_of(
+    mixtures=MIXTURES, feedback=FEEDBACK, *, space=SPACE, objective_spec=OBJECTIVE_SPEC, steps=4, **more
+):
+    context = RunContext(
+        space=space, steps=steps, supply_N=space.samples_N / 20, objective_spec=objective_spec
+    )
     found = tokens(mixtures, feedback, context=context, preset="default", **more)
     assert found.dtype == np.float32
     return split_tokens(found, domains=len(space))
@@ -79,9 +83,11 @@ def test_objective_features_worked_by_hand():
 
 
 def test_objectives_without_roles_and_none_at_all():
-    _, _, objective = parts_of(goals=Goals.of(np.array([0.5, 0.5]), ()))
+    _, _, objective = parts_of(objective_spec=ObjectiveSpec.of(np.array([0.5, 0.5]), ()))
     assert (objective[..., 3:] == 0).all()
-    step, domain, objective = parts_of(feedback=np.zeros((3, 0)), goals=Goals.of(np.zeros(0), ()))
+    step, domain, objective = parts_of(
+        feedback=np.zeros((3, 0)), objective_spec=ObjectiveSpec.of(np.zeros(0), ())
+    )
     assert objective.shape == (3, 0, OBJECTIVE_WIDTH)
     assert step.shape[1] + domain[0].size == STEP_WIDTH + 4 * DOMAIN_WIDTH
     assert set_token_width(domains=4, objectives=0) == STEP_WIDTH + 4 * DOMAIN_WIDTH
@@ -94,7 +100,10 @@ def test_nothing_depends_on_how_many_domains_share_a_field():
         space = DomainSpace(tuple(map(str, range(labels))), np.full(2 * labels, 1152 // labels))
         mixtures = np.stack([space.start_N, space.natural_N])
         context = RunContext(
-            space=space, steps=4, supply_N=space.samples_N / 600, goals=Goals.of(np.zeros(0), ())
+            space=space,
+            steps=4,
+            supply_N=space.samples_N / 600,
+            objective_spec=ObjectiveSpec.of(np.zeros(0), ()),
         )
         found = tokens(mixtures, np.zeros((2, 0)), context=context, preset="default")
         step, domain, _ = split_tokens(found, domains=len(space))
@@ -104,7 +113,7 @@ def test_nothing_depends_on_how_many_domains_share_a_field():
 
 
 def test_forgotten_steps_count_as_done():
-    step, _, _ = parts_of(steps=12, forgotten_steps=6)
+    step, _, _ = parts_of(steps=12, truncated_steps=6)
     assert step[:, 0] == pytest.approx([1, 5 / 12, 4 / 12])
     assert step[:, 2] == pytest.approx(np.log1p([0, 7, 8]) / 5)
 

@@ -7,7 +7,7 @@ import torch
 from dmix.mixing.agent.features import RunContext, tokens
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig
-from dmix.mixing.agent.set_features import Goals
+from dmix.mixing.agent.set_features import ObjectiveSpec
 from dmix.mixing.agent.set_networks import SetCritic, SetPolicy
 from dmix.mixing.space.domains import DomainSpace
 
@@ -17,8 +17,8 @@ CONFIG = {"hidden_size": 16, "heads": 2, "feedforward": 32, "domain_width": 8, "
 def made(space, *, runs=3, steps=5, seed=0):
     """Tokens (B, T, X) of random runs, and mixtures (B, T, S, N) to judge in them."""
     rng = np.random.default_rng(seed)
-    goals = Goals.of(np.array([0.5, 0.5]), ("general", "target"))
-    context = RunContext(space=space, steps=10, supply_N=space.samples_N / 100, goals=goals)
+    objective_spec = ObjectiveSpec.of(np.array([0.5, 0.5]), ("general", "target"))
+    context = RunContext(space=space, steps=10, supply_N=space.samples_N / 100, objective_spec=objective_spec)
 
     def mixtures(*shape):
         drawn = rng.dirichlet(np.ones(len(space)), shape) * space.active_N
@@ -55,13 +55,13 @@ def networks():
 def test_the_law_is_around_the_agents_mixture():
     policy, _ = networks()
     seen, _ = made(SPACE)
-    law, mean = policy(seen), policy.mean(seen)
+    distribution, mean = policy(seen), policy.mean(seen)
     assert mean.shape == (3, 5, 6)
-    assert law.parameters.shape == (3, 5, 5)
+    assert distribution.parameters.shape == (3, 5, 5)
     # at first the concentration is 100
-    assert torch.allclose(law.parameters, 100 * mean[..., ACTIVE] + 1e-3)
+    assert torch.allclose(distribution.parameters, 100 * mean[..., ACTIVE] + 1e-3)
     assert torch.equal(mean, policy.agent(seen, ACTIVE.expand(3, -1)))
-    law.sample(2).square().sum().backward()
+    distribution.sample(2).square().sum().backward()
     assert policy.concentration.weight.grad is not None
     assert torch.isfinite(policy.agent.tilt.weight.grad).all()
 

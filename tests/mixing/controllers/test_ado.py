@@ -25,7 +25,7 @@ def test_a_law_that_generated_the_losses_is_found_again():
     assert laws.scale_TN[-1] == pytest.approx([4, 7], rel=1e-6)
     assert laws.exponent_TN[-1] == pytest.approx([0.3, 0.8])
     # -dL/dn at n = 100: 0.3 * 4 * 100^-1.3
-    assert laws.slopes(np.full(5, 100.0))[-1, 0] == pytest.approx(1.2 * 100**-1.3, rel=1e-6)
+    assert laws.slope(np.full(5, 100.0))[-1, 0] == pytest.approx(1.2 * 100**-1.3, rel=1e-6)
 
 
 def test_two_losses_are_no_law_and_missing_ones_do_not_count():
@@ -96,9 +96,9 @@ def test_prior_for_three_steps_then_more_of_what_learns(history, space):
 def test_the_average_is_over_the_prior_and_earlier_preferences(history, space):
     seen = history(**run_of(5, space))
     laws = fit_laws(100 * np.arange(5) + 50.0, seen.losses_TN[1:])
-    slopes = laws.slopes(100.0 * np.arange(1, 6))
+    slope = laws.slope(100.0 * np.arange(1, 6))
     shares = credits(seen.mixtures_TN[1:], space.natural_N)
-    first, second, third = (preference(slopes[i], shares[i], space.natural_N) for i in (2, 3, 4))
+    first, second, third = (preference(slope[i], shares[i], space.natural_N) for i in (2, 3, 4))
     # decisions of steps 4 and 5 after three of the prior alone
     wanted = 0.1 * third + 0.9 * (3 * space.natural_N + first + second) / 5
     assert AdoController().propose(seen).mixture_N == pytest.approx(wanted)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import Proposal, Remark, context_of
+from dmix.mixing.controllers import ControllerEvent, Proposal, context_of
 from dmix.mixing.controllers.guarded import GuardedController, load_limits
 from dmix.mixing.trajectories.guard import farm_limits
 from dmix.mixing.trajectories.store import read_trajectories
@@ -28,20 +28,20 @@ def limits(farm_warehouse):
 
 def test_a_wild_proposal_is_held_and_remarked_on(limits, history):
     # the farm holds the last domain between 2/7 of .2 and 2/7 of .8
-    wild = Fixed([0, 0, 0, 1], remarks=(Remark(kind="own", detail="word"),), note="why")
+    wild = Fixed([0, 0, 0, 1], events=(ControllerEvent(kind="own", detail="word"),), note="why")
     kept = GuardedController(wild, limits).propose(history(1))
     assert kept.mixture_N[3] <= 0.8 * 2 / 7 + 1e-9
     assert kept.mixture_N.sum() == pytest.approx(1)
     assert kept.note == "why"
-    kinds = [remark.kind for remark in kept.remarks]
+    kinds = [event.kind for event in kept.events]
     assert kinds[0] == "own" and kinds[-1] == "guard" and "alarm" in kinds
-    assert "moved the mixture by 0." in kept.remarks[-1].detail
+    assert "moved the mixture by 0." in kept.events[-1].detail
 
 
 def test_a_mixture_of_the_farm_passes_to_the_last_bit(limits, history, space):
     middle = space.expand(np.array([0.5, 0.5]))
     kept = GuardedController(Fixed(middle), limits).propose(history(mixtures=[middle]))
-    assert kept.remarks == ()
+    assert kept.events == ()
     assert (kept.mixture_N == middle).all()
 
 

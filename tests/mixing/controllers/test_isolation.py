@@ -100,4 +100,4 @@ def test_a_shadow_works_on_copies_and_may_even_exit(history, space):
     proposal = ShadowController(Answers(natural), Answers(writes)).propose(run)
     np.testing.assert_array_equal(run.mixtures_TN, before[0])
     np.testing.assert_array_equal(run.space.samples_N, before[1])
-    assert "error" in proposal.remarks[-1].detail
+    assert "error" in proposal.events[-1].detail

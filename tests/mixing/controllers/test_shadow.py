@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import Proposal, Remark, context_of
+from dmix.mixing.controllers import ControllerEvent, Proposal, context_of
 from dmix.mixing.controllers.shadow import ShadowController
 
 NATURAL, TARGET = [0.3, 0, 0.5, 0.2], [0, 0, 0.8, 0.2]
@@ -29,17 +29,17 @@ class Broken:
 
 
 def shadow_of(proposal):
-    (remark,) = [remark for remark in proposal.remarks if remark.kind == "shadow"]
-    return json.loads(remark.detail)
+    (event,) = [event for event in proposal.events if event.kind == "shadow"]
+    return json.loads(event.detail)
 
 
 def test_the_other_mixture_is_recorded_by_name_and_never_used(history):
-    acting = Fixed(NATURAL, remarks=(Remark(kind="alarm", detail="x"),))
+    acting = Fixed(NATURAL, events=(ControllerEvent(kind="alarm", detail="x"),))
     made = ShadowController(acting, Fixed(TARGET, name="other", note="a score is missing"))
     proposal = made.propose(history(1))
     assert made.name == "fixed"
     assert proposal.mixture_N is acting.proposal.mixture_N
-    assert proposal.note == "" and proposal.remarks[0].kind == "alarm"
+    assert proposal.note == "" and proposal.events[0].kind == "alarm"
     assert shadow_of(proposal) == {
         "controller": "other",
         "total_variation": pytest.approx(0.3),

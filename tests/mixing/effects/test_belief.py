@@ -109,11 +109,11 @@ def test_direction_counts_only_beyond_its_uncertainty():
     belief = run_filter(
         np.random.default_rng(2).normal(-4, 0.5, (STEPS + 1, 2)), steps_of_a_run(np.random.default_rng(1))
     )
-    mean_D, deviation_D = (
+    mean_D, std_D = (
         belief.mean_D4[:, DIRECTION],
         np.sqrt(belief.covariance_D44[:, DIRECTION, DIRECTION]),
     )
-    assert (np.abs(belief.direction_beyond_D(1.0)) == np.maximum(0, np.abs(mean_D) - deviation_D)).all()
+    assert (np.abs(belief.direction_beyond_D(1.0)) == np.maximum(0, np.abs(mean_D) - std_D)).all()
     assert (belief.direction_beyond_D(1e6) == 0).all()
 
 

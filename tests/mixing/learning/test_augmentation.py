@@ -9,12 +9,12 @@ from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig
-from dmix.mixing.agent.set_features import Goals, split_tokens
-from dmix.mixing.learning.augmentation import View, plain_view, random_view, seen
-from dmix.mixing.learning.rl import clone_views, grounds_of, train_rl
+from dmix.mixing.agent.set_features import ObjectiveSpec, split_tokens
+from dmix.mixing.learning.augmentation import Augmentation, identity_augmentation, random_augmentation, seen
+from dmix.mixing.learning.rl import clone_augmented, tasks_of, train_rl
 from dmix.mixing.learning.rl_fit import fit_cql
 from dmix.mixing.learning.settings.rl import RlSettings
-from dmix.mixing.learning.time_resampling import between, other_paces, paced
+from dmix.mixing.learning.time_resampling import between, paced, time_resampled
 from dmix.mixing.offline.farm import load_farm
 from dmix.warehouse_schema.errors import InputError
 
@@ -50,40 +50,40 @@ def farm(simulated_farm):
 
 
 @pytest.fixture
-def ground(farm):
-    return grounds_of(farm, settings=TOY, progress=quiet)[0]
+def task(farm):
+    return tasks_of(farm, settings=TOY, progress=quiet)[0]
 
 
-def two_fields(ground):
+def two_fields(task):
     """The view of one domain a field that is to be good at the second objective alone."""
-    space = ground.episodes.space
+    space = task.episodes.space
     members_GN = np.stack([~space.target_N, space.target_N]).astype(float)
     coarse = type(space)(("all",), (members_GN @ space.samples_N).astype(int))
-    return View(space=coarse, members_GN=members_GN, shown=(1,), weights_D=np.array([0.0, 1.0]))
+    return Augmentation(space=coarse, members_GN=members_GN, shown=(1,), weights_D=np.array([0.0, 1.0]))
 
 
-def test_a_plain_view_is_the_farm_itself(farm, ground):
-    found = seen(ground, plain_view(ground)).episodes
+def test_a_plain_view_is_the_farm_itself(farm, task):
+    found = seen(task, identity_augmentation(task)).episodes
     torch.testing.assert_close(found.tokens_ESX, farm.episodes.tokens_ESX, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.actions_ETN, farm.episodes.actions_ETN)
     torch.testing.assert_close(found.rewards_ET, farm.episodes.rewards_ET, atol=1e-5, rtol=0)
 
 
-def test_a_plain_view_leaves_domains_without_samples_out(farm, ground):
+def test_a_plain_view_leaves_domains_without_samples_out(farm, task):
     samples_N = farm.space.samples_N.copy()
     samples_N[1] = 0
     space = type(farm.space)(farm.space.labels, samples_N)
     context = replace(farm.context, space=space)
-    simulators = tuple(replace(simulator, context=context) for simulator in ground.simulators)
-    masked = replace(ground, episodes=replace(farm.episodes, space=space), simulators=simulators)
-    view = plain_view(masked)
-    assert view.space.samples_N.tolist() == [*samples_N[[0, 2]], 0, *samples_N[3:]]
-    assert view.members_GN.sum() == 5
+    simulators = tuple(replace(simulator, context=context) for simulator in task.simulators)
+    masked = replace(task, episodes=replace(farm.episodes, space=space), simulators=simulators)
+    augmentation = identity_augmentation(masked)
+    assert augmentation.space.samples_N.tolist() == [*samples_N[[0, 2]], 0, *samples_N[3:]]
+    assert augmentation.members_GN.sum() == 5
 
 
-def test_shares_supplies_and_samples_are_summed_over_groups(farm, ground):
-    view = two_fields(ground)
-    found = seen(ground, view)
+def test_shares_supplies_and_samples_are_summed_over_groups(farm, task):
+    augmentation = two_fields(task)
+    found = seen(task, augmentation)
     np.testing.assert_allclose(
         found.episodes.actions_ETN.numpy(), farm.space.coarsen(farm.episodes.actions_ETN.numpy()), atol=1e-6
     )
@@ -92,19 +92,19 @@ def test_shares_supplies_and_samples_are_summed_over_groups(farm, ground):
     assert context.space.samples_N.tolist() == farm.space.coarsen(farm.space.samples_N).tolist()
 
 
-def test_the_policy_reads_the_shown_objective_alone_and_is_paid_for_it(farm, ground):
-    context = replace(farm.context, goals=Goals.of(np.full(2, 0.5), ("general", "target")))
-    simulators = tuple(replace(simulator, context=context) for simulator in ground.simulators)
-    found = seen(replace(ground, simulators=simulators), two_fields(ground)).episodes
+def test_the_policy_reads_the_shown_objective_alone_and_is_paid_for_it(farm, task):
+    context = replace(farm.context, objective_spec=ObjectiveSpec.of(np.full(2, 0.5), ("general", "target")))
+    simulators = tuple(replace(simulator, context=context) for simulator in task.simulators)
+    found = seen(replace(task, simulators=simulators), two_fields(task)).episodes
     _, _, objectives_ESDF = split_tokens(found.tokens_ESX, domains=2)
     assert objectives_ESDF.shape[2] == 1
     assert (objectives_ESDF[..., 2] == 1).all() and (objectives_ESDF[..., 4] == 1).all()
     torch.testing.assert_close(found.gains_E, farm.episodes.changes_ESD[:, -1, 1], atol=1e-5, rtol=0)
 
 
-def test_a_simulator_takes_a_group_s_share_as_its_members_in_natural_proportion(farm, ground):
-    simulator = ground.simulators[0]
-    viewed = seen(ground, two_fields(ground)).simulators[0]
+def test_a_simulator_takes_a_group_s_share_as_its_members_in_natural_proportion(farm, task):
+    simulator = task.simulators[0]
+    viewed = seen(task, two_fields(task)).simulators[0]
     shares_TF = np.random.default_rng(0).dirichlet([1, 1], REFERENCE.steps)
     fine_TN = farm.space.expand(shares_TF)
     noise_PTD = np.zeros((1, REFERENCE.steps, 2))
@@ -118,32 +118,35 @@ def test_a_simulator_takes_a_group_s_share_as_its_members_in_natural_proportion(
     torch.testing.assert_close(coarse_run.gains_E, fine_run.changes_ESD[:, -1, 1], atol=1e-5, rtol=0)
 
 
-def test_slopes_in_a_view_match_finite_differences(ground):
-    viewed = seen(ground, two_fields(ground)).simulators[0]
+def test_slopes_in_a_view_match_finite_differences(task):
+    viewed = seen(task, two_fields(task)).simulators[0]
     schedule_TF = np.full((REFERENCE.steps, 2), 0.5)
     noise_PTD = np.zeros((1, REFERENCE.steps, 2))
 
     def run(schedule):
         return viewed.run(lambda mixtures, tokens: schedule[mixtures.shape[1] - 1][None], noise_PTD=noise_PTD)
 
-    slopes_TF = viewed.slopes(run(schedule_TF), noise_PTD=noise_PTD)[0].numpy()
+    grad_TF = viewed.grad(run(schedule_TF), noise_PTD=noise_PTD)[0].numpy()
     for step, field in ((0, 0), (3, 1)):
         change = np.zeros_like(schedule_TF)
         change[step, field] = 1e-2
         higher, lower = (float(run(schedule_TF + sign * change).gains_E) for sign in (1, -1))
-        assert slopes_TF[step, field] == pytest.approx((higher - lower) / 2e-2, rel=0.03, abs=2e-3)
+        assert grad_TF[step, field] == pytest.approx((higher - lower) / 2e-2, rel=0.03, abs=2e-3)
 
 
-def test_random_views_put_every_active_domain_into_one_group_of_its_field(ground):
+def test_random_views_put_every_active_domain_into_one_group_of_its_field(task):
     rng, sizes = np.random.default_rng(0), set()
     for _ in range(60):
-        view = random_view(ground, rng)
-        assert (view.members_GN.sum(0) == 1).all()
-        groups, domains = len(view.space) // 2, len(ground.episodes.space) // 2
-        assert not view.members_GN[:groups, domains:].any() and not view.members_GN[groups:, :domains].any()
-        assert view.weights_D.sum() == pytest.approx(1)
-        assert set(np.flatnonzero(view.weights_D)) <= set(view.shown)
-        sizes.add((int(view.space.active_N.sum()), view.shown))
+        augmentation = random_augmentation(task, rng)
+        assert (augmentation.members_GN.sum(0) == 1).all()
+        groups, domains = len(augmentation.space) // 2, len(task.episodes.space) // 2
+        assert (
+            not augmentation.members_GN[:groups, domains:].any()
+            and not augmentation.members_GN[groups:, :domains].any()
+        )
+        assert augmentation.weights_D.sum() == pytest.approx(1)
+        assert set(np.flatnonzero(augmentation.weights_D)) <= set(augmentation.shown)
+        sizes.add((int(augmentation.space.active_N.sum()), augmentation.shown))
     assert {number for number, _ in sizes} == {2, 3, 4, 5, 6}
     assert {shown for _, shown in sizes} == {(0,), (1,), (0, 1)}
 
@@ -156,7 +159,7 @@ def test_values_between_steps_lie_on_straight_lines():
 @pytest.mark.parametrize("steps", [3, 12, 15])
 def test_a_run_at_another_pace_takes_the_same_samples_and_ends_at_the_same_scores(farm, steps):
     other, episodes = paced(farm, steps), farm.episodes
-    assert other.episodes.made_ET.shape[1] == steps and other.context.steps == steps
+    assert other.episodes.valid_mask_ET.shape[1] == steps and other.context.steps == steps
     torch.testing.assert_close(
         other.episodes.actions_ETN.mean(1), episodes.actions_ETN.mean(1), atol=1e-5, rtol=0
     )
@@ -175,20 +178,20 @@ def test_halving_the_steps_averages_neighbours(farm):
 
 def test_a_fragment_at_another_pace_stays_a_fragment(farm):
     episodes = farm.episodes
-    made_ET = episodes.made_ET.clone()
-    made_ET[0, 4:] = False
-    cut = replace(farm, episodes=replace(episodes, made_ET=made_ET))
+    valid_mask_ET = episodes.valid_mask_ET.clone()
+    valid_mask_ET[0, 4:] = False
+    cut = replace(farm, episodes=replace(episodes, valid_mask_ET=valid_mask_ET))
     found = paced(cut, 3).episodes
-    assert found.made_ET[0].tolist() == [True, True, False]
+    assert found.valid_mask_ET[0].tolist() == [True, True, False]
     assert not found.terminal_ET[0].any() and found.terminal_ET[1:, -1].all()
 
 
 def test_paces_beyond_the_agent_s_context_are_left_out(farm):
-    assert [other.context.steps for other in other_paces(farm, context=80)] == [3, 15]
-    assert [other.context.steps for other in other_paces(farm, context=10)] == [3]
+    assert [other.context.steps for other in time_resampled(farm, context=80)] == [3, 15]
+    assert [other.context.steps for other in time_resampled(farm, context=10)] == [3]
 
 
-def trained(ground, paces, **more):
+def trained(task, resampled, **more):
     agent = SetAgent(
         SetAgentConfig(
             objectives=["general", "target"],
@@ -206,10 +209,10 @@ def trained(ground, paces, **more):
             torch.nn.init.normal_(parameter, std=0.1)
     return fit_cql(
         agent,
-        ground.episodes,
+        task.episodes,
         settings=TOY,
-        simulators=ground.simulators,
-        paces=paces,
+        simulators=task.simulators,
+        resampled=resampled,
         **{"progress": quiet, **more},
     )
 
@@ -221,17 +224,17 @@ def weights(agent):
 def test_a_training_with_views_that_was_broken_off_goes_on_as_if_it_had_not(farm, tmp_path, monkeypatch):
     monkeypatch.setattr("dmix.mixing.learning.rl_fit._REPORT_SECONDS", 0)
     monkeypatch.setattr("dmix.mixing.learning.rl_fit._CHECKPOINT_SECONDS", 0)
-    ground, *paces = grounds_of(farm, settings=TOY, progress=quiet)
-    whole = trained(ground, paces)
+    task, *resampled = tasks_of(farm, settings=TOY, progress=quiet)
+    whole = trained(task, resampled)
 
     def progress(line):
         if line.startswith("update 4 "):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(ground, paces, checkpoint=tmp_path / "state.pt", progress=progress)
+        trained(task, resampled, checkpoint=tmp_path / "state.pt", progress=progress)
     lines = []
-    resumed = trained(ground, paces, checkpoint=tmp_path / "state.pt", progress=lines.append)
+    resumed = trained(task, resampled, checkpoint=tmp_path / "state.pt", progress=lines.append)
     assert lines[0] == "going on after 3 updates"
     assert torch.equal(weights(resumed.agent), weights(whole.agent))
 
@@ -248,9 +251,9 @@ def test_an_agent_trained_with_views_is_another_one_and_is_published(simulated_f
     assert '"views": 0.5' in (warehouse.agent("viewed") / "config.json").read_text()
 
 
-def test_cloning_views_brings_the_actor_nearer_to_the_best_of_each(ground):
-    view = two_fields(ground)
-    best = seen(ground, view).episodes.best(0.1)
+def test_cloning_views_brings_the_actor_nearer_to_the_best_of_each(task):
+    augmentation = two_fields(task)
+    best = seen(task, augmentation).episodes.best(0.1)
     active_EN = torch.ones(len(best), 2, dtype=torch.bool)
     agent = SetAgent(SetAgentConfig(hidden_size=16, feedforward=32, heads=2, layers=1, domain_width=8))
 
@@ -259,7 +262,7 @@ def test_cloning_views_brings_the_actor_nearer_to_the_best_of_each(ground):
             return float((agent(best.tokens_ESX[:, :-1], active_EN) - best.actions_ETN).square().mean())
 
     before = error()
-    clone_views(agent, [ground], settings=replace(TOY, clone_epochs=20), progress=quiet)
+    clone_augmented(agent, [task], settings=replace(TOY, clone_epochs=20), progress=quiet)
     assert error() < before
 
 

@@ -14,9 +14,9 @@ from torch import nn
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.networks import DirichletPolicy, MixtureCritic
 from dmix.mixing.learning.cql import SimplexCQLConfig
-from dmix.mixing.learning.cql_impl import FragmentBatch, SimplexCQLImpl, backups, conservative_gap
+from dmix.mixing.learning.cql_impl import EpisodeBatch, SimplexCQLImpl, backups, conservative_gap
 from dmix.mixing.offline.episodes import returns_to_go
-from dmix.mixing.space.dirichlet import MixtureLaw
+from dmix.mixing.space.dirichlet import MixtureDistribution
 
 
 class ConstantCritic(nn.Module):
@@ -72,7 +72,7 @@ class FixedPolicy(nn.Module):
     def forward(self, tokens):
         shape = tokens.shape[:2]
         mean = self.mean(tokens)
-        return MixtureLaw.of_mean(mean, torch.full(shape, self.concentration), self.active_N)
+        return MixtureDistribution.of_mean(mean, torch.full(shape, self.concentration), self.active_N)
 
     def mean(self, tokens):
         masked = self.logits.masked_fill(~self.active_N, float("-inf"))
@@ -111,19 +111,19 @@ def batch_of(rewards, *, lengths, ended, domains=3, active=None, potential=None,
     actions = torch.zeros(episodes, steps, domains)
     actions[..., active] = 1 / int(active.sum())
     numbers = torch.arange(episodes * (steps + 1), dtype=torch.float32).reshape(episodes, steps + 1, 1)
-    return FragmentBatch(
+    return EpisodeBatch(
         tokens_ESX=numbers,
         potential_ES=torch.zeros(episodes, steps + 1) if potential is None else potential,
         actions_ETN=actions,
         rewards_ET=rewards * made,
         returns_ET=returns_to_go(rewards * made, discount=discount),
-        made_ET=made,
+        valid_mask_ET=made,
         terminal_ET=terminal,
         ended_E=terminal.any(1),
         logged_E=torch.ones(episodes, dtype=torch.bool),
         learnt_ET=made,
-        slopes_ETN=torch.zeros_like(actions),
-        sloped_E=torch.zeros(episodes, dtype=torch.bool),
+        grad_ETN=torch.zeros_like(actions),
+        has_grad_E=torch.zeros(episodes, dtype=torch.bool),
     )
 
 
@@ -278,7 +278,7 @@ def random_batch(width, domains=6):
     torch.manual_seed(1)
     batch = batch_of([[0.1, 0.2], [0.3, 0.4]], lengths=[2, 2], ended=[True, True], domains=domains)
     batch.actions_ETN[..., -1] = 0
-    return FragmentBatch(**{**vars(batch), "tokens_ESX": torch.rand(2, 3, width)})
+    return EpisodeBatch(**{**vars(batch), "tokens_ESX": torch.rand(2, 3, width)})
 
 
 def test_weights_survive_d3rlpy_s_own_form():
@@ -329,10 +329,10 @@ def test_simulator_share_moves_the_policy_along_the_slopes_of_imagined_runs():
     policy = FixedPolicy(torch.zeros(3), torch.ones(3, dtype=torch.bool), concentration=300.0)
     impl = implementation(policy, [TableCritic(2), TableCritic(2)], simulator_share=1.0)
     logged = batch_of([[0.0, 0.0]], lengths=[2], ended=[True])
-    slopes_ETN = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]])
-    followed = logged.imagined(torch.tensor([-1]), slopes_ETN)
-    strayed = logged.imagined(torch.tensor([0]), -slopes_ETN)
-    loss = impl.compute_actor_grad(FragmentBatch.joined([followed, strayed]))
+    grad_ETN = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]])
+    followed = logged.as_rollouts(torch.tensor([-1]), grad_ETN)
+    strayed = logged.as_rollouts(torch.tensor([0]), -grad_ETN)
+    loss = impl.compute_actor_grad(EpisodeBatch.joined([followed, strayed]))
     # mu_3 is c / 3 + 0.001 over c + 0.003, a third; runs that strayed do not count
     assert float(loss.simulator_gain) == pytest.approx(1 / 3)
     assert policy.logits.grad.tolist() == pytest.approx([1 / 9, 1 / 9, -2 / 9], abs=1e-4)
@@ -340,15 +340,15 @@ def test_simulator_share_moves_the_policy_along_the_slopes_of_imagined_runs():
 
 def test_imagined_steps_before_the_last_stray_one_teach_critics_nothing():
     logged = batch_of([[1.0, 2.0, 4.0]], lengths=[3], ended=[True])
-    imagined = logged.imagined(torch.tensor([1]), torch.zeros(1, 3, 3))
-    assert imagined.learnt_ET.tolist() == [[False, True, True]]
-    assert not imagined.logged_E.any() and not imagined.sloped_E.any()
+    rollouts = logged.as_rollouts(torch.tensor([1]), torch.zeros(1, 3, 3))
+    assert rollouts.learnt_ET.tolist() == [[False, True, True]]
+    assert not rollouts.logged_E.any() and not rollouts.has_grad_E.any()
 
 
 def test_targets_of_imagined_steps_are_their_returns():
     policy = FixedPolicy(torch.zeros(3), torch.ones(3, dtype=torch.bool))
     impl = implementation(policy, [TableCritic(4), TableCritic(4)])
-    batch = batch_of([[1.0, 2.0, 4.0]], lengths=[3], ended=[True]).imagined(
+    batch = batch_of([[1.0, 2.0, 4.0]], lengths=[3], ended=[True]).as_rollouts(
         torch.tensor([0]), torch.zeros(1, 3, 3)
     )
     assert impl.compute_target(batch, impl._draw(batch)).tolist() == [[7.0, 6.0, 4.0]]

@@ -9,7 +9,7 @@ from dmix.mixing.agent.store import load_agent
 from dmix.mixing.controllers.agent import AgentController
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import fit, squared_error, train_sft
-from dmix.mixing.offline.sft_examples import Example, load_lesson
+from dmix.mixing.offline.sft_examples import Example, load_sft_dataset
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import total_variation
@@ -80,33 +80,33 @@ def with_feedback(make_set):
 
 def test_lessons_are_the_trajectories_of_k_1(make_set):
     warehouse = make_set(paths=3)
-    lesson = load_lesson(warehouse, set_name="set", preset=None)
+    dataset = load_sft_dataset(warehouse, set_name="set", preset=None)
     taught = [t for t in read_trajectories(warehouse, "set") if t.top_k == 1]
-    assert len(lesson.examples) == 3
-    for example, trajectory in zip(lesson.examples, taught, strict=True):
+    assert len(dataset.examples) == 3
+    for example, trajectory in zip(dataset.examples, taught, strict=True):
         assert example.mixtures_TN == pytest.approx(trajectory.mixtures_TN[1:], abs=1e-6)
         assert example.tokens_TX[:, :8] == pytest.approx(trajectory.mixtures_TN[:-1], abs=1e-6)
-    assert lesson.target_supply == pytest.approx(400 / (STEPS * 72))
+    assert dataset.target_supply == pytest.approx(400 / (STEPS * 72))
 
 
 def test_without_k_1_default_takes_the_lowest_k_and_paper_refuses(make_set):
     warehouse = make_set(top_k=(20, 5), paths=2)
-    assert len(load_lesson(warehouse, set_name="set", preset="default").examples) == 2
+    assert len(load_sft_dataset(warehouse, set_name="set", preset="default").examples) == 2
     with pytest.raises(InputError, match=r"no trajectories of K = 1 .*the lowest K is 5"):
-        load_lesson(warehouse, set_name="set", preset="paper")
+        load_sft_dataset(warehouse, set_name="set", preset="paper")
 
 
 def test_feedback_becomes_features_and_its_absence_zeros(make_set):
     warehouse = make_set(paths=3)
     scores = add_feedback(warehouse, limit=2)
-    lesson = load_lesson(warehouse, set_name="set", preset="paper")
-    assert (lesson.objectives, lesson.with_feedback) == (NAMES, 2)
-    assert lesson.scales_D == pytest.approx(farm_scales(scores.values(), objectives=NAMES))
+    dataset = load_sft_dataset(warehouse, set_name="set", preset="paper")
+    assert (dataset.objectives, dataset.with_feedback) == (NAMES, 2)
+    assert dataset.scales_D == pytest.approx(farm_scales(scores.values(), objectives=NAMES))
     first = next(iter(scores.values()))
     pooled = np.concatenate(list(scores.values()))
     wanted = (first - pooled.mean(0)) / pooled.std(0)
-    assert lesson.examples[0].tokens_TX[:, 8:] == pytest.approx(wanted[:-1], abs=1e-5)
-    assert (lesson.examples[2].tokens_TX[:, 8:] == 0).all()
+    assert dataset.examples[0].tokens_TX[:, 8:] == pytest.approx(wanted[:-1], abs=1e-5)
+    assert (dataset.examples[2].tokens_TX[:, 8:] == 0).all()
 
 
 def test_published_scales_of_the_set_win_over_computed_ones(make_set):
@@ -118,7 +118,7 @@ def test_published_scales_of_the_set_win_over_computed_ones(make_set):
         "- {name: math, role: target, kind: qa, path: b.jsonl}\n"
         "scales: {general: 0.5, math: 0.25}\n"
     )
-    assert load_lesson(warehouse, set_name="set", preset=None).scales_D.tolist() == [0.5, 0.25]
+    assert load_sft_dataset(warehouse, set_name="set", preset=None).scales_D.tolist() == [0.5, 0.25]
 
 
 def test_feedback_of_another_length_is_refused(make_set):
@@ -131,7 +131,7 @@ def test_feedback_of_another_length_is_refused(make_set):
         scores_TD=np.random.default_rng(0).normal(size=(3, 2)),
     )
     with pytest.raises(InputError, match=r"inductive-1-0000 has \d+ entries and feedback on 3"):
-        load_lesson(warehouse, set_name="set", preset=None)
+        load_sft_dataset(warehouse, set_name="set", preset=None)
 
 
 def uniform_agent(**changes):
@@ -248,7 +248,7 @@ def run_with(controller, space, scores, *, scales):
 def test_other_scales_of_scores_hardly_change_decisions(with_feedback, factor, shift):
     warehouse, _, _, _ = with_feedback
     controller = AgentController(load_agent(warehouse, "taught"))
-    space = load_lesson(warehouse, set_name="set", preset=None).space
+    space = load_sft_dataset(warehouse, set_name="set", preset=None).space
     rising = np.linspace(0, 1, STEPS + 1)[:, None] * np.ones((1, space.samples_N.size)) / 8
     scores = scores_of(rising, seed=5)
     plain = run_with(controller, space, scores, scales=np.ones(2))
@@ -259,7 +259,7 @@ def test_other_scales_of_scores_hardly_change_decisions(with_feedback, factor, s
 def test_taught_agent_goes_from_source_to_target(with_feedback):
     warehouse, scores, _, _ = with_feedback
     controller = AgentController(load_agent(warehouse, "taught"))
-    space = load_lesson(warehouse, set_name="set", preset=None).space
+    space = load_sft_dataset(warehouse, set_name="set", preset=None).space
     found = run_with(controller, space, np.tile(scores["inductive-1-0000"], (3, 1)), scales=np.ones(2))
     shares = found[:, 4:].sum(1)
     assert shares[0] == 0

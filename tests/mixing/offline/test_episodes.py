@@ -57,10 +57,10 @@ def test_missing_score_cuts_before_it_and_is_never_a_reward():
         [path("p", SOURCE, TARGET, SOURCE), path("q", SOURCE, SOURCE, SOURCE)],
         {"p": [[-3, -4], [-2, -4], [np.nan, -2], [-2, -2]], "q": [[-3, -4]] * 4},
     )
-    assert made.made_ET.tolist() == [[True, False, False], [True, True, True]]
+    assert made.valid_mask_ET.tolist() == [[True, False, False], [True, True, True]]
     assert not made.terminal_ET[0].any()
     assert made.rewards_ET[0, 1:].abs().sum() == 0
-    assert made.best(0.1).made_ET.tolist() == [[True, True, True]]
+    assert made.best(0.1).valid_mask_ET.tolist() == [[True, True, True]]
 
 
 def test_missing_first_score_leaves_a_trajectory_out(caplog):
@@ -127,10 +127,10 @@ def test_best_leaves_out_proxies_that_departed_from_the_usual_one():
     ends = {"p": -3.0, "q": -1.0, "r": -2.0}
     scores = {name: [[-4, -4]] * 3 + [[end, -4]] for name, end in ends.items()}
     made = episodes(paths, scores, variations={"p": "", "q": "learning_rate*2"})
-    assert made.usual_E.tolist() == [True, False, True]
+    assert made.is_default_proxy_E.tolist() == [True, False, True]
     # q gained most, and is still there for CQL
     torch.testing.assert_close(made.best(0.5).gains_E, made.gains_E[[2]])
     assert len(made.best(1.0)) == 2
-    assert padded_to(made, 5).usual_E.tolist() == [True, False, True]
+    assert padded_to(made, 5).is_default_proxy_E.tolist() == [True, False, True]
     with pytest.raises(InputError, match="under the usual proxy"):
         made.chosen([1]).best(1.0)

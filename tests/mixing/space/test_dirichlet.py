@@ -7,7 +7,7 @@ import torch
 
 from dmix.mixing.space.dirichlet import (
     CONCENTRATION_RANGE,
-    MixtureLaw,
+    MixtureDistribution,
     bounded_concentration,
     uniform_mixtures,
 )
@@ -20,29 +20,29 @@ def mask(domains, active):
 @pytest.mark.parametrize(("domains", "active"), [(2, 2), (6, 6), (6, 4), (52, 52), (52, 25)])
 def test_dirichlet_of_ones_has_log_density_0(domains, active):
     active_N = mask(domains, active)
-    law = MixtureLaw(torch.ones(3, active, dtype=torch.float64), active_N)
+    distribution = MixtureDistribution(torch.ones(3, active, dtype=torch.float64), active_N)
     mixtures = uniform_mixtures((3, 5), active_N, dtype=torch.float64)
-    torch.testing.assert_close(law.log_density(mixtures), torch.zeros(3, 5, dtype=torch.float64))
-    torch.testing.assert_close(law.divergence_from_uniform(), torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close(distribution.log_density(mixtures), torch.zeros(3, 5, dtype=torch.float64))
+    torch.testing.assert_close(distribution.divergence_from_uniform(), torch.zeros(3, dtype=torch.float64))
 
 
 def test_density_of_beta_3_2_by_hand():
     # Beta(3, 2): 12 x^2 (1 - x); at x = 1/4 that is 12 * 1/16 * 3/4 = 9/16
-    law = MixtureLaw(torch.tensor([3.0, 2.0], dtype=torch.float64), mask(2, 2))
-    found = law.log_density(torch.tensor([[0.25, 0.75]], dtype=torch.float64))
+    distribution = MixtureDistribution(torch.tensor([3.0, 2.0], dtype=torch.float64), mask(2, 2))
+    found = distribution.log_density(torch.tensor([[0.25, 0.75]], dtype=torch.float64))
     assert found.item() == pytest.approx(math.log(9 / 16))
 
 
 def test_divergence_is_the_mean_log_density_of_samples():
     torch.manual_seed(0)
-    law = MixtureLaw(torch.tensor([4.0, 1.5, 0.7], dtype=torch.float64), mask(3, 3))
-    mean = law.log_density(law.sample(40_000)).mean()
-    assert mean.item() == pytest.approx(law.divergence_from_uniform().item(), abs=0.02)
+    distribution = MixtureDistribution(torch.tensor([4.0, 1.5, 0.7], dtype=torch.float64), mask(3, 3))
+    mean = distribution.log_density(distribution.sample(40_000)).mean()
+    assert mean.item() == pytest.approx(distribution.divergence_from_uniform().item(), abs=0.02)
 
 
 def test_parameters_are_concentration_times_mean_plus_a_thousandth():
-    law = MixtureLaw.of_mean(torch.tensor([0.25, 0.0, 0.75]), torch.tensor(8.0), mask(3, 3))
-    torch.testing.assert_close(law.parameters, torch.tensor([2.001, 0.001, 6.001]))
+    distribution = MixtureDistribution.of_mean(torch.tensor([0.25, 0.0, 0.75]), torch.tensor(8.0), mask(3, 3))
+    torch.testing.assert_close(distribution.parameters, torch.tensor([2.001, 0.001, 6.001]))
 
 
 def test_concentration_stays_within_5_and_2000():
@@ -54,8 +54,10 @@ def test_concentration_stays_within_5_and_2000():
 def test_masked_domains_get_no_weight():
     torch.manual_seed(0)
     active_N = torch.tensor([True, False, True, True])
-    law = MixtureLaw.of_mean(torch.tensor([[0.5, 0.0, 0.2, 0.3]]), torch.tensor([20.0]), active_N)
-    drawn = law.sample(7)
+    distribution = MixtureDistribution.of_mean(
+        torch.tensor([[0.5, 0.0, 0.2, 0.3]]), torch.tensor([20.0]), active_N
+    )
+    drawn = distribution.sample(7)
     assert drawn.shape == (1, 7, 4)
     assert (drawn[..., 1] == 0).all()
     torch.testing.assert_close(drawn.sum(-1), torch.ones(1, 7))
@@ -73,7 +75,7 @@ def test_gradients_of_samples_match_finite_differences_of_the_expectation(concen
 
     torch.manual_seed(0)
     parameters = (concentration * torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)).requires_grad_()
-    drawn = MixtureLaw(parameters, mask(3, 3)).sample(100_000)
+    drawn = MixtureDistribution(parameters, mask(3, 3)).sample(100_000)
     (drawn[:, 0] ** 2 + 2 * drawn[:, 1]).mean().backward()
     step = 1e-4 * concentration
     for index in range(3):

@@ -13,11 +13,11 @@ from tests.mixing.testbed.simulator import Simulator
 from torch import Tensor
 
 from dmix.mixing.agent.features import RunContext, tokens
-from dmix.mixing.agent.set_features import Goals
+from dmix.mixing.agent.set_features import ObjectiveSpec
 from dmix.mixing.agent.standardise import features
 from dmix.mixing.offline.episodes import Episodes, make_episodes
 from dmix.mixing.space.domains import DomainSpace, Vector
-from dmix.mixing.trajectories.candidates import HierarchicalLaw
+from dmix.mixing.trajectories.candidates import HierarchicalDistribution
 from dmix.mixing.trajectories.random_paths import random_paths
 from dmix.mixing.trajectories.store import Trajectory, trajectory_id
 
@@ -42,7 +42,7 @@ def simulated_context(simulator: Simulator, *, as_sets: bool = False) -> RunCont
         space=DomainSpace(labels, samples_N),
         steps=simulator.steps,
         supply_N=samples_N / _SAMPLES_A_STEP,
-        goals=Goals.of(simulator.weights_K, _ROLES) if as_sets else None,
+        objective_spec=ObjectiveSpec.of(simulator.weights_K, _ROLES) if as_sets else None,
     )
 
 
@@ -51,7 +51,7 @@ def random_schedules(simulator: Simulator, *, number: int, seed: int) -> Array:
     space = simulated_context(simulator).space
     static, segments = random_paths(
         start_A=space.start_N,
-        law=HierarchicalLaw(space),
+        distribution=HierarchicalDistribution(space),
         static=number // 3,
         segments=number - number // 3,
         steps=simulator.steps,

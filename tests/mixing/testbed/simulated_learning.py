@@ -95,7 +95,7 @@ def new_agent(episodes: Episodes, settings: RlSettings) -> Agent:
     """An untrained agent for simulated episodes, of the architecture and widths of resolved settings."""
     names = [f"skill-{index}" for index in range(episodes.changes_ESD.shape[2])]
     config = config_for(
-        dataclasses.replace(settings, context=episodes.made_ET.shape[1]),
+        dataclasses.replace(settings, context=episodes.valid_mask_ET.shape[1]),
         labels=episodes.space.labels,
         scales=dict.fromkeys(names, SCALE),
         preset=settings.preset or "default",

@@ -14,7 +14,7 @@ from dmix.mixing.trajectories.algorithm1 import (
     sample_path,
     score_coefficients,
 )
-from dmix.mixing.trajectories.candidates import HierarchicalLaw, UniformLaw
+from dmix.mixing.trajectories.candidates import HierarchicalDistribution, UniformDistribution
 from dmix.warehouse_schema.errors import InputError
 
 HALF = np.array([0.5, 0.5])
@@ -30,7 +30,7 @@ def problem(space, **changes):
         "beta": 1.0,
         "gamma": 1.0,
         "step_offset": 1,
-        "law": HierarchicalLaw(space),
+        "law": HierarchicalDistribution(space),
         "candidates": 500,
         "seed": 0,
     }
@@ -126,7 +126,7 @@ def literal_algorithm_1(problem, *, top_k, paths):
                 np.random.SFC64(np.random.SeedSequence(problem.seed, spawn_key=(top_k, path, d)))
             )
             logs = np.empty((len(problem.start_A), problem.candidates), np.float32)
-            problem.law.fill(rng, logs)
+            problem.distribution.fill(rng, logs)
             scores = []
             for log_candidate in logs.T:
                 candidate = np.exp(log_candidate.astype(np.float64))
@@ -150,9 +150,16 @@ def literal_algorithm_1(problem, *, top_k, paths):
 @pytest.mark.parametrize(("offset", "uniform"), [(0, True), (1, False)])
 @pytest.mark.parametrize("top_k", [1, 20])
 def test_same_candidates_give_the_choices_of_the_literal_listing(space, offset, uniform, top_k):
-    law = UniformLaw() if uniform else HierarchicalLaw(space)
+    distribution = UniformDistribution() if uniform else HierarchicalDistribution(space)
     given = problem(
-        space, step_offset=offset, law=law, steps=4, candidates=60, target_steps=2.2, alpha=0.7, gamma=1.3
+        space,
+        step_offset=offset,
+        distribution=distribution,
+        steps=4,
+        candidates=60,
+        target_steps=2.2,
+        alpha=0.7,
+        gamma=1.3,
     )
     earlier = EarlierPaths(steps=4, domains=8)
     for path, wanted in enumerate(literal_algorithm_1(given, top_k=top_k, paths=4)):

@@ -12,9 +12,9 @@ from dmix.mixing.trajectories.guard import (
     farm_limits,
     guarded,
     kl_of_steps,
+    oscillation,
     within_bounds,
     within_change,
-    wobble,
 )
 from dmix.mixing.trajectories.store import Trajectory
 from dmix.warehouse_schema.errors import InputError
@@ -58,10 +58,10 @@ def test_kl_of_a_step_by_hand():
 
 def test_wobble_is_0_on_a_straight_path_and_the_way_back_otherwise():
     straight = np.linspace([1.0, 0], [0, 1], 5)
-    assert wobble(straight) == pytest.approx(0)
+    assert oscillation(straight) == pytest.approx(0)
     there_and_back = np.array([[1.0, 0], [0, 1], [1, 0]])
-    assert wobble(there_and_back) == pytest.approx(2)
-    assert wobble(np.array([[1.0, 0]])) == 0
+    assert oscillation(there_and_back) == pytest.approx(2)
+    assert oscillation(np.array([[1.0, 0]])) == 0
 
 
 def test_limits_hold_for_all_but_a_hundredth_of_the_farm_s_steps():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dmix.mixing.space.domains import DomainSpace
-from dmix.mixing.trajectories.candidates import HierarchicalLaw
+from dmix.mixing.trajectories.candidates import HierarchicalDistribution
 from dmix.mixing.trajectories.random_paths import LONGEST_SEGMENT, random_paths, stop_step
 
 SPACE = DomainSpace(("a", "b", "c"), np.array([60, 30, 10, 75, 0, 25]))
@@ -12,7 +12,9 @@ SPACE = DomainSpace(("a", "b", "c"), np.array([60, 30, 10, 75, 0, 25]))
 
 def made(**changes):
     given = {"static": 6, "segments": 9, "steps": 30, "target_steps": 12.0, "seed": 0} | changes
-    return random_paths(start_A=SPACE.start_N[SPACE.active_N], law=HierarchicalLaw(SPACE), **given)
+    return random_paths(
+        start_A=SPACE.start_N[SPACE.active_N], distribution=HierarchicalDistribution(SPACE), **given
+    )
 
 
 def test_stop_comes_with_the_step_that_reaches_the_supply():

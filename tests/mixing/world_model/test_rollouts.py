@@ -12,7 +12,7 @@ from tests.mixing.testbed.simulator import Simulator
 from dmix.mixing.agent.networks import DirichletPolicy
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
-from dmix.mixing.world_model.rollouts import imagine
+from dmix.mixing.world_model.rollouts import make_rollouts
 
 TWO = Simulator().restricted([0, 3], steps=5)
 MODEL = SimulatorSettings(steps=150, batch_episodes=32, learning_rate=5e-3, width=16, held_out=0.0, seed=0)
@@ -55,7 +55,7 @@ def test_slopes_match_finite_differences_of_the_final_utility(learned, pessimism
     schedule_TN = np.random.default_rng(0).dirichlet(np.ones(2), TWO.steps) * (1 + 20 * pessimism)
     noise_PTD = np.random.default_rng(1).standard_normal((1, TWO.steps, 2))
     made = learned.run(following(schedule_TN), noise_PTD=noise_PTD)
-    slopes_TN = learned.slopes(made, noise_PTD=noise_PTD)[0].numpy()
+    grad_TN = learned.grad(made, noise_PTD=noise_PTD)[0].numpy()
 
     def final(changed_TN):
         return float(learned.run(following(changed_TN), noise_PTD=noise_PTD).utility_ES[0, -1])
@@ -64,7 +64,7 @@ def test_slopes_match_finite_differences_of_the_final_utility(learned, pessimism
         step_size = np.zeros_like(schedule_TN)
         step_size[step, domain] = 1e-2
         difference = (final(schedule_TN + step_size) - final(schedule_TN - step_size)) / 2e-2
-        assert slopes_TN[step, domain] == pytest.approx(difference, rel=0.02, abs=2e-3)
+        assert grad_TN[step, domain] == pytest.approx(difference, rel=0.02, abs=2e-3)
 
 
 def test_doubt_begins_where_the_leverage_of_a_state_is_above_that_of_one_observation(learned, farm):
@@ -80,11 +80,11 @@ def test_doubt_begins_where_the_leverage_of_a_state_is_above_that_of_one_observa
         leverage = asked_I @ np.linalg.solve(gram_II, asked_I)
         assert (leverage > 1) == far
         wanted = max(0.0, 0.5 * np.log(leverage))
-        assert float(model.doubt(mixtures_1TN, start_1TD)) == pytest.approx(wanted, rel=1e-3)
+        assert float(model.uncertainty_penalty(mixtures_1TN, start_1TD)) == pytest.approx(wanted, rel=1e-3)
 
 
 def test_scores_leave_the_range_of_the_farm_by_at_most_two_deviations(learned, farm):
-    model, levels = learned.model, farm.changes_ESD[:, 1:][farm.made_ET]
+    model, levels = learned.model, farm.changes_ESD[:, 1:][farm.valid_mask_ET]
     inside_PTD, _ = model(farm.actions_ETN, farm.changes_ESD[:, :-1])
     assert inside_PTD.std() > 0.5 * levels.std()
     far_PTN = torch.eye(2)[:, None].repeat(1, TWO.steps, 1) * 1000
@@ -104,12 +104,15 @@ def test_pessimism_lowers_what_a_run_is_worth_by_its_doubt_and_leaves_what_the_p
     )
     drawn_PSD, model = plain.changes_ESD.clone(), learned.model
     for step in range(TWO.steps):
-        mean_PTD, deviation_PTD = model(plain.actions_ETN[:, : step + 1], drawn_PSD[:, : step + 1])
+        mean_PTD, std_PTD = model(plain.actions_ETN[:, : step + 1], drawn_PSD[:, : step + 1])
         noise_PD = torch.from_numpy(noise_PTD[:, step]).float()
-        drawn_PSD[:, step + 1] = (mean_PTD + deviation_PTD * noise_PD[:, None])[:, -1].detach()
-    doubt = float(model.doubt(plain.actions_ETN, drawn_PSD[:, :-1])[0, -1])
+        drawn_PSD[:, step + 1] = (mean_PTD + std_PTD * noise_PD[:, None])[:, -1].detach()
+    uncertainty_penalty = float(model.uncertainty_penalty(plain.actions_ETN, drawn_PSD[:, :-1])[0, -1])
     lost = float(plain.utility_ES[0, -1] - careful.utility_ES[0, -1])
-    assert lost == pytest.approx(2 * doubt * float(model.unit_D @ TWO.weights_K), rel=1e-3) and lost > 0
+    assert (
+        lost == pytest.approx(2 * uncertainty_penalty * float(model.unit_D @ TWO.weights_K), rel=1e-3)
+        and lost > 0
+    )
     assert torch.equal(plain.tokens_ESX, careful.tokens_ESX)
 
 
@@ -121,7 +124,7 @@ def test_same_noise_gives_the_same_run(learned):
 
 
 def test_half_of_the_runs_follow_the_policy_and_the_others_do_so_after_their_stray_step(learned, policy):
-    found = imagine(policy, learned, runs=40, rng=np.random.default_rng(3))
+    found = make_rollouts(policy, learned, runs=40, rng=np.random.default_rng(3))
     means_PTN = policy.mean(found.episodes.tokens_ESX[:, :-1]).detach()
     away_PT = (found.episodes.actions_ETN - means_PTN).abs().sum(-1).numpy()
     steps_T = np.arange(TWO.steps)
@@ -136,10 +139,10 @@ def test_the_law_of_the_next_step_is_the_last_of_all_steps(learned, farm):
     model, (mixtures, changes) = learned.model, (farm.actions_ETN[:4], farm.changes_ESD[:4, :-1])
     for made in (1, TWO.steps):
         seen = mixtures[:, :made], changes[:, :made]
-        mean_PD, deviation_PD, doubt_P = model.next_law(*seen)
-        for found, whole in zip((mean_PD, deviation_PD), model(*seen), strict=True):
+        mean_PD, std_PD, penalty_P = model.next_distribution(*seen)
+        for found, whole in zip((mean_PD, std_PD), model(*seen), strict=True):
             torch.testing.assert_close(found, whole[:, -1], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(doubt_P, model.doubt(*seen)[:, -1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(penalty_P, model.uncertainty_penalty(*seen)[:, -1], atol=1e-5, rtol=1e-5)
 
 
 def limited(learned, supply_N):
@@ -173,9 +176,9 @@ def test_asking_for_more_of_what_is_used_up_is_worth_what_its_field_takes_over()
     small = limited(learned, [9.0, 9.0, 0.5, 9.0])
     schedule_TN, noise_PTD = np.tile([0.2, 0.2, 0.3, 0.3], (4, 1)), np.zeros((1, 4, 2))
     made = small.run(following(schedule_TN), noise_PTD=noise_PTD)
-    slopes_TN = small.slopes(made, noise_PTD=noise_PTD)[0]
-    plain_TN = learned.slopes(made, noise_PTD=noise_PTD)[0]
-    torch.testing.assert_close(slopes_TN[0], plain_TN[0])
+    grad_TN = small.grad(made, noise_PTD=noise_PTD)[0]
+    plain_TN = learned.grad(made, noise_PTD=noise_PTD)[0]
+    torch.testing.assert_close(grad_TN[0], plain_TN[0])
     # from the second step on the third domain has given all, and the fourth is all that its field has
-    torch.testing.assert_close(slopes_TN[1:, 2], plain_TN[1:, 3])
-    torch.testing.assert_close(slopes_TN[:, [0, 1, 3]], plain_TN[:, [0, 1, 3]])
+    torch.testing.assert_close(grad_TN[1:, 2], plain_TN[1:, 3])
+    torch.testing.assert_close(grad_TN[:, [0, 1, 3]], plain_TN[:, [0, 1, 3]])

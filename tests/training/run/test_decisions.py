@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import Proposal, Remark
+from dmix.mixing.controllers import ControllerEvent, Proposal
 from dmix.mixing.controllers.natural import NaturalController
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
-from dmix.training.run.decisions import Decision, decide, log_remarks, recorded_decisions
+from dmix.training.run.decisions import Decision, decide, log_controller_events, recorded_decisions
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.events import EventLog
 
@@ -48,7 +48,7 @@ def test_weights_that_are_not_finite_give_way_to_the_last_mixture():
     decision = decide(Nonsense(), history(), {})
     assert decision.asked_N.tolist() == [0.6, 0.4]
     why = "nonsense proposed weights that are not finite; the last mixture stays"
-    assert decision.remarks == (Remark(kind="fallback", detail=why),)
+    assert decision.events == (ControllerEvent(kind="fallback", detail=why),)
 
 
 def test_why_a_controller_fell_back_is_kept_beside_its_other_remarks():
@@ -56,11 +56,11 @@ def test_why_a_controller_fell_back_is_kept_beside_its_other_remarks():
         name = "careful"
 
         def propose(self, history):
-            other = Remark(kind="alarm", detail="too fast")
-            return Proposal(history.space.natural_N, note="no score", remarks=(other,))
+            other = ControllerEvent(kind="alarm", detail="too fast")
+            return Proposal(history.space.natural_N, note="no score", events=(other,))
 
     decision = decide(Careful(), history(), {})
-    assert [(r.kind, r.detail) for r in decision.remarks] == [("fallback", "no score"), ("alarm", "too fast")]
+    assert [(r.kind, r.detail) for r in decision.events] == [("fallback", "no score"), ("alarm", "too fast")]
 
 
 def test_a_bare_vector_is_no_proposal():
@@ -82,7 +82,7 @@ def test_decisions_are_read_back_to_the_last_bit(tmp_path):
         log.write("decision", step=1, asked_N=asked.tolist(), remarks=remarks, decided_to=1)
     recorded = recorded_decisions(tmp_path / "events.jsonl")
     assert list(recorded) == [1] and (recorded[1].asked_N == third).all() and recorded[1].replayed
-    assert recorded[1].remarks == (Remark(kind="guard", detail="held"),)
+    assert recorded[1].events == (ControllerEvent(kind="guard", detail="held"),)
     assert recorded_decisions(tmp_path / "absent.jsonl") == {}
 
 
@@ -115,12 +115,14 @@ def test_each_kind_of_remark_is_warned_of_once_in_a_run(caplog):
     with caplog.at_level("INFO", logger="dmix.training.run.decisions"):
         for step in (1, 2):
             remarks = (
-                Remark(kind="alarm", detail=f"oscillation: {step} to and fro"),
-                Remark(kind="guard", detail=f"moved by 0.{step}"),
-                Remark(kind="shadow", detail="[1.0]"),
+                ControllerEvent(kind="alarm", detail=f"oscillation: {step} to and fro"),
+                ControllerEvent(kind="guard", detail=f"moved by 0.{step}"),
+                ControllerEvent(kind="shadow", detail="[1.0]"),
             )
-            log_remarks(remarks, step=step, said=said)
-        log_remarks((Remark(kind="alarm", detail="collapse: 1 domain"),), step=3, said=said)
+            log_controller_events(remarks, step=step, said=said)
+        log_controller_events(
+            (ControllerEvent(kind="alarm", detail="collapse: 1 domain"),), step=3, said=said
+        )
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warned == [
         "step 1, alarm: oscillation: 1 to and fro (later ones go to the view run_events alone)",

@@ -35,13 +35,13 @@ def read(text):
 def test_the_first_row_and_the_last_context_rows_stay():
     whole, held = state_after(30, context=None), state_after(30, context=4)
     rows = [0, 27, 28, 29, 30]
-    assert held.steps_done == whole.steps_done == 30 and held.forgotten.steps == 26
-    assert whole.forgotten is None
+    assert held.steps_done == whole.steps_done == 30 and held.truncated.steps == 26
+    assert whole.truncated is None
     for name in ("mixtures_TN", "feedback_TD", "losses_TN", "counts_TN"):
         np.testing.assert_array_equal(getattr(held, name)(), getattr(whole, name)()[rows])
     change = np.array(whole.feedback[1:27]) - whole.feedback[0]
-    assert held.forgotten.squares_D == pytest.approx((change**2).sum(axis=0))
-    assert held.forgotten.scores_D.tolist() == [26] * D
+    assert held.truncated.squares_D == pytest.approx((change**2).sum(axis=0))
+    assert held.truncated.scores_D.tolist() == [26] * D
 
 
 def test_nothing_is_forgotten_within_the_context():

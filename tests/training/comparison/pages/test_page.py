@@ -15,7 +15,7 @@ AGENT = "agent:rl"
 make_results = pytest.fixture(results_below)
 
 
-def compare(results, edge, *, stage="confirmation", seeds=6, wobble=0.01):
+def compare(results, edge, *, stage="confirmation", seeds=6, oscillation=0.01):
     """Agent and rival on shared seeds; the agent gains `edge` nats per token more on the target."""
     rng = np.random.default_rng(1)
     for seed in range(seeds):
@@ -25,7 +25,7 @@ def compare(results, edge, *, stage="confirmation", seeds=6, wobble=0.01):
                 name,
                 stage=stage,
                 seed=seed,
-                gains=(0, shared + extra + wobble * rng.standard_normal()),
+                gains=(0, shared + extra + oscillation * rng.standard_normal()),
                 layers=("development", "confirmation"),
                 source_tokens=500 if name == AGENT else 1_000,
             )
