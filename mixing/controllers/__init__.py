@@ -38,11 +38,13 @@ class Kind:
         spec: How users write it: `KIND`, `KIND:ARGUMENT`, or `KIND[:ARGUMENT]` if it may be left out.
         what: What it does, in a few words.
         module: The module of this folder that makes it.
+        make: The function there.
     """
 
     spec: str
     what: str
     module: str
+    make: str = "make"
 
     @property
     def name(self) -> str:
@@ -62,15 +64,20 @@ class Kind:
 
 
 KINDS = (
-    Kind("natural", "shares of all samples", "natural"),
-    Kind("naive", "the target field alone", "naive"),
-    Kind("stratified", "all active domains alike", "stratified"),
-    Kind("static:FILE", "the constant mixture of a YAML file", "static"),
+    Kind("natural", "shares of all samples", "fixed", "natural"),
+    Kind("naive", "the target field alone", "fixed", "naive"),
+    Kind("stratified", "all active domains alike", "fixed", "stratified"),
+    Kind("static:FILE", "the constant mixture of a YAML file", "fixed", "static"),
     Kind("plan[:NAME]", "the constant mixture that effects promise most of", "plan"),
-    Kind("source-share:SHARE", "a fixed share of source replay", "source_share"),
-    Kind("linear:FROM-TO", "target share on a straight line over the steps", "linear"),
-    Kind("cosine:FROM-TO", "target share along half a cosine over the steps", "cosine"),
-    Kind("three-stage[:FROM-TO]", "near the source, a change-over, heavy on the target", "three_stage"),
+    Kind("source-share:SHARE", "a fixed share of source replay", "fixed", "source_share"),
+    Kind("linear:FROM-TO", "target share on a straight line over the steps", "fixed", "linear"),
+    Kind("cosine:FROM-TO", "target share along half a cosine over the steps", "fixed", "cosine"),
+    Kind(
+        "three-stage[:FROM-TO]",
+        "near the source, a change-over, heavy on the target",
+        "fixed",
+        "three_stage",
+    ),
     Kind("odm", "Online Data Mixing: a bandit that seeks high training loss", "odm"),
     Kind("ado", "Adaptive Data Optimization: a scaling law for each domain, fitted in the run", "ado"),
     Kind("aioli", "Aioli: a linear law of how domains lower each other's loss", "aioli"),
@@ -106,7 +113,7 @@ def make_controller(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> C
         NotFoundError: If a file, an agent or a trajectory does not exist, or the fit that the
             controller needs is not prepared.
     """
-    make: Callable[..., Controller] = _module(spec).make
+    make: Callable[..., Controller] = getattr(_module(spec), kind_of(spec).make)
     return make(spec.partition(":")[2], warehouse=warehouse, space=space)
 
 

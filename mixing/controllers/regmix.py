@@ -8,33 +8,17 @@ dozen static runs where the paper has 512, too few for boosted trees.
 
 from collections.abc import Callable
 
-from dmix.mixing.controllers.interface import Controller, Proposal
+from dmix.mixing.controllers.fixed import constant
+from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.regression import DEFAULT_REGRESSOR, REGRESSORS, regressor
 from dmix.mixing.regression.farm_runs import load_farm_runs
 from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.regression.search import AVERAGED, CANDIDATES, best_mixture, simulated_mixtures
-from dmix.mixing.space.domains import DomainSpace, Vector
-from dmix.mixing.space.history import History
+from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.simplex import masked_mixture
 from dmix.mixing.trajectories.store import read_fitting_set
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
-
-
-class RegMixController:
-    """Proposes one mixture at every step.
-
-    Args:
-        mixture_N: The mixture that the regression found, shape (N,).
-        name: What the run is recorded under.
-    """
-
-    def __init__(self, mixture_N: Vector, *, name: str = "regmix") -> None:
-        self.name = name
-        self._mixture_N = mixture_N
-
-    def propose(self, history: History) -> Proposal:
-        return Proposal(self._mixture_N.copy())
 
 
 def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedFit:
@@ -80,4 +64,4 @@ def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedF
 def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
     """The mixture that the prepared fit found."""
     mixture = plan(argument, warehouse=warehouse, space=space).read()
-    return RegMixController(masked_mixture(mixture, space), name=f"regmix:{argument}")
+    return constant(masked_mixture(mixture, space), name=f"regmix:{argument}")

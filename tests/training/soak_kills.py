@@ -31,8 +31,8 @@ from tests.training.conftest import TAXONOMY, publish_dataset
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.controllers import Controller
 from dmix.mixing.controllers.agent import AgentController
+from dmix.mixing.controllers.fixed import constant, parse_mixture
 from dmix.mixing.controllers.replay import ReplayController
-from dmix.mixing.controllers.static import StaticController, parse_mixture
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.mixing.delivery.shared_streams import _remove_stale
 from dmix.mixing.space.domains import DomainSpace
@@ -172,7 +172,7 @@ def make_controller(name: str, manifest: DatasetManifest) -> Controller:
     """A constant mixture, a schedule drawn at random, or an agent with random weights."""
     space = DomainSpace.of_dataset(manifest)
     if name == "static":
-        return StaticController(parse_mixture({"source": 1, "target/A": 2}, space=space, where="soak"))
+        return constant(parse_mixture({"source": 1, "target/A": 2}, space=space, where="soak"))
     if name == "scripted":
         drawn = np.random.default_rng(3).dirichlet(np.full(len(space), 0.4), STEPS + 1) * space.active_N
         return ReplayController(drawn / drawn.sum(1, keepdims=True), name="scripted")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dmix.training.run.watching.source_controller import SourceController
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.training.evaluation.steps import chosen_models
@@ -14,7 +15,6 @@ from dmix.training.run.checkpoints import load_checkpoint
 from dmix.training.run.config import read_config
 from dmix.training.run.launch import job_of
 from dmix.training.run.run import TrainingJob
-from dmix.training.run.watching.source_controller import SourceController
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from dmix.mixing.controllers import Controller
+from dmix.mixing.controllers import Controller, fixed
 from dmix.mixing.controllers.guarded import load_limits
 from dmix.mixing.controllers.plan import plan_for_run
 from dmix.mixing.delivery.plan import PlanSettings, check_settings
@@ -32,7 +32,6 @@ from dmix.mixing.trajectories.objectives import (
 )
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.training.run.request import RunRequest, resolve_model, run_config_file
-from dmix.training.run.watching.source_controller import SourceController
 from dmix.training.run.watching.steering import (
     absolute_spec,
     check_steering,
@@ -244,7 +243,7 @@ def controller_of(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -
         NotFoundError: If something that is named does not exist, or is not prepared.
     """
     if config.kind == "base":
-        return SourceController()
+        return fixed.source()
     return steering_controller(
         config.controller,
         guard=config.guard,

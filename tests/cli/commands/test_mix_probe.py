@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from dmix.mixing.controllers.static import StaticController
+from dmix.mixing.controllers.fixed import static
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
@@ -62,7 +62,7 @@ def test_a_plan_is_a_file_that_static_mixing_reads(dmix, probed, tmp_path):
     assert all(passes <= 4 + 1e-6 for passes in promised["passes"].values())
     assert sum(promised["mixture"].values()) == pytest.approx(1)
     space = DomainSpace.of_dataset(read_dataset_manifest(dmix.warehouse))
-    StaticController.from_file(str(out_file), space=space)
+    static(str(out_file), warehouse=dmix.warehouse, space=space)
     assert out_file.read_text().startswith("# Plan from effects c ")
 
 

@@ -78,7 +78,7 @@ def test_agent_without_objectives_sees_no_feedback():
 
 
 @pytest.mark.parametrize(
-    ("preset", "goals"),
+    ("preset", "objective_spec"),
     [("paper", None), ("default", None), ("default", OBJECTIVE_SPEC)],
     ids=["paper", "default", "set"],
 )

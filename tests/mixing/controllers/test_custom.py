@@ -48,7 +48,7 @@ def test_a_class_of_a_file(make, file, history, space):
 
 
 def test_a_class_of_a_module_that_is_installed(make):
-    assert make("python:dmix.mixing.controllers.natural:NaturalController").name == "natural"
+    assert make("python:dmix.mixing.controllers.odm:OdmController").name == "odm"
 
 
 def test_what_follows_the_class_is_its_argument(make, file, history):

@@ -18,7 +18,7 @@ SPECS = {
     "untrained[:SEED]": "untrained:1",
     "replay:SET/TRAJECTORY": "replay:farm/static-0001",
     "best-of:SET": "best-of:farm",
-    "python:MODULE:CLASS": "python:dmix.mixing.controllers.natural:NaturalController",
+    "python:MODULE:CLASS": "python:dmix.mixing.controllers.odm:OdmController",
 }
 
 # They need a fit before they are made; what holds for them is tested beside them.

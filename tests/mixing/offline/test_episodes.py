@@ -132,5 +132,5 @@ def test_best_leaves_out_proxies_that_departed_from_the_usual_one():
     torch.testing.assert_close(made.best(0.5).gains_E, made.gains_E[[2]])
     assert len(made.best(1.0)) == 2
     assert padded_to(made, 5).is_default_proxy_E.tolist() == [True, False, True]
-    with pytest.raises(InputError, match="under the usual proxy"):
+    with pytest.raises(InputError, match="under the default proxy"):
         made.chosen([1]).best(1.0)

@@ -30,7 +30,7 @@ def problem(space, **changes):
         "beta": 1.0,
         "gamma": 1.0,
         "step_offset": 1,
-        "law": HierarchicalDistribution(space),
+        "distribution": HierarchicalDistribution(space),
         "candidates": 500,
         "seed": 0,
     }

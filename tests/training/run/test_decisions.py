@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dmix.mixing.controllers import ControllerEvent, Proposal
-from dmix.mixing.controllers.natural import NaturalController
+from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.training.run.decisions import Decision, decide, log_controller_events, recorded_decisions
@@ -35,7 +35,7 @@ class Nonsense:
 
 
 def test_a_controller_is_asked_when_the_step_is_new():
-    decision = decide(NaturalController(), history(), {1: Decision(np.array([1.0, 0.0]))})
+    decision = decide(natural(), history(), {1: Decision(np.array([1.0, 0.0]))})
     assert decision.asked_N.tolist() == [0.75, 0.25] and not decision.replayed
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dmix.mixing.controllers import Proposal
-from dmix.mixing.controllers.natural import NaturalController
+from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.training.model.models import load_model
@@ -257,7 +257,7 @@ def test_resuming_a_finished_run_changes_nothing(job, whole_run):
 def test_a_run_ends_early_when_the_target_is_covered(job, tmp_path):
     plan = dataclasses.replace(job.plan, exhaustion="stop")
     summary = train(
-        dataclasses.replace(job, plan=plan, steps=50, controller=NaturalController()), folder=tmp_path / "run"
+        dataclasses.replace(job, plan=plan, steps=50, controller=natural()), folder=tmp_path / "run"
     )
     # 216 samples in steps of 32: six full steps, and what is left of a seventh in whole batches
     assert summary.finished and summary.steps == 7
@@ -290,18 +290,20 @@ def test_a_run_holds_as_much_after_sixty_steps_as_after_thirty(job, tmp_path, mo
 
     plan = PlanSettings(step_samples=8, batch_size=8, exhaustion="repeat", max_passes=10)
     long = with_training(dataclasses.replace(job, plan=plan, steps=61), checkpoint_steps=1)
-    train(dataclasses.replace(long, controller=NaturalController()), folder=tmp_path / "run", progress=count)
+    train(dataclasses.replace(long, controller=natural()), folder=tmp_path / "run", progress=count)
     assert held[60] - held[30] < 30  # less than an object per step
 
 
 def test_a_run_without_an_environment_has_no_scores(job, tmp_path):
-    plain = dataclasses.replace(job, environment=None, controller=NaturalController(), steps=2)
+    plain = dataclasses.replace(job, environment=None, controller=natural(), steps=2)
     summary = train(plain, folder=tmp_path / "run")
     assert summary.feedback_TD.shape == (3, 0) and not events(tmp_path / "run", "feedback")
 
 
 def test_a_proposal_that_is_not_finite_keeps_the_last_mixture_and_is_noted(job, tmp_path):
-    class Broken(NaturalController):
+    class Broken:
+        name = "broken"
+
         def propose(self, history):
             return Proposal(history.space.natural_N * (np.nan if history.step == 2 else 1))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from composer.loggers import InMemoryLogger
 
-from dmix.mixing.controllers.natural import NaturalController
+from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.digest import StepDigest
 from dmix.mixing.delivery.ledger import StepLedger
 from dmix.mixing.delivery.plan import PlanSettings
@@ -60,7 +60,7 @@ def test_a_run_sends_composers_loggers_what_its_events_say(
         streams=tiny_warehouse.stream("tiny"),
         manifest=read_dataset_manifest(tiny_warehouse),
         model=tiny_model,
-        controller=NaturalController(),
+        controller=natural(),
         plan=PlanSettings(step_samples=32, batch_size=8, exhaustion="redistribute"),
         steps=2,
         training=TrainingSettings(batch_size=8, reset_at_documents=True),
