@@ -180,7 +180,7 @@ def padded_to(episodes: Episodes, steps: int) -> Episodes:
     parts: dict[str, Any] = {}
     for part in fields(episodes):
         value = getattr(episodes, part.name)
-        if part.name not in ("space", "usual_E"):
+        if part.name not in ("space", "is_default_proxy_E"):
             tail = value.new_zeros(len(value), missing, *value.shape[2:])
             parts[part.name] = torch.cat([value, tail], dim=1)
     return replace(episodes, **parts)
