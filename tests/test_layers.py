@@ -190,6 +190,6 @@ def test_retired_words_are_in_no_identifier(folder):
 
 
 def words_of(identifier: str) -> list[str]:
-    """`_made_ET` is made, et; `SftDataset` is taught, set."""
+    """`_made_ET` is made, et; `SftDataset` is sft, dataset."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", identifier)
     return [word for word in spaced.lower().split("_") if word]

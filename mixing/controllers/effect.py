@@ -7,7 +7,7 @@ against what came.
 
 import numpy as np
 
-from dmix.mixing.controllers.interface import Proposal, Remark
+from dmix.mixing.controllers.interface import ControllerEvent, Proposal
 from dmix.mixing.effects.belief import BeliefSettings
 from dmix.mixing.effects.effect_agent import (
     ListeningRules,
@@ -71,8 +71,8 @@ class EffectController:
             history, self._prediction, heard.belief, rules=self._rules, listening=self._listening
         )
         forecast = forecast_of(history, self._prediction, heard, mixture_N)
-        remark = Remark(kind="forecast", detail=forecast_json(history.objectives, forecast))
-        return Proposal(mixture_N, remarks=(remark,))
+        event = ControllerEvent(kind="forecast", detail=forecast_json(history.objectives, forecast))
+        return Proposal(mixture_N, events=(event,))
 
     def _check(self, history: History) -> None:
         if history.objectives != self._prediction.objectives:

@@ -88,7 +88,9 @@ def _check(proposal: object, history: History, *, name: str) -> None:
             " history.space.names"
         )
     if not isinstance(proposal.note, str) or not all(isinstance(r, ControllerEvent) for r in proposal.events):
-        raise InputError(f"{who} a note that is no text, or remarks that are no Remark; correct its Proposal")
+        raise InputError(
+            f"{who} a note that is no text, or events that are no ControllerEvent; correct its Proposal"
+        )
     if not np.isfinite(mixture_N).all():
         return
     if (mixture_N < 0).any():

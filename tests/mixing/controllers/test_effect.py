@@ -118,9 +118,9 @@ def test_better_than_promised_is_no_broken_promise():
 
 
 def test_forecast_is_an_event_with_an_interval():
-    (remark,) = EffectController(prediction()).propose(history()).remarks
-    said = json.loads(remark.detail)
-    assert remark.kind == "forecast"
+    (event,) = EffectController(prediction()).propose(history()).events
+    said = json.loads(event.detail)
+    assert event.kind == "forecast"
     assert set(said) == {"general", "target"}
     assert said["general"]["low"] < said["general"]["expected"] < said["general"]["high"]
 
