@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dmix.training.run.watching.source_controller import SourceController
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from dmix.mixing.controllers import fixed
 from dmix.training.evaluation.steps import chosen_models
 from dmix.training.model.models import load_model, load_network
 from dmix.training.model.saving import dataset_tokenizer
@@ -58,7 +58,7 @@ def run_candidates(warehouse: Warehouse, run_id: str, steps: Sequence[str]) -> l
     """
     config = read_config(warehouse, run_id)
     # what steers the run is not asked for, so its code is not loaded
-    job = job_of(warehouse, config, controller=SourceController())
+    job = job_of(warehouse, config, controller=fixed.source())
     return [_candidate(job, step, path) for step, path in chosen_models(warehouse, config, steps).items()]
 
 
