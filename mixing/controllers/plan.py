@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dmix.mixing.controllers.fixed import constant, parse_mixture
 from dmix.mixing.controllers.interface import Controller
-from dmix.mixing.controllers.static import StaticController, parse_mixture
 from dmix.mixing.effects.plan import Plan, PlanRules, Supply, make_plan
 from dmix.mixing.effects.prediction import predict
 from dmix.mixing.effects.store import StoredEffects, environment_digest, fitting_effects
@@ -102,7 +102,7 @@ def promised_controller(promise: Mapping[str, Any], *, name: str, space: DomainS
     Raises:
         InputError: If it does not fit the domains of the run.
     """
-    return StaticController(parse_mixture(promise["mixture"], space=space, where=name), name=name)
+    return constant(parse_mixture(promise["mixture"], space=space, where=name), name=name)
 
 
 def _planned(stored: StoredEffects, environment: Environment, supply: Supply) -> Plan:
