@@ -16,7 +16,7 @@ from dmix.cli.show.options import (
     warehouse_option,
 )
 from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.preflight import check_classifier, check_inputs
+from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -95,6 +95,7 @@ def classify(
     if not source and not target:
         raise InputError("no input given; name files, folders or globs with --source and --target")
     check_inputs((*source, *target))
+    check_id_column((*source, *target), settings.id_column)
     check_classifier(warehouse, settings)
     from dmix.etl.classify import classify as job
     from dmix.etl.classify.plan import plan_corpora

@@ -51,6 +51,8 @@ _REMEDIES = {
     "text_not_string": "name the right column with --text-column",
     "missing_label": "name the right column with --classifier column:NAME",
     "unknown_label": "use --taxonomy from-data, or a file with the labels of the data",
+    "id_not_text": "name the right column with --id-column, or leave it out",
+    "ambiguous_columns": "rename one of the columns",
     "too_long": "raise --max-document-bytes",
 }
 

@@ -253,6 +253,7 @@ def _inspected(
     inspect = functools.partial(
         _inspect_files,
         required=columns.required,
+        id_column=columns.id,
         part_bytes=settings.part_bytes,
         piece_bytes=settings.piece_bytes,
     )
@@ -268,13 +269,19 @@ def _inspected(
 
 
 def _inspect_files(
-    files: Sequence[FoundFile], required: Sequence[str], part_bytes: int, piece_bytes: int
+    files: Sequence[FoundFile],
+    *,
+    required: Sequence[str],
+    id_column: str | None,
+    part_bytes: int,
+    piece_bytes: int,
 ) -> list[dict[str, Any]]:
     return [
         dataclasses.asdict(
             inspect_and_cut(
                 file,
                 columns=required,
+                id_column=id_column,
                 piece_bytes=piece_bytes if file.size_bytes >= part_bytes else None,
             )
         )
