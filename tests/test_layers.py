@@ -42,7 +42,7 @@ ORDER = {
     ),
     "training": ("model", "scoring", "run", "evaluation", "farm", "report", "comparison"),
     "training/report": ("queries", "figures", "page"),
-    "training/comparison": ("data", "runs", "analysis", "pages"),
+    "training/comparison": ("data", "yardstick", "runs", "analysis", "pages"),
     "cli": ("show", "workflows", "commands"),
 }
 MOST_MODULES = 12

@@ -47,9 +47,8 @@ def prepare_comparison(study: "Study", *, master: str) -> None:
         NotFoundError: If text or items do not exist.
     """
     from dmix.etl.text.tokens import load_tokenizer
-    from dmix.training.comparison.data.corpora import write_text
+    from dmix.training.comparison.data.corpora import base_text, write_text
     from dmix.training.comparison.data.prepare import (
-        BASE_DATASET,
         RUN_DATASET,
         check_same_setting,
         make_base,
@@ -66,14 +65,16 @@ def prepare_comparison(study: "Study", *, master: str) -> None:
             return [int(length) for length in tokenizer.encode(texts)[1]]
 
         write_text(paths, loaded, data=study.data, count_tokens=count_tokens, progress=progress)
-    if not _has_dataset(paths.warehouse, BASE_DATASET):
-        inputs = {"source": paths.text(BASE_DATASET, "source")}
-        builder.shard(builder.classify(inputs, name=BASE_DATASET), name=BASE_DATASET)
-    for base in study.bases:
+    third = loaded.settings.protocol == 3
+    for base in range(study.tier.tilt_bases) if third else study.bases:
+        name = base_text(loaded.settings, base)
+        if not _has_dataset(paths.warehouse, name):
+            builder.shard(builder.classify({"source": paths.text(name, "source")}, name=name), name=name)
         make_base(paths, loaded, base, progress=progress)
     if not _has_dataset(paths.warehouse, RUN_DATASET):
         _make_run_dataset(paths, loaded.settings, builder)
-    sample_farm(paths, loaded, study.tier, progress=progress)
+    if not third:
+        sample_farm(paths, loaded, study.tier, progress=progress)
 
 
 def _has_dataset(warehouse: Warehouse, name: str) -> bool:
@@ -86,13 +87,14 @@ def _has_dataset(warehouse: Warehouse, name: str) -> bool:
 
 def _make_run_dataset(paths: "StudyPaths", settings: "ComparisonSettings", builder: "DatasetBuilder") -> None:
     """The dataset of the runs; its source text is that of the files, or what base model 0 writes."""
-    from dmix.training.comparison.data.prepare import BASE_DATASET, RUN_DATASET, base_name
+    from dmix.training.comparison.data.corpora import base_text
+    from dmix.training.comparison.data.prepare import RUN_DATASET, base_name
 
     text = {field: paths.text(RUN_DATASET, field) for field in FIELDS}
     if not settings.synthetic_source:
         builder.shard(builder.classify(text, name=RUN_DATASET), name=RUN_DATASET)
         return
-    written, real = text["source"], {**text, "source": paths.text(BASE_DATASET, "source")}
+    written, real = text["source"], {**text, "source": paths.text(base_text(settings, 0), "source")}
     tokens = round(settings.source_supply * settings.run_samples * settings.seq_len)
     builder.write(paths.warehouse.model(base_name(0)), written, tokens=tokens)
     if not settings.classifier.startswith("column:"):
