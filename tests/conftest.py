@@ -20,6 +20,7 @@ os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="dmix-test-config-")
 
 from tests.manifests import dataset_manifest
 
+from dmix.etl.spark.pool import WorkerPool
 from dmix.etl.spark.session import spark_session
 
 
@@ -29,6 +30,20 @@ def spark():
     session = spark_session(master="local[2,3]", app="dmix tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def workers():
+    """Two worker processes without Spark; one pool a test process."""
+    pool = WorkerPool(2)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(params=["spark", "workers"])
+def executor(request):
+    """Both ways in which tasks run beside this process, one after the other."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def quality(
     results: Path | None,
     workers: int,
     hours: float | None,
-    master: str,
+    master: str | None,
     as_json: bool,
     dry_run: bool,
     config: str | None,

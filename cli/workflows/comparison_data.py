@@ -17,9 +17,8 @@ from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from dmix.etl.classify.settings import ClassifySettings
+    from dmix.etl.spark.executors import Automatic
     from dmix.etl.synthetic.blocks import BlockFacts
     from dmix.training.comparison.data.settings import ComparisonSettings
     from dmix.training.comparison.data.study_paths import StudyPaths
@@ -35,7 +34,7 @@ REAL, REAL_SOURCE = "real", "real-source"
 _BLOCK_DOCUMENTS = 256
 
 
-def prepare_comparison(study: "Study", *, master: str) -> None:
+def prepare_comparison(study: "Study", *, master: str | None) -> None:
     """Makes everything that is missing; Spark starts when the first dataset is made.
 
     Args:
@@ -108,10 +107,13 @@ def _make_run_dataset(paths: "StudyPaths", settings: "ComparisonSettings", build
 
 
 def stop_spark() -> None:
-    """Ends the Spark session of this process, if there is one.
+    """Ends the worker processes and the Spark session of this process, where there are any.
 
     It gives back Spark's memory, and its idle workers no longer see the interrupt that ends a stage.
     """
+    from dmix.etl.spark.pool import worker_pool
+
+    worker_pool().close()
     if "pyspark" not in sys.modules:
         return
     from pyspark.sql import SparkSession
@@ -127,14 +129,14 @@ class DatasetBuilder:
 
     warehouse: Warehouse
     settings: "ComparisonSettings"
-    master: str
+    master: str | None
     progress: Progress
 
     @property
-    def spark(self) -> "SparkSession":
-        from dmix.etl.spark.session import spark_session
+    def executor(self) -> "Automatic":
+        from dmix.etl.spark.executors import Automatic
 
-        return spark_session(master=self.master, app="dmix bench quality")
+        return Automatic(master=self.master, app="dmix bench quality")
 
     def classify(
         self, inputs: Mapping[str, Path], *, name: str, distilled: str | None = None
@@ -145,7 +147,9 @@ class DatasetBuilder:
         by = self._classifier(distilled)
         folders = {field: [str(folder)] for field, folder in inputs.items()}
         requests = field_requests(self.warehouse, folders, name=name, add=False, settings=by)
-        outcomes = classify_corpora(self.spark, self.warehouse, requests, settings=by, progress=self.progress)
+        outcomes = classify_corpora(
+            self.executor, self.warehouse, requests, settings=by, progress=self.progress
+        )
         return [outcome.version for outcome in outcomes]
 
     def _classifier(self, distilled: str | None) -> "ClassifySettings":
@@ -162,7 +166,7 @@ class DatasetBuilder:
 
         given = self.settings
         shard = ShardSettings(tokenizer=given.tokenizer, seq_len=given.seq_len, seed=given.seed, name=name)
-        shard_dataset(self.spark, self.warehouse, corpora=corpora, settings=shard, progress=self.progress)
+        shard_dataset(self.executor, self.warehouse, corpora=corpora, settings=shard, progress=self.progress)
 
     def distil(self, source: "CorpusVersion") -> None:
         """A classifier of the labels of the real source text; it never gives those of the target."""
@@ -219,5 +223,5 @@ class DatasetBuilder:
             tokens=budget,
             processes=local_processes(self.master),
         )
-        run = partial(run_tasks, self.spark)
+        run = partial(run_tasks, self.executor)
         return synthesize(plan, run=run, progress=self.progress, bandwidth=copy_bandwidth).facts

@@ -56,6 +56,15 @@ def inspect_file(found: FoundFile, *, columns: Sequence[str]) -> InputFile:
     return inspect_and_cut(found, columns=columns, piece_bytes=None).source
 
 
+def hashed(found: FoundFile) -> InputFile:
+    """The file and its hash, without a look at what its bytes mean."""
+    digest, size_bytes = hashlib.sha256(), 0
+    for block in file_blocks(found.path):
+        digest.update(block)
+        size_bytes += len(block)
+    return _input_file(found, size_bytes, digest.hexdigest())
+
+
 def inspect_and_cut(
     found: FoundFile, *, columns: Sequence[str], piece_bytes: int | None, id_column: str | None = None
 ) -> Inspection:
@@ -89,15 +98,18 @@ def inspect_and_cut(
         _check_one_document_a_line(found)
     if found.format == "parquet":
         _check_parquet_columns(found, columns, id_column)
-    source = InputFile(
+    return Inspection(source=_input_file(found, size_bytes, digest.hexdigest()), pieces=pieces)
+
+
+def _input_file(found: FoundFile, size_bytes: int, sha256: str) -> InputFile:
+    return InputFile(
         path=found.path,
         name=found.name,
         size_bytes=size_bytes,
-        sha256=digest.hexdigest(),
+        sha256=sha256,
         format=found.format,
         compression=found.compression,
     )
-    return Inspection(source=source, pieces=pieces)
 
 
 def _pieces(found: FoundFile, stored: Iterator[bytes], piece_bytes: int | None) -> tuple[Piece, ...]:

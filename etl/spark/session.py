@@ -14,21 +14,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmix.etl.spark.masters import CONNECT, check_master, spark_errors
+from dmix.etl.spark.masters import CONNECT, DEFAULT_MASTER, check_master, spark_errors
+from dmix.etl.spark.pool import ONE_THREAD
 from dmix.warehouse_schema.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 JAVA_NEEDED = 17
-DEFAULT_MASTER = "local[*,3]"
-"""All cores; a task that fails for no reason of its own is tried three times (plain `local[*]`: once)."""
-
 _FRUGAL_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """The JVM runs for seconds and moves numbers: compiling for speed and collecting in parallel cost more
 than they give."""
-
-_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
 def java_version() -> int | None:
@@ -113,7 +109,7 @@ def _configuration(master: str) -> dict[str, str]:
         "spark.driver.memory": "1g",
         "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j_file()} {_FRUGAL_JAVA}",
-        **{f"spark.executorEnv.{name}": "1" for name in _ONE_THREAD},
+        **{f"spark.executorEnv.{name}": "1" for name in ONE_THREAD},
     }
     if master.startswith("local"):
         # a laptop without network, or with a VPN, cannot resolve its own name
