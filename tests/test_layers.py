@@ -57,7 +57,7 @@ RETIRED: dict[str, set[str]] = {
     "bent": set(),
     "deviation": {"deviation"},  # a column of the comparison's tables
     "deviations": {"deviations_D3", "_final_deviations"},
-    "doubt": {"doubt"},  # half a sentence of the report
+    "doubt": set(),
     "dreamt": set(),
     "forgotten": set(),
     "fragment": set(),
