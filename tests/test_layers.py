@@ -69,8 +69,8 @@ RETIRED: dict[str, set[str]] = {
     "inductive": {"inductive", "inductive_paths"},  # a kind of stored trajectories
     "law": {"law", "_fit_law"},  # of data mixing, as its paper says
     "laws": {"MixingLaws", "ScalingLaws", "fit_laws", "laws"},
-    "lesson": {"Lesson", "_LESSON_ROW_HEIGHT", "_lesson", "lesson"},  # what a reader of the report learns
-    "lessons": {"NO_LESSONS", "_lessons", "lessons"},
+    "lesson": {"_LESSON_ROW_HEIGHT"},
+    "lessons": set(),
     "needle": set(),
     "needles": set(),
     "pace": {"pace"},  # of a run under way
