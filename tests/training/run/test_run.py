@@ -45,6 +45,13 @@ class Swinging:
         return Proposal(history.space.expand(np.array([1 - share, share])))
 
 
+class Steady:
+    name = "steady"
+
+    def propose(self, history):
+        return Proposal(history.space.natural_N)
+
+
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory, whole_job):
     """Folder and summary of the unbroken run that others are compared with."""
@@ -457,7 +464,7 @@ def test_a_run_ends_when_no_score_is_finite_and_goes_on_when_one_is(job, tmp_pat
     monkeypatch.setattr(
         "dmix.training.scoring.environment.Scorer.scores", lambda *_, **__: np.array(next(scores))
     )
-    steady = dataclasses.replace(job, controller=NaturalController())
+    steady = dataclasses.replace(job, controller=Steady())
     with pytest.raises(TrainingError, match="no score is finite after step 2"):
         train(steady, folder=tmp_path)
     assert [event["step"] for event in events(tmp_path, "step_done")] == [1, 2]
