@@ -111,8 +111,8 @@ def _advice(cause: _Cause, command: str) -> str | None:
         return "the disk cannot be read or written there: check it (dmesg shows errors), or use another"
     if name in _DAMAGE_TYPES:
         return (
-            "a file is damaged: 'dmix etl verify' names those of the warehouse; restore it, or remove it and run"
-            " the step that made it again"
+            "a file is damaged: 'dmix etl verify' names those of the warehouse; restore it, or remove it and"
+            " run the step that made it again"
         )
     return None
 

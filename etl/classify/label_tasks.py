@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from dmix.etl.classifiers import MISSING_LABEL, Classifier, ClassifierSpec, Labels, make_classifier
-from dmix.etl.classify.parts import CorpusFolders, PartPlan, publish_part
+from dmix.etl.classify.parts import CorpusFolders, PartPlan, finished_part, publish_part
 from dmix.etl.publishing.labels import SCHEMA, LabelWriter
 from dmix.etl.publishing.publish import attempt_folder
 from dmix.etl.publishing.rejects import PREFIX_CHARACTERS, Reject, RejectWriter
@@ -71,6 +71,9 @@ def label_part(plan: PartPlan, job: LabelJob, *, deadly: Collection[str] = ()) -
             f"classifier {classifier.name!r} is not the same on this worker and on the driver;"
             " install the same weights on both"
         )
+    done = finished_part(job.folders, plan)
+    if done is not None:  # by an attempt whose job went down with another part
+        return dataclasses.asdict(done)
     with storage_errors(str(job.folders.labels)), attempt_folder(job.folders.labels) as folder:
         labels, rejects = folder / "labels", folder / "rejects"
         for new in (labels, rejects):

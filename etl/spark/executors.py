@@ -9,22 +9,28 @@ To add a kind, write a class of the `Executor` form. An item that ends the proce
 outcome, too (`WORKER_DIED`): `run_tasks` says what becomes of it.
 """
 
+import functools
 import json
+import logging
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import pyarrow as pa
 
+from dmix.etl.spark.in_child import in_child
 from dmix.etl.spark.masters import DEFAULT_MASTER, IN_PROCESS_BYTES, worker_errors
-from dmix.etl.spark.outcomes import Executor, Outcome, Task, outcome, spare_imports
+from dmix.etl.spark.outcomes import WORKER_DIED, Executor, Outcome, Task, outcome, spare_imports
+from dmix.warehouse_schema.errors import ClusterError
 from dmix.warehouse_schema.files.storage import FORWARDED_VARIABLES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from dmix.etl.spark.pool import WorkerPool
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -42,6 +48,35 @@ class ThisProcess:
         return 0
 
 
+def outcome_in_child(task: Task[T], item: T) -> Outcome:
+    """As `outcome`, in a child of this process: one that ends by what it does is `WORKER_DIED`.
+
+    Raises:
+        ClusterError: If the child was ended from outside, mostly because memory ran out.
+    """
+    ended = in_child(functools.partial(outcome, task, item))
+    if ended.error is not None:
+        raise ended.error
+    if ended.crashed:
+        return Outcome(WORKER_DIED, f"by {ended.ended_by.name}" if ended.ended_by else "")
+    if ended.ended_by is not None:
+        raise ClusterError(
+            f"a process was ended by {ended.ended_by.name}, most likely because memory ran out; let fewer"
+            " work at a time (--master 'local[1,3]'), then run the same command again, which goes on"
+        )
+    found: Outcome = ended.value
+    return found
+
+
+def workers_crashed(error: BaseException | None) -> bool:
+    """True if Spark gave a job up because Python workers ended without a word."""
+    while error is not None:
+        if "exited unexpectedly" in str(error) or "Python worker crashed" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
 class OnSpark:
     """Runs one Spark task for each item.
 
@@ -49,14 +84,31 @@ class OnSpark:
     text crosses the JVM. Errors for people travel back as values, because Spark turns exceptions into
     text and would try again what cannot succeed.
 
+    Spark gives a whole job up when one item has ended its worker some times, and does not say which. All
+    items are then tried again, each in a child of its worker, so that what ends a process is an outcome.
+
     Args:
         session: A running session.
     """
 
     def __init__(self, session: "SparkSession") -> None:
         self.session = session
+        self._in_children = False
 
     def run(self, task: Task[T], items: Sequence[T], *, size_bytes: int = 0) -> list[Outcome]:
+        if not self._in_children:
+            try:
+                return self._run(task, items, of=outcome)
+            except ClusterError as error:
+                if not workers_crashed(error):
+                    raise
+            logger.warning("a task ended its worker again and again; trying each in a process of its own")
+            self._in_children = True
+        return self._run(task, items, of=outcome_in_child)
+
+    def _run(
+        self, task: Task[T], items: Sequence[T], *, of: Callable[[Task[T], T], Outcome]
+    ) -> list[Outcome]:
         # all items travel with every task; only the task's own one is unpickled
         packed = [pickle.dumps(item) for item in items]
         # a worker may have been started before the driver was told where the store is
@@ -66,7 +118,7 @@ class OnSpark:
             os.environ.update(environment)
             for batch in batches:
                 for item in batch.column(0).to_pylist():
-                    found = outcome(task, pickle.loads(packed[item]))
+                    found = of(task, pickle.loads(packed[item]))
                     yield pa.RecordBatch.from_pydict(
                         {
                             "item": [item],
