@@ -5,13 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dmix.cli.show.options import (
-    config_option,
-    dry_run_option,
-    executor_options,
-    json_option,
-    settings_options,
-)
+from dmix.cli.show.options import config_option, dry_run_option, json_option, master_option, settings_options
 from dmix.cli.show.output import say, show_json, show_table
 from dmix.etl.quality.settings import QualitySettings
 from dmix.etl.synthetic.generation_settings import GenerationSettings
@@ -19,7 +13,6 @@ from dmix.etl.synthetic.source_models import check_there
 from dmix.warehouse_schema.errors import InputError
 
 if TYPE_CHECKING:
-    from dmix.etl.spark.executors import Automatic
     from dmix.etl.synthetic.synthesize import Synthesis, SynthesisPlan
 
 
@@ -42,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--bandwidth", type=float, metavar="GB/S", help="Memory bandwidth to compare with; measured if left out."
 )
-@executor_options
+@master_option
 @json_option
 @dry_run_option
 def synthesize(
@@ -54,7 +47,7 @@ def synthesize(
     generation: GenerationSettings,
     quality: QualitySettings,
     bandwidth: float | None,
-    executor: "Automatic",
+    master: str,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -77,6 +70,7 @@ def synthesize(
     check_there(model)
     import functools
 
+    from dmix.etl.spark.session import spark_session
     from dmix.etl.spark.tasks import run_tasks
     from dmix.etl.synthetic import synthesize as job
     from dmix.etl.synthetic.bandwidth import copy_bandwidth
@@ -88,7 +82,7 @@ def synthesize(
         quality=quality,
         tokens=tokens,
         documents=span,
-        processes=job.local_processes(executor.master),
+        processes=job.local_processes(master),
     )
 
     def measured() -> float:
@@ -97,7 +91,8 @@ def synthesize(
     if dry_run:
         _show_plan(plan, bandwidth=measured(), as_json=as_json)
         return
-    run = functools.partial(run_tasks, executor)
+    spark = spark_session(master=master, app="dmix etl synthesize")
+    run = functools.partial(run_tasks, spark)
     result = job.synthesize(plan, run=run, progress=say, bandwidth=measured)
     if as_json:
         show_json({"out": str(out), **job.summary(result)})

@@ -33,9 +33,8 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry
 from dmix.warehouse_schema.files.storage import is_url, open_place
 
-# Tokens of a domain that decide how its n-grams are interpolated, and the shards they come from.
+# Tokens of a domain that decide how its n-grams are interpolated, and the largest part of it they are.
 _HELD_TOKENS = 4096
-_HELD_SHARDS = 4
 _HELD_SHARE = 0.1
 _TASK_BYTES = 64 << 20
 
@@ -176,17 +175,24 @@ def _shards(
     return [(str(folder / f.name), f.samples, f.size_bytes) for f in stream.files if f.samples]
 
 
-def _held_rows(warehouse: Warehouse, manifest: DatasetManifest, stream: StreamEntry) -> Integers:
-    """Some samples of a domain, evenly over some of its shards; at most a tenth, so a small one has none."""
+def sample_rows(
+    warehouse: Warehouse, manifest: DatasetManifest, stream: StreamEntry, number: int, *, most_shards: int = 4
+) -> Integers:
+    """At most `number` samples of a domain, evenly over some of its shards, shape (samples, length)."""
     shards = _shards(warehouse, manifest, stream)
-    chosen = [shards[i] for i in _evenly(len(shards), _HELD_SHARDS)]
-    wanted = min(-(-_HELD_TOKENS // manifest.seq_len), int(_HELD_SHARE * stream.samples))
+    chosen = [shards[i] for i in _evenly(len(shards), most_shards)]
     rows = [np.empty((0, manifest.seq_len), np.dtype(manifest.token_dtype))]
-    for number, (path, samples, _) in enumerate(chosen):
-        part = wanted * (number + 1) // len(chosen) - wanted * number // len(chosen)
+    for index, (path, samples, _) in enumerate(chosen):
+        part = number * (index + 1) // len(chosen) - number * index // len(chosen)
         rows_SL = read_rows(path, samples=samples, dtype=manifest.token_dtype, length=manifest.seq_len)
         rows.append(np.array(rows_SL[_evenly(samples, part)]))
     return np.concatenate(rows)
+
+
+def _held_rows(warehouse: Warehouse, manifest: DatasetManifest, stream: StreamEntry) -> Integers:
+    """Samples that decide how a domain is interpolated; at most a tenth, so a small domain has none."""
+    wanted = min(-(-_HELD_TOKENS // manifest.seq_len), int(_HELD_SHARE * stream.samples))
+    return sample_rows(warehouse, manifest, stream, wanted)
 
 
 def _evenly(size: int, number: int) -> list[int]:

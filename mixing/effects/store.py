@@ -2,6 +2,7 @@
 
     effects.parquet   field, domain, objective, effect, stderr: what the view `effects` shows
     errors.parquet    the error matrices of the objectives: objective, weights
+    items.parquet     of probes: the score of every item by every probe, log-probability per token
     tokens.parquet    of counts: scored tokens with their probability by each domain and by a model
     effects.json      what was measured: digests of dataset, environment and model, the environment
                       itself, signal, noise and reliability of each objective, hashes of the files
@@ -43,6 +44,7 @@ class StoredEffects:
         environment: The objectives, with the scales and weights that the file gave.
         facts: What else was measured, by name: plain values.
         created_at: UTC, ISO 8601.
+        items: Scores of items by probe, to be stored; not read back.
     """
 
     effects: Effects
@@ -50,6 +52,7 @@ class StoredEffects:
     environment: Environment
     facts: Mapping[str, Any]
     created_at: str = ""
+    items: pa.Table | None = None
 
     @property
     def name(self) -> str:
@@ -92,6 +95,8 @@ def write_effects(warehouse: Warehouse, stored: StoredEffects) -> Path:
     content = {"effects.parquet": _effects_bytes(effects), "errors.parquet": _errors_bytes(effects)}
     if stored.counts is not None:
         content["tokens.parquet"] = _tokens_bytes(stored.counts)
+    if stored.items is not None:
+        content["items.parquet"] = _table_bytes(stored.items)
     manifest = {
         "format": FORMAT,
         "name": effects.name,
@@ -328,6 +333,10 @@ def _lists(rows: np.ndarray) -> pa.Array:
 
 
 def _parquet(columns: dict[str, Any]) -> bytes:
+    return _table_bytes(pa.table(columns))
+
+
+def _table_bytes(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()

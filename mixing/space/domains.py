@@ -15,8 +15,7 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.taxonomy import FIELDS
 
-Array = NDArray[np.float64]
-Vector = Array  # with one axis
+Vector = NDArray[np.float64]
 AnyArray = TypeVar("AnyArray", bound=NDArray[Any])
 
 

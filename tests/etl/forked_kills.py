@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 
 from tests.etl.killed_job import STEPS, classify_and_shard
+from tests.etl.serial import tasks_in_this_process
 from tests.etl.soak_kills import digests, write_raw
 
 from dmix.etl.maintenance.gc import collect_garbage
@@ -81,7 +82,8 @@ def forked(function, *arguments):
     pid = os.fork()
     if pid == 0:
         try:
-            function(*arguments)
+            with tasks_in_this_process():
+                function(*arguments)
         except BaseException:
             traceback.print_exc()
             os._exit(1)

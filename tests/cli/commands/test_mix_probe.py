@@ -2,11 +2,13 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from dmix.mixing.controllers.fixed import static
+from dmix.mixing.controllers.fixed import parse_mixture, static
 from dmix.mixing.space.domains import DomainSpace
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
@@ -102,4 +104,117 @@ def test_megatron_gets_weights_and_prefixes(dmix, probed, tmp_path):
 )
 def test_what_cannot_be_planned_is_refused(dmix, probed, tmp_path, arguments, said):
     code, _, err = dmix("mix", "plan", "--out", str(tmp_path / "m.yaml"), *arguments)
+    assert code == 2 and said in err
+
+
+@pytest.fixture
+def files(tmp_path, tiny_model):
+    """A model file and a training file for the tiny dataset."""
+    (tmp_path / "model.yaml").write_text(
+        yaml.safe_dump({"architecture": "llama", "config": tiny_model.config, "seed": 1})
+    )
+    (tmp_path / "training.yaml").write_text("batch_size: 8\nlearning_rate: 3.0e-3\nwarmup: 0.0\n")
+    return ("--model", str(tmp_path / "model.yaml"), "--training", str(tmp_path / "training.yaml"))
+
+
+def best_fields(found):
+    return {
+        objective: max(found["effects"], key=lambda row: row[objective])["field"]
+        for objective in ("general", "target")
+    }
+
+
+def test_gradients_say_beforehand_what_they_take_and_find_the_domain(dmix, environment_file, files):
+    call = ("mix", "probe", "--environment", str(environment_file), "--estimator", "gradient", *files)
+    code, out, _ = dmix(*call, "--max-hours", "0.01", "--dry-run", "--json")
+    assert code == 0 and 0 < json.loads(out)["hours"] <= 0.0101
+    code, out, _ = dmix(*call, "--max-hours", "0.001", "--name", "g", "--json")
+    assert code == 0 and best_fields(json.loads(out)) == {"general": "source", "target": "target"}
+    code, out, _ = dmix(
+        "mix", "plan", "--probe", "g", "--out", str(environment_file.parent / "g.yaml"), "--json"
+    )
+    assert code == 0 and json.loads(out)["effects"] == ["g"]
+
+
+def test_probes_train_through_the_same_loop_and_go_on_where_they_were(
+    dmix, environment_file, files, monkeypatch
+):
+    call = ("mix", "probe", "--environment", str(environment_file), "--estimator", "probe", *files)
+    code, out, _ = dmix(*call, "--groups", "2", "--dry-run", "--json")
+    assert code == 0
+    planned = json.loads(out)
+    # two groups and ceil(2 * sqrt(2)) controls
+    assert (planned["runs"], planned["groups"]) == (5, 2) and planned["run_equivalents"] == 1.25
+    from dmix.training.farm import probe as runs
+
+    train, trained = runs.train, []
+
+    def stumble(job, **options):
+        if job.run_id == "probe-01" and len(trained) == 3:
+            raise InputError("cut off")
+        trained.append(job.run_id)
+        return train(job, **options)
+
+    monkeypatch.setattr(runs, "train", stumble)
+    assert dmix(*call, "--groups", "2", "--name", "p")[0] == 2
+    assert dmix(*call, "--groups", "2", "--name", "p")[0] == 2
+    assert trained == ["control-01", "control-02", "control-03"]
+    trained.append("")
+    code, out, _ = dmix(*call, "--groups", "2", "--name", "p", "--json")
+    assert code == 0 and trained[4:] == ["probe-01", "probe-02"]
+    found = json.loads(out)
+    assert found["estimator"] == "probe"
+    natural = dict.fromkeys(("general", "target"), 0.0)
+    samples = {s.field + "/" + s.domain: s.samples for s in read_dataset_manifest(dmix.warehouse).streams}
+    for row in found["effects"]:
+        for name in natural:
+            natural[name] += samples[f"{row['field']}/{row['domain']}"] * row[name]
+    assert natural == pytest.approx({"general": 0, "target": 0}, abs=1e-6)
+    folder = dmix.warehouse.effects("p")
+    items = pq.read_table(folder / "items.parquet")
+    assert set(items["probe"].to_pylist()) == {"before", *trained[:3], *trained[4:]}
+    facts = json.loads((folder / "effects.json").read_text())["facts"]
+    assert len(facts["linearity"]) == 2 and not (folder / "probes").exists()
+
+
+def test_probes_that_cannot_fit_the_time_are_refused(dmix, environment_file, files):
+    call = ("mix", "probe", "--environment", str(environment_file), "--estimator", "probe", *files)
+    code, _, err = dmix(*call, "--max-hours", "0.000001", "--dry-run")
+    assert code == 2 and "--max-hours" in err
+
+
+def test_a_trainer_of_ones_own_gets_mixtures_and_gives_scores_back(dmix, environment_file, tmp_path):
+    out = tmp_path / "probes"
+    call = ("mix", "probe", "--environment", str(environment_file))
+    code, shown, _ = dmix(*call, "--export", str(out), "--json")
+    assert code == 0
+    names = json.loads(shown)["probes"]
+    space = DomainSpace.of_dataset(read_dataset_manifest(dmix.warehouse))
+    for name in names:
+        parse_mixture(yaml.safe_load((out / f"{name}.yaml").read_text()), space=space, where=name)
+    code, _, err = dmix(*call, "--scores", str(out / "scores.csv"))
+    assert code == 2 and "row 1" in err
+    design = {p["probe"]: p for p in json.loads((out / "probes.json").read_text())["probes"]}
+    rows = ["probe,objective,score"]
+    for number, name in enumerate(names):
+        field = design[name]["domains"][0].partition("/")[0] if design[name]["domains"] else ""
+        for objective, home in (("general", "source"), ("target", "target")):
+            gain = 0.0 if not field else (0.5 if field == home else -0.5)
+            rows.append(f"{name},{objective},{-3 + gain + 0.001 * (-1) ** number}")
+    (out / "scores.csv").write_text("\n".join(rows) + "\n")
+    code, shown, _ = dmix(*call, "--scores", str(out / "scores.csv"), "--name", "own", "--json")
+    assert code == 0 and best_fields(json.loads(shown)) == {"general": "source", "target": "target"}
+    assert dmix("mix", "plan", "--probe", "own", "--probe", "c", "--out", str(out / "m.yaml"))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--estimator", "gradient"), "--model"),
+        (("--model", "x"), "counts need no model"),
+        (("--export", "a", "--scores", "b"), "one of them"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(dmix, environment_file, arguments, said):
+    code, _, err = dmix("mix", "probe", "--environment", str(environment_file), *arguments)
     assert code == 2 and said in err

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+from dmix.mixing.effects.probes import design_probes, dose_of, fit_probes, group_domains
+from dmix.mixing.space.domains import DomainSpace
+from dmix.warehouse_schema.errors import InputError
+
+LABELS = ("News", "Law", "Python/a", "Python/b")
+
+
+def space(*samples):
+    return DomainSpace(LABELS[: len(samples) // 2], np.array(samples, np.int64))
+
+
+def test_large_domains_are_probed_alone_with_half_of_the_mixture():
+    found = design_probes(space(400, 300, 200, 100), samples=100)
+    probes = [p for p in found if p.domains]
+    assert [p.domains for p in probes] == [(0,), (1,), (2,), (3,)]
+    assert [p.dose for p in probes] == [0.5] * 4
+    # (1 - 1/2) (.4, .3, .2, .1) + 1/2 (1, 0, 0, 0)
+    assert probes[0].mixture_N == pytest.approx([0.7, 0.15, 0.1, 0.05])
+    controls = [p for p in found if not p.domains]
+    assert len(controls) == 4 and controls[0].mixture_N == pytest.approx([0.4, 0.3, 0.2, 0.1])
+
+
+def test_a_domain_that_cannot_deliver_its_probe_joins_a_group():
+    world = space(400, 3, 200, 100)
+    assert dose_of(world, (1,), samples=100) == pytest.approx(0.06)
+    groups = group_domains(world, samples=100, most_groups=40)
+    assert groups == [(0, 1), (2,), (3,)]
+    probe = design_probes(world, samples=100)[-3]
+    assert probe.dose == 0.5 and probe.mixture_N[1] > 0
+
+
+def test_doses_are_what_two_passes_deliver():
+    probes = [p for p in design_probes(space(400, 10, 200, 100), samples=100) if p.domains]
+    by_domain = {p.domains: p.dose for p in probes}
+    assert by_domain[(1,)] == pytest.approx(0.2)
+
+
+def test_groups_of_one_label_come_first_and_then_those_alike():
+    world = space(500, 500, 4, 50, 500, 500, 0, 0)
+    assert (2, 3) in group_domains(world, samples=100, most_groups=40)
+    plain = space(500, 300, 4, 0, 500, 0, 0, 0)
+    effects = np.array([[1.0], [9.0], [1.1], [0], [0], [0], [0], [0]])
+    assert (0, 2) in group_domains(plain, samples=100, most_groups=40, effect_ND=effects)
+    assert (1, 2) in group_domains(plain, samples=100, most_groups=40)
+
+
+def test_no_more_groups_than_there_is_time_for():
+    groups = group_domains(space(400, 300, 200, 100), samples=100, most_groups=2)
+    assert sorted(map(len, groups)) == [2, 2]
+    with pytest.raises(InputError, match="nothing to compare"):
+        design_probes(space(400, 300, 200, 100), samples=100, most_groups=1)
+
+
+def test_raw_effects_and_the_test_of_linearity_are_those_worked_by_hand():
+    fit = fit_probes(
+        [(0,), (1,)],
+        np.array([0.5, 0.25]),
+        np.array([[1.1], [0.9]]),
+        np.array([[0.9], [1.1]]),
+        natural_N=np.array([0.5, 0.5]),
+        target_N=np.array([False, True]),
+    )
+    # (1.1 - 1) / 0.5 and (0.9 - 1) / 0.25
+    assert fit.raw_GD[:, 0] == pytest.approx([0.2, -0.4])
+    assert fit.linearity_D == pytest.approx([-0.1])
+    noise = 0.1 * np.sqrt(2)
+    own = noise * np.array([0.5 / 0.5, 0.5 / 0.25])
+    shared = own.sum() / np.sqrt(2)
+    assert fit.linearity_stderr_D == pytest.approx([np.sqrt((own**2).sum() + shared**2)])
+
+
+def test_fitted_effects_sum_to_zero_and_shrink_where_noise_is_large():
+    rng = np.random.default_rng(1)
+    natural, size = np.full(8, 1 / 8), 8
+    truth = np.array([-2.0, -1, 1, 2, -1, 1, -1, 1])[:, None]
+    groups, doses = [(i,) for i in range(size)], np.full(size, 0.5)
+    for noise in (0.01, 3.0):
+        controls = rng.normal(0, noise, (6, 1))
+        scores = 0.5 * truth + rng.normal(0, noise, (size, 1))
+        fit = fit_probes(groups, doses, scores, controls, natural_N=natural, target_N=np.arange(8) >= 4)
+        assert natural @ fit.effect_ND == pytest.approx([0], abs=1e-12)
+        assert (np.abs(fit.errors[0] @ natural) < 1e-9).all()
+        if noise < 1:
+            assert fit.effect_ND == pytest.approx(truth, abs=0.15)
+        else:
+            assert np.abs(fit.effect_ND).max() < np.abs(fit.raw_GD).max()
+
+
+def test_all_domains_of_a_group_have_its_effect():
+    fit = fit_probes(
+        [(0, 2), (1,)],
+        np.array([0.5, 0.5]),
+        np.array([[1.5], [0.5]]),
+        np.array([[1.0], [1.0]]),
+        natural_N=np.array([0.25, 0.5, 0.25]),
+        target_N=np.zeros(3, bool),
+    )
+    assert fit.effect_ND[:, 0] == pytest.approx([1, -1, 1])
+
+
+def test_one_control_is_too_few():
+    with pytest.raises(InputError, match="at least two"):
+        fit_probes(
+            [(0,), (1,)],
+            np.ones(2),
+            np.ones((2, 1)),
+            np.ones((1, 1)),
+            natural_N=np.array([0.5, 0.5]),
+            target_N=np.zeros(2, bool),
+        )
