@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from dmix import __version__
-from dmix.warehouse_schema.errors import DmixError, StorageError
+from dmix.cli.show.failures import explained
+from dmix.warehouse_schema.errors import DmixError
 from dmix.warehouse_schema.files.layout import storage_errors
 
 # name: (module, attribute, help line shown by `dmix --help`)
@@ -117,12 +118,8 @@ def run(arguments: list[str]) -> int:
     except DmixError as error:
         return _report(error, error.message, error.exit_code, debug)
     except Exception as error:
-        cause = _storage_cause(error)
-        if cause is not None:
-            return _report(error, cause.message, cause.exit_code, debug)
-        first_line = str(error).strip().splitlines()[0][:300] if str(error).strip() else "no message"
-        message = f"{type(error).__name__}: {first_line}\nThis is a defect of dmix; --debug shows where."
-        return _report(error, message, 1, debug)
+        failure = explained(error, command=next((a for a in arguments if not a.startswith("-")), ""))
+        return _report(error, failure.message, failure.exit_code, debug)
 
 
 def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
@@ -130,20 +127,3 @@ def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
         traceback.print_exception(error)
     click.echo(f"Error: {message}", err=True)
     return code
-
-
-def _storage_cause(error: BaseException | None) -> DmixError | None:
-    """The dmix error among the causes of `error`, if there is one."""
-    while error is not None:
-        if isinstance(error, DmixError):
-            return error
-        if isinstance(error, OSError):
-            try:
-                with storage_errors("the warehouse"):
-                    raise error
-            except StorageError as storage_error:
-                return storage_error
-            except OSError:
-                pass
-        error = error.__cause__ or error.__context__
-    return None

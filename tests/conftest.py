@@ -18,9 +18,10 @@ os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 # what a test trusts is not for the user who runs it
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="dmix-test-config-")
 
+from tests.manifests import dataset_manifest
+
+from dmix.etl.spark.pool import WorkerPool
 from dmix.etl.spark.session import spark_session
-from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, TokenizerFile
-from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,20 @@ def spark():
     session = spark_session(master="local[2,3]", app="dmix tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def workers():
+    """Two worker processes without Spark; one pool a test process."""
+    pool = WorkerPool(2)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(params=["spark", "workers"])
+def executor(request):
+    """Both ways in which tasks run beside this process, one after the other."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -114,38 +129,8 @@ def test_data():
 
 @pytest.fixture(scope="session")
 def make_manifest():
-    """Makes the manifest of a dataset with these samples a domain (source first), without streams."""
-
-    def make(samples, *, dataset="counts", seq_len=8):
-        labels = tuple(f"domain-{index:02d}" for index in range(len(samples) // 2))
-        names = [(field, label) for field in FIELDS for label in labels]
-        streams = tuple(
-            StreamEntry(
-                field=field,
-                domain=label,
-                path=f"{field}/{label}",
-                documents=int(count),
-                samples=int(count),
-                tokens=int(count) * seq_len,
-                tail_tokens=0,
-                files=(),
-            )
-            for (field, label), count in zip(names, samples, strict=True)
-        )
-        return DatasetManifest(
-            dataset=dataset,
-            name="",
-            taxonomy=Taxonomy("numbered", labels),
-            tokenizer=TokenizerFile(name="none", sha256="", vocab_size=10, eot_id=0),
-            seq_len=seq_len,
-            token_dtype="uint16",
-            seed=0,
-            corpora=(),
-            streams=streams,
-            created_at="2026-01-01T00:00:00+00:00",
-        )
-
-    return make
+    """Makes the manifest of a dataset with these samples per domain (source first), without streams."""
+    return dataset_manifest
 
 
 SAYINGS = (

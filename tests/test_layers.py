@@ -42,7 +42,7 @@ ORDER = {
     ),
     "training": ("model", "scoring", "run", "evaluation", "farm", "report", "comparison"),
     "training/report": ("queries", "figures", "page"),
-    "training/comparison": ("data", "runs", "analysis", "pages"),
+    "training/comparison": ("data", "yardstick", "runs", "analysis", "pages"),
     "cli": ("show", "workflows", "commands"),
 }
 MOST_MODULES = 12
@@ -57,7 +57,7 @@ RETIRED: dict[str, set[str]] = {
     "bent": set(),
     "deviation": {"deviation"},  # a column of the comparison's tables
     "deviations": {"deviations_D3", "_final_deviations"},
-    "doubt": {"doubt"},  # half a sentence of the report
+    "doubt": set(),
     "dreamt": set(),
     "forgotten": set(),
     "fragment": set(),
@@ -69,8 +69,8 @@ RETIRED: dict[str, set[str]] = {
     "inductive": {"inductive", "inductive_paths"},  # a kind of stored trajectories
     "law": {"law", "_fit_law"},  # of data mixing, as its paper says
     "laws": {"MixingLaws", "ScalingLaws", "fit_laws", "laws"},
-    "lesson": {"Lesson", "_LESSON_ROW_HEIGHT", "_lesson", "lesson"},  # what a reader of the report learns
-    "lessons": {"NO_LESSONS", "_lessons", "lessons"},
+    "lesson": {"_LESSON_ROW_HEIGHT"},
+    "lessons": set(),
     "needle": set(),
     "needles": set(),
     "pace": {"pace"},  # of a run under way

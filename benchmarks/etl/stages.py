@@ -105,9 +105,6 @@ def main() -> None:
         for stage, targets in STAGES.items():
             for target in targets:
                 stack.enter_context(patched(clock, stage, f"dmix.etl.{target}"))
-        for module in ("classify", "classify_plan", "shard_tasks"):
-            stack.enter_context(mock.patch(f"dmix.etl.{module}.run_tasks", tasks_here))
-        stack.enter_context(mock.patch("dmix.etl.classify.plan.completed_tasks", return_value=0))
         clock.start(BYTES)
         for path in files_of(inputs):
             for _ in file_blocks(str(path)):
@@ -133,11 +130,6 @@ def main() -> None:
 def patched(clock: Clock, stage: str, target: str) -> Any:
     """Puts a clock around a function or method by its dotted name."""
     return mock.patch(target, clock.timed(stage, pkgutil.resolve_name(target)))
-
-
-def tasks_here(_: Any, task: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-    """`run_tasks` without Spark."""
-    return [json.loads(json.dumps(task(item))) for item in items]
 
 
 if __name__ == "__main__":

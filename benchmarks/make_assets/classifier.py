@@ -137,7 +137,7 @@ class Trainer:
         """Logits of the chosen documents, whole, shape (number, labels)."""
         rows = [self.corpus.rows[i] for i in np.flatnonzero(chosen)]
         features = FeatureRows.of(rows, table=self.table)
-        return model.logits(features.features, features.offsets).numpy()
+        return model.logits(features.features, features.offsets)
 
     def _background(self, allowed: NDArray[np.bool_], rng: np.random.Generator) -> list[NDArray[np.uint16]]:
         """The same number of documents of every origin, labelled or not."""

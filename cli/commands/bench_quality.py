@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dmix.training.comparison.runs.comparison import StageReport
     from dmix.training.comparison.runs.study import Study
 
-STAGES = ("headroom", "farm", "screening", "confirmation")
+STAGES = ("yardstick", "headroom", "farm", "screening", "confirmation")
 
 
 @click.command()
@@ -47,7 +47,7 @@ STAGES = ("headroom", "farm", "screening", "confirmation")
     "stages",
     multiple=True,
     type=click.Choice(STAGES),
-    help="Stage to run; repeat it for several.  [default: all but the confirmation]",
+    help="Stage to run; repeat it for several.  [default: headroom, farm and screening]",
 )
 @click.option(
     "--work",
@@ -80,7 +80,7 @@ def quality(
     results: Path | None,
     workers: int,
     hours: float | None,
-    master: str,
+    master: str | None,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -90,6 +90,7 @@ def quality(
     Every run is a unit of a queue that is stored when it ends, so a killed call goes on where it
     was, and a table may be read at any time. The confirmation is run only when it is asked for,
     and only under a protocol.yaml beside the setting file that is committed and unchanged.
+    Settings of the third protocol have the stage yardstick: which objectives may judge.
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """
@@ -103,7 +104,7 @@ def quality(
     started = time.monotonic()
     request = Request(
         tier=tier,
-        stages=[stage for stage in STAGES if stage in (stages or STAGES[:-1])],
+        stages=[stage for stage in STAGES if stage in (stages or STAGES[1:-1])],
         data=data,
         work=work,
         results=results or Path("benchmarks") / "results" / "quality" / tier,
@@ -128,7 +129,7 @@ def quality(
         from dmix.training.comparison.pages.page import write_page
 
         write_page(request.results, request.results)
-        say(f"pages: {request.results / 'index.md'}")
+        say(f"pages: {request.results}")
     if as_json:
         show_json({"tier": tier, "workers": workers, "settings": documents})
     else:

@@ -15,7 +15,7 @@ import click
 from dmix import __version__
 from dmix.cli.show.options import config_option, json_option, warehouse_option
 from dmix.cli.show.output import say, show_json, show_table
-from dmix.etl.spark.session import JAVA_NEEDED, java_version
+from dmix.etl.spark.session import JAVA_NEEDED, NO_USER_NAME, java_version, user_name
 from dmix.training.model.settings import how_to_install
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -69,6 +69,7 @@ def doctor(warehouse: Warehouse, as_json: bool, config: str | None) -> None:
         import_check("torchvision"),
         *(optional_check(package) for package in OPTIONAL),
         java_check(java_version()),
+        user_check(user_name()),
         Check(name="cores", status="ok", found=f"{_cores()} usable"),
         memory_check(),
         gpu_check(),
@@ -151,6 +152,14 @@ def java_check(version: int | None) -> Check:
     if version < JAVA_NEEDED:
         return Check(name="java", status="missing", found=f"version {version}", fix=JAVA_FIX)
     return Check(name="java", status="ok", found=f"version {version}")
+
+
+def user_check(name: str | None) -> Check:
+    """Whether the user has a name, without which Spark does not start."""
+    if name is None:
+        found = f"user id {os.getuid()} is not in /etc/passwd"
+        return Check(name="user", status="warning", found=found, fix=NO_USER_NAME)
+    return Check(name="user", status="ok", found=name)
 
 
 def memory_check() -> Check:

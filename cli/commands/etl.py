@@ -10,13 +10,13 @@ from dmix.cli.show.options import (
     config_option,
     data_url_option,
     dry_run_option,
+    executor_options,
     json_option,
-    master_option,
     settings_options,
     warehouse_option,
 )
 from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.preflight import check_classifier, check_inputs
+from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -24,6 +24,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 if TYPE_CHECKING:
     from dmix.etl.classify.classify import CorpusOutcome
     from dmix.etl.classify.plan import CorpusPlan
+    from dmix.etl.spark.executors import Automatic
     from dmix.warehouse_schema.files.manifests import CorpusVersion
 
 
@@ -62,7 +63,7 @@ def etl() -> None:
 )
 @click.option("--add", is_flag=True, help="Keep the inputs of the last versions and add these.")
 @settings_options(ClassifySettings)
-@master_option
+@executor_options
 @warehouse_option
 @data_url_option
 @json_option
@@ -74,7 +75,7 @@ def classify(
     name: str,
     add: bool,
     settings: ClassifySettings,
-    master: str,
+    executor: "Automatic",
     warehouse: Warehouse,
     data_url: str | None,
     as_json: bool,
@@ -95,11 +96,11 @@ def classify(
     if not source and not target:
         raise InputError("no input given; name files, folders or globs with --source and --target")
     check_inputs((*source, *target))
+    check_id_column((*source, *target), settings.id_column)
     check_classifier(warehouse, settings)
     from dmix.etl.classify import classify as job
     from dmix.etl.classify.plan import plan_corpora
     from dmix.etl.publishing.mirror import use_data_url
-    from dmix.etl.spark.session import spark_session
     from dmix.warehouse_schema.catalog.catalog import sync
 
     if not dry_run:
@@ -107,12 +108,11 @@ def classify(
     requests = job.field_requests(
         warehouse, {"source": source, "target": target}, name=name, add=add, settings=settings
     )
-    spark = spark_session(master=master, app="dmix etl classify")
     if dry_run:
-        plans = plan_corpora(spark, warehouse, requests, settings=settings, progress=say)
+        plans = plan_corpora(executor, warehouse, requests, settings=settings, progress=say)
         show_json([_plan_json(plan) for plan in plans]) if as_json else _show_plans(plans)
         return
-    outcomes = job.classify_corpora(spark, warehouse, requests, settings=settings, progress=say)
+    outcomes = job.classify_corpora(executor, warehouse, requests, settings=settings, progress=say)
     sync(warehouse)
     show_json([_outcome_json(outcome) for outcome in outcomes]) if as_json else _show_outcomes(outcomes)
 

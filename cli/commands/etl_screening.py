@@ -10,8 +10,8 @@ from dmix.cli.show.options import (
     Command,
     config_option,
     dry_run_option,
+    executor_options,
     json_option,
-    master_option,
     warehouse_option,
 )
 from dmix.cli.show.output import say, show_json, show_table
@@ -20,6 +20,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 if TYPE_CHECKING:
     from dmix.etl.screening.ngrams import EvaluationItem
     from dmix.etl.screening.screening import ScreenedFile
+    from dmix.etl.spark.executors import Automatic
     from dmix.warehouse_schema.files.manifests import CorpusVersion
     from dmix.warehouse_schema.files.screenings import Screening
 
@@ -61,14 +62,14 @@ def evaluation_items(environments: Sequence[Path]) -> "list[EvaluationItem]":
 @config_option
 @warehouse_option
 @corpora_option
-@master_option
+@executor_options
 @json_option
 @dry_run_option
 def duplicates(
     *,
     warehouse: Warehouse,
     corpus: tuple[str, ...],
-    master: str,
+    executor: "Automatic",
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -84,7 +85,6 @@ def duplicates(
     from dmix.etl.screening.duplicates import files_to_digest, find_duplicates
     from dmix.etl.screening.screening import screened_files
     from dmix.etl.shard.plan import resolve_corpora
-    from dmix.etl.spark.session import spark_session
     from dmix.warehouse_schema.catalog.catalog import sync
 
     corpora = resolve_corpora(warehouse.require(), corpus)
@@ -92,8 +92,7 @@ def duplicates(
         todo = files_to_digest(warehouse, screened_files(warehouse, corpora))
         _show_plan(corpora, todo, as_json=as_json)
         return
-    spark = spark_session(master=master, app="dmix etl duplicates")
-    found = find_duplicates(spark, warehouse, corpora=corpora, progress=say)
+    found = find_duplicates(executor, warehouse, corpora=corpora, progress=say)
     sync(warehouse)
     _show(warehouse, found, _PAIRS, as_json=as_json)
 
@@ -105,7 +104,7 @@ def duplicates(
 @click.option(
     "--environment", type=Path, required=True, metavar="FILE", help="Environment whose items are looked for."
 )
-@master_option
+@executor_options
 @json_option
 @dry_run_option
 def contamination(
@@ -113,7 +112,7 @@ def contamination(
     warehouse: Warehouse,
     corpus: tuple[str, ...],
     environment: Path,
-    master: str,
+    executor: "Automatic",
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -128,7 +127,6 @@ def contamination(
     from dmix.etl.screening.contamination import contamination_id, files_to_search, find_contamination
     from dmix.etl.screening.screening import screened_files
     from dmix.etl.shard.plan import resolve_corpora
-    from dmix.etl.spark.session import spark_session
     from dmix.warehouse_schema.catalog.catalog import sync
 
     corpora = resolve_corpora(warehouse.require(), corpus)
@@ -137,8 +135,7 @@ def contamination(
         folder = warehouse.screening("contamination", contamination_id(corpora, items))
         _show_plan(corpora, files_to_search(folder, screened_files(warehouse, corpora)), as_json=as_json)
         return
-    spark = spark_session(master=master, app="dmix etl contamination")
-    found = find_contamination(spark, warehouse, corpora=corpora, items=items, progress=say)
+    found = find_contamination(executor, warehouse, corpora=corpora, items=items, progress=say)
     sync(warehouse)
     _show(warehouse, found, _OBJECTIVES, as_json=as_json)
 

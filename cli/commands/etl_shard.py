@@ -12,8 +12,8 @@ from dmix.cli.show.options import (
     data_url_option,
     dataset_option,
     dry_run_option,
+    executor_options,
     json_option,
-    master_option,
     settings_options,
     warehouse_option,
 )
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from dmix.etl.maintenance.verify import Problem
     from dmix.etl.shard.plan import ShardPlan
+    from dmix.etl.spark.executors import Automatic
     from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 _WHOLE_PATH = 1000
@@ -57,7 +58,7 @@ _REMEDIES = {
     help="Keep the evaluation items of this environment out of the training text; repeat it for several. See"
     " --contaminated.",
 )
-@master_option
+@executor_options
 @data_url_option
 @json_option
 @dry_run_option
@@ -67,7 +68,7 @@ def shard(
     corpus: tuple[str, ...],
     settings: ShardSettings,
     environment: tuple[Path, ...],
-    master: str,
+    executor: "Automatic",
     data_url: str | None,
     as_json: bool,
     dry_run: bool,
@@ -84,7 +85,6 @@ def shard(
     from dmix.etl.publishing.mirror import use_data_url
     from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
     from dmix.etl.shard.shard import shard_dataset
-    from dmix.etl.spark.session import spark_session
     from dmix.warehouse_schema.catalog.catalog import sync
 
     if not dry_run:
@@ -98,9 +98,8 @@ def shard(
         return
     existed = manifest is not None
     if manifest is None or items:  # a dataset that exists may not have been screened for these items
-        spark = spark_session(master=master, app="dmix etl shard")
         manifest = shard_dataset(
-            spark, warehouse, corpora=corpora, settings=settings, items=items, progress=say
+            executor, warehouse, corpora=corpora, settings=settings, items=items, progress=say
         )
     else:
         say(f"dataset {manifest.dataset} exists already with these settings; nothing to do")

@@ -10,8 +10,8 @@ from dmix.cli.show.options import (
     config_option,
     dataset_option,
     dry_run_option,
+    executor_options,
     json_option,
-    master_option,
     settings_options,
     warehouse_option,
 )
@@ -23,6 +23,7 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
+    from dmix.etl.spark.executors import Automatic
     from dmix.etl.synthetic.start_state.estimate import StartStateEstimate
     from dmix.etl.synthetic.start_state.plan import StartStatePlan
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of the model's estimate; the last part of --model when left out.")
 @settings_options(StartStateSettings)
 @settings_options(GenerationSettings, parameter="generation")
-@master_option
+@executor_options
 @json_option
 @dry_run_option
 def start_state(
@@ -55,7 +56,7 @@ def start_state(
     name: str | None,
     settings: StartStateSettings,
     generation: GenerationSettings,
-    master: str,
+    executor: "Automatic",
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -82,7 +83,6 @@ def start_state(
     check_there(model)
     import functools
 
-    from dmix.etl.spark.session import spark_session
     from dmix.etl.spark.tasks import run_tasks
     from dmix.etl.synthetic.start_state.job import estimate_start_state
     from dmix.etl.synthetic.start_state.plan import plan_start_state
@@ -97,14 +97,13 @@ def start_state(
         settings=settings,
         generation=generation,
         manifest=read_dataset_manifest(warehouse.require(), dataset) if dataset is not None else None,
-        processes=local_processes(master),
+        processes=local_processes(executor.master),
     )
     if dry_run:
         _show_plan(plan, as_json=as_json)
         return
     warehouse.root.mkdir(parents=True, exist_ok=True)
-    spark = spark_session(master=master, app="dmix etl start-state")
-    estimate = estimate_start_state(plan, run=functools.partial(run_tasks, spark), progress=say)
+    estimate = estimate_start_state(plan, run=functools.partial(run_tasks, executor), progress=say)
     sync(warehouse)
     show_json(asdict(estimate)) if as_json else _show(estimate)
 

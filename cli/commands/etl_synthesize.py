@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dmix.cli.show.options import config_option, dry_run_option, json_option, master_option, settings_options
+from dmix.cli.show.options import (
+    config_option,
+    dry_run_option,
+    executor_options,
+    json_option,
+    settings_options,
+)
 from dmix.cli.show.output import say, show_json, show_table
 from dmix.etl.quality.settings import QualitySettings
 from dmix.etl.synthetic.generation_settings import GenerationSettings
@@ -13,6 +19,7 @@ from dmix.etl.synthetic.source_models import check_there
 from dmix.warehouse_schema.errors import InputError
 
 if TYPE_CHECKING:
+    from dmix.etl.spark.executors import Automatic
     from dmix.etl.synthetic.synthesize import Synthesis, SynthesisPlan
 
 
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--bandwidth", type=float, metavar="GB/S", help="Memory bandwidth to compare with; measured if left out."
 )
-@master_option
+@executor_options
 @json_option
 @dry_run_option
 def synthesize(
@@ -47,7 +54,7 @@ def synthesize(
     generation: GenerationSettings,
     quality: QualitySettings,
     bandwidth: float | None,
-    master: str,
+    executor: "Automatic",
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -70,7 +77,6 @@ def synthesize(
     check_there(model)
     import functools
 
-    from dmix.etl.spark.session import spark_session
     from dmix.etl.spark.tasks import run_tasks
     from dmix.etl.synthetic import synthesize as job
     from dmix.etl.synthetic.bandwidth import copy_bandwidth
@@ -82,7 +88,7 @@ def synthesize(
         quality=quality,
         tokens=tokens,
         documents=span,
-        processes=job.local_processes(master),
+        processes=job.local_processes(executor.master),
     )
 
     def measured() -> float:
@@ -91,8 +97,7 @@ def synthesize(
     if dry_run:
         _show_plan(plan, bandwidth=measured(), as_json=as_json)
         return
-    spark = spark_session(master=master, app="dmix etl synthesize")
-    run = functools.partial(run_tasks, spark)
+    run = functools.partial(run_tasks, executor)
     result = job.synthesize(plan, run=run, progress=say, bandwidth=measured)
     if as_json:
         show_json({"out": str(out), **job.summary(result)})

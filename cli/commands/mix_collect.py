@@ -8,7 +8,7 @@ import click
 from dmix.cli.show.options import config_option, dry_run_option, json_option, master_option, warehouse_option
 from dmix.cli.show.output import say, show_json, show_table
 from dmix.cli.workflows.preflight import check_environment, check_set
-from dmix.etl.spark.masters import refuse_connect
+from dmix.etl.spark.masters import DEFAULT_MASTER, refuse_connect
 from dmix.training.model.settings import load_proxy
 from dmix.training.run.request import base_of_proxies
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -68,7 +68,7 @@ def collect(
     bases: tuple[str, ...],
     stack: int,
     gpus_per_task: float | None,
-    master: str,
+    master: str | None,
     in_process: bool,
     as_json: bool,
     dry_run: bool,
@@ -89,7 +89,11 @@ def collect(
     for name in bases or (None,):
         base_of_proxies(warehouse, name, init=init)
     if not in_process:
-        refuse_connect(master, command="dmix mix collect", reason="its tasks are RDDs, which Connect has not")
+        refuse_connect(
+            master or DEFAULT_MASTER,
+            command="dmix mix collect",
+            reason="its tasks are RDDs, which Connect has not",
+        )
     from dmix.mixing.trajectories.objectives import load_environment
     from dmix.mixing.trajectories.store import read_set
     from dmix.training.farm.farm import collect as collect_feedback
@@ -123,7 +127,7 @@ def collect(
     else:
         from dmix.etl.spark.session import spark_session
 
-        spark = spark_session(master=master, app="dmix mix collect")
+        spark = spark_session(master=master or DEFAULT_MASTER, app="dmix mix collect")
         scored = collect_feedback(
             warehouse, farm, spark=spark, progress=say, stack=stack, gpus_per_task=gpus_per_task
         )

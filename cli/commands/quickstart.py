@@ -23,6 +23,7 @@ from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from dmix.etl.spark.executors import Automatic
     from dmix.training.run.summary import RunSummary
 
 NAME = "quickstart"
@@ -117,7 +118,14 @@ class Files:
 @master_option
 @json_option
 def quickstart(
-    *, data: Path | None, out: Path, seeds: int, full: bool, master: str, as_json: bool, config: str | None
+    *,
+    data: Path | None,
+    out: Path,
+    seeds: int,
+    full: bool,
+    master: str | None,
+    as_json: bool,
+    config: str | None,
 ) -> None:
     """Run the whole chain, small: text to streams to an agent to runs to a report.
 
@@ -127,22 +135,22 @@ def quickstart(
     """
     # a model this small gains nothing from a second thread, and waits for it where cores are busy
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from dmix.etl.spark.session import spark_session
+    from dmix.etl.spark.executors import Automatic
     from dmix.training.report import write_report
     from dmix.warehouse_schema.catalog.catalog import sync
 
+    executor = Automatic(master=master, app="dmix quickstart")
     files = Files(out.absolute())
     warehouse = Warehouse.at(files.folder / "warehouse")
     with _stage(1, "text and evaluation items"):
         _write_files(files, data)
     with _stage(2, "classify the text and shard it into streams"):
-        spark = spark_session(master=master, app="dmix quickstart")
-        _build_dataset(spark, warehouse, files)
+        _build_dataset(executor, warehouse, files)
         sync(warehouse)
     with _stage(3, "a base model that knows the source"):
         _train_base(warehouse, files)
     with _stage(4, "trajectories, and the feedback of proxies on them"):
-        _farm(spark, warehouse, files)
+        _farm(executor.on_spark().session, warehouse, files)
     with _stage(5, "the agent, by supervised fine-tuning"):
         _train_agent(warehouse)
     with _stage(6, f"runs: agent, natural and naive mixing, {seeds} seeds each"):
@@ -203,7 +211,7 @@ def _hold_out(files: Files, data: Path) -> None:
         )
 
 
-def _build_dataset(spark: "SparkSession", warehouse: Warehouse, files: Files) -> None:
+def _build_dataset(executor: "Automatic", warehouse: Warehouse, files: Files) -> None:
     from dmix.etl.classify.classify import classify_corpora, field_requests
     from dmix.etl.classify.settings import ClassifySettings
     from dmix.etl.shard.settings import ShardSettings
@@ -212,9 +220,9 @@ def _build_dataset(spark: "SparkSession", warehouse: Warehouse, files: Files) ->
     settings = ClassifySettings()
     inputs = {field: [str(files.data / field)] for field in ("source", "target")}
     requests = field_requests(warehouse, inputs, name=NAME, add=False, settings=settings)
-    outcomes = classify_corpora(spark, warehouse, requests, settings=settings, progress=say)
+    outcomes = classify_corpora(executor, warehouse, requests, settings=settings, progress=say)
     shard_dataset(
-        spark,
+        executor,
         warehouse,
         corpora=[outcome.version for outcome in outcomes],
         settings=ShardSettings(seq_len=SEQ_LEN, name=NAME),

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from dmix.etl.spark.session import DEFAULT_MASTER
+from dmix.etl.spark.masters import DEFAULT_MASTER, IN_PROCESS_BYTES
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.settings import read_yaml, settings_from
@@ -70,16 +70,37 @@ def dataset_option(command: Command) -> Command:
     )(command)
 
 
+def executor_options(command: Command) -> Command:
+    """`--master URL` and `--in-process-bytes N`, handed on as `executor`, which starts what it needs."""
+
+    @functools.wraps(command)
+    def call(*arguments: Any, master: str | None, in_process_bytes: int, **values: Any) -> Any:
+        from dmix.etl.spark.executors import Automatic
+
+        app = click.get_current_context().command_path
+        values["executor"] = Automatic(master=master, app=app, in_process_bytes=in_process_bytes)
+        return command(*arguments, **values)
+
+    call = click.option(
+        "--in-process-bytes",
+        type=click.IntRange(min=0),
+        default=IN_PROCESS_BYTES,
+        envvar="DMIX_IN_PROCESS_BYTES",
+        show_default=True,
+        help="Without --master, inputs up to this size are worked on by local processes, without Spark.",
+    )(call)
+    return master_option(call)
+
+
 def master_option(command: Command) -> Command:
-    """`--master URL` of Spark."""
+    """`--master URL` of Spark; None if none is named."""
     return click.option(
         "--master",
-        default=DEFAULT_MASTER,
         envvar="DMIX_MASTER",
-        show_default=True,
         show_envvar=True,
         metavar="URL",
-        help="Spark master.",
+        help="Spark master; naming one means Spark at any size. "
+        f" [default: {DEFAULT_MASTER} where Spark is needed]",
     )(command)
 
 

@@ -17,9 +17,8 @@ from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from dmix.etl.classify.settings import ClassifySettings
+    from dmix.etl.spark.executors import Automatic
     from dmix.etl.synthetic.blocks import BlockFacts
     from dmix.training.comparison.data.settings import ComparisonSettings
     from dmix.training.comparison.data.study_paths import StudyPaths
@@ -35,7 +34,7 @@ REAL, REAL_SOURCE = "real", "real-source"
 _BLOCK_DOCUMENTS = 256
 
 
-def prepare_comparison(study: "Study", *, master: str) -> None:
+def prepare_comparison(study: "Study", *, master: str | None) -> None:
     """Makes everything that is missing; Spark starts when the first dataset is made.
 
     Args:
@@ -47,9 +46,8 @@ def prepare_comparison(study: "Study", *, master: str) -> None:
         NotFoundError: If text or items do not exist.
     """
     from dmix.etl.text.tokens import load_tokenizer
-    from dmix.training.comparison.data.corpora import write_text
+    from dmix.training.comparison.data.corpora import base_text, write_text
     from dmix.training.comparison.data.prepare import (
-        BASE_DATASET,
         RUN_DATASET,
         check_same_setting,
         make_base,
@@ -66,14 +64,16 @@ def prepare_comparison(study: "Study", *, master: str) -> None:
             return [int(length) for length in tokenizer.encode(texts)[1]]
 
         write_text(paths, loaded, data=study.data, count_tokens=count_tokens, progress=progress)
-    if not _has_dataset(paths.warehouse, BASE_DATASET):
-        inputs = {"source": paths.text(BASE_DATASET, "source")}
-        builder.shard(builder.classify(inputs, name=BASE_DATASET), name=BASE_DATASET)
-    for base in study.bases:
+    third = loaded.settings.protocol == 3
+    for base in range(study.tier.tilt_bases) if third else study.bases:
+        name = base_text(loaded.settings, base)
+        if not _has_dataset(paths.warehouse, name):
+            builder.shard(builder.classify({"source": paths.text(name, "source")}, name=name), name=name)
         make_base(paths, loaded, base, progress=progress)
     if not _has_dataset(paths.warehouse, RUN_DATASET):
         _make_run_dataset(paths, loaded.settings, builder)
-    sample_farm(paths, loaded, study.tier, progress=progress)
+    if not third:
+        sample_farm(paths, loaded, study.tier, progress=progress)
 
 
 def _has_dataset(warehouse: Warehouse, name: str) -> bool:
@@ -86,13 +86,14 @@ def _has_dataset(warehouse: Warehouse, name: str) -> bool:
 
 def _make_run_dataset(paths: "StudyPaths", settings: "ComparisonSettings", builder: "DatasetBuilder") -> None:
     """The dataset of the runs; its source text is that of the files, or what base model 0 writes."""
-    from dmix.training.comparison.data.prepare import BASE_DATASET, RUN_DATASET, base_name
+    from dmix.training.comparison.data.corpora import base_text
+    from dmix.training.comparison.data.prepare import RUN_DATASET, base_name
 
     text = {field: paths.text(RUN_DATASET, field) for field in FIELDS}
     if not settings.synthetic_source:
         builder.shard(builder.classify(text, name=RUN_DATASET), name=RUN_DATASET)
         return
-    written, real = text["source"], {**text, "source": paths.text(BASE_DATASET, "source")}
+    written, real = text["source"], {**text, "source": paths.text(base_text(settings, 0), "source")}
     tokens = round(settings.source_supply * settings.run_samples * settings.seq_len)
     builder.write(paths.warehouse.model(base_name(0)), written, tokens=tokens)
     if not settings.classifier.startswith("column:"):
@@ -106,10 +107,13 @@ def _make_run_dataset(paths: "StudyPaths", settings: "ComparisonSettings", build
 
 
 def stop_spark() -> None:
-    """Ends the Spark session of this process, if there is one.
+    """Ends the worker processes and the Spark session of this process, where there are any.
 
     It gives back Spark's memory, and its idle workers no longer see the interrupt that ends a stage.
     """
+    from dmix.etl.spark.pool import worker_pool
+
+    worker_pool().close()
     if "pyspark" not in sys.modules:
         return
     from pyspark.sql import SparkSession
@@ -125,14 +129,14 @@ class DatasetBuilder:
 
     warehouse: Warehouse
     settings: "ComparisonSettings"
-    master: str
+    master: str | None
     progress: Progress
 
     @property
-    def spark(self) -> "SparkSession":
-        from dmix.etl.spark.session import spark_session
+    def executor(self) -> "Automatic":
+        from dmix.etl.spark.executors import Automatic
 
-        return spark_session(master=self.master, app="dmix bench quality")
+        return Automatic(master=self.master, app="dmix bench quality")
 
     def classify(
         self, inputs: Mapping[str, Path], *, name: str, distilled: str | None = None
@@ -143,7 +147,9 @@ class DatasetBuilder:
         by = self._classifier(distilled)
         folders = {field: [str(folder)] for field, folder in inputs.items()}
         requests = field_requests(self.warehouse, folders, name=name, add=False, settings=by)
-        outcomes = classify_corpora(self.spark, self.warehouse, requests, settings=by, progress=self.progress)
+        outcomes = classify_corpora(
+            self.executor, self.warehouse, requests, settings=by, progress=self.progress
+        )
         return [outcome.version for outcome in outcomes]
 
     def _classifier(self, distilled: str | None) -> "ClassifySettings":
@@ -160,7 +166,7 @@ class DatasetBuilder:
 
         given = self.settings
         shard = ShardSettings(tokenizer=given.tokenizer, seq_len=given.seq_len, seed=given.seed, name=name)
-        shard_dataset(self.spark, self.warehouse, corpora=corpora, settings=shard, progress=self.progress)
+        shard_dataset(self.executor, self.warehouse, corpora=corpora, settings=shard, progress=self.progress)
 
     def distil(self, source: "CorpusVersion") -> None:
         """A classifier of the labels of the real source text; it never gives those of the target."""
@@ -217,5 +223,5 @@ class DatasetBuilder:
             tokens=budget,
             processes=local_processes(self.master),
         )
-        run = partial(run_tasks, self.spark)
+        run = partial(run_tasks, self.executor)
         return synthesize(plan, run=run, progress=self.progress, bandwidth=copy_bandwidth).facts

@@ -88,6 +88,18 @@ def check_inputs(inputs: Sequence[str]) -> None:
         check_local(given)
 
 
+def check_id_column(inputs: Sequence[str], id_column: str | None) -> None:
+    """Raises `InputError` if ids were to come from a Parquet column without exact text (local files)."""
+    if id_column is None:
+        return
+    from dmix.etl.reading.inspection import check_id_type
+    from dmix.etl.reading.sources import find_files
+    from dmix.warehouse_schema.files.storage import is_url
+
+    for file in find_files([given for given in inputs if not is_url(given)]).files:
+        check_id_type(file, id_column)
+
+
 def check_classifier(warehouse: Warehouse, settings: ClassifySettings) -> None:
     """Raises `InputError` or `NotFoundError` if settings name no classifier, or its taxonomy does not fit."""
     from dmix.etl.classify.plan import requested_classifier

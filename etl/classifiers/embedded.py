@@ -10,12 +10,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dmix.etl.classifiers import Labels
 from dmix.etl.classifiers.features import WordTable, document_features
 from dmix.etl.classifiers.linear import LinearModel
+from dmix.etl.classifiers.softmax import softmax
 from dmix.etl.text.tokens import EMBEDDED, Tokenizer, load_tokenizer
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
@@ -88,7 +88,7 @@ class EmbeddedClassifier:
         """Rounded to 1e-4, so that they do not depend on the last bits of a sum; shape (n, labels)."""
         features, offsets = document_features(ids, lengths, table=self._table)
         logits = self._model.logits(features, offsets)
-        return np.round(torch.softmax(logits, dim=1).numpy(), 4)
+        return np.round(softmax(logits), 4)
 
     def __reduce__(self) -> tuple:
         return _rebuild, (self._weights, self.name)

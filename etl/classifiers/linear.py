@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from scipy.sparse import csr_array
 
 from dmix.etl.classifiers.features import NUM_FEATURES
 from dmix.warehouse_schema.errors import InputError, NotFoundError
@@ -44,17 +44,21 @@ class LinearModel:
     bias: NDArray[np.float32]
     prior_mass: float
 
-    def logits(self, features: NDArray[np.int32], offsets: NDArray[np.int32]) -> torch.Tensor:
-        """Logits of documents given by the flat features of `document_features`, shape (n, C)."""
-        sums = torch.nn.functional.embedding_bag(
-            torch.from_numpy(features), self._table, torch.from_numpy(offsets), mode="sum"
+    def logits(self, features: NDArray[np.int32], offsets: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Logits of documents given by the flat features of `document_features`, float32, shape (n, C)."""
+        ends = np.append(offsets, np.int32(len(features)))
+        counts = csr_array(
+            (np.ones(len(features), np.float32), features, ends), shape=(len(offsets), NUM_FEATURES)
         )
-        return sums[:, :-1] / (sums[:, -1:] + self.prior_mass) + torch.from_numpy(self.bias)
+        # row after row in the order of the features, so that the last bits are always the same
+        sums: NDArray[np.float32] = counts @ self._table
+        logits: NDArray[np.float32] = sums[:, :-1] / (sums[:, -1:] + np.float32(self.prior_mass)) + self.bias
+        return logits
 
     @cached_property
-    def _table(self) -> torch.Tensor:
+    def _table(self) -> NDArray[np.float32]:
         """Weight and mass in one float32 table, so that one pass sums both."""
-        return torch.from_numpy(np.column_stack([self.weight, self.mass]).astype(np.float32))
+        return np.column_stack([self.weight, self.mass]).astype(np.float32)
 
     def save(self, path: Path) -> None:
         """Writes the safetensors file."""

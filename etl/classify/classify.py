@@ -7,6 +7,7 @@ call share a Spark job and, under `--taxonomy from-data`, one taxonomy, since a 
 same labels in both fields.
 """
 
+import dataclasses
 import functools
 import logging
 import shutil
@@ -17,16 +18,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pyspark.sql import SparkSession
-
 from dmix.etl.classifiers import Classifier, ClassifierSpec, make_classifier
-from dmix.etl.classify.label_tasks import LabelJob, label_part
+from dmix.etl.classify.label_tasks import LabelJob, label_part, try_input
 from dmix.etl.classify.parts import CorpusFolders, PartPlan
 from dmix.etl.classify.plan import CorpusPlan, CorpusRequest, columns_read, plan_corpora, requested_classifier
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.publishing.mirror import copy_rejects
 from dmix.etl.publishing.publish import STAGING
 from dmix.etl.publishing.rejects import REASONS
+from dmix.etl.spark.executors import ExecutorLike
 from dmix.etl.spark.tasks import Progress, metered, reported, run_tasks
 from dmix.etl.synthetic.inputs import generation_of
 from dmix.warehouse_schema.errors import InputError
@@ -51,6 +51,8 @@ _REMEDIES = {
     "text_not_string": "name the right column with --text-column",
     "missing_label": "name the right column with --classifier column:NAME",
     "unknown_label": "use --taxonomy from-data, or a file with the labels of the data",
+    "id_not_text": "name the right column with --id-column, or leave it out",
+    "ambiguous_columns": "rename one of the columns",
     "too_long": "raise --max-document-bytes",
 }
 
@@ -78,7 +80,7 @@ class CorpusOutcome:
 
 
 def classify_corpus(
-    spark: SparkSession,
+    executor: ExecutorLike,
     warehouse: Warehouse,
     *,
     settings: ClassifySettings,
@@ -90,11 +92,11 @@ def classify_corpus(
 ) -> CorpusVersion:
     """The version of one corpus after classifying `inputs`; see `classify_corpora`."""
     request = CorpusRequest(corpus=corpus, field=field, inputs=tuple(inputs), add=add)
-    return classify_corpora(spark, warehouse, [request], settings=settings, progress=progress)[0].version
+    return classify_corpora(executor, warehouse, [request], settings=settings, progress=progress)[0].version
 
 
 def classify_corpora(
-    spark: SparkSession,
+    executor: ExecutorLike,
     warehouse: Warehouse,
     requests: Sequence[CorpusRequest],
     *,
@@ -124,11 +126,11 @@ def classify_corpora(
             what = f"corpus {request.corpus} of {warehouse.root}"
             locks.enter_context(held_lock(lock, what=what, timeout_seconds=LOCK_SECONDS))
             _clear_staging(warehouse, request.corpus, everything=False)
-        plans = plan_corpora(spark, warehouse, requests, settings=settings, progress=progress)
+        plans = plan_corpora(executor, warehouse, requests, settings=settings, progress=progress)
         for plan in plans:
             plan.records.keep(plan.inspected)
         jobs = [_job(warehouse, plan, spec, classifier, settings) for plan in plans]
-        made = _make_parts(spark, plans, jobs, work=work, progress=progress)
+        made = _make_parts(executor, plans, jobs, work=work, progress=progress)
         parts = {
             plan.request.corpus: tuple(sorted((*plan.kept, *new), key=_part_order))
             for plan, new in zip(plans, made, strict=True)
@@ -196,7 +198,7 @@ def _job(
 
 
 def _make_parts(
-    spark: SparkSession,
+    executor: ExecutorLike,
     plans: Sequence[CorpusPlan],
     jobs: Sequence[LabelJob],
     *,
@@ -224,11 +226,44 @@ def _make_parts(
             job.meters.mkdir(parents=True, exist_ok=True)
     task = functools.partial(_make_part, jobs=tuple(jobs), work=work)
     with reported(progress, line):
-        values = run_tasks(spark, task, items)
+        values = run_tasks(executor, task, items, size_bytes=total_bytes, died=lambda _: None)
+        lost = [number for number, value in enumerate(values) if value is None]
+        if lost:
+            progress(f"{len(lost)} parts ended the processes that made them; trying their inputs one by one")
+            made_after = _without_deadly(executor, [items[number] for number in lost], jobs, progress)
+            for number, value in zip(lost, made_after, strict=True):
+                values[number] = value
     made: list[list[LabelPart]] = [[] for _ in plans]
     for (_, index), value in zip(items, values, strict=True):
         made[index].append(label_part_from_json(value))
     return made
+
+
+def _without_deadly(
+    executor: ExecutorLike,
+    items: Sequence[tuple[PartPlan, int]],
+    jobs: Sequence[LabelJob],
+    progress: Progress,
+) -> list[Any]:
+    """Makes parts that have ended their workers; the inputs that do so alone become rejects."""
+    alone = [
+        (dataclasses.replace(plan, inputs=(source,)), index)
+        for plan, index in items
+        for source in plan.inputs
+    ]
+    outlived = run_tasks(
+        executor, functools.partial(_try_input, jobs=tuple(jobs)), alone, died=lambda _: False
+    )
+    deadly = [plan.inputs[0] for (plan, _), fine in zip(alone, outlived, strict=True) if not fine]
+    for source in deadly:
+        progress(f"{source.path} ends the process that reads it; it is rejected (worker_died)")
+    work = functools.partial(label_part, deadly=frozenset(source.path for source in deadly))
+    return run_tasks(executor, functools.partial(_make_part, jobs=tuple(jobs), work=work), items)
+
+
+def _try_input(item: tuple[PartPlan, int], jobs: Sequence[LabelJob]) -> bool:
+    plan, index = item
+    return try_input(plan, jobs[index])
 
 
 def _make_part(item: tuple[PartPlan, int], jobs: Sequence[LabelJob], work: Work) -> dict[str, Any]:

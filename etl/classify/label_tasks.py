@@ -7,7 +7,7 @@ stores in four bytes. `max_document_bytes` bounds the longest document.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from dmix.etl.classifiers import MISSING_LABEL, Classifier, ClassifierSpec, Labels, make_classifier
-from dmix.etl.classify.parts import CorpusFolders, PartPlan, publish_part
+from dmix.etl.classify.parts import CorpusFolders, PartPlan, finished_part, publish_part
 from dmix.etl.publishing.labels import SCHEMA, LabelWriter
 from dmix.etl.publishing.publish import attempt_folder
 from dmix.etl.publishing.rejects import PREFIX_CHARACTERS, Reject, RejectWriter
@@ -52,8 +52,13 @@ class LabelJob:
     max_document_bytes: int
 
 
-def label_part(plan: PartPlan, job: LabelJob) -> dict[str, Any]:
+def label_part(plan: PartPlan, job: LabelJob, *, deadly: Collection[str] = ()) -> dict[str, Any]:
     """Makes and publishes a part; running it again gives the same bytes. Returns its plain form.
+
+    Args:
+        plan: The part.
+        job: What every task of the corpus knows.
+        deadly: Paths of inputs that end the process that reads them: each becomes one reject, unread.
 
     Raises:
         InputError: If an input cannot be read, or the worker's classifier is another one.
@@ -66,17 +71,34 @@ def label_part(plan: PartPlan, job: LabelJob) -> dict[str, Any]:
             f"classifier {classifier.name!r} is not the same on this worker and on the driver;"
             " install the same weights on both"
         )
+    done = finished_part(job.folders, plan)
+    if done is not None:  # by an attempt whose job went down with another part
+        return dataclasses.asdict(done)
     with storage_errors(str(job.folders.labels)), attempt_folder(job.folders.labels) as folder:
         labels, rejects = folder / "labels", folder / "rejects"
         for new in (labels, rejects):
             new.mkdir()
-        part = _label_inputs(plan, job, classifier, labels=labels, rejects=rejects)
+        part = _label_inputs(plan, job, classifier, labels=labels, rejects=rejects, deadly=deadly)
         publish_part(job.folders, part, labels=labels, rejects=rejects)
     return dataclasses.asdict(part)
 
 
+def try_input(plan: PartPlan, job: LabelJob) -> bool:
+    """Labels what would become a part and keeps nothing of it; True if the process outlives that."""
+    with storage_errors(str(job.folders.labels)), attempt_folder(job.folders.labels) as folder:
+        silent = dataclasses.replace(job, meters=folder / "meters")
+        _label_inputs(plan, silent, make_classifier(job.classifier), labels=folder, rejects=folder, deadly=())
+    return True
+
+
 def _label_inputs(
-    plan: PartPlan, job: LabelJob, classifier: Classifier, *, labels: Path, rejects: Path
+    plan: PartPlan,
+    job: LabelJob,
+    classifier: Classifier,
+    *,
+    labels: Path,
+    rejects: Path,
+    deadly: Collection[str],
 ) -> LabelPart:
     """Writes the files of a part into two folders."""
     taxonomy = classifier.taxonomy
@@ -97,6 +119,12 @@ def _label_inputs(
 
     read = functools.partial(read_piece, piece=plan.piece) if plan.piece else read_documents
     for source in plan.inputs:
+        if source.path in deadly:
+            position = plan.piece.first if plan.piece else 1
+            reject_writer.add(
+                Reject(source.name, position, "worker_died", "nothing from here on was read", "")
+            )
+            continue
         for entry in read(
             source, columns=job.columns, max_document_bytes=job.max_document_bytes, meter=meter
         ):

@@ -30,7 +30,7 @@ from dmix.warehouse_schema.files.manifests import (
 )
 from dmix.warehouse_schema.files.storage import Place, size_of
 
-FORMAT = 1
+FORMAT = 2
 """Part of every fingerprint; one more for every change of the bytes that come out of a part."""
 
 

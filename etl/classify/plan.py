@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.sql import SparkSession
-
 from dmix.etl.classifiers import Classifier, ClassifierSpec, classifier_spec, make_classifier
 from dmix.etl.classify.parts import (
     CorpusFolders,
@@ -22,9 +20,11 @@ from dmix.etl.classify.parts import (
 )
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.reading.input_records import InputRecords
-from dmix.etl.reading.inspection import Inspection, inspect_and_cut, inspection_from_json
+from dmix.etl.reading.inspection import Inspection, hashed, inspect_and_cut, inspection_from_json
 from dmix.etl.reading.records import Columns
 from dmix.etl.reading.sources import FoundFile, find_files
+from dmix.etl.spark.executors import ExecutorLike, OnSpark, as_executor
+from dmix.etl.spark.pool import worker_pool
 from dmix.etl.spark.tasks import Progress, completed_tasks, grouped, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -41,6 +41,8 @@ from dmix.warehouse_schema.files.storage import is_url
 
 _INSPECT_BYTES = 128 << 20
 _INSPECT_FILES = 500
+_LOOK_HERE_BYTES = 64 << 20
+"""Inputs of so few bytes are looked at by worker processes of the driver, also where Spark labels them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ class CorpusPlan:
 
 
 def plan_corpora(
-    spark: SparkSession,
+    executor: ExecutorLike,
     warehouse: Warehouse,
     requests: Sequence[CorpusRequest],
     *,
@@ -101,7 +103,7 @@ def plan_corpora(
     classifier = make_classifier(spec)
     columns = columns_read(settings, classifier)
     fingerprint = functools.partial(part_fingerprint, settings_digest=_digest(settings, classifier))
-    looked = []
+    asked = []
     for request in requests:
         last = _last_version(warehouse, request)
         if request.add and last is not None:
@@ -115,13 +117,17 @@ def plan_corpora(
             part_bytes=settings.part_bytes,
         )
         found = find_files(request.inputs, taken=taken, not_below=warehouse.root)
-        looked.append((request, last, old, records, found))
-    _refuse_shared_files({request.field: found.files for request, *_, found in looked})
+        asked.append((request, last, old, records, found))
+    _refuse_shared_files({request.field: found.files for request, *_, found in asked})
+    inspections = _inspected(
+        executor,
+        [(found.files, records) for _, _, _, records, found in asked],
+        settings=settings,
+        columns=columns,
+        progress=progress,
+    )
     plans = []
-    for request, last, old, records, found in looked:
-        inspected = _inspected(
-            spark, found.files, records=records, settings=settings, columns=columns, progress=progress
-        )
+    for (request, last, old, records, found), inspected in zip(asked, inspections, strict=True):
         inputs = _with_old(old, [inspection.source for inspection in inspected])
         pieces = _pieces(inputs, inspected, last.parts if request.add and last else ())
         folders = CorpusFolders.of(warehouse, request.corpus)
@@ -233,48 +239,72 @@ def _pieces(
 
 
 def _inspected(
-    spark: SparkSession,
-    files: Sequence[FoundFile],
+    executor: ExecutorLike,
+    asked: Sequence[tuple[Sequence[FoundFile], InputRecords]],
     *,
-    records: InputRecords,
     settings: ClassifySettings,
     columns: Columns,
     progress: Progress,
-) -> list[Inspection]:
-    """What is in the files: as known from before, or read by tasks of some files each."""
-    known = {file.path: records.known(file) for file in files}
-    unknown = [file for file in files if known[file.path] is None]
+) -> list[list[Inspection]]:
+    """What is in the files of each request: as known from before, or read by tasks of some files each."""
+    known = [[records.known(file) for file in files] for files, records in asked]
+    unknown = [
+        file
+        for (files, _), before in zip(asked, known, strict=True)
+        for file, inspection in zip(files, before, strict=True)
+        if inspection is None
+    ]
     groups = grouped(
         unknown, size_of=lambda file: file.size_bytes, most_bytes=_INSPECT_BYTES, most=_INSPECT_FILES
     )
+    size_bytes = sum(file.size_bytes for file in unknown)
     if unknown:
-        megabytes = sum(file.size_bytes for file in unknown) / 1e6
-        progress(f"reading {len(unknown)} input files ({megabytes:,.1f} MB) to see what is new")
+        progress(f"reading {len(unknown)} input files ({size_bytes / 1e6:,.1f} MB) to see what is new")
     inspect = functools.partial(
         _inspect_files,
         required=columns.required,
+        id_column=columns.id,
         part_bytes=settings.part_bytes,
         piece_bytes=settings.piece_bytes,
     )
+    where = as_executor(executor)
+    if isinstance(where, OnSpark) and size_bytes <= _LOOK_HERE_BYTES:
+        where = worker_pool()  # a Spark job of its own takes longer to start than this to look
 
     def line(seconds: float) -> str | None:
-        done = completed_tasks(spark)
+        done = completed_tasks(where)
         return f"read {done} of {len(groups)} groups of files" if done else None
 
     with reported(progress, line):
-        values = run_tasks(spark, inspect, groups)
+        values = run_tasks(where, inspect, groups, size_bytes=size_bytes, died=lambda _: None)
+    for number, group in enumerate(groups):
+        if values[number] is None:  # one of them ended its worker; that one is not cut
+            alone = [[file] for file in group]
+            found = run_tasks(where, inspect, alone, size_bytes=size_bytes, died=_unreadable)
+            values[number] = [value for one in found for value in one]
     read = iter(inspection_from_json(value) for group in values for value in group)
-    return [known[file.path] or next(read) for file in files]
+    return [[inspection or next(read) for inspection in before] for before in known]
+
+
+def _unreadable(files: Sequence[FoundFile]) -> list[dict[str, Any]]:
+    """The inspection of a file that ends whatever process looks into it: its bytes are hashed, no more."""
+    return [dataclasses.asdict(Inspection(source=hashed(file), pieces=())) for file in files]
 
 
 def _inspect_files(
-    files: Sequence[FoundFile], required: Sequence[str], part_bytes: int, piece_bytes: int
+    files: Sequence[FoundFile],
+    *,
+    required: Sequence[str],
+    id_column: str | None,
+    part_bytes: int,
+    piece_bytes: int,
 ) -> list[dict[str, Any]]:
     return [
         dataclasses.asdict(
             inspect_and_cut(
                 file,
                 columns=required,
+                id_column=id_column,
                 piece_bytes=piece_bytes if file.size_bytes >= part_bytes else None,
             )
         )

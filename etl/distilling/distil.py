@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dmix.etl.classifiers import WEIGHTS_NAME
@@ -30,6 +29,7 @@ from dmix.etl.classifiers.linear_training import (
     fit_temperature,
     train_linear,
 )
+from dmix.etl.classifiers.softmax import softmax
 from dmix.etl.distilling.agreement import (
     DomainAgreement,
     MarginAgreement,
@@ -231,8 +231,8 @@ def judged(
     """
     held_out = sample.of_parts([HELD_OUT])
     labels_N = sample.labels_N[held_out]
-    probabilities = torch.softmax(torch.from_numpy(_logits(model, sample.features.take(held_out))), dim=1)
-    found = most_probable(np.round(probabilities.numpy(), 4))
+    probabilities = softmax(_logits(model, sample.features.take(held_out)))
+    found = most_probable(np.round(probabilities, 4))
     drawn = np.bincount(labels_N, minlength=len(counts))
     weights_N = (counts / np.maximum(drawn, 1))[labels_N]
     agree_N = found.index == labels_N
@@ -262,7 +262,7 @@ def _logits(model: LinearModel, rows: FeatureRows) -> NDArray[np.float32]:
     parts = [np.empty((0, len(model.taxonomy)), np.float32)]
     for start in range(0, len(rows), _CHUNK):
         chunk = rows.take(np.arange(start, min(start + _CHUNK, len(rows))))
-        parts.append(model.logits(chunk.features, chunk.offsets).numpy())
+        parts.append(model.logits(chunk.features, chunk.offsets))
     return np.concatenate(parts)
 
 

@@ -20,6 +20,9 @@ REASONS = {
     "too_long": "the document is longer than --max-document-bytes as it is stored",
     "truncated_input": "the file ends too early here; documents before this place were taken",
     "damaged_input": "the file cannot be decoded from here on; documents before this place were taken",
+    "ambiguous_columns": "the file has two columns of one name that is read; none of its rows was taken",
+    "id_not_text": "the column that --id-column names holds neither text nor a number",
+    "worker_died": "the process that read the input ended each time, also with this input alone",
     "missing_label": "the document has no label in the column that column:NAME names",
     "unknown_label": "the label is not in the taxonomy",
 }

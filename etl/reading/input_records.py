@@ -22,7 +22,7 @@ from dmix.warehouse_schema.files.layout import publish_json, read_json
 SETTLED_SECONDS = 10
 """More than the coarsest clock of a file system (2 s on FAT) and a remote clock that is a bit off."""
 
-FORMAT = 1
+FORMAT = 2
 
 
 class InputRecords:

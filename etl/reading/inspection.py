@@ -4,19 +4,20 @@ The first bytes have to agree with the ending, since endings say how a file is r
 """
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dmix.etl.reading.blocks import BrokenInputError, decompressed, file_blocks, reading
+from dmix.etl.reading.parquet import damage, open_parquet, refuse_id_type, row_count, top_level_names
 from dmix.etl.reading.pieces import LineCutter, RowGroupCutter, piece_bytes_of
 from dmix.etl.reading.sources import ENDINGS, KNOWN, FoundFile
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import InputFile, Piece
-from dmix.warehouse_schema.files.storage import open_place
+from dmix.warehouse_schema.files.storage import is_url, open_place
 
 # bzip2: level digit and block magic are left out here and checked apart, "BZh" could be text
 _MAGIC = {
@@ -55,17 +56,29 @@ def inspect_file(found: FoundFile, *, columns: Sequence[str]) -> InputFile:
     return inspect_and_cut(found, columns=columns, piece_bytes=None).source
 
 
-def inspect_and_cut(found: FoundFile, *, columns: Sequence[str], piece_bytes: int | None) -> Inspection:
+def hashed(found: FoundFile) -> InputFile:
+    """The file and its hash, without a look at what its bytes mean."""
+    digest, size_bytes = hashlib.sha256(), 0
+    for block in file_blocks(found.path):
+        digest.update(block)
+        size_bytes += len(block)
+    return _input_file(found, size_bytes, digest.hexdigest())
+
+
+def inspect_and_cut(
+    found: FoundFile, *, columns: Sequence[str], piece_bytes: int | None, id_column: str | None = None
+) -> Inspection:
     """Reads a file once: its hash, its pieces, and whether it is what its ending says.
 
     Args:
         found: The file.
         columns: Columns that a Parquet file must have.
         piece_bytes: Least size of a piece; None leaves the file whole.
+        id_column: Column that the ids come from, if the user named one.
 
     Raises:
         InputError: If the first bytes do not fit the ending, a `.json` file is one JSON document
-            over several lines, or a Parquet file lacks a column.
+            over several lines, or a Parquet file lacks a column or has one of ids that have no text.
         NotFoundError: If the file vanished.
     """
     digest, head, tail, size_bytes = hashlib.sha256(), b"", b"", 0
@@ -84,16 +97,19 @@ def inspect_and_cut(found: FoundFile, *, columns: Sequence[str], piece_bytes: in
     if found.path.lower().removesuffix(ENDINGS.get(found.compression, "")).endswith(".json"):
         _check_one_document_a_line(found)
     if found.format == "parquet":
-        _check_parquet_columns(found, columns)
-    source = InputFile(
+        _check_parquet_columns(found, columns, id_column)
+    return Inspection(source=_input_file(found, size_bytes, digest.hexdigest()), pieces=pieces)
+
+
+def _input_file(found: FoundFile, size_bytes: int, sha256: str) -> InputFile:
+    return InputFile(
         path=found.path,
         name=found.name,
         size_bytes=size_bytes,
-        sha256=digest.hexdigest(),
+        sha256=sha256,
         format=found.format,
         compression=found.compression,
     )
-    return Inspection(source=source, pieces=pieces)
 
 
 def _pieces(found: FoundFile, stored: Iterator[bytes], piece_bytes: int | None) -> tuple[Piece, ...]:
@@ -107,10 +123,13 @@ def _pieces(found: FoundFile, stored: Iterator[bytes], piece_bytes: int | None) 
         content = decompressed(stored, found.compression)
     elif piece_bytes is not None and found.format == "parquet":
         try:
-            with reading(found.path), open_place(found.path) as file:
-                cutter = RowGroupCutter(pq.read_metadata(file), piece_bytes)
-        except (pa.ArrowInvalid, OSError):
-            pass  # damaged: reading it makes a reject
+            with reading(found.path), open_place(found.path) as handle:
+                file = open_parquet(handle, found.path)
+                row_count(file)
+                with damage():
+                    cutter = RowGroupCutter(file.metadata, piece_bytes)
+        except BrokenInputError:
+            pass  # reading it makes a reject
     try:
         for block in content:
             if cutter is not None:
@@ -169,23 +188,68 @@ def _check_one_document_a_line(found: FoundFile) -> None:
         first = next(iter(decompressed(file_blocks(found.path), found.compression)), b"")
     except BrokenInputError:
         return
-    first_line = first.lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n", 1)[0].strip()
-    if first_line.startswith(b"[") or first_line == b"{":
-        raise InputError(
-            f"{found.path} is one JSON document over several lines, expected one object a line;"
-            " convert it with \"jq -c '.[]' FILE.json > FILE.jsonl\""
-        )
+    first, *others = (line.strip() for line in first.lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n"))
+    following = next((line for line in others if line), b"")
+    # the lines of one object over several: the first one is open, and the next one begins none
+    is_object = first.startswith(b"{") and not first.endswith(b"}") and not following.startswith(b"{")
+    if not first.startswith(b"[") and not (is_object and following):
+        return
+    raise InputError(
+        f"{found.path} is one JSON document over several lines, expected one object a line; write it as"
+        f" lines with: {_conversion(found, '.[]' if first.startswith(b'[') else '.')} , then name that file"
+    )
 
 
-def _check_parquet_columns(found: FoundFile, columns: Sequence[str]) -> None:
+def _conversion(found: FoundFile, query: str) -> str:
+    """A command that writes a document of JSON as JSON Lines, to be copied into a shell."""
+    path = found.path
+    lines = f"jq -c {shlex.quote(query)}"
+    new = path.lower().removesuffix(ENDINGS.get(found.compression, "")).removesuffix(".json")
+    target = shlex.quote(f"{path[: len(new)]}.jsonl")
+    if is_url(path):
+        return f"{lines} FILE.json > FILE.jsonl"
+    if found.compression == "none":
+        return f"{lines} {shlex.quote(path)} > {target}"
+    tool = {"gzip": "gzip", "zstd": "zstd", "bz2": "bzip2"}[found.compression]
+    return f"{tool} -dc {shlex.quote(path)} | {lines} > {target}"
+
+
+def _check_parquet_columns(found: FoundFile, columns: Sequence[str], id_column: str | None) -> None:
     try:
-        with reading(found.path), open_place(found.path) as file:
-            names = pq.read_schema(file).names
-    except (pa.ArrowInvalid, OSError):
-        return  # damaged: reading it makes a reject
+        with reading(found.path), open_place(found.path) as handle:
+            file = open_parquet(handle, found.path)
+            names = top_level_names(file)
+            with damage():
+                schema = file.schema_arrow
+    except BrokenInputError:
+        return  # reading it makes a reject
     missing = [column for column in columns if column not in names]
     if missing:
         raise InputError(
             f"{found.path} has no column {missing[0]!r} (it has: {', '.join(names)}); name the right one"
             " with --text-column, --id-column or column:NAME"
         )
+    _check_id_type(schema, id_column, found.path)
+
+
+def check_id_type(found: FoundFile, id_column: str) -> None:
+    """Returns if a file is no Parquet file, is damaged, or has ids of a type with exact text.
+
+    Raises:
+        InputError: If it has others.
+    """
+    if found.format != "parquet":
+        return
+    try:
+        with reading(found.path), open_place(found.path) as handle:
+            file = open_parquet(handle, found.path)
+            with damage():
+                schema = file.schema_arrow
+    except BrokenInputError:
+        return
+    _check_id_type(schema, id_column, found.path)
+
+
+def _check_id_type(schema: pa.Schema, id_column: str | None, path: str) -> None:
+    if id_column is not None and schema.names.count(id_column) == 1:
+        refuse_id_type(schema.field(id_column).type, column=id_column, path=path)

@@ -119,7 +119,7 @@ def stored_range(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[int,
             offsets = (column.dictionary_page_offset, column.data_page_offset)
             first = min(offset for offset in offsets if offset)
             borders += [first, first + column.total_compressed_size]
-    return min(borders), max(borders)
+    return max(0, min(borders)), max(borders)
 
 
 def piece_bytes_of(size_bytes: int, *, piece_bytes: int) -> int:

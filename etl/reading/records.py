@@ -7,17 +7,18 @@ multiple of the longest document, which `max_document_bytes` bounds as it is sto
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dmix.etl.publishing.rejects import PREFIX_CHARACTERS, Reject, prefix_of
-from dmix.etl.reading.blocks import BrokenInputError, block_bytes, decompressed, file_blocks, reading
+from dmix.etl.reading.blocks import BrokenInputError, decompressed, file_blocks, reading
+from dmix.etl.reading.exact_ids import digits_of, id_of_number
+from dmix.etl.reading.parquet import batches, damage, id_of_value, open_parquet, row_count, top_level_names
 from dmix.etl.reading.pieces import line_blocks, stored_range
 from dmix.etl.spark.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
@@ -26,8 +27,6 @@ from dmix.warehouse_schema.files.storage import open_place
 
 DEFAULT_ID_COLUMN = "id"
 _BOM = b"\xef\xbb\xbf"
-_PARQUET_ROWS = 1024
-_PARQUET_BYTES = 4 << 20
 
 
 class Document(NamedTuple):
@@ -147,11 +146,13 @@ def _stored_crc32(source: InputFile, piece: Piece) -> int | None:
     """Checksum of the row groups of a piece as they are stored; None if they are not there any more."""
     try:
         with reading(source.path), open_place(source.path) as handle:
-            first, end = stored_range(pq.read_metadata(handle), piece.start, piece.stop)
-    except (pa.ArrowInvalid, IndexError):
+            file = open_parquet(handle, source.path)
+            with damage():
+                first, end = stored_range(file.metadata, piece.start, piece.stop)
+    except BrokenInputError:
         return None
     crc32 = 0
-    for block in file_blocks(source.path, start=first, stop=end):
+    for block in file_blocks(source.path, start=first, stop=end) if first < end else ():
         crc32 = zlib.crc32(block, crc32)
     return crc32
 
@@ -163,11 +164,10 @@ def _changed(source: InputFile) -> InputError:
 
 
 def document_id(value: object, path: str, position: int) -> str:
-    """The id of a document: its own if that is text or a whole number, else a hash of its place."""
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    """The id of a document: its own if that is text or a number, else a hash of its place."""
+    known = id_of_number(value)
+    if isinstance(known, str) and known and _encodes(known):
+        return known
     return sha256(f"{path}\0{position}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
@@ -266,17 +266,20 @@ def _from_line(
             return _from_line(name, 1, line.removeprefix(_BOM), columns, max_bytes)
         if not line.strip():
             return None
-        record = _forgiving(line, str(error))
+        record = _forgiving(line, columns, str(error))
     if isinstance(record, _Refusal):
         return Reject(name, position, record.reason, record.detail, prefix_of(line))
     if not isinstance(record, dict):
         return Reject(name, position, "not_an_object", f"the line holds {_kind(record)}", prefix_of(line))
+    id_value = record.get(columns.id_or_default)
+    if type(id_value) is float:  # orjson makes one of a whole number that is longer than 64 bits
+        id_value = digits_of(line, columns.id_or_default)
     return _taken(
         record.get(columns.text),
         path=name,
         position=position,
         columns=columns,
-        id_value=record.get(columns.id_or_default),
+        id_value=id_value,
         values=tuple([record.get(other) for other in columns.others]),
         stored=line,
     )
@@ -287,21 +290,44 @@ class _Refusal(NamedTuple):
     detail: str
 
 
-def _forgiving(line: bytes, error: str) -> Any:
+def _forgiving(line: bytes, columns: Columns, error: str) -> Any:
     """The value of a line that the fast parser refused, or why there is none.
 
-    Python's parser takes what many writers make although it is not JSON: NaN and Infinity.
+    Python's parser takes what many writers make although it is not JSON: NaN and Infinity, half a
+    surrogate pair, bytes that are no UTF-8. These cost the document only in a column that is read.
     """
     try:
-        value = json.loads(line.decode())
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeDecodeError as wrong:
-        return _Refusal("invalid_utf8", f"byte {wrong.start} of the line: {wrong.reason}")
-    except UnicodeEncodeError:
-        return _Refusal("invalid_utf8", "half a surrogate pair")
+        text, wrong = line.decode(), None
+    except UnicodeDecodeError as raised:
+        text, wrong = line.decode("utf-8", "surrogateescape"), raised
+    not_utf8 = _Refusal(
+        "invalid_utf8",
+        f"byte {wrong.start} of the line: {wrong.reason}" if wrong else "half a surrogate pair",
+    )
+    try:
+        value = json.loads(text, parse_int=_whole_number)
     except (ValueError, RecursionError):
-        return _Refusal("malformed_json", error)
+        return not_utf8 if wrong else _Refusal("malformed_json", error)
+    if isinstance(value, dict):
+        read = (columns.text, *((columns.id,) if columns.id else ()), *columns.others)
+        if not all(_encodes(value.get(name)) for name in read):
+            return not_utf8
     return value
+
+
+def _whole_number(digits: str) -> int | float:
+    # Python refuses to read longer ones, and no id or label has as many digits
+    return int(digits) if len(digits) < 4000 else float(digits)
+
+
+def _encodes(value: object) -> bool:
+    """True unless a value is text that UTF-8 cannot express."""
+    try:
+        if isinstance(value, str):
+            value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _taken(
@@ -315,7 +341,11 @@ def _taken(
     stored: object,
 ) -> Document | Reject:
     """The document with this text, or why there is none; `stored` is what a reject shows of it."""
+    prefix = prefix_of(stored) if isinstance(stored, bytes) else str(stored)[:PREFIX_CHARACTERS]
     if isinstance(text, str) and text and not text.isspace():
+        if columns.id is not None and not isinstance(id_of_number(id_value), str | None):
+            detail = f"column {columns.id!r} holds {_kind(id_value)}"
+            return Reject(path, position, "id_not_text", detail, prefix)
         return Document(document_id(id_value, path, position), text, utf8_size(text), path, position, values)
     if text is None:
         reason, detail = "missing_text", f"no text in column {columns.text!r}"
@@ -323,7 +353,6 @@ def _taken(
         reason, detail = "empty_text", f"{len(text)} characters of white space"
     else:
         reason, detail = "text_not_string", f"column {columns.text!r} holds {_kind(text)}"
-    prefix = prefix_of(stored) if isinstance(stored, bytes) else str(stored)[:PREFIX_CHARACTERS]
     return Reject(path, position, reason, detail, prefix)
 
 
@@ -373,16 +402,23 @@ def _from_parquet(
     position = piece.first - 1 if piece else 0
     try:
         with reading(source.path), open_place(source.path) as handle:
-            # read in pieces: by default a whole column of a row group is in memory at once
-            file = pq.ParquetFile(handle, buffer_size=block_bytes(source.path), pre_buffer=False)
-            total_rows = max(1, file.metadata.num_rows)
-            groups = (
-                range(file.num_row_groups)[piece.start : piece.stop] if piece else range(file.num_row_groups)
-            )
-            for batch in _parquet_batches(file, columns, groups):
-                nothing: list[object] = [None] * batch.num_rows
-                stored = {name: _stored(batch.column(name)) for name in batch.schema.names}
-                ids = _texts(stored.get(columns.id_or_default, nothing))
+            file = open_parquet(handle, source.path)
+            total_rows = max(1, row_count(file))
+            names = Counter(top_level_names(file))
+            twice = [name for name in columns.required if names[name] > 1]
+            if twice:
+                raise BrokenInputError("ambiguous_columns", f"it has {names[twice[0]]} columns {twice[0]!r}")
+            wanted = dict.fromkeys((columns.text, columns.id_or_default, *columns.others))
+            groups = range(file.num_row_groups)
+            for rows, stored in batches(
+                file,
+                handle,
+                source.path,
+                columns=[name for name in wanted if names[name] == 1],
+                groups=groups[piece.start : piece.stop] if piece else groups,
+            ):
+                nothing: list[object] = [None] * rows
+                ids = stored.get(columns.id_or_default, nothing)
                 others = [_texts(stored.get(name, nothing)) for name in columns.others]
                 for row, text in enumerate(stored.get(columns.text, nothing)):
                     position += 1
@@ -391,30 +427,13 @@ def _from_parquet(
                         path=source.name,
                         position=position,
                         columns=columns,
-                        id_value=ids[row],
+                        id_value=id_of_value(ids[row]),
                         values=tuple([column[row] for column in others]),
                         max_bytes=max_bytes,
                     )
-                meter.add(source.size_bytes * batch.num_rows // total_rows)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        reason = "damaged_input" if position or "footer" not in str(error) else "truncated_input"
-        yield Reject(source.name, position + 1, reason, str(error).splitlines()[0][:500], "")
-
-
-def _parquet_batches(
-    file: pq.ParquetFile, columns: Columns, groups: Iterable[int]
-) -> Iterator[pa.RecordBatch]:
-    """Rows of row groups with the columns that count, as many at once as are `_PARQUET_BYTES` on average."""
-    names = set(file.schema_arrow.names)
-    wanted = dict.fromkeys((columns.text, columns.id_or_default, *columns.others))
-    present = [name for name in wanted if name in names]
-    for group in groups:
-        metadata = file.metadata.row_group(group)
-        mean_bytes = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
-        rows = max(1, min(_PARQUET_ROWS, _PARQUET_BYTES // mean_bytes))
-        yield from file.iter_batches(rows, row_groups=[group], columns=present, use_threads=False)
+                meter.add(source.size_bytes * rows // total_rows)
+    except BrokenInputError as error:
+        yield Reject(source.name, position + 1, error.reason, error.detail, "")
 
 
 def _from_value(
@@ -445,17 +464,6 @@ def _from_value(
         values=values,
         stored=stored,
     )
-
-
-def _stored(column: pa.Array) -> list[object]:
-    """Values of a column; text as its stored bytes, since one that is no UTF-8 would spoil the rest."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        column = column.cast(pa.large_binary())
-    values: list[object] = column.to_pylist()
-    return values
 
 
 def _texts(values: Sequence[object]) -> Sequence[object]:

@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import SparkSession
 
 from dmix.etl.publishing.label_splits import check_label_files, read_rows
 from dmix.etl.screening.ngrams import EvaluationItem, NgramIndex, items_digest
@@ -26,6 +25,7 @@ from dmix.etl.screening.screening import (
     screening_id,
 )
 from dmix.etl.screening.words import normal_texts
+from dmix.etl.spark.executors import ExecutorLike
 from dmix.etl.spark.tasks import Progress, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -56,7 +56,7 @@ def contamination_id(corpora: Sequence[CorpusVersion], items: Sequence[Evaluatio
 
 
 def find_contamination(
-    spark: SparkSession,
+    executor: ExecutorLike,
     warehouse: Warehouse,
     *,
     corpora: Sequence[CorpusVersion],
@@ -83,7 +83,7 @@ def find_contamination(
         check_label_files(warehouse, corpora)
         files = screened_files(warehouse, corpora)
         folder = warehouse.screening(KIND, screening)
-        _search_files(spark, files, items, folder=folder, progress=progress)
+        _search_files(executor, files, items, folder=folder, progress=progress)
         found = {file.name: pq.read_table(_findings(folder, file), columns=["row"]) for file in files}
         made = Screening(
             kind=KIND,
@@ -107,7 +107,7 @@ def files_to_search(folder: Path, files: Iterable[ScreenedFile]) -> list[Screene
 
 
 def _search_files(
-    spark: SparkSession,
+    executor: ExecutorLike,
     files: Sequence[ScreenedFile],
     items: Sequence[EvaluationItem],
     *,
@@ -127,7 +127,8 @@ def _search_files(
         return f"searched {done:,.1f} of {megabytes:,.1f} MB ({done / seconds:,.1f} MB/s)" if done else None
 
     with reported(progress, line):
-        run_tasks(spark, functools.partial(_search_file, items=tuple(items), folder=folder), todo)
+        search = functools.partial(_search_file, items=tuple(items), folder=folder)
+        run_tasks(executor, search, todo, size_bytes=sum(file.rows.text_bytes for file in todo))
 
 
 def _search_file(file: ScreenedFile, items: tuple[EvaluationItem, ...], folder: Path) -> int:

@@ -2,10 +2,11 @@
 
 Two jobs. The first, a task a label file, reads the texts and writes a 128-bit digest of the normal
 form of each (`screening.words`) under `duplicates/.digests`, once for all screenings. The second lets
-Spark sort the documents by digest; of those that share one, the first by (corpus, path, position)
-is kept, and the others are what is found. Spark moves digests, ids and places, no text, and spills
-to disk what it cannot hold, so that neither many documents nor a text that comes a million times
-need memory: a task holds `BATCH_BYTES` of text some ten times, and the findings of one label file.
+Spark, or DuckDB where there is no Spark, sort the documents by digest; of those that share one, the first
+by (corpus, path, position) is kept, and the others are what is found. Only digests, ids and places are
+sorted, no text, and what does not fit into memory goes to disk, so that neither many documents nor a text
+that comes a million times need memory: a task holds `BATCH_BYTES` of text some ten times, and the findings
+of one label file.
 
 A text without any word is compared as it stands.
 """
@@ -17,12 +18,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
 
 from dmix.etl.publishing.label_splits import check_label_files, read_rows
 from dmix.etl.publishing.publish import STAGING, attempt_folder
@@ -38,17 +38,24 @@ from dmix.etl.screening.screening import (
 )
 from dmix.etl.screening.words import VERSION as WORDS_VERSION
 from dmix.etl.screening.words import normal_texts
-from dmix.etl.spark.tasks import Progress, reported, run_tasks, worker_errors
+from dmix.etl.spark.executors import ExecutorLike, session_of
+from dmix.etl.spark.masters import worker_errors
+from dmix.etl.spark.tasks import Progress, reported, run_tasks
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import CorpusVersion
 from dmix.warehouse_schema.files.screenings import Screening, find_screening
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
 
 KIND = "duplicates"
 VERSION = 1
 """Part of the id; one more for every change of what is found or kept."""
 
 BATCH_BYTES = 1 << 20
+_SORT_MEMORY = "1GB"
+"""What sorting digests may take where this process does it; the rest goes to disk."""
 _DOCUMENTS_A_PARTITION = 250_000
 _FILES_A_TASK = 8
 _DIGEST_BYTES = 16
@@ -56,8 +63,20 @@ _DIGEST_BYTES = 16
 _DIGESTS = pa.schema(
     {"high": pa.int64(), "low": pa.int64(), "id": pa.string(), "path": pa.string(), "position": pa.int64()}
 )
-_PLACES = (
-    "high long, low long, corpus string, path string, position long, document_id string, file long, row long"
+_PLACES_SCHEMA = pa.schema(
+    {
+        "high": pa.int64(),
+        "low": pa.int64(),
+        "corpus": pa.string(),
+        "path": pa.string(),
+        "position": pa.int64(),
+        "document_id": pa.string(),
+        "file": pa.int64(),
+        "row": pa.int64(),
+    }
+)
+_PLACES = ", ".join(
+    f"{column.name} {'long' if pa.types.is_integer(column.type) else 'string'}" for column in _PLACES_SCHEMA
 )
 _FIRST = ("corpus", "path", "position", "document_id")
 
@@ -74,7 +93,7 @@ def duplicates_id(corpora: Sequence[CorpusVersion]) -> str:
 
 
 def find_duplicates(
-    spark: SparkSession, warehouse: Warehouse, *, corpora: Sequence[CorpusVersion], progress: Progress
+    executor: ExecutorLike, warehouse: Warehouse, *, corpora: Sequence[CorpusVersion], progress: Progress
 ) -> Screening:
     """All duplicates of some corpora; those that were found before are not looked for again.
 
@@ -93,8 +112,8 @@ def find_duplicates(
         check_label_files(warehouse, corpora)
         files = screened_files(warehouse, corpora)
         with held_lock(warehouse.screening_lock(DIGESTS_LOCK), what="the digests of texts"):
-            _digest_files(spark, warehouse, files, progress)
-        found = _find(spark, warehouse, files, folder=warehouse.screening(KIND, screening))
+            _digest_files(executor, warehouse, files, progress)
+        found = _find(executor, warehouse, files, folder=warehouse.screening(KIND, screening))
         progress(f"duplicates: {sum(found.values()):,} of {_documents(files):,} documents")
         return finish_screening(
             warehouse,
@@ -137,7 +156,7 @@ def _digests_of(warehouse: Warehouse, file: ScreenedFile) -> Path:
 
 
 def _digest_files(
-    spark: SparkSession, warehouse: Warehouse, files: Sequence[ScreenedFile], progress: Progress
+    executor: ExecutorLike, warehouse: Warehouse, files: Sequence[ScreenedFile], progress: Progress
 ) -> None:
     """Writes the digests of all label files that have none."""
     todo = sorted(files_to_digest(warehouse, files), key=lambda file: -file.rows.text_bytes)
@@ -152,7 +171,8 @@ def _digest_files(
         return f"read {done:,.1f} of {megabytes:,.1f} MB ({done / seconds:,.1f} MB/s)" if done else None
 
     with reported(progress, line):
-        run_tasks(spark, functools.partial(_digest_file, warehouse=warehouse), todo)
+        digest = functools.partial(_digest_file, warehouse=warehouse)
+        run_tasks(executor, digest, todo, size_bytes=sum(file.rows.text_bytes for file in todo))
     shutil.rmtree(warehouse.text_digests / STAGING, ignore_errors=True)
 
 
@@ -175,17 +195,40 @@ def _digest_file(file: ScreenedFile, warehouse: Warehouse) -> int:
 
 
 def _find(
-    spark: SparkSession, warehouse: Warehouse, files: Sequence[ScreenedFile], *, folder: Path
+    executor: ExecutorLike, warehouse: Warehouse, files: Sequence[ScreenedFile], *, folder: Path
 ) -> dict[str, int]:
     """Writes the findings of every label file; returns their number where there are any."""
+    digests = [(number, file.corpus, str(_digests_of(warehouse, file))) for number, file in enumerate(files)]
+    session = session_of(executor, size_bytes=sum(file.rows.text_bytes for file in files))
+    write = functools.partial(_write_copies, files=list(files), folder=folder)
+    if session is None:
+        with storage_errors(str(folder)), attempt_folder(folder) as spill:
+            found = [batch.to_pylist()[0] for batch in write(_copies_here(digests, spill=spill))]
+    else:
+        copies = _copies_on_spark(
+            session, digests, partitions=1 + _documents(files) // _DOCUMENTS_A_PARTITION
+        )
+        with worker_errors():
+            rows = copies.mapInArrow(write, "file long, found long").collect()
+        found = sorted((row.asDict() for row in rows), key=lambda row: row["file"])
+    return {files[row["file"]].name: row["found"] for row in found}
+
+
+def _copies_on_spark(
+    spark: "SparkSession", digests: Sequence[tuple[int, str, str]], *, partitions: int
+) -> "DataFrame":
+    """All documents whose text came before, with the first one, in partitions sorted by label file."""
     from pyspark.sql import Window, functions
 
-    digests = [(number, file.corpus, str(_digests_of(warehouse, file))) for number, file in enumerate(files)]
-    partitions = 1 + _documents(files) // _DOCUMENTS_A_PARTITION
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield from _read_digests(digests[index] for index in batch.column(0).to_pylist())
+
     same_text = Window.partitionBy("high", "low").orderBy("corpus", "path", "position", "row")
     first = [functions.first(name).over(same_text).alias(f"first_{name}") for name in _FIRST]
-    copies = (
-        _read_digests(spark, digests)
+    return (
+        spark.range(0, len(digests), 1, -(-len(digests) // _FILES_A_TASK))
+        .mapInArrow(read, _PLACES)
         .repartition(partitions, "high", "low")
         .select("*", *first, functions.row_number().over(same_text).alias("copy"))
         .where("copy > 1")
@@ -193,25 +236,38 @@ def _find(
         .repartition(partitions, "file")
         .sortWithinPartitions("file", "row")
     )
-    write = functools.partial(_write_copies, files=list(files), folder=folder)
-    with worker_errors():
-        rows = copies.mapInArrow(write, "file long, found long").collect()
-    return {files[row.file].name: row.found for row in sorted(rows, key=lambda row: row.file)}
 
 
-def _read_digests(spark: SparkSession, digests: Sequence[tuple[int, str, str]]) -> DataFrame:
+def _copies_here(digests: Sequence[tuple[int, str, str]], *, spill: Path) -> Iterator[pa.RecordBatch]:
+    """The same rows, in the order of the label files, by DuckDB in this process.
+
+    Args:
+        digests: Digest files as (number, corpus, path).
+        spill: Folder for what does not fit into memory.
+    """
+    import duckdb
+
+    first = ", ".join(f"first_value({name}) over same_text as first_{name}" for name in _FIRST)
+    settings = {"temp_directory": str(spill), "memory_limit": _SORT_MEMORY, "threads": 1}
+    with duckdb.connect(config=settings) as connection:
+        connection.register(
+            "digests", pa.RecordBatchReader.from_batches(_PLACES_SCHEMA, _read_digests(digests))
+        )
+        found = connection.sql(
+            f"select corpus, path, position, document_id, file, row, {first} from digests"
+            " window same_text as (partition by high, low order by corpus, path, position, row)"
+            " qualify row_number() over same_text > 1 order by file, row"
+        )
+        yield from found.to_arrow_reader()
+
+
+def _read_digests(digests: Iterable[tuple[int, str, str]]) -> Iterator[pa.RecordBatch]:
     """A row for each document of some digest files, given as (number, corpus, path)."""
-
-    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for number, corpus, path in (digests[index] for index in batch.column(0).to_pylist()):
-                row = 0
-                for found in pq.ParquetFile(path).iter_batches():
-                    yield _with_place(found, corpus=corpus, file=number, row=row)
-                    row += found.num_rows
-
-    tasks = -(-len(digests) // _FILES_A_TASK)
-    return spark.range(0, len(digests), 1, tasks).mapInArrow(read, _PLACES)
+    for number, corpus, path in digests:
+        row = 0
+        for found in pq.ParquetFile(path).iter_batches():
+            yield _with_place(found, corpus=corpus, file=number, row=row)
+            row += found.num_rows
 
 
 def _with_place(found: pa.RecordBatch, *, corpus: str, file: int, row: int) -> pa.RecordBatch:
@@ -226,7 +282,8 @@ def _with_place(found: pa.RecordBatch, *, corpus: str, file: int, row: int) -> p
             "document_id": found.column("id"),
             "file": pa.array(np.full(count, file)),
             "row": pa.array(np.arange(row, row + count)),
-        }
+        },
+        schema=_PLACES_SCHEMA,
     )
 
 

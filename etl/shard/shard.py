@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
-from pyspark.sql import SparkSession
 
 from dmix.etl.publishing.label_splits import LabelSplit, check_label_files
 from dmix.etl.publishing.publish import SplitRecord, attempt_folder, publish_files, read_record
@@ -33,6 +32,7 @@ from dmix.etl.shard.tasks import (
     run_splits,
     stream_path,
 )
+from dmix.etl.spark.executors import ExecutorLike
 from dmix.etl.spark.tasks import Progress
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, storage_errors
@@ -51,7 +51,7 @@ __all__ = ["ShardSettings", "shard_dataset"]
 
 
 def shard_dataset(
-    spark: SparkSession,
+    executor: ExecutorLike,
     warehouse: Warehouse,
     *,
     corpora: Sequence[CorpusVersion],
@@ -79,28 +79,28 @@ def shard_dataset(
     with held_lock(warehouse.dataset_lock(plan.dataset), what=f"dataset {plan.dataset}"):
         found = published_dataset(warehouse, plan)
         if found is not None:
-            _screen(spark, warehouse, plan, progress)
+            _screen(executor, warehouse, plan, progress)
             remove_unnamed_streams(warehouse.stream_data(found.dataset), found)
             progress(f"dataset {found.dataset} exists already with these settings; nothing to do")
             return found
         check_label_files(warehouse, plan.corpora)
-        screenings = _screen(spark, warehouse, plan, progress)
+        screenings = _screen(executor, warehouse, plan, progress)
         excluded = excluded_documents(warehouse, plan.corpora, screenings)
         splits = without_found(plan.splits, warehouse=warehouse, corpora=plan.corpora, screenings=screenings)
         plan = dataclasses.replace(plan, splits=splits)
-        return _make(spark, warehouse, plan, excluded=excluded, progress=progress, work=work)
+        return _make(executor, warehouse, plan, excluded=excluded, progress=progress, work=work)
 
 
 def _screen(
-    spark: SparkSession, warehouse: Warehouse, plan: ShardPlan, progress: Progress
+    executor: ExecutorLike, warehouse: Warehouse, plan: ShardPlan, progress: Progress
 ) -> list[Screening]:
     """Looks for what the plan asks for; returns the screenings whose findings are to be left out."""
     leave_out = []
     if plan.drop_duplicates:
-        leave_out.append(find_duplicates(spark, warehouse, corpora=plan.corpora, progress=progress))
+        leave_out.append(find_duplicates(executor, warehouse, corpora=plan.corpora, progress=progress))
     if plan.items:
         found = find_contamination(
-            spark, warehouse, corpora=plan.corpora, items=plan.items, progress=progress
+            executor, warehouse, corpora=plan.corpora, items=plan.items, progress=progress
         )
         if plan.remove_contaminated:
             leave_out.append(found)
@@ -108,7 +108,7 @@ def _screen(
 
 
 def _make(
-    spark: SparkSession,
+    executor: ExecutorLike,
     warehouse: Warehouse,
     plan: ShardPlan,
     *,
@@ -129,7 +129,7 @@ def _make(
         f" ({plan.tokenizer.engine})"
     )
     if pending:
-        seconds = run_splits(spark, pending, job=job, progress=progress, work=work)
+        seconds = run_splits(executor, pending, job=job, progress=progress, work=work)
         progress(_speed(pending, seconds, time.perf_counter() - start))
     manifest = DatasetManifest(
         dataset=plan.dataset,

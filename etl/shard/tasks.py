@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from pyspark.sql import SparkSession
 
 from dmix.etl.publishing.label_splits import LabelSplit, read_texts
 from dmix.etl.publishing.publish import (
@@ -23,6 +22,7 @@ from dmix.etl.publishing.publish import (
 )
 from dmix.etl.shard.mds import ShardFormat, ShardWriter
 from dmix.etl.shard.packing import cut_samples, with_end_of_text
+from dmix.etl.spark.executors import ExecutorLike
 from dmix.etl.spark.tasks import Progress, grouped, reported, run_tasks
 from dmix.etl.text.tokens import Tokenizer
 from dmix.warehouse_schema.errors import InputError
@@ -144,7 +144,7 @@ def encode_documents(tokenizer: Tokenizer, texts: Sequence[str], *, dtype: str) 
 
 
 def run_splits(
-    spark: SparkSession,
+    executor: ExecutorLike,
     splits: Sequence[LabelSplit],
     *,
     job: ShardJob,
@@ -172,7 +172,9 @@ def run_splits(
 
     with reported(progress, line):
         groups = grouped(order, size_of=lambda s: s.text_bytes, most_bytes=_TASK_BYTES, most=_TASK_SPLITS)
-        spent = run_tasks(spark, functools.partial(_timed, job=job, work=work), groups)
+        spent = run_tasks(
+            executor, functools.partial(_timed, job=job, work=work), groups, size_bytes=total_bytes
+        )
     times = [one for group in spent for one in group]
     return StageSeconds(**{stage: sum(one[stage] for one in times) for stage in ("read", "encode", "write")})
 

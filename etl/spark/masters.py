@@ -8,9 +8,19 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from dmix.warehouse_schema.errors import ClusterError, InputError
+
+DEFAULT_MASTER = "local[*,3]"
+"""All cores; a task that fails for no reason of its own is tried three times (plain `local[*]`: once)."""
+
+IN_PROCESS_BYTES = 8 << 30
+"""Without a master, inputs up to this size in bytes are worked on without Spark (`--in-process-bytes`).
+
+The two ways do not cross on a machine of two cores (docs/log.md, 2026-11-29): Spark starts a JVM, and then
+runs the same tasks in as many processes. From some GB on, its start no longer counts, and its event log
+and its interface are worth having."""
 
 CONNECT = "sc://"
 CONNECT_PORT = 15002
@@ -109,6 +119,15 @@ def spark_errors(what: str, *, fix: str) -> Iterator[None]:
         raise
     except (Py4JError, PySparkException) as error:
         raise ClusterError(f"{what} ({_said(error)}); {fix}") from error
+
+
+def worker_errors() -> AbstractContextManager[None]:
+    """Says what to do when Spark gives a job up because its workers died."""
+    return spark_errors(
+        "Spark gave up",
+        fix="if workers died, most likely memory ran out: let fewer work at a time (--master local[1,3]; on a"
+        " cluster, fewer cores or more memory an executor), then run the same command again, which goes on",
+    )
 
 
 def _said(error: Exception) -> str:

@@ -5,7 +5,9 @@ memory; the memory of a job is that of its Python workers.
 """
 
 import importlib
+import logging
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -14,21 +16,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmix.etl.spark.masters import CONNECT, check_master, spark_errors
+from dmix.etl.spark.masters import CONNECT, DEFAULT_MASTER, check_master, spark_errors
+from dmix.etl.spark.pool import ONE_THREAD
 from dmix.warehouse_schema.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-JAVA_NEEDED = 17
-DEFAULT_MASTER = "local[*,3]"
-"""All cores; a task that fails for no reason of its own is tried three times (plain `local[*]`: once)."""
+logger = logging.getLogger(__name__)
 
+JAVA_NEEDED = 17
 _FRUGAL_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """The JVM runs for seconds and moves numbers: compiling for speed and collecting in parallel cost more
 than they give."""
-
-_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
 def java_version() -> int | None:
@@ -67,7 +67,12 @@ def spark_session(*, master: str = DEFAULT_MASTER, app: str = "dmix") -> "SparkS
         ClusterError: If Spark cannot be reached or started.
     """
     connect = master.startswith(CONNECT)
-    _need_connect_packages() if connect else _need_java()
+    if connect:
+        _need_connect_packages()
+    else:
+        _need_java()
+        _need_this_spark()
+        _need_user_name()
     check_master(master)
     from pyspark.sql import SparkSession
 
@@ -78,6 +83,7 @@ def spark_session(*, master: str = DEFAULT_MASTER, app: str = "dmix") -> "SparkS
         builder = SparkSession.builder.master(master).appName(app)
         for name, value in _configuration(master).items():
             builder = builder.config(name, value)
+        _silence_accumulators()
         session: SparkSession = builder.getOrCreate()
         return session
 
@@ -90,6 +96,61 @@ def _need_java() -> None:
             " Debian or Ubuntu with 'sudo apt-get install openjdk-17-jre-headless', elsewhere from"
             " https://adoptium.net, or set JAVA_HOME"
         )
+
+
+def _need_this_spark() -> None:
+    """Refuses a `SPARK_HOME` without a Spark, or with another one than pyspark is made for."""
+    home = os.environ.get("SPARK_HOME")
+    if not home:
+        return
+    from pyspark import __version__
+
+    if not Path(home, "bin", "spark-submit").is_file():
+        raise MissingDependencyError(
+            f"SPARK_HOME is {home!r}, where no Spark is (no bin/spark-submit); run 'unset SPARK_HOME' to"
+            " use the one that dmix installed, or correct it"
+        )
+    found = {jar.stem.rpartition("-")[2] for jar in Path(home, "jars").glob("spark-core_*.jar")}
+    if found and __version__ not in found:
+        raise MissingDependencyError(
+            f"SPARK_HOME is {home!r} with Spark {', '.join(sorted(found))}, and pyspark is {__version__}; run"
+            " 'unset SPARK_HOME' to use the one that dmix installed"
+        )
+
+
+def user_name() -> str | None:
+    """Name of the user in the system's list of them; None for a bare number, as containers have."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return None
+
+
+NO_USER_NAME = (
+    "add it where the container is made (for example RUN useradd --uid UID NAME), or start the container with"
+    " --user and the name of a known user"
+)
+
+
+def _need_user_name() -> None:
+    if user_name() is None:
+        raise MissingDependencyError(
+            f"user id {os.getuid()} has no name in /etc/passwd, and Spark does not start without one;"
+            f" {NO_USER_NAME}"
+        )
+
+
+def _silence_accumulators() -> None:
+    """Keeps Spark's accumulator server from printing a traceback when the JVM ends first, as on Ctrl-C."""
+    from pyspark import accumulators
+
+    def log(server: object, request: object, client_address: object) -> None:
+        logger.debug("the connection to Spark's accumulators ended", exc_info=True)
+
+    for name in ("AccumulatorTCPServer", "AccumulatorUnixServer"):
+        server = getattr(accumulators, name, None)
+        if server is not None:
+            server.handle_error = log
 
 
 def _need_connect_packages() -> None:
@@ -112,8 +173,8 @@ def _configuration(master: str) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.memory": "1g",
         "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j_file()} {_FRUGAL_JAVA}",
-        **{f"spark.executorEnv.{name}": "1" for name in _ONE_THREAD},
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_log4j_url()} {_FRUGAL_JAVA}",
+        **{f"spark.executorEnv.{name}": "1" for name in ONE_THREAD},
     }
     if master.startswith("local"):
         # a laptop without network, or with a VPN, cannot resolve its own name
@@ -121,6 +182,7 @@ def _configuration(master: str) -> dict[str, str]:
     return values
 
 
-def _log4j_file() -> Path:
+def _log4j_url() -> str:
     """Settings of Spark's own log: errors alone, on stderr; failed tasks reach people through dmix."""
-    return Path(str(files("dmix.etl") / "assets" / "log4j2.properties"))
+    # by URL, since Java options are split at spaces
+    return Path(str(files("dmix.etl") / "assets" / "log4j2.properties")).as_uri()

@@ -1,38 +1,25 @@
-"""Runs one Spark task for each item of a list, with errors for people and progress.
+"""Runs a task for each item of a list, with errors for people and progress.
 
-The rows that Spark moves are numbers of items: workers read and write files themselves, so that
-no text crosses the JVM. An error that is meant for people (`DmixError`) travels back as a
-value, because Spark turns exceptions into text and would try again what cannot succeed; any
-other one is raised, and Spark tries the task again.
+Where tasks run is chosen by an executor (`dmix.etl.spark.executors`); workers read and write files
+themselves.
 """
 
-import gc
 import json
-import os
-import pickle
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-import pyarrow as pa
-
-from dmix.etl.spark.masters import spark_errors
+from dmix.etl.spark.executors import ExecutorLike, as_executor
+from dmix.etl.spark.outcomes import WORKER_DIED
 from dmix.warehouse_schema import errors
-from dmix.warehouse_schema.errors import DmixError
-from dmix.warehouse_schema.files.storage import FORWARDED_VARIABLES
-
-if TYPE_CHECKING:
-    # work that runs in this process (`run_here`) needs neither pyspark nor Java
-    from pyspark.sql import SparkSession
+from dmix.warehouse_schema.errors import ClusterError
 
 T = TypeVar("T")
 Progress = Callable[[str], None]
 
-_SCHEMA = "item long, error string, value string"
 _REPORT_SECONDS = 0.5
 
 
@@ -54,87 +41,53 @@ def grouped(items: Sequence[T], *, size_of: Callable[[T], int], most_bytes: int,
     return groups
 
 
-def run_tasks(spark: "SparkSession", task: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
-    """`[task(item) for item in items]`, computed by Spark, one task an item.
+def run_tasks(
+    executor: ExecutorLike,
+    task: Callable[[T], Any],
+    items: Sequence[T],
+    *,
+    size_bytes: int = 0,
+    died: Callable[[T], Any] | None = None,
+) -> list[Any]:
+    """`[task(item) for item in items]`, computed where the executor says, one task an item.
 
     Args:
-        spark: The session.
+        executor: An executor, a Spark session, or None for this process.
         task: Must be picklable (a function of a module, or a partial of one) and return a plain
             JSON value; may run more than once for an item, also at the same time.
         items: Picklable.
+        size_bytes: What the tasks read, by which an executor may choose where they run.
+        died: Value of an item that ends its worker process whenever it is tried; without it, that is
+            an error.
 
     Raises:
         DmixError: The first one in the order of `items` that a task raised. The other tasks ran
             to their end.
-        ClusterError: If Spark gave up, for example because workers died again and again.
+        ClusterError: If workers died and `died` is not given, or Spark gave up.
     """
     if not items:
         return []
-    # all items travel with every task; only the task's own one is unpickled
-    packed = [pickle.dumps(item) for item in items]
-    # a worker may have been started before the driver was told where the store is
-    environment = {name: os.environ[name] for name in FORWARDED_VARIABLES if name in os.environ}
-
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        os.environ.update(environment)
-        for batch in batches:
-            for item in batch.column(0).to_pylist():
-                yield _outcome(item, task, pickle.loads(packed[item]))
-        _spare_imports()
-
-    frame = spark.range(0, len(items), 1, len(items)).mapInArrow(run, _SCHEMA)
-    with worker_errors():
-        rows = sorted(frame.collect(), key=lambda row: row.item)
-    for row in rows:
-        if row.error:
-            raise getattr(errors, row.error)(row.value)
-    return [json.loads(row.value) for row in rows]
+    found = as_executor(executor).run(task, items, size_bytes=size_bytes)
+    values = []
+    for item, one in zip(items, found, strict=True):
+        if one.error is None:
+            values.append(json.loads(one.value))
+        elif one.error != WORKER_DIED:
+            raise getattr(errors, one.error)(one.value)
+        elif died is not None:
+            values.append(died(item))
+        else:
+            raise ClusterError(
+                f"a worker process ended {one.value}, and again when its task was tried alone; most likely"
+                " memory ran out, or a library crashed on its input: free memory and run the same command"
+                " again, which goes on"
+            )
+    return values
 
 
-def worker_errors() -> AbstractContextManager[None]:
-    """Says what to do when Spark gives a job up because its workers died."""
-    return spark_errors(
-        "Spark gave up",
-        fix="if workers died, most likely memory ran out: let fewer work at a time (--master local[1,3]; on a"
-        " cluster, fewer cores or more memory an executor), then run the same command again, which goes on",
-    )
-
-
-def _outcome(item: int, task: Callable[[T], Any], argument: T) -> pa.RecordBatch:
-    try:
-        error, value = None, json.dumps(task(argument))
-    except DmixError as raised:
-        error, value = type(raised).__name__, raised.message
-    return pa.RecordBatch.from_pydict(
-        {"item": [item], "error": pa.array([error], pa.string()), "value": [value]}
-    )
-
-
-_imported = 0
-"""Modules that were loaded when this worker last looked."""
-
-
-def _spare_imports() -> None:
-    """Takes what imports have made out of garbage collection.
-
-    Spark's daemon collects garbage after every task, which takes 60 ms in a worker that has
-    loaded torch: longer than many tasks.
-    """
-    global _imported
-    if len(sys.modules) > _imported:
-        _imported = len(sys.modules)
-        gc.collect()
-        gc.freeze()
-
-
-def completed_tasks(spark: "SparkSession") -> int:
-    """Tasks that the running Spark job has finished; 0 over Spark Connect, which does not tell."""
-    context = getattr(spark, "sparkContext", None)
-    if context is None:
-        return 0
-    tracker = context.statusTracker()
-    stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
-    return sum(stage.numCompletedTasks for stage in stages if stage is not None)
+def completed_tasks(executor: ExecutorLike) -> int:
+    """Tasks that the running job has finished; 0 where the executor does not tell."""
+    return as_executor(executor).completed()
 
 
 class Meter:

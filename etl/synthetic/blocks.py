@@ -13,16 +13,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dmix.etl.synthetic.generation import GeneratedDocument
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.storage import parquet_input
+
+if TYPE_CHECKING:
+    # classification looks at blocks, and has no use for what writes them
+    from dmix.etl.synthetic.generation import GeneratedDocument
 
 FORMAT = 1
 METADATA_KEY = b"dmix.synthetic"
@@ -118,7 +122,7 @@ def finished_blocks(folder: Path) -> list[int]:
 
 def write_block(
     path: Path,
-    documents: Sequence[GeneratedDocument],
+    documents: "Sequence[GeneratedDocument]",
     facts: BlockFacts,
     *,
     probability_low: NDArray[np.float32] | None = None,

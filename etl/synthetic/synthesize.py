@@ -21,6 +21,7 @@ from typing import Any
 
 from dmix.etl.quality.judges import make_quality
 from dmix.etl.quality.settings import QualitySettings
+from dmix.etl.spark.masters import DEFAULT_MASTER
 from dmix.etl.spark.tasks import Progress
 from dmix.etl.synthetic.bandwidth import Throughput, throughput
 from dmix.etl.synthetic.blocks import BlockFacts, block_name, finished_blocks, require_facts, total_facts
@@ -85,7 +86,7 @@ class SynthesisPlan:
     blocks: range
 
 
-def local_processes(master: str) -> int:
+def local_processes(master: str | None) -> int:
     """How many worker processes of this machine load a model under a Spark master.
 
     One where there is a GPU, since every process takes its own; one on a cluster, whose machines
@@ -93,7 +94,7 @@ def local_processes(master: str) -> int:
     """
     import torch
 
-    found = re.match(r"local(?:\[(\*|\d+)[,\]])?", master)
+    found = re.match(r"local(?:\[(\*|\d+)[,\]])?", master or DEFAULT_MASTER)
     if found is None or found[1] is None or torch.cuda.is_available():
         return 1
     return (os.cpu_count() or 1) if found[1] == "*" else int(found[1])

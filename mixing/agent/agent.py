@@ -79,6 +79,23 @@ class MixingAgentConfig(PretrainedConfig):
         return token_width(domains=self.domains, objectives=len(self.objectives), preset=self.preset)
 
 
+def causal_decoder(config: MixingAgentConfig, *, layers: int | None) -> LlamaModel:
+    """Decoder layers of the widths of an agent; None takes its number of them."""
+    return LlamaModel(
+        LlamaConfig(
+            vocab_size=1,  # ids are never embedded; transformers wants at least one
+            hidden_size=config.hidden_size,
+            intermediate_size=config.feedforward,
+            num_hidden_layers=config.layers if layers is None else layers,
+            num_attention_heads=config.heads,
+            num_key_value_heads=config.heads,
+            max_position_embeddings=config.context,
+            initializer_range=config.initializer_range,
+            use_cache=False,
+        )
+    )
+
+
 class MixtureEncoder(nn.Module):
     """Reads the tokens of a run and gives one state vector for each prefix, causally.
 
@@ -90,19 +107,7 @@ class MixtureEncoder(nn.Module):
     def __init__(self, config: MixingAgentConfig, *, layers: int | None = None) -> None:
         super().__init__()
         self.project = nn.Linear(config.token_width, config.hidden_size)
-        self.decoder = LlamaModel(
-            LlamaConfig(
-                vocab_size=1,  # ids are never embedded; transformers wants at least one
-                hidden_size=config.hidden_size,
-                intermediate_size=config.feedforward,
-                num_hidden_layers=config.layers if layers is None else layers,
-                num_attention_heads=config.heads,
-                num_key_value_heads=config.heads,
-                max_position_embeddings=config.context,
-                initializer_range=config.initializer_range,
-                use_cache=False,
-            )
-        )
+        self.decoder = causal_decoder(config, layers=layers)
         self.reset_projection()
 
     def reset_projection(self) -> None:

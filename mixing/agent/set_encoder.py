@@ -17,9 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaModel
 
-from dmix.mixing.agent.agent import MixingAgentConfig
+from dmix.mixing.agent.agent import MixingAgentConfig, causal_decoder
 from dmix.mixing.agent.set_features import (
     DOMAIN_WIDTH,
     FIELD,
@@ -103,19 +102,7 @@ class SetEncoder(nn.Module):
         # Apart from the pools: nine numbers beside hundreds would start too small to tell steps apart.
         self.step = nn.Linear(STEP_WIDTH, hidden)
         self.project = nn.Linear(6 * width, hidden, bias=False)
-        self.decoder = LlamaModel(
-            LlamaConfig(
-                vocab_size=1,  # ids are never embedded; transformers wants at least one
-                hidden_size=hidden,
-                intermediate_size=config.feedforward,
-                num_hidden_layers=config.layers if layers is None else layers,
-                num_attention_heads=config.heads,
-                num_key_value_heads=config.heads,
-                max_position_embeddings=config.context,
-                initializer_range=config.initializer_range,
-                use_cache=False,
-            )
-        )
+        self.decoder = causal_decoder(config, layers=layers)
         self.trace = nn.Linear(DOMAIN_WIDTH, width)
         self.gate = nn.Linear(hidden, width)
         self.change = nn.Linear(OBJECTIVE_WIDTH, width, bias=False)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from dmix.mixing.agent.standardise import LARGEST_FEATURE
-from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.domains import Array, DomainSpace, Vector
 
 STEP_WIDTH, DOMAIN_WIDTH, OBJECTIVE_WIDTH = 9, 8, 5
 # Columns that the networks use by name: of a domain's features, and of an objective's.
@@ -35,7 +35,6 @@ _LARGEST_SUPPLY = 2.0
 _LOG_STEPS = 5.0
 _ROLES = {"general": -1, "target": 1}
 
-Array = NDArray[np.float64]
 Parts = TypeVar("Parts", bound=Any)
 
 

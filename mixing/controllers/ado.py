@@ -20,14 +20,11 @@ Shapes: N domains, T steps done, G exponents.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.domains import Array, DomainSpace, Vector
 from dmix.mixing.space.history import History
 from dmix.warehouse_schema.files.layout import Warehouse
-
-Array = NDArray[np.float64]
 
 CREDIT_RATE, POLICY_RATE, CREDIT_POWER, LEAST_SHARE = 0.1, 0.1, 0.5, 0.01
 # The authors bound the exponent to the same range.

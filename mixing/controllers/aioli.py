@@ -15,14 +15,11 @@ out. Shapes: K active domains, T rows of history, W differences.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.domains import Array, DomainSpace, Vector
 from dmix.mixing.space.history import History
 from dmix.warehouse_schema.files.layout import Warehouse
-
-Array = NDArray[np.float64]
 
 STEP_SIZE, TILT, WINDOW = 0.2, 0.3, 32
 # Weight of the even mixture, so that no domain is lost for good.

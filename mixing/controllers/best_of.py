@@ -9,7 +9,7 @@ import numpy as np
 from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.controllers.replay import ReplayController
 from dmix.mixing.space.domains import DomainSpace
-from dmix.mixing.trajectories.feedback import read_feedback, read_variations
+from dmix.mixing.trajectories.feedback import load_feedback
 from dmix.mixing.trajectories.objectives import load_environment, utility
 from dmix.mixing.trajectories.store import read_set
 from dmix.warehouse_schema.errors import InputError, NotFoundError
@@ -24,15 +24,14 @@ def best_trajectory(warehouse: Warehouse, set_name: str) -> str:
         InputError: If no trajectory of a default proxy has a first and a last score on every objective.
     """
     read_set(warehouse, set_name)
-    scores = read_feedback(warehouse, set_name)
-    if not scores:
+    feedback = load_feedback(warehouse, set_name)
+    if not feedback.scores:
         raise NotFoundError(f"set {set_name!r} has no feedback; run 'dmix mix collect --set {set_name}'")
     environment = load_environment(warehouse.feedback(set_name) / "environment.yaml")
-    variations = read_variations(warehouse, set_name)
     gains = {
         name: float(utility(_last(scores_TD), scores_TD[0], environment.scales_D, environment.weights_D))
-        for name, scores_TD in sorted(scores.items())
-        if not variations[name]
+        for name, scores_TD in sorted(feedback.scores.items())
+        if not feedback.variations[name]
     }
     finite = {name: gain for name, gain in gains.items() if np.isfinite(gain)}
     if not finite:

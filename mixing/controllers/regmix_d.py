@@ -9,12 +9,11 @@ that repetition and time matter, and nothing of what a step does to later ones.
 from collections.abc import Callable
 
 from dmix.mixing.controllers.interface import Controller, Proposal
-from dmix.mixing.regression import Array
 from dmix.mixing.regression.boosted_trees import BoostedTrees, fit_boosted_trees
 from dmix.mixing.regression.farm_runs import load_farm_runs, step_features
 from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.regression.search import best_mixture, simulated_mixtures
-from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.domains import Array, DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import masked_mixture
 from dmix.mixing.trajectories.store import read_fitting_set

@@ -268,24 +268,26 @@ def check_settings(
     """
     step, batch = settings.step_samples, settings.batch_size
     if step % batch:
-        lower, upper = step - step % batch, step - step % batch + batch
-        nearest = f"{lower} and {upper}" if lower else f"{upper}"
         raise InputError(
             f"{step} samples a step are no multiple of the batch of {batch}; the nearest fitting"
-            f" --samples-per-step: {nearest}"
+            f" --samples-per-step: {_nearest(step, batch)}"
         )
     if batch % world_size:
-        lower, upper = batch - batch % world_size, batch - batch % world_size + world_size
-        nearest = f"{lower} and {upper}" if lower else f"{upper}"
         raise InputError(
             f"a global batch of {batch} cannot be cut into {world_size} equal slices, one a rank; the"
-            f" nearest fitting --batch-size: {nearest}"
+            f" nearest fitting --batch-size: {_nearest(batch, world_size)}"
         )
     if streams is not None and settings.passes * streams.samples_N.sum() < batch:
         raise InputError(
             f"the open domains hold {streams.samples_N.sum()} samples, fewer than one batch of {batch};"
             " lower --batch-size or add text"
         )
+
+
+def _nearest(number: int, divisor: int) -> str:
+    """The multiples of `divisor` next to a number, 0 left out, in words."""
+    lower = number - number % divisor
+    return f"{lower} and {lower + divisor}" if lower else f"{divisor}"
 
 
 def _drawn(state: MixerState, streams: StreamSizes) -> Counts:

@@ -17,13 +17,10 @@ Shapes: T steps, D objectives, 4 numbers of the state (level first).
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.domains import Array, Vector
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
-
-Array = NDArray[np.float64]
 
 LEVEL, DRIFT, SCALE, DIRECTION = range(4)
 _PRIOR_MEAN = np.array([0.0, 0.0, 1.0, 0.0])

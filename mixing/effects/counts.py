@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.effects.effects import Effects, centred
-from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.domains import Array, Vector
 from dmix.mixing.trajectories.encoding import EncodedItem
 from dmix.warehouse_schema.errors import InputError
 
-Array = NDArray[np.float64]
 Integers = NDArray[np.integer]
 
 _FOLDS = 5

@@ -15,10 +15,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.domains import Array, Vector
 from dmix.warehouse_schema.errors import InputError
-
-Array = NDArray[np.float64]
 
 ESTIMATORS = ("counts", "gradient", "probe")
 

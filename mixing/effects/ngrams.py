@@ -13,11 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.domains import Array, Vector
 
 Integers = NDArray[np.integer]
-Array = NDArray[np.float64]
-
 # Weights of a domain without held-out tokens.
 DEFAULT_WEIGHTS = np.array([0.5, 0.4, 0.1])
 # No token of an item may have probability 0.

@@ -22,8 +22,6 @@ from dmix.warehouse_schema.errors import InputError
 
 __all__ = ["Plan", "PlanRules", "Supply", "ascend", "make_plan"]
 
-Array = NDArray[np.float64]
-
 GAP = 1e-4
 _MOST_STEPS = 2000
 # Bounds of a 95% interval, in standard errors.

@@ -17,11 +17,9 @@ from scipy.optimize import nnls
 
 from dmix.mixing.effects.counts import CountModel
 from dmix.mixing.effects.effects import Effects
-from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.domains import Array, Vector
 from dmix.mixing.space.simplex import clipped, kl
 from dmix.warehouse_schema.errors import InputError
-
-Array = NDArray[np.float64]
 
 # Rounds off the corner of the standard error at n, in nats per token.
 _CORNER = 1e-4

@@ -22,6 +22,7 @@ from dmix.mixing.agent.store import load_agent
 from dmix.mixing.learning.fqe import fitted_value
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.offline.farm import Farm, load_farm
+from dmix.mixing.space.domains import Array
 from dmix.mixing.space.simplex import masked_mixture
 from dmix.mixing.trajectories.guard import farm_limits, kl_of_steps
 from dmix.mixing.world_model.learned_simulator import (
@@ -34,8 +35,6 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 
 logger = logging.getLogger(__name__)
-
-Array = NDArray[np.float64]
 
 
 def load_subject(warehouse: Warehouse, *, set_name: str, agent_name: str) -> tuple[Farm, Agent]:

@@ -10,14 +10,12 @@ Shapes: E episodes, S = T + 1 states, N domains, D objectives, J = T' + 1 states
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dmix.mixing.agent.features import tokens
 from dmix.mixing.agent.standardise import features
 from dmix.mixing.offline.episodes import Run, assembled, ends_at
 from dmix.mixing.offline.farm import Farm
-
-Array = NDArray[np.float64]
+from dmix.mixing.space.domains import Array
 
 # Steps of other runs, as multiples of the farm's.
 TIME_FACTORS = (0.5, 2.5)

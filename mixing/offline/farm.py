@@ -2,23 +2,14 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from dmix.mixing.agent.agent import MixingAgentConfig
 from dmix.mixing.agent.architectures import AgentSettings, config_for
 from dmix.mixing.agent.features import RunContext
 from dmix.mixing.agent.set_encoder import seen_space
 from dmix.mixing.offline.episodes import Episodes, make_episodes
-from dmix.mixing.offline.sft_examples import objective_spec_of, set_scales
+from dmix.mixing.offline.stored import read_farm
 from dmix.mixing.space.domains import DomainSpace, Vector
-from dmix.mixing.trajectories.feedback import (
-    feedback_objectives,
-    read_feedback,
-    read_trained,
-    read_variations,
-)
-from dmix.mixing.trajectories.objectives import load_environment
-from dmix.mixing.trajectories.store import Trajectory, read_set
+from dmix.mixing.trajectories.store import Trajectory
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -69,21 +60,15 @@ def load_farm(warehouse: Warehouse, set_name: str, *, preset: str | None, as_set
         NotFoundError: If there is no such set.
         InputError: If none of its trajectories has feedback.
     """
-    found = read_set(warehouse, set_name)
-    chosen = "default" if as_sets else preset or found.preset
-    scores, names = read_feedback(warehouse, set_name), feedback_objectives(warehouse, set_name)
-    trajectories = tuple(read_trained(warehouse, set_name))
-    scales_D = set_scales(warehouse, set_name, scores=scores, objectives=names)
-    weights_D = _weights(warehouse, set_name, names)
-    context = RunContext.of_set(
-        found, objective_spec=objective_spec_of(warehouse, set_name, names) if as_sets else None
-    )
+    stored = read_farm(warehouse, set_name)
+    found, context = stored.found, stored.context(as_sets=as_sets)
+    chosen = stored.preset(preset, as_sets=as_sets)
     episodes = make_episodes(
-        trajectories,
-        feedback=scores,
-        variations=read_variations(warehouse, set_name),
-        scales_D=scales_D,
-        weights_D=weights_D,
+        stored.trajectories,
+        feedback=stored.feedback.scores,
+        variations=stored.feedback.variations,
+        scales_D=stored.scales_D,
+        weights_D=stored.weights_D,
         context=context,
         target_steps=found.target_steps,
         preset=chosen,
@@ -91,13 +76,13 @@ def load_farm(warehouse: Warehouse, set_name: str, *, preset: str | None, as_set
     return Farm(
         set_name=set_name,
         preset=chosen,
-        objectives=names,
-        scales_D=scales_D,
-        weights_D=weights_D,
+        objectives=stored.feedback.objectives,
+        scales_D=stored.scales_D,
+        weights_D=stored.weights_D,
         context=context,
         target_steps=found.target_steps,
         target_supply=found.target_supply,
-        trajectories=trajectories,
+        trajectories=stored.trajectories,
         episodes=episodes,
     )
 
@@ -113,13 +98,3 @@ def config_of_farm(farm: Farm, *, settings: AgentSettings) -> MixingAgentConfig:
         target_supply=farm.target_supply,
         spaces=[seen_space(farm.space, set_name=farm.set_name, target_supply=farm.target_supply)],
     )
-
-
-def _weights(warehouse: Warehouse, set_name: str, names: tuple[str, ...]) -> Vector:
-    """lambda_i of the set's environment, 1/D each where it says nothing."""
-    path = warehouse.feedback(set_name) / "environment.yaml"
-    if not path.is_file():
-        return np.full(len(names), 1 / max(1, len(names)))
-    environment = load_environment(path)
-    by_name = dict(zip(environment.names, environment.weights_D, strict=True))
-    return np.array([by_name[name] for name in names])

@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.agent.features import RunContext, Tokens, tokens
-from dmix.mixing.agent.set_features import ObjectiveSpec
 from dmix.mixing.agent.standardise import features
+from dmix.mixing.offline.stored import read_farm
 from dmix.mixing.space.domains import DomainSpace, Vector
-from dmix.mixing.trajectories.feedback import farm_scales, feedback_objectives, read_feedback, read_trained
-from dmix.mixing.trajectories.objectives import load_environment
-from dmix.mixing.trajectories.store import Trajectory, read_set
+from dmix.mixing.trajectories.store import Trajectory
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -72,52 +70,25 @@ def load_sft_dataset(
         NotFoundError: If there is no such set.
         InputError: If the set has no trajectories to learn from.
     """
-    found = read_set(warehouse, set_name)
-    preset = "default" if as_sets else preset or found.preset
-    chosen = _taught(read_trained(warehouse, set_name), preset=preset)
-    feedback, names = read_feedback(warehouse, set_name), feedback_objectives(warehouse, set_name)
-    scales_D = set_scales(warehouse, set_name, scores=feedback, objectives=names)
-    context = RunContext.of_set(
-        found, objective_spec=objective_spec_of(warehouse, set_name, names) if as_sets else None
-    )
-    examples = make_examples(chosen, feedback=feedback, scales_D=scales_D, context=context, preset=preset)
-    return SftDataset(
-        space=found.domain_space,
+    stored = read_farm(warehouse, set_name)
+    preset, feedback = stored.preset(preset, as_sets=as_sets), stored.feedback
+    chosen = _taught(stored.trajectories, preset=preset)
+    examples = make_examples(
+        chosen,
+        feedback=feedback.scores,
+        scales_D=stored.scales_D,
+        context=stored.context(as_sets=as_sets),
         preset=preset,
-        objectives=names,
-        scales_D=scales_D,
+    )
+    return SftDataset(
+        space=stored.found.domain_space,
+        preset=preset,
+        objectives=feedback.objectives,
+        scales_D=stored.scales_D,
         examples=tuple(examples),
-        with_feedback=sum(trajectory.trajectory_id in feedback for trajectory in chosen),
-        target_supply=found.target_supply,
+        with_feedback=sum(trajectory.trajectory_id in feedback.scores for trajectory in chosen),
+        target_supply=stored.found.target_supply,
     )
-
-
-def objective_spec_of(warehouse: Warehouse, set_name: str, objectives: Sequence[str]) -> ObjectiveSpec:
-    """Weights and roles of a set's objectives, from its environment file; alike without one."""
-    path = warehouse.feedback(set_name) / "environment.yaml"
-    if not path.is_file():
-        return ObjectiveSpec.of(np.full(len(objectives), 1 / max(1, len(objectives))), ())
-    found = load_environment(path)
-    weights = dict(zip(found.names, found.weights_D, strict=True))
-    roles = dict(zip(found.names, found.roles, strict=True))
-    return ObjectiveSpec.of(
-        np.array([weights[name] for name in objectives]), [roles[name] for name in objectives]
-    )
-
-
-def set_scales(
-    warehouse: Warehouse,
-    set_name: str,
-    *,
-    scores: Mapping[str, NDArray[np.float64]],
-    objectives: Sequence[str],
-) -> Vector:
-    """s_i of a set's objectives: what its environment file says, else from the scores that are there."""
-    path = warehouse.feedback(set_name) / "environment.yaml"
-    published = load_environment(path).scales if path.is_file() else {}
-    if set(published) >= set(objectives):
-        return np.array([published[name] for name in objectives])
-    return farm_scales(scores.values(), objectives=objectives)
 
 
 def make_examples(

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dmix.mixing.space.domains import Array
 from dmix.warehouse_schema.errors import InputError
-
-Array = NDArray[np.float64]
 
 REGRESSORS = {
     "gaussian-process": "Matern-5/2 over log shares, a length scale a domain",

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dmix.mixing.offline.farm import load_farm
-from dmix.mixing.regression import Array
-from dmix.mixing.trajectories.feedback import read_feedback, read_variations
+from dmix.mixing.offline.stored import read_farm
+from dmix.mixing.space.domains import Array
 from dmix.mixing.trajectories.objectives import utility
 from dmix.mixing.trajectories.store import Trajectory
 from dmix.warehouse_schema.errors import InputError
@@ -101,8 +100,10 @@ def load_farm_runs(warehouse: Warehouse, set_name: str) -> FarmRuns:
         NotFoundError: If there is no such set.
         InputError: If it has no feedback.
     """
-    farm = load_farm(warehouse, set_name, preset=None)
-    scores, variations = read_feedback(warehouse, set_name), read_variations(warehouse, set_name)
+    farm = read_farm(warehouse, set_name)
+    if not farm.feedback.scores:
+        raise InputError(f"set {set_name!r} has no feedback; run 'dmix mix collect' first")
+    scores, variations = farm.feedback.scores, farm.feedback.variations
     trajectories, utilities = [], []
     for trajectory in farm.trajectories:
         scores_TD = scores.get(trajectory.trajectory_id)
@@ -119,8 +120,8 @@ def load_farm_runs(warehouse: Warehouse, set_name: str) -> FarmRuns:
         utilities.append(utility(scores_TD[:made], scores_TD[0], farm.scales_D, farm.weights_D))
     return FarmRuns(
         set_name=set_name,
-        names=farm.space.names,
-        steps=farm.context.steps,
+        names=farm.found.space,
+        steps=farm.found.steps,
         trajectories=tuple(trajectories),
         utilities=tuple(utilities),
     )

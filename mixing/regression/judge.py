@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from dmix.mixing.regression import Array, regressor
+from dmix.mixing.regression import regressor
 from dmix.mixing.regression.tables import RunTable
+from dmix.mixing.space.domains import Array
 
 
 def judge(

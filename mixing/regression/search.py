@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dmix.mixing.regression import Array
-from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.domains import Array, DomainSpace, Vector
 from dmix.mixing.trajectories.candidates import HierarchicalDistribution, mixture_of
 
 CANDIDATES = 100_000

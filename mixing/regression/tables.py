@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dmix.mixing.regression import Array
+from dmix.mixing.space.domains import Array
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 _MIXTURES, _LOSSES, _INDEX = "mixture", "pile_loss", "index"

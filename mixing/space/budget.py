@@ -13,7 +13,7 @@ from dmix.warehouse_schema.errors import InputError
 
 
 @dataclass(frozen=True)
-class Coverage:
+class FieldPasses:
     """What a run of M steps of R samples takes of each field, in passes over it.
 
     Attributes:
@@ -48,7 +48,7 @@ def auto_step_samples(space: DomainSpace, steps: int, batch_size: int) -> int:
 
 def expected_coverage(
     space: DomainSpace, *, steps: int, step_samples: int, mixture_N: Vector | None = None
-) -> Coverage:
+) -> FieldPasses:
     """Passes over each field that a run makes under a constant mixture.
 
     Args:
@@ -61,4 +61,4 @@ def expected_coverage(
     drawn_F = space.coarsen(mixture_N) * steps * step_samples
     samples_F = space.coarsen(space.samples_N.astype(np.float64))
     passes_F = np.divide(drawn_F, samples_F, out=np.zeros(2), where=samples_F > 0)
-    return Coverage(float(passes_F[0]), float(passes_F[1]))
+    return FieldPasses(float(passes_F[0]), float(passes_F[1]))

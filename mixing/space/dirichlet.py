@@ -16,8 +16,6 @@ from torch.distributions import Dirichlet
 
 CONCENTRATION_RANGE = (5.0, 2000.0)
 SMALLEST_PARAMETER = 1e-3
-# A weight is at least this in a density: draws give exact zeros, whose density may be infinite.
-_SMALLEST_WEIGHT = 1e-8
 
 
 def bounded_concentration(raw: Tensor) -> Tensor:
@@ -52,13 +50,6 @@ class MixtureDistribution:
         """Mixtures of shape (..., S, N), with gradients to the parameters."""
         drawn = Dirichlet(self.parameters, validate_args=False).rsample((samples,))
         return scattered(drawn.movedim(0, -2), self.active_N)
-
-    def log_density(self, mixtures: Tensor) -> Tensor:
-        """Log-density relative to the uniform distribution, in nats, of mixtures (..., S, N): (..., S)."""
-        weights = mixtures[..., self.active_N].clamp_min(_SMALLEST_WEIGHT)
-        parameters = self.parameters[..., None, :]
-        kernel = ((parameters - 1) * weights.log()).sum(-1)
-        return kernel + self._log_normaliser()[..., None]
 
     def divergence_from_uniform(self) -> Tensor:
         """KL(distribution || uniform) in nats, shape (...): the mean log-density, in closed form."""

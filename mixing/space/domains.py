@@ -15,7 +15,8 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.taxonomy import FIELDS
 
-Vector = NDArray[np.float64]
+Array = NDArray[np.float64]
+Vector = Array  # with one axis
 AnyArray = TypeVar("AnyArray", bound=NDArray[Any])
 
 

@@ -1,15 +1,15 @@
 """Feedback on disk: `feedback/<set>/`, one Parquet file a trajectory whose proxy has finished.
 
 Columns: trajectory_id, step (0 is the model before any training), objective, score in nats a
-token (Eq. 1; NaN where it could not be computed), variation (how the proxy departed from the usual
-one; empty if it did not), weights (the planned mixture that the step trained on, which is not the
+token (Eq. 1; NaN where it could not be computed), variation (how the proxy departed from the
+default one; empty if it did not), weights (the planned mixture that the step trained on, which is not the
 trajectory's where domains ran out or were withheld; NULL if it was not recorded).
 Shapes: T = trajectory entries, D objectives, N (field, domain) pairs.
 """
 
-import dataclasses
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,17 +88,36 @@ def write_feedback(
     return path
 
 
-def read_feedback(warehouse: Warehouse, set_name: str) -> dict[str, NDArray[np.float64]]:
-    """Scores by trajectory, shape (T, D) each, columns as `feedback_objectives`; {} if there are none.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Feedback:
+    """All feedback on a set, by trajectory.
+
+    Attributes:
+        objectives: Names of the D objectives, in the order of the set's environment.
+        scores: Raw scores, shape (T, D) each.
+        variations: How the proxy departed from the default one; empty if it did not.
+        planned: Mixtures that the proxy was trained on, shape (T, N); None if they were not recorded.
+    """
+
+    objectives: tuple[str, ...]
+    scores: Mapping[str, NDArray[np.float64]]
+    variations: Mapping[str, str]
+    planned: Mapping[str, NDArray[np.float64] | None]
+
+
+def load_feedback(warehouse: Warehouse, set_name: str) -> Feedback:
+    """The feedback on a set, each file read once; empty if there is none.
 
     Raises:
         InputError: If a file is damaged, or names other objectives than the first one.
     """
-    names = feedback_objectives(warehouse, set_name)
-    scores = {}
-    for path in _files(warehouse, set_name):
+    names: tuple[str, ...] = ()
+    scores, variations = dict[str, NDArray[np.float64]](), dict[str, str]()
+    planned = dict[str, NDArray[np.float64] | None]()
+    for path in sorted(warehouse.feedback(set_name).glob("*.parquet")):
         table = _table(path)
         found = _objectives(table)
+        names = names or found
         if found != names:
             raise InputError(
                 f"{path} holds scores on {', '.join(found)}, the first file of the set on"
@@ -107,10 +126,17 @@ def read_feedback(warehouse: Warehouse, set_name: str) -> dict[str, NDArray[np.f
         steps = table["step"].to_numpy()
         order = np.argsort(steps, kind="stable")
         scores[path.stem] = table["score"].to_numpy()[order].reshape(-1, len(names))
-    return scores
+        variations[path.stem] = next(iter(table["variation"].to_pylist()), None) or ""
+        planned[path.stem] = _planned(table)
+    return Feedback(objectives=names, scores=scores, variations=variations, planned=planned)
 
 
-def read_trained(warehouse: Warehouse, set_name: str) -> list[Trajectory]:
+def read_feedback(warehouse: Warehouse, set_name: str) -> Mapping[str, NDArray[np.float64]]:
+    """The scores of `load_feedback`."""
+    return load_feedback(warehouse, set_name).scores
+
+
+def read_trained(warehouse: Warehouse, set_name: str, feedback: Feedback) -> list[Trajectory]:
     """The trajectories of a set with the mixtures that their proxies were trained on.
 
     They are the planned ones: what is left of the asked ones when domains ran out or were withheld.
@@ -122,26 +148,11 @@ def read_trained(warehouse: Warehouse, set_name: str) -> list[Trajectory]:
     """
     found = []
     for trajectory in read_trajectories(warehouse, set_name):
-        path = feedback_file(warehouse, set_name, trajectory.trajectory_id)
-        planned_TN = _planned(_table(path)) if path.is_file() else None
+        planned_TN = feedback.planned.get(trajectory.trajectory_id)
         if planned_TN is not None and len(planned_TN) == len(trajectory.mixtures_TN):
-            trajectory = dataclasses.replace(trajectory, mixtures_TN=planned_TN)
+            trajectory = replace(trajectory, mixtures_TN=planned_TN)
         found.append(trajectory)
     return found
-
-
-def read_variations(warehouse: Warehouse, set_name: str) -> dict[str, str]:
-    """How the proxy of each trajectory with feedback departed from the default one; empty if it did not."""
-    return {
-        path.stem: next(iter(_table(path)["variation"].to_pylist()), None) or ""
-        for path in _files(warehouse, set_name)
-    }
-
-
-def feedback_objectives(warehouse: Warehouse, set_name: str) -> tuple[str, ...]:
-    """Names of the objectives that a set has feedback on, in the order of its environment."""
-    files = _files(warehouse, set_name)
-    return _objectives(_table(files[0])) if files else ()
 
 
 def farm_scales(scores: Iterable[NDArray[np.float64]], *, objectives: Sequence[str]) -> Vector:
@@ -169,10 +180,6 @@ def farm_scales(scores: Iterable[NDArray[np.float64]], *, objectives: Sequence[s
                 " collect more trajectories, or give its scale in the environment file"
             )
     return scales_D
-
-
-def _files(warehouse: Warehouse, set_name: str) -> list[Path]:
-    return sorted(warehouse.feedback(set_name).glob("*.parquet"))
 
 
 def _table(path: Path) -> pa.Table:

@@ -9,15 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.domains import Array, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import clipped, effective_number, kl, total_variation
 from dmix.mixing.trajectories.store import Trajectory
 from dmix.warehouse_schema.errors import InputError
-
-Array = NDArray[np.float64]
 
 # Steps that the alarm for oscillation looks back on.
 OSCILLATION_WINDOW = 6

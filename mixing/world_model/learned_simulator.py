@@ -32,7 +32,7 @@ from dmix.mixing.agent.features import RunContext, tokens
 from dmix.mixing.agent.standardise import features
 from dmix.mixing.delivery.exhaustion import feasible
 from dmix.mixing.offline.episodes import Episodes, Run, assembled, ends_at
-from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.domains import Array, Vector
 
 _REPORTS = 4
 # In steps: a domain has given all once no more than this is left.
@@ -42,7 +42,6 @@ _LOG_STD = (-5.0, 1.0)
 # Share of an earlier step that is still there a step later; 1 sums all of them.
 _KEPT = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0)
 
-Array = NDArray[np.float64]
 # The next mixtures (P, N) from the mixtures (P, t, N) and tokens (P, t, X) so far.
 Decide = Callable[[Array, NDArray[np.float32]], Array]
 

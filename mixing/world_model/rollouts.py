@@ -18,8 +18,9 @@ from torch import Tensor
 from dmix.mixing.agent.architectures import Policy
 from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.space.dirichlet import CONCENTRATION_RANGE, MixtureDistribution
+from dmix.mixing.space.domains import Array
 from dmix.mixing.trajectories.candidates import HierarchicalDistribution, beta_half_quantile
-from dmix.mixing.world_model.learned_simulator import Array, Decide, LearnedSimulator
+from dmix.mixing.world_model.learned_simulator import Decide, LearnedSimulator
 
 # Share of the stray steps whose mixture comes from the law of random paths.
 _FAR_SHARE = 0.5

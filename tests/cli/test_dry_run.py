@@ -31,6 +31,7 @@ CONTROLLER_SPECS = {
     "naive": "naive",
     "stratified": "stratified",
     "static:FILE": "static:{here}/half.yaml",
+    "plan[:NAME]": "plan:counted",
     "source-share:SHARE": "source-share:0.05",
     "linear:FROM-TO": "linear:0.2-0.8",
     "cosine:FROM-TO": "cosine:0.2-0.8",
@@ -62,6 +63,8 @@ COMMANDS = {
     "etl gc": "etl gc",
     "mix sample": "mix sample --set other --dataset tiny --steps 4 --samples-per-step 16 --batch-size 8",
     "mix collect": "mix collect --set new --environment {environment} --proxy {here}/proxy.yaml",
+    "mix probe": "mix probe --environment {environment} --dataset tiny --name other",
+    "mix plan": "mix plan --probe counted --dataset tiny --out {here}/mixture.yaml",
     "agent sft": "agent sft --set farm --agent next",
     "agent clone": "agent clone --set farm --agent next",
     "agent rl": "agent rl --set farm --agent next --from steersman",
@@ -167,6 +170,8 @@ def world(tmp_path_factory, environment_file, tiny_model, writer, spark):
         set_name="farm",
     )
     publish_agent(warehouse, agent=MixingAgent(config), name="steersman", stage="sft", notes=[])
+    probe = ["mix", "probe", "--environment", str(environment_file), "--dataset", "tiny"]
+    assert run([*probe, "--name", "counted", "--warehouse", str(warehouse.root)]) == 0
     sync(warehouse)
     for field in ("source", "target"):
         (here / "text" / field).mkdir(parents=True)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.etl.serial import tasks_in_this_process
 
 from dmix.etl.shard.plan import plan_dataset
 from dmix.etl.shard.shard import ShardSettings, shard_dataset
@@ -123,13 +122,6 @@ def shard_here(warehouse, corpora, settings=SMALL):
 def words(start, count):
     """Text of `count` words that no other start gives."""
     return " ".join(f"word{start * 1000 + i}" for i in range(count))
-
-
-@pytest.fixture
-def tasks_here():
-    """Tasks run in this process, one after the other, as on a single core and without Spark."""
-    with tasks_in_this_process():
-        yield
 
 
 @pytest.fixture

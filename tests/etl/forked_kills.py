@@ -13,7 +13,6 @@ import traceback
 from pathlib import Path
 
 from tests.etl.killed_job import STEPS, classify_and_shard
-from tests.etl.serial import tasks_in_this_process
 from tests.etl.soak_kills import digests, write_raw
 
 from dmix.etl.maintenance.gc import collect_garbage
@@ -82,8 +81,7 @@ def forked(function, *arguments):
     pid = os.fork()
     if pid == 0:
         try:
-            with tasks_in_this_process():
-                function(*arguments)
+            function(*arguments)
         except BaseException:
             traceback.print_exc()
             os._exit(1)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tests.etl.forked_kills import finish
 from tests.etl.killed_job import classify_and_shard
-from tests.etl.serial import tasks_in_this_process
 from tests.etl.soak_kills import write_raw
 
 from dmix.warehouse_schema.errors import DmixError
@@ -26,16 +25,15 @@ def main():
     disk.mkdir()
     mount(disk, FIRST_KB, "size")
     warehouse, failures = Warehouse.at(disk / "warehouse"), []
-    with tasks_in_this_process():
-        while True:
-            try:
-                classify_and_shard(None, warehouse, raw)
-                break
-            except DmixError as error:
-                failures.append([type(error).__name__, str(error)])
-                mount(disk, FIRST_KB + STEP_KB * len(failures), "remount,size")
-        mount(disk, 100_000, "remount,size")  # for the catalog
-        same = finish(warehouse, raw) == finish(Warehouse.at(ample), raw)
+    while True:
+        try:
+            classify_and_shard(None, warehouse, raw)
+            break
+        except DmixError as error:
+            failures.append([type(error).__name__, str(error)])
+            mount(disk, FIRST_KB + STEP_KB * len(failures), "remount,size")
+    mount(disk, 100_000, "remount,size")  # for the catalog
+    same = finish(warehouse, raw) == finish(Warehouse.at(ample), raw)
     (folder / "outcome.json").write_text(json.dumps({"failures": failures, "same": same}))
 
 

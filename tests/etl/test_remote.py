@@ -27,8 +27,6 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import corpus_versions, read_corpus_version
 from dmix.warehouse_schema.files.storage import RemotePath
 
-pytestmark = pytest.mark.usefixtures("tasks_here")
-
 SETTINGS = ClassifySettings(
     classifier="column:topic", taxonomy="from-data", part_bytes=2_000, piece_bytes=2_000
 )

@@ -4,7 +4,6 @@ Runs without Spark stand for one core.
 """
 
 import gzip
-import json
 import os
 import time
 
@@ -48,8 +47,8 @@ def place(tmp_path):
     return make
 
 
-def classify(warehouse, raw, work=label_part, spark=None):
-    (outcome,) = classify_with(spark, warehouse, raw, work, settings=PIECES)
+def classify(warehouse, raw, work=label_part, executor=None):
+    (outcome,) = classify_with(executor, warehouse, raw, work, settings=PIECES)
     return outcome
 
 
@@ -65,7 +64,7 @@ def stopping_at(number, calls):
     return work
 
 
-def test_pieces_hold_every_document_once_with_its_place_in_the_file(tasks_here, place, raw):
+def test_pieces_hold_every_document_once_with_its_place_in_the_file(place, raw):
     warehouse = place("w")
     version = classify(warehouse, raw).version
     by_input = {}
@@ -85,21 +84,15 @@ def test_pieces_hold_every_document_once_with_its_place_in_the_file(tasks_here, 
     assert all(text == f"document {starts[path] + n - 1}" for (path, n), text in places.items())
 
 
-def test_two_cores_give_the_bytes_of_one(spark, place, raw, monkeypatch):
-    two = place("two")
-    version = classify(two, raw, spark=spark).version
-    for module in ("classify.classify", "classify.plan"):
-        monkeypatch.setattr(
-            f"dmix.etl.{module}.run_tasks",
-            lambda spark, task, items: [json.loads(json.dumps(task(item))) for item in items],
-        )
-    one = place("one")
-    assert classify(one, raw, spark=spark).version.parts == version.parts
+def test_two_cores_give_the_bytes_of_one(executor, place, raw):
+    one, two = place("one"), place("two")
+    version = classify(two, raw, executor=executor).version
+    assert classify(one, raw, executor=None).version.parts == version.parts
     assert digests(one) == digests(two)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_job_that_stopped_inside_a_file_goes_on_there(tasks_here, place, raw, number):
+def test_job_that_stopped_inside_a_file_goes_on_there(place, raw, number):
     unbroken, broken, calls = place("unbroken"), place("broken"), []
     expected = classify(unbroken, raw).version
     with pytest.raises(StorageError, match="stopped"):
@@ -112,7 +105,7 @@ def test_job_that_stopped_inside_a_file_goes_on_there(tasks_here, place, raw, nu
     assert digests(broken) == digests(unbroken)
 
 
-def test_lost_piece_of_a_file_is_made_again_alone(tasks_here, place, raw):
+def test_lost_piece_of_a_file_is_made_again_alone(place, raw):
     warehouse, calls = place("w"), []
     version = classify(warehouse, raw).version
     before = digests(warehouse)
@@ -123,7 +116,7 @@ def test_lost_piece_of_a_file_is_made_again_alone(tasks_here, place, raw):
     assert (outcome.published, digests(warehouse)) == (False, before)
 
 
-def test_new_file_redoes_no_piece_and_other_piece_sizes_redo_nothing(tasks_here, place, raw):
+def test_new_file_redoes_no_piece_and_other_piece_sizes_redo_nothing(place, raw):
     warehouse, calls = place("w"), []
     first = classify(warehouse, raw).version
     write_jsonl(raw / "f.jsonl", documents(900, 100))
@@ -137,7 +130,7 @@ def test_new_file_redoes_no_piece_and_other_piece_sizes_redo_nothing(tasks_here,
     assert (outcome.published, outcome.plan.to_do) == (False, ())
 
 
-def test_added_inputs_that_are_gone_keep_their_pieces(tasks_here, place, raw, tmp_path):
+def test_added_inputs_that_are_gone_keep_their_pieces(place, raw, tmp_path):
     warehouse = place("w")
     first = classify(warehouse, raw).version
     raw.rename(tmp_path / "gone")
@@ -200,7 +193,7 @@ def test_file_that_was_written_just_now_is_not_trusted(records, raw, monkeypatch
     assert known(records(), raw) == []
 
 
-def test_second_call_reads_nothing_and_notices_a_change(tasks_here, place, raw, monkeypatch):
+def test_second_call_reads_nothing_and_notices_a_change(place, raw, monkeypatch):
     monkeypatch.setattr("dmix.etl.reading.input_records.SETTLED_SECONDS", 0)
     time.sleep(0.01)
     warehouse, read = place("w"), []
@@ -222,7 +215,7 @@ def test_second_call_reads_nothing_and_notices_a_change(tasks_here, place, raw, 
 # ---- bad inputs
 
 
-def test_files_with_other_columns_and_types_make_one_corpus(tasks_here, place, tmp_path):
+def test_files_with_other_columns_and_types_make_one_corpus(place, tmp_path):
     folder = tmp_path / "mixed"
     write_jsonl(folder / "a.jsonl", [{"text": "one", "topic": "News", "more": {"x": [1]}}])
     write_jsonl(folder / "b.jsonl", [{"topic": "News", "text": "two", "more": 7, "id": 12}])
@@ -236,7 +229,7 @@ def test_files_with_other_columns_and_types_make_one_corpus(tasks_here, place, t
     assert sum(part.rejected.get("text_not_string", 0) for part in version.parts) == version.rejected == 1
 
 
-def test_documents_with_one_id_are_all_kept_and_told_apart_by_their_place(tasks_here, place, tmp_path):
+def test_documents_with_one_id_are_all_kept_and_told_apart_by_their_place(place, tmp_path):
     values = [{"id": "x", "text": f"t{i}", "topic": "News"} for i in range(3)]
     path = write_jsonl(tmp_path / "a.jsonl", values)
     warehouse = place("w")
@@ -248,7 +241,7 @@ def test_documents_with_one_id_are_all_kept_and_told_apart_by_their_place(tasks_
     ]
 
 
-def test_line_of_fifty_megabytes_is_one_document_among_pieces(tasks_here, place, tmp_path):
+def test_line_of_fifty_megabytes_is_one_document_among_pieces(place, tmp_path):
     long = "ab " * (50 * 1024 * 1024 // 3)
     lines = [{"text": text, "topic": "News"} for text in ("before", long, "nul \0 inside", "after")]
     path = write_jsonl(tmp_path / "a.jsonl", lines)
@@ -261,7 +254,7 @@ def test_line_of_fifty_megabytes_is_one_document_among_pieces(tasks_here, place,
     assert len(version.parts) == 2  # the long line, and what follows it
 
 
-def test_folder_that_vanishes_in_the_middle_is_named_and_the_rest_kept(tasks_here, place, raw, tmp_path):
+def test_folder_that_vanishes_in_the_middle_is_named_and_the_rest_kept(place, raw, tmp_path):
     warehouse = place("w")
 
     def vanish(plan, job):
@@ -275,13 +268,13 @@ def test_folder_that_vanishes_in_the_middle_is_named_and_the_rest_kept(tasks_her
     assert len(classify(warehouse, raw).plan.kept) == 1
 
 
-def test_parquet_file_without_the_text_column_is_named(tasks_here, place, raw):
+def test_parquet_file_without_the_text_column_is_named(place, raw):
     pq.write_table(pa.table({"content": ["a"], "topic": ["News"]}), raw / "z.parquet")
     with pytest.raises(InputError, match=r"z.parquet has no column 'text' \(it has: content, topic\)"):
         classify(place("w"), raw)
 
 
-def test_cut_compressed_file_keeps_what_stands_before_the_break(tasks_here, place, raw):
+def test_cut_compressed_file_keeps_what_stands_before_the_break(place, raw):
     content = (raw / "b.jsonl.gz").read_bytes()
     (raw / "b.jsonl.gz").write_bytes(content[: len(content) // 2])
     warehouse = place("w")

@@ -1,13 +1,14 @@
 """Small MDS streams, written by MDSWriter, whose tokens tell which sample they belong to."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from streaming import MDSWriter
+from tests.manifests import dataset_manifest, written_files
 from tests.mixing.testbed.simulated import random_schedules, simulated_context, simulated_trajectories
 from tests.mixing.testbed.simulator import Simulator
 
@@ -15,7 +16,7 @@ from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.store import TrajectorySet, publish_set, write_trajectory
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
+from dmix.warehouse_schema.files.manifests import DatasetManifest, TokenizerFile
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
 
 SEQ_LEN = 8
@@ -43,54 +44,28 @@ def write_stored(
 ) -> StoredStreams:
     """Writes one stream a size (source domains first); a size of 0 makes an empty domain."""
     taxonomy = Taxonomy("letters", tuple("ABCDEFGHIJ"[: len(sizes) // 2]))
-    names = [(field, label) for field in FIELDS for label in taxonomy.labels]
     rows = np.random.default_rng(1).integers(0, 60_000, (sum(sizes), SEQ_LEN)).astype(np.uint16)
     rows[:, 0] = np.arange(len(rows))
-    entries, at = [], 0
-    for (field, label), size in zip(names, sizes, strict=True):
-        files = _write_stream(folder / field / label, rows[at : at + size], shard_bytes, column)
-        at += size
-        entries.append(
-            StreamEntry(
-                field=field,
-                domain=label,
-                path=f"{field}/{label}",
-                documents=size,
-                samples=size,
-                tokens=size * SEQ_LEN,
-                tail_tokens=0,
-                files=files,
-            )
-        )
-    manifest = DatasetManifest(
-        dataset="letters",
-        name="",
+    ends = np.cumsum([0, *sizes])
+    for (field, label), start, end in zip(product(FIELDS, taxonomy.labels), ends, ends[1:], strict=False):
+        _write_stream(folder / field / label, rows[start:end], shard_bytes, column)
+    manifest = dataset_manifest(
+        sizes,
         taxonomy=taxonomy,
-        tokenizer=TokenizerFile(name="none", sha256="", vocab_size=60_000, eot_id=0),
         seq_len=SEQ_LEN,
-        token_dtype="uint16",
-        seed=0,
-        corpora=(),
-        streams=tuple(entries),
-        created_at="2026-01-01T00:00:00+00:00",
+        files=[written_files(folder / field / label) for field, label in product(FIELDS, taxonomy.labels)],
+        dataset="letters",
+        tokenizer=TokenizerFile(name="none", sha256="", vocab_size=60_000, eot_id=0),
     )
     return StoredStreams(manifest, folder, rows.astype(np.int64))
 
 
-def _write_stream(folder: Path, rows: np.ndarray, shard_bytes: int, column: str) -> tuple[StreamFile, ...]:
+def _write_stream(folder: Path, rows: np.ndarray, shard_bytes: int, column: str) -> None:
     if not len(rows):
-        return ()
+        return
     with MDSWriter(out=str(folder), columns={"tokens": column}, size_limit=shard_bytes) as writer:
         for row in rows:
             writer.write({"tokens": row})
-    index = folder / "index.json"
-    shards = json.loads(index.read_text())["shards"]
-    described = [(index.name, index.stat().st_size, 0)]
-    described += [(s["raw_data"]["basename"], s["raw_data"]["bytes"], s["samples"]) for s in shards]
-    return tuple(
-        StreamFile(name=name, size_bytes=size, sha256="", samples=samples)
-        for name, size, samples in described
-    )
 
 
 @pytest.fixture(scope="session")

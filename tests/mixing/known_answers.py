@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from tests.mixing.testbed.simulated import (
     SCALE,
-    Array,
     random_schedules,
     roll_out,
     simulated_context,
@@ -35,6 +34,7 @@ from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import fit
 from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.offline.sft_examples import Example
+from dmix.mixing.space.domains import Array
 from dmix.mixing.trajectories.algorithm1 import EarlierPaths, PathProblem, sample_path
 from dmix.mixing.trajectories.candidates import HierarchicalDistribution
 

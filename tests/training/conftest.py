@@ -6,19 +6,14 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from streaming import MDSWriter
+from tests.manifests import dataset_manifest, written_files
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.manifests import (
-    DatasetManifest,
-    StreamEntry,
-    StreamFile,
-    TokenizerFile,
-    write_dataset_manifest,
-)
-from dmix.warehouse_schema.taxonomy import Taxonomy
+from dmix.warehouse_schema.files.manifests import TokenizerFile, write_dataset_manifest
+from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
 
 SEQ_LEN = 16
 SHARD_SAMPLES = 24
@@ -43,59 +38,29 @@ def publish_dataset(warehouse, *, samples=SAMPLES, seq_len=SEQ_LEN, name="tiny",
     """Writes streams and manifest as `dmix etl shard` would."""
     tokenizer = byte_tokenizer()
     folder = warehouse.stream(name)
-    entries = []
-    for field in ("source", "target"):
-        for label in taxonomy.labels:
-            path, count = f"{field}/{label}", samples.get((field, label), 0)
-            files = []
-            if count:
-                rng = np.random.default_rng(len(entries))
-                text = TEXTS.get(f"{field} {label}", TEXTS[f"{field} A"])
-                tokens = np.array(tokenizer.encode(text * seq_len).ids, np.uint16)
-                columns = {"tokens": f"ndarray:uint16:{seq_len}"}
-                limit = SHARD_SAMPLES * (seq_len * 2 + 4) + 200
-                with MDSWriter(out=str(folder / path), columns=columns, size_limit=limit) as writer:
-                    for _ in range(count):
-                        start = rng.integers(0, 4)
-                        writer.write({"tokens": tokens[start : start + seq_len]})
-                index = json.loads((folder / path / "index.json").read_text())
-                files = [StreamFile(name="index.json", size_bytes=1, sha256="", samples=0)] + [
-                    StreamFile(
-                        name=shard["raw_data"]["basename"],
-                        size_bytes=shard["raw_data"]["bytes"],
-                        sha256="",
-                        samples=shard["samples"],
-                    )
-                    for shard in index["shards"]
-                ]
-            entries.append(
-                StreamEntry(
-                    field=field,
-                    domain=label,
-                    path=path,
-                    documents=count,
-                    samples=count,
-                    tokens=count * seq_len,
-                    tail_tokens=0,
-                    files=tuple(files),
-                )
-            )
+    names = [(field, label) for field in FIELDS for label in taxonomy.labels]
+    for index, (field, label) in enumerate(names):
+        rng, count = np.random.default_rng(index), samples.get((field, label), 0)
+        text = TEXTS.get(f"{field} {label}", TEXTS[f"{field} A"])
+        tokens = np.array(tokenizer.encode(text * seq_len).ids, np.uint16)
+        if count:
+            columns = {"tokens": f"ndarray:uint16:{seq_len}"}
+            limit = SHARD_SAMPLES * (seq_len * 2 + 4) + 200
+            with MDSWriter(out=str(folder / field / label), columns=columns, size_limit=limit) as writer:
+                for _ in range(count):
+                    start = rng.integers(0, 4)
+                    writer.write({"tokens": tokens[start : start + seq_len]})
     folder.mkdir(parents=True, exist_ok=True)
     content = tokenizer.to_str()
     (folder / "tokenizer.json").write_text(content)
-    manifest = DatasetManifest(
-        dataset=name,
-        name="",
+    sha256_of_tokenizer = sha256(content.encode()).hexdigest()
+    manifest = dataset_manifest(
+        [samples.get(pair, 0) for pair in names],
         taxonomy=taxonomy,
-        tokenizer=TokenizerFile(
-            name="bytes", sha256=sha256(content.encode()).hexdigest(), vocab_size=257, eot_id=0
-        ),
         seq_len=seq_len,
-        token_dtype="uint16",
-        seed=0,
-        corpora=(),
-        streams=tuple(entries),
-        created_at="2026-01-01T00:00:00+00:00",
+        files=[written_files(folder / field / label) for field, label in names],
+        dataset=name,
+        tokenizer=TokenizerFile(name="bytes", sha256=sha256_of_tokenizer, vocab_size=257, eot_id=0),
     )
     write_dataset_manifest(warehouse, manifest)
     return manifest

@@ -3,18 +3,17 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.manifests import dataset_manifest
 
 from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json
 from dmix.warehouse_schema.files.manifests import (
     CorpusReference,
     CorpusVersion,
-    DatasetManifest,
     DomainRows,
     InputFile,
     LabelFile,
     LabelPart,
-    StreamEntry,
     StreamFile,
     TokenizerFile,
     write_corpus_version,
@@ -58,44 +57,31 @@ def corpus_version(corpus="main-source", version=1, field="source", games=3, hom
     return CorpusVersion(**values)
 
 
-def dataset_manifest(dataset="abc", samples=((6, 2), (0, 4)), **changes):
-    streams = tuple(
-        StreamEntry(
-            field=field,
-            domain=label,
-            path=f"{field}/{label}",
-            documents=2 * count,
-            samples=count,
-            tokens=8 * count,
-            tail_tokens=3,
-            files=tuple(
-                StreamFile(name=name, size_bytes=100, sha256="x", samples=shard_samples)
-                for name, shard_samples in (("index.json", 0), ("shard.00000.00000.mds", count))
-            )
-            if count
-            else (),
-        )
-        for field, counts in zip(FIELDS, samples, strict=True)
-        for label, count in zip(TAXONOMY.labels, counts, strict=True)
+def small_manifest(dataset="abc", samples=((6, 2), (0, 4)), **changes):
+    counts = [count for of_field in samples for count in of_field]
+    source = CorpusReference(
+        corpus="main-source", version=1, field="source", synthetic=False, manifest_sha256="m"
     )
-    values = {
+    given = {
         "dataset": dataset,
         "name": "small",
-        "taxonomy": TAXONOMY,
         "tokenizer": TokenizerFile(name="embedded", sha256="t", vocab_size=8192, eot_id=0),
-        "seq_len": 8,
-        "token_dtype": "uint16",
         "seed": 7,
-        "corpora": (
-            CorpusReference(
-                corpus="main-source", version=1, field="source", synthetic=False, manifest_sha256="m"
-            ),
-        ),
-        "streams": streams,
+        "corpora": (source,),
         "created_at": TIME,
-        **changes,
     }
-    return DatasetManifest(**values)
+    return dataset_manifest(
+        counts,
+        taxonomy=TAXONOMY,
+        files=[_shard_files(count) for count in counts],
+        stream=lambda count: {"documents": 2 * count, "tail_tokens": 3},
+        **given | changes,
+    )
+
+
+def _shard_files(count):
+    named = (("index.json", 0), ("shard.00000.00000.mds", count)) if count else ()
+    return [StreamFile(name=name, size_bytes=100, sha256="x", samples=samples) for name, samples in named]
 
 
 def write_rejects(warehouse, corpus="main-source", fingerprint="f00d"):
@@ -205,7 +191,7 @@ def make_corpus():
 
 @pytest.fixture
 def make_dataset():
-    return dataset_manifest
+    return small_manifest
 
 
 @pytest.fixture
@@ -218,7 +204,7 @@ def full_warehouse(warehouse):
     """One of everything, nothing imported yet."""
     write_corpus_version(warehouse, corpus_version())
     write_rejects(warehouse)
-    write_dataset_manifest(warehouse, dataset_manifest())
+    write_dataset_manifest(warehouse, small_manifest())
     write_set(warehouse)
     write_feedback(warehouse)
     write_agent(warehouse)

@@ -10,8 +10,8 @@ checkpoint. Shapes: N (field, domain) pairs, D objectives.
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
@@ -220,13 +220,19 @@ class MixtureCallback(Callback):
         losses = state.total_loss_dict.values()  # means over all ranks: every rank sees the same
         if all(math.isfinite(loss) for loss in losses):
             return
-        step, batch = self.state.steps_done + 1, state.timestamp.batch_in_epoch.value
-        detail = f"the loss is not finite in batch {batch} of step {step}"
-        self._write("note", step=step, kind="non_finite_loss", detail=detail)
-        raise TrainingError(
-            f"{detail}; lower the learning rate or the gradient clip, then start again, or resume from the"
-            " last checkpoint"
-        )
+        with self._not_finite(state):
+            raise TrainingError("the loss is not finite")
+
+    @contextmanager
+    def _not_finite(self, state: State) -> Iterator[None]:
+        """Says where numbers stopped being finite, and writes it down."""
+        try:
+            yield
+        except TrainingError as error:
+            step, batch = self.state.steps_done + 1, state.timestamp.batch_in_epoch.value
+            detail = f"{error.message} in batch {batch} of step {step}"
+            self._write("note", step=step, kind="non_finite_loss", detail=detail)
+            raise TrainingError(f"{detail}; lower the learning rate or the gradient clip") from None
 
     def _merge_notes(self) -> None:
         notes = dist.all_gather_object(self._notes)
@@ -241,6 +247,12 @@ class MixtureCallback(Callback):
         self.state.feedback.append(scores_D.tolist())
         scores = dict(zip(self.scorer.names, scores_D.tolist(), strict=True))
         self._write("feedback", step=step, scores=scores)
+        if not np.isfinite(scores_D).any():
+            when = f"after step {step}" if step else "before training"
+            raise TrainingError(
+                f"no score is finite {when}: the model gives no probabilities;"
+                " lower the learning rate, or start from another model"
+            )
 
     # ---- what is written and said
 

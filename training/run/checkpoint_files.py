@@ -1,23 +1,92 @@
-"""Checkpoint files of a run: their names, and which ones are whole.
+"""Checkpoint files of a run: their names, which ones are whole, and which one a run goes on from.
 
-A checkpoint is a zip archive whose table of contents is written last, so a file that a kill cut
-short lacks it.
+A checkpoint is a zip archive: its table of contents is written last, so a file that a kill cut short
+lacks it, and it holds a checksum of every part, so zeros of a power cut are noticed.
 """
 
 import re
 import zipfile
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.events import read_events_backwards
 
 FILE_NAME = "step{epoch}-ba{batch}.pt"
 _FILE_PATTERN = re.compile(r"step(\d+)-ba(\d+)\.pt")
+_ASIDE = ".aside"
+_BLOCK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Where an attempt of a run begins.
+
+    Attributes:
+        checkpoint: The checkpoint that it goes on from; None for the beginning.
+        notes: Why it is not the newest file, a sentence each.
+    """
+
+    checkpoint: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run; None if there is none."""
-    for path in reversed(checkpoints(folder)):
-        if zipfile.is_zipfile(path):
-            return path
-    return None
+    return next((path for path in reversed(checkpoints(folder)) if is_whole(path)), None)
+
+
+def choose_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> Restart:
+    """The newest checkpoint that is whole and that the event file reaches, or the one before it.
+
+    Newer files are set aside: they get another name, and go when the next checkpoint is written.
+
+    Args:
+        folder: `runs/<id>/checkpoints`.
+        events_file: Of the run; a checkpoint of steps that it lacks is not taken.
+        back: Take the one before the newest.
+
+    Raises:
+        InputError: If there is none to go back to.
+    """
+    found = list(reversed(checkpoints(folder)))
+    refused: list[Path] = []
+    notes: list[str] = []
+    usable: list[Path] = []
+    for path in found:
+        if not is_whole(path):
+            notes.append(f"checkpoint {path.name} is damaged")
+        elif not _is_logged(events_file, steps_done_at(path)):
+            step = steps_done_at(path)
+            notes.append(f"checkpoint {path.name} is ahead of {events_file.name}, which lacks step {step}")
+        else:
+            usable.append(path)
+            if back and len(usable) == 1:
+                refused.append(path)
+                continue
+            break
+        refused.append(path)
+    if back and len(usable) < 2:
+        newest = usable[0].name if usable else "the start"
+        raise InputError(
+            f"there is no whole checkpoint before {newest} in {folder} to go back to;"
+            " keep more with checkpoints_kept, or resume without --back"
+        )
+    checkpoint = usable[-1] if usable else None
+    for path in refused:
+        path.replace(path.with_name(path.name + _ASIDE))
+    if back:
+        notes.append(f"going back from checkpoint {usable[0].name}, as asked")
+    if notes:
+        notes.append(f"going on from {'the beginning' if checkpoint is None else checkpoint.name}")
+    return Restart(checkpoint, tuple(notes))
+
+
+def forget_set_aside(folder: Path) -> None:
+    """Removes what `choose_checkpoint` set aside."""
+    for path in folder.glob(f"*.pt{_ASIDE}"):
+        path.unlink(missing_ok=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -30,6 +99,26 @@ def steps_done_at(checkpoint: Path | None) -> int:
     """The steps that were finished when a checkpoint was written; 0 without one."""
     match = None if checkpoint is None else _FILE_PATTERN.fullmatch(checkpoint.name)
     return 0 if match is None else int(match[1])
+
+
+def is_whole(path: Path) -> bool:
+    """Whether every part of a checkpoint has the checksum that was written with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for part in archive.infolist():
+                with archive.open(part) as file:
+                    while file.read(_BLOCK_BYTES):
+                        pass
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):
+        return False
+    return True
+
+
+def _is_logged(events_file: Path, step: int) -> bool:
+    return step == 0 or any(
+        event["event"] == "step_done" and event["step"] == step
+        for event in read_events_backwards(events_file)
+    )
 
 
 def _position(match: re.Match[str]) -> tuple[int, int]:

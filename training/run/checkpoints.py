@@ -5,7 +5,6 @@ and the few types below, since a checkpoint may come from someone else.
 """
 
 import pickle
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,12 +16,15 @@ import numpy as np
 import torch
 from composer.callbacks import CheckpointSaver
 from composer.core import Event, State
+from composer.loggers import Logger
+from composer.utils import dist
 from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
 from torch.torch_version import TorchVersion
 
+from dmix.training.model.saving import sync_path, write_errors
 from dmix.training.model.settings import TrainingSettings
-from dmix.training.run.checkpoint_files import FILE_NAME, checkpoints
-from dmix.warehouse_schema.errors import InputError
+from dmix.training.run.checkpoint_files import FILE_NAME, checkpoints, forget_set_aside
+from dmix.warehouse_schema.errors import InputError, TrainingError
 
 # What Composer's checkpoints hold beside tensors and plain values: the state of numpy's generator,
 # durations, and the version of torch. None of them runs code when it is made.
@@ -37,10 +39,27 @@ _ALLOWED_TYPES = [
 
 
 class _Saver(CheckpointSaver):
-    """Composer's saver without its list of all that it ever saved.
+    """Composer's saver that waits for the disk, and keeps nothing that is not whole or not finite.
 
-    Composer (0.32) puts that list into every checkpoint, which so grows with the run; it uses it nowhere.
+    Composer (0.32) puts a list of all that it ever saved into every checkpoint, which so grows with the
+    run; it uses it nowhere, and here it stays empty.
     """
+
+    def _save_checkpoint(self, state: State, logger: Logger) -> None:
+        check_finite(state)
+        folder = Path(self.folder.replace("{{", "{").replace("}}", "}"))
+        path = folder / FILE_NAME.format(epoch=state.timestamp.epoch.value, batch=state.timestamp.batch.value)
+        try:
+            with write_errors(folder):
+                super()._save_checkpoint(state, logger)
+                if dist.get_global_rank() == 0:
+                    sync_path(path)
+                    sync_path(folder)
+                    forget_set_aside(folder)
+        except BaseException:
+            if dist.get_global_rank() == 0:
+                path.unlink(missing_ok=True)
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         self.all_saved_checkpoints_to_timestamp.clear()
@@ -88,7 +107,7 @@ def make_saver(
     Args:
         folder: `runs/<id>/checkpoints`.
         settings: How many to keep.
-        resumed_from: The checkpoint that the run goes on from. Later ones were found damaged.
+        resumed_from: The checkpoint that the run goes on from; later ones were set aside.
         save_now: From `due`.
     """
     saver = _Saver(
@@ -102,9 +121,26 @@ def make_saver(
         num_checkpoints_to_keep=settings.checkpoints_kept,
     )
     # those of earlier attempts take part in the rotation
-    kept = [path for path in checkpoints(folder) if zipfile.is_zipfile(path)]
-    saver.saved_checkpoints = [str(path) for path in kept] if resumed_from is not None else []
+    saver.saved_checkpoints = [str(path) for path in checkpoints(folder)] if resumed_from is not None else []
     return saver
+
+
+def check_finite(state: State) -> None:
+    """Refuses weights, or moments of the optimiser, that are not finite: nothing good follows from them.
+
+    Raises:
+        TrainingError: If there are any on this rank.
+    """
+    for name, weight in state.model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise TrainingError(
+                f"weights are not finite ({name.removeprefix('module.').removeprefix('network.')})"
+            )
+    for optimizer in state.optimizers:
+        for moments in optimizer.state.values():
+            for name, value in moments.items():
+                if isinstance(value, torch.Tensor) and not bool(torch.isfinite(value).all()):
+                    raise TrainingError(f"the optimiser's state is not finite ({name})")
 
 
 def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool = False) -> Any:

@@ -22,7 +22,7 @@ from dmix.mixing.controllers.plan import plan_for_run
 from dmix.mixing.delivery.plan import PlanSettings, check_settings
 from dmix.mixing.delivery.streams import StreamSizes
 from dmix.mixing.effects.plan import Supply
-from dmix.mixing.space.budget import Coverage, auto_step_samples, expected_coverage
+from dmix.mixing.space.budget import FieldPasses, auto_step_samples, expected_coverage
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import (
     Environment,
@@ -278,7 +278,7 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
     )
 
 
-def expected_passes(config: RunConfig, manifest: DatasetManifest) -> Coverage:
+def expected_passes(config: RunConfig, manifest: DatasetManifest) -> FieldPasses:
     """Passes over each field: of a base model, and of other runs under natural mixing."""
     space = DomainSpace.of_dataset(manifest)
     mixture_N = space.start_N if config.kind == "base" else space.natural_N

@@ -43,7 +43,12 @@ from dmix.training.model.models import load_model
 from dmix.training.model.saving import publish_folder, save_model, try_saving, write_errors
 from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor, rate_shares
 from dmix.training.run.callback import MixtureCallback
-from dmix.training.run.checkpoint_files import latest_checkpoint, steps_done_at
+from dmix.training.run.checkpoint_files import (
+    Restart,
+    choose_checkpoint,
+    latest_checkpoint,
+    steps_done_at,
+)
 from dmix.training.run.checkpoints import due, make_saver, without_unpickling
 from dmix.training.run.decisions import recorded_decisions
 from dmix.training.run.ranks import (
@@ -64,6 +69,7 @@ from dmix.warehouse_schema.errors import (
     InterruptedRunError,
     LockHeldError,
     NotFoundError,
+    TrainingError,
 )
 from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.locks import held_lock
@@ -129,6 +135,7 @@ def train(
     *,
     folder: Path,
     resume: bool = False,
+    back: bool = False,
     progress: Callable[[str], None] = logger.info,
     monitor: Monitor | None = None,
 ) -> RunSummary:
@@ -140,6 +147,7 @@ def train(
         job: The run.
         folder: Where `events.jsonl` and `checkpoints/` go; each run has its own.
         resume: Go on from the newest checkpoint, or from the start if there is none.
+        back: Take the checkpoint before the newest.
         progress: Receives a line per step, on rank 0, where there is no monitor.
         monitor: Told of batches and steps, on rank 0.
 
@@ -158,10 +166,12 @@ def train(
     with failing_together(), ExitStack() as stack:
         shared_log = on_first_rank(lambda: _begin(job, events, stack, resume=resume))
         log = shared_log if is_first_rank() else None
-        checkpoint = latest_checkpoint(folder / "checkpoints") if resume else None
+        restart = on_first_rank(lambda: choose_checkpoint(folder / "checkpoints", events, back=back))
+        for note in restart.notes if is_first_rank() else ():
+            progress(note)
         stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
         shown = LineMonitor(progress) if monitor is None else monitor
-        _run(job, folder=folder, checkpoint=checkpoint, log=log, stop=stop, monitor=shown)
+        _run(job, folder=folder, restart=restart, log=log, stop=stop, monitor=shown)
         return on_first_rank(lambda: summarise(events))
 
 
@@ -204,12 +214,13 @@ def _run(
     job: TrainingJob,
     *,
     folder: Path,
-    checkpoint: Path | None,
+    restart: Restart,
     log: EventLog | None,
     stop: StopRequest,
     monitor: Monitor,
 ) -> None:
     """Builds the parts of a run, trains, and writes what it ends with."""
+    checkpoint = restart.checkpoint
     precision = resolved_precision(job.training)
     with open_streams(job) as dataset:
         model = load_model(
@@ -246,7 +257,7 @@ def _run(
             )
         try:
             with failing_together():
-                _fit(job, trainer, callback, log=log)
+                _fit(job, trainer, callback, folder=folder, restart=restart, log=log)
         finally:
             trainer.close()
             # torch (2.7) keeps every model whose state was saved, as the key of this cache
@@ -278,7 +289,15 @@ def open_streams(job: TrainingJob) -> MixedDataset:
             return opened(cache / f"{name}-{next(numbers)}", cache_wait_seconds=0)
 
 
-def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: EventLog | None) -> None:
+def _fit(
+    job: TrainingJob,
+    trainer: Trainer,
+    callback: MixtureCallback,
+    *,
+    folder: Path,
+    restart: Restart,
+    log: EventLog | None,
+) -> None:
     """Trains what is left of the run, and writes its first and its last event.
 
     A run that could not even be built leaves no events, so that it can be started again.
@@ -296,6 +315,8 @@ def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: 
             parameters=callback.model.parameters_count,
             world_size=dist.get_world_size(),
         )
+        for note in restart.notes:
+            log.write("note", step=callback.state.steps_done, kind="checkpoint", detail=note)
     try:
         if not callback.state.finished:
             _restore_random_state(trainer)
@@ -308,6 +329,12 @@ def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: 
             )
         if job.result is not None:
             _keep_model(job, callback.model, trainer.state.optimizers[0])
+    except TrainingError as error:
+        if log is not None:
+            log.write("run_failed", step=callback.state.steps_done + 1, detail=error.message)
+        if not job.keep_checkpoints:
+            raise
+        raise TrainingError(f"{error.message}; {_what_is_whole(job, folder)}") from error
     except (Exception, KeyboardInterrupt) as error:
         if log is not None and not isinstance(error, InterruptedRunError):
             step, detail = callback.state.steps_done + 1, str(error) or type(error).__name__
@@ -315,6 +342,17 @@ def _fit(job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, log: 
         raise
     if log is not None:
         log.write("run_done", step=callback.state.steps_done, detail=callback.ending)
+
+
+def _what_is_whole(job: TrainingJob, folder: Path) -> str:
+    """Which checkpoint a failed run can go on from, in words."""
+    whole = latest_checkpoint(folder / "checkpoints")
+    if whole is None:
+        return "there is no checkpoint of it yet"
+    return (
+        f"checkpoint {whole.name} (after step {steps_done_at(whole)}) is whole, and 'dmix train --run"
+        f" {job.run_id} --resume' goes on from it"
+    )
 
 
 def _restore_random_state(trainer: Trainer) -> None:

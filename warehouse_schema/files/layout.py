@@ -7,6 +7,7 @@ spells a path of the warehouse.
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +64,30 @@ class Warehouse:
 
     @classmethod
     def at(cls, root: str | Path) -> "Warehouse":
-        return cls(Path(root).expanduser().absolute())
+        """The warehouse in a folder.
+
+        Raises:
+            InputError: If it is a URL, or a path that the catalog cannot have.
+        """
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(root)):
+            raise InputError(
+                f"warehouse {str(root)!r} is a URL, expected a local folder; name one with --warehouse, and"
+                " keep labels and streams at the URL with --data-url"
+            )
+        try:
+            path = Path(root).expanduser().absolute()
+        except RuntimeError:
+            raise InputError(
+                f"warehouse {str(root)!r}: this user has no home folder; give a whole path"
+            ) from None
+        # DuckDB takes what follows "?" for options, and "\\" for a slash
+        for character in ("?", "\\"):
+            if character in str(path):
+                raise InputError(
+                    f"warehouse {str(path)!r} has {character!r} in its path, where DuckDB cannot keep a"
+                    " catalog; name another folder with --warehouse"
+                )
+        return cls(path)
 
     @property
     def catalog(self) -> Path:

@@ -58,8 +58,8 @@ def test_what_is_found_is_shown_and_left_out_by_shard(folder, capsys):
 
 
 def test_all_items_of_the_files_count_whatever_the_limit(folder):
-    assert [item.item_id for item in evaluation_items(Path("environment.yaml"))] == ["i0", "i1"]
-    assert evaluation_items(None) == []
+    assert [item.item_id for item in evaluation_items([Path("environment.yaml")])] == ["i0", "i1"]
+    assert evaluation_items([]) == []
 
 
 @pytest.mark.parametrize(

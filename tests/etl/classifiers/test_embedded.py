@@ -230,7 +230,7 @@ def test_training_separates_two_labels_without_a_prior(tokenizer, table):
         [tokenizer.encode([text])[0] for text in ("the striker of the goal", "garlic of the oven")],
         table=table,
     )
-    assert model.logits(rows.features, rows.offsets).argmax(dim=1).tolist() == [0, 1]
+    assert model.logits(rows.features, rows.offsets).argmax(axis=1).tolist() == [0, 1]
 
 
 def test_training_twice_gives_the_same_weights(tokenizer, table):

@@ -1,4 +1,4 @@
-"""The whole job on Spark: counts, reuse, versions, faults. Labels come along, as column:topic."""
+"""The whole job: counts, reuse, versions, faults. Labels come along, as column:topic."""
 
 import dataclasses
 import errno
@@ -22,6 +22,7 @@ from dmix.etl.classify.classify import classify_corpora, classify_corpus, field_
 from dmix.etl.classify.label_tasks import label_part
 from dmix.etl.classify.plan import CorpusRequest, plan_corpora
 from dmix.etl.classify.settings import ClassifySettings
+from dmix.etl.spark import pool
 from dmix.warehouse_schema.errors import InputError, LockHeldError, NotFoundError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import corpus_versions, read_corpus_version
@@ -62,12 +63,12 @@ def warehouse(tmp_path):
 
 
 @pytest.fixture
-def classify(spark, warehouse):
+def classify(workers, warehouse):
     """`classify_corpus` of inputs as corpus `c-source`."""
 
     def run(*inputs, settings=OPEN, **options):
         return classify_corpus(
-            spark,
+            workers,
             warehouse,
             settings=settings,
             field="source",
@@ -270,44 +271,44 @@ def test_other_settings_classify_again(classify, warehouse, raw):
     assert len(second.taxonomy) == 132
 
 
-def classify_pair(spark, warehouse, inputs, add=False):
+def classify_pair(workers, warehouse, inputs, add=False):
     requests = field_requests(warehouse, inputs, name="p", add=add, settings=OPEN)
-    outcomes = classify_corpora(spark, warehouse, requests, settings=OPEN, progress=quiet)
+    outcomes = classify_corpora(workers, warehouse, requests, settings=OPEN, progress=quiet)
     return {outcome.version.field: outcome for outcome in outcomes}
 
 
-def test_both_fields_share_the_taxonomy_of_their_data(spark, warehouse, raw, tmp_path):
+def test_both_fields_share_the_taxonomy_of_their_data(workers, warehouse, raw, tmp_path):
     target = write_jsonl(tmp_path / "target.jsonl", documents(0, 4, ("Algebra", "News")))
-    found = classify_pair(spark, warehouse, {"source": [str(raw)], "target": [str(target)]})
+    found = classify_pair(workers, warehouse, {"source": [str(raw)], "target": [str(target)]})
     labels = ("Algebra", "Games", "News", "Science")
     assert found["source"].version.taxonomy.labels == labels
     assert found["source"].version.taxonomy == found["target"].version.taxonomy
     assert found["target"].version.domain_documents() == {"Algebra": 2, "News": 2}
 
     more = write_jsonl(tmp_path / "more.jsonl", documents(0, 1, ("Zoology",)))
-    again = classify_pair(spark, warehouse, {"target": [str(more)]}, add=True)
+    again = classify_pair(workers, warehouse, {"target": [str(more)]}, add=True)
     assert again["source"].version.taxonomy.labels == (*labels, "Zoology")
     assert again["source"].version.taxonomy == again["target"].version.taxonomy
     assert made(again["source"].version) == made(found["source"].version)
     assert (again["source"].version.version, again["target"].version.version) == (2, 2)
 
 
-def test_plan_says_what_would_be_done_and_writes_nothing(spark, classify, warehouse, raw):
+def test_plan_says_what_would_be_done_and_writes_nothing(workers, classify, warehouse, raw):
     request = CorpusRequest(corpus="c-source", field="source", inputs=(str(raw),))
-    (plan,) = plan_corpora(spark, warehouse, [request], settings=OPEN, progress=quiet)
+    (plan,) = plan_corpora(workers, warehouse, [request], settings=OPEN, progress=quiet)
     assert (len(plan.inputs), len(plan.kept), len(plan.to_do)) == (4, 0, 2)
     assert not warehouse.root.exists()
     classify(raw)
     write_jsonl(raw / "new.jsonl", documents(200, 3))
-    (plan,) = plan_corpora(spark, warehouse, [request], settings=OPEN, progress=quiet)
+    (plan,) = plan_corpora(workers, warehouse, [request], settings=OPEN, progress=quiet)
     assert (len(plan.inputs), len(plan.kept), len(plan.to_do)) == (5, 2, 1)
 
 
-def test_corpus_of_the_other_field_is_refused(spark, classify, warehouse, raw):
+def test_corpus_of_the_other_field_is_refused(workers, classify, warehouse, raw):
     classify(raw)
     with pytest.raises(InputError, match="is of the source field, not target"):
         classify_corpus(
-            spark,
+            workers,
             warehouse,
             settings=OPEN,
             field="target",
@@ -338,16 +339,16 @@ def test_corpus_that_another_process_writes_is_locked(classify, warehouse, raw, 
 # ---- faults
 
 
-def unbroken(spark, tmp_path, raw, settings=OPEN):
+def unbroken(executor, tmp_path, raw, settings=OPEN):
     """Digests of a run that nothing disturbs."""
     warehouse = Warehouse.at(tmp_path / "unbroken")
-    classify_with(spark, warehouse, raw, settings=settings)
+    classify_with(executor, warehouse, raw, settings=settings)
     return digests(warehouse)
 
 
-def classify_with(spark, warehouse, raw, work=label_part, settings=OPEN):
+def classify_with(executor, warehouse, raw, work=label_part, settings=OPEN):
     request = CorpusRequest(corpus="c-source", field="source", inputs=(str(raw),))
-    return classify_corpora(spark, warehouse, [request], settings=settings, progress=quiet, work=work)
+    return classify_corpora(executor, warehouse, [request], settings=settings, progress=quiet, work=work)
 
 
 FAULTS = {
@@ -358,7 +359,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("target", FAULTS.values(), ids=FAULTS)
-def test_task_that_fails_once_leaves_the_bytes_of_an_unbroken_run(spark, tmp_path, raw, target):
+def test_task_that_fails_once_leaves_the_bytes_of_an_unbroken_run(executor, tmp_path, raw, target):
     warehouse = Warehouse.at(tmp_path / "faulty")
 
     def fail_once(plan, job):
@@ -369,13 +370,13 @@ def test_task_that_fails_once_leaves_the_bytes_of_an_unbroken_run(spark, tmp_pat
                 return label_part(plan, job)
         return label_part(plan, job)
 
-    (outcome,) = classify_with(spark, warehouse, raw, fail_once)
+    (outcome,) = classify_with(executor, warehouse, raw, fail_once)
     assert len(list(tmp_path.glob("failed-*"))) == 2
     assert outcome.version.documents == 132
-    assert digests(warehouse) == unbroken(spark, tmp_path, raw)
+    assert digests(warehouse) == unbroken(executor, tmp_path, raw)
 
 
-def test_attempts_of_one_part_at_the_same_time_agree(spark, tmp_path, raw):
+def test_attempts_of_one_part_at_the_same_time_agree(executor, tmp_path, raw):
     """Speculation: a second attempt publishes while the first is about to."""
     warehouse = Warehouse.at(tmp_path / "twice")
 
@@ -384,11 +385,11 @@ def test_attempts_of_one_part_at_the_same_time_agree(spark, tmp_path, raw):
         assert label_part(plan, job) == first
         return first
 
-    classify_with(spark, warehouse, raw, twice)
-    assert digests(warehouse) == unbroken(spark, tmp_path, raw)
+    classify_with(executor, warehouse, raw, twice)
+    assert digests(warehouse) == unbroken(executor, tmp_path, raw)
 
 
-def test_full_disk_is_named_and_a_second_run_goes_on(spark, tmp_path, raw):
+def test_full_disk_is_named_and_a_second_run_goes_on(executor, tmp_path, raw):
     warehouse = Warehouse.at(tmp_path / "full")
 
     def no_space(plan, job):
@@ -399,21 +400,34 @@ def test_full_disk_is_named_and_a_second_run_goes_on(spark, tmp_path, raw):
             return label_part(plan, job)
 
     with pytest.raises(StorageError, match=r"No space left on device; free some space .*same command again"):
-        classify_with(spark, warehouse, raw, no_space)
+        classify_with(executor, warehouse, raw, no_space)
     assert corpus_versions(warehouse, "c-source") == []
     assert list((warehouse.labels("c-source") / ".staging" / "attempts").iterdir()) == []
-    (outcome,) = classify_with(spark, warehouse, raw)
+    (outcome,) = classify_with(executor, warehouse, raw)
     assert (len(outcome.plan.kept), len(outcome.plan.to_do)) == (1, 1)
-    assert digests(warehouse) == unbroken(spark, tmp_path, raw)
+    assert digests(warehouse) == unbroken(executor, tmp_path, raw)
 
 
-def test_input_that_vanishes_in_the_middle_is_named(spark, tmp_path, raw):
+def test_input_that_vanishes_in_the_middle_is_named(executor, tmp_path, raw):
     def vanish(plan, job):
         Path(plan.inputs[-1].path).unlink()
         return label_part(plan, job)
 
     with pytest.raises(NotFoundError, match=r"vanished; restore it and run the same command again"):
-        classify_with(spark, Warehouse.at(tmp_path / "vanish"), raw, vanish)
+        classify_with(executor, Warehouse.at(tmp_path / "vanish"), raw, vanish)
+
+
+def test_input_that_ends_its_worker_is_a_reject_and_the_others_are_labelled(tmp_path, raw, monkeypatch):
+    monkeypatch.setattr(pool, "_START", "from tests.etl.deadly import run; run('b.jsonl')")
+    workers, said = pool.WorkerPool(1), []
+    warehouse = Warehouse.at(tmp_path / "deadly")
+    request = CorpusRequest(corpus="c-source", field="source", inputs=(str(raw),))
+    (outcome,) = classify_corpora(workers, warehouse, [request], settings=OPEN, progress=said.append)
+    workers.close()
+    assert (outcome.version.documents, outcome.version.rejected) == (122, 1)
+    (reject,) = reject_rows(warehouse, outcome.version)
+    assert (reject["path"], reject["position"], reject["reason"]) == ("b.jsonl", 1, "worker_died")
+    assert any("b.jsonl ends the process" in line for line in said)
 
 
 COMMAND = """
@@ -425,7 +439,7 @@ main(sys.argv[1:])
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("ending", ["", ".gz"])
-def test_killed_job_goes_on_in_the_middle_of_one_large_file(spark, tmp_path, ending):
+def test_killed_job_goes_on_in_the_middle_of_one_large_file(workers, tmp_path, ending):
     folder = write_jsonl(tmp_path / "raw" / f"large.jsonl{ending}", documents(0, 4000)).parent
     settings = dataclasses.replace(OPEN, piece_bytes=4_000)
     warehouse = Warehouse.at(tmp_path / "killed")
@@ -456,22 +470,22 @@ def test_killed_job_goes_on_in_the_middle_of_one_large_file(spark, tmp_path, end
         os.killpg(process.pid, signal.SIGKILL)
     finished = len(list(done.glob("*.json")))
     assert corpus_versions(warehouse, "c-source") == []
-    (outcome,) = classify_with(spark, warehouse, folder, settings=settings)
+    (outcome,) = classify_with(workers, warehouse, folder, settings=settings)
     assert 0 < finished <= len(outcome.plan.kept)
     assert outcome.plan.to_do
     assert len(outcome.version.parts) == outcome.version.parts[0].piece.count > 30
     assert outcome.version.documents == 4000
-    assert digests(warehouse) == unbroken(spark, tmp_path, folder, settings)
+    assert digests(warehouse) == unbroken(workers, tmp_path, folder, settings)
 
 
-def test_real_corpora_are_counted_in_full(spark, warehouse, test_data):
+def test_real_corpora_are_counted_in_full(workers, warehouse, test_data):
     """The math corpus: what zcat and wc count is what the manifest says."""
     folder = test_data / "corpora" / "target_math"
     stored = [path.read_bytes() for path in folder.glob("*.jsonl.gz")]
     lines = sum(gzip.decompress(content).count(b"\n") for content in stored)
     settings = ClassifySettings(classifier="column:origin", taxonomy="from-data")
     version = classify_corpus(
-        spark,
+        workers,
         warehouse,
         settings=settings,
         field="target",

@@ -291,3 +291,45 @@ def test_long_line_is_not_held():
 def test_every_entry_is_a_document_or_a_reject(read_bytes):
     found = read_bytes("a.jsonl", MANY + b"nonsense\n")
     assert {type(entry) for entry in found} == {Document, Reject}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [rb'"\ud800"', b'"\xff\xfe"', b"NaN", b"9" * 5000, rb'{"deep": ["\udfff"]}'],
+    ids=["half a pair", "no UTF-8", "NaN", "a long number", "half a pair inside"],
+)
+def test_columns_that_nobody_asked_for_decide_nothing(read_bytes, other):
+    line = b'{"text": "kept", "title": ' + other + b"}\n"
+    assert summary(read_bytes("a.jsonl", line, limit=1 << 20)) == [(1, "kept")]
+    asked = Columns(text="text", id=None, others=("title",))
+    wanted = "<invalid_utf8>" if other.startswith(b'"') else "kept"
+    assert summary(read_bytes("a.jsonl", line, limit=1 << 20, columns=asked)) == [(1, wanted)]
+
+
+def test_named_ids_that_are_neither_text_nor_number_are_rejects(read_bytes):
+    named = Columns(text="text", id="key", others=())
+    content = jsonl(*({"text": "a", "key": key} for key in ([1], True, {}, None, 7, 2**70, "x")))
+    found = read_bytes("a.jsonl", content, columns=named)
+    assert [e.reason if isinstance(e, Reject) else "" for e in found] == ["id_not_text"] * 3 + [""] * 4
+    assert [entry.id for entry in found[4:]] == ["7", str(2**70), "x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        ("a.json", b'{\n  "text": "x"\n}', "jq -c . {folder}/a.json > {folder}/a.jsonl"),
+        ("a.json", b'{ "text": "x",\n "n": 1 }', "jq -c . {folder}/a.json"),
+        ("a.json", b'[{"text": "x"}]', "jq -c '.[]' {folder}/a.json"),
+        ("a b.json.gz", gzip.compress(b'{\n"text": "x"\n}'), "gzip -dc '{folder}/a b.json.gz' | jq -c . >"),
+    ],
+)
+def test_advice_for_json_over_several_lines_can_be_copied(tmp_path, name, content, advice):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as raised:
+        read(tmp_path / name)
+    assert advice.replace("{folder}", str(tmp_path)) in raised.value.message
+
+
+def test_lines_that_look_alike_are_no_such_document(read_bytes):
+    content = b'{"text": "cut\n{"text": "fine"}\n'
+    assert summary(read_bytes("a.json", content)) == [(1, "<malformed_json>"), (2, "fine")]

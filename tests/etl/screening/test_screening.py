@@ -234,17 +234,27 @@ def test_id_follows_duplicates_items_and_the_names_that_choose_the_first_copy(wa
     assert duplicates_id(corpora) != duplicates_id(renamed)
 
 
-def test_a_new_version_reads_its_new_files_alone(spark, screened, tmp_path):
+def test_a_new_version_reads_its_new_files_alone(workers, screened, tmp_path):
     warehouse = screened.copied(tmp_path / "copy")
     files = [*SOURCE, [("News", words(1, 30))]]
     more = _etl.write_corpus(warehouse, "main-source", "source", files, version=2)
     said = []
-    found = find_duplicates(spark, warehouse, corpora=[more, screened.corpora[1]], progress=said.append)
+    found = find_duplicates(workers, warehouse, corpora=[more, screened.corpora[1]], progress=said.append)
     assert "in 1 of 4 label files" in said[0]
     assert found.found == 5
 
 
-def test_a_killed_search_goes_on_with_the_same_bytes(screened, tmp_path, monkeypatch):
+def test_without_spark_the_same_copies_are_found(screened, tmp_path):
+    warehouse, found = screened.copied(tmp_path / "copy"), screened.duplicates
+    folder = warehouse.screening("duplicates", found.screening)
+    content = {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+    shutil.rmtree(folder)
+    again = find_duplicates(None, warehouse, corpora=screened.corpora[::-1], progress=quiet)
+    assert dataclasses.replace(again, created_at=found.created_at) == found
+    assert {path.name: path.read_bytes() for path in folder.glob("*.parquet")} == content
+
+
+def test_a_killed_search_goes_on_with_the_same_bytes(screened, tmp_path):
     warehouse, found = screened.copied(tmp_path / "copy"), screened.contamination
     folder = warehouse.screening("contamination", found.screening)
     content = {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
@@ -253,9 +263,6 @@ def test_a_killed_search_goes_on_with_the_same_bytes(screened, tmp_path, monkeyp
     sync(warehouse)
     assert ask(warehouse, "select count(*) from contamination") == [(0,)]
     sorted(folder.glob("*.parquet"))[0].unlink()
-    monkeypatch.setattr(
-        "dmix.etl.screening.contamination.run_tasks", lambda spark, task, todo: list(map(task, todo))
-    )
     said = []
     again = find_contamination(None, warehouse, corpora=screened.corpora, items=ITEMS, progress=said.append)
     assert "2 of 3 label files" in said[0]  # one was removed here, one had no findings to keep

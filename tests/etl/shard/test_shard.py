@@ -148,7 +148,7 @@ def test_other_processes_in_another_order_make_the_same_bytes(warehouse, pair, m
 
 
 def test_a_task_that_fails_late_is_tried_again_and_leaves_no_trace(
-    spark, warehouse, pair, unbroken, tmp_path
+    executor, warehouse, pair, unbroken, tmp_path
 ):
     def failing(split, job):
         seconds = encode_split(split, job)
@@ -160,12 +160,12 @@ def test_a_task_that_fails_late_is_tried_again_and_leaves_no_trace(
             raise RuntimeError("injected")
         return seconds
 
-    manifest = shard_dataset(spark, warehouse, corpora=pair, settings=SMALL, progress=quiet, work=failing)
+    manifest = shard_dataset(executor, warehouse, corpora=pair, settings=SMALL, progress=quiet, work=failing)
     assert list(tmp_path.glob("?" * 64))
     assert stored(warehouse, manifest) == unbroken
 
 
-def test_a_full_disk_is_named_and_nothing_is_published(spark, warehouse, pair):
+def test_a_full_disk_is_named_and_nothing_is_published(executor, warehouse, pair):
     def on_full_disk(split, job):
         from contextlib import contextmanager
         from unittest import mock
@@ -183,7 +183,7 @@ def test_a_full_disk_is_named_and_nothing_is_published(spark, warehouse, pair):
             return shard_tasks.encode_split(split, job)
 
     with pytest.raises(StorageError, match=r"cannot write .*No space left on device.*free some space"):
-        shard_dataset(spark, warehouse, corpora=pair, settings=SMALL, progress=quiet, work=on_full_disk)
+        shard_dataset(executor, warehouse, corpora=pair, settings=SMALL, progress=quiet, work=on_full_disk)
     with pytest.raises(NotFoundError):
         read_dataset_manifest(warehouse)
 
@@ -238,7 +238,7 @@ def test_a_killed_driver_is_taken_up_and_gives_the_same_bytes(spark, warehouse, 
     assert {k: v for k, v in stored(warehouse, manifest).items() if not k.startswith(STAGING)} == unbroken
 
 
-def test_a_record_whose_shard_is_gone_is_made_again(spark, warehouse, pair, unbroken):
+def test_a_record_whose_shard_is_gone_is_made_again(executor, warehouse, pair, unbroken):
     plan = plan_dataset(warehouse, corpora=pair, settings=SMALL)
     folder = warehouse.stream(plan.dataset)
     folder.mkdir(parents=True)
@@ -247,7 +247,7 @@ def test_a_record_whose_shard_is_gone_is_made_again(spark, warehouse, pair, unbr
         encode_split(split, plan.job(folder))
     (folder / "source" / "News" / "shard.00000.00000.mds").unlink()
     said = []
-    manifest = shard_dataset(spark, warehouse, corpora=pair, settings=SMALL, progress=said.append)
+    manifest = shard_dataset(executor, warehouse, corpora=pair, settings=SMALL, progress=said.append)
     assert f"{len(plan.all_splits) - 1} of them done before" in said[0]
     assert stored(warehouse, manifest) == unbroken
 

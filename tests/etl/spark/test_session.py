@@ -57,3 +57,43 @@ def test_workers_run_this_python_with_one_thread(spark):
 def test_session_is_reused_and_retries_tasks(spark):
     assert spark_session(master="local[2,3]") is spark
     assert spark.sparkContext.master == "local[2,3]"
+
+
+def test_a_spark_home_without_this_spark_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPARK_HOME", str(tmp_path / "none"))
+    with pytest.raises(MissingDependencyError, match=r"SPARK_HOME is .*none.*unset SPARK_HOME"):
+        session._need_this_spark()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "spark-submit").touch()
+    (tmp_path / "jars").mkdir()
+    (tmp_path / "jars" / "spark-core_2.13-3.1.2.jar").touch()
+    monkeypatch.setenv("SPARK_HOME", str(tmp_path))
+    with pytest.raises(MissingDependencyError, match=r"Spark 3\.1\.2, and pyspark is"):
+        session._need_this_spark()
+
+
+def test_a_user_without_a_name_is_told_what_spark_wants(monkeypatch):
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr(session.pwd, "getpwuid", unknown)
+    with pytest.raises(MissingDependencyError, match=r"user id \d+ has no name in /etc/passwd"):
+        session._need_user_name()
+
+
+def test_java_options_have_no_space_of_a_path_in_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(session, "files", lambda package: tmp_path / "my project, here")
+    options = session._configuration("local[1]")["spark.driver.extraJavaOptions"]
+    assert "my%20project%2C%20here/assets/log4j2.properties" in options.split()[0]
+
+
+def test_the_end_of_a_connection_to_accumulators_prints_nothing(capsys):
+    from pyspark import accumulators
+
+    session._silence_accumulators()
+    server = accumulators.AccumulatorTCPServer.__new__(accumulators.AccumulatorTCPServer)
+    try:
+        raise EOFError
+    except EOFError:
+        server.handle_error(None, ("127.0.0.1", 1))
+    assert capsys.readouterr().err == ""

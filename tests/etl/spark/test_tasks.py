@@ -1,10 +1,19 @@
 import gc
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from dmix.etl.spark import session
+from dmix.etl.spark.executors import Automatic
+from dmix.etl.spark.pool import WorkerPool
 from dmix.etl.spark.tasks import Meter, completed_tasks, grouped, metered, reported, run_tasks
-from dmix.warehouse_schema.errors import InputError, StorageError
+from dmix.warehouse_schema.errors import ClusterError, InputError, StorageError
 
 
 def test_no_items_need_no_session():
@@ -20,15 +29,15 @@ def test_tiny_items_share_a_task_and_large_ones_stand_alone():
     assert [len(group) for group in groups([0] * 20_000, most=500)] == [500] * 40
 
 
-def test_results_stand_in_the_order_of_the_items(spark):
-    assert run_tasks(spark, lambda item: {"twice": 2 * item}, [3, 1, 2]) == [
+def test_results_stand_in_the_order_of_the_items(executor):
+    assert run_tasks(executor, lambda item: {"twice": 2 * item}, [3, 1, 2]) == [
         {"twice": 6},
         {"twice": 2},
         {"twice": 4},
     ]
 
 
-def test_error_for_people_comes_back_as_itself_and_is_tried_once(spark, tmp_path):
+def test_error_for_people_comes_back_as_itself_and_is_tried_once(executor, tmp_path):
     def fail(item):
         with open(tmp_path / "tries", "a") as file:
             file.write(f"{item}\n")
@@ -36,11 +45,11 @@ def test_error_for_people_comes_back_as_itself_and_is_tried_once(spark, tmp_path
             raise [InputError, StorageError][item - 1](f"item {item} is bad; change it")
 
     with pytest.raises(InputError, match="item 1 is bad; change it"):
-        run_tasks(spark, fail, [0, 1, 2])
+        run_tasks(executor, fail, [0, 1, 2])
     assert sorted((tmp_path / "tries").read_text().split()) == ["0", "1", "2"]
 
 
-def test_task_that_fails_otherwise_is_tried_again(spark, tmp_path):
+def test_task_that_fails_otherwise_is_tried_again(executor, tmp_path):
     def fail_once(item):
         marker = Path(tmp_path, f"tried-{item}")
         if not marker.exists():
@@ -48,7 +57,7 @@ def test_task_that_fails_otherwise_is_tried_again(spark, tmp_path):
             raise RuntimeError("injected")
         return item
 
-    assert run_tasks(spark, fail_once, [0, 1, 2]) == [0, 1, 2]
+    assert run_tasks(executor, fail_once, [0, 1, 2]) == [0, 1, 2]
 
 
 def test_worker_does_not_collect_what_imports_made_again_and_again(spark):
@@ -57,6 +66,85 @@ def test_worker_does_not_collect_what_imports_made_again_and_again(spark):
 
     run_tasks(spark, spared, list(range(4)))
     assert max(run_tasks(spark, spared, list(range(4)))) > 10_000
+
+
+def test_item_that_ends_its_worker_is_told_and_the_others_are_done(workers):
+    def end(item):
+        if item == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+
+    assert run_tasks(workers, end, [0, 1, 2, 3], died=lambda item: f"{item} died") == [0, "1 died", 2, 3]
+    with pytest.raises(ClusterError, match=r"ended by signal SIGKILL, and again .* alone"):
+        run_tasks(workers, end, [0, 1, 2])
+
+
+def test_item_that_dies_among_others_alone_may_live(workers, tmp_path):
+    def end_once(item):
+        marker = tmp_path / f"tried-{item}"
+        if item and not marker.exists():
+            marker.touch()
+            os._exit(3)
+        return item
+
+    assert run_tasks(workers, end_once, [0, 1, 2]) == [0, 1, 2]
+
+
+def test_task_that_always_fails_raises_what_it_raised(workers, tmp_path):
+    def fail(item):
+        with open(tmp_path / "tries", "a") as file:
+            file.write("x")
+        raise KeyError("injected")
+
+    with pytest.raises(KeyError, match="injected") as raised:
+        run_tasks(workers, fail, [0])
+    assert (tmp_path / "tries").read_text() == "xxx"
+    assert "in fail" in raised.value.__notes__[0]
+    assert run_tasks(workers, abs, [-1]) == [1]
+
+
+def test_workers_are_kept_have_one_thread_and_print_to_standard_error(capfd):
+    workers = WorkerPool(1)
+
+    def look(item):
+        print("printed")
+        return [os.getpid(), os.environ["OMP_NUM_THREADS"]]
+
+    first, second = run_tasks(workers, look, [0]), run_tasks(workers, look, [0])
+    assert first == second
+    assert first[0][1] == "1"
+    assert capfd.readouterr().err.count("printed") == 2
+    workers.close()
+
+
+def test_workers_end_with_the_process_that_started_them():
+    code = (
+        "import os, signal\n"
+        "from dmix.etl.spark.pool import WorkerPool\n"
+        "pool = WorkerPool(1)\n"
+        "print(pool.run(os.getpgid, [0])[0].value, pool._idle[0]._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    worker, ends = int(done.stdout.split()[1]), time.monotonic() + 10
+    assert done.returncode == -signal.SIGKILL
+    while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("master", "size_bytes", "starts"),
+    [(None, 5, "WorkerPool"), (None, 6, "Spark"), ("", 5, "WorkerPool"), ("local[7]", 0, "Spark")],
+)
+def test_a_named_master_or_a_large_input_means_spark(monkeypatch, master, size_bytes, starts):
+    asked = []
+    monkeypatch.setattr(session, "spark_session", lambda **named: asked.append(named["master"]) or "session")
+    executor = Automatic(master=master, in_process_bytes=5)
+    chosen = executor.chosen(size_bytes)
+    assert type(chosen).__name__ == {"Spark": "OnSpark"}.get(starts, starts)
+    assert asked == ([master or "local[*,3]"] if starts == "Spark" else [])
+    assert type(executor.chosen(0)) is type(chosen)  # a session that is there is used for all
 
 
 def test_finished_tasks_of_no_job_are_none(spark):

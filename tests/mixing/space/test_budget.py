@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.space.budget import Coverage, auto_step_samples, expected_coverage
+from dmix.mixing.space.budget import FieldPasses, auto_step_samples, expected_coverage
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
 
@@ -24,12 +24,12 @@ def test_auto_refuses_no_steps_and_no_batch(steps, batch):
 
 
 def test_natural_mixing_covers_both_fields_alike():
-    assert expected_coverage(space(60, 40), steps=5, step_samples=10) == Coverage(0.5, 0.5)
+    assert expected_coverage(space(60, 40), steps=5, step_samples=10) == FieldPasses(0.5, 0.5)
 
 
 def test_coverage_under_a_mixture_counts_passes_over_each_field():
     got = expected_coverage(space(60, 40), steps=8, step_samples=10, mixture_N=np.array([0.0, 1.0]))
-    assert got == Coverage(0.0, 2.0)
+    assert got == FieldPasses(0.0, 2.0)
 
 
 def test_a_field_without_samples_is_covered_zero_times():

@@ -1,9 +1,10 @@
-"""The policy's law: densities by hand, closed forms, and gradients of samples."""
+"""The distribution of the policy: divergences by hand, closed forms, and gradients of samples."""
 
 import math
 
 import pytest
 import torch
+from torch.distributions import Dirichlet
 
 from dmix.mixing.space.dirichlet import (
     CONCENTRATION_RANGE,
@@ -18,25 +19,26 @@ def mask(domains, active):
 
 
 @pytest.mark.parametrize(("domains", "active"), [(2, 2), (6, 6), (6, 4), (52, 52), (52, 25)])
-def test_dirichlet_of_ones_has_log_density_0(domains, active):
-    active_N = mask(domains, active)
-    distribution = MixtureDistribution(torch.ones(3, active, dtype=torch.float64), active_N)
-    mixtures = uniform_mixtures((3, 5), active_N, dtype=torch.float64)
-    torch.testing.assert_close(distribution.log_density(mixtures), torch.zeros(3, 5, dtype=torch.float64))
+def test_dirichlet_of_ones_is_the_uniform_distribution(domains, active):
+    distribution = MixtureDistribution(torch.ones(3, active, dtype=torch.float64), mask(domains, active))
     torch.testing.assert_close(distribution.divergence_from_uniform(), torch.zeros(3, dtype=torch.float64))
+    mixtures = uniform_mixtures((3, 5), mask(domains, active), dtype=torch.float64)
+    torch.testing.assert_close(mixtures.sum(-1), torch.ones(3, 5, dtype=torch.float64))
+    assert not mixtures[..., ~mask(domains, active)].any()
 
 
-def test_density_of_beta_3_2_by_hand():
-    # Beta(3, 2): 12 x^2 (1 - x); at x = 1/4 that is 12 * 1/16 * 3/4 = 9/16
+def test_divergence_of_beta_3_2_by_hand():
+    # 12 x^2 (1 - x); E ln x = -(1/3 + 1/4) and E ln(1 - x) = -(1/2 + 1/3 + 1/4): ln 12 - 14/12 - 13/12
     distribution = MixtureDistribution(torch.tensor([3.0, 2.0], dtype=torch.float64), mask(2, 2))
-    found = distribution.log_density(torch.tensor([[0.25, 0.75]], dtype=torch.float64))
-    assert found.item() == pytest.approx(math.log(9 / 16))
+    assert distribution.divergence_from_uniform().item() == pytest.approx(math.log(12) - 2.25)
 
 
 def test_divergence_is_the_mean_log_density_of_samples():
     torch.manual_seed(0)
-    distribution = MixtureDistribution(torch.tensor([4.0, 1.5, 0.7], dtype=torch.float64), mask(3, 3))
-    mean = distribution.log_density(distribution.sample(40_000)).mean()
+    parameters = torch.tensor([4.0, 1.5, 0.7], dtype=torch.float64)
+    distribution = MixtureDistribution(parameters, mask(3, 3))
+    # the uniform density on three domains is Gamma(3) = 2
+    mean = Dirichlet(parameters).log_prob(distribution.sample(40_000)).mean() - math.log(2)
     assert mean.item() == pytest.approx(distribution.divergence_from_uniform().item(), abs=0.02)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tests.mixing.testbed.simulator import Simulator
 from torch import Tensor
 
@@ -16,12 +15,10 @@ from dmix.mixing.agent.features import RunContext, tokens
 from dmix.mixing.agent.set_features import ObjectiveSpec
 from dmix.mixing.agent.standardise import features
 from dmix.mixing.offline.episodes import Episodes, make_episodes
-from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.domains import Array, DomainSpace, Vector
 from dmix.mixing.trajectories.candidates import HierarchicalDistribution
 from dmix.mixing.trajectories.random_paths import random_paths
 from dmix.mixing.trajectories.store import Trajectory, trajectory_id
-
-Array = NDArray[np.float64]
 
 _SAMPLES_A_STEP = 1000
 # s_i of both skills, about the deviation of their scores over random schedules. Being equal, they

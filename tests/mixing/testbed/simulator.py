@@ -15,11 +15,9 @@ Shapes: T steps (M of them), N domains, K skills, P schedules.
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dmix.mixing.space.domains import Array
 from dmix.warehouse_schema.errors import InputError
-
-Array = NDArray[np.float64]
 
 
 def _constant(*values: float) -> Array:

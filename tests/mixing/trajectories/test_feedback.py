@@ -7,10 +7,9 @@ import pytest
 from dmix.mixing.trajectories.feedback import (
     farm_scales,
     feedback_file,
-    feedback_objectives,
+    load_feedback,
     read_feedback,
     read_trained,
-    read_variations,
     write_feedback,
 )
 from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
@@ -35,7 +34,7 @@ def write(warehouse, name="static-0000", objectives=NAMES, scores=SCORES):
 def test_feedback_comes_back_in_the_order_of_the_environment(warehouse):
     path = write(warehouse)
     assert path == feedback_file(warehouse, "set", "static-0000")
-    assert feedback_objectives(warehouse, "set") == NAMES
+    assert load_feedback(warehouse, "set").objectives == NAMES
     (found,) = read_feedback(warehouse, "set").values()
     assert np.array_equal(found, SCORES, equal_nan=True)
     names = ["trajectory_id", "step", "objective", "score", "variation", "weights"]
@@ -78,8 +77,11 @@ def test_what_a_proxy_was_trained_on_stands_beside_its_scores(warehouse):
         planned_TN=planned,
     )
     write(warehouse, "usual")
-    assert read_variations(warehouse, "set") == {"varied": "learning_rate*2", "usual": ""}
-    trained = {found.trajectory_id: found.mixtures_TN for found in read_trained(warehouse, "set")}
+    assert load_feedback(warehouse, "set").variations == {"varied": "learning_rate*2", "usual": ""}
+    trained = {
+        found.trajectory_id: found.mixtures_TN
+        for found in read_trained(warehouse, "set", load_feedback(warehouse, "set"))
+    }
     np.testing.assert_array_equal(trained["varied"], planned)
     np.testing.assert_array_equal(trained["usual"], asked)
     np.testing.assert_array_equal(trained["waiting"], asked)
@@ -91,14 +93,14 @@ def test_files_without_the_newer_columns_are_read(warehouse):
     pq.write_table(pq.read_table(path).select(["trajectory_id", "step", "objective", "score"]), path)
     (found,) = read_feedback(warehouse, "set").values()
     assert np.array_equal(found, SCORES, equal_nan=True)
-    assert read_variations(warehouse, "set") == {"static-0000": ""}
-    (trained,) = read_trained(warehouse, "set")
+    assert load_feedback(warehouse, "set").variations == {"static-0000": ""}
+    (trained,) = read_trained(warehouse, "set", load_feedback(warehouse, "set"))
     np.testing.assert_array_equal(trained.mixtures_TN, asked)
 
 
 def test_no_feedback_is_empty(warehouse):
     assert read_feedback(warehouse, "set") == {}
-    assert feedback_objectives(warehouse, "set") == ()
+    assert load_feedback(warehouse, "set").objectives == ()
 
 
 def test_wrong_shape_is_refused(warehouse):

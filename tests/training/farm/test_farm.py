@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dmix.mixing.space.domains import DomainSpace
-from dmix.mixing.trajectories.feedback import feedback_file, read_feedback, read_trained, read_variations
+from dmix.mixing.trajectories.feedback import feedback_file, load_feedback, read_feedback, read_trained
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.mixing.trajectories.store import (
     Trajectory,
@@ -360,9 +360,9 @@ def test_varied_proxies_are_recorded_with_what_they_were_trained_on(tiny_warehou
     publish_trajectories(tiny_warehouse, "varied", shares=chosen)
     farm = plan_farm(tiny_warehouse, "varied", environment=environment, proxy=always)
     collect(tiny_warehouse, farm, spark=None, progress=lambda _: None)
-    assert read_variations(tiny_warehouse, "varied") == {name: names[name] for name in chosen}
+    assert load_feedback(tiny_warehouse, "varied").variations == {name: names[name] for name in chosen}
     sampled = {t.trajectory_id: t.mixtures_TN for t in read_trajectories(tiny_warehouse, "varied")}
-    for trajectory in read_trained(tiny_warehouse, "varied"):
+    for trajectory in read_trained(tiny_warehouse, "varied", load_feedback(tiny_warehouse, "varied")):
         name, mixtures = trajectory.trajectory_id, trajectory.mixtures_TN
         assert mixtures.sum(1) == pytest.approx(np.ones(len(mixtures)))
         if names[name] != LESS_SOURCE:
@@ -383,7 +383,7 @@ def test_planned_mixtures_are_recorded_where_a_domain_runs_out(tiny_warehouse, e
     )
     farm = plan_farm(tiny_warehouse, "scarce", environment=environment, proxy=proxy)
     collect(tiny_warehouse, farm, spark=None, progress=lambda _: None)
-    [trained] = read_trained(tiny_warehouse, "scarce")
+    [trained] = read_trained(tiny_warehouse, "scarce", load_feedback(tiny_warehouse, "scarce"))
     np.testing.assert_allclose(trained.mixtures_TN[:2], asked[:2])
     # its share goes to the rest of its field
     np.testing.assert_allclose(trained.mixtures_TN[2], [1 / 3, 0, 0, 2 / 3, 0, 0], atol=1e-9)

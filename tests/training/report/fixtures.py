@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tests.manifests import dataset_manifest
 
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
@@ -17,12 +18,10 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import (
     CorpusReference,
     CorpusVersion,
-    DatasetManifest,
     DomainRows,
     InputFile,
     LabelFile,
     LabelPart,
-    StreamEntry,
     StreamFile,
     TokenizerFile,
     write_corpus_version,
@@ -73,36 +72,22 @@ def add_corpus(warehouse, field, *, taxonomy=SMALL, documents=10, rejected=2):
 
 
 def add_dataset(warehouse, *, taxonomy=SMALL, samples=(100, 40, 0)):
-    streams = []
-    for field in FIELDS:
-        for index, label in enumerate(taxonomy.labels):
-            count = samples[index % len(samples)] * (2 if field == "source" else 1)
-            files = (StreamFile(name="index.json", size_bytes=3, sha256="3" * 64, samples=0),)
-            streams.append(
-                StreamEntry(
-                    field=field,
-                    domain=label,
-                    path=f"{field}/{index}",
-                    documents=count * 3,
-                    samples=count,
-                    tokens=count * 64,
-                    tail_tokens=7,
-                    files=files if count else (),
-                )
-            )
-    manifest = DatasetManifest(
+    counts = [samples[i % len(samples)] for i in range(len(taxonomy.labels))]
+    index = StreamFile(name="index.json", size_bytes=3, sha256="3" * 64, samples=0)
+    counts = [2 * count for count in counts] + counts
+    manifest = dataset_manifest(
+        counts,
+        taxonomy=taxonomy,
+        seq_len=64,
+        files=[(index,) if count else () for count in counts],
+        stream=lambda count: {"documents": 3 * count, "tail_tokens": 7},
         dataset="d0123456789abcde",
         name="demo",
-        taxonomy=taxonomy,
         tokenizer=TokenizerFile(name="embedded", sha256="4" * 64, vocab_size=8192, eot_id=0),
-        seq_len=64,
-        token_dtype="uint16",
-        seed=0,
         corpora=tuple(
             CorpusReference(corpus=f"main-{f}", version=1, field=f, synthetic=False, manifest_sha256="5" * 64)
             for f in FIELDS
         ),
-        streams=tuple(streams),
         created_at=NOW.isoformat(),
     )
     write_dataset_manifest(warehouse, manifest)

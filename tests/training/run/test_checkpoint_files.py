@@ -1,6 +1,16 @@
 import zipfile
 
-from dmix.training.run.checkpoint_files import checkpoints, latest_checkpoint
+import pytest
+
+from dmix.training.run.checkpoint_files import (
+    Restart,
+    checkpoints,
+    choose_checkpoint,
+    forget_set_aside,
+    latest_checkpoint,
+)
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.events import EventLog
 
 
 def write(folder, name, *, whole=True):
@@ -28,3 +38,65 @@ def test_a_file_that_was_cut_short_is_no_checkpoint(tmp_path):
 
 def test_an_absent_or_empty_folder_has_no_checkpoint(tmp_path):
     assert latest_checkpoint(tmp_path) is None and latest_checkpoint(tmp_path / "absent") is None
+
+
+def put_zeros(path):
+    content = bytearray(path.read_bytes())
+    content[200:700] = bytes(500)
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Folder and events of a run of three steps with a checkpoint each."""
+    log = EventLog(tmp_path / "events.jsonl", run_id="r", attempt=1)
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for step in (1, 2, 3):
+        log.write("step_done", step=step)
+        write(folder, f"step{step}-ba{step * 4}.pt")
+    return folder, log.path
+
+
+def names(folder):
+    return [path.name for path in checkpoints(folder)]
+
+
+def test_a_run_goes_on_from_the_newest_and_without_any_from_the_beginning(run, tmp_path):
+    folder, events = run
+    assert choose_checkpoint(folder, events) == Restart(folder / "step3-ba12.pt")
+    assert choose_checkpoint(tmp_path / "absent", events) == Restart()
+
+
+def test_zeros_in_a_checkpoint_are_noticed_and_the_one_before_is_taken(run):
+    folder, events = run
+    put_zeros(folder / "step3-ba12.pt")
+    restart = choose_checkpoint(folder, events)
+    assert restart.checkpoint == folder / "step2-ba8.pt"
+    assert restart.notes == ("checkpoint step3-ba12.pt is damaged", "going on from step2-ba8.pt")
+    assert names(folder) == ["step1-ba4.pt", "step2-ba8.pt"]
+    assert (folder / "step3-ba12.pt.aside").is_file()
+    forget_set_aside(folder)
+    assert not (folder / "step3-ba12.pt.aside").exists()
+
+
+def test_a_checkpoint_ahead_of_the_events_is_not_taken(run):
+    folder, events = run
+    lines = events.read_bytes().splitlines(keepends=True)
+    events.write_bytes(lines[0])
+    restart = choose_checkpoint(folder, events)
+    assert restart.checkpoint == folder / "step1-ba4.pt"
+    assert "step3-ba12.pt is ahead of events.jsonl, which lacks step 3" in restart.notes[0]
+    events.write_bytes(b"")
+    assert choose_checkpoint(folder, events).checkpoint is None
+
+
+def test_going_back_takes_the_one_before(run):
+    folder, events = run
+    restart = choose_checkpoint(folder, events, back=True)
+    assert restart.checkpoint == folder / "step2-ba8.pt"
+    assert "as asked" in restart.notes[0] and names(folder) == ["step1-ba4.pt", "step2-ba8.pt"]
+    choose_checkpoint(folder, events, back=True)
+    with pytest.raises(InputError, match=r"no whole checkpoint before step1-ba4\.pt"):
+        choose_checkpoint(folder, events, back=True)
+    assert names(folder) == ["step1-ba4.pt"]

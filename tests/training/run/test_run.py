@@ -45,6 +45,13 @@ class Swinging:
         return Proposal(history.space.expand(np.array([1 - share, share])))
 
 
+class Steady:
+    name = "steady"
+
+    def propose(self, history):
+        return Proposal(history.space.natural_N)
+
+
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory, whole_job):
     """Folder and summary of the unbroken run that others are compared with."""
@@ -412,3 +419,72 @@ def test_a_run_over_a_remote_copy_takes_the_same_samples(job, whole_run, tiny_wa
     assert summary.chain == whole.chain
     kept = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.mds"))
     assert 0 < kept < shards
+
+
+def test_weights_that_are_not_finite_end_a_run_and_are_never_kept(job, tmp_path):
+    class Poisons(Swinging):
+        def propose(self, history):
+            if history.step == 3:
+                for network in networks:
+                    network.model.norm.weight.data.fill_(float("inf"))
+            return super().propose(history)
+
+    networks = []
+
+    def loading(*arguments, **options):
+        model = load_model(*arguments, **options)
+        networks.append(model.network)
+        return model
+
+    short = dataclasses.replace(with_training(job, checkpoint_steps=1), controller=Poisons())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dmix.training.run.run.load_model", loading)
+        with pytest.raises(
+            TrainingError, match=r"not finite .*step 3.*step2-ba8\.pt .after step 2. is whole"
+        ):
+            train(short, folder=tmp_path)
+    assert [path.name for path in checkpoints(tmp_path / "checkpoints")] == ["step1-ba4.pt", "step2-ba8.pt"]
+    assert events(tmp_path, "run_failed")[0]["step"] == 3
+    assert not events(tmp_path, "run_done")
+
+
+def test_weights_that_the_last_batch_broke_end_the_run_too(job, tmp_path):
+    broken = dataclasses.replace(
+        with_training(job, learning_rate=1e30, gradient_clip=None, schedule="constant"),
+        plan=PlanSettings(step_samples=8, batch_size=8, exhaustion="redistribute"),
+        steps=1,
+    )
+    with pytest.raises(TrainingError, match=r"no score is finite.*there is no checkpoint of it yet"):
+        train(broken, folder=tmp_path)
+    assert not checkpoints(tmp_path / "checkpoints")
+
+
+def test_a_run_ends_when_no_score_is_finite_and_goes_on_when_one_is(job, tmp_path, monkeypatch):
+    scores = iter([[-3.0, -3.0], [np.nan, -2.0], [np.nan, np.nan]])
+    monkeypatch.setattr(
+        "dmix.training.scoring.environment.Scorer.scores", lambda *_, **__: np.array(next(scores))
+    )
+    steady = dataclasses.replace(job, controller=Steady())
+    with pytest.raises(TrainingError, match="no score is finite after step 2"):
+        train(steady, folder=tmp_path)
+    assert [event["step"] for event in events(tmp_path, "step_done")] == [1, 2]
+
+
+def test_a_damaged_checkpoint_is_named_and_the_run_ends_as_if_it_were_whole(job, whole_run, tmp_path):
+    _, whole = whole_run
+    with pytest.raises(InterruptedRunError):
+        train(with_training(job, checkpoint_steps=1), folder=tmp_path, progress=StopAfter(3))
+    newest = checkpoints(tmp_path / "checkpoints")[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4096] = bytes(4096)
+    newest.write_bytes(content)
+    lines = []
+    resumed = train(
+        with_training(job, checkpoint_steps=1), folder=tmp_path, resume=True, progress=lines.append
+    )
+    assert lines[0] == f"checkpoint {newest.name} is damaged"
+    assert resumed.chain == whole.chain
+    np.testing.assert_array_equal(resumed.feedback_TD, whole.feedback_TD)
+    noted = [event["detail"] for event in events(tmp_path, "note") if event["kind"] == "checkpoint"]
+    assert noted == lines[:2]
+    assert not list((tmp_path / "checkpoints").glob("*.aside"))

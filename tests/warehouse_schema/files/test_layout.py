@@ -67,3 +67,15 @@ def test_broken_and_missing_json_are_named(tmp_path):
         read_json(tmp_path / "bad.json")
     with pytest.raises(NotFoundError, match=r"none\.json does not exist"):
         read_json(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("root", ["s3://bucket/w", "gs://b", "file:///tmp/w", "s3:/bucket/w", "hdfs://h/w"])
+def test_a_warehouse_is_no_url(root):
+    with pytest.raises(InputError, match=r"is a URL, expected a local folder.*--data-url"):
+        Warehouse.at(root)
+
+
+@pytest.mark.parametrize("root", ["what?/w", "back\\slash"])
+def test_a_path_that_the_catalog_cannot_have_is_refused_before_anything_is_made(tmp_path, root):
+    with pytest.raises(InputError, match="DuckDB"):
+        Warehouse.at(tmp_path / root)

@@ -129,11 +129,11 @@ class Panel:
         kept = [d for d in range(len(self.objectives)) if (keep_I & (self.objective_I == d)).any()]
         if not kept:
             return None
-        place = {d: index for index, d in enumerate(kept)}
+        index_of = {d: index for index, d in enumerate(kept)}
         return replace(
             self,
             objectives=tuple(self.objectives[d] for d in kept),
-            objective_I=np.array([place[d] for d in self.objective_I[keep_I]], dtype=np.int64),
+            objective_I=np.array([index_of[d] for d in self.objective_I[keep_I]], dtype=np.int64),
             near_duplicate_I=self.near_duplicate_I[keep_I],
             scores_CSI=self.scores_CSI[:, :, keep_I],
             gains_CSI=self.gains_CSI[:, :, keep_I],
@@ -216,16 +216,16 @@ def make_panel(
     if runs.empty:
         return None
     present = [o for o in objectives if o.name in set(items.objective)]
-    names = {objective.name: place for place, objective in enumerate(present)}
+    names = {objective.name: index for index, objective in enumerate(present)}
     controllers = tuple(dict.fromkeys(runs.controller))
     pairs = tuple(sorted(set(zip(runs.seed.astype(int), runs.base.astype(int), strict=True))))
     shape = (len(controllers), len(pairs), scores.shape[1])
     scores_CSI, gains_CSI = np.full(shape, np.nan), np.full(shape, np.nan)
     for (controller, seed, base), members in runs.groupby(["controller", "seed", "base"]):
-        place = controllers.index(controller), pairs.index((int(seed), int(base)))
+        cell = controllers.index(controller), pairs.index((int(seed), int(base)))
         score_I = scores.loc[members.unit_id].to_numpy(float).mean(axis=0)
-        scores_CSI[place] = score_I
-        gains_CSI[place] = score_I - bases.loc[members.unit_id].to_numpy(float).mean(axis=0)
+        scores_CSI[cell] = score_I
+        gains_CSI[cell] = score_I - bases.loc[members.unit_id].to_numpy(float).mean(axis=0)
     return Panel(
         layer=layer,
         units=frozenset(runs.unit_id),

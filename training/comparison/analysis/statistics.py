@@ -189,8 +189,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     filled = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
     adjusted = np.empty(len(filled))
     largest = 0.0
-    for place, index in enumerate(np.argsort(filled, kind="stable")):
-        largest = max(largest, min(1.0, (len(filled) - place) * filled[index]))
+    for rank, index in enumerate(np.argsort(filled, kind="stable")):
+        largest = max(largest, min(1.0, (len(filled) - rank) * filled[index]))
         adjusted[index] = largest
     adjusted[np.isnan(p_values)] = np.nan
     return adjusted.tolist()

@@ -4,21 +4,31 @@ The text of the runs is cut so that each field has the supply that the setting a
 source text is part of what the base models have seen, as replayed text is in practice.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dmix.mixing.trajectories.objectives import load_environment
-from dmix.training.comparison.data.items import hold_out, item_texts, items_of_file, write_layers
+from dmix.training.comparison.data.items import (
+    hold_out,
+    item_text,
+    item_texts,
+    items_of_file,
+    without,
+    write_layers,
+)
 from dmix.training.comparison.data.near_duplicates import similarities
-from dmix.training.comparison.data.settings import LAYERS, ComparisonSettings, LoadedSetting
+from dmix.training.comparison.data.settings import ComparisonSettings, LoadedSetting
 from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.text import (
     CorpusText,
     CountTokens,
     Record,
     corpus_files,
+    document_of,
+    hash_of,
     read_corpus,
     split_supply,
     write_records,
@@ -28,6 +38,7 @@ from dmix.warehouse_schema.files.layout import publish_json
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 Chosen = dict[tuple[str, str], dict[str, Sequence[Record]]]
+"""Records by (dataset, field) and corpus."""
 
 
 def write_text(
@@ -55,17 +66,32 @@ def write_text(
         name: read_corpus(files[field][name], field=field, seed=settings.seed)
         for name, field in fields.items()
     }
+    for name in settings.by_label:
+        if name not in records:
+            raise InputError(f"by_label names {name!r}, which is not one of {', '.join(records)}")
+        labels = split_by_label(name, records.pop(name))
+        fields |= dict.fromkeys(labels, fields.pop(name))
+        records |= labels
     progress(f"read {sum(map(len, records.values())):,} records of {len(records)} corpora")
     items, left = hold_out(records, settings)
     for objective in settings.objectives:
         if objective.path is not None:
             items[objective.name] = items_of_file(objective, settings, data=data, count_tokens=count_tokens)
-    write_layers(paths, settings, items)
+    unknown = set(settings.external) - left.keys()
+    if unknown:
+        raise InputError(f"external names {min(unknown)!r}, which is not one of {', '.join(left)}")
     corpora = [
         CorpusText(name, fields[name], found, 1.0 + np.asarray(count_tokens([r["text"] for r in found])))
         for name, found in left.items()
+        if name not in settings.external
     ]
     chosen = choose_text(corpora, settings)
+    if settings.protocol == 3:
+        progress("leaving out items that are nearly in the training text")
+        items = without(items, near_items(items, settings, chosen))
+    write_layers(paths, settings, items)
+    if settings.shuffled:
+        shuffle_words(chosen, settings)
     tokens: dict[str, dict[str, int]] = {}
     lengths = {(c.name, str(r["id"])): t for c in corpora for r, t in zip(c.records, c.tokens_R, strict=True)}
     for (dataset, field), by_corpus in chosen.items():
@@ -106,11 +132,69 @@ def choose_text(corpora: Sequence[CorpusText], settings: ComparisonSettings) -> 
             )
         if field == "source":
             # a text that is too small is passed over more than once, as `train base` does
-            total = min(float(settings.base_tokens), sum(sizes.values()))
+            readers = settings.bases if settings.protocol == 3 else 1
+            total = min(float(settings.base_tokens) * readers, sum(sizes.values()))
             quotas["base"] = split_supply(sizes, total=total, fixed={}, exponent=settings.size_exponent)
         for dataset, quota in quotas.items():
             chosen[dataset, field] = {name: own[name].first(wanted) for name, wanted in quota.items()}
+    if settings.protocol == 3:
+        whole = chosen.pop(("base", "source"))
+        for base in range(settings.bases):
+            chosen[base_text(settings, base), "source"] = {
+                name: part
+                for name, found in whole.items()
+                if (part := [r for r in found if _reader_of(r, settings) == base])
+            }
     return chosen
+
+
+def base_text(settings: ComparisonSettings, base: int) -> str:
+    """Name of the text, and of the dataset, that a base model is trained on."""
+    return f"base-text-{base}" if settings.protocol == 3 else "base"
+
+
+def _reader_of(record: Record, settings: ComparisonSettings) -> int:
+    """The base model that reads a document; all of its parts go the same way."""
+    return int.from_bytes(hash_of(f"reader/{document_of(str(record['id']))}")[:8], "big") % settings.bases
+
+
+def split_by_label(name: str, records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Records of a corpus by the name `NAME-LABEL`, which becomes their origin; `NAME-none` without one."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        words = re.sub(r"[^a-z0-9]+", "_", str(record.get("label") or "none").lower()).strip("_")
+        own = f"{name}-{words or 'none'}"
+        found.setdefault(own, []).append({**record, "origin": own})
+    return dict(sorted(found.items()))
+
+
+def near_items(
+    items: Mapping[str, Sequence[Record]], settings: ComparisonSettings, chosen: Chosen
+) -> set[tuple[str, str]]:
+    """(objective, id) of the items that are nearly in the training text."""
+    texts = {f"{name}/{item['id']}": item_text(item) for name, found in items.items() for item in found}
+    documents = (r["text"] for by_corpus in chosen.values() for found in by_corpus.values() for r in found)
+    near = similarities(texts, documents)
+    flagged = {key for key, value in near.items() if value >= settings.near_duplicate}
+    return {
+        (name, str(i["id"])) for name, found in items.items() for i in found if f"{name}/{i['id']}" in flagged
+    }
+
+
+def shuffle_words(chosen: Chosen, settings: ComparisonSettings) -> None:
+    """Puts the words of a part of the runs' corpora in random order, the same part on every machine."""
+    for field in FIELDS:
+        own = chosen.get(("run", field), {})
+        order = sorted(own, key=lambda name: hash_of(f"{settings.seed}/shuffled/{name}"))
+        for name in order[: round(settings.shuffled * len(order))]:
+            own[name] = [{**r, "text": shuffled_text(r["text"], key=str(r["id"]))} for r in own[name]]
+
+
+def shuffled_text(text: str, *, key: str) -> str:
+    """The words of a text in an order that follows from its key."""
+    words = text.split()
+    seed = int.from_bytes(hash_of(f"shuffled/{key}")[:8], "big")
+    return " ".join(words[i] for i in np.random.default_rng(seed).permutation(len(words)))
 
 
 def flag_near_duplicates(
@@ -120,7 +204,7 @@ def flag_near_duplicates(
 ) -> None:
     """Writes the similarity of every item to the training text, and which ones count as near-duplicates."""
     keys = {}
-    for layer in LAYERS:
+    for layer in settings.layers:
         for (objective, item), text in item_texts(load_environment(paths.environment(layer))).items():
             keys[f"{layer}/{objective}/{item}"] = text
     documents = (r["text"] for by_corpus in chosen.values() for found in by_corpus.values() for r in found)

@@ -6,11 +6,12 @@ takes its items from documents that are held out of the training text, or from a
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dmix.mixing.trajectories.objectives import Environment, Objective, read_items, write_environment
-from dmix.training.comparison.data.settings import LAYERS, ComparisonObjective, ComparisonSettings
+from dmix.training.comparison.data.settings import ComparisonObjective, ComparisonSettings
 from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.text import (
     CountTokens,
@@ -47,7 +48,7 @@ def hold_out(
     for objective in settings.objectives:
         if not objective.corpora:
             continue
-        wanted = settings.items * len(objective.layers)
+        wanted = items_wanted(objective, settings)
         quota = -(-wanted // len(objective.corpora))
         taken = []
         for name in objective.corpora:
@@ -66,6 +67,12 @@ def hold_out(
         turns = itertools.chain.from_iterable(zip(*taken, strict=True))
         items[objective.name] = [{"id": r["id"], "text": excerpt(r["text"])} for r in turns][:wanted]
     return items, left
+
+
+def items_wanted(objective: ComparisonObjective, settings: ComparisonSettings) -> int:
+    """Items to take, over all layers; some more where near-duplicates are to be left out."""
+    kept = settings.items_of(objective) * len(settings.layers_of(objective))
+    return kept + math.ceil(objective.spare * kept) if settings.protocol == 3 else kept
 
 
 def _take_documents(records: Sequence[Record], count: int) -> tuple[list[Record], list[Record]]:
@@ -98,21 +105,44 @@ def items_of_file(
     assert objective.path is not None
     path = data / objective.path
     found = [
-        {name: _text_of(record, name, path) for name in ("id", "question", "answer")}
+        _file_item(record, objective, path)
         for record in read_records(path)
         if not objective.topics or record.get("topic") in objective.topics
     ]
     lengths = count_tokens([f"{item['question']}\n{item['answer']}" for item in found])
     # two more for end of text and for a token that the cut between question and answer may add
     fitting = [item for item, length in zip(found, lengths, strict=True) if length + 2 <= settings.seq_len]
-    wanted = settings.items * len(objective.layers)
-    if len(fitting) < wanted:
+    wanted = items_wanted(objective, settings)
+    least = settings.items_of(objective) * len(settings.layers_of(objective))
+    if len(fitting) < least:
         raise InputError(
             f"{path} has {len(fitting)} items of at most {settings.seq_len} tokens for {objective.name!r},"
-            f" {wanted} are needed; lower `items` or name another file"
+            f" {least} are needed; lower `items` or name another file"
         )
     ordered: list[Record] = in_hash_order(fitting, seed=settings.seed, of=str)
     return ordered[:wanted]
+
+
+def _file_item(record: Record, objective: ComparisonObjective, path: Path) -> Record:
+    """An item of a file in the form of its objective; choices bear the letters that questions show."""
+    item: Record = {name: _text_of(record, name, path) for name in ("id", "question")}
+    if objective.form == "qa":
+        return {**item, "answer": _text_of(record, objective.answer, path)}
+    choices, label = record.get("choices"), record.get("label")
+    if not isinstance(choices, list) or not isinstance(label, int) or not 0 <= label < len(choices):
+        raise InputError(f"{path}: item {record['id']} has no choices with the label of the right one")
+    lettered = [f"{chr(ord('A') + number)}. {text}" for number, text in enumerate(choices)]
+    return {**item, "choices": lettered, "label": label, "answer": lettered[label]}
+
+
+def item_text(item: Record) -> str:
+    """The whole text of an item, as a model reads it."""
+    return str(item["text"]) if "text" in item else f"{item['question']}\n{item['answer']}"
+
+
+def without(items: Mapping[str, Sequence[Record]], flagged: set[tuple[str, str]]) -> dict[str, list[Record]]:
+    """Items that are not flagged, by (objective, id)."""
+    return {name: [i for i in found if (name, str(i["id"])) not in flagged] for name, found in items.items()}
 
 
 def _text_of(record: Record, name: str, path: Path) -> str:
@@ -128,12 +158,17 @@ def write_layers(
     paths: StudyPaths, settings: ComparisonSettings, items: Mapping[str, Sequence[Record]]
 ) -> None:
     """Writes the items of every layer, and its environment file last."""
-    for layer in LAYERS:
+    for layer in settings.layers:
         for objective in settings.in_layer(layer):
-            start = objective.layers.index(layer) * settings.items
-            write_records(
-                paths.items(layer, objective.name), items[objective.name][start : start + settings.items]
-            )
+            count, layers = settings.items_of(objective), settings.layers_of(objective)
+            start = layers.index(layer) * count
+            found = items[objective.name][start : start + count]
+            if len(found) < count:
+                raise InputError(
+                    f"objective {objective.name!r} has {len(items[objective.name])} items,"
+                    f" {count * len(layers)} are needed; lower `items` or name more text"
+                )
+            write_records(paths.items(layer, objective.name), found)
         write_environment(paths.environment(layer), layer_environment(paths, settings, layer))
 
 

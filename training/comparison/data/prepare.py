@@ -14,6 +14,7 @@ import yaml
 
 from dmix.mixing.trajectories.sampling import sample_trajectories
 from dmix.mixing.trajectories.settings import SampleSettings
+from dmix.training.comparison.data.corpora import base_text
 from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.data.tiers import Tier
@@ -25,7 +26,7 @@ from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.settings import settings_from
 
-BASE_DATASET, RUN_DATASET = "base", "run"
+RUN_DATASET = "run"
 
 Progress = Callable[[str], None]
 
@@ -94,7 +95,7 @@ def base_name(base: int) -> str:
 def make_base(paths: StudyPaths, loaded: LoadedSetting, base: int, *, progress: Progress) -> None:
     """Trains a base model, or takes one that is kept with results, made from the same text."""
     warehouse, name = paths.warehouse, base_name(base)
-    manifest = read_dataset_manifest(warehouse, BASE_DATASET)
+    manifest = read_dataset_manifest(warehouse, base_text(loaded.settings, base))
     kept, made = _kept_base(paths, loaded, name, dataset=manifest.dataset), warehouse.model(name)
     if made.is_dir():
         pass

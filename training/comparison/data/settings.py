@@ -15,6 +15,8 @@ from dmix.warehouse_schema.files.manifests import digest_of
 from dmix.warehouse_schema.settings import load_settings, read_yaml, setting
 
 LAYERS = ("feedback", "development", "confirmation")
+THIRD_LAYERS = ("feedback", "confirmation")
+"""Layers under the third protocol: what controllers see, and what judges them."""
 SHIPPED = Path("benchmarks") / "quality"
 
 
@@ -34,6 +36,16 @@ class ComparisonObjective:
     )
     topics: tuple[str, ...] = setting(
         (), help="Values of `topic` that a record of `path` may have; all if empty."
+    )
+    form: str = setting(
+        "qa",
+        help="Form of the records of `path`: an answer, or choices of which one is right.",
+        choices=("qa", "choice"),
+    )
+    answer: str = setting("answer", help="Field of the records of `path` that is the answer.")
+    items: int | None = setting(None, help="Items in each layer, in paths of those of the setting.")
+    spare: float = setting(
+        0.25, help="Items taken beyond those, as a part of them, for near-duplicates that are left out."
     )
     origin: str = setting(
         "in", help="out: no training text comes from where the items come from.", choices=("in", "out")
@@ -62,7 +74,7 @@ class ComparisonObjective:
     @property
     def kind(self) -> str:
         """Form of the items, as an environment file names it."""
-        return "continuation" if self.corpora else "qa"
+        return "continuation" if self.corpora else self.form
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +131,20 @@ class ComparisonSettings:
     exhaustion: str = setting("repeat", help="Rule for exhausted domains, of every run.")
     max_passes: int = setting(4, help="Passes through each domain under repeat.")
     items: int = setting(40, help="Items of an objective in each layer.")
+    protocol: int = setting(
+        2,
+        help="3: items in two layers (feedback, confirmation), near-duplicates left out; base models read"
+        " disjoint documents; objectives are admitted by the stage yardstick.",
+    )
+    by_label: tuple[str, ...] = setting(
+        (), help="Corpora (by stem) of which every label counts as a corpus of its own, STEM-LABEL."
+    )
+    external: tuple[str, ...] = setting(
+        (), help="Corpora that no run and no base model reads: for objectives alone."
+    )
+    shuffled: float = setting(
+        0.0, help="Part of the corpora of each field whose words the runs get in random order."
+    )
     near_duplicate: float = setting(
         0.5,
         help="Jaccard similarity of number-masked 8-grams to a training passage from which an item is"
@@ -134,6 +160,17 @@ class ComparisonSettings:
         for name in ("target_supply", "source_supply"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{self.name}: {name} is {getattr(self, name)}, expected a number above 0")
+        if self.protocol not in (2, 3):
+            raise InputError(f"{self.name}: protocol is {self.protocol}, expected 2 or 3")
+        if not 0 <= self.shuffled <= 1:
+            raise InputError(f"{self.name}: shuffled is {self.shuffled}, expected 0 to 1")
+        for objective in self.objectives:
+            outside = bool(objective.corpora) and set(objective.corpora) <= set(self.external)
+            if objective.corpora and outside != (objective.origin == "out"):
+                raise InputError(
+                    f"{self.name}: objective {objective.name!r} has origin {objective.origin!r}, and its"
+                    f" corpora are {'all' if outside else 'not all'} external; correct one of the two"
+                )
         names = [objective.name for objective in self.objectives]
         if not names or len(set(names)) < len(names):
             raise InputError(f"{self.name}: objectives are {names}, expected at least one, each name once")
@@ -142,6 +179,19 @@ class ComparisonSettings:
     def run_samples(self) -> int:
         """R * M, samples that every run trains on."""
         return self.steps * self.samples_per_step
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers of items that runs are scored on."""
+        return THIRD_LAYERS if self.protocol == 3 else LAYERS
+
+    def layers_of(self, objective: ComparisonObjective) -> tuple[str, ...]:
+        """Layers in which an objective has items."""
+        return tuple(layer for layer in objective.layers if layer in self.layers)
+
+    def items_of(self, objective: ComparisonObjective) -> int:
+        """Items of an objective in each layer."""
+        return self.items if objective.items is None else objective.items
 
     def in_layer(self, layer: str) -> tuple[ComparisonObjective, ...]:
         """Objectives with items in a layer; those of every layer come first, in the same order."""

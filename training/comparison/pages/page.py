@@ -27,9 +27,10 @@ from dmix.training.comparison.analysis.tables import (
 from dmix.training.comparison.analysis.verdict import Hypothesis, decisive_difference, hypothesis
 from dmix.training.comparison.data.written_source import written_words
 from dmix.training.comparison.pages.figures import setting_figure
+from dmix.training.comparison.pages.yardsticks import write_yardsticks
 from dmix.training.run.watching.progress import duration
 from dmix.warehouse_schema.errors import NotFoundError
-from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.layout import publish_bytes, read_json
 
 COMPARED = ("confirmation", "screening")
 # Utility that a run stored and utility from its items are float64 sums of the same numbers.
@@ -50,6 +51,12 @@ def write_page(results: Path, out: Path) -> None:
     folders = sorted(path.parent for path in results.glob("*/setting.json"))
     if not folders:
         raise NotFoundError(f"{results} holds no setting; run `dmix bench quality` with this folder first")
+    third = [folder for folder in folders if read_json(folder / "setting.json").get("protocol") == 3]
+    if third:
+        write_yardsticks(third, out)
+    folders = [folder for folder in folders if folder not in third]
+    if not folders:
+        return
     settings = [read_evidence(folder) for folder in folders]
     pairs = [hypothesis(evidence) for evidence in settings]
     decided = [decisive_difference(evidence, pair) for evidence, pair in zip(settings, pairs, strict=True)]

@@ -1,7 +1,7 @@
 """Runs the stages of one setting, as far as time allows, and keeps the results up to date."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ from dmix.training.comparison.runs.protocol import (
 from dmix.training.comparison.runs.queue import missing_units, run_queue
 from dmix.training.comparison.runs.recipes import current_rows
 from dmix.training.comparison.runs.stages import batches, planned_runs
-from dmix.training.comparison.runs.store import compact, read_runs, read_tables
+from dmix.training.comparison.runs.store import Row, compact, read_runs, read_tables
 from dmix.training.comparison.runs.study import Study
 from dmix.training.comparison.runs.trials import finalists, make_agents
+from dmix.training.comparison.yardstick.admission import admission_page, admission_table, admissions
 from dmix.training.model.estimate import measure_speed
 from dmix.warehouse_schema.errors import NotFoundError
+from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 Progress = Callable[[str], None]
@@ -107,7 +109,8 @@ def run_comparison(
     study = study_of(loaded, request, progress)
     protocol = _protocol(loaded) if "confirmation" in request.stages else None
     prepare(study)
-    restore_feedback(study)
+    if loaded.settings.protocol != 3:
+        restore_feedback(study)
     try:
         for stage in request.stages:
             if not _run_stage(study, stage, request=request, protocol=protocol):
@@ -121,8 +124,11 @@ def publish(study: Study, *, tier: str) -> None:
     """Brings all finished units into the results."""
     objectives = tuple(o.name for o in study.loaded.settings.in_layer("feedback"))
     scales = find_scales(study.paths, study.loaded, read_tables(study.paths))
-    compact(study.paths, scales, objectives=objectives)
-    agents = ("rl",) if "rl" in study.tier.controllers else ()
+    tables = compact(study.paths, scales, objectives=objectives)
+    third = study.loaded.settings.protocol == 3
+    if third:
+        _publish_admissions(study, tables)
+    agents = () if third else ("rl",) if "rl" in study.tier.controllers else ()
     pair = next((finalists(study, agent=agent) for agent in agents), None)
     write_facts(
         study.paths,
@@ -133,6 +139,15 @@ def publish(study: Study, *, tier: str) -> None:
         finalists=pair,
         promised=promised(study.loaded.file.parent / PROTOCOL_FILE, study.loaded.settings.name),
     )
+
+
+def _publish_admissions(study: Study, tables: Mapping[str, Sequence[Row]]) -> None:
+    """Writes which objectives the runs so far admit."""
+    settings, results = study.loaded.settings, study.paths.results
+    found = admissions(settings, study.tier, tables)
+    if found:
+        publish_bytes(results / "yardstick.csv", admission_table(found).encode())
+        publish_bytes(results / "yardstick.md", admission_page(settings, study.tier, found).encode())
 
 
 def reports(study: Study) -> list[StageReport]:

@@ -12,7 +12,7 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.feedback import farm_scales
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.comparison.data.prepare import RUN_DATASET
-from dmix.training.comparison.data.settings import LAYERS, LoadedSetting
+from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.data.written_source import written_source
 from dmix.training.comparison.runs.store import Row, Scales
@@ -102,6 +102,7 @@ def write_facts(
         "setting": settings.name,
         "title": settings.title,
         "tier": tier,
+        "protocol": settings.protocol,
         "digest": loaded.digest,
         "dataset": manifest.dataset,
         "space": [list(pair) for pair in space.names],
@@ -117,13 +118,13 @@ def write_facts(
                 "weight": scales.weight[objective.name],
                 "scale": scales.scale[objective.name],
                 "origin": objective.origin,
-                "layers": list(objective.layers),
+                "layers": list(settings.layers_of(objective)),
                 "licence": objective.licence,
             }
             for objective in settings.objectives
         ],
         "scales": "published" if scales.published else "provisional",
-        "layers": {layer: [o.name for o in settings.in_layer(layer)] for layer in LAYERS},
+        "layers": {layer: [o.name for o in settings.in_layer(layer)] for layer in settings.layers},
         "items": settings.items,
         "near_duplicates": {"threshold": near["threshold"], "flagged": len(near["flagged"])},
         "planned": dict(planned),

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 
 from dmix.mixing.agent.folders import agent_folder
 from dmix.mixing.controllers import Controller, make_controller, prepare_controller
+from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.replay import ReplayController
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
@@ -26,9 +28,10 @@ from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.objectives import Environment, load_environment
 from dmix.mixing.trajectories.store import read_set, read_trajectory, trajectory_file
 from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_training
-from dmix.training.comparison.data.settings import LAYERS, LoadedSetting
+from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.runs.units import Unit
+from dmix.training.comparison.yardstick.tilts import tilt_of
 from dmix.training.farm.variations import varied_mixtures, varied_proxy
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import ProxySettings
@@ -66,7 +69,7 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
     warehouse, settings = paths.warehouse, loaded.settings
     manifest = _manifest(warehouse)
     space = DomainSpace.of_dataset(manifest)
-    controller, training = _controller(unit, warehouse, space), run_training(loaded)
+    controller, training = _controller(unit, loaded, warehouse, space), run_training(loaded)
     training = varied_proxy(ProxySettings(training=training), unit.variation).training
     with tempfile.TemporaryDirectory(prefix="dmix-unit-") as scratch:
         result = Path(scratch, "model")
@@ -87,7 +90,8 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
             ),
             steps=settings.steps,
             training=replace(training, seed=unit.seed),
-            environment=feedback_environment(paths),
+            # mixtures on trial listen to nothing, so they are scored at their end alone
+            environment=None if unit.part == "tilt" else feedback_environment(paths),
             optimizer=warehouse.model(base_name(unit.base)) / OPTIMIZER_FILE,
             result=result,
             keep_checkpoints=False,
@@ -98,7 +102,7 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
                 f"the run ended after {summary.steps} of {settings.steps} steps for lack of text; lower"
                 " samples_per_step, or raise supplies or max_passes of the setting"
             )
-        items = _item_rows(paths, result, unit.base)
+        items = _item_rows(paths, result, unit.base, layers=settings.layers)
     if unit.trajectory:
         write_feedback(
             warehouse,
@@ -114,8 +118,10 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
     return UnitResult(facts=facts, steps=_steps(summary), items=items)
 
 
-def _controller(unit: Unit, warehouse: Warehouse, space: DomainSpace) -> Controller:
+def _controller(unit: Unit, loaded: LoadedSetting, warehouse: Warehouse, space: DomainSpace) -> Controller:
     """The unit's controller, prepared if need be; a varied proxy may miss some domains of its trajectory."""
+    if unit.part == "tilt":
+        return constant(tilt_of(unit.spec, loaded.settings, space), name=unit.controller)
     if not unit.variation:
         prepare_controller(unit.spec, warehouse=warehouse, space=space, progress=logger.info)
         return make_controller(unit.spec, warehouse=warehouse, space=space)
@@ -184,11 +190,11 @@ def _steps(summary: RunSummary) -> list[dict[str, Any]]:
     ]
 
 
-def _item_rows(paths: StudyPaths, model: Path, base: int) -> list[dict[str, Any]]:
+def _item_rows(paths: StudyPaths, model: Path, base: int, *, layers: Sequence[str]) -> list[dict[str, Any]]:
     """Scores of the trained model on every item of every layer, beside those of its base model."""
     flagged = _flagged(paths)
     rows = []
-    for layer in LAYERS:
+    for layer in layers:
         scorer = _scorer(paths, layer)
         columns = zip(
             scorer.item_objectives,

@@ -6,6 +6,7 @@ the best mixtures on fresh seeds do.
 
 from collections.abc import Iterator
 
+from dmix.training.comparison.data.tiers import YARDSTICK_SEED
 from dmix.training.comparison.runs.headroom import (
     farm_draws,
     headroom_draws,
@@ -14,15 +15,17 @@ from dmix.training.comparison.runs.headroom import (
     rerun_units,
 )
 from dmix.training.comparison.runs.protocol import CommittedProtocol
-from dmix.training.comparison.runs.study import Study
+from dmix.training.comparison.runs.study import Study, make_unit
 from dmix.training.comparison.runs.trials import confirmation_units, screening_runs, screening_units
 from dmix.training.comparison.runs.units import Unit
 from dmix.warehouse_schema.errors import InputError
 
 
 def planned_runs(study: Study) -> dict[str, int]:
-    """Runs of each stage when all goes well; farm runs that the headroom study makes count there."""
+    """Runs of each stage of the setting's protocol; farm runs that the headroom study makes count there."""
     tier, bases = study.tier, len(study.bases)
+    if study.loaded.settings.protocol == 3:
+        return {"yardstick": tier.tilts * tier.tilt_seeds * tier.tilt_bases}
     draws = tier.static + tier.open_loop
     farm = tier.inductive_paths * len(tier.top_k) + tier.random_paths
     return {
@@ -39,7 +42,15 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
     Raises:
         InputError: If an earlier stage is not done, or the confirmation has no protocol.
     """
-    if stage == "headroom":
+    third = study.loaded.settings.protocol == 3
+    if (stage == "yardstick") != third:
+        raise InputError(
+            f"setting {study.loaded.settings.name!r} follows protocol {study.loaded.settings.protocol}, whose"
+            f" stages are {', '.join(planned_runs(study))}; choose one of them by --stage"
+        )
+    if stage == "yardstick":
+        yield yardstick_units(study)
+    elif stage == "headroom":
         yield headroom_draws(study) + noise_units(study)
         yield rerun_units(study)
     elif stage == "farm":
@@ -51,3 +62,22 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
         if protocol is None:
             raise InputError("the confirmation needs a committed protocol, and none was given")
         yield confirmation_units(study, protocol)
+
+
+def yardstick_units(study: Study) -> list[Unit]:
+    """Every tilt on a few seeds and base models, mixture by mixture, so that a queue cut off leaves some."""
+    return [
+        make_unit(
+            study,
+            stage="yardstick",
+            part="tilt",
+            kind="static",
+            controller=f"tilt-{number:02d}",
+            spec=f"tilt:{number}/{study.tier.tilts}",
+            seed=YARDSTICK_SEED + seed,
+            base=base,
+        )
+        for number in range(study.tier.tilts)
+        for base in range(study.tier.tilt_bases)
+        for seed in range(study.tier.tilt_seeds)
+    ]

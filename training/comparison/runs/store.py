@@ -211,6 +211,8 @@ def compact(paths: StudyPaths, scales: Scales, *, objectives: tuple[str, ...]) -
     tables = read_tables(paths)
     base = {row["unit_id"]: row["base_scores"] for row in tables["runs"] if row["status"] == "done"}
     for row in tables["steps"]:
+        if not row["scores"]:  # a run that is scored at its end alone
+            continue
         scores, before = (
             dict(zip(objectives, s, strict=True)) for s in (row["scores"], base[row["unit_id"]])
         )

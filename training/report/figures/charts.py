@@ -133,20 +133,20 @@ def drawing(*, x_title: str, y_title: str, y_format: str | None) -> Drawing:
     return made
 
 
-def line_style(place: int, *, points: int, member: int = 0) -> dict[str, Any]:
-    """Colour, dash and marker of the line at `place`: never colour alone.
+def line_style(slot: int, *, points: int, member: int = 0) -> dict[str, Any]:
+    """Colour, dash and marker of the line at `slot`: never colour alone.
 
     Args:
-        place: In the palette.
+        slot: In the palette.
         points: Of the line; one with many has no markers.
         member: Among lines that belong together: they share a colour and differ in dash and marker.
     """
-    colour = f"var(--line-{place % LINE_COLOURS + 1})"
-    turn = member + place // LINE_COLOURS
+    colour = f"var(--line-{slot % LINE_COLOURS + 1})"
+    turn = member + slot // LINE_COLOURS
     return {
         "mode": "lines+markers" if points <= 100 else "lines",
         "line": {"color": colour, "width": 2, "dash": DASHES[turn % len(DASHES)]},
-        "marker": {"symbol": SYMBOLS[(place + member) % len(SYMBOLS)], "size": 6, "color": colour},
+        "marker": {"symbol": SYMBOLS[(slot + member) % len(SYMBOLS)], "size": 6, "color": colour},
     }
 
 
@@ -175,7 +175,7 @@ def heat_map(
         from_zero: The weakest colour stands for 0 and not for the least value.
     """
     stops = (0.0, 0.0625, 0.25, 1.0) if spread else (0.0, 0.33, 0.67, 1.0)
-    scale = [[stop, f"var({colour}-heat-{place})"] for place, stop in enumerate(stops)]
+    scale = [[stop, f"var({colour}-heat-{slot})"] for slot, stop in enumerate(stops)]
     ticks = {"%": "~%", "d": ",~r"}.get(z_format[-1], z_format)
     made = drawing(x_title="step", y_title="", y_format=None).trace(
         "heatmap",

@@ -89,9 +89,9 @@ def convergence(start: StartState, *, panel_id: str) -> Panel | None:
     if not start.convergence:
         return None
     figure = drawing(x_title="documents", y_title="KL divergence in nats", y_format=".4f")
-    for place, name in enumerate(dict.fromkeys(point.estimator for point in start.convergence)):
+    for slot, name in enumerate(dict.fromkeys(point.estimator for point in start.convergence)):
         points = [point for point in start.convergence if point.estimator == name]
-        style = line_style(place, points=len(points))
+        style = line_style(slot, points=len(points))
         for what, attribute, dash in (
             ("from the end of the sampling", "divergence", "solid"),
             (f"bound at {points[0].confidence or 0:.0%}", "divergence_bound", "dot"),
@@ -130,7 +130,7 @@ def convergence(start: StartState, *, panel_id: str) -> Panel | None:
 
 def _shares(held: Sequence[StartWeight], domains: Sequence[str], amount: str, field: str) -> Drawing:
     figure = drawing(x_title=f"share of {amount}", y_title="", y_format=None)
-    for place, estimator in enumerate(dict.fromkeys(row.estimator for row in held)):
+    for slot, estimator in enumerate(dict.fromkeys(row.estimator for row in held)):
         of = {row.domain: row for row in held if row.estimator == estimator}
         points = [(domain, *_share(of[domain], amount)) for domain in domains if domain in of]
         points = [point for point in points if point[1] is not None]
@@ -142,9 +142,9 @@ def _shares(held: Sequence[StartWeight], domains: Sequence[str], amount: str, fi
             name=plain_text(estimator),
             mode="markers",
             marker={
-                **line_style(place, points=1)["marker"],
+                **line_style(slot, points=1)["marker"],
                 "size": 8,
-                "color": f"var(--{field}-{place % COLOURS + 1})",
+                "color": f"var(--{field}-{slot % COLOURS + 1})",
             },
             cliponaxis=False,  # a share of 0 lies on the axis
         )

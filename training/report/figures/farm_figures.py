@@ -39,8 +39,8 @@ def trajectories(farm: FarmFacts, *, panel_id: str) -> Panel:
     groups: dict[str, list[Path]] = {}
     for path in farm.paths:
         groups.setdefault(group_name(path), []).append(path)
-    for place, (name, members) in enumerate(groups.items()):
-        colour = line_style(place, points=1)["line"]["color"]
+    for slot, (name, members) in enumerate(groups.items()):
+        colour = line_style(slot, points=1)["line"]["color"]
         shown = members[:: -(-len(members) // MAX_PATHS)]
         x, y = [], []
         for path in shown:  # one trace per group: None ends a line
@@ -110,7 +110,7 @@ def contrasts(farm: FarmFacts, *, panel_id: str) -> Panel:
                 variants[key] = _contrast(farm.pairs, contrast, view=view)
     first = farm.contrasts["raw"][0]
     choices = (
-        Choice("Objective", tuple((f"o{place}", name) for place, name in enumerate(objectives))),
+        Choice("Objective", tuple((f"o{slot}", name) for slot, name in enumerate(objectives))),
         Choice("Domains", (("most", "most moved"), ("fields", "fields"), ("all", "all"))),
         Choice("Change", (("raw", "as it is"), ("step", "against the step's mean"))),
     )

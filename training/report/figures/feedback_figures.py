@@ -25,7 +25,7 @@ from dmix.warehouse_schema.taxonomy import FIELDS
 
 # Places of cool and of warm colours among `--line-1` and those that follow.
 _COOL, _WARM = (0, 2, 5, 6, 7), (1, 3, 4)
-# By run: place in the palette, and number among the runs of that colour.
+# By run: slot in the palette, and number among the runs of that colour.
 RunColours = Mapping[str, tuple[int, int]]
 _AXES = {"step": "step", "source": "source tokens so far", "target": "target tokens so far"}
 
@@ -36,14 +36,14 @@ class ScoreLine:
 
     Attributes:
         name: In the legend.
-        place: In the palette.
+        slot: In the palette.
         member: Among the lines of that colour.
     """
 
     name: str
     run: Run
     objective: str
-    place: int
+    slot: int
     member: int = 0
 
 
@@ -59,8 +59,8 @@ def feedback(runs: Sequence[Run], *, panel_id: str, colours: RunColours | None =
     lines: dict[str, list[ScoreLine]] = {}
     if colours is None:
         (run,) = runs
-        places = objective_colours(run)
-        lines["Feedback"] = [ScoreLine(name, run, name, places[name]) for name in run.scores]
+        slots = objective_colours(run)
+        lines["Feedback"] = [ScoreLine(name, run, name, slots[name]) for name in run.scores]
     else:
         for name in dict.fromkeys(name for run in runs for name in run.scores):
             lines[name] = [
@@ -93,13 +93,13 @@ def feedback(runs: Sequence[Run], *, panel_id: str, colours: RunColours | None =
 
 def run_colours(runs: Sequence[Run]) -> RunColours:
     """One colour a configuration, for all drawings in which these runs stand side by side."""
-    places: dict[str, int] = {}
+    slots: dict[str, int] = {}
     members: dict[int, int] = {}
     found = {}
     for run in runs:
-        place = places.setdefault(configuration(run), len(places))
-        members[place] = members.get(place, -1) + 1
-        found[run.run_id] = (place, members[place])
+        slot = slots.setdefault(configuration(run), len(slots))
+        members[slot] = members.get(slot, -1) + 1
+        found[run.run_id] = (slot, members[slot])
     return found
 
 
@@ -110,7 +110,7 @@ def objective_colours(run: Run) -> dict[str, int]:
     given: dict[str, int] = {}
     for name in run.scores:
         palette = _COOL if roles.get(name, "general") == "general" else _WARM
-        given[name] = next((place for place in palette if place not in given.values()), len(given))
+        given[name] = next((slot for slot in palette if slot not in given.values()), len(given))
     return given
 
 
@@ -120,14 +120,14 @@ def target_shares(runs: Sequence[Run], *, panel_id: str, colours: RunColours) ->
     for quantity in QUANTITIES:
         figure = drawing(x_title="step", y_title="share of samples", y_format=".0%")
         for run in runs:
-            place, member = colours[run.run_id]
+            slot, member = colours[run.run_id]
             mixture = series.thinned(series.shares(run, quantity), limit=MAX_STEPS)
             figure.trace(
                 "scatter",
                 x=mixture.steps_T.tolist(),
                 y=rounded(mixture.by_field(run.pairs)[:, FIELDS.index("target")]),
                 name=plain_text(run.run_id),
-                **line_style(place, member=member, points=len(mixture.steps_T)),
+                **line_style(slot, member=member, points=len(mixture.steps_T)),
             )
         figure.y_axis(range=[0, 1.02])
         variants[quantity] = figure
@@ -162,7 +162,7 @@ def _score_lines(lines: Sequence[ScoreLine], *, x: str, y: str) -> Drawing:
             customdata=[step for _, step, _ in points],
             hovertemplate="%{y:.4f} (step %{customdata})",
             name=plain_text(line.name),
-            **line_style(line.place, member=line.member, points=len(points)),
+            **line_style(line.slot, member=line.member, points=len(points)),
         )
     if x != "step":
         figure.x_axis(tickformat="~s", hoverformat=".4~s")

@@ -160,9 +160,9 @@ def guard_rails(run: Run, *, panel_id: str) -> Panel | None:
     if not marks:
         return None
     figure = drawing(x_title="step", y_title="", y_format=None)
-    for place, kind in enumerate(dict.fromkeys(event.kind for event in marks)):
+    for slot, kind in enumerate(dict.fromkeys(event.kind for event in marks)):
         members = [event for event in marks if event.kind == kind]
-        style = line_style(place, points=len(members))
+        style = line_style(slot, points=len(members))
         figure.trace(
             "scatter",
             x=[event.step for event in members],
@@ -194,9 +194,9 @@ def benchmarks(run: Run, *, panel_id: str) -> Panel:
         figure = drawing(x_title="step", y_title=plain_text(_METRICS.get(metric, metric)), y_format=".3f")
         figure.x_axis(rangemode="normal")  # error bars at step 0 need room
         of_metric = [score for score in run.evaluations if score.metric == metric]
-        for place, task in enumerate(dict.fromkeys(score.task for score in of_metric)):
+        for slot, task in enumerate(dict.fromkeys(score.task for score in of_metric)):
             scores = [score for score in of_metric if score.task == task]
-            style = line_style(place, points=len(scores))
+            style = line_style(slot, points=len(scores))
             figure.trace(
                 "scatter",
                 x=[score.step for score in scores],
@@ -216,13 +216,13 @@ def benchmarks(run: Run, *, panel_id: str) -> Panel:
 
 def _field_lines(run: Run, mixtures: Mapping[str, Shares], optimum: Optimum | None) -> Drawing:
     figure = drawing(x_title="step", y_title="share of samples", y_format=".0%")
-    for place, field in enumerate(FIELDS):
+    for index, field in enumerate(FIELDS):
         for quantity, mixture in mixtures.items():
             alone = len(mixtures) == 1
             figure.trace(
                 "scatter",
                 x=mixture.steps_T.tolist(),
-                y=rounded(mixture.by_field(run.pairs)[:, place]),
+                y=rounded(mixture.by_field(run.pairs)[:, index]),
                 name=f"{field} {quantity}",
                 mode="lines+markers" if len(mixture.steps_T) < 2 or quantity == "delivered" else "lines",
                 line={

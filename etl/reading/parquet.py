@@ -1,0 +1,234 @@
+"""Rows of a Parquet file, whatever state it is in: batches of the columns that count, or one reason.
+
+What Arrow raises for damaged files is wide: its own errors, `UnicodeDecodeError` for a name of a
+column, `OverflowError` for a time beyond year 9999, `KeyError`, `TypeError`. All of it becomes a
+`BrokenInputError`; a disk or store that fails does not. Columns that nobody asked for are not read.
+A value is decoded by itself where a column of them cannot be, so that it costs its row alone.
+
+Memory: `BATCH_BYTES` on average, and `_DECODED_BYTES` where a dictionary holds long values that
+many rows name (such a file may be a thousand times smaller than its text).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dmix.etl.reading.blocks import BrokenInputError, block_bytes
+from dmix.etl.reading.exact_ids import id_of_bytes, id_of_number
+from dmix.warehouse_schema.errors import DmixError, InputError
+
+BATCH_ROWS = 1024
+BATCH_BYTES = 4 << 20
+_DECODED_BYTES = 64 << 20
+_BELIEVABLE_BYTES = 4 << 30
+"""A request for more memory than this comes from damage, and is no sign of a small machine."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for a value that Python cannot express.
+
+    Attributes:
+        detail: What was seen.
+    """
+
+    detail: str
+
+
+@contextmanager
+def damage(reason: str = "damaged_input") -> Iterator[None]:
+    """Turns what Arrow raises for the bytes of a file into a `BrokenInputError`.
+
+    Args:
+        reason: Which reason it has.
+    """
+    try:
+        yield
+    except (DmixError, BrokenInputError):
+        raise
+    except pa.ArrowMemoryError as error:
+        wanted = [int(word) for word in str(error).split() if word.isdecimal()]
+        if not wanted or max(wanted) < _BELIEVABLE_BYTES:
+            raise
+        raise BrokenInputError(reason, _said(error)) from None
+    except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        raise BrokenInputError(reason, _said(error)) from None
+
+
+def open_parquet(handle: BinaryIO, path: str, *, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
+    """A Parquet file that is read block by block: by default a whole column chunk is in memory at once.
+
+    Args:
+        handle: The open file.
+        path: Its path, which says how large a block is.
+        dictionaries: Columns whose values come as dictionary and indices.
+
+    Raises:
+        BrokenInputError: If it is damaged.
+    """
+    with damage():
+        try:
+            return pq.ParquetFile(
+                handle, buffer_size=block_bytes(path), pre_buffer=False, read_dictionary=list(dictionaries)
+            )
+        except pa.ArrowInvalid as error:
+            if "footer" in str(error):
+                raise BrokenInputError("truncated_input", _said(error)) from None
+            raise
+
+
+def top_level_names(file: pq.ParquetFile) -> list[str]:
+    """Names of the columns; one may come twice.
+
+    Raises:
+        BrokenInputError: If they cannot be read.
+    """
+    with damage():
+        return list(file.schema_arrow.names)
+
+
+def batches(
+    file: pq.ParquetFile, handle: BinaryIO, path: str, *, columns: Sequence[str], groups: Iterable[int]
+) -> Iterator[tuple[int, dict[str, list[object]]]]:
+    """(number of rows, values by column) of row groups in order, some rows at a time.
+
+    Args:
+        file: What `open_parquet` gave.
+        handle: The open file.
+        path: Its path.
+        columns: Names of columns, each of which the file has once.
+        groups: Numbers of row groups.
+
+    Raises:
+        BrokenInputError: At the first row that cannot be read; rows before it were handed out.
+    """
+    for group in groups:
+        with damage():
+            metadata = file.metadata.row_group(group)
+            expected = metadata.num_rows
+            mean_bytes = max(1, metadata.total_byte_size // max(1, expected))
+            rows = max(1, min(BATCH_ROWS, BATCH_BYTES // mean_bytes))
+            rows = min(rows, _rows_by_dictionary(file, handle, path, columns=columns, group=group, rows=rows))
+            found = file.iter_batches(rows, row_groups=[group], columns=list(columns), use_threads=False)
+        seen = 0
+        while True:
+            with damage():
+                batch = next(found, None)
+                if batch is None:
+                    break
+                by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
+                values = {name: _values(by_name[name]) for name in columns if name in by_name}
+            seen += batch.num_rows
+            yield batch.num_rows, values
+        if seen != expected:
+            raise BrokenInputError(
+                "damaged_input", f"row group {group} holds {seen:,} rows, the footer says {expected:,}"
+            )
+
+
+def row_count(file: pq.ParquetFile) -> int:
+    """Rows of a file as its footer says.
+
+    Raises:
+        BrokenInputError: If the row groups say something else.
+    """
+    with damage():
+        metadata = file.metadata
+        groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        if sum(groups) != metadata.num_rows or any(rows < 0 for rows in groups):
+            raise BrokenInputError(
+                "damaged_input",
+                f"the footer says {metadata.num_rows:,} rows and {sum(groups):,} in row groups",
+            )
+        return int(metadata.num_rows)
+
+
+def refuse_id_type(kind: pa.DataType, *, column: str, path: str) -> None:
+    """Refuses a column as the source of ids whose values have no exact text.
+
+    Raises:
+        InputError: If it is one of times, of true and false, or of lists and structures.
+    """
+    if isinstance(kind, pa.DictionaryType):
+        kind = kind.value_type
+    wrong = pa.types.is_temporal(kind) or pa.types.is_boolean(kind) or pa.types.is_nested(kind)
+    if wrong and not isinstance(kind, pa.UuidType):
+        raise InputError(
+            f"{path}: column {column!r} holds {kind}, which gives no exact id; name a column of text,"
+            " numbers, bytes or UUIDs with --id-column, or leave it out"
+        )
+
+
+def id_of_value(value: object) -> object:
+    """The id that a value of a Parquet column stands for: exact text, None for none, or the value itself.
+
+    What is neither text nor number nor bytes comes back as it is, and is no id.
+    """
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        return id_of_bytes(value)
+    return id_of_number(value)
+
+
+def _rows_by_dictionary(
+    file: pq.ParquetFile, handle: BinaryIO, path: str, *, columns: Sequence[str], group: int, rows: int
+) -> int:
+    """Rows that are not more than `_DECODED_BYTES`, should each name the longest value of a dictionary."""
+    metadata = file.metadata.row_group(group)
+    stored = {}
+    for number in range(metadata.num_columns):
+        column = metadata.column(number)
+        name = file.schema.column(number).path  # that of the row group may be damaged
+        if name in columns and column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
+            stored[name] = column.total_uncompressed_size
+    if not stored or rows * max(stored.values()) <= _DECODED_BYTES:
+        return rows
+    probe = open_parquet(handle, path, dictionaries=tuple(stored))
+    first = next(probe.iter_batches(1, row_groups=[group], columns=list(stored), use_threads=False), None)
+    if first is None:
+        return rows
+    longest = 1
+    for column in first.columns:
+        if isinstance(column.type, pa.DictionaryType) and len(column.dictionary):
+            lengths = pc.binary_length(column.dictionary)
+            longest += pc.max(lengths).as_py() or 0
+    return max(1, _DECODED_BYTES // longest)
+
+
+def _values(column: pa.Array) -> list[object]:
+    """Values of a column; text as its stored bytes, since one that is no UTF-8 would spoil the rest."""
+    if isinstance(column, pa.DictionaryArray):
+        column.validate(full=True)
+        known = _values(column.dictionary)
+        return [None if index is None else known[index] for index in column.indices.to_pylist()]
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        column = column.cast(pa.large_binary())
+    elif pa.types.is_fixed_size_binary(kind):
+        return [None if value is None else value.hex() for value in column.to_pylist()]
+    try:
+        values: list[object] = column.to_pylist()
+    except (ValueError, OverflowError, TypeError):
+        values = [_value(scalar) for scalar in column]
+    return values
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, TypeError) as error:
+        return Unreadable(_said(error))
+
+
+def _said(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{lines[0] if lines else type(error).__name__}"[:500]

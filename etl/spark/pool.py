@@ -1,0 +1,227 @@
+"""Worker processes of this process: the tasks of a Spark job without a JVM.
+
+Workers are started by `python -m dmix.etl.spark.worker`, not forked, and not by multiprocessing, which
+would import the user's script again in each. They are kept until this process ends, so that a second
+job finds classifier and tokenizer loaded. Each works on one item at a time, so when one dies, the item
+is known: it is tried again alone, when no other works (memory may have run out), and if that ends its
+worker, too, it is an outcome of its own (`WORKER_DIED`).
+"""
+
+import atexit
+import contextlib
+import os
+import pickle
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from typing import IO, Any, TypeVar
+
+from dmix.etl.spark.outcomes import WORKER_DIED, Outcome, Task
+from dmix.warehouse_schema.errors import ClusterError
+from dmix.warehouse_schema.files.storage import FORWARDED_VARIABLES
+
+T = TypeVar("T")
+
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+"""Variables that give a worker one thread for linear algebra and tokenizers, since it has one core."""
+
+TRIES = 3
+"""How often a task may raise what is no message for people, as under Spark's `local[*,3]`."""
+
+_START = "from dmix.etl.spark.worker import main; main()"
+"""What a worker runs; by -c rather than -m, whose module would be loaded a second time under its own name."""
+
+_LENGTH = struct.Struct("<Q")
+
+
+class WorkerPool:
+    """Worker processes that run tasks; started when they are needed, ended with this process.
+
+    Args:
+        workers: Most processes; None for one a core.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or _cores()
+        self._idle: list[_Worker] = []
+        self._completed = 0
+
+    def run(self, task: Task[T], items: Sequence[T], *, size_bytes: int = 0) -> list[Outcome]:
+        """Outcomes of `task` for all items, in their order; see `Executor.run`."""
+        job = _Job(packed(task), [packed(item) for item in items])
+        self._completed = 0
+        busy: dict[_Worker, int] = {}
+        with selectors.DefaultSelector() as selector:
+            try:
+                while job.finished < len(items):
+                    while len(busy) < self.workers and (number := job.next(alone=not busy)) is not None:
+                        worker = self._idle.pop() if self._idle else _Worker()
+                        selector.register(worker.answers, selectors.EVENT_READ, worker)
+                        busy[worker] = number
+                        worker.give(job.task, job.items[number])
+                    for key, _ in selector.select():
+                        worker = key.data
+                        selector.unregister(worker.answers)
+                        self._take(job, busy.pop(worker), worker)
+                        self._completed = job.finished
+            except BaseException:
+                for worker in busy:
+                    worker.end()
+                raise
+        return [found for found in job.outcomes if found is not None]
+
+    def completed(self) -> int:
+        return self._completed
+
+    def close(self) -> None:
+        """Ends all workers."""
+        for worker in self._idle:
+            worker.end()
+        self._idle.clear()
+
+    def _take(self, job: "_Job", number: int, worker: "_Worker") -> None:
+        answer = worker.answer()
+        if answer is None:
+            job.died(number, worker.end())
+            return
+        self._idle.append(worker)
+        kind, value = answer
+        if kind == "outcome":
+            job.done(number, Outcome(*value))
+        else:
+            job.raised(number, value)
+
+
+class _Job:
+    """Items of one call: which wait, which are done, and how often each was tried."""
+
+    def __init__(self, task: bytes, items: list[bytes]) -> None:
+        self.task, self.items = task, items
+        self.outcomes: list[Outcome | None] = [None] * len(items)
+        self.finished = 0
+        self._waiting = deque(range(len(items)))
+        self._suspects: deque[int] = deque()
+        self._tried_alone: set[int] = set()
+        self._tries = [0] * len(items)
+
+    def done(self, number: int, found: Outcome) -> None:
+        self.outcomes[number] = found
+        self.finished += 1
+
+    def next(self, *, alone: bool) -> int | None:
+        """The next item; those that ended a worker wait until nothing else runs."""
+        if self._waiting:
+            return self._waiting.popleft()
+        return self._suspects.popleft() if alone and self._suspects else None
+
+    def died(self, number: int, how: str) -> None:
+        if number in self._tried_alone:
+            self.done(number, Outcome(WORKER_DIED, how))
+        else:
+            self._tried_alone.add(number)
+            self._suspects.append(number)
+
+    def raised(self, number: int, error: BaseException) -> None:
+        self._tries[number] += 1
+        if self._tries[number] == TRIES:
+            raise error
+        self._waiting.append(number)
+
+
+class _Worker:
+    """One process: gets a task and an item, and answers."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-P", "-c", _START]
+        environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "TOKENIZERS_PARALLELISM": "false"}
+        # the imports of this process, however it came by them, are those of its workers
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        try:
+            self._process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        except OSError as error:
+            raise ClusterError(
+                f"a worker process could not be started ({error}); close other programs, or name a Spark"
+                " master with --master"
+            ) from error
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._tasks: IO[bytes] = self._process.stdin
+        self.answers: IO[bytes] = self._process.stdout
+        self._task = b""
+
+    def give(self, task: bytes, item: bytes) -> None:
+        """Sends an item, with the task where it is another one than before."""
+        stores = {name: os.environ.get(name) for name in FORWARDED_VARIABLES}
+        with contextlib.suppress(BrokenPipeError):  # it died while it was idle; `answer` will find out
+            send(self._tasks, (stores, None if task == self._task else task, item))
+        self._task = task
+
+    def answer(self) -> Any:
+        """What it says of its item: ("outcome", …) or ("raised", exception); None if it has died."""
+        return receive(self.answers)
+
+    def end(self) -> str:
+        """Ends the process; says how it ended if it had ended before."""
+        try:
+            self._process.wait(0.5)  # its pipe closes just before it ends
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for stream in (self._tasks, self.answers):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+        code = self._process.returncode
+        return f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+
+
+def packed(value: object) -> bytes:
+    """Pickled bytes; functions that a worker cannot import travel by value, as under Spark."""
+    try:
+        content = pickle.dumps(value)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        content = b"__main__"
+    if b"__main__" not in content:
+        return content
+    from pyspark import cloudpickle
+
+    return bytes(cloudpickle.dumps(value))
+
+
+def send(stream: IO[bytes], value: object) -> None:
+    """Writes one message."""
+    content = pickle.dumps(value)
+    stream.write(_LENGTH.pack(len(content)) + content)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Any:
+    """Reads one message; None at the end of the stream, also where it ends inside a message."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    content = stream.read(length)
+    return pickle.loads(content) if len(content) == length else None
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+_pool: WorkerPool | None = None
+
+
+def worker_pool() -> WorkerPool:
+    """The pool of this process, which all its jobs share; its workers end with it."""
+    global _pool
+    if _pool is None:
+        _pool = WorkerPool()
+        atexit.register(_pool.close)
+    return _pool

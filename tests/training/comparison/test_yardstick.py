@@ -1,0 +1,189 @@
+"""The stage that admits objectives, at toy size: text held out, base models apart, tilts, tables and page."""
+
+import csv
+import dataclasses
+import json
+from functools import partial
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from tests.training.comparison.conftest import MODEL, SETTING, TRAINING, write_lines
+
+from dmix.cli.workflows.comparison_data import prepare_comparison
+from dmix.training.comparison.data.items import excerpt
+from dmix.training.comparison.data.settings import ComparisonObjective, load_setting
+from dmix.training.comparison.pages.page import write_page
+from dmix.training.comparison.runs.comparison import Request, run_comparison, study_of
+from dmix.training.comparison.yardstick.admission import field_weights
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import read_json
+
+pytestmark = pytest.mark.timeout(1800)
+PREPARE = partial(prepare_comparison, master="local[1]")
+
+THIRD = {
+    **SETTING,
+    "name": "third",
+    "protocol": 3,
+    "bases": 2,
+    "base_tokens": 8_192,
+    "small_pools": {},
+    "external": ["essays_c"],
+    "objectives": [
+        {"name": "essays", "role": "general", "corpora": ["essays_a", "essays_b"]},
+        {"name": "other_essays", "role": "general", "corpora": ["essays_c"], "origin": "out"},
+        {"name": "problems", "role": "target", "path": "items/problems.jsonl"},
+        {
+            "name": "guesses",
+            "role": "target",
+            "path": "items/guesses.jsonl",
+            "form": "choice",
+            "origin": "out",
+        },
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def third_data(toy_data, tmp_path_factory):
+    """The toy data with a corpus for items alone, and a file of choices."""
+    folder = tmp_path_factory.mktemp("third-data")
+    for name in (
+        "source/essays_a",
+        "source/essays_b",
+        "target/Games",
+        "target/Food_and_Drink",
+        "items/problems",
+    ):
+        records = [json.loads(line) for line in (toy_data / f"{name}.jsonl").read_text().splitlines()]
+        write_lines(folder / f"{name}.jsonl", records)
+    essays = [json.loads(line) for line in (toy_data / "source" / "essays_b.jsonl").read_text().splitlines()]
+    reversed_words = [{"text": " ".join(reversed(r["text"].split()))} for r in essays[:40]]
+    write_lines(folder / "source" / "essays_c.jsonl", reversed_words)
+    write_lines(
+        folder / "items" / "guesses.jsonl",
+        [
+            {
+                "id": f"g{n}",
+                "question": f"{n} + 1?\nA. {n + 1}\nB. {n}",
+                "choices": [str(n + 1), str(n)],
+                "label": 0,
+            }
+            for n in range(20)
+        ],
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(third_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("third")
+    files = {"third": THIRD, "model": MODEL, "base-training": TRAINING, "training": TRAINING}
+    for name, content in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    loaded, lines = load_setting(str(folder / "third.yaml")), []
+    request = Request(
+        tier="smoke",
+        stages=("yardstick",),
+        data=third_data,
+        work=folder / "work",
+        results=folder / "results",
+        workers=1,
+    )
+    reports = run_comparison(loaded, request, prepare=PREPARE, progress=lines.append)
+    return study_of(loaded, request, lines.append), request, reports, lines
+
+
+def test_every_tilt_runs_on_two_seeds_and_two_bases(finished):
+    study, _, reports, lines = finished
+    assert [(r.stage, r.planned, r.done) for r in reports] == [("yardstick", 12, 12)], "\n".join(lines)
+    runs = pq.read_table(study.paths.table("runs")).to_pandas()
+    assert set(runs.groupby(["controller", "base"]).seed.nunique()) == {2}
+    assert runs.groupby("base").provenance.nunique().max() == 1 < runs.provenance.nunique()
+    steps = pq.read_table(study.paths.table("steps")).to_pandas()
+    assert steps.scores.map(len).max() == 0 and len(steps) == 3 * 12
+
+
+def test_the_table_holds_every_objective_in_both_layers(finished):
+    study, *_ = finished
+    with (study.paths.results / "yardstick.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["objective"], row["layer"]) for row in rows] == [
+        (name, layer)
+        for name in ("essays", "other_essays", "problems", "guesses")
+        for layer in ("feedback", "confirmation")
+    ]
+    admitted = {row["objective"] for row in rows if row["admitted"] == "True"}
+    for row in rows:
+        if row["layer"] == "confirmation":
+            assert (float(row["reliability"]) >= 0.8) == (row["objective"] in admitted)
+        assert float(row["scale"]) > 0
+    assert "yardstick of `third`" in (study.paths.results / "yardstick.md").read_text().lower()
+
+
+def test_scores_of_the_table_are_those_of_the_runs(finished):
+    study, *_ = finished
+    items = pq.read_table(study.paths.table("items")).to_pandas()
+    runs = pq.read_table(study.paths.table("runs")).to_pandas().set_index("unit_id")
+    own = items[(items.objective == "essays") & (items.layer == "confirmation")]
+    means = own.groupby("unit_id").score.mean()
+    centred = means - means.groupby(runs.base.loc[means.index].to_numpy()).transform("mean")
+    with (study.paths.results / "yardstick.csv").open() as file:
+        row = next(
+            r for r in csv.DictReader(file) if (r["objective"], r["layer"]) == ("essays", "confirmation")
+        )
+    assert float(row["scale"]) == pytest.approx(np.sqrt((centred**2).sum() / (12 - 2)), abs=1e-5)
+
+
+def test_items_stand_in_no_training_text_and_base_models_read_different_documents(finished):
+    study, *_ = finished
+    texts = {
+        name: [
+            json.loads(line)["text"]
+            for path in sorted(study.paths.text(name, field).glob("*.jsonl"))
+            for line in path.read_text().splitlines()
+        ]
+        for name, field in (("base-text-0", "source"), ("base-text-1", "source"), ("run", "source"))
+    }
+    assert texts["base-text-0"] and texts["base-text-1"]
+    assert not set(texts["base-text-0"]) & set(texts["base-text-1"])
+    assert not list(study.paths.text("run", "source").glob("essays_c*"))
+    training = {excerpt(text) for found in texts.values() for text in found}
+    layers = {}
+    for layer in ("feedback", "confirmation"):
+        lines = study.paths.items(layer, "essays").read_text().splitlines()
+        layers[layer] = {json.loads(line)["text"] for line in lines}
+        assert len(layers[layer]) == 4 and not layers[layer] & training
+    assert not layers["feedback"] & layers["confirmation"]
+    assert read_json(study.paths.near_duplicates)["flagged"] == []
+
+
+def test_pages_list_the_yardsticks(finished, tmp_path):
+    write_page(finished[1].results, tmp_path)
+    assert "`third`" in (tmp_path / "yardsticks.md").read_text()
+    assert not (tmp_path / "index.md").exists()
+
+
+def test_stages_of_the_second_protocol_are_refused(finished):
+    study, request, *_ = finished
+    with pytest.raises(InputError, match="follows protocol 3, whose stages are yardstick"):
+        run_comparison(
+            study.loaded, dataclasses.replace(request, stages=("farm",)), prepare=PREPARE, progress=print
+        )
+
+
+def test_half_of_each_field_weighs_on_objectives_from_outside():
+    def objective(name, role, origin):
+        return ComparisonObjective(name=name, role=role, path="p", origin=origin)
+
+    found = field_weights(
+        [
+            objective("a", "general", "in"),
+            objective("b", "general", "in"),
+            objective("c", "general", "out"),
+            objective("d", "target", "in"),
+        ]
+    )
+    assert found == {"a": 0.125, "b": 0.125, "c": 0.25, "d": 0.5}
