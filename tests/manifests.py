@@ -3,7 +3,7 @@
 import json
 
 from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
-from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
+from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, slug
 
 CREATED = "2026-01-01T00:00:00+00:00"
 
@@ -31,7 +31,7 @@ def dataset_manifest(samples, *, taxonomy=None, seq_len=8, files=None, stream=No
         values = {
             "field": field,
             "domain": label,
-            "path": f"{field}/{label}",
+            "path": f"{field}/{slug(label)}",
             "documents": count,
             "samples": count,
             "tokens": count * seq_len,

@@ -25,6 +25,7 @@ from dmix.warehouse_schema.files.manifests import (
     InputFile,
     LabelPart,
     Piece,
+    check_part,
     digest_of,
     label_part_from_json,
 )
@@ -156,7 +157,10 @@ def finished_part(folders: CorpusFolders, plan: PartPlan) -> LabelPart | None:
     """A part that an earlier, unfinished job has made, if all of it is there."""
     try:
         part = label_part_from_json(read_json(_record(folders, plan.fingerprint)))
+        check_part(part, _record(folders, plan.fingerprint))
     except (NotFoundError, InputError, KeyError, TypeError):
+        return None
+    if part.fingerprint != plan.fingerprint:
         return None
     part = dataclasses.replace(part, inputs=plan.inputs)
     return part if part_in_place(folders, part) else None

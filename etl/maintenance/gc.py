@@ -1,8 +1,8 @@
 """Removes what no manifest names: progress of killed jobs, losing attempts, dropped parts.
 
 Every corpus, dataset and start state is looked at under its lock, so that a running job keeps its
-staging folder. Only hidden entries, parts, rejects and streams are touched; a file that someone else put
-into the top folder of a corpus or dataset with a manifest stays.
+staging folder. Only what has a name that dmix gives is removed, never through a link, so that a file that
+someone else put into a folder stays.
 """
 
 import contextlib
@@ -33,6 +33,7 @@ from dmix.warehouse_schema.files.manifests import (
     read_corpus_version,
     read_dataset_manifest,
 )
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.storage import Place, RemotePath
 
 _LOCK_SECONDS = 0.5
@@ -63,7 +64,8 @@ def collect_garbage(warehouse: Warehouse, *, dry_run: bool) -> GarbageReport:
     beginning.
 
     Raises:
-        InputError: If a manifest cannot be read; nothing of its corpus or dataset is removed.
+        InputError: If a manifest cannot be read, or a folder holds links; nothing of its corpus or dataset is
+            removed.
         StorageError: If the folder cannot be written, or a remote store cannot be reached.
     """
     copy_published(warehouse)  # what another machine has published there is no garbage
@@ -120,6 +122,8 @@ def unnamed_in_corpus(warehouse: Warehouse, corpus: str) -> list[Place]:
     """Files and folders of a corpus, over all its versions, that may be removed."""
     versions = [read_corpus_version(warehouse, corpus, k) for k in corpus_versions(warehouse, corpus)]
     labels, rejects = warehouse.labels(corpus), warehouse.rejects(corpus)
+    refuse_links(labels)
+    refuse_links(rejects)
     unnamed: list[Place] = []
     if not versions:
         unnamed += [folder for folder in (labels, rejects) if folder.is_dir()]
@@ -146,6 +150,7 @@ def _unnamed_remotely(warehouse: Warehouse, corpus: str, versions: Sequence[Corp
 def unnamed_in_dataset(warehouse: Warehouse, dataset: str) -> list[Place]:
     """Files and folders of a dataset that may be removed: all of it, if it has no manifest."""
     folder, data = warehouse.stream(dataset), warehouse.stream_data(dataset)
+    refuse_links(folder)
     if dataset not in datasets(warehouse):
         unnamed: list[Place] = [folder] if folder.is_dir() else []
         return unnamed + (remote_less(data, set()) if isinstance(data, RemotePath) else [])
@@ -158,6 +163,7 @@ def unnamed_in_start_state(warehouse: Warehouse, name: str) -> list[Place]:
     Blocks beyond those that the estimate counts stay: one with a tighter bound goes on with them.
     """
     folder = warehouse.model_start_state(name)
+    refuse_links(folder)
     if (folder / "estimate.json").is_file():
         return [*hidden(folder)]
     return [folder] if folder.is_dir() else []

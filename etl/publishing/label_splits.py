@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from dmix.warehouse_schema.errors import NotFoundError, VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import CorpusVersion, digest_of
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.storage import Place, is_url, parquet_input, read_errors, size_of
 
 
@@ -113,8 +114,10 @@ def check_label_files(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) ->
     Raises:
         NotFoundError: If one is missing.
         VerificationError: If one has another size than its manifest says.
+        InputError: If one is a link.
     """
     for corpus in corpora:
+        refuse_links(warehouse.labels(corpus.corpus))
         for path, size_bytes in label_paths(warehouse, corpus):
             found = size_of(path)
             if found is None:

@@ -7,8 +7,10 @@ need no text and no samples.
 
 from pathlib import PurePosixPath
 
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, store_data_url
-from dmix.warehouse_schema.files.manifests import CorpusVersion, read_corpus_version
+from dmix.warehouse_schema.files.manifests import CorpusVersion, DatasetManifest, manifest_from_bytes
+from dmix.warehouse_schema.files.names import plain_name
 from dmix.warehouse_schema.files.storage import RemotePath
 
 _PUBLISHED = ("labels/*/v*.json", "streams/*/manifest.json")
@@ -62,13 +64,26 @@ def copy_published(warehouse: Warehouse) -> int:
             local = warehouse.root / name
             if local.exists() or not any(name.match(pattern) for pattern in _PUBLISHED):
                 continue
-            if folder == "streams":
+            content, version = file.path.read_bytes(), None
+            plain_name(local.parent.name, what="folder", where=file.path)
+            # what a stranger published is looked at before anything of it comes here
+            if folder == "labels":
+                version = manifest_from_bytes(CorpusVersion, content, file.path)
+                _check_named(version.corpus, local.parent.name, file.path)
+            else:
+                manifest = manifest_from_bytes(DatasetManifest, content, file.path)
+                _check_named(manifest.dataset, local.parent.name, file.path)
                 tokenizer = file.path.parent / "tokenizer.json"
                 publish_bytes(local.parent / tokenizer.name, tokenizer.read_bytes())
-            publish_bytes(local, file.path.read_bytes())
-            if folder == "labels":
-                copy_rejects(
-                    warehouse, read_corpus_version(warehouse, local.parent.name, int(local.stem[1:]))
-                )
+            if version is not None:
+                copy_rejects(warehouse, version)
+            publish_bytes(local, content)
             new += 1
     return new
+
+
+def _check_named(name: str, folder: str, where: RemotePath) -> None:
+    if name != folder:
+        raise InputError(
+            f"{where} is of {name!r}, not of {folder!r}; remove it from the store, or restore it"
+        )

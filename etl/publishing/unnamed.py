@@ -1,13 +1,23 @@
 """Files and folders that no manifest names, and their removal; `gc`, `verify` and `shard` share it."""
 
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dmix.etl.publishing.publish import STAGING
 from dmix.warehouse_schema.files.layout import storage_errors
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.names import links_below
 from dmix.warehouse_schema.files.storage import Place, RemotePath
+
+# Names of files that dmix writes for corpora, datasets, screenings and start states, and for a while
+# beside them.
+_OWN_FILE = re.compile(
+    r"shard\.[\w.]+\.mds|[\w.-]+\.parquet|(index|manifest|tokenizer|estimate|v\d+|[0-9a-f]{16,})\.json"
+    r"|\.[\w.-]+\.(json|parquet|mds)\.\w+"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +66,7 @@ def outside(folder: Path, needed: set[Path]) -> Iterator[Path]:
     for entry in sorted(folder.iterdir()):
         if entry not in needed:
             yield entry
-        elif entry.is_dir():
+        elif entry.is_dir() and not entry.is_symlink():
             yield from outside(entry, needed)
 
 
@@ -71,13 +81,38 @@ def remote_less(folder: RemotePath, named: set[RemotePath]) -> list[Place]:
 
 
 def collected(paths: Iterable[Place], *, dry_run: bool) -> list[Garbage]:
-    """The paths with their sizes; removes them unless `dry_run`."""
-    garbage = [Garbage(path=path, size_bytes=_size(path)) for path in paths]
+    """What of the paths has a name that dmix gives, with its size; removes it unless `dry_run`.
+
+    Never a link, nor what lies behind one.
+    """
+    own = [place for path in paths for place in _made_here(path)]
+    garbage = [Garbage(path=path, size_bytes=_size(path)) for path in own]
     if not dry_run:
         for entry in garbage:
             with storage_errors(str(entry.path)):
                 _remove(entry.path)
     return garbage
+
+
+def _made_here(place: Place) -> list[Place]:
+    """What of a file, or of a folder and all below it, has a name that dmix gives; never a link.
+
+    The folder itself, if that is all of it.
+    """
+    if isinstance(place, RemotePath):
+        ours = STAGING in place.url.split("/") or _OWN_FILE.fullmatch(place.name)
+        return [place] if ours else []
+    if place.is_symlink():
+        return []
+    if not place.is_dir():
+        return [place] if place.exists() and _OWN_FILE.fullmatch(place.name) else []
+    if place.name == STAGING:
+        return [] if any(links_below(place)) else [place]
+    inner = sorted(place.iterdir())
+    found = [_made_here(path) for path in inner]
+    if all(own == [path] for path, own in zip(inner, found, strict=True)):
+        return [place]
+    return [path for own in found for path in own]
 
 
 def _remove(path: Place) -> None:

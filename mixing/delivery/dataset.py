@@ -5,6 +5,8 @@ mixture reaches running workers without shared memory, and nothing is read beyon
 sampler ends where the step ends. Shapes: b samples of a rank's slice of a batch, L tokens.
 """
 
+import hashlib
+import logging
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -20,9 +22,12 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from dmix.mixing.delivery.mds import TOKEN_COLUMN, map_tokens, token_layout
 from dmix.mixing.delivery.plan import PlanSettings, StepPlan, StreamSizes, check_settings
-from dmix.mixing.delivery.shared_streams import CACHE_WAIT_SECONDS, OpenStreams
+from dmix.mixing.delivery.shared_streams import CACHE_WAIT_SECONDS, INDEX, OpenStreams
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.names import refuse_links
+
+logger = logging.getLogger(__name__)
 
 Batch = dict[str, torch.Tensor]
 Ids = NDArray[np.int64]
@@ -70,6 +75,8 @@ class MixedDataset(Dataset):
         cache_limit: str | int | None = None,
         cache_wait_seconds: float = CACHE_WAIT_SECONDS,
     ) -> None:
+        if remote is None:
+            refuse_links(local)
         self.manifest = manifest
         self.sizes = StreamSizes.of_manifest(manifest)
         folders = [stream.path for stream in manifest.streams if stream.samples]
@@ -79,6 +86,12 @@ class MixedDataset(Dataset):
             remote=remote,
             cache_limit=cache_limit,
             cache_wait_seconds=cache_wait_seconds,
+            index_sha256={
+                stream.path: file.sha256
+                for stream in manifest.streams
+                for file in stream.files
+                if file.name == INDEX
+            },
         )
         self._streaming = self._streams.dataset
         self._samples = int(self.sizes.stored_N.sum())
@@ -88,6 +101,9 @@ class MixedDataset(Dataset):
         self._begins, self._domains = self._shard_begins.tolist(), self._shard_domains.tolist()
         # A mapped file keeps its space after eviction, so maps are kept only where none happens.
         self._maps: dict[int, NDArray] | None = None if cache_limit else {}
+        # shards of a cache are held against the manifest, once in each process and after each download
+        self._stated = self._stated_hashes() if remote is not None else None
+        self._held: dict[int, tuple[int, ...]] = {}
         self._fixed = [token_layout(reader) for reader in self._streaming.shards]
         self._closed = False
         try:
@@ -186,6 +202,7 @@ class MixedDataset(Dataset):
         """Token rows of one shard, or a single one; another process may evict it at any time."""
         for _ in range(_EVICTION_RETRIES):
             try:
+                self._check_hash(shard)
                 tokens = self._token_rows(shard, rows)
             except FileNotFoundError:
                 self._fetch(shard)
@@ -214,6 +231,46 @@ class MixedDataset(Dataset):
             self._maps[shard] = mapped
         return mapped[rows]
 
+    def _stated_hashes(self) -> list[dict[str, str]]:
+        """SHA-256 of each file of a shard's stream, by name, as the manifest says; one entry a shard."""
+        by_stream = [
+            {file.name: file.sha256 for file in stream.files}
+            for stream in self.manifest.streams
+            if stream.samples
+        ]
+        return [by_stream[stream] for stream in self._streaming.stream_per_shard]
+
+    def _check_hash(self, shard: int) -> None:
+        """Holds a downloaded shard against the manifest; another one is downloaded again, once.
+
+        Raises:
+            FileNotFoundError: If it is not in the cache.
+            VerificationError: If the store itself has another one.
+        """
+        if self._stated is None:
+            return
+        reader = self._streaming.shards[shard]
+        name = reader.raw_data.basename
+        path = Path(reader.dirname, reader.split, name)
+        for attempt in (1, 2):
+            found = path.lstat()
+            seen = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if self._held.get(shard) == seen:
+                return
+            wanted = self._stated[shard].get(name)
+            if wanted is None or (not path.is_symlink() and _sha256(path) == wanted):
+                self._held[shard] = seen
+                return
+            if attempt == 1:
+                logger.warning("%s is not the shard of the manifest; it is downloaded again", path)
+                path.unlink(missing_ok=True)
+                self._streaming._shard_states[shard] = _SHARD_REMOTE
+                self._fetch(shard)
+        raise VerificationError(
+            f"shard {name} of {reader.dirname}, as it was downloaded, is not the one that the manifest of"
+            f" dataset {self.manifest.dataset} names (SHA-256 {wanted[:16]}…); run 'dmix etl verify'"
+        )
+
     def _fetch(self, shard: int) -> None:
         """Downloads or unpacks a shard, unless another process is at it; then waits for that."""
         try:
@@ -227,6 +284,11 @@ class MixedDataset(Dataset):
                 f" {stream.remote or stream.local} cannot be read:"
                 f" {error}; check that the dataset is complete with 'dmix etl verify'"
             ) from error
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class StepBatchSampler(DistributedSampler):

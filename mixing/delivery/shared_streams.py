@@ -6,9 +6,10 @@ workarounds that streaming 0.13.0 needs; each names its cause.
 """
 
 import atexit
+import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from multiprocessing.shared_memory import SharedMemory
@@ -26,11 +27,14 @@ from streaming.base.shared import SharedMemory as UntrackedSharedMemory
 from streaming.base.shared.prefix import _get_path, _unpack_locals
 from torch import distributed
 
-from dmix.warehouse_schema.errors import InputError, StorageError
+from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
+from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.names import plain_name, refuse_links
 
 _START_TIMEOUT_SECONDS = 300.0
 _DOWNLOAD_RETRIES = 4
+INDEX = "index.json"
 CACHE_WAIT_SECONDS = 30.0
 """Loader workers of a killed run notice within seconds and hold its cache until then."""
 
@@ -44,8 +48,11 @@ class OpenStreams:
         remote: URL of the shards; None if they are in `local` for good.
         cache_limit: Most bytes to keep in the cache, a number or text such as "20gb".
         cache_wait_seconds: How long to wait for a cache that another run uses.
+        index_sha256: SHA-256 of the index of each folder, where it is known. A cached index that is
+            another one is downloaded again.
 
     Raises:
+        VerificationError: If a downloaded index is another one.
         LockHeldError: If another run uses the same cache.
         InputError: If the cache limit is smaller than Streaming can work with.
         StorageError: If an index cannot be read or downloaded.
@@ -59,6 +66,7 @@ class OpenStreams:
         remote: str | None = None,
         cache_limit: str | int | None = None,
         cache_wait_seconds: float = CACHE_WAIT_SECONDS,
+        index_sha256: Mapping[str, str] | None = None,
     ) -> None:
         folder_paths = [str((local / folder).absolute()) for folder in folders]
         streams = [
@@ -79,6 +87,9 @@ class OpenStreams:
                 if remote is not None:
                     owned = _owned_cache(local, folder_paths, wait_seconds=cache_wait_seconds)
                     self._held.enter_context(owned)
+                    _drop_other_indexes(folders, local, index_sha256 or {})
+                for folder in folders:
+                    _check_index(local / folder / INDEX)
             _barrier()
             starting.enter_context(_shard_search())
             self._blocks = starting.enter_context(_recorded_blocks())
@@ -92,10 +103,29 @@ class OpenStreams:
                     f"the streams in {remote or local} cannot be opened: {error}; if they should be there,"
                     " check them with 'dmix etl verify'"
                 ) from error
+            if remote is not None:
+                self._check_indexes(folders, local, index_sha256 or {})
             _barrier()
         own = _get_path(self.dataset._shm_prefix_int, "")
         self._give_back([block for block in self._blocks if not block.shm.name.startswith(own)])
         self.forget_connections()
+
+    def _check_indexes(self, folders: Sequence[str], local: Path, index_sha256: Mapping[str, str]) -> None:
+        """Raises an error if a downloaded index names files elsewhere, or is not the manifest's."""
+        try:
+            for folder in folders:
+                path = local / folder / INDEX
+                _check_index(path)
+                found = hashlib.sha256(path.read_bytes()).hexdigest()
+                if folder in index_sha256 and found != index_sha256[folder]:
+                    raise VerificationError(
+                        f"the index of {folder}, as it was downloaded, is not the one that the manifest names"
+                        f" (SHA-256 {found[:16]}…, not {index_sha256[folder][:16]}…); run 'dmix etl verify'"
+                    )
+        except BaseException:
+            self._give_back(self._blocks)
+            self._held.close()
+            raise
 
     def forget_connections(self) -> None:
         """Drops open connections, which forked workers would otherwise share and garble."""
@@ -138,10 +168,50 @@ def _starting_alone() -> Iterator[None]:
 
 @contextmanager
 def _owned_cache(local: Path, folder_paths: Sequence[str], *, wait_seconds: float) -> Iterator[None]:
-    """Holds a cache folder for this run, cleared of what a killed run left in shared memory."""
+    """Holds a cache folder for this run, cleared of what a killed run left in shared memory.
+
+    The folder is this user's alone: others could put shards of their own there.
+
+    Raises:
+        InputError: If it is a link, someone else's, or others may write into it.
+    """
+    for folder in (local.parent, local):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = local.lstat()
+    if local.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise InputError(
+            f"the cache folder {local} is a link, belongs to another user or may be written by others (mode"
+            f" {found.st_mode & 0o777:03o}); remove it, or set another cache_folder in the training file"
+        )
     with held_lock(local / ".lock", what=f"the cache folder {local}", timeout_seconds=wait_seconds):
         _remove_stale(folder_paths)
         yield
+
+
+def _drop_other_indexes(folders: Sequence[str], local: Path, index_sha256: Mapping[str, str]) -> None:
+    """Removes cached indexes that are not those of the manifest, so that they are downloaded again."""
+    for folder in folders:
+        refuse_links(local / folder)
+        path = local / folder / INDEX
+        wanted = index_sha256.get(folder)
+        if wanted and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+            path.unlink()
+
+
+def _check_index(path: Path) -> None:
+    """Raises an InputError if an index names files that lie elsewhere."""
+    if not path.is_file():
+        return  # it will be downloaded, or be missed by Streaming
+    index = read_json(path)
+    try:
+        for shard in index["shards"]:
+            for name in ("raw_data", "zip_data"):
+                if shard.get(name):
+                    plain_name(shard[name]["basename"], what="shard", where=path)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StorageError(
+            f"index {path} is damaged ({error!r}); run 'dmix etl verify', or empty the cache folder"
+        ) from None
 
 
 class _ShardSearch:

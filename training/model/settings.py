@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError
+from dmix.warehouse_schema.files.names import refuse_credentials
 from dmix.warehouse_schema.settings import load_settings, setting
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
@@ -104,6 +105,8 @@ class TrainingSettings:
     seed: int = setting(0, help="Seed of everything in training that draws, except sample order.")
 
     def __post_init__(self) -> None:
+        if self.streams_url:
+            refuse_credentials(self.streams_url, what="streams_url of the training file")
         _at_least("batch_size", self.batch_size, 1)
         if self.microbatch_size is not None:
             _at_least("microbatch_size", self.microbatch_size, 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from dmix.mixing.delivery.exhaustion import EXHAUSTION
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import setting
 
 DEFAULT_STEPS = 16
@@ -78,7 +79,9 @@ def resolve_model(spec: str, warehouse: Warehouse) -> str:
     if path.exists():
         return str(path.absolute())
     if "/" not in spec and (warehouse.root / "models" / spec).is_dir():
-        return str(warehouse.model(spec))
+        folder = warehouse.model(spec)
+        refuse_links(folder, inside=folder)
+        return str(folder)
     if path.suffix in (".yaml", ".yml") or path.is_absolute() or spec.startswith("."):
         raise NotFoundError(
             f"model {spec} does not exist; give a model file, a checkpoint folder or a hub id"
@@ -93,6 +96,7 @@ def new_run_folder(warehouse: Warehouse, run_id: str) -> Path:
         InputError: If the name cannot be a folder, or there is a run of that name.
     """
     folder = warehouse.run(run_id)
+    refuse_links(folder)
     if (folder / "events.jsonl").is_file():
         raise InputError(
             f"run {run_id} exists in {warehouse.root}; go on with it by --resume, or choose another --run"
@@ -106,6 +110,7 @@ def run_config_file(warehouse: Warehouse, run_id: str) -> Path:
     Raises:
         NotFoundError: If there is no such run.
     """
+    refuse_links(warehouse.run(run_id))
     path = warehouse.run(run_id) / "config.yaml"
     if not path.is_file():
         known = sorted(found.parent.name for found in (warehouse.root / "runs").glob("*/config.yaml"))

@@ -279,7 +279,7 @@ def open_streams(job: TrainingJob) -> MixedDataset:
                 " streams_url, or leave them out of the training file"
             )
         return MixedDataset(job.manifest, job.streams)
-    cache = Path(settings.cache_folder or Path(tempfile.gettempdir(), "dmix-cache"))
+    cache = Path(settings.cache_folder or Path(tempfile.gettempdir(), f"dmix-cache-{os.getuid()}"))
     opened = partial(MixedDataset, job.manifest, remote=remote, cache_limit=settings.cache_limit)
     if job.keep_checkpoints:
         return opened(cache / name)

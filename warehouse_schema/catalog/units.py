@@ -6,6 +6,7 @@ they are pure but for reading, and know nothing of DuckDB.
 
 import dataclasses
 import json
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from dmix.warehouse_schema.files.layout import PUBLISHED_FILES, Warehouse, read_
 from dmix.warehouse_schema.files.manifests import CorpusVersion, DatasetManifest, load_manifest
 from dmix.warehouse_schema.files.screenings import load_screening
 from dmix.warehouse_schema.taxonomy import Taxonomy, slug
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
@@ -77,6 +80,13 @@ def published_units(warehouse: Warehouse, *kinds: str) -> dict[str, Unit]:
 
 def _is_published(path: Path, kind: str) -> bool:
     if path.name.startswith(".") or path.parent.name.startswith(".") or not path.is_file():
+        return False
+    if (
+        path.is_symlink()
+        or path.parent.is_symlink()
+        or (kind == "evaluation" and path.parents[1].is_symlink())
+    ):
+        logger.warning("%s is left out of the catalog: it is reached through a link", path)
         return False
     if kind == "corpus":
         return re.fullmatch(r"v\d+\.json", path.name) is not None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.storage import Place, RemotePath
 from dmix.warehouse_schema.taxonomy import slug
 
@@ -54,7 +55,8 @@ def checked_name(kind: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class Warehouse:
-    """Paths of one warehouse. Making one touches no disk.
+    """Paths of one warehouse. Making one touches no disk; a folder that is a link below the first
+    level is refused.
 
     Attributes:
         root: Folder of the warehouse, absolute.
@@ -98,14 +100,14 @@ class Warehouse:
         return self.root / "catalog.lock"
 
     def labels(self, corpus: str) -> Path:
-        return self.root / "labels" / checked_name("corpus", corpus)
+        return self._folder("labels", "corpus", corpus)
 
     def rejects(self, corpus: str) -> Path:
-        return self.root / "rejects" / checked_name("corpus", corpus)
+        return self._folder("rejects", "corpus", corpus)
 
     def stream(self, dataset: str) -> Path:
         """Folder of a dataset: `<field>/<domain slug>/…`, `tokenizer.json`, `manifest.json`."""
-        return self.root / "streams" / checked_name("dataset", dataset)
+        return self._folder("streams", "dataset", dataset)
 
     @property
     def data_settings(self) -> Path:
@@ -158,7 +160,7 @@ class Warehouse:
 
     def screening(self, kind: str, screening: str) -> Path:
         """Folder of what was looked for in corpora: `kind` is `duplicates` or `contamination`."""
-        return self.root / kind / checked_name("screening", screening)
+        return self._folder(kind, "screening", screening)
 
     def screening_lock(self, screening: str) -> Path:
         """Held while a screening is made."""
@@ -180,30 +182,37 @@ class Warehouse:
 
     def model_start_state(self, name: str) -> Path:
         """Folder of a start state that a model told: what it wrote, and `estimate.json`."""
-        return self.root / "start_states" / checked_name("start state", name)
+        return self._folder("start_states", "start state", name)
 
     def start_state_lock(self, name: str) -> Path:
         """Held while a model tells a start state."""
         return self.root / ".locks" / f"start-state-{checked_name('start state', name)}.lock"
 
     def trajectories(self, set_name: str) -> Path:
-        return self.root / "trajectories" / checked_name("set", set_name)
+        return self._folder("trajectories", "set", set_name)
 
     def feedback(self, set_name: str) -> Path:
-        return self.root / "feedback" / checked_name("set", set_name)
+        return self._folder("feedback", "set", set_name)
 
     def effects(self, name: str) -> Path:
         """Folder of what domains do to objectives, as one estimator found it."""
         return self.root / "effects" / checked_name("effects", name)
 
     def model(self, name: str) -> Path:
-        return self.root / "models" / checked_name("model", name)
+        return self._folder("models", "model", name)
 
     def agent(self, name: str) -> Path:
-        return self.root / "agents" / checked_name("agent", name)
+        return self._folder("agents", "agent", name)
 
     def run(self, run_id: str) -> Path:
-        return self.root / "runs" / checked_name("run", run_id)
+        return self._folder("runs", "run", run_id)
+
+    def _folder(self, first: str, kind: str, name: str) -> Path:
+        """A folder of the second level, which must not be a link; those of the first may be."""
+        folder = self.root / first / checked_name(kind, name)
+        if folder.is_symlink():
+            refuse_links(folder)
+        return folder
 
     def folders(self) -> list[Path]:
         """The warehouse, and its first-level folders where they are links to somewhere else."""
@@ -267,12 +276,14 @@ def publish_bytes(path: Place, content: bytes) -> None:
 def store_data_url(warehouse: Warehouse, url: str | None) -> bool:
     """Makes a remote folder the place of labels and streams; True if it was not so before.
 
+    It is stored after it was tried, so that a wrong one can be corrected.
+
     Args:
         url: The folder; None leaves everything as it is.
 
     Raises:
         InputError: If the warehouse keeps labels or streams elsewhere already.
-        StorageError: If the warehouse cannot be written.
+        StorageError: If the warehouse cannot be written, or the remote folder cannot be used.
     """
     if url is None:
         return False
@@ -285,6 +296,7 @@ def store_data_url(warehouse: Warehouse, url: str | None) -> bool:
             f"warehouse {warehouse.root} keeps its labels and streams in {warehouse.data}, not in {wanted};"
             " leave --data-url out, or name another --warehouse"
         )
+    wanted.check_reachable()
     publish_json(warehouse.data_settings, {"url": wanted.url})
     return True
 
@@ -302,10 +314,21 @@ def read_json(path: Place) -> Any:
         InputError: If it is not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         raise NotFoundError(f"{path} does not exist") from None
-    except ValueError as error:
+    return json_of(content, path)
+
+
+def json_of(content: bytes, path: Place) -> Any:
+    """The JSON document in the content of the file at `path`.
+
+    Raises:
+        InputError: If it is not JSON, or nested so deep that it cannot be read.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is not valid JSON ({error}); restore it or run the step that made it again"
         ) from None

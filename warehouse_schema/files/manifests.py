@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
-from dmix.warehouse_schema.taxonomy import Taxonomy
+from dmix.warehouse_schema.files.layout import Warehouse, checked_name, json_of, publish_json, read_json
+from dmix.warehouse_schema.files.names import inner_path, plain_name
+from dmix.warehouse_schema.files.storage import Place
+from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, slug
 
 FORMAT = 1
+# Key of the hash over everything else that a manifest says.
+_DIGEST = "digest"
 
 T = TypeVar("T")
 
@@ -294,7 +298,7 @@ def content_digest(version: CorpusVersion) -> str:
 
 def write_corpus_version(warehouse: Warehouse, version: CorpusVersion) -> Path:
     """Publishes a version; this is the step that makes its parts visible."""
-    name, value = f"v{version.version}.json", {"format": FORMAT, **dataclasses.asdict(version)}
+    name, value = f"v{version.version}.json", _to_json(version)
     path = warehouse.labels(version.corpus) / name
     if warehouse.data != warehouse.root:
         publish_json(warehouse.label_data(version.corpus) / name, value)
@@ -304,7 +308,7 @@ def write_corpus_version(warehouse: Warehouse, version: CorpusVersion) -> Path:
 
 def write_dataset_manifest(warehouse: Warehouse, manifest: DatasetManifest) -> Path:
     """Publishes a dataset; this is the step that makes its streams visible."""
-    value = {"format": FORMAT, **dataclasses.asdict(manifest)}
+    value = _to_json(manifest)
     path = warehouse.stream(manifest.dataset) / "manifest.json"
     if warehouse.data != warehouse.root:
         publish_json(warehouse.stream_data(manifest.dataset) / path.name, value)
@@ -345,7 +349,13 @@ def read_corpus_version(warehouse: Warehouse, corpus: str, version: int | None =
             f"corpus {corpus!r} has no version {chosen} (there: {versions[0]} to {versions[-1]})"
         )
     path = warehouse.labels(corpus) / f"v{chosen}.json"
-    return _from_json(CorpusVersion, read_json(path), path)
+    found: CorpusVersion = _from_json(CorpusVersion, read_json(path), path)
+    if (found.corpus, found.version) != (corpus, chosen):
+        raise InputError(
+            f"{path} is of corpus {found.corpus!r} version {found.version}; restore it from a copy, or run"
+            " 'dmix etl classify' again"
+        )
+    return found
 
 
 def datasets(warehouse: Warehouse) -> list[str]:
@@ -385,15 +395,88 @@ def load_manifest(cls: type[T], path: Path) -> T:
     return cast(T, _from_json(cls, read_json(path), path))
 
 
-def _from_json(cls: Any, value: dict[str, Any], path: Path) -> Any:
+def altered(path: Path) -> bool:
+    """Whether a manifest says something else than when it was written; False if it has no digest.
+
+    Manifests of dmix 0.1 have none. A digest tells damage and edits by hand, not forgery.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        InputError: If it is not JSON.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict) or _DIGEST not in value:
+        return False
+    found = value.pop(_DIGEST)
+    return bool(found != digest_of(value))
+
+
+def _to_json(manifest: CorpusVersion | DatasetManifest) -> dict[str, Any]:
+    value = json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(manifest)}))
+    return {**value, _DIGEST: digest_of(value)}
+
+
+def manifest_from_bytes(cls: type[T], content: bytes, where: Place) -> T:
+    """The `CorpusVersion` or `DatasetManifest` in the content of a file that lies at `where`.
+
+    Raises:
+        InputError: If it is damaged or from a newer dmix.
+    """
+    return cast(T, _from_json(cls, json_of(content, where), where))
+
+
+def _from_json(cls: Any, value: Any, path: Place) -> Any:
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{path} holds a {type(value).__name__}, expected a manifest; restore it from a copy"
+        )
     value = dict(value)
+    value.pop(_DIGEST, None)
     found = value.pop("format", None)
     if found != FORMAT:
         raise InputError(f"{path} has format {found!r}, this dmix reads {FORMAT}; update dmix")
     try:
-        return _NESTED[cls](value)
-    except (KeyError, TypeError) as error:
+        manifest = _NESTED[cls](value)
+        _CHECKS[cls](manifest, path)
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error!r}); run the command that made it again") from None
+    return manifest
+
+
+def _check_corpus(version: CorpusVersion, where: object) -> None:
+    """Raises an InputError unless every name stays in its folder."""
+    checked_name("corpus", version.corpus)
+    if version.field not in FIELDS:
+        raise InputError(f"{where} names the field {version.field!r}, expected one of {', '.join(FIELDS)}")
+    for part in version.parts:
+        check_part(part, where)
+
+
+def check_part(part: LabelPart, where: object) -> None:
+    """Raises an InputError unless every name of a part stays in its folder."""
+    plain_name(part.fingerprint, what="part", where=where)
+    for file in (*part.files, *part.reject_files):
+        plain_name(file.name, what="file", where=where)
+
+
+def _check_dataset(manifest: DatasetManifest, where: object) -> None:
+    """Raises an InputError unless every stream and file stays in its folder."""
+    checked_name("dataset", manifest.dataset)
+    for reference in manifest.corpora:
+        checked_name("corpus", reference.corpus)
+    seen = set()
+    for stream in manifest.streams:
+        if stream.field not in FIELDS:
+            raise InputError(f"{where} names the field {stream.field!r}, expected one of {', '.join(FIELDS)}")
+        inner_path(stream.path, what="stream", where=where)
+        if stream.path != f"{stream.field}/{slug(stream.domain)}" or stream.path in seen:
+            raise InputError(
+                f"{where} puts the stream of {stream.field}/{stream.domain} into {stream.path!r}, expected"
+                f" '{stream.field}/{slug(stream.domain)}', once; run 'dmix etl shard' again"
+            )
+        seen.add(stream.path)
+        for file in stream.files:
+            plain_name(file.name, what="shard", where=where)
 
 
 def _label_file(value: dict[str, Any]) -> LabelFile:
@@ -437,4 +520,5 @@ def _dataset_manifest(value: dict[str, Any]) -> DatasetManifest:
     )
 
 
+_CHECKS: dict[Any, Any] = {CorpusVersion: _check_corpus, DatasetManifest: _check_dataset}
 _NESTED = {CorpusVersion: _corpus_version, DatasetManifest: _dataset_manifest}

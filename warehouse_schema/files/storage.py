@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from dmix.warehouse_schema.errors import InputError, StorageError
+from dmix.warehouse_schema.files.names import refuse_credentials
 
 if TYPE_CHECKING:  # the paths of a warehouse must not cost a quarter of a second of imports
     from pyarrow.fs import FileSystem
@@ -59,6 +60,9 @@ class RemotePath:
 
     url: str
 
+    def __post_init__(self) -> None:
+        refuse_credentials(self.url, what="a remote folder or file")
+
     @classmethod
     def at(cls, url: str) -> "RemotePath":
         """The path of a URL as a user writes it.
@@ -66,6 +70,7 @@ class RemotePath:
         Raises:
             InputError: If the scheme is not one that dmix knows, or no bucket or host is named.
         """
+        refuse_credentials(url, what="a remote folder or file")
         if not is_url(url) or not url.partition("://")[2].strip("/"):
             known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
             raise InputError(
@@ -155,6 +160,17 @@ class RemotePath:
             # hdfs names files by their path from the root, the others without a slash in front
             url = root + ("/" if path.startswith("/") else "") + info.path.lstrip("/")
             yield RemoteFile(RemotePath(url), info.size, int(info.mtime_ns or 0))
+
+    def check_reachable(self) -> None:
+        """Returns if files can be read and written here; tried with a small file if there is none yet.
+
+        Raises:
+            StorageError: If the store cannot be reached, has no such bucket, or refuses.
+        """
+        if next(self.files(), None) is None:
+            trial = self / f".dmix-trial-{os.getpid()}"
+            trial.write_bytes(b"dmix")
+            trial.unlink()
 
     def _info(self) -> Any:
         with remote_errors(self.url):

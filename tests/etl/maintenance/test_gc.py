@@ -1,12 +1,14 @@
 """What no manifest names goes, what one names or a job holds stays."""
 
+import shutil
 from collections import Counter
 from pathlib import PurePath
 
 import pytest
 
-from dmix.etl.maintenance.gc import _unnamed_below, collect_garbage
+from dmix.etl.maintenance.gc import collect_garbage
 from dmix.etl.maintenance.verify import verify_warehouse
+from dmix.etl.publishing.unnamed import unnamed_below
 from dmix.warehouse_schema.catalog.catalog import sync
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import corpus_versions
@@ -90,6 +92,44 @@ def test_an_unreadable_manifest_stops_the_removal(warehouse, littered):
     assert (warehouse.root / litter[5]).exists()
 
 
+def test_files_that_someone_else_made_stay(warehouse, littered):
+    manifest, _ = littered
+    stream = warehouse.stream(manifest.dataset)
+    foreign = [
+        stream / "source" / "notes.txt",
+        stream / ".git" / "config",
+        warehouse.root / "streams" / "0123456789abcdef" / "thesis.tex",
+        warehouse.root / "labels" / "killed-source" / "parts" / "first" / "thesis.tex",
+    ]
+    for path in foreign:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("precious")
+    found = collected(warehouse)
+    assert "streams/0123456789abcdef/source" in found
+    assert all(path.read_text() == "precious" for path in foreign)
+
+
+@pytest.mark.parametrize("name", ["source/News", ".staging/attempts/x", "."])
+def test_nothing_is_removed_through_a_link(warehouse, littered, tmp_path, name):
+    manifest, _ = littered
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "shard.00000.00000.mds").write_text("precious")
+    place = warehouse.root / "streams" / ("linked" if name == "." else f"{manifest.dataset}/{name}")
+    shutil.rmtree(place, ignore_errors=True)
+    place.symlink_to(victim)
+    with pytest.raises(InputError, match="is a link to"):
+        collect_garbage(warehouse, dry_run=False)
+    assert (victim / "shard.00000.00000.mds").read_text() == "precious"
+
+
+def test_a_linked_first_level_folder_is_swept_like_any_other(warehouse, littered, tmp_path):
+    (warehouse.root / "streams").rename(tmp_path / "scratch")
+    (warehouse.root / "streams").symlink_to(tmp_path / "scratch")
+    assert f"streams/{littered[0].dataset}/.staging" in collected(warehouse)
+    assert not (tmp_path / "scratch" / littered[0].dataset / ".staging").exists()
+
+
 def test_an_empty_warehouse_has_no_garbage(warehouse):
     assert collected(warehouse) == []
 
@@ -107,5 +147,5 @@ def test_what_is_unnamed_is_found_in_time_that_grows_with_the_number_of_streams(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         looked_at.clear()
-        assert _unnamed_below(root / "source", named) == []
+        assert unnamed_below(root / "source", named) == []
         assert looked_at["path"] == 2 * count

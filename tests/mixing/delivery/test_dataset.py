@@ -277,3 +277,27 @@ def test_error_in_a_worker_keeps_its_class_and_message(two_domains: Any, tmp_pat
         )
         with pytest.raises(StorageError, match="cannot be read"):
             list(build_dataloader(opened, sampler, num_workers=1))
+
+
+def test_a_planted_shard_in_a_cache_is_not_read(two_domains: Any, tmp_path: Path, caplog: Any) -> None:
+    manifest, folder = two_domains.manifest, two_domains.folder
+    [stream] = [entry for entry in manifest.streams if entry.samples][:1]
+    shard = next(file.name for file in stream.files if file.samples)
+    cache = tmp_path / "cache"
+    (cache / stream.path).mkdir(parents=True)
+    content = bytearray((folder / stream.path / shard).read_bytes())
+    content[-8:] = bytes(8)
+    (cache / stream.path / shard).write_bytes(content)
+    with MixedDataset(manifest, folder) as right, MixedDataset(manifest, cache, remote=str(folder)) as read:
+        ids = list(range(len(right)))
+        assert torch.equal(read.__getitems__(ids)["input_ids"], right.__getitems__(ids)["input_ids"])
+    assert "not the shard of the manifest" in caplog.text
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720])
+def test_a_cache_that_others_may_write_is_refused(two_domains: Any, tmp_path: Path, mode: int) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(mode)
+    with pytest.raises(InputError, match="may be written by others"):
+        MixedDataset(two_domains.manifest, cache, remote=str(two_domains.folder))

@@ -1,0 +1,156 @@
+import json
+
+import pytest
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import (
+    altered,
+    read_corpus_version,
+    read_dataset_manifest,
+    write_corpus_version,
+)
+from dmix.warehouse_schema.files.names import (
+    inner_path,
+    links_below,
+    plain_name,
+    refuse_credentials,
+    refuse_links,
+)
+
+OUTSIDE = ["", ".", "..", ".hidden", "a/b", "/etc/passwd", "../x", "a\\b", "a\0b", None, 3, ["a"], "x" * 256]
+
+
+@pytest.mark.parametrize("value", OUTSIDE)
+def test_a_name_that_leaves_its_folder_is_refused(value):
+    with pytest.raises(InputError, match="names the shard"):
+        plain_name(value, what="shard", where="m.json")
+
+
+@pytest.mark.parametrize("value", ["", "/a", "a//b", "a/../b", "a/.b", "..", "a/", 3])
+def test_a_path_that_leaves_its_folder_is_refused(value):
+    with pytest.raises(InputError, match="names the stream"):
+        inner_path(value, what="stream", where="m.json")
+
+
+def test_plain_names_and_inner_paths_are_given_back():
+    assert plain_name("shard.00000.mds", what="x", where="y") == "shard.00000.mds"
+    assert inner_path("source/Games", what="x", where="y") == "source/Games"
+
+
+def edited(path, change):
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def of_part(key, name):
+    def change(value):
+        value["parts"][0][key] = [{"name": name, "sha256": "x", "size_bytes": 1, "domains": []}]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        of_part("files", "../../evil"),
+        of_part("reject_files", "/etc/cron.d/x"),
+        lambda value: value["parts"][0].update(fingerprint="../.."),
+        lambda value: value.update(field="../source"),
+        lambda value: value.update(corpus="../main"),
+        lambda value: value.update(corpus="other"),
+        lambda value: value.update(version=7),
+    ],
+)
+def test_a_corpus_that_names_what_lies_elsewhere_is_refused(full_warehouse, change):
+    edited(full_warehouse.labels("main-source") / "v1.json", change)
+    with pytest.raises(InputError):
+        read_corpus_version(full_warehouse, "main-source", 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value["streams"][0].update(field="/any/folder"),
+        lambda value: value["streams"][0].update(path="../../x"),
+        lambda value: value["streams"][0].update(domain=value["streams"][1]["domain"]),
+        lambda value: value["streams"].append(value["streams"][0]),
+        lambda value: value["streams"][-1].update(
+            files=[{"name": "../x", "size_bytes": 1, "sha256": "x", "samples": 1}]
+        ),
+        lambda value: value["corpora"][0].update(corpus="../.."),
+        lambda value: value.update(streams=3),
+    ],
+)
+def test_a_dataset_that_names_what_lies_elsewhere_is_refused(full_warehouse, change):
+    [path] = full_warehouse.root.glob("streams/*/manifest.json")
+    edited(path, change)
+    with pytest.raises(InputError):
+        read_dataset_manifest(full_warehouse)
+
+
+def test_a_manifest_that_was_edited_is_told_by_its_digest(warehouse, make_corpus):
+    version = make_corpus()
+    path = write_corpus_version(warehouse, version)
+    assert not altered(path)
+    assert read_corpus_version(warehouse, version.corpus) == version
+    edited(path, lambda value: value.update(classifier="another"))
+    assert altered(path)
+    edited(path, lambda value: value.pop("digest"))
+    assert not altered(path)
+
+
+def test_links_are_followed_at_the_top_alone(tmp_path):
+    outside = tmp_path / "scratch"
+    outside.mkdir()
+    warehouse = Warehouse.at(tmp_path / "w")
+    warehouse.root.mkdir()
+    (warehouse.root / "streams").symlink_to(outside)
+    refuse_links(warehouse.stream("abc"))
+    (outside / "abc").mkdir()
+    (outside / "abc" / "source").symlink_to(tmp_path)
+    assert [link.name for link in links_below(warehouse.root / "streams" / "abc")] == ["source"]
+    with pytest.raises(InputError, match="source is a link to"):
+        refuse_links(warehouse.stream("abc"))
+    (warehouse.root / "runs").mkdir()
+    (warehouse.root / "runs" / "r1").symlink_to(outside)
+    with pytest.raises(InputError, match="r1 is a link to"):
+        warehouse.run("r1")
+
+
+def test_links_of_a_hub_cache_that_stay_inside_are_fine(tmp_path):
+    model = tmp_path / "model"
+    (model / "blobs").mkdir(parents=True)
+    (model / "blobs" / "abc").write_text("weights")
+    (model / "model.safetensors").symlink_to("blobs/abc")
+    refuse_links(model, inside=model)
+    (model / "config.json").symlink_to("../elsewhere.json")
+    with pytest.raises(InputError, match="is a link to"):
+        refuse_links(model, inside=model)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://KEYID:SECRET@bucket/folder",
+        "s3://SECRET@bucket/folder",
+        "gs://TOKEN:SECRET@bucket/x",
+        "sftp://user:SECRET@host/x",
+        "https://host/x?X-Amz-Signature=SECRET",
+        "s3://bucket/x?secret_key=SECRET",
+        "https://host/x?sig=SECRET",
+    ],
+)
+def test_credentials_in_a_url_are_refused_and_not_repeated(url):
+    with pytest.raises(InputError, match="credentials in its URL") as error:
+        refuse_credentials(url, what="--data-url")
+    assert "SECRET" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://bucket/a", "s3://bucket/a@b", "sftp://user@host/x", "https://h/x?page=2", "/tmp/a?b", "s3://["],
+)
+def test_plain_urls_pass(url):
+    refuse_credentials(url, what="x")

@@ -1,0 +1,112 @@
+"""Names and paths that come from a warehouse, which may be a stranger's: none leaves its folder.
+
+Everything that manifests, indexes, events and configurations say about where a file lies goes through
+`plain_name` or `inner_path` before it becomes a path. Links are followed at the top alone: the
+warehouse itself and its first-level folders may be links, as people put streams on other disks.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from dmix.warehouse_schema.errors import InputError
+
+_SECRET = re.compile(r"key|secret|token|signature|password|credential|^sig$", re.IGNORECASE)
+
+
+def plain_name(value: Any, *, what: str, where: object) -> str:
+    """`value`, if it is the name of one file or folder and nothing else.
+
+    Args:
+        value: What a file says.
+        what: What it names, for the message: "shard".
+        where: The file that says so.
+
+    Raises:
+        InputError: If it is no text, empty, hidden, or leads to another folder.
+    """
+    if (
+        not isinstance(value, str)
+        or not value
+        or value.startswith(".")
+        or any(mark in value for mark in ("/", "\\", "\0"))
+        or len(value) > 255
+    ):
+        raise InputError(
+            f"{where} names the {what} {str(value)[:200]!r}, which is not a name inside its folder; the file"
+            " is damaged or was made to reach other files: restore it from a copy that you trust"
+        )
+    return value
+
+
+def inner_path(value: Any, *, what: str, where: object) -> str:
+    """`value`, if it is a relative path of plain names, with forward slashes.
+
+    Raises:
+        InputError: As `plain_name`, for each part.
+    """
+    if not isinstance(value, str) or not value:
+        return plain_name(value, what=what, where=where)
+    for part in value.split("/"):
+        if part != plain_name(part or value, what=what, where=where):
+            plain_name(value, what=what, where=where)
+    return value
+
+
+def links_below(folder: Path) -> Iterator[Path]:
+    """Links among the files and folders below a folder, which may itself be one."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.is_symlink():
+            yield Path(entry.path)
+        elif entry.is_dir(follow_symlinks=False):
+            yield from links_below(Path(entry.path))
+
+
+def refuse_links(folder: Path, *, inside: Path | None = None) -> None:
+    """Returns if a folder is no link and holds none.
+
+    Args:
+        folder: A folder below the first level of a warehouse; it may be missing.
+        inside: Links that end inside this folder are fine, as a hub's cache has them.
+
+    Raises:
+        InputError: If there is a link.
+    """
+    found = [folder] if folder.is_symlink() else links_below(folder)
+    for link in found:
+        target = Path(os.path.realpath(link))
+        if inside is not None and target.is_relative_to(os.path.realpath(inside)) and link != inside:
+            continue
+        raise InputError(
+            f"{link} is a link to {target}; below the folders of a warehouse nothing may be one, since dmix"
+            " would read or write elsewhere: put the files in its place, or link the folder above"
+            " (labels, streams, runs, …) as a whole"
+        )
+
+
+def refuse_credentials(url: str, *, what: str) -> None:
+    """Returns if a URL has no user, password or key in it; they would be stored in the warehouse.
+
+    Raises:
+        InputError: If it has; the message does not repeat it.
+    """
+    try:
+        parts = urlsplit(url)
+        scheme, address, query = parts.scheme, parts.netloc, parts.query
+        user, at, _ = address.rpartition("@")
+    except ValueError:
+        return
+    keys = any(_SECRET.search(name) for name, _ in parse_qsl(query, keep_blank_values=True))
+    if (at and (":" in user or scheme in ("s3", "gs"))) or keys:
+        raise InputError(
+            f"{what} has credentials in its URL ({scheme}://…), which would be stored in clear; write the"
+            " URL without them and use the store's own variables or files (AWS_ACCESS_KEY_ID, ~/.aws,"
+            " GOOGLE_APPLICATION_CREDENTIALS)"
+        )
