@@ -1,5 +1,6 @@
 """Manifests of datasets for tests: one factory, whatever is on disk beside them."""
 
+import hashlib
 import json
 
 from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
@@ -63,6 +64,11 @@ def written_files(folder):
     described = [(index.name, index.stat().st_size, 0)]
     described += [(s["raw_data"]["basename"], s["raw_data"]["bytes"], s["samples"]) for s in shards]
     return tuple(
-        StreamFile(name=name, size_bytes=size, sha256="", samples=samples)
+        StreamFile(
+            name=name,
+            size_bytes=size,
+            sha256=hashlib.sha256((folder / name).read_bytes()).hexdigest(),
+            samples=samples,
+        )
         for name, size, samples in described
     )

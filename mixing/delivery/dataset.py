@@ -257,8 +257,8 @@ class MixedDataset(Dataset):
             seen = (found.st_ino, found.st_size, found.st_mtime_ns)
             if self._held.get(shard) == seen:
                 return
-            wanted = self._stated[shard].get(name)
-            if wanted is None or (not path.is_symlink() and _sha256(path) == wanted):
+            wanted = self._stated[shard].get(name, "none")
+            if not path.is_symlink() and _sha256(path) == wanted:
                 self._held[shard] = seen
                 return
             if attempt == 1:
