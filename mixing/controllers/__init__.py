@@ -87,6 +87,13 @@ KINDS = (
     Kind("replay:SET/TRAJECTORY", "the mixtures of a trajectory", "replay"),
     Kind("best-of:SET", "the mixtures of the trajectory with the highest utility", "best_of"),
     Kind("regmix:SET", "the constant mixture that a regression on a set's static runs finds", "regmix"),
+    Kind(
+        "regmix-kl:SET",
+        "as regmix for each objective, within a cross-validated distance of natural mixing",
+        "regmix_kl",
+    ),
+    Kind("mixmin[:NAME]", "MixMin: the mixture of domain models that explains the items best", "mixmin"),
+    Kind("skill-it[:NAME]", "Skill-It: more of what helps the objectives that are behind", "skill_it"),
     Kind("regmix-d:SET", "each step's mixture by a regression on the steps of a set", "regmix_d"),
     Kind("schedule:SET", "the schedule that learned simulators of a set find best", "schedule"),
     Kind(

@@ -15,6 +15,7 @@ from dmix.warehouse_schema.errors import InputError
 REGRESSORS = {
     "gaussian-process": "Matern-5/2 over log shares, a length scale a domain",
     "lightgbm": "boosted trees, as RegMix fits them",
+    "log-linear": "linear in log shares, by ridge regression",
     "exponential": "constant + exp(linear), the data mixing laws",
 }
 
@@ -52,6 +53,10 @@ def regressor(name: str) -> Fit:
         from dmix.mixing.regression.exponential import fit_exponential
 
         return fit_exponential
+    if name == "log-linear":
+        from dmix.mixing.regression.log_linear import fit_log_linear
+
+        return fit_log_linear
     raise InputError(f"regressor {name!r} is not one of {', '.join(REGRESSORS)}")
 
 

@@ -32,6 +32,9 @@ class FarmRuns:
         steps: M.
         trajectories: Those with a score after every step, of default proxies.
         utilities: U after each entry of theirs, shape (T,) each; 0 at the start.
+        finals: Change of each score over a trajectory, shape (D,) each, in nats.
+        scales_D: s_o of the objectives.
+        weights_D: lambda_o, summing to 1.
     """
 
     set_name: str
@@ -39,6 +42,21 @@ class FarmRuns:
     steps: int
     trajectories: tuple[Trajectory, ...]
     utilities: tuple[Array, ...]
+    finals: tuple[Array, ...]
+    scales_D: Array
+    weights_D: Array
+
+    def static_scores(self) -> tuple[Array, Array]:
+        """(mixtures (R, N), changes of the scores (R, D)) of the runs that hold one mixture.
+
+        Raises:
+            InputError: If there are too few.
+        """
+        mixtures_RN, _ = self.static()
+        kinds = [trajectory.kind for trajectory in self.trajectories]
+        return mixtures_RN, np.stack(
+            [f for f, kind in zip(self.finals, kinds, strict=True) if kind == "static"]
+        )
 
     def static(self) -> tuple[Array, Array]:
         """(mixtures (R, N), final U (R, 1)) of the runs that hold one mixture.
@@ -104,7 +122,7 @@ def load_farm_runs(warehouse: Warehouse, set_name: str) -> FarmRuns:
     if not farm.feedback.scores:
         raise InputError(f"set {set_name!r} has no feedback; run 'dmix mix collect' first")
     scores, variations = farm.feedback.scores, farm.feedback.variations
-    trajectories, utilities = [], []
+    trajectories, utilities, finals = [], [], []
     for trajectory in farm.trajectories:
         scores_TD = scores.get(trajectory.trajectory_id)
         if scores_TD is None or variations[trajectory.trajectory_id]:
@@ -118,10 +136,14 @@ def load_farm_runs(warehouse: Warehouse, set_name: str) -> FarmRuns:
             continue
         trajectories.append(replace(trajectory, mixtures_TN=trajectory.mixtures_TN[:made]))
         utilities.append(utility(scores_TD[:made], scores_TD[0], farm.scales_D, farm.weights_D))
+        finals.append(scores_TD[made - 1] - scores_TD[0])
     return FarmRuns(
         set_name=set_name,
         names=farm.found.space,
         steps=farm.found.steps,
         trajectories=tuple(trajectories),
         utilities=tuple(utilities),
+        finals=tuple(finals),
+        scales_D=farm.scales_D,
+        weights_D=farm.weights_D,
     )

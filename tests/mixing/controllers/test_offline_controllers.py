@@ -5,8 +5,16 @@ import functools
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import check_controller, make_controller, prepare_controller, regmix_d, schedule
+from dmix.mixing.controllers import (
+    check_controller,
+    make_controller,
+    prepare_controller,
+    regmix_d,
+    regmix_kl,
+    schedule,
+)
 from dmix.mixing.regression.farm_runs import load_farm_runs
+from dmix.mixing.regression.radius import RADII, divergence
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.feedback import read_feedback, write_feedback
@@ -204,3 +212,22 @@ def test_a_controller_that_is_not_prepared_is_refused_and_nothing_is_written(far
     with pytest.raises(NotFoundError, match=r"is not fitted to set 'set'.*start a run"):
         make_controller(spec, warehouse=warehouse, space=SPACE)
     assert not (warehouse.trajectories("set") / "fits").exists()
+
+
+def test_regmix_kl_finds_the_wanted_mixture_within_the_radius_that_runs_support(farm):
+    warehouse = farm(near_wanted, static=40)
+    prepare_controller("regmix-kl:set", warehouse=warehouse, space=SPACE, progress=lambda line: None)
+    controller = make_controller("regmix-kl:set", warehouse=warehouse, space=SPACE)
+    kept = regmix_kl.plan("set", warehouse=warehouse, space=SPACE).read()
+    mixture = np.array(kept["mixture"])
+    assert kept["regressor"] in regmix_kl.REGRESSORS and kept["radius"] in RADII
+    assert divergence(mixture[None], SPACE.natural_N)[0] <= kept["radius"] + 1e-6
+    distance = [((m - WANTED) ** 2).sum() for m in (mixture, SPACE.natural_N)]
+    assert distance[0] < distance[1]
+    assert controller.name == "regmix-kl:set"
+
+
+def test_regmix_kl_needs_its_fit(farm):
+    warehouse = farm(near_wanted, static=40)
+    with pytest.raises(NotFoundError, match="regmix-kl"):
+        make_controller("regmix-kl:set", warehouse=warehouse, space=SPACE)

@@ -47,5 +47,5 @@ def test_unfit_runs_are_refused(name, runs, values, message):
 
 
 def test_unknown_regressor_lists_the_known_ones():
-    with pytest.raises(InputError, match="'ridge' is not one of gaussian-process, lightgbm, exponential"):
+    with pytest.raises(InputError, match="'ridge' is not one of gaussian-process, lightgbm, log-linear"):
         regressor("ridge")

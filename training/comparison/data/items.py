@@ -169,11 +169,11 @@ def write_layers(
                     f" {count * len(layers)} are needed; lower `items` or name more text"
                 )
             write_records(paths.items(layer, objective.name), found)
-        write_environment(paths.environment(layer), layer_environment(paths, settings, layer))
+        write_environment(paths.environment(layer), layer_environment(settings, layer))
 
 
-def layer_environment(paths: StudyPaths, settings: ComparisonSettings, layer: str) -> Environment:
-    """The environment of a layer, without scales."""
+def layer_environment(settings: ComparisonSettings, layer: str) -> Environment:
+    """The environment of a layer, without scales; paths start from its file, so a work folder may move."""
     objectives = tuple(
         Objective(
             name=objective.name,
@@ -185,7 +185,7 @@ def layer_environment(paths: StudyPaths, settings: ComparisonSettings, layer: st
         )
         for objective in settings.in_layer(layer)
     )
-    return Environment(objectives=objectives, folder=str(paths.environment(layer).parent))
+    return Environment(objectives=objectives)
 
 
 def item_texts(environment: Environment) -> dict[tuple[str, str], str]:

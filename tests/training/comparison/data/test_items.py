@@ -91,3 +91,34 @@ def test_layers_are_disjoint_and_readable_as_environments(tmp_path):
     keys = [set(item_texts(load_environment(paths.environment(layer)))) for layer in LAYERS]
     assert [len(found) for found in keys] == [6, 6, 6]
     assert len(set.union(*keys)) == 18
+
+
+def test_an_environment_of_a_layer_moves_with_its_folder(tmp_path):
+    paths = StudyPaths.of("s", work=tmp_path / "work", results=tmp_path / "results")
+    one = settings(objectives=(ESSAYS,))
+    write_layers(paths, one, {"essays": [{"id": f"i{n}", "text": "some text"} for n in range(9)]})
+    moved = (tmp_path / "work").rename(tmp_path / "moved")
+    environment = load_environment(moved / "s" / "items" / "feedback.yaml")
+    assert environment.folder == str(moved / "s" / "items")
+    assert len(item_texts(environment)) == 3
+
+
+def test_choices_of_a_file_get_the_letters_that_their_questions_show(tmp_path):
+    record = {"id": "q", "question": "2?\nA. one\nB. two", "choices": ["one", "two"], "label": 1}
+    (tmp_path / "c.jsonl").write_text(json.dumps(record) + "\n")
+    guesses = ComparisonObjective(name="guesses", role="target", path="c.jsonl", form="choice")
+    one = settings(objectives=(guesses,), items=1, protocol=3, seq_len=64)
+    many = [json.dumps({**record, "id": f"q{n}"}) for n in range(3)]
+    (tmp_path / "c.jsonl").write_text("\n".join(many))
+    found = items_of_file(guesses, one, data=tmp_path, count_tokens=lambda texts: [5] * len(texts))
+    assert found[0]["choices"] == ["A. one", "B. two"]
+    assert (found[0]["label"], found[0]["answer"]) == (1, "B. two")
+
+
+def test_a_worked_answer_may_be_another_field(tmp_path):
+    lines = [json.dumps({"id": f"q{n}", "question": "q", "answer": "B", "why": "since"}) for n in range(3)]
+    (tmp_path / "w.jsonl").write_text("\n".join(lines))
+    worked = ComparisonObjective(name="worked", role="target", path="w.jsonl", answer="why")
+    one = settings(objectives=(worked,), items=1)
+    found = items_of_file(worked, one, data=tmp_path, count_tokens=lambda texts: [5] * len(texts))
+    assert {item["answer"] for item in found} == {"since"}

@@ -1,10 +1,10 @@
-"""Mixtures that objectives are tried on."""
+"""Mixtures that objectives are tried on, and that regressions learn from."""
 
 import numpy as np
 import pytest
 
+from dmix.mixing.regression.design import design_mixtures, largest_shares, tilts
 from dmix.mixing.space.domains import DomainSpace
-from dmix.training.comparison.yardstick.tilts import largest_shares, tilts
 
 SPACE = DomainSpace(tuple("abcd"), np.array([100, 50, 0, 50, 0, 30, 20, 0]))
 
@@ -34,3 +34,11 @@ def test_two_domains_get_target_shares_from_a_quarter_to_three_times_the_natural
     space = DomainSpace(("all",), np.array([80, 20]))
     found = tilts(space, count=3, seed=0, largest_N=np.ones(2))
     assert found[:, 1] == pytest.approx([0.05, 0.2 * np.sqrt(0.75), 0.6])
+
+
+def test_a_design_is_half_near_and_half_far_and_all_of_it_distinct():
+    found = design_mixtures(SPACE, largest_N=np.ones(8))
+    assert found.shape == (64, 8) and len(np.unique(found.round(9), axis=0)) == 64
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+    shares = SPACE.coarsen(found)[:, 1]
+    assert np.allclose(shares[:32], 0.2) and shares[32:].std() > 0.2
