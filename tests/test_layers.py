@@ -37,7 +37,7 @@ ORDER = {
         *("distilling", "synthetic", "classify", "shard", "maintenance", "demo"),
     ),
     "mixing": (
-        *("space", "delivery", "trajectories", "agent", "offline", "world_model", "effects"),
+        *("space", "delivery", "trajectories", "effects", "agent", "offline", "world_model"),
         *("regression", "learning", "controllers"),
     ),
     "training": ("model", "scoring", "run", "evaluation", "farm", "report", "comparison"),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tests.mixing.known_answers import Scale, grid_optimum, judged, learnt, problem_a
 from tests.mixing.testbed.simulated_learning import policy_of
-from tests.mixing.testbed.simulator import best_schedule
+
+from dmix.mixing.world_model.simulator import best_schedule
 
 
 @pytest.fixture(scope="module")
