@@ -58,7 +58,8 @@ def outcome_in_child(task: Task[T], item: T) -> Outcome:
     if ended.error is not None:
         raise ended.error
     if ended.crashed:
-        return Outcome(WORKER_DIED, f"by {ended.ended_by.name}" if ended.ended_by else "")
+        how = f"by {ended.ended_by.name}" if ended.ended_by else f"with code {ended.exit_code}"
+        return Outcome(WORKER_DIED, how)
     if ended.ended_by is not None:
         raise ClusterError(
             f"a process was ended by {ended.ended_by.name}, most likely because memory ran out; let fewer"

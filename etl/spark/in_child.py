@@ -22,16 +22,18 @@ class Ended(NamedTuple):
         value: What the work returned, if it returned.
         error: What it raised, if it raised.
         ended_by: What ended it, if it was a signal.
+        exit_code: With which code it ended, if it gave no answer.
     """
 
     value: Any = None
     error: BaseException | None = None
     ended_by: signal.Signals | None = None
+    exit_code: int | None = None
 
     @property
     def crashed(self) -> bool:
         """True if the work itself ended the process."""
-        return self.ended_by in CRASHES
+        return self.ended_by in CRASHES or self.exit_code is not None
 
 
 def in_child(work: Callable[[], Any]) -> Ended:
@@ -60,7 +62,7 @@ def in_child(work: Callable[[], Any]) -> Ended:
     if os.WIFSIGNALED(status):
         return Ended(ended_by=signal.Signals(os.WTERMSIG(status)))
     if not answer:
-        return Ended(error=ChildProcessError(f"a child ended with code {os.waitstatus_to_exitcode(status)}"))
+        return Ended(exit_code=os.waitstatus_to_exitcode(status))
     found: Ended = pickle.loads(answer)
     return found
 

@@ -105,7 +105,7 @@ def spark_errors(what: str, *, fix: str) -> Iterator[None]:
 
     Args:
         what: What could not be done, for example "Spark could not start".
-        fix: What to do about it.
+        fix: What to do about it, where what Spark says does not tell (`_FIXES`).
 
     Raises:
         ClusterError: In place of errors of Spark or of its JVM.
@@ -118,16 +118,47 @@ def spark_errors(what: str, *, fix: str) -> Iterator[None]:
     except PythonException:
         raise
     except (Py4JError, PySparkException) as error:
-        raise ClusterError(f"{what} ({_said(error)}); {fix}") from error
+        raise ClusterError(f"{what} ({_said(error)}); {_fix(error) or fix}") from error
 
 
 def worker_errors() -> AbstractContextManager[None]:
     """Says what to do when Spark gives a job up because its workers died."""
     return spark_errors(
         "Spark gave up",
-        fix="if workers died, most likely memory ran out: let fewer work at a time (--master local[1,3]; on a"
-        " cluster, fewer cores or more memory an executor), then run the same command again, which goes on",
+        fix="check that all of the cluster is up, then run the same command again, which goes on",
     )
+
+
+_FIXES = (
+    (
+        r"exited unexpectedly|Python worker crashed|OutOfMemoryError|Container killed",
+        "most likely memory ran out: let fewer work at a time (--master 'local[1,3]'; on a cluster, fewer"
+        " cores or more memory an executor), then run the same command again, which goes on",
+    ),
+    (
+        r"No space left on device|Disk quota exceeded|Failed to create local dir",
+        "free some space where Spark keeps its own files (SPARK_LOCAL_DIRS, else /tmp), then run the same"
+        " command again, which goes on",
+    ),
+    (
+        r"Cannot run program|Python in worker has different version|PYTHON_VERSION_MISMATCH",
+        "set PYSPARK_PYTHON to a Python of this version that all workers have, with dmix in it",
+    ),
+    (
+        r"No module named '?dmix",
+        "install dmix where the workers run, or send it along (docs/guide/cluster.md)",
+    ),
+    (
+        r"UnknownHostException|BindException|Cannot assign requested address",
+        "set SPARK_LOCAL_IP to an address of this machine, for example 127.0.0.1",
+    ),
+)
+"""What Spark says, and what helps."""
+
+
+def _fix(error: Exception) -> str | None:
+    """What to do about an error by what Spark says of it; None if that does not tell."""
+    return next((fix for pattern, fix in _FIXES if re.search(pattern, str(error))), None)
 
 
 def _said(error: Exception) -> str:

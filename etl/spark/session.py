@@ -4,14 +4,17 @@ Spark moves numbers of tasks here and no text (`dmix.etl.spark.tasks`), so the J
 memory; the memory of a job is that of its Python workers.
 """
 
+import contextlib
 import importlib
 import logging
 import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +88,7 @@ def spark_session(*, master: str = DEFAULT_MASTER, app: str = "dmix") -> "SparkS
             builder = builder.config(name, value)
         _silence_accumulators()
         session: SparkSession = builder.getOrCreate()
+        _interrupt_quietly(session)
         return session
 
 
@@ -151,6 +155,35 @@ def _silence_accumulators() -> None:
         server = getattr(accumulators, name, None)
         if server is not None:
             server.handle_error = log
+
+
+def _interrupt_quietly(session: "SparkSession") -> None:
+    """Makes Ctrl-C cancel Spark's jobs and raise `KeyboardInterrupt`, and nothing else.
+
+    Spark's own handler calls the JVM in the middle of another call, which breaks the connection and
+    prints two tracebacks before the message for people. Here, another thread does.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    logging.getLogger().addFilter(_is_no_echo_of_interrupt)
+    context = session.sparkContext
+
+    def cancel() -> None:
+        with contextlib.suppress(Exception):
+            context.cancelAllJobs()
+
+    def interrupt(number: int, frame: object) -> None:
+        for name in ("py4j", "py4j.clientserver", "py4j.java_gateway"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        threading.Thread(target=cancel, daemon=True).start()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+
+
+def _is_no_echo_of_interrupt(record: logging.LogRecord) -> bool:
+    """False for what py4j says of an interrupt that it passes on."""
+    return "KeyboardInterrupt while sending command" not in record.getMessage()
 
 
 def _need_connect_packages() -> None:

@@ -23,6 +23,11 @@ def test_value_and_error_of_a_child_come_back():
     assert isinstance(in_child(refuse).error, InputError)
 
 
+def test_a_child_that_leaves_without_an_answer_has_crashed():
+    ended = in_child(lambda: os._exit(3))
+    assert (ended.exit_code, ended.crashed) == (3, True)
+
+
 def test_an_error_that_cannot_be_pickled_comes_back_as_its_words():
     class LocalError(Exception):
         pass

@@ -99,9 +99,24 @@ def test_what_spark_says_becomes_one_sentence_and_defects_of_tasks_stay():
         raise PythonException("ZeroDivisionError")
 
 
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("Python worker exited unexpectedly (crashed)", "memory ran out"),
+        ("java.io.IOException: No space left on device", "free some space"),
+        ('Cannot run program "python9"', "PYSPARK_PYTHON"),
+        ("java.net.UnknownHostException: laptop", "SPARK_LOCAL_IP"),
+        ("something else", "try again"),
+    ],
+)
+def test_advice_follows_what_spark_says(said, advice):
+    with pytest.raises(ClusterError, match=advice), spark_errors("Spark gave up", fix="try again"):
+        raise PySparkRuntimeError(said)
+
+
 def test_workers_that_die_again_and_again_are_named_and_memory_is_suspected(spark):
     with pytest.raises(
-        ClusterError, match=r"^Spark gave up \(Python worker exited .*most likely memory ran out"
+        ClusterError, match=r"^a worker process ended with code 1, .*most likely memory ran out"
     ):
         run_tasks(spark, os._exit, [1])
 

@@ -1,4 +1,7 @@
+import logging
+import signal
 import sys
+import threading
 
 import pytest
 
@@ -97,3 +100,32 @@ def test_the_end_of_a_connection_to_accumulators_prints_nothing(capsys):
     except EOFError:
         server.handle_error(None, ("127.0.0.1", 1))
     assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_cancels_the_jobs_from_another_thread_and_says_nothing(caplog):
+    cancelled, before = threading.Event(), signal.getsignal(signal.SIGINT)
+
+    class Context:
+        @staticmethod
+        def cancelAllJobs():
+            cancelled.set()
+            raise RuntimeError("the JVM is gone")
+
+    class Session:
+        sparkContext = Context()
+
+    levels = {
+        name: logging.getLogger(name).level for name in ("py4j", "py4j.clientserver", "py4j.java_gateway")
+    }
+    try:
+        session._interrupt_quietly(Session())
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert cancelled.wait(5)
+        logging.getLogger().error("KeyboardInterrupt while sending command.")
+        assert caplog.records == []
+    finally:
+        signal.signal(signal.SIGINT, before)
+        logging.getLogger().removeFilter(session._is_no_echo_of_interrupt)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
