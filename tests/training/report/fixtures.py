@@ -143,6 +143,8 @@ def add_run(
     seed=0,
     step_samples=80,
     concentration=2.0,
+    gain=0.1,
+    settings=None,
 ):
     """A run that moves from source to target, the second step of the first domain exhausted."""
     space = [[field, label] for field in FIELDS for label in taxonomy.labels]
@@ -158,6 +160,7 @@ def add_run(
         "training": {"batch_size": 8, "seed": 7},
         "environment": ENVIRONMENT,
         "note": HOSTILE,
+        **(settings or {}),
     }
     log = EventLog(warehouse.run(run_id) / "events.jsonl", run_id=run_id, attempt=1)
     log.write(
@@ -208,7 +211,7 @@ def add_run(
         )
         if feedback:
             log.write(
-                "feedback", step=step, scores={"general": -2.0 - 0.01 * step, "maths": -4.0 + 0.1 * step}
+                "feedback", step=step, scores={"general": -2.0 - 0.01 * step, "maths": -4.0 + gain * step}
             )
     log.write("note", step=min(2, steps), kind="exhausted", detail=f"source/News {HOSTILE}")
     if done:
@@ -275,7 +278,7 @@ def paper_size(root):
 
 
 # First columns of tables.
-HEADINGS = ("run", "domain", "corpus", "step", "controller")
+HEADINGS = ("objective", "run", "domain", "corpus", "step", "controller")
 
 
 class Page(HTMLParser):

@@ -9,11 +9,13 @@ from pathlib import Path
 from dmix import __version__
 from dmix.training.report.figures.bands import ranked_domains
 from dmix.training.report.page.data_sections import data_section, farm_section
+from dmix.training.report.page.effect_sections import effects_section, promise_parts
 from dmix.training.report.page.page import page
 from dmix.training.report.page.parts import Section
 from dmix.training.report.page.run_sections import overview_section, run_section
 from dmix.training.report.queries import run_facts
 from dmix.training.report.queries.data_facts import read_corpora, read_datasets, read_lone_start
+from dmix.training.report.queries.effects import read_effects
 from dmix.training.report.queries.farm_facts import read_farms
 from dmix.training.report.queries.optimum import regmix_optima
 from dmix.training.report.queries.reader import Reader
@@ -29,6 +31,9 @@ DEFAULT_RUNS = 8
 
 # The same for sets of trajectories.
 MAX_FARMS = 4
+
+# The same for estimates of effects.
+MAX_EFFECTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,20 +128,26 @@ def render_report(
     optima = regmix_optima(catalog, warehouse, datasets=sorted(of_runs))
     ranks = ranked_domains(shown)
     sections: list[Section] = [overview_section(shown)] if shown else []
-    sections += [run_section(run, ranks, optima.get(run.dataset)) for run in shown]
+    sections += [
+        run_section(run, ranks, optima.get(run.dataset), promise=promise_parts(run, shown)) for run in shown
+    ]
+    effects = read_effects(catalog, datasets=of_runs if runs else None)
+    sections += [effects_section(found) for found in effects[:MAX_EFFECTS]]
     sections += [farm_section(farm) for farm in farms[:MAX_FARMS]]
     sections.append(data_section(read_corpora(catalog), datasets, read_lone_start(catalog)))
     html = page(
         title=f"dmix report: {chosen[0]}" if len(chosen) == 1 else "dmix report",
         subtitle=f"{warehouse.root} · written {now:%Y-%m-%d %H:%M:%S} UTC by dmix {__version__}",
         sections=sections,
-        banners=_banners(known=known, shown=len(chosen), named=bool(runs), farms=len(farms)),
+        banners=_banners(
+            known=known, shown=len(chosen), named=bool(runs), farms=len(farms), effects=len(effects)
+        ),
         reload_seconds=reload_seconds if running else None,
     )
     return Rendered(html=html, runs=tuple(chosen), running=running)
 
 
-def _banners(*, known: Mapping[str, str], shown: int, named: bool, farms: int) -> list[str]:
+def _banners(*, known: Mapping[str, str], shown: int, named: bool, farms: int, effects: int) -> list[str]:
     """What the page leaves out, in sentences; `known` is the kind of every run by id."""
     found = []
     if not known:
@@ -149,4 +160,6 @@ def _banners(*, known: Mapping[str, str], shown: int, named: bool, farms: int) -
         )
     if farms > MAX_FARMS:
         found.append(f"{MAX_FARMS} of {farms} sets of trajectories are shown.")
+    if effects > MAX_EFFECTS:
+        found.append(f"The {MAX_EFFECTS} newest of {effects} estimates of effects are shown.")
     return found

@@ -56,10 +56,12 @@ def overview_section(runs: Sequence[Run]) -> Section:
     )
 
 
-def run_section(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None) -> Section:
-    """Facts, mixture, feedback, losses and events of one run."""
+def run_section(
+    run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None, *, promise: Sequence[Any] = ()
+) -> Section:
+    """Facts, promise and gain, mixture, feedback, losses and events of one run."""
     prefix = f"run-{run.run_id}"
-    parts: list[Any] = [tables.pairs_list(run_facts(run))]
+    parts: list[Any] = [tables.pairs_list(run_facts(run)), *promise]
     panels = _mixture_panels(run, ranks, optimum) if len(run.steps_T) else []
     if not panels:
         parts.append(note(NO_STEPS))

@@ -1,0 +1,99 @@
+"""The parts of the page about effects: which text helps what, and what plans promised and got."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from dmix.training.report.figures import effect_figures
+from dmix.training.report.page import tables
+from dmix.training.report.page.parts import Section, note, panel_box
+from dmix.training.report.page.templates import joined
+from dmix.training.report.queries.effects import EffectFacts
+from dmix.training.report.queries.run_facts import Run
+
+NO_NATURAL = (
+    "No run of natural mixing with the same settings is shown here, so what the plan gained over it is not"
+    " known: run 'dmix train --controller natural' with the same options and show both."
+)
+# What has to agree between a planned run and the natural one that it is compared with.
+_SAME = ("model", "steps", "step_samples", "batch_size", "environment")
+
+
+def effects_section(found: EffectFacts) -> Section:
+    """Heat map of one estimate, and how much of each objective is noise."""
+    prefix = f"effects-{found.name}"
+    panel = effect_figures.effects(found, panel_id=f"{prefix}-map")
+    facts = {
+        "Estimator": found.estimator,
+        "Dataset": found.dataset,
+        "Model": found.model or None,
+        "Domains": len(found.pairs),
+    }
+    rows = [
+        (name, role, f"{signal:.3f}", f"{noise:.3f}", f"{reliability:.0%}", "yes" if telling else "no")
+        for name, (role, signal, noise, reliability, telling) in zip(
+            found.objectives, found.reliability, strict=True
+        )
+    ]
+    columns = ("objective", "role", "signal", "noise", "reliability", "beyond noise")
+    parts: list[Any] = [
+        tables.pairs_list(facts),
+        panel_box(panel),
+        tables.table(columns, rows, caption="How much of each objective mixtures move, nats per token"),
+    ]
+    return Section(anchor=prefix, title=f"Effects {found.name}", content=joined(parts), panels=(panel,))
+
+
+def promise_parts(run: Run, runs: Sequence[Run]) -> list[Any]:
+    """What the plan of a run promised, beside what it got; [] for runs without a plan."""
+    promise = run.config.get("promise")
+    if not isinstance(promise, Mapping) or not run.scores:
+        return []
+    natural = _natural_like(run, runs)
+    gained = [_gains(other) for other in natural]
+    rows: list[tuple[Any, ...]] = []
+    for name, promised in promise.get("objectives", {}).items():
+        got = _gains(run).get(name)
+        base = [gains[name] for gains in gained if name in gains]
+        over = None if got is None or not base else got - sum(base) / len(base)
+        gain, error = float(promised["gain"]), float(promised["stderr"])
+        rows.append((name, f"{gain:+.3f} ± {1.96 * error:.3f}", _signed(over), _signed(got)))
+    columns = ("objective", "promised over natural", "got over natural", "got over the start")
+    made: list[Any] = [
+        _promise_table(columns, rows),
+        note(
+            f"{promise.get('note', '')} The interval (95%) covers the sampling of what was measured, not"
+            " whether the estimator is right about this model."
+        ),
+    ]
+    if natural:
+        made.append(note(f"Compared with {', '.join(other.run_id for other in natural)}."))
+    else:
+        made.append(note(NO_NATURAL))
+    return made
+
+
+def _promise_table(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Markup:
+    return tables.table(columns, rows, caption="Promised and got, nats per token")
+
+
+def _natural_like(run: Run, runs: Sequence[Run]) -> list[Run]:
+    """Finished runs of natural mixing that differ from a run in its controller and seeds alone."""
+    return [
+        other
+        for other in runs
+        if other.controller == "natural"
+        and other.status == "done"
+        and other.dataset == run.dataset
+        and other.scores
+        and all(other.config.get(name) == run.config.get(name) for name in _SAME)
+    ]
+
+
+def _gains(run: Run) -> dict[str, float]:
+    return {name: points[-1][1] - points[0][1] for name, points in run.scores.items() if points}
+
+
+def _signed(value: float | None) -> str | None:
+    return None if value is None else f"{value:+.3f}"
