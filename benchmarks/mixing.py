@@ -145,7 +145,7 @@ def interleave_rate(manifest: DatasetManifest, folder: Path) -> Rates:
     with MixedDataset(manifest, folder) as dataset:
         for index, size in enumerate(dataset.sizes.samples_N.tolist()):
             first = int(dataset.sizes.offsets_N[index])
-            tokens = dataset.__getitems__(list(range(first, first + size)))["input_ids"].numpy()
+            tokens = dataset.batch(list(range(first, first + size)))["input_ids"].numpy()
             parts.append(datasets.Dataset.from_dict({"input_ids": tokens}).with_format("torch"))
             weights.append(size / len(dataset))
     mixed = datasets.interleave_datasets(parts, probabilities=weights, seed=0)

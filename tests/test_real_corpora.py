@@ -58,7 +58,7 @@ def test_tokens_of_the_catalog_are_those_in_the_shards(warehouse):
     manifest = read_dataset_manifest(warehouse)
     with MixedDataset(manifest, warehouse.stream(manifest.dataset)) as dataset:
         counted = sum(
-            dataset.__getitems__(list(range(at, min(at + 4096, len(dataset)))))["input_ids"].numel()
+            dataset.batch(list(range(at, min(at + 4096, len(dataset)))))["input_ids"].numel()
             for at in range(0, len(dataset), 4096)
         )
     assert rows(warehouse, "SELECT sum(tokens) FROM domain_tokens") == [(counted,)]

@@ -20,7 +20,7 @@ from dmix.cli.show.output import say, show_json, show_table
 from dmix.cli.workflows.preflight import check_controller, check_dataset, check_model
 from dmix.training.model.settings import LOGGERS, TrainingSettings, check_loggers, load_training
 from dmix.training.run.request import RunRequest, new_run_folder, run_config_file
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
@@ -279,7 +279,11 @@ def _finish(warehouse: Warehouse, summary: "RunSummary", *, as_json: bool) -> No
 
     if not is_first_rank():
         return
-    sync(warehouse)
+    try:
+        sync(warehouse)
+    except (LockHeldError, CatalogError, StorageError) as error:
+        # the run is done and its events are whole: the next command imports them
+        say(f"the catalog lacks this run as yet ({error.message}); the next command brings it in")
     if as_json:
         show_json(summary.to_json())
         return

@@ -43,10 +43,14 @@ class StepBatches:
 
 
 class MixtureState(TrainerCallback):
-    """Puts the state of the loader into every checkpoint."""
+    """Puts the state of the loader into every checkpoint, and writes one where the data end."""
 
     def __init__(self, loader: MixedLoader) -> None:
         self.loader = loader
+
+    def on_epoch_end(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
+        if self.loader.finished:  # the data ended between two checkpoints
+            control.should_save = control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
         saved = self.loader.state_dict()  # on every rank: they compare what they consumed
@@ -120,6 +124,7 @@ def main() -> None:
             callbacks=[MixtureState(loader)],
         )
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        trainer.save_model()  # into --out
     if trainer.is_world_process_zero():
         print(json.dumps({"steps": loader.state.step, "finished": loader.finished, "chain": loader.chain}))
 

@@ -37,10 +37,15 @@ _MOST_MAPS = 4096
 _SHARD_REMOTE = 1
 
 
+class NoSuchSampleError(InputError, IndexError):
+    """A sample id outside of the dataset; ends a loop over it as Python expects."""
+
+
 class MixedDataset(Dataset):
     """All samples of a dataset by global id, read by the batch.
 
-    It holds shared memory and file descriptors until `close`, or the end of a `with` statement:
+    Works in a plain DataLoader, by id or as an iterable; `build_dataloader` reads by the batch. It holds
+    shared memory and file descriptors until `close`, or the end of a `with` statement:
 
         with MixedDataset(manifest, warehouse.stream(manifest.dataset)) as dataset:
             ...
@@ -118,9 +123,12 @@ class MixedDataset(Dataset):
     def __getitem__(self, index: int) -> Batch:
         """One sample: `input_ids` (L,), `labels` (L,), `sample_ids` (), `domains` ().
 
-        Raises as `__getitems__`; that is many times faster a sample.
+        Raises as `batch`, which is many times faster per sample, and an IndexError where there is no
+        such sample.
         """
         index = int(index)
+        if not 0 <= index < self._samples:
+            raise NoSuchSampleError(f"sample {index} was asked for, there are {self._samples}")
         self._check(index, index)
         shard = bisect_right(self._begins, index) - 1
         tokens = self._read(shard, index - self._begins[shard])
@@ -132,7 +140,27 @@ class MixedDataset(Dataset):
             "domains": torch.tensor(self._domains[shard]),
         }
 
-    def __getitems__(self, ids: Sequence[int] | Ids) -> Batch:
+    def __iter__(self) -> Iterator[Batch]:
+        """All samples in the order of their ids, one pass."""
+        return (self[index] for index in range(self._samples))
+
+    def __getitems__(self, ids: Sequence[int] | Ids) -> list[Batch]:
+        """The samples one by one, for a DataLoader that collates them itself; raises as `batch`."""
+        batch = self.batch(ids)
+        return [{name: tensor[row] for name, tensor in batch.items()} for row in range(len(ids))]
+
+    def __getstate__(self) -> None:
+        """Refuses to be pickled: shared memory and descriptors belong to this process and its forks.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(
+            "a MixedDataset cannot be sent to another process; use a DataLoader with"
+            " multiprocessing_context='fork', or open the dataset there"
+        )
+
+    def batch(self, ids: Sequence[int] | Ids) -> Batch:
         """The samples in the order of their ids, collated.
 
         Returns:
@@ -370,7 +398,7 @@ def build_dataloader(
         pin_memory: For copies to a GPU.
     """
     return DataLoader(
-        dataset,
+        _ByBatch(dataset),
         batch_sampler=sampler,
         num_workers=num_workers,
         collate_fn=partial(_pack_in_worker, dtype=dataset.manifest.token_dtype),
@@ -383,6 +411,19 @@ def build_dataloader(
         generator=torch.Generator(),
         worker_init_fn=_start_worker,
     )
+
+
+class _ByBatch(Dataset):
+    """A dataset whose items come as whole batches, which spares taking them apart and together again."""
+
+    def __init__(self, dataset: MixedDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, ids: Sequence[int] | Ids) -> Batch:
+        return self.dataset.batch(ids)
 
 
 class _Parcel:
@@ -408,7 +449,7 @@ def _pack_in_worker(batch: Any, *, dtype: str) -> Any:
 
 
 def _unpack(tokens: NDArray, ids: Ids, domains: NDArray) -> Batch:
-    """The batch of `MixedDataset.__getitems__` out of its arrays."""
+    """The batch of `MixedDataset.batch` out of its arrays."""
     input_ids = torch.from_numpy(tokens.astype(np.int64))
     return {
         "input_ids": input_ids,
@@ -420,5 +461,5 @@ def _unpack(tokens: NDArray, ids: Ids, domains: NDArray) -> Batch:
 
 def _start_worker(_: int) -> None:
     info = torch.utils.data.get_worker_info()
-    assert info is not None and isinstance(info.dataset, MixedDataset)
-    info.dataset.forget_connections()
+    assert info is not None and isinstance(info.dataset, _ByBatch)
+    info.dataset.dataset.forget_connections()

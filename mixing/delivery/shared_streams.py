@@ -8,6 +8,7 @@ workarounds that streaming 0.13.0 needs; each names its cause.
 import atexit
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,9 +29,10 @@ from streaming.base.shared.prefix import _get_path, _unpack_locals
 from torch import distributed
 
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
-from dmix.warehouse_schema.files.layout import read_json
+from dmix.warehouse_schema.files.layout import publish_json, read_json
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.names import plain_name, refuse_links
+from dmix.warehouse_schema.files.processes import is_alive, this_process
 
 _START_TIMEOUT_SECONDS = 300.0
 _DOWNLOAD_RETRIES = 4
@@ -84,6 +86,7 @@ class OpenStreams:
         with ExitStack() as starting:
             if os.environ.get("LOCAL_RANK", "0") == "0":
                 starting.enter_context(_starting_alone())
+                _remove_orphans()
                 if remote is not None:
                     owned = _owned_cache(local, folder_paths, wait_seconds=cache_wait_seconds)
                     self._held.enter_context(owned)
@@ -103,6 +106,7 @@ class OpenStreams:
                     f"the streams in {remote or local} cannot be opened: {error}; if they should be there,"
                     " check them with 'dmix etl verify'"
                 ) from error
+            self._owner = _own_blocks(self.dataset._shm_prefix_int, folder_paths)
             if remote is not None:
                 self._check_indexes(folders, local, index_sha256 or {})
             _barrier()
@@ -136,6 +140,8 @@ class OpenStreams:
         if not self._blocks:
             return
         self._give_back(self._blocks)
+        if self._owner is not None:
+            self._owner.unlink(missing_ok=True)
         if self.dataset._unique_rank_world.is_local_leader:
             for name in (BARRIER_FILELOCK, CACHE_FILELOCK):
                 path = Path(tempfile.gettempdir(), _get_path(self.dataset._shm_prefix_int, name))
@@ -212,6 +218,62 @@ def _check_index(path: Path) -> None:
         raise StorageError(
             f"index {path} is damaged ({error!r}); run 'dmix etl verify', or empty the cache folder"
         ) from None
+
+
+def _owners_folder() -> Path:
+    """Where this user's processes say which blocks of shared memory are theirs; private to the user.
+
+    Raises:
+        StorageError: If somebody else made it.
+    """
+    folder = Path(tempfile.gettempdir(), f"dmix-blocks-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StorageError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of yours")
+    return folder
+
+
+def _own_blocks(prefix: int, folder_paths: Sequence[str]) -> Path | None:
+    """Writes down that the blocks of a prefix are this process's; None on ranks that do not own them."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return None
+    path = _owners_folder() / f"{prefix:06}.json"
+    publish_json(path, {**this_process(), "folders": list(folder_paths)})
+    return path
+
+
+def _remove_orphans() -> None:
+    """Removes the blocks of this user's processes that were killed; only who starts alone may call it.
+
+    A job that is killed as a whole leaves them, since nobody is left to clean up.
+    """
+    for path in _owners_folder().glob("*.json"):
+        try:
+            owner = read_json(path)
+            prefix, folders = int(path.stem), owner["folders"]
+        except (InputError, KeyError, TypeError, ValueError):
+            path.unlink(missing_ok=True)
+            continue
+        if is_alive(owner) is not False:
+            continue
+        # the name may belong to others by now, so the block itself has to name the same folders
+        if _folders_of(prefix) == folders:
+            _unlink(prefix)
+            for name in (BARRIER_FILELOCK, CACHE_FILELOCK):
+                Path(tempfile.gettempdir(), _get_path(prefix, name)).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def _folders_of(prefix: int) -> list[str] | None:
+    """The folders that a block of shared memory names; None if there is no such block."""
+    try:
+        shared = UntrackedSharedMemory(_get_path(prefix, LOCALS), create=False, auto_cleanup=False)
+    except (FileNotFoundError, PermissionError):
+        return None
+    folders, _ = _unpack_locals(bytes(shared.buf))
+    shared.cleanup()
+    return list(folders)
 
 
 class _ShardSearch:

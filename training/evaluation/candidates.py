@@ -41,11 +41,12 @@ def model_candidate(model: str) -> Candidate:
         network = load_network(model)
         try:
             return network, AutoTokenizer.from_pretrained(model)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # transformers and tokenizers raise many kinds
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"{model} has no tokenizer that transformers can load ({str(error).splitlines()[0]}); put its"
-                " tokenizer.json and tokenizer_config.json beside the weights"
-            ) from None
+                f"{model} has no tokenizer that transformers can load ({said}); put its tokenizer.json and"
+                " tokenizer_config.json beside the weights"
+            ) from error
 
     return Candidate(None, model, load)
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.training.evaluation.item_tasks import ItemTask
 from dmix.training.evaluation.settings import EvaluationSettings
+from dmix.training.model.families import positions_of
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 
@@ -80,6 +81,7 @@ class Harness:
 
         spec: Any = task
         if task in self._items:
+            check_item_task(self._items[task], network, tokenizer, few_shot=settings.few_shot or 0)
             spec = self._items[task].config(few_shot=settings.few_shot or 0)
         with _bars_on_terminals(), _scores_alone():
             model = HFLM(pretrained=network, tokenizer=tokenizer, batch_size=settings.batch_size)
@@ -104,6 +106,30 @@ class Harness:
                     " --items"
                 ) from error
         return scores_of(results)
+
+
+def check_item_task(
+    task: ItemTask, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, few_shot: int
+) -> None:
+    """Refuses items that the harness cannot score with this model.
+
+    Raises:
+        InputError: If an answer is longer than the model's positions, or fewer items than examples are left.
+    """
+    if few_shot >= len(task.records):
+        raise InputError(
+            f"--few-shot is {few_shot}, and {task.name} holds {len(task.records)} items, one of which is"
+            f" asked; give at most {len(task.records) - 1}"
+        )
+    positions = positions_of(network.config)
+    for number, record in enumerate(task.records, start=1):
+        for answer in record.get("choices") or [record["answer"]]:
+            length = len(tokenizer.encode(answer, add_special_tokens=False))
+            if positions is not None and length >= positions:
+                raise InputError(
+                    f"{task.name}, item {number}: the answer {answer[:40]!r} has {length} tokens, the model"
+                    f" {positions} positions; shorten it or remove the item"
+                )
 
 
 def scores_of(results: Mapping[str, Any]) -> list[Score]:

@@ -97,6 +97,11 @@ def _choice_record(record: Record, where: str) -> Record:
     choices, label = record.get("choices"), record.get("label")
     if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) for c in choices):
         raise InputError(f"{where}: 'choices' is {choices!r}, expected a list of two texts or more")
+    if any(not choice.strip() for choice in choices):
+        raise InputError(
+            f"{where}: choice {choices.index(next(c for c in choices if not c.strip()))} is empty;"
+            " give it a text or remove the record"
+        )
     if not isinstance(label, int) or not 0 <= label < len(choices):
         raise InputError(
             f"{where}: 'label' is {label!r}, expected the index of one of {len(choices)} choices"

@@ -167,3 +167,11 @@ def computes_in_bf16(training: TrainingSettings) -> bool:
 def device_memory() -> int | None:
     """Bytes of the GPU of this process; None without one."""
     return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the GPU or in the process."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = ("out of memory", "can't allocate memory", "Cannot allocate memory", "std::bad_alloc")
+    return isinstance(error, RuntimeError | OSError) and any(word in str(error) for word in words)

@@ -39,6 +39,7 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.language_model import LanguageModel
+from dmix.training.model.memory import is_out_of_memory
 from dmix.training.model.models import load_model
 from dmix.training.model.saving import publish_folder, save_model, try_saving, write_errors
 from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor, rate_shares
@@ -171,8 +172,31 @@ def train(
             progress(note)
         stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
         shown = LineMonitor(progress) if monitor is None else monitor
-        _run(job, folder=folder, restart=restart, log=log, stop=stop, monitor=shown)
+        with _memory_errors(job):
+            _run(job, folder=folder, restart=restart, log=log, stop=stop, monitor=shown)
         return on_first_rank(lambda: summarise(events))
+
+
+@contextmanager
+def _memory_errors(job: TrainingJob) -> Iterator[None]:
+    """Says which settings take less memory, where it ran out.
+
+    Raises:
+        TrainingError: If it did.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        rows = job.plan.batch_size // dist.get_world_size()
+        rows = min(rows, job.training.microbatch_size or rows)
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise TrainingError(
+            f"memory ran out ({said}): a forward pass takes {rows} samples of {job.manifest.seq_len} tokens;"
+            " set microbatch_size lower in the training file, spread the weights over more ranks"
+            " (sharding: full), or take a smaller model"
+        ) from error
 
 
 def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool) -> EventLog:

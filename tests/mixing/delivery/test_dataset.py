@@ -3,7 +3,9 @@
 import dataclasses
 import multiprocessing
 import os
+import pickle
 import shutil
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from dmix.mixing.delivery.dataset import MixedDataset, StepBatchSampler, build_dataloader
 from dmix.mixing.delivery.mds import map_tokens, token_layout
@@ -52,14 +54,14 @@ def descriptors() -> int:
 @given(data=st.data())
 def test_batch_holds_the_tokens_of_its_ids_in_order(stored: Any, dataset: MixedDataset, data: Any) -> None:
     ids = data.draw(st.lists(st.integers(0, len(dataset) - 1), min_size=1, max_size=40))
-    batch = dataset.__getitems__(ids)
+    batch = dataset.batch(ids)
     assert batch["sample_ids"].tolist() == ids
     assert np.array_equal(batch["input_ids"].numpy(), stored.rows[ids])
     assert batch["domains"].tolist() == dataset.sizes.domains_of(np.array(ids)).tolist()
 
 
 def test_batch_has_the_types_that_a_model_wants(dataset: MixedDataset) -> None:
-    batch = dataset.__getitems__([5, 0, 340])
+    batch = dataset.batch([5, 0, 340])
     assert {name: (values.dtype, tuple(values.shape)) for name, values in batch.items()} == {
         "input_ids": (torch.int64, (3, 8)),
         "labels": (torch.int64, (3, 8)),
@@ -71,14 +73,14 @@ def test_batch_has_the_types_that_a_model_wants(dataset: MixedDataset) -> None:
 
 def test_single_sample_and_empty_batch(stored: Any, dataset: MixedDataset) -> None:
     assert dataset[7]["input_ids"].tolist() == stored.rows[7].tolist()
-    assert dataset.__getitems__([])["input_ids"].shape == (0, 8)
+    assert dataset.batch([])["input_ids"].shape == (0, 8)
 
 
 def test_ids_out_of_range_are_refused(dataset: MixedDataset) -> None:
     assert len(dataset) == 341
     for ids in ([341], [-1, 3]):
         with pytest.raises(InputError, match="there are 341"):
-            dataset.__getitems__(ids)
+            dataset.batch(ids)
 
 
 def test_ids_of_a_domain_follow_the_streams_in_domain_order(dataset: MixedDataset) -> None:
@@ -91,7 +93,7 @@ def test_ids_of_a_domain_follow_the_streams_in_domain_order(dataset: MixedDatase
 def test_reading_starts_no_thread_and_no_process(stored: Any) -> None:
     threads, children = threading.active_count(), len(multiprocessing.active_children())
     with MixedDataset(stored.manifest, stored.folder) as opened:
-        opened.__getitems__(list(range(0, 341, 10)))
+        opened.batch(list(range(0, 341, 10)))
         assert threading.active_count() == threads
         assert len(multiprocessing.active_children()) == children
 
@@ -116,7 +118,7 @@ def test_fifty_datasets_leave_no_descriptor_and_no_block(stored: Any, dataset: M
     made, before, descriptors_before = set(), own_blocks(), descriptors()
     for _ in range(50):
         with MixedDataset(stored.manifest, stored.folder) as opened:
-            opened.__getitems__([0, 140, 200])
+            opened.batch([0, 140, 200])
             made |= own_blocks() - before
     assert len(made) == 50 * 6
     assert descriptors() <= descriptors_before
@@ -154,7 +156,7 @@ def test_rows_without_a_fixed_layout_are_decoded_by_streaming(write_streams: Any
     stored = write_streams(tmp_path, [20, 30], column="ndarray:uint16")
     with MixedDataset(stored.manifest, tmp_path) as opened:
         assert token_layout(opened._streaming.shards[0]) is None
-        assert np.array_equal(opened.__getitems__([31, 2, 49])["input_ids"].numpy(), stored.rows[[31, 2, 49]])
+        assert np.array_equal(opened.batch([31, 2, 49])["input_ids"].numpy(), stored.rows[[31, 2, 49]])
 
 
 def test_truncated_shard_is_an_error_and_no_wrong_tokens(two_domains: Any, tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_truncated_shard_is_an_error_and_no_wrong_tokens(two_domains: Any, tmp_p
     shard.write_bytes(shard.read_bytes()[:-1])
     with MixedDataset(two_domains.manifest, folder) as opened:
         with pytest.raises(VerificationError, match=r"shard.00000.mds \(\d+ bytes\) does not hold the \d+"):
-            opened.__getitems__([20])
+            opened.batch([20])
 
 
 def test_missing_shard_is_an_error_that_names_it_every_time(two_domains: Any, tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_missing_shard_is_an_error_that_names_it_every_time(two_domains: Any, tm
     with MixedDataset(two_domains.manifest, folder) as opened:
         for _ in range(2):
             with pytest.raises(StorageError, match=r"shard shard.00000.mds of .*target/A cannot be read"):
-                opened.__getitems__([20])
+                opened.batch([20])
 
 
 def test_missing_stream_is_an_error_that_names_the_folder(two_domains: Any, tmp_path: Path) -> None:
@@ -301,3 +303,44 @@ def test_a_cache_that_others_may_write_is_refused(two_domains: Any, tmp_path: Pa
     cache.chmod(mode)
     with pytest.raises(InputError, match="may be written by others"):
         MixedDataset(two_domains.manifest, cache, remote=str(two_domains.folder))
+
+
+def test_a_plain_loader_and_a_loop_read_all_samples(stored: Any, dataset: MixedDataset) -> None:
+    loaded = [batch["input_ids"] for batch in DataLoader(dataset, batch_size=64)]
+    assert np.array_equal(torch.cat(loaded).numpy(), stored.rows)
+    forked = DataLoader(dataset, batch_size=64, num_workers=1, multiprocessing_context="fork")
+    assert torch.equal(next(iter(forked))["sample_ids"], torch.arange(64))
+    one_by_one = [int(sample["sample_ids"]) for sample in dataset]
+    assert one_by_one == list(range(len(dataset)))
+    assert next(iter(DataLoader(dataset, batch_size=None)))["input_ids"].shape == (8,)
+    for wrong in (-1, len(dataset)):
+        with pytest.raises(IndexError, match="there are"):
+            dataset[wrong]
+
+
+def test_a_dataset_says_why_it_cannot_be_pickled(dataset: MixedDataset) -> None:
+    with pytest.raises(InputError, match="multiprocessing_context='fork'"):
+        pickle.dumps(dataset)
+
+
+def test_blocks_of_a_killed_process_are_taken_away_and_living_ones_stay(stored: Any, tmp_path: Path) -> None:
+    def hold() -> None:
+        opened = MixedDataset(stored.manifest, stored.folder)
+        there.send(opened._streams.dataset._shm_prefix_int)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    with MixedDataset(stored.manifest, stored.folder) as living:
+        process = context.Process(target=hold)
+        process.start()
+        prefix = here.recv()
+        process.join()
+        block = Path(f"/dev/shm/{prefix:06}_locals")
+        assert block.exists()
+        mine = Path(f"/dev/shm/{living._streams.dataset._shm_prefix_int:06}_locals")
+        inode = block.stat().st_ino
+        with MixedDataset(stored.manifest, stored.folder):
+            assert not block.exists() or block.stat().st_ino != inode
+            assert mine.exists()
+        assert living[0]["sample_ids"] == 0

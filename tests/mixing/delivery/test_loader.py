@@ -205,8 +205,8 @@ def test_state_whose_ids_do_not_follow_from_the_plan_is_refused(dataset: MixedDa
 def test_batches_other_than_the_planned_ones_end_the_run(
     dataset: MixedDataset, monkeypatch: pytest.MonkeyPatch, fault: Callable
 ) -> None:
-    read = dataset.__getitems__
-    monkeypatch.setattr(MixedDataset, "__getitems__", lambda _, ids: read(fault(ids)))
+    read = dataset.batch
+    monkeypatch.setattr(MixedDataset, "batch", lambda _, ids: read(fault(ids)))
     loader = MixedLoader(dataset, settings=SETTINGS)
     loader.begin_step(weights_of(1))
     with pytest.raises(VerificationError, match="step 1 consumed 48 samples that are not the 48 planned"):

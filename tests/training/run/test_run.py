@@ -336,8 +336,8 @@ def test_samples_per_step_must_be_a_multiple_of_the_batch(job, tmp_path):
 
 
 def test_samples_other_than_the_planned_ones_end_the_run(job, tmp_path, monkeypatch):
-    read = MixedDataset.__getitems__
-    monkeypatch.setattr(MixedDataset, "__getitems__", lambda self, ids: read(self, ids[::-1]))
+    read = MixedDataset.batch
+    monkeypatch.setattr(MixedDataset, "batch", lambda self, ids: read(self, ids[::-1]))
     with pytest.raises(VerificationError, match="step 1 consumed 32 samples that are not the 32 planned"):
         train(job, folder=tmp_path / "run")
     assert not events(tmp_path / "run", "step_done")
