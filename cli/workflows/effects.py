@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dmix.mixing.effects.settings import PlanRules
     from dmix.mixing.effects.store import StoredEffects
     from dmix.mixing.space.domains import DomainSpace
+    from dmix.mixing.trajectories.objectives import Environment
 
 Progress = Callable[[str], None]
 
@@ -162,6 +163,9 @@ class PlannedMixture:
         total: Samples of the run.
         scales: Scale of each objective in nats per token, by name.
         scales_from: Where they come from, a few words.
+        objectives: The environment whose weights count.
+        max_passes: How often the run may draw a sample.
+        checked: What check runs said; empty if there were none.
     """
 
     plan: "Plan"
@@ -170,6 +174,9 @@ class PlannedMixture:
     total: int
     scales: dict[str, float]
     scales_from: str
+    objectives: "Environment"
+    max_passes: int
+    checked: str = ""
 
 
 def plan_mixture(
@@ -246,6 +253,8 @@ def plan_mixture(
         total=total,
         scales=dict(zip(objectives.names, objectives.scales_D.tolist(), strict=True)),
         scales_from="the environment file" if objectives.scales else "none given, 1 nat each",
+        objectives=objectives,
+        max_passes=max_passes,
     )
 
 
@@ -273,6 +282,7 @@ def promise_lines(planned: PlannedMixture) -> list[str]:
         f"Plan from effects {', '.join(plan.sources)} for {planned.total:,} samples of dataset"
         f" {planned.manifest.name or planned.manifest.dataset}.",
         plan.note,
+        *([planned.checked] if planned.checked else []),
     ]
     lines += [
         f"{name}: {gain:+.3f} nats per token over natural mixing (95%: {gain - 1.96 * error:+.3f} to"

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from dmix.mixing.effects.prediction import Prediction
 from dmix.mixing.effects.settings import PlanRules
-from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.domains import Array, Vector
 from dmix.mixing.space.simplex import clipped, kl, total_variation
 from dmix.mixing.trajectories.guard import within_bounds
 from dmix.warehouse_schema.errors import InputError
 
-__all__ = ["Plan", "PlanRules", "Supply", "ascend", "make_plan"]
+__all__ = ["Plan", "PlanRules", "Supply", "ascend", "checked_choice", "make_plan"]
 
 GAP = 1e-4
 _MOST_STEPS = 2000
@@ -202,6 +202,40 @@ def ascend(
             break
         mixture_N, value, rate = next_N, reached, rate * 1.5
     return mixture_N, max(0.0, gap)
+
+
+def checked_choice(
+    plan_items_PI: Array, natural_items_CI: Array, *, objective_I: NDArray[np.integer], value_D: Vector
+) -> tuple[int | None, Vector, Vector]:
+    """The best of some plans that were run, if it is ahead of natural mixing by two standard errors.
+
+    The standard error joins what seeds leave open, from runs of natural mixing alone, and what items
+    do, from the differences of the same items.
+
+    Args:
+        plan_items_PI: Score of every item after the run of each plan.
+        natural_items_CI: The same of at least two runs of natural mixing.
+        objective_I: Objective of each item.
+        value_D: lambda / s of each objective.
+
+    Returns:
+        Index of the chosen plan, or None for natural mixing; gain in utility of each plan, shape
+        (P,); its standard error.
+    """
+    counts_D = np.bincount(objective_I, minlength=len(value_D))
+    weight_I = value_D[objective_I] / counts_D[objective_I]
+    natural_C = natural_items_CI @ weight_I
+    seeds = natural_C.std(ddof=1) * np.sqrt(1 + 1 / len(natural_C))
+    apart_PI = plan_items_PI - natural_items_CI.mean(0)
+    gain_P = apart_PI @ weight_I
+    variance_P = np.full(len(gain_P), seeds**2)
+    for index, value in enumerate(value_D):
+        mine_PJ = apart_PI[:, objective_I == index]
+        if mine_PJ.shape[1] > 1:
+            variance_P += value**2 * mine_PJ.var(1, ddof=1) / mine_PJ.shape[1]
+    stderr_P = np.sqrt(variance_P)
+    best = int(gain_P.argmax())
+    return (best if gain_P[best] > 2 * stderr_P[best] else None), gain_P, stderr_P
 
 
 def _best_vertex(slope_N: Vector, floors_N: Vector, ceilings_N: Vector) -> Vector:

@@ -48,6 +48,7 @@ class ProbeTask:
         training: How they are trained.
         steps: Steps of a probe, at least 4.
         step_samples: Samples of a step.
+        max_passes: How often a sample may come.
     """
 
     warehouse: Warehouse
@@ -57,6 +58,7 @@ class ProbeTask:
     training: TrainingSettings
     steps: int
     step_samples: int
+    max_passes: int = 2
 
     def __post_init__(self) -> None:
         if self.steps < LEAST_STEPS:
@@ -153,7 +155,7 @@ def _trained(task: ProbeTask, probe: Probe, *, work: Path) -> ProbeScores:
             batch_size=task.training.batch_size,
             seed=order_seed(probe.probe_id, seed=task.training.seed),
             exhaustion="repeat",
-            max_passes=2,
+            max_passes=task.max_passes,
         ),
         steps=task.steps,
         training=task.training,

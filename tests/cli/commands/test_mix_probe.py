@@ -218,3 +218,24 @@ def test_a_trainer_of_ones_own_gets_mixtures_and_gives_scores_back(dmix, environ
 def test_options_that_do_not_go_together_are_refused(dmix, environment_file, arguments, said):
     code, _, err = dmix("mix", "probe", "--environment", str(environment_file), *arguments)
     assert code == 2 and said in err
+
+
+def test_a_checked_plan_says_what_its_runs_came_to_and_keeps_them(dmix, probed, files, tmp_path, monkeypatch):
+    out = tmp_path / "m.yaml"
+    call = ("mix", "plan", "--probe", "c", "--out", str(out), "--check", *files, "--samples", "128")
+    code, _, err = dmix(*call, "--dry-run")
+    assert code == 0 and "6 runs" in err and not out.exists()
+    code, shown, _ = dmix(*call, "--json")
+    assert code == 0
+    found = json.loads(shown)
+    assert "Checked by 6 runs" in found["checked"]
+    assert found["natural"] == ("less than two" in found["checked"])
+    runs = sorted(path.stem for path in dmix.warehouse.effects("c").glob("checks/*/*.parquet"))
+    assert runs == ["natural-1", "natural-2", "pull-1", "pull-2", "pull-3", "pull-4"]
+    monkeypatch.setattr("dmix.training.farm.probe.train", None)
+    assert dmix(*call)[0] == 0
+
+
+def test_a_check_needs_a_model(dmix, probed, tmp_path):
+    code, _, err = dmix("mix", "plan", "--out", str(tmp_path / "m.yaml"), "--check")
+    assert code == 2 and "--model" in err

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dmix.mixing.effects.counts import CountModel, ScoredTokens
-from dmix.mixing.effects.plan import Supply, ascend, make_plan
+from dmix.mixing.effects.plan import Supply, ascend, checked_choice, make_plan
 from dmix.mixing.effects.prediction import Coefficients, Prediction, predict
 from dmix.mixing.effects.settings import PlanRules
 from dmix.mixing.space.simplex import total_variation
@@ -155,3 +155,19 @@ def test_ascent_certifies_its_optimum():
 def test_rules_out_of_range_are_refused(rules):
     with pytest.raises(InputError, match="from 0 on"):
         PlanRules(**rules)
+
+
+def test_a_checked_plan_has_to_be_ahead_of_natural_runs_by_two_standard_errors():
+    objective = np.array([0, 0, 1, 1])
+    value = np.array([0.5, 0.5])
+    natural = np.array([[0.0, 0, 0, 0], [0.2, 0.2, 0.2, 0.2]])
+    # natural runs differ by 0.2 in utility: sd 0.2 / sqrt(2), standard error sd * sqrt(1.5)
+    seeds = 0.2 / math.sqrt(2) * math.sqrt(1.5)
+    plans = 0.1 + np.array([[0.3, 0.3, 0.3, 0.3], [0.4, 0.4, 0.4, 0.4]])
+    chosen, gains, errors = checked_choice(plans, natural, objective_I=objective, value_D=value)
+    assert gains == pytest.approx([0.3, 0.4]) and errors == pytest.approx([seeds, seeds])
+    assert chosen == 1
+    # the same gain by one item in two: items leave it open
+    uneven = 0.1 + np.array([[0.8, 0.0, 0.8, 0.0]])
+    chosen, gains, errors = checked_choice(uneven, natural, objective_I=objective, value_D=value)
+    assert gains == pytest.approx([0.4]) and chosen is None and errors[0] > seeds
