@@ -47,6 +47,10 @@ COMMANDS = {
 }
 
 
+NO_DATA_FRAMES = frozenset({"etl", "sql", "catalog"})
+"""Commands that never need pandas, which Arrow would import for them."""
+
+
 class LazyGroup(click.Group):
     """A group whose sub-commands are imported when they are called."""
 
@@ -96,6 +100,10 @@ def dmix(context: click.Context, debug: bool, verbose: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script; exits with the code that the README documents."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if NO_DATA_FRAMES.intersection(arguments[:1]) and "--help" not in arguments:
+        from dmix.warehouse_schema.light_arrow import keep_pandas_out
+
+        keep_pandas_out()
     sys.exit(run(arguments))
 
 

@@ -98,6 +98,7 @@ def classify(
     check_inputs((*source, *target))
     check_id_column((*source, *target), settings.id_column)
     check_classifier(warehouse, settings)
+    executor.prepare("dmix.etl.classify.classify", "dmix.etl.classifiers.embedded")
     from dmix.etl.classify import classify as job
     from dmix.etl.classify.plan import plan_corpora
     from dmix.etl.publishing.mirror import use_data_url

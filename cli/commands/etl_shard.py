@@ -82,6 +82,7 @@ def shard(
 
     Example: dmix etl shard --seq-len 512 --name small
     """
+    executor.prepare("dmix.etl.shard.tasks", "dmix.etl.text.tokens")
     from dmix.etl.publishing.mirror import use_data_url
     from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
     from dmix.etl.shard.shard import shard_dataset

@@ -16,7 +16,7 @@ from dmix.etl.classifiers import Labels
 from dmix.etl.classifiers.features import WordTable, document_features
 from dmix.etl.classifiers.linear import LinearModel
 from dmix.etl.classifiers.softmax import softmax
-from dmix.etl.text.tokens import EMBEDDED, Tokenizer, load_tokenizer
+from dmix.etl.text.tokens import EMBEDDED, EMBEDDED_PATH, Tokenizer, load_tokenizer
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 WEIGHTS_PATH = Path(__file__).parent.parent / "assets" / "domain_linear.safetensors"
@@ -65,7 +65,7 @@ class EmbeddedClassifier:
         """Hash of the weights, the tokenizer and the length at which texts are cut."""
         digest = sha256(f"linear characters={MAX_CHARACTERS} ".encode())
         digest.update(self._weights.read_bytes())
-        digest.update(self._tokenizer.json_bytes)
+        digest.update(EMBEDDED_PATH.read_bytes())
         return digest.hexdigest()
 
     def classify(self, texts: Sequence[str], records: Mapping[str, Sequence[object]] | None = None) -> Labels:

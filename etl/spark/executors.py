@@ -170,6 +170,13 @@ class Automatic:
     def completed(self) -> int:
         return self._used.completed()
 
+    def prepare(self, *modules: str) -> None:
+        """Starts a worker if no master was named, with imports, so that it is ready for the first task."""
+        if self.master is None:
+            from dmix.etl.spark.pool import worker_pool
+
+            worker_pool().start(*modules)
+
     def chosen(self, size_bytes: int) -> "OnSpark | WorkerPool":
         """What works on inputs of this size. A session that is there is used for all."""
         if self.master is None and self._spark is None and size_bytes <= self._in_process_bytes:

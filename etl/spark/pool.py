@@ -77,6 +77,11 @@ class WorkerPool:
     def completed(self) -> int:
         return self._completed
 
+    def start(self, *modules: str) -> None:
+        """Starts the first worker, which imports some modules while this process does other things."""
+        if not self._idle:
+            self._idle.append(_Worker(*modules))
+
     def close(self) -> None:
         """Ends all workers."""
         for worker in self._idle:
@@ -133,10 +138,10 @@ class _Job:
 
 
 class _Worker:
-    """One process: gets a task and an item, and answers."""
+    """One process: imports some modules, gets a task and an item, and answers."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, "-P", "-c", _START]
+    def __init__(self, *modules: str) -> None:
+        command = [sys.executable, "-P", "-c", _START, *modules]
         environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "TOKENIZERS_PARALLELISM": "false"}
         # the imports of this process, however it came by them, are those of its workers
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)

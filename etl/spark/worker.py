@@ -4,28 +4,29 @@ Ends when the process that started it does, also when that was killed: a thread 
 the input. What a task prints goes to standard error.
 """
 
+import importlib
 import os
 import pickle
 import queue
 import signal
 import sys
 import threading
-from importlib.abc import MetaPathFinder
 from typing import IO, Any
-
-import pyarrow as pa
 
 from dmix.etl.spark.outcomes import outcome, spare_imports
 from dmix.etl.spark.pool import receive, send
+from dmix.warehouse_schema.light_arrow import keep_pandas_out
 
 
 def main() -> None:
     """Answers until there is no more to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-    _spare_pandas()
+    keep_pandas_out()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
     given: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, given), daemon=True).start()
     task: Any = None
@@ -41,24 +42,6 @@ def main() -> None:
             answer = ("raised", _portable(error))
         spare_imports()
         send(answers, answer)
-
-
-def _spare_pandas() -> None:
-    """Lets PyArrow look for pandas once, in vain; else it imports pandas for the first list that it gets.
-
-    That takes 0.3 s and 40 MB, and no task of the ETL asks Arrow for a data frame. pandas itself can still
-    be imported.
-    """
-
-    class Nowhere(MetaPathFinder):
-        def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
-            if fullname == "pandas":
-                raise ModuleNotFoundError(fullname)
-
-    nowhere = Nowhere()
-    sys.meta_path.insert(0, nowhere)
-    pa.array([0])
-    sys.meta_path.remove(nowhere)
 
 
 def _listen(tasks: IO[bytes], given: "queue.SimpleQueue[Any]") -> None:
