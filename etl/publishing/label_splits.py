@@ -5,10 +5,12 @@ manifests of the corpora and from `split_bytes` alone, never from cores or execu
 the shards are the same bytes wherever they are made.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -224,11 +226,12 @@ def _grouped(pieces: Sequence[RowRange], split_bytes: int) -> Iterator[tuple[Row
 def _read_batches(rows: RowRange, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Rows `start` to `stop` of the file, from the row groups that hold them alone."""
     try:
+        metadata, ends = _layout(rows.path, rows.sha256, _stamp(rows.path))
         with (
             read_errors(rows.path),
-            pq.ParquetFile(parquet_input(rows.path), pre_buffer=is_url(rows.path)) as file,
+            pq.ParquetFile(parquet_input(rows.path), pre_buffer=is_url(rows.path), metadata=metadata) as file,
         ):
-            groups, position = _row_groups(file.metadata, rows)
+            groups, position = _row_groups(ends, rows)
             left = rows.documents
             for batch in file.iter_batches(
                 batch_size=batch_rows, row_groups=groups, columns=list(columns), use_threads=False
@@ -251,18 +254,33 @@ def _read_batches(rows: RowRange, columns: Sequence[str], batch_rows: int) -> It
     raise _damaged(rows.path, f"it ends before row {rows.stop}")
 
 
-def _row_groups(metadata: pq.FileMetaData, rows: RowRange) -> tuple[list[int], int]:
+@functools.lru_cache(maxsize=2)
+def _layout(path: str, sha256: str, stamp: tuple[int, ...]) -> tuple[pq.FileMetaData, np.ndarray]:
+    """Footer of a label file, and the row after each row group.
+
+    Kept for the next split: a file of thousands of domains has a row group for each, and every split of a
+    domain would look through them all.
+    """
+    with read_errors(path), pq.ParquetFile(parquet_input(path)) as file:
+        metadata = file.metadata
+    rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    return metadata, np.cumsum(rows, dtype=np.int64)
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """What differs for a file that was changed in place; nothing for a remote one."""
+    if is_url(path):
+        return ()
+    found = Path(path).stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _row_groups(ends: np.ndarray, rows: RowRange) -> tuple[list[int], int]:
     """Row groups that hold a range, and the number of the first row in them."""
-    groups: list[int] = []
-    first_row = position = 0
-    for group in range(metadata.num_row_groups):
-        end = position + metadata.row_group(group).num_rows
-        if position < rows.stop and end > rows.start:
-            if not groups:
-                first_row = position
-            groups.append(group)
-        position = end
-    return groups, first_row
+    first = int(np.searchsorted(ends, rows.start, side="right"))
+    stop = int(np.searchsorted(ends, rows.stop, side="left")) + 1
+    groups = list(range(first, min(stop, len(ends))))
+    return groups, int(ends[first - 1]) if first else 0
 
 
 def _damaged(path: str, what: str) -> VerificationError:

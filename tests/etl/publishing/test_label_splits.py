@@ -1,9 +1,11 @@
 """Splits follow from manifests alone, cover every document once, and read back in order."""
 
+import pyarrow.parquet as pq
 import pytest
 
 from dmix.etl.publishing.label_splits import check_label_files, label_paths, plan_splits, read_texts
 from dmix.warehouse_schema.errors import NotFoundError, VerificationError
+from dmix.warehouse_schema.taxonomy import Taxonomy
 
 
 def texts_of(split, *, batch_bytes=1 << 20):
@@ -26,6 +28,23 @@ def test_every_document_is_read_once_and_in_order(warehouse, make_corpus, split_
         assert read == [text for file in files for label, text in file if label == domain]
         assert [part.index for part in parts] == list(range(len(parts)))
         assert sum(part.text_bytes for part in parts) == sum(len(text) for text in read)
+
+
+def test_footer_of_a_file_of_many_domains_is_read_once(warehouse, make_corpus, monkeypatch):
+    labels = tuple(f"d{number:02}" for number in range(40))
+    corpus = make_corpus(
+        "a", "source", [[(label, label) for label in labels]], taxonomy=Taxonomy("t", labels)
+    )
+    splits = plan_splits(warehouse, corpora=[corpus], split_bytes=1_000)
+    opened, reader = [], pq.ParquetFile
+
+    def counted(*given, metadata=None, **named):
+        opened.append(metadata)
+        return reader(*given, metadata=metadata, **named)
+
+    monkeypatch.setattr(pq, "ParquetFile", counted)
+    assert [texts_of(splits["source", label][0]) for label in labels] == [[label] for label in labels]
+    assert (len(opened), opened.count(None)) == (41, 1)
 
 
 def test_a_large_domain_becomes_many_splits_and_small_runs_share_one(warehouse, make_corpus):
