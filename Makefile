@@ -2,6 +2,7 @@
 #   make quickstart   the whole chain, small          make test    what CI runs
 #   make lint         ruff and mypy                   make soak    long fault and property runs
 #   make bench        speed, as ratios                make docs    the site of docs/, in site/
+#   make real-model   a checkpoint that can read, the whole way (make real-model-table: three seeds)
 #   make install      the environment alone
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ export DMIX_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install test quickstart lint docs soak bench bench-mixing bench-farm bench-etl constraints clean java
+.PHONY: install test quickstart lint docs soak bench bench-mixing bench-farm bench-etl real-model real-model-table constraints clean java
 
 install: $(STAMP)
 
@@ -63,6 +64,15 @@ bench-farm: $(STAMP)
 bench-etl: $(STAMP)
 	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m benchmarks.etl
+
+real-model: $(STAMP)
+	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev,lora,gguf]'
+	$(BIN)/python -m benchmarks.real_model
+
+real-model-table: $(STAMP)
+	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev,lora,gguf]'
+	$(BIN)/python -m benchmarks.real_model --size table --dry-run
+	$(BIN)/python -m benchmarks.real_model --size table
 
 constraints: $(STAMP)
 	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable; } > constraints.tmp && mv constraints.tmp constraints.txt

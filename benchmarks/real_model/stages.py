@@ -247,7 +247,8 @@ class Way:
     def _judge(self, target: str, model: Path) -> dict[str, Any]:
         done = self._python(
             "-m", "benchmarks.real_model.judge", "--model", model,
-            "--warehouse", self.work / target / "warehouse", "--dataset", "own", "--environment", self.work / target / "judge.yaml",
+            "--warehouse", self.work / target / "warehouse", "--dataset", "own",
+            "--environment", self.work / target / "judge.yaml",
         )  # fmt: skip
         scores: dict[str, Any] = json.loads(done.stdout)
         return {"scores": scores}

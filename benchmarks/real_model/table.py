@@ -74,7 +74,7 @@ def _written(rows: list[Row]) -> str:
 
 def _stages(rows: list[Row]) -> str:
     lines = [
-        [row["size"], row["stage"], f"{row['seconds']:.0f}", f"{row['core_seconds']:.0f}", 
+        [row["size"], row["stage"], f"{row['seconds']:.0f}", f"{row['core_seconds']:.0f}",
          f"{row['load_before']}", row["date"], row["commit"]]
         for row in rows
     ]  # fmt: skip
