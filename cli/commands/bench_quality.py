@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dmix.cli.show.options import config_option, dry_run_option, json_option, master_option
+from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option, master_option
 from dmix.cli.show.output import say, show_json, show_table
 from dmix.cli.workflows.comparison_data import prepare_comparison, stop_spark
 from dmix.warehouse_schema.errors import InputError
@@ -66,7 +66,7 @@ STAGES = ("yardstick", "headroom", "farm", "screening", "confirmation")
 @click.option(
     "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes of one thread."
 )
-@click.option("--hours", type=click.FloatRange(min=0), help="Start no run after that many hours.")
+@click.option("--hours", type=FiniteFloat(min=0), help="Start no run after that many hours.")
 @master_option
 @json_option
 @dry_run_option

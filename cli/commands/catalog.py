@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import config_option, dry_run_option, json_option, warehouse_option
+from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option, warehouse_option
 from dmix.cli.show.output import say, show_json, show_table
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -23,7 +23,7 @@ def catalog() -> None:
 @warehouse_option
 @click.option(
     "--lock-seconds",
-    type=click.FloatRange(min=0),
+    type=FiniteFloat(min=0),
     default=10.0,
     show_default=True,
     help="How long to wait for another process that writes the catalog.",

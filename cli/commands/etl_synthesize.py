@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dmix.cli.show.options import (
+    FiniteFloat,
     config_option,
     dry_run_option,
     executor_options,
@@ -40,7 +41,10 @@ if TYPE_CHECKING:
 @settings_options(GenerationSettings, parameter="generation")
 @settings_options(QualitySettings, parameter="quality")
 @click.option(
-    "--bandwidth", type=float, metavar="GB/S", help="Memory bandwidth to compare with; measured if left out."
+    "--bandwidth",
+    type=FiniteFloat(),
+    metavar="GB/S",
+    help="Memory bandwidth to compare with; measured if left out.",
 )
 @executor_options
 @json_option

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import config_option, dry_run_option, json_option
+from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option
 from dmix.cli.show.output import say, show_json, show_table
 
 
@@ -25,7 +25,11 @@ from dmix.cli.show.output import say, show_json, show_table
     help="Checkpoint to train; a small model from random weights if left out.",
 )
 @click.option(
-    "--hours", type=float, default=1.0, show_default=True, help="Longest training run on this machine."
+    "--hours",
+    type=FiniteFloat(),
+    default=1.0,
+    show_default=True,
+    help="Longest training run on this machine.",
 )
 @click.option(
     "--text-column",

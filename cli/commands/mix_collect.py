@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dmix.cli.show.options import config_option, dry_run_option, json_option, master_option, warehouse_option
+from dmix.cli.show.options import (
+    FiniteFloat,
+    config_option,
+    dry_run_option,
+    json_option,
+    master_option,
+    warehouse_option,
+)
 from dmix.cli.show.output import say, show_json, show_table
 from dmix.cli.workflows.preflight import check_environment, check_set
 from dmix.etl.spark.masters import DEFAULT_MASTER, refuse_connect
@@ -51,7 +58,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--gpus-per-task",
-    type=float,
+    type=FiniteFloat(),
     help="GPUs that Spark gives each task; 0.25 lets four tasks share one. Needs a cluster whose executors"
     " have GPUs (spark.executor.resource.gpu.*).",
 )

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dmix.cli.show.options import config_option, dataset_option, dry_run_option, json_option, warehouse_option
+from dmix.cli.show.options import (
+    FiniteFloat,
+    config_option,
+    dataset_option,
+    dry_run_option,
+    json_option,
+    warehouse_option,
+)
 from dmix.cli.show.output import say, show_json, show_table
 from dmix.cli.workflows.preflight import check_dataset, check_environment, check_model
 from dmix.warehouse_schema.errors import InputError
@@ -57,7 +64,7 @@ ESTIMATORS = ("counts", "gradient", "probe")
 )
 @click.option(
     "--max-hours",
-    type=float,
+    type=FiniteFloat(),
     help="Hours that it may take: probes group domains, gradients take less text. 1 for gradients if left"
     " out.",
 )

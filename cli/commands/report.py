@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import config_option, json_option, warehouse_option
+from dmix.cli.show.options import FiniteFloat, config_option, json_option, warehouse_option
 from dmix.cli.show.output import say, show_json
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -32,7 +32,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 )
 @click.option(
     "--every",
-    type=float,
+    type=FiniteFloat(),
     default=15.0,
     show_default=True,
     metavar="SECONDS",

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from dmix.cli.show.options import config_option, json_option, warehouse_option
+from dmix.cli.show.options import FiniteFloat, config_option, json_option, warehouse_option
 from dmix.cli.show.output import show_rows
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -30,7 +30,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 )
 @click.option(
     "--memory-gb",
-    type=click.FloatRange(min=0.5),
+    type=FiniteFloat(min=0.5),
     help="Memory that the query may take, in GB; a quarter of the machine's if left out.",
 )
 def sql(

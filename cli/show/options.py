@@ -5,6 +5,7 @@ Precedence: YAML file (`--config`) < environment (`DMIX_*`) < flag.
 
 import dataclasses
 import functools
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -21,6 +22,16 @@ from dmix.warehouse_schema.settings import read_yaml, settings_from
 
 T = TypeVar("T")
 Command = Callable[..., Any]
+
+
+class FiniteFloat(click.FloatRange):
+    """A number that is neither NaN nor infinite: NaN is below no limit and above none."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        number = super().convert(value, parameter, context)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", parameter, context)
+        return number
 
 
 def warehouse_option(command: Command) -> Command:

@@ -203,7 +203,7 @@ def field_folders(folder: Path) -> dict[str, list[str]]:
     """Sub-folders of a data folder by field: `source*` and `target*`.
 
     Raises:
-        InputError: If one of the fields has none.
+        InputError: If one of the fields has none, or both have the same one.
     """
     found = {field: sorted(str(path) for path in _folders(folder, field)) for field in ("source", "target")}
     for field, paths in found.items():
@@ -212,6 +212,9 @@ def field_folders(folder: Path) -> dict[str, list[str]]:
                 f"{folder} has no sub-folder '{field}'; put the text of the two fields into 'source' and"
                 " 'target'"
             )
+    real = {field: {Path(path).resolve() for path in paths} for field, paths in found.items()}
+    for shared in real["source"] & real["target"]:
+        raise InputError(f"{folder}: {shared} is a folder of both fields; name other folders for one of them")
     return found
 
 

@@ -2,8 +2,9 @@ from dataclasses import dataclass
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from dmix.cli.show.options import settings_options
+from dmix.cli.show.options import FiniteFloat, settings_options
 from dmix.warehouse_schema.settings import setting
 
 
@@ -31,3 +32,15 @@ def test_switches_are_flags_with_an_opposite(arguments, expected):
 
     command.main(arguments, standalone_mode=False)
     assert found == [expected]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
+def test_numbers_of_flags_are_finite(value):
+    @click.command()
+    @click.option("--hours", type=FiniteFloat(min=0))
+    def command(hours):
+        click.echo(hours)
+
+    assert CliRunner().invoke(command, ["--hours", "0.5"]).output == "0.5\n"
+    refused = CliRunner().invoke(command, ["--hours", value])
+    assert (refused.exit_code, "--hours" in refused.output) == (2, True)
