@@ -292,7 +292,7 @@ def test_a_planted_shard_in_a_cache_is_not_read(two_domains: Any, tmp_path: Path
     (cache / stream.path / shard).write_bytes(content)
     with MixedDataset(manifest, folder) as right, MixedDataset(manifest, cache, remote=str(folder)) as read:
         ids = list(range(len(right)))
-        assert torch.equal(read.__getitems__(ids)["input_ids"], right.__getitems__(ids)["input_ids"])
+        assert torch.equal(read.batch(ids)["input_ids"], right.batch(ids)["input_ids"])
     assert "not the shard of the manifest" in caplog.text
 
 
