@@ -50,7 +50,7 @@ MOST_MODULES = 12
 REGISTRIES = {"mixing/controllers", "cli/commands", "warehouse_schema/catalog/migrations"}
 # Folders that hold more for now.
 LARGER = {
-    "training/comparison/runs": 13,  # until stages and units, which are small, are one
+    "training/comparison/runs": 14,  # until stages and units, which are small, are one
 }
 # Words that code no longer uses, and the identifiers that keep one for a reason.
 RETIRED: dict[str, set[str]] = {

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dmix.training.comparison.runs.comparison import StageReport
     from dmix.training.comparison.runs.study import Study
 
-STAGES = ("yardstick", "headroom", "farm", "screening", "confirmation")
+STAGES = ("yardstick", "headroom", "farm", "screening", "paper", "confirmation")
+DEFAULT_STAGES = ("headroom", "farm", "screening")
 
 
 @click.command()
@@ -104,7 +105,7 @@ def quality(
     started = time.monotonic()
     request = Request(
         tier=tier,
-        stages=[stage for stage in STAGES if stage in (stages or STAGES[1:-1])],
+        stages=[stage for stage in STAGES if stage in (stages or DEFAULT_STAGES)],
         data=data,
         work=work,
         results=results or Path("benchmarks") / "results" / "quality" / tier,

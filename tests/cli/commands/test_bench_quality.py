@@ -27,6 +27,7 @@ def test_a_dry_run_tells_runs_and_tokens_of_both_settings(tmp_path, capsys):
         "headroom": 64,
         "farm": 32,
         "screening": 27,
+        "paper": 73,
         "confirmation": 10,
     }
     # R x M x sequence length

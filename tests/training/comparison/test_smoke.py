@@ -54,6 +54,7 @@ def test_every_planned_run_is_done(finished):
         "headroom": (8, 8, 0),
         "farm": (4, 4, 0),
         "screening": (5, 5, 0),
+        "paper": (7, 0, 0),
         "confirmation": (2, 0, 0),
     }, "\n".join(lines)
 

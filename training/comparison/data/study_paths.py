@@ -8,6 +8,9 @@ from dmix.warehouse_schema.files.layout import Warehouse
 FARM = "farm"
 """Name of the set of trajectories that controllers learn from."""
 
+PAPER = "paper"
+"""Name of the set of the stage `paper`."""
+
 
 @dataclass(frozen=True)
 class StudyPaths:

@@ -8,7 +8,7 @@ from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.training.comparison.data.study_paths import FARM
 from dmix.warehouse_schema.errors import InputError
 
-STAGES = ("yardstick", "headroom", "farm", "screening", "confirmation")
+STAGES = ("yardstick", "headroom", "farm", "screening", "paper", "confirmation")
 
 # First seeds of runs by purpose, far apart: nothing is judged on a seed that it was chosen on.
 DRAW_SEED, FRESH_SEED, SCREENING_SEED, CONFIRMATION_SEED, YARDSTICK_SEED = 1_000, 2_000, 3_000, 4_000, 9_000
@@ -37,6 +37,7 @@ class Tier:
         screening_seeds: Seeds of each controller.
         agent_seeds: Agents of each kind, which differ in their training's seed.
         confirmation_seeds: Fresh seeds of each finalist.
+        paper_paths: Trajectories of Algorithm 1 for each K in the stage `paper`.
         tilts: Mixtures that objectives are tried on before any controller runs.
         tilt_seeds: Seeds of each of them on each base model.
         tilt_bases: Base models.
@@ -60,6 +61,7 @@ class Tier:
     screening_seeds: int
     agent_seeds: int
     confirmation_seeds: int
+    paper_paths: int = 16
     tilts: int = 12
     tilt_seeds: int = 2
     tilt_bases: int = 2
@@ -96,6 +98,7 @@ TIERS = {
         screening_seeds=1,
         agent_seeds=1,
         confirmation_seeds=1,
+        paper_paths=2,
         tilts=3,
         sft=SftSettings(epochs=10, hidden_size=32, feedforward=64),
         clone=CloneSettings(epochs=3, hidden_size=32, feedforward=64),

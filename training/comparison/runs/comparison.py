@@ -24,7 +24,7 @@ from dmix.training.comparison.runs.recipes import current_rows
 from dmix.training.comparison.runs.stages import batches, planned_runs
 from dmix.training.comparison.runs.store import Row, compact, read_runs, read_tables
 from dmix.training.comparison.runs.study import Study
-from dmix.training.comparison.runs.trials import finalists, make_agents
+from dmix.training.comparison.runs.trials import finalists
 from dmix.training.comparison.yardstick.admission import admission_page, admission_table, admissions
 from dmix.training.model.estimate import measure_speed
 from dmix.warehouse_schema.errors import NotFoundError
@@ -202,7 +202,6 @@ def _run_stage(study: Study, stage: str, *, request: Request, protocol: Committe
             published = time.monotonic()
 
     for units in batches(study, stage, protocol=protocol):
-        make_agents(study, missing_units(units, study.paths))
         outcome = run_queue(
             units,
             study.paths,

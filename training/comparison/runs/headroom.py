@@ -4,6 +4,8 @@ The first static and random trajectories of the farm are the draws of the headro
 are run once and serve both.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dmix.mixing.trajectories.feedback import feedback_file, write_feedback
@@ -18,6 +20,7 @@ from dmix.training.comparison.runs.units import Unit
 from dmix.training.farm.farm import collect, plan_farm
 from dmix.training.farm.proxy import order_seed
 from dmix.training.farm.variations import possible_variations, variation_of
+from dmix.training.model.settings import ProxySettings
 from dmix.warehouse_schema.errors import InputError
 
 NATURAL = "natural"
@@ -104,22 +107,34 @@ def rerun_units(study: Study) -> list[Unit]:
     ]
 
 
-def publish_farm(study: Study) -> None:
-    """Publishes the environment with the farm's scales, as `dmix mix collect` does at its end.
+def publish_farm(
+    study: Study,
+    *,
+    set_name: str = FARM,
+    proxy: ProxySettings | None = None,
+    base: str | None = base_name(0),
+) -> None:
+    """Publishes the environment with the scales of a set, as `dmix mix collect` does at its end.
+
+    Args:
+        study: The study.
+        set_name: The set of trajectories.
+        proxy: Of the set; None for that of the farm.
+        base: Base model that the proxies started from; None for random weights.
 
     Raises:
         InputError: If trajectories have no feedback yet.
     """
     farm = plan_farm(
         study.paths.warehouse,
-        FARM,
-        environment=feedback_environment(study.paths),
-        proxy=farm_proxy(study.loaded, study.tier),
-        base=base_name(0),
+        set_name,
+        environment=feedback_environment(study.paths, set_name=set_name),
+        proxy=proxy or farm_proxy(study.loaded, study.tier),
+        base=base,
     )
     if farm.todo:
         raise InputError(
-            f"{len(farm.todo)} trajectories of the farm have no feedback; run --stage farm again"
+            f"{len(farm.todo)} trajectories of set {set_name!r} have no feedback; run its stage again"
         )
     collect(study.paths.warehouse, farm, spark=None, progress=study.progress)
 
@@ -131,11 +146,7 @@ def restore_feedback(study: Study) -> None:
     """
     warehouse = study.paths.warehouse
     draws = headroom_draws(study) + farm_draws(study)
-    missing = {
-        unit.unit_id: unit for unit in draws if not feedback_file(warehouse, FARM, unit.trajectory).is_file()
-    }
-    if missing:
-        _restore_feedback(study, missing)
+    restore_units(study, draws, set_name=FARM)
     published = warehouse.feedback(FARM) / "environment.yaml"
     if published.is_file():
         return
@@ -143,7 +154,15 @@ def restore_feedback(study: Study) -> None:
         publish_farm(study)
 
 
-def _restore_feedback(study: Study, missing: dict[str, Unit]) -> None:
+def restore_units(study: Study, units: Sequence[Unit], *, set_name: str) -> None:
+    """Writes the feedback of a set's runs that only the results hold."""
+    missing = {
+        unit.unit_id: unit
+        for unit in units
+        if not feedback_file(study.paths.warehouse, set_name, unit.trajectory).is_file()
+    }
+    if not missing:
+        return
     names = tuple(objective.name for objective in study.loaded.settings.in_layer("feedback"))
     warehouse = study.paths.warehouse
     tables = read_tables(study.paths)
@@ -152,12 +171,12 @@ def _restore_feedback(study: Study, missing: dict[str, Unit]) -> None:
     for row in tables["steps"]:
         if row["unit_id"] in steps:
             steps[row["unit_id"]].append(row)
-    start_N = read_set(warehouse, FARM).domain_space.start_N
+    start_N = read_set(warehouse, set_name).domain_space.start_N
     for row in done:
         unit, rows = missing[row["unit_id"]], steps[row["unit_id"]]
         write_feedback(
             warehouse,
-            set_name=FARM,
+            set_name=set_name,
             trajectory_id=unit.trajectory,
             objectives=names,
             scores_TD=np.array([row["base_scores"], *(step["scores"] for step in rows)]),

@@ -17,7 +17,7 @@ from typing import Any
 from dmix.mixing.agent.folders import agent_folder
 from dmix.training.comparison.data.prepare import farm_settings
 from dmix.training.comparison.data.settings import LoadedSetting, said
-from dmix.training.comparison.data.study_paths import FARM, StudyPaths
+from dmix.training.comparison.data.study_paths import FARM, PAPER, StudyPaths
 from dmix.training.comparison.data.text import corpus_files
 from dmix.training.comparison.data.tiers import Tier
 from dmix.training.comparison.runs.agents import agent_recipe
@@ -56,6 +56,9 @@ def controller_recipe(spec: str, *, loaded: LoadedSetting, tier: Tier, warehouse
     """
     kind, _, argument = spec.partition(":")
     farm = said(farm_settings(loaded, tier))
+    if argument.partition("/")[0] == PAPER or argument.startswith(f"{PAPER}-"):
+        # which the settings of its set and of its agents follow from
+        return digest_of([PAPER, farm, tier.paper_paths, said(tier.sft), said(tier.rl), argument])
     if kind == "replay":
         return digest_of(["replay", farm, argument])
     if kind == "agent":

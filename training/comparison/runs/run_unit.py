@@ -29,18 +29,19 @@ from dmix.mixing.trajectories.objectives import Environment, load_environment
 from dmix.mixing.trajectories.store import read_set, read_trajectory, trajectory_file
 from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_training
 from dmix.training.comparison.data.settings import LoadedSetting
-from dmix.training.comparison.data.study_paths import FARM, StudyPaths
+from dmix.training.comparison.data.study_paths import FARM, PAPER, StudyPaths
 from dmix.training.comparison.runs.units import Unit
 from dmix.training.comparison.yardstick.tilts import tilt_of
 from dmix.training.farm.variations import varied_mixtures, varied_proxy
 from dmix.training.model.models import load_model
-from dmix.training.model.settings import ProxySettings
+from dmix.training.model.settings import ModelSettings, ProxySettings
 from dmix.training.run.run import OPTIMIZER_FILE, TrainingJob, train
 from dmix.training.run.summary import RunSummary
 from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.errors import TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.settings import settings_from
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
     manifest = _manifest(warehouse)
     space = DomainSpace.of_dataset(manifest)
     controller, training = _controller(unit, loaded, warehouse, space), run_training(loaded)
+    scratch_proxy = unit.part == "paper"
     training = varied_proxy(ProxySettings(training=training), unit.variation).training
     with tempfile.TemporaryDirectory(prefix="dmix-unit-") as scratch:
         result = Path(scratch, "model")
@@ -79,7 +81,7 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
             streams=warehouse.stream(manifest.dataset),
             streams_url=warehouse.stream_url(manifest.dataset),
             manifest=manifest,
-            model=str(warehouse.model(base_name(unit.base))),
+            model=_scratch(loaded) if scratch_proxy else str(warehouse.model(base_name(unit.base))),
             controller=controller,
             plan=PlanSettings(
                 step_samples=settings.samples_per_step,
@@ -91,8 +93,8 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
             steps=settings.steps,
             training=replace(training, seed=unit.seed),
             # mixtures on trial listen to nothing, so they are scored at their end alone
-            environment=None if unit.part == "tilt" else feedback_environment(paths),
-            optimizer=warehouse.model(base_name(unit.base)) / OPTIMIZER_FILE,
+            environment=None if unit.part == "tilt" else feedback_environment(paths, set_name=set_of(unit)),
+            optimizer=None if scratch_proxy else warehouse.model(base_name(unit.base)) / OPTIMIZER_FILE,
             result=result,
             keep_checkpoints=False,
         )
@@ -106,7 +108,7 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
     if unit.trajectory:
         write_feedback(
             warehouse,
-            set_name=FARM,
+            set_name=set_of(unit),
             trajectory_id=unit.trajectory,
             objectives=summary.objectives,
             scores_TD=summary.feedback_TD,
@@ -136,9 +138,20 @@ def _controller(unit: Unit, loaded: LoadedSetting, warehouse: Warehouse, space: 
     return ReplayController(varied_TN)
 
 
-def feedback_environment(paths: StudyPaths) -> Environment:
-    """What controllers see: the feedback layer, with the farm's scales once they are published."""
-    published = paths.warehouse.feedback(FARM) / "environment.yaml"
+def set_of(unit: Unit) -> str:
+    """The set whose trajectory a unit follows; the farm for controllers."""
+    return PAPER if unit.part == "paper" else FARM
+
+
+def _scratch(loaded: LoadedSetting) -> ModelSettings:
+    """The model of every run, with random weights."""
+    model = {**loaded.model, "seed": loaded.settings.seed}
+    return settings_from(ModelSettings, model, where=loaded.settings.model)
+
+
+def feedback_environment(paths: StudyPaths, *, set_name: str = FARM) -> Environment:
+    """What controllers see: the feedback layer, with the set's scales once they are published."""
+    published = paths.warehouse.feedback(set_name) / "environment.yaml"
     environment = load_environment(paths.environment("feedback"))
     scales = load_environment(published).scales if published.is_file() else {}
     return replace(environment, scales=scales)

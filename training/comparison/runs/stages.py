@@ -14,9 +14,21 @@ from dmix.training.comparison.runs.headroom import (
     publish_farm,
     rerun_units,
 )
+from dmix.training.comparison.runs.paper import (
+    make_paper_agents,
+    paper_controllers,
+    paper_draws,
+    paper_runs,
+)
 from dmix.training.comparison.runs.protocol import CommittedProtocol
+from dmix.training.comparison.runs.queue import missing_units
 from dmix.training.comparison.runs.study import Study, make_unit
-from dmix.training.comparison.runs.trials import confirmation_units, screening_runs, screening_units
+from dmix.training.comparison.runs.trials import (
+    confirmation_units,
+    make_agents,
+    screening_runs,
+    screening_units,
+)
 from dmix.training.comparison.runs.units import Unit
 from dmix.warehouse_schema.errors import InputError
 
@@ -32,6 +44,7 @@ def planned_runs(study: Study) -> dict[str, int]:
         "headroom": draws + (tier.noise_seeds + 2 * tier.reruns * tier.rerun_seeds) * bases,
         "farm": farm - draws,
         "screening": screening_runs(study),
+        "paper": paper_runs(study),
         "confirmation": 2 * tier.confirmation_seeds * bases,
     }
 
@@ -57,11 +70,20 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
         yield headroom_draws(study) + farm_draws(study)
         publish_farm(study)
     elif stage == "screening":
-        yield screening_units(study)
+        units = screening_units(study)
+        make_agents(study, missing_units(units, study.paths))
+        yield units
+    elif stage == "paper":
+        yield paper_draws(study)
+        units = paper_controllers(study)
+        make_paper_agents(study, missing_units(units, study.paths))
+        yield units
     else:
         if protocol is None:
             raise InputError("the confirmation needs a committed protocol, and none was given")
-        yield confirmation_units(study, protocol)
+        units = confirmation_units(study, protocol)
+        make_agents(study, missing_units(units, study.paths))
+        yield units
 
 
 def yardstick_units(study: Study) -> list[Unit]:
