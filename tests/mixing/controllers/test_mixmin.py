@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dmix.mixing.controllers import make_controller, prepare_controller
-from dmix.mixing.controllers.mixmin import item_chances, mixmin
+from dmix.mixing.controllers.mixmin import item_chances, mixmin, probe_chances, probed_mixtures
 from dmix.mixing.effects.counts import CountModel, ScoredTokens
 from dmix.mixing.effects.effects import Effects
 from dmix.mixing.effects.store import StoredEffects, write_effects
@@ -105,5 +105,34 @@ def test_the_controller_is_prepared_and_constant(tmp_path, space, history, count
 
 def test_effects_without_probabilities_are_refused(tmp_path, space):
     warehouse = stored(tmp_path, space, None)
-    with pytest.raises(InputError, match="hold no probabilities of items by domain"):
+    with pytest.raises(InputError, match="hold no probabilities of items"):
         make_controller("mixmin", warehouse=warehouse, space=space)
+
+
+def test_probes_are_models_of_their_mixtures_and_controls_are_one_of_natural_mixing(space):
+    probes = [
+        {"probe": "control-01", "domains": [], "dose": 0.0},
+        {"probe": "probe-01", "domains": ["target/News", "target/Law"], "dose": 0.5},
+    ]
+    names, mixtures = probed_mixtures(probes, space)
+    assert names == ["probe-01"]
+    assert mixtures[0] == pytest.approx([0.3, 0, 0.5, 0.2])
+    assert mixtures[1] == pytest.approx([0.15, 0, 0.25 + 0.5 * 5 / 7, 0.1 + 0.5 * 2 / 7])
+
+
+def test_scores_of_probes_become_log_probabilities_of_items():
+    rows = [
+        {"probe": probe, "objective": "x", "item": item, "score": score}
+        for probe, scores in {
+            "before": (-9, -9),
+            "control-01": (-2, -1),
+            "control-02": (-3, -1),
+            "probe-01": (-1, -4),
+        }.items()
+        for item, score in zip(("a", "b"), scores, strict=True)
+    ]
+    logs, items = probe_chances(rows, {("x", "a"): 2, ("x", "b"): 3}, ["probe-01"])
+    assert items == [("x", "a"), ("x", "b")]
+    # two tokens of -2 and -3: the mean of exp(-4) and exp(-6)
+    assert logs[0] == pytest.approx([np.log((np.exp(-4) + np.exp(-6)) / 2), -2])
+    assert logs[1] == pytest.approx([-3, -12])
