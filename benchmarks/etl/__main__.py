@@ -17,6 +17,7 @@ needs Linux, and datatrove (`pip install -c constraints.txt -e '.[bench]'`).
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from benchmarks.etl.ours import fields_of
 from benchmarks.etl.texts import Texts, files_of, size_of
 from benchmarks.provenance import ROOT
 from benchmarks.rows import add_row_options, measure
@@ -37,8 +39,9 @@ from dmix.etl.spark.tasks import grouped
 from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
 
 REPEATS = 3
-MASTERS = ("local[1,3]", "local[2,3]", "local[4,3]", "local-cluster[2,1,1024]")
-"""One, two and four workers; and executors that are processes of their own."""
+TWO_DOCUMENTS_MB = 0.001
+MASTERS = ("", "local[1,3]", "local[2,3]", "local[4,3]", "local-cluster[2,1,1024]")
+"""No Spark; one, two and four workers of Spark; and executors that are processes of their own."""
 
 
 def main() -> None:
@@ -58,6 +61,10 @@ def main() -> None:
             "whole": partial(whole, *given, megabytes=megabytes),
             "stages": partial(stages, *given, megabytes=megabytes),
             **{f"size/{size:g}-mb": partial(alone, *given, megabytes=size) for size in arguments.sizes},
+            **{
+                f"shell/{size:g}-mb": partial(from_shell, *given, megabytes=size)
+                for size in (TWO_DOCUMENTS_MB, *arguments.sizes)
+            },
             **{
                 f"master/{master}": partial(alone, *given, megabytes=megabytes, master=master)
                 for master in MASTERS
@@ -134,6 +141,39 @@ def alone(texts: Texts, folder: Path, *, megabytes: float, master: str = "local[
         **rates([run], inputs, run["tokens"]),
         "start_up": run["start_up"],
     }
+
+
+def from_shell(texts: Texts, folder: Path, *, megabytes: float) -> dict[str, Any]:
+    """Both sides as a user starts them: two commands of ours, one program of datatrove's."""
+    inputs = texts.of_size(megabytes)
+    with tempfile.TemporaryDirectory(dir=folder) as root:
+        fields = [part for field, (path,) in fields_of(str(inputs)).items() for part in (f"--{field}", path)]
+        dmix = (sys.executable, "-c", "from dmix.cli.main import main; main()", "etl")
+        of = ("--warehouse", f"{root}/warehouse")
+        sides = {
+            "ours": [[*dmix, "classify", *fields, *of], [*dmix, "shard", "--seq-len", "16", *of]],
+            "datatrove": [command("benchmarks.etl.datatrove_side", str(inputs), f"{root}/out", "0", "1")],
+        }
+        wall, processor = dict.fromkeys(sides, 0.0), dict.fromkeys(sides, 0.0)
+        for side, commands in sides.items():
+            for one in commands:
+                before, started = children_seconds(), time.perf_counter()
+                subprocess.run(
+                    one, cwd=ROOT, env=environment(), input=b"go\n", check=True, capture_output=True
+                )
+                wall[side] += time.perf_counter() - started
+                processor[side] += children_seconds() - before
+    return {
+        "mb": round(size_of(inputs) / 1e6, 4),
+        "wall_seconds": {side: round(value, 2) for side, value in wall.items()},
+        "processor_seconds": {side: round(value, 2) for side, value in processor.items()},
+    }
+
+
+def children_seconds() -> float:
+    """Processor time of all ended children and what they waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def rates(runs: list[dict[str, Any]], inputs: Path, tokens: int) -> dict[str, float]:

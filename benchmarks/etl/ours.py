@@ -1,7 +1,7 @@
 """`python -m benchmarks.etl.ours INPUTS WAREHOUSE MASTER [COLUMN]`: the whole ETL once, as one JSON line.
 
 INPUTS has folders `source` and `target`, or one of them. COLUMN holds the labels of the documents;
-without it, the embedded classifier gives them.
+without it, the embedded classifier gives them. An empty MASTER means worker processes without Spark.
 
 Start-up is apart: the session is there, and the workers have imported what they need and loaded
 classifier and tokenizer, before the first byte of the inputs is looked at.
@@ -22,7 +22,8 @@ from dmix.etl.classify.plan import requested_classifier
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.shard.shard import shard_dataset
-from dmix.etl.spark.session import spark_session
+from dmix.etl.spark.executors import Automatic
+from dmix.etl.spark.pool import worker_pool
 from dmix.etl.spark.tasks import run_tasks
 from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -37,18 +38,18 @@ def main() -> None:
     inputs, root, master, *column = sys.argv[1:]
     warehouse, started = Warehouse.at(Path(root)), time.perf_counter()
     settings = labels_of(*column)
-    spark = spark_session(master=master, app="benchmark")
+    executor = Automatic(master=master, app="benchmark")
     spec = requested_classifier(warehouse, settings)
-    cores = spark.sparkContext.defaultParallelism
-    run_tasks(spark, functools.partial(loaded, spec=spec), list(range(2 * cores)))
+    cores = executor.on_spark().session.sparkContext.defaultParallelism if master else worker_pool().workers
+    run_tasks(executor, functools.partial(loaded, spec=spec), list(range(2 * cores)))
     loaded(0, spec)
     before, begun = seconds_of_tree(), time.perf_counter()
     with PeakMemory() as peak:
         requests = field_requests(warehouse, fields_of(inputs), name="main", add=False, settings=settings)
-        outcomes = classify_corpora(spark, warehouse, requests, settings=settings, progress=quiet)
+        outcomes = classify_corpora(executor, warehouse, requests, settings=settings, progress=quiet)
         classified = time.perf_counter()
         corpora = [outcome.version for outcome in outcomes]
-        manifest = shard_dataset(spark, warehouse, corpora=corpora, settings=SHARD, progress=quiet)
+        manifest = shard_dataset(executor, warehouse, corpora=corpora, settings=SHARD, progress=quiet)
         ended = time.perf_counter()
     spent = seconds_of_tree() - before
     facts = {

@@ -18,9 +18,9 @@ DEFAULT_MASTER = "local[*,3]"
 IN_PROCESS_BYTES = 8 << 30
 """Without a master, inputs up to this size in bytes are worked on without Spark (`--in-process-bytes`).
 
-The two ways do not cross on a machine of two cores (docs/log.md, 2026-11-29): Spark starts a JVM, and then
-runs the same tasks in as many processes. From some GB on, its start no longer counts, and its event log
-and its interface are worth having."""
+A choice: the two ways do not cross on a machine of two cores (docs/log.md, 2026-11-29), since Spark starts a
+JVM and then runs the same tasks in as many processes. From some GB on its start no longer counts, and it
+sorts what memory cannot hold."""
 
 CONNECT = "sc://"
 CONNECT_PORT = 15002
