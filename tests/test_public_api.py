@@ -19,8 +19,10 @@ NAMES = [
     "MixedLoader",
     "PlanSettings",
     "Proposal",
+    "Session",
     "Warehouse",
     "__version__",
+    "open",
     "read_dataset_manifest",
 ]
 

@@ -15,10 +15,10 @@ from dmix.cli.show.options import (
     warehouse_option,
 )
 from dmix.cli.show.output import say, show_json, show_table
+from dmix.cli.workflows.datasets import evaluation_items
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.etl.screening.ngrams import EvaluationItem
     from dmix.etl.screening.screening import ScreenedFile
     from dmix.etl.spark.executors import Automatic
     from dmix.warehouse_schema.files.manifests import CorpusVersion
@@ -34,28 +34,6 @@ def corpora_option(command: Command) -> Command:
         help="Corpus to use, its newest version unless one is named; repeat it for several. May be left"
         " out when the warehouse holds one pair NAME-source and NAME-target.",
     )(command)
-
-
-def evaluation_items(environments: Sequence[Path]) -> "list[EvaluationItem]":
-    """All items of the files that environments name, whatever split or limit they ask for.
-
-    Raises:
-        NotFoundError: If a file does not exist.
-        InputError: If one is not what it should be.
-    """
-    import dataclasses
-
-    from dmix.etl.screening.ngrams import EvaluationItem
-    from dmix.mixing.trajectories.objectives import load_environment, read_items
-
-    return [
-        EvaluationItem(
-            objective=objective.name, item_id=item.item_id, question=item.question, answer=item.answer
-        )
-        for found in map(load_environment, environments)
-        for objective in found.objectives
-        for item in read_items(dataclasses.replace(objective, limit=None, split="all"), found.folder)
-    ]
 
 
 @click.command()

@@ -2,11 +2,11 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from dmix.cli.commands.etl_screening import corpora_option, evaluation_items
+from dmix.cli.commands.etl_screening import corpora_option
 from dmix.cli.show.options import (
     config_option,
     data_url_option,
@@ -18,6 +18,7 @@ from dmix.cli.show.options import (
     warehouse_option,
 )
 from dmix.cli.show.output import say, show_json, show_table
+from dmix.cli.workflows.result import show_result
 from dmix.etl.shard.settings import ShardSettings
 from dmix.warehouse_schema.errors import VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dmix.etl.maintenance.verify import Problem
-    from dmix.etl.shard.plan import ShardPlan
     from dmix.etl.spark.executors import Automatic
-    from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 _WHOLE_PATH = 1000
 """Characters of a cell; whoever shall remove a file needs its path."""
@@ -82,30 +81,19 @@ def shard(
 
     Example: dmix etl shard --seq-len 512 --name small
     """
-    executor.prepare("dmix.etl.shard.tasks", "dmix.etl.text.tokens")
-    from dmix.etl.publishing.mirror import use_data_url
-    from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
-    from dmix.etl.shard.shard import shard_dataset
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.cli.workflows.datasets import shard_corpora
 
-    if not dry_run:
-        use_data_url(warehouse, data_url)
-    corpora = resolve_corpora(warehouse.require(), corpus)
-    items = evaluation_items(environment)
-    plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
-    manifest = published_dataset(warehouse, plan)
-    if dry_run:
-        _show_plan(plan, exists=manifest is not None, as_json=as_json)
-        return
-    existed = manifest is not None
-    if manifest is None or items:  # a dataset that exists may not have been screened for these items
-        manifest = shard_dataset(
-            executor, warehouse, corpora=corpora, settings=settings, items=items, progress=say
-        )
-    else:
-        say(f"dataset {manifest.dataset} exists already with these settings; nothing to do")
-    sync(warehouse)
-    show_dataset(manifest, as_json=as_json, existed=existed)
+    result = shard_corpora(
+        warehouse,
+        corpus=corpus,
+        settings=settings,
+        environment=environment,
+        executor=executor,
+        data_url=data_url,
+        dry_run=dry_run,
+        progress=say,
+    )
+    show_result(result, as_json=as_json)
 
 
 @click.command()
@@ -175,91 +163,3 @@ def gc(*, warehouse: Warehouse, as_json: bool, dry_run: bool, config: str | None
             show_table(["path", "bytes"], rows)
         verb = "would be removed" if dry_run else "removed"
         say(f"{len(report.found)} files and folders, {report.size_bytes / 1e6:,.1f} MB, {verb}")
-
-
-def _show_plan(plan: "ShardPlan", *, exists: bool, as_json: bool) -> None:
-    from dmix.etl.shard.plan import estimated_tokens
-
-    estimates = estimated_tokens(plan)
-    domains = [
-        {
-            "field": field,
-            "domain": domain,
-            "documents": sum(split.documents for split in splits),
-            "text_bytes": sum(split.text_bytes for split in splits),
-            "splits": len(splits),
-            "estimated_tokens": estimates[field, domain],
-            "estimated_samples": estimates[field, domain] // plan.format.seq_len,
-        }
-        for (field, domain), splits in plan.splits.items()
-    ]
-    if as_json:
-        show_json({"dataset": plan.dataset, "exists": exists, "domains": domains})
-        return
-    show_table(list(domains[0]), [list(domain.values()) for domain in domains])
-    state = "exists already; nothing would be done" if exists else "would be made"
-    less = ", less those that are left out" if plan.drop_duplicates or plan.remove_contaminated else ""
-    say(
-        f"dataset {plan.dataset} {state}: {len(plan.all_splits)} splits, {plan.text_bytes / 1e6:,.1f} MB of"
-        f" text, about {sum(estimates.values()):,} tokens{less}"
-    )
-
-
-def show_dataset(manifest: "DatasetManifest", *, as_json: bool, existed: bool | None = None) -> None:
-    """Shares of every domain with documents, and how many domains each field really has."""
-    from dmix.etl.shard.start_state import start_state, summarise
-
-    shares = start_state(manifest)
-    fields = summarise(shares)
-    if as_json:
-        value: dict[str, Any] = {
-            "dataset": manifest.dataset,
-            "name": manifest.name,
-            "seq_len": manifest.seq_len,
-            "tokenizer": manifest.tokenizer.name,
-            "domains": [asdict(share) for share in shares],
-            "fields": [asdict(field) for field in fields],
-        }
-        show_json(value if existed is None else {**value, "existed": existed})
-        return
-    columns = [
-        "field",
-        "domain",
-        "documents",
-        "tokens",
-        "tail tokens",
-        "samples",
-        "document share",
-        "sample share",
-    ]
-    rows = [
-        (
-            share.field,
-            share.domain,
-            share.documents,
-            share.tokens,
-            share.tail_tokens,
-            share.samples,
-            share.document_weight,
-            share.sample_weight,
-        )
-        for share in shares
-        if share.documents
-    ]
-    name = f" ({manifest.name})" if manifest.name else ""
-    show_table(columns, rows, title=f"dataset {manifest.dataset}{name}, {manifest.seq_len} tokens per sample")
-    show_table(
-        [
-            "field",
-            "documents",
-            "tokens",
-            "samples",
-            "active domains",
-            "effective domains",
-            "effective by documents",
-        ],
-        [
-            (f.field, f.documents, f.tokens, f.samples, f.active, f.effective, f.effective_documents)
-            for f in fields
-        ],
-    )

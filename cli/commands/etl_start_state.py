@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dmix.cli.commands.etl_shard import show_dataset
 from dmix.cli.show.options import (
     config_option,
     dataset_option,
@@ -16,6 +15,8 @@ from dmix.cli.show.options import (
     warehouse_option,
 )
 from dmix.cli.show.output import say, show_json, show_table
+from dmix.cli.workflows.datasets import dataset_result
+from dmix.cli.workflows.result import show_result
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.source_models import check_there
 from dmix.etl.synthetic.start_state.settings import StartStateSettings
@@ -76,7 +77,7 @@ def start_state(
     if origin == "corpus":
         if model is not None:
             raise InputError("--model goes with --from model; add it, or leave --model out")
-        show_dataset(read_dataset_manifest(warehouse.require(), dataset), as_json=as_json)
+        show_result(dataset_result(read_dataset_manifest(warehouse.require(), dataset)), as_json=as_json)
         return
     if model is None:
         raise InputError("--from model needs --model PATH|HUB-ID")

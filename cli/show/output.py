@@ -1,6 +1,7 @@
 """What commands print: data on stdout, progress and messages on stderr."""
 
 import csv
+import io
 import json
 import math
 import sys
@@ -15,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 _LONGEST_CELL = 80
+# Characters of a line that goes to no terminal.
+_PIPED_WIDTH = 200
 # What a table on one line per row may cut its columns down to; below, rows are shown as lists.
 _LEAST_CELL = 12
 _BETWEEN_COLUMNS = 3
@@ -86,18 +89,36 @@ def show_table(
 ) -> None:
     """Prints a table on stdout; numbers right-aligned, longer cells cut, full width when piped."""
     console = Console(file=sys.stdout, width=_width(), highlight=False, markup=False, emoji=False)
+    table, cut = _table(columns, rows, title=title, longest_cell=longest_cell)
+    console.print(table)
+    if cut:
+        say(f"cells longer than {longest_cell} characters are cut; --format list and json keep them whole")
+
+
+def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> str:
+    """The table that `show_table` prints, as text without colours."""
+    out = io.StringIO()
+    console = Console(
+        file=out, force_jupyter=False, width=_PIPED_WIDTH, highlight=False, markup=False, emoji=False
+    )
+    console.print(_table(columns, rows, title=title, longest_cell=_LONGEST_CELL)[0])
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def _table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None, longest_cell: int
+) -> tuple[Table, bool]:
+    """A table to print, and whether cells of it were cut."""
     table = Table(title=title, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     cut = False
     for row in rows:
-        cells = [_cell(value) for value in row]
+        cells = [cell_text(value) for value in row]
         cut = cut or any(len(cell) > longest_cell for cell in cells)
         table.add_row(*(_shortened(cell, longest_cell) for cell in cells))
-    console.print(table)
-    if cut:
-        say(f"cells longer than {longest_cell} characters are cut; --format list and json keep them whole")
+    return table, cut
 
 
 def show_list(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -120,7 +141,7 @@ def _show_fitting(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None
     """
     space = _width() - _BETWEEN_COLUMNS * (len(columns) - 1)
     widths = [
-        max(cell_len(text) for text in (name, *(_cell(row[index]) for row in rows)))
+        max(cell_len(text) for text in (name, *(cell_text(row[index]) for row in rows)))
         for index, name in enumerate(columns)
     ]
     most = max(widths, default=0)
@@ -135,7 +156,7 @@ def _show_fitting(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None
 
 def _width() -> int:
     """Characters of a line: the terminal's, or many where the output goes elsewhere."""
-    return Console(file=sys.stdout).width if sys.stdout.isatty() else 200
+    return Console(file=sys.stdout).width if sys.stdout.isatty() else _PIPED_WIDTH
 
 
 def _unfolded(value: Any) -> str:
@@ -147,7 +168,7 @@ def _unfolded(value: Any) -> str:
             return str(value)
     if isinstance(value, dict | list):
         return json.dumps(plain(value), indent=1, ensure_ascii=False, default=str)
-    return _cell(value)
+    return cell_text(value)
 
 
 def _shortened(cell: str, longest: int) -> str:
@@ -167,7 +188,8 @@ def _csv_cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as tables show it."""
     if value is None:
         return ""
     if isinstance(value, float):

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dmix.cli.workflows.session import Session, open
     from dmix.mixing.controllers import Controller, Proposal
     from dmix.mixing.delivery.dataset import MixedDataset
     from dmix.mixing.delivery.loader import MixedLoader
@@ -29,8 +30,10 @@ __all__ = [
     "MixedLoader",
     "PlanSettings",
     "Proposal",
+    "Session",
     "Warehouse",
     "__version__",
+    "open",
     "read_dataset_manifest",
 ]
 
@@ -46,7 +49,9 @@ _HOMES = {
     "MixedLoader": "dmix.mixing.delivery.loader",
     "PlanSettings": "dmix.mixing.delivery.plan",
     "Proposal": "dmix.mixing.controllers",
+    "Session": "dmix.cli.workflows.session",
     "Warehouse": "dmix.warehouse_schema.files.layout",
+    "open": "dmix.cli.workflows.session",
     "read_dataset_manifest": "dmix.warehouse_schema.files.manifests",
 }
 

@@ -1,0 +1,370 @@
+"""From raw text to a dataset: what `dmix etl classify` and `dmix etl shard` do."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
+from dmix.cli.workflows.result import Result
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+if TYPE_CHECKING:
+    from dmix.etl.classify.classify import CorpusOutcome
+    from dmix.etl.classify.plan import CorpusPlan
+    from dmix.etl.classify.settings import ClassifySettings
+    from dmix.etl.screening.ngrams import EvaluationItem
+    from dmix.etl.shard.plan import ShardPlan
+    from dmix.etl.shard.settings import ShardSettings
+    from dmix.etl.spark.executors import Automatic
+    from dmix.warehouse_schema.files.manifests import CorpusVersion, DatasetManifest
+
+Progress = Callable[[str], None]
+
+
+def classify_text(
+    warehouse: Warehouse,
+    *,
+    source: Sequence[str] = (),
+    target: Sequence[str] = (),
+    name: str = "main",
+    add: bool = False,
+    settings: "ClassifySettings",
+    executor: "Automatic",
+    data_url: str | None = None,
+    dry_run: bool = False,
+    progress: Progress,
+) -> Result:
+    """Reads text and gives every document its domain; the result's value is a list of outcomes.
+
+    Args:
+        warehouse: Where the corpora go.
+        source: Files, folders, globs or URLs of the source field.
+        target: The same of the target field.
+        name: Makes the corpora `NAME-source` and `NAME-target`.
+        add: Keep the inputs of the last versions and add these.
+        settings: Classifier, taxonomy, columns.
+        executor: Runs the tasks.
+        data_url: Remote folder for labels and streams, which the warehouse remembers.
+        dry_run: Look, and classify nothing; the value is a list of plans.
+        progress: Receives lines for people.
+
+    Raises:
+        NotFoundError: If an input does not exist.
+        InputError: If there is no input, or it or a setting cannot be used.
+    """
+    if not source and not target:
+        raise InputError("no input given; name files, folders or globs with --source and --target")
+    check_inputs((*source, *target))
+    check_id_column((*source, *target), settings.id_column)
+    check_classifier(warehouse, settings)
+    executor.prepare("dmix.etl.classify.classify", "dmix.etl.classifiers.embedded")
+    from dmix.etl.classify import classify as job
+    from dmix.etl.classify.plan import plan_corpora
+    from dmix.etl.publishing.mirror import use_data_url
+    from dmix.warehouse_schema.catalog.catalog import sync
+
+    if not dry_run:
+        use_data_url(warehouse, data_url)
+    requests = job.field_requests(
+        warehouse, {"source": source, "target": target}, name=name, add=add, settings=settings
+    )
+    if dry_run:
+        return _plans_result(
+            plan_corpora(executor, warehouse, requests, settings=settings, progress=progress)
+        )
+    outcomes = job.classify_corpora(executor, warehouse, requests, settings=settings, progress=progress)
+    sync(warehouse)
+    return _outcomes_result(outcomes)
+
+
+def shard_corpora(
+    warehouse: Warehouse,
+    *,
+    corpus: Sequence[str] = (),
+    settings: "ShardSettings",
+    environment: Sequence[Path] = (),
+    executor: "Automatic",
+    data_url: str | None = None,
+    dry_run: bool = False,
+    progress: Progress,
+) -> Result:
+    """One stream of samples for each (field, domain); the result's value is the dataset's manifest.
+
+    Args:
+        warehouse: Where the corpora are and the dataset goes.
+        corpus: Names of corpora, `NAME[@vK]`; may be empty where one pair is there.
+        settings: Tokenizer, sample length, duplicates.
+        environment: Environment files whose items are kept out of the text.
+        executor: Runs the tasks.
+        data_url: Remote folder for labels and streams, which the warehouse remembers.
+        dry_run: Look, and write nothing; the value is the plan.
+        progress: Receives lines for people.
+
+    Raises:
+        NotFoundError: If a corpus or file does not exist.
+        InputError: If corpora or settings cannot be used.
+    """
+    executor.prepare("dmix.etl.shard.tasks", "dmix.etl.text.tokens")
+    from dmix.etl.publishing.mirror import use_data_url
+    from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
+    from dmix.etl.shard.shard import shard_dataset
+    from dmix.warehouse_schema.catalog.catalog import sync
+
+    if not dry_run:
+        use_data_url(warehouse, data_url)
+    corpora = resolve_corpora(warehouse.require(), corpus)
+    items = evaluation_items(environment)
+    plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
+    manifest = published_dataset(warehouse, plan)
+    if dry_run:
+        return _shard_plan_result(plan, exists=manifest is not None)
+    existed = manifest is not None
+    if manifest is None or items:  # a dataset that exists may not have been screened for these items
+        manifest = shard_dataset(
+            executor, warehouse, corpora=corpora, settings=settings, items=items, progress=progress
+        )
+    else:
+        progress(f"dataset {manifest.dataset} exists already with these settings; nothing to do")
+    sync(warehouse)
+    return dataset_result(manifest, existed=existed)
+
+
+def evaluation_items(environments: Sequence[Path]) -> "list[EvaluationItem]":
+    """All items of the files that environments name, whatever split or limit they ask for.
+
+    Raises:
+        NotFoundError: If a file does not exist.
+        InputError: If one is not what it should be.
+    """
+    from dmix.etl.screening.ngrams import EvaluationItem
+    from dmix.mixing.trajectories.objectives import load_environment, read_items
+
+    return [
+        EvaluationItem(
+            objective=objective.name, item_id=item.item_id, question=item.question, answer=item.answer
+        )
+        for found in map(load_environment, environments)
+        for objective in found.objectives
+        for item in read_items(dataclasses.replace(objective, limit=None, split="all"), found.folder)
+    ]
+
+
+_MOST_SKIPPED = 20
+
+
+def _skipped(result: Result, plan: "CorpusPlan") -> None:
+    if plan.skipped:
+        shown = list(plan.skipped.items())[:_MOST_SKIPPED]
+        listed = ", ".join(f"{what} {count:,}" for what, count in shown)
+        more = len(plan.skipped) - len(shown)
+        result.line(
+            f"{plan.request.corpus}: files left out: {listed}{f' and {more:,} more kinds' if more else ''}"
+        )
+
+
+def _plan_json(plan: "CorpusPlan") -> dict:
+    formats = Counter(
+        source.format if source.compression == "none" else f"{source.format}+{source.compression}"
+        for source in plan.inputs
+    )
+    return {
+        "corpus": plan.request.corpus,
+        "field": plan.request.field,
+        "files": len(plan.inputs),
+        "bytes": sum(source.size_bytes for source in plan.inputs),
+        "formats": dict(sorted(formats.items())),
+        "skipped": dict(plan.skipped),
+        "parts_kept": len(plan.kept),
+        "parts_to_do": len(plan.to_do),
+        "bytes_to_do": sum(part.size_bytes for part in plan.to_do),
+    }
+
+
+def _plans_result(plans: "list[CorpusPlan]") -> Result:
+    result = Result([_plan_json(plan) for plan in plans], plans)
+    rows = []
+    for plan in plans:
+        _skipped(result, plan)
+        value = _plan_json(plan)
+        formats = ", ".join(f"{count} {form}" for form, count in value["formats"].items())
+        rows.append(
+            (
+                value["corpus"],
+                value["files"],
+                value["bytes"],
+                formats,
+                value["parts_kept"],
+                value["parts_to_do"],
+                value["bytes_to_do"],
+            )
+        )
+    result.table(
+        ("corpus", "files", "bytes", "formats", "parts kept", "parts to do", "bytes to do"),
+        rows,
+        title="what would be done",
+    )
+    return result
+
+
+def _rejected(outcome: "CorpusOutcome") -> dict[str, int]:
+    total: Counter[str] = sum((Counter(part.rejected) for part in outcome.version.parts), Counter())
+    return dict(total.most_common())
+
+
+def _asked(version: "CorpusVersion") -> int:
+    """Documents of a version about which the fallback was asked."""
+    return sum(part.fallback_documents for part in version.parts)
+
+
+def _outcome_json(outcome: "CorpusOutcome") -> dict:
+    version = outcome.version
+    return {
+        "corpus": version.corpus,
+        "version": version.version,
+        "field": version.field,
+        "published": outcome.published,
+        "classifier": version.classifier,
+        "taxonomy": version.taxonomy.name,
+        "documents": version.documents,
+        "rejected": version.rejected,
+        "rejects": _rejected(outcome),
+        "domains": version.domain_documents(),
+        "skipped": dict(outcome.plan.skipped),
+        "parts_kept": len(outcome.plan.kept),
+        "parts_made": len(outcome.plan.to_do),
+        "fallback_documents": _asked(version),
+    }
+
+
+def _outcomes_result(outcomes: "list[CorpusOutcome]") -> Result:
+    """Per-domain counts side by side, then what was rejected, then one line per corpus."""
+    result = Result([_outcome_json(outcome) for outcome in outcomes], outcomes)
+    counts = {outcome.version.corpus: outcome.version.domain_documents() for outcome in outcomes}
+    labels = [
+        label
+        for label in outcomes[0].version.taxonomy.labels
+        if any(label in domains for domains in counts.values())
+    ]
+    columns = ["domain"]
+    rows: list[list[object]] = [[label] for label in labels]
+    for corpus, domains in counts.items():
+        total = sum(domains.values())
+        columns += [corpus, "share"]
+        for row in rows:
+            count = domains.get(str(row[0]), 0)
+            row += [count, f"{count / total:.1%}"]
+    result.table(columns, rows, title="documents")
+    rejects = [
+        (outcome.version.corpus, reason, count)
+        for outcome in outcomes
+        for reason, count in _rejected(outcome).items()
+    ]
+    if rejects:
+        result.table(("corpus", "reason", "documents"), rejects, title="rejected")
+    for outcome in outcomes:
+        _skipped(result, outcome.plan)
+        version, plan = outcome.version, outcome.plan
+        state = "published" if outcome.published else "unchanged"
+        result.line(
+            f"{version.corpus} v{version.version} {state}: {version.documents:,} documents,"
+            f" {version.rejected:,} rejected; {len(plan.to_do)} parts made, {len(plan.kept)} kept"
+        )
+        asked = _asked(version)
+        if asked:
+            share = asked / max(1, version.documents + version.rejected)
+            result.line(
+                f"{version.corpus}: {asked:,} documents ({share:.1%}) were unsure and sent to the fallback"
+            )
+    return result
+
+
+def _shard_plan_result(plan: "ShardPlan", *, exists: bool) -> Result:
+    from dmix.etl.shard.plan import estimated_tokens
+
+    estimates = estimated_tokens(plan)
+    domains = [
+        {
+            "field": field,
+            "domain": domain,
+            "documents": sum(split.documents for split in splits),
+            "text_bytes": sum(split.text_bytes for split in splits),
+            "splits": len(splits),
+            "estimated_tokens": estimates[field, domain],
+            "estimated_samples": estimates[field, domain] // plan.format.seq_len,
+        }
+        for (field, domain), splits in plan.splits.items()
+    ]
+    result = Result({"dataset": plan.dataset, "exists": exists, "domains": domains}, plan)
+    result.table(list(domains[0]), [list(domain.values()) for domain in domains])
+    state = "exists already; nothing would be done" if exists else "would be made"
+    less = ", less those that are left out" if plan.drop_duplicates or plan.remove_contaminated else ""
+    result.line(
+        f"dataset {plan.dataset} {state}: {len(plan.all_splits)} splits, {plan.text_bytes / 1e6:,.1f} MB of"
+        f" text, about {sum(estimates.values()):,} tokens{less}"
+    )
+    return result
+
+
+def dataset_result(manifest: "DatasetManifest", *, existed: bool | None = None) -> Result:
+    """Shares of every domain with documents, and how many domains each field really has."""
+    from dmix.etl.shard.start_state import start_state, summarise
+
+    shares = start_state(manifest)
+    fields = summarise(shares)
+    value: dict[str, Any] = {
+        "dataset": manifest.dataset,
+        "name": manifest.name,
+        "seq_len": manifest.seq_len,
+        "tokenizer": manifest.tokenizer.name,
+        "domains": [asdict(share) for share in shares],
+        "fields": [asdict(field) for field in fields],
+    }
+    result = Result(value if existed is None else {**value, "existed": existed}, manifest)
+    columns = [
+        "field",
+        "domain",
+        "documents",
+        "tokens",
+        "tail tokens",
+        "samples",
+        "document share",
+        "sample share",
+    ]
+    rows = [
+        (
+            share.field,
+            share.domain,
+            share.documents,
+            share.tokens,
+            share.tail_tokens,
+            share.samples,
+            share.document_weight,
+            share.sample_weight,
+        )
+        for share in shares
+        if share.documents
+    ]
+    name = f" ({manifest.name})" if manifest.name else ""
+    result.table(
+        columns, rows, title=f"dataset {manifest.dataset}{name}, {manifest.seq_len} tokens per sample"
+    )
+    result.table(
+        [
+            "field",
+            "documents",
+            "tokens",
+            "samples",
+            "active domains",
+            "effective domains",
+            "effective by documents",
+        ],
+        [
+            (f.field, f.documents, f.tokens, f.samples, f.active, f.effective, f.effective_documents)
+            for f in fields
+        ],
+    )
+    return result

@@ -1,0 +1,112 @@
+"""What workflows return: facts for programs, tables and lines for people, the library's own object.
+
+A command shows a result (`show_result`); in a notebook it shows itself.
+"""
+
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dmix.cli.show.output import cell_text, say, show_json, show_table, table_text
+
+if TYPE_CHECKING:
+    import pandas
+
+# Rows of a table that a notebook shows; `df()` has all.
+_MOST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows for people."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    title: str | None = None
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Result:
+    """What a command or a method of `Session` came to.
+
+    Attributes:
+        facts: Plain values, as `--json` prints them; `result["tokens"]` is one of them.
+        value: The object of the library behind it, such as a manifest; None if there is none.
+        blocks: Tables and lines for people, in order.
+    """
+
+    facts: Any
+    value: Any = None
+    blocks: list[Table | str] = field(default_factory=list)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+        """Adds a table for people."""
+        self.blocks.append(Table(columns, rows, title))
+
+    def line(self, text: str) -> None:
+        """Adds a line for people."""
+        self.blocks.append(text)
+
+    @property
+    def tables(self) -> list[Table]:
+        return [block for block in self.blocks if isinstance(block, Table)]
+
+    def df(self, table: int = 0) -> "pandas.DataFrame":
+        """One of the tables as a pandas data frame.
+
+        Args:
+            table: Which one, from 0, in the order in which they are shown.
+        """
+        import pandas as pd
+
+        found = self.tables[table]
+        return pd.DataFrame([list(row) for row in found.rows], columns=list(found.columns))
+
+    def __getitem__(self, name: Any) -> Any:
+        return self.facts[name]
+
+    def __repr__(self) -> str:
+        shown = [
+            block if isinstance(block, str) else table_text(block.columns, block.rows, title=block.title)
+            for block in self.blocks
+        ]
+        return "\n".join(text.rstrip() for text in shown) or repr(self.facts)
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            f"<p>{html.escape(block)}</p>" if isinstance(block, str) else _html_table(block)
+            for block in self.blocks
+        )
+
+
+def show_result(result: Result, *, as_json: bool) -> None:
+    """Prints a result as commands do: tables on stdout, lines on stderr, or its facts as JSON."""
+    if as_json:
+        show_json(result.facts)
+        return
+    for block in result.blocks:
+        if isinstance(block, str):
+            say(block)
+        else:
+            show_table(block.columns, block.rows, title=block.title)
+
+
+def _html_table(table: Table) -> str:
+    out = io.StringIO()
+    out.write("<table>")
+    if table.title:
+        out.write(f"<caption>{html.escape(table.title)}</caption>")
+    out.write("<thead><tr>" + "".join(f"<th>{html.escape(c)}</th>" for c in table.columns) + "</tr></thead>")
+    for row in table.rows[:_MOST_ROWS]:
+        out.write("<tr>" + "".join(map(_html_cell, row)) + "</tr>")
+    out.write("</table>")
+    if len(table.rows) > _MOST_ROWS:
+        out.write(f"<p>{len(table.rows) - _MOST_ROWS:,} more rows: use .df()</p>")
+    return out.getvalue()
+
+
+def _html_cell(value: Any) -> str:
+    right = ' style="text-align: right"' if isinstance(value, int | float) else ""
+    return f"<td{right}>{html.escape(cell_text(value))}</td>"

@@ -1,0 +1,100 @@
+"""Commands and `Session` take the same names and defaults, and come to the same."""
+
+import inspect
+import json
+
+import click
+import pytest
+
+import dmix
+from dmix.cli.main import dmix as command_line
+from dmix.cli.main import run
+from dmix.cli.workflows.session import Session
+
+# method: words of its command, and names that Python cannot spell or that are the command line's own
+METHODS = {
+    "classify": ("etl", "classify"),
+    "shard": ("etl", "shard"),
+}
+COMMAND_LINE = {"warehouse", "config", "json", "help"}
+
+
+def command_of(words):
+    command = command_line
+    for word in words:
+        command = command.get_command(click.Context(command), word)
+    return command
+
+
+def flags_of(command):
+    """Default of each flag as a method spells it; `EMPTY` where the flag must be given."""
+    flags = {}
+    for option in command.params:
+        if not option.hidden if isinstance(option, click.Option) else True:
+            name = option.opts[0].lstrip("-").replace("-", "_")
+            default = None if str(option.default) == "Sentinel.UNSET" else option.default
+            if option.required:
+                default = inspect.Parameter.empty
+            elif option.nargs == -1 or getattr(option, "multiple", False):
+                default = default or ()
+            elif getattr(option, "is_flag", False):
+                default = bool(default) if default is not None else None
+            flags[name] = default
+    return {name: value for name, value in flags.items() if name not in COMMAND_LINE}
+
+
+def test_every_method_is_compared():
+    public = {name for name, _ in inspect.getmembers(Session, inspect.isfunction) if name[0] != "_"}
+    assert public == set(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_and_command_take_the_same_names_and_defaults(name):
+    method = inspect.signature(getattr(Session, name)).parameters
+    taken = {p.name.rstrip("_"): p.default for p in method.values() if p.name != "self"}
+    flags = flags_of(command_of(METHODS[name]))
+    assert set(taken) == set(flags)
+    for flag, default in flags.items():
+        # None on the command line is the default of the settings class, from which both are made
+        if default is not None:
+            assert taken[flag] == default, flag
+
+
+@pytest.fixture
+def text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for field, label in (("source", "News"), ("target", "Games")):
+        lines = [{"text": f"{field} {i} " * 30, "label": label} for i in range(6)]
+        (tmp_path / f"{field}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def test_a_session_classifies_and_shards_what_commands_then_find_done(text, capsys):
+    session = dmix.open("w")
+    found = session.classify(
+        source="source.jsonl", target=["target.jsonl"], classifier="column:label", taxonomy="from-data"
+    )
+    assert [corpus["documents"] for corpus in found.facts] == [6, 6]
+    assert "News" in repr(found)
+    assert "<td>News</td>" in found._repr_html_()
+    assert list(found.df()["domain"]) == ["Games", "News"]
+    made = session.shard(seq_len=16, name="small")
+    assert made["existed"] is False
+    assert made.value.name == "small"
+    capsys.readouterr()
+    line = ["etl", "shard", "--seq-len", "16", "--name", "small", "--json", "--warehouse", "w"]
+    assert run(line) == 0
+    assert json.loads(capsys.readouterr().out) == {**made.facts, "existed": True}
+
+
+def test_a_wrong_setting_is_refused_with_the_nearest_one(text):
+    session = dmix.open("w")
+    with pytest.raises(TypeError, match="seqlen"):
+        session.shard(seqlen=16)
+    with pytest.raises(dmix.DmixError, match="shard\\(\\): seq_len is 'long'"):
+        session.shard(seq_len="long")
+
+
+def test_settings_are_in_signature_and_help():
+    assert inspect.signature(Session.shard).parameters["seq_len"].default > 0
+    assert "seq_len:" in Session.shard.__doc__
