@@ -15,7 +15,7 @@ from dmix.cli.show.options import (
     warehouse_option,
 )
 from dmix.cli.show.output import say
-from dmix.cli.workflows.result import show_result
+from dmix.cli.show.result import show_result
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.warehouse_schema.files.layout import Warehouse
 

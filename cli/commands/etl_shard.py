@@ -18,7 +18,7 @@ from dmix.cli.show.options import (
     warehouse_option,
 )
 from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.result import show_result
+from dmix.cli.show.result import show_result
 from dmix.etl.shard.settings import ShardSettings
 from dmix.warehouse_schema.errors import VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dmix.cli.show.result import Result
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
-from dmix.cli.workflows.result import Result
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dmix.cli.show.notebook import progress_lines
-from dmix.cli.workflows.result import Result
+from dmix.cli.show.result import Result
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.spark.masters import IN_PROCESS_BYTES
@@ -85,7 +85,7 @@ class Session:
     """
 
     def __init__(self, path: PathLike) -> None:
-        self.warehouse = Warehouse.at(path)
+        self.warehouse = Warehouse.at(os.fspath(path))
 
     def __repr__(self) -> str:
         return f"dmix.open({str(self.warehouse.root)!r})"
