@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 from dmix.mixing.controllers.interface import Controller, ControllerEvent, Proposal
 from dmix.mixing.delivery.exhaustion import SUM_TOLERANCE
@@ -22,6 +21,8 @@ from dmix.warehouse_schema.errors import DmixError, InputError
 @contextmanager
 def unchanged_process() -> Iterator[None]:
     """Puts random states and torch's modes back to what they were before the body."""
+    import torch  # naming a controller must not cost this import
+
     python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     gradients, number_type, threads = (
         torch.is_grad_enabled(),
