@@ -67,7 +67,12 @@ _ranks_option = click.option(
 @click.option(
     "--environment", metavar="FILE", type=click.Path(path_type=Path), help="Objectives to score on."
 )
-@click.option("--agent", metavar="NAME|PATH", help="Agent that steers the run.")
+@click.option(
+    "--agent",
+    metavar="NAME|PATH",
+    help="Agent that steers the run: a trained one by name or folder, or effect[:NAME], which starts as the"
+    " plan by effects and corrects it by the scores of the run.",
+)
 @click.option(
     "--controller",
     metavar="NAME",
@@ -269,7 +274,9 @@ def _controller(agent: str | None, controller: str | None) -> str:
     if (agent is None) == (controller is None):
         given = "both were given" if agent is not None else "none was given"
         raise InputError(f"one of --agent and --controller decides the mixtures, {given}; give exactly one")
-    return f"agent:{agent}" if agent is not None else str(controller)
+    if agent is None:
+        return str(controller)
+    return agent if agent.partition(":")[0] == "effect" else f"agent:{agent}"
 
 
 def _finish(warehouse: Warehouse, summary: "RunSummary", *, as_json: bool) -> None:

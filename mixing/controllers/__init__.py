@@ -83,6 +83,7 @@ KINDS = (
     Kind("aioli", "Aioli: a linear law of how domains lower each other's loss", "aioli"),
     Kind("sheared[:FILE]", "Sheared LLaMA: more of what lies above its reference loss", "sheared"),
     Kind("agent:NAME", "a trained agent, by name or folder", "agent"),
+    Kind("effect[:NAME]", "the plan by effects, corrected by the scores of the run", "effect"),
     Kind("untrained[:SEED]", "an agent with random weights", "untrained"),
     Kind("replay:SET/TRAJECTORY", "the mixtures of a trajectory", "replay"),
     Kind("best-of:SET", "the mixtures of the trajectory with the highest utility", "best_of"),

@@ -1,13 +1,13 @@
 """The effect agent in a run: plans by effects, listens to the scores, and plans what is left anew.
 
-`dmix.mixing.effects.effect_agent` holds the arithmetic. Every step writes a remark of kind `forecast`: the
-scores that it expects after the step, with 95% intervals, so that what was promised can be held
-against what came.
+`dmix.mixing.effects.effect_agent` holds the arithmetic. Every step writes an event of kind `forecast`: the
+scores that it expects after the step, with 95% intervals, so that a reader can compare what was
+promised with what came.
 """
 
 import numpy as np
 
-from dmix.mixing.controllers.interface import ControllerEvent, Proposal
+from dmix.mixing.controllers.interface import Controller, ControllerEvent, Proposal
 from dmix.mixing.effects.belief import BeliefSettings
 from dmix.mixing.effects.effect_agent import (
     ListeningRules,
@@ -16,10 +16,14 @@ from dmix.mixing.effects.effect_agent import (
     listen,
     replan,
 )
-from dmix.mixing.effects.prediction import Prediction
+from dmix.mixing.effects.prediction import Prediction, predict
 from dmix.mixing.effects.settings import PlanRules
+from dmix.mixing.effects.store import environment_digest, fitting_effects
+from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
+from dmix.mixing.trajectories.objectives import Environment
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 class EffectController:
@@ -89,3 +93,30 @@ class EffectController:
 
 def _natural(history: History, why: str) -> Proposal:
     return Proposal(history.space.natural_N.copy(), note=f"{why}; natural shares instead")
+
+
+def resolved_name(
+    argument: str, *, warehouse: Warehouse, space: DomainSpace, environment: Environment
+) -> str:
+    """Name of the effects that a run steers by, so that a resume reads the same ones.
+
+    Args:
+        argument: Their name; empty for the newest about these domains and objectives.
+        warehouse: Where they are.
+        space: The domains of the run.
+        environment: The objectives of the run.
+
+    Raises:
+        NotFoundError: If there are none.
+        InputError: If they are about other domains.
+    """
+    stored = fitting_effects(
+        warehouse, space, name=argument or None, environment=environment_digest(environment)
+    )
+    return stored.name
+
+
+def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """The effect agent over the effects of a name, or the newest that fit the domains."""
+    stored = fitting_effects(warehouse, space, name=argument or None)
+    return EffectController(predict([stored.effects], stored.counts), name=f"effect:{stored.name}")

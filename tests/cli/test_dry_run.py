@@ -32,6 +32,7 @@ CONTROLLER_SPECS = {
     "stratified": "stratified",
     "static:FILE": "static:{here}/half.yaml",
     "plan[:NAME]": "plan:counted",
+    "effect[:NAME]": "effect:counted",
     "source-share:SHARE": "source-share:0.05",
     "linear:FROM-TO": "linear:0.2-0.8",
     "cosine:FROM-TO": "cosine:0.2-0.8",

@@ -32,6 +32,7 @@ from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 SPECS = {
     "static:FILE": "static:{folder}/half.yaml",
     "plan[:NAME]": "plan",
+    "effect[:NAME]": "effect",
     "source-share:SHARE": "source-share:0.05",
     "linear:FROM-TO": "linear:0.2-0.8",
     "cosine:FROM-TO": "cosine:0.2-0.8",

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from dmix.mixing.controllers import Controller, fixed
+from dmix.mixing.controllers import Controller, effect, fixed
 from dmix.mixing.controllers.guarded import load_limits
 from dmix.mixing.controllers.plan import plan_for_run
 from dmix.mixing.delivery.plan import PlanSettings, check_settings
@@ -119,9 +119,9 @@ def make_config(
     manifest = read_dataset_manifest(warehouse, dataset)
     space = DomainSpace.of_dataset(manifest)
     batch = training.batch_size if request.batch_size is None else request.batch_size
-    guided = controller.startswith("agent:")
+    guided = is_agent(controller)
     shadow = absolute_spec(request.shadow or "")
-    if (guided or shadow.startswith("agent:")) and environment is None:
+    if (guided or is_agent(shadow)) and environment is None:
         raise InputError("an agent decides by feedback; give the environment file with --environment")
     resolved = resolve_model(model, warehouse)
     check_model_tokenizer(warehouse, manifest, resolved, allow_other=request.allow_other_tokenizer)
@@ -148,9 +148,29 @@ def make_config(
     )
     warehouse.run(config.run_id)  # a name that cannot be a folder is refused here
     check_settings(config.plan, streams=StreamSizes.of_manifest(manifest))
-    config = with_promise(warehouse, config, space)
+    config = with_effects(warehouse, with_promise(warehouse, config, space), space)
     check_controllers(warehouse, config, space)  # so is one that does not fit
     return config
+
+
+def is_agent(spec: str) -> bool:
+    """Whether a controller decides by feedback as an agent: a trained one, or the effect agent."""
+    return spec.partition(":")[0] in ("agent", "effect")
+
+
+def with_effects(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -> RunConfig:
+    """The configuration with the effects of an effect agent named; other ones are returned as they are.
+
+    Raises:
+        NotFoundError: If there are no effects about these domains and objectives.
+        InputError: If those that are named are about other domains.
+    """
+    kind, _, argument = config.controller.partition(":")
+    if kind != "effect" or config.environment is None:
+        return config
+    environment = settings_from(Environment, config.environment, where="environment")
+    name = effect.resolved_name(argument, warehouse=warehouse, space=space, environment=environment)
+    return dataclasses.replace(config, controller=f"effect:{name}")
 
 
 def with_promise(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -> RunConfig:

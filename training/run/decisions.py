@@ -20,6 +20,9 @@ from dmix.warehouse_schema.files.events import Event, read_events_backwards
 
 logger = logging.getLogger(__name__)
 
+# Kinds of events that every step has: nothing to warn of.
+_QUIET = {"shadow", "forecast"}
+
 
 @dataclass(frozen=True, eq=False)
 class Decision:
@@ -99,7 +102,7 @@ def log_controller_events(events: tuple[ControllerEvent, ...], *, step: int, sai
         # an alarm's own kind stands before the colon
         name, colon, _ = event.detail.partition(":")
         kind = f"{event.kind} {name}" if colon else event.kind
-        if event.kind == "shadow" or kind in said:
+        if event.kind in _QUIET or kind in said:
             logger.info("step %d, %s: %s", step, event.kind, event.detail)
             continue
         said.add(kind)

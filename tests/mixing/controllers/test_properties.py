@@ -24,6 +24,7 @@ SPECS = {
 # They need a fit before they are made; what holds for them is tested beside them.
 SEARCHING = {
     "plan[:NAME]",
+    "effect[:NAME]",
     "regmix:SET",
     "regmix-d:SET",
     "schedule:SET",
