@@ -33,6 +33,8 @@ SPECS = {
     "static:FILE": "static:{folder}/half.yaml",
     "plan[:NAME]": "plan",
     "effect[:NAME]": "effect",
+    "mixmin[:NAME]": "mixmin",
+    "skill-it[:NAME]": "skill-it",
     "source-share:SHARE": "source-share:0.05",
     "linear:FROM-TO": "linear:0.2-0.8",
     "cosine:FROM-TO": "cosine:0.2-0.8",
@@ -44,6 +46,7 @@ SPECS = {
     "best-of:SET": "best-of:calm",
     "regmix:SET": "regmix:calm",
     "regmix-d:SET": "regmix-d:calm",
+    "regmix-kl:SET": "regmix-kl:calm",
     "schedule:SET": "schedule:calm",
     "decision-transformer:SET[:QUANTILE]": "decision-transformer:calm:0.9",
     "python:MODULE:CLASS": "python:{folder}/mine.py:Mine",
@@ -265,7 +268,7 @@ def test_a_missing_score_is_a_run_event(configure, warehouse, monkeypatch):
     def failing(self, *arguments, **values):
         calls.append(1)
         found = scores(self, *arguments, **values)
-        return np.full_like(found, np.nan) if len(calls) == 2 else found
+        return np.where(np.arange(len(found)) == 0, np.nan, found) if len(calls) == 2 else found
 
     monkeypatch.setattr(Scorer, "scores", failing)
     config = configure("blind", "agent:calm-agent", guard="off")

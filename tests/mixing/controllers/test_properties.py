@@ -25,6 +25,9 @@ SPECS = {
 SEARCHING = {
     "plan[:NAME]",
     "effect[:NAME]",
+    "mixmin[:NAME]",
+    "skill-it[:NAME]",
+    "regmix-kl:SET",
     "regmix:SET",
     "regmix-d:SET",
     "schedule:SET",
