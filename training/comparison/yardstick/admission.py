@@ -203,11 +203,12 @@ _COLUMNS = (
 def admission_page(settings: ComparisonSettings, tier: Tier, found: Sequence[Admission]) -> str:
     """The admissions in Markdown."""
     judged = [a for a in found if a.layer == JUDGING]
+    state = "" if judged[0].mixtures == tier.tilts else "Provisional, until all mixtures are done: "
     refused = ", ".join(f"`{a.objective}`" for a in judged if not a.admitted)
     lines = [
         f"# Yardstick of `{settings.name}`",
         "",
-        f"{sum(a.admitted for a in judged)} of {len(judged)} objectives are admitted; refused:"
+        f"{state}{sum(a.admitted for a in judged)} of {len(judged)} objectives are admitted; refused:"
         f" {refused or 'none'}. {judged[0].mixtures} of {tier.tilts} mixtures at the natural target share,"
         f" {tier.tilt_seeds} seeds, {tier.tilt_bases} base models. An objective is admitted if at least"
         f" {THRESHOLD:.0%} of its variance within base models is the mixture's, on the items that judge.",
