@@ -7,12 +7,24 @@
 
 PYTHON ?= python3
 VENV := .venv
+comma := ,
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export DMIX_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 # processes share few cores: more threads than cores slow every one of them down
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+
+# uv where it is there, else pip; both say which package they fetch
+define INSTALL
+if command -v uv >/dev/null; then \
+  uv pip install --python $(BIN)/python -c constraints.txt -e '.[$(1)]'; \
+else \
+  $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[$(1)]' | \
+    sed -n 's/^ *\(Collecting\|Downloading\|Installing\) /\1 /p'; \
+  $(BIN)/python -c 'import dmix, torch'; \
+fi
+endef
 
 .PHONY: install test quickstart lint docs soak bench bench-mixing bench-farm bench-etl real-model real-model-table constraints clean java
 
@@ -29,8 +41,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt | java
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "dmix needs Python 3.11 to 3.13, the versions that its pinned torch has wheels for (found: $$($(PYTHON) --version 2>&1)); name one with 'make PYTHON=python3.12 …'" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing dmix and its dependencies into $(VENV) (about 7 GB, some minutes)"
-	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev]'
+	@echo "installing dmix and its dependencies into $(VENV): about 7 GB, some minutes; with uv if it is there"
+	@$(call INSTALL,dev)
 	@touch $@
 
 test: $(STAMP)
@@ -45,7 +57,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 docs: $(STAMP)
-	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev,docs]'
+	@$(call INSTALL,dev$(comma)docs)
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
@@ -62,7 +74,7 @@ bench-farm: $(STAMP)
 	$(BIN)/python benchmarks/farm.py
 
 bench-etl: $(STAMP)
-	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev,bench]'
+	@$(call INSTALL,dev$(comma)bench)
 	$(BIN)/python -m benchmarks.etl
 
 real-model: $(STAMP)

@@ -15,7 +15,7 @@ import click
 
 from dmix import __version__
 from dmix.cli.show.failures import explained
-from dmix.warehouse_schema.errors import DmixError
+from dmix.warehouse_schema.errors import DmixError, MissingDependencyError
 from dmix.warehouse_schema.files.layout import storage_errors
 
 # name: (module, attribute, help line shown by `dmix --help`)
@@ -49,6 +49,23 @@ COMMANDS = {
 
 NO_DATA_FRAMES = frozenset({"etl", "sql", "catalog"})
 """Commands that never need pandas, which Arrow would import for them."""
+
+
+OF_TRAIN = frozenset(
+    {
+        "composer",
+        "d3rlpy",
+        "jinja2",
+        "lightgbm",
+        "matplotlib",
+        "plotly",
+        "streaming",
+        "torch",
+        "torchvision",
+        "transformers",
+    }
+)
+"""Packages of the extra `train`, which ETL, SQL and catalog do without."""
 
 
 class LazyGroup(click.Group):
@@ -123,6 +140,15 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; run the same command again to go on", err=True)
         return 130
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in OF_TRAIN:
+            message = (
+                f"this needs {package}, which comes with the extra 'train'; run pip install 'dmix[train]'"
+            )
+            return _report(error, message, MissingDependencyError.exit_code, debug)
+        failure = explained(error, command=next((a for a in arguments if not a.startswith("-")), ""))
+        return _report(error, failure.message, failure.exit_code, debug)
     except DmixError as error:
         return _report(error, error.message, error.exit_code, debug)
     except Exception as error:
