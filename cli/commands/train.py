@@ -20,7 +20,8 @@ from dmix.cli.show.output import say, show_json, show_table
 from dmix.cli.workflows.preflight import check_controller, check_dataset, check_model
 from dmix.training.model.settings import LOGGERS, TrainingSettings, check_loggers, load_training
 from dmix.training.run.request import RunRequest, new_run_folder, run_config_file
-from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, StorageError
+from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, StorageError, TrainingError
+from dmix.warehouse_schema.files.events import read_events_backwards
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _TRAINING_HELP = "YAML file with training settings."
 
 # what a resumed run takes from the command line; everything else is in its configuration
 _OF_A_RESUME = {
+    "back",
+    "accept_changes",
     "config",
     "warehouse",
     "run_id",
@@ -89,6 +92,13 @@ _ranks_option = click.option(
     help="With --resume: run the code of the python: controller in the run's config.yaml, although you have"
     " started no run with it, and remember it. Read it first.",
 )
+@click.option("--back", is_flag=True, help="With --resume, go on from the checkpoint before the newest.")
+@click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="Go on with a run although its items or the code of its controller changed; both"
+    " digests are recorded.",
+)
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
 @_logger_option
 @settings_options(RunRequest, parameter="request")
@@ -108,6 +118,8 @@ def train(
     run_id: str | None,
     resume: bool,
     trust_controller: bool,
+    back: bool,
+    accept_changes: bool,
     training: Path | None,
     loggers: tuple[str, ...],
     request: RunRequest,
@@ -126,6 +138,15 @@ def train(
         return
     if resume and run_id is None:
         raise InputError("--resume needs the run to go on with; name it with --run")
+    if back and not resume:
+        raise InputError("--back says where --resume goes on; give both")
+    if run_id is not None and not resume and not dry_run and _has_started(warehouse, run_id):
+        resume = True
+        if _is_finished(warehouse, run_id):
+            _finish(warehouse, _summary(warehouse, run_id), as_json=as_json)
+            return
+        _refuse_differences(context, warehouse, run_id)
+        _refuse_a_third_failure(warehouse, run_id)
     if run_id is not None and resume:
         run_config_file(warehouse.require(), run_id)
         check_loggers(loggers)
@@ -134,8 +155,15 @@ def train(
 
             show_plan(warehouse, read_config(warehouse, run_id), ranks=ranks, as_json=as_json)
             return
+        _refuse_differences(context, warehouse, run_id)
         _resume(
-            context, warehouse, run_id, loggers=loggers, trust_controller=trust_controller, as_json=as_json
+            warehouse,
+            run_id,
+            loggers=loggers,
+            trust_controller=trust_controller,
+            back=back,
+            accept_changes=accept_changes,
+            as_json=as_json,
         )
         return
     if model is None:
@@ -228,33 +256,111 @@ def base(
     _finish(warehouse, summary, as_json=as_json)
 
 
+def _has_started(warehouse: Warehouse, run_id: str) -> bool:
+    return (warehouse.run(run_id) / "events.jsonl").is_file()
+
+
+def _summary(warehouse: Warehouse, run_id: str) -> "RunSummary":
+    from dmix.training.run.summary import summarise
+
+    return summarise(warehouse.run(run_id) / "events.jsonl")
+
+
+def _is_finished(warehouse: Warehouse, run_id: str) -> bool:
+    """Whether a run ended and its model is there."""
+    last = next(read_events_backwards(warehouse.run(run_id) / "events.jsonl"), {"event": ""})
+    return last["event"] == "run_done" and (warehouse.run(run_id) / "model").is_dir()
+
+
+def _refuse_a_third_failure(warehouse: Warehouse, run_id: str) -> None:
+    """Ends a command that a scheduler repeats, where the run failed twice in the same way.
+
+    Raises:
+        TrainingError: If its last two attempts ended at the same step with the same words.
+    """
+    ends = [
+        event
+        for event in read_events_backwards(warehouse.run(run_id) / "events.jsonl")
+        if event["event"] in ("run_started", "run_failed", "run_done")
+    ][:4]
+    kinds = [event["event"] for event in ends]
+    if kinds != ["run_failed", "run_started", "run_failed", "run_started"]:
+        return
+    if (ends[0]["step"], ends[0]["detail"]) == (ends[2]["step"], ends[2]["detail"]):
+        raise TrainingError(
+            f"run {run_id} failed twice at step {ends[0]['step']}: {ends[0]['detail']}. Mend the cause, then"
+            f" try once more with 'dmix train --run {run_id} --resume', or go back a checkpoint with --back"
+        )
+
+
+def _refuse_differences(context: click.Context, warehouse: Warehouse, run_id: str) -> None:
+    """Refuses flags that differ from the configuration of a run that goes on.
+
+    Raises:
+        InputError: If one does; it names the setting, its old and its new value.
+    """
+    from dmix.training.run.config import read_config
+    from dmix.training.run.request import resolve_model
+    from dmix.training.run.watching.steering import absolute_spec
+
+    before = read_config(warehouse, run_id)
+    given = {
+        str(parameter.name): context.params.get(str(parameter.name))
+        for parameter in context.command.params
+        if parameter.name not in _OF_A_RESUME and was_given(context, str(parameter.name))
+    }
+    known = {
+        "model": before.model,
+        "agent": before.controller,
+        "controller": before.controller,
+        "training": dataclasses.replace(before.training, batch_size=1, loggers=()),
+        "environment": None,
+        "samples_per_step": str(before.step_samples),
+        "dataset": None,
+    }
+    for name, value in given.items():
+        old, new = known.get(name, getattr(before, name, None)), value
+        if name == "model":
+            new = resolve_model(str(value), warehouse)
+        elif name == "agent":
+            new = absolute_spec(f"agent:{value}")
+        elif name in ("controller", "shadow"):
+            new = absolute_spec(str(value))
+        elif name == "training":
+            new = dataclasses.replace(load_training(value), batch_size=1, loggers=())
+        elif name == "samples_per_step" and value == "auto":
+            continue  # the same request gave the size that the run has
+        elif name in ("environment", "dataset", "guard"):
+            continue  # content is compared where the run goes on; auto names another value than it gives
+        if old != new:
+            raise InputError(
+                f"run {run_id} was started with {name.replace('_', '-')} {old!r}, now it is {new!r};"
+                " leave the flag out, or choose another --run"
+            )
+
+
 def _resume(
-    context: click.Context,
     warehouse: Warehouse,
     run_id: str,
     *,
     loggers: tuple[str, ...],
     trust_controller: bool,
+    back: bool,
+    accept_changes: bool,
     as_json: bool,
 ) -> None:
     """Goes on with a run, whose configuration decides everything but where metrics go."""
     from dmix.cli.show.progress_display import live_monitor
     from dmix.training.run.launch import resume_run
-    from dmix.training.run.ranks import is_first_rank
 
-    ignored = [
-        f"--{str(parameter.name).replace('_', '-')}"
-        for parameter in context.command.params
-        if parameter.name not in _OF_A_RESUME and was_given(context, str(parameter.name))
-    ]
-    if ignored and is_first_rank():
-        say(f"{', '.join(ignored)}: of no effect, --resume goes on as runs/{run_id}/config.yaml says")
     with live_monitor(title=f"run {run_id}") as monitor:
         summary = resume_run(
             warehouse,
             run_id,
             loggers=loggers,
             trust_controller=trust_controller,
+            back=back,
+            accept_changes=accept_changes,
             progress=say,
             monitor=monitor,
         )

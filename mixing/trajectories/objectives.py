@@ -191,6 +191,16 @@ def read_items(objective: Objective, folder: str | Path) -> list[Item]:
     return items
 
 
+def items_digests(environment: Environment) -> dict[str, str]:
+    """What each objective measures, by content: a digest of its items, by name."""
+    found = {}
+    for objective in environment.objectives:
+        items = read_items(objective, environment.folder)
+        content = repr([(item.item_id, item.prompt, item.answer) for item in items])
+        found[objective.name] = hashlib.sha256(content.encode(errors="backslashreplace")).hexdigest()
+    return found
+
+
 def check_items(environment: Environment) -> None:
     """Reads the items of all objectives, so that a wrong file is found before anything is trained.
 

@@ -1,14 +1,16 @@
 """Starts a run from its resolved configuration, and goes on with it on resume."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from composer.utils import dist
 
 from dmix.mixing.controllers import Controller
 from dmix.mixing.delivery.plan import check_settings
 from dmix.mixing.space.domains import DomainSpace
-from dmix.mixing.trajectories.objectives import Environment
+from dmix.mixing.trajectories.objectives import Environment, items_digests
 from dmix.training.model.settings import ModelSettings
 from dmix.training.run.config import (
     RunConfig,
@@ -53,7 +55,7 @@ def start_run(
         config = on_first_rank(lambda: _publish_config(warehouse, config, progress=progress))
         if is_first_rank():
             progress(describe(config, read_dataset_manifest(warehouse, config.dataset)))
-        job, folder = job_of(warehouse, config), warehouse.run(config.run_id)
+        job, folder = _with_content(job_of(warehouse, config), config), warehouse.run(config.run_id)
         return train(job, folder=folder, progress=progress, monitor=monitor)
 
 
@@ -76,6 +78,8 @@ def resume_run(
     *,
     loggers: Sequence[str] = (),
     trust_controller: bool = False,
+    back: bool = False,
+    accept_changes: bool = False,
     progress: Callable[[str], None],
     monitor: Monitor | None = None,
 ) -> RunSummary:
@@ -88,6 +92,8 @@ def resume_run(
             change nothing that is trained.
         trust_controller: Run the code of a `python:` controller that this user started no run with, and
             remember it.
+        back: Take the checkpoint before the newest.
+        accept_changes: Go on although items or controllers are not those of the last attempt.
         progress: As in `start_run`.
         monitor: As in `start_run`.
 
@@ -105,8 +111,30 @@ def resume_run(
         if loggers:
             training = dataclasses.replace(config.training, loggers=tuple(loggers))
             config = dataclasses.replace(config, training=training)
-        job = job_of(warehouse, config)
-        return train(job, folder=warehouse.run(run_id), resume=True, progress=progress, monitor=monitor)
+        job = _with_content(job_of(warehouse, config), config)
+        return train(
+            job,
+            folder=warehouse.run(run_id),
+            resume=True,
+            back=back,
+            accept_changes=accept_changes,
+            progress=progress,
+            monitor=monitor,
+        )
+
+
+def _with_content(job: TrainingJob, config: RunConfig) -> TrainingJob:
+    """The job with digests of what it reads elsewhere, by a name for people."""
+    found = {}
+    if job.environment is not None:
+        items = items_digests(job.environment)
+        found = {f"the items of objective {name}": digest for name, digest in items.items()}
+    for spec in (config.controller, config.shadow):
+        kind, _, rest = spec.partition(":")
+        file = Path(rest.partition(":")[0]).expanduser()
+        if kind == "python" and file.suffix == ".py" and file.is_file():
+            found[f"the code of controller {spec}"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return dataclasses.replace(job, content=found)
 
 
 def job_of(warehouse: Warehouse, config: RunConfig, *, controller: Controller | None = None) -> TrainingJob:

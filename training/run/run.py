@@ -5,6 +5,7 @@ What differs is the controller, the model they start from and what is kept. A ru
 to `events.jsonl` in its folder and needs nothing else of the warehouse once it has started.
 """
 
+import dataclasses
 import logging
 import os
 import shutil
@@ -72,7 +73,7 @@ from dmix.warehouse_schema.errors import (
     NotFoundError,
     TrainingError,
 )
-from dmix.warehouse_schema.files.events import EventLog
+from dmix.warehouse_schema.files.events import EventLog, read_events_backwards
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 
@@ -106,6 +107,7 @@ class TrainingJob:
         allow_other_tokenizer: Take a model that comes with another tokenizer than the dataset's.
         keep_checkpoints: False for runs that are cheaper to repeat than to resume.
         config: Plain values for `run_started`.
+        content: Digests of what the run reads elsewhere: items of objectives, code of controllers.
     """
 
     run_id: str
@@ -124,6 +126,7 @@ class TrainingJob:
     allow_other_tokenizer: bool = False
     keep_checkpoints: bool = True
     config: dict[str, Any] = field(default_factory=dict)
+    content: dict[str, str] = field(default_factory=dict)
 
     @property
     def planned_batches(self) -> int:
@@ -137,6 +140,7 @@ def train(
     folder: Path,
     resume: bool = False,
     back: bool = False,
+    accept_changes: bool = False,
     progress: Callable[[str], None] = logger.info,
     monitor: Monitor | None = None,
 ) -> RunSummary:
@@ -149,6 +153,7 @@ def train(
         folder: Where `events.jsonl` and `checkpoints/` go; each run has its own.
         resume: Go on from the newest checkpoint, or from the start if there is none.
         back: Take the checkpoint before the newest.
+        accept_changes: Go on although items or controllers are not those of the last attempt.
         progress: Receives a line per step, on rank 0, where there is no monitor.
         monitor: Told of batches and steps, on rank 0.
 
@@ -167,7 +172,9 @@ def train(
     with failing_together(), ExitStack() as stack:
         shared_log = on_first_rank(lambda: _begin(job, events, stack, resume=resume))
         log = shared_log if is_first_rank() else None
+        changes = on_first_rank(lambda: changed_content(job, events, accept=accept_changes))
         restart = on_first_rank(lambda: choose_checkpoint(folder / "checkpoints", events, back=back))
+        restart = dataclasses.replace(restart, notes=(*restart.notes, *changes))
         for note in restart.notes if is_first_rank() else ():
             progress(note)
         stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
@@ -175,6 +182,28 @@ def train(
         with _memory_errors(job):
             _run(job, folder=folder, restart=restart, log=log, stop=stop, monitor=shown)
         return on_first_rank(lambda: summarise(events))
+
+
+def changed_content(job: TrainingJob, events: Path, *, accept: bool) -> tuple[str, ...]:
+    """What differs in content from the last attempt of a run, a sentence each; decisions and scores of
+    before and after a change cannot be compared.
+
+    Raises:
+        InputError: If something does, and `accept` is False.
+    """
+    started = (event for event in read_events_backwards(events) if event["event"] == "run_started")
+    before: dict[str, str] = next((event.get("content", {}) for event in started), {})
+    found = {
+        name: (old, job.content[name])
+        for name, old in before.items()
+        if name in job.content and job.content[name] != old
+    }
+    if found and not accept:
+        raise InputError(
+            f"run {job.run_id}: {', '.join(found)} changed since the last attempt; restore what was there, or"
+            " go on with it by --accept-changes, which records both digests"
+        )
+    return tuple(f"{name} changed from {old[:12]} to {new[:12]}" for name, (old, new) in found.items())
 
 
 @contextmanager
@@ -333,6 +362,7 @@ def _fit(
             dataset=job.manifest.dataset,
             controller=job.controller.name,
             config=job.config,
+            content=job.content,
             space=[list(pair) for pair in callback.space.names],
             resumed_from_step=callback.state.steps_done,
             resumed_from_batch=trainer.state.timestamp.batch.value,

@@ -117,7 +117,7 @@ def test_a_logger_that_is_not_installed_stops_the_command_before_it_makes_a_run(
     assert not tiny_warehouse.run("unlogged").exists()
 
 
-def test_a_resumed_run_takes_its_loggers_from_the_flag_and_names_flags_without_effect(
+def test_a_resumed_run_takes_its_loggers_from_the_flag_and_refuses_other_settings(
     arguments, tiny_warehouse, tmp_path, monkeypatch, capsys
 ):
     assert run([*arguments, "--steps", "2", "--run", "relogged"]) == 0
@@ -132,14 +132,64 @@ def test_a_resumed_run_takes_its_loggers_from_the_flag_and_names_flags_without_e
 
     monkeypatch.setattr("dmix.training.run.launch.train", train)
     capsys.readouterr()
-    assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard", "--steps", "40"]) == 0
-    assert "--steps: of no effect, --resume goes on as" in capsys.readouterr().err
+    assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard", "--steps", "40"]) == 2
+    assert "steps 2, now it is 40" in capsys.readouterr().err
+    assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard"]) == 0
     assert run(["train", "--run", "relogged", "--resume"]) == 0
-    assert "of no effect" not in capsys.readouterr().err
     assert [(job.training.loggers, job.steps) for job in jobs] == [(("tensorboard",), 2), ((), 2)]
     assert (tiny_warehouse.run("relogged") / "config.yaml").read_bytes() == written
     assert run(["train", "--run", "relogged", "--resume", "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["steps"] == 2 and len(jobs) == 2
+
+
+def test_one_command_starts_resumes_and_shows_a_run(arguments, tiny_warehouse, tmp_path, capsys):
+    fails = tmp_path / "fails.py"
+    fails.write_text(
+        "import os\nfrom dmix.mixing.controllers import Proposal\n\nclass Fails:\n"
+        "    def propose(self, history):\n"
+        "        if history.step == 2 and os.environ.get('DMIX_TEST_FAILS'):\n"
+        "            raise ZeroDivisionError('a slip')\n"
+        "        return Proposal(history.space.natural_N.copy())\n"
+    )
+    arguments[arguments.index("natural")] = f"python:{fails}:Fails"
+    command = [*arguments, "--run", "repeated", "--steps", "2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DMIX_TEST_FAILS", "1")
+        for _ in range(2):
+            assert run(command) == 2
+            assert "ZeroDivisionError: a slip" in capsys.readouterr().err
+        assert run(command) == 1
+        assert "failed twice at step 2" in capsys.readouterr().err
+    for change, said in (
+        (["--seed", "7"], "seed 0, now it is 7"),
+        (["--steps", "5"], "steps 2, now it is 5"),
+    ):
+        assert run([*command, *change]) == 2
+        assert said in capsys.readouterr().err
+    assert run(["train", "--run", "repeated", "--resume"]) == 0
+    written = (tiny_warehouse.run("repeated") / "events.jsonl").read_bytes()
+    capsys.readouterr()
+    for again in (command, ["train", "--run", "repeated"]):
+        assert run([*again, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["finished"]
+    assert (tiny_warehouse.run("repeated") / "events.jsonl").read_bytes() == written
+
+
+def test_items_that_changed_are_refused_unless_they_are_accepted(
+    arguments, tiny_warehouse, environment_file, tmp_path, capsys
+):
+    folder = Path(shutil.copytree(environment_file.parent, tmp_path / "items"))
+    arguments[arguments.index(str(environment_file))] = str(folder / environment_file.name)
+    assert run([*arguments, "--run", "changed", "--steps", "1"]) == 0
+    (folder / "general.jsonl").write_text(json.dumps({"id": "g", "text": "dcba dcba"}))
+    resume = ["train", "--run", "changed", "--resume"]
+    capsys.readouterr()
+    assert run(resume) == 2
+    assert "items of objective general changed" in capsys.readouterr().err
+    assert run([*resume, "--accept-changes"]) == 0
+    notes = [e for e in read_events(tiny_warehouse.run("changed") / "events.jsonl") if e["event"] == "note"]
+    assert notes[-1]["kind"] == "checkpoint" and "general changed from" in notes[-1]["detail"]
+    assert run(resume) == 0
 
 
 @pytest.mark.parametrize(

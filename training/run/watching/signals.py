@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Schedulers send SIGUSR1 ahead of a limit, a lost terminal SIGHUP.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class StopRequest:
@@ -21,7 +22,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Turns SIGINT and SIGTERM into a `StopRequest` for the body of the `with` statement.
+    """Turns SIGINT, SIGTERM, SIGHUP and SIGUSR1 into a `StopRequest` for the body of the `with` statement.
 
     A second signal raises KeyboardInterrupt. Outside of the main thread, where Python allows no
     handlers, signals keep their meaning.
