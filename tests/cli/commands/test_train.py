@@ -136,6 +136,7 @@ def test_a_resumed_run_takes_its_loggers_from_the_flag_and_refuses_other_setting
     assert "steps 2, now it is 40" in capsys.readouterr().err
     assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard"]) == 0
     assert run(["train", "--run", "relogged", "--resume"]) == 0
+    capsys.readouterr()
     assert [(job.training.loggers, job.steps) for job in jobs] == [(("tensorboard",), 2), ((), 2)]
     assert (tiny_warehouse.run("relogged") / "config.yaml").read_bytes() == written
     assert run(["train", "--run", "relogged", "--resume", "--dry-run", "--json"]) == 0
