@@ -48,7 +48,7 @@ ESTIMATORS = ("counts", "gradient", "probe")
     "--model",
     metavar="PATH|HUB-ID",
     help="Model that is measured: model file (.yaml), checkpoint folder, model of the warehouse, or hub id;"
-    " for gradient and probe.",
+    " for gradient and probe. With counts, only what a domain knows and this model does not counts.",
 )
 @click.option(
     "--training",
@@ -136,14 +136,20 @@ def probe(
         )
     elif estimator == "counts":
         if model is not None:
-            raise InputError("counts need no model; leave out --model, or take --estimator gradient or probe")
+            check_model(warehouse, model)
         if dry_run:
             _show_counting(warehouse, dataset, as_json=as_json)
             return
         from dmix.cli.workflows.effects import probe_counts
 
         stored = probe_counts(
-            warehouse, environment=environment, dataset=dataset, name=name, master=master, progress=say
+            warehouse,
+            environment=environment,
+            dataset=dataset,
+            model=model,
+            name=name,
+            master=master,
+            progress=say,
         )
     else:
         if model is None:

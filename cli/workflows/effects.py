@@ -1,5 +1,6 @@
 """Which text helps what, and a mixture from it: what `dmix mix probe` and `dmix mix plan` do."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from dmix.mixing.effects.store import StoredEffects
     from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.trajectories.objectives import Environment
+    from dmix.training.model.language_model import LanguageModel
+    from dmix.training.model.settings import ModelSettings
 
 Progress = Callable[[str], None]
 
@@ -31,16 +34,21 @@ def probe_counts(
     *,
     environment: Path,
     dataset: str | None = None,
+    model: str | None = None,
     name: str | None = None,
     master: str | None = None,
     progress: Progress,
 ) -> "StoredEffects":
     """Effects by counts: one pass over the shards, no training.
 
+    Relative to a model, where one is named: what a domain knows that the model does not. That takes one
+    pass of the model over the items.
+
     Args:
         warehouse: Where the dataset is and the effects go.
         environment: Environment file.
         dataset: Id or name; may be left out when there is one.
+        model: Model file, checkpoint folder, model of the warehouse, or hub id; counts alone when left out.
         name: Name of the effects; made of the estimator and what was measured when left out.
         master: Spark master that counts; None counts in this process.
         progress: Receives lines for people.
@@ -49,7 +57,7 @@ def probe_counts(
         InputError: If other effects have the name.
     """
     from dmix.mixing.effects.counting import count_model, in_threads
-    from dmix.mixing.effects.counts import ScoredTokens, count_effects
+    from dmix.mixing.effects.counts import ScoredTokens, count_effects, relative_to
     from dmix.mixing.effects.store import StoredEffects, environment_digest, write_effects
     from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.trajectories.encoding import encode_item, load_tokenizer_file
@@ -58,15 +66,24 @@ def probe_counts(
     manifest = read_dataset_manifest(warehouse.require(), dataset)
     objectives = load_environment(environment)
     digest = environment_digest(objectives)
-    name = effects_name("counts", manifest, digest, name)
+    measured_on, key = "", digest
+    if model is not None:
+        from dmix.training.run.request import resolve_model
+
+        resolved = resolve_model(model, warehouse)
+        measured_on = Path(resolved).name if Path(resolved).exists() else resolved
+        key = digest_of([digest, measured_on, model_digest(resolved)])
+    name = effects_name("counts", manifest, key, name)
     stored = stored_already(warehouse, name, dataset=manifest.dataset, environment=digest, estimator="counts")
     if stored is not None:
         progress(f"effects {name} are there already; nothing to do")
         return stored
     tokenizer = load_tokenizer_file(warehouse.stream(manifest.dataset) / "tokenizer.json")
+    reader = None if model is None else _reader(warehouse, manifest, model)
+    longest = ITEM_TOKENS if reader is None else min(ITEM_TOKENS, reader.max_length)
     items = [
         [
-            encode_item(item, tokenizer=tokenizer, eot_id=manifest.tokenizer.eot_id, max_length=ITEM_TOKENS)
+            encode_item(item, tokenizer=tokenizer, eot_id=manifest.tokenizer.eot_id, max_length=longest)
             for item in read_items(objective, objectives.folder)
         ]
         for objective in objectives.objectives
@@ -78,25 +95,54 @@ def probe_counts(
         f" {sum(s.tokens for s in manifest.streams):,} tokens of {int(space.active_N.sum())} domains"
     )
     run = in_threads if master is None else spark_tasks(master)
-    model = count_model(warehouse, manifest, tokens, run=run)
+    counted = count_model(warehouse, manifest, tokens, run=run)
+    if reader is not None:
+        from dmix.training.scoring.token_probabilities import token_probabilities
+
+        counted = relative_to(counted, token_probabilities(reader, [item for of in items for item in of]))
     effects = count_effects(
-        model,
+        counted,
         space.natural_N,
         dataset=manifest.dataset,
         environment=digest,
         names=space.names,
         objectives=objectives.names,
         roles=objectives.roles,
+        measured_on=measured_on,
         name=name,
     )
     stored = StoredEffects(
         effects=effects,
-        counts=model,
+        counts=counted,
         environment=objectives,
         facts={"items": [len(found) for found in items], "scored_tokens": len(tokens.token_R)},
     )
     write_effects(warehouse, stored)
     return stored
+
+
+def model_digest(model: "str | ModelSettings") -> str:
+    """Hash of what a model starts from: its weights, its settings, or the name of a hub id."""
+    if not isinstance(model, str):
+        return digest_of(repr(model))[:16]
+    place = Path(model)
+    files = [place] if place.is_file() else sorted(place.glob("*.safetensors")) if place.is_dir() else []
+    if not files:
+        return digest_of(model)[:16]
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 24):
+                digest.update(chunk)
+    return digest.hexdigest()[:16]
+
+
+def _reader(warehouse: Warehouse, manifest: DatasetManifest, model: str) -> "LanguageModel":
+    """The model that counts are taken relative to."""
+    from dmix.training.model.models import load_model
+    from dmix.training.run.request import resolve_model
+
+    return load_model(resolve_model(model, warehouse), manifest).eval()
 
 
 def spark_tasks(master: str) -> "RunTasks":

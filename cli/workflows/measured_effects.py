@@ -1,7 +1,6 @@
 """Effects measured on a model: gradients, probes of one's own model, scores of somebody else's trainer."""
 
 import csv
-import hashlib
 import json
 import math
 import shutil
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmix.cli.workflows.effects import Progress, effects_name, stored_already
+from dmix.cli.workflows.effects import Progress, effects_name, model_digest, stored_already
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of, read_dataset_manifest
@@ -134,21 +133,6 @@ def measured(warehouse: Warehouse, request: ProbeRequest) -> Measured:
         model=load_settings(ModelSettings, resolved) if is_file else resolved,
         model_name=Path(resolved).name if Path(resolved).exists() else resolved,
     )
-
-
-def model_digest(model: "str | ModelSettings") -> str:
-    """Hash of what a model starts from: its weights, its settings, or the name of a hub id."""
-    if not isinstance(model, str):
-        return digest_of(repr(model))[:16]
-    files = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
-    if not files:
-        return digest_of(model)[:16]
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 24):
-                digest.update(chunk)
-    return digest.hexdigest()[:16]
 
 
 # ---- gradients

@@ -211,7 +211,6 @@ def test_a_trainer_of_ones_own_gets_mixtures_and_gives_scores_back(dmix, environ
     ("arguments", "said"),
     [
         (("--estimator", "gradient"), "--model"),
-        (("--model", "x"), "counts need no model"),
         (("--export", "a", "--scores", "b"), "one of them"),
     ],
 )
@@ -239,3 +238,11 @@ def test_a_checked_plan_says_what_its_runs_came_to_and_keeps_them(dmix, probed, 
 def test_a_check_needs_a_model(dmix, probed, tmp_path):
     code, _, err = dmix("mix", "plan", "--out", str(tmp_path / "m.yaml"), "--check")
     assert code == 2 and "--model" in err
+
+
+def test_counts_relative_to_a_model_that_knows_nothing_are_counts(dmix, probed, environment_file, files):
+    call = ("mix", "probe", "--environment", str(environment_file), *files[:2], "--name", "r", "--json")
+    code, out, _ = dmix(*call)
+    assert code == 0 and best_fields(json.loads(out)) == {"general": "source", "target": "target"}
+    manifest = json.loads((dmix.warehouse.effects("r") / "effects.json").read_text())
+    assert manifest["model"] == "model.yaml" and all(0 < alpha <= 1 for alpha in manifest["alpha"])
