@@ -378,7 +378,7 @@ def test_shards_of_a_remote_warehouse_are_downloaded_from_there(job, tiny_wareho
     remote = dataclasses.replace(job, streams_url=str(copy))
     with open_streams(job) as here, open_streams(remote) as there:
         assert (there[0]["input_ids"] == here[0]["input_ids"]).all()
-    cache = tmp_path / "temporary" / "dmix-cache" / job.manifest.dataset
+    cache = tmp_path / "temporary" / f"dmix-cache-{os.getuid()}" / job.manifest.dataset
     assert len(list(cache.rglob("*.mds"))) == 1
 
 
