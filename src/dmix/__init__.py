@@ -37,7 +37,7 @@ __all__ = [
     "read_dataset_manifest",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Catalog": "dmix.warehouse_schema.catalog.catalog",
