@@ -22,18 +22,23 @@ from dmix.etl.shard.mds import ShardFormat, header_problem
 from dmix.etl.shard.plan import manifest_id
 from dmix.etl.spark.tasks import Progress
 from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.run_facts import fold_events
 from dmix.warehouse_schema.errors import DmixError, InputError, StorageError
+from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     DatasetManifest,
     StreamEntry,
+    altered,
+    content_digest,
     corpora,
     corpus_versions,
     datasets,
     read_corpus_version,
     read_dataset_manifest,
 )
+from dmix.warehouse_schema.files.names import links_below, plain_name
 from dmix.warehouse_schema.files.storage import Place, open_place, parquet_input, read_errors
 
 _CHUNK_BYTES = 4 << 20
@@ -106,7 +111,13 @@ def verify_warehouse(
     with ThreadPoolExecutor(threads) as pool:
         for found in pool.map(lambda file: list(_file_problems(warehouse, file)), files):
             problems += found
-    problems += _catalog_problems(warehouse, versions, manifests)
+    for manifest in manifests:
+        problems += _origin_problems(warehouse, manifest)
+    problems += _edited_manifests(warehouse, versions, manifests)
+    if dataset is None:
+        problems += _run_problems(warehouse)
+        problems += _link_problems(warehouse)
+    problems += _catalog_problems(warehouse, versions, manifests, whole=dataset is None)
     unique = tuple(dict.fromkeys(problems))
     return VerificationReport(files=len(files), size_bytes=size_bytes, problems=unique)
 
@@ -187,7 +198,7 @@ def _start_state_files(warehouse: Warehouse, problems: list[Problem]) -> Iterato
             continue
         for block in blocks:
             yield _File(
-                path=path.parent / block["name"],
+                path=path.parent / plain_name(block["name"], what="block", where=path),
                 size_bytes=block["size_bytes"],
                 sha256=block["sha256"],
                 rows=block["documents"],
@@ -323,8 +334,80 @@ def _stream_problems(
         yield _problem(warehouse, "index", index, "it does not say what the manifest says")
 
 
-def _catalog_problems(
+def _origin_problems(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator[Problem]:
+    """What a dataset says about the corpora that it was made from, against those corpora."""
+    path = warehouse.stream(manifest.dataset) / "manifest.json"
+    documents: dict[tuple[str, str], int] = {}
+    for reference in manifest.corpora:
+        name = f"{reference.corpus}@v{reference.version}"
+        try:
+            version = read_corpus_version(warehouse, reference.corpus, reference.version)
+        except DmixError as error:
+            yield _problem(
+                warehouse, "missing", path, f"corpus {name}, which it was made from: {error.message}"
+            )
+            return
+        if content_digest(version) != reference.manifest_sha256:
+            yield _problem(warehouse, "hash", path, f"corpus {name} is not the one that it was made from")
+        for label, count in version.domain_documents().items():
+            documents[version.field, label] = documents.get((version.field, label), 0) + count
+    screened = {"duplicates", "contamination"} & set(manifest.settings)
+    for stream in manifest.streams:
+        found = documents.get((stream.field, stream.domain), 0)
+        if stream.documents > found or (not screened and stream.documents != found):
+            detail = f"{stream.path} was made from {stream.documents:,} documents, its corpora have {found:,}"
+            yield _problem(warehouse, "count", path, detail)
+
+
+def _edited_manifests(
     warehouse: Warehouse, versions: Iterable[CorpusVersion], manifests: Iterable[DatasetManifest]
+) -> Iterator[Problem]:
+    """Manifests that say something else than when they were written."""
+    paths = [warehouse.labels(version.corpus) / f"v{version.version}.json" for version in versions]
+    for path in [*paths, *(warehouse.stream(m.dataset) / "manifest.json" for m in manifests)]:
+        if path.is_file() and altered(path):
+            yield _problem(warehouse, "manifest", path, "it was edited after it was written")
+
+
+def _run_problems(warehouse: Warehouse) -> Iterator[Problem]:
+    """Runs whose chain of digests is broken, or whose steps delivered other samples than were planned."""
+    for path in sorted(warehouse.root.glob("runs/*/events.jsonl")):
+        try:
+            facts = fold_events(path.parent.name, read_events(path))
+        except (DmixError, LookupError, TypeError, ValueError, AttributeError) as error:
+            yield _problem(warehouse, "manifest", path, str(error))
+            continue
+        previous, last = "0" * 64, 0
+        for row in facts.steps:
+            step, digest, delivered = row["step"], row["digest"], row["delivered_samples"]
+            if digest is None:
+                continue
+            chain = hashlib.sha256(bytes.fromhex(previous) + bytes.fromhex(digest)).hexdigest()
+            if step == last + 1 and chain != row["chain"]:
+                yield _problem(warehouse, "hash", path, f"the chain of digests breaks at step {step}")
+            planned = row["planned_samples"]
+            if planned is not None and list(delivered or []) != list(planned):
+                detail = f"step {step} delivered other samples per domain than were planned"
+                yield _problem(warehouse, "count", path, detail)
+            previous, last = row["chain"], step
+
+
+def _link_problems(warehouse: Warehouse) -> Iterator[Problem]:
+    """Links below the first level, except those of models that stay inside them."""
+    for first in sorted(path for path in warehouse.root.iterdir() if path.is_dir()):
+        for link in links_below(first):
+            model = first / link.relative_to(first).parts[0]
+            if first.name == "models" and link.resolve().is_relative_to(model.resolve()) and link != model:
+                continue
+            yield _problem(warehouse, "link", link, "it is a link; below the first level nothing may be one")
+
+
+def _catalog_problems(
+    warehouse: Warehouse,
+    versions: Iterable[CorpusVersion],
+    manifests: Iterable[DatasetManifest],
+    *,
+    whole: bool,
 ) -> list[Problem]:
     """Counts in the catalog's views that differ from the manifests'."""
     expected: dict[tuple[str, ...], tuple[int, ...]] = {}
@@ -334,13 +417,22 @@ def _catalog_problems(
         for s in manifest.streams:
             key = ("domain_tokens", manifest.dataset, s.field, s.domain)
             expected[key] = (s.documents, s.samples, s.tokens, s.tail_tokens, s.shards)
-    if not expected:
+    if not expected and not (whole and warehouse.catalog.exists()):
         return []
     try:
         found = _catalog_counts(warehouse)
     except DmixError as error:
         return [_problem(warehouse, "catalog", warehouse.catalog, error.message)]
+    ghosts = sorted(found.keys() - expected.keys()) if whole else []
     return [
+        _problem(
+            warehouse,
+            "catalog",
+            warehouse.catalog,
+            f"view {key[0]} has {'/'.join(key[1:])}, no manifest does",
+        )
+        for key in ghosts
+    ] + [
         _problem(
             warehouse,
             "catalog",

@@ -41,6 +41,7 @@ from dmix.warehouse_schema.catalog.migrate import (
     load_schema,
     migrate,
     pending,
+    require_tables,
 )
 from dmix.warehouse_schema.catalog.statements import checked_statement
 from dmix.warehouse_schema.catalog.units import RUN_TABLES, published_units, read_unit
@@ -136,10 +137,12 @@ class Catalog:
                     connection.execute(f"detach {STORED}")
                     sync(warehouse)
                     _attach(connection, warehouse.catalog, Path(spill))
-                connection.execute("begin")  # one commit for some 200 small statements
-                _overlay_unfinished_runs(connection, warehouse)
-                apply_views(connection, schema)
-                connection.execute("commit")
+                require_tables(connection, schema, database=STORED)
+                with _damage_named(warehouse.catalog):
+                    connection.execute("begin")  # one commit for some 200 small statements
+                    _overlay_unfinished_runs(connection, warehouse)
+                    apply_views(connection, schema)
+                    connection.execute("commit")
                 if not allow_io:
                     connection.execute("set enable_external_access = false")
                     # without it, an attached file and its log may be written by COPY
@@ -252,12 +255,48 @@ def _write(warehouse: Warehouse, schema: Schema, *, empty: bool) -> None:
         elif not empty:
             _back_up(connection, warehouse, schema)
         migrate(connection, schema)
+        require_tables(connection, schema)
         import_units(connection, warehouse, published)
+        rows = _row_counts(connection)
+    _check_whole(copy, schema, rows)
     with open(copy, "rb") as file:
         os.fsync(file.fileno())
     os.replace(copy, warehouse.catalog)
     # The log of someone who wrote into the old file by hand does not fit the new one.
     warehouse.catalog.with_name(warehouse.catalog.name + ".wal").unlink(missing_ok=True)
+
+
+def _row_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Rows of each table of the catalog that a connection has open."""
+    names = connection.execute(
+        "select table_name from duckdb_tables() where schema_name = 'store'"
+    ).fetchall()
+    counts = {}
+    for (name,) in names:
+        [(counts[name],)] = connection.execute(f"select count(*) from store.{name}").fetchall()
+    return counts
+
+
+def _check_whole(copy: Path, schema: Schema, rows: dict[str, int]) -> None:
+    """Returns if a catalog that was just written opens again and holds what was written into it.
+
+    DuckDB (2.0) closes a file without a word when the disk is full, and leaves one without tables.
+
+    Raises:
+        StorageError: If it does not.
+    """
+    try:
+        with closing(duckdb.connect(str(copy), read_only=True, config=_CONFIG)) as connection:
+            require_tables(connection, schema)
+            if is_current(connection, schema) and _row_counts(connection) == rows:
+                return
+            said = "it has other rows than were written"
+    except (duckdb.Error, CatalogError) as error:
+        said = str(error).splitlines()[0]
+    raise StorageError(
+        f"the new catalog in {copy.parent} was not written whole ({said[:200]}), so the old one stays; free"
+        " some space, or raise the limit on file sizes, then run the same command again"
+    )
 
 
 def _back_up(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, schema: Schema) -> None:

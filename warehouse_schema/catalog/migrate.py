@@ -16,6 +16,7 @@ import duckdb
 
 from dmix.warehouse_schema.errors import CatalogError
 
+_CREATED = re.compile(r"^create table store\.(\w+)", re.MULTILINE)
 _LEDGER = """
 create schema if not exists meta;
 create table if not exists meta.migrations (
@@ -130,6 +131,28 @@ def is_current(connection: duckdb.DuckDBPyConnection, schema: Schema, *, databas
     if pending(connection, schema, database=database):
         return False
     return _ledger_rows(connection, "applied_views", "sha256", database) == [(schema.views_sha256,)]
+
+
+def require_tables(
+    connection: duckdb.DuckDBPyConnection, schema: Schema, *, database: str | None = None
+) -> None:
+    """Returns if the catalog has every table that its migrations made, as a table.
+
+    Raises:
+        CatalogError: If one is missing, or is a view.
+    """
+    rows = connection.execute(
+        "select table_name from duckdb_tables() where schema_name = 'store'"
+        " and database_name = coalesce(?, current_database())",
+        [database],
+    ).fetchall()
+    made = [name for step in schema.migrations for name in _CREATED.findall(step.sql)]
+    missing = sorted(set(made) - {name for (name,) in rows})
+    if missing:
+        raise CatalogError(
+            f"the catalog lacks the tables {', '.join(missing)}; run 'dmix catalog rebuild' to make it again"
+            " from the warehouse"
+        )
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, schema: Schema) -> None:

@@ -138,6 +138,7 @@ def fold_events(run_id: str, events: Iterable[Event], *, now: datetime | None = 
     if fold.start is None or fold.first_start is None or fold.last is None:
         return RunFacts()
     space: Sequence[tuple[str, str]] = fold.start["space"]
+    _check_lengths(fold, len(space))
     steps = sorted((set(fold.decisions) | set(fold.results)) - fold.unconfirmed)
     return RunFacts(
         run={
@@ -168,6 +169,18 @@ def fold_events(run_id: str, events: Iterable[Event], *, now: datetime | None = 
         ],
         events=[{"run_id": run_id, **_event_row(line, event)} for line, event in fold.log],
     )
+
+
+def _check_lengths(fold: RunFold, size: int) -> None:
+    """Raises a ValueError that names the first vector of another length than the domain space."""
+    for events in (fold.decisions, fold.results):
+        for step, event in events.items():
+            for key, value in event.items():
+                if key.endswith("_N") and value is not None and len(value) != size:
+                    raise ValueError(
+                        f"{key} of the event {event['event']} of step {step} has {len(value)} numbers, not"
+                        f" {size}, one per domain; restore events.jsonl from a copy"
+                    )
 
 
 def run_status(start: Event, end: Event | None, last: Event, *, now: datetime) -> str:

@@ -147,7 +147,7 @@ def test_a_manifest_without_its_settings_is_found(copy):
     warehouse, _, manifest = copy
     path = warehouse.stream(manifest.dataset) / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "settings": {}}))
-    assert problems(warehouse) == [("manifest", "manifest.json")]
+    assert set(problems(warehouse)) == {("manifest", "manifest.json")}
 
 
 def test_a_damaged_manifest_is_reported_and_the_rest_is_still_checked(copy):
@@ -164,7 +164,7 @@ def test_a_catalog_that_knows_nothing_of_a_corpus_is_found(copy, published):
     value = json.loads(path.read_text())
     (path.parent / "v2.json").write_text(json.dumps({**value, "version": 2}))
     report = verify_warehouse(warehouse, dataset=None, progress=lambda line: None)
-    (problem,) = report.problems
+    (problem,) = [p for p in report.problems if "edited" not in p.detail]
     assert problem.kind == "catalog"
     assert problem.detail == "view corpora, main-source/2: no row, the manifest says (57, 0)"
 
