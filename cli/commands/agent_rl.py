@@ -1,8 +1,5 @@
 """`dmix agent rl` and `dmix agent evaluate`; `dmix.cli.commands.agent` adds them to its group."""
 
-from dataclasses import asdict
-from typing import Any
-
 import click
 
 from dmix.cli.show.options import (
@@ -13,8 +10,8 @@ from dmix.cli.show.options import (
     settings_options,
     warehouse_option,
 )
-from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.preflight import check_agent, check_new_agent, check_set
+from dmix.cli.show.output import say
+from dmix.cli.show.result import show_result
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -60,41 +57,19 @@ def rl(
 
     Example: dmix agent rl --set farm --agent first-rl --from first-sft
     """
-    check_set(warehouse, set_name)
-    check_new_agent(warehouse, agent_name, overwrite=overwrite)
-    check_agent(warehouse, start)
-    hush_gym()
-    from dmix.mixing.learning.rl import prepare, train_rl
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.cli.workflows.learning import train_rl_agent
 
-    report: dict[str, Any] = {"agent": agent_name, "set": set_name}
-    if dry_run:
-        farm, first, resolved = prepare(warehouse, set_name=set_name, settings=settings, start=start)
-        episodes = farm.episodes
-        updates = resolved.steps + resolved.returns_steps
-        report |= {
-            "preset": resolved.preset,
-            "trajectories": len(episodes),
-            "steps": int(episodes.valid_mask_ET.sum()),
-            "parameters": first.num_parameters(),
-            "updates": updates,
-            "tokens": updates
-            * min(resolved.batch_episodes, len(episodes))
-            * int(episodes.tokens_ESX.shape[1]),
-        }
-    else:
-        summary = train_rl(
-            warehouse,
-            set_name=set_name,
-            agent_name=agent_name,
-            settings=settings,
-            start=start,
-            overwrite=overwrite,
-            progress=say,
-        )
-        sync(warehouse)
-        report |= asdict(summary) | {"folder": str(warehouse.agent(agent_name))}
-    _show(report, as_json=as_json)
+    result = train_rl_agent(
+        warehouse,
+        set_name=set_name,
+        agent_name=agent_name,
+        start=start,
+        settings=settings,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        progress=say,
+    )
+    show_result(result, as_json=as_json)
 
 
 @click.command()
@@ -122,50 +97,9 @@ def evaluate(
 
     Example: dmix agent evaluate --set farm --agent first-rl
     """
-    check_set(warehouse, set_name)
-    check_agent(warehouse, agent_name)
-    hush_gym()
-    from dmix.mixing.learning.evaluate import evaluate_agent, load_subject
+    from dmix.cli.workflows.learning import judge_agent
 
-    if dry_run:
-        farm, agent = load_subject(warehouse.require(), set_name=set_name, agent_name=agent_name)
-        report: dict[str, Any] = {
-            "agent": agent_name,
-            "set": set_name,
-            "trajectories": len(farm.episodes),
-            "parameters": agent.num_parameters(),
-            "trainings": 2 * settings.repeats,
-            "updates": settings.repeats * (settings.fqe_steps + settings.simulator_steps),
-        }
-    else:
-        report = evaluate_agent(
-            warehouse.require(), set_name=set_name, agent_name=agent_name, settings=settings, progress=say
-        )
-    _show(report, as_json=as_json)
-
-
-def hush_gym() -> None:
-    """Keeps Gym, which d3rlpy imports, from printing that it is unmaintained; call it before that import."""
-    try:
-        from gym_notices import notices
-    except ImportError:  # a d3rlpy that imports Gymnasium
-        return
-    notices.notices.clear()
-
-
-def _show(report: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        show_json(report)
-    else:
-        show_table(["", "value"], list(_flat(report)))
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> Any:
-    """Rows of nested values, names joined by a dot."""
-    for name, inner in value.items():
-        if isinstance(inner, dict):
-            yield from _flat(inner, f"{prefix}{name}.")
-        elif isinstance(inner, list | tuple):
-            yield prefix + name, ", ".join(f"{x:.4g}" if isinstance(x, float) else str(x) for x in inner)
-        else:
-            yield prefix + name, inner
+    result = judge_agent(
+        warehouse, set_name=set_name, agent_name=agent_name, settings=settings, dry_run=dry_run, progress=say
+    )
+    show_result(result, as_json=as_json)

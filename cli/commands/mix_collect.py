@@ -1,7 +1,6 @@
 """`dmix mix collect`; `dmix.cli.commands.mix` adds it to its group."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,15 +12,9 @@ from dmix.cli.show.options import (
     master_option,
     warehouse_option,
 )
-from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.preflight import check_environment, check_set
-from dmix.etl.spark.masters import DEFAULT_MASTER, refuse_connect
-from dmix.training.model.settings import load_proxy
-from dmix.training.run.request import base_of_proxies
+from dmix.cli.show.output import say
+from dmix.cli.show.result import show_result
 from dmix.warehouse_schema.files.layout import Warehouse
-
-if TYPE_CHECKING:
-    from dmix.training.farm.farm import FarmPlan
 
 
 @click.command()
@@ -89,81 +82,19 @@ def collect(
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
     """
-    check_set(warehouse, set_name)
-    check_environment(environment)
-    given = None if proxy is None else load_proxy(proxy)
-    init = ("base" if bases else "scratch") if given is None else given.init
-    for name in bases or (None,):
-        base_of_proxies(warehouse, name, init=init)
-    if not in_process:
-        refuse_connect(
-            master or DEFAULT_MASTER,
-            command="dmix mix collect",
-            reason="its tasks are RDDs, which Connect has not",
-        )
-    from dmix.mixing.trajectories.objectives import load_environment
-    from dmix.mixing.trajectories.store import read_set
-    from dmix.training.farm.farm import collect as collect_feedback
-    from dmix.training.farm.farm import default_proxy, plan_farm
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.cli.workflows.learning import collect_farm
 
-    found = read_set(warehouse.require(), set_name)
-    base = bases[0] if bases else None
-    settings = given or default_proxy(found, base=base)
-    farm = plan_farm(
+    result = collect_farm(
         warehouse,
-        set_name,
-        environment=load_environment(environment),
-        proxy=settings,
-        base=base,
-        other_bases=bases[1:],
+        set_name=set_name,
+        environment=environment,
+        proxy=proxy,
+        bases=bases,
+        stack=stack,
+        gpus_per_task=gpus_per_task,
+        master=master,
+        in_process=in_process,
+        dry_run=dry_run,
+        progress=say,
     )
-    say(
-        f"set {set_name}: {farm.done} of {farm.done + len(farm.todo)} trajectories have feedback;"
-        f" {farm.tokens:,} tokens to train on at most"
-    )
-    if farm.variations:
-        say("varied proxies: " + ", ".join(f"{n} {name}" for name, n in farm.variations.items()))
-    if farm.warning:
-        say(f"warning: {farm.warning}")
-    if dry_run:
-        _show_plan(warehouse, farm, as_json=as_json)
-        return
-    if in_process or not farm.todo:
-        scored = collect_feedback(warehouse, farm, spark=None, progress=say, stack=stack)
-    else:
-        from dmix.etl.spark.session import spark_session
-
-        spark = spark_session(master=master or DEFAULT_MASTER, app="dmix mix collect")
-        scored = collect_feedback(
-            warehouse, farm, spark=spark, progress=say, stack=stack, gpus_per_task=gpus_per_task
-        )
-    sync(warehouse)
-    if as_json:
-        show_json({"set_name": set_name, "trajectories": farm.done + len(farm.todo), "scales": scored.scales})
-        return
-    rows = [(o.name, o.role, scored.scales[o.name]) for o in scored.objectives]
-    show_table(["objective", "role", "scale (nats per token)"], rows)
-
-
-def _show_plan(warehouse: Warehouse, farm: "FarmPlan", *, as_json: bool) -> None:
-    from dmix.training.model.estimate import measure_speed
-    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
-
-    manifest = read_dataset_manifest(warehouse, farm.task.dataset)
-    model = farm.task.proxy.model() if farm.task.base is None else str(farm.task.base)
-    speed = measure_speed(model, manifest, farm.task.proxy.training)
-    plan = {
-        "runs": len(farm.todo),
-        "tokens": farm.tokens,
-        "parameters": speed.parameters,
-        "hours": speed.hours(farm.tokens),
-        "variations": farm.variations,
-    }
-    if as_json:
-        show_json(plan)
-        return
-    say(
-        f"{plan['runs']} proxies of {speed.parameters:,} parameters: about"
-        f" {speed.hours(farm.tokens):.2g} hours of one core, scoring left out"
-    )
+    show_result(result, as_json=as_json)
