@@ -11,12 +11,9 @@ from dmix.cli.show.options import (
     settings_options,
     warehouse_option,
 )
-from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.preflight import check_model, check_steps
-from dmix.training.evaluation.item_tasks import read_item_task
-from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
-from dmix.training.run.request import resolve_model
-from dmix.warehouse_schema.errors import InputError
+from dmix.cli.show.output import say
+from dmix.cli.show.result import show_result
+from dmix.training.evaluation.settings import KINDS, EvaluationSettings
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -82,58 +79,18 @@ def evaluate(
 
     Example: dmix eval --run agent-1 --step all --items arc_easy.jsonl.gz
     """
-    if (run_id is None) == (model is None):
-        raise InputError("give either --run ID or --model, the model to evaluate")
-    if steps and run_id is None:
-        raise InputError("--step is a step of a run; name the run with --run")
-    if not tasks and not items:
-        raise InputError("nothing to evaluate on; give --task NAME or --items FILE")
-    names = task_names(tasks)
-    item_tasks = [read_item_task(path, kind=kind) for path in items]
-    if run_id is not None:
-        check_steps(warehouse, run_id, steps)
-    check_model(warehouse, model)
-    if not dry_run:
-        check_tasks(names, items=bool(items), settings=settings)
-    from dmix.training.evaluation.benchmark import benchmark_models
-    from dmix.training.evaluation.candidates import model_candidate, run_candidates
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.cli.workflows.runs import evaluate_models
 
-    if run_id is not None:
-        candidates = run_candidates(warehouse.require(), run_id, steps)
-    else:
-        candidates = [model_candidate(resolve_model(str(model), warehouse))]
-    if dry_run:
-        counts = {
-            task.name: min(len(task.records), settings.limit or len(task.records)) for task in item_tasks
-        }
-        plan = [
-            {"step": candidate.step, "model": candidate.origin, "task": task, "items": counts.get(task)}
-            for candidate in candidates
-            for task in (*counts, *names)
-        ]
-        if as_json:
-            show_json(plan)
-        else:
-            show_table(["step", "model", "task", "items"], [tuple(row.values()) for row in plan])
-        return
-    found = benchmark_models(
-        candidates,
-        tasks=names,
-        item_tasks=item_tasks,
+    result = evaluate_models(
+        warehouse,
+        run_id=run_id,
+        steps=steps,
+        model=model,
+        tasks=tasks,
+        items=items,
+        kind=kind,
         settings=settings,
-        keep=None if run_id is None else (warehouse, run_id),
+        dry_run=dry_run,
         progress=say,
     )
-    if run_id is not None:
-        sync(warehouse)
-    rows = [
-        (evaluation.step, score.task, score.metric, score.value, score.stderr, score.items)
-        for evaluation in found
-        for score in evaluation.scores
-    ]
-    columns = ["step", "task", "metric", "value", "stderr", "items"]
-    if as_json:
-        show_json([dict(zip(columns, row, strict=True)) for row in rows])
-    else:
-        show_table(columns, rows)
+    show_result(result, as_json=as_json)

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from dmix.cli.show.options import FiniteFloat, config_option, json_option, warehouse_option
-from dmix.cli.show.output import say, show_json
+from dmix.cli.show.output import say
+from dmix.cli.show.result import show_result
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -57,22 +58,9 @@ def report(
 
     Example: dmix report --run agent-1 --run natural-1 --out report.html
     """
-    from dmix.training.report import watch_report, write_report
+    from dmix.cli.workflows.runs import report_runs
 
-    if watch:
-        written = watch_report(warehouse, runs=runs, out=out, seconds=every, progress=say)
-    else:
-        written = write_report(warehouse, runs=runs, out=out)
-    if as_json:
-        show_json(
-            {
-                "path": str(written.path),
-                "runs": list(written.runs),
-                "running": list(written.running),
-                "bytes": written.size_bytes,
-            }
-        )
-        return
-    count = len(written.runs)
-    say(f"report on {count} run{'' if count == 1 else 's'}, {written.size_bytes / 1e6:.1f} MB")
-    click.echo(written.path)
+    result = report_runs(warehouse, runs=runs, out=out, watch=watch, every=every, progress=say)
+    show_result(result, as_json=as_json)
+    if not as_json:
+        click.echo(result["path"])

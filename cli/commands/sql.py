@@ -6,7 +6,6 @@ import click
 
 from dmix.cli.show.options import FiniteFloat, config_option, json_option, warehouse_option
 from dmix.cli.show.output import show_rows
-from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -51,14 +50,8 @@ def sql(
 
     Example: dmix sql "SELECT corpus, version, documents FROM corpora"
     """
-    from dmix.warehouse_schema.catalog.bounds import bounded_memory, default_memory_bytes
-    from dmix.warehouse_schema.catalog.catalog import Catalog
+    from dmix.cli.workflows.runs import ask
 
     text = sys.stdin.read() if query == "-" else query
-    if not text.strip():
-        raise InputError("got no SQL; give one statement, for example 'SHOW TABLES'")
-    limit_bytes = default_memory_bytes() if memory_gb is None else int(memory_gb * 1e9)
-    with Catalog.open_reader(warehouse, allow_io=allow_io, memory_bytes=limit_bytes // 2) as catalog:
-        with bounded_memory(limit_bytes):
-            columns, rows = catalog.query(text)
+    columns, rows = ask(warehouse, text, allow_io=allow_io, memory_gb=memory_gb)
     show_rows(columns, rows, form="json" if as_json else form)

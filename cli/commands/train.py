@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,11 +16,12 @@ from dmix.cli.show.options import (
     warehouse_option,
     was_given,
 )
-from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.preflight import check_controller, check_dataset, check_model
-from dmix.training.model.settings import LOGGERS, TrainingSettings, check_loggers, load_training
-from dmix.training.run.request import RunRequest, new_run_folder, run_config_file
-from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, StorageError, TrainingError
+from dmix.cli.show.output import say
+from dmix.cli.show.result import show_result
+from dmix.cli.workflows.preflight import check_dataset, check_model
+from dmix.training.model.settings import LOGGERS, check_loggers, load_training
+from dmix.training.run.request import RunRequest, run_config_file
+from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.events import read_events_backwards
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -166,27 +167,19 @@ def train(
             as_json=as_json,
         )
         return
-    if model is None:
-        raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
-    spec = _controller(agent, controller)
-    if agent is not None and environment is None:
-        raise InputError("an agent decides by feedback; give the environment file with --environment")
-    check_controller(warehouse, spec)
-    if request.shadow is not None:
-        check_controller(warehouse, request.shadow)
-    if run_id is not None:
-        new_run_folder(warehouse, run_id)
-    from dmix.training.run.config import make_config
+    from dmix.cli.workflows.runs import new_run
 
-    resolved = make_config(
+    resolved = new_run(
         warehouse,
-        request,
         model=model,
-        controller=spec,
-        training=_training(training, loggers),
         environment=environment,
-        dataset=dataset,
+        agent=agent,
+        controller=controller,
         run_id=run_id,
+        dataset=dataset,
+        training=training,
+        loggers=loggers,
+        request=request,
     )
     if dry_run:
         show_plan(warehouse, resolved, ranks=ranks, as_json=as_json)
@@ -236,7 +229,9 @@ def base(
     check_dataset(warehouse, dataset)
     check_model(warehouse, model)
     warehouse.model(name)  # a name that cannot be a folder is refused here
-    settings = _training(training, loggers)
+    from dmix.cli.workflows.runs import training_settings
+
+    settings = training_settings(training, loggers)
     from dmix.cli.show.progress_display import live_monitor
     from dmix.training.run.base import base_config, train_base
 
@@ -367,49 +362,10 @@ def _resume(
     _finish(warehouse, summary, as_json=as_json)
 
 
-def _training(path: Path | None, loggers: tuple[str, ...]) -> TrainingSettings:
-    """The training file with the loggers of the flag, whose packages are there."""
-    settings = load_training(path)
-    if loggers:
-        settings = dataclasses.replace(settings, loggers=tuple(dict.fromkeys(loggers)))
-    check_loggers(settings.loggers)
-    return settings
-
-
-def _controller(agent: str | None, controller: str | None) -> str:
-    if (agent is None) == (controller is None):
-        given = "both were given" if agent is not None else "none was given"
-        raise InputError(f"one of --agent and --controller decides the mixtures, {given}; give exactly one")
-    if agent is None:
-        return str(controller)
-    return agent if agent.partition(":")[0] == "effect" else f"agent:{agent}"
-
-
 def _finish(warehouse: Warehouse, summary: "RunSummary", *, as_json: bool) -> None:
     """Brings the run into the catalog and shows what it came to; on the first rank alone."""
-    from dmix.training.run.ranks import is_first_rank
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.cli.workflows.runs import finish_run
 
-    if not is_first_rank():
-        return
-    try:
-        sync(warehouse)
-    except (LockHeldError, CatalogError, StorageError) as error:
-        # the run is done and its events are whole: the next command imports them
-        say(f"the catalog lacks this run as yet ({error.message}); the next command brings it in")
-    if as_json:
-        show_json(summary.to_json())
-        return
-    rows: list[tuple[Any, ...]] = [
-        (name, before, after, after - before)
-        for name, before, after in zip(
-            summary.objectives, summary.feedback_TD[0], summary.feedback_TD[-1], strict=True
-        )
-    ]
-    if rows:
-        show_table(["objective", "score before", "score after", "change"], rows)
-    say(
-        f"run {summary.run_id}: {summary.steps} steps, {summary.tokens:,} tokens"
-        f" ({summary.source_tokens:,} of the source), loss {summary.loss:.3f} in the last step;"
-        f" {summary.ending}"
-    )
+    result = finish_run(warehouse, summary, progress=say)
+    if result is not None:
+        show_result(result, as_json=as_json)

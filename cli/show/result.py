@@ -13,6 +13,7 @@ from dmix.cli.show.output import cell_text, say, show_json, show_table, table_te
 
 if TYPE_CHECKING:
     import pandas
+    import pyarrow
 
 # Rows of a table that a notebook shows; `df()` has all.
 _MOST_ROWS = 200
@@ -61,15 +62,28 @@ class Result:
         """
         import pandas as pd
 
+        if hasattr(self.value, "to_pandas"):  # an Arrow table, which keeps the types of SQL
+            frame: pd.DataFrame = self.value.to_pandas()
+            return frame
         found = self.tables[table]
         return pd.DataFrame([list(row) for row in found.rows], columns=list(found.columns))
+
+    def arrow(self, table: int = 0) -> "pyarrow.Table":
+        """One of the tables as an Arrow table."""
+        import pyarrow as pa
+
+        if isinstance(self.value, pa.Table):
+            return self.value
+        return pa.Table.from_pandas(self.df(table), preserve_index=False)
 
     def __getitem__(self, name: Any) -> Any:
         return self.facts[name]
 
     def __repr__(self) -> str:
         shown = [
-            block if isinstance(block, str) else table_text(block.columns, block.rows, title=block.title)
+            block
+            if isinstance(block, str)
+            else table_text(block.columns, block.rows[:_MOST_ROWS], title=block.title)
             for block in self.blocks
         ]
         return "\n".join(text.rstrip() for text in shown) or repr(self.facts)

@@ -14,11 +14,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dmix.cli.show.notebook import progress_lines
+from dmix.cli.show.notebook import progress_lines, run_monitor
 from dmix.cli.show.result import Result
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.spark.masters import IN_PROCESS_BYTES
+from dmix.mixing.learning.settings.clone import CloneSettings
+from dmix.mixing.learning.settings.rl import RlSettings
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.mixing.trajectories.settings import SampleSettings
+from dmix.training.evaluation.settings import KINDS, EvaluationSettings
+from dmix.training.run.request import RunRequest
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.settings import settings_from
 
@@ -29,6 +36,12 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 PathLike = str | os.PathLike[str]
 Paths = PathLike | Sequence[PathLike]
 DEFAULT_WAREHOUSE = "./warehouse"
+AGENT_SETTINGS: dict[str, tuple[type[Any], tuple[str, ...]]] = {
+    "sft": (SftSettings, ()),
+    "clone": (CloneSettings, ("architecture", "domain_width")),
+    "rl": (RlSettings, ()),
+}
+"""Settings of each method of `train_agent`, and fields of them that its command has no flag for."""
 
 
 def takes_settings(
@@ -165,6 +178,330 @@ class Session:
             dry_run=dry_run,
             progress=progress_lines(),
         )
+
+    @takes_settings(SampleSettings)
+    def sample(
+        self,
+        *,
+        set: str,
+        dataset: str | None = None,
+        processes: int | None = None,
+        dry_run: bool = False,
+        settings: SampleSettings,
+    ) -> Result:
+        """Samples trajectories with Algorithm 1, as `dmix mix sample`.
+
+        Args:
+            set: Name of the set of trajectories.
+            dataset: Id or name; may be left out when there is one.
+            processes: Processes to use; one a core when left out.
+            dry_run: Say what it would take, and sample nothing.
+        """
+        from dmix.cli.workflows.learning import sample_set
+
+        return sample_set(
+            self.warehouse,
+            set_name=set,
+            dataset=dataset,
+            settings=settings,
+            processes=processes,
+            dry_run=dry_run,
+            progress=progress_lines(),
+        )
+
+    def collect(
+        self,
+        *,
+        set: str,
+        environment: PathLike,
+        proxy: PathLike | None = None,
+        base: str | Sequence[str] = (),
+        stack: int = 1,
+        gpus_per_task: float | None = None,
+        master: str | None = None,
+        in_process: bool = False,
+        dry_run: bool = False,
+    ) -> Result:
+        """Trains a proxy along every trajectory of a set and scores it, as `dmix mix collect`.
+
+        Args:
+            set: Set of trajectories to follow.
+            environment: Objectives that proxies are scored on.
+            proxy: Proxy model and its training; a small LLaMA when left out.
+            base: Base models that proxies start from, under `init: base`.
+            stack: Most trajectories of one task.
+            gpus_per_task: GPUs that Spark gives each task.
+            master: Spark master, `$DMIX_MASTER` by default.
+            in_process: Train here, without Spark.
+            dry_run: Say what it would take, and train nothing.
+        """
+        from dmix.cli.workflows.learning import collect_farm
+
+        return collect_farm(
+            self.warehouse,
+            set_name=set,
+            environment=Path(environment),
+            proxy=None if proxy is None else Path(proxy),
+            bases=several(base),
+            stack=stack,
+            gpus_per_task=gpus_per_task,
+            master=master or os.environ.get("DMIX_MASTER"),
+            in_process=in_process,
+            dry_run=dry_run,
+            progress=progress_lines(),
+        )
+
+    def probe(
+        self,
+        *,
+        environment: PathLike,
+        dataset: str | None = None,
+        estimator: str = "counts",
+        model: str | None = None,
+        training: PathLike | None = None,
+        groups: int | None = None,
+        steps: int | None = None,
+        max_hours: float | None = None,
+        export: PathLike | None = None,
+        scores: PathLike | None = None,
+        name: str | None = None,
+        master: str | None = None,
+        dry_run: bool = False,
+    ) -> Result:
+        """Measures which domain helps which objective, before a run, as `dmix mix probe`.
+
+        Args:
+            environment: Objectives whose items tell what text helps.
+            dataset: Id or name; may be left out when there is one.
+            estimator: `counts`, `gradient` or `probe`.
+            model: Model that is measured, for `gradient` and `probe`.
+            training: Training file of the runs that the effects are for.
+            groups: Most groups of domains that are probed.
+            steps: Steps of a probe.
+            max_hours: Hours that it may take.
+            export: Folder for probe mixtures for your own trainer; nothing is trained.
+            scores: Table of your own trainer's scores.
+            name: Name of the effects.
+            master: Spark master that counts, `$DMIX_MASTER` by default.
+            dry_run: Say what it would take, and measure nothing.
+        """
+        from dmix.cli.workflows.learning import probe_effects
+
+        return probe_effects(
+            self.warehouse,
+            environment=Path(environment),
+            dataset=dataset,
+            estimator=estimator,
+            model=model,
+            training=None if training is None else Path(training),
+            groups=groups,
+            steps=steps,
+            max_hours=max_hours,
+            export_to=None if export is None else Path(export),
+            scores=None if scores is None else Path(scores),
+            name=name,
+            master=master or os.environ.get("DMIX_MASTER"),
+            dry_run=dry_run,
+            progress=progress_lines(),
+        )
+
+    def train_agent(
+        self,
+        method: str = "sft",
+        *,
+        set: str | Sequence[str],
+        agent: str,
+        from_: str | None = None,
+        overwrite: bool = False,
+        dry_run: bool = False,
+        **settings: Any,
+    ) -> Result:
+        """Trains an agent that chooses mixtures, as `dmix agent sft`, `clone` and `rl`.
+
+        Args:
+            method: `sft`, `clone` or `rl`.
+            set: Set of trajectories to learn from; for `sft` it may be several.
+            agent: Name of the agent.
+            from_: For `rl`: agent that the actor starts from.
+            overwrite: Replace an agent of that name.
+            dry_run: Say what it would take, and train nothing.
+            settings: Settings of the method, as the flags of its command.
+        """
+        from dmix.cli.workflows import learning
+
+        if method not in AGENT_SETTINGS:
+            raise InputError(f"method is {method!r}, expected one of {', '.join(AGENT_SETTINGS)}")
+        cls, hidden = AGENT_SETTINGS[method]
+        given = {name: value for name, value in settings.items() if value is not None}
+        for name in hidden:
+            if name in given:
+                raise InputError(f"{name} is no setting of method {method!r}; leave it out")
+        common: dict[str, Any] = {
+            "agent_name": agent,
+            "settings": settings_from(cls, given, where="train_agent()"),
+            "overwrite": overwrite,
+            "dry_run": dry_run,
+            "progress": progress_lines(),
+        }
+        if from_ is not None and method != "rl":
+            raise InputError("from_ is the agent that method 'rl' starts from; leave it out")
+        if method == "sft":
+            return learning.train_sft_agent(self.warehouse, set_names=several(set), **common)
+        [name] = several(set)
+        if method == "clone":
+            return learning.train_clone_agent(self.warehouse, set_name=name, **common)
+        return learning.train_rl_agent(self.warehouse, set_name=name, start=from_, **common)
+
+    @takes_settings(RunRequest, parameter="request")
+    def train(
+        self,
+        *,
+        model: str | PathLike | None = None,
+        environment: PathLike | None = None,
+        agent: str | None = None,
+        controller: str | None = None,
+        run: str | None = None,
+        resume: bool = False,
+        trust_controller: bool = False,
+        dataset: str | None = None,
+        training: PathLike | None = None,
+        logger: str | Sequence[str] = (),
+        ranks: int | None = None,
+        dry_run: bool = False,
+        request: RunRequest,
+    ) -> Result:
+        """Trains a model under an agent or another controller, as `dmix train`.
+
+        Args:
+            model: Model file, checkpoint folder, model of the warehouse, or hub id.
+            environment: Objectives to score on.
+            agent: Agent that steers the run.
+            controller: What steers instead.
+            run: Name of the run; made from the time when left out.
+            resume: Go on with `run` where its newest checkpoint is.
+            trust_controller: With `resume`: run the code of a `python:` controller.
+            dataset: Id or name; may be left out when there is one.
+            training: Training file.
+            logger: Where Composer sends metrics too.
+            ranks: Ranks that `dry_run` plans the memory for.
+            dry_run: Say what it would take, and train nothing.
+        """
+        from dmix.cli.workflows.runs import finish_run, new_run, run_plan
+        from dmix.training.run.config import read_config
+        from dmix.training.run.launch import resume_run, start_run
+
+        progress, loggers = progress_lines(), several(logger)
+        if resume and run is None:
+            raise InputError("resume needs the run to go on with; name it with run")
+        config = (
+            read_config(self.warehouse.require(), run)
+            if resume and run is not None
+            else new_run(
+                self.warehouse,
+                model=None if model is None else str(model),
+                environment=None if environment is None else Path(environment),
+                agent=agent,
+                controller=controller,
+                run_id=run,
+                dataset=dataset,
+                training=None if training is None else Path(training),
+                loggers=loggers,
+                request=request,
+            )
+        )
+        if dry_run:
+            return run_plan(self.warehouse, config, ranks=ranks)
+        with run_monitor(title=f"run {config.run_id}") as monitor:
+            if resume:
+                summary = resume_run(
+                    self.warehouse,
+                    config.run_id,
+                    loggers=loggers,
+                    trust_controller=trust_controller,
+                    progress=progress,
+                    monitor=monitor,
+                )
+            else:
+                summary = start_run(self.warehouse, config, progress=progress, monitor=monitor)
+        return finish_run(self.warehouse, summary, progress=progress) or Result(summary.to_json(), summary)
+
+    @takes_settings(EvaluationSettings)
+    def evaluate(
+        self,
+        *,
+        run: str | None = None,
+        step: str | int | Sequence[str | int] = (),
+        model: str | PathLike | None = None,
+        task: str | Sequence[str] = (),
+        items: Paths = (),
+        kind: str = KINDS[0],
+        dry_run: bool = False,
+        settings: EvaluationSettings,
+    ) -> Result:
+        """Scores models of a run on benchmarks, as `dmix eval`.
+
+        Args:
+            run: Run whose models are evaluated; scores are kept with it.
+            step: Steps of the run, or `all`; the newest model when left out.
+            model: A model of no run.
+            task: Tasks of lm-evaluation-harness or evalplus, or groups of them.
+            items: Files of evaluation items.
+            kind: Form of the items.
+            dry_run: Say what would be scored, and score nothing.
+        """
+        from dmix.cli.workflows.runs import evaluate_models
+
+        return evaluate_models(
+            self.warehouse,
+            run_id=run,
+            steps=[str(number) for number in ((step,) if isinstance(step, int) else several(step))],
+            model=None if model is None else str(model),
+            tasks=several(task),
+            items=paths(items),
+            kind=kind,
+            settings=settings,
+            dry_run=dry_run,
+            progress=progress_lines(),
+        )
+
+    def report(
+        self,
+        *,
+        run: str | Sequence[str] = (),
+        out: PathLike | None = None,
+        watch: bool = False,
+        every: float = 15.0,
+    ) -> Result:
+        """Writes one HTML file about runs and their data, as `dmix report`.
+
+        Args:
+            run: Runs to show; the newest ones when left out.
+            out: File to write.
+            watch: Write the file again and again until no run in it is under way.
+            every: Seconds between two pages of `watch`.
+        """
+        from dmix.cli.workflows.runs import report_runs
+
+        return report_runs(
+            self.warehouse,
+            runs=several(run),
+            out=None if out is None else Path(out),
+            watch=watch,
+            every=every,
+            progress=progress_lines(),
+        )
+
+    def sql(self, query: str, *, allow_io: bool = False, memory_gb: float | None = None) -> Result:
+        """The catalog's answer to one question in SQL, as `dmix sql`; `.df()` and `.arrow()` give it whole.
+
+        Args:
+            query: One statement of DuckDB's SQL.
+            allow_io: Let the query read files, and COPY write them outside the warehouse.
+            memory_gb: Memory that it may take, in GB; a quarter of the machine's when left out.
+        """
+        from dmix.cli.workflows.runs import ask_for_arrow
+
+        return ask_for_arrow(self.warehouse, query, allow_io=allow_io, memory_gb=memory_gb)
 
     def _executor(self, master: str | None, in_process_bytes: int) -> "Automatic":
         from dmix.etl.spark.executors import Automatic

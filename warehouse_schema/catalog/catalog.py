@@ -15,10 +15,10 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
@@ -49,7 +49,13 @@ from dmix.warehouse_schema.errors import CatalogError, InputError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.files.locks import DEFAULT_TIMEOUT_SECONDS, held_lock
 
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Name under which readers attach the published file; their own database is called `memory`.
 STORED = "catalog"
@@ -100,13 +106,15 @@ class Catalog:
     ) -> None:
         self._connection = connection
         self._allow_io, self._protected = allow_io, protected
+        self._resources = ExitStack()
 
     @classmethod
-    @contextmanager
     def open_reader(
         cls, warehouse: Warehouse, allow_io: bool = False, memory_bytes: int | None = None
-    ) -> Iterator["Catalog"]:
+    ) -> "Catalog":
         """A reader that sees everything imported, and unfinished runs as they are now.
+
+        Close it, or use it in a `with` statement.
 
         A catalog that is missing, or older than this program, is brought up to date first.
 
@@ -119,6 +127,24 @@ class Catalog:
             NotFoundError: If the warehouse does not exist.
             CatalogError: If the catalog is damaged, or newer than this program.
         """
+        resources = ExitStack()
+        catalog = resources.enter_context(cls._reader(warehouse, allow_io, memory_bytes))
+        catalog._resources = resources
+        return catalog
+
+    def close(self) -> None:
+        """Closes the connection; a second time does nothing."""
+        self._resources.close()
+
+    def __enter__(self) -> "Catalog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @classmethod
+    @contextmanager
+    def _reader(cls, warehouse: Warehouse, allow_io: bool, memory_bytes: int | None) -> Iterator["Catalog"]:
         warehouse.require()
         schema = load_schema()
         if not warehouse.catalog.exists():
@@ -162,6 +188,23 @@ class Catalog:
                 memory; the message is DuckDB's.
             KeyboardInterrupt: If Ctrl-C ended it.
         """
+        return self._answer(
+            sql,
+            parameters,
+            lambda result: ([column[0] for column in result.description or []], result.fetchall()),
+        )
+
+    def arrow(self, sql: str, parameters: Sequence[Any] = ()) -> "pyarrow.Table":
+        """The answer to one statement as an Arrow table; arguments and errors as of `query`."""
+        return self._answer(sql, parameters, lambda result: result.to_arrow_table())
+
+    def df(self, sql: str, parameters: Sequence[Any] = ()) -> "pandas.DataFrame":
+        """The answer to one statement as a pandas data frame; arguments and errors as of `query`."""
+        return self._answer(sql, parameters, lambda result: result.df())
+
+    def _answer(
+        self, sql: str, parameters: Sequence[Any], fetch: Callable[[duckdb.DuckDBPyConnection], T]
+    ) -> T:
         connection = self._connection
         try:
             statement = checked_statement(
@@ -170,8 +213,7 @@ class Catalog:
             with ends_on_interrupt():
                 connection.execute("begin transaction read only")
                 try:
-                    result = connection.execute(statement, list(parameters))
-                    return [column[0] for column in result.description or []], result.fetchall()
+                    return fetch(connection.execute(statement, list(parameters)))
                 finally:
                     connection.execute("rollback")
         except duckdb.InterruptException:

@@ -9,14 +9,22 @@ import pytest
 import dmix
 from dmix.cli.main import dmix as command_line
 from dmix.cli.main import run
-from dmix.cli.workflows.session import Session
+from dmix.cli.workflows.session import AGENT_SETTINGS, Session
 
-# method: words of its command, and names that Python cannot spell or that are the command line's own
+# method: words of its command
 METHODS = {
     "classify": ("etl", "classify"),
     "shard": ("etl", "shard"),
+    "sample": ("mix", "sample"),
+    "collect": ("mix", "collect"),
+    "probe": ("mix", "probe"),
+    "train": ("train",),
+    "evaluate": ("eval",),
+    "report": ("report",),
+    "sql": ("sql",),
 }
-COMMAND_LINE = {"warehouse", "config", "json", "help"}
+# of the command line alone: a method has a session, returns a result and is called by a program
+COMMAND_LINE = {"warehouse", "config", "json", "format", "help"}
 
 
 def command_of(words):
@@ -45,7 +53,7 @@ def flags_of(command):
 
 def test_every_method_is_compared():
     public = {name for name, _ in inspect.getmembers(Session, inspect.isfunction) if name[0] != "_"}
-    assert public == set(METHODS)
+    assert public == {*METHODS, "train_agent"}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -58,6 +66,16 @@ def test_method_and_command_take_the_same_names_and_defaults(name):
         # None on the command line is the default of the settings class, from which both are made
         if default is not None:
             assert taken[flag] == default, flag
+
+
+@pytest.mark.parametrize("method", AGENT_SETTINGS)
+def test_train_agent_takes_the_names_of_each_command(method):
+    own = set(inspect.signature(Session.train_agent).parameters) - {"self", "method", "settings"}
+    cls, hidden = AGENT_SETTINGS[method]
+    taken = {name.rstrip("_") for name in own} | {field.name for field in dataclasses.fields(cls)}
+    assert taken - set(hidden) - ({"from"} if method != "rl" else set()) == set(
+        flags_of(command_of(("agent", method)))
+    )
 
 
 @pytest.fixture
@@ -81,6 +99,9 @@ def test_a_session_classifies_and_shards_what_commands_then_find_done(text, caps
     made = session.shard(seq_len=16, name="small")
     assert made["existed"] is False
     assert made.value.name == "small"
+    answer = session.sql("select corpus, documents from corpora order by corpus")
+    assert answer.arrow().column_names == ["corpus", "documents"]
+    assert answer.df()["documents"].tolist() == [6, 6]
     capsys.readouterr()
     line = ["etl", "shard", "--seq-len", "16", "--name", "small", "--json", "--warehouse", "w"]
     assert run(line) == 0

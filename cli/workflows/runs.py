@@ -1,0 +1,411 @@
+"""Runs and what is known of them: `dmix train`, `dmix eval`, `dmix report`, `dmix sql`, `dmix mix plan`."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmix.cli.show.result import Result
+from dmix.cli.workflows.preflight import check_controller, check_model, check_steps
+from dmix.training.evaluation.item_tasks import read_item_task
+from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
+from dmix.training.model.settings import TrainingSettings, check_loggers, load_training
+from dmix.training.run.request import RunRequest, new_run_folder, resolve_model
+from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, StorageError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+if TYPE_CHECKING:
+    from dmix.training.run.config import RunConfig
+    from dmix.training.run.summary import RunSummary
+    from dmix.training.run.watching.progress import Monitor
+    from dmix.warehouse_schema.catalog.catalog import Catalog
+
+Progress = Callable[[str], None]
+
+
+def evaluate_models(
+    warehouse: Warehouse,
+    *,
+    run_id: str | None = None,
+    steps: Sequence[str] = (),
+    model: str | None = None,
+    tasks: Sequence[str] = (),
+    items: Sequence[Path] = (),
+    kind: str = KINDS[0],
+    settings: EvaluationSettings,
+    dry_run: bool = False,
+    progress: Progress,
+) -> Result:
+    """Scores models of a run, or another model, on benchmarks.
+
+    Args:
+        warehouse: Where the run is.
+        run_id: Run whose models are evaluated; scores are kept with it.
+        steps: Steps of the run, or `all`; the newest model when left out.
+        model: A model of no run.
+        tasks: Tasks of lm-evaluation-harness or evalplus, or groups of them.
+        items: Files of evaluation items.
+        kind: Form of the items.
+        settings: Limits, precision, shots.
+        dry_run: Say what would be scored, and score nothing.
+        progress: Receives lines for people.
+
+    Raises:
+        NotFoundError: If run, step, model or file does not exist.
+        InputError: If arguments contradict each other, or there is nothing to evaluate on.
+    """
+    if (run_id is None) == (model is None):
+        raise InputError("give either --run ID or --model, the model to evaluate")
+    if steps and run_id is None:
+        raise InputError("--step is a step of a run; name the run with --run")
+    if not tasks and not items:
+        raise InputError("nothing to evaluate on; give --task NAME or --items FILE")
+    names = task_names(tuple(tasks))
+    item_tasks = [read_item_task(path, kind=kind) for path in items]
+    if run_id is not None:
+        check_steps(warehouse, run_id, steps)
+    check_model(warehouse, model)
+    if not dry_run:
+        check_tasks(names, items=bool(items), settings=settings)
+    from dmix.training.evaluation.benchmark import benchmark_models
+    from dmix.training.evaluation.candidates import model_candidate, run_candidates
+    from dmix.warehouse_schema.catalog.catalog import sync
+
+    if run_id is not None:
+        candidates = run_candidates(warehouse.require(), run_id, steps)
+    else:
+        candidates = [model_candidate(resolve_model(str(model), warehouse))]
+    if dry_run:
+        counts = {
+            task.name: min(len(task.records), settings.limit or len(task.records)) for task in item_tasks
+        }
+        plan = [
+            {"step": candidate.step, "model": candidate.origin, "task": task, "items": counts.get(task)}
+            for candidate in candidates
+            for task in (*counts, *names)
+        ]
+        result = Result(plan)
+        result.table(["step", "model", "task", "items"], [tuple(row.values()) for row in plan])
+        return result
+    found = benchmark_models(
+        candidates,
+        tasks=names,
+        item_tasks=item_tasks,
+        settings=settings,
+        keep=None if run_id is None else (warehouse, run_id),
+        progress=progress,
+    )
+    if run_id is not None:
+        sync(warehouse)
+    rows = [
+        (evaluation.step, score.task, score.metric, score.value, score.stderr, score.items)
+        for evaluation in found
+        for score in evaluation.scores
+    ]
+    columns = ["step", "task", "metric", "value", "stderr", "items"]
+    result = Result([dict(zip(columns, row, strict=True)) for row in rows], found)
+    result.table(columns, rows)
+    return result
+
+
+def report_runs(
+    warehouse: Warehouse,
+    *,
+    runs: Sequence[str] = (),
+    out: Path | None = None,
+    watch: bool = False,
+    every: float = 15.0,
+    progress: Progress,
+) -> Result:
+    """Writes one HTML file about runs and their data.
+
+    Args:
+        warehouse: Where the runs are.
+        runs: Runs to show; the newest ones when left out.
+        out: File to write; in the folder of the one run, else in the warehouse, when left out.
+        watch: Write the file again and again until no run in it is under way.
+        every: Seconds between two pages of `watch`.
+        progress: Receives lines for people.
+
+    Raises:
+        NotFoundError: If there is no such run.
+    """
+    from dmix.training.report import watch_report, write_report
+
+    if watch:
+        written = watch_report(warehouse, runs=runs, out=out, seconds=every, progress=progress)
+    else:
+        written = write_report(warehouse, runs=runs, out=out)
+    facts = {
+        "path": str(written.path),
+        "runs": list(written.runs),
+        "running": list(written.running),
+        "bytes": written.size_bytes,
+    }
+    result = Result(facts, written)
+    count = len(written.runs)
+    result.line(f"report on {count} run{'' if count == 1 else 's'}, {written.size_bytes / 1e6:.1f} MB")
+    return result
+
+
+def train_run(
+    warehouse: Warehouse,
+    *,
+    model: str | None = None,
+    environment: Path | None = None,
+    agent: str | None = None,
+    controller: str | None = None,
+    run_id: str | None = None,
+    dataset: str | None = None,
+    training: Path | None = None,
+    loggers: Sequence[str] = (),
+    request: RunRequest,
+    progress: Progress,
+    monitor: "Monitor | None" = None,
+) -> "RunSummary":
+    """Starts a run and trains it to its end.
+
+    Args:
+        warehouse: Where the dataset is and the run goes.
+        model: Model file, checkpoint folder, model of the warehouse, or hub id.
+        environment: Environment file.
+        agent: Agent that steers the run.
+        controller: What steers instead.
+        run_id: Name of the run; made from the time when left out.
+        dataset: Id or name; may be left out when there is one.
+        training: Training file.
+        loggers: Where metrics go, in place of those of the training file.
+        request: Steps, sizes, seed, guard.
+        progress: Receives lines for people.
+        monitor: Receives every batch and step.
+
+    Raises:
+        NotFoundError: If something that is named does not exist.
+        InputError: If arguments contradict each other, or cannot be used.
+    """
+    from dmix.training.run.launch import start_run
+
+    resolved = new_run(
+        warehouse,
+        model=model,
+        environment=environment,
+        agent=agent,
+        controller=controller,
+        run_id=run_id,
+        dataset=dataset,
+        training=training,
+        loggers=loggers,
+        request=request,
+    )
+    return start_run(warehouse, resolved, progress=progress, monitor=monitor)
+
+
+def new_run(
+    warehouse: Warehouse,
+    *,
+    model: str | None = None,
+    environment: Path | None = None,
+    agent: str | None = None,
+    controller: str | None = None,
+    run_id: str | None = None,
+    dataset: str | None = None,
+    training: Path | None = None,
+    loggers: Sequence[str] = (),
+    request: RunRequest,
+) -> "RunConfig":
+    """The configuration of a run that has not started; arguments and errors as of `train_run`."""
+    if model is None:
+        raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
+    spec = controller_spec(agent, controller)
+    if agent is not None and environment is None:
+        raise InputError("an agent decides by feedback; give the environment file with --environment")
+    check_controller(warehouse, spec)
+    if request.shadow is not None:
+        check_controller(warehouse, request.shadow)
+    if run_id is not None:
+        new_run_folder(warehouse, run_id)
+    from dmix.training.run.config import make_config
+
+    return make_config(
+        warehouse,
+        request,
+        model=model,
+        controller=spec,
+        training=training_settings(training, loggers),
+        environment=environment,
+        dataset=dataset,
+        run_id=run_id,
+    )
+
+
+def training_settings(path: Path | None, loggers: Sequence[str]) -> TrainingSettings:
+    """The training file with the loggers of the flag, whose packages are there."""
+    settings = load_training(path)
+    if loggers:
+        settings = dataclasses.replace(settings, loggers=tuple(dict.fromkeys(loggers)))
+    check_loggers(settings.loggers)
+    return settings
+
+
+def controller_spec(agent: str | None, controller: str | None) -> str:
+    """The one of both that was given, as a controller.
+
+    Raises:
+        InputError: If both or none were given.
+    """
+    if (agent is None) == (controller is None):
+        given = "both were given" if agent is not None else "none was given"
+        raise InputError(f"one of --agent and --controller decides the mixtures, {given}; give exactly one")
+    if agent is None:
+        return str(controller)
+    return agent if agent.partition(":")[0] == "effect" else f"agent:{agent}"
+
+
+def finish_run(warehouse: Warehouse, summary: "RunSummary", *, progress: Progress) -> Result | None:
+    """Brings the run into the catalog; what it came to on the first rank, None on others."""
+    from dmix.training.run.ranks import is_first_rank
+    from dmix.warehouse_schema.catalog.catalog import sync
+
+    if not is_first_rank():
+        return None
+    try:
+        sync(warehouse)
+    except (LockHeldError, CatalogError, StorageError) as error:
+        # the run is done and its events are whole: the next command imports them
+        progress(f"the catalog lacks this run as yet ({error.message}); the next command brings it in")
+    result = Result(summary.to_json(), summary)
+    rows: list[tuple[Any, ...]] = [
+        (name, before, after, after - before)
+        for name, before, after in zip(
+            summary.objectives, summary.feedback_TD[0], summary.feedback_TD[-1], strict=True
+        )
+    ]
+    if rows:
+        result.table(["objective", "score before", "score after", "change"], rows)
+    result.line(
+        f"run {summary.run_id}: {summary.steps} steps, {summary.tokens:,} tokens"
+        f" ({summary.source_tokens:,} of the source), loss {summary.loss:.3f} in the last step;"
+        f" {summary.ending}"
+    )
+    return result
+
+
+def ask(
+    warehouse: Warehouse, query: str, *, allow_io: bool = False, memory_gb: float | None = None
+) -> tuple[list[str], list[tuple]]:
+    """Columns and rows of the catalog's answer to one question in SQL.
+
+    Args:
+        warehouse: The warehouse to ask.
+        query: One statement of DuckDB's SQL.
+        allow_io: Let the query read files, and COPY write them outside the warehouse.
+        memory_gb: Memory that it may take, in GB; a quarter of the machine's when left out.
+
+    Raises:
+        NotFoundError: If the warehouse does not exist.
+        InputError: If it is not exactly one query, or DuckDB refuses it.
+    """
+    with asked(warehouse, query, allow_io=allow_io, memory_gb=memory_gb) as catalog:
+        return catalog.query(query)
+
+
+def ask_for_arrow(
+    warehouse: Warehouse, query: str, *, allow_io: bool = False, memory_gb: float | None = None
+) -> Result:
+    """The same answer; the result's value is an Arrow table, its table the first rows."""
+    with asked(warehouse, query, allow_io=allow_io, memory_gb=memory_gb) as catalog:
+        table = catalog.arrow(query)
+    result = Result(table.to_pylist(), table)
+    result.table(table.column_names, [tuple(row.values()) for row in result.facts])
+    return result
+
+
+@contextmanager
+def asked(
+    warehouse: Warehouse, query: str, *, allow_io: bool, memory_gb: float | None
+) -> "Iterator[Catalog]":
+    """A reader for one question, whose memory is bounded."""
+    from dmix.warehouse_schema.catalog.bounds import bounded_memory, default_memory_bytes
+    from dmix.warehouse_schema.catalog.catalog import Catalog
+
+    if not query.strip():
+        raise InputError("got no SQL; give one statement, for example 'SHOW TABLES'")
+    limit_bytes = default_memory_bytes() if memory_gb is None else int(memory_gb * 1e9)
+    with Catalog.open_reader(warehouse, allow_io=allow_io, memory_bytes=limit_bytes // 2) as catalog:
+        with bounded_memory(limit_bytes):
+            yield catalog
+
+
+def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = None) -> Result:
+    """What a run would take; the time only where the model fits into this machine.
+
+    Args:
+        warehouse: Where the dataset is.
+        config: The run.
+        ranks: Ranks to plan for; those of this launch if None.
+    """
+    import psutil
+    from composer.utils import dist
+
+    from dmix.mixing.space.domains import DomainSpace
+    from dmix.training.model.estimate import measure_speed
+    from dmix.training.model.memory import computes_in_bf16, device_memory, memory_per_rank, shape_of
+    from dmix.training.run.config import check_controllers, describe, expected_passes
+    from dmix.training.run.launch import model_of
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+
+    manifest, model = read_dataset_manifest(warehouse, config.dataset), model_of(config)
+    check_controllers(warehouse, config, DomainSpace.of_dataset(manifest))
+    ranks = dist.get_world_size() if ranks is None else ranks
+    shape = shape_of(model, manifest)
+    memory = memory_per_rank(
+        shape,
+        config.training,
+        ranks=ranks,
+        seq_len=manifest.seq_len,
+        bf16=computes_in_bf16(config.training),
+    )
+    tokens = config.steps * config.step_samples * manifest.seq_len
+    batches = config.steps * config.step_samples // config.batch_size
+    # timing needs weights, gradients and activations on this device
+    room = device_memory() or psutil.virtual_memory().available
+    fits = (
+        2 * memory_per_rank(shape, config.training, ranks=1, seq_len=manifest.seq_len, bf16=False).total
+        < room
+    )
+    speed = measure_speed(model, manifest, config.training) if fits else None
+    hours = None if speed is None else speed.hours(tokens)
+    coverage = expected_passes(config, manifest)
+    facts = {
+        "run_id": config.run_id,
+        "runs": 1,
+        "steps": config.steps,
+        "step_samples": config.step_samples,
+        "batch_size": config.batch_size,
+        "batches": batches,
+        "tokens": tokens,
+        "parameters": shape.parameters,
+        "ranks": ranks,
+        "memory_bytes": {**dataclasses.asdict(memory), "total": memory.total},
+        "hours": hours,
+        "coverage": {"source": coverage.source, "target": coverage.target},
+    }
+    result = Result(facts, config)
+    result.line(describe(config, manifest))
+    result.line(
+        f"{shape.parameters:,} parameters, {batches:,} batches; a rank of {ranks} needs about"
+        f" {memory.total / 2**30:.2g} GiB:"
+    )
+    result.table(
+        ["memory of a rank", "GiB"],
+        [(name, size / 2**30) for name, size in dataclasses.asdict(memory).items()],
+    )
+    if speed is None:
+        result.line("the model is too large for this machine to time it; run this where it will be trained")
+    else:
+        result.line(
+            f"{speed.tokens_per_second:,.0f} tokens per second in this process: about"
+            f" {speed.hours(tokens):.2g} hours, scoring left out"
+        )
+    return result
