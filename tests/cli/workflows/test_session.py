@@ -1,5 +1,6 @@
 """Commands and `Session` take the same names and defaults, and come to the same."""
 
+import dataclasses
 import inspect
 import json
 
