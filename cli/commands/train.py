@@ -1,6 +1,5 @@
 """`dmix train` and `dmix train base`."""
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +18,8 @@ from dmix.cli.show.options import (
 from dmix.cli.show.output import say
 from dmix.cli.show.result import show_result
 from dmix.cli.workflows.preflight import check_dataset, check_model
-from dmix.training.model.settings import LOGGERS, check_loggers, load_training
-from dmix.training.run.request import RunRequest, run_config_file
-from dmix.warehouse_schema.errors import InputError, TrainingError
-from dmix.warehouse_schema.files.events import read_events_backwards
+from dmix.training.model.settings import LOGGERS
+from dmix.training.run.request import RunRequest
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
@@ -137,59 +134,35 @@ def train(
     """
     if context.invoked_subcommand is not None:
         return
-    if resume and run_id is None:
-        raise InputError("--resume needs the run to go on with; name it with --run")
-    if back and not resume:
-        raise InputError("--back says where --resume goes on; give both")
-    if run_id is not None and not resume and not dry_run and _has_started(warehouse, run_id):
-        resume = True
-        if _is_finished(warehouse, run_id):
-            _finish(warehouse, _summary(warehouse, run_id), as_json=as_json)
-            return
-        _refuse_differences(context, warehouse, run_id)
-        _refuse_a_third_failure(warehouse, run_id)
-    if run_id is not None and resume:
-        run_config_file(warehouse.require(), run_id)
-        check_loggers(loggers)
-        if dry_run:
-            from dmix.training.run.config import read_config
+    from dmix.cli.workflows.runs import train_run
 
-            show_plan(warehouse, read_config(warehouse, run_id), ranks=ranks, as_json=as_json)
-            return
-        _refuse_differences(context, warehouse, run_id)
-        _resume(
-            warehouse,
-            run_id,
-            loggers=loggers,
-            trust_controller=trust_controller,
-            back=back,
-            accept_changes=accept_changes,
-            as_json=as_json,
-        )
-        return
-    from dmix.cli.workflows.runs import new_run
-
-    resolved = new_run(
+    given = {
+        str(parameter.name): context.params.get(str(parameter.name))
+        for parameter in context.command.params
+        if parameter.name not in _OF_A_RESUME and was_given(context, str(parameter.name))
+    }
+    result = train_run(
         warehouse,
         model=model,
         environment=environment,
         agent=agent,
         controller=controller,
         run_id=run_id,
+        resume=resume,
+        back=back,
+        accept_changes=accept_changes,
+        trust_controller=trust_controller,
         dataset=dataset,
         training=training,
         loggers=loggers,
         request=request,
+        ranks=ranks,
+        dry_run=dry_run,
+        given=given,
+        progress=say,
     )
-    if dry_run:
-        show_plan(warehouse, resolved, ranks=ranks, as_json=as_json)
-        return
-    from dmix.cli.show.progress_display import live_monitor
-    from dmix.training.run.launch import start_run
-
-    with live_monitor(title=f"run {resolved.run_id}") as monitor:
-        summary = start_run(warehouse, resolved, progress=say, monitor=monitor)
-    _finish(warehouse, summary, as_json=as_json)
+    if result is not None:
+        show_result(result, as_json=as_json)
 
 
 @train.command()
@@ -248,117 +221,6 @@ def base(
         return
     with live_monitor(title=f"base model {name}") as monitor:
         summary = train_base(warehouse, resolved, progress=say, monitor=monitor)
-    _finish(warehouse, summary, as_json=as_json)
-
-
-def _has_started(warehouse: Warehouse, run_id: str) -> bool:
-    return (warehouse.run(run_id) / "events.jsonl").is_file()
-
-
-def _summary(warehouse: Warehouse, run_id: str) -> "RunSummary":
-    from dmix.training.run.summary import summarise
-
-    return summarise(warehouse.run(run_id) / "events.jsonl")
-
-
-def _is_finished(warehouse: Warehouse, run_id: str) -> bool:
-    """Whether a run ended and its model is there."""
-    last = next(read_events_backwards(warehouse.run(run_id) / "events.jsonl"), {"event": ""})
-    return last["event"] == "run_done" and (warehouse.run(run_id) / "model").is_dir()
-
-
-def _refuse_a_third_failure(warehouse: Warehouse, run_id: str) -> None:
-    """Ends a command that a scheduler repeats, where the run failed twice in the same way.
-
-    Raises:
-        TrainingError: If its last two attempts ended at the same step with the same words.
-    """
-    ends = [
-        event
-        for event in read_events_backwards(warehouse.run(run_id) / "events.jsonl")
-        if event["event"] in ("run_started", "run_failed", "run_done")
-    ][:4]
-    kinds = [event["event"] for event in ends]
-    if kinds != ["run_failed", "run_started", "run_failed", "run_started"]:
-        return
-    if (ends[0]["step"], ends[0]["detail"]) == (ends[2]["step"], ends[2]["detail"]):
-        raise TrainingError(
-            f"run {run_id} failed twice at step {ends[0]['step']}: {ends[0]['detail']}. Mend the cause, then"
-            f" try once more with 'dmix train --run {run_id} --resume', or go back a checkpoint with --back"
-        )
-
-
-def _refuse_differences(context: click.Context, warehouse: Warehouse, run_id: str) -> None:
-    """Refuses flags that differ from the configuration of a run that goes on.
-
-    Raises:
-        InputError: If one does; it names the setting, its old and its new value.
-    """
-    from dmix.training.run.config import read_config
-    from dmix.training.run.request import resolve_model
-    from dmix.training.run.watching.steering import absolute_spec
-
-    before = read_config(warehouse, run_id)
-    given = {
-        str(parameter.name): context.params.get(str(parameter.name))
-        for parameter in context.command.params
-        if parameter.name not in _OF_A_RESUME and was_given(context, str(parameter.name))
-    }
-    known = {
-        "model": before.model,
-        "agent": before.controller,
-        "controller": before.controller,
-        "training": dataclasses.replace(before.training, batch_size=1, loggers=()),
-        "environment": None,
-        "samples_per_step": str(before.step_samples),
-        "dataset": None,
-    }
-    for name, value in given.items():
-        old, new = known.get(name, getattr(before, name, None)), value
-        if name == "model":
-            new = resolve_model(str(value), warehouse)
-        elif name == "agent":
-            new = absolute_spec(f"agent:{value}")
-        elif name in ("controller", "shadow"):
-            new = absolute_spec(str(value))
-        elif name == "training":
-            new = dataclasses.replace(load_training(value), batch_size=1, loggers=())
-        elif name == "samples_per_step" and value == "auto":
-            continue  # the same request gave the size that the run has
-        elif name in ("environment", "dataset", "guard"):
-            continue  # content is compared where the run goes on; auto names another value than it gives
-        if old != new:
-            raise InputError(
-                f"run {run_id} was started with {name.replace('_', '-')} {old!r}, now it is {new!r};"
-                " leave the flag out, or choose another --run"
-            )
-
-
-def _resume(
-    warehouse: Warehouse,
-    run_id: str,
-    *,
-    loggers: tuple[str, ...],
-    trust_controller: bool,
-    back: bool,
-    accept_changes: bool,
-    as_json: bool,
-) -> None:
-    """Goes on with a run, whose configuration decides everything but where metrics go."""
-    from dmix.cli.show.progress_display import live_monitor
-    from dmix.training.run.launch import resume_run
-
-    with live_monitor(title=f"run {run_id}") as monitor:
-        summary = resume_run(
-            warehouse,
-            run_id,
-            loggers=loggers,
-            trust_controller=trust_controller,
-            back=back,
-            accept_changes=accept_changes,
-            progress=say,
-            monitor=monitor,
-        )
     _finish(warehouse, summary, as_json=as_json)
 
 

@@ -1,24 +1,25 @@
 """Runs and what is known of them: `dmix train`, `dmix eval`, `dmix report`, `dmix sql`, `dmix mix plan`."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dmix.cli.show.notebook import run_monitor
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.preflight import check_controller, check_model, check_steps
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
 from dmix.training.model.settings import TrainingSettings, check_loggers, load_training
-from dmix.training.run.request import RunRequest, new_run_folder, resolve_model
-from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, StorageError
+from dmix.training.run.request import RunRequest, new_run_folder, resolve_model, run_config_file
+from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, StorageError, TrainingError
+from dmix.warehouse_schema.files.events import read_events_backwards
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from dmix.training.run.config import RunConfig
     from dmix.training.run.summary import RunSummary
-    from dmix.training.run.watching.progress import Monitor
     from dmix.warehouse_schema.catalog.catalog import Catalog
 
 Progress = Callable[[str], None]
@@ -157,14 +158,20 @@ def train_run(
     agent: str | None = None,
     controller: str | None = None,
     run_id: str | None = None,
+    resume: bool = False,
+    back: bool = False,
+    accept_changes: bool = False,
+    trust_controller: bool = False,
     dataset: str | None = None,
     training: Path | None = None,
     loggers: Sequence[str] = (),
     request: RunRequest,
+    ranks: int | None = None,
+    dry_run: bool = False,
+    given: Mapping[str, Any],
     progress: Progress,
-    monitor: "Monitor | None" = None,
-) -> "RunSummary":
-    """Starts a run and trains it to its end.
+) -> Result | None:
+    """Starts a run, goes on with it, or finds it finished; None on all ranks but the first.
 
     Args:
         warehouse: Where the dataset is and the run goes.
@@ -173,19 +180,52 @@ def train_run(
         agent: Agent that steers the run.
         controller: What steers instead.
         run_id: Name of the run; made from the time when left out.
+        resume: Go on with the run where its newest checkpoint is.
+        back: Go on from the checkpoint before the newest.
+        accept_changes: Go on although items or the code of the controller changed.
+        trust_controller: Run the code of the run's `python:` controller.
         dataset: Id or name; may be left out when there is one.
         training: Training file.
         loggers: Where metrics go, in place of those of the training file.
         request: Steps, sizes, seed, guard.
+        ranks: Ranks that a dry run plans the memory for.
+        dry_run: Say what it would take, and train nothing.
+        given: What the user gave of all that a resumed run takes from its configuration, by parameter.
         progress: Receives lines for people.
-        monitor: Receives every batch and step.
 
     Raises:
         NotFoundError: If something that is named does not exist.
-        InputError: If arguments contradict each other, or cannot be used.
+        InputError: If arguments contradict each other, differ from those of a run that goes on, or cannot
+            be used.
+        TrainingError: If the run failed twice in the same way, or fails.
     """
-    from dmix.training.run.launch import start_run
+    if resume and run_id is None:
+        raise InputError("--resume needs the run to go on with; name it with --run")
+    if back and not resume:
+        raise InputError("--back says where --resume goes on; give both")
+    if run_id is not None and not resume and not dry_run and has_started(warehouse, run_id):
+        resume = True
+        if is_finished(warehouse, run_id):
+            return finish_run(warehouse, _summary(warehouse, run_id), progress=progress)
+        _refuse_differences(given, warehouse, run_id)
+        _refuse_a_third_failure(warehouse, run_id)
+    if run_id is not None and resume:
+        run_config_file(warehouse.require(), run_id)
+        check_loggers(loggers)
+        if dry_run:
+            from dmix.training.run.config import read_config
 
+            return run_plan(warehouse, read_config(warehouse, run_id), ranks=ranks)
+        _refuse_differences(given, warehouse, run_id)
+        return _resume(
+            warehouse,
+            run_id,
+            loggers=loggers,
+            trust_controller=trust_controller,
+            back=back,
+            accept_changes=accept_changes,
+            progress=progress,
+        )
     resolved = new_run(
         warehouse,
         model=model,
@@ -198,7 +238,119 @@ def train_run(
         loggers=loggers,
         request=request,
     )
-    return start_run(warehouse, resolved, progress=progress, monitor=monitor)
+    if dry_run:
+        return run_plan(warehouse, resolved, ranks=ranks)
+    from dmix.training.run.launch import start_run
+
+    with run_monitor(title=f"run {resolved.run_id}") as monitor:
+        summary = start_run(warehouse, resolved, progress=progress, monitor=monitor)
+    return finish_run(warehouse, summary, progress=progress)
+
+
+def has_started(warehouse: Warehouse, run_id: str) -> bool:
+    """Whether a run of that name wrote events."""
+    return (warehouse.run(run_id) / "events.jsonl").is_file()
+
+
+def _summary(warehouse: Warehouse, run_id: str) -> "RunSummary":
+    from dmix.training.run.summary import summarise
+
+    return summarise(warehouse.run(run_id) / "events.jsonl")
+
+
+def is_finished(warehouse: Warehouse, run_id: str) -> bool:
+    """Whether a run ended and its model is there."""
+    last = next(read_events_backwards(warehouse.run(run_id) / "events.jsonl"), {"event": ""})
+    return last["event"] == "run_done" and (warehouse.run(run_id) / "model").is_dir()
+
+
+def _refuse_a_third_failure(warehouse: Warehouse, run_id: str) -> None:
+    """Ends a command that a scheduler repeats, where the run failed twice in the same way.
+
+    Raises:
+        TrainingError: If its last two attempts ended at the same step with the same words.
+    """
+    ends = [
+        event
+        for event in read_events_backwards(warehouse.run(run_id) / "events.jsonl")
+        if event["event"] in ("run_started", "run_failed", "run_done")
+    ][:4]
+    kinds = [event["event"] for event in ends]
+    if kinds != ["run_failed", "run_started", "run_failed", "run_started"]:
+        return
+    if (ends[0]["step"], ends[0]["detail"]) == (ends[2]["step"], ends[2]["detail"]):
+        raise TrainingError(
+            f"run {run_id} failed twice at step {ends[0]['step']}: {ends[0]['detail']}. Mend the cause, then"
+            f" try once more with 'dmix train --run {run_id} --resume', or go back a checkpoint with --back"
+        )
+
+
+def _refuse_differences(given: Mapping[str, Any], warehouse: Warehouse, run_id: str) -> None:
+    """Refuses values that differ from the configuration of a run that goes on.
+
+    Raises:
+        InputError: If one does; it names the setting, its old and its new value.
+    """
+    from dmix.training.run.config import read_config
+    from dmix.training.run.request import resolve_model
+    from dmix.training.run.watching.steering import absolute_spec
+
+    before = read_config(warehouse, run_id)
+    known = {
+        "model": before.model,
+        "agent": before.controller,
+        "controller": before.controller,
+        "training": dataclasses.replace(before.training, batch_size=1, loggers=()),
+        "environment": None,
+        "samples_per_step": str(before.step_samples),
+        "dataset": None,
+    }
+    for name, value in given.items():
+        old, new = known.get(name, getattr(before, name, None)), value
+        if name == "model":
+            new = resolve_model(str(value), warehouse)
+        elif name == "agent":
+            new = absolute_spec(f"agent:{value}")
+        elif name in ("controller", "shadow"):
+            new = absolute_spec(str(value))
+        elif name == "training":
+            new = dataclasses.replace(load_training(value), batch_size=1, loggers=())
+        elif name == "samples_per_step" and value == "auto":
+            continue  # the same request gave the size that the run has
+        elif name in ("environment", "dataset", "guard"):
+            continue  # content is compared where the run goes on; auto names another value than it gives
+        if old != new:
+            raise InputError(
+                f"run {run_id} was started with {name.replace('_', '-')} {old!r}, now it is {new!r};"
+                " leave the flag out, or choose another --run"
+            )
+
+
+def _resume(
+    warehouse: Warehouse,
+    run_id: str,
+    *,
+    loggers: Sequence[str],
+    trust_controller: bool,
+    back: bool,
+    accept_changes: bool,
+    progress: Progress,
+) -> Result | None:
+    """Goes on with a run, whose configuration decides everything but where metrics go."""
+    from dmix.training.run.launch import resume_run
+
+    with run_monitor(title=f"run {run_id}") as monitor:
+        summary = resume_run(
+            warehouse,
+            run_id,
+            loggers=loggers,
+            trust_controller=trust_controller,
+            back=back,
+            accept_changes=accept_changes,
+            progress=progress,
+            monitor=monitor,
+        )
+    return finish_run(warehouse, summary, progress=progress)
 
 
 def new_run(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dmix.cli.show.notebook import progress_lines, run_monitor
+from dmix.cli.show.notebook import progress_lines
 from dmix.cli.show.result import Result
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.shard.settings import ShardSettings
@@ -362,6 +362,8 @@ class Session:
         controller: str | None = None,
         run: str | None = None,
         resume: bool = False,
+        back: bool = False,
+        accept_changes: bool = False,
         trust_controller: bool = False,
         dataset: str | None = None,
         training: PathLike | None = None,
@@ -379,6 +381,8 @@ class Session:
             controller: What steers instead.
             run: Name of the run; made from the time when left out.
             resume: Go on with `run` where its newest checkpoint is.
+            back: With `resume`: go on from the checkpoint before the newest.
+            accept_changes: Go on although items or the code of the controller changed.
             trust_controller: With `resume`: run the code of a `python:` controller.
             dataset: Id or name; may be left out when there is one.
             training: Training file.
@@ -386,44 +390,36 @@ class Session:
             ranks: Ranks that `dry_run` plans the memory for.
             dry_run: Say what it would take, and train nothing.
         """
-        from dmix.cli.workflows.runs import finish_run, new_run, run_plan
-        from dmix.training.run.config import read_config
-        from dmix.training.run.launch import resume_run, start_run
+        from dmix.cli.workflows.runs import train_run
 
-        progress, loggers = progress_lines(), several(logger)
-        if resume and run is None:
-            raise InputError("resume needs the run to go on with; name it with run")
-        config = (
-            read_config(self.warehouse.require(), run)
-            if resume and run is not None
-            else new_run(
-                self.warehouse,
-                model=None if model is None else str(model),
-                environment=None if environment is None else Path(environment),
-                agent=agent,
-                controller=controller,
-                run_id=run,
-                dataset=dataset,
-                training=None if training is None else Path(training),
-                loggers=loggers,
-                request=request,
-            )
+        values: dict[str, Any] = {
+            "model": None if model is None else str(model),
+            "environment": None if environment is None else Path(environment),
+            "agent": agent,
+            "controller": controller,
+            "training": None if training is None else Path(training),
+        }
+        default = RunRequest()
+        settings = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
+        given = {name: value for name, value in values.items() if value is not None}
+        given |= {name: value for name, value in settings.items() if value != getattr(default, name)}
+        result = train_run(
+            self.warehouse,
+            **values,
+            run_id=run,
+            resume=resume,
+            back=back,
+            accept_changes=accept_changes,
+            trust_controller=trust_controller,
+            dataset=dataset,
+            loggers=several(logger),
+            request=request,
+            ranks=ranks,
+            dry_run=dry_run,
+            given=given,
+            progress=progress_lines(),
         )
-        if dry_run:
-            return run_plan(self.warehouse, config, ranks=ranks)
-        with run_monitor(title=f"run {config.run_id}") as monitor:
-            if resume:
-                summary = resume_run(
-                    self.warehouse,
-                    config.run_id,
-                    loggers=loggers,
-                    trust_controller=trust_controller,
-                    progress=progress,
-                    monitor=monitor,
-                )
-            else:
-                summary = start_run(self.warehouse, config, progress=progress, monitor=monitor)
-        return finish_run(self.warehouse, summary, progress=progress) or Result(summary.to_json(), summary)
+        return result or Result({"run_id": run})
 
     @takes_settings(EvaluationSettings)
     def evaluate(
