@@ -274,7 +274,7 @@ class Session:
             environment: Objectives whose items tell what text helps.
             dataset: Id or name; may be left out when there is one.
             estimator: `counts`, `gradient` or `probe`.
-            model: Model that is measured, for `gradient` and `probe`.
+            model: Model that is measured; with `counts`, only what a domain knows and it does not counts.
             training: Training file of the runs that the effects are for.
             groups: Most groups of domains that are probed.
             steps: Steps of a probe.
