@@ -78,7 +78,8 @@ _ranks_option = click.option(
     "--controller",
     metavar="NAME",
     help="What steers instead: natural, naive, stratified, static:FILE, plan[:NAME],"
-    " source-share:SHARE, linear:FROM-TO, cosine:FROM-TO, three-stage[:FROM-TO], odm, ado, aioli, sheared[:FILE], untrained[:SEED],"
+    " source-share:SHARE, linear:FROM-TO, cosine:FROM-TO, three-stage[:FROM-TO], odm, ado,"
+    " aioli, sheared[:FILE], untrained[:SEED],"
     " effect[:NAME], mixmin[:NAME], skill-it[:NAME], replay:SET/TRAJECTORY, best-of:SET, regmix:SET,"
     " regmix-kl:SET, regmix-d:SET, schedule:SET,"
     " decision-transformer:SET[:QUANTILE], or python:MODULE:CLASS, a class of your own.",
