@@ -9,8 +9,6 @@ so that no path stops early.
 
 from dataclasses import replace
 
-from dmix.mixing.learning.rl import train_rl
-from dmix.mixing.learning.sft import train_sft
 from dmix.mixing.trajectories.sampling import sample_trajectories
 from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.mixing.trajectories.store import read_trajectories
@@ -90,6 +88,10 @@ def make_paper_agents(study: Study, units: list[Unit]) -> None:
     needs_rl = f"agent:{RL}" in wanted and not (warehouse.agent(RL) / "config.json").is_file()
     if not needs_rl and f"agent:{SFT}" not in wanted:
         return
+    # Imported when needed: d3rlpy takes seconds, and most calls train no agent.
+    from dmix.mixing.learning.rl import train_rl
+    from dmix.mixing.learning.sft import train_sft
+
     publish_farm(study, set_name=PAPER, proxy=paper_proxy(study), base=None)
     if not (warehouse.agent(SFT) / "config.json").is_file():
         study.progress(f"training agent {SFT}")
