@@ -155,7 +155,7 @@ def stacked(config: dict[str, int], device: torch.device, *, proxies: int, secon
     )
     stack = ModelStack.of_copies(model, proxies)
     ids_PBL = torch.randint(VOCABULARY, (proxies, ROWS, LENGTH), device=device)
-    peaks_P, factors_P = np.full(proxies, settings.learning_rate), np.ones(proxies)
+    peaks_P, factors_P = np.full(proxies, settings.peak_rate), np.ones(proxies)
 
     def step() -> None:
         stack.losses(ids_PBL).sum().backward()

@@ -137,7 +137,9 @@ def plan(
     planned = plan_at(rules)
     if model is not None:
         check_model(warehouse, model)
-        settings = load_training(training)
+        from dmix.training.run.request import resolve_model, with_rate
+
+        settings = with_rate(load_training(training), resolve_model(model, warehouse))
         if dry_run:
             _say_check(warehouse, planned, model, settings)
         else:

@@ -375,11 +375,12 @@ def probe_effects(
         check_model(warehouse, model)
         from dmix.cli.workflows.measured_effects import ProbeRequest, probe_gradients, probe_runs
         from dmix.training.model.settings import load_training
+        from dmix.training.run.request import resolve_model, with_rate
 
         request = ProbeRequest(
             environment=environment,
             model=model,
-            training=load_training(training),
+            training=with_rate(load_training(training), resolve_model(model, warehouse)),
             dataset=dataset,
             groups=groups,
             steps=steps,

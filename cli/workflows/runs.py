@@ -11,8 +11,8 @@ from dmix.cli.show.result import Result
 from dmix.cli.workflows.preflight import check_controller, check_model, check_steps
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
-from dmix.training.model.settings import TrainingSettings, check_loggers, load_training
-from dmix.training.run.request import RunRequest, new_run_folder, resolve_model, run_config_file
+from dmix.training.model.settings import TrainingSettings, check_loggers, check_lora, load_training
+from dmix.training.run.request import RunRequest, new_run_folder, resolve_model, run_config_file, with_rate
 from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, StorageError, TrainingError
 from dmix.warehouse_schema.files.events import read_events_backwards
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -292,7 +292,6 @@ def _refuse_differences(given: Mapping[str, Any], warehouse: Warehouse, run_id: 
         InputError: If one does; it names the setting, its old and its new value.
     """
     from dmix.training.run.config import read_config
-    from dmix.training.run.request import resolve_model
     from dmix.training.run.watching.steering import absolute_spec
 
     before = read_config(warehouse, run_id)
@@ -314,7 +313,8 @@ def _refuse_differences(given: Mapping[str, Any], warehouse: Warehouse, run_id: 
         elif name in ("controller", "shadow"):
             new = absolute_spec(str(value))
         elif name == "training":
-            new = dataclasses.replace(load_training(value), batch_size=1, loggers=())
+            given_training = with_rate(load_training(value), before.model)
+            new = dataclasses.replace(given_training, batch_size=1, loggers=())
         elif name == "samples_per_step" and value == "auto":
             continue  # the same request gave the size that the run has
         elif name in ("environment", "dataset", "guard"):
@@ -397,6 +397,8 @@ def training_settings(path: Path | None, loggers: Sequence[str]) -> TrainingSett
     if loggers:
         settings = dataclasses.replace(settings, loggers=tuple(dict.fromkeys(loggers)))
     check_loggers(settings.loggers)
+    if settings.lora is not None:
+        check_lora()
     return settings
 
 
@@ -510,7 +512,7 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
     manifest, model = read_dataset_manifest(warehouse, config.dataset), model_of(config)
     check_controllers(warehouse, config, DomainSpace.of_dataset(manifest))
     ranks = dist.get_world_size() if ranks is None else ranks
-    shape = shape_of(model, manifest)
+    shape = shape_of(model, manifest, lora=config.training.lora)
     memory = memory_per_rank(
         shape,
         config.training,

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.mixing.controllers import fixed
 from dmix.training.evaluation.steps import chosen_models
+from dmix.training.model.lora import merge_adapters
 from dmix.training.model.models import load_model, load_network
 from dmix.training.model.saving import dataset_tokenizer
 from dmix.training.run.checkpoints import load_checkpoint
@@ -81,6 +82,9 @@ def _tokenizer(job: TrainingJob) -> PreTrainedTokenizerBase:
 
 def _of_checkpoint(job: TrainingJob, path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model that a checkpoint of Composer's holds; sharded runs write whole tensors, too."""
-    model = load_model(job.model, job.manifest)
+    lora = job.training.lora
+    model = load_model(job.model, job.manifest, lora=lora)
     model.load_state_dict(load_checkpoint(path, mmap=True)["state"]["model"])
+    if lora is not None:
+        merge_adapters(model.network)
     return model.network, _tokenizer(job)

@@ -102,7 +102,7 @@ def gradient_products(
 def rate_sum(samples: int, training: TrainingSettings) -> float:
     """Sum of the learning rates of all updates of a run of so many samples."""
     total = max(1, samples // training.batch_size)
-    return training.learning_rate * sum(
+    return training.peak_rate * sum(
         learning_rate_factor(batch, total=total, settings=training) for batch in range(total)
     )
 

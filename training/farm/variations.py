@@ -66,7 +66,7 @@ def variation_of(trajectory_id: str, *, share: float, seed: int, possible: Seque
 def varied_proxy(proxy: ProxySettings, variation: str) -> ProxySettings:
     """The proxy under a departure: another learning rate or width, everything else the same."""
     if variation in _FACTORS:
-        rate = proxy.training.learning_rate * _FACTORS[variation]
+        rate = proxy.training.peak_rate * _FACTORS[variation]
         return replace(proxy, training=replace(proxy.training, learning_rate=rate))
     if variation == NARROWER:
         config = _half_width(proxy.config)

@@ -39,7 +39,7 @@ def measure_speed(model: str | ModelSettings, manifest: DatasetManifest, trainin
         manifest: Dataset that it would train on.
         training: Says how large a batch is.
     """
-    network = get_device(None).module_to_device(load_model(model, manifest))
+    network = get_device(None).module_to_device(load_model(model, manifest, lora=training.lora))
     rows = min(training.microbatch_size or training.batch_size, training.batch_size)
     generator = torch.Generator().manual_seed(0)
     ids_BL = torch.randint(manifest.tokenizer.vocab_size, (rows, manifest.seq_len), generator=generator)

@@ -31,7 +31,8 @@ _RESETTABLE = ("gpt_neox", "llama")
 
 def has_plain_output(network: PreTrainedModel) -> bool:
     """Whether `dmix.training.model.loss` may stand in for the network's output layer and loss."""
-    return network.config.model_type in _PLAIN_OUTPUT and network.get_output_embeddings().bias is None
+    output = network.get_output_embeddings()
+    return network.config.model_type in _PLAIN_OUTPUT and output.bias is None
 
 
 class LanguageModel(ComposerModel):

@@ -32,30 +32,36 @@ class MeanNextTokenLoss(torch.autograd.Function):
         wants_gradient = hidden_TH.requires_grad or weight_VH.requires_grad
         losses_T = torch.empty(labels_T.shape, dtype=torch.float32, device=hidden_TH.device)
         grad_hidden_TH = torch.empty_like(hidden_TH) if wants_gradient else None
-        grad_weight_HV = torch.zeros_like(weight_VH.mT, dtype=torch.float32) if wants_gradient else None
+        # a frozen output layer (adapters) is spared the larger of the two products
+        trains_weight = wants_gradient and weight_VH.requires_grad
+        grad_weight_HV = torch.zeros_like(weight_VH.mT, dtype=torch.float32) if trains_weight else None
         buffer = _buffer(hidden_TH, weight_VH)
         for start in range(0, num_tokens, CHUNK_TOKENS):
             part = slice(start, start + CHUNK_TOKENS)
             hidden_CH, labels_C1 = hidden_TH[..., part, :], labels_T[..., part, None]
             losses_T[..., part], chance_CV = _losses(hidden_CH, weight_VH, labels_C1, buffer)
-            if grad_hidden_TH is None or grad_weight_HV is None:
+            if grad_hidden_TH is None:
                 continue
             # d loss / d logits = softmax - one hot; divided by T at the end, on the small results
             chance_CV.scatter_add_(-1, labels_C1, torch.full_like(labels_C1, -1, dtype=torch.float32))
             grad_CV = chance_CV.to(hidden_TH.dtype)
             grad_hidden_TH[..., part, :] = grad_CV @ weight_VH.to(grad_CV.dtype)
-            _add_product(grad_weight_HV, hidden_CH.mT, grad_CV)
-        if grad_hidden_TH is not None and grad_weight_HV is not None:
-            grad_weight_VH = grad_weight_HV.div_(num_tokens).mT.to(weight_VH.dtype)
+            if grad_weight_HV is not None:
+                _add_product(grad_weight_HV, hidden_CH.mT, grad_CV)
+        if grad_hidden_TH is not None:
+            grad_weight_VH = (
+                None if grad_weight_HV is None else grad_weight_HV.div_(num_tokens).mT.to(weight_VH.dtype)
+            )
             ctx.save_for_backward(grad_hidden_TH.div_(num_tokens), grad_weight_VH)
         ctx.mark_non_differentiable(losses_T)
         return losses_T.mean(-1), losses_T
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
         grad_hidden_TH, grad_weight_VH = ctx.saved_tensors
         gradient_11 = gradients[0][..., None, None]
-        return gradient_11 * grad_hidden_TH, gradient_11 * grad_weight_VH, None
+        grad_weight_VH = None if grad_weight_VH is None else gradient_11 * grad_weight_VH
+        return gradient_11 * grad_hidden_TH, grad_weight_VH, None
 
 
 def _buffer(hidden_TH: Tensor, weight_VH: Tensor) -> Tensor | None:

@@ -14,7 +14,7 @@ import torch
 from dmix.training.model.families import feed_forward_of, key_value_heads_of, layers_of
 from dmix.training.model.loss import CHUNK_TOKENS
 from dmix.training.model.models import empty_model
-from dmix.training.model.settings import ModelSettings, TrainingSettings
+from dmix.training.model.settings import LoraSettings, ModelSettings, TrainingSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 
@@ -36,6 +36,7 @@ class ModelShape:
         feed_forward: Width F of the feed-forward layers.
         gated: True where the feed-forward layer multiplies two halves.
         vocabulary: Number of ids V.
+        trained: Weights that are trained, those of adapters; None for all.
     """
 
     parameters: int
@@ -46,6 +47,12 @@ class ModelShape:
     feed_forward: int
     gated: bool
     vocabulary: int
+    trained: int | None = None
+
+    @property
+    def trained_parameters(self) -> int:
+        """Weights that gradients and moments are kept of."""
+        return self.parameters if self.trained is None else self.trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +81,15 @@ class Memory:
         return sum(vars(self).values())
 
 
-def shape_of(model: str | ModelSettings, manifest: DatasetManifest) -> ModelShape:
-    """The shape of a model that is built without memory for its weights.
+def shape_of(
+    model: str | ModelSettings, manifest: DatasetManifest, *, lora: LoraSettings | None = None
+) -> ModelShape:
+    """The shape of a model, adapters included, that is built without memory for its weights.
 
     Raises:
         NotFoundError, InputError: As `load_model`.
     """
-    network = empty_model(model, manifest)
+    network = empty_model(model, manifest, lora=lora)
     config: Any = network.config
     head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     layers = layers_of(network)
@@ -93,6 +102,7 @@ def shape_of(model: str | ModelSettings, manifest: DatasetManifest) -> ModelShap
         feed_forward=feed_forward_of(config),
         gated=config.model_type in _GATED,
         vocabulary=config.vocab_size,
+        trained=None if lora is None else sum(w.numel() for w in network.parameters() if w.requires_grad),
     )
 
 
@@ -120,6 +130,7 @@ def memory_per_rank(
     element = _BF16 if bf16 else _FP32
     sharded = training.sharding != "none" and ranks > 1
     share = -(-shape.parameters // ranks) if sharded else shape.parameters
+    trained = share if sharded else shape.trained_parameters
     layer = tokens * _kept_per_token(shape) * element
     if training.activation_checkpointing:
         # the input of every layer, and one layer that is computed again
@@ -128,8 +139,8 @@ def memory_per_rank(
         activations = shape.layers * layer
     return Memory(
         weights=share * _FP32,
-        gradients=share * _FP32,
-        optimizer=2 * share * _FP32,
+        gradients=trained * _FP32,
+        optimizer=2 * trained * _FP32,
         gathered=_gathered(shape, training, sharded=sharded, bf16=bf16),
         activations=activations,
         logits=_logits(shape, tokens, sharded=training.sharding != "none", element=element),

@@ -15,9 +15,10 @@ from transformers import (
 
 from dmix.training.model.families import positions_of
 from dmix.training.model.language_model import LanguageModel
+from dmix.training.model.lora import adapted_checkpoint, add_adapters, with_merged_adapters
 from dmix.training.model.own_tokenizer import fitting_tokenizer
 from dmix.training.model.saving import check_saved_model, quiet_transformers
-from dmix.training.model.settings import ModelSettings
+from dmix.training.model.settings import LoraSettings, ModelSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.settings import load_settings
@@ -38,6 +39,8 @@ def load_model(
     sharded: bool = False,
     tokenizer_file: Path | None = None,
     allow_other_tokenizer: bool = False,
+    lora: LoraSettings | None = None,
+    seed: int = 0,
 ) -> LanguageModel:
     """A model that can train on a dataset.
 
@@ -48,9 +51,12 @@ def load_model(
         sharded: The weights will be spread over the ranks.
         tokenizer_file: `tokenizer.json` of the dataset; None trusts that the model's own is the same.
         allow_other_tokenizer: Take a model that comes with another tokenizer.
+        lora: Put adapters in and train those alone.
+        seed: Seed of the adapters.
 
     Raises:
         NotFoundError: If there is no such checkpoint.
+        MissingDependencyError: If `lora` is given and peft is not installed.
         InputError: If the model file is wrong, the vocabulary or length is too small, the model has
             another tokenizer or weights that are not finite, or it cannot keep documents apart.
         VerificationError: If a model of ours is damaged.
@@ -68,8 +74,31 @@ def load_model(
         tokenizer = None
         network = _from_scratch(model, manifest)
     _check_fit(network.config, manifest)
+    if lora is not None:
+        check_lora_model(model, lora)
+        add_adapters(network, lora, seed=seed)
     reset_at = manifest.tokenizer.eot_id if reset_at_documents else None
     return LanguageModel(network, reset_at=reset_at, sharded=sharded, tokenizer=tokenizer)
+
+
+def check_lora_model(model: str | ModelSettings, lora: LoraSettings) -> None:
+    """Refuses adapters whose model would be nowhere.
+
+    Raises:
+        InputError: If the model starts from random weights, or is adapters itself, and they are not merged.
+    """
+    if lora.merge:
+        return
+    if isinstance(model, ModelSettings) or Path(model).suffix in (".yaml", ".yml"):
+        raise InputError(
+            "lora saves adapters of a checkpoint, and this model starts from random weights, which are not"
+            " kept; set merge: true in lora, or leave lora out"
+        )
+    if adapted_checkpoint(model) is not None:
+        raise InputError(
+            f"{model} holds adapters, which are added to their checkpoint before training, and new adapters"
+            " would be of a model that is not kept; set merge: true in lora"
+        )
 
 
 def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrainedModel:
@@ -109,8 +138,15 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
     return network
 
 
-def empty_model(model: str | ModelSettings, manifest: DatasetManifest) -> PreTrainedModel:
+def empty_model(
+    model: str | ModelSettings, manifest: DatasetManifest, *, lora: LoraSettings | None = None
+) -> PreTrainedModel:
     """A model without memory for its weights: what can be told from its configuration.
+
+    Args:
+        model: As for `load_model`.
+        manifest: The dataset.
+        lora: Adapters to put in.
 
     Raises:
         NotFoundError, InputError: As `load_model`.
@@ -125,16 +161,23 @@ def empty_model(model: str | ModelSettings, manifest: DatasetManifest) -> PreTra
                 network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
             except Exception as error:  # as in load_network
                 raise _no_model(model, error) from error
-    _check_fit(network.config, manifest)
+        _check_fit(network.config, manifest)
+        if lora is not None:
+            check_lora_model(model, lora)
+            add_adapters(network, lora, seed=0)
     return network
 
 
 def load_network(name: str) -> PreTrainedModel:
-    """The transformers model of a checkpoint folder or hub id, in fp32.
+    """The transformers model of a checkpoint folder or hub id, in fp32; adapters are merged into theirs.
 
     Raises:
         NotFoundError: If there is no such checkpoint.
+        InputError: If it lacks weights.
     """
+    adapted = adapted_checkpoint(name)
+    if adapted is not None:
+        return with_merged_adapters(load_network(adapted), name)
     try:
         with quiet_transformers():
             network: PreTrainedModel

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from dmix.training.model.language_model import LanguageModel
+from dmix.training.model.lora import first_adapter_weight, has_adapters, save_adapters
 from dmix.training.model.own_tokenizer import ORIGIN_FILE
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors
@@ -39,6 +40,7 @@ def save_model(
     streams: Path,
     manifest: DatasetManifest,
     weights: dict[str, Any] | None = None,
+    learning_rate: float | None = None,
 ) -> None:
     """Writes weights, configuration and tokenizer in the form that transformers loads.
 
@@ -51,15 +53,23 @@ def save_model(
         streams: Folder of the dataset, for its tokenizer.
         manifest: The dataset, which the model remembers.
         weights: Whole weights of a model that is sharded; None takes the model's own.
+        learning_rate: Peak rate at which all of its weights were trained, which the model remembers.
 
     Raises:
         StorageError: If the disk is full or the folder cannot be written.
     """
     with quiet_transformers(), write_errors(folder):
-        model.network.save_pretrained(folder, state_dict=weights)
+        if has_adapters(model.network):
+            save_adapters(model.network, folder, weights=weights)
+        else:
+            model.network.save_pretrained(folder, state_dict=weights)
         tokenizer = model.tokenizer or dataset_tokenizer(streams, manifest)
         tokenizer.save_pretrained(folder)
-    origin = {"dataset": manifest.dataset, "tokenizer_sha256": manifest.tokenizer.sha256}
+    origin = {
+        "dataset": manifest.dataset,
+        "tokenizer_sha256": manifest.tokenizer.sha256,
+        "learning_rate": learning_rate,
+    }
     files = {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors"))}
     publish_json(folder / ORIGIN_FILE, {**origin, "files": files})
 
@@ -83,7 +93,9 @@ def try_saving(model: LanguageModel, result: Path, *, streams: Path, manifest: D
     with storage_errors(str(result.parent)):
         result.parent.mkdir(parents=True, exist_ok=True)
         trial = Path(tempfile.mkdtemp(prefix=f".{result.name}.trial.", dir=result.parent))
-    name, weight = next(iter(model.network.state_dict().items()))
+    network = model.network
+    name = first_adapter_weight(network) if has_adapters(network) else next(iter(network.state_dict()))
+    weight = network.state_dict()[name]
     try:
         save_model(
             model, trial, streams=streams, manifest=manifest, weights={name: weight.detach().cpu()[:1]}

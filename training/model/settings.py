@@ -17,6 +17,10 @@ from dmix.warehouse_schema.settings import load_settings, setting
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 
+# Peak learning rates where none is given. A model from random weights needs a large one, which makes a
+# checkpoint forget; adapters, which start at zero, take more than the weights that they adapt.
+RATE_FROM_SCRATCH, RATE_OF_CHECKPOINT, RATE_OF_ADAPTERS = 1e-3, 3e-5, 2e-4
+
 
 def how_to_install(extra: str) -> str:
     """The command that installs an extra of dmix, in versions that fit the rest."""
@@ -39,6 +43,28 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """Low-rank adapters (LoRA, arXiv 2106.09685) in place of whole weights, through peft."""
+
+    rank: int = setting(16, help="Rank of the two matrices that stand in for the change of a weight.")
+    alpha: int = setting(32, help="Adapters count alpha / rank times.")
+    targets: tuple[str, ...] = setting(
+        ("all-linear",),
+        help="Names of the linear layers that get adapters, such as q_proj and v_proj; all-linear is all of"
+        " them but the output layer.",
+    )
+    merge: bool = setting(
+        False, help="Save a whole model with the adapters added to its weights; else the adapters alone."
+    )
+
+    def __post_init__(self) -> None:
+        _at_least("lora: rank", self.rank, 1)
+        _at_least("lora: alpha", self.alpha, 1)
+        if not self.targets or not all(self.targets):
+            raise InputError("lora: targets is empty; name linear layers, or leave it out for all of them")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """How a model is trained; the mixture is not part of it."""
 
@@ -46,7 +72,11 @@ class TrainingSettings:
     microbatch_size: int | None = setting(
         None, help="Samples of one forward pass on one rank; the rank's whole share when left out."
     )
-    learning_rate: float = setting(1e-3, help="Peak learning rate of AdamW.")
+    learning_rate: float | None = setting(
+        None,
+        help="Peak learning rate of AdamW. When left out: 1e-3 from random weights, 3e-5 from a checkpoint"
+        " (2e-4 with lora); a model that dmix trained goes on at its own rate.",
+    )
     betas: tuple[float, ...] = setting((0.9, 0.95), help="AdamW's two decay rates.")
     epsilon: float = setting(1e-8, help="AdamW's epsilon.")
     weight_decay: float = setting(
@@ -73,6 +103,9 @@ class TrainingSettings:
     )
     activation_checkpointing: bool = setting(
         False, help="Compute a layer's activations again in the backward pass; only with sharding."
+    )
+    lora: LoraSettings | None = setting(
+        None, help="Train low-rank adapters of a checkpoint, not its weights: rank, alpha, targets, merge."
     )
     reset_at_documents: bool = setting(
         False, help="Start attention and positions anew at every document of a sample; off in the paper."
@@ -117,9 +150,9 @@ class TrainingSettings:
         _at_least("checkpoints_kept", self.checkpoints_kept, 1)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"betas are {list(self.betas)}, expected two numbers from 0 to below 1")
-        for name in ("learning_rate", "epsilon"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}, expected a number above 0")
+        for name, value in (("learning_rate", self.learning_rate), ("epsilon", self.epsilon)):
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{name} is {value}, expected a number above 0")
         for name in ("warmup", "final_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
@@ -128,8 +161,18 @@ class TrainingSettings:
                 raise InputError(f"loggers names {name!r}, expected some of {', '.join(LOGGERS)}")
         if self.activation_checkpointing and self.sharding == "none":
             raise InputError("activation_checkpointing needs sharding; set sharding to full or gradients")
+        if self.lora is not None and self.sharding != "none":
+            raise InputError(
+                f"lora works with sharding: none, this is {self.sharding}; adapters leave so little to train"
+                " that weights need no spreading over ranks, or leave lora out"
+            )
         if self.weight_decay < 0 or (self.gradient_clip is not None and self.gradient_clip <= 0):
             raise InputError("weight_decay must be 0 or more, and gradient_clip above 0 or null")
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate that is given, else that of random weights."""
+        return RATE_FROM_SCRATCH if self.learning_rate is None else self.learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,11 +224,26 @@ class ProxySettings:
     def __post_init__(self) -> None:
         if self.vary is not None and not 0 <= self.vary <= 1:
             raise InputError(f"vary is {self.vary}, expected a share from 0 to 1")
+        if self.training.lora is not None:
+            raise InputError("proxies train all of their weights; leave lora out of the proxy file")
 
     def model(self) -> ModelSettings:
         """The model part of these settings."""
         return ModelSettings(
             architecture=self.architecture, config=self.config, tokenizer=self.tokenizer, seed=self.seed
+        )
+
+
+def check_lora() -> None:
+    """Refuses adapters where peft is not installed, before anything is made for a run.
+
+    Raises:
+        MissingDependencyError: If it is not.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise MissingDependencyError(
+            f"lora needs the package peft, which is not installed; {how_to_install('lora')}, or leave"
+            " lora out of the training file"
         )
 
 

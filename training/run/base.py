@@ -14,7 +14,7 @@ from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.config import RunConfig, check_model_tokenizer, model_file_content, read_config
 from dmix.training.run.launch import resume_run, start_run
 from dmix.training.run.ranks import is_first_rank, on_first_rank, prepare_ranks
-from dmix.training.run.request import resolve_model
+from dmix.training.run.request import resolve_model, with_rate
 from dmix.training.run.summary import RunSummary, summarise
 from dmix.training.run.watching.progress import Monitor
 from dmix.warehouse_schema.errors import InputError
@@ -49,6 +49,11 @@ def base_config(
         InputError: If `tokens` is below 1, the name is no folder name, or the source is empty.
         NotFoundError: If the model or the dataset does not exist.
     """
+    if training.lora is not None:
+        raise InputError(
+            "a base model trains all of its weights, since proxies go on with its optimiser's state; leave"
+            " lora out of the training file"
+        )
     if tokens < 1:
         raise InputError(f"--tokens is {tokens}, expected at least 1")
     manifest = read_dataset_manifest(warehouse, dataset)
@@ -73,7 +78,7 @@ def base_config(
         # one more than needed: whole batches must fit into what is left at the end
         max_passes=2 + steps * step_samples // source_samples,
         seed=manifest.seed,
-        training=training,
+        training=with_rate(training, resolved),
         name=name,
     )
 

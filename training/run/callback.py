@@ -8,6 +8,7 @@ checkpoint. Shapes: N (field, domain) pairs, D objectives.
 """
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,12 @@ from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.errors import TrainingError
 from dmix.warehouse_schema.files.events import EventLog
 
+# A first step that makes the loss rise by this much, in nats per token, did harm.
+LOSS_JUMP = 0.5
+_LEAST_BATCHES = 4
+
+logger_of_run = logging.getLogger(__name__)
+
 
 class MixtureCallback(Callback):
     """Decides, plans, proves and scores the steps of one run.
@@ -59,6 +66,7 @@ class MixtureCallback(Callback):
         recorded: Decisions on steps that an earlier attempt decided.
         stop: Whether the run was asked to stop.
         monitor: Told of batches and steps, on rank 0.
+        learning_rate: Peak rate, to name when it makes the loss jump.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class MixtureCallback(Callback):
         recorded: dict[int, Decision],
         stop: StopRequest,
         monitor: Monitor,
+        learning_rate: float,
     ) -> None:
         self.space, self.streams, self.settings = space, streams, settings
         self.steps, self.rate_shares_M, self.seq_len = steps, np.array(rate_shares), seq_len
@@ -94,6 +103,8 @@ class MixtureCallback(Callback):
         self._step_started = self._run_started = time.monotonic()
         self._batches_before = 0
         self._said: set[str] = set()
+        self.learning_rate = learning_rate
+        self._first_losses: list[float] = []
 
     @property
     def batches_in_step(self) -> int:
@@ -145,6 +156,8 @@ class MixtureCallback(Callback):
         self._notes.domains.append(domains.numpy())
         self._notes.losses.append(losses.double().numpy())
         self._check_finite(state)
+        if self.plan is not None and self.plan.step == 1 and not self._batches_before:
+            self._first_losses.append(math.fsum(map(float, state.total_loss_dict.values())))
         self.stopping = any(dist.all_gather_object(bool(self.stop)))
         self._report_batch(state)
         if self.stopping and state.timestamp.batch_in_epoch.value < self.batches_in_step:
@@ -161,6 +174,7 @@ class MixtureCallback(Callback):
         self._score(step=plan.step, state=state)
         self._log_metrics(plan, logger)
         self._report_step(plan, state)
+        self._warn_of_jump(plan.step)
         self.state.consumed = StepLedger.empty(len(self.space))
         self.state.forget(context_of(self.controller))
         self.state.finished = plan.last or plan.step >= self.steps
@@ -233,6 +247,20 @@ class MixtureCallback(Callback):
             detail = f"{error.message} in batch {batch} of step {step}"
             self._write("note", step=step, kind="non_finite_loss", detail=detail)
             raise TrainingError(f"{detail}; lower the learning rate or the gradient clip") from None
+
+    def _warn_of_jump(self, step: int) -> None:
+        """Says so if the first step made the model worse, which is what too large a rate does."""
+        if step != 1:
+            return
+        jump = jump_of(self._first_losses, self.state.feedback_TD())
+        if jump <= LOSS_JUMP or not is_first_rank():
+            return
+        detail = (
+            f"the loss rose by {jump:.2f} nats per token in the first step: learning_rate"
+            f" {self.learning_rate:g} is too large for this model; lower it in the training file"
+        )
+        self._write("note", step=step, kind="loss_jump", detail=detail)
+        logger_of_run.warning("%s", detail)
 
     def _merge_notes(self) -> None:
         notes = dist.all_gather_object(self._notes)
@@ -371,6 +399,23 @@ class MixtureCallback(Callback):
         total = self.steps * self.settings.step_samples // self.settings.batch_size
         pace = (time.monotonic() - self._run_started) / max(1, done - self._batches_before)
         return pace * max(0, total - done)
+
+
+def jump_of(losses: Sequence[float], feedback_TD: np.ndarray) -> float:
+    """How much worse a model is after the first step, in nats per token; negative if it is better.
+
+    Args:
+        losses: Mean loss of each batch of the step; that of the first was measured before any update.
+        feedback_TD: Scores before and after the step; shape (2, 0) without objectives.
+    """
+    found = []
+    if len(losses) >= _LEAST_BATCHES:
+        last = losses[-max(1, len(losses) // 4) :]
+        found.append(math.fsum(last) / len(last) - losses[0])
+    if feedback_TD.size:
+        found.append(float(np.mean(feedback_TD[0] - feedback_TD[1])))
+    # samples of a batch differ by chance, items do not: where there are scores, both have to say so
+    return min(found, default=-math.inf)
 
 
 def _precision(state: State) -> AbstractContextManager[None]:

@@ -31,7 +31,13 @@ from dmix.mixing.trajectories.objectives import (
     load_environment,
 )
 from dmix.training.model.settings import ModelSettings, TrainingSettings
-from dmix.training.run.request import RunRequest, resolve_model, run_config_file
+from dmix.training.run.request import (
+    RunRequest,
+    rate_warning,
+    resolve_model,
+    run_config_file,
+    with_rate,
+)
 from dmix.training.run.watching.steering import (
     absolute_spec,
     check_steering,
@@ -144,7 +150,7 @@ def make_config(
         shuffle_block=request.shuffle_block,
         allow_other_tokenizer=request.allow_other_tokenizer,
         seed=manifest.seed if request.seed is None else request.seed,
-        training=dataclasses.replace(training, batch_size=batch),
+        training=with_rate(dataclasses.replace(training, batch_size=batch), resolved),
     )
     warehouse.run(config.run_id)  # a name that cannot be a folder is refused here
     check_settings(config.plan, streams=StreamSizes.of_manifest(manifest))
@@ -286,6 +292,8 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
     )
     guard = f"; guard rails from the set {config.guard}" if config.guard else ""
     shadow = f"; {config.shadow} in shadow" if config.shadow else ""
+    warning = rate_warning(config.training, config.model)
+    warning = f"; note: {warning}" if warning else ""
     promise = ""
     if config.promise is not None:
         gain, error = config.promise["utility"], config.promise["utility_stderr"]
@@ -294,7 +302,7 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
         )
     return (
         f"run {config.run_id}: {config.steps} steps of {config.step_samples:,} samples in batches of"
-        f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}{promise}"
+        f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}{promise}{warning}"
     )
 
 

@@ -1,15 +1,24 @@
 """What a user asks of a run: sizes, rules and names. Light to import, since the command line reads it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dmix.mixing.delivery.exhaustion import EXHAUSTION
+from dmix.training.model.settings import (
+    RATE_FROM_SCRATCH,
+    RATE_OF_ADAPTERS,
+    RATE_OF_CHECKPOINT,
+    TrainingSettings,
+)
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import setting
 
 DEFAULT_STEPS = 16
+
+# Rates within this factor of the usual one are a matter of taste.
+_FAR_ABOVE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,3 +159,40 @@ def base_of_proxies(warehouse: Warehouse, base: str | None, *, init: str) -> Pat
     if base is None:
         raise InputError("the proxies' init is base; name a base model with --base")
     return base_model_folder(warehouse, base)
+
+
+def with_rate(training: TrainingSettings, model: str) -> TrainingSettings:
+    """Training settings with the learning rate that suits a model, where none is given.
+
+    Weights that are random need a rate at which a checkpoint forgets what it knows; a model that dmix
+    trained goes on at the rate that it was trained at.
+
+    Args:
+        training: As the user gave them.
+        model: From `resolve_model`.
+    """
+    if training.learning_rate is not None:
+        return training
+    return replace(training, learning_rate=_default_rate(model, adapters=training.lora is not None))
+
+
+def _default_rate(model: str, *, adapters: bool) -> float:
+    if Path(model).suffix in (".yaml", ".yml"):
+        return RATE_FROM_SCRATCH
+    if adapters:
+        return RATE_OF_ADAPTERS
+    origin = Path(model) / "dmix.json"
+    if origin.is_file():  # models of earlier versions do not say, and were from random weights
+        return float(read_json(origin).get("learning_rate", RATE_FROM_SCRATCH) or RATE_OF_CHECKPOINT)
+    return RATE_OF_CHECKPOINT
+
+
+def rate_warning(training: TrainingSettings, model: str) -> str:
+    """What to say of a learning rate that is far above that of checkpoints; empty where it is not."""
+    usual = _default_rate(model, adapters=training.lora is not None)
+    if Path(model).suffix in (".yaml", ".yml") or training.peak_rate <= _FAR_ABOVE * usual:
+        return ""
+    return (
+        f"learning_rate {training.peak_rate:g} is {training.peak_rate / usual:.0f} times the usual rate of"
+        f" such a checkpoint ({usual:g}), which may forget what it knows; lower it in the training file"
+    )

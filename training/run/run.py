@@ -40,6 +40,7 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.language_model import LanguageModel
+from dmix.training.model.lora import merge_adapters
 from dmix.training.model.memory import is_out_of_memory
 from dmix.training.model.models import load_model
 from dmix.training.model.saving import publish_folder, save_model, try_saving, write_errors
@@ -244,13 +245,13 @@ def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool) ->
 def make_optimizer(
     model: LanguageModel, settings: TrainingSettings, state_file: Path | None
 ) -> DecoupledAdamW:
-    """AdamW over all weights, with moments from `state_file` if one is given.
+    """AdamW over all weights that are trained, with moments from `state_file` if one is given.
 
     Learning rate and decay always come from the settings, not from the file.
     """
     optimizer = DecoupledAdamW(
-        model.parameters(),
-        lr=settings.learning_rate,
+        [weight for weight in model.parameters() if weight.requires_grad],
+        lr=settings.peak_rate,
         betas=(settings.betas[0], settings.betas[1]),
         eps=settings.epsilon,
         weight_decay=settings.weight_decay,
@@ -283,6 +284,8 @@ def _run(
             sharded=job.training.sharding != "none",
             tokenizer_file=job.streams / "tokenizer.json",
             allow_other_tokenizer=job.allow_other_tokenizer,
+            lora=job.training.lora,
+            seed=job.training.seed,
         )
         if job.result is not None:
             result = job.result
@@ -461,6 +464,7 @@ def _make_callback(
         recorded=recorded_decisions(folder / "events.jsonl", after=steps_done_at(checkpoint)),
         stop=stop,
         monitor=monitor,
+        learning_rate=job.training.peak_rate,
     )
 
 
@@ -585,9 +589,20 @@ def _keep_model(job: TrainingJob, model: LanguageModel, optimizer: torch.optim.O
     weights = get_model_state_dict(model.network, options=whole) if model.sharded else None
     if not is_first_rank():
         return
+    lora = job.training.lora
+    if lora is not None and lora.merge:
+        merge_adapters(model.network)
+    rate = job.training.peak_rate if lora is None else None
     temporary = job.result.with_name(f".{job.result.name}.{os.getpid()}")
     try:
-        save_model(model, temporary, streams=job.streams, manifest=job.manifest, weights=weights)
+        save_model(
+            model,
+            temporary,
+            streams=job.streams,
+            manifest=job.manifest,
+            weights=weights,
+            learning_rate=rate,
+        )
         if not model.sharded:
             with write_errors(temporary):
                 torch.save(optimizer.state_dict(), temporary / OPTIMIZER_FILE)

@@ -1,6 +1,9 @@
+import json
+
 import pytest
 
-from dmix.training.run.request import RunRequest
+from dmix.training.model.settings import LoraSettings, TrainingSettings
+from dmix.training.run.request import RunRequest, rate_warning, with_rate
 from dmix.warehouse_schema.errors import InputError
 
 
@@ -16,3 +19,29 @@ from dmix.warehouse_schema.errors import InputError
 def test_counts_below_one_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         RunRequest(**given)
+
+
+def test_the_default_rate_is_that_of_the_model(tmp_path):
+    checkpoint, ours, older = (tmp_path / name for name in ("checkpoint", "ours", "older"))
+    for folder, origin in ((checkpoint, None), (ours, {"learning_rate": 4e-3}), (older, {})):
+        folder.mkdir()
+        if origin is not None:
+            (folder / "dmix.json").write_text(json.dumps(origin))
+    adapters = TrainingSettings(lora=LoraSettings())
+
+    def rate(model, training=None):
+        return with_rate(training or TrainingSettings(), str(model)).learning_rate
+
+    assert rate(tmp_path / "model.yaml") == 1e-3
+    assert rate(checkpoint) == rate("hub/id") == 3e-5
+    assert rate(checkpoint, adapters) == 2e-4
+    assert rate(ours) == 4e-3
+    assert rate(older) == 1e-3
+    assert rate(checkpoint, TrainingSettings(learning_rate=0.5)) == 0.5
+
+
+def test_a_rate_of_random_weights_is_warned_of_where_a_checkpoint_is_trained(tmp_path):
+    high = TrainingSettings(learning_rate=1e-3)
+    assert rate_warning(high, str(tmp_path / "model.yaml")) == ""
+    assert "learning_rate 0.001 is 33 times the usual rate" in rate_warning(high, str(tmp_path))
+    assert rate_warning(TrainingSettings(learning_rate=1e-4), str(tmp_path)) == ""

@@ -220,7 +220,7 @@ class _StackRun:
             clip_gradients(self._models, largest=self._training.gradient_clip)
         self._optimizer.update(
             self._models,
-            peaks_P=np.array([proxy.job.training.learning_rate for proxy in self._proxies]),
+            peaks_P=np.array([proxy.job.training.peak_rate for proxy in self._proxies]),
             factors_P=np.array([proxy.rate_factor for proxy in self._proxies]),
         )
         for proxy in self._proxies:
