@@ -5,10 +5,53 @@ from typing import Any
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from dmix.warehouse_schema.errors import InputError
+
 # Names of the largest number of positions; MPT says max_seq_len.
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 _FEED_FORWARD = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
 _KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads")
+
+
+# Families that transformers loads as causal language models, and that see both sides of a token unless
+# their configuration makes decoders of them.
+_ENCODERS = {
+    "bert",
+    "bert-generation",
+    "big_bird",
+    "camembert",
+    "data2vec-text",
+    "electra",
+    "ernie",
+    "megatron-bert",
+    "rembert",
+    "roberta",
+    "roberta-prelayernorm",
+    "roc_bert",
+    "roformer",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
+
+
+def check_family(config: PretrainedConfig, name: str) -> None:
+    """Refuses a model that is no causal language model, before its weights are read.
+
+    Raises:
+        InputError: If it is of encoders, or of several kinds of input.
+    """
+    encoder = config.model_type in _ENCODERS and not getattr(config, "is_decoder", False)
+    if getattr(config, "is_encoder_decoder", False) or encoder:
+        raise InputError(
+            f"model {name} is of the family {config.model_type}, which is no causal language model; give one"
+            " that predicts the next token from those before it"
+        )
+    if not hasattr(config, "vocab_size"):
+        raise InputError(
+            f"model {name} is of the family {config.model_type}, which reads more than text; save its language"
+            " model alone (its text_config) and give that folder"
+        )
 
 
 def positions_of(config: PretrainedConfig) -> int | None:
@@ -21,13 +64,23 @@ def positions_of(config: PretrainedConfig) -> int | None:
 
 
 def layers_of(network: PreTrainedModel) -> nn.ModuleList | None:
-    """The layers of a model, its longest list of modules; None if it has none."""
+    """The layers of a model, its outermost list of as many modules as it has layers; None if it has none.
+
+    Experts are lists, too, which may be longer.
+    """
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList) and len(module)]
-    return max(lists, key=len, default=None)
+    count = getattr(network.config, "num_hidden_layers", None)
+    return next((found for found in lists if len(found) == count), max(lists, key=len, default=None))
 
 
 def feed_forward_of(config: Any) -> int:
-    """Width of the feed-forward layers; four times the hidden size where a family does not say."""
+    """Width of the feed-forward layers that a token passes; four times the hidden size if a family is silent.
+
+    Of a mixture of experts, the widths of all experts of a token.
+    """
+    experts = getattr(config, "num_experts_per_tok", None)
+    if experts:
+        return int(experts * (getattr(config, "moe_intermediate_size", None) or config.intermediate_size))
     return int(_first(config, _FEED_FORWARD) or 4 * config.hidden_size)
 
 

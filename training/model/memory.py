@@ -20,7 +20,20 @@ from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 _FP32, _BF16 = 4, 2
 # Families whose feed-forward layer multiplies two halves, so that four vectors of its width are kept.
-_GATED = {"llama", "mistral", "qwen2", "qwen3"}
+_GATED = {
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "llama",
+    "mistral",
+    "mixtral",
+    "olmo2",
+    "phi3",
+    "qwen2",
+    "qwen2_moe",
+    "qwen3",
+    "qwen3_moe",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from dmix.training.model.families import positions_of
+from dmix.training.model.families import check_family, positions_of
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import adapted_checkpoint, add_adapters, with_merged_adapters
 from dmix.training.model.own_tokenizer import fitting_tokenizer
@@ -158,7 +158,11 @@ def empty_model(
             network = _from_scratch(model, manifest)
         else:
             try:
-                network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
+                config = AutoConfig.from_pretrained(model)
+                check_family(config, model)
+                network = AutoModelForCausalLM.from_config(config)
+            except InputError:
+                raise
             except Exception as error:  # as in load_network
                 raise _no_model(model, error) from error
         _check_fit(network.config, manifest)
@@ -180,10 +184,13 @@ def load_network(name: str) -> PreTrainedModel:
         return with_merged_adapters(load_network(adapted), name)
     try:
         with quiet_transformers():
+            check_family(AutoConfig.from_pretrained(name), name)
             network: PreTrainedModel
             network, found = AutoModelForCausalLM.from_pretrained(
                 name, dtype=torch.float32, output_loading_info=True
             )
+    except InputError:
+        raise
     except Exception as error:  # transformers, safetensors and torch raise many kinds for damaged files
         raise _no_model(name, error) from error
     lacking = sorted(found["missing_keys"])

@@ -189,10 +189,10 @@ def _default_rate(model: str, *, adapters: bool) -> float:
 
 def rate_warning(training: TrainingSettings, model: str) -> str:
     """What to say of a learning rate that is far above that of checkpoints; empty where it is not."""
-    usual = _default_rate(model, adapters=training.lora is not None)
-    if Path(model).suffix in (".yaml", ".yml") or training.peak_rate <= _FAR_ABOVE * usual:
+    default = _default_rate(model, adapters=training.lora is not None)
+    if Path(model).suffix in (".yaml", ".yml") or training.peak_rate <= _FAR_ABOVE * default:
         return ""
     return (
-        f"learning_rate {training.peak_rate:g} is {training.peak_rate / usual:.0f} times the usual rate of"
-        f" such a checkpoint ({usual:g}), which may forget what it knows; lower it in the training file"
+        f"learning_rate {training.peak_rate:g} is {training.peak_rate / default:.0f} times the usual rate of"
+        f" such a checkpoint ({default:g}), which may forget what it knows; lower it in the training file"
     )
