@@ -49,8 +49,8 @@ def check_family(config: PretrainedConfig, name: str) -> None:
         )
     if not hasattr(config, "vocab_size"):
         raise InputError(
-            f"model {name} is of the family {config.model_type}, which reads more than text; save its language"
-            " model alone (its text_config) and give that folder"
+            f"model {name} is of the family {config.model_type}, which reads more than text; save its"
+            " language model alone (its text_config) and give that folder"
         )
 
 
