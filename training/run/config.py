@@ -7,6 +7,7 @@ that the command line refuses what does not fit before it has to.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -50,6 +51,9 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.settings import load_settings, setting, settings_from
+
+# Starts the paths of `config.yaml` that are relative to the warehouse.
+_IN_WAREHOUSE = "warehouse:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +230,7 @@ def check_model_tokenizer(
 
 
 def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
-    """The configuration that a run was started with.
+    """The configuration that a run was started with, with paths in the warehouse as it lies now.
 
     Raises:
         NotFoundError: If there is no such run.
@@ -236,13 +240,54 @@ def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
     config = load_settings(RunConfig, path)
     if config.run_id != run_id:  # it would be written into another run's folder
         raise InputError(f"{path} is of run {config.run_id!r}, not {run_id!r}; restore the file of this run")
-    return config
+    return dataclasses.replace(
+        config,
+        model=_in_this_warehouse(config.model, warehouse, run_id),
+        controller=_in_this_warehouse(config.controller, warehouse, run_id),
+        shadow=_in_this_warehouse(config.shadow, warehouse, run_id),
+    )
 
 
-def config_to_yaml(config: RunConfig) -> str:
-    """The text of `config.yaml`; `read_config` gives an equal configuration."""
-    text: str = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+def config_to_yaml(config: RunConfig, warehouse: Warehouse) -> str:
+    """The text of `config.yaml`; `read_config` gives an equal configuration.
+
+    What lies in the warehouse is written relative to it, so that the run of a copied or moved
+    warehouse reads its own.
+    """
+    values = dataclasses.asdict(config)
+    for name in ("model", "controller", "shadow"):
+        kind, path = _kind_and_path(values[name])
+        if path.startswith(f"{warehouse.root}/"):
+            values[name] = kind + _IN_WAREHOUSE + path.removeprefix(f"{warehouse.root}/")
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     return text
+
+
+def _in_this_warehouse(value: str, warehouse: Warehouse, run_id: str) -> str:
+    """A model or controller as written in `config.yaml`, with its path in this warehouse.
+
+    Older files have absolute paths. One of the warehouse that this one was copied or moved from, which is
+    known by the run itself, means the file of the same place in this one.
+    """
+    kind, path = _kind_and_path(value)
+    if path.startswith(_IN_WAREHOUSE):
+        return f"{kind}{warehouse.root}/{path.removeprefix(_IN_WAREHOUSE)}"
+    if not path.startswith("/") or path.startswith(f"{warehouse.root}/"):
+        return value
+    absolute = Path(path)
+    for root in absolute.parents:
+        here = warehouse.root / absolute.relative_to(root)
+        # not every path that is gone was of a warehouse: its last two folders decide
+        of_original = (root / "runs" / run_id).is_dir() or not absolute.exists()
+        if len(absolute.relative_to(root).parts) > 1 and of_original and here.exists():
+            return f"{kind}{here}"
+    return value
+
+
+def _kind_and_path(value: str) -> tuple[str, str]:
+    """What stands before the path that a model or controller names (`static:`), and the rest."""
+    match = re.fullmatch(rf"((?!{_IN_WAREHOUSE})[a-z-]+:)?((?:{_IN_WAREHOUSE}|/).*)", value, re.DOTALL)
+    return ("", value) if match is None else (match[1] or "", match[2])
 
 
 def check_controllers(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -> None:

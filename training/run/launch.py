@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from composer.utils import dist
@@ -22,7 +23,7 @@ from dmix.training.run.config import (
 )
 from dmix.training.run.ranks import failing_together, is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.request import new_run_folder
-from dmix.training.run.run import TrainingJob, train
+from dmix.training.run.run import TrainingJob, run_lock, train
 from dmix.training.run.summary import RunSummary
 from dmix.training.run.watching.progress import Monitor
 from dmix.training.run.watching.trust import require_trusted, trust_controllers
@@ -48,22 +49,28 @@ def start_run(
 
     Raises:
         InputError: If the run exists.
+        LockHeldError: If another process starts or trains it; nothing of it is changed.
     """
     prepare_ranks()
     check_settings(config.plan, world_size=dist.get_world_size())  # before it leaves a folder
-    with failing_together():
-        config = on_first_rank(lambda: _publish_config(warehouse, config, progress=progress))
+    with failing_together(), ExitStack() as stack:
+        config = on_first_rank(lambda: _publish_config(warehouse, config, stack, progress=progress))
         if is_first_rank():
             progress(describe(config, read_dataset_manifest(warehouse, config.dataset)))
         job, folder = _with_content(job_of(warehouse, config), config), warehouse.run(config.run_id)
-        return train(job, folder=folder, progress=progress, monitor=monitor)
+        return train(job, folder=folder, locked=True, progress=progress, monitor=monitor)
 
 
-def _publish_config(warehouse: Warehouse, config: RunConfig, *, progress: Callable[[str], None]) -> RunConfig:
-    folder = new_run_folder(warehouse, config.run_id)
+def _publish_config(
+    warehouse: Warehouse, config: RunConfig, stack: ExitStack, *, progress: Callable[[str], None]
+) -> RunConfig:
+    """Takes the lock of the run, which `stack` gives back, and writes its configuration."""
+    new_run_folder(warehouse, config.run_id)
     trust_controllers([config.controller, config.shadow])
     _prepare(warehouse, config, progress=progress)
-    publish_bytes(folder / "config.yaml", config_to_yaml(config).encode())
+    stack.enter_context(run_lock(warehouse.run(config.run_id), config.run_id))
+    folder = new_run_folder(warehouse, config.run_id)  # again: another start may have held the lock
+    publish_bytes(folder / "config.yaml", config_to_yaml(config, warehouse).encode())
     return config
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -142,6 +142,7 @@ def train(
     resume: bool = False,
     back: bool = False,
     accept_changes: bool = False,
+    locked: bool = False,
     progress: Callable[[str], None] = logger.info,
     monitor: Monitor | None = None,
 ) -> RunSummary:
@@ -155,6 +156,7 @@ def train(
         resume: Go on from the newest checkpoint, or from the start if there is none.
         back: Take the checkpoint before the newest.
         accept_changes: Go on although items or controllers are not those of the last attempt.
+        locked: Rank 0 holds `run_lock` already.
         progress: Receives a line per step, on rank 0, where there is no monitor.
         monitor: Told of batches and steps, on rank 0.
 
@@ -171,7 +173,7 @@ def train(
     check_settings(job.plan, streams=streams, world_size=dist.get_world_size())
     events = folder / "events.jsonl"
     with failing_together(), ExitStack() as stack:
-        shared_log = on_first_rank(lambda: _begin(job, events, stack, resume=resume))
+        shared_log = on_first_rank(lambda: _begin(job, events, stack, resume=resume, locked=locked))
         log = shared_log if is_first_rank() else None
         changes = on_first_rank(lambda: changed_content(job, events, accept=accept_changes))
         restart = on_first_rank(lambda: choose_checkpoint(folder / "checkpoints", events, back=back))
@@ -229,10 +231,19 @@ def _memory_errors(job: TrainingJob) -> Iterator[None]:
         ) from error
 
 
-def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool) -> EventLog:
+def run_lock(folder: Path, run_id: str) -> AbstractContextManager[None]:
+    """Lets one process at a time write a run.
+
+    Raises:
+        LockHeldError: If another one still does after `LOCK_SECONDS`.
+    """
+    return held_lock(folder / ".lock", what=f"run {run_id}", timeout_seconds=LOCK_SECONDS)
+
+
+def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool, locked: bool) -> EventLog:
     """Takes the lock of the run, checks that it may start, and opens its events for a new attempt."""
-    lock = held_lock(events.with_name(".lock"), what=f"run {job.run_id}", timeout_seconds=LOCK_SECONDS)
-    stack.enter_context(lock)
+    if not locked:
+        stack.enter_context(run_lock(events.parent, job.run_id))
     if resume and not events.is_file():
         raise NotFoundError(
             f"run {job.run_id} has not started yet, so it cannot be resumed; leave out --resume"

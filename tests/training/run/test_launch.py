@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import yaml
 
@@ -6,8 +8,9 @@ from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.config import config_to_yaml, describe, make_config, read_config
 from dmix.training.run.launch import resume_run, start_run
 from dmix.training.run.request import RunRequest
-from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.layout import publish_bytes, publish_json
+from dmix.training.run.run import run_lock
+from dmix.warehouse_schema.errors import InputError, LockHeldError, NotFoundError
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
@@ -51,7 +54,9 @@ def test_a_configuration_survives_its_file(configure, tiny_warehouse):
     training = TrainingSettings(batch_size=8, loggers=("wandb",), streams_url="s3://b", cache_folder="c")
     config = configure(run_id="survives", training=training, request=RunRequest(shuffle_block=3))
     assert config.plan.shuffle_block == 3
-    publish_bytes(tiny_warehouse.run("survives") / "config.yaml", config_to_yaml(config).encode())
+    publish_bytes(
+        tiny_warehouse.run("survives") / "config.yaml", config_to_yaml(config, tiny_warehouse).encode()
+    )
     assert read_config(tiny_warehouse, "survives") == config
 
 
@@ -118,6 +123,45 @@ def test_a_batch_that_the_ranks_cannot_share_leaves_no_folder(configure, tiny_wa
     with pytest.raises(InputError, match=r"batch of 8 cannot be cut into 3 equal slices.*6 and 9"):
         start_run(tiny_warehouse, configure(run_id="three"), progress=print)
     assert not tiny_warehouse.run("three").exists()
+
+
+def test_a_start_of_a_run_that_another_process_starts_changes_nothing(configure, tiny_warehouse, monkeypatch):
+    monkeypatch.setattr("dmix.training.run.run.LOCK_SECONDS", 0.1)
+    folder = tiny_warehouse.run("contested")
+    with run_lock(folder, "contested"):
+        (folder / "config.yaml").write_text("of the first\n")
+        with pytest.raises(LockHeldError, match="run contested"):
+            start_run(tiny_warehouse, configure(run_id="contested"), progress=print)
+        assert (folder / "config.yaml").read_text() == "of the first\n"
+        assert not (folder / "events.jsonl").exists()
+
+
+@pytest.mark.parametrize("form", ["written now", "with absolute paths"])
+@pytest.mark.parametrize("original", ["kept", "moved"])
+def test_the_run_of_a_copied_warehouse_names_what_lies_in_the_copy(
+    configure, tiny_warehouse, tmp_path, form, original
+):
+    first, second = Warehouse.at(tmp_path / "first"), Warehouse.at(tmp_path / "second")
+    config = dataclasses.replace(
+        configure(run_id="copied"),
+        model=str(first.root / "models" / "small"),
+        controller=f"static:{first.root / 'mixtures' / 'half.yaml'}",
+        shadow="static:/elsewhere/half.yaml",
+    )
+    for warehouse in (first, second):
+        (warehouse.root / "models" / "small").mkdir(parents=True)
+        (warehouse.root / "mixtures").mkdir()
+        (warehouse.root / "mixtures" / "half.yaml").touch()
+        text = config_to_yaml(config, first if form == "written now" else Warehouse.at("/other"))
+        publish_bytes(warehouse.run("copied") / "config.yaml", text.encode())
+    assert (str(first.root) in text) == (form == "with absolute paths")
+    assert read_config(first, "copied") == config
+    if original == "moved":
+        first.root.rename(tmp_path / "gone")
+    found = read_config(second, "copied")
+    assert found.model == str(second.root / "models" / "small")
+    assert found.controller == f"static:{second.root / 'mixtures' / 'half.yaml'}"
+    assert found.shadow == config.shadow
 
 
 def test_an_unknown_run_is_named_with_known_ones(tiny_warehouse):
