@@ -64,7 +64,11 @@ class GuardedController:
         moved = float(total_variation(asked_N, kept_N))
         if moved > _TOLERANCE:
             events.append(
-                ControllerEvent(kind="guard", detail=f"the guard rails moved the mixture by {moved:.4f}")
+                ControllerEvent(
+                    kind="guard",
+                    detail=f"the guard rails moved {moved * history.step_samples:.3g} of"
+                    f" {history.step_samples} samples, to stay within what the set has tried",
+                )
             )
         return dataclasses.replace(
             proposal, mixture_N=kept_N if moved > _TOLERANCE else asked_N, events=tuple(events)

@@ -254,6 +254,12 @@ def ending(state: MixerState, *, steps: int, streams: StreamSizes, settings: Pla
         why = "the target is covered"
     target = int(left_N[streams.target_N].sum())
     source = int(left_N.sum()) - target
+    if settings.passes > 1:
+        # samples of passes that nobody meant to use would dwarf those of the run
+        drawn_N = _drawn(state, streams)
+        target = int(drawn_N[streams.target_N].sum())
+        source = int(drawn_N.sum()) - target
+        return f"{why}; drawn: {source:,} samples of the source, {target:,} of the target"
     return f"{why}; not drawn: {source:,} samples of the source, {target:,} of the target"
 
 

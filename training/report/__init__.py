@@ -3,10 +3,11 @@
     reader.py             how the catalog is asked
     run_facts.py, data_facts.py, farm_facts.py, optimum.py    what the catalog says
     series.py, seeds.py   numbers made of it: shares, tokens so far, final scores, means over seeds
+    judged.py, story.py   runs as groups that can be compared; what an agent did, in sentences
     summary.py            what a reader wants to know first, and what to do next
     bands.py              which domains get an area and a colour of their own
     charts.py             panels: every choice that a reader has is a variant
-    run_figures.py, feedback_figures.py, data_figures.py, farm_figures.py    plotly figures
+    run_figures.py and the other *_figures.py    plotly figures
     templates.py          Jinja2 templates that escape all text (templates/)
     tables.py, run_tables.py, data_tables.py                  HTML tables
     parts.py, run_sections.py, data_sections.py               the parts of the page

@@ -35,7 +35,7 @@ def test_a_wild_proposal_is_held_and_remarked_on(limits, history):
     assert kept.note == "why"
     kinds = [event.kind for event in kept.events]
     assert kinds[0] == "own" and kinds[-1] == "guard" and "alarm" in kinds
-    assert "moved the mixture by 0." in kept.events[-1].detail
+    assert "the guard rails moved " in kept.events[-1].detail
 
 
 def test_a_mixture_of_the_farm_passes_to_the_last_bit(limits, history, space):

@@ -191,7 +191,9 @@
   };
 
   const restore = (state) => {
-    for (const id of state.open) document.getElementById(id)?.setAttribute("open", "");
+    document.querySelectorAll("details").forEach((element) => {
+      element.open = state.open.includes(element.id);
+    });
     for (const [id, values] of state.chosen) {
       document.getElementById(id)?.querySelectorAll(".controls fieldset").forEach((set, index) => {
         const button = [...set.querySelectorAll("button")].find((one) => one.dataset.value === values[index]);
@@ -220,6 +222,17 @@
     }, Number(live.dataset.seconds) * 1000);
   }
 
+  // ---- a link to a folded part unfolds it
+
+  const unfold = () => {
+    const part = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (part && part.matches("details.part") && !part.open) {
+      part.open = true;
+      part.scrollIntoView({ behavior: "instant" });
+    }
+  };
+  addEventListener("hashchange", unfold);
+
   // ---- start
 
   const figures = document.querySelectorAll(".panel figure");
@@ -228,6 +241,7 @@
     history.scrollRestoration = "manual";
     restore(state);
   }
+  unfold();
   addEventListener("pagehide", remember);
 
   const near = new IntersectionObserver(
@@ -247,5 +261,10 @@
     heading.querySelector("button").addEventListener("click", () => sort(heading));
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => [...drawn].forEach(draw));
-  addEventListener("beforeprint", () => figures.forEach(draw));
+  addEventListener("beforeprint", () => {
+    document.querySelectorAll("details.part").forEach((part) => {
+      part.open = true;
+    });
+    figures.forEach(draw);
+  });
 })();

@@ -59,7 +59,8 @@ def bands(run: Run, ranks: Mapping[Pair, int]) -> list[Band]:
     """What to stack for a run, source at the bottom, the domains of a field in page order.
 
     Args:
-        run: Its `LARGEST` domains of each field have a colour of the palette, the others are one band.
+        run: At least its `LARGEST` domains of each field have a colour of the palette; the others are grey
+            bands, as many as it takes for none of them to be the largest area of the field.
         ranks: Of `ranked_domains`; gives order and colour.
     """
     used_N = _used(run)
@@ -67,16 +68,52 @@ def bands(run: Run, ranks: Mapping[Pair, int]) -> list[Band]:
     for field in FIELDS:
         members = [i for i, pair in enumerate(run.pairs) if pair[0] == field and used_N[i]]
         members.sort(key=lambda i: -_size(run, i))
-        named, rest = (
-            sorted(part, key=lambda i: ranks[run.pairs[i]]) for part in (members[:LARGEST], members[LARGEST:])
-        )
+        sizes = [_size(run, i) for i in members]
+        named = sorted(members[: num_named(sizes)], key=lambda i: ranks[run.pairs[i]])
+        rest = members[len(named) :]
         colours = _distinct([ranks[run.pairs[i]] % COLOURS for i in named])
         found += [_single(run.pairs, i, f"{field}-{c + 1}") for i, c in zip(named, colours, strict=True)]
-        if len(rest) == 1:
-            found.append(_single(run.pairs, rest[0], f"{field}-other-1"))
-        elif rest:
-            found.append(Band(f"{len(rest)} smaller domains", field, tuple(rest), f"{field}-other-1"))
+        for number, length in enumerate(split_rest(sizes[len(named) :], limit=max(sizes, default=0.0))):
+            part, rest = rest[:length], rest[length:]
+            colour = f"{field}-other-{number % 2 + 1}"
+            if length == 1:
+                found.append(_single(run.pairs, part[0], colour))
+            else:
+                found.append(
+                    Band(f"{length} {'smaller' if rest else 'smallest'} domains", field, tuple(part), colour)
+                )
     return found
+
+
+def num_named(sizes: Sequence[float]) -> int:
+    """How many of the largest domains get a colour: `LARGEST`, or more while the rest is the largest area.
+
+    Args:
+        sizes: Of the domains of a field, the largest first.
+    """
+    count = min(LARGEST, len(sizes))
+    while count < min(COLOURS, len(sizes)) and sum(sizes[count:]) > sizes[0]:
+        count += 1
+    return count
+
+
+def split_rest(sizes: Sequence[float], *, limit: float) -> list[int]:
+    """Lengths of neighbouring groups of the rest, none larger than `limit` unless one domain alone is.
+
+    Args:
+        sizes: Of the domains that are left, the largest first.
+        limit: Size of the largest domain.
+    """
+    lengths: list[int] = []
+    filled = 0.0
+    for size in sizes:
+        if lengths and filled + size <= limit:
+            lengths[-1] += 1
+            filled += size
+        else:
+            lengths.append(1)
+            filled = size
+    return lengths
 
 
 def _distinct(wanted: Sequence[int]) -> list[int]:

@@ -106,12 +106,14 @@ class Panel:
     Attributes:
         panel_id: Unique in the page.
         note: What to look at, one or two sentences.
+        lead: What the figures show of this run, a sentence above them.
     """
 
     panel_id: str
     note: str
     choices: tuple[Choice, ...]
     figures: tuple[Figure, ...]
+    lead: str = ""
 
 
 def drawing(*, x_title: str, y_title: str, y_format: str | None) -> Drawing:

@@ -142,7 +142,7 @@ def target_shares(runs: Sequence[Run], *, panel_id: str, colours: RunColours) ->
 
 def _score_lines(lines: Sequence[ScoreLine], *, x: str, y: str) -> Drawing:
     """Scores, or their change from step 0, over steps or the tokens of a field."""
-    figure = drawing(x_title=_AXES[x], y_title="nats per token", y_format=".4f")
+    figure = drawing(x_title=_AXES[x], y_title="nats per token", y_format=".2f")
     for line in lines:
         so_far = series.tokens_so_far(line.run).get(x)
         final = series.final_scores(line.run).get(line.objective)
@@ -160,7 +160,7 @@ def _score_lines(lines: Sequence[ScoreLine], *, x: str, y: str) -> Drawing:
             x=[at for at, _, _ in points],
             y=rounded(score for _, _, score in points),
             customdata=[step for _, step, _ in points],
-            hovertemplate="%{y:.4f} (step %{customdata})",
+            hovertemplate="%{y:.2f} (step %{customdata})",
             name=plain_text(line.name),
             **line_style(line.slot, member=line.member, points=len(points)),
         )

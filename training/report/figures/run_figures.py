@@ -66,8 +66,8 @@ def domain_mixture(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None,
         variants[f"{quantity}{SEPARATOR}areas"] = _stacked(mixture, stacked)
         variants[f"{quantity}{SEPARATOR}lines"] = _domain_lines(run, mixture, stacked, optimum)
     note = (
-        f"The {LARGEST} largest domains of each field; the drawing below has all of them. Source domains in"
-        " cool colours, target domains in warm ones."
+        "The largest domains of each field have a colour; the drawing below has all of them. Source domains"
+        " in cool colours, target domains in warm ones."
     )
     lines = _optimum_note(optimum, where="Among the lines")
     return Panel(
@@ -117,11 +117,11 @@ def every_domain(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None, *
 
 def domain_loss(run: Run, ranks: Mapping[Pair, int], *, panel_id: str) -> Panel:
     """Training loss over steps: of the fields, of the largest domains, of all domains."""
-    fields = drawing(x_title="step", y_title=_LOSS, y_format=".3f")
+    fields = drawing(x_title="step", y_title=_LOSS, y_format=".2f")
     for field in FIELDS:
         loss_T = series.field_loss(run, field)
         _add_line(fields, run, loss_T, name=field, colour=f"var(--{field})")
-    largest = drawing(x_title="step", y_title=_LOSS, y_format=".3f")
+    largest = drawing(x_title="step", y_title=_LOSS, y_format=".2f")
     for band in bands(run, ranks):
         if len(band.members) == 1:
             name = f"{band.field}: {band.name}"
@@ -142,7 +142,7 @@ def domain_loss(run: Run, ranks: Mapping[Pair, int], *, panel_id: str) -> Panel:
         spread=False,
         from_zero=False,
     )
-    views = (("fields", "fields"), ("largest", f"{LARGEST} largest per field"), ("all", "all domains"))
+    views = (("fields", "fields"), ("largest", "largest per field"), ("all", "all domains"))
     return Panel(
         panel_id=panel_id,
         note="Mean training loss of each step in nats per token. Gaps: steps that drew nothing from the"

@@ -12,7 +12,7 @@ from dmix.training.report.page.data_sections import data_section, farm_section
 from dmix.training.report.page.effect_sections import effects_section, promise_parts
 from dmix.training.report.page.page import page
 from dmix.training.report.page.parts import Section
-from dmix.training.report.page.run_sections import overview_section, run_section
+from dmix.training.report.page.run_sections import first_open, overview_section, run_section
 from dmix.training.report.queries import run_facts
 from dmix.training.report.queries.data_facts import read_corpora, read_datasets, read_lone_start
 from dmix.training.report.queries.effects import read_effects
@@ -128,8 +128,16 @@ def render_report(
     optima = regmix_optima(catalog, warehouse, datasets=sorted(of_runs))
     ranks = ranked_domains(shown)
     sections: list[Section] = [overview_section(shown)] if shown else []
+    opened = first_open(shown)
     sections += [
-        run_section(run, ranks, optima.get(run.dataset), promise=promise_parts(run, shown)) for run in shown
+        run_section(
+            run,
+            ranks,
+            optima.get(run.dataset),
+            promise=promise_parts(run, shown),
+            opened=run.run_id == opened,
+        )
+        for run in shown
     ]
     effects = read_effects(catalog, datasets=of_runs if runs else None)
     sections += [effects_section(found) for found in effects[:MAX_EFFECTS]]

@@ -17,12 +17,14 @@ class Section:
         title: Heading and entry of the contents.
         content: What stands below the heading.
         panels: Panels whose figures the content has boxes for.
+        opened: Whether its content shows at first; None for a part that does not fold.
     """
 
     anchor: str
     title: str
     content: Markup
     panels: tuple[Panel, ...] = ()
+    opened: bool | None = None
 
 
 def panel_box(panel: Panel) -> Markup:

@@ -1,16 +1,17 @@
 """The parts of the page about runs: all of them side by side, and each by itself."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from dmix.training.report.figures import feedback_figures, run_figures
+from dmix.training.report.figures import feedback_figures, forecast_figures, run_figures
 from dmix.training.report.figures.charts import Panel
 from dmix.training.report.page import run_tables, summary, tables
 from dmix.training.report.page.parts import Section, folded, note, panel_box
 from dmix.training.report.page.templates import joined, part
-from dmix.training.report.queries import series
+from dmix.training.report.queries import series, story
 from dmix.training.report.queries.optimum import Optimum
 from dmix.training.report.queries.reader import Pair
 from dmix.training.report.queries.run_facts import Run
@@ -57,15 +58,32 @@ def overview_section(runs: Sequence[Run]) -> Section:
 
 
 def run_section(
-    run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None, *, promise: Sequence[Any] = ()
+    run: Run,
+    ranks: Mapping[Pair, int],
+    optimum: Optimum | None,
+    *,
+    promise: Sequence[Any] = (),
+    opened: bool = True,
 ) -> Section:
-    """Facts, promise and gain, mixture, feedback, losses and events of one run."""
+    """Facts, promise and gain, mixture, feedback, losses and events of one run.
+
+    Args:
+        run: The run.
+        ranks: Of `bands.ranked_domains`.
+        optimum: RegMix's mixture, if there is one.
+        promise: Parts on what a plan promised.
+        opened: Whether it shows at first.
+    """
     prefix = f"run-{run.run_id}"
     parts: list[Any] = [tables.pairs_list(run_facts(run)), *promise]
     panels = _mixture_panels(run, ranks, optimum) if len(run.steps_T) else []
     if not panels:
         parts.append(note(NO_STEPS))
     parts += [panel_box(panel) for panel in panels]
+    forecast = forecast_figures.forecast_panel(run, panel_id=f"{prefix}-forecast")
+    if forecast is not None:
+        panels.append(forecast)
+        parts.append(panel_box(forecast))
     if run.scores:
         panels.append(feedback_figures.feedback([run], panel_id=f"{prefix}-feedback"))
         parts.append(panel_box(panels[-1]))
@@ -82,7 +100,18 @@ def run_section(
         panels.append(rails)
         parts.append(panel_box(rails))
     parts += _details(run, ranks)
-    return Section(anchor=prefix, title=f"Run {run.run_id}", content=joined(parts), panels=tuple(panels))
+    return Section(
+        anchor=prefix,
+        title=f"Run {run.run_id}",
+        content=joined(parts),
+        panels=tuple(panels),
+        opened=opened,
+    )
+
+
+def first_open(runs: Sequence[Run]) -> str | None:
+    """Id of the run that shows at first: a guided one if there is one."""
+    return next((run.run_id for run in runs if run.kind == "guided"), runs[0].run_id if runs else None)
 
 
 def run_facts(run: Run) -> dict[str, Any]:
@@ -114,7 +143,8 @@ def _short(model: Any) -> Any:
 
 def _mixture_panels(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None) -> list[Panel]:
     prefix = f"run-{run.run_id}"
-    found = [run_figures.field_mixture(run, optimum, panel_id=f"{prefix}-fields")]
+    fields = run_figures.field_mixture(run, optimum, panel_id=f"{prefix}-fields")
+    found = [dataclasses.replace(fields, lead=story.mixture_story(run))]
     if len(run.pairs) > 2:
         found.append(run_figures.domain_mixture(run, ranks, optimum, panel_id=f"{prefix}-domains"))
         found.append(run_figures.every_domain(run, ranks, optimum, panel_id=f"{prefix}-every"))

@@ -66,7 +66,7 @@ def seeds_table(groups: Sequence[SeedGroup]) -> Markup:
             elif name.endswith(" tokens"):
                 row.append(Cell(f"{found.mean:,.0f} ± {found.half:,.0f}", sort=found.mean))
             else:
-                row.append(Cell(f"{found.mean:.4f} ± {found.half:.4f}", sort=found.mean))
+                row.append(Cell(f"{found.mean:.2f} ± {found.half:.2f}", sort=found.mean))
         rows.append(row)
     return table(
         ["controller", "seeds", "runs", *names],
@@ -87,10 +87,10 @@ def benchmarks_table(runs: Sequence[Run]) -> Markup:
             row: list[Any] = [part("run_link", run_id=run.run_id), run.controller, step]
             for key in scores:
                 score = found.get(key)
-                spread = "" if score is None or score.stderr is None else f" ± {score.stderr:.4f}"
-                row.append(None if score is None else Cell(f"{score.value:.4f}{spread}", sort=score.value))
+                spread = "" if score is None or score.stderr is None else f" ± {score.stderr:.2f}"
+                row.append(None if score is None else Cell(f"{score.value:.2f}{spread}", sort=score.value))
             row += [
-                None if seen.get(name) is None else Cell(f"{seen[name]:.4f}", sort=seen[name])
+                None if seen.get(name) is None else Cell(f"{seen[name]:.2f}", sort=seen[name])
                 for name in objectives
             ]
             rows.append(row)
@@ -157,9 +157,9 @@ def _whole(number: Any) -> Cell | None:
 def _score_cell(score: series.FinalScore | None) -> Cell | None:
     if score is None:
         return None
-    change = "" if score.change is None else f" ({score.change:+.4f})"
-    return Cell(f"{score.last:.4f}{change}", sort=score.last)
+    change = "" if score.change is None else f" ({score.change:+.2f})"
+    return Cell(f"{score.last:.2f}{change}", sort=score.last)
 
 
 def _utility_cell(value: float | None) -> Cell | None:
-    return None if value is None else Cell(f"{value:+.4f}", sort=value)
+    return None if value is None else Cell(f"{value:+.2f}", sort=value)

@@ -1,16 +1,17 @@
 """What a reader wants to know first: what each run did, whether its model forgot, and what to do next."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 
+from dmix.training.evaluation.verdicts import RULE, Verdict, headline, objective_noise, overall, verdict
 from dmix.training.report.page.tables import table
 from dmix.training.report.page.templates import joined, part
 from dmix.training.report.queries import series
+from dmix.training.report.queries.judged import groups_of, largest_comparison, terms
 from dmix.training.report.queries.run_facts import Run
 from dmix.training.report.queries.seeds import seed_groups
 from dmix.warehouse_schema.taxonomy import FIELDS
@@ -19,7 +20,7 @@ from dmix.warehouse_schema.taxonomy import FIELDS
 MANY_PASSES = 4
 # Runs of a controller below which the seed alone may decide between two of them.
 _ENOUGH_RUNS = 3
-_WORDS = {"target": ("better", "worse"), "general": ("better", "forgot")}
+_ROLES = ("target", "general")
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,12 @@ class Advice:
 
 
 def glance(runs: Sequence[Run]) -> Markup:
-    """A table with a row per run, and a list of what to do next."""
+    """The answer in a sentence, a table with a row per run, and a list of what to do next."""
     advice = next_steps(runs)
-    parts = [glance_table(runs)] + ([part("next_steps", advice=advice)] if advice else [])
-    return joined(parts)
+    answer = headline(largest_comparison(runs))
+    parts = [part("headline", text=answer)] if answer else []
+    parts += [glance_table(runs), part("note", text=RULE)]
+    return joined(parts + ([part("next_steps", advice=advice)] if advice else []))
 
 
 def glance_table(runs: Sequence[Run]) -> Markup:
@@ -47,20 +50,32 @@ def glance_table(runs: Sequence[Run]) -> Markup:
     rows = [
         [
             part("run_link", run_id=run.run_id),
-            *(_changes(run, role) for role in _WORDS),
+            *(_changes(judged(run, role, runs)) for role in _ROLES),
             part("line", text=mixed(run)),
             ", ".join(f"{count:,} × {kind}" for kind, count in interventions(run).items()),
         ]
         for run in runs
     ]
-    columns = [
-        "run",
-        "target objectives",
-        "general objectives",
-        "target share: first → last (mean)",
-        "stepped in",
-    ]
-    return table(columns, rows, caption="At a glance (changes in nats per token since step 0)")
+    columns = ["run", "target objectives", "general objectives", "target share", "stepped in"]
+    return table(
+        columns,
+        rows,
+        caption="At a glance (changes in nats per token since step 0; target share: first → last step, mean)",
+        cards=True,
+    )
+
+
+def judged(run: Run, role: str, runs: Sequence[Run]) -> dict[str, Verdict]:
+    """Verdicts on a run's objectives of a role, by the noise between the seeds of comparable runs."""
+    environment = series.environment_of(run.config)
+    if environment is None:
+        return {}
+    comparable = groups_of([other for other in runs if terms(other) == terms(run)])
+    scales = dict(zip(environment.names, environment.scales_D.tolist(), strict=True))
+    return {
+        name: verdict(change, role=role, scale=scales[name], noise=objective_noise(comparable, name))
+        for name, change in changes(run, role).items()
+    }
 
 
 def mixed(run: Run) -> str:
@@ -117,7 +132,7 @@ def _beaten(runs: Sequence[Run]) -> Iterator[Advice]:
     for run in runs:
         utility = series.final_utility(run)
         if run.status == "done" and utility is not None:
-            utilities.setdefault(_terms(run), {}).setdefault(run.controller, []).append(utility)
+            utilities.setdefault(terms(run), {}).setdefault(run.controller, []).append(utility)
     for by_controller in utilities.values():
         means = {controller: float(np.mean(found)) for controller, found in by_controller.items()}
         best = max(means, key=lambda controller: means[controller])
@@ -134,19 +149,12 @@ def _beaten(runs: Sequence[Run]) -> Iterator[Advice]:
                 )
 
 
-def _terms(run: Run) -> str:
-    """What two runs must share for their utilities to be comparable."""
-    names = ("model", "steps", "step_samples", "batch_size", "environment")
-    terms = [run.dataset, *(run.config.get(name) for name in names)]
-    return json.dumps(terms, sort_keys=True, default=str)
-
-
 def _forgetful(runs: Sequence[Run]) -> Iterator[Advice]:
     lost = {}
     for run in runs:
-        falls = {name: change for name, change in changes(run, "general").items() if change < 0}
-        if run.kind == "guided" and falls:
-            lost[run.run_id] = min(falls.items(), key=lambda fall: fall[1])
+        found = overall(judged(run, "general", runs))
+        if run.kind == "guided" and found and found[1].grade <= -2:
+            lost[run.run_id] = (found[0], found[1].change)
     if lost:
         listed = ", ".join(f"{run_id} ({name} {change:+.2f})" for run_id, (name, change) in lost.items())
         yield Advice(
@@ -195,12 +203,9 @@ def _unjudged(runs: Sequence[Run]) -> Iterator[Advice]:
         )
 
 
-def _changes(run: Run, role: str) -> Markup | str:
-    found = changes(run, role)
-    if not found:
+def _changes(found: Mapping[str, Verdict]) -> Markup | str:
+    speaking = overall(found)
+    if speaking is None:
         return ""
-    better, worse = _WORDS[role]
-    least, most = min(found.values()), max(found.values())
-    word, badge = (worse, "failed") if least < 0 else (better, "done") if most > 0 else ("as before", "stale")
-    listed = [f" {name} {change:+.2f}" for name, change in found.items()]
-    return part("changes", word=word, kind=badge, lines=listed)
+    listed = [f" {name} {one.change:+.2f}" for name, one in found.items()]
+    return part("changes", word=speaking[1].word, kind=speaking[1].colour, lines=listed)

@@ -34,6 +34,7 @@ def table(
     caption: str,
     groups: Sequence[tuple[str, int]] = (),
     total: Sequence[Any] | None = None,
+    cards: bool = False,
 ) -> Markup:
     """A table that sorts by a click on a heading.
 
@@ -43,12 +44,16 @@ def table(
         caption: What the table shows, read out and shown above it.
         groups: Headings over several columns as (text, columns).
         total: A last row that sorting leaves in place.
+        cards: On a narrow screen, show each row as a card with a line per column.
     """
     numeric = [any(isinstance(row[i], int | float | Cell) for row in rows) for i in range(len(columns))]
     longest = [max((_bar(row[i]) for row in rows), default=0.0) for i in range(len(columns))]
 
     def shown(row: Sequence[Any]) -> list[dict[str, Any]]:
-        return [_cell(value, i, numeric[i], longest[i]) for i, value in enumerate(row)]
+        return [
+            {**_cell(value, i, numeric[i], longest[i]), "label": columns[i] if cards and i else None}
+            for i, value in enumerate(row)
+        ]
 
     return part(
         "table",
@@ -57,6 +62,7 @@ def table(
         rows=[shown(row) for row in rows],
         groups=groups,
         total=None if total is None else shown(total),
+        cards=cards,
     )
 
 

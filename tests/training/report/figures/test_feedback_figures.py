@@ -51,4 +51,4 @@ def test_failed_score_leaves_a_gap_and_no_utility(warehouse, tmp_path):
     page = report_page(warehouse, tmp_path)
     maths = page.figures["run-one-feedback"][0]["step|score"]["data"][1]
     assert (maths["name"], maths["x"]) == ("maths", [1])
-    assert page.table("source tokens")["one"]["maths"] == "-3.9000"
+    assert page.table("source tokens")["one"]["maths"] == "-3.90"

@@ -83,14 +83,18 @@ def test_guard_rails_are_marks_by_kind_and_shadow_is_none(warehouse, tmp_path):
     assert {t["name"]: t["x"] for t in marks} == {"exhausted": [2], "guard": [3, 4]}
 
 
-def test_small_domains_are_one_area_and_52_domains_fit(bare_warehouse, tmp_path):
+def test_no_grey_area_is_the_largest_and_52_domains_fit(bare_warehouse, tmp_path):
     taxonomy = Taxonomy("nvidia-26", NVIDIA_26)
     add_dataset(bare_warehouse, taxonomy=taxonomy)
     add_run(bare_warehouse, "one", taxonomy=taxonomy, steps=3)
     drawn = report_page(bare_warehouse, tmp_path).figures
     largest = drawn["run-one-domains"][0]["delivered|areas"]["data"]
-    assert len(largest) == 14
-    assert largest[6]["name"] == "source: 20 smaller domains"
+    planned = drawn["run-one-domains"][0]["planned|areas"]["data"]
+    sizes = {t["name"]: sum(t["y"][1:-1]) for t in planned}
+    for field in ("source", "target"):
+        grey = [t["name"] for t in planned if t["fillcolor"].startswith(f"var(--{field}-other")]
+        named = [t["name"] for t in planned if t["name"].startswith(field) and t["name"] not in grey]
+        assert grey and max(sizes[name] for name in grey) <= max(sizes[name] for name in named) + 1e-4
     assert np.sum([t["y"] for t in largest], axis=0) == pytest.approx(np.ones(5), abs=1e-4)
     assert [len(drawing["asked"]["data"][0]["y"]) for drawing in drawn["run-one-every"]] == [26, 26]
 

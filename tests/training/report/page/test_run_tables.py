@@ -6,9 +6,9 @@ def test_final_table_gives_scores_tokens_and_utility_of_each_run(warehouse, tmp_
     add_run(warehouse, "two", steps=2, finished=1, done=False, controller="natural")
     page = report_page(warehouse, tmp_path, runs=("one", "two"))
     rows = page.table("source tokens")
-    assert rows["one"]["maths"] == "-3.8000 (+0.2000)"
+    assert rows["one"]["maths"] == "-3.80 (+0.20)"
     # (-0.02 / 0.5 + 0.2 / 0.25) / 2, worked by hand
-    assert rows["one"]["utility"] == "+0.3800"
+    assert rows["one"]["utility"] == "+0.38"
     assert rows["one"]["steps"] == "2 of 2"
     used = [int(rows["one"][f"{field} tokens"].replace(",", "")) for field in ("source", "target")]
     assert sum(used) == 160 * 64
@@ -23,5 +23,5 @@ def test_runs_that_differ_in_their_seeds_alone_get_a_mean_with_an_interval(wareh
     page = report_page(warehouse, tmp_path)
     row = page.table("seeds")["agent:tiny"]
     assert (row["seeds"], row["runs"]) == ("2", "one, two")
-    assert row["maths"] == "-3.8000 ± 0.0000"
+    assert row["maths"] == "-3.80 ± 0.00"
     assert "No interval" not in page.text

@@ -1,7 +1,7 @@
 import dataclasses
 
 import numpy as np
-from tests.training.report.fixtures import add_run, report_page
+from tests.training.report.fixtures import ENVIRONMENT, add_run, report_page
 
 from dmix.training.report.page.summary import changes, interventions, mixed, next_steps
 from dmix.training.report.queries import run_facts
@@ -39,22 +39,25 @@ def test_a_run_without_steps_or_scores_says_so(warehouse):
 def test_the_first_table_has_a_verdict_on_either_role(warehouse, tmp_path):
     add_run(warehouse, "one")
     row = report_page(warehouse, tmp_path).table("target objectives")["one"]
-    assert row["target objectives"] == "better maths +0.40"
-    assert row["general objectives"] == "forgot general -0.04"
+    # 0.4 over a scale of 0.25, and 0.04 over one of 0.5
+    assert row["target objectives"] == "much better maths +0.40"
+    assert row["general objectives"] == "unchanged general -0.04"
     assert row["stepped in"] == "1 × exhausted"
 
 
 def test_advice_follows_from_what_the_runs_lack(warehouse):
-    add_run(warehouse, "one")
+    fine = {"settings": {"environment": {**ENVIRONMENT, "scales": {"general": 0.05}}}}
+    add_run(warehouse, "one", **fine)
     (one,) = read(warehouse, "one")
     said = reasons([one])
+    # 0.8 of the scale
     assert "forgot: one (general -0.04)" in said
     assert "Nothing to compare one with" in said
     assert "repeat each configuration" in said
     assert "No benchmark" in said
     assert next_steps([one])[-1].command == "dmix eval --run one --step 0 --step 4 --items FILE"
-    add_run(warehouse, "natural", controller="natural", kind="baseline")
-    add_run(warehouse, "two", seed=1)
+    add_run(warehouse, "natural", controller="natural", kind="baseline", **fine)
+    add_run(warehouse, "two", seed=1, **fine)
     said = reasons(read(warehouse, "one", "natural", "two"))
     assert "Nothing to compare" not in said and "repeat each configuration" not in said
 
@@ -88,3 +91,13 @@ def test_many_passes_over_a_domain_are_named(warehouse):
     (run,) = read(warehouse, "one")
     assert np.nanmax(run.passes_TN) > 4
     assert "Run one went over its" in reasons([run])
+
+
+def test_the_page_starts_with_the_answer(warehouse, tmp_path):
+    add_run(warehouse, "one")
+    add_run(warehouse, "natural", controller="natural", kind="baseline", gain=0.01)
+    page = report_page(warehouse, tmp_path)
+    # U: (0.4 / 0.25 - 0.04 / 0.5) / 2 and (0.04 / 0.25 - 0.04 / 0.5) / 2
+    answer = "Best: agent:tiny, U +0.76 against +0.04 under natural, the next best"
+    assert page.text.index(answer) < page.text.index("At a glance")
+    assert "with one seed each this is not sure" in page.text

@@ -1,0 +1,199 @@
+"""What a change of scores amounts to, in words: unchanged, or one of three grades either way.
+
+A change is *unchanged* within two standard deviations between runs that differ in their seeds alone;
+where no configuration ran twice, below `UNCHANGED_SHARE` of the objective's scale s_o; in any case where
+two decimals show none. Grades are in
+units of s_o as well, so that they mean the same for every objective of an environment.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Share of the scale s_o below which a change counts as none, where only one seed ran.
+UNCHANGED_SHARE = 0.1
+# Standard deviations between seeds within which a change counts as none.
+NOISE_WIDTH = 2.0
+# Change in nats per token below which readers, who see two decimals, would see a zero.
+LEAST_CHANGE = 0.005
+# Changes in units of s_o from which the second and the third grade start.
+GRADES = (0.5, 1.5)
+
+_BETTER = ("a little better", "better", "much better")
+_WORSE = {
+    "target": ("a little worse", "worse", "much worse"),
+    "general": ("forgot a little", "forgot", "forgot much"),
+}
+RULE = (
+    "Unchanged: within two standard deviations between seeds"
+    f" (with one seed, below {UNCHANGED_SHARE:g} of the objective's scale)."
+    f" A little: below {GRADES[0]:g} of the scale. Much: from {GRADES[1]:g} on."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A change, judged.
+
+    Attributes:
+        grade: From -3, much worse, to 3, much better; 0 for unchanged.
+        word: The same for readers.
+        change: In nats per token.
+    """
+
+    grade: int
+    word: str
+    change: float
+
+    @property
+    def colour(self) -> str:
+        """Name of its colour: `bad-3` to `bad-1`, `unchanged`, `good-1` to `good-3`."""
+        if not self.grade:
+            return "unchanged"
+        return f"{'good' if self.grade > 0 else 'bad'}-{abs(self.grade)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Finished runs of one configuration, one per seed. Shapes: R runs.
+
+    Attributes:
+        controller: Of all of them.
+        guided: True where an agent steered.
+        utilities: U of each run, R of them; empty where it is not known.
+        changes: Changes of each objective since step 0 in nats per token, R each.
+        roles: `general` or `target` by objective.
+        scales: s_o by objective in nats per token.
+    """
+
+    controller: str
+    guided: bool
+    utilities: tuple[float, ...]
+    changes: Mapping[str, tuple[float, ...]]
+    roles: Mapping[str, str]
+    scales: Mapping[str, float]
+
+
+def verdict(change: float, *, role: str, scale: float, noise: float | None = None, runs: int = 1) -> Verdict:
+    """The judgement on a change of an objective.
+
+    Args:
+        change: Since step 0, in nats per token; a mean where there are several runs.
+        role: `general` or `target`.
+        scale: s_o in nats per token.
+        noise: Standard deviation of a run's change between seeds; None where nothing ran twice.
+        runs: Number of runs that `change` is the mean of.
+
+    Raises:
+        ValueError: If the scale is not above 0, or the role is none.
+    """
+    if not scale > 0 or role not in _WORSE:
+        raise ValueError(
+            f"scale is {scale} and role {role!r}, expected a number above 0 and one of {', '.join(_WORSE)}"
+        )
+    limit = UNCHANGED_SHARE * scale if noise is None else NOISE_WIDTH * noise / runs**0.5
+    if not abs(change) > max(limit, LEAST_CHANGE):
+        return Verdict(0, "unchanged", change)
+    size = sum(abs(change) / scale >= border for border in GRADES)
+    word = _BETTER[size] if change > 0 else _WORSE[role][size]
+    return Verdict(size + 1 if change > 0 else -size - 1, word, change)
+
+
+def overall(found: Mapping[str, Verdict]) -> tuple[str, Verdict] | None:
+    """The verdict that speaks for several objectives of a role: the worst loss, else the largest gain."""
+    if not found:
+        return None
+    losses = {name: one for name, one in found.items() if one.grade < 0}
+    name = min(losses, key=lambda n: losses[n].grade) if losses else max(found, key=lambda n: found[n].grade)
+    return name, found[name]
+
+
+def noise_between_seeds(values: Sequence[Sequence[float]]) -> float | None:
+    """Pooled standard deviation within configurations; None where none of them ran twice.
+
+    Args:
+        values: One sequence for each configuration, one number for each of its seeds.
+    """
+    several = [np.asarray(of, np.float64) for of in values if len(of) > 1]
+    if not several:
+        return None
+    freedom = sum(len(of) - 1 for of in several)
+    return float(np.sqrt(sum(((of - of.mean()) ** 2).sum() for of in several) / freedom))
+
+
+def objective_noise(groups: Sequence[Group], name: str) -> float | None:
+    """Standard deviation between seeds of the change of an objective, over all configurations."""
+    return noise_between_seeds([group.changes.get(name, ()) for group in groups])
+
+
+def group_verdicts(group: Group, groups: Sequence[Group], *, role: str) -> dict[str, Verdict]:
+    """Verdicts on the mean changes of a group's objectives of a role, by the noise in all groups."""
+    return {
+        name: verdict(
+            float(np.mean(values)),
+            role=role,
+            scale=group.scales[name],
+            noise=objective_noise(groups, name),
+            runs=len(values),
+        )
+        for name, values in group.changes.items()
+        if values and group.roles[name] == role
+    }
+
+
+def headline(groups: Sequence[Group]) -> str:
+    """Whether the model forgot, whether it learned, which controller is best, and how sure that is.
+
+    Args:
+        groups: Comparable configurations; empty gives an empty text.
+    """
+    ranked = sorted(
+        (group for group in groups if group.utilities), key=lambda group: -float(np.mean(group.utilities))
+    )
+    shown = next((group for group in ranked or groups if group.guided), None) or next(
+        iter(ranked or groups), None
+    )
+    if shown is None:
+        return ""
+    said = [f"{learned(shown, groups)}."]
+    if len(ranked) > 1:
+        said.append(_best(ranked))
+    elif ranked:
+        said.append(
+            "Nothing to compare it with yet: a natural run shows whether the mixture matters, a second seed"
+            " how large the noise is."
+        )
+    return " ".join(said)
+
+
+def learned(group: Group, groups: Sequence[Group]) -> str:
+    """What a controller's runs did to target and general objectives, a clause without a full stop."""
+    clauses = []
+    for role in ("target", "general"):
+        found = overall(group_verdicts(group, groups, role=role))
+        if found:
+            name, one = found
+            word = "no change" if not one.grade else one.word
+            clauses.append(f"{role} {word} ({name} {one.change:+.2f})")
+    runs = max((len(values) for values in group.changes.values()), default=len(group.utilities))
+    seeds = f"mean of {runs} seeds" if runs > 1 else "one seed"
+    return f"Under {group.controller} ({seeds}): {', '.join(clauses) or 'nothing was scored'}"
+
+
+def _best(ranked: Sequence[Group]) -> str:
+    first, second = ranked[:2]
+    means = [float(np.mean(group.utilities)) for group in (first, second)]
+    told = (
+        f"Best: {first.controller}, U {means[0]:+.2f} against {means[1]:+.2f} under {second.controller},"
+        " the next best"
+    )
+    noise = noise_between_seeds([group.utilities for group in ranked])
+    if noise is None:
+        return f"{told}; with one seed each this is not sure."
+    spread = noise * (1 / len(first.utilities) + 1 / len(second.utilities)) ** 0.5
+    if means[0] - means[1] > NOISE_WIDTH * spread:
+        return (
+            f"{told}; the difference is larger than the noise between seeds (± {NOISE_WIDTH * spread:.2f})."
+        )
+    return f"{told}; within the noise between seeds (± {NOISE_WIDTH * spread:.2f}), so undecided."

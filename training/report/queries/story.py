@@ -1,0 +1,132 @@
+"""What the agent of a run did, in sentences, and what it forecast of its scores."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dmix.training.report.queries import series
+from dmix.training.report.queries.run_facts import Run
+from dmix.warehouse_schema.taxonomy import FIELDS
+
+_STEPPED_IN = {
+    "guard": "held back by the guard rails",
+    "alarm": "outside what the agent was trained on",
+    "fallback": "replaced by a fall-back",
+    "fall_back": "replaced by a fall-back",
+}
+_COUNTS = {1: "once", 2: "twice", 3: "three times"}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What was expected of a score before a step, and what it came to.
+
+    Attributes:
+        step: The step.
+        expected: Mean, in nats per token.
+        low: Lower end of the 95% interval.
+        high: Upper end of it.
+        got: The score after the step; None where it is missing.
+    """
+
+    step: int
+    expected: float
+    low: float
+    high: float
+    got: float | None
+
+    @property
+    def held(self) -> bool | None:
+        """Whether the score came within the interval; None before it is there."""
+        return None if self.got is None else self.low <= self.got <= self.high
+
+
+def forecasts(run: Run) -> dict[str, list[Forecast]]:
+    """Forecasts of a run by objective, by step; what is no forecast is left out."""
+    found: dict[str, dict[int, Forecast]] = {}
+    for event in run.events:
+        if event.kind != "forecast" or event.step is None:
+            continue
+        for name, values in _objectives(event.detail).items():
+            expected, low, high = (_number(values, key) for key in ("expected", "low", "high"))
+            if math.isfinite(expected + low + high):
+                got = dict(run.scores.get(name, ())).get(event.step)
+                scored = got if got is not None and math.isfinite(got) else None
+                # of a step that was decided twice, the last forecast counts
+                found.setdefault(name, {})[event.step] = Forecast(event.step, expected, low, high, scored)
+    return {name: [of[step] for step in sorted(of)] for name, of in found.items()}
+
+
+def mixture_story(run: Run) -> str:
+    """How the target share moved, and how often and why something held the agent back."""
+    delivered = series.shares(run, "delivered")
+    if not len(delivered.steps_T):
+        return ""
+    target_T = delivered.by_field(run.pairs)[:, FIELDS.index("target")]
+    first, last = float(target_T[0]), float(target_T[-1])
+    who = f"{run.controller} " if run.kind != "guided" else "The agent "
+    if abs(last - first) < 0.005:
+        told = f"{who}kept the target share at {first:.0%}"
+    else:
+        told = (
+            f"{who}{'raised' if last > first else 'lowered'} the target share from {first:.0%} to {last:.0%}"
+        )
+    low, high = float(target_T.min()), float(target_T.max())
+    if min(first, last) - low > 0.05 or high - max(first, last) > 0.05:
+        told += f", between {low:.0%} and {high:.0%} on the way"
+    return " ".join([f"{told}.", *_held_back(run)])
+
+
+def forecast_story(run: Run) -> str:
+    """How many scores came as forecast, and what the last one came to; empty without forecasts."""
+    by_objective = forecasts(run)
+    seen = [one for of in by_objective.values() for one in of if one.held is not None]
+    if not seen:
+        return ""
+    held = sum(bool(one.held) for one in seen)
+    last = [
+        f"{name} {scored[-1].got:+.2f}, forecast {scored[-1].expected:+.2f}"
+        f" ({scored[-1].low:+.2f} to {scored[-1].high:+.2f})"
+        for name, of in by_objective.items()
+        if (scored := [one for one in of if one.got is not None])
+    ]
+    return (
+        f"{held} of {len(seen)} scores came within the agent's 95% interval."
+        f" After the last step: {'; '.join(last)}."
+    )
+
+
+def _held_back(run: Run) -> list[str]:
+    """One sentence per kind of intervention, with how often and why the first time."""
+    marks = [event for event in run.events if event.step is not None and event.kind not in series.PLAIN_MARKS]
+    counts = Counter(event.kind for event in marks)
+    said = []
+    for kind, count in counts.items():
+        times = _COUNTS.get(count, f"{count} times")
+        of_kind = [event for event in marks if event.kind == kind]
+        steps = list(dict.fromkeys(event.step for event in of_kind))
+        where = f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps[:5]))}"
+        where += " …" if len(steps) > 5 else ""
+        what = _STEPPED_IN.get(kind, kind.replace("_", " "))
+        why = of_kind[-1].detail.rstrip(".")[:160]
+        said.append(
+            f"It was {what} {times} ({where}): {why}." if why else f"It was {what} {times} ({where})."
+        )
+    return said
+
+
+def _objectives(detail: str) -> Mapping[str, Mapping[str, float]]:
+    try:
+        value = json.loads(detail)
+    except ValueError:
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {name: values for name, values in value.items() if isinstance(values, dict)}
+
+
+def _number(values: Mapping[str, float], key: str) -> float:
+    value = values.get(key)
+    return float(value) if isinstance(value, int | float) else math.nan
