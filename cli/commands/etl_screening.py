@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -63,7 +63,7 @@ def duplicates(
     from dmix.etl.screening.duplicates import files_to_digest, find_duplicates
     from dmix.etl.screening.screening import screened_files
     from dmix.etl.shard.plan import resolve_corpora
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     corpora = resolve_corpora(warehouse.require(), corpus)
     if dry_run:
@@ -71,8 +71,8 @@ def duplicates(
         _show_plan(corpora, todo, as_json=as_json)
         return
     found = find_duplicates(executor, warehouse, corpora=corpora, progress=say)
-    sync(warehouse)
-    _show(warehouse, found, _PAIRS, as_json=as_json)
+    imported = sync_at_end(warehouse, warn=say)
+    _show(warehouse, found, _PAIRS if imported else None, as_json=as_json)
 
 
 @click.command()
@@ -105,7 +105,7 @@ def contamination(
     from dmix.etl.screening.contamination import contamination_id, files_to_search, find_contamination
     from dmix.etl.screening.screening import screened_files
     from dmix.etl.shard.plan import resolve_corpora
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     corpora = resolve_corpora(warehouse.require(), corpus)
     items = evaluation_items([environment])
@@ -114,8 +114,8 @@ def contamination(
         _show_plan(corpora, files_to_search(folder, screened_files(warehouse, corpora)), as_json=as_json)
         return
     found = find_contamination(executor, warehouse, corpora=corpora, items=items, progress=say)
-    sync(warehouse)
-    _show(warehouse, found, _OBJECTIVES, as_json=as_json)
+    imported = sync_at_end(warehouse, warn=say)
+    _show(warehouse, found, _OBJECTIVES if imported else None, as_json=as_json)
 
 
 _PAIRS = (
@@ -146,12 +146,15 @@ def _show_plan(corpora: "Sequence[CorpusVersion]", todo: "Sequence[ScreenedFile]
     say(f"{', '.join(names)}: {len(todo)} label files would be read, {text_bytes / 1e6:,.1f} MB of text")
 
 
-def _show(warehouse: Warehouse, screening: "Screening", sql: str, *, as_json: bool) -> None:
-    """Counts of what a screening found, as the catalog has them."""
+def _show(warehouse: Warehouse, screening: "Screening", sql: str | None, *, as_json: bool) -> None:
+    """Counts of what a screening found, as the catalog has them; left out where it has none as yet."""
     from dmix.warehouse_schema.catalog.catalog import Catalog
 
-    with Catalog.open_reader(warehouse) as catalog:
-        columns, rows = catalog.query(sql, [screening.screening])
+    columns: list[str] = []
+    rows: list[tuple[Any, ...]] = []
+    if sql is not None:
+        with Catalog.open_reader(warehouse) as catalog:
+            columns, rows = catalog.query(sql, [screening.screening])
     if as_json:
         show_json(
             {

@@ -88,7 +88,7 @@ def start_state(
     from dmix.etl.synthetic.start_state.job import estimate_start_state
     from dmix.etl.synthetic.start_state.plan import plan_start_state
     from dmix.etl.synthetic.synthesize import local_processes
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
     from dmix.warehouse_schema.taxonomy import slug
 
     plan = plan_start_state(
@@ -105,7 +105,7 @@ def start_state(
         return
     warehouse.root.mkdir(parents=True, exist_ok=True)
     estimate = estimate_start_state(plan, run=functools.partial(run_tasks, executor), progress=say)
-    sync(warehouse)
+    sync_at_end(warehouse, warn=say)
     show_json(asdict(estimate)) if as_json else _show(estimate)
 
 

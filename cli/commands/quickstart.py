@@ -137,7 +137,7 @@ def quickstart(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from dmix.etl.spark.executors import Automatic
     from dmix.training.report import write_report
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync, sync_at_end
 
     executor = Automatic(master=master, app="dmix quickstart")
     files = Files(out.absolute())
@@ -146,7 +146,7 @@ def quickstart(
         _write_files(files, data)
     with _stage(2, "classify the text and shard it into streams"):
         _build_dataset(executor, warehouse, files)
-        sync(warehouse)
+        sync_at_end(warehouse, warn=say)
     with _stage(3, "a base model that knows the source"):
         _train_base(warehouse, files)
     with _stage(4, "trajectories, and the feedback of proxies on them"):
@@ -155,7 +155,7 @@ def quickstart(
         _train_agent(warehouse)
     with _stage(6, f"runs: agent, natural and naive mixing, {seeds} seeds each"):
         runs = {name: [_run(warehouse, files, name, seed) for seed in range(seeds)] for name in CONTROLLERS}
-    sync(warehouse)
+    sync(warehouse)  # the report is made from it
     shown = [summary.run_id for summaries in runs.values() for summary in summaries]
     report = write_report(warehouse, runs=shown, out=files.folder / "report.html")
     _show(runs, report.path, warehouse, as_json=as_json)

@@ -65,7 +65,7 @@ def classify_text(
     from dmix.etl.classify import classify as job
     from dmix.etl.classify.plan import plan_corpora
     from dmix.etl.publishing.mirror import use_data_url
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     if not dry_run:
         use_data_url(warehouse, data_url)
@@ -77,7 +77,7 @@ def classify_text(
             plan_corpora(executor, warehouse, requests, settings=settings, progress=progress)
         )
     outcomes = job.classify_corpora(executor, warehouse, requests, settings=settings, progress=progress)
-    sync(warehouse)
+    sync_at_end(warehouse, warn=progress)
     return _outcomes_result(outcomes)
 
 
@@ -112,7 +112,7 @@ def shard_corpora(
     from dmix.etl.publishing.mirror import use_data_url
     from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
     from dmix.etl.shard.shard import shard_dataset
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     if not dry_run:
         use_data_url(warehouse, data_url)
@@ -129,7 +129,7 @@ def shard_corpora(
         )
     else:
         progress(f"dataset {manifest.dataset} exists already with these settings; nothing to do")
-    sync(warehouse)
+    sync_at_end(warehouse, warn=progress)
     return dataset_result(manifest, existed=existed)
 
 

@@ -64,7 +64,7 @@ def sample_set(
         read_trajectories,
         sample_trajectories,
     )
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     manifest = read_dataset_manifest(warehouse.require(), dataset)
@@ -90,7 +90,7 @@ def sample_set(
         )
         trajectories = read_trajectories(warehouse, set_name)
         report |= {"trajectories": len(trajectories), "coverage": _coverage(wanted, trajectories)}
-        sync(warehouse)
+        sync_at_end(warehouse, warn=progress)
     return _sample_result(report)
 
 
@@ -236,7 +236,7 @@ def collect_farm(
     from dmix.mixing.trajectories.store import read_set
     from dmix.training.farm.farm import collect as collect_feedback
     from dmix.training.farm.farm import default_proxy, plan_farm
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     found = read_set(warehouse.require(), set_name)
     base = bases[0] if bases else None
@@ -268,7 +268,7 @@ def collect_farm(
         scored = collect_feedback(
             warehouse, farm, spark=spark, progress=progress, stack=stack, gpus_per_task=gpus_per_task
         )
-    sync(warehouse)
+    sync_at_end(warehouse, warn=progress)
     facts = {"set_name": set_name, "trajectories": farm.done + len(farm.todo), "scales": scored.scales}
     result = Result(facts, scored)
     rows = [(o.name, o.role, scored.scales[o.name]) for o in scored.objectives]
@@ -345,7 +345,7 @@ def probe_effects(
         raise InputError("--export writes probes and --scores reads what became of them; give one of them")
     if export_to is not None:
         return _exported(warehouse, environment, dataset, groups, export_to)
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     if scores is not None:
         from dmix.cli.workflows.measured_effects import import_scores
@@ -391,7 +391,7 @@ def probe_effects(
             return _measuring(warehouse, request, estimator)
         measure = probe_gradients if estimator == "gradient" else probe_runs
         stored = measure(warehouse, request, progress=progress)
-    sync(warehouse)
+    sync_at_end(warehouse, warn=progress)
     return effects_result(stored)
 
 
@@ -560,7 +560,7 @@ def train_sft_agent(
     check_set(warehouse, *set_names)
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
     from dmix.mixing.learning.sft import load_sft_datasets, train_sft
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     report: dict[str, Any] = {"agent": agent_name, "set": ", ".join(set_names)}
     if dry_run:
@@ -583,7 +583,7 @@ def train_sft_agent(
             overwrite=overwrite,
             progress=progress,
         )
-        sync(warehouse)
+        sync_at_end(warehouse, warn=progress)
         report |= asdict(result) | {"folder": str(warehouse.agent(agent_name))}
     return _agent_result(report)
 
@@ -608,7 +608,7 @@ def train_clone_agent(
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
     from dmix.mixing.learning.clone import train_clone
     from dmix.mixing.offline.farm import load_farm
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     report: dict[str, Any] = {"agent": agent_name, "set": set_name}
     if dry_run:
@@ -630,7 +630,7 @@ def train_clone_agent(
             overwrite=overwrite,
             progress=progress,
         )
-        sync(warehouse)
+        sync_at_end(warehouse, warn=progress)
         report |= asdict(summary) | {"folder": str(warehouse.agent(agent_name))}
     return _agent_result(report)
 
@@ -657,7 +657,7 @@ def train_rl_agent(
     check_agent(warehouse, start)
     hush_gym()
     from dmix.mixing.learning.rl import prepare, train_rl
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     report: dict[str, Any] = {"agent": agent_name, "set": set_name}
     if dry_run:
@@ -684,7 +684,7 @@ def train_rl_agent(
             overwrite=overwrite,
             progress=progress,
         )
-        sync(warehouse)
+        sync_at_end(warehouse, warn=progress)
         report |= asdict(summary) | {"folder": str(warehouse.agent(agent_name))}
     return _agent_result(report)
 

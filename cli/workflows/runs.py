@@ -13,7 +13,7 @@ from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
 from dmix.training.model.settings import TrainingSettings, check_loggers, check_lora, load_training
 from dmix.training.run.request import RunRequest, new_run_folder, resolve_model, run_config_file, with_rate
-from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, StorageError, TrainingError
+from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.events import read_events_backwards
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -71,7 +71,7 @@ def evaluate_models(
         check_tasks(names, items=bool(items), settings=settings)
     from dmix.training.evaluation.benchmark import benchmark_models
     from dmix.training.evaluation.candidates import model_candidate, run_candidates
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     if run_id is not None:
         candidates = run_candidates(warehouse.require(), run_id, steps)
@@ -98,7 +98,7 @@ def evaluate_models(
         progress=progress,
     )
     if run_id is not None:
-        sync(warehouse)
+        sync_at_end(warehouse, warn=progress)
     rows = [
         (evaluation.step, score.task, score.metric, score.value, score.stderr, score.items)
         for evaluation in found
@@ -419,15 +419,11 @@ def controller_spec(agent: str | None, controller: str | None) -> str:
 def finish_run(warehouse: Warehouse, summary: "RunSummary", *, progress: Progress) -> Result | None:
     """Brings the run into the catalog; what it came to on the first rank, None on others."""
     from dmix.training.run.ranks import is_first_rank
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     if not is_first_rank():
         return None
-    try:
-        sync(warehouse)
-    except (LockHeldError, CatalogError, StorageError) as error:
-        # the run is done and its events are whole: the next command imports them
-        progress(f"the catalog lacks this run as yet ({error.message}); the next command brings it in")
+    sync_at_end(warehouse, warn=progress)
     result = Result(summary.to_json(), summary)
     rows: list[tuple[Any, ...]] = [
         (name, before, after, after - before)

@@ -13,6 +13,7 @@ out of the file system. Every question runs in a transaction that is read only.
 import errno
 import logging
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,7 @@ from dmix.warehouse_schema.catalog.migrate import (
 )
 from dmix.warehouse_schema.catalog.statements import checked_statement
 from dmix.warehouse_schema.catalog.units import RUN_TABLES, published_units, read_unit
-from dmix.warehouse_schema.errors import CatalogError, InputError, StorageError
+from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.files.locks import DEFAULT_TIMEOUT_SECONDS, held_lock
 
@@ -68,7 +69,7 @@ _CONFIG = {"python_enable_replacements": False, "autoinstall_known_extensions": 
 def sync(warehouse: Warehouse, *, lock_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
     """Imports what is new or changed in the warehouse, and forgets what is gone.
 
-    Called at the end of every command that published something. Doing it twice changes nothing.
+    Doing it twice changes nothing. Commands that published something end with `sync_at_end`.
 
     Raises:
         NotFoundError: If the warehouse does not exist.
@@ -79,6 +80,34 @@ def sync(warehouse: Warehouse, *, lock_seconds: float = DEFAULT_TIMEOUT_SECONDS)
     warehouse.require()
     with _writing(warehouse, lock_seconds):
         _write(warehouse, load_schema(), empty=False)
+
+
+def sync_at_end(
+    warehouse: Warehouse,
+    *,
+    warn: Callable[[str], None],
+    lock_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+) -> bool:
+    """`sync` for a command whose work is published: a catalog that cannot be written does not undo it.
+
+    Args:
+        warehouse: The warehouse.
+        warn: Receives a line for people if the catalog stays as it was.
+        lock_seconds: How long to wait for another process that writes the catalog.
+
+    Returns:
+        Whether the catalog is up to date.
+    """
+    try:
+        sync(warehouse, lock_seconds=lock_seconds)
+    except (LockHeldError, CatalogError, StorageError) as error:
+        warn(
+            f"warning: what this command made is kept, but the catalog lacks it as yet ({error.message});"
+            " the next command that writes brings it in, or run 'dmix catalog rebuild --warehouse"
+            f" {shlex.quote(str(warehouse.root))}'"
+        )
+        return False
+    return True
 
 
 def rebuild(warehouse: Warehouse, *, lock_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:

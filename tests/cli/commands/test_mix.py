@@ -1,11 +1,14 @@
 """`dmix mix sample` as a user types it."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from dmix.cli.main import run
 from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.errors import LockHeldError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import write_dataset_manifest
 
@@ -53,6 +56,26 @@ def test_sample_fills_the_view(dmix):
         ("inductive", 10, 2, True),
         ("segments", None, 2, True),
     ]
+
+
+def test_a_catalog_that_another_process_holds_is_a_warning(dmix, monkeypatch):
+    def held(*_, **__):
+        raise LockHeldError("the catalog is being written by process 7")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dmix.warehouse_schema.catalog.catalog.sync", held)
+        code, out, err = dmix(*SMALL)
+    assert code == 0
+    assert "process 7" in err and "dmix catalog rebuild" in err
+    assert "effective number" in out and dmix(*SMALL)[0] == 0
+
+
+def test_no_finished_work_depends_on_the_catalog():
+    import dmix.cli
+
+    folder = Path(dmix.cli.__file__).parent
+    callers = [path.name for path in folder.rglob("*.py") if re.search(r"\bsync\(", path.read_text())]
+    assert callers == ["quickstart.py"]  # whose report is made from the catalog
 
 
 def test_sample_as_json(dmix):

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dmix.warehouse_schema.catalog import catalog as catalog_module
-from dmix.warehouse_schema.catalog.catalog import Catalog, export_views, rebuild, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog, export_views, rebuild, sync, sync_at_end
 from dmix.warehouse_schema.catalog.migrate import Migration, Schema, load_schema
 from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, NotFoundError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -128,6 +128,17 @@ def test_a_second_writer_learns_who_the_first_is(full_warehouse):
             LockHeldError, match=f"is being written by process {os.getpid()} on .*waited 0.1 s"
         ):
             sync(full_warehouse, lock_seconds=0.1)
+
+
+def test_a_held_catalog_does_not_undo_what_a_command_made(full_warehouse):
+    lines = []
+    with held_lock(full_warehouse.lock, what="x"):
+        assert not sync_at_end(full_warehouse, warn=lines.append, lock_seconds=0.1)
+    [line] = lines
+    assert f"process {os.getpid()}" in line
+    assert f"dmix catalog rebuild --warehouse {full_warehouse.root}" in line
+    assert sync_at_end(full_warehouse, warn=lines.append)
+    assert len(lines) == 1 and ask(full_warehouse, "select count(*) from datasets") == [(1,)]
 
 
 def test_a_writer_killed_before_publishing_leaves_the_old_catalog(full_warehouse, make_corpus):
