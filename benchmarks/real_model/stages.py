@@ -5,7 +5,6 @@ Each command is a process of its own with one thread, as a user would start it.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -192,11 +191,7 @@ class Way:
                 target, "etl", "shard", "--tokenizer", tokenizer, "--seq-len", str(SEQ_LEN), "--name", name,
                 "--environment", folder / "feedback.yaml", "--environment", folder / "judge.yaml",
             )  # fmt: skip
-        rows = self._json(
-            target, "sql", "SELECT field, domain, samples FROM domain_tokens WHERE dataset = 'own'",
-            failing={},
-        )  # fmt: skip
-        return {"samples": rows}
+        return {}
 
     def _refusal(self, target: str) -> dict[str, Any]:
         """A dataset whose tokenizer is not the model's is refused, and says so."""
@@ -325,14 +320,8 @@ class Way:
             )
         return done.stdout
 
-    def _json(self, target: str | None, *arguments: object, failing: Any = None) -> Any:
-        text = self._dmix(target, *arguments)
-        try:
-            return json.loads(text)
-        except ValueError:
-            if failing is None:
-                raise
-            return text.strip().splitlines()
+    def _json(self, target: str | None, *arguments: object) -> Any:
+        return json.loads(self._dmix(target, *arguments))
 
     def _python(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -369,8 +358,3 @@ class Way:
 def _children_seconds() -> float:
     times = os.times()
     return times.children_user + times.children_system
-
-
-def forget(work: Path) -> None:
-    """Removes the warehouses of a way; rows stay."""
-    shutil.rmtree(work, ignore_errors=True)
