@@ -18,6 +18,7 @@ from dmix.cli.show.output import say, show_json, show_table
 from dmix.etl.spark.session import JAVA_NEEDED, NO_USER_NAME, java_version, user_name
 from dmix.training.model.settings import how_to_install
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.names import top_links
 
 DISK_WANTED_GB = 5
 MEMORY_WANTED_GIB = 4
@@ -74,6 +75,7 @@ def doctor(warehouse: Warehouse, as_json: bool, config: str | None) -> None:
         memory_check(),
         gpu_check(),
         disk_check(warehouse.root),
+        *link_checks(warehouse.root),
     ]
     missing = [check for check in checks if check.status == "missing"]
     if as_json:
@@ -160,6 +162,17 @@ def user_check(name: str | None) -> Check:
         found = f"user id {os.getuid()} is not in /etc/passwd"
         return Check(name="user", status="warning", found=found, fix=NO_USER_NAME)
     return Check(name="user", status="ok", found=name)
+
+
+def link_checks(root: Path) -> Iterator[Check]:
+    """One check for each link that a warehouse is, or has as a folder."""
+    for link, target in top_links(root):
+        name, found = f"link {link.name}", f"leads to {target}"
+        if target.is_dir():
+            yield Check(name=name, status="ok", found=found)
+        else:
+            fix = f"remove {link}, or mount the disk that it leads to"
+            yield Check(name=name, status="missing", found=f"{found}, which is no folder", fix=fix)
 
 
 def memory_check() -> Check:

@@ -34,13 +34,16 @@ _WHOLE_PATH = 1000
 
 _REMEDIES = {
     "orphan": "'dmix etl gc' removes orphans",
+    "link": "put the files in the place of each link, or link the folder of the first level as a whole",
     "catalog": "'dmix catalog rebuild' makes the catalog anew",
     "labels": "remove the named files of labels and rejects and run 'dmix etl classify' again with the same"
     " inputs",
     "streams": "remove the manifest.json of the dataset and run 'dmix etl shard' again",
     "effects": "remove the named folder of effects and run 'dmix mix probe' again",
     "start_states": "remove the named start state and run 'dmix etl start-state' again",
+    "runs": "restore the events.jsonl of the run from a copy, or train it again under another name",
 }
+_OTHER_REMEDY = "restore the named files from a copy that you trust"
 """By the kind of a problem, or else by the folder that it lies in."""
 
 
@@ -130,7 +133,8 @@ def _remedies(warehouse: Warehouse, problems: "Sequence[Problem]") -> str:
 
     def remedy(problem: "Problem") -> str:
         folder = problem.path.removeprefix(f"{warehouse.data}/").partition("/")[0]
-        return _REMEDIES.get(problem.kind) or _REMEDIES["labels" if folder == "rejects" else folder]
+        folder = "labels" if folder == "rejects" else folder
+        return _REMEDIES.get(problem.kind) or _REMEDIES.get(folder, _OTHER_REMEDY)
 
     return "; ".join(dict.fromkeys(map(remedy, problems)))
 

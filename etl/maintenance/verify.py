@@ -26,6 +26,7 @@ from dmix.warehouse_schema.catalog.run_facts import fold_events
 from dmix.warehouse_schema.errors import DmixError, InputError, StorageError
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.locks import is_held
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     DatasetManifest,
@@ -38,8 +39,9 @@ from dmix.warehouse_schema.files.manifests import (
     read_corpus_version,
     read_dataset_manifest,
 )
-from dmix.warehouse_schema.files.names import links_below, plain_name
+from dmix.warehouse_schema.files.names import links_below, plain_name, top_links
 from dmix.warehouse_schema.files.storage import Place, open_place, parquet_input, read_errors
+from dmix.warehouse_schema.taxonomy import slug
 
 _CHUNK_BYTES = 4 << 20
 _INDEX = "index.json"
@@ -50,7 +52,8 @@ class Problem:
     """Something that does not agree.
 
     Attributes:
-        kind: `missing`, `size`, `hash`, `header`, `index`, `count`, `orphan`, `manifest` or `catalog`.
+        kind: `missing`, `size`, `hash`, `header`, `index`, `count`, `orphan`, `manifest`, `link` or
+            `catalog`.
         path: File or folder, relative to the warehouse, or its URL.
         detail: What was found and what was expected.
     """
@@ -117,6 +120,9 @@ def verify_warehouse(
     if dataset is None:
         problems += _run_problems(warehouse)
         problems += _link_problems(warehouse)
+        problems += _ghost_problems(warehouse)
+        for link, target in top_links(warehouse.root):
+            progress(f"{link} is a link to {target}")
     problems += _catalog_problems(warehouse, versions, manifests, whole=dataset is None)
     unique = tuple(dict.fromkeys(problems))
     return VerificationReport(files=len(files), size_bytes=size_bytes, problems=unique)
@@ -382,8 +388,7 @@ def _run_problems(warehouse: Warehouse) -> Iterator[Problem]:
             step, digest, delivered = row["step"], row["digest"], row["delivered_samples"]
             if digest is None:
                 continue
-            chain = hashlib.sha256(bytes.fromhex(previous) + bytes.fromhex(digest)).hexdigest()
-            if step == last + 1 and chain != row["chain"]:
+            if step == last + 1 and _next_link(previous, digest) != row["chain"]:
                 yield _problem(warehouse, "hash", path, f"the chain of digests breaks at step {step}")
             planned = row["planned_samples"]
             if planned is not None and list(delivered or []) != list(planned):
@@ -392,8 +397,36 @@ def _run_problems(warehouse: Warehouse) -> Iterator[Problem]:
             previous, last = row["chain"], step
 
 
+def _next_link(previous: str, digest: str) -> str | None:
+    """The chain of digests behind a step; None if one of them is no digest."""
+    try:
+        return hashlib.sha256(bytes.fromhex(previous) + bytes.fromhex(digest)).hexdigest()
+    except (TypeError, ValueError):
+        return None
+
+
+def _ghost_problems(warehouse: Warehouse) -> Iterator[Problem]:
+    """Folders of datasets and corpora that hold files and no manifest, while no job writes into them."""
+    for kind, manifest, lock in (
+        ("streams", "manifest.json", warehouse.dataset_lock),
+        ("labels", "v*.json", warehouse.corpus_lock),
+    ):
+        for folder in sorted(warehouse.root.glob(f"{kind}/[!.]*/")):
+            name = folder.name
+            visible = any(
+                path.is_file() for entry in folder.glob("[!.]*") for path in (entry, *entry.rglob("*"))
+            )
+            if not visible or any(folder.glob(manifest)) or slug(name) != name or is_held(lock(name)):
+                continue
+            detail = "it has files and no manifest; run its job again, or let 'dmix etl gc' remove it"
+            yield _problem(warehouse, "orphan", folder, detail)
+
+
 def _link_problems(warehouse: Warehouse) -> Iterator[Problem]:
-    """Links below the first level, except those of models that stay inside them."""
+    """Links below the first level, except those of models that stay inside them; above, those of files."""
+    for link, target in top_links(warehouse.root):
+        if not target.is_dir():
+            yield _problem(warehouse, "link", link, f"it is a link to {target}, which is no folder")
     for first in sorted(path for path in warehouse.root.iterdir() if path.is_dir()):
         for link in links_below(first):
             model = first / link.relative_to(first).parts[0]

@@ -25,6 +25,12 @@ _PIECE_BYTES = 16 << 10
 """Stored bytes that are decompressed at once: the most that damage takes along, and a bound on
 what hostile zeros inflate to (16 MB as gzip)."""
 
+_INFLATED_BYTES = 16 << 20
+"""Decompressed bytes that are held before they are handed out."""
+
+_STEP_BYTES = {"zstd": 1 << 10}
+"""Stored bytes that are given to a decompressor that takes no bound: 1 KiB of zstd inflate to 32 MiB."""
+
 _MAX_WINDOW_BYTES = 1 << 31  # zstd --long=31
 
 
@@ -89,12 +95,35 @@ def file_blocks(
             yield block
 
 
+class _Held:
+    """Decompressed bytes of one piece: damage drops them together, and a bomb does not pile them up."""
+
+    def __init__(self) -> None:
+        self._contents: list[bytes] = []
+        self._size_bytes = 0
+
+    def take(self, content: bytes) -> Iterator[bytes]:
+        self._contents.append(content)
+        self._size_bytes += len(content)
+        if self._size_bytes >= _INFLATED_BYTES:
+            yield from self.rest()
+
+    def rest(self) -> Iterator[bytes]:
+        contents, self._contents = self._contents, []
+        if self._size_bytes:
+            self._size_bytes = 0
+            yield contents[0] if len(contents) == 1 else b"".join(contents)
+
+
 def decompressed(blocks: Iterable[bytes], compression: str) -> Iterator[bytes]:
     """What `blocks` hold, of one or several concatenated streams.
 
     Args:
         blocks: Stored bytes.
         compression: `none`, `gzip`, `zstd` or `bz2`.
+
+    Yields:
+        At most some 48 MB at once, whatever the bytes inflate to.
 
     Raises:
         BrokenInputError: After everything before the break has been handed out.
@@ -104,22 +133,33 @@ def decompressed(blocks: Iterable[bytes], compression: str) -> Iterator[bytes]:
         return
     stream: Any = None
     streams = 0
+    held = _Held()
+    most = _STEP_BYTES.get(compression, _PIECE_BYTES)
+    limit = (_INFLATED_BYTES,) if compression == "bz2" else ()
     pieces = (block[i : i + _PIECE_BYTES] for block in blocks for i in range(0, len(block), _PIECE_BYTES))
-    for block in pieces:
-        while block:
+    for left in pieces:
+        while left:
             if stream is None:
-                if streams and not block.strip(b"\0"):  # padding of tapes and block devices
+                if streams and not left.strip(b"\0"):  # padding of tapes and block devices
                     break
                 stream = _DECOMPRESSORS[compression]()
                 streams += 1
-            try:
-                content = stream.decompress(block)
-            except (zlib.error, zstandard.ZstdError, OSError, ValueError) as error:
-                raise BrokenInputError("damaged_input", f"{compression} stream {streams}: {error}") from None
-            if content:
-                yield content
-            block = stream.unused_data if stream.eof else b""
-            stream = None if stream.eof else stream
+            step, left = left[:most], left[most:]
+            waiting = True
+            while waiting:
+                try:
+                    content = stream.decompress(step, *limit)
+                except (zlib.error, zstandard.ZstdError, OSError, ValueError) as error:
+                    raise BrokenInputError(
+                        "damaged_input", f"{compression} stream {streams}: {error}"
+                    ) from None
+                yield from held.take(content)
+                step = b""
+                waiting = not stream.eof and not getattr(stream, "needs_input", True)
+            if stream.eof:
+                yield from held.rest()
+                left, stream = stream.unused_data + left, None
+        yield from held.rest()
     if stream is not None or not streams:
         raise BrokenInputError("truncated_input", f"the {compression} stream ends before its end mark")
 

@@ -61,6 +61,9 @@ T = TypeVar("T")
 # Name under which readers attach the published file; their own database is called `memory`.
 STORED = "catalog"
 
+# What DuckDB repeats of the system when a file cannot grow.
+_NO_SPACE = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
+
 # Times the memory limit that a reader may spill to disk.
 _SPILL_FACTOR = 4
 _CONFIG = {"python_enable_replacements": False, "autoinstall_known_extensions": False}
@@ -75,7 +78,7 @@ def sync(warehouse: Warehouse, *, lock_seconds: float = DEFAULT_TIMEOUT_SECONDS)
         NotFoundError: If the warehouse does not exist.
         LockHeldError: If another process writes the catalog for longer than `lock_seconds`.
         CatalogError: If the catalog is damaged, or newer than this program.
-        StorageError: If the disk is full or the folder cannot be written.
+        StorageError: If the disk is full or the folder cannot be written; the old catalog stays.
     """
     warehouse.require()
     with _writing(warehouse, lock_seconds):
@@ -329,9 +332,10 @@ def _write(warehouse: Warehouse, schema: Schema, *, empty: bool) -> None:
         require_tables(connection, schema)
         import_units(connection, warehouse, published)
         rows = _row_counts(connection)
-    _check_whole(copy, schema, rows)
+        connection.execute("checkpoint")  # so that a full disk is an error; closing says nothing
     with open(copy, "rb") as file:
         os.fsync(file.fileno())
+    _check_whole(copy, schema, rows)
     os.replace(copy, warehouse.catalog)
     # The log of someone who wrote into the old file by hand does not fit the new one.
     warehouse.catalog.with_name(warehouse.catalog.name + ".wal").unlink(missing_ok=True)
@@ -351,12 +355,15 @@ def _row_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
 def _check_whole(copy: Path, schema: Schema, rows: dict[str, int]) -> None:
     """Returns if a catalog that was just written opens again and holds what was written into it.
 
-    DuckDB (2.0) closes a file without a word when the disk is full, and leaves one without tables.
+    DuckDB (2.0) closes a file without a word when the disk is full. Its tables are then in the log
+    beside it, which a reader of the copy takes in and which is not published.
 
     Raises:
         StorageError: If it does not.
     """
     try:
+        if Path(f"{copy}.wal").exists():
+            raise CatalogError("a part of it is in its log alone")
         with closing(duckdb.connect(str(copy), read_only=True, config=_CONFIG)) as connection:
             require_tables(connection, schema)
             if is_current(connection, schema) and _row_counts(connection) == rows:
@@ -408,11 +415,12 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        if os.strerror(errno.ENOSPC) in str(error):
-            raise StorageError(
-                f"cannot write {path}: {os.strerror(errno.ENOSPC)}; free some space or choose another"
-                " --warehouse, then run the same command again"
-            ) from error
+        for reason in _NO_SPACE:
+            if reason in str(error):
+                raise StorageError(
+                    f"cannot write {path}: {reason}; free some space, raise the limit on file sizes or choose"
+                    " another --warehouse, then run the same command again"
+                ) from error
         raise CatalogError(
             f"catalog {path} cannot be used ({str(error).splitlines()[0]});"
             " run 'dmix catalog rebuild' to make it again from the warehouse"

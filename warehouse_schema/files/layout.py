@@ -241,6 +241,8 @@ def storage_errors(what: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             remedy = "free some space or choose another --warehouse, then run the same command again"
+        elif error.errno == errno.EFBIG:
+            remedy = "raise the limit on file sizes (ulimit -f), then run the same command again"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             remedy = "check the permissions of the folder"
         else:

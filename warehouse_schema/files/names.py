@@ -69,6 +69,12 @@ def links_below(folder: Path) -> Iterator[Path]:
             yield from links_below(Path(entry.path))
 
 
+def top_links(root: Path) -> list[tuple[Path, Path]]:
+    """(link, its end) of a warehouse and of what lies directly in it: the links that are followed."""
+    places = [root, *(sorted(root.iterdir()) if root.is_dir() else [])]
+    return [(place, Path(os.path.realpath(place))) for place in places if place.is_symlink()]
+
+
 def refuse_links(folder: Path, *, inside: Path | None = None) -> None:
     """Returns if a folder is no link and holds none.
 

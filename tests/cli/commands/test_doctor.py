@@ -9,6 +9,7 @@ from dmix.cli.commands.doctor import (
     disk_check,
     import_check,
     java_check,
+    link_checks,
     memory_check,
     optional_check,
     package_checks,
@@ -110,3 +111,15 @@ def test_little_memory_is_a_warning(monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     found = memory_check()
     assert found.status == "warning" and "1.0 of" in found.found and found.fix
+
+
+def test_links_of_a_warehouse_are_named_and_one_that_leads_nowhere_is_missing(tmp_path):
+    root = tmp_path / "warehouse"
+    (tmp_path / "scratch").mkdir()
+    (root / "labels").mkdir(parents=True)
+    assert list(link_checks(root)) == []
+    (root / "streams").symlink_to(tmp_path / "scratch")
+    (root / "runs").symlink_to(tmp_path / "nowhere")
+    runs, streams = link_checks(root)
+    assert (runs.name, runs.status, str(root / "runs") in runs.fix) == ("link runs", "missing", True)
+    assert (streams.status, str(tmp_path / "scratch") in streams.found) == ("ok", True)

@@ -4,12 +4,14 @@ import hashlib
 import json
 import shutil
 
+import duckdb
 import pytest
 
 from dmix.etl.maintenance.verify import verify_warehouse
 from dmix.etl.publishing.label_splits import label_paths
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.catalog import rebuild, sync
 from dmix.warehouse_schema.errors import NotFoundError
+from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -180,3 +182,107 @@ def test_an_empty_warehouse_has_nothing_to_check(warehouse):
     warehouse.root.mkdir()
     report = verify_warehouse(warehouse, dataset=None, progress=lambda line: None)
     assert (report.files, report.problems) == (0, ())
+
+
+def edit_stream(warehouse, manifest, change):
+    """Edits the entries of a dataset's manifest by hand, and brings the catalog up to date."""
+    path = warehouse.stream(manifest.dataset) / "manifest.json"
+    value = json.loads(path.read_text())
+    change({(s["field"], s["domain"]): s for s in value["streams"]})
+    path.write_text(json.dumps(value))
+    rebuild(warehouse)
+
+
+@pytest.mark.parametrize("key", ["documents", "tail_tokens"])
+def test_an_edited_count_is_found_after_the_catalog_was_made_anew(copy, key):
+    warehouse, _, manifest = copy
+
+    def change(streams):
+        stream = streams["source", "News"]
+        stream[key] = max(0, stream[key] - 1) if stream[key] else 1
+
+    edit_stream(warehouse, manifest, change)
+    assert ("manifest", "manifest.json") in problems(warehouse)
+
+
+def test_labels_that_were_exchanged_between_streams_are_found(copy):
+    warehouse, _, manifest = copy
+
+    def change(streams):
+        one, other = streams["source", "News"], streams["target", "Games"]
+        one["domain"], other["domain"] = other["domain"], one["domain"]
+
+    edit_stream(warehouse, manifest, change)
+    assert "manifest" in [kind for kind, _ in problems(warehouse)]
+
+
+def test_a_corpus_that_is_gone_is_found(copy):
+    warehouse, corpora, _ = copy
+    (warehouse.labels(corpora[0].corpus) / f"v{corpora[0].version}.json").unlink()
+    rebuild(warehouse)
+    assert ("missing", "manifest.json") in problems(warehouse)
+
+
+def test_a_row_of_the_catalog_that_no_manifest_has_is_found(copy):
+    warehouse, _, _ = copy
+    with duckdb.connect(str(warehouse.catalog)) as catalog:
+        catalog.execute(
+            "insert into store.corpora by name"
+            " select * replace ('ghost' as corpus) from store.corpora limit 1"
+        )
+    report = verify_warehouse(warehouse, dataset=None, progress=lambda line: None)
+    assert [(p.kind, "ghost" in p.detail) for p in report.problems] == [("catalog", True)]
+
+
+def test_a_folder_without_its_manifest_is_found_unless_a_job_holds_it(copy, held_elsewhere):
+    warehouse, _, _ = copy
+    folder = warehouse.stream("0123456789abcdef")
+    folder.mkdir()
+    assert problems(warehouse) == []
+    (folder / "tokenizer.json").write_text("{}")
+    assert problems(warehouse) == [("orphan", "streams/0123456789abcdef")]
+    with held_elsewhere(warehouse.dataset_lock("0123456789abcdef")):
+        assert problems(warehouse) == []
+
+
+def write_run(warehouse, *, second_digest="bb" * 32, delivered=(3,)):
+    """The events of a run of two steps over one domain."""
+    log = EventLog(warehouse.run("r") / "events.jsonl", run_id="r", attempt=1)
+    log.write("run_started", kind="guided", dataset="d", controller="natural", space=[["source", "News"]])
+    chain = "0" * 64
+    for step, digest in ((1, "aa" * 32), (2, "bb" * 32)):
+        chain = hashlib.sha256(bytes.fromhex(chain) + bytes.fromhex(digest)).hexdigest()
+        log.write("decision", step=step, asked_N=[1.0], planned_N=[1.0], planned_samples_N=[3])
+        result = {"delivered_samples_N": [3] if step == 1 else list(delivered), "delivered_tokens_N": [24]}
+        said = digest if step == 1 else second_digest
+        log.write("step_done", step=step, **result, passes_N=[0.1], digest=said, chain=chain)
+    log.write("run_done", step=2, detail="")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, None),
+        ({"second_digest": "00" * 32}, "hash"),
+        ({"second_digest": "x"}, "hash"),
+        ({"delivered": (9,)}, "count"),
+    ],
+)
+def test_a_broken_chain_and_other_samples_than_planned_are_found(copy, changes, kind):
+    warehouse, _, _ = copy
+    write_run(warehouse, **changes)
+    sync(warehouse)
+    assert problems(warehouse) == ([(kind, "events.jsonl")] if kind else [])
+
+
+def test_links_of_the_first_level_are_named_and_those_below_are_problems(copy, tmp_path):
+    warehouse, _, manifest = copy
+    (warehouse.root / "streams").rename(tmp_path / "scratch")
+    (warehouse.root / "streams").symlink_to(tmp_path / "scratch")
+    lines = []
+    report = verify_warehouse(warehouse, dataset=None, progress=lines.append)
+    assert report.problems == ()
+    assert f"{warehouse.root / 'streams'} is a link to {tmp_path / 'scratch'}" in lines
+    (tmp_path / "scratch" / manifest.dataset / "extra").symlink_to(tmp_path)
+    (warehouse.root / "models").symlink_to(tmp_path / "nowhere")
+    assert sorted(kind for kind, _ in problems(warehouse)) == ["link", "link"]

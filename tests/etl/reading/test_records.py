@@ -53,6 +53,7 @@ def summary(entries):
         (b'{"text": "cut', "malformed_json"),
         (b"\x00\x00", "malformed_json"),
         (b"[" * 100_000, "malformed_json"),
+        (b'{"text": "a", "deep": ' + b"[" * 5_000_000 + b"]" * 5_000_000 + b"}", "malformed_json"),
         (b'{"text": "\xff\xfe"}', "invalid_utf8"),
         (rb'{"text": "half a pair: \ud800"}', "invalid_utf8"),
         (b'["text"]', "not_an_object"),
@@ -68,7 +69,7 @@ def summary(entries):
     ],
 )
 def test_bad_line_is_a_reject_and_costs_no_neighbour(read_bytes, line, reason):
-    limit = LIMIT if reason == "too_long" else 1 << 20
+    limit = LIMIT if reason == "too_long" else 1 << 25
     content = jsonl({"text": "before"}) + line + b"\n" + jsonl({"text": "after"})
     found = read_bytes("a.jsonl", content, limit=limit)
     assert summary(found) == [(1, "before"), (2, f"<{reason}>"), (3, "after")]

@@ -1,4 +1,5 @@
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -166,6 +167,32 @@ def test_a_failing_import_leaves_the_old_catalog_and_no_copy(full_warehouse, mak
     with pytest.raises(StorageError, match="No space left on device; free some space"):
         sync(full_warehouse)
     assert hidden_files(full_warehouse) == []
+    assert ask(full_warehouse, "select max(version) from corpora") == [(1,)]
+
+
+@pytest.mark.parametrize("write", [rebuild, sync])
+def test_a_disk_that_fills_up_leaves_the_old_catalog(full_warehouse, make_corpus, write):
+    sync(full_warehouse)
+    before = full_warehouse.catalog.read_bytes()
+    write_corpus_version(full_warehouse, make_corpus(version=2))
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 4, hard))
+    try:
+        with pytest.raises(StorageError, match=r"free some space|raise the limit"):
+            write(full_warehouse)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    assert full_warehouse.catalog.read_bytes() == before
+    assert hidden_files(full_warehouse) == []
+
+
+def test_a_catalog_without_one_of_its_tables_names_the_way_out(full_warehouse):
+    sync(full_warehouse)
+    with duckdb.connect(str(full_warehouse.catalog)) as connection:
+        connection.execute("drop table store.corpora cascade")
+    with pytest.raises(CatalogError, match=r"lacks the tables corpora; run 'dmix catalog rebuild'"):
+        ask(full_warehouse, "from runs")
+    rebuild(full_warehouse)
     assert ask(full_warehouse, "select max(version) from corpora") == [(1,)]
 
 
