@@ -7,6 +7,7 @@ belong together. Only then are weights fetched and loaded.
 import hashlib
 import importlib.util
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +78,9 @@ def source_model(name: str, settings: GenerationSettings) -> SourceModel:
     config, tokenizer = _config_and_tokenizer(name)
     _check_vocabulary(name, config, tokenizer)
     start_id = _start_id(name, config, tokenizer, settings.start_token)
-    end_id = start_id if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
+    if settings.start_token is None:
+        _warn_of_chat(name, tokenizer, start_id)
+    end_id = _end_id(name, config, tokenizer, start_id)
     return SourceModel(
         name=name,
         folder=str(Path(name).expanduser().absolute()) if Path(name).expanduser().is_dir() else name,
@@ -228,13 +231,52 @@ def _start_id(name: str, config: "PretrainedConfig", tokenizer: Any, wanted: str
             " with --start-token, or in its tokenizer_config.json"
         )
     stated = _stated_ids(config)
-    if stated and not stated & set(told):
+    same_start = tokenizer.bos_token_id is not None and config.bos_token_id == tokenizer.bos_token_id
+    if stated and not stated & set(told) and not same_start:
         raise InputError(
             f"model {name!r} names {sorted(stated)} as ids of BOS and EOS, its tokenizer {sorted(set(told))}:"
             " put the model's own tokenizer files into its folder, or, if these are its own, name the start"
             " token with --start-token"
         )
     return told[0]
+
+
+def _end_id(name: str, config: "PretrainedConfig", tokenizer: Any, start_id: int) -> int:
+    """Id that ends a document: the tokenizer's EOS, else the token that documents start from.
+
+    Converted tokenizers may name BOS as their EOS. A configuration that has the same BOS and another EOS
+    knows better: the model would write on after its end.
+    """
+    told = tokenizer.eos_token_id
+    stated: Any = getattr(config, "eos_token_id", None)
+    ends: list[Any] = stated if isinstance(stated, list) else [stated]
+    same_start = tokenizer.bos_token_id is not None and config.bos_token_id == tokenizer.bos_token_id == told
+    if same_start and None not in ends and ends and told not in ends:
+        logger.warning(
+            "the tokenizer of %s ends texts with %r, which begins them; documents end with %r, as config.json"
+            " says",
+            name,
+            tokenizer.eos_token,
+            tokenizer.convert_ids_to_tokens(ends[0]),
+        )
+        return int(ends[0])
+    return start_id if told is None else int(told)
+
+
+def _warn_of_chat(name: str, tokenizer: Any, start_id: int) -> None:
+    """Says so if documents would start with the token that begins a turn of a chat."""
+    token, template = tokenizer.convert_ids_to_tokens(start_id), getattr(tokenizer, "chat_template", None)
+    templates = template.values() if isinstance(template, dict) else [template or ""]
+    turn = re.compile(re.escape(token) + r"[^<]{0,20}(role|system|user|assistant)")
+    if any(turn.search(text) for text in templates):
+        others = [known for known in tokenizer.all_special_tokens if known != token]
+        logger.warning(
+            "model %s starts documents with %r, which begins a turn of a chat, so it may write turns and not"
+            " documents; name another token with --start-token (known: %s)",
+            name,
+            token,
+            ", ".join(others) or "none",
+        )
 
 
 def _stated_ids(config: "PretrainedConfig") -> set[int]:

@@ -14,6 +14,7 @@ Every call runs on the calling thread: cores are shared out by Spark, a task eac
 """
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -25,6 +26,8 @@ import numpy as np
 from dmix.etl.text.token_engines import choose_engine, encoder_json, special_tokens, unknown_token
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.text_files import decoded, read_json_object
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
 EMBEDDED_PATH = Path(__file__).parent.parent / "assets" / "tokenizer.json"
@@ -133,7 +136,9 @@ def load_tokenizer(name: str) -> Tokenizer:
     path = Path(name)
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.is_file():
-        return Tokenizer(name, file.read_bytes(), eot_token=_configured_end_of_text(file.parent))
+        found = Tokenizer(name, file.read_bytes(), eot_token=_configured_end_of_text(file.parent))
+        _warn_of_other_end(found, file.parent / "config.json")
+        return found
     if not path.is_dir() and not _looks_like_hub_id(name):
         raise NotFoundError(
             f"tokenizer {name!r} does not exist; give 'embedded', the path of a tokenizer.json,"
@@ -204,6 +209,29 @@ def _configured_end_of_text(folder: Path) -> str | None:
         if token is not None:
             raise InputError(f"{path}: eos_token is {token!r}, expected text; correct or remove it")
     return None
+
+
+def _warn_of_other_end(tokenizer: Tokenizer, model_config: Path) -> None:
+    """Says so if documents would be separated by the token that begins the model's texts.
+
+    Converted tokenizers may name BOS as their EOS; in a chat model that token begins a turn.
+    """
+    config = read_json_object(model_config) if model_config.is_file() else {}
+    ends = config.get("eos_token_id")
+    ends = ends if isinstance(ends, list) else [ends]
+    if (
+        config.get("bos_token_id") != tokenizer.eot_id
+        or tokenizer.eot_id in ends
+        or not isinstance(ends[0], int)
+    ):
+        return
+    logger.warning(
+        "tokenizer %s ends texts with %r, which begins them in config.json, where %r ends them; samples"
+        " separate documents by the former unless you correct eos_token in tokenizer_config.json",
+        tokenizer.name,
+        tokenizer.eot_token,
+        tokenizer.decode(ends[:1]),
+    )
 
 
 def _looks_like_hub_id(name: str) -> bool:

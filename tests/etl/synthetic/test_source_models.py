@@ -98,3 +98,38 @@ def test_the_digest_of_a_model_changes_with_a_byte_of_its_weights(make_writer, t
 
 def test_a_folder_is_its_own_download(writer):
     assert fetched(source_model(str(writer), SETTINGS)) == writer
+
+
+def with_tokenizer(folder, **changes):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return folder
+
+
+def test_a_tokenizer_that_ends_with_what_begins_is_corrected_by_the_configuration(
+    make_writer, tmp_path, caplog
+):
+    folder = with_config(make_writer(tmp_path / "model"), bos_token_id=0, eos_token_id=16)
+    model = source_model(without_weights(folder), SETTINGS)
+    assert (model.start_id, model.end_id) == (0, 16)
+    assert "'<|endoftext|>', which begins them; documents end with 'court'" in caplog.text
+    with_config(folder, bos_token_id=0, eos_token_id=[0, 16])
+    assert source_model(str(folder), SETTINGS).end_id == 0
+
+
+@pytest.mark.parametrize(
+    ("template", "warned"),
+    [
+        ("{{ '<|endoftext|>' + message['role'] }}", True),
+        ("{{ '<|endoftext|>' }}{{ '<|turn|>' + message['role'] }}", False),
+    ],
+)
+def test_a_start_token_that_begins_a_turn_of_a_chat_is_warned_of(
+    make_writer, tmp_path, caplog, template, warned
+):
+    folder = with_tokenizer(make_writer(tmp_path / "model"), chat_template=template)
+    source_model(without_weights(folder), SETTINGS)
+    assert ("begins a turn of a chat" in caplog.text) == warned
+    caplog.clear()
+    source_model(str(folder), GenerationSettings(start_token="court"))
+    assert "begins a turn" not in caplog.text

@@ -364,3 +364,13 @@ def test_marks_that_are_newer_than_an_engines_tables_are_in_the_probe(embedded):
     texts = [f"a\u0315{mark}\u0301\u0323" for mark in map(chr, (0x7FD, 0x8D3, 0x898, 0x1ACF, 0x897, 0xC3C))]
     reference = token_engines.tokenizers_engine(encoder_json(document, special_tokens(document)))
     assert np.array_equal(tokenizer.encode(texts)[0], reference(texts)[0])
+
+
+@pytest.mark.parametrize(("ends", "warned"), [(2, True), ([2, 3], True), ([1, 2], False), (None, False)])
+def test_a_tokenizer_that_ends_with_what_begins_the_models_texts_is_warned_of(tmp_path, caplog, ends, warned):
+    byte_level(["<unk>", "<|im_start|>", "<|im_end|>"]).save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<|im_start|>"}')
+    (tmp_path / "config.json").write_text(json.dumps({"bos_token_id": 1, "eos_token_id": ends}))
+    assert load_tokenizer(str(tmp_path)).eot_id == 1
+    said = "ends texts with '<|im_start|>', which begins them in config.json, where '<|im_end|>' ends them"
+    assert (said in caplog.text) == warned
