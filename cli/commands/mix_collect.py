@@ -10,6 +10,7 @@ from dmix.cli.show.options import (
     dry_run_option,
     json_option,
     master_option,
+    unscreened_option,
     warehouse_option,
 )
 from dmix.cli.show.output import say
@@ -57,6 +58,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 )
 @master_option
 @click.option("--in-process", is_flag=True, help="Train one stack after the other here, without Spark.")
+@unscreened_option
 @json_option
 @dry_run_option
 def collect(
@@ -70,6 +72,7 @@ def collect(
     gpus_per_task: float | None,
     master: str | None,
     in_process: bool,
+    allow_unscreened: bool,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -94,6 +97,7 @@ def collect(
         gpus_per_task=gpus_per_task,
         master=master,
         in_process=in_process,
+        allow_unscreened=allow_unscreened,
         dry_run=dry_run,
         progress=say,
     )

@@ -10,6 +10,7 @@ from dmix.cli.show.options import (
     dataset_option,
     dry_run_option,
     json_option,
+    unscreened_option,
     warehouse_option,
 )
 from dmix.cli.show.output import say
@@ -84,6 +85,7 @@ ESTIMATORS = ("counts", "gradient", "probe")
     metavar="URL",
     help="Spark master that counts, for sets that are too large for one machine; this process if left out.",
 )
+@unscreened_option
 @json_option
 @dry_run_option
 def probe(
@@ -101,6 +103,7 @@ def probe(
     scores: Path | None,
     name: str | None,
     master: str | None,
+    allow_unscreened: bool,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -129,6 +132,7 @@ def probe(
         scores=scores,
         name=name,
         master=master,
+        allow_unscreened=allow_unscreened,
         dry_run=dry_run,
         progress=say,
     )

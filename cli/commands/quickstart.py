@@ -212,6 +212,7 @@ def _hold_out(files: Files, data: Path) -> None:
 
 
 def _build_dataset(executor: "Automatic", warehouse: Warehouse, files: Files) -> None:
+    from dmix.cli.workflows.datasets import evaluation_items
     from dmix.etl.classify.classify import classify_corpora, field_requests
     from dmix.etl.classify.settings import ClassifySettings
     from dmix.etl.shard.settings import ShardSettings
@@ -226,6 +227,7 @@ def _build_dataset(executor: "Automatic", warehouse: Warehouse, files: Files) ->
         warehouse,
         corpora=[outcome.version for outcome in outcomes],
         settings=ShardSettings(seq_len=SEQ_LEN, name=NAME),
+        items=evaluation_items([files.environment]),
         progress=say,
     )
 

@@ -12,6 +12,7 @@ from dmix.cli.show.options import (
     dry_run_option,
     json_option,
     settings_options,
+    unscreened_option,
     warehouse_option,
     was_given,
 )
@@ -30,6 +31,7 @@ _TRAINING_HELP = "YAML file with training settings."
 
 # what a resumed run takes from the command line; everything else is in its configuration
 _OF_A_RESUME = {
+    "allow_unscreened",
     "back",
     "accept_changes",
     "config",
@@ -103,6 +105,7 @@ _ranks_option = click.option(
 @_logger_option
 @settings_options(RunRequest, parameter="request")
 @_ranks_option
+@unscreened_option
 @json_option
 @dry_run_option
 @click.pass_context
@@ -124,6 +127,7 @@ def train(
     loggers: tuple[str, ...],
     request: RunRequest,
     ranks: int | None,
+    allow_unscreened: bool,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -159,6 +163,7 @@ def train(
         loggers=loggers,
         request=request,
         ranks=ranks,
+        allow_unscreened=allow_unscreened,
         dry_run=dry_run,
         given=given,
         progress=say,

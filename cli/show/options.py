@@ -81,6 +81,16 @@ def dataset_option(command: Command) -> Command:
     )(command)
 
 
+def unscreened_option(command: Command) -> Command:
+    """`--allow-unscreened`."""
+    return click.option(
+        "--allow-unscreened",
+        is_flag=True,
+        help="Go on with a warning where evaluation items were not kept out of the dataset"
+        " (dmix etl shard --environment).",
+    )(command)
+
+
 def executor_options(command: Command) -> Command:
     """`--master URL` and `--in-process-bytes N`, handed on as `executor`, which starts what it needs."""
 

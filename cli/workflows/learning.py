@@ -10,6 +10,7 @@ from dmix.cli.workflows.preflight import (
     check_agent,
     check_dataset,
     check_environment,
+    check_kept_out,
     check_model,
     check_new_agent,
     check_set,
@@ -198,6 +199,7 @@ def collect_farm(
     gpus_per_task: float | None = None,
     master: str | None = None,
     in_process: bool = False,
+    allow_unscreened: bool = False,
     dry_run: bool = False,
     progress: Progress,
 ) -> Result:
@@ -213,6 +215,7 @@ def collect_farm(
         gpus_per_task: GPUs that Spark gives each task.
         master: Spark master.
         in_process: Train here, without Spark.
+        allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
         dry_run: Say what it would take, and train nothing.
         progress: Receives lines for people.
 
@@ -222,6 +225,15 @@ def collect_farm(
     """
     check_set(warehouse, set_name)
     check_environment(environment)
+    from dmix.mixing.trajectories.store import read_set
+
+    check_kept_out(
+        warehouse,
+        read_set(warehouse, set_name).dataset,
+        environment,
+        allow_unscreened=allow_unscreened,
+        progress=progress,
+    )
     given = None if proxy is None else load_proxy(proxy)
     init = ("base" if bases else "scratch") if given is None else given.init
     for name in bases or (None,):
@@ -233,7 +245,6 @@ def collect_farm(
             reason="its tasks are RDDs, which Connect has not",
         )
     from dmix.mixing.trajectories.objectives import load_environment
-    from dmix.mixing.trajectories.store import read_set
     from dmix.training.farm.farm import collect as collect_feedback
     from dmix.training.farm.farm import default_proxy, plan_farm
     from dmix.warehouse_schema.catalog.catalog import sync_at_end
@@ -313,6 +324,7 @@ def probe_effects(
     scores: Path | None = None,
     name: str | None = None,
     master: str | None = None,
+    allow_unscreened: bool = False,
     dry_run: bool = False,
     progress: Progress,
 ) -> Result:
@@ -332,6 +344,7 @@ def probe_effects(
         scores: Table of another trainer's scores.
         name: Name of the effects.
         master: Spark master that counts.
+        allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
         dry_run: Say what it would take, and measure nothing.
         progress: Receives lines for people.
 
@@ -341,6 +354,7 @@ def probe_effects(
     """
     check_dataset(warehouse, dataset)
     check_environment(environment)
+    check_kept_out(warehouse, dataset, environment, allow_unscreened=allow_unscreened, progress=progress)
     if export_to is not None and scores is not None:
         raise InputError("--export writes probes and --scores reads what became of them; give one of them")
     if export_to is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dmix.cli.show.notebook import run_monitor
 from dmix.cli.show.result import Result
-from dmix.cli.workflows.preflight import check_controller, check_model, check_steps
+from dmix.cli.workflows.preflight import check_controller, check_kept_out, check_model, check_steps
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
 from dmix.training.model.settings import TrainingSettings, check_loggers, check_lora, load_training
@@ -167,6 +167,7 @@ def train_run(
     loggers: Sequence[str] = (),
     request: RunRequest,
     ranks: int | None = None,
+    allow_unscreened: bool = False,
     dry_run: bool = False,
     given: Mapping[str, Any],
     progress: Progress,
@@ -189,6 +190,7 @@ def train_run(
         loggers: Where metrics go, in place of those of the training file.
         request: Steps, sizes, seed, guard.
         ranks: Ranks that a dry run plans the memory for.
+        allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
         dry_run: Say what it would take, and train nothing.
         given: What the user gave of all that a resumed run takes from its configuration, by parameter.
         progress: Receives lines for people.
@@ -238,6 +240,16 @@ def train_run(
         loggers=loggers,
         request=request,
     )
+    if environment is not None:
+        from dmix.training.run.ranks import is_first_rank
+
+        check_kept_out(
+            warehouse,
+            resolved.dataset,
+            environment,
+            allow_unscreened=allow_unscreened,
+            progress=progress if is_first_rank() else lambda line: None,
+        )
     if dry_run:
         return run_plan(warehouse, resolved, ranks=ranks)
     from dmix.training.run.launch import start_run

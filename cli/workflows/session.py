@@ -220,6 +220,7 @@ class Session:
         gpus_per_task: float | None = None,
         master: str | None = None,
         in_process: bool = False,
+        allow_unscreened: bool = False,
         dry_run: bool = False,
     ) -> Result:
         """Trains a proxy along every trajectory of a set and scores it, as `dmix mix collect`.
@@ -233,6 +234,7 @@ class Session:
             gpus_per_task: GPUs that Spark gives each task.
             master: Spark master, `$DMIX_MASTER` by default.
             in_process: Train here, without Spark.
+            allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
             dry_run: Say what it would take, and train nothing.
         """
         from dmix.cli.workflows.learning import collect_farm
@@ -247,6 +249,7 @@ class Session:
             gpus_per_task=gpus_per_task,
             master=master or os.environ.get("DMIX_MASTER"),
             in_process=in_process,
+            allow_unscreened=allow_unscreened,
             dry_run=dry_run,
             progress=progress_lines(),
         )
@@ -266,6 +269,7 @@ class Session:
         scores: PathLike | None = None,
         name: str | None = None,
         master: str | None = None,
+        allow_unscreened: bool = False,
         dry_run: bool = False,
     ) -> Result:
         """Measures which domain helps which objective, before a run, as `dmix mix probe`.
@@ -283,6 +287,7 @@ class Session:
             scores: Table of your own trainer's scores.
             name: Name of the effects.
             master: Spark master that counts, `$DMIX_MASTER` by default.
+            allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
             dry_run: Say what it would take, and measure nothing.
         """
         from dmix.cli.workflows.learning import probe_effects
@@ -301,6 +306,7 @@ class Session:
             scores=None if scores is None else Path(scores),
             name=name,
             master=master or os.environ.get("DMIX_MASTER"),
+            allow_unscreened=allow_unscreened,
             dry_run=dry_run,
             progress=progress_lines(),
         )
@@ -369,6 +375,7 @@ class Session:
         training: PathLike | None = None,
         logger: str | Sequence[str] = (),
         ranks: int | None = None,
+        allow_unscreened: bool = False,
         dry_run: bool = False,
         request: RunRequest,
     ) -> Result:
@@ -388,6 +395,7 @@ class Session:
             training: Training file.
             logger: Where Composer sends metrics too.
             ranks: Ranks that `dry_run` plans the memory for.
+            allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
             dry_run: Say what it would take, and train nothing.
         """
         from dmix.cli.workflows.runs import train_run
@@ -415,6 +423,7 @@ class Session:
             loggers=several(logger),
             request=request,
             ranks=ranks,
+            allow_unscreened=allow_unscreened,
             dry_run=dry_run,
             given=given,
             progress=progress_lines(),

@@ -25,6 +25,7 @@ from dmix.warehouse_schema.files.manifests import (
     corpora,
     datasets,
     digest_of,
+    item_digest,
     read_corpus_version,
     read_dataset_manifest,
 )
@@ -80,6 +81,13 @@ class ShardPlan:
             eot_id=self.tokenizer.eot_id,
             eot_token=self.tokenizer.eot_token,
         )
+
+    @property
+    def kept_out(self) -> tuple[str, ...]:
+        """Digests of the items whose documents are left out, sorted."""
+        if not self.remove_contaminated:
+            return ()
+        return tuple(sorted({item_digest(item.question, item.answer) for item in self.items}))
 
     def job(self, folder: Place) -> ShardJob:
         """What tasks need to make this dataset in `folder`."""

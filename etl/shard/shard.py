@@ -147,6 +147,7 @@ def _make(
         ),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         settings=plan.settings,
+        kept_out=plan.kept_out,
     )
     _check_counts(manifest, plan.corpora, excluded=excluded)
     write_dataset_manifest(warehouse, manifest)

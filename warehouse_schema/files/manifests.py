@@ -268,6 +268,8 @@ class DatasetManifest:
         seed: Default seed of the sample order of runs.
         streams: One entry for each of the N (field, domain) pairs, in domain-space order.
         settings: What else went into the id (duplicates, decontamination, writer format).
+        kept_out: Digest of each evaluation item that was kept out of the text (`item_digest`), sorted; no
+            part of the id. Datasets of dmix 0.1 have none, whatever was kept out of them.
     """
 
     dataset: str
@@ -281,6 +283,12 @@ class DatasetManifest:
     streams: tuple[StreamEntry, ...]
     created_at: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    kept_out: tuple[str, ...] = ()
+
+
+def item_digest(question: str, answer: str) -> str:
+    """What a dataset records of an evaluation item that was kept out of it, 16 digits."""
+    return digest_of([question, answer])[:16]
 
 
 def content_digest(version: CorpusVersion) -> str:
@@ -516,6 +524,7 @@ def _dataset_manifest(value: dict[str, Any]) -> DatasetManifest:
             "tokenizer": TokenizerFile(**value["tokenizer"]),
             "corpora": tuple(CorpusReference(**entry) for entry in value["corpora"]),
             "streams": tuple(_stream_entry(entry) for entry in value["streams"]),
+            "kept_out": tuple(value.get("kept_out", ())),
         }
     )
 

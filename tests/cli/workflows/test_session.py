@@ -109,6 +109,41 @@ def test_a_session_classifies_and_shards_what_commands_then_find_done(text, caps
     assert json.loads(capsys.readouterr().out) == {**made.facts, "existed": True}
 
 
+@pytest.fixture
+def environment(text):
+    """An environment file with an item of twenty words for each role."""
+    for role in ("general", "target"):
+        words = " ".join(f"{role}{i}" for i in range(20))
+        item = {"id": role, "question": words, "answer": "yes"}
+        (text / f"{role}-items.jsonl").write_text(json.dumps(item) + "\n")
+    (text / "environment.yaml").write_text(
+        "objectives:\n"
+        "- {name: general, role: general, kind: qa, path: general-items.jsonl}\n"
+        "- {name: target, role: target, kind: qa, path: target-items.jsonl}\n"
+    )
+    return text / "environment.yaml"
+
+
+def test_items_that_were_not_kept_out_of_the_dataset_are_refused(environment, capsys):
+    session = dmix.open("w")
+    session.classify(
+        source="source.jsonl", target="target.jsonl", classifier="column:label", taxonomy="from-data"
+    )
+    session.shard(seq_len=16, name="open")
+    with pytest.raises(dmix.DmixError, match="2 of 2 evaluation items"):
+        session.probe(environment=environment, dataset="open")
+    session.probe(environment=environment, dataset="open", allow_unscreened=True)
+    assert "warning: 2 of 2 evaluation items" in capsys.readouterr().err
+    made = session.shard(seq_len=16, name="clean", environment=environment)
+    assert len(made.value.kept_out) == 2
+    session.probe(environment=environment, dataset="clean")
+    assert "warning" not in capsys.readouterr().err
+    file = environment.parent / "target-items.jsonl"
+    file.write_text(file.read_text().replace("target3", "another"))
+    with pytest.raises(dmix.DmixError, match="1 of 2 evaluation items"):
+        session.probe(environment=environment, dataset="clean", name="changed")
+
+
 def test_a_wrong_setting_is_refused_with_the_nearest_one(text):
     session = dmix.open("w")
     with pytest.raises(TypeError, match="seqlen"):
