@@ -1,6 +1,7 @@
 """From raw text to a dataset: what `dmix etl classify` and `dmix etl shard` do."""
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from dmix.etl.shard.plan import ShardPlan
     from dmix.etl.shard.settings import ShardSettings
     from dmix.etl.spark.executors import Automatic
-    from dmix.warehouse_schema.files.manifests import CorpusVersion, DatasetManifest
+    from dmix.warehouse_schema.files.manifests import CorpusVersion, DatasetManifest, InputFile
 
 Progress = Callable[[str], None]
+
+# Files without the text column, and columns of each, that a message names.
+_MOST_FILES, _MOST_COLUMNS = 3, 12
 
 
 def classify_text(
@@ -78,7 +82,11 @@ def classify_text(
         )
     outcomes = job.classify_corpora(executor, warehouse, requests, settings=settings, progress=progress)
     sync_at_end(warehouse, warn=progress)
-    return _outcomes_result(outcomes)
+    result = _outcomes_result(outcomes)
+    for outcome in outcomes:
+        for line in without_text(warehouse, outcome.version, settings.text_column):
+            result.line(line)
+    return result
 
 
 def shard_corpora(
@@ -131,6 +139,50 @@ def shard_corpora(
         progress(f"dataset {manifest.dataset} exists already with these settings; nothing to do")
     sync_at_end(warehouse, warn=progress)
     return dataset_result(manifest, existed=existed)
+
+
+def without_text(warehouse: Warehouse, version: "CorpusVersion", column: str) -> list[str]:
+    """A line for each of the first files with records that lack the text column, with columns that it has."""
+    found: Counter[str] = Counter()
+    columns: dict[str, list[str]] = {}
+    for part in version.parts:
+        if not part.rejected.get("missing_text"):
+            continue
+        for file in part.reject_files:
+            path = warehouse.rejects(version.corpus) / part.fingerprint / file.name
+            if not path.is_file():  # in a remote folder
+                continue
+            import pyarrow.compute as pc
+            import pyarrow.parquet as pq
+
+            rejects = pq.read_table(path, columns=["path", "reason", "prefix"])
+            rejects = rejects.filter(pc.equal(rejects["reason"], "missing_text"))
+            for name, prefix in zip(rejects["path"].to_pylist(), rejects["prefix"].to_pylist(), strict=True):
+                found[name] += 1
+                if name not in columns:
+                    source = next((given for given in part.inputs if given.name == name), None)
+                    columns[name] = _columns(source, prefix)
+    lines = []
+    for name, count in found.most_common(_MOST_FILES):
+        others = [other for other in columns[name] if other != column]
+        has = f"; it has {', '.join(others[:_MOST_COLUMNS])}" if others else ""
+        flag = f", for example --text-column {others[0]}" if others else ""
+        lines.append(
+            f"{version.corpus}: {count:,} records of {name} have no text in column {column!r}{has}; name the"
+            f" column of the text with --text-column{flag}"
+        )
+    if len(found) > _MOST_FILES:
+        lines.append(f"{version.corpus}: and {len(found) - _MOST_FILES:,} more files with such records")
+    return lines
+
+
+def _columns(source: "InputFile | None", prefix: str) -> list[str]:
+    """Names of columns of a file: of its schema, or those that the beginning of a record shows."""
+    if source is not None and source.format == "parquet" and Path(source.path).is_file():
+        import pyarrow.parquet as pq
+
+        return list(pq.read_schema(source.path).names)
+    return list(dict.fromkeys(re.findall(r'[{,]\s*"([^"\\]{1,40})"\s*:', prefix)))
 
 
 def evaluation_items(environments: Sequence[Path]) -> "list[EvaluationItem]":

@@ -15,6 +15,7 @@ from dmix.cli.workflows.preflight import (
     check_new_agent,
     check_set,
 )
+from dmix.cli.workflows.project_files import in_words
 from dmix.etl.spark.masters import DEFAULT_MASTER, refuse_connect
 from dmix.training.model.settings import load_proxy
 from dmix.training.run.request import base_of_proxies
@@ -78,8 +79,8 @@ def sample_set(
             "missing": work.missing,
             "candidate_steps_at_most": work.steps,
             "core_hours_at_most": work.seconds / 3600,
-            "farm_tokens_at_most": work.trajectories * wanted.steps * wanted.step_samples * manifest.seq_len,
         }
+        report |= _farm_work(work.trajectories * wanted.steps * wanted.step_samples * manifest.seq_len)
     else:
         sample_trajectories(
             warehouse,
@@ -91,6 +92,7 @@ def sample_set(
         )
         trajectories = read_trajectories(warehouse, set_name)
         report |= {"trajectories": len(trajectories), "coverage": _coverage(wanted, trajectories)}
+        report |= _farm_work(len(trajectories) * wanted.steps * wanted.step_samples * manifest.seq_len)
         sync_at_end(warehouse, warn=progress)
     return _sample_result(report)
 
@@ -138,6 +140,26 @@ def _coverage(wanted: Any, trajectories: Sequence[Any]) -> dict[str, Any]:
     }
 
 
+# Weights of a proxy whose time is told before there is one: the model that `dmix init` describes.
+_PROXY_WEIGHTS = 890_000
+
+
+def _farm_work(tokens: int) -> dict[str, Any]:
+    """Tokens and core hours of small proxies on all trajectories, from one matrix product of this machine."""
+    from dmix.cli.workflows.init import training_speed
+
+    hours = tokens / training_speed(_PROXY_WEIGHTS) / 3600
+    return {"farm_tokens_at_most": tokens, "farm_hours_of_a_small_proxy": hours}
+
+
+def _farm_words(report: dict[str, Any]) -> str:
+    return (
+        f"proxies on all trajectories would train on at most {report['farm_tokens_at_most']:,} tokens,"
+        f" {in_words(3600 * report['farm_hours_of_a_small_proxy'])} on this machine for a proxy of"
+        f" {_PROXY_WEIGHTS / 1e6:.1f} million weights ('dmix mix collect --dry-run' measures yours)"
+    )
+
+
 def _sample_result(report: dict[str, Any]) -> Result:
     result = Result(report)
     result.line(
@@ -154,9 +176,9 @@ def _sample_result(report: dict[str, Any]) -> Result:
         result.line(
             f"{report['missing']} of {report['trajectories']} trajectories to sample,"
             f" at most {report['candidate_steps_at_most']:,} steps of Algorithm 1"
-            f" ({report['core_hours_at_most']:.3f} core hours); proxies on all of them would train on"
-            f" at most {report['farm_tokens_at_most']:,} tokens"
+            f" ({in_words(3600 * report['core_hours_at_most'])} of one core)"
         )
+        result.line(_farm_words(report))
         return result
     found = report["coverage"]
     edges = found["share_edges"]
@@ -173,6 +195,7 @@ def _sample_result(report: dict[str, Any]) -> Result:
         f"{report['trajectories']} trajectories in set {report['set']};"
         f" {found['empty_cells']} (share, step) cells are empty"
     )
+    result.line(_farm_words(report))
     return result
 
 
@@ -303,8 +326,8 @@ def _farm_plan_result(warehouse: Warehouse, farm: "FarmPlan") -> Result:
     }
     result = Result(plan, farm)
     result.line(
-        f"{plan['runs']} proxies of {speed.parameters:,} parameters: about"
-        f" {speed.hours(farm.tokens):.2g} hours of one core, scoring left out"
+        f"{plan['runs']} proxies of {speed.parameters:,} parameters:"
+        f" {in_words(3600 * speed.hours(farm.tokens))} of one core, scoring left out"
     )
     return result
 
@@ -461,8 +484,8 @@ def _measuring(warehouse: Warehouse, request: "ProbeRequest", estimator: str) ->
         line = (
             f"gradients of {plan.parameters:,} weights over {plan.budget.tokens:,} tokens,"
             f" {plan.budget.batches * plan.budget.samples} samples per domain and"
-            f" {'all' if plan.budget.items is None else plan.budget.items} items per objective: about"
-            f" {plan.hours:.2g} hours and {plan.memory_bytes / 2**30:.2g} GiB on this machine"
+            f" {'all' if plan.budget.items is None else plan.budget.items} items per objective:"
+            f" {in_words(3600 * plan.hours)} and {plan.memory_bytes / 2**30:.2g} GiB on this machine"
         )
     else:
         probes = plan_probes(found, request)
@@ -484,7 +507,7 @@ def _measuring(warehouse: Warehouse, request: "ProbeRequest", estimator: str) ->
         line = (
             f"{len(probes.probes)} probes of {probes.task.tokens:,} tokens ({len(groups)} groups of"
             f" {int(found.space.active_N.sum())} domains, the rest controls), {probes.run_equivalents:.3g}"
-            f" runs in all: about {probes.hours:.2g} hours on this machine, scoring left out"
+            f" runs in all: {in_words(3600 * probes.hours)} on this machine, scoring left out"
         )
     result = Result(facts)
     result.line(line)
@@ -555,6 +578,24 @@ def effects_result(stored: "StoredEffects") -> Result:
     return result
 
 
+def unfinished_farm(warehouse: Warehouse, set_name: str) -> str | None:
+    """A warning where only some trajectories of a set have feedback; None where all or none have it."""
+    total = len(list(warehouse.trajectories(set_name).glob("*.parquet")))
+    scored = len(list(warehouse.feedback(set_name).glob("*.parquet")))
+    if not 0 < scored < total:
+        return None
+    return (
+        f"warning: the farm of set {set_name} is not finished: {scored:,} of {total:,} trajectories have"
+        f" feedback; run 'dmix mix collect --set {set_name}' again first, or train on what is there"
+    )
+
+
+def _warn_of_unfinished(warehouse: Warehouse, set_names: Sequence[str], progress: Progress) -> None:
+    for name in set_names:
+        if (warning := unfinished_farm(warehouse, name)) is not None:
+            progress(warning)
+
+
 def train_sft_agent(
     warehouse: Warehouse,
     *,
@@ -572,6 +613,7 @@ def train_sft_agent(
         InputError: If an agent of that name is there and `overwrite` is false, or sets cannot be used.
     """
     check_set(warehouse, *set_names)
+    _warn_of_unfinished(warehouse, set_names, progress)
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
     from dmix.mixing.learning.sft import load_sft_datasets, train_sft
     from dmix.warehouse_schema.catalog.catalog import sync_at_end
@@ -619,6 +661,7 @@ def train_clone_agent(
         InputError: If an agent of that name is there and `overwrite` is false, or the set cannot be used.
     """
     check_set(warehouse, set_name)
+    _warn_of_unfinished(warehouse, [set_name], progress)
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
     from dmix.mixing.learning.clone import train_clone
     from dmix.mixing.offline.farm import load_farm
@@ -667,6 +710,7 @@ def train_rl_agent(
         InputError: If an agent of that name is there and `overwrite` is false, or the set cannot be used.
     """
     check_set(warehouse, set_name)
+    _warn_of_unfinished(warehouse, [set_name], progress)
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
     check_agent(warehouse, start)
     hush_gym()
@@ -719,6 +763,7 @@ def judge_agent(
         InputError: If they do not belong together.
     """
     check_set(warehouse, set_name)
+    _warn_of_unfinished(warehouse, [set_name], progress)
     check_agent(warehouse, agent_name)
     hush_gym()
     from dmix.mixing.learning.evaluate import evaluate_agent, load_subject

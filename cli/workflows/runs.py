@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dmix.cli.show.notebook import run_monitor
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.preflight import check_controller, check_kept_out, check_model, check_steps
+from dmix.cli.workflows.project_files import in_words
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
 from dmix.training.model.settings import TrainingSettings, check_loggers, check_lora, load_training
@@ -567,7 +568,7 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
         result.line("the model is too large for this machine to time it; run this where it will be trained")
     else:
         result.line(
-            f"{speed.tokens_per_second:,.0f} tokens per second in this process: about"
-            f" {speed.hours(tokens):.2g} hours, scoring left out"
+            f"{speed.tokens_per_second:,.0f} tokens per second in this process:"
+            f" {in_words(3600 * speed.hours(tokens))}, scoring left out"
         )
     return result

@@ -110,6 +110,7 @@ def test_dry_run_writes_nothing(dmix):
     code, _, err = dmix(*SMALL, "--dry-run")
     assert code == 0
     assert "6 of 6 trajectories to sample" in err
+    assert "at most 42,240 tokens, about" in err
 
 
 def test_settings_come_from_a_file_and_flags_win(dmix, tmp_path):
