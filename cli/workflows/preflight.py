@@ -46,7 +46,8 @@ def check_kept_out(
 ) -> None:
     """Refuses an environment whose items may be in the training text.
 
-    Items with too few words to be looked for in text are not asked about.
+    Items with too few words to be looked for in text are not asked about. Of a dataset of dmix 0.1, which
+    did not record items, it only warns.
 
     Args:
         warehouse: Where the dataset is.
@@ -66,7 +67,7 @@ def check_kept_out(
     manifest = read_dataset_manifest(warehouse.require(), dataset)
     all_items = evaluation_items([environment])
     if manifest.settings.get("contamination") == items_digest(all_items):
-        return  # a dataset of dmix 0.1 records no more than this
+        return  # these very items, and a dataset of dmix 0.1 records no more than that
     found = load_environment(environment)
     used = {
         item_digest(item.question, item.answer)
@@ -76,10 +77,16 @@ def check_kept_out(
     open_items = [
         item
         for item in {item_digest(i.question, i.answer): i for i in all_items}.items()
-        if item[0] in used.difference(manifest.kept_out)
+        if item[0] in used.difference(manifest.kept_out or ())
     ]
     count = len(open_items) - len(NgramIndex([item for _, item in open_items]).too_short)
     if not count:
+        return
+    if manifest.kept_out is None:
+        progress(
+            f"warning: dataset {manifest.name or manifest.dataset} was made by a version of dmix that did not"
+            f" record which evaluation items were kept out of it; {count:,} of {environment} may be in it"
+        )
         return
     message = (
         f"{count:,} of {len(used):,} evaluation items of {environment} were not kept out of dataset"

@@ -269,7 +269,7 @@ class DatasetManifest:
         streams: One entry for each of the N (field, domain) pairs, in domain-space order.
         settings: What else went into the id (duplicates, decontamination, writer format).
         kept_out: Digest of each evaluation item that was kept out of the text (`item_digest`), sorted; no
-            part of the id. Datasets of dmix 0.1 have none, whatever was kept out of them.
+            part of the id. None for datasets of dmix 0.1, which did not record them.
     """
 
     dataset: str
@@ -283,7 +283,7 @@ class DatasetManifest:
     streams: tuple[StreamEntry, ...]
     created_at: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    kept_out: tuple[str, ...] = ()
+    kept_out: tuple[str, ...] | None = None
 
 
 def item_digest(question: str, answer: str) -> str:
@@ -524,7 +524,7 @@ def _dataset_manifest(value: dict[str, Any]) -> DatasetManifest:
             "tokenizer": TokenizerFile(**value["tokenizer"]),
             "corpora": tuple(CorpusReference(**entry) for entry in value["corpora"]),
             "streams": tuple(_stream_entry(entry) for entry in value["streams"]),
-            "kept_out": tuple(value.get("kept_out", ())),
+            "kept_out": None if value.get("kept_out") is None else tuple(value["kept_out"]),
         }
     )
 
