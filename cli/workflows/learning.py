@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmix.cli.show.result import Result
+from dmix.cli.workflows.datasets import check_kept_out
 from dmix.cli.workflows.preflight import (
     check_agent,
     check_dataset,
     check_environment,
-    check_kept_out,
     check_model,
     check_new_agent,
     check_set,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dmix.cli.show.notebook import run_monitor
 from dmix.cli.show.result import Result
-from dmix.cli.workflows.preflight import check_controller, check_kept_out, check_model, check_steps
+from dmix.cli.workflows.datasets import check_kept_out
+from dmix.cli.workflows.preflight import check_controller, check_model, check_steps
 from dmix.cli.workflows.project_files import in_words
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
