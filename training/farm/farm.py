@@ -24,6 +24,7 @@ from dmix.mixing.trajectories.objectives import (
     Environment,
     check_items,
     environment_to_json,
+    items_digests,
     write_environment,
 )
 from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, read_set, read_trajectories
@@ -307,6 +308,7 @@ def _farm_record(task: ProxyTask) -> dict[str, Any]:
         "base": None if task.base is None else task.base.name,
         "other_bases": [folder.name for folder in task.other_bases],
         "max_passes": task.max_passes,
+        "items": items_digests(task.environment),
     }
     plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples become lists, as in the file
     return plain
@@ -317,9 +319,11 @@ def _check_same_farm(warehouse: Warehouse, task: ProxyTask) -> None:
     if not path.is_file() or not any(path.parent.glob("*.parquet")):
         return
     before, now = read_json(path), _farm_record(task)
+    before.setdefault("items", now["items"])  # earlier versions kept no digests
     for name in now:
         if before.get(name) != now[name]:
+            other = "other items" if name == "items" else f"another {name}"
             raise InputError(
-                f"set {task.set_name!r} has feedback that was collected with another {name}; give the same"
-                f" one, sample another set, or delete {path.parent}"
+                f"set {task.set_name!r} has feedback that was collected with {other}; give the same, sample"
+                f" another set, or delete {path.parent}"
             )

@@ -1,8 +1,10 @@
 import dataclasses
+import json
 import multiprocessing
 import shutil
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,6 +253,20 @@ def test_another_proxy_does_not_mix_into_the_feedback_of_a_set(farmed, tiny_ware
     other = dataclasses.replace(proxy, seed=5)
     with pytest.raises(InputError, match="collected with another proxy"):
         plan_farm(tiny_warehouse, "farm", environment=environment, proxy=other)
+
+
+def test_items_of_another_content_do_not_mix_into_the_feedback_of_a_set(
+    farmed, tiny_warehouse, environment, proxy
+):
+    path = Path(environment.folder) / "general.jsonl"
+    before = path.read_bytes()
+    path.write_text(json.dumps({"id": "g", "text": "dcba dcba"}))
+    try:
+        with pytest.raises(InputError, match="collected with other items"):
+            plan_farm(tiny_warehouse, "farm", environment=environment, proxy=proxy)
+    finally:
+        path.write_bytes(before)
+    assert plan_farm(tiny_warehouse, "farm", environment=environment, proxy=proxy).todo == ()
 
 
 def test_proxies_start_from_a_base_model_with_its_optimiser(tiny_warehouse, environment, proxy, tmp_path):
