@@ -13,7 +13,13 @@ from dmix.cli.workflows.preflight import check_controller, check_model, check_st
 from dmix.cli.workflows.project_files import in_words
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
-from dmix.training.model.settings import TrainingSettings, check_loggers, check_lora, load_training
+from dmix.training.model.settings import (
+    MAY_CHANGE,
+    TrainingSettings,
+    check_loggers,
+    check_lora,
+    load_training,
+)
 from dmix.training.run.request import RunRequest, new_run_folder, resolve_model, run_config_file, with_rate
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.events import read_events_backwards
@@ -203,6 +209,7 @@ def train_run(
             be used.
         TrainingError: If the run failed twice in the same way, or fails.
     """
+    asked_to_resume = resume
     if resume and run_id is None:
         raise InputError("--resume needs the run to go on with; name it with --run")
     if back and not resume:
@@ -211,7 +218,7 @@ def train_run(
         resume = True
         if is_finished(warehouse, run_id):
             return finish_run(warehouse, _summary(warehouse, run_id), progress=progress)
-        _refuse_differences(given, warehouse, run_id)
+        _changes(given, warehouse, run_id, may_change=False)
         _refuse_a_third_failure(warehouse, run_id)
     if run_id is not None and resume:
         run_config_file(warehouse.require(), run_id)
@@ -220,7 +227,7 @@ def train_run(
             from dmix.training.run.config import read_config
 
             return run_plan(warehouse, read_config(warehouse, run_id), ranks=ranks)
-        _refuse_differences(given, warehouse, run_id)
+        changes = _changes(given, warehouse, run_id, may_change=asked_to_resume)
         return _resume(
             warehouse,
             run_id,
@@ -228,6 +235,7 @@ def train_run(
             trust_controller=trust_controller,
             back=back,
             accept_changes=accept_changes,
+            changes=changes,
             progress=progress,
         )
     resolved = new_run(
@@ -299,8 +307,10 @@ def _refuse_a_third_failure(warehouse: Warehouse, run_id: str) -> None:
         )
 
 
-def _refuse_differences(given: Mapping[str, Any], warehouse: Warehouse, run_id: str) -> None:
-    """Refuses values that differ from the configuration of a run that goes on.
+def _changes(
+    given: Mapping[str, Any], warehouse: Warehouse, run_id: str, *, may_change: bool
+) -> dict[str, Any]:
+    """What a run that goes on takes anew: steps, and training settings of `MAY_CHANGE`.
 
     Raises:
         InputError: If one does; it names the setting, its old and its new value.
@@ -309,6 +319,7 @@ def _refuse_differences(given: Mapping[str, Any], warehouse: Warehouse, run_id: 
     from dmix.training.run.watching.steering import absolute_spec
 
     before = read_config(warehouse, run_id)
+    changes: dict[str, Any] = {}
     known = {
         "model": before.model,
         "agent": before.controller,
@@ -329,15 +340,30 @@ def _refuse_differences(given: Mapping[str, Any], warehouse: Warehouse, run_id: 
         elif name == "training":
             given_training = with_rate(load_training(value), before.model)
             new = dataclasses.replace(given_training, batch_size=1, loggers=())
+            names = [field.name for field in dataclasses.fields(new)]
+            differing = [key for key in names if getattr(old, key) != getattr(new, key)]
+            if may_change:
+                changes |= {key: getattr(new, key) for key in differing if key in MAY_CHANGE}
+                differing = [key for key in differing if key not in MAY_CHANGE]
+            if not differing:
+                continue
+            name = differing[0]
+            old, new = getattr(old, name), getattr(new, name)
         elif name == "samples_per_step" and value == "auto":
             continue  # the same request gave the size that the run has
         elif name in ("environment", "dataset", "guard"):
             continue  # content is compared where the run goes on; auto names another value than it gives
-        if old != new:
-            raise InputError(
-                f"run {run_id} was started with {name.replace('_', '-')} {old!r}, now it is {new!r};"
-                " leave the flag out, or choose another --run"
-            )
+        if old == new:
+            continue
+        if name == "steps" and may_change:
+            changes[name] = new
+            continue
+        hint = "give --resume to change it" if name in ("steps", *MAY_CHANGE) else "choose another --run"
+        raise InputError(
+            f"run {run_id} was started with {name.replace('_', '-')} {old!r}, now it is {new!r};"
+            f" leave it as it was, or {hint}"
+        )
+    return changes
 
 
 def _resume(
@@ -348,9 +374,10 @@ def _resume(
     trust_controller: bool,
     back: bool,
     accept_changes: bool,
+    changes: Mapping[str, Any],
     progress: Progress,
 ) -> Result | None:
-    """Goes on with a run, whose configuration decides everything but where metrics go."""
+    """Goes on with a run, whose configuration decides everything but where metrics go and `changes`."""
     from dmix.training.run.launch import resume_run
 
     with run_monitor(title=f"run {run_id}") as monitor:
@@ -361,6 +388,7 @@ def _resume(
             trust_controller=trust_controller,
             back=back,
             accept_changes=accept_changes,
+            changes=changes,
             progress=progress,
             monitor=monitor,
         )

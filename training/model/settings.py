@@ -21,6 +21,9 @@ LOGGERS = ("tensorboard", "wandb", "mlflow")
 # checkpoint forget; adapters, which start at zero, take more than the weights that they adapt.
 RATE_FROM_SCRATCH, RATE_OF_CHECKPOINT, RATE_OF_ADAPTERS = 1e-3, 3e-5, 2e-4
 
+# What a run that goes on may take from another training file.
+MAY_CHANGE = ("learning_rate", "checkpoints_kept")
+
 
 def how_to_install(extra: str) -> str:
     """The command that installs an extra of dmix, in versions that fit the rest."""

@@ -2,9 +2,10 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from composer.utils import dist
 
@@ -24,9 +25,10 @@ from dmix.training.run.config import (
 from dmix.training.run.ranks import failing_together, is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.request import new_run_folder
 from dmix.training.run.run import TrainingJob, run_lock, train
-from dmix.training.run.summary import RunSummary
+from dmix.training.run.summary import RunSummary, summarise
 from dmix.training.run.watching.progress import Monitor
 from dmix.training.run.watching.trust import require_trusted, trust_controllers
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.settings import settings_from
@@ -87,6 +89,7 @@ def resume_run(
     trust_controller: bool = False,
     back: bool = False,
     accept_changes: bool = False,
+    changes: Mapping[str, Any] | None = None,
     progress: Callable[[str], None],
     monitor: Monitor | None = None,
 ) -> RunSummary:
@@ -101,6 +104,8 @@ def resume_run(
             remember it.
         back: Take the checkpoint before the newest.
         accept_changes: Go on although items or controllers are not those of the last attempt.
+        changes: Other values of `steps` and of the training settings in `MAY_CHANGE`, kept from here on;
+            each becomes an event.
         progress: As in `start_run`.
         monitor: As in `start_run`.
 
@@ -110,11 +115,13 @@ def resume_run(
     """
     prepare_ranks()
     config = read_config(warehouse, run_id)
-    with failing_together():
+    with failing_together(), ExitStack() as stack:
         if trust_controller:
             on_first_rank(lambda: trust_controllers([config.controller, config.shadow]))
         require_trusted([config.controller, config.shadow], origin=str(warehouse.run(run_id) / "config.yaml"))
         on_first_rank(lambda: _prepare(warehouse, config, progress=progress))
+        asked = dict(changes or {})
+        config, notes = on_first_rank(lambda: _with_changes(warehouse, config, asked, stack))
         if loggers:
             training = dataclasses.replace(config.training, loggers=tuple(loggers))
             config = dataclasses.replace(config, training=training)
@@ -125,9 +132,38 @@ def resume_run(
             resume=True,
             back=back,
             accept_changes=accept_changes,
+            locked=bool(asked),
+            notes=notes,
             progress=progress,
             monitor=monitor,
         )
+
+
+def _with_changes(
+    warehouse: Warehouse, config: RunConfig, changes: dict[str, Any], stack: ExitStack
+) -> tuple[RunConfig, tuple[str, ...]]:
+    """The configuration with what a resume changes, written under the lock; a sentence for each change."""
+    if not changes:
+        return config, ()
+    folder = warehouse.run(config.run_id)
+    stack.enter_context(run_lock(folder, config.run_id))
+    events = folder / "events.jsonl"
+    if not events.is_file():
+        return config, ()  # it has not started, which `train` refuses
+    done = summarise(events)
+    steps = changes.get("steps", config.steps)
+    if "steps" in changes and (done.finished or steps <= done.steps):
+        raise InputError(
+            f"run {config.run_id} was started with steps {config.steps}, now it is {steps}, but it has"
+            f" {'ended after' if done.finished else 'done'} {done.steps} of them; ask for more while it is"
+            " unfinished, or start another --run from its model"
+        )
+    before = {"steps": config.steps, **dataclasses.asdict(config.training)}
+    of_training = {name: value for name, value in changes.items() if name != "steps"}
+    training = dataclasses.replace(config.training, **of_training)
+    config = dataclasses.replace(config, steps=steps, training=training)
+    publish_bytes(folder / "config.yaml", config_to_yaml(config, warehouse).encode())
+    return config, tuple(f"{name} changed from {before[name]} to {changes[name]}" for name in changes)
 
 
 def _with_content(job: TrainingJob, config: RunConfig) -> TrainingJob:

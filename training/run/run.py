@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -143,6 +143,7 @@ def train(
     back: bool = False,
     accept_changes: bool = False,
     locked: bool = False,
+    notes: Sequence[str] = (),
     progress: Callable[[str], None] = logger.info,
     monitor: Monitor | None = None,
 ) -> RunSummary:
@@ -157,6 +158,7 @@ def train(
         back: Take the checkpoint before the newest.
         accept_changes: Go on although items or controllers are not those of the last attempt.
         locked: Rank 0 holds `run_lock` already.
+        notes: What else differs from the last attempt, for people and as events.
         progress: Receives a line per step, on rank 0, where there is no monitor.
         monitor: Told of batches and steps, on rank 0.
 
@@ -177,7 +179,7 @@ def train(
         log = shared_log if is_first_rank() else None
         changes = on_first_rank(lambda: changed_content(job, events, accept=accept_changes))
         restart = on_first_rank(lambda: choose_checkpoint(folder / "checkpoints", events, back=back))
-        restart = dataclasses.replace(restart, notes=(*restart.notes, *changes))
+        restart = dataclasses.replace(restart, notes=(*restart.notes, *changes, *notes))
         for note in restart.notes if is_first_rank() else ():
             progress(note)
         stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
@@ -322,6 +324,7 @@ def _run(
                 folder=folder,
                 checkpoint=checkpoint,
             )
+        _take_rate(trainer, job.training.peak_rate)
         try:
             with failing_together():
                 _fit(job, trainer, callback, folder=folder, restart=restart, log=log)
@@ -410,6 +413,17 @@ def _fit(
         raise
     if log is not None:
         log.write("run_done", step=callback.state.steps_done, detail=callback.ending)
+
+
+def _take_rate(trainer: Trainer, rate: float) -> None:
+    """Gives optimiser and schedule this peak rate; a checkpoint restores the one that it was written with."""
+    for optimizer in trainer.state.optimizers:
+        for group in optimizer.param_groups:
+            if group.get("initial_lr", rate) != rate:
+                group["lr"] *= rate / group["initial_lr"]
+                group["initial_lr"] = rate
+    for scheduler in trainer.state.schedulers:
+        scheduler.base_lrs = [rate for _ in scheduler.base_lrs]
 
 
 def _what_is_whole(job: TrainingJob, folder: Path) -> str:

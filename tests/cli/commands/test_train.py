@@ -17,6 +17,7 @@ import yaml
 
 from dmix.cli.main import run
 from dmix.mixing.controllers import CONTROLLERS
+from dmix.training.run import run as run_module
 from dmix.training.run.summary import summarise
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.files.events import read_events
@@ -174,6 +175,57 @@ def test_one_command_starts_resumes_and_shows_a_run(arguments, tiny_warehouse, t
         assert run([*again, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["finished"]
     assert (tiny_warehouse.run("repeated") / "events.jsonl").read_bytes() == written
+
+
+def test_a_resume_changes_steps_rate_and_checkpoints_kept_and_records_it(
+    arguments, tiny_warehouse, tmp_path, capsys
+):
+    fails = tmp_path / "stops.py"
+    fails.write_text(
+        "import os\nfrom dmix.mixing.controllers import Proposal\n\nclass Stops:\n"
+        "    def propose(self, history):\n"
+        "        if history.step == 2 and os.environ.get('DMIX_TEST_STOPS'):\n"
+        "            raise ZeroDivisionError('a slip')\n"
+        "        return Proposal(history.space.natural_N.copy())\n"
+    )
+    arguments[arguments.index("natural")] = f"python:{fails}:Stops"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DMIX_TEST_STOPS", "1")
+        assert run([*arguments, "--run", "retuned", "--steps", "2"]) == 2
+    other = tmp_path / "other.yaml"
+    other.write_text(
+        "{batch_size: 8, learning_rate: 1e-3, checkpoint_steps: 0, checkpoint_batches: 2,"
+        " checkpoints_kept: 1}"
+    )
+    again = ["train", "--run", "retuned", "--training", str(other)]
+    capsys.readouterr()
+    assert run(again) == 2
+    assert "learning-rate 0.003, now it is 0.001" in capsys.readouterr().err
+    rates = []
+    with pytest.MonkeyPatch.context() as patch:
+        known = run_module._keep_model
+        patch.setattr(
+            run_module,
+            "_keep_model",
+            lambda job, model, optimizer: (
+                rates.extend((optimizer.param_groups[0]["initial_lr"], optimizer.param_groups[0]["lr"])),
+                known(job, model, optimizer),
+            ),
+        )
+        assert run([*again, "--resume", "--steps", "3"]) == 0
+    assert rates[0] == 1e-3 and 0 < rates[1] < 1e-3
+    written = list(read_events(tiny_warehouse.run("retuned") / "events.jsonl"))
+    notes = {event["detail"] for event in written if event["event"] == "note"}
+    assert {
+        "steps changed from 2 to 3",
+        "learning_rate changed from 0.003 to 0.001",
+        "checkpoints_kept changed from 2 to 1",
+    } <= notes
+    # the checkpoint lies before the last batch of step 1, which is so done again
+    assert [event["step"] for event in written if event["event"] == "step_done"] == [1, 1, 2, 3]
+    assert len(list((tiny_warehouse.run("retuned") / "checkpoints").glob("*.pt"))) == 1
+    assert run(["train", "--run", "retuned", "--resume", "--steps", "9"]) == 2
+    assert "ended after 3" in capsys.readouterr().err
 
 
 def test_items_that_changed_are_refused_unless_they_are_accepted(
