@@ -47,8 +47,8 @@ COMMANDS = {
 }
 
 
-NO_DATA_FRAMES = frozenset({"etl", "sql", "catalog"})
-"""Commands that never need pandas, which Arrow would import for them."""
+NO_DATA_FRAMES = frozenset({"etl", "catalog"})
+"""Commands that need Arrow and never pandas, which Arrow would import for them."""
 
 
 OF_TRAIN = frozenset(
@@ -117,7 +117,11 @@ def dmix(context: click.Context, debug: bool, verbose: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script; exits with the code that the README documents."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if NO_DATA_FRAMES.intersection(arguments[:1]) and "--help" not in arguments:
+    if arguments[:1] == ["sql"]:
+        from dmix.warehouse_schema.light_arrow import hide_pandas
+
+        hide_pandas()
+    elif NO_DATA_FRAMES.intersection(arguments[:1]) and "--help" not in arguments:
         from dmix.warehouse_schema.light_arrow import keep_pandas_out
 
         keep_pandas_out()

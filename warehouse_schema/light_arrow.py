@@ -13,12 +13,18 @@ def keep_pandas_out() -> None:
     """
     import pyarrow as pa
 
-    class Nowhere(MetaPathFinder):
-        def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
-            if fullname == "pandas":
-                raise ModuleNotFoundError(fullname)
-
-    nowhere = Nowhere()
+    nowhere = _Nowhere()
     sys.meta_path.insert(0, nowhere)
     pa.array([0])
     sys.meta_path.remove(nowhere)
+
+
+def hide_pandas() -> None:
+    """Lets nothing in this process import pandas any more: for commands that mostly do without Arrow, too."""
+    sys.meta_path.insert(0, _Nowhere())
+
+
+class _Nowhere(MetaPathFinder):
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _LONGEST_CELL = 80
 # Characters of a line that goes to no terminal.
@@ -88,6 +89,8 @@ def show_table(
     longest_cell: int = _LONGEST_CELL,
 ) -> None:
     """Prints a table on stdout; numbers right-aligned, longer cells cut, full width when piped."""
+    from rich.console import Console
+
     console = Console(file=sys.stdout, width=_width(), highlight=False, markup=False, emoji=False)
     table, cut = _table(columns, rows, title=title, longest_cell=longest_cell)
     console.print(table)
@@ -97,6 +100,8 @@ def show_table(
 
 def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> str:
     """The table that `show_table` prints, as text without colours."""
+    from rich.console import Console
+
     out = io.StringIO()
     console = Console(
         file=out, force_jupyter=False, width=_PIPED_WIDTH, highlight=False, markup=False, emoji=False
@@ -107,8 +112,10 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
 
 def _table(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None, longest_cell: int
-) -> tuple[Table, bool]:
+) -> tuple["Table", bool]:
     """A table to print, and whether cells of it were cut."""
+    from rich.table import Table
+
     table = Table(title=title, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in rows)
@@ -156,7 +163,11 @@ def _show_fitting(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None
 
 def _width() -> int:
     """Characters of a line: the terminal's, or many where the output goes elsewhere."""
-    return Console(file=sys.stdout).width if sys.stdout.isatty() else _PIPED_WIDTH
+    if not sys.stdout.isatty():
+        return _PIPED_WIDTH
+    from rich.console import Console
+
+    return Console(file=sys.stdout).width
 
 
 def _unfolded(value: Any) -> str:

@@ -5,9 +5,10 @@ writer works on a copy and publishes it by a rename, under a lock: readers, who 
 they opened, neither block a writer nor are blocked. Traded away: a sync copies the whole file,
 which stays small because vectors are stored as lists.
 
-A reader works in a private in-memory database over the read-only file. It reads the events of runs
-that are not finished once more, so that its views show them as they are now, and then locks itself
-out of the file system. Every question runs in a transaction that is read only.
+A reader asks the file itself, read only, through the views that are in it. If events of a run came since
+the last sync, it reads them and makes the views in a private in-memory database over the file, so that they
+show the run as it is now. Then it locks itself out of the file system. Every question runs in a transaction
+that is read only.
 """
 
 import errno
@@ -45,7 +46,7 @@ from dmix.warehouse_schema.catalog.migrate import (
     require_tables,
 )
 from dmix.warehouse_schema.catalog.statements import checked_statement
-from dmix.warehouse_schema.catalog.units import RUN_TABLES, published_units, read_unit
+from dmix.warehouse_schema.catalog.units import RUN_TABLES, Unit, published_units, read_unit
 from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.files.locks import DEFAULT_TIMEOUT_SECONDS, held_lock
@@ -58,7 +59,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Name under which readers attach the published file; their own database is called `memory`.
+# Name under which readers attach the published file; the database over it is called `memory`.
 STORED = "catalog"
 
 # What DuckDB repeats of the system when a file cannot grow.
@@ -197,10 +198,14 @@ class Catalog:
                     _attach(connection, warehouse.catalog, Path(spill))
                 require_tables(connection, schema, database=STORED)
                 with _damage_named(warehouse.catalog):
-                    connection.execute("begin")  # one commit for some 200 small statements
-                    _overlay_unfinished_runs(connection, warehouse)
-                    apply_views(connection, schema)
-                    connection.execute("commit")
+                    live = _live_runs(connection, warehouse)
+                    if live:
+                        connection.execute("begin")  # one commit for some 200 small statements
+                        _overlay(connection, warehouse, live)
+                        apply_views(connection, schema)
+                        connection.execute("commit")
+                    else:
+                        connection.execute(f"use {STORED}")
                 if not allow_io:
                     connection.execute("set enable_external_access = false")
                     # without it, an attached file and its log may be written by COPY
@@ -427,20 +432,22 @@ def _damage_named(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _overlay_unfinished_runs(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
-    """Makes schema `store` of the in-memory database: the stored tables, with live rows of runs.
-
-    A run is read again if its events changed since they were imported, or if it was running then.
-    """
+def _live_runs(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> list[Unit]:
+    """Runs whose events changed since they were imported, or that were running then."""
     stored = stored_units(connection, database=STORED)
     running = unfinished_runs(connection, database=STORED)
+    return changed_units(published_units(warehouse, "run"), stored, running)
+
+
+def _overlay(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, live: Sequence[Unit]) -> None:
+    """Makes schema `store` of the in-memory database: the stored tables, with the rows of `live` runs."""
     connection.execute("create schema store")
     connection.execute("create schema live")
     connection.execute("create table live.replaced (unit varchar)")
     schemas = {table: schema_of(connection, f"{STORED}.store.{table}") for table in RUN_TABLES}
     for table in RUN_TABLES:
         connection.execute(f"create table live.{table} as from {STORED}.store.{table} limit 0")
-    for unit in changed_units(published_units(warehouse, "run"), stored, running):
+    for unit in live:
         try:
             tables = arrow_rows(read_unit(warehouse, unit), schemas)
         except DAMAGE as error:
@@ -453,9 +460,9 @@ def _overlay_unfinished_runs(connection: duckdb.DuckDBPyConnection, warehouse: W
         "select table_name from duckdb_tables() where database_name = ? and schema_name = 'store'", [STORED]
     ).fetchall()
     for (table,) in names:
-        live = (
+        of_runs = (
             f" where unit not in (from live.replaced) union all by name from live.{table}"
             if table in RUN_TABLES
             else ""
         )
-        connection.execute(f"create view store.{table} as from {STORED}.store.{table}{live}")
+        connection.execute(f"create view store.{table} as from {STORED}.store.{table}{of_runs}")

@@ -205,12 +205,9 @@ def _ledger_rows(
     connection: duckdb.DuckDBPyConnection, table: str, columns: str, database: str | None
 ) -> list[tuple]:
     """Rows of a table of the ledger; none if the catalog has no ledger yet."""
-    exists = connection.execute(
-        "select 1 from duckdb_tables() where table_name = ? and schema_name = 'meta'"
-        " and database_name = coalesce(?, current_database())",
-        [table, database],
-    ).fetchone()
-    if exists is None:
-        return []
     place = f'"{database}".meta.{table}' if database else f"meta.{table}"
-    return connection.execute(f"select {columns} from {place}").fetchall()
+    try:
+        # duckdb_tables() would load the whole schema to tell whether the table is there
+        return connection.execute(f"select {columns} from {place}").fetchall()
+    except duckdb.CatalogException:
+        return []

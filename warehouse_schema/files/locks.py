@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from dmix.warehouse_schema.errors import LockHeldError
 from dmix.warehouse_schema.files.layout import publish_bytes, storage_errors
 from dmix.warehouse_schema.files.processes import this_process
@@ -36,6 +34,9 @@ def held_lock(path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT
         LockHeldError: If another process still holds it after that time; the message names it.
         StorageError: If the folder cannot be written.
     """
+    # its import takes asyncio along, for which those who only read have no use
+    from filelock import FileLock, Timeout
+
     with storage_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
@@ -64,6 +65,8 @@ def is_held(path: Path) -> bool:
     """Whether another process holds the lock file at `path`; nothing is written."""
     if not path.is_file():
         return False
+    from filelock import FileLock, Timeout
+
     lock = FileLock(path)
     try:
         with storage_errors(str(path)):

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from dmix.cli.main import run
+from dmix.warehouse_schema.catalog.catalog import sync
 from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -161,3 +162,19 @@ def test_a_reader_that_closes_the_pipe_early_is_no_error(warehouse):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("done", "arrow"), [(True, False), (False, True)])
+def test_arrow_is_imported_for_runs_under_way_alone_and_pandas_never(warehouse, done, arrow):
+    log = EventLog(warehouse.run("r1") / "events.jsonl", run_id="r1", attempt=1)
+    if done:
+        log.write("run_done", step=1, detail="")
+    sync(warehouse)
+    code = (
+        "import atexit, sys; from dmix.cli.main import main; names = ('pyarrow', 'pandas', 'asyncio');"
+        "atexit.register(lambda: print([n in sys.modules for n in names], file=sys.stderr)); main()"
+    )
+    command = [sys.executable, "-c", code, "sql", "select count(*) as n from mixture", "--json"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout) == [{"n": 2}]
+    assert answer.stderr == f"{[arrow, False, False]}\n"

@@ -7,6 +7,7 @@ the plot on a phone. A drawing is what plotly's script reads, as plain values: i
 check every number and took most of the time of a report. A test lets the script check them.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -221,7 +222,7 @@ def thinning_note(width: int) -> str:
 
 def rounded(values: Iterable[Any], *, digits: int = 5) -> list[float | None]:
     """Significant digits finer than a screen, and half the bytes; None for NaN."""
-    return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in values]
+    return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
 
 
 def to_json(panel: Panel) -> list[dict[str, Any]]:

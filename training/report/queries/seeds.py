@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from dmix.training.report.queries import series
 from dmix.training.report.queries.run_facts import Run
@@ -60,6 +59,9 @@ def seed_groups(runs: Sequence[Run]) -> list[SeedGroup]:
 
 def interval(values: Sequence[float]) -> Interval:
     """Mean and half width over at least two values."""
+    # imported here since it takes as long as reading a run
+    from scipy.special import stdtrit
+
     deviation = float(np.std(values, ddof=1))
     half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * deviation / len(values) ** 0.5
     return Interval(mean=float(np.mean(values)), half=half, runs=len(values))
