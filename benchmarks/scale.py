@@ -9,6 +9,7 @@ its sizes (least squares) of each figure: its value for `line_per` more units.
 """
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import tempfile
@@ -30,6 +31,7 @@ from dmix.warehouse_schema.files.events import EventLog, last_attempt, read_even
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
+    DatasetManifest,
     DomainRows,
     InputFile,
     LabelFile,
@@ -130,7 +132,7 @@ def listing(count: int, *, size_bytes: int) -> list[InputFile]:
 
 def shards(count: int, warehouse: Warehouse) -> Figures:
     """Publishes a dataset of `count` shards over 52 streams, imports it and asks the catalog."""
-    manifest = manifest_of([[65_000] * (count // 52)] * 52)
+    manifest = named(manifest_of([[65_000] * (count // 52)] * 52))
     clock = Clock()
     write_dataset_manifest(warehouse, manifest)
     clock.lap("commit_s")
@@ -138,6 +140,24 @@ def shards(count: int, warehouse: Warehouse) -> Figures:
     clock.lap("read_s")
     size = (warehouse.stream(manifest.dataset) / "manifest.json").stat().st_size / 1e6
     return {**clock.figures, "manifest_mb": size, **asked(warehouse)}
+
+
+def named(manifest: DatasetManifest) -> DatasetManifest:
+    """The manifest with names and hashes of shards, as a real one has them."""
+    streams = [
+        dataclasses.replace(
+            stream,
+            files=(
+                stream.files[0],
+                *(
+                    dataclasses.replace(file, name=f"shard.{i:05}.mds", size_bytes=2**26, sha256=digest_of(i))
+                    for i, file in enumerate(stream.files[1:])
+                ),
+            ),
+        )
+        for stream in manifest.streams
+    ]
+    return dataclasses.replace(manifest, streams=tuple(streams))
 
 
 def runs(count: int, warehouse: Warehouse) -> Figures:
@@ -268,7 +288,7 @@ def alone(work: Callable[[int, Warehouse], Figures], size: int) -> Figures:
 
     child = context.Process(target=measure_one)
     child.start()
-    figures: Figures = answers.get(timeout=600)
+    figures: Figures = answers.get(timeout=120)
     child.join()
     return figures
 
