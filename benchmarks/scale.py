@@ -206,7 +206,9 @@ def write_run(warehouse: Warehouse, run_id: str, *, steps: int, done: bool) -> P
     lines: list[dict[str, Any]] = [{**start, "space": SPACE, "host": "elsewhere", "pid": 1}]
     for step in range(1, steps + 1):
         decision = {"event": "decision", **common, "step": step, "asked_N": mixture, "planned_N": mixture}
-        lines.append({**decision, "planned_samples_N": counts, "reasons": {}, "decided_to": step})
+        lines.append(
+            {**decision, "planned_samples_N": counts, "reasons": {}, "remarks": [], "decided_to": step}
+        )
         result = {"event": "step_done", **common, "step": step, "delivered_samples_N": counts}
         result |= {"delivered_tokens_N": counts, "passes_N": mixture, "loss_sum_N": mixture}
         lines.append({**result, "loss_tokens_N": counts, "loss": 3.0, "seconds": 1.0, "digest": "ab" * 32})
