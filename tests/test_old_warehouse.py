@@ -74,10 +74,11 @@ def test_a_report_shows_its_runs(old, tmp_path):
     assert all(name in page for name in ("finished", "natural", "unfinished", "Games"))
 
 
-def test_verify_finds_the_data_whole_and_names_the_damaged_run(old, capsys, caplog):
-    assert call(old, "etl", "verify") == 0
-    assert "all as their manifests say" in capsys.readouterr().err
-    assert "runs/damaged/events.jsonl" in caplog.text and "line 4" in caplog.text
+def test_verify_names_the_damaged_run_and_nothing_else(old, capsys):
+    assert call(old, "etl", "verify") == 4
+    shown = capsys.readouterr()
+    assert "1 problem" in shown.err
+    assert "runs/damaged/events.jsonl" in shown.out and "line 4" in shown.out
 
 
 def test_the_unfinished_run_resumes_to_its_end(old):

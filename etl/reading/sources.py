@@ -230,6 +230,8 @@ def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> It
     parts = path.absolute().parts
     magic = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:magic]).resolve()
+    if not root.is_dir():
+        raise NotFoundError(f"no file matches {pattern}; check the pattern and its quotes")
     _check_readable(root, None if "**" in parts else len(parts) - magic)
     matches = [
         root / match for match in sorted(glob.glob(str(Path(*parts[magic:])), root_dir=root, recursive=True))

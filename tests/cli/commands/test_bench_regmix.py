@@ -30,7 +30,7 @@ def test_known_law_is_ranked(folder, capsys):
     assert code == 0, captured.err
     report = json.loads(captured.out)
     assert report["runs"] == {"train": 60, "1m": 20, "60m": 20}
-    assert list(report["regressors"]) == ["gaussian-process", "lightgbm", "exponential"]
+    assert list(report["regressors"]) == ["gaussian-process", "lightgbm", "log-linear", "exponential"]
     best = report["regressors"]["gaussian-process"]["tests"]
     assert best["60m"]["mean_spearman"] > 99
     assert set(best["60m"]["spearman"]) == {"x", "y"}

@@ -83,5 +83,5 @@ def test_what_does_not_go_together_is_refused(name, taxonomy, message):
 
 
 def test_missing_taxonomy_file_is_not_found():
-    with pytest.raises(NotFoundError, match="one label a line"):
+    with pytest.raises(NotFoundError, match="one label per line"):
         classifier_spec("column:topic", taxonomy="/nowhere/labels.txt")
