@@ -4,9 +4,11 @@ A sub-command's module is imported when it is called, and heavy libraries inside
 so that `dmix --help` stays fast.
 """
 
+import difflib
 import importlib
 import logging
 import os
+import re
 import sys
 import traceback
 from typing import Any
@@ -139,6 +141,8 @@ def run(arguments: list[str]) -> int:
             code = dmix.main(arguments, prog_name="dmix", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
+        if isinstance(error, click.UsageError) and (meant := suggestion(error)):
+            error = click.UsageError(f"{error.message}{meant}", error.ctx)
         error.show()
         return 2
     except (click.Abort, KeyboardInterrupt):
@@ -158,6 +162,21 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         failure = explained(error, command=next((a for a in arguments if not a.startswith("-")), ""))
         return _report(error, failure.message, failure.exit_code, debug)
+
+
+def suggestion(error: click.UsageError) -> str:
+    """The command that was probably meant, as the end of a message; click itself does so for options."""
+    context = error.ctx
+    if context is None or not isinstance(context.command, click.Group):
+        return ""
+    found = re.fullmatch(r"No such command '(.*)'\.", error.message)
+    if found is None:
+        return ""
+    known = context.command.list_commands(context)
+    near = difflib.get_close_matches(found.group(1), known, n=1, cutoff=0.5)
+    if near:
+        return f" Did you mean '{context.command_path} {near[0]}'?"
+    return f" There are: {', '.join(known)}."
 
 
 def _report(error: BaseException, message: str, code: int, debug: bool) -> int:

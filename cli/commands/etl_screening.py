@@ -17,6 +17,7 @@ from dmix.cli.show.options import (
 from dmix.cli.show.output import say, show_json, show_table
 from dmix.cli.workflows.datasets import evaluation_items
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.sizes import size_text
 
 if TYPE_CHECKING:
     from dmix.etl.screening.screening import ScreenedFile
@@ -143,7 +144,7 @@ def _show_plan(corpora: "Sequence[CorpusVersion]", todo: "Sequence[ScreenedFile]
             }
         )
         return
-    say(f"{', '.join(names)}: {len(todo)} label files would be read, {text_bytes / 1e6:,.1f} MB of text")
+    say(f"{', '.join(names)}: {len(todo)} label files would be read, {size_text(text_bytes)} of text")
 
 
 def _show(warehouse: Warehouse, screening: "Screening", sql: str | None, *, as_json: bool) -> None:

@@ -22,6 +22,7 @@ from dmix.cli.show.result import show_result
 from dmix.etl.shard.settings import ShardSettings
 from dmix.warehouse_schema.errors import VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.sizes import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +126,7 @@ def verify(*, warehouse: Warehouse, dataset: str | None, as_json: bool, config: 
             f"{count} problem{'s' * (count > 1)} in {report.files:,} files:"
             f" {_remedies(warehouse, report.problems)}"
         )
-    say(f"{report.files:,} files, {report.size_bytes / 1e6:,.1f} MB: all as their manifests say")
+    say(f"{report.files:,} files, {size_text(report.size_bytes)}: all as their manifests say")
 
 
 def _remedies(warehouse: Warehouse, problems: "Sequence[Problem]") -> str:
@@ -166,4 +167,4 @@ def gc(*, warehouse: Warehouse, as_json: bool, dry_run: bool, config: str | None
         if rows:
             show_table(["path", "bytes"], rows)
         verb = "would be removed" if dry_run else "removed"
-        say(f"{len(report.found)} files and folders, {report.size_bytes / 1e6:,.1f} MB, {verb}")
+        say(f"{len(report.found)} files and folders, {size_text(report.size_bytes)}, {verb}")

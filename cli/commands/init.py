@@ -7,6 +7,7 @@ import click
 
 from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option
 from dmix.cli.show.output import say, show_json, show_table
+from dmix.warehouse_schema.files.sizes import size_text
 
 
 @click.command()
@@ -67,7 +68,7 @@ def init(
     for field, text in result.fields.items():
         rejected = ", ".join(f"{count:,} {reason}" for reason, count in text.rejected.items())
         say(
-            f"{field}: {text.size_bytes / 1e6:,.1f} MB, about {text.tokens:,} tokens;"
+            f"{field}: {size_text(text.size_bytes)}, about {text.tokens:,} tokens;"
             f" {text.feedback} feedback"
             f" and {text.judging} judging items held out"
             f"{' from the ends of documents' if text.copied else ''}"

@@ -1,14 +1,18 @@
 """`dmix quickstart`: the whole chain, small, by calling what the other commands call.
 
+Effects are measured by counts, relative to the base model, and the effect agent steers by them. With
+`--full`, a farm is collected and an agent trained on it instead.
+
 Every stage finds out by itself what is done already, so running it again redoes nothing. The
 files that the stages read (model, proxy, training, environment) are written beside the warehouse,
 for people who want to go on by hand.
 """
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -17,17 +21,19 @@ import click
 
 from dmix.cli.show.options import config_option, json_option, master_option
 from dmix.cli.show.output import say, show_json, show_table
-from dmix.warehouse_schema.errors import InterruptedRunError
-from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
+from dmix.warehouse_schema.errors import InputError, InterruptedRunError
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from dmix.etl.spark.executors import Automatic
+    from dmix.training.evaluation.verdicts import Group
     from dmix.training.run.summary import RunSummary
 
 NAME = "quickstart"
-CONTROLLERS = (f"agent:{NAME}", "natural", "naive")
+CONTROLLERS = (f"effect:{NAME}", "natural", "source-share:0.5")
+FULL_CONTROLLERS = (f"agent:{NAME}", "natural", "naive")
 SEQ_LEN = 128
 STEPS = 6
 STEP_SAMPLES = 128
@@ -36,6 +42,11 @@ ITEMS = 60
 DEMO_DOCUMENTS = 6_000
 LIMIT_BYTES = 64 * 2**20
 
+# Scales in nats per token by role, without a farm to measure them: about what a farm of this model measures
+# on the generated text (0.16 and 2.5).
+SCALES = {"general": 0.2, "target": 2.0}
+# Weights of the model below, with the 8,192 tokens of the embedded tokenizer.
+_PARAMETERS = 624_960
 _MODEL = """\
 # A LLaMA of 0.7 million weights, trained from scratch on the source field by `dmix train base`.
 architecture: llama
@@ -80,6 +91,14 @@ class Files:
         return self.folder / "data"
 
     @property
+    def turned_down(self) -> Path:
+        return self.data / "rejected.json"
+
+    @property
+    def scaled(self) -> Path:
+        return self.folder / "environment.yaml"
+
+    @property
     def environment(self) -> Path:
         return self.data / "environment.yaml"
 
@@ -113,7 +132,7 @@ class Files:
 @click.option(
     "--full",
     is_flag=True,
-    help="Train an agent of your own, on a farm of your own. At present always done.",
+    help="Train an agent of your own, on a farm of your own, instead of the effect agent.",
 )
 @master_option
 @json_option
@@ -127,9 +146,10 @@ def quickstart(
     as_json: bool,
     config: str | None,
 ) -> None:
-    """Run the whole chain, small: text to streams to an agent to runs to a report.
+    """Run the whole chain, small: text to streams to effects to runs to a report.
 
-    Takes minutes on two cores. Running it again goes on where it stopped.
+    Takes minutes on two cores. Running it again goes on where it stopped. With --full, proxies of
+    trajectories are trained as well, and an agent on their feedback.
 
     Example: dmix quickstart --out demo
     """
@@ -142,36 +162,57 @@ def quickstart(
     executor = Automatic(master=master, app="dmix quickstart")
     files = Files(out.absolute())
     warehouse = Warehouse.at(files.folder / "warehouse")
-    with _stage(1, "text and evaluation items"):
+    _refuse_mixed(warehouse, full=full)
+    stages = 6 if full else 5
+    with _stage(1, stages, "text and evaluation items"):
         _write_files(files, data)
-    with _stage(2, "classify the text and shard it into streams"):
+    with _stage(2, stages, "classify the text and shard it into streams"):
         _build_dataset(executor, warehouse, files)
         sync_at_end(warehouse, warn=say)
-    with _stage(3, "a base model that knows the source"):
+    with _stage(3, stages, "a base model that knows the source"):
         _train_base(warehouse, files)
-    with _stage(4, "trajectories, and the feedback of proxies on them"):
-        _farm(executor.on_spark().session, warehouse, files)
-    with _stage(5, "the agent, by supervised fine-tuning"):
-        _train_agent(warehouse)
-    with _stage(6, f"runs: agent, natural and naive mixing, {seeds} seeds each"):
-        runs = {name: [_run(warehouse, files, name, seed) for seed in range(seeds)] for name in CONTROLLERS}
+    if full:
+        with _stage(4, stages, "trajectories, and the feedback of proxies on them"):
+            _farm(executor.on_spark().session, warehouse, files)
+        with _stage(5, stages, "the agent, by supervised fine-tuning"):
+            _train_agent(warehouse)
+        controllers, named = FULL_CONTROLLERS, "agent, natural and naive mixing"
+    else:
+        with _stage(4, stages, "which text helps what: effects by counts"):
+            _count_effects(warehouse, files)
+        controllers, named = CONTROLLERS, "effect agent, natural and half-and-half mixing"
+    with _stage(stages, stages, f"runs: {named}, {seeds} seeds each"):
+        runs = {name: [_run(warehouse, files, name, seed) for seed in range(seeds)] for name in controllers}
     sync(warehouse)  # the report is made from it
     shown = [summary.run_id for summaries in runs.values() for summary in summaries]
-    report = write_report(warehouse, runs=shown, out=files.folder / "report.html")
+    report = write_report(
+        warehouse, runs=shown, out=files.folder / "report.html", turned_down=turned_down(files)
+    )
     _show(runs, report.path, warehouse, as_json=as_json)
 
 
+def _refuse_mixed(warehouse: Warehouse, *, full: bool) -> None:
+    """Raises `InputError` where runs of the two chains would not have the same scales."""
+    started = (warehouse.run("effect-0") / "events.jsonl").is_file()
+    scaled = (warehouse.feedback(NAME) / "environment.yaml").is_file()
+    if full and started and not scaled:
+        raise InputError(
+            f"{warehouse.root} has runs of the chain without --full, whose objectives have no scales of a"
+            " farm; choose another --out for --full"
+        )
+
+
 @contextmanager
-def _stage(number: int, title: str) -> Iterator[None]:
-    say(f"[{number}/6] {title}")
+def _stage(number: int, stages: int, title: str) -> Iterator[None]:
+    say(f"[{number}/{stages}] {title}")
     started = monotonic()
     try:
         yield
     except InterruptedRunError:
         raise InterruptedRunError(
-            f"stopped in stage {number} of 6; the same command goes on where it was"
+            f"stopped in stage {number} of {stages}; the same command goes on where it was"
         ) from None
-    say(f"[{number}/6] done in {monotonic() - started:.0f} s")
+    say(f"[{number}/{stages}] done in {monotonic() - started:.0f} s")
 
 
 def _write_files(files: Files, data: Path | None) -> None:
@@ -195,6 +236,7 @@ def _write_files(files: Files, data: Path | None) -> None:
 def _hold_out(files: Files, data: Path) -> None:
     from dmix.etl.reading.holdout import field_folders, hold_out
 
+    found = {}
     for field, folders in field_folders(data).items():
         result = hold_out(
             folders,
@@ -203,12 +245,19 @@ def _hold_out(files: Files, data: Path) -> None:
             num_items=ITEMS,
             limit_bytes=LIMIT_BYTES,
         )
+        found[f"{NAME}-{field}"] = dict(result.rejected)
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in result.rejected.items())
         say(
             f"{field}: {result.kept:,} documents to train on, {result.items} held out as items,"
             f" {f'not taken: {rejected}' if rejected else 'none rejected'},"
             f" {'more left out beyond' if result.left_out else 'all within'} {LIMIT_BYTES / 2**20:.0f} MB"
         )
+    publish_json(files.turned_down, found)
+
+
+def turned_down(files: Files) -> dict[str, dict[str, int]]:
+    """Documents that were turned down before classifying, by corpus and reason."""
+    return read_json(files.turned_down) if files.turned_down.is_file() else {}
 
 
 def _build_dataset(executor: "Automatic", warehouse: Warehouse, files: Files) -> None:
@@ -286,6 +335,23 @@ def _train_agent(warehouse: Warehouse) -> None:
     train_sft(warehouse, set_name=NAME, agent_name=NAME, settings=SftSettings(epochs=60), progress=say)
 
 
+def _count_effects(warehouse: Warehouse, files: Files) -> None:
+    from dmix.cli.workflows.effects import probe_counts
+
+    scaled_environment(files)
+    probe_counts(warehouse, environment=files.scaled, dataset=NAME, model=NAME, name=NAME, progress=say)
+
+
+def scaled_environment(files: Files) -> Path:
+    """The environment file with a scale for each objective by its role, where it has none."""
+    from dmix.mixing.trajectories.objectives import load_environment, write_environment
+
+    environment = load_environment(files.environment)
+    scales = {o.name: SCALES[o.role] for o in environment.objectives} | environment.scales
+    write_environment(files.scaled, replace(environment, scales=scales))
+    return files.scaled
+
+
 def _run(warehouse: Warehouse, files: Files, controller: str, seed: int) -> "RunSummary":
     """One run: new, gone on with, or found finished."""
     from dmix.training.model.settings import load_training
@@ -302,14 +368,15 @@ def _run(warehouse: Warehouse, files: Files, controller: str, seed: int) -> "Run
     request = RunRequest(
         steps=STEPS, samples_per_step=STEP_SAMPLES, exhaustion="repeat", max_passes=100, seed=seed
     )
+    of_farm = warehouse.feedback(NAME) / "environment.yaml"
     config = make_config(
         warehouse,
         request,
         model=NAME,
         controller=controller,
         training=load_training(files.config("training")),
-        # the farm's, whose scales make the utilities of all runs comparable
-        environment=warehouse.feedback(NAME) / "environment.yaml",
+        # the farm's, where there is one: its scales make the utilities of all runs comparable
+        environment=of_farm if of_farm.is_file() else files.scaled,
         dataset=NAME,
         run_id=run_id,
     )
@@ -317,16 +384,53 @@ def _run(warehouse: Warehouse, files: Files, controller: str, seed: int) -> "Run
 
 
 def _show(runs: dict[str, list["RunSummary"]], report: Path, warehouse: Warehouse, *, as_json: bool) -> None:
+    from dmix.training.evaluation.verdicts import headline
+
+    groups = _groups(runs, warehouse)
     columns, rows = comparison(runs)
-    note = "A demonstration of the chain, not a claim: the model is tiny and the seeds are few."
+    answer, note = headline(groups), size_note(groups, next(iter(runs.values()))[0])
     if as_json:
         table = [dict(zip(columns, row, strict=True)) for row in rows]
-        show_json({"note": note, "report": str(report), "warehouse": str(warehouse.root), "runs": table})
+        facts = {"answer": answer, "note": note, "report": str(report), "warehouse": str(warehouse.root)}
+        show_json({**facts, "runs": table})
         return
     show_table(columns, rows, title="Scores after the run, nats per token (mean over seeds)")
+    say(answer)
+    query = "SELECT * FROM domain_tokens"
+    say(f"ask for more: dmix sql --warehouse {shlex.quote(str(warehouse.root))} {shlex.quote(query)}")
     say(note)
-    say(f'ask for more: dmix sql --warehouse {warehouse.root} "SELECT * FROM domain_tokens"')
     click.echo(report)
+
+
+def _groups(runs: dict[str, list["RunSummary"]], warehouse: Warehouse) -> "list[Group]":
+    """The runs as the report judges them."""
+    from dmix.training.report.queries.judged import largest_comparison
+    from dmix.training.report.queries.run_facts import read_run
+    from dmix.warehouse_schema.catalog.catalog import Catalog
+
+    with Catalog.open_reader(warehouse) as catalog:
+        found = [read_run(catalog, summary.run_id) for of in runs.values() for summary in of]
+    return largest_comparison(found)
+
+
+def size_note(groups: "list[Group]", run: "RunSummary") -> str:
+    """What these runs cannot show, and what would."""
+    from dmix.training.evaluation.verdicts import seeds_that_suffice
+
+    seeds = max((len(group.utilities) for group in groups), default=1)
+    needed = seeds_that_suffice(groups)
+    if needed is None:
+        seeds_note = "with two seeds or more it could say how large the noise is"
+    elif needed > seeds:
+        seeds_note = f"about {needed:,} seeds would tell the two best apart, and {seeds} ran"
+    else:
+        seeds_note = f"{seeds} seeds suffice to tell the two best apart, on this text and at this size alone"
+    return (
+        f"A demonstration of the chain, not a claim: {_PARAMETERS / 1e6:.1f} million weights after"
+        f" {BASE_TOKENS:,} tokens cannot read, and {run.tokens:,} tokens per run are few; {seeds_note}."
+        " Judge by a checkpoint that can read, of 100 million weights or more, on your own text:"
+        " dmix init --data FOLDER --model PATH OUT"
+    )
 
 
 def comparison(runs: dict[str, list["RunSummary"]]) -> tuple[list[str], list[list[Any]]]:

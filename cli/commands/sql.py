@@ -1,12 +1,35 @@
 """`dmix sql`: one question to the catalog."""
 
+import difflib
+import re
 import sys
 
 import click
 
 from dmix.cli.show.options import FiniteFloat, config_option, json_option, warehouse_option
-from dmix.cli.show.output import show_rows
+from dmix.cli.show.output import say, show_rows
 from dmix.warehouse_schema.files.layout import Warehouse
+
+_OF_A_RUN = re.compile(r"\brun_id\s*=\s*'([^']*)'", re.IGNORECASE)
+
+
+def missing_run(query: str, warehouse: Warehouse) -> str:
+    """Which runs there are, where a query without rows asked for one that is not there; else empty."""
+    from dmix.cli.workflows.runs import ask
+
+    wanted = _OF_A_RUN.findall(query)
+    if not wanted:
+        return ""
+    _, rows = ask(warehouse, "SELECT run_id FROM runs ORDER BY started_at DESC NULLS LAST, run_id")
+    known = [run_id for (run_id,) in rows]
+    missing = [run_id for run_id in wanted if run_id not in known]
+    if not missing:
+        return ""
+    near = difflib.get_close_matches(missing[0], known, n=1)
+    meant = f"; did you mean '{near[0]}'?" if near else ""
+    more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+    there = f"runs there are: {', '.join(known[:20])}{more}" if known else "there is no run yet"
+    return f"no run is called '{missing[0]}'{meant} ({there})"
 
 
 @click.command()
@@ -54,4 +77,6 @@ def sql(
 
     text = sys.stdin.read() if query == "-" else query
     columns, rows = ask(warehouse, text, allow_io=allow_io, memory_gb=memory_gb)
+    if not rows and (hint := missing_run(text, warehouse)):
+        say(hint)
     show_rows(columns, rows, form="json" if as_json else form)

@@ -7,6 +7,7 @@ import click
 
 from dmix.cli.commands.train_plan import show_plan
 from dmix.cli.show.options import (
+    SectionedGroup,
     config_option,
     dataset_option,
     dry_run_option,
@@ -62,7 +63,16 @@ _ranks_option = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
+SECTIONS = {
+    "What is trained, on what": ("model", "dataset", "environment", "training", "warehouse", "config"),
+    "What steers": ("agent", "controller", "guard", "shadow"),
+    "Size of the run": ("steps", "samples_per_step", "batch_size", "exhaustion", "max_passes", "seed"),
+    "Starting again": ("run_id", "resume", "back", "accept_changes", "trust_controller"),
+    "What is shown and kept": ("loggers", "ranks", "as_json", "dry_run"),
+}
+
+
+@click.group(cls=SectionedGroup, sections=SECTIONS, invoke_without_command=True)
 @config_option
 @warehouse_option
 @dataset_option

@@ -34,6 +34,34 @@ class FiniteFloat(click.FloatRange):
         return number
 
 
+class SectionedGroup(click.Group):
+    """A group whose help lists its options under headings.
+
+    Args:
+        sections: Names of parameters by heading, in order; what none of them names is under `Other`.
+    """
+
+    def __init__(self, *arguments: Any, sections: dict[str, tuple[str, ...]], **values: Any) -> None:
+        super().__init__(*arguments, **values)
+        self.sections = sections
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes one list of options per heading, then the sub-commands."""
+        records = {
+            str(parameter.name): record
+            for parameter in self.get_params(context)
+            if (record := parameter.get_help_record(context)) is not None
+        }
+        named = {name for names in self.sections.values() for name in names}
+        sections = {**self.sections, "Other": tuple(name for name in records if name not in named)}
+        for heading, names in sections.items():
+            rows = [records[name] for name in names if name in records]
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+        self.format_commands(context, formatter)
+
+
 def warehouse_option(command: Command) -> Command:
     """`--warehouse DIR`, handed on as a `Warehouse`."""
 

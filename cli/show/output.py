@@ -24,6 +24,17 @@ _LEAST_CELL = 12
 _BETWEEN_COLUMNS = 3
 
 
+class Coloured(str):
+    """A word that tables show in a style of rich where the output is a terminal."""
+
+    style: str
+
+    def __new__(cls, text: str, style: str) -> "Coloured":
+        word = super().__new__(cls, text)
+        word.style = style
+        return word
+
+
 def show_json(value: Any) -> None:
     """Prints one JSON document on stdout; NaN and infinities become null, times ISO 8601."""
     click.echo(json.dumps(plain(value), indent=1, ensure_ascii=False, default=str))
@@ -115,6 +126,7 @@ def _table(
 ) -> tuple["Table", bool]:
     """A table to print, and whether cells of it were cut."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
@@ -124,7 +136,13 @@ def _table(
     for row in rows:
         cells = [cell_text(value) for value in row]
         cut = cut or any(len(cell) > longest_cell for cell in cells)
-        table.add_row(*(_shortened(cell, longest_cell) for cell in cells))
+        shown = [_shortened(cell, longest_cell) for cell in cells]
+        table.add_row(
+            *(
+                Text(cell, style=value.style) if isinstance(value, Coloured) else cell
+                for value, cell in zip(row, shown, strict=True)
+            )
+        )
     return table, cut
 
 

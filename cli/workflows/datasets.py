@@ -12,6 +12,7 @@ from dmix.cli.show.result import Result
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.sizes import size_text
 
 if TYPE_CHECKING:
     from dmix.etl.classify.classify import CorpusOutcome
@@ -418,7 +419,7 @@ def _shard_plan_result(plan: "ShardPlan", *, exists: bool) -> Result:
     state = "exists already; nothing would be done" if exists else "would be made"
     less = ", less those that are left out" if plan.drop_duplicates or plan.remove_contaminated else ""
     result.line(
-        f"dataset {plan.dataset} {state}: {len(plan.all_splits)} splits, {plan.text_bytes / 1e6:,.1f} MB of"
+        f"dataset {plan.dataset} {state}: {len(plan.all_splits)} splits, {size_text(plan.text_bytes)} of"
         f" text, about {sum(estimates.values()):,} tokens{less}"
     )
     return result

@@ -21,11 +21,20 @@ from dmix.training.model.settings import (
     load_training,
 )
 from dmix.training.run.request import RunRequest, new_run_folder, resolve_model, run_config_file, with_rate
-from dmix.warehouse_schema.errors import InputError, TrainingError
+from dmix.warehouse_schema.errors import (
+    CatalogError,
+    InputError,
+    LockHeldError,
+    NotFoundError,
+    StorageError,
+    TrainingError,
+)
 from dmix.warehouse_schema.files.events import read_events_backwards
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.sizes import size_text
 
 if TYPE_CHECKING:
+    from dmix.cli.show.run_end import Aftermath
     from dmix.training.run.config import RunConfig
     from dmix.training.run.summary import RunSummary
     from dmix.warehouse_schema.catalog.catalog import Catalog
@@ -154,7 +163,7 @@ def report_runs(
     }
     result = Result(facts, written)
     count = len(written.runs)
-    result.line(f"report on {count} run{'' if count == 1 else 's'}, {written.size_bytes / 1e6:.1f} MB")
+    result.line(f"report on {count} run{'' if count == 1 else 's'}, {size_text(written.size_bytes)}")
     return result
 
 
@@ -466,21 +475,38 @@ def finish_run(warehouse: Warehouse, summary: "RunSummary", *, progress: Progres
     if not is_first_rank():
         return None
     sync_at_end(warehouse, warn=progress)
-    result = Result(summary.to_json(), summary)
+    after_it = _aftermath(warehouse, summary)
+    facts = {**summary.to_json(), "utility": after_it and after_it.utility}
+    facts["verdicts"] = {name: found.word for name, found in after_it.verdicts.items()} if after_it else {}
+    result = Result(facts, summary)
     rows: list[tuple[Any, ...]] = [
-        (name, before, after, after - before)
+        (name, before, after, after - before, after_it.word(name) if after_it else "")
         for name, before, after in zip(
             summary.objectives, summary.feedback_TD[0], summary.feedback_TD[-1], strict=True
         )
     ]
     if rows:
-        result.table(["objective", "score before", "score after", "change"], rows)
+        result.table(["objective", "score before", "score after", "change", "verdict"], rows)
     result.line(
         f"run {summary.run_id}: {summary.steps} steps, {summary.tokens:,} tokens"
         f" ({summary.source_tokens:,} of the source), loss {summary.loss:.3f} in the last step;"
         f" {summary.ending}"
     )
+    for line in after_it.lines if after_it else ():
+        result.line(line)
     return result
+
+
+def _aftermath(warehouse: Warehouse, summary: "RunSummary") -> "Aftermath | None":
+    """What comes after a run; None where the catalog does not know it as yet."""
+    from dmix.cli.show.run_end import aftermath
+
+    if not summary.finished:
+        return None
+    try:
+        return aftermath(warehouse, summary.run_id, kind=summary.kind)
+    except (LockHeldError, CatalogError, StorageError, NotFoundError, IndexError):
+        return None
 
 
 def ask(

@@ -41,6 +41,7 @@ from dmix.warehouse_schema.files.manifests import (
     read_corpus_version,
     write_corpus_version,
 )
+from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import RemotePath
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_labels
 
@@ -210,7 +211,7 @@ def _make_parts(
     items.sort(key=lambda item: _working_order(item[0]))
     kept = sum(len(plan.kept) for plan in plans)
     total_bytes = sum(part.size_bytes for part, _ in items)
-    progress(f"classifying {len(items)} parts ({total_bytes / 1e6:,.1f} MB); {kept} parts are there already")
+    progress(f"classifying {len(items)} parts ({size_text(total_bytes)}); {kept} parts are there already")
 
     def line(seconds: float) -> str | None:
         done = sum(metered(job.meters) for job in jobs)
@@ -218,7 +219,7 @@ def _make_parts(
             return None
         return (
             f"classified {min(1.0, done / total_bytes):.0%}"
-            f" ({done / 1e6:,.1f} of {total_bytes / 1e6:,.1f} MB as stored, {done / 1e6 / seconds:,.1f} MB/s)"
+            f" ({size_text(done)} of {size_text(total_bytes)} as stored, {done / 1e6 / seconds:,.1f} MB/s)"
         )
 
     for job in jobs:

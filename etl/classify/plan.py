@@ -37,6 +37,7 @@ from dmix.warehouse_schema.files.manifests import (
     digest_of,
     read_corpus_version,
 )
+from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import is_url
 
 _INSPECT_BYTES = 128 << 20
@@ -259,7 +260,7 @@ def _inspected(
     )
     size_bytes = sum(file.size_bytes for file in unknown)
     if unknown:
-        progress(f"reading {len(unknown)} input files ({size_bytes / 1e6:,.1f} MB) to see what is new")
+        progress(f"reading {len(unknown)} input files ({size_text(size_bytes)}) to see what is new")
     inspect = functools.partial(
         _inspect_files,
         required=columns.required,

@@ -40,6 +40,7 @@ from dmix.warehouse_schema.files.manifests import (
     read_dataset_manifest,
 )
 from dmix.warehouse_schema.files.names import links_below, plain_name, top_links
+from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import Place, open_place, parquet_input, read_errors
 from dmix.warehouse_schema.taxonomy import slug
 
@@ -110,7 +111,7 @@ def verify_warehouse(
         problems += _dataset_problems(warehouse, manifest)
     files = list({file.path: file for file in files}.values())
     size_bytes = sum(file.size_bytes for file in files)
-    progress(f"reading {len(files):,} files, {size_bytes / 1e6:,.1f} MB")
+    progress(f"reading {len(files):,} files, {size_text(size_bytes)}")
     with ThreadPoolExecutor(threads) as pool:
         for found in pool.map(lambda file: list(_file_problems(warehouse, file)), files):
             problems += found

@@ -45,6 +45,7 @@ from dmix.warehouse_schema.files.manifests import (
     write_dataset_manifest,
 )
 from dmix.warehouse_schema.files.screenings import Screening
+from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 __all__ = ["ShardSettings", "shard_dataset"]
@@ -124,7 +125,7 @@ def _make(
         publish_bytes(place / "tokenizer.json", plan.tokenizer.json_bytes)
     pending = [split for split in plan.all_splits if _record(job, split) is None]
     progress(
-        f"dataset {plan.dataset}: {plan.text_bytes / 1e6:,.1f} MB of text in {len(plan.all_splits)} splits,"
+        f"dataset {plan.dataset}: {size_text(plan.text_bytes)} of text in {len(plan.all_splits)} splits,"
         f" {len(plan.all_splits) - len(pending)} of them done before; tokenizer {plan.tokenizer.name}"
         f" ({plan.tokenizer.engine})"
     )

@@ -28,6 +28,7 @@ from dmix.etl.text.tokens import Tokenizer
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import storage_errors
 from dmix.warehouse_schema.files.manifests import TokenizerFile
+from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import Place
 from dmix.warehouse_schema.taxonomy import slug
 
@@ -164,8 +165,8 @@ def run_splits(
         done = [split for split in splits if split.fingerprint in known]
         done_bytes = sum(split.text_bytes for split in done)
         return (
-            f"tokenised {len(done)} of {len(splits)} splits, {done_bytes / 1e6:,.1f} of"
-            f" {total_bytes / 1e6:,.1f} MB ({done_bytes / 1e6 / seconds:,.1f} MB/s)"
+            f"tokenised {len(done)} of {len(splits)} splits, {size_text(done_bytes)} of"
+            f" {size_text(total_bytes)} ({done_bytes / 1e6 / seconds:,.1f} MB/s)"
             if done
             else None
         )

@@ -197,3 +197,17 @@ def test_completion_script_names_the_program():
         check=True,
     )
     assert "#compdef dmix" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["trian"], "Did you mean 'dmix train'?"),
+        (["mix", "porbe"], "Did you mean 'dmix mix probe'?"),
+        (["catalog", "xyzzy"], "There are: "),
+        (["sql", "--wearhouse", "x", "select 1"], "--warehouse"),
+    ],
+)
+def test_a_slip_gets_a_suggestion(typed, said, capsys):
+    assert run(typed) == 2
+    assert said in capsys.readouterr().err

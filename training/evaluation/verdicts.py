@@ -167,6 +167,19 @@ def headline(groups: Sequence[Group]) -> str:
     return " ".join(said)
 
 
+def seeds_that_suffice(groups: Sequence[Group]) -> int | None:
+    """Seeds per controller that tell the two best apart, by their difference and the noise seen so far.
+
+    The noise of a difference of two means of n runs is sd √(2 / n), so n is 2 (2 sd / difference)², at
+    least 2. None where nothing is known of noise or difference.
+    """
+    means = sorted((float(np.mean(group.utilities)) for group in groups if group.utilities), reverse=True)
+    noise = noise_between_seeds([group.utilities for group in groups])
+    if len(means) < 2 or noise is None or means[0] == means[1]:
+        return None
+    return max(2, int(np.ceil(2 * (NOISE_WIDTH * noise / (means[0] - means[1])) ** 2)))
+
+
 def learned(group: Group, groups: Sequence[Group]) -> str:
     """What a controller's runs did to target and general objectives, a clause without a full stop."""
     clauses = []

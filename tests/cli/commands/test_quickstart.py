@@ -5,6 +5,7 @@ import pytest
 
 from dmix.cli.commands import quickstart
 from dmix.cli.main import run
+from dmix.mixing.trajectories.objectives import load_environment
 from dmix.warehouse_schema.errors import InterruptedRunError
 
 
@@ -20,19 +21,39 @@ def chain(out, capsys, *options):
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.usefixtures("tiny", "spark")
-def test_whole_chain_ends_with_a_table_and_a_report_and_redoes_nothing(tmp_path, capsys):
+def kept_files(out):
+    found = [p for end in ("jsonl", "parquet") for p in (out / "warehouse").rglob(f"*.{end}")]
+    return {p: p.stat().st_mtime_ns for p in found}
+
+
+@pytest.mark.usefixtures("tiny")
+def test_chain_ends_with_an_answer_and_a_report_and_redoes_nothing(tmp_path, capsys):
     first = chain(tmp_path, capsys)
+    rows = {row["controller"]: row for row in first["runs"]}
+    assert list(rows) == ["(before)", "effect", "natural", "source-share"]
+    half = [rows["source-share"][f"{field} tokens"] for field in ("source", "target")]
+    assert abs(half[0] - half[1]) <= 4 * quickstart.SEQ_LEN  # whole samples of each domain
+    assert "Under effect:quickstart (one seed)" in first["answer"] and "Best: " in first["answer"]
+    assert "not a claim" in first["note"] and "with two seeds or more" in first["note"]
+    assert "<html" in (tmp_path / "report.html").read_text()
+    kept = kept_files(tmp_path)
+    assert chain(tmp_path, capsys)["runs"] == first["runs"]
+    assert kept_files(tmp_path) == kept
+    assert run(["quickstart", "--out", str(tmp_path), "--full"]) == 2
+    assert "choose another --out for --full" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny", "spark")
+def test_full_chain_trains_an_agent_of_its_own(tmp_path, capsys):
+    first = chain(tmp_path, capsys, "--full")
     rows = {row["controller"]: row for row in first["runs"]}
     assert list(rows) == ["(before)", "agent", "natural", "naive"]
     assert rows["naive"]["source tokens"] == 0
     assert rows["agent"]["source tokens"] + rows["agent"]["target tokens"] == 2 * 16 * quickstart.SEQ_LEN
-    assert "not a claim" in first["note"]
-    assert "<html" in (tmp_path / "report.html").read_text()
-    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "warehouse").rglob("*.jsonl")}
-    kept |= {p: p.stat().st_mtime_ns for p in (tmp_path / "warehouse").rglob("*.parquet")}
-    assert chain(tmp_path, capsys)["runs"] == first["runs"]
-    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    kept = kept_files(tmp_path)
+    assert chain(tmp_path, capsys, "--full")["runs"] == first["runs"]
+    assert kept_files(tmp_path) == kept
 
 
 def test_a_chain_of_one_thread_says_when_stopped_that_the_same_command_goes_on(tmp_path, capsys, monkeypatch):
@@ -43,7 +64,7 @@ def test_a_chain_of_one_thread_says_when_stopped_that_the_same_command_goes_on(t
     monkeypatch.setattr(quickstart, "_write_files", stopped)
     assert run(["quickstart", "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().err
-    assert said.endswith("stopped in stage 1 of 6; the same command goes on where it was\n")
+    assert said.endswith("stopped in stage 1 of 5; the same command goes on where it was\n")
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
@@ -51,3 +72,22 @@ def test_own_text_needs_both_fields(tmp_path, capsys):
     (tmp_path / "source").mkdir()
     assert run(["quickstart", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "no sub-folder 'target'" in capsys.readouterr().err
+
+
+def test_documents_that_were_turned_down_are_kept_by_corpus(tmp_path):
+    for field in ("source", "target"):
+        (tmp_path / "in" / field).mkdir(parents=True)
+        lines = [json.dumps({"text": f"{field} document {n} " * 5}) for n in range(200)]
+        (tmp_path / "in" / field / "a.jsonl").write_text("\n".join([*lines, '{"other": 1}', "{"]) + "\n")
+    files = quickstart.Files(tmp_path / "out")
+    quickstart._hold_out(files, tmp_path / "in")
+    assert sum(quickstart.turned_down(files)["quickstart-source"].values()) == 2
+
+
+def test_the_chain_without_a_farm_has_scales_by_role(tmp_path):
+    files = quickstart.Files(tmp_path)
+    files.data.mkdir()
+    files.environment.write_text(quickstart._ENVIRONMENT + "scales: {target_text: 1.5}\n")
+    found = load_environment(quickstart.scaled_environment(files))
+    assert found.scales == {"source_text": 0.2, "target_text": 1.5}
+    assert found.folder == str(files.data)

@@ -178,3 +178,11 @@ def test_arrow_is_imported_for_runs_under_way_alone_and_pandas_never(warehouse, 
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout) == [{"n": 2}]
     assert answer.stderr == f"{[arrow, False, False]}\n"
+
+
+def test_no_rows_of_a_run_that_is_not_there_name_the_runs(warehouse, capsys):
+    assert run(["sql", "select * from mixture where run_id = 'r2'"]) == 0
+    said = capsys.readouterr().err
+    assert "no run is called 'r2' (runs there are: r1)" in said
+    assert run(["sql", "select * from mixture where run_id = 'r1' and step = 99"]) == 0
+    assert "no run is called" not in capsys.readouterr().err

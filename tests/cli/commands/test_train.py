@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from dmix.cli.commands import train as train_module
 from dmix.cli.main import run
 from dmix.mixing.controllers import CONTROLLERS
 from dmix.training.run import run as run_module
@@ -373,3 +374,13 @@ def test_a_killed_run_goes_on_under_composers_launcher(killed_run, tiny_warehous
     )
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     assert_equals_the_unbroken_run(tiny_warehouse)
+
+
+def test_help_of_train_groups_every_option(capsys):
+    assert run(["train", "--help"]) == 0
+    said = capsys.readouterr().out
+    headings = [said.index(f"\n{heading}:") for heading in (*train_module.SECTIONS, "Commands")]
+    assert headings == sorted(headings)
+    options = {str(parameter.name) for parameter in train_module.train.params}
+    assert {name for names in train_module.SECTIONS.values() for name in names} <= options
+    assert "--model" in said and "--help" in said

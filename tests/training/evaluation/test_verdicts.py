@@ -7,6 +7,7 @@ from dmix.training.evaluation.verdicts import (
     headline,
     noise_between_seeds,
     overall,
+    seeds_that_suffice,
     verdict,
 )
 
@@ -108,3 +109,12 @@ def test_the_headline_says_what_is_not_sure():
 
 def test_a_group_without_scores_of_a_role_has_no_verdict():
     assert group_verdicts(group("a", [1.0], target=[1.0]), [], role="general") == {}
+
+
+def test_seeds_that_tell_the_two_best_apart():
+    # standard deviation 0.1414, difference 0.1: 2 x (0.2828 / 0.1) squared is 16
+    close = [group("a", [0.9, 1.1]), group("b", [1.0, 1.2])]
+    assert seeds_that_suffice(close) == 16
+    assert seeds_that_suffice([group("a", [0.9, 1.1]), group("b", [9.0, 9.2])]) == 2
+    assert seeds_that_suffice([group("a", [1.0]), group("b", [2.0])]) is None
+    assert seeds_that_suffice([]) is None

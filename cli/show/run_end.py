@@ -1,0 +1,127 @@
+"""What comes after a run: what its changes amount to, where the model is, and what to compare it with."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmix.cli.show.output import Coloured
+from dmix.warehouse_schema.files.layout import Warehouse
+
+if TYPE_CHECKING:
+    from dmix.training.evaluation.verdicts import Group, Verdict
+
+# Terminal styles of verdicts, by name of their colour.
+STYLES = {
+    "bad-3": "bold red",
+    "bad-2": "red",
+    "bad-1": "yellow",
+    "unchanged": "dim",
+    "good-1": "cyan",
+    "good-2": "green",
+    "good-3": "bold green",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aftermath:
+    """What is known of a finished run beside its scores.
+
+    Attributes:
+        verdicts: By objective.
+        utility: U of the run; None where it cannot be known.
+        lines: What comes next, for people.
+    """
+
+    verdicts: "Mapping[str, Verdict]"
+    utility: float | None
+    lines: tuple[str, ...]
+
+    def word(self, objective: str) -> str:
+        """The verdict on an objective in its colour; empty without one."""
+        found = self.verdicts.get(objective)
+        return "" if found is None else Coloured(found.word, STYLES[found.colour])
+
+
+def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
+    """What a finished run that the catalog knows came to.
+
+    Args:
+        warehouse: Where it is.
+        run_id: The run.
+        kind: Its kind; a base model has nothing to be compared with.
+
+    Raises:
+        LockHeldError, CatalogError: If the catalog cannot be read now.
+    """
+    from dmix.training.evaluation.verdicts import group_verdicts
+    from dmix.training.report.queries.judged import groups_of, terms
+    from dmix.training.report.queries.run_facts import read_run
+    from dmix.training.report.queries.seeds import configuration
+    from dmix.warehouse_schema.catalog.catalog import Catalog
+
+    model = warehouse.run(run_id) / "model"
+    lines = [*model_lines(model)] if model.is_dir() else []
+    if kind == "base":
+        return Aftermath(verdicts={}, utility=None, lines=tuple(lines))
+    with Catalog.open_reader(warehouse) as catalog:
+        run = read_run(catalog, run_id)
+        _, rows = catalog.query(
+            "SELECT run_id FROM runs WHERE dataset = ? AND status = 'done' AND kind NOT IN ('base', 'proxy')"
+            " AND run_id <> ? ORDER BY started_at DESC LIMIT ?",
+            [run.dataset, run_id, _MOST_RUNS],
+        )
+        others = [read_run(catalog, other) for (other,) in rows]
+    others = [other for other in others if terms(other) == terms(run)]
+    own = next(iter(groups_of([run])), None)
+    if own is None:
+        return Aftermath(verdicts={}, utility=None, lines=tuple(lines))
+    groups = groups_of([run, *others])
+    verdicts = {
+        name: found
+        for role in ("target", "general")
+        for name, found in group_verdicts(own, groups, role=role).items()
+    }
+    utility = own.utilities[0] if own.utilities else None
+    if utility is not None:
+        lines.append(
+            f"U {utility:+.2f}: the changes in units of each objective's scale, weighted; 0 is the model"
+            " before the run"
+        )
+    natural = [other for other in others if other.controller == "natural"]
+    if run.controller != "natural" and natural:
+        same = [other for other in natural if configuration(other) == configuration(natural[0])]
+        lines += difference_lines(own, groups_of(same)[0], names=[other.run_id for other in same])
+        words = ["dmix", "report", "--warehouse", str(warehouse.root)]
+        for name in (run_id, *(other.run_id for other in same)):
+            words += ["--run", name]
+        lines.append(f"compare them: {shlex.join(words)}")
+    elif run.controller != "natural":
+        lines.append(
+            "no natural run of this size and start to compare with yet; repeat the command with --controller"
+            f" natural --run {shlex.quote(f'{run_id}-natural')} in place of its agent or controller"
+        )
+    return Aftermath(verdicts=verdicts, utility=utility, lines=tuple(lines))
+
+
+_MOST_RUNS = 20
+
+
+def model_lines(model: Path) -> list[str]:
+    """Where a model is, and how Python loads it."""
+    load = f"from transformers import AutoModelForCausalLM as M; M.from_pretrained({str(model)!r})"
+    return [f"model: {model}", f"load it: python -c {shlex.quote(load)}"]
+
+
+def difference_lines(own: "Group", natural: "Group", *, names: Sequence[str]) -> list[str]:
+    """What a run gained over natural runs: utility and each objective, a line."""
+    told = []
+    if own.utilities and natural.utilities:
+        told.append(f"U {own.utilities[0] - float(np.mean(natural.utilities)):+.2f}")
+    for name, changes in own.changes.items():
+        if changes and natural.changes.get(name):
+            told.append(f"{name} {changes[0] - float(np.mean(natural.changes[name])):+.2f}")
+    return [f"against natural mixing ({', '.join(names)}): {', '.join(told)}"] if told else []

@@ -1,0 +1,50 @@
+import shlex
+from pathlib import Path
+
+from tests.training.report.fixtures import add_run, warehouse_with_data
+
+from dmix.cli.show.output import Coloured
+from dmix.cli.show.run_end import STYLES, aftermath, model_lines
+from dmix.training.evaluation.verdicts import Verdict
+from dmix.warehouse_schema.catalog.catalog import sync
+
+
+def test_a_run_is_judged_and_held_against_natural_mixing(tmp_path):
+    place = warehouse_with_data(tmp_path)
+    add_run(place, "one")
+    add_run(place, "natural-0", controller="natural", kind="baseline", gain=0.01)
+    (place.run("one") / "model").mkdir()
+    sync(place)
+    found = aftermath(place, "one", kind="guided")
+    # 0.4 over a scale of 0.25, -0.04 over one of 0.5
+    assert (str(found.word("maths")), str(found.word("general"))) == ("much better", "unchanged")
+    assert found.word("maths").style == "bold green" and found.word("other") == ""
+    # (1.6 - 0.08) / 2 against (0.16 - 0.08) / 2
+    assert "against natural mixing (natural-0): U +0.72, general +0.00, maths +0.36" in found.lines
+    pasted = shlex.split(found.lines[-1].removeprefix("compare them: "))
+    assert pasted == ["dmix", "report", "--warehouse", str(place.root), "--run", "one", "--run", "natural-0"]
+
+
+def test_a_run_without_a_natural_one_says_how_to_get_it(tmp_path):
+    place = warehouse_with_data(tmp_path)
+    add_run(place, "one")
+    sync(place)
+    found = aftermath(place, "one", kind="guided")
+    assert "--controller natural --run one-natural" in found.lines[-1]
+    assert not any(line.startswith("model: ") for line in found.lines)
+    assert aftermath(place, "one", kind="base").lines == ()
+
+
+def test_the_load_command_can_be_pasted():
+    command = model_lines(Path("/a folder/it's/model"))[1].removeprefix("load it: ")
+    words = shlex.split(command)
+    assert words[:2] == ["python", "-c"]
+    compile(words[2], "pasted", "exec")
+
+
+def test_every_verdict_has_a_style():
+    assert {Verdict(grade, "", 0.0).colour for grade in range(-3, 4)} == set(STYLES)
+
+
+def test_a_coloured_word_is_its_text():
+    assert Coloured("better", "green") == "better" and Coloured("better", "green").style == "green"
