@@ -218,10 +218,15 @@ dmix etl classify {inputs}
 dmix etl shard --tokenizer {tokenizer} --seq-len {seq_len} \\
   --environment environment.yaml --environment judging.yaml
 {base}
-# 3. Runs of {tokens} tokens each ({run_time}): natural mixing to compare with, then the agent.
-dmix train --run natural --controller natural {common}
-dmix train --run agent --agent dmix-base {common}
+# 3. Which of my text helps what, by counting (seconds), and the mixture that follows from it.
+dmix mix probe --environment environment.yaml
+dmix mix plan --out mixture.yaml
 
-# 4. What happened: one HTML file.
+# 4. Runs of {tokens} tokens each ({run_time}): natural mixing to compare with, then the agent that
+# starts from that mixture and corrects it by the scores of the run.
+dmix train --run natural --controller natural {common}
+dmix train --run effect --agent effect {common}
+
+# 5. What happened: one HTML file.
 dmix report --out report.html
 """

@@ -63,7 +63,7 @@ def test_every_command_of_the_script_is_one_that_dmix_has(text, tmp_path):
     init_project(text, tmp_path / "out", hours=0.01)
     lines = (tmp_path / "out/run.sh").read_text().replace("\\\n", "").splitlines()
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("dmix ")]
-    assert len(commands) == 6
+    assert len(commands) == 8
     for words in commands:
         context, group = None, dmix
         while hasattr(group, "get_command") and words and not words[0].startswith("-"):
