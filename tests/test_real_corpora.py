@@ -75,7 +75,7 @@ def test_guided_run_delivers_what_it_plans_and_can_be_asked_meanwhile(warehouse,
         subprocess.Popen(
             [
                 *(sys.executable, "-c", "from dmix.cli.main import main; main()"),
-                *("train", "--agent", "small", "--run", "guided", *given),
+                *("train", "--agent", "small", "--run", "guided", "--allow-unscreened", *given),
                 *(
                     "--model",
                     str(tmp_path / "model.yaml"),

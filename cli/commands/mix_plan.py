@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=4,
     show_default=True,
-    help="How often the run may draw a sample.",
+    help="Passes through each domain that the run may take.",
 )
 @settings_options(PlanRules, parameter="rules")
 @click.option(

@@ -54,9 +54,7 @@ ESTIMATORS = ("counts", "gradient", "probe")
 @click.option(
     "--groups", type=click.IntRange(min=2), help="Most groups of domains that are probed; 40 if left out."
 )
-@click.option(
-    "--steps", type=click.IntRange(min=4), help="Steps of a probe; 4, a quarter of a run, if left out."
-)
+@click.option("--steps", type=click.IntRange(min=4), help="Steps per probe. Default: 4, a quarter of a run.")
 @click.option(
     "--max-hours",
     type=FiniteFloat(),

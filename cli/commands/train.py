@@ -97,19 +97,18 @@ SECTIONS = {
     " decision-transformer:SET[:QUANTILE], or python:MODULE:CLASS, a class of your own.",
 )
 @click.option("--run", "run_id", metavar="ID", help="Name of the run; made from the time if left out.")
-@click.option("--resume", is_flag=True, help="Go on with --run where its newest checkpoint lies.")
+@click.option("--resume", is_flag=True, help="Resume --run from its newest checkpoint.")
 @click.option(
     "--trust-controller",
     is_flag=True,
     help="With --resume: run the code of the python: controller in the run's config.yaml, although you have"
     " started no run with it, and remember it. Read it first.",
 )
-@click.option("--back", is_flag=True, help="With --resume, go on from the checkpoint before the newest.")
+@click.option("--back", is_flag=True, help="With --resume: start from the checkpoint before the newest.")
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Go on with a run although its items or the code of its controller changed; both"
-    " digests are recorded.",
+    help="Resume a run although its items or the code of its controller changed; both digests are recorded.",
 )
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
 @_logger_option

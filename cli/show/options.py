@@ -114,7 +114,7 @@ def unscreened_option(command: Command) -> Command:
     return click.option(
         "--allow-unscreened",
         is_flag=True,
-        help="Go on with a warning where evaluation items were not kept out of the dataset"
+        help="Only warn where evaluation items were not kept out of the dataset"
         " (dmix etl shard --environment).",
     )(command)
 

@@ -42,7 +42,7 @@ from dmix.warehouse_schema.files.manifests import (
 from dmix.warehouse_schema.files.names import links_below, plain_name, top_links
 from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import Place, open_place, parquet_input, read_errors
-from dmix.warehouse_schema.taxonomy import slug
+from dmix.warehouse_schema.taxonomy import FIELDS, slug
 
 _CHUNK_BYTES = 4 << 20
 _INDEX = "index.json"
@@ -406,20 +406,27 @@ def _next_link(previous: str, digest: str) -> str | None:
         return None
 
 
+# What a job that was cut off leaves for its next start; a folder that holds nothing else is its progress.
+_PROGRESS = {"labels": {"parts"}, "streams": {*FIELDS, "tokenizer.json"}}
+
+
 def _ghost_problems(warehouse: Warehouse) -> Iterator[Problem]:
-    """Folders of datasets and corpora that hold files and no manifest, while no job writes into them."""
+    """Folders of datasets and corpora without a manifest that hold files which no job of dmix writes."""
     for kind, manifest, lock in (
         ("streams", "manifest.json", warehouse.dataset_lock),
         ("labels", "v*.json", warehouse.corpus_lock),
     ):
         for folder in sorted(warehouse.root.glob(f"{kind}/[!.]*/")):
             name = folder.name
-            visible = any(
-                path.is_file() for entry in folder.glob("[!.]*") for path in (entry, *entry.rglob("*"))
+            foreign = any(
+                path.is_file()
+                for entry in folder.glob("[!.]*")
+                if entry.name not in _PROGRESS[kind]
+                for path in (entry, *entry.rglob("*"))
             )
-            if not visible or any(folder.glob(manifest)) or slug(name) != name or is_held(lock(name)):
+            if not foreign or any(folder.glob(manifest)) or slug(name) != name or is_held(lock(name)):
                 continue
-            detail = "it has files and no manifest; run its job again, or let 'dmix etl gc' remove it"
+            detail = "it has files that no job writes, and no manifest; restore the manifest or remove it"
             yield _problem(warehouse, "orphan", folder, detail)
 
 

@@ -20,7 +20,7 @@ class ShardSettings:
     )
     seq_len: int = setting(
         512,
-        help="Tokens a sample. The default is about one document (everyday text and code: 464 on average),"
+        help="Tokens per sample. The default is about one document (everyday text and code: 464 on average),"
         " short enough that small domains still fill some samples.",
     )
     seed: int = setting(0, help="Default seed of the order in which runs draw the samples.")

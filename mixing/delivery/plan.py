@@ -48,7 +48,7 @@ class PlanSettings:
     max_passes: int = setting(4, help="Passes through each domain under 'repeat'.")
     shuffle_block: int = setting(
         8,
-        help="Shards of a domain whose samples are shuffled together; fewer touch fewer files a step,"
+        help="Shards of a domain whose samples are shuffled together; fewer touch fewer files per step,"
         " more shuffle better, and as many as a domain has is a full shuffle.",
     )
 

@@ -35,7 +35,7 @@ class Objective:
 
     name: str = setting(help="Name in tables and in the catalog.")
     role: str = setting(
-        help="What it stands for: the field that must be kept, or the one that is learnt.",
+        help="general for the field that the model must keep, target for the one that it learns.",
         choices=("general", "target"),
     )
     kind: str = setting(

@@ -35,7 +35,7 @@ class SampleSettings:
         (), help="K: a step takes one of the K best candidates; repeat it (default: 1, 100, 1000, 10000)."
     )
     steps: int | None = setting(None, help="M, most steps of a trajectory (paper: 80, default: 16).")
-    candidates: int = setting(20_000, help="Candidate mixtures a step (from the paper).")
+    candidates: int = setting(20_000, help="Candidate mixtures per step (from the paper).")
     alpha: float = setting(1.0, help="Weight of the distance from the last mixture (not in the paper).")
     beta: float = setting(1.0, help="Weight of the distance from the target state (not in the paper).")
     gamma: float = setting(1.0, help="Weight of the distance from earlier paths (not in the paper).")

@@ -100,7 +100,7 @@ class TrainingSettings:
     )
     sharding: str = setting(
         "none",
-        help="How weights, gradients and optimiser state lie on the ranks: a copy each (none), or spread"
+        help="How ranks hold weights, gradients and optimiser state: a copy each (none), or spread"
         " over them (full: whole only where a layer runs; gradients: whole from forward to backward).",
         choices=("none", "full", "gradients"),
     )
@@ -111,7 +111,7 @@ class TrainingSettings:
         None, help="Train low-rank adapters of a checkpoint, not its weights: rank, alpha, targets, merge."
     )
     reset_at_documents: bool = setting(
-        False, help="Start attention and positions anew at every document of a sample; off in the paper."
+        False, help="Restart attention and positions at every document of a sample; off in the paper."
     )
     loggers: tuple[str, ...] = setting(
         (), help=f"Where Composer sends metrics besides the events of the run: any of {', '.join(LOGGERS)}."
@@ -121,7 +121,7 @@ class TrainingSettings:
     )
     streams_url: str | None = setting(
         None,
-        help="Where a copy of the warehouse's folder streams lies, for example s3://bucket/streams; shards"
+        help="URL of a copy of the warehouse's folder streams, for example s3://bucket/streams; shards"
         " are downloaded when they are needed. The warehouse's own when left out.",
     )
     cache_folder: str | None = setting(

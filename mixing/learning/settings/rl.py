@@ -78,7 +78,7 @@ class RlSettings:
         " fewer or re-weighted objectives. Above 0, half as many and 2.5 times as many steps come in too.",
     )
     imagined_every: int = setting(
-        10, help="Updates until runs of the policy are made anew, in the next of the simulators."
+        10, help="Updates between rollout refreshes; each refresh uses the next simulator."
     )
     imagined_runs: int = setting(64, help="Runs made each time; the last four times are kept.")
     simulators: int = setting(3, help="Learned simulators that runs are made in.")
