@@ -24,6 +24,7 @@ DISK_WANTED_GB = 5
 MEMORY_WANTED_GIB = 4
 # package: extra of dmix that brings it, and what needs it
 OPTIONAL = {
+    "torch": ("train", "training"),
     "lm_eval": ("eval", "dmix eval"),
     "evalplus": ("code", "dmix eval --task code"),
 }
@@ -66,9 +67,8 @@ def doctor(warehouse: Warehouse, as_json: bool, config: str | None) -> None:
         Check(name="dmix", status="ok", found=__version__),
         python_check(sys.version_info[:3]),
         *package_checks(metadata.requires("dmix") or []),
-        import_check("torch"),
-        import_check("torchvision"),
-        *(optional_check(package) for package in OPTIONAL),
+        *training_checks(metadata.requires("dmix") or []),
+        *(optional_check(package) for package in OPTIONAL if package != "torch"),
         java_check(java_version()),
         user_check(user_name()),
         Check(name="cores", status="ok", found=f"{_cores()} usable"),
@@ -97,17 +97,35 @@ def python_check(version: tuple[int, ...]) -> Check:
     return Check(name="python", status="missing", found=found, fix="use Python 3.11, 3.12 or 3.13")
 
 
-def package_checks(requirements: list[str]) -> Iterator[Check]:
-    """One check for each requirement that applies here, extras left out.
+def training_checks(requirements: list[str]) -> Iterator[Check]:
+    """Checks of the extra `train`: its packages if torch is installed, else one row that says what needs it.
 
     Args:
         requirements: As `importlib.metadata.requires` gives them.
+    """
+    try:
+        metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        yield optional_check("torch")
+        return
+    base = {check.name for check in package_checks(requirements)}
+    yield from (check for check in package_checks(requirements, extra="train") if check.name not in base)
+    yield import_check("torch")
+    yield import_check("torchvision")
+
+
+def package_checks(requirements: list[str], extra: str = "") -> Iterator[Check]:
+    """One check for each requirement that applies here.
+
+    Args:
+        requirements: As `importlib.metadata.requires` gives them.
+        extra: The extra of dmix whose packages count, too; none if empty.
     """
     from packaging.requirements import Requirement
 
     for text in requirements:
         requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
             continue
         fix = f"run pip install '{requirement.name}{requirement.specifier}'"
         try:
@@ -198,6 +216,8 @@ def gpu_check() -> Check:
         import torch
 
         devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    except ModuleNotFoundError:
+        return Check(name="gpu", status="ok", found="not looked for; torch is not installed")
     except Exception as error:  # a broken driver must not hide the other checks
         return Check(name="gpu", status="warning", found=f"torch cannot tell ({error})")
     names = [f"{device.name} ({device.total_memory / 2**30:.0f} GiB)" for device in devices]

@@ -14,6 +14,7 @@ from dmix.cli.commands.doctor import (
     optional_check,
     package_checks,
     python_check,
+    training_checks,
 )
 from dmix.cli.main import run
 
@@ -75,6 +76,24 @@ def test_packages_that_are_absent_or_too_old_are_named_with_the_command():
     assert (fine.status, old.status, absent.status) == ("ok", "missing", "missing")
     assert old.found.endswith("expected >=99")
     assert absent.fix == "run pip install 'no-such-package-here>=1'"
+
+
+def test_without_torch_training_is_optional_and_nothing_is_missing(monkeypatch):
+    def version(name: str) -> str:
+        raise doctor_module.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor_module.metadata, "version", version)
+    (check,) = training_checks(["torch==2; extra == 'train'", "click"])
+    assert (check.name, check.status) == ("torch", "optional")
+    assert "dmix[train]" in check.fix
+
+
+def test_packages_of_training_are_checked_where_torch_is(monkeypatch):
+    fine = doctor_module.Check(name="import", status="ok", found="works")
+    monkeypatch.setattr(doctor_module, "import_check", lambda package: fine)
+    wanted = ["click", "torch>=2; extra == 'train'", "no-such-package-here; extra == 'train'"]
+    checks = {check.name: check.status for check in training_checks(wanted)}
+    assert checks == {"torch": "ok", "no-such-package-here": "missing", "import": "ok"}
 
 
 def test_a_package_that_breaks_on_import_is_missing(tmp_path, monkeypatch):
