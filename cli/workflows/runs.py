@@ -568,7 +568,13 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
 
     from dmix.mixing.space.domains import DomainSpace
     from dmix.training.model.estimate import measure_speed
-    from dmix.training.model.memory import computes_in_bf16, device_memory, memory_per_rank, shape_of
+    from dmix.training.model.memory import (
+        computes_in_bf16,
+        device_memory,
+        disk_of_run,
+        memory_per_rank,
+        shape_of,
+    )
     from dmix.training.run.config import check_controllers, describe, expected_passes
     from dmix.training.run.launch import model_of
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
@@ -586,6 +592,7 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
     )
     tokens = config.steps * config.step_samples * manifest.seq_len
     batches = config.steps * config.step_samples // config.batch_size
+    disk = disk_of_run(shape, config.training, steps=config.steps, batches=batches)
     # timing needs weights, gradients and activations on this device
     room = device_memory() or psutil.virtual_memory().available
     fits = (
@@ -606,6 +613,7 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
         "parameters": shape.parameters,
         "ranks": ranks,
         "memory_bytes": {**dataclasses.asdict(memory), "total": memory.total},
+        "disk_bytes": dataclasses.asdict(disk),
         "hours": hours,
         "coverage": {"source": coverage.source, "target": coverage.target},
     }
@@ -619,6 +627,7 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
         ["memory of a rank", "GiB"],
         [(name, size / 2**30) for name, size in dataclasses.asdict(memory).items()],
     )
+    result.line(f"disk: {disk}; checkpoints_kept and keep of the training file change it")
     if speed is None:
         result.line("the model is too large for this machine to time it; run this where it will be trained")
     else:

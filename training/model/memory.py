@@ -1,4 +1,5 @@
-"""How much memory a rank needs to train a model: arithmetic on its shape, without building it.
+"""How much memory a rank needs to train a model, and how much disk its run: arithmetic on the model's
+shape, without building it.
 
 Weights, gradients and AdamW's two moments are kept in fp32, four bytes each, as Composer does under
 automatic mixed precision. What is left out: the CUDA context (about 1 GiB), fragments of the
@@ -17,6 +18,7 @@ from dmix.training.model.models import empty_model
 from dmix.training.model.settings import LoraSettings, ModelSettings, TrainingSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.sizes import size_text
 
 _FP32, _BF16 = 4, 2
 # Families whose feed-forward layer multiplies two halves, so that four vectors of its width are kept.
@@ -181,6 +183,64 @@ def _logits(shape: ModelShape, tokens: int, *, sharded: bool, element: int) -> i
     """Logits, their fp32 copy and its gradient; a chunk of them where the weights are whole."""
     kept = tokens if sharded else min(tokens, CHUNK_TOKENS)
     return kept * shape.vocabulary * (element + 2 * _FP32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDisk:
+    """Bytes that a run writes into its folder.
+
+    Attributes:
+        checkpoint: One checkpoint: weights and AdamW's two moments, in fp32.
+        checkpoints: Number of checkpoints that are kept.
+        peak: Most bytes at a time, since the oldest checkpoint goes after the newest is whole.
+        kept: What stays when the run is finished.
+    """
+
+    checkpoint: int
+    checkpoints: int
+    peak: int
+    kept: int
+
+    def __str__(self) -> str:
+        return (
+            f"at most {size_text(self.peak)} during the run (a checkpoint is {size_text(self.checkpoint)},"
+            f" {self.checkpoints} stay), {size_text(self.kept)} when it is finished"
+        )
+
+
+def disk_of_run(shape: ModelShape, training: TrainingSettings, *, steps: int, batches: int) -> RunDisk:
+    """Bytes that the checkpoints of a run and its trained model take.
+
+    Args:
+        shape: Of the model.
+        training: What is saved, how often, and how much of it stays.
+        steps: M.
+        batches: Global batches of the whole run.
+    """
+    moments = 2 * shape.trained_parameters * _FP32
+    checkpoint = shape.parameters * _FP32 + moments
+    adapters_alone = training.lora is not None and not training.lora.merge
+    model = (shape.trained_parameters if adapters_alone else shape.parameters) * _FP32
+    only_model = training.keep == "model"
+    state = 0 if only_model or training.sharding != "none" else moments
+    written = _checkpoints_written(training, steps=steps, batches=batches)
+    kept = min(written, training.checkpoints_kept)
+    while_training = min(written, training.checkpoints_kept + 1) * checkpoint
+    at_end = kept * checkpoint + model + state
+    return RunDisk(
+        checkpoint=checkpoint,
+        checkpoints=kept,
+        peak=max(while_training, at_end),
+        kept=model if only_model else at_end,
+    )
+
+
+def _checkpoints_written(training: TrainingSettings, *, steps: int, batches: int) -> int:
+    """Checkpoints of a run that nothing stops; a step's last batch is saved with the step alone."""
+    every = training.checkpoint_steps
+    regular = -(-steps // every) if every else int(training.keep == "all")
+    inside = batches // training.checkpoint_batches if training.checkpoint_batches else 0
+    return regular + inside
 
 
 def computes_in_bf16(training: TrainingSettings) -> bool:

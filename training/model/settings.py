@@ -135,6 +135,12 @@ class TrainingSettings:
     checkpoint_steps: int = setting(1, help="Steps between two checkpoints; 0 for none at the end of steps.")
     checkpoint_batches: int = setting(0, help="Batches between two checkpoints inside steps; 0 for none.")
     checkpoints_kept: int = setting(2, help="Number of newest checkpoints that stay on disk.")
+    keep: str = setting(
+        "all",
+        help="Files of a finished run: checkpoints, model and optimiser state (all), or the model alone. With"
+        " model and checkpoint_steps 0, the run writes no checkpoint unless a signal stops it.",
+        choices=("all", "model"),
+    )
     deterministic: bool = setting(
         False, help="Use deterministic kernels only; slower on a GPU, without effect on most CPUs."
     )

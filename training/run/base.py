@@ -54,6 +54,11 @@ def base_config(
             "a base model trains all of its weights, since proxies go on with its optimiser's state; leave"
             " lora out of the training file"
         )
+    if training.keep == "model":
+        raise InputError(
+            "a base model keeps its optimiser's state, since proxies go on with it; leave keep out of the"
+            " training file"
+        )
     if tokens < 1:
         raise InputError(f"--tokens is {tokens}, expected at least 1")
     manifest = read_dataset_manifest(warehouse, dataset)

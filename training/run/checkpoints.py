@@ -85,7 +85,8 @@ def due(
         if event == Event.EPOCH_CHECKPOINT:
             regular = settings.checkpoint_steps > 0 and step % settings.checkpoint_steps == 0
             # stop_training() has moved the end to now: this was the last step
-            last = state.max_duration is not None and state.timestamp >= state.max_duration
+            ended = state.max_duration is not None and state.timestamp >= state.max_duration
+            last = ended and (settings.keep == "all" or settings.checkpoint_steps > 0)
             return regular or last or stopping()
         if state.timestamp.batch_in_epoch.value == last_batch():
             return False

@@ -13,6 +13,7 @@ from dmix.mixing.controllers import Controller
 from dmix.mixing.delivery.plan import check_settings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment, items_digests
+from dmix.training.model.memory import RunDisk, disk_of_run, shape_of
 from dmix.training.model.settings import ModelSettings
 from dmix.training.run.config import (
     RunConfig,
@@ -59,6 +60,7 @@ def start_run(
         config = on_first_rank(lambda: _publish_config(warehouse, config, stack, progress=progress))
         if is_first_rank():
             progress(describe(config, read_dataset_manifest(warehouse, config.dataset)))
+            progress(f"disk: {disk_of(warehouse, config)}")
         job, folder = _with_content(job_of(warehouse, config), config), warehouse.run(config.run_id)
         return train(job, folder=folder, locked=True, progress=progress, monitor=monitor)
 
@@ -203,6 +205,14 @@ def job_of(warehouse: Warehouse, config: RunConfig, *, controller: Controller | 
         allow_other_tokenizer=config.allow_other_tokenizer,
         config=dataclasses.asdict(config),
     )
+
+
+def disk_of(warehouse: Warehouse, config: RunConfig) -> RunDisk:
+    """What the files of a run take on disk; the model is not loaded."""
+    manifest = read_dataset_manifest(warehouse, config.dataset)
+    shape = shape_of(model_of(config), manifest, lora=config.training.lora)
+    batches = config.steps * config.step_samples // config.batch_size
+    return disk_of_run(shape, config.training, steps=config.steps, batches=batches)
 
 
 def model_of(config: RunConfig) -> str | ModelSettings:

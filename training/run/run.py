@@ -177,6 +177,8 @@ def train(
     with failing_together(), ExitStack() as stack:
         shared_log = on_first_rank(lambda: _begin(job, events, stack, resume=resume, locked=locked))
         log = shared_log if is_first_rank() else None
+        if on_first_rank(lambda: _is_done(job, events)):
+            return on_first_rank(lambda: summarise(events))
         changes = on_first_rank(lambda: changed_content(job, events, accept=accept_changes))
         restart = on_first_rank(lambda: choose_checkpoint(folder / "checkpoints", events, back=back))
         restart = dataclasses.replace(restart, notes=(*restart.notes, *changes, *notes))
@@ -413,6 +415,16 @@ def _fit(
         raise
     if log is not None:
         log.write("run_done", step=callback.state.steps_done, detail=callback.ending)
+        if job.training.keep == "model":
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _is_done(job: TrainingJob, events: Path) -> bool:
+    """Whether a run that keeps its model alone has ended, so that no checkpoint says so."""
+    if job.training.keep == "all" or job.result is None or not job.result.is_dir():
+        return False
+    last = next(read_events_backwards(events), None)
+    return last is not None and last["event"] == "run_done"
 
 
 def _take_rate(trainer: Trainer, rate: float) -> None:
@@ -628,7 +640,7 @@ def _keep_model(job: TrainingJob, model: LanguageModel, optimizer: torch.optim.O
             weights=weights,
             learning_rate=rate,
         )
-        if not model.sharded:
+        if not model.sharded and job.training.keep == "all":
             with write_errors(temporary):
                 torch.save(optimizer.state_dict(), temporary / OPTIMIZER_FILE)
         publish_folder(temporary, job.result)

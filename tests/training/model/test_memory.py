@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from dmix.training.model.memory import ModelShape, memory_per_rank, shape_of
+from dmix.training.model.memory import ModelShape, disk_of_run, memory_per_rank, shape_of
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.warehouse_schema.errors import InputError
@@ -53,6 +53,24 @@ def test_whole_weights_need_a_chunk_of_logits_alone():
     training = TrainingSettings(batch_size=8)
     found = memory_per_rank(SHAPE, training, ranks=1, seq_len=4096, bf16=False)
     assert found.logits == 256 * 10 * 12
+
+
+@pytest.mark.parametrize(
+    ("settings", "checkpoints", "peak", "kept"),
+    [
+        # 1,000 weights: 4 kB, moments 8 kB; a third checkpoint is written before the first goes
+        ({}, 2, 36_000, 24_000 + 12_000),
+        ({"checkpoint_steps": 0}, 1, 24_000, 24_000),
+        ({"checkpoint_steps": 3, "checkpoints_kept": 9}, 2, 36_000, 36_000),
+        ({"keep": "model"}, 2, 36_000, 4_000),
+        ({"keep": "model", "checkpoint_steps": 0}, 0, 4_000, 4_000),
+        ({"sharding": "full", "checkpoint_steps": 0}, 1, 16_000, 16_000),
+        ({"checkpoint_steps": 0, "checkpoint_batches": 10}, 2, 36_000, 36_000),
+    ],
+)
+def test_disk_of_a_run_worked_by_hand(settings, checkpoints, peak, kept):
+    found = disk_of_run(SHAPE, TrainingSettings(batch_size=8, **settings), steps=4, batches=20)
+    assert (found.checkpoint, found.checkpoints, found.peak, found.kept) == (12_000, checkpoints, peak, kept)
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused():
