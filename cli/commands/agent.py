@@ -56,7 +56,7 @@ def sft(
 
     Example: dmix agent sft --set first --agent first-sft --epochs 20
     """
-    from dmix.cli.workflows.learning import train_sft_agent
+    from dmix.cli.workflows.agents.learn import train_sft_agent
 
     result = train_sft_agent(
         warehouse,

@@ -42,7 +42,7 @@ def clone(
 
     Example: dmix agent clone --set farm --agent dt --best 1 --aim 1
     """
-    from dmix.cli.workflows.learning import train_clone_agent
+    from dmix.cli.workflows.agents.learn import train_clone_agent
 
     result = train_clone_agent(
         warehouse,

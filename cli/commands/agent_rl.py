@@ -57,7 +57,7 @@ def rl(
 
     Example: dmix agent rl --set farm --agent first-rl --from first-sft
     """
-    from dmix.cli.workflows.learning import train_rl_agent
+    from dmix.cli.workflows.agents.learn import train_rl_agent
 
     result = train_rl_agent(
         warehouse,
@@ -97,7 +97,7 @@ def evaluate(
 
     Example: dmix agent evaluate --set farm --agent first-rl
     """
-    from dmix.cli.workflows.learning import judge_agent
+    from dmix.cli.workflows.agents.learn import judge_agent
 
     result = judge_agent(
         warehouse, set_name=set_name, agent_name=agent_name, settings=settings, dry_run=dry_run, progress=say

@@ -8,7 +8,7 @@ import click
 
 from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option, master_option
 from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.comparison_data import prepare_comparison, stop_spark
+from dmix.cli.workflows.data.comparison import prepare_comparison, stop_spark
 from dmix.warehouse_schema.errors import InputError
 
 if TYPE_CHECKING:

@@ -88,7 +88,7 @@ def classify(
 
     Example: dmix etl classify --source books/ --target papers/*.jsonl.gz --warehouse w
     """
-    from dmix.cli.workflows.datasets import classify_text
+    from dmix.cli.workflows.data.classify import classify_text
 
     result = classify_text(
         warehouse,

@@ -15,7 +15,7 @@ from dmix.cli.show.options import (
     warehouse_option,
 )
 from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.datasets import evaluation_items
+from dmix.cli.workflows.data.kept_out import evaluation_items
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.sizes import size_text
 

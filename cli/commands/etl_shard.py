@@ -85,7 +85,7 @@ def shard(
 
     Example: dmix etl shard --seq-len 512 --name small
     """
-    from dmix.cli.workflows.datasets import shard_corpora
+    from dmix.cli.workflows.data.shard import shard_corpora
 
     result = shard_corpora(
         warehouse,

@@ -16,7 +16,7 @@ from dmix.cli.show.options import (
 )
 from dmix.cli.show.output import say, show_json, show_table
 from dmix.cli.show.result import show_result
-from dmix.cli.workflows.datasets import dataset_result
+from dmix.cli.workflows.data.shard import dataset_result
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.source_models import check_there
 from dmix.etl.synthetic.start_state.settings import StartStateSettings

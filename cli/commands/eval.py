@@ -79,7 +79,7 @@ def evaluate(
 
     Example: dmix eval --run agent-1 --step all --items arc_easy.jsonl.gz
     """
-    from dmix.cli.workflows.runs import evaluate_models
+    from dmix.cli.workflows.runs.evaluate import evaluate_models
 
     result = evaluate_models(
         warehouse,

@@ -58,8 +58,8 @@ def init(
 
     Example: dmix init --data my-text --hours 0.5 my-project
     """
-    from dmix.cli.workflows.init import init_project
-    from dmix.cli.workflows.project_files import in_words
+    from dmix.cli.workflows.start.init import init_project
+    from dmix.cli.workflows.timing import in_words
 
     result = init_project(data, out, model=model, hours=hours, text_column=text_column, dry_run=dry_run)
     if as_json:

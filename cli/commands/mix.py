@@ -56,7 +56,7 @@ def sample(
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """
-    from dmix.cli.workflows.learning import sample_set
+    from dmix.cli.workflows.agents.sample import sample_set
 
     result = sample_set(
         warehouse,

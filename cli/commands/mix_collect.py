@@ -85,7 +85,7 @@ def collect(
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
     """
-    from dmix.cli.workflows.learning import collect_farm
+    from dmix.cli.workflows.agents.collect import collect_farm
 
     result = collect_farm(
         warehouse,

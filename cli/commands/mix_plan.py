@@ -14,7 +14,7 @@ from dmix.cli.show.options import (
     warehouse_option,
 )
 from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.workflows.mixture_files import FORMATS
+from dmix.cli.workflows.effects.mixture_files import FORMATS
 from dmix.cli.workflows.preflight import check_model
 from dmix.mixing.effects.settings import PlanRules
 from dmix.training.model.settings import TrainingSettings, load_training
@@ -22,7 +22,7 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.cli.workflows.effects import PlannedMixture
+    from dmix.cli.workflows.effects.plan import PlannedMixture
 
 
 @click.command()
@@ -121,7 +121,7 @@ def plan(
         raise InputError(f"--out {out} is a folder; name a file in it, for example {out / 'mixture.yaml'}")
     if check != (model is not None):
         raise InputError("--check runs a model: give both --check and --model, or neither")
-    from dmix.cli.workflows.effects import plan_mixture, write_mixture
+    from dmix.cli.workflows.effects.plan import plan_mixture, write_mixture
 
     def plan_at(chosen: PlanRules) -> "PlannedMixture":
         return plan_mixture(
@@ -143,7 +143,7 @@ def plan(
         if dry_run:
             _say_check(warehouse, planned, model, settings)
         else:
-            from dmix.cli.workflows.checked_plan import check_plan
+            from dmix.cli.workflows.effects.checked_plan import check_plan
 
             planned = check_plan(
                 warehouse, plan_at, rules=rules, model=model, training=settings, progress=say
@@ -160,7 +160,7 @@ def _say_check(
     warehouse: Warehouse, planned: "PlannedMixture", model: str, training: TrainingSettings
 ) -> None:
     """What the check runs would take."""
-    from dmix.cli.workflows.checked_plan import RUNS, check_task
+    from dmix.cli.workflows.effects.checked_plan import RUNS, check_task
     from dmix.training.model.estimate import measure_speed
 
     task = check_task(warehouse, planned, model=model, training=training)
@@ -192,7 +192,7 @@ def _facts(planned: "PlannedMixture") -> dict:
 
 
 def _show(planned: "PlannedMixture") -> None:
-    from dmix.cli.workflows.effects import most_changed, promise_lines
+    from dmix.cli.workflows.effects.plan import most_changed, promise_lines
 
     plan = planned.plan
     show_table(

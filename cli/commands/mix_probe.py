@@ -114,7 +114,7 @@ def probe(
 
     Example: dmix mix probe --environment environment.yaml
     """
-    from dmix.cli.workflows.learning import probe_effects
+    from dmix.cli.workflows.effects.probe import probe_effects
 
     result = probe_effects(
         warehouse,

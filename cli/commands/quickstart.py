@@ -261,7 +261,7 @@ def turned_down(files: Files) -> dict[str, dict[str, int]]:
 
 
 def _build_dataset(executor: "Automatic", warehouse: Warehouse, files: Files) -> None:
-    from dmix.cli.workflows.datasets import evaluation_items
+    from dmix.cli.workflows.data.kept_out import evaluation_items
     from dmix.etl.classify.classify import classify_corpora, field_requests
     from dmix.etl.classify.settings import ClassifySettings
     from dmix.etl.shard.settings import ShardSettings
@@ -336,7 +336,7 @@ def _train_agent(warehouse: Warehouse) -> None:
 
 
 def _count_effects(warehouse: Warehouse, files: Files) -> None:
-    from dmix.cli.workflows.effects import probe_counts
+    from dmix.cli.workflows.effects.counts import probe_counts
 
     scaled_environment(files)
     probe_counts(warehouse, environment=files.scaled, dataset=NAME, model=NAME, name=NAME, progress=say)

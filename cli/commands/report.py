@@ -58,7 +58,7 @@ def report(
 
     Example: dmix report --run agent-1 --run natural-1 --out report.html
     """
-    from dmix.cli.workflows.runs import report_runs
+    from dmix.cli.workflows.runs.report import report_runs
 
     result = report_runs(warehouse, runs=runs, out=out, watch=watch, every=every, progress=say)
     show_result(result, as_json=as_json)

@@ -15,7 +15,7 @@ _OF_A_RUN = re.compile(r"\brun_id\s*=\s*'([^']*)'", re.IGNORECASE)
 
 def missing_run(query: str, warehouse: Warehouse) -> str:
     """Which runs there are, where a query without rows asked for one that is not there; else empty."""
-    from dmix.cli.workflows.runs import ask
+    from dmix.cli.workflows.runs.ask import ask
 
     wanted = _OF_A_RUN.findall(query)
     if not wanted:
@@ -73,7 +73,7 @@ def sql(
 
     Example: dmix sql "SELECT corpus, version, documents FROM corpora"
     """
-    from dmix.cli.workflows.runs import ask
+    from dmix.cli.workflows.runs.ask import ask
 
     text = sys.stdin.read() if query == "-" else query
     columns, rows = ask(warehouse, text, allow_io=allow_io, memory_gb=memory_gb)

@@ -149,7 +149,7 @@ def train(
     """
     if context.invoked_subcommand is not None:
         return
-    from dmix.cli.workflows.runs import train_run
+    from dmix.cli.workflows.runs.train import train_run
 
     given = {
         str(parameter.name): context.params.get(str(parameter.name))
@@ -218,7 +218,7 @@ def base(
     check_dataset(warehouse, dataset)
     check_model(warehouse, model)
     warehouse.model(name)  # a name that cannot be a folder is refused here
-    from dmix.cli.workflows.runs import training_settings
+    from dmix.cli.workflows.runs.train import training_settings
 
     settings = training_settings(training, loggers)
     from dmix.cli.show.progress_display import live_monitor
@@ -242,7 +242,7 @@ def base(
 
 def _finish(warehouse: Warehouse, summary: "RunSummary", *, as_json: bool) -> None:
     """Brings the run into the catalog and shows what it came to; on the first rank alone."""
-    from dmix.cli.workflows.runs import finish_run
+    from dmix.cli.workflows.runs.finish import finish_run
 
     result = finish_run(warehouse, summary, progress=say)
     if result is not None:

@@ -18,6 +18,6 @@ def show_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None, a
         ranks: Ranks to plan for; those of this launch if None.
         as_json: Print one JSON document on stdout.
     """
-    from dmix.cli.workflows.runs import run_plan
+    from dmix.cli.workflows.runs.plan import run_plan
 
     show_result(run_plan(warehouse, config, ranks=ranks), as_json=as_json)

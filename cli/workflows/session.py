@@ -129,7 +129,7 @@ class Session:
             in_process_bytes: Without `master`, inputs up to this size need no Spark.
             dry_run: Look, and classify nothing.
         """
-        from dmix.cli.workflows.datasets import classify_text
+        from dmix.cli.workflows.data.classify import classify_text
 
         return classify_text(
             self.warehouse,
@@ -166,7 +166,7 @@ class Session:
             in_process_bytes: Without `master`, inputs up to this size need no Spark.
             dry_run: Look, and write nothing.
         """
-        from dmix.cli.workflows.datasets import shard_corpora
+        from dmix.cli.workflows.data.shard import shard_corpora
 
         return shard_corpora(
             self.warehouse,
@@ -197,7 +197,7 @@ class Session:
             processes: Processes to use; one a core when left out.
             dry_run: Say what it would take, and sample nothing.
         """
-        from dmix.cli.workflows.learning import sample_set
+        from dmix.cli.workflows.agents.sample import sample_set
 
         return sample_set(
             self.warehouse,
@@ -237,7 +237,7 @@ class Session:
             allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
             dry_run: Say what it would take, and train nothing.
         """
-        from dmix.cli.workflows.learning import collect_farm
+        from dmix.cli.workflows.agents.collect import collect_farm
 
         return collect_farm(
             self.warehouse,
@@ -290,7 +290,7 @@ class Session:
             allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
             dry_run: Say what it would take, and measure nothing.
         """
-        from dmix.cli.workflows.learning import probe_effects
+        from dmix.cli.workflows.effects.probe import probe_effects
 
         return probe_effects(
             self.warehouse,
@@ -333,7 +333,7 @@ class Session:
             dry_run: Say what it would take, and train nothing.
             settings: Settings of the method, as the flags of its command.
         """
-        from dmix.cli.workflows import learning
+        from dmix.cli.workflows.agents import learn
 
         if method not in AGENT_SETTINGS:
             raise InputError(f"method is {method!r}, expected one of {', '.join(AGENT_SETTINGS)}")
@@ -352,11 +352,11 @@ class Session:
         if from_ is not None and method != "rl":
             raise InputError("from_ is the agent that method 'rl' starts from; leave it out")
         if method == "sft":
-            return learning.train_sft_agent(self.warehouse, set_names=several(set), **common)
+            return learn.train_sft_agent(self.warehouse, set_names=several(set), **common)
         [name] = several(set)
         if method == "clone":
-            return learning.train_clone_agent(self.warehouse, set_name=name, **common)
-        return learning.train_rl_agent(self.warehouse, set_name=name, start=from_, **common)
+            return learn.train_clone_agent(self.warehouse, set_name=name, **common)
+        return learn.train_rl_agent(self.warehouse, set_name=name, start=from_, **common)
 
     @takes_settings(RunRequest, parameter="request")
     def train(
@@ -398,7 +398,7 @@ class Session:
             allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
             dry_run: Say what it would take, and train nothing.
         """
-        from dmix.cli.workflows.runs import train_run
+        from dmix.cli.workflows.runs.train import train_run
 
         values: dict[str, Any] = {
             "model": None if model is None else str(model),
@@ -454,7 +454,7 @@ class Session:
             kind: Form of the items.
             dry_run: Say what would be scored, and score nothing.
         """
-        from dmix.cli.workflows.runs import evaluate_models
+        from dmix.cli.workflows.runs.evaluate import evaluate_models
 
         return evaluate_models(
             self.warehouse,
@@ -485,7 +485,7 @@ class Session:
             watch: Write the file again and again until no run in it is under way.
             every: Seconds between two pages of `watch`.
         """
-        from dmix.cli.workflows.runs import report_runs
+        from dmix.cli.workflows.runs.report import report_runs
 
         return report_runs(
             self.warehouse,
@@ -504,7 +504,7 @@ class Session:
             allow_io: Let the query read files, and COPY write them outside the warehouse.
             memory_gb: Memory that it may take, in GB; a quarter of the machine's when left out.
         """
-        from dmix.cli.workflows.runs import ask_for_arrow
+        from dmix.cli.workflows.runs.ask import ask_for_arrow
 
         return ask_for_arrow(self.warehouse, query, allow_io=allow_io, memory_gb=memory_gb)
 

@@ -27,7 +27,7 @@ from dmix.etl.publishing.mirror import copy_rejects
 from dmix.etl.publishing.publish import STAGING
 from dmix.etl.publishing.rejects import REASONS
 from dmix.etl.spark.executors import ExecutorLike
-from dmix.etl.spark.tasks import Progress, metered, reported, run_tasks
+from dmix.etl.spark.tasks import metered, reported, run_tasks
 from dmix.etl.synthetic.inputs import generation_of
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, checked_name, storage_errors
@@ -43,6 +43,7 @@ from dmix.warehouse_schema.files.manifests import (
 )
 from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import RemotePath
+from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_labels
 
 logger = logging.getLogger(__name__)

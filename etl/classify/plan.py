@@ -25,7 +25,7 @@ from dmix.etl.reading.records import Columns
 from dmix.etl.reading.sources import FoundFile, find_files
 from dmix.etl.spark.executors import ExecutorLike, OnSpark, as_executor
 from dmix.etl.spark.pool import worker_pool
-from dmix.etl.spark.tasks import Progress, completed_tasks, grouped, reported, run_tasks
+from dmix.etl.spark.tasks import completed_tasks, grouped, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import (
@@ -39,6 +39,7 @@ from dmix.warehouse_schema.files.manifests import (
 )
 from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import is_url
+from dmix.warehouse_schema.progress import Progress
 
 _INSPECT_BYTES = 128 << 20
 _INSPECT_FILES = 500

@@ -41,7 +41,6 @@ from dmix.etl.distilling.labelled_sample import PARTS, LabelledSample, draw_samp
 from dmix.etl.distilling.settings import DistilSettings
 from dmix.etl.publishing.label_splits import check_label_files
 from dmix.etl.publishing.publish import attempt_folder
-from dmix.etl.spark.tasks import Progress
 from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import (
@@ -53,6 +52,7 @@ from dmix.warehouse_schema.files.layout import (
 )
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import CorpusVersion, content_digest, digest_of
+from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 VERSION = 1

@@ -20,7 +20,6 @@ from dmix.etl.publishing.publish import STAGING
 from dmix.etl.publishing.unnamed import unnamed_streams
 from dmix.etl.shard.mds import ShardFormat, header_problem
 from dmix.etl.shard.plan import manifest_id
-from dmix.etl.spark.tasks import Progress
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.catalog.run_facts import fold_events
 from dmix.warehouse_schema.errors import DmixError, InputError, StorageError
@@ -42,6 +41,7 @@ from dmix.warehouse_schema.files.manifests import (
 from dmix.warehouse_schema.files.names import links_below, plain_name, top_links
 from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import Place, open_place, parquet_input, read_errors
+from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import FIELDS, slug
 
 _CHUNK_BYTES = 4 << 20

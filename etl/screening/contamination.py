@@ -26,12 +26,13 @@ from dmix.etl.screening.screening import (
 )
 from dmix.etl.screening.words import normal_texts
 from dmix.etl.spark.executors import ExecutorLike
-from dmix.etl.spark.tasks import Progress, reported, run_tasks
+from dmix.etl.spark.tasks import reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import CorpusVersion
 from dmix.warehouse_schema.files.screenings import Screening, find_screening
+from dmix.warehouse_schema.progress import Progress
 
 KIND = "contamination"
 BATCH_BYTES = 1 << 20

@@ -40,11 +40,12 @@ from dmix.etl.screening.words import VERSION as WORDS_VERSION
 from dmix.etl.screening.words import normal_texts
 from dmix.etl.spark.executors import ExecutorLike, session_of
 from dmix.etl.spark.masters import worker_errors
-from dmix.etl.spark.tasks import Progress, reported, run_tasks
+from dmix.etl.spark.tasks import reported, run_tasks
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import CorpusVersion
 from dmix.warehouse_schema.files.screenings import Screening, find_screening
+from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

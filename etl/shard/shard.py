@@ -24,16 +24,8 @@ from dmix.etl.shard.mds import ShardWriter
 from dmix.etl.shard.packing import cut_samples
 from dmix.etl.shard.plan import ShardPlan, plan_dataset, published_dataset, references
 from dmix.etl.shard.settings import ShardSettings
-from dmix.etl.shard.tasks import (
-    ShardJob,
-    StageSeconds,
-    Work,
-    encode_split,
-    run_splits,
-    stream_path,
-)
+from dmix.etl.shard.tasks import ShardJob, StageSeconds, Work, encode_split, run_splits, stream_path
 from dmix.etl.spark.executors import ExecutorLike
-from dmix.etl.spark.tasks import Progress
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
@@ -46,6 +38,7 @@ from dmix.warehouse_schema.files.manifests import (
 )
 from dmix.warehouse_schema.files.screenings import Screening
 from dmix.warehouse_schema.files.sizes import size_text
+from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 __all__ = ["ShardSettings", "shard_dataset"]

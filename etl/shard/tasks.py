@@ -13,23 +13,18 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from dmix.etl.publishing.label_splits import LabelSplit, read_texts
-from dmix.etl.publishing.publish import (
-    SplitRecord,
-    attempt_folder,
-    publish_files,
-    recorded,
-    write_record,
-)
+from dmix.etl.publishing.publish import SplitRecord, attempt_folder, publish_files, recorded, write_record
 from dmix.etl.shard.mds import ShardFormat, ShardWriter
 from dmix.etl.shard.packing import cut_samples, with_end_of_text
 from dmix.etl.spark.executors import ExecutorLike
-from dmix.etl.spark.tasks import Progress, grouped, reported, run_tasks
+from dmix.etl.spark.tasks import grouped, reported, run_tasks
 from dmix.etl.text.tokens import Tokenizer
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import storage_errors
 from dmix.warehouse_schema.files.manifests import TokenizerFile
 from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import Place
+from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import slug
 
 BATCH_BYTES = 8 << 20

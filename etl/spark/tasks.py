@@ -16,9 +16,9 @@ from dmix.etl.spark.executors import ExecutorLike, as_executor
 from dmix.etl.spark.outcomes import WORKER_DIED
 from dmix.warehouse_schema import errors
 from dmix.warehouse_schema.errors import ClusterError
+from dmix.warehouse_schema.progress import Progress
 
 T = TypeVar("T")
-Progress = Callable[[str], None]
 
 _REPORT_SECONDS = 0.5
 

@@ -22,7 +22,6 @@ from typing import Any
 from dmix.etl.quality.judges import make_quality
 from dmix.etl.quality.settings import QualitySettings
 from dmix.etl.spark.masters import DEFAULT_MASTER
-from dmix.etl.spark.tasks import Progress
 from dmix.etl.synthetic.bandwidth import Throughput, throughput
 from dmix.etl.synthetic.blocks import BlockFacts, block_name, finished_blocks, require_facts, total_facts
 from dmix.etl.synthetic.generation_settings import GenerationSettings
@@ -40,6 +39,7 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_json, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.progress import Progress
 
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 """Runs a task for every item: `functools.partial(run_tasks, spark)`, or `run_here`."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from dmix.cli.workflows.effects import probe_counts
+from dmix.cli.workflows.effects.counts import probe_counts
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.store import publish_agent
 from dmix.mixing.controllers import CONTROLLERS

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.etl.classifiers import ClassifierSpec, make_classifier
-from dmix.etl.spark.tasks import Progress
 from dmix.etl.synthetic.blocks import read_blocks
 from dmix.etl.synthetic.start_state.estimate import (
     NO_TEXT,
@@ -29,6 +28,7 @@ from dmix.etl.synthetic.start_state.plan import StartStatePlan
 from dmix.etl.synthetic.synthesize import Runner, write_missing
 from dmix.warehouse_schema.files.layout import publish_json
 from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.progress import Progress
 
 ESTIMATE = "estimate.json"
 FORMAT = 1

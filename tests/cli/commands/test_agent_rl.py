@@ -141,6 +141,6 @@ def test_set_agent_is_trained_gone_on_with_and_judged(dmix):
 
 
 def test_gym_says_nothing_when_it_is_imported():
-    code = "from dmix.cli.workflows.learning import hush_gym; hush_gym(); import gym"
+    code = "from dmix.cli.workflows.agents.learn import hush_gym; hush_gym(); import gym"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""

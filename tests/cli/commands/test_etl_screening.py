@@ -8,7 +8,7 @@ from tests.etl import conftest as _etl
 
 from dmix.cli.commands.etl_screening import contamination, duplicates
 from dmix.cli.main import run
-from dmix.cli.workflows.datasets import evaluation_items
+from dmix.cli.workflows.data.kept_out import evaluation_items
 from dmix.warehouse_schema.files.layout import Warehouse
 
 ITEM = _etl.words(7, 20)

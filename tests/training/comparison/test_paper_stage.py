@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.cli.workflows.comparison_data import prepare_comparison
+from dmix.cli.workflows.data.comparison import prepare_comparison
 from dmix.mixing.agent.store import load_agent
 from dmix.mixing.trajectories.feedback import read_feedback
 from dmix.mixing.trajectories.store import read_set, read_trajectories

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.cli.workflows.comparison_data import prepare_comparison
+from dmix.cli.workflows.data.comparison import prepare_comparison
 from dmix.mixing.trajectories.feedback import read_feedback
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.comparison.data.settings import LAYERS, load_setting

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from tests.training.comparison.conftest import MODEL, SETTING, TRAINING, write_lines
 
-from dmix.cli.workflows.comparison_data import DatasetBuilder, prepare_comparison
+from dmix.cli.workflows.data.comparison import DatasetBuilder, prepare_comparison
 from dmix.etl.demo.corpus import source_texts, target_texts
 from dmix.etl.synthetic.synthesize import SUMMARY
 from dmix.training.comparison.data.corpora import choose_text

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.training.comparison.conftest import MODEL, SETTING, TRAINING, write_lines
 
-from dmix.cli.workflows.comparison_data import prepare_comparison
+from dmix.cli.workflows.data.comparison import prepare_comparison
 from dmix.training.comparison.data.items import excerpt
 from dmix.training.comparison.data.settings import ComparisonObjective, load_setting
 from dmix.training.comparison.pages.page import write_page

@@ -1,12 +1,11 @@
 """What the runs of a setting share, beside its datasets: base models, trajectories, their settings.
 
 Every part finds out by itself whether it is done, so a killed preparation resumes. The datasets are
-made by `dmix.etl`, which this folder may not import: `dmix.cli.workflows.comparison_data` prepares a
+made by `dmix.etl`, which this folder may not import: `dmix.cli.workflows.data.comparison` prepares a
 setting out of both.
 """
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +23,10 @@ from dmix.training.run.config import RunConfig
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.settings import settings_from
 
 RUN_DATASET = "run"
-
-Progress = Callable[[str], None]
 
 
 def check_same_setting(paths: StudyPaths, loaded: LoadedSetting) -> None:

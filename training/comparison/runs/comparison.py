@@ -30,8 +30,7 @@ from dmix.training.model.estimate import measure_speed
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
-
-Progress = Callable[[str], None]
+from dmix.warehouse_schema.progress import Progress
 
 # How old the tables of the results may get while a queue runs.
 _PUBLISH_SECONDS = 600.0

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dmix.cli.workflows.timing import in_words
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 STEPS = 16
@@ -155,15 +156,6 @@ def _script(
         base=base,
         common=common,
     )
-
-
-def in_words(seconds: float) -> str:
-    """A duration in the unit that a person would say: seconds, minutes or hours."""
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"about {round(seconds / 60)} min"
-    return f"about {seconds / 3600:.1f} h"
 
 
 _ENVIRONMENT = """\

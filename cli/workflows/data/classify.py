@@ -1,30 +1,24 @@
-"""From raw text to a dataset: what `dmix etl classify` and `dmix etl shard` do."""
+"""From raw text to corpora of labelled documents: `dmix etl classify`."""
 
-import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.sizes import size_text
+from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
     from dmix.etl.classify.classify import CorpusOutcome
     from dmix.etl.classify.plan import CorpusPlan
     from dmix.etl.classify.settings import ClassifySettings
-    from dmix.etl.screening.ngrams import EvaluationItem
-    from dmix.etl.shard.plan import ShardPlan
-    from dmix.etl.shard.settings import ShardSettings
     from dmix.etl.spark.executors import Automatic
-    from dmix.warehouse_schema.files.manifests import CorpusVersion, DatasetManifest, InputFile
+    from dmix.warehouse_schema.files.manifests import CorpusVersion, InputFile
 
-Progress = Callable[[str], None]
 
 # Files without the text column, and columns of each, that a message names.
 _MOST_FILES, _MOST_COLUMNS = 3, 12
@@ -90,121 +84,6 @@ def classify_text(
     return result
 
 
-def shard_corpora(
-    warehouse: Warehouse,
-    *,
-    corpus: Sequence[str] = (),
-    settings: "ShardSettings",
-    environment: Sequence[Path] = (),
-    executor: "Automatic",
-    data_url: str | None = None,
-    dry_run: bool = False,
-    progress: Progress,
-) -> Result:
-    """One stream of samples for each (field, domain); the result's value is the dataset's manifest.
-
-    Args:
-        warehouse: Where the corpora are and the dataset goes.
-        corpus: Names of corpora, `NAME[@vK]`; may be empty where one pair is there.
-        settings: Tokenizer, sample length, duplicates.
-        environment: Environment files whose items are kept out of the text.
-        executor: Runs the tasks.
-        data_url: Remote folder for labels and streams, which the warehouse remembers.
-        dry_run: Look, and write nothing; the value is the plan.
-        progress: Receives lines for people.
-
-    Raises:
-        NotFoundError: If a corpus or file does not exist.
-        InputError: If corpora or settings cannot be used.
-    """
-    executor.prepare("dmix.etl.shard.tasks", "dmix.etl.text.tokens")
-    from dmix.etl.publishing.mirror import use_data_url
-    from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
-    from dmix.etl.shard.shard import shard_dataset
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
-
-    if not dry_run:
-        use_data_url(warehouse, data_url)
-    corpora = resolve_corpora(warehouse.require(), corpus)
-    items = evaluation_items(environment)
-    plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
-    manifest = published_dataset(warehouse, plan)
-    if dry_run:
-        return _shard_plan_result(plan, exists=manifest is not None)
-    existed = manifest is not None
-    if manifest is None or items:  # a dataset that exists may not have been screened for these items
-        manifest = shard_dataset(
-            executor, warehouse, corpora=corpora, settings=settings, items=items, progress=progress
-        )
-    else:
-        progress(f"dataset {manifest.dataset} exists already with these settings; nothing to do")
-    sync_at_end(warehouse, warn=progress)
-    return dataset_result(manifest, existed=existed)
-
-
-def check_kept_out(
-    warehouse: Warehouse,
-    dataset: str | None,
-    environment: Path,
-    *,
-    allow_unscreened: bool,
-    progress: Callable[[str], None],
-) -> None:
-    """Refuses an environment whose items may be in the training text.
-
-    Items with too few words to be looked for in text are not asked about. Of a dataset of dmix 0.1, which
-    did not record items, it only warns.
-
-    Args:
-        warehouse: Where the dataset is.
-        dataset: Id or name; None for the only one.
-        environment: Environment file.
-        allow_unscreened: Warn only.
-        progress: Receives the warning.
-
-    Raises:
-        InputError: If the dataset was sharded without items of the environment.
-    """
-    from dmix.etl.screening.ngrams import NgramIndex, items_digest
-    from dmix.mixing.trajectories.objectives import load_environment, read_items
-    from dmix.warehouse_schema.files.manifests import item_digest, read_dataset_manifest
-
-    manifest = read_dataset_manifest(warehouse.require(), dataset)
-    all_items = evaluation_items([environment])
-    if manifest.settings.get("contamination") == items_digest(all_items):
-        return  # these very items, and a dataset of dmix 0.1 records no more than that
-    found = load_environment(environment)
-    used = {
-        item_digest(item.question, item.answer)
-        for objective in found.objectives
-        for item in read_items(objective, found.folder)
-    }
-    open_items = [
-        item
-        for item in {item_digest(i.question, i.answer): i for i in all_items}.items()
-        if item[0] in used.difference(manifest.kept_out or ())
-    ]
-    count = len(open_items) - len(NgramIndex([item for _, item in open_items]).too_short)
-    if not count:
-        return
-    if manifest.kept_out is None:
-        progress(
-            f"warning: dataset {manifest.name or manifest.dataset} was made by a version of dmix that did not"
-            f" record which evaluation items were kept out of it; {count:,} of {environment} may be in it"
-        )
-        return
-    message = (
-        f"{count:,} of {len(used):,} evaluation items of {environment} were not kept out of dataset"
-        f" {manifest.name or manifest.dataset}: a model may be scored on text that it trains on"
-    )
-    if not allow_unscreened:
-        raise InputError(
-            f"{message}; run 'dmix etl shard' with --environment {environment} beside its other flags, or go"
-            " on with --allow-unscreened"
-        )
-    progress(f"warning: {message}")
-
-
 def without_text(warehouse: Warehouse, version: "CorpusVersion", column: str) -> list[str]:
     """A line for each of the first files with records that lack the text column, with columns that it has."""
     found: Counter[str] = Counter()
@@ -247,26 +126,6 @@ def _columns(source: "InputFile | None", prefix: str) -> list[str]:
 
         return list(pq.read_schema(source.path).names)
     return list(dict.fromkeys(re.findall(r'[{,]\s*"([^"\\]{1,40})"\s*:', prefix)))
-
-
-def evaluation_items(environments: Sequence[Path]) -> "list[EvaluationItem]":
-    """All items of the files that environments name, whatever split or limit they ask for.
-
-    Raises:
-        NotFoundError: If a file does not exist.
-        InputError: If one is not what it should be.
-    """
-    from dmix.etl.screening.ngrams import EvaluationItem
-    from dmix.mixing.trajectories.objectives import load_environment, read_items
-
-    return [
-        EvaluationItem(
-            objective=objective.name, item_id=item.item_id, question=item.question, answer=item.answer
-        )
-        for found in map(load_environment, environments)
-        for objective in found.objectives
-        for item in read_items(dataclasses.replace(objective, limit=None, split="all"), found.folder)
-    ]
 
 
 _MOST_SKIPPED = 20
@@ -395,92 +254,4 @@ def _outcomes_result(outcomes: "list[CorpusOutcome]") -> Result:
             result.line(
                 f"{version.corpus}: {asked:,} documents ({share:.1%}) were unsure and sent to the fallback"
             )
-    return result
-
-
-def _shard_plan_result(plan: "ShardPlan", *, exists: bool) -> Result:
-    from dmix.etl.shard.plan import estimated_tokens
-
-    estimates = estimated_tokens(plan)
-    domains = [
-        {
-            "field": field,
-            "domain": domain,
-            "documents": sum(split.documents for split in splits),
-            "text_bytes": sum(split.text_bytes for split in splits),
-            "splits": len(splits),
-            "estimated_tokens": estimates[field, domain],
-            "estimated_samples": estimates[field, domain] // plan.format.seq_len,
-        }
-        for (field, domain), splits in plan.splits.items()
-    ]
-    result = Result({"dataset": plan.dataset, "exists": exists, "domains": domains}, plan)
-    result.table(list(domains[0]), [list(domain.values()) for domain in domains])
-    state = "exists already; nothing would be done" if exists else "would be made"
-    less = ", less those that are left out" if plan.drop_duplicates or plan.remove_contaminated else ""
-    result.line(
-        f"dataset {plan.dataset} {state}: {len(plan.all_splits)} splits, {size_text(plan.text_bytes)} of"
-        f" text, about {sum(estimates.values()):,} tokens{less}"
-    )
-    return result
-
-
-def dataset_result(manifest: "DatasetManifest", *, existed: bool | None = None) -> Result:
-    """Shares of every domain with documents, and how many domains each field really has."""
-    from dmix.etl.shard.start_state import start_state, summarise
-
-    shares = start_state(manifest)
-    fields = summarise(shares)
-    value: dict[str, Any] = {
-        "dataset": manifest.dataset,
-        "name": manifest.name,
-        "seq_len": manifest.seq_len,
-        "tokenizer": manifest.tokenizer.name,
-        "domains": [asdict(share) for share in shares],
-        "fields": [asdict(field) for field in fields],
-    }
-    result = Result(value if existed is None else {**value, "existed": existed}, manifest)
-    columns = [
-        "field",
-        "domain",
-        "documents",
-        "tokens",
-        "tail tokens",
-        "samples",
-        "document share",
-        "sample share",
-    ]
-    rows = [
-        (
-            share.field,
-            share.domain,
-            share.documents,
-            share.tokens,
-            share.tail_tokens,
-            share.samples,
-            share.document_weight,
-            share.sample_weight,
-        )
-        for share in shares
-        if share.documents
-    ]
-    name = f" ({manifest.name})" if manifest.name else ""
-    result.table(
-        columns, rows, title=f"dataset {manifest.dataset}{name}, {manifest.seq_len} tokens per sample"
-    )
-    result.table(
-        [
-            "field",
-            "documents",
-            "tokens",
-            "samples",
-            "active domains",
-            "effective domains",
-            "effective by documents",
-        ],
-        [
-            (f.field, f.documents, f.tokens, f.samples, f.active, f.effective, f.effective_documents)
-            for f in fields
-        ],
-    )
     return result

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmix.cli.workflows.effects import PlannedMixture, Progress
+from dmix.cli.workflows.effects.plan import PlannedMixture
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.settings import PlanRules

@@ -2,19 +2,17 @@
 
 Nothing is classified or trained here: it draws evaluation items, looks at the model, measures the
 speed of the machine with one matrix product, and writes the files that the next commands read
-(`dmix.cli.workflows.project_files`).
+(`dmix.cli.workflows.start.project_files`).
 """
 
 import json
-import shutil
 import stat
 import struct
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmix.cli.workflows.project_files import STEPS, Checkpoint, FieldText, Sizes, project_files
+from dmix.cli.workflows.start.project_files import STEPS, Checkpoint, FieldText, Sizes, project_files
+from dmix.cli.workflows.timing import training_speed
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.taxonomy import FIELDS
@@ -23,10 +21,6 @@ from dmix.warehouse_schema.taxonomy import FIELDS
 ITEMS = 100
 # What gzip and zstd make of English text.
 _COMPRESSED = 3.0
-# Share of the limit of matrix products that training reaches here (benchmarks/farm.py).
-_EFFICIENCY = 0.4
-# Training costs six operations per weight and token: two forward, four backward.
-_OPERATIONS = 6
 # Weights of the model that `model.yaml` describes.
 _SMALL_WEIGHTS = 890_000
 # A copy of the text is written only where the ends of documents are cut off; such text is small.
@@ -145,39 +139,6 @@ def fitting_sizes(*, tokens: int, parameters: int | None, longest: int | None, h
         steps=STEPS,
         tokens_per_second=speed,
     )
-
-
-def training_speed(parameters: int) -> float:
-    """Tokens per second that a model of this size trains at here, from one measured matrix product."""
-    return _EFFICIENCY * _matrix_operations_per_second() / (_OPERATIONS * parameters)
-
-
-def _matrix_operations_per_second() -> float:
-    """Floating-point operations per second of a matrix product, on the GPU where there is one."""
-    if shutil.which("nvidia-smi"):
-        import torch
-
-        if torch.cuda.is_available():
-            square = torch.ones((8192, 8192), device="cuda", dtype=torch.bfloat16)
-
-            def product() -> None:
-                torch.mm(square, square)
-                torch.cuda.synchronize()
-
-            return _timed(product, operations=2 * 8192**3)
-    import numpy as np
-
-    square_ = np.ones((1024, 1024), dtype=np.float32)
-    return _timed(lambda: square_ @ square_, operations=2 * 1024**3)
-
-
-def _timed(product: Callable[[], object], *, operations: float) -> float:
-    product()
-    started, done = time.perf_counter(), 0
-    while done < 3 or time.perf_counter() - started < 0.2:
-        product()
-        done += 1
-    return done * operations / (time.perf_counter() - started)
 
 
 def _look_at(model: str | None) -> Checkpoint:

@@ -5,7 +5,7 @@ Every part finds out by itself whether it is done, so a killed preparation resum
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from dmix.training.comparison.data.study_paths import StudyPaths
     from dmix.training.comparison.runs.study import Study
     from dmix.warehouse_schema.files.manifests import CorpusVersion
-
-Progress = Callable[[str], None]
 
 REAL, REAL_SOURCE = "real", "real-source"
 """Corpora of the real text of a synthetic setting; the second one is also the classifier that it teaches."""
@@ -47,12 +46,7 @@ def prepare_comparison(study: "Study", *, master: str | None) -> None:
     """
     from dmix.etl.text.tokens import load_tokenizer
     from dmix.training.comparison.data.corpora import base_text, write_text
-    from dmix.training.comparison.data.prepare import (
-        RUN_DATASET,
-        check_same_setting,
-        make_base,
-        sample_farm,
-    )
+    from dmix.training.comparison.data.prepare import RUN_DATASET, check_same_setting, make_base, sample_farm
 
     paths, loaded, progress = study.paths, study.loaded, study.progress
     check_same_setting(paths, loaded)

@@ -1,6 +1,6 @@
 """Agents are not trained on half a farm without a word."""
 
-from dmix.cli.workflows.learning import unfinished_farm
+from dmix.cli.workflows.agents.learn import unfinished_farm
 from dmix.warehouse_schema.files.layout import Warehouse
 
 

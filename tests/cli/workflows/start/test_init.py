@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from dmix.cli.main import dmix, run
-from dmix.cli.workflows.init import ITEMS, fitting_sizes, init_project, stored_weights
-from dmix.cli.workflows.project_files import STEPS
+from dmix.cli.workflows.start.init import ITEMS, fitting_sizes, init_project, stored_weights
+from dmix.cli.workflows.start.project_files import STEPS
 from dmix.mixing.trajectories.objectives import check_items, load_environment, read_items
 from dmix.training.model.settings import load_proxy, load_training
 from dmix.warehouse_schema.errors import InputError, NotFoundError
@@ -117,7 +117,7 @@ def test_a_checkpoint_gives_tokenizer_and_rate(text, tmp_path):
 
 
 def test_sizes_fit_the_hours_and_the_text(monkeypatch):
-    monkeypatch.setattr("dmix.cli.workflows.init.training_speed", lambda parameters: 1000.0)
+    monkeypatch.setattr("dmix.cli.workflows.start.init.training_speed", lambda parameters: 1000.0)
     sizes = fitting_sizes(tokens=10**9, parameters=10**6, longest=None, hours=1.0)
     assert 0.9 * 3_600_000 < sizes.tokens <= 3_600_000
     assert sizes.samples_per_step % sizes.batch_size == 0

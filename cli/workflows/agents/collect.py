@@ -1,0 +1,139 @@
+"""Feedback of proxies along the trajectories of a set: `dmix mix collect`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dmix.cli.show.result import Result
+from dmix.cli.workflows.data.kept_out import check_kept_out
+from dmix.cli.workflows.preflight import check_environment, check_set
+from dmix.cli.workflows.timing import in_words
+from dmix.etl.spark.masters import DEFAULT_MASTER, refuse_connect
+from dmix.training.model.settings import load_proxy
+from dmix.training.run.request import base_of_proxies
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.progress import Progress
+
+if TYPE_CHECKING:
+    from dmix.training.farm.farm import FarmPlan
+
+
+def collect_farm(
+    warehouse: Warehouse,
+    *,
+    set_name: str,
+    environment: Path,
+    proxy: Path | None = None,
+    bases: Sequence[str] = (),
+    stack: int = 1,
+    gpus_per_task: float | None = None,
+    master: str | None = None,
+    in_process: bool = False,
+    allow_unscreened: bool = False,
+    dry_run: bool = False,
+    progress: Progress,
+) -> Result:
+    """Trains a proxy along every trajectory of a set and scores it at each step.
+
+    Args:
+        warehouse: Where the set is and the feedback goes.
+        set_name: Name of the set.
+        environment: Environment file.
+        proxy: Proxy file; a small LLaMA when left out.
+        bases: Base models that proxies start from.
+        stack: Most trajectories of one task.
+        gpus_per_task: GPUs that Spark gives each task.
+        master: Spark master.
+        in_process: Train here, without Spark.
+        allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
+        dry_run: Say what it would take, and train nothing.
+        progress: Receives lines for people.
+
+    Raises:
+        NotFoundError: If set, files or base models do not exist.
+        InputError: If they cannot be used.
+    """
+    check_set(warehouse, set_name)
+    check_environment(environment)
+    from dmix.mixing.trajectories.store import read_set
+
+    check_kept_out(
+        warehouse,
+        read_set(warehouse, set_name).dataset,
+        environment,
+        allow_unscreened=allow_unscreened,
+        progress=progress,
+    )
+    given = None if proxy is None else load_proxy(proxy)
+    init = ("base" if bases else "scratch") if given is None else given.init
+    for name in bases or (None,):
+        base_of_proxies(warehouse, name, init=init)
+    if not in_process:
+        refuse_connect(
+            master or DEFAULT_MASTER,
+            command="dmix mix collect",
+            reason="its tasks are RDDs, which Connect has not",
+        )
+    from dmix.mixing.trajectories.objectives import load_environment
+    from dmix.training.farm.farm import collect as collect_feedback
+    from dmix.training.farm.farm import default_proxy, plan_farm
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+
+    found = read_set(warehouse.require(), set_name)
+    base = bases[0] if bases else None
+    settings = given or default_proxy(found, base=base)
+    farm = plan_farm(
+        warehouse,
+        set_name,
+        environment=load_environment(environment),
+        proxy=settings,
+        base=base,
+        other_bases=bases[1:],
+    )
+    progress(
+        f"set {set_name}: {farm.done} of {farm.done + len(farm.todo)} trajectories have feedback;"
+        f" {farm.tokens:,} tokens to train on at most"
+    )
+    if farm.variations:
+        progress("varied proxies: " + ", ".join(f"{n} {name}" for name, n in farm.variations.items()))
+    if farm.warning:
+        progress(f"warning: {farm.warning}")
+    if dry_run:
+        return _farm_plan_result(warehouse, farm)
+    if in_process or not farm.todo:
+        scored = collect_feedback(warehouse, farm, spark=None, progress=progress, stack=stack)
+    else:
+        from dmix.etl.spark.session import spark_session
+
+        spark = spark_session(master=master or DEFAULT_MASTER, app="dmix mix collect")
+        scored = collect_feedback(
+            warehouse, farm, spark=spark, progress=progress, stack=stack, gpus_per_task=gpus_per_task
+        )
+    sync_at_end(warehouse, warn=progress)
+    facts = {"set_name": set_name, "trajectories": farm.done + len(farm.todo), "scales": scored.scales}
+    result = Result(facts, scored)
+    rows = [(o.name, o.role, scored.scales[o.name]) for o in scored.objectives]
+    result.table(["objective", "role", "scale (nats per token)"], rows)
+    return result
+
+
+def _farm_plan_result(warehouse: Warehouse, farm: "FarmPlan") -> Result:
+    from dmix.training.model.estimate import measure_speed
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+
+    manifest = read_dataset_manifest(warehouse, farm.task.dataset)
+    model = farm.task.proxy.model() if farm.task.base is None else str(farm.task.base)
+    speed = measure_speed(model, manifest, farm.task.proxy.training)
+    plan = {
+        "runs": len(farm.todo),
+        "tokens": farm.tokens,
+        "parameters": speed.parameters,
+        "hours": speed.hours(farm.tokens),
+        "variations": farm.variations,
+    }
+    result = Result(plan, farm)
+    result.line(
+        f"{plan['runs']} proxies of {speed.parameters:,} parameters:"
+        f" {in_words(3600 * speed.hours(farm.tokens))} of one core, scoring left out"
+    )
+    return result

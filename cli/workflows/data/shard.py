@@ -1,0 +1,158 @@
+"""From corpora to a dataset: `dmix etl shard`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmix.cli.show.result import Result
+from dmix.cli.workflows.data.kept_out import evaluation_items
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.sizes import size_text
+from dmix.warehouse_schema.progress import Progress
+
+if TYPE_CHECKING:
+    from dmix.etl.shard.plan import ShardPlan
+    from dmix.etl.shard.settings import ShardSettings
+    from dmix.etl.spark.executors import Automatic
+    from dmix.warehouse_schema.files.manifests import DatasetManifest
+
+
+def shard_corpora(
+    warehouse: Warehouse,
+    *,
+    corpus: Sequence[str] = (),
+    settings: "ShardSettings",
+    environment: Sequence[Path] = (),
+    executor: "Automatic",
+    data_url: str | None = None,
+    dry_run: bool = False,
+    progress: Progress,
+) -> Result:
+    """One stream of samples for each (field, domain); the result's value is the dataset's manifest.
+
+    Args:
+        warehouse: Where the corpora are and the dataset goes.
+        corpus: Names of corpora, `NAME[@vK]`; may be empty where one pair is there.
+        settings: Tokenizer, sample length, duplicates.
+        environment: Environment files whose items are kept out of the text.
+        executor: Runs the tasks.
+        data_url: Remote folder for labels and streams, which the warehouse remembers.
+        dry_run: Look, and write nothing; the value is the plan.
+        progress: Receives lines for people.
+
+    Raises:
+        NotFoundError: If a corpus or file does not exist.
+        InputError: If corpora or settings cannot be used.
+    """
+    executor.prepare("dmix.etl.shard.tasks", "dmix.etl.text.tokens")
+    from dmix.etl.publishing.mirror import use_data_url
+    from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
+    from dmix.etl.shard.shard import shard_dataset
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+
+    if not dry_run:
+        use_data_url(warehouse, data_url)
+    corpora = resolve_corpora(warehouse.require(), corpus)
+    items = evaluation_items(environment)
+    plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
+    manifest = published_dataset(warehouse, plan)
+    if dry_run:
+        return _shard_plan_result(plan, exists=manifest is not None)
+    existed = manifest is not None
+    if manifest is None or items:  # a dataset that exists may not have been screened for these items
+        manifest = shard_dataset(
+            executor, warehouse, corpora=corpora, settings=settings, items=items, progress=progress
+        )
+    else:
+        progress(f"dataset {manifest.dataset} exists already with these settings; nothing to do")
+    sync_at_end(warehouse, warn=progress)
+    return dataset_result(manifest, existed=existed)
+
+
+def _shard_plan_result(plan: "ShardPlan", *, exists: bool) -> Result:
+    from dmix.etl.shard.plan import estimated_tokens
+
+    estimates = estimated_tokens(plan)
+    domains = [
+        {
+            "field": field,
+            "domain": domain,
+            "documents": sum(split.documents for split in splits),
+            "text_bytes": sum(split.text_bytes for split in splits),
+            "splits": len(splits),
+            "estimated_tokens": estimates[field, domain],
+            "estimated_samples": estimates[field, domain] // plan.format.seq_len,
+        }
+        for (field, domain), splits in plan.splits.items()
+    ]
+    result = Result({"dataset": plan.dataset, "exists": exists, "domains": domains}, plan)
+    result.table(list(domains[0]), [list(domain.values()) for domain in domains])
+    state = "exists already; nothing would be done" if exists else "would be made"
+    less = ", less those that are left out" if plan.drop_duplicates or plan.remove_contaminated else ""
+    result.line(
+        f"dataset {plan.dataset} {state}: {len(plan.all_splits)} splits, {size_text(plan.text_bytes)} of"
+        f" text, about {sum(estimates.values()):,} tokens{less}"
+    )
+    return result
+
+
+def dataset_result(manifest: "DatasetManifest", *, existed: bool | None = None) -> Result:
+    """Shares of every domain with documents, and how many domains each field really has."""
+    from dmix.etl.shard.start_state import start_state, summarise
+
+    shares = start_state(manifest)
+    fields = summarise(shares)
+    value: dict[str, Any] = {
+        "dataset": manifest.dataset,
+        "name": manifest.name,
+        "seq_len": manifest.seq_len,
+        "tokenizer": manifest.tokenizer.name,
+        "domains": [asdict(share) for share in shares],
+        "fields": [asdict(field) for field in fields],
+    }
+    result = Result(value if existed is None else {**value, "existed": existed}, manifest)
+    columns = [
+        "field",
+        "domain",
+        "documents",
+        "tokens",
+        "tail tokens",
+        "samples",
+        "document share",
+        "sample share",
+    ]
+    rows = [
+        (
+            share.field,
+            share.domain,
+            share.documents,
+            share.tokens,
+            share.tail_tokens,
+            share.samples,
+            share.document_weight,
+            share.sample_weight,
+        )
+        for share in shares
+        if share.documents
+    ]
+    name = f" ({manifest.name})" if manifest.name else ""
+    result.table(
+        columns, rows, title=f"dataset {manifest.dataset}{name}, {manifest.seq_len} tokens per sample"
+    )
+    result.table(
+        [
+            "field",
+            "documents",
+            "tokens",
+            "samples",
+            "active domains",
+            "effective domains",
+            "effective by documents",
+        ],
+        [
+            (f.field, f.documents, f.tokens, f.samples, f.active, f.effective, f.effective_documents)
+            for f in fields
+        ],
+    )
+    return result

@@ -1,0 +1,199 @@
+"""Probes for another trainer: mixtures that it trains, scores that it hands back."""
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmix.cli.workflows.effects.measured import Measured
+from dmix.cli.workflows.effects.names import effects_name
+from dmix.cli.workflows.effects.probes import DESIGN, fitted_effects
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.files.manifests import digest_of, read_dataset_manifest
+from dmix.warehouse_schema.progress import Progress
+
+if TYPE_CHECKING:
+    from dmix.mixing.effects.probes import Probe
+    from dmix.mixing.effects.store import StoredEffects
+
+SCORES = "scores.csv"
+
+
+# ---- somebody else's trainer
+
+
+def export_probes(
+    warehouse: Warehouse,
+    *,
+    environment: Path,
+    dataset: str | None,
+    samples: int | None,
+    groups: int | None,
+    out: Path,
+) -> "list[Probe]":
+    """Writes probe mixtures for another trainer, and a table for its scores to be filled in.
+
+    Args:
+        warehouse: Where the dataset is.
+        environment: Names the objectives.
+        dataset: Id or name.
+        samples: Samples of a probe; a quarter of the dataset when left out.
+        groups: Most groups of domains.
+        out: Folder for the files.
+    """
+    from dmix.cli.workflows.effects.mixture_files import mixture_file
+    from dmix.mixing.effects.probes import MOST_GROUPS, design_probes
+    from dmix.mixing.space.domains import DomainSpace
+    from dmix.mixing.trajectories.objectives import load_environment
+
+    manifest = read_dataset_manifest(warehouse.require(), dataset)
+    space = DomainSpace.of_dataset(manifest)
+    objectives = load_environment(environment).names
+    size = max(1, int(space.samples_N.sum()) // 4) if samples is None else samples
+    probes = design_probes(space, samples=size, most_groups=min(groups or MOST_GROUPS, MOST_GROUPS))
+    for probe in probes:
+        text = mixture_file(
+            probe.mixture_N,
+            form="dmix",
+            warehouse=warehouse,
+            manifest=manifest,
+            passes_N=probe.mixture_N * size / np.maximum(space.samples_N, 1),
+            header=[f"{probe.probe_id}: train {size:,} samples on this mixture, then score every objective"],
+        )
+        publish_bytes(out.absolute() / f"{probe.probe_id}.yaml", text.encode())
+    rows = [f"{probe.probe_id},{name}," for probe in probes for name in objectives]
+    publish_bytes(out.absolute() / SCORES, ("probe,objective,score\n" + "\n".join(rows) + "\n").encode())
+    design = {
+        "dataset": manifest.dataset,
+        "samples": size,
+        "objectives": list(objectives),
+        "probes": [{"domains_index": list(probe.domains), **probe.to_json(space.names)} for probe in probes],
+    }
+    publish_json(out.absolute() / DESIGN, design)
+    return probes
+
+
+def import_scores(
+    warehouse: Warehouse,
+    *,
+    environment: Path,
+    scores: Path,
+    dataset: str | None,
+    name: str | None,
+    progress: Progress,
+) -> "StoredEffects":
+    """Effects from the scores that somebody's own trainer gave for exported probes.
+
+    Args:
+        warehouse: Where the effects go.
+        environment: Names the objectives.
+        scores: Table (.csv, .jsonl or .parquet) of probe, objective and score; `probes.json` of the
+            export lies beside it.
+        dataset: Id or name.
+        name: Name of the effects.
+        progress: Receives lines for people.
+
+    Raises:
+        NotFoundError: If a file is not there.
+        InputError: If a score is missing, given twice, or no number.
+    """
+    from dmix.mixing.effects.probes import Probe
+    from dmix.mixing.effects.store import StoredEffects, environment_digest, write_effects
+    from dmix.mixing.space.domains import DomainSpace
+    from dmix.mixing.trajectories.objectives import load_environment
+
+    manifest = read_dataset_manifest(warehouse.require(), dataset)
+    space = DomainSpace.of_dataset(manifest)
+    objectives = load_environment(environment)
+    design = read_json(scores.absolute().parent / DESIGN)
+    if design.get("dataset") != manifest.dataset:
+        raise InputError(
+            f"{scores.absolute().parent / DESIGN} was made for dataset {design.get('dataset')}, not for"
+            f" {manifest.dataset}; name that dataset with --dataset"
+        )
+    if tuple(design["objectives"]) != objectives.names:
+        raise InputError(
+            f"the probes were exported for {', '.join(design['objectives'])}, the environment lists"
+            f" {', '.join(objectives.names)}; give the same environment file"
+        )
+    table = read_scores(scores)
+    index = {"/".join(pair): i for i, pair in enumerate(space.names)}
+    probes = []
+    for entry in design["probes"]:
+        mixture_N = np.zeros(len(space))
+        for domain, weight in entry["mixture"].items():
+            mixture_N[index[domain]] = weight
+        domains = tuple(index[domain] for domain in entry["domains"])
+        probes.append(
+            Probe(probe_id=entry["probe"], domains=domains, dose=entry["dose"], mixture_N=mixture_N)
+        )
+    means = {}
+    for probe in probes:
+        missing = [o for o in objectives.names if (probe.probe_id, o) not in table]
+        if missing:
+            raise InputError(
+                f"{scores} has no score of {probe.probe_id} on {', '.join(missing)}; fill in every row"
+            )
+        means[probe.probe_id] = np.array([table[probe.probe_id, o] for o in objectives.names])
+    found = Measured(
+        warehouse=warehouse,
+        manifest=manifest,
+        space=space,
+        environment=objectives,
+        digest=environment_digest(objectives),
+        model="",
+        model_name="own trainer",
+    )
+    chosen = effects_name("probe", manifest, digest_of(sorted(map(str, table.items()))), name)
+    effects, facts = fitted_effects(found, probes, means, name=chosen)
+    stored = StoredEffects(effects=effects, counts=None, environment=objectives, facts=facts)
+    write_effects(warehouse, stored)
+    progress(f"{len(table):,} scores of {len(probes)} probes")
+    return stored
+
+
+def read_scores(path: Path) -> dict[tuple[str, str], float]:
+    """(probe, objective) -> score of a table.
+
+    Raises:
+        NotFoundError: If it is not there.
+        InputError: If a column is missing, a score is no finite number, or a row comes twice.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"{path} does not exist; give the table of scores")
+    readers: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
+        ".csv": lambda p: list(csv.DictReader(p.open(encoding="utf-8-sig", newline=""))),
+        ".jsonl": lambda p: [json.loads(line) for line in p.read_text("utf-8").splitlines() if line.strip()],
+        ".parquet": _parquet_rows,
+    }
+    if path.suffix not in readers:
+        raise InputError(f"{path} ends in {path.suffix!r}, expected one of {', '.join(readers)}")
+    try:
+        rows = readers[path.suffix](path)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read ({error}); write it again") from None
+    found: dict[tuple[str, str], float] = {}
+    for number, row in enumerate(rows, start=1):
+        try:
+            key, score = (str(row["probe"]), str(row["objective"])), float(row["score"])
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{path}, row {number} is {row}; expected probe, objective and a number as score"
+            ) from None
+        if key in found or not math.isfinite(score):
+            what = "comes twice" if key in found else f"has the score {score}"
+            raise InputError(f"{path}, row {number}: {' on '.join(key)} {what}; give one finite score")
+        found[key] = score
+    return found
+
+
+def _parquet_rows(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
+    return rows

@@ -1,0 +1,113 @@
+"""Effects by gradients of a model."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmix.cli.workflows.effects.measured import Measured, ProbeRequest, measured
+from dmix.cli.workflows.effects.names import model_digest
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.progress import Progress
+
+if TYPE_CHECKING:
+    from dmix.mixing.effects.gradients import GradientBudget
+    from dmix.mixing.effects.store import StoredEffects
+    from dmix.training.farm.gradients import GradientTask
+
+# Time that passes of gradients take beside those that were timed: reading, products, Python.
+_GRADIENT_SPARE = 0.7
+
+
+# ---- gradients
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GradientPlan:
+    """What gradients will take.
+
+    Attributes:
+        task: What they are taken of.
+        budget: How much text.
+        parameters: Weights of the model.
+        hours: Expected time.
+        memory_bytes: Gradients that are kept at once.
+    """
+
+    task: "GradientTask"
+    budget: "GradientBudget"
+    parameters: int
+    hours: float
+    memory_bytes: int
+
+
+def plan_gradients(found: Measured, request: ProbeRequest) -> GradientPlan:
+    """How much text fits the time, by timing a few passes; nothing is written.
+
+    Raises:
+        InputError: If too little fits.
+    """
+    from dmix.mixing.effects.gradients import gradient_budget
+    from dmix.training.farm.gradients import GradientTask, encoded_items
+    from dmix.training.model.estimate import measure_speed
+
+    task = GradientTask(
+        warehouse=found.warehouse,
+        manifest=found.manifest,
+        environment=found.environment,
+        model=found.model,
+        training=request.training,
+    )
+    speed = measure_speed(found.model, found.manifest, request.training)
+    items = encoded_items(task, max_length=found.manifest.seq_len)
+    hours = 1.0 if request.max_hours is None else request.max_hours
+    budget = gradient_budget(
+        tokens=hours * 3600 * speed.tokens_per_second * _GRADIENT_SPARE,
+        seq_len=found.manifest.seq_len,
+        domains=int(found.space.active_N.sum()),
+        item_tokens_D=np.array([sum(len(item.ids) for item in of) for of in items], np.float64),
+        items_D=np.array([len(of) for of in items], np.float64),
+    )
+    return GradientPlan(
+        task=task,
+        budget=budget,
+        parameters=speed.parameters,
+        hours=speed.hours(budget.tokens) / _GRADIENT_SPARE,
+        memory_bytes=4 * speed.parameters * (len(items) + 4),
+    )
+
+
+def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Progress) -> "StoredEffects":
+    """Effects by gradients of the model as it is now."""
+    from dmix.mixing.effects.gradients import gradient_effects
+    from dmix.mixing.effects.store import StoredEffects, write_effects
+    from dmix.training.farm.gradients import gradient_products, rate_sum
+
+    found = measured(warehouse, request)
+    name, stored = found.already("gradient", request.name)
+    if stored is not None:
+        progress(f"effects {name} are there already; nothing to do")
+        return stored
+    plan = plan_gradients(found, request)
+    progress(
+        f"gradients over {plan.budget.tokens:,} tokens: {plan.budget.batches} batches of"
+        f" {plan.budget.samples} samples a domain; about {plan.hours:.2g} hours"
+    )
+    products_NBD = gradient_products(plan.task, plan.budget, progress=progress)
+    samples = int(found.space.samples_N.sum())
+    rates = rate_sum(samples, request.training)
+    effect_ND, errors = gradient_effects(products_NBD, found.space.natural_N, rate_sum=rates)
+    stored = StoredEffects(
+        effects=found.effects("gradient", name, effect_ND, errors),
+        counts=None,
+        environment=found.environment,
+        facts={
+            "model_digest": model_digest(found.model),
+            "parameters": plan.parameters,
+            "tokens": plan.budget.tokens,
+            "run_samples": samples,
+            "rate_sum": rates,
+        },
+    )
+    write_effects(warehouse, stored)
+    return stored

@@ -1,0 +1,118 @@
+"""A model whose effects are measured: what a user asks, found and checked."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmix.cli.workflows.effects.names import effects_name, model_digest, stored_already
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of, read_dataset_manifest
+
+if TYPE_CHECKING:
+    from dmix.mixing.effects.effects import Effects
+    from dmix.mixing.effects.store import StoredEffects
+    from dmix.mixing.space.domains import DomainSpace
+    from dmix.mixing.trajectories.objectives import Environment
+    from dmix.training.model.settings import ModelSettings, TrainingSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRequest:
+    """What a user asks of effects that are measured on a model.
+
+    Attributes:
+        environment: Environment file.
+        model: Model file, checkpoint folder, model of the warehouse, or hub id.
+        training: Content of the training file.
+        dataset: Id or name; may be left out when there is one.
+        groups: Most groups of domains that are probed.
+        steps: Steps of a probe.
+        max_hours: Hours that it may take; None for no limit on probes, an hour for gradients.
+        name: Name of the effects.
+    """
+
+    environment: Path
+    model: str
+    training: "TrainingSettings"
+    dataset: str | None = None
+    groups: int | None = None
+    steps: int | None = None
+    max_hours: float | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_hours is not None and not 0 < self.max_hours < math.inf:
+            raise InputError(f"--max-hours is {self.max_hours}, expected a number above 0")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """A dataset, its objectives, and the model that is measured."""
+
+    warehouse: Warehouse
+    manifest: DatasetManifest
+    space: "DomainSpace"
+    environment: "Environment"
+    digest: str
+    model: "str | ModelSettings"
+    model_name: str
+
+    def effects(self, estimator: str, name: str, effect_ND: Any, errors: Any) -> "Effects":
+        """The record of some effects."""
+        from dmix.mixing.effects.effects import Effects
+
+        return Effects(
+            name=name,
+            estimator=estimator,
+            dataset=self.manifest.dataset,
+            model=self.model_name,
+            environment=self.digest,
+            names=self.space.names,
+            natural_N=self.space.natural_N,
+            objectives=self.environment.names,
+            roles=self.environment.roles,
+            effect_ND=effect_ND,
+            errors=errors,
+        )
+
+    def already(self, estimator: str, name: str | None) -> "tuple[str, StoredEffects | None]":
+        """The name of these effects, and they themselves if they are stored."""
+        key = digest_of([self.digest, self.model_name, model_digest(self.model)])
+        found = effects_name(estimator, self.manifest, key, name)
+        return found, stored_already(
+            self.warehouse,
+            found,
+            dataset=self.manifest.dataset,
+            environment=self.digest,
+            estimator=estimator,
+        )
+
+
+def measured(warehouse: Warehouse, request: ProbeRequest) -> Measured:
+    """Everything that a request names, found and checked.
+
+    Raises:
+        NotFoundError: If something is not there.
+    """
+    from dmix.mixing.effects.store import environment_digest
+    from dmix.mixing.space.domains import DomainSpace
+    from dmix.mixing.trajectories.objectives import load_environment
+    from dmix.training.model.settings import ModelSettings
+    from dmix.training.run.request import resolve_model
+    from dmix.warehouse_schema.settings import load_settings
+
+    manifest = read_dataset_manifest(warehouse.require(), request.dataset)
+    environment = load_environment(request.environment)
+    resolved = resolve_model(request.model, warehouse)
+    is_file = Path(resolved).suffix in (".yaml", ".yml")
+    return Measured(
+        warehouse=warehouse,
+        manifest=manifest,
+        space=DomainSpace.of_dataset(manifest),
+        environment=environment,
+        digest=environment_digest(environment),
+        model=load_settings(ModelSettings, resolved) if is_file else resolved,
+        model_name=Path(resolved).name if Path(resolved).exists() else resolved,
+    )

@@ -1,0 +1,168 @@
+"""A mixture from stored effects: `dmix mix plan`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
+
+if TYPE_CHECKING:
+    from dmix.mixing.effects.plan import Plan
+    from dmix.mixing.effects.settings import PlanRules
+    from dmix.mixing.space.domains import DomainSpace
+    from dmix.mixing.trajectories.objectives import Environment
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlannedMixture:
+    """A plan with what it was made for.
+
+    Attributes:
+        plan: The plan.
+        manifest: Its dataset.
+        space: Its domain space.
+        total: Samples of the run.
+        scales: Scale of each objective in nats per token, by name.
+        scales_from: Where they come from, a few words.
+        objectives: The environment whose weights count.
+        max_passes: How often the run may draw a sample.
+        checked: What check runs said; empty if there were none.
+    """
+
+    plan: "Plan"
+    manifest: DatasetManifest
+    space: "DomainSpace"
+    total: int
+    scales: dict[str, float]
+    scales_from: str
+    objectives: "Environment"
+    max_passes: int
+    checked: str = ""
+
+
+def plan_mixture(
+    warehouse: Warehouse,
+    *,
+    probes: Sequence[str] = (),
+    dataset: str | None = None,
+    environment: Path | None = None,
+    samples: int | None = None,
+    max_passes: int = 4,
+    rules: "PlanRules | None" = None,
+) -> PlannedMixture:
+    """The mixture that stored effects promise most of; nothing is written.
+
+    Args:
+        warehouse: Where the effects are.
+        probes: Names of effects, at most one by counts and one measured on a model; the newest of the
+            dataset when left out.
+        dataset: Id or name; that of the effects, or the only one, when left out.
+        environment: Environment file whose weights and scales count; that of the effects when left out.
+        samples: Samples that the run will draw; as many as the dataset has when left out.
+        max_passes: How often a sample may be drawn.
+        rules: Pull and caution.
+
+    Raises:
+        NotFoundError: If there are no such effects.
+        InputError: If effects, dataset and environment do not belong together.
+    """
+    from dmix.mixing.effects.plan import Supply, make_plan
+    from dmix.mixing.effects.prediction import predict
+    from dmix.mixing.effects.store import newest_effects, read_effects
+    from dmix.mixing.space.domains import DomainSpace
+    from dmix.mixing.trajectories.objectives import load_environment
+
+    if probes:
+        found = [read_effects(warehouse.require(), name) for name in probes]
+        manifest = read_dataset_manifest(warehouse, dataset or found[0].effects.dataset)
+    else:
+        manifest = read_dataset_manifest(warehouse.require(), dataset)
+        found = [newest_effects(warehouse, dataset=manifest.dataset)]
+    space = DomainSpace.of_dataset(manifest)
+    for stored in found:
+        if stored.effects.dataset != manifest.dataset:
+            raise InputError(
+                f"effects {stored.name!r} are of dataset {stored.effects.dataset}, not of"
+                f" {manifest.dataset}; run 'dmix mix probe --dataset {manifest.dataset}'"
+            )
+    objectives = found[0].environment if environment is None else load_environment(environment)
+    if objectives.names != found[0].effects.objectives:
+        raise InputError(
+            f"the environment lists {', '.join(objectives.names)}, effects {found[0].name!r} are on"
+            f" {', '.join(found[0].effects.objectives)}; give the environment file that they were measured on"
+        )
+    total = int(space.samples_N.sum()) if samples is None else samples
+    if total < 1 or max_passes < 1:
+        raise InputError(f"samples is {total} and max-passes {max_passes}, expected at least 1 of each")
+    if total > max_passes * int(space.samples_N.sum()):
+        raise InputError(
+            f"the run draws {total:,} samples, the dataset gives {int(space.samples_N.sum()):,} in each of"
+            f" {max_passes} passes; lower --samples or raise --max-passes"
+        )
+    counts = next((s.counts for s in found if s.counts is not None), None)
+    plan = make_plan(
+        predict([s.effects for s in found], counts),
+        weights_D=objectives.weights_D,
+        scales_D=objectives.scales_D,
+        supply=Supply(total=total, samples_N=space.samples_N, max_passes=max_passes),
+        rules=rules,
+    )
+    return PlannedMixture(
+        plan=plan,
+        manifest=manifest,
+        space=space,
+        total=total,
+        scales=dict(zip(objectives.names, objectives.scales_D.tolist(), strict=True)),
+        scales_from="the environment file" if objectives.scales else "none given, 1 nat each",
+        objectives=objectives,
+        max_passes=max_passes,
+    )
+
+
+def write_mixture(warehouse: Warehouse, planned: PlannedMixture, out: Path, *, form: str) -> Path:
+    """Writes a plan as a file for dmix or another trainer (`dmix.cli.workflows.effects.mixture_files`)."""
+    from dmix.cli.workflows.effects.mixture_files import mixture_file
+
+    content = mixture_file(
+        planned.plan.mixture_N,
+        form=form,
+        warehouse=warehouse,
+        manifest=planned.manifest,
+        passes_N=planned.plan.passes_N,
+        header=promise_lines(planned),
+    )
+    publish_bytes(out.absolute(), content.encode())
+    return out.absolute()
+
+
+def promise_lines(planned: PlannedMixture) -> list[str]:
+    """What a plan promises, in lines for people."""
+    plan = planned.plan
+    low, high = plan.interval
+    lines = [
+        f"Plan from effects {', '.join(plan.sources)} for {planned.total:,} samples of dataset"
+        f" {planned.manifest.name or planned.manifest.dataset}.",
+        plan.note,
+        *([planned.checked] if planned.checked else []),
+    ]
+    lines += [
+        f"{name}: {gain:+.3f} nats per token over natural mixing (95%: {gain - 1.96 * error:+.3f} to"
+        f" {gain + 1.96 * error:+.3f})"
+        for name, gain, error in zip(plan.objectives, plan.gain_D, plan.stderr_D, strict=True)
+    ]
+    lines.append(
+        f"utility: {plan.utility:+.3f} (95%: {low:+.3f} to {high:+.3f}); scales: {planned.scales_from}"
+    )
+    return lines
+
+
+def most_changed(planned: PlannedMixture) -> np.ndarray:
+    """Indices of the domains with samples, the largest planned share first."""
+    active = np.flatnonzero(planned.space.active_N)
+    order: np.ndarray = active[np.argsort(-planned.plan.mixture_N[active], kind="stable")]
+    return order

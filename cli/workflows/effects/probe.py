@@ -1,0 +1,267 @@
+"""Which domain helps which objective: `dmix mix probe`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dmix.cli.show.result import Result
+from dmix.cli.workflows.data.kept_out import check_kept_out
+from dmix.cli.workflows.preflight import check_dataset, check_environment, check_model
+from dmix.cli.workflows.timing import in_words
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.progress import Progress
+
+if TYPE_CHECKING:
+    from dmix.cli.workflows.effects.measured import ProbeRequest
+    from dmix.mixing.effects.store import StoredEffects
+
+
+def probe_effects(
+    warehouse: Warehouse,
+    *,
+    environment: Path,
+    dataset: str | None = None,
+    estimator: str = "counts",
+    model: str | None = None,
+    training: Path | None = None,
+    groups: int | None = None,
+    steps: int | None = None,
+    max_hours: float | None = None,
+    export_to: Path | None = None,
+    scores: Path | None = None,
+    name: str | None = None,
+    master: str | None = None,
+    allow_unscreened: bool = False,
+    dry_run: bool = False,
+    progress: Progress,
+) -> Result:
+    """Measures which domain helps which objective; the result's value is the stored effects.
+
+    Args:
+        warehouse: Where the dataset is and the effects go.
+        environment: Environment file.
+        dataset: Id or name; may be left out when there is one.
+        estimator: `counts`, `gradient` or `probe`.
+        model: Model that is measured; with `counts`, only what a domain knows and it does not counts.
+        training: Training file of the runs that the effects are for.
+        groups: Most groups of domains that are probed.
+        steps: Steps of a probe.
+        max_hours: Hours that it may take.
+        export_to: Folder for probe mixtures for another trainer; nothing is trained.
+        scores: Table of another trainer's scores.
+        name: Name of the effects.
+        master: Spark master that counts.
+        allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
+        dry_run: Say what it would take, and measure nothing.
+        progress: Receives lines for people.
+
+    Raises:
+        NotFoundError: If dataset or files do not exist.
+        InputError: If they cannot be used, or arguments contradict each other.
+    """
+    check_dataset(warehouse, dataset)
+    check_environment(environment)
+    check_kept_out(warehouse, dataset, environment, allow_unscreened=allow_unscreened, progress=progress)
+    if export_to is not None and scores is not None:
+        raise InputError("--export writes probes and --scores reads what became of them; give one of them")
+    if export_to is not None:
+        return _exported(warehouse, environment, dataset, groups, export_to)
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+
+    if scores is not None:
+        from dmix.cli.workflows.effects.exchange import import_scores
+
+        stored = import_scores(
+            warehouse, environment=environment, scores=scores, dataset=dataset, name=name, progress=progress
+        )
+    elif estimator == "counts":
+        if model is not None:
+            check_model(warehouse, model)
+        if dry_run:
+            return _counting(warehouse, dataset)
+        from dmix.cli.workflows.effects.counts import probe_counts
+
+        stored = probe_counts(
+            warehouse,
+            environment=environment,
+            dataset=dataset,
+            model=model,
+            name=name,
+            master=master,
+            progress=progress,
+        )
+    else:
+        if model is None:
+            raise InputError(f"--estimator {estimator} measures a model; name it with --model")
+        check_model(warehouse, model)
+        from dmix.cli.workflows.effects.gradients import probe_gradients
+        from dmix.cli.workflows.effects.measured import ProbeRequest
+        from dmix.cli.workflows.effects.probes import probe_runs
+        from dmix.training.model.settings import load_training
+        from dmix.training.run.request import resolve_model, with_rate
+
+        request = ProbeRequest(
+            environment=environment,
+            model=model,
+            training=with_rate(load_training(training), resolve_model(model, warehouse)),
+            dataset=dataset,
+            groups=groups,
+            steps=steps,
+            max_hours=max_hours,
+            name=name,
+        )
+        if dry_run:
+            return _measuring(warehouse, request, estimator)
+        measure = probe_gradients if estimator == "gradient" else probe_runs
+        stored = measure(warehouse, request, progress=progress)
+    sync_at_end(warehouse, warn=progress)
+    return effects_result(stored)
+
+
+def _exported(
+    warehouse: Warehouse,
+    environment: Path,
+    dataset: str | None,
+    groups: int | None,
+    out: Path,
+) -> Result:
+    from dmix.cli.workflows.effects.exchange import SCORES, export_probes
+    from dmix.cli.workflows.effects.probes import DESIGN
+
+    probes = export_probes(
+        warehouse, environment=environment, dataset=dataset, samples=None, groups=groups, out=out
+    )
+    result = Result({"folder": str(out), "probes": [probe.probe_id for probe in probes]}, probes)
+    controls = sum(not probe.domains for probe in probes)
+    result.line(
+        f"{len(probes)} mixtures in {out}, {controls} of them natural: train each, fill its scores into"
+        f" {out / SCORES}, keep {DESIGN} beside it, and run 'dmix mix probe --environment {environment}"
+        f" --scores {out / SCORES}'"
+    )
+    return result
+
+
+def _counting(warehouse: Warehouse, dataset: str | None) -> Result:
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+
+    manifest = read_dataset_manifest(warehouse, dataset)
+    tokens = sum(stream.tokens for stream in manifest.streams)
+    result = Result({"estimator": "counts", "runs": 0, "tokens_read": tokens, "tokens_trained": 0})
+    result.line(f"counts bigrams in {tokens:,} tokens, once; trains nothing")
+    return result
+
+
+def _measuring(warehouse: Warehouse, request: "ProbeRequest", estimator: str) -> Result:
+    """What gradients or probes would take."""
+    from dmix.cli.workflows.effects.gradients import plan_gradients
+    from dmix.cli.workflows.effects.measured import measured
+    from dmix.cli.workflows.effects.probes import plan_probes
+
+    found = measured(warehouse, request)
+    if estimator == "gradient":
+        plan = plan_gradients(found, request)
+        facts = {
+            "estimator": estimator,
+            "runs": 0,
+            "tokens": plan.budget.tokens,
+            "parameters": plan.parameters,
+            "hours": plan.hours,
+            "memory_bytes": plan.memory_bytes,
+            "items_per_objective": plan.budget.items,
+            "samples_per_domain": plan.budget.batches * plan.budget.samples,
+        }
+        line = (
+            f"gradients of {plan.parameters:,} weights over {plan.budget.tokens:,} tokens,"
+            f" {plan.budget.batches * plan.budget.samples} samples per domain and"
+            f" {'all' if plan.budget.items is None else plan.budget.items} items per objective:"
+            f" {in_words(3600 * plan.hours)} and {plan.memory_bytes / 2**30:.2g} GiB on this machine"
+        )
+    else:
+        probes = plan_probes(found, request)
+        groups = [probe for probe in probes.probes if probe.domains]
+        facts = {
+            "estimator": estimator,
+            "runs": len(probes.probes),
+            "groups": len(groups),
+            "tokens": probes.task.tokens * len(probes.probes),
+            "parameters": probes.parameters,
+            "hours": probes.hours,
+            "run_equivalents": probes.run_equivalents,
+            "grouped": [
+                ["/".join(found.space.names[i]) for i in probe.domains]
+                for probe in groups
+                if len(probe.domains) > 1
+            ],
+        }
+        line = (
+            f"{len(probes.probes)} probes of {probes.task.tokens:,} tokens ({len(groups)} groups of"
+            f" {int(found.space.active_N.sum())} domains, the rest controls), {probes.run_equivalents:.3g}"
+            f" runs in all: {in_words(3600 * probes.hours)} on this machine, scoring left out"
+        )
+    result = Result(facts)
+    result.line(line)
+    return result
+
+
+MOVED = 0.1
+"""Share that the table of effects moves: a whole mixture of one domain says little about a run."""
+
+
+def effects_result(stored: "StoredEffects") -> Result:
+    """Effects, the most helpful domains first, and how much of each objective is noise."""
+    effects = stored.effects
+    facts = {
+        "name": stored.name,
+        "estimator": effects.estimator,
+        "dataset": effects.dataset,
+        "environment": effects.environment,
+        "objectives": [
+            {
+                "objective": name,
+                "role": effects.roles[i],
+                "signal": float(effects.signal_D[i]),
+                "noise": float(effects.noise_D[i]),
+                "reliability": float(effects.reliability_D[i]),
+                "telling": bool(effects.telling_D[i]),
+            }
+            for i, name in enumerate(effects.objectives)
+        ],
+        "effects": [
+            {"field": field, "domain": domain, **dict(zip(effects.objectives, row, strict=True))}
+            for (field, domain), row, share in zip(
+                effects.names, effects.effect_ND.tolist(), effects.natural_N, strict=True
+            )
+            if share
+        ],
+    }
+    result = Result(facts, stored)
+    total_N = effects.effect_ND @ stored.environment.weights_D
+    order = sorted((i for i in range(len(total_N)) if effects.natural_N[i]), key=lambda i: -total_N[i])
+    rows = [
+        (*effects.names[i], float(effects.natural_N[i]), *(MOVED * effects.effect_ND[i]).tolist())
+        for i in order
+    ]
+    result.table(
+        ["field", "domain", "natural share", *effects.objectives],
+        rows,
+        title=f"Gain in nats per token when {MOVED:.0%} of the mixture moves to a domain",
+    )
+    result.table(
+        ["objective", "role", "signal", "noise", "reliability", "beyond noise"],
+        [
+            (
+                name,
+                effects.roles[i],
+                float(effects.signal_D[i]),
+                float(effects.noise_D[i]),
+                float(effects.reliability_D[i]),
+                "yes" if effects.telling_D[i] else "no",
+            )
+            for i, name in enumerate(effects.objectives)
+        ],
+    )
+    result.line(
+        f"effects {stored.name}: for a mixture from them, run 'dmix mix plan --probe {stored.name} --out"
+        " mixture.yaml'"
+    )
+    return result

@@ -1,0 +1,94 @@
+"""Time and memory of a run that has not started: `dmix train --dry-run`."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from dmix.cli.show.result import Result
+from dmix.cli.workflows.timing import in_words
+from dmix.warehouse_schema.files.layout import Warehouse
+
+if TYPE_CHECKING:
+    from dmix.training.run.config import RunConfig
+
+
+def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = None) -> Result:
+    """What a run would take; the time only where the model fits into this machine.
+
+    Args:
+        warehouse: Where the dataset is.
+        config: The run.
+        ranks: Ranks to plan for; those of this launch if None.
+    """
+    import psutil
+    from composer.utils import dist
+
+    from dmix.mixing.space.domains import DomainSpace
+    from dmix.training.model.estimate import measure_speed
+    from dmix.training.model.memory import (
+        computes_in_bf16,
+        device_memory,
+        disk_of_run,
+        memory_per_rank,
+        shape_of,
+    )
+    from dmix.training.run.config import check_controllers, describe, expected_passes
+    from dmix.training.run.launch import model_of
+    from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+
+    manifest, model = read_dataset_manifest(warehouse, config.dataset), model_of(config)
+    check_controllers(warehouse, config, DomainSpace.of_dataset(manifest))
+    ranks = dist.get_world_size() if ranks is None else ranks
+    shape = shape_of(model, manifest, lora=config.training.lora)
+    memory = memory_per_rank(
+        shape,
+        config.training,
+        ranks=ranks,
+        seq_len=manifest.seq_len,
+        bf16=computes_in_bf16(config.training),
+    )
+    tokens = config.steps * config.step_samples * manifest.seq_len
+    batches = config.steps * config.step_samples // config.batch_size
+    disk = disk_of_run(shape, config.training, steps=config.steps, batches=batches)
+    # timing needs weights, gradients and activations on this device
+    room = device_memory() or psutil.virtual_memory().available
+    fits = (
+        2 * memory_per_rank(shape, config.training, ranks=1, seq_len=manifest.seq_len, bf16=False).total
+        < room
+    )
+    speed = measure_speed(model, manifest, config.training) if fits else None
+    hours = None if speed is None else speed.hours(tokens)
+    coverage = expected_passes(config, manifest)
+    facts = {
+        "run_id": config.run_id,
+        "runs": 1,
+        "steps": config.steps,
+        "step_samples": config.step_samples,
+        "batch_size": config.batch_size,
+        "batches": batches,
+        "tokens": tokens,
+        "parameters": shape.parameters,
+        "ranks": ranks,
+        "memory_bytes": {**dataclasses.asdict(memory), "total": memory.total},
+        "disk_bytes": dataclasses.asdict(disk),
+        "hours": hours,
+        "coverage": {"source": coverage.source, "target": coverage.target},
+    }
+    result = Result(facts, config)
+    result.line(describe(config, manifest))
+    result.line(
+        f"{shape.parameters:,} parameters, {batches:,} batches; a rank of {ranks} needs about"
+        f" {memory.total / 2**30:.2g} GiB:"
+    )
+    result.table(
+        ["memory of a rank", "GiB"],
+        [(name, size / 2**30) for name, size in dataclasses.asdict(memory).items()],
+    )
+    result.line(f"disk: {disk}; checkpoints_kept and keep of the training file change it")
+    if speed is None:
+        result.line("the model is too large for this machine to time it; run this where it will be trained")
+    else:
+        result.line(
+            f"{speed.tokens_per_second:,.0f} tokens per second in this process:"
+            f" {in_words(3600 * speed.hours(tokens))}, scoring left out"
+        )
+    return result

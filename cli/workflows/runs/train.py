@@ -1,0 +1,231 @@
+"""A run from its start, or from its newest checkpoint: `dmix train`."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmix.cli.show.notebook import run_monitor
+from dmix.cli.show.result import Result
+from dmix.cli.workflows.data.kept_out import check_kept_out
+from dmix.cli.workflows.preflight import check_controller
+from dmix.cli.workflows.runs.finish import finish_run
+from dmix.cli.workflows.runs.plan import run_plan
+from dmix.cli.workflows.runs.repeated import (
+    changed_settings,
+    has_started,
+    is_finished,
+    refuse_a_third_failure,
+    run_summary,
+)
+from dmix.training.model.settings import TrainingSettings, check_loggers, check_lora, load_training
+from dmix.training.run.request import RunRequest, new_run_folder, run_config_file
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.progress import Progress
+
+if TYPE_CHECKING:
+    from dmix.training.run.config import RunConfig
+
+
+def train_run(
+    warehouse: Warehouse,
+    *,
+    model: str | None = None,
+    environment: Path | None = None,
+    agent: str | None = None,
+    controller: str | None = None,
+    run_id: str | None = None,
+    resume: bool = False,
+    back: bool = False,
+    accept_changes: bool = False,
+    trust_controller: bool = False,
+    dataset: str | None = None,
+    training: Path | None = None,
+    loggers: Sequence[str] = (),
+    request: RunRequest,
+    ranks: int | None = None,
+    allow_unscreened: bool = False,
+    dry_run: bool = False,
+    given: Mapping[str, Any],
+    progress: Progress,
+) -> Result | None:
+    """Starts a run, goes on with it, or finds it finished; None on all ranks but the first.
+
+    Args:
+        warehouse: Where the dataset is and the run goes.
+        model: Model file, checkpoint folder, model of the warehouse, or hub id.
+        environment: Environment file.
+        agent: Agent that steers the run.
+        controller: What steers instead.
+        run_id: Name of the run; made from the time when left out.
+        resume: Go on with the run where its newest checkpoint is.
+        back: Go on from the checkpoint before the newest.
+        accept_changes: Go on although items or the code of the controller changed.
+        trust_controller: Run the code of the run's `python:` controller.
+        dataset: Id or name; may be left out when there is one.
+        training: Training file.
+        loggers: Where metrics go, in place of those of the training file.
+        request: Steps, sizes, seed, guard.
+        ranks: Ranks that a dry run plans the memory for.
+        allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
+        dry_run: Say what it would take, and train nothing.
+        given: What the user gave of all that a resumed run takes from its configuration, by parameter.
+        progress: Receives lines for people.
+
+    Raises:
+        NotFoundError: If something that is named does not exist.
+        InputError: If arguments contradict each other, differ from those of a run that goes on, or cannot
+            be used.
+        TrainingError: If the run failed twice in the same way, or fails.
+    """
+    asked_to_resume = resume
+    if resume and run_id is None:
+        raise InputError("--resume needs the run to go on with; name it with --run")
+    if back and not resume:
+        raise InputError("--back says where --resume goes on; give both")
+    if run_id is not None and not resume and not dry_run and has_started(warehouse, run_id):
+        resume = True
+        if is_finished(warehouse, run_id):
+            return finish_run(warehouse, run_summary(warehouse, run_id), progress=progress)
+        changed_settings(given, warehouse, run_id, may_change=False)
+        refuse_a_third_failure(warehouse, run_id)
+    if run_id is not None and resume:
+        run_config_file(warehouse.require(), run_id)
+        check_loggers(loggers)
+        if dry_run:
+            from dmix.training.run.config import read_config
+
+            return run_plan(warehouse, read_config(warehouse, run_id), ranks=ranks)
+        changes = changed_settings(given, warehouse, run_id, may_change=asked_to_resume)
+        return _resume(
+            warehouse,
+            run_id,
+            loggers=loggers,
+            trust_controller=trust_controller,
+            back=back,
+            accept_changes=accept_changes,
+            changes=changes,
+            progress=progress,
+        )
+    resolved = new_run(
+        warehouse,
+        model=model,
+        environment=environment,
+        agent=agent,
+        controller=controller,
+        run_id=run_id,
+        dataset=dataset,
+        training=training,
+        loggers=loggers,
+        request=request,
+    )
+    if environment is not None:
+        from dmix.training.run.ranks import is_first_rank
+
+        check_kept_out(
+            warehouse,
+            resolved.dataset,
+            environment,
+            allow_unscreened=allow_unscreened,
+            progress=progress if is_first_rank() else lambda line: None,
+        )
+    if dry_run:
+        return run_plan(warehouse, resolved, ranks=ranks)
+    from dmix.training.run.launch import start_run
+
+    with run_monitor(title=f"run {resolved.run_id}") as monitor:
+        summary = start_run(warehouse, resolved, progress=progress, monitor=monitor)
+    return finish_run(warehouse, summary, progress=progress)
+
+
+def _resume(
+    warehouse: Warehouse,
+    run_id: str,
+    *,
+    loggers: Sequence[str],
+    trust_controller: bool,
+    back: bool,
+    accept_changes: bool,
+    changes: Mapping[str, Any],
+    progress: Progress,
+) -> Result | None:
+    """Goes on with a run, whose configuration decides everything but where metrics go and `changes`."""
+    from dmix.training.run.launch import resume_run
+
+    with run_monitor(title=f"run {run_id}") as monitor:
+        summary = resume_run(
+            warehouse,
+            run_id,
+            loggers=loggers,
+            trust_controller=trust_controller,
+            back=back,
+            accept_changes=accept_changes,
+            changes=changes,
+            progress=progress,
+            monitor=monitor,
+        )
+    return finish_run(warehouse, summary, progress=progress)
+
+
+def new_run(
+    warehouse: Warehouse,
+    *,
+    model: str | None = None,
+    environment: Path | None = None,
+    agent: str | None = None,
+    controller: str | None = None,
+    run_id: str | None = None,
+    dataset: str | None = None,
+    training: Path | None = None,
+    loggers: Sequence[str] = (),
+    request: RunRequest,
+) -> "RunConfig":
+    """The configuration of a run that has not started; arguments and errors as of `train_run`."""
+    if model is None:
+        raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
+    spec = controller_spec(agent, controller)
+    if agent is not None and environment is None:
+        raise InputError("an agent decides by feedback; give the environment file with --environment")
+    check_controller(warehouse, spec)
+    if request.shadow is not None:
+        check_controller(warehouse, request.shadow)
+    if run_id is not None:
+        new_run_folder(warehouse, run_id)
+    from dmix.training.run.config import make_config
+
+    return make_config(
+        warehouse,
+        request,
+        model=model,
+        controller=spec,
+        training=training_settings(training, loggers),
+        environment=environment,
+        dataset=dataset,
+        run_id=run_id,
+    )
+
+
+def training_settings(path: Path | None, loggers: Sequence[str]) -> TrainingSettings:
+    """The training file with the loggers of the flag, whose packages are there."""
+    settings = load_training(path)
+    if loggers:
+        settings = dataclasses.replace(settings, loggers=tuple(dict.fromkeys(loggers)))
+    check_loggers(settings.loggers)
+    if settings.lora is not None:
+        check_lora()
+    return settings
+
+
+def controller_spec(agent: str | None, controller: str | None) -> str:
+    """The one of both that was given, as a controller.
+
+    Raises:
+        InputError: If both or none were given.
+    """
+    if (agent is None) == (controller is None):
+        given = "both were given" if agent is not None else "none was given"
+        raise InputError(f"one of --agent and --controller decides the mixtures, {given}; give exactly one")
+    if agent is None:
+        return str(controller)
+    return agent if agent.partition(":")[0] == "effect" else f"agent:{agent}"
