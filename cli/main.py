@@ -23,11 +23,11 @@ from dmix.warehouse_schema.files.layout import storage_errors
 # name: (module, attribute, help line shown by `dmix --help`)
 COMMANDS = {
     "init": ("dmix.cli.commands.init", "init", "Write the files of a first run on your own text."),
-    "quickstart": ("dmix.cli.commands.quickstart", "quickstart", "Run the whole chain, small, in minutes."),
+    "quickstart": ("dmix.cli.commands.quickstart", "quickstart", "Run the whole chain at small size, in minutes."),
     "doctor": (
         "dmix.cli.commands.doctor",
         "doctor",
-        "Show versions, hardware, what is missing and how to get it.",
+        "Show versions and hardware, and how to get what is missing.",
     ),
     "etl": ("dmix.cli.commands.etl", "etl", "Classify raw text and shard it into one stream per domain."),
     "mix": (
@@ -41,9 +41,9 @@ COMMANDS = {
     "bench": (
         "dmix.cli.commands.bench",
         "bench",
-        "Compare controllers on real text, and regressors on known runs.",
+        "Compare controllers on real text, and regressors on published runs.",
     ),
-    "report": ("dmix.cli.commands.report", "report", "Write one HTML file about runs and their data."),
+    "report": ("dmix.cli.commands.report", "report", "Write one HTML report about runs and their data."),
     "sql": ("dmix.cli.commands.sql", "sql", "Ask the catalog a question in SQL."),
     "catalog": ("dmix.cli.commands.catalog", "catalog", "Rebuild or export the catalog."),
 }
@@ -101,7 +101,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="dmix")
 @click.option("--debug", is_flag=True, help="Show tracebacks and debug messages.")
-@click.option("-v", "--verbose", is_flag=True, help="Show informative log messages on stderr.")
+@click.option("-v", "--verbose", is_flag=True, help="Show log messages on stderr.")
 @click.pass_context
 def dmix(context: click.Context, debug: bool, verbose: bool) -> None:
     """Continual pre-training whose data mixture a learned agent steers.

@@ -27,11 +27,15 @@ _NOTE = "<!-- Written by docs/generate.py from the code; change that. -->\n"
 
 # title, class and what it serves, in the order of the page
 FILES: tuple[tuple[str, type, str], ...] = (
-    ("Environment", Environment, "`--environment FILE`: what a model must be good at."),
+    ("Environment", Environment, "`--environment FILE`: the objectives that a model must be good at."),
     ("Objective", Objective, "One of the environment's `objectives`."),
-    ("Model", ModelSettings, "`--model FILE`: a model that starts from random weights."),
-    ("Proxy", ProxySettings, "`--proxy FILE` of `dmix mix collect`."),
-    ("Training", TrainingSettings, "`--training FILE`, and the part `training` of a proxy file."),
+    ("Model", ModelSettings, "`--model FILE`: the architecture of a model that starts from random weights."),
+    (
+        "Proxy",
+        ProxySettings,
+        "`--proxy FILE` of `dmix mix collect`: the small model that learns along each trajectory.",
+    ),
+    ("Training", TrainingSettings, "`--training FILE`, and the field `training` of a proxy file."),
 )
 
 
@@ -49,7 +53,7 @@ def commands_page() -> str:
     parts = [
         _NOTE,
         "# Commands\n",
-        "Every command takes `--config FILE`, YAML with the names of its flags.\n",
+        "Every command takes `--config FILE`, a YAML file with flag names as keys.\n",
     ]
     for words, command in leaves(dmix, ()):
         parts.append(f"## {' '.join(('dmix', *words))}\n")
@@ -80,7 +84,7 @@ def leaves(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tup
 
 def configuration_page() -> str:
     """The fields of the files that users write."""
-    parts = [_NOTE, "# Files that you write\n", "Annotated examples lie in `docs/examples`.\n"]
+    parts = [_NOTE, "# Files that you write\n", "`docs/examples` has annotated examples.\n"]
     for title, cls, what in FILES:
         hints = typing.get_type_hints(cls)
         rows = [
@@ -96,7 +100,7 @@ def catalog_page() -> str:
     parts = [
         _NOTE,
         "# The catalog\n",
-        "`warehouse/catalog.duckdb` holds these views. The same words stand in the database:"
+        "`warehouse/catalog.duckdb` has these views. The database itself has the same comments:"
         " `dmix sql \"SELECT column_name, comment FROM duckdb_columns() WHERE table_name = 'runs'\"`."
         " Questions and their SQL are in the [cookbook](../cookbook.md).\n",
     ]

@@ -31,11 +31,11 @@ def agent() -> None:
     required=True,
     multiple=True,
     metavar="NAME",
-    help="Set of trajectories to learn from; repeat it for a set agent.",
+    help="Set of trajectories to learn from. A set agent takes several: repeat the flag.",
 )
 @click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the agent.")
 @settings_options(SftSettings)
-@click.option("--overwrite", is_flag=True, help="Replace an agent of that name.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")
 @json_option
 @dry_run_option
 def sft(
@@ -51,8 +51,8 @@ def sft(
 ) -> None:
     """Fine-tune an agent on the trajectories of K = 1 (Eq. 4).
 
-    It reads the set's feedback where there is some, and mixtures alone otherwise. An agent of
-    --architecture set learns from sets of any domains and objectives, and steers runs over others.
+    The agent reads the set's feedback if there is some, and mixtures alone otherwise. With
+    --architecture set, it learns from sets of any domains and objectives and steers runs over others.
 
     Example: dmix agent sft --set first --agent first-sft --epochs 20
     """

@@ -21,7 +21,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 @click.option("--set", "set_name", required=True, metavar="NAME", help="Set of trajectories with feedback.")
 @click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the agent.")
 @settings_options(CloneSettings, hidden=("architecture", "domain_width"))
-@click.option("--overwrite", is_flag=True, help="Replace an agent of that name.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")
 @json_option
 @dry_run_option
 def clone(
@@ -35,10 +35,10 @@ def clone(
     dry_run: bool,
     config: str | None,
 ) -> None:
-    """Train an agent to imitate the best trajectories of a set, or all of them by their outcome.
+    """Train an agent to imitate the best trajectories of a set.
 
-    Baselines for agents that are trained by 'dmix agent rl': behaviour cloning, and with --aim a
-    return-conditioned agent in the manner of Decision Transformer.
+    The result is a baseline for agents of 'dmix agent rl': behaviour cloning by default, and with --aim
+    a return-conditioned agent in the manner of Decision Transformer.
 
     Example: dmix agent clone --set farm --agent dt --best 1 --aim 1
     """

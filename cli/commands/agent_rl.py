@@ -26,8 +26,8 @@ from dmix.warehouse_schema.files.layout import Warehouse
     "--from",
     "start",
     metavar="NAME",
-    help="Agent that the actor starts from, as 'dmix agent sft' makes one; a clone of the best"
-    " trajectories when left out.",
+    help="Agent that the actor starts from, for example one by 'dmix agent sft'. Default: a clone of the"
+        " best trajectories.",
 )
 @retired_options(
     n_steps="critics back up one reward at a time; leave it out, or raise --returns-steps",
@@ -36,7 +36,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
     potential="critics learn what is still to gain; --returns-steps fits them to the farm's returns first",
 )
 @settings_options(RlSettings)
-@click.option("--overwrite", is_flag=True, help="Replace an agent of that name.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")
 @json_option
 @dry_run_option
 def rl(
@@ -53,7 +53,7 @@ def rl(
 ) -> None:
     """Train an agent by conservative Q-learning (Eq. 5-7) on a set with feedback.
 
-    A training that was broken off goes on when the same command is given again.
+    If the training is interrupted, the same command resumes it.
 
     Example: dmix agent rl --set farm --agent first-rl --from first-sft
     """
@@ -90,10 +90,10 @@ def evaluate(
     dry_run: bool,
     config: str | None,
 ) -> None:
-    """Judge an agent from a farm alone, before it costs a run.
+    """Judge an agent from a farm alone, before you spend a run on it.
 
-    Fitted Q evaluation and learned simulators of the feedback give the utility to expect, in the
-    unit of the set's utility; guard limits tell how many of its steps the farm never made.
+    Fitted Q evaluation and learned simulators estimate the agent's utility, in the unit of the set's
+    utility. The guard limits show how many of its steps lie outside the farm's range.
 
     Example: dmix agent evaluate --set farm --agent first-rl
     """

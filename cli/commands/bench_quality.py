@@ -26,29 +26,29 @@ DEFAULT_STAGES = ("headroom", "farm", "screening")
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="Folder that the paths of setting files start from: corpora and evaluation items.",
+    help="Data folder with corpora and evaluation items; paths in setting files are relative to it.",
 )
 @click.option(
     "--setting",
     "settings",
     multiple=True,
     metavar="NAME|FILE",
-    help="Setting file, or its name under benchmarks/quality; repeat it for several."
-    "  [default: origin, field]",
+    help="Setting file, or its name under benchmarks/quality. Repeat the flag for several.  [default:"
+        " origin, field]",
 )
 @click.option(
     "--tier",
     type=click.Choice(("smoke", "small", "full")),
     default="small",
     show_default=True,
-    help="How much is run: a test of minutes, hours on two cores, or a cluster's share.",
+    help="Size of the comparison. smoke: minutes. small: hours on two cores. full: a cluster.",
 )
 @click.option(
     "--stage",
     "stages",
     multiple=True,
     type=click.Choice(STAGES),
-    help="Stage to run; repeat it for several.  [default: headroom, farm and screening]",
+    help="Stage to run. Repeat the flag for several.  [default: headroom, farm and screening]",
 )
 @click.option(
     "--work",
@@ -56,18 +56,18 @@ DEFAULT_STAGES = ("headroom", "farm", "screening")
     default="quality-work",
     show_default=True,
     metavar="DIR",
-    help="Folder for what can be made again: text, warehouse, finished runs.",
+    help="Working folder for text, warehouse and runs; dmix can rebuild it.",
 )
 @click.option(
     "--results",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder for tables and base models, to be kept.  [default: benchmarks/results/quality/TIER]",
+    help="Folder for tables and base models; keep it.  [default: benchmarks/results/quality/TIER]",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes of one thread."
+    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Number of single-threaded processes."
 )
-@click.option("--hours", type=FiniteFloat(min=0), help="Start no run after that many hours.")
+@click.option("--hours", type=FiniteFloat(min=0), help="Hours after which no new run starts.")
 @master_option
 @json_option
 @dry_run_option
@@ -88,10 +88,10 @@ def quality(
 ) -> None:
     """Compare controllers on real text: headroom study, farm, screening, one confirmation.
 
-    Every run is a unit of a queue that is stored when it ends, so a killed call goes on where it
-    was, and a table may be read at any time. The confirmation is run only when it is asked for,
-    and only under a protocol.yaml beside the setting file that is committed and unchanged.
-    Settings of the third protocol have the stage yardstick: which objectives may judge.
+    Every finished run is stored, so you can stop the command, start it again, and read the tables at
+    any time. The confirmation runs only on request. It needs a committed, unchanged protocol.yaml
+    beside the setting file. Settings of the third protocol also have the stage yardstick, which
+    decides which objectives may judge.
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """

@@ -20,20 +20,21 @@ from dmix.mixing.regression import REGRESSORS
     "--data",
     required=True,
     metavar="DIR",
-    help="Folder with train_mixture_1m.csv, train_pile_loss_1m.csv and the same with test_ for each size.",
+    help="Folder with train_mixture_1m.csv, train_pile_loss_1m.csv, and their test_ counterparts for"
+        " each size.",
 )
 @click.option(
     "--regressor",
     "names",
     multiple=True,
     type=click.Choice(list(REGRESSORS)),
-    help="Regressor to judge, may be given again; all of them when left out.",
+    help="Regressor to judge. Repeat the flag for several. Default: all.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Also write the figures here; in a folder, to regmix-<machine>-<date>.json.",
+    help="File for the figures, or a folder, which gets regmix-<machine>-<date>.json.",
 )
 @json_option
 @dry_run_option
@@ -46,10 +47,10 @@ def regmix(
     dry_run: bool,
     config: str | None,
 ) -> None:
-    """Judge regressors on the published runs of RegMix: mixtures in, losses of larger models out.
+    """Judge regressors on the published runs of RegMix, from mixtures to losses of larger models.
 
-    They are fitted on the training runs alone, and judged by Spearman's rank correlation (times
-    100) over each table of test runs.
+    Each regressor is fitted on the training runs alone. Its score is Spearman's rank correlation
+    (times 100) over each table of test runs.
 
     Example: dmix bench regmix --data regmix --regressor lightgbm --json
     """

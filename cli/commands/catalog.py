@@ -26,14 +26,14 @@ def catalog() -> None:
     type=FiniteFloat(min=0),
     default=10.0,
     show_default=True,
-    help="How long to wait for another process that writes the catalog.",
+    help="Seconds to wait for another process that writes the catalog.",
 )
 @json_option
 @dry_run_option
 def rebuild(
     warehouse: Warehouse, lock_seconds: float, as_json: bool, dry_run: bool, config: str | None
 ) -> None:
-    """Make the catalog again from the manifests, events and Parquet files of the warehouse.
+    """Rebuild the catalog from the manifests, events and Parquet files of the warehouse.
 
     Example: dmix catalog rebuild
     """
@@ -63,7 +63,7 @@ def rebuild(
 @json_option
 @dry_run_option
 def export(warehouse: Warehouse, out: Path, as_json: bool, dry_run: bool, config: str | None) -> None:
-    """Write every public view as DIR/<view>.parquet; runs under way are included as they are now.
+    """Write every public view as DIR/<view>.parquet, with the current state of unfinished runs.
 
     Example: dmix catalog export --out catalog-parquet
     """

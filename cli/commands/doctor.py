@@ -57,9 +57,9 @@ class Check:
 @warehouse_option
 @json_option
 def doctor(warehouse: Warehouse, as_json: bool, config: str | None) -> None:
-    """Show versions, Java, cores, memory, GPU and disk, what is missing and how to get it.
+    """Show versions, Java, cores, memory, GPU and disk, and how to get what is missing.
 
-    Ends with exit code 1 if something essential is missing. No network is used.
+    The exit code is 1 if something essential is missing. The command uses no network.
 
     Example: dmix doctor --json
     """

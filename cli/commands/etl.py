@@ -54,9 +54,9 @@ def etl() -> None:
     "--target", multiple=True, metavar="PATH…", help="Files, folders, globs or URLs of the target field."
 )
 @click.option(
-    "--name", default="main", show_default=True, help="Makes the corpora NAME-source and NAME-target."
+    "--name", default="main", show_default=True, help="Name of the pair of corpora, NAME-source and NAME-target."
 )
-@click.option("--add", is_flag=True, help="Keep the inputs of the last versions and add these.")
+@click.option("--add", is_flag=True, help="Add these inputs to those of the last version.")
 @settings_options(ClassifySettings)
 @executor_options
 @warehouse_option
@@ -79,9 +79,9 @@ def classify(
 ) -> None:
     """Read JSON Lines, Parquet and text files and give every document its domain.
 
-    A call states the whole input of a corpus, unless --add. What was classified before is kept:
-    a call with the same inputs changes nothing, one with another file classifies that file alone.
-    Documents that cannot be taken end in the view rejects, with the reason.
+    Name all inputs of a corpus in one call, or add more later with --add. dmix keeps earlier labels:
+    the same inputs change nothing, and a new file is classified alone. The view rejects lists every
+    document that was not accepted, with the reason.
 
     Known endings: .jsonl .ndjson .json .txt .md (also with .gz .zst .bz2) and .parquet. Inputs may be
     remote: s3://bucket/folder, gs:// or hdfs://.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command()
 @config_option
 @warehouse_option
-@click.option("--name", required=True, help="Name of the classifier; it is used as distilled:NAME.")
+@click.option("--name", required=True, help="Name of the classifier; use it as distilled:NAME.")
 @corpora_option
 @settings_options(DistilSettings)
 @json_option
@@ -39,11 +39,11 @@ def distil(
     dry_run: bool,
     config: str | None,
 ) -> None:
-    """Train a fast classifier on labels that another one gave, and say how well they agree.
+    """Train a fast classifier on another classifier's labels, and measure how well they agree.
 
-    The labels of the corpora are the teacher's, whichever classifier it was. Afterwards
-    `dmix etl classify --classifier distilled:NAME` labels the rest at the speed of the embedded
-    classifier; `--fallback nvidia --margin 0.2` sends what it is unsure of to the teacher.
+    The teacher is the classifier that labelled the corpora. Afterwards `dmix etl classify --classifier
+    distilled:NAME` labels the rest at the speed of the embedded classifier. With `--fallback nvidia
+    --margin 0.2`, the teacher still labels the unsure documents.
 
     Example: dmix etl distil --name fast
     """

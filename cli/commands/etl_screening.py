@@ -32,8 +32,8 @@ def corpora_option(command: Command) -> Command:
         "--corpus",
         multiple=True,
         metavar="NAME[@vK]",
-        help="Corpus to use, its newest version unless one is named; repeat it for several. May be left"
-        " out when the warehouse holds one pair NAME-source and NAME-target.",
+        help="Corpus to use; without @vK, its newest version. Repeat the flag for several. Default: the"
+            " pair NAME-source and NAME-target, if the warehouse has one pair.",
     )(command)
 
 
@@ -55,9 +55,8 @@ def duplicates(
 ) -> None:
     """Find documents with the same text, within and across corpora, for the view duplicates.
 
-    Case, punctuation and white space do not count. The first document by corpus, file and position is
-    the one that `dmix etl shard --drop-duplicates` keeps. Label files that were read before are not
-    read again.
+    The comparison ignores case, punctuation and white space. `dmix etl shard --drop-duplicates` keeps
+    the first document by corpus, file and position. The command reads each label file only once.
 
     Example: dmix etl duplicates
     """
@@ -81,7 +80,7 @@ def duplicates(
 @warehouse_option
 @corpora_option
 @click.option(
-    "--environment", type=Path, required=True, metavar="FILE", help="Environment whose items are looked for."
+    "--environment", type=Path, required=True, metavar="FILE", help="Environment file with the items to look for."
 )
 @executor_options
 @json_option
@@ -98,8 +97,8 @@ def contamination(
 ) -> None:
     """Find evaluation items in the text of corpora, for the view contamination.
 
-    An item is found where 13 words of it stand in a row, or a whole question of 7 to 12 words. All
-    items of the environment's files are looked for, whatever its split or limit says.
+    A document contains an item if it has 13 consecutive words of it, or a whole question of 7 to 12
+    words. The command looks for all items in the environment's files and ignores split and limit.
 
     Example: dmix etl contamination --environment environment.yaml
     """

@@ -58,8 +58,8 @@ _OTHER_REMEDY = "restore the named files from a copy that you trust"
     type=Path,
     multiple=True,
     metavar="FILE",
-    help="Keep the evaluation items of this environment out of the training text; repeat it for several. See"
-    " --contaminated.",
+    help="Environment file whose evaluation items are kept out of the training text; see --contaminated."
+        " Repeat the flag for several.",
 )
 @executor_options
 @data_url_option
@@ -77,11 +77,11 @@ def shard(
     dry_run: bool,
     config: str | None,
 ) -> None:
-    """Tokenise corpora and pack them into one stream of samples a (field, domain).
+    """Tokenise corpora and pack them into one stream of samples per (field, domain).
 
-    The same corpora and settings give the same dataset: running it again does nothing, and a
-    killed run goes on where it stopped. With --drop-duplicates, all copies of a text but the first
-    are left out; with --environment, documents that hold one of its evaluation items.
+    The same corpora and settings give the same dataset: a second run changes nothing, and a killed run
+    resumes. --drop-duplicates keeps only the first copy of each text. --environment leaves out documents
+    that contain one of its evaluation items.
 
     Example: dmix etl shard --seq-len 512 --name small
     """
@@ -106,9 +106,9 @@ def shard(
 @dataset_option
 @json_option
 def verify(*, warehouse: Warehouse, dataset: str | None, as_json: bool, config: str | None) -> None:
-    """Read everything again and compare it with the manifests; exit code 4 if something differs.
+    """Compare every file with the manifests; exit code 4 if something differs.
 
-    With --dataset, looks at that dataset and its corpora alone.
+    With --dataset, the command checks only that dataset and its corpora.
 
     Example: dmix etl verify
     """
@@ -146,10 +146,10 @@ def _remedies(warehouse: Warehouse, problems: "Sequence[Problem]") -> str:
 @json_option
 @dry_run_option
 def gc(*, warehouse: Warehouse, as_json: bool, dry_run: bool, config: str | None) -> None:
-    """Remove what no manifest names: what killed or losing jobs left, parts of no version.
+    """Remove files that no manifest names, such as the remains of killed jobs.
 
-    A killed job that should go on has to be run again before this, or it starts from its
-    beginning. Jobs that are running are left alone.
+    First run every killed job that should resume; otherwise it starts from its beginning. The command
+    leaves running jobs alone.
 
     Example: dmix etl gc --dry-run
     """

@@ -39,10 +39,11 @@ if TYPE_CHECKING:
     type=click.Choice(("corpus", "model")),
     default="corpus",
     show_default=True,
-    help="Count the documents and samples of a dataset, or classify what a model writes.",
+    help="corpus: count the documents and samples of a dataset. model: classify text that a model"
+        " writes.",
 )
-@click.option("--model", metavar="PATH|HUB-ID", help="Causal language model that writes; with --from model.")
-@click.option("--name", help="Name of the model's estimate; the last part of --model when left out.")
+@click.option("--model", metavar="PATH|HUB-ID", help="Causal language model that writes the text; with --from model.")
+@click.option("--name", help="Name of the model's estimate. Default: the last part of --model.")
 @settings_options(StartStateSettings)
 @settings_options(GenerationSettings, parameter="generation")
 @executor_options
@@ -64,11 +65,10 @@ def start_state(
 ) -> None:
     """Show each domain's share of its field, in documents and in samples.
 
-    With --from model, the shares are those of what a model writes from its start token: as many
-    documents as make the bootstrap bound of the KL small enough (--kl-bound), and no more. The
-    estimate, its intervals and the curve along which it converged are kept in the warehouse (views
-    start_state, start_state_estimates, start_state_convergence). With --dataset, the curve also shows
-    the distance to that dataset's source field.
+    With --from model, the command classifies documents that a model writes from its start token. It
+    stops when the bootstrap bound of the KL is small enough (--kl-bound). The views start_state,
+    start_state_estimates and start_state_convergence show the estimate, its intervals and its
+    convergence. With --dataset, the convergence includes the distance to that dataset's source field.
 
     Example: dmix etl start-state --dataset small
     """

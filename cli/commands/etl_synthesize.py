@@ -26,17 +26,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.option("--model", required=True, metavar="PATH|HUB-ID", help="Causal language model that writes.")
+@click.option("--model", required=True, metavar="PATH|HUB-ID", help="Causal language model that writes the documents.")
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the documents."
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the documents."
 )
 @click.option(
-    "--tokens", type=int, help="Budget: tokens to write at least, those of dropped documents included."
+    "--tokens", type=int, help="Budget: fewest tokens to write, dropped documents included."
 )
 @click.option(
     "--documents",
     metavar="FIRST:STOP",
-    help="Instead of a budget: indices of the documents to write, whole blocks, for one of several machines.",
+    help="Instead of a budget: index range of the documents to write, in whole blocks. Use it to divide"
+        " the work between machines.",
 )
 @settings_options(GenerationSettings, parameter="generation")
 @settings_options(QualitySettings, parameter="quality")
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     "--bandwidth",
     type=FiniteFloat(),
     metavar="GB/S",
-    help="Memory bandwidth to compare with; measured if left out.",
+    help="Memory bandwidth to compare the speed with. Default: measured here.",
 )
 @executor_options
 @json_option
@@ -63,15 +64,15 @@ def synthesize(
     dry_run: bool,
     config: str | None,
 ) -> None:
-    """Let a model write documents from its start token, for a source whose data nobody has.
+    """Let a model write documents from its start token, if the source data is unavailable.
 
-    Text is sampled at temperature 1; a document depends on the model, the seed and its index alone.
-    Empty documents and those of low quality are dropped and counted. The folder is an input of
-    'dmix etl classify --source', which marks the corpus as synthetic. A killed call goes on when it
-    is given again; ranges written on several machines are together what one would write.
+    dmix samples text at temperature 1. A document depends only on the model, the seed and its index.
+    Empty documents and those of low quality are dropped and counted. Give the folder to 'dmix etl
+    classify --source', which marks the corpus as synthetic. If the command is killed, run it again to
+    resume. Several machines that write separate ranges produce the same text as one.
 
-    Each Spark task writes a block, and each worker process loads the model: --master local[2,3] for
-    two at once; one process a GPU.
+    Each Spark task writes a block, and each worker process loads the model: use --master local[2,3] for
+    two processes, and one process per GPU.
 
     Example: dmix etl synthesize --model EleutherAI/pythia-1.4b --tokens 10000000 --out spoken
     """

@@ -21,17 +21,18 @@ from dmix.warehouse_schema.files.layout import Warehouse
 @config_option
 @warehouse_option
 @click.option(
-    "--run", "run_id", metavar="ID", help="Run whose models are evaluated; scores are kept with it."
+    "--run", "run_id", metavar="ID", help="Run whose models are evaluated; dmix stores the scores with it."
 )
 @click.option(
     "--step",
     "steps",
     multiple=True,
     metavar="K|all",
-    help="Step of the run, may be repeated; 0 is the model before any step. The newest model if left out.",
+    help="Step of the run; 0 is the model before any step. Repeat the flag for several. Default: the"
+        " newest model.",
 )
 @click.option(
-    "--model", metavar="PATH|NAME|HUB-ID", help="A model that is of no run; scores are shown alone."
+    "--model", metavar="PATH|NAME|HUB-ID", help="Model outside any run; dmix shows its scores and stores nothing."
 )
 @click.option(
     "--task",
@@ -39,21 +40,21 @@ from dmix.warehouse_schema.files.layout import Warehouse
     multiple=True,
     metavar="NAME",
     help="Task of lm-evaluation-harness, humaneval or mbpp (run by evalplus), or a group: general, math,"
-    " code. May be repeated.",
+        " code. Repeat the flag for several.",
 )
 @click.option(
     "--items",
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File of evaluation items (.jsonl, .jsonl.gz), a task that needs no network; may be repeated.",
+    help="File of evaluation items (.jsonl, .jsonl.gz); needs no network. Repeat the flag for several.",
 )
 @click.option(
     "--kind",
     type=click.Choice(KINDS),
     default=KINDS[0],
     show_default=True,
-    help="Form of the items: question, choices and label; or question and answer.",
+    help="Form of the items. multiple_choice: question, choices and label. qa: question and answer.",
 )
 @settings_options(EvaluationSettings)
 @json_option
@@ -72,10 +73,10 @@ def evaluate(
     dry_run: bool,
     config: str | None,
 ) -> None:
-    """Score models of a run on benchmarks; the catalog's view `evaluations` has the scores.
+    """Score models of a run on benchmarks, for the view `evaluations` of the catalog.
 
-    Scores that are there already are not computed again. Tasks by name fetch their items from the
-    hub; --items takes a file.
+    dmix skips scores that it has already. A --task downloads its items from the hub; --items reads a
+    file.
 
     Example: dmix eval --run agent-1 --step all --items arc_easy.jsonl.gz
     """

@@ -23,20 +23,20 @@ from dmix.warehouse_schema.files.sizes import size_text
 @click.option(
     "--model",
     metavar="PATH|HUB-ID",
-    help="Checkpoint to train; a small model from random weights if left out.",
+    help="Checkpoint to train. Default: a small model from random weights.",
 )
 @click.option(
     "--hours",
     type=FiniteFloat(),
     default=1.0,
     show_default=True,
-    help="Longest training run on this machine.",
+    help="Time limit in hours for one training run on this machine.",
 )
 @click.option(
     "--text-column",
     default="text",
     show_default=True,
-    help="Column of the text in JSON Lines and Parquet files.",
+    help="Text column of JSON Lines and Parquet files.",
 )
 @json_option
 @dry_run_option
@@ -51,10 +51,10 @@ def init(
     dry_run: bool,
     config: str | None,
 ) -> None:
-    """Write the files and the commands of a first run on your own text into OUT.
+    """Write the files and commands of a first run on your own text into OUT.
 
-    Holds evaluation items out, looks at the model, chooses sizes that fit the machine, and says how
-    long each command takes. Nothing is trained yet: read OUT/run.sh, then start it.
+    The command holds out evaluation items, checks the model, chooses sizes that fit the machine, and
+    estimates the time of each step. It trains nothing: read OUT/run.sh, then start it.
 
     Example: dmix init --data my-text --hours 0.5 my-project
     """

@@ -33,7 +33,7 @@ def mix() -> None:
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
-    help="Processes to use, at most one for each K; one a core when left out.",
+    help="Number of processes, at most one per K. Default: one per core.",
 )
 @json_option
 @dry_run_option
@@ -50,9 +50,9 @@ def sample(
 ) -> None:
     """Sample trajectories with Algorithm 1, from the start state towards the target.
 
-    Every finished trajectory is a file: a killed run goes on where it stopped. Prints R, M, the
-    coverage that natural mixing would reach, the active domains of each field and their
-    effective number, and which target shares no trajectory shows.
+    Every finished trajectory is a file, so a killed run resumes. The command prints R, M, the coverage
+    under natural mixing, the active domains of each field with their effective number, and the target
+    shares that no trajectory reaches.
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """

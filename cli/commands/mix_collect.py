@@ -27,37 +27,37 @@ from dmix.warehouse_schema.files.layout import Warehouse
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Objectives that proxies are scored on.",
+    help="Environment file with the objectives that score the proxies.",
 )
 @click.option(
     "--proxy",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Proxy model and its training; a small LLaMA if left out.",
+    help="Proxy file: the proxy model and its training. Default: a small LLaMA.",
 )
 @click.option(
     "--base",
     "bases",
     metavar="NAME",
     multiple=True,
-    help="Base model that proxies start from, under init: base. Further ones, of another width or with"
-    " another amount of pre-training, serve some of the varied proxies (vary in the proxy file).",
+    help="Base model that the proxies start from (init: base). Repeat the flag for base models of"
+        " another width or pre-training; some of the varied proxies use them (vary in the proxy file).",
 )
 @click.option(
     "--stack",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Most trajectories of one task, whose proxies are trained at once: what fills a GPU.",
+    help="Most proxies that one task trains at once, so that they fill a GPU.",
 )
 @click.option(
     "--gpus-per-task",
     type=FiniteFloat(),
-    help="GPUs that Spark gives each task; 0.25 lets four tasks share one. Needs a cluster whose executors"
-    " have GPUs (spark.executor.resource.gpu.*).",
+    help="GPUs per Spark task; with 0.25, four tasks share one. The cluster's executors need GPUs"
+        " (spark.executor.resource.gpu.*).",
 )
 @master_option
-@click.option("--in-process", is_flag=True, help="Train one stack after the other here, without Spark.")
+@click.option("--in-process", is_flag=True, help="Train the stacks here, one after the other, without Spark.")
 @unscreened_option
 @json_option
 @dry_run_option
@@ -79,9 +79,9 @@ def collect(
 ) -> None:
     """Train a proxy along every trajectory of a set and score it at each step.
 
-    Finished trajectories are kept and not done again. A quarter of the proxies of a `default` set
-    are varied, so that feedback tells an agent something; the column `variation` of the view
-    `feedback` says how.
+    A killed run keeps its finished trajectories and resumes. In a `default` set, a quarter of the
+    proxies are varied, so that an agent can learn from feedback. The column `variation` of the view
+    `feedback` shows how.
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
     """

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     "probes",
     multiple=True,
     metavar="NAME",
-    help="Effects to plan from, as 'dmix mix probe' named them: one by counts, one measured on a model, or"
-    " both; the newest of the dataset if left out.",
+    help="Effects to plan from, by their name in 'dmix mix probe'. Give one by counts, one measured on a"
+        " model, or both. Default: the dataset's newest.",
 )
 @click.option(
     "--out",
@@ -50,32 +50,32 @@ if TYPE_CHECKING:
     type=click.Choice(FORMATS),
     default="dmix",
     show_default=True,
-    help="Trainer that reads the file; dmix reads it by --controller static:FILE.",
+    help="Trainer that will read the file. dmix reads it with --controller static:FILE.",
 )
 @click.option(
     "--environment",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Environment file whose weights and scales count; that of the effects if left out.",
+    help="Environment file with the weights and scales to use. Default: that of the effects.",
 )
 @click.option(
     "--samples",
     type=click.IntRange(min=1),
-    help="Samples that the run will draw; as many as the dataset has if left out.",
+    help="Samples that the run will draw. Default: all of the dataset's.",
 )
 @click.option(
     "--max-passes",
     type=click.IntRange(min=1),
     default=4,
     show_default=True,
-    help="Passes through each domain that the run may take.",
+    help="Most passes through each domain.",
 )
 @settings_options(PlanRules, parameter="rules")
 @click.option(
     "--check",
     is_flag=True,
-    help="Run the plan at four pulls and natural mixing twice, on --model, and take the best if it is ahead"
-    " by two standard errors, else natural mixing; six runs of --samples.",
+    help="Test the plan with six runs of --samples on --model: four pulls, and natural mixing twice. The"
+        " best plan wins if it is ahead by two standard errors; otherwise natural mixing does.",
 )
 @click.option(
     "--model",
@@ -108,11 +108,11 @@ def plan(
     dry_run: bool,
     config: str | None,
 ) -> None:
-    """Write the mixture that effects promise most of, for dmix or another trainer.
+    """Write the mixture with the largest predicted gain, for dmix or another trainer.
 
-    Prints each domain's share, how often the run draws it, and the promised gain of each objective over
-    natural mixing with its interval. The interval covers the sampling of items; only runs tell whether
-    the estimator is right about your model. Where the effects are noise, the plan is natural mixing.
+    The command prints each domain's share and passes, and each objective's predicted gain over natural
+    mixing with an interval. The interval covers only the sampling of items; runs must show whether the
+    estimator suits your model. If the effects are noise, the plan is natural mixing.
 
     Example: dmix mix plan --out mixture.yaml
     """

@@ -29,59 +29,61 @@ ESTIMATORS = ("counts", "gradient", "probe")
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Objectives whose items tell what text helps.",
+    help="Environment file with the objectives.",
 )
 @click.option(
     "--estimator",
     type=click.Choice(ESTIMATORS),
     default="counts",
     show_default=True,
-    help="counts: bigrams of each domain on the items, seconds, no model. gradient: of this model, about an"
-    " hour. probe: short runs of this model with more of one domain.",
+    help="counts: bigrams of each domain on the items; takes seconds and no model. gradient: gradients"
+        " of your model; takes about an hour. probe: short runs of your model, each with more of one"
+        " domain.",
 )
 @click.option(
     "--model",
     metavar="PATH|HUB-ID",
-    help="Model that is measured: model file (.yaml), checkpoint folder, model of the warehouse, or hub id;"
-    " for gradient and probe. With counts, only what a domain knows and this model does not counts.",
+    help="Model to measure with gradient or probe: model file (.yaml), checkpoint folder, model of the"
+        " warehouse, or hub id. With counts, a domain gets credit only for what the model does not yet"
+        " know.",
 )
 @click.option(
     "--training",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="YAML file with the training settings of the runs that the effects are for.",
+    help="YAML file with the training settings of the planned runs.",
 )
 @click.option(
-    "--groups", type=click.IntRange(min=2), help="Most groups of domains that are probed; 40 if left out."
+    "--groups", type=click.IntRange(min=2), help="Most groups of domains to probe. Default: 40."
 )
 @click.option("--steps", type=click.IntRange(min=4), help="Steps per probe. Default: 4, a quarter of a run.")
 @click.option(
     "--max-hours",
     type=FiniteFloat(),
-    help="Hours that it may take: probes group domains, gradients take less text. 1 for gradients if left"
-    " out.",
+    help="Time limit in hours. To meet it, probes group domains, and gradients read less text. Default:"
+        " 1 for gradients.",
 )
 @click.option(
     "--export",
     "export_to",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write probe mixtures and an empty table of scores for your own trainer, and train nothing.",
+    help="Write probe mixtures and an empty score table for your own trainer. Nothing is trained.",
 )
 @click.option(
     "--scores",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Table of your own trainer's scores (probe, objective, score; .csv, .jsonl or .parquet) beside the"
-    " probes.json that --export wrote.",
+    help="Your own trainer's scores (probe, objective, score; .csv, .jsonl or .parquet), in the folder"
+        " of the probes.json that --export wrote.",
 )
-@click.option("--name", help="Name of the effects; made of what is measured when left out.")
+@click.option("--name", help="Name of the effects. Default: made from the inputs.")
 @click.option(
     "--master",
     envvar="DMIX_MASTER",
     show_envvar=True,
     metavar="URL",
-    help="Spark master that counts, for sets that are too large for one machine; this process if left out.",
+    help="Spark master for counting a dataset that is too large for one machine. Default: this process.",
 )
 @unscreened_option
 @json_option
@@ -108,9 +110,9 @@ def probe(
 ) -> None:
     """Measure which domain helps which objective, before a run.
 
-    Keeps the effects in the warehouse (views effects and effect_objectives), and shows them as a table:
-    the gain of each objective, in nats per token, when a tenth of the mixture moves from natural mixing
-    to the domain. 'dmix mix plan' makes a mixture from them.
+    The table shows each objective's gain, in nats per token, when a tenth of the mixture moves from
+    natural mixing to the domain. The warehouse keeps the effects (views effects and effect_objectives);
+    'dmix mix plan' turns them into a mixture.
 
     Example: dmix mix probe --environment environment.yaml
     """

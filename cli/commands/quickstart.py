@@ -112,7 +112,7 @@ class Files:
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Your own text: a folder with sub-folders source* and target*. Without it, text is generated.",
+    help="Folder of your own text, with sub-folders source* and target*. Default: generated text.",
 )
 @click.option(
     "--out",
@@ -132,7 +132,7 @@ class Files:
 @click.option(
     "--full",
     is_flag=True,
-    help="Train an agent of your own, on a farm of your own, instead of the effect agent.",
+    help="Collect a farm and train an agent on it, instead of using the effect agent.",
 )
 @master_option
 @json_option
@@ -146,10 +146,10 @@ def quickstart(
     as_json: bool,
     config: str | None,
 ) -> None:
-    """Run the whole chain, small: text to streams to effects to runs to a report.
+    """Run the whole chain at small size: text, streams, effects, runs, report.
 
-    Takes minutes on two cores. Running it again goes on where it stopped. With --full, proxies of
-    trajectories are trained as well, and an agent on their feedback.
+    It takes minutes on two cores. If it is interrupted, the same command resumes it. With --full, it also
+    trains proxies along trajectories, and an agent on their feedback.
 
     Example: dmix quickstart --out demo
     """

@@ -18,18 +18,18 @@ from dmix.warehouse_schema.files.layout import Warehouse
     "runs",
     multiple=True,
     metavar="ID",
-    help="Run to show, may be repeated; the newest ones by default.",
+    help="Run to show. Repeat the flag for several. Default: the newest runs.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.html",
-    help="File to write; by default report.html in the run's folder for one --run, else in the warehouse.",
+    help="File to write. Default: report.html, in the run's folder for one --run, else in the warehouse.",
 )
 @click.option(
     "--watch",
     is_flag=True,
-    help="Write the file again and again until no run in it is under way; Ctrl-C ends it sooner.",
+    help="Rewrite the file until all its runs have ended; Ctrl-C stops earlier.",
 )
 @click.option(
     "--every",
@@ -37,7 +37,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
     default=15.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time between two pages of --watch.",
+    help="Seconds between two updates with --watch.",
 )
 @json_option
 def report(
@@ -50,11 +50,11 @@ def report(
     every: float,
     as_json: bool,
 ) -> None:
-    """Write one HTML file about runs and their data.
+    """Write one HTML report about runs and their data.
 
-    The file opens without a network: mixture, feedback and losses over steps, final scores,
-    events, trajectories and the domains of the data. A run under way is shown as far as it went;
-    with --watch the page loads itself anew while it goes on.
+    The file needs no network. It shows mixture, feedback and losses over steps, final scores, events,
+    trajectories and the domains of the data. An unfinished run appears with its steps so far. With
+    --watch, the page reloads itself while the run continues.
 
     Example: dmix report --run agent-1 --run natural-1 --out report.html
     """

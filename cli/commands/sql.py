@@ -42,18 +42,18 @@ def missing_run(query: str, warehouse: Warehouse) -> str:
     type=click.Choice(["table", "list", "json", "jsonl", "csv"]),
     default="table",
     show_default=True,
-    help="What to print on stdout. A table cuts long cells; rows that do not fit as one are shown as a list.",
+    help="Output format on stdout. table cuts long cells, and shows rows as a list if they do not fit.",
 )
 @json_option
 @click.option(
     "--allow-io",
     is_flag=True,
-    help="Let the query read files, and COPY (query) TO 'file' write one outside the warehouse.",
+    help="Let the query read files, and let COPY (query) TO 'file' write outside the warehouse.",
 )
 @click.option(
     "--memory-gb",
     type=FiniteFloat(min=0.5),
-    help="Memory that the query may take, in GB; a quarter of the machine's if left out.",
+    help="Memory limit of the query in GB. Default: a quarter of the machine's memory.",
 )
 def sql(
     query: str,
@@ -65,11 +65,11 @@ def sql(
     memory_gb: float | None,
     config: str | None,
 ) -> None:
-    """Ask the catalog a question in SQL (DuckDB's), QUERY or '-' for stdin.
+    """Run a query on the catalog in DuckDB's SQL: QUERY, or '-' for stdin.
 
-    Runs that are under way are shown as they are now. "SHOW TABLES" names the views. What their
-    columns mean is in the database too: "SELECT table_name, column_name, comment FROM
-    duckdb_columns() WHERE database_name = current_database()".
+    The answer includes the current state of unfinished runs. "SHOW TABLES" lists the views. The database
+    also explains their columns: "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE
+    database_name = current_database()".
 
     Example: dmix sql "SELECT corpus, version, documents FROM corpora"
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dmix.training.run.summary import RunSummary
 
 _MODEL_HELP = "Model file (.yaml), checkpoint folder, model of the warehouse, or hub id."
-_TRAINING_HELP = "YAML file with training settings."
+_TRAINING_HELP = "Training file (YAML)."
 
 # what a resumed run takes from the command line; everything else is in its configuration
 _OF_A_RESUME = {
@@ -51,15 +51,15 @@ _logger_option = click.option(
     "loggers",
     multiple=True,
     type=click.Choice(LOGGERS),
-    help="Where Composer sends metrics too, may be repeated; in place of those of the training file, and with"
-    " --resume of those that the run was started with.",
+    help="Logger to which Composer sends metrics. Repeat the flag for several. It replaces the loggers"
+        " of the training file or, with --resume, of the run.",
 )
 
 
 _ranks_option = click.option(
     "--ranks",
     type=click.IntRange(min=1),
-    help="Ranks that --dry-run plans the memory for; those of this launch if left out.",
+    help="Number of ranks for the memory estimate of --dry-run. Default: the ranks of this launch.",
 )
 
 
@@ -78,37 +78,36 @@ SECTIONS = {
 @dataset_option
 @click.option("--model", metavar="PATH|NAME|HUB-ID", help=_MODEL_HELP)
 @click.option(
-    "--environment", metavar="FILE", type=click.Path(path_type=Path), help="Objectives to score on."
+    "--environment", metavar="FILE", type=click.Path(path_type=Path), help="Environment file with the objectives."
 )
 @click.option(
     "--agent",
     metavar="NAME|PATH",
-    help="Agent that steers the run: a trained one by name or folder, or effect[:NAME], which starts as the"
-    " plan by effects and corrects it by the scores of the run.",
+    help="Agent that steers the run: a trained agent (name or folder) or effect[:NAME]. The effect agent"
+        " starts from a plan and corrects it by the run's scores.",
 )
 @click.option(
     "--controller",
     metavar="NAME",
-    help="What steers instead: natural, naive, stratified, static:FILE, plan[:NAME],"
-    " source-share:SHARE, linear:FROM-TO, cosine:FROM-TO, three-stage[:FROM-TO], odm, ado,"
-    " aioli, sheared[:FILE], untrained[:SEED],"
-    " effect[:NAME], mixmin[:NAME], skill-it[:NAME], replay:SET/TRAJECTORY, best-of:SET, regmix:SET,"
-    " regmix-kl:SET, regmix-d:SET, schedule:SET,"
-    " decision-transformer:SET[:QUANTILE], or python:MODULE:CLASS, a class of your own.",
+    help="Controller that steers instead of an agent: natural, naive, stratified, static:FILE,"
+        " plan[:NAME], source-share:SHARE, linear:FROM-TO, cosine:FROM-TO, three-stage[:FROM-TO], odm,"
+        " ado, aioli, sheared[:FILE], untrained[:SEED], effect[:NAME], mixmin[:NAME], skill-it[:NAME],"
+        " replay:SET/TRAJECTORY, best-of:SET, regmix:SET, regmix-kl:SET, regmix-d:SET, schedule:SET,"
+        " decision-transformer:SET[:QUANTILE], or python:MODULE:CLASS for your own class.",
 )
-@click.option("--run", "run_id", metavar="ID", help="Name of the run; made from the time if left out.")
+@click.option("--run", "run_id", metavar="ID", help="Name of the run. Default: made from the time.")
 @click.option("--resume", is_flag=True, help="Resume --run from its newest checkpoint.")
 @click.option(
     "--trust-controller",
     is_flag=True,
-    help="With --resume: run the code of the python: controller in the run's config.yaml, although you have"
-    " started no run with it, and remember it. Read it first.",
+    help="With --resume: trust the python: controller in the run's config.yaml, even if you never"
+        " started a run with it. dmix runs its code, so read it first.",
 )
-@click.option("--back", is_flag=True, help="With --resume: start from the checkpoint before the newest.")
+@click.option("--back", is_flag=True, help="With --resume: start from the second-newest checkpoint.")
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Resume a run although its items or the code of its controller changed; both digests are recorded.",
+    help="With --resume: accept changed items or changed controller code. dmix records both digests.",
 )
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
 @_logger_option
@@ -143,7 +142,7 @@ def train(
 ) -> None:
     """Train a model under an agent or another controller, step by step.
 
-    Works under Composer's launcher too: composer -n 8 -c dmix train …
+    Composer's launcher works too: composer -n 8 -c dmix train …
 
     Example: dmix train --model model.yaml --environment environment.yaml --controller natural
     """
@@ -187,7 +186,7 @@ def train(
 @dataset_option
 @click.option("--model", required=True, metavar="PATH|HUB-ID", help=_MODEL_HELP)
 @click.option(
-    "--tokens", required=True, type=click.IntRange(min=1), help="Tokens of the source field to train on."
+    "--tokens", required=True, type=click.IntRange(min=1), help="Number of source tokens to train on."
 )
 @click.option("--name", required=True, help="Name of the model in the warehouse.")
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
@@ -211,7 +210,7 @@ def base(
 ) -> None:
     """Pre-train a model on the source field alone, for farms and comparisons.
 
-    Goes on where it was when it was cut off, and does nothing when the model is finished.
+    If it is interrupted, the same command resumes it. It does nothing if the model is finished.
 
     Example: dmix train base --model model.yaml --tokens 1000000 --name small
     """

@@ -87,8 +87,8 @@ def data_url_option(command: Command) -> Command:
         envvar="DMIX_DATA_URL",
         show_envvar=True,
         metavar="URL",
-        help="Remote folder for labels and streams, for example s3://bucket/folder; given once, the"
-        " warehouse remembers it.",
+        help="Remote folder for labels and streams, for example s3://bucket/folder. The warehouse"
+            " remembers it.",
     )(command)
 
 
@@ -99,13 +99,13 @@ def json_option(command: Command) -> Command:
 
 def dry_run_option(command: Command) -> Command:
     """`--dry-run`."""
-    return click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")(command)
+    return click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")(command)
 
 
 def dataset_option(command: Command) -> Command:
     """`--dataset ID`, which may be left out when the warehouse has one."""
     return click.option(
-        "--dataset", metavar="ID|NAME", help="Dataset to use; may be left out when there is one."
+        "--dataset", metavar="ID|NAME", help="Dataset to use. Default: the only one."
     )(command)
 
 
@@ -114,8 +114,8 @@ def unscreened_option(command: Command) -> Command:
     return click.option(
         "--allow-unscreened",
         is_flag=True,
-        help="Only warn where evaluation items were not kept out of the dataset"
-        " (dmix etl shard --environment).",
+        help="Only warn if the dataset was not screened for evaluation items (dmix etl shard"
+            " --environment).",
     )(command)
 
 
@@ -136,7 +136,8 @@ def executor_options(command: Command) -> Command:
         default=IN_PROCESS_BYTES,
         envvar="DMIX_IN_PROCESS_BYTES",
         show_default=True,
-        help="Without --master, inputs up to this size are worked on by local processes, without Spark.",
+        help="Without --master, local processes handle inputs up to this size; Spark handles larger"
+            " ones.",
     )(call)
     return master_option(call)
 
@@ -148,7 +149,7 @@ def master_option(command: Command) -> Command:
         envvar="DMIX_MASTER",
         show_envvar=True,
         metavar="URL",
-        help="Spark master; naming one means Spark at any size. "
+        help="Spark master. If given, dmix uses Spark for inputs of any size. "
         f" [default: {DEFAULT_MASTER} where Spark is needed]",
     )(command)
 
@@ -182,7 +183,7 @@ def config_option(command: Command) -> Command:
         metavar="FILE",
         is_eager=True,
         callback=load,
-        help="YAML file with the same names as the flags.",
+        help="YAML file with flag names as keys.",
     )(command)
 
 

@@ -19,40 +19,40 @@ class ClassifySettings:
 
     classifier: str = setting(
         "embedded",
-        help="What gives a document its domain: 'embedded' (ships with dmix), 'nvidia' (from the hub),"
-        " 'nvidia:PATH' (a folder with its files), 'distilled:NAME' (made by dmix etl distil), or"
-        " 'column:NAME' (labels of the documents).",
+        help="Classifier that gives documents their domain: 'embedded' (ships with dmix), 'nvidia' (from"
+            " the hub), 'nvidia:PATH' (a folder with its files), 'distilled:NAME' (made by dmix etl"
+            " distil), or 'column:NAME' (labels in the documents).",
     )
     taxonomy: str | None = setting(
         None,
-        help="For column:NAME, the labels that are allowed: a file with one a line, 'nvidia-26',"
-        " 'weborganizer-topics', 'weborganizer-formats', or 'from-data'. Without it, the 26 labels of"
-        " nvidia/domain-classifier.",
+        help="Labels that column:NAME allows: a file with one label per line, 'nvidia-26',"
+            " 'weborganizer-topics', 'weborganizer-formats', or 'from-data'. Default: the 26 labels of"
+            " nvidia/domain-classifier.",
     )
     fallback: str | None = setting(
-        None, help="A second classifier, which is asked about documents of a margin below --margin."
+        None, help="Second classifier, for documents whose margin is below --margin."
     )
     margin: float = setting(
         0.2,
-        help="With --fallback: lead of the most probable label over the second one, in [0, 1], below which a"
-        " label is unsure.",
+        help="Margin below which --fallback decides: the most probable label's lead over the second one,"
+            " in [0, 1].",
     )
-    text_column: str = setting("text", help="Column of JSON Lines and Parquet that holds the text.")
+    text_column: str = setting("text", help="Text column of JSON Lines and Parquet files.")
     id_column: str | None = setting(
         None,
-        help="Column that holds the document's id. Without it, column 'id' where a document has one,"
-        " else a hash of the input's name and the document's place in it.",
+        help="Column of the document's id. Default: the column 'id'; without one, a hash of the input's"
+            " name and the document's position in it.",
     )
     max_document_bytes: int = setting(
-        256 << 20, help="Longest document in bytes, as it is stored; longer ones are rejected."
+        256 << 20, help="Longest document in bytes, as stored. Longer documents are rejected."
     )
     part_bytes: int = setting(
-        16 << 20, help="Inputs below this size in bytes are classified together, as one part."
+        16 << 20, help="Inputs smaller than this (in bytes) are classified together, as one part."
     )
     piece_bytes: int = setting(
         32 << 20,
-        help="Larger inputs are cut into pieces of at least this size in bytes (compressed lines: after"
-        " decompression), each classified and kept by itself.",
+        help="Smallest piece in bytes into which larger inputs are cut (compressed lines: after"
+            " decompression). Each piece is classified and kept on its own.",
     )
 
     def __post_init__(self) -> None:

@@ -15,10 +15,11 @@ class DistilSettings:
     """
 
     documents_per_label: int = setting(
-        3000, help="Documents of each label to learn from and to judge by, drawn at random; all if fewer."
+        3000, help="Documents per label, drawn at random for training and testing. A label with fewer gives"
+            " all of them."
     )
     epochs: int = setting(3, help="Passes over the documents.")
-    seed: int = setting(0, help="Seed of the draw and of the training.")
+    seed: int = setting(0, help="Seed of the draw and the training.")
 
     def __post_init__(self) -> None:
         for name, least in (("documents_per_label", 10), ("epochs", 1), ("seed", 0)):

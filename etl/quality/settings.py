@@ -16,11 +16,13 @@ class QualitySettings:
 
     quality: str = setting(
         "embedded",
-        help="What judges documents: 'embedded' (ships with dmix), 'nvidia' (quality-classifier-deberta from"
-        " the hub), 'nvidia:PATH' (a folder with its files), or 'none'.",
+        help="Classifier that judges documents: 'embedded' (ships with dmix), 'nvidia'"
+            " (quality-classifier-deberta from the hub), 'nvidia:PATH' (a folder with its files), or"
+            " 'none'.",
     )
     max_low: float = setting(
-        0.5, help="Largest probability of low quality that is kept; a document whose label is Low never is."
+        0.5, help="Keep documents up to this probability of low quality. Documents with the label Low are"
+            " always dropped."
     )
 
     def __post_init__(self) -> None:

@@ -20,22 +20,22 @@ class ShardSettings:
     )
     seq_len: int = setting(
         512,
-        help="Tokens per sample. The default is about one document (everyday text and code: 464 on average),"
-        " short enough that small domains still fill some samples.",
+        help="Tokens per sample. The default is about one document (everyday text and code: 464 on"
+            " average), so that small domains still fill some samples.",
     )
-    seed: int = setting(0, help="Default seed of the order in which runs draw the samples.")
-    name: str = setting("", help="A name for the dataset, to be used in place of its id.")
+    seed: int = setting(0, help="Seed of the sample order, unless a run sets its own.")
+    name: str = setting("", help="Name of the dataset, to use in place of its id.")
     drop_duplicates: bool = setting(
-        False, help="Leave out all copies of a text but the first one; see the view duplicates."
+        False, help="Keep only the first copy of each text; see the view duplicates."
     )
     contaminated: str = setting(
         "remove",
-        help="What becomes of documents that hold an item of --environment: leave them out, or report them in"
-        " the view contamination alone.",
+        help="What to do with documents that contain an item of --environment. remove: leave them out."
+            " report: only list them in the view contamination.",
         choices=("remove", "report"),
     )
     split_bytes: int = setting(
-        64 << 20, help="Text in bytes that one task encodes; a larger domain becomes several parts."
+        64 << 20, help="Bytes of text per task; a larger domain is split into several tasks."
     )
     shard_bytes: int = setting(32 << 20, help="Largest shard in bytes.")
 

@@ -19,27 +19,27 @@ class GenerationSettings:
         InputError: If a number is out of range.
     """
 
-    seed: int = setting(0, help="Seed; the text of document i depends on it and on i alone.")
+    seed: int = setting(0, help="Seed of the text. Document i depends only on the model, the seed and i.")
     max_tokens: int | None = setting(
         None,
-        help="Length cap of a document in tokens; when left out, what the model has positions for, at most"
-        f" {MOST_TOKENS}.",
+        help="Longest document in tokens. Default: the model's number of positions, at most"
+            f" {MOST_TOKENS}.",
     )
     block_documents: int = setting(
         64,
-        help="Documents that are written together, as one batch and one file; part of what the text depends"
-        " on, since the last bits of a sum depend on the batch.",
+        help="Documents per batch and per file. The size can change the text, since the last bits of a"
+            " sum depend on the batch.",
     )
     start_token: str | None = setting(
-        None, help="Token that every document starts from; the tokenizer's BOS, else its EOS, when left out."
+        None, help="Token that starts every document. Default: the tokenizer's BOS, else its EOS."
     )
     engine: str = setting(
         "transformers",
-        help="What runs the model: transformers, or vllm where that is installed (faster on a GPU).",
+        help="Library that runs the model: transformers, or vllm if installed (faster on a GPU).",
         choices=("transformers", "vllm"),
     )
     precision: str = setting(
-        "auto", help="auto is bf16 on a GPU and fp32 on a CPU.", choices=("auto", "fp32", "bf16")
+        "auto", help="Number format; auto means bf16 on a GPU and fp32 on a CPU.", choices=("auto", "fp32", "bf16")
     )
 
     def __post_init__(self) -> None:

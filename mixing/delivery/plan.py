@@ -36,20 +36,21 @@ __all__ = [
 class PlanSettings:
     """What a run fixes before its first step; together with the mixtures it decides every id."""
 
-    step_samples: int = setting(help="R: samples that are drawn under one mixture, a multiple of the batch.")
-    batch_size: int = setting(help="B: samples of the global batch, over all ranks.")
-    seed: int = setting(0, help="Seed of the order of samples.")
+    step_samples: int = setting(help="R: samples drawn under one mixture, a multiple of the batch.")
+    batch_size: int = setting(help="B: samples in a global batch, over all ranks.")
+    seed: int = setting(0, help="Seed of the sample order.")
     exhaustion: str = setting(
         "stop",
         choices=EXHAUSTION,
-        help="What happens when a domain has no samples left: 'stop' ends the run when the target is"
-        " covered (the paper), 'redistribute' goes on until nothing is left, 'repeat' starts another pass.",
+        help="What happens when a domain has no samples left. stop: the run ends once it has covered the"
+            " target (the paper). repeat: the domain starts another pass. redistribute: the other"
+            " domains take over its share until nothing is left.",
     )
-    max_passes: int = setting(4, help="Passes through each domain under 'repeat'.")
+    max_passes: int = setting(4, help="Most passes through each domain under repeat.")
     shuffle_block: int = setting(
         8,
-        help="Shards of a domain whose samples are shuffled together; fewer touch fewer files per step,"
-        " more shuffle better, and as many as a domain has is a full shuffle.",
+        help="Number of a domain's shards that are shuffled together. Fewer shards mean fewer open files"
+            " per step; all of a domain's shards give a full shuffle.",
     )
 
     def __post_init__(self) -> None:

@@ -41,12 +41,12 @@ class ListeningRules:
 
     inertia: float = setting(
         0.05,
-        help="Kappa, the price of a change: utility per nat of KL from the mixture before.",
+        help="Kappa: price of a change, in utility per nat of KL from the previous mixture.",
     )
     contradiction: float = setting(
         3.3,
-        help="Standard errors by which the utility of a run may fall short of its forecasts before the agent"
-        " falls back to natural mixing.",
+        help="Number of standard errors by which a run's utility may fall below its forecast before the"
+            " agent falls back to natural mixing.",
     )
 
     def __post_init__(self) -> None:

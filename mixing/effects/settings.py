@@ -12,10 +12,10 @@ class PlanRules:
     """How bold a plan is."""
 
     pull: float = setting(
-        0.25, help="Tau, the pull to natural mixing, in units of utility per nat of KL(mixture || natural)."
+        0.25, help="Tau: pull towards natural mixing, in utility per nat of KL(mixture || natural)."
     )
     caution: float = setting(
-        1.0, help="z, standard errors that are taken off every predicted gain before it is counted."
+        1.0, help="z: number of standard errors subtracted from every predicted gain."
     )
 
     def __post_init__(self) -> None:

@@ -33,26 +33,28 @@ SPLITS = {"all": range(10), "feedback": range(6), "development": range(6, 8), "c
 class Objective:
     """One capability that must be good, and the items that measure it."""
 
-    name: str = setting(help="Name in tables and in the catalog.")
+    name: str = setting(help="Name of the objective in tables and in the catalog.")
     role: str = setting(
-        help="general for the field that the model must keep, target for the one that it learns.",
+        help="general: the field that the model must keep. target: the field that it must learn.",
         choices=("general", "target"),
     )
     kind: str = setting(
-        help="Form of the records. qa: id, question and answer; continuation: id and text, whose second half"
-        " is the answer; choice: id, question, choices, and label, the index of the right one.",
+        help="Form of the records. qa: id, question and answer. continuation: id and text; the second"
+            " half of the text is the answer. choice: id, question, choices, and label, the index of"
+            " the right choice.",
         choices=("qa", "continuation", "choice"),
     )
     path: str = setting(help="JSON Lines file, plain or .gz, relative to the environment file.")
-    limit: int | None = setting(None, help="Number of items to use, drawn with `seed`; all when left out.")
-    seed: int = setting(0, help="Seed of the draw of `limit` items.")
+    limit: int | None = setting(None, help="Number of items to draw with `seed`. Default: all.")
+    seed: int = setting(0, help="Seed for drawing `limit` items.")
     weight: float | None = setting(
-        None, help="Lambda in the utility, up to a common factor; 1 when left out, so that all count alike."
+        None, help="Lambda: relative weight in the utility. Default: 1, so that all objectives count alike."
     )
-    licence: str = setting("", help="Licence of the items, shown in reports.")
+    licence: str = setting("", help="Licence of the items; reports show it.")
     split: str = setting(
         "all",
-        help="Which items of the file: all, or one of three disjoint layers by hash of the id.",
+        help="Items of the file to use: all, or one of three disjoint layers (chosen by a hash of the"
+            " id).",
         choices=tuple(SPLITS),
     )
 
@@ -71,11 +73,11 @@ class Objective:
 class Environment:
     """A set of objectives, and where their files lie."""
 
-    objectives: tuple[Objective, ...] = setting(help="The D objectives, in the order of every score vector.")
+    objectives: tuple[Objective, ...] = setting(help="The D objectives. Score vectors have the same order.")
     scales: dict[str, float] = setting(
-        {}, help="Scale s_i of an objective in nats per token, by name; they override those of the farm."
+        {}, help="Scale s_i of each objective in nats per token, by name. It overrides the farm's scale."
     )
-    folder: str = setting(".", help="Folder that paths start from, relative to the environment file.")
+    folder: str = setting(".", help="Base folder of all paths, relative to the environment file.")
 
     def __post_init__(self) -> None:
         names = self.names

@@ -22,38 +22,40 @@ class SampleSettings:
 
     preset: str = setting(
         "default",
-        help="paper: the literal Algorithm 1; default: hierarchical draw, aligned steps, random paths.",
+        help="paper: Algorithm 1 to the letter. default: hierarchical draw, aligned steps and random"
+            " paths.",
         choices=PRESETS,
     )
-    paths: int | None = setting(None, help="Paths for each K (paper: 96, default: 21).")
+    paths: int | None = setting(None, help="Paths per K (paper: 96, default: 21).")
     random_paths: int | None = setting(
         None,
-        help="Static and piecewise-constant random paths, a third of them static (paper: 0; default: 44,"
-        " or half as many as there are inductive paths when --paths is given).",
+        help="Random paths: piecewise-constant, a third of them static (paper: 0, default: 44). With"
+            " --paths, the default is half the number of paths of Algorithm 1.",
     )
     top_k: tuple[int, ...] = setting(
-        (), help="K: a step takes one of the K best candidates; repeat it (default: 1, 100, 1000, 10000)."
+        (), help="K: each step draws one of the K best candidates. Repeat the flag for several K (default:"
+            " 1, 100, 1000, 10000)."
     )
-    steps: int | None = setting(None, help="M, most steps of a trajectory (paper: 80, default: 16).")
+    steps: int | None = setting(None, help="M: most steps per trajectory (paper: 80, default: 16).")
     candidates: int = setting(20_000, help="Candidate mixtures per step (from the paper).")
-    alpha: float = setting(1.0, help="Weight of the distance from the last mixture (not in the paper).")
-    beta: float = setting(1.0, help="Weight of the distance from the target state (not in the paper).")
-    gamma: float = setting(1.0, help="Weight of the distance from earlier paths (not in the paper).")
+    alpha: float = setting(1.0, help="Alpha: weight of the distance from the last mixture (not in the paper).")
+    beta: float = setting(1.0, help="Beta: weight of the distance from the target state (not in the paper).")
+    gamma: float = setting(1.0, help="Gamma: weight of the distance from earlier paths (not in the paper).")
     samples_per_step: int | str = setting(
-        "auto", help="R, samples a proxy trains on in a step; auto as --run-samples-per-step."
+        "auto", help="R of the proxies: samples per step. auto: as for --run-samples-per-step."
     )
     run_samples_per_step: int | str = setting(
         "auto",
-        help="R of the guided run the set is for; it decides when a path has used up the target. auto: the"
-        " smallest multiple of the batch for which natural mixing covers the target in M steps.",
+        help="R of the guided run, which decides when a path has used up the target. auto: the smallest"
+            " multiple of the batch with which natural mixing covers the target in M steps.",
     )
     max_passes: int = setting(
         1,
-        help="Passes through each domain in the run the set is for. With 1, a path ends once it has covered"
-        " the target (the paper); with more (--exhaustion repeat), it goes on to M.",
+        help="Passes through each domain in the guided run. With 1 (the paper), a path ends once it has"
+            " covered the target. With more (--exhaustion repeat), it has all M steps.",
     )
-    batch_size: int = setting(32, help="B, samples of a global batch of the run; both R are multiples of it.")
-    seed: int = setting(0, help="Seed of the candidates and random paths.")
+    batch_size: int = setting(32, help="B: samples in a global batch of the guided run. Both R are multiples of it.")
+    seed: int = setting(0, help="Seed of the candidates and the random paths.")
 
     def __post_init__(self) -> None:
         positive = {"paths": self.paths, "steps": self.steps, "candidates": self.candidates}

@@ -32,14 +32,14 @@ KINDS = ("multiple_choice", "qa")
 class EvaluationSettings:
     """How models are evaluated; scores under different settings are not comparable."""
 
-    limit: int | None = setting(None, help="Use the first so many items of each task; all when left out.")
+    limit: int | None = setting(None, help="Number of items per task, from its start. Default: all.")
     few_shot: int | None = setting(
-        None, help="Solved items before each question; the task's own number when left out, 0 for --items."
+        None, help="Solved items before each question. Default: the task's own number, or 0 for --items."
     )
-    batch_size: int = setting(8, help="Items of one forward pass.")
-    again: bool = setting(False, help="Compute scores again that the warehouse has.")
+    batch_size: int = setting(8, help="Items in one forward pass.")
+    again: bool = setting(False, help="Recompute scores that the warehouse already has.")
     allow_code: bool = setting(
-        False, help="Let evalplus run the programs that the model writes; do so in a container only."
+        False, help="Let evalplus run the programs that the model writes. Use this only in a container."
     )
 
     def __post_init__(self) -> None:

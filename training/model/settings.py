@@ -49,15 +49,16 @@ def check_loggers(names: Sequence[str]) -> None:
 class LoraSettings:
     """Low-rank adapters (LoRA, arXiv 2106.09685) in place of whole weights, through peft."""
 
-    rank: int = setting(16, help="Rank of the two matrices that stand in for the change of a weight.")
-    alpha: int = setting(32, help="Adapters count alpha / rank times.")
+    rank: int = setting(16, help="Rank of the two matrices whose product is the change of a weight.")
+    alpha: int = setting(32, help="Scale of the adapters: their output counts alpha / rank times.")
     targets: tuple[str, ...] = setting(
         ("all-linear",),
-        help="Names of the linear layers that get adapters, such as q_proj and v_proj; all-linear is all of"
-        " them but the output layer.",
+        help="Linear layers that get adapters, such as q_proj and v_proj; all-linear means all except"
+            " the output layer.",
     )
     merge: bool = setting(
-        False, help="Save a whole model with the adapters added to its weights; else the adapters alone."
+        False, help="Save a whole model with the adapters added to its weights. Otherwise, save the adapters"
+            " alone."
     )
 
     def __post_init__(self) -> None:
@@ -71,80 +72,83 @@ class LoraSettings:
 class TrainingSettings:
     """How a model is trained; the mixture is not part of it."""
 
-    batch_size: int = setting(32, help="B, samples of a global batch over all ranks and microbatches.")
+    batch_size: int = setting(32, help="B: samples in a global batch, over all ranks and microbatches.")
     microbatch_size: int | None = setting(
-        None, help="Samples of one forward pass on one rank; the rank's whole share when left out."
+        None, help="Samples in one forward pass on one rank. Default: the rank's whole share."
     )
     learning_rate: float | None = setting(
         None,
-        help="Peak learning rate of AdamW. When left out: 1e-3 from random weights, 3e-5 from a checkpoint"
-        " (2e-4 with lora); a model that dmix trained goes on at its own rate.",
+        help="Peak AdamW learning rate. Default: 1e-3 from random weights, 3e-5 from a checkpoint (2e-4"
+            " with lora), and the old rate for a model that dmix trained.",
     )
-    betas: tuple[float, ...] = setting((0.9, 0.95), help="AdamW's two decay rates.")
-    epsilon: float = setting(1e-8, help="AdamW's epsilon.")
+    betas: tuple[float, ...] = setting((0.9, 0.95), help="The two AdamW decay rates.")
+    epsilon: float = setting(1e-8, help="AdamW epsilon.")
     weight_decay: float = setting(
-        1e-5, help="Decoupled weight decay: the share of a weight taken a batch at the peak rate."
+        1e-5, help="Decoupled weight decay: the share of a weight removed per batch at the peak rate."
     )
-    gradient_clip: float | None = setting(1.0, help="Largest norm of the gradient; no clipping when null.")
+    gradient_clip: float | None = setting(1.0, help="Largest gradient norm; null turns clipping off.")
     schedule: str = setting(
         "cosine",
-        help="Learning rate over batches after the warm-up.",
+        help="Shape of the learning rate after the warm-up.",
         choices=("constant", "cosine"),
     )
-    warmup: float = setting(0.02, help="Share of the planned batches over which the rate rises from 0.")
-    final_rate: float = setting(0.1, help="Share of the peak rate at which the cosine schedule ends.")
+    warmup: float = setting(0.02, help="Warm-up: share of the planned batches during which the rate rises from 0.")
+    final_rate: float = setting(0.1, help="Final learning rate of the cosine schedule, as a share of the peak rate.")
     precision: str = setting(
         "auto",
-        help="auto is bf16 on a GPU and fp32 on a CPU.",
+        help="Number format; auto means bf16 on a GPU and fp32 on a CPU.",
         choices=("auto", "fp32", "bf16"),
     )
     sharding: str = setting(
         "none",
-        help="How ranks hold weights, gradients and optimiser state: a copy each (none), or spread"
-        " over them (full: whole only where a layer runs; gradients: whole from forward to backward).",
+        help="How ranks hold weights, gradients and optimiser state. none: each rank has a copy. full:"
+            " ranks share them and gather a layer while it runs. gradients: ranks share them and keep"
+            " weights whole from forward to backward.",
         choices=("none", "full", "gradients"),
     )
     activation_checkpointing: bool = setting(
-        False, help="Compute a layer's activations again in the backward pass; only with sharding."
+        False, help="Recompute each layer's activations in the backward pass, to save memory. Needs sharding."
     )
     lora: LoraSettings | None = setting(
-        None, help="Train low-rank adapters of a checkpoint, not its weights: rank, alpha, targets, merge."
+        None, help="Train low-rank adapters instead of the checkpoint's weights. Fields: rank, alpha, targets,"
+            " merge."
     )
     reset_at_documents: bool = setting(
-        False, help="Restart attention and positions at every document of a sample; off in the paper."
+        False, help="Restart attention and positions at every document in a sample (off in the paper)."
     )
     loggers: tuple[str, ...] = setting(
-        (), help=f"Where Composer sends metrics besides the events of the run: any of {', '.join(LOGGERS)}."
+        (), help="Where Composer sends metrics, in addition to the run's events: any of"
+            f" {', '.join(LOGGERS)}."
     )
     loader_workers: int | None = setting(
-        None, help="Processes that read samples, a rank; 2 on a GPU and 0 on a CPU when left out."
+        None, help="Processes per rank that read samples. Default: 2 on a GPU, 0 on a CPU."
     )
     streams_url: str | None = setting(
         None,
-        help="URL of a copy of the warehouse's folder streams, for example s3://bucket/streams; shards"
-        " are downloaded when they are needed. The warehouse's own when left out.",
+        help="URL of a copy of the warehouse's folder streams, for example s3://bucket/streams. Training"
+            " downloads each shard when it needs it. Default: the warehouse's own streams.",
     )
     cache_folder: str | None = setting(
-        None, help="Local folder for downloaded shards; one below the system's temporary folder if left out."
+        None, help="Local folder for downloaded shards. Default: a folder in the system's temporary folder."
     )
     cache_limit: str | None = setting(
         None,
-        help="Most bytes of downloaded shards to keep, such as 20gb; all when left out. Of a farm, each"
-        " stack of proxies that is trained at the same time on a machine has a cache of its own.",
+        help="Disk limit for downloaded shards, such as 20gb. Default: no limit. In a farm, each stack"
+            " of proxies that runs at the same time on a machine has its own cache.",
     )
-    checkpoint_steps: int = setting(1, help="Steps between two checkpoints; 0 for none at the end of steps.")
-    checkpoint_batches: int = setting(0, help="Batches between two checkpoints inside steps; 0 for none.")
-    checkpoints_kept: int = setting(2, help="Number of newest checkpoints that stay on disk.")
+    checkpoint_steps: int = setting(1, help="Steps between two checkpoints; 0 saves none at the end of steps.")
+    checkpoint_batches: int = setting(0, help="Batches between two checkpoints within a step; 0 saves none.")
+    checkpoints_kept: int = setting(2, help="Number of checkpoints to keep, newest first.")
     keep: str = setting(
         "all",
-        help="Files of a finished run: checkpoints, model and optimiser state (all), or the model alone. With"
-        " model and checkpoint_steps 0, the run writes no checkpoint unless a signal stops it.",
+        help="Files that a finished run keeps. all: checkpoints, model and optimiser state. model: the model"
+        " alone. With model and checkpoint_steps 0, the run writes a checkpoint only if a signal stops it.",
         choices=("all", "model"),
     )
     deterministic: bool = setting(
-        False, help="Use deterministic kernels only; slower on a GPU, without effect on most CPUs."
+        False, help="Use deterministic kernels only. This is slower on a GPU and changes nothing on most CPUs."
     )
-    seed: int = setting(0, help="Seed of everything in training that draws, except sample order.")
+    seed: int = setting(0, help="Seed of all random draws in training, except the sample order.")
 
     def __post_init__(self) -> None:
         if self.streams_url:
@@ -188,13 +192,13 @@ class TrainingSettings:
 class ModelSettings:
     """A model that starts from random weights."""
 
-    architecture: str = setting(help="Family of the model.", choices=("llama", "gpt_neox"))
+    architecture: str = setting(help="Model family.", choices=("llama", "gpt_neox"))
     config: dict[str, Any] = setting(
         {},
-        help="Fields of the family's transformers configuration; vocab_size defaults to the tokenizer's.",
+        help="Fields of the family's transformers configuration. Default of vocab_size: the tokenizer's.",
     )
     tokenizer: str | None = setting(
-        None, help="Tokenizer that the model is meant for; must be the dataset's when given."
+        None, help="Tokenizer of the model. If given, it must be the dataset's."
     )
     seed: int = setting(0, help="Seed of the random weights.")
 
@@ -203,7 +207,7 @@ class ModelSettings:
 class ProxySettings:
     """The small model that is trained along trajectories to see what mixtures do."""
 
-    architecture: str = setting("llama", help="Family of the model.", choices=("llama", "gpt_neox"))
+    architecture: str = setting("llama", help="Model family.", choices=("llama", "gpt_neox"))
     config: dict[str, Any] = setting(
         {
             "hidden_size": 64,
@@ -214,20 +218,21 @@ class ProxySettings:
         },
         help="Fields of the family's transformers configuration.",
     )
-    tokenizer: str | None = setting(None, help="Tokenizer; must be the dataset's when given.")
+    tokenizer: str | None = setting(None, help="Tokenizer of the proxies. If given, it must be the dataset's.")
     seed: int = setting(0, help="Seed of the random weights.")
     init: str = setting(
         "scratch",
-        help="Start from random weights, or from the model that --base names, with its optimiser state.",
+        help="scratch: start from random weights. base: start from the model that --base names, with its"
+            " optimiser state.",
         choices=("scratch", "base"),
     )
     vary: float | None = setting(
         None,
-        help="Share of the trajectories whose proxy gets another learning rate, width, base model or subset"
-        " of the source, one of them each; when left out, 0.25 for a set of the preset default, 0 for paper.",
+        help="Share of the proxies that are varied: each gets another learning rate, width, base model"
+            " or subset of the source. Default: 0.25 for a set of the preset default, 0 for paper.",
     )
     training: TrainingSettings = field(
-        default_factory=TrainingSettings, metadata={"help": "Training settings, as in a training file."}
+        default_factory=TrainingSettings, metadata={"help": "Training settings, with the fields of a training file."}
     )
 
     def __post_init__(self) -> None:

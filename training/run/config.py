@@ -67,21 +67,21 @@ class RunConfig:
     model_file: dict[str, Any] | None = setting(None, help="Content of the model file.")
     controller: str = setting(help="Controller as the user named it.")
     environment: dict[str, Any] | None = setting(None, help="Content of the environment file.")
-    steps: int = setting(help="M.")
-    step_samples: int = setting(help="R.")
-    batch_size: int = setting(help="B.")
+    steps: int = setting(help="M: number of steps.")
+    step_samples: int = setting(help="R: samples per step.")
+    batch_size: int = setting(help="B: samples per batch.")
     exhaustion: str = setting(help="Rule for exhausted domains.")
-    max_passes: int = setting(help="Passes under repeat.")
-    seed: int = setting(help="Seed of the order of samples.")
+    max_passes: int = setting(help="Passes through each domain under repeat.")
+    seed: int = setting(help="Seed of the sample order.")
     training: TrainingSettings = field(metadata={"help": "Training settings."})
-    guard: str = setting("", help="Set and quantile of the guard rails; none when empty.")
-    shadow: str = setting("", help="Controller in shadow mode; none when empty.")
+    guard: str = setting("", help="Set and quantile of the guard rails; empty means none.")
+    shadow: str = setting("", help="Controller in shadow mode; empty means none.")
     shuffle_block: int = setting(8, help="Shards of a domain whose samples are shuffled together.")
     promise: dict[str, Any] | None = setting(
-        None, help="Mixture of the run's plan and what it promises; none for other controllers."
+        None, help="Mixture and promised gains of the run's plan; null for other controllers."
     )
-    allow_other_tokenizer: bool = setting(False, help="Whether the model may come with another tokenizer.")
-    name: str = setting("", help="Name that the trained model gets in the warehouse; only of base models.")
+    allow_other_tokenizer: bool = setting(False, help="Whether the model may have another tokenizer than the dataset.")
+    name: str = setting("", help="Name of the trained model in the warehouse; base models only.")
 
     @property
     def plan(self) -> PlanSettings:

@@ -25,39 +25,41 @@ _FAR_ABOVE = 10.0
 class RunRequest:
     """What a user asks for; everything else follows from it and from the dataset."""
 
-    steps: int = setting(DEFAULT_STEPS, help="M, the number of re-weighting steps.")
+    steps: int = setting(DEFAULT_STEPS, help="M: number of re-weighting steps.")
     samples_per_step: int | str = setting(
         "auto",
-        help="R, samples drawn under one mixture, a multiple of the batch; auto takes the smallest for which"
-        " natural mixing covers the target in M steps.",
+        help="R: samples drawn under one mixture, a multiple of the batch. auto: the smallest R with"
+            " which natural mixing covers the target in M steps.",
     )
-    batch_size: int | None = setting(None, help="B, samples of a global batch; overrides the training file.")
+    batch_size: int | None = setting(None, help="B: samples in a global batch. Default: that of the training file.")
     exhaustion: str = setting(
         "stop",
-        help="When a domain has no samples left: end the run once the target is covered, start another pass,"
-        " or go on without it.",
+        help="What happens when a domain has no samples left. stop: the run ends once it has covered the"
+            " target. repeat: the domain starts another pass. redistribute: the other domains take over"
+            " its share.",
         choices=EXHAUSTION,
     )
-    max_passes: int = setting(4, help="Passes through each domain under --exhaustion repeat.")
+    max_passes: int = setting(4, help="Most passes through each domain under --exhaustion repeat.")
     shuffle_block: int = setting(
         8,
-        help="Shards of a domain whose samples are shuffled together; fewer touch fewer files per step;"
-        " as many as a domain has is a full shuffle.",
+        help="Number of a domain's shards that are shuffled together. Fewer shards mean fewer open files"
+            " per step; all of a domain's shards give a full shuffle.",
     )
     guard: str = setting(
         "auto",
-        help="Guard rails: keep mixtures within what the steps of a set of trajectories did, as SET or"
-        " SET:QUANTILE. auto guards an agent by the set that it was trained on, where the warehouse has it"
-        " for the same domains, and nothing else; off guards nothing.",
+        help="Guard rails as SET or SET:QUANTILE: keep mixtures within the range of that set's"
+            " trajectories. auto: guard an agent by its training set, if the warehouse has that set for"
+            " the same domains. off: no guard.",
     )
     shadow: str | None = setting(
-        None, help="Controller that is asked at every step too; its mixtures are recorded, never used."
+        None, help="Second controller that also proposes a mixture at every step. The run records these"
+            " mixtures and never uses them."
     )
     allow_other_tokenizer: bool = setting(
-        False, help="Take a model that comes with another tokenizer than the dataset's."
+        False, help="Accept a model whose tokenizer differs from the dataset's."
     )
     seed: int | None = setting(
-        None, help="Seed of the order of samples and of controllers that draw; the dataset's when left out."
+        None, help="Seed of the sample order and of random controllers. Default: the dataset's."
     )
 
     def __post_init__(self) -> None:

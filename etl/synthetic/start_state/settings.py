@@ -16,17 +16,17 @@ class StartStateSettings:
 
     classifier: str = setting(
         "embedded",
-        help="What gives a document its domain: 'embedded' (ships with dmix), 'nvidia' (from the hub), or"
-        " 'nvidia:PATH' (a folder with its files).",
+        help="Classifier that gives documents their domain: 'embedded' (ships with dmix), 'nvidia' (from"
+            " the hub), or 'nvidia:PATH' (a folder with its files).",
     )
     kl_bound: float = setting(
         0.01,
-        help="Writing stops once, with the given confidence, sampling puts the estimate no further than"
-        " this from what more documents would give (KL in nats, by bootstrap).",
+        help="Stop once the sampling error is at most this, with probability --confidence (KL in nats,"
+            " by bootstrap).",
     )
-    confidence: float = setting(0.95, help="Of that bound, and of the intervals of the shares.")
-    min_documents: int = setting(512, help="Least documents to write.")
-    max_documents: int = setting(20_000, help="Most documents to write, whether the bound is met or not.")
+    confidence: float = setting(0.95, help="Confidence of the KL bound and of the shares' intervals.")
+    min_documents: int = setting(512, help="Fewest documents to write.")
+    max_documents: int = setting(20_000, help="Most documents to write, even if the bound is not met.")
 
     def __post_init__(self) -> None:
         if not self.kl_bound > 0:

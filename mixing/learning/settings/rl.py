@@ -33,73 +33,77 @@ class RlSettings:
 
     architecture: str | None = setting(
         None,
-        help="paper: the paper's agent, for the domains of the set; set: reads domains and objectives as"
-        " sets and serves others; that of --from, or paper, when left out.",
+        help="paper: the paper's agent, for the set's own domains. set: an agent that reads domains and"
+            " objectives as sets and serves any others. Default: that of --from, else paper.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
         None,
-        help="default: unbounded critic that reads feedback; paper: sigmoid critic of mixtures alone;"
-        " the set's preset when left out.",
+        help="default: an unbounded critic that reads feedback. paper: a sigmoid critic of mixtures"
+            " alone. Default: the set's preset.",
         choices=PRESETS,
     )
-    steps: int = setting(2000, help="Updates of the critics.")
-    actor_delay: int = setting(200, help="Updates of the critics before the actor moves.")
-    returns_steps: int = setting(500, help="Gradient steps of the critics towards the farm's returns, first.")
+    steps: int = setting(2000, help="Number of critic updates.")
+    actor_delay: int = setting(200, help="Critic updates before the first actor update.")
+    returns_steps: int = setting(500, help="Gradient steps that first fit the critics to the farm's returns.")
     batch_episodes: int = setting(64, help="Episodes per gradient step.")
-    actor_learning_rate: float = setting(3e-4, help="Of Adam, for the actor.")
-    critic_learning_rate: float = setting(1e-3, help="Of Adam, for the critics.")
+    actor_learning_rate: float = setting(3e-4, help="Adam learning rate of the actor.")
+    critic_learning_rate: float = setting(1e-3, help="Adam learning rate of the critics.")
     conservative_weight: float | None = setting(
         None,
-        help="Weight of the conservative term; returns have standard deviation 1 (default: 0.02; paper: 5).",
+        help="Weight of the conservative term, for returns of standard deviation 1 (default: 0.02;"
+            " paper: 5).",
     )
-    discount: float | None = setting(None, help="Discount of rewards (default: 1; paper: 0.99).")
-    critics: int = setting(2, help="Number of critics, whose minimum is used.")
-    action_samples: int = setting(10, help="Mixtures from each of three laws in the conservative term.")
-    backup_samples: int = setting(10, help="Mixtures of the policy whose largest value is backed up.")
-    tau: float = setting(0.03, help="Rate at which the target critics follow.")
+    discount: float | None = setting(None, help="Discount of rewards per step (default: 1; paper: 0.99).")
+    critics: int = setting(2, help="Number of critics; their minimum counts.")
+    action_samples: int = setting(10, help="Mixtures drawn from each of the three distributions in the conservative term.")
+    backup_samples: int = setting(10, help="Mixtures drawn from the policy in the backup; their largest value counts.")
+    tau: float = setting(0.03, help="Rate at which the target critics follow the critics.")
     imagined: float | None = setting(
         None,
-        help="Share of a batch that are runs of the policy in learned simulators (default: 0.75; paper: 0).",
+        help="Share of each batch that comes from rollouts in learned simulators (default: 0.75; paper:"
+            " 0).",
     )
     simulator_share: float | None = setting(
         None,
-        help="Share of the actor's gradient that learned simulators give, the rest is the critics'"
-        " (default: 0.9; paper: 0).",
+        help="Share of the actor's gradient from learned simulators; the critics give the rest (default:"
+            " 0.9; paper: 0).",
     )
     pessimism: float | None = setting(
         None,
-        help="Deviations of the farm's scores that learned simulators lower a score by, for each unit of"
-        " half the logarithm of a state's leverage, where that is above 1 (default: 3; paper: 0).",
+        help="Uncertainty penalty of the learned simulators. It lowers a score by this many standard"
+            " deviations of the farm's scores per unit of half the log leverage, where leverage exceeds"
+            " 1 (default: 3; paper: 0).",
     )
     views: float = setting(
         0.0,
-        help="Share of a set agent's training that sees the farm otherwise: over groups of its domains, with"
-        " fewer or re-weighted objectives. Above 0, half as many and 2.5 times as many steps come in too.",
+        help="Share of a set agent's training on augmented tasks: groups of the domains, fewer or"
+            " re-weighted objectives. Above 0, tasks with half as many and 2.5 times as many steps are"
+            " added.",
     )
     imagined_every: int = setting(
         10, help="Updates between rollout refreshes; each refresh uses the next simulator."
     )
-    imagined_runs: int = setting(64, help="Runs made each time; the last four times are kept.")
-    simulators: int = setting(3, help="Learned simulators that runs are made in.")
-    simulator_steps: int = setting(1500, help="Gradient steps of each learned simulator.")
-    simulator_width: int = setting(64, help="Width of the learned simulators.")
-    simulator_learning_rate: float = setting(3e-3, help="Of Adam, for the learned simulators.")
+    imagined_runs: int = setting(64, help="Rollouts per refresh; the last four refreshes are kept.")
+    simulators: int = setting(3, help="Number of learned simulators for rollouts.")
+    simulator_steps: int = setting(1500, help="Gradient steps per learned simulator.")
+    simulator_width: int = setting(64, help="Hidden width of the learned simulators.")
+    simulator_learning_rate: float = setting(3e-3, help="Adam learning rate of the learned simulators.")
     best_share: float = setting(
-        0.1, help="Share of the best trajectories that an actor without --from clones."
+        0.1, help="Share of the trajectories, best first, that an actor without --from clones at the start."
     )
-    clone_epochs: int = setting(30, help="Most passes over them.")
-    context: int = setting(80, help="Most steps the agent looks back (from the paper).")
+    clone_epochs: int = setting(30, help="Most passes over the cloned trajectories.")
+    context: int = setting(80, help="Most steps that the agent looks back (from the paper).")
     hidden_size: int | None = setting(
-        None, help="Width of a new agent and of its critics (paper: 256, from the paper; set: 128)."
+        None, help="Hidden width of a new agent and its critics (paper: 256, from the paper; set: 128)."
     )
     feedforward: int | None = setting(
-        None, help="Width of their SwiGLU (paper: 1024, from the paper; set: 256)."
+        None, help="SwiGLU width of a new agent and its critics (paper: 1024, from the paper; set: 256)."
     )
-    domain_width: int = setting(64, help="Width of the state of a domain in a new set agent.")
+    domain_width: int = setting(64, help="Width of a domain's state in a new set agent.")
     layers: int = setting(2, help="Decoder layers of a new agent (from the paper).")
-    heads: int = setting(4, help="Attention heads (not in the paper).")
-    seed: int = setting(0, help="Seed of weights and draws.")
+    heads: int = setting(4, help="Attention heads of a new agent (not in the paper).")
+    seed: int = setting(0, help="Seed of the weights and of all draws.")
 
     def __post_init__(self) -> None:
         for name in (

@@ -17,28 +17,28 @@ class SftSettings:
 
     architecture: str = setting(
         "paper",
-        help="paper: the paper's agent, for the domains of one set; set: reads domains and objectives as"
-        " sets, learns from sets of any domains and serves others.",
+        help="paper: the paper's agent, for the domains of one set. set: an agent that reads domains and"
+            " objectives as sets, learns from any sets and serves others.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
-        None, help="Tokens and features of the agent; the set's preset when left out.", choices=PRESETS
+        None, help="Preset of the agent's tokens and features. Default: the set's preset.", choices=PRESETS
     )
-    learning_rate: float = setting(1e-3, help="Of AdamW.")
-    weight_decay: float = setting(0.01, help="Of AdamW.")
+    learning_rate: float = setting(1e-3, help="AdamW learning rate.")
+    weight_decay: float = setting(0.01, help="AdamW learning rate.")
     batch_trajectories: int = setting(16, help="Trajectories per gradient step.")
     epochs: int = setting(200, help="Most passes over the trajectories.")
-    patience: int = setting(30, help="Epochs without a better held-out loss until training stops.")
-    held_out: float = setting(0.1, help="Share of trajectories that only measure; none below 5 trajectories.")
-    context: int = setting(80, help="Most steps the agent looks back (from the paper).")
-    hidden_size: int | None = setting(None, help="Width of the agent (paper: 256, from the paper; set: 128).")
+    patience: int = setting(30, help="Epochs without a better held-out loss before training stops.")
+    held_out: float = setting(0.1, help="Share of trajectories held out to measure the loss; none with fewer than 5 trajectories.")
+    context: int = setting(80, help="Most steps that the agent looks back (from the paper).")
+    hidden_size: int | None = setting(None, help="Hidden width of the agent (paper: 256, from the paper; set: 128).")
     feedforward: int | None = setting(
-        None, help="Width of its SwiGLU (paper: 1024, from the paper; set: 256)."
+        None, help="SwiGLU width of the agent (paper: 1024, from the paper; set: 256)."
     )
-    domain_width: int = setting(64, help="Width of the state of a domain in a set agent.")
-    layers: int = setting(2, help="Its decoder layers (from the paper).")
-    heads: int = setting(4, help="Its attention heads (not in the paper).")
-    seed: int = setting(0, help="Seed of weights, order and held-out trajectories.")
+    domain_width: int = setting(64, help="Width of a domain's state in a set agent.")
+    layers: int = setting(2, help="Decoder layers of the agent (from the paper).")
+    heads: int = setting(4, help="Attention heads of the agent (not in the paper).")
+    seed: int = setting(0, help="Seed of the weights, the order and the held-out trajectories.")
 
     def __post_init__(self) -> None:
         for name in (

@@ -24,35 +24,37 @@ SHIPPED = Path("benchmarks") / "quality"
 class ComparisonObjective:
     """One capability, and where its items come from: documents held out of corpora, or a file."""
 
-    name: str = setting(help="Name in tables.")
+    name: str = setting(help="Name of the objective in tables.")
     role: str = setting(
-        help="The field that must be kept, or the one that is learnt.", choices=("general", "target")
+        help="general: the field to keep. target: the field to learn.", choices=("general", "target")
     )
     corpora: tuple[str, ...] = setting(
-        (), help="Corpus files (by stem) whose documents are held out; the items are their continuations."
+        (), help="Corpus files (by stem) that give the items: continuations of held-out documents."
     )
     path: str | None = setting(
-        None, help="Instead: JSON Lines of id, question and answer, below the data folder."
+        None, help="Instead of corpora: JSON Lines file with id, question and answer, relative to the data"
+            " folder."
     )
     topics: tuple[str, ...] = setting(
-        (), help="Values of `topic` that a record of `path` may have; all if empty."
+        (), help="Topics to use: values of `topic` in the records of `path`; empty means all."
     )
     form: str = setting(
         "qa",
-        help="Form of the records of `path`: an answer, or choices of which one is right.",
+        help="Form of the records of `path`. qa: a question with its answer. choice: a question with"
+            " several choices, one of them right.",
         choices=("qa", "choice"),
     )
-    answer: str = setting("answer", help="Field of the records of `path` that is the answer.")
-    items: int | None = setting(None, help="Items in each layer, in paths of those of the setting.")
+    answer: str = setting("answer", help="Name of the answer field in the records of `path`.")
+    items: int | None = setting(None, help="Items per layer. Default: the number that the setting gives.")
     spare: float = setting(
-        0.25, help="Items taken beyond those, as a part of them, for near-duplicates that are left out."
+        0.25, help="Spare items, as a share of `items`, to replace near-duplicates."
     )
     origin: str = setting(
-        "in", help="out: no training text comes from where the items come from.", choices=("in", "out")
+        "in", help="out: no training text has the same origin as the items.", choices=("in", "out")
     )
-    layers: tuple[str, ...] = setting(LAYERS, help=f"Layers that it has items in, of {', '.join(LAYERS)}.")
+    layers: tuple[str, ...] = setting(LAYERS, help=f"Layers in which the objective has items: some of {', '.join(LAYERS)}.")
     weight: float | None = setting(
-        None, help="Lambda in the utility, up to a common factor; 1 when left out."
+        None, help="Lambda: relative weight in the utility. Default: 1."
     )
     licence: str = setting("", help="Licence of the items.")
 
@@ -82,76 +84,79 @@ class ComparisonSettings:
     """A setting of the comparison."""
 
     name: str = setting(help="Name of the setting, of its folders and of its datasets.")
-    title: str = setting("", help="A sentence about it, for its page.")
-    source: tuple[str, ...] = setting(help="Corpus files of the source field: globs below the data folder.")
+    title: str = setting("", help="One sentence about the setting, for its page.")
+    source: tuple[str, ...] = setting(help="Corpus files of the source field: globs relative to the data folder.")
     target: tuple[str, ...] = setting(help="Corpus files of the target field.")
     classifier: str = setting(
         "column:origin",
-        help="What gives a document its domain, as for dmix etl classify. Records without the columns origin"
-        " and field get the file's stem and the field's name.",
+        help="Classifier, as in dmix etl classify. Records without the columns origin and field get the"
+            " file's stem and the field's name.",
     )
-    taxonomy: str | None = setting("from-data", help="Taxonomy of the classifier, as for dmix etl classify.")
-    tokenizer: str = setting("embedded", help="Tokenizer, as for dmix etl shard.")
-    seq_len: int = setting(256, help="Tokens per sample; items that are longer are left out.")
+    taxonomy: str | None = setting("from-data", help="Taxonomy of the classifier, as in dmix etl classify.")
+    tokenizer: str = setting("embedded", help="Tokenizer, as in dmix etl shard.")
+    seq_len: int = setting(256, help="Tokens per sample. Longer items are left out.")
     synthetic_source: bool = setting(
         False,
-        help="Source text of the runs is what base model 0 writes by itself, as for a model whose source data"
-        " nobody has; base models and items are of the source files all the same. Where the classifier is a"
-        " column, one distilled on the real source text gives written text its domain.",
+        help="Train on source text that base model 0 writes, as if the source data were unavailable."
+            " Base models and items still come from the source files. If the classifier is a column, a"
+            " classifier distilled from the real source text labels the written text.",
     )
     synthetic_quality: str = setting(
         "embedded",
-        help="What judges written text, as for dmix etl synthesize --quality; Low text is dropped.",
+        help="Classifier that judges written text, as in dmix etl synthesize --quality. Text of quality"
+            " Low is dropped.",
     )
-    model: str = setting("model.yaml", help="Model file of base models, and so of every run.")
-    base_training: str = setting("base-training.yaml", help="Training file of base models.")
+    model: str = setting("model.yaml", help="Model file of the base models, and thus of every run.")
+    base_training: str = setting("base-training.yaml", help="Training file of the base models.")
     training: str = setting("training.yaml", help="Training file of every run.")
     base_tokens: int = setting(
-        6_000_000, help="Tokens of source text that a base model sees, each once if possible."
+        6_000_000, help="Source tokens that a base model trains on, in one pass if possible."
     )
-    bases: int = setting(1, help="Base models, which differ in seed.")
+    bases: int = setting(1, help="Number of base models; they differ in their seed.")
     base_of: str | None = setting(
         None,
-        help="File of another setting, relative to this one: its kept base models are taken if they were"
-        " trained in the same way on the same text.",
+        help="File of another setting, relative to this one. Its stored base models are reused if they"
+            " come from the same training on the same text.",
     )
-    steps: int = setting(16, help="M.")
-    samples_per_step: int = setting(160, help="R, a multiple of the batch of the training file.")
-    target_supply: float = setting(0.48, help="|T| / (R * M): target text is cut to this (from the paper).")
+    steps: int = setting(16, help="M: number of steps.")
+    samples_per_step: int = setting(160, help="R: samples per step, a multiple of the training file's batch.")
+    target_supply: float = setting(0.48, help="Target supply |T| / (R * M); target text is cut to this size (value from the paper).")
     source_supply: float = setting(
-        1.0, help="|S| / (R * M): source text of the runs, part of what base models saw."
+        1.0, help="Source supply |S| / (R * M); the runs read part of the base models' text."
     )
     small_pools: dict[str, float] = setting(
-        {}, help="Supply of corpora (by stem) that shall run out early, in units of R * M."
+        {}, help="Supply of corpora (by stem) that must run out early, in units of R * M."
     )
     size_exponent: float = setting(
         0.5,
-        help="The other corpora of a field share its supply by their size to this power, 1 being natural.",
+        help="Exponent of corpus size by which the other corpora of a field share its supply; 1 is"
+            " natural.",
     )
-    exhaustion: str = setting("repeat", help="Rule for exhausted domains, of every run.")
+    exhaustion: str = setting("repeat", help="Rule for exhausted domains in every run.")
     max_passes: int = setting(4, help="Passes through each domain under repeat.")
-    items: int = setting(40, help="Items of an objective in each layer.")
+    items: int = setting(40, help="Items of an objective per layer.")
     protocol: int = setting(
         2,
-        help="3: items in two layers (feedback, confirmation), near-duplicates left out; base models read"
-        " disjoint documents; objectives are admitted by the stage yardstick.",
+        help="Version of the protocol. 3: items in two layers (feedback, confirmation) without"
+            " near-duplicates, base models on disjoint documents, objectives admitted by the stage"
+            " yardstick.",
     )
     by_label: tuple[str, ...] = setting(
-        (), help="Corpora (by stem) of which every label counts as a corpus of its own, STEM-LABEL."
+        (), help="Corpora (by stem) that are split by label; each label becomes a corpus STEM-LABEL."
     )
     external: tuple[str, ...] = setting(
-        (), help="Corpora that no run and no base model reads: for objectives alone."
+        (), help="Corpora for objectives only; neither runs nor base models read them."
     )
     shuffled: float = setting(
-        0.0, help="Part of the corpora of each field whose words the runs get in random order."
+        0.0, help="Share of each field's corpora whose words are put in random order for the runs."
     )
     near_duplicate: float = setting(
         0.5,
-        help="Jaccard similarity of number-masked 8-grams to a training passage from which an item is"
-        " flagged.",
+        help="Threshold for near-duplicate items: Jaccard similarity of number-masked 8-grams to a"
+            " training passage.",
     )
-    objectives: tuple[ComparisonObjective, ...] = setting(help="What runs are scored on.")
-    seed: int = setting(0, help="Seed of the choice of documents and items.")
+    objectives: tuple[ComparisonObjective, ...] = setting(help="Objectives that score the runs.")
+    seed: int = setting(0, help="Seed of the draws of documents and items.")
 
     def __post_init__(self) -> None:
         for name in ("seq_len", "base_tokens", "bases", "steps", "samples_per_step", "max_passes", "items"):
@@ -190,7 +195,7 @@ class ComparisonSettings:
         return tuple(layer for layer in objective.layers if layer in self.layers)
 
     def items_of(self, objective: ComparisonObjective) -> int:
-        """Items of an objective in each layer."""
+        "Items of an objective per layer."
         return self.items if objective.items is None else objective.items
 
     def in_layer(self, layer: str) -> tuple[ComparisonObjective, ...]:

@@ -38,15 +38,15 @@ class WorldSplit:
     """Which corpora fit and which judge."""
 
     seed: int = setting(help="Seed of all draws.")
-    fitting_worlds: int = setting(help="Worlds that fit.")
-    held_out_worlds: int = setting(help="Worlds that judge; as many targets are held out.")
-    sealed: tuple[str, ...] = setting(help="Corpora of no world, by stem.")
-    sources: tuple[str, ...] = setting(help="Source corpora of any world.")
-    labelled: tuple[str, ...] = setting((), help="Those whose labels may be domains.")
+    fitting_worlds: int = setting(help="Number of fitting worlds.")
+    held_out_worlds: int = setting(help="Number of held-out worlds, each with a held-out target of its own.")
+    sealed: tuple[str, ...] = setting(help="Sealed corpora (by stem); no world uses them.")
+    sources: tuple[str, ...] = setting(help="Source corpora that any world may use.")
+    labelled: tuple[str, ...] = setting((), help="Source corpora whose labels may be domains.")
     targets: dict[str, list[str]] = setting(help="Sets of target corpora, by name.")
-    held_out_targets: tuple[str, ...] = setting(help="Target sets of held-out worlds, one each.")
-    fitting_targets: tuple[str, ...] = setting(help="Target sets of fitting worlds.")
-    kilobytes: dict[str, float] = setting(help="Size of each corpus.")
+    held_out_targets: tuple[str, ...] = setting(help="Target sets of the held-out worlds, one per world.")
+    fitting_targets: tuple[str, ...] = setting(help="Target sets of the fitting worlds.")
+    kilobytes: dict[str, float] = setting(help="Size of each corpus in kilobytes.")
 
     def __post_init__(self) -> None:
         for name in (*self.held_out_targets, *self.fitting_targets):

@@ -21,24 +21,23 @@ PROTOCOL_FILE = "protocol.yaml"
 class Protocol:
     """What is promised before the confirmation."""
 
-    settings: tuple[str, ...] = setting(help="Settings that are confirmed, one hypothesis each.")
+    settings: tuple[str, ...] = setting(help="Settings to confirm, one hypothesis each.")
     hypothesis: str = setting(help="The hypothesis of each setting, in words.")
-    agent: str = setting(help="The controller that it is about, as in the screening.")
+    agent: str = setting(help="Controller under test, named as in the screening.")
     rival: str = setting(
         "best-other",
-        help="best-other: of all other controllers of the screening, the one with the highest mean utility on"
-        " `selected_on`.",
+        help="Rival. best-other: the other controller of the screening with the highest mean utility on"
+            " `selected_on`.",
         choices=("best-other",),
     )
     selected_on: str = setting(
-        "development", help="Layer of items that the rival is chosen on.", choices=LAYERS
+        "development", help="Layer of items that decides the choice of the rival.", choices=LAYERS
     )
-    judged_on: str = setting("confirmation", help="Layer of items that decides.", choices=LAYERS)
-    seeds: int = setting(help="Fresh seeds of each finalist on each base model, paired.")
+    judged_on: str = setting("confirmation", help="Layer of items that decides the hypothesis.", choices=LAYERS)
+    seeds: int = setting(help="Number of fresh, paired seeds per finalist and base model.")
     first_seed: int = setting(
         CONFIRMATION_SEED,
-        help=f"The first of them, at least {CONFIRMATION_SEED}. A later round takes seeds that no earlier one"
-        " had.",
+        help=f"First of these seeds, at least {CONFIRMATION_SEED}. A later round must use new seeds.",
     )
     analysis: str = setting(help="How the difference is estimated and tested, in words.")
 
