@@ -23,7 +23,11 @@ from dmix.warehouse_schema.files.layout import storage_errors
 # name: (module, attribute, help line shown by `dmix --help`)
 COMMANDS = {
     "init": ("dmix.cli.commands.init", "init", "Write the files of a first run on your own text."),
-    "quickstart": ("dmix.cli.commands.quickstart", "quickstart", "Run the whole chain at small size, in minutes."),
+    "quickstart": (
+        "dmix.cli.commands.quickstart",
+        "quickstart",
+        "Run the whole chain at small size, in minutes.",
+    ),
     "doctor": (
         "dmix.cli.commands.doctor",
         "doctor",

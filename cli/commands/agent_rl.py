@@ -27,7 +27,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
     "start",
     metavar="NAME",
     help="Agent that the actor starts from, for example one by 'dmix agent sft'. Default: a clone of the"
-        " best trajectories.",
+    " best trajectories.",
 )
 @retired_options(
     n_steps="critics back up one reward at a time; leave it out, or raise --returns-steps",

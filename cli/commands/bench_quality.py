@@ -34,7 +34,7 @@ DEFAULT_STAGES = ("headroom", "farm", "screening")
     multiple=True,
     metavar="NAME|FILE",
     help="Setting file, or its name under benchmarks/quality. Repeat the flag for several.  [default:"
-        " origin, field]",
+    " origin, field]",
 )
 @click.option(
     "--tier",
@@ -65,7 +65,11 @@ DEFAULT_STAGES = ("headroom", "farm", "screening")
     help="Folder for tables and base models; keep it.  [default: benchmarks/results/quality/TIER]",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Number of single-threaded processes."
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Number of single-threaded processes.",
 )
 @click.option("--hours", type=FiniteFloat(min=0), help="Hours after which no new run starts.")
 @master_option

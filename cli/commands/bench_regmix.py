@@ -21,7 +21,7 @@ from dmix.mixing.regression import REGRESSORS
     required=True,
     metavar="DIR",
     help="Folder with train_mixture_1m.csv, train_pile_loss_1m.csv, and their test_ counterparts for"
-        " each size.",
+    " each size.",
 )
 @click.option(
     "--regressor",

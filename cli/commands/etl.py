@@ -54,7 +54,10 @@ def etl() -> None:
     "--target", multiple=True, metavar="PATH…", help="Files, folders, globs or URLs of the target field."
 )
 @click.option(
-    "--name", default="main", show_default=True, help="Name of the pair of corpora, NAME-source and NAME-target."
+    "--name",
+    default="main",
+    show_default=True,
+    help="Name of the pair of corpora, NAME-source and NAME-target.",
 )
 @click.option("--add", is_flag=True, help="Add these inputs to those of the last version.")
 @settings_options(ClassifySettings)

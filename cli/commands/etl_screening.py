@@ -33,7 +33,7 @@ def corpora_option(command: Command) -> Command:
         multiple=True,
         metavar="NAME[@vK]",
         help="Corpus to use; without @vK, its newest version. Repeat the flag for several. Default: the"
-            " pair NAME-source and NAME-target, if the warehouse has one pair.",
+        " pair NAME-source and NAME-target, if the warehouse has one pair.",
     )(command)
 
 
@@ -80,7 +80,11 @@ def duplicates(
 @warehouse_option
 @corpora_option
 @click.option(
-    "--environment", type=Path, required=True, metavar="FILE", help="Environment file with the items to look for."
+    "--environment",
+    type=Path,
+    required=True,
+    metavar="FILE",
+    help="Environment file with the items to look for.",
 )
 @executor_options
 @json_option

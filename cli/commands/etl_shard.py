@@ -59,7 +59,7 @@ _OTHER_REMEDY = "restore the named files from a copy that you trust"
     multiple=True,
     metavar="FILE",
     help="Environment file whose evaluation items are kept out of the training text; see --contaminated."
-        " Repeat the flag for several.",
+    " Repeat the flag for several.",
 )
 @executor_options
 @data_url_option

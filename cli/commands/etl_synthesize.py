@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.option("--model", required=True, metavar="PATH|HUB-ID", help="Causal language model that writes the documents.")
+@click.option(
+    "--model", required=True, metavar="PATH|HUB-ID", help="Causal language model that writes the documents."
+)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the documents."
 )
-@click.option(
-    "--tokens", type=int, help="Budget: fewest tokens to write, dropped documents included."
-)
+@click.option("--tokens", type=int, help="Budget: fewest tokens to write, dropped documents included.")
 @click.option(
     "--documents",
     metavar="FIRST:STOP",
     help="Instead of a budget: index range of the documents to write, in whole blocks. Use it to divide"
-        " the work between machines.",
+    " the work between machines.",
 )
 @settings_options(GenerationSettings, parameter="generation")
 @settings_options(QualitySettings, parameter="quality")

@@ -29,10 +29,12 @@ from dmix.warehouse_schema.files.layout import Warehouse
     multiple=True,
     metavar="K|all",
     help="Step of the run; 0 is the model before any step. Repeat the flag for several. Default: the"
-        " newest model.",
+    " newest model.",
 )
 @click.option(
-    "--model", metavar="PATH|NAME|HUB-ID", help="Model outside any run; dmix shows its scores and stores nothing."
+    "--model",
+    metavar="PATH|NAME|HUB-ID",
+    help="Model outside any run; dmix shows its scores and stores nothing.",
 )
 @click.option(
     "--task",
@@ -40,7 +42,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
     multiple=True,
     metavar="NAME",
     help="Task of lm-evaluation-harness, humaneval or mbpp (run by evalplus), or a group: general, math,"
-        " code. Repeat the flag for several.",
+    " code. Repeat the flag for several.",
 )
 @click.option(
     "--items",

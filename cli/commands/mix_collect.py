@@ -41,7 +41,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
     metavar="NAME",
     multiple=True,
     help="Base model that the proxies start from (init: base). Repeat the flag for base models of"
-        " another width or pre-training; some of the varied proxies use them (vary in the proxy file).",
+    " another width or pre-training; some of the varied proxies use them (vary in the proxy file).",
 )
 @click.option(
     "--stack",
@@ -54,7 +54,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
     "--gpus-per-task",
     type=FiniteFloat(),
     help="GPUs per Spark task; with 0.25, four tasks share one. The cluster's executors need GPUs"
-        " (spark.executor.resource.gpu.*).",
+    " (spark.executor.resource.gpu.*).",
 )
 @master_option
 @click.option("--in-process", is_flag=True, help="Train the stacks here, one after the other, without Spark.")

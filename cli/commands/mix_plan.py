@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="NAME",
     help="Effects to plan from, by their name in 'dmix mix probe'. Give one by counts, one measured on a"
-        " model, or both. Default: the dataset's newest.",
+    " model, or both. Default: the dataset's newest.",
 )
 @click.option(
     "--out",
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     "--check",
     is_flag=True,
     help="Test the plan with six runs of --samples on --model: four pulls, and natural mixing twice. The"
-        " best plan wins if it is ahead by two standard errors; otherwise natural mixing does.",
+    " best plan wins if it is ahead by two standard errors; otherwise natural mixing does.",
 )
 @click.option(
     "--model",

@@ -37,15 +37,15 @@ ESTIMATORS = ("counts", "gradient", "probe")
     default="counts",
     show_default=True,
     help="counts: bigrams of each domain on the items; takes seconds and no model. gradient: gradients"
-        " of your model; takes about an hour. probe: short runs of your model, each with more of one"
-        " domain.",
+    " of your model; takes about an hour. probe: short runs of your model, each with more of one"
+    " domain.",
 )
 @click.option(
     "--model",
     metavar="PATH|HUB-ID",
     help="Model to measure with gradient or probe: model file (.yaml), checkpoint folder, model of the"
-        " warehouse, or hub id. With counts, a domain gets credit only for what the model does not yet"
-        " know.",
+    " warehouse, or hub id. With counts, a domain gets credit only for what the model does not yet"
+    " know.",
 )
 @click.option(
     "--training",
@@ -53,15 +53,13 @@ ESTIMATORS = ("counts", "gradient", "probe")
     type=click.Path(path_type=Path),
     help="YAML file with the training settings of the planned runs.",
 )
-@click.option(
-    "--groups", type=click.IntRange(min=2), help="Most groups of domains to probe. Default: 40."
-)
+@click.option("--groups", type=click.IntRange(min=2), help="Most groups of domains to probe. Default: 40.")
 @click.option("--steps", type=click.IntRange(min=4), help="Steps per probe. Default: 4, a quarter of a run.")
 @click.option(
     "--max-hours",
     type=FiniteFloat(),
     help="Time limit in hours. To meet it, probes group domains, and gradients read less text. Default:"
-        " 1 for gradients.",
+    " 1 for gradients.",
 )
 @click.option(
     "--export",
@@ -75,7 +73,7 @@ ESTIMATORS = ("counts", "gradient", "probe")
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Your own trainer's scores (probe, objective, score; .csv, .jsonl or .parquet), in the folder"
-        " of the probes.json that --export wrote.",
+    " of the probes.json that --export wrote.",
 )
 @click.option("--name", help="Name of the effects. Default: made from the inputs.")
 @click.option(

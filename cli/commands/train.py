@@ -52,7 +52,7 @@ _logger_option = click.option(
     multiple=True,
     type=click.Choice(LOGGERS),
     help="Logger to which Composer sends metrics. Repeat the flag for several. It replaces the loggers"
-        " of the training file or, with --resume, of the run.",
+    " of the training file or, with --resume, of the run.",
 )
 
 
@@ -78,22 +78,25 @@ SECTIONS = {
 @dataset_option
 @click.option("--model", metavar="PATH|NAME|HUB-ID", help=_MODEL_HELP)
 @click.option(
-    "--environment", metavar="FILE", type=click.Path(path_type=Path), help="Environment file with the objectives."
+    "--environment",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Environment file with the objectives.",
 )
 @click.option(
     "--agent",
     metavar="NAME|PATH",
     help="Agent that steers the run: a trained agent (name or folder) or effect[:NAME]. The effect agent"
-        " starts from a plan and corrects it by the run's scores.",
+    " starts from a plan and corrects it by the run's scores.",
 )
 @click.option(
     "--controller",
     metavar="NAME",
     help="Controller that steers instead of an agent: natural, naive, stratified, static:FILE,"
-        " plan[:NAME], source-share:SHARE, linear:FROM-TO, cosine:FROM-TO, three-stage[:FROM-TO], odm,"
-        " ado, aioli, sheared[:FILE], untrained[:SEED], effect[:NAME], mixmin[:NAME], skill-it[:NAME],"
-        " replay:SET/TRAJECTORY, best-of:SET, regmix:SET, regmix-kl:SET, regmix-d:SET, schedule:SET,"
-        " decision-transformer:SET[:QUANTILE], or python:MODULE:CLASS for your own class.",
+    " plan[:NAME], source-share:SHARE, linear:FROM-TO, cosine:FROM-TO, three-stage[:FROM-TO], odm,"
+    " ado, aioli, sheared[:FILE], untrained[:SEED], effect[:NAME], mixmin[:NAME], skill-it[:NAME],"
+    " replay:SET/TRAJECTORY, best-of:SET, regmix:SET, regmix-kl:SET, regmix-d:SET, schedule:SET,"
+    " decision-transformer:SET[:QUANTILE], or python:MODULE:CLASS for your own class.",
 )
 @click.option("--run", "run_id", metavar="ID", help="Name of the run. Default: made from the time.")
 @click.option("--resume", is_flag=True, help="Resume --run from its newest checkpoint.")
@@ -101,7 +104,7 @@ SECTIONS = {
     "--trust-controller",
     is_flag=True,
     help="With --resume: trust the python: controller in the run's config.yaml, even if you never"
-        " started a run with it. dmix runs its code, so read it first.",
+    " started a run with it. dmix runs its code, so read it first.",
 )
 @click.option("--back", is_flag=True, help="With --resume: start from the second-newest checkpoint.")
 @click.option(

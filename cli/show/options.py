@@ -88,7 +88,7 @@ def data_url_option(command: Command) -> Command:
         show_envvar=True,
         metavar="URL",
         help="Remote folder for labels and streams, for example s3://bucket/folder. The warehouse"
-            " remembers it.",
+        " remembers it.",
     )(command)
 
 
@@ -104,9 +104,9 @@ def dry_run_option(command: Command) -> Command:
 
 def dataset_option(command: Command) -> Command:
     """`--dataset ID`, which may be left out when the warehouse has one."""
-    return click.option(
-        "--dataset", metavar="ID|NAME", help="Dataset to use. Default: the only one."
-    )(command)
+    return click.option("--dataset", metavar="ID|NAME", help="Dataset to use. Default: the only one.")(
+        command
+    )
 
 
 def unscreened_option(command: Command) -> Command:
@@ -114,8 +114,7 @@ def unscreened_option(command: Command) -> Command:
     return click.option(
         "--allow-unscreened",
         is_flag=True,
-        help="Only warn if the dataset was not screened for evaluation items (dmix etl shard"
-            " --environment).",
+        help="Only warn if the dataset was not screened for evaluation items (dmix etl shard --environment).",
     )(command)
 
 
@@ -136,8 +135,7 @@ def executor_options(command: Command) -> Command:
         default=IN_PROCESS_BYTES,
         envvar="DMIX_IN_PROCESS_BYTES",
         show_default=True,
-        help="Without --master, local processes handle inputs up to this size; Spark handles larger"
-            " ones.",
+        help="Without --master, local processes handle inputs up to this size; Spark handles larger ones.",
     )(call)
     return master_option(call)
 

@@ -20,14 +20,14 @@ class ClassifySettings:
     classifier: str = setting(
         "embedded",
         help="Classifier that gives documents their domain: 'embedded' (ships with dmix), 'nvidia' (from"
-            " the hub), 'nvidia:PATH' (a folder with its files), 'distilled:NAME' (made by dmix etl"
-            " distil), or 'column:NAME' (labels in the documents).",
+        " the hub), 'nvidia:PATH' (a folder with its files), 'distilled:NAME' (made by dmix etl"
+        " distil), or 'column:NAME' (labels in the documents).",
     )
     taxonomy: str | None = setting(
         None,
         help="Labels that column:NAME allows: a file with one label per line, 'nvidia-26',"
-            " 'weborganizer-topics', 'weborganizer-formats', or 'from-data'. Default: the 26 labels of"
-            " nvidia/domain-classifier.",
+        " 'weborganizer-topics', 'weborganizer-formats', or 'from-data'. Default: the 26 labels of"
+        " nvidia/domain-classifier.",
     )
     fallback: str | None = setting(
         None, help="Second classifier, for documents whose margin is below --margin."
@@ -35,13 +35,13 @@ class ClassifySettings:
     margin: float = setting(
         0.2,
         help="Margin below which --fallback decides: the most probable label's lead over the second one,"
-            " in [0, 1].",
+        " in [0, 1].",
     )
     text_column: str = setting("text", help="Text column of JSON Lines and Parquet files.")
     id_column: str | None = setting(
         None,
         help="Column of the document's id. Default: the column 'id'; without one, a hash of the input's"
-            " name and the document's position in it.",
+        " name and the document's position in it.",
     )
     max_document_bytes: int = setting(
         256 << 20, help="Longest document in bytes, as stored. Longer documents are rejected."
@@ -52,7 +52,7 @@ class ClassifySettings:
     piece_bytes: int = setting(
         32 << 20,
         help="Smallest piece in bytes into which larger inputs are cut (compressed lines: after"
-            " decompression). Each piece is classified and kept on its own.",
+        " decompression). Each piece is classified and kept on its own.",
     )
 
     def __post_init__(self) -> None:

@@ -17,12 +17,13 @@ class QualitySettings:
     quality: str = setting(
         "embedded",
         help="Classifier that judges documents: 'embedded' (ships with dmix), 'nvidia'"
-            " (quality-classifier-deberta from the hub), 'nvidia:PATH' (a folder with its files), or"
-            " 'none'.",
+        " (quality-classifier-deberta from the hub), 'nvidia:PATH' (a folder with its files), or"
+        " 'none'.",
     )
     max_low: float = setting(
-        0.5, help="Keep documents up to this probability of low quality. Documents with the label Low are"
-            " always dropped."
+        0.5,
+        help="Keep documents up to this probability of low quality. Documents with the label Low are"
+        " always dropped.",
     )
 
     def __post_init__(self) -> None:

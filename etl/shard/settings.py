@@ -21,7 +21,7 @@ class ShardSettings:
     seq_len: int = setting(
         512,
         help="Tokens per sample. The default is about one document (everyday text and code: 464 on"
-            " average), so that small domains still fill some samples.",
+        " average), so that small domains still fill some samples.",
     )
     seed: int = setting(0, help="Seed of the sample order, unless a run sets its own.")
     name: str = setting("", help="Name of the dataset, to use in place of its id.")
@@ -31,7 +31,7 @@ class ShardSettings:
     contaminated: str = setting(
         "remove",
         help="What to do with documents that contain an item of --environment. remove: leave them out."
-            " report: only list them in the view contamination.",
+        " report: only list them in the view contamination.",
         choices=("remove", "report"),
     )
     split_bytes: int = setting(

@@ -22,13 +22,12 @@ class GenerationSettings:
     seed: int = setting(0, help="Seed of the text. Document i depends only on the model, the seed and i.")
     max_tokens: int | None = setting(
         None,
-        help="Longest document in tokens. Default: the model's number of positions, at most"
-            f" {MOST_TOKENS}.",
+        help=f"Longest document in tokens. Default: the model's number of positions, at most {MOST_TOKENS}.",
     )
     block_documents: int = setting(
         64,
         help="Documents per batch and per file. The size can change the text, since the last bits of a"
-            " sum depend on the batch.",
+        " sum depend on the batch.",
     )
     start_token: str | None = setting(
         None, help="Token that starts every document. Default: the tokenizer's BOS, else its EOS."
@@ -39,7 +38,9 @@ class GenerationSettings:
         choices=("transformers", "vllm"),
     )
     precision: str = setting(
-        "auto", help="Number format; auto means bf16 on a GPU and fp32 on a CPU.", choices=("auto", "fp32", "bf16")
+        "auto",
+        help="Number format; auto means bf16 on a GPU and fp32 on a CPU.",
+        choices=("auto", "fp32", "bf16"),
     )
 
     def __post_init__(self) -> None:

@@ -43,14 +43,14 @@ class PlanSettings:
         "stop",
         choices=EXHAUSTION,
         help="What happens when a domain has no samples left. stop: the run ends once it has covered the"
-            " target (the paper). repeat: the domain starts another pass. redistribute: the other"
-            " domains take over its share until nothing is left.",
+        " target (the paper). repeat: the domain starts another pass. redistribute: the other"
+        " domains take over its share until nothing is left.",
     )
     max_passes: int = setting(4, help="Most passes through each domain under repeat.")
     shuffle_block: int = setting(
         8,
         help="Number of a domain's shards that are shuffled together. Fewer shards mean fewer open files"
-            " per step; all of a domain's shards give a full shuffle.",
+        " per step; all of a domain's shards give a full shuffle.",
     )
 
     def __post_init__(self) -> None:

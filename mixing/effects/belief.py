@@ -37,12 +37,12 @@ class BeliefSettings:
     drift: float = setting(0.5, help="Standard deviation of the drift of a score over a whole run, in s_o.")
     scale: float = setting(0.5, help="Standard deviation of the scale of predicted gains around 1.")
     direction: float = setting(
-        1.0, help="Standard deviation of the gain from one more unit of target share over a whole run, in"
-            " s_o."
+        1.0,
+        help="Standard deviation of the gain from one more unit of target share over a whole run, in s_o.",
     )
     walk: float = setting(
-        0.5, help="Standard deviation by which each of these three may change over a run, in units of its"
-            " prior."
+        0.5,
+        help="Standard deviation by which each of these three may change over a run, in units of its prior.",
     )
     noise: float = setting(0.1, help="Standard deviation of a repeated measurement of a score, in s_o.")
 

@@ -46,7 +46,7 @@ class ListeningRules:
     contradiction: float = setting(
         3.3,
         help="Number of standard errors by which a run's utility may fall below its forecast before the"
-            " agent falls back to natural mixing.",
+        " agent falls back to natural mixing.",
     )
 
     def __post_init__(self) -> None:

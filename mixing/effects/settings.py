@@ -14,9 +14,7 @@ class PlanRules:
     pull: float = setting(
         0.25, help="Tau: pull towards natural mixing, in utility per nat of KL(mixture || natural)."
     )
-    caution: float = setting(
-        1.0, help="z: number of standard errors subtracted from every predicted gain."
-    )
+    caution: float = setting(1.0, help="z: number of standard errors subtracted from every predicted gain.")
 
     def __post_init__(self) -> None:
         if not (0 <= self.pull < math.inf and 0 <= self.caution < math.inf):

@@ -40,8 +40,8 @@ class Objective:
     )
     kind: str = setting(
         help="Form of the records. qa: id, question and answer. continuation: id and text; the second"
-            " half of the text is the answer. choice: id, question, choices, and label, the index of"
-            " the right choice.",
+        " half of the text is the answer. choice: id, question, choices, and label, the index of"
+        " the right choice.",
         choices=("qa", "continuation", "choice"),
     )
     path: str = setting(help="JSON Lines file, plain or .gz, relative to the environment file.")
@@ -53,8 +53,7 @@ class Objective:
     licence: str = setting("", help="Licence of the items; reports show it.")
     split: str = setting(
         "all",
-        help="Items of the file to use: all, or one of three disjoint layers (chosen by a hash of the"
-            " id).",
+        help="Items of the file to use: all, or one of three disjoint layers (chosen by a hash of the id).",
         choices=tuple(SPLITS),
     )
 

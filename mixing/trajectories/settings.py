@@ -22,23 +22,25 @@ class SampleSettings:
 
     preset: str = setting(
         "default",
-        help="paper: Algorithm 1 to the letter. default: hierarchical draw, aligned steps and random"
-            " paths.",
+        help="paper: Algorithm 1 to the letter. default: hierarchical draw, aligned steps and random paths.",
         choices=PRESETS,
     )
     paths: int | None = setting(None, help="Paths per K (paper: 96, default: 21).")
     random_paths: int | None = setting(
         None,
         help="Random paths: piecewise-constant, a third of them static (paper: 0, default: 44). With"
-            " --paths, the default is half the number of paths of Algorithm 1.",
+        " --paths, the default is half the number of paths of Algorithm 1.",
     )
     top_k: tuple[int, ...] = setting(
-        (), help="K: each step draws one of the K best candidates. Repeat the flag for several K (default:"
-            " 1, 100, 1000, 10000)."
+        (),
+        help="K: each step draws one of the K best candidates. Repeat the flag for several K (default:"
+        " 1, 100, 1000, 10000).",
     )
     steps: int | None = setting(None, help="M: most steps per trajectory (paper: 80, default: 16).")
     candidates: int = setting(20_000, help="Candidate mixtures per step (from the paper).")
-    alpha: float = setting(1.0, help="Alpha: weight of the distance from the last mixture (not in the paper).")
+    alpha: float = setting(
+        1.0, help="Alpha: weight of the distance from the last mixture (not in the paper)."
+    )
     beta: float = setting(1.0, help="Beta: weight of the distance from the target state (not in the paper).")
     gamma: float = setting(1.0, help="Gamma: weight of the distance from earlier paths (not in the paper).")
     samples_per_step: int | str = setting(
@@ -47,14 +49,16 @@ class SampleSettings:
     run_samples_per_step: int | str = setting(
         "auto",
         help="R of the guided run, which decides when a path has used up the target. auto: the smallest"
-            " multiple of the batch with which natural mixing covers the target in M steps.",
+        " multiple of the batch with which natural mixing covers the target in M steps.",
     )
     max_passes: int = setting(
         1,
         help="Passes through each domain in the guided run. With 1 (the paper), a path ends once it has"
-            " covered the target. With more (--exhaustion repeat), it has all M steps.",
+        " covered the target. With more (--exhaustion repeat), it has all M steps.",
     )
-    batch_size: int = setting(32, help="B: samples in a global batch of the guided run. Both R are multiples of it.")
+    batch_size: int = setting(
+        32, help="B: samples in a global batch of the guided run. Both R are multiples of it."
+    )
     seed: int = setting(0, help="Seed of the candidates and the random paths.")
 
     def __post_init__(self) -> None:

@@ -54,11 +54,11 @@ class LoraSettings:
     targets: tuple[str, ...] = setting(
         ("all-linear",),
         help="Linear layers that get adapters, such as q_proj and v_proj; all-linear means all except"
-            " the output layer.",
+        " the output layer.",
     )
     merge: bool = setting(
-        False, help="Save a whole model with the adapters added to its weights. Otherwise, save the adapters"
-            " alone."
+        False,
+        help="Save a whole model with the adapters added to its weights. Otherwise, save the adapters alone.",
     )
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class TrainingSettings:
     learning_rate: float | None = setting(
         None,
         help="Peak AdamW learning rate. Default: 1e-3 from random weights, 3e-5 from a checkpoint (2e-4"
-            " with lora), and the old rate for a model that dmix trained.",
+        " with lora), and the old rate for a model that dmix trained.",
     )
     betas: tuple[float, ...] = setting((0.9, 0.95), help="The two AdamW decay rates.")
     epsilon: float = setting(1e-8, help="AdamW epsilon.")
@@ -92,8 +92,12 @@ class TrainingSettings:
         help="Shape of the learning rate after the warm-up.",
         choices=("constant", "cosine"),
     )
-    warmup: float = setting(0.02, help="Warm-up: share of the planned batches during which the rate rises from 0.")
-    final_rate: float = setting(0.1, help="Final learning rate of the cosine schedule, as a share of the peak rate.")
+    warmup: float = setting(
+        0.02, help="Warm-up: share of the planned batches during which the rate rises from 0."
+    )
+    final_rate: float = setting(
+        0.1, help="Final learning rate of the cosine schedule, as a share of the peak rate."
+    )
     precision: str = setting(
         "auto",
         help="Number format; auto means bf16 on a GPU and fp32 on a CPU.",
@@ -102,23 +106,24 @@ class TrainingSettings:
     sharding: str = setting(
         "none",
         help="How ranks hold weights, gradients and optimiser state. none: each rank has a copy. full:"
-            " ranks share them and gather a layer while it runs. gradients: ranks share them and keep"
-            " weights whole from forward to backward.",
+        " ranks share them and gather a layer while it runs. gradients: ranks share them and keep"
+        " weights whole from forward to backward.",
         choices=("none", "full", "gradients"),
     )
     activation_checkpointing: bool = setting(
         False, help="Recompute each layer's activations in the backward pass, to save memory. Needs sharding."
     )
     lora: LoraSettings | None = setting(
-        None, help="Train low-rank adapters instead of the checkpoint's weights. Fields: rank, alpha, targets,"
-            " merge."
+        None,
+        help="Train low-rank adapters instead of the checkpoint's weights. Fields: rank, alpha, targets,"
+        " merge.",
     )
     reset_at_documents: bool = setting(
         False, help="Restart attention and positions at every document in a sample (off in the paper)."
     )
     loggers: tuple[str, ...] = setting(
-        (), help="Where Composer sends metrics, in addition to the run's events: any of"
-            f" {', '.join(LOGGERS)}."
+        (),
+        help=f"Where Composer sends metrics, in addition to the run's events: any of {', '.join(LOGGERS)}.",
     )
     loader_workers: int | None = setting(
         None, help="Processes per rank that read samples. Default: 2 on a GPU, 0 on a CPU."
@@ -126,7 +131,7 @@ class TrainingSettings:
     streams_url: str | None = setting(
         None,
         help="URL of a copy of the warehouse's folder streams, for example s3://bucket/streams. Training"
-            " downloads each shard when it needs it. Default: the warehouse's own streams.",
+        " downloads each shard when it needs it. Default: the warehouse's own streams.",
     )
     cache_folder: str | None = setting(
         None, help="Local folder for downloaded shards. Default: a folder in the system's temporary folder."
@@ -134,9 +139,11 @@ class TrainingSettings:
     cache_limit: str | None = setting(
         None,
         help="Disk limit for downloaded shards, such as 20gb. Default: no limit. In a farm, each stack"
-            " of proxies that runs at the same time on a machine has its own cache.",
+        " of proxies that runs at the same time on a machine has its own cache.",
     )
-    checkpoint_steps: int = setting(1, help="Steps between two checkpoints; 0 saves none at the end of steps.")
+    checkpoint_steps: int = setting(
+        1, help="Steps between two checkpoints; 0 saves none at the end of steps."
+    )
     checkpoint_batches: int = setting(0, help="Batches between two checkpoints within a step; 0 saves none.")
     checkpoints_kept: int = setting(2, help="Number of checkpoints to keep, newest first.")
     keep: str = setting(
@@ -146,7 +153,8 @@ class TrainingSettings:
         choices=("all", "model"),
     )
     deterministic: bool = setting(
-        False, help="Use deterministic kernels only. This is slower on a GPU and changes nothing on most CPUs."
+        False,
+        help="Use deterministic kernels only. This is slower on a GPU and changes nothing on most CPUs.",
     )
     seed: int = setting(0, help="Seed of all random draws in training, except the sample order.")
 
@@ -197,9 +205,7 @@ class ModelSettings:
         {},
         help="Fields of the family's transformers configuration. Default of vocab_size: the tokenizer's.",
     )
-    tokenizer: str | None = setting(
-        None, help="Tokenizer of the model. If given, it must be the dataset's."
-    )
+    tokenizer: str | None = setting(None, help="Tokenizer of the model. If given, it must be the dataset's.")
     seed: int = setting(0, help="Seed of the random weights.")
 
 
@@ -218,21 +224,24 @@ class ProxySettings:
         },
         help="Fields of the family's transformers configuration.",
     )
-    tokenizer: str | None = setting(None, help="Tokenizer of the proxies. If given, it must be the dataset's.")
+    tokenizer: str | None = setting(
+        None, help="Tokenizer of the proxies. If given, it must be the dataset's."
+    )
     seed: int = setting(0, help="Seed of the random weights.")
     init: str = setting(
         "scratch",
         help="scratch: start from random weights. base: start from the model that --base names, with its"
-            " optimiser state.",
+        " optimiser state.",
         choices=("scratch", "base"),
     )
     vary: float | None = setting(
         None,
         help="Share of the proxies that are varied: each gets another learning rate, width, base model"
-            " or subset of the source. Default: 0.25 for a set of the preset default, 0 for paper.",
+        " or subset of the source. Default: 0.25 for a set of the preset default, 0 for paper.",
     )
     training: TrainingSettings = field(
-        default_factory=TrainingSettings, metadata={"help": "Training settings, with the fields of a training file."}
+        default_factory=TrainingSettings,
+        metadata={"help": "Training settings, with the fields of a training file."},
     )
 
     def __post_init__(self) -> None:

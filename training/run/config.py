@@ -80,7 +80,9 @@ class RunConfig:
     promise: dict[str, Any] | None = setting(
         None, help="Mixture and promised gains of the run's plan; null for other controllers."
     )
-    allow_other_tokenizer: bool = setting(False, help="Whether the model may have another tokenizer than the dataset.")
+    allow_other_tokenizer: bool = setting(
+        False, help="Whether the model may have another tokenizer than the dataset."
+    )
     name: str = setting("", help="Name of the trained model in the warehouse; base models only.")
 
     @property

@@ -29,31 +29,34 @@ class RunRequest:
     samples_per_step: int | str = setting(
         "auto",
         help="R: samples drawn under one mixture, a multiple of the batch. auto: the smallest R with"
-            " which natural mixing covers the target in M steps.",
+        " which natural mixing covers the target in M steps.",
     )
-    batch_size: int | None = setting(None, help="B: samples in a global batch. Default: that of the training file.")
+    batch_size: int | None = setting(
+        None, help="B: samples in a global batch. Default: that of the training file."
+    )
     exhaustion: str = setting(
         "stop",
         help="What happens when a domain has no samples left. stop: the run ends once it has covered the"
-            " target. repeat: the domain starts another pass. redistribute: the other domains take over"
-            " its share.",
+        " target. repeat: the domain starts another pass. redistribute: the other domains take over"
+        " its share.",
         choices=EXHAUSTION,
     )
     max_passes: int = setting(4, help="Most passes through each domain under --exhaustion repeat.")
     shuffle_block: int = setting(
         8,
         help="Number of a domain's shards that are shuffled together. Fewer shards mean fewer open files"
-            " per step; all of a domain's shards give a full shuffle.",
+        " per step; all of a domain's shards give a full shuffle.",
     )
     guard: str = setting(
         "auto",
         help="Guard rails as SET or SET:QUANTILE: keep mixtures within the range of that set's"
-            " trajectories. auto: guard an agent by its training set, if the warehouse has that set for"
-            " the same domains. off: no guard.",
+        " trajectories. auto: guard an agent by its training set, if the warehouse has that set for"
+        " the same domains. off: no guard.",
     )
     shadow: str | None = setting(
-        None, help="Second controller that also proposes a mixture at every step. The run records these"
-            " mixtures and never uses them."
+        None,
+        help="Second controller that also proposes a mixture at every step. The run records these"
+        " mixtures and never uses them.",
     )
     allow_other_tokenizer: bool = setting(
         False, help="Accept a model whose tokenizer differs from the dataset's."

@@ -17,12 +17,12 @@ class StartStateSettings:
     classifier: str = setting(
         "embedded",
         help="Classifier that gives documents their domain: 'embedded' (ships with dmix), 'nvidia' (from"
-            " the hub), or 'nvidia:PATH' (a folder with its files).",
+        " the hub), or 'nvidia:PATH' (a folder with its files).",
     )
     kl_bound: float = setting(
         0.01,
         help="Stop once the sampling error is at most this, with probability --confidence (KL in nats,"
-            " by bootstrap).",
+        " by bootstrap).",
     )
     confidence: float = setting(0.95, help="Confidence of the KL bound and of the shares' intervals.")
     min_documents: int = setting(512, help="Fewest documents to write.")

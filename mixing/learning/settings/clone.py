@@ -11,11 +11,13 @@ from dmix.warehouse_schema.settings import setting
 class CloneSettings(SftSettings):
     """How an agent imitates a farm; the rest is that of `dmix agent sft`."""
 
-    best: float = setting(0.1, help="Share of the trajectories to imitate, best final utility first; 1 means all.")
+    best: float = setting(
+        0.1, help="Share of the trajectories to imitate, best final utility first; 1 means all."
+    )
     aim: float | None = setting(
         None,
         help="Condition the agent on final utility and aim at this quantile of the farm's utilities (1:"
-            " its best). Default: no conditioning.",
+        " its best). Default: no conditioning.",
     )
 
     def __post_init__(self) -> None:

@@ -10,7 +10,9 @@ from dmix.warehouse_schema.settings import setting
 class EvaluateSettings:
     """How an agent is judged from a farm alone."""
 
-    repeats: int = setting(3, help="Number of trainings per estimator, each with its own seed. They give the spread.")
+    repeats: int = setting(
+        3, help="Number of trainings per estimator, each with its own seed. They give the spread."
+    )
     fqe_steps: int = setting(1500, help="Number of updates in fitted Q evaluation.")
     simulator_steps: int = setting(1500, help="Gradient steps per learned simulator.")
     batch_episodes: int = setting(32, help="Episodes per gradient step.")

@@ -34,13 +34,13 @@ class RlSettings:
     architecture: str | None = setting(
         None,
         help="paper: the paper's agent, for the set's own domains. set: an agent that reads domains and"
-            " objectives as sets and serves any others. Default: that of --from, else paper.",
+        " objectives as sets and serves any others. Default: that of --from, else paper.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
         None,
         help="default: an unbounded critic that reads feedback. paper: a sigmoid critic of mixtures"
-            " alone. Default: the set's preset.",
+        " alone. Default: the set's preset.",
         choices=PRESETS,
     )
     steps: int = setting(2000, help="Number of critic updates.")
@@ -52,34 +52,37 @@ class RlSettings:
     conservative_weight: float | None = setting(
         None,
         help="Weight of the conservative term, for returns of standard deviation 1 (default: 0.02;"
-            " paper: 5).",
+        " paper: 5).",
     )
     discount: float | None = setting(None, help="Discount of rewards per step (default: 1; paper: 0.99).")
     critics: int = setting(2, help="Number of critics; their minimum counts.")
-    action_samples: int = setting(10, help="Mixtures drawn from each of the three distributions in the conservative term.")
-    backup_samples: int = setting(10, help="Mixtures drawn from the policy in the backup; their largest value counts.")
+    action_samples: int = setting(
+        10, help="Mixtures drawn from each of the three distributions in the conservative term."
+    )
+    backup_samples: int = setting(
+        10, help="Mixtures drawn from the policy in the backup; their largest value counts."
+    )
     tau: float = setting(0.03, help="Rate at which the target critics follow the critics.")
     imagined: float | None = setting(
         None,
-        help="Share of each batch that comes from rollouts in learned simulators (default: 0.75; paper:"
-            " 0).",
+        help="Share of each batch that comes from rollouts in learned simulators (default: 0.75; paper: 0).",
     )
     simulator_share: float | None = setting(
         None,
         help="Share of the actor's gradient from learned simulators; the critics give the rest (default:"
-            " 0.9; paper: 0).",
+        " 0.9; paper: 0).",
     )
     pessimism: float | None = setting(
         None,
         help="Uncertainty penalty of the learned simulators. It lowers a score by this many standard"
-            " deviations of the farm's scores per unit of half the log leverage, where leverage exceeds"
-            " 1 (default: 3; paper: 0).",
+        " deviations of the farm's scores per unit of half the log leverage, where leverage exceeds"
+        " 1 (default: 3; paper: 0).",
     )
     views: float = setting(
         0.0,
         help="Share of a set agent's training on augmented tasks: groups of the domains, fewer or"
-            " re-weighted objectives. Above 0, tasks with half as many and 2.5 times as many steps are"
-            " added.",
+        " re-weighted objectives. Above 0, tasks with half as many and 2.5 times as many steps are"
+        " added.",
     )
     imagined_every: int = setting(
         10, help="Updates between rollout refreshes; each refresh uses the next simulator."

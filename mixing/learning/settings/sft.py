@@ -18,7 +18,7 @@ class SftSettings:
     architecture: str = setting(
         "paper",
         help="paper: the paper's agent, for the domains of one set. set: an agent that reads domains and"
-            " objectives as sets, learns from any sets and serves others.",
+        " objectives as sets, learns from any sets and serves others.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
@@ -29,9 +29,13 @@ class SftSettings:
     batch_trajectories: int = setting(16, help="Trajectories per gradient step.")
     epochs: int = setting(200, help="Most passes over the trajectories.")
     patience: int = setting(30, help="Epochs without a better held-out loss before training stops.")
-    held_out: float = setting(0.1, help="Share of trajectories held out to measure the loss; none with fewer than 5 trajectories.")
+    held_out: float = setting(
+        0.1, help="Share of trajectories held out to measure the loss; none with fewer than 5 trajectories."
+    )
     context: int = setting(80, help="Most steps that the agent looks back (from the paper).")
-    hidden_size: int | None = setting(None, help="Hidden width of the agent (paper: 256, from the paper; set: 128).")
+    hidden_size: int | None = setting(
+        None, help="Hidden width of the agent (paper: 256, from the paper; set: 128)."
+    )
     feedforward: int | None = setting(
         None, help="SwiGLU width of the agent (paper: 1024, from the paper; set: 256)."
     )

@@ -32,8 +32,8 @@ class ComparisonObjective:
         (), help="Corpus files (by stem) that give the items: continuations of held-out documents."
     )
     path: str | None = setting(
-        None, help="Instead of corpora: JSON Lines file with id, question and answer, relative to the data"
-            " folder."
+        None,
+        help="Instead of corpora: JSON Lines file with id, question and answer, relative to the data folder.",
     )
     topics: tuple[str, ...] = setting(
         (), help="Topics to use: values of `topic` in the records of `path`; empty means all."
@@ -41,21 +41,19 @@ class ComparisonObjective:
     form: str = setting(
         "qa",
         help="Form of the records of `path`. qa: a question with its answer. choice: a question with"
-            " several choices, one of them right.",
+        " several choices, one of them right.",
         choices=("qa", "choice"),
     )
     answer: str = setting("answer", help="Name of the answer field in the records of `path`.")
     items: int | None = setting(None, help="Items per layer. Default: the number that the setting gives.")
-    spare: float = setting(
-        0.25, help="Spare items, as a share of `items`, to replace near-duplicates."
-    )
+    spare: float = setting(0.25, help="Spare items, as a share of `items`, to replace near-duplicates.")
     origin: str = setting(
         "in", help="out: no training text has the same origin as the items.", choices=("in", "out")
     )
-    layers: tuple[str, ...] = setting(LAYERS, help=f"Layers in which the objective has items: some of {', '.join(LAYERS)}.")
-    weight: float | None = setting(
-        None, help="Lambda: relative weight in the utility. Default: 1."
+    layers: tuple[str, ...] = setting(
+        LAYERS, help=f"Layers in which the objective has items: some of {', '.join(LAYERS)}."
     )
+    weight: float | None = setting(None, help="Lambda: relative weight in the utility. Default: 1.")
     licence: str = setting("", help="Licence of the items.")
 
     def __post_init__(self) -> None:
@@ -85,12 +83,14 @@ class ComparisonSettings:
 
     name: str = setting(help="Name of the setting, of its folders and of its datasets.")
     title: str = setting("", help="One sentence about the setting, for its page.")
-    source: tuple[str, ...] = setting(help="Corpus files of the source field: globs relative to the data folder.")
+    source: tuple[str, ...] = setting(
+        help="Corpus files of the source field: globs relative to the data folder."
+    )
     target: tuple[str, ...] = setting(help="Corpus files of the target field.")
     classifier: str = setting(
         "column:origin",
         help="Classifier, as in dmix etl classify. Records without the columns origin and field get the"
-            " file's stem and the field's name.",
+        " file's stem and the field's name.",
     )
     taxonomy: str | None = setting("from-data", help="Taxonomy of the classifier, as in dmix etl classify.")
     tokenizer: str = setting("embedded", help="Tokenizer, as in dmix etl shard.")
@@ -98,13 +98,13 @@ class ComparisonSettings:
     synthetic_source: bool = setting(
         False,
         help="Train on source text that base model 0 writes, as if the source data were unavailable."
-            " Base models and items still come from the source files. If the classifier is a column, a"
-            " classifier distilled from the real source text labels the written text.",
+        " Base models and items still come from the source files. If the classifier is a column, a"
+        " classifier distilled from the real source text labels the written text.",
     )
     synthetic_quality: str = setting(
         "embedded",
         help="Classifier that judges written text, as in dmix etl synthesize --quality. Text of quality"
-            " Low is dropped.",
+        " Low is dropped.",
     )
     model: str = setting("model.yaml", help="Model file of the base models, and thus of every run.")
     base_training: str = setting("base-training.yaml", help="Training file of the base models.")
@@ -116,11 +116,13 @@ class ComparisonSettings:
     base_of: str | None = setting(
         None,
         help="File of another setting, relative to this one. Its stored base models are reused if they"
-            " come from the same training on the same text.",
+        " come from the same training on the same text.",
     )
     steps: int = setting(16, help="M: number of steps.")
     samples_per_step: int = setting(160, help="R: samples per step, a multiple of the training file's batch.")
-    target_supply: float = setting(0.48, help="Target supply |T| / (R * M); target text is cut to this size (value from the paper).")
+    target_supply: float = setting(
+        0.48, help="Target supply |T| / (R * M); target text is cut to this size (value from the paper)."
+    )
     source_supply: float = setting(
         1.0, help="Source supply |S| / (R * M); the runs read part of the base models' text."
     )
@@ -129,8 +131,7 @@ class ComparisonSettings:
     )
     size_exponent: float = setting(
         0.5,
-        help="Exponent of corpus size by which the other corpora of a field share its supply; 1 is"
-            " natural.",
+        help="Exponent of corpus size by which the other corpora of a field share its supply; 1 is natural.",
     )
     exhaustion: str = setting("repeat", help="Rule for exhausted domains in every run.")
     max_passes: int = setting(4, help="Passes through each domain under repeat.")
@@ -138,8 +139,8 @@ class ComparisonSettings:
     protocol: int = setting(
         2,
         help="Version of the protocol. 3: items in two layers (feedback, confirmation) without"
-            " near-duplicates, base models on disjoint documents, objectives admitted by the stage"
-            " yardstick.",
+        " near-duplicates, base models on disjoint documents, objectives admitted by the stage"
+        " yardstick.",
     )
     by_label: tuple[str, ...] = setting(
         (), help="Corpora (by stem) that are split by label; each label becomes a corpus STEM-LABEL."
@@ -153,7 +154,7 @@ class ComparisonSettings:
     near_duplicate: float = setting(
         0.5,
         help="Threshold for near-duplicate items: Jaccard similarity of number-masked 8-grams to a"
-            " training passage.",
+        " training passage.",
     )
     objectives: tuple[ComparisonObjective, ...] = setting(help="Objectives that score the runs.")
     seed: int = setting(0, help="Seed of the draws of documents and items.")

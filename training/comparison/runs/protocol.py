@@ -27,13 +27,15 @@ class Protocol:
     rival: str = setting(
         "best-other",
         help="Rival. best-other: the other controller of the screening with the highest mean utility on"
-            " `selected_on`.",
+        " `selected_on`.",
         choices=("best-other",),
     )
     selected_on: str = setting(
         "development", help="Layer of items that decides the choice of the rival.", choices=LAYERS
     )
-    judged_on: str = setting("confirmation", help="Layer of items that decides the hypothesis.", choices=LAYERS)
+    judged_on: str = setting(
+        "confirmation", help="Layer of items that decides the hypothesis.", choices=LAYERS
+    )
     seeds: int = setting(help="Number of fresh, paired seeds per finalist and base model.")
     first_seed: int = setting(
         CONFIRMATION_SEED,
