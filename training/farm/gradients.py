@@ -22,6 +22,7 @@ from dmix.mixing.trajectories.encoding import EncodedItem, encode_item, load_tok
 from dmix.mixing.trajectories.objectives import Environment, read_items
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.models import load_model
+from dmix.training.model.precision import computes_in_bf16, on_gpu
 from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor
 from dmix.training.run.run import OPTIMIZER_FILE
 from dmix.training.scoring.environment import batches_by_length
@@ -77,6 +78,7 @@ def gradient_products(
         TrainingError: If a gradient is not finite.
     """
     model = get_device(None).module_to_device(load_model(task.model, task.manifest)).eval()
+    model.bf16_on_cpu = computes_in_bf16(task.training) and not on_gpu()
     space = DomainSpace.of_dataset(task.manifest)
     items = encoded_items(task, max_length=model.max_length)
     scale = _scale(task, model, space, budget)

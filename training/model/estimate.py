@@ -7,6 +7,7 @@ import torch
 from composer.utils import get_device
 
 from dmix.training.model.models import load_model
+from dmix.training.model.precision import precision_context
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 
@@ -32,7 +33,7 @@ class Speed:
 
 
 def measure_speed(model: str | ModelSettings, manifest: DatasetManifest, training: TrainingSettings) -> Speed:
-    """Trains on a few batches of random ids, in fp32 and without an optimiser.
+    """Trains on a few batches of random ids, in the precision of the run and without an optimiser.
 
     Args:
         model: As for `load_model`.
@@ -47,7 +48,8 @@ def measure_speed(model: str | ModelSettings, manifest: DatasetManifest, trainin
 
     def step() -> float:
         network.zero_grad()
-        loss = network({"input_ids": ids_BL})["loss"]
+        with precision_context(training):
+            loss = network({"input_ids": ids_BL})["loss"]
         loss.backward()
         return loss.item()  # waits for the device
 

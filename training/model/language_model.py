@@ -15,6 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from dmix.mixing.delivery.boundaries import document_mask, document_positions, document_segments
 from dmix.training.model.families import layers_of, positions_of
 from dmix.training.model.loss import MeanNextTokenLoss, next_token_losses
+from dmix.training.model.precision import cpu_bf16
 from dmix.warehouse_schema.errors import InputError
 
 # Families whose logits are the last hidden states times the output weight and nothing else, so
@@ -62,6 +63,7 @@ class LanguageModel(ComposerModel):
             _check_resettable(network.config)
         self.network, self.sharded, self.tokenizer = network, sharded, tokenizer
         self._reset_at = reset_at
+        self.bf16_on_cpu = False
         self._plain_output = has_plain_output(network) and not sharded
         layers = layers_of(network)
         if sharded and layers is not None:
@@ -80,7 +82,10 @@ class LanguageModel(ComposerModel):
             `loss`: mean cross entropy in nats per token, scalar. `loss_B`: the same per sample,
             detached, float32, shape (B,). Both are means over the L - 1 tokens that follow one.
         """
-        input_BL = batch["input_ids"]
+        with cpu_bf16(self.bf16_on_cpu):
+            return self._losses(batch["input_ids"])
+
+    def _losses(self, input_BL: Tensor) -> dict[str, Tensor]:
         view = self.training_view(input_BL)
         if self._plain_output:
             hidden_BLH = self.network.base_model(**view).last_hidden_state
@@ -109,6 +114,10 @@ class LanguageModel(ComposerModel):
         Returns:
             float32, shape (T,).
         """
+        with cpu_bf16(self.bf16_on_cpu):
+            return self._losses_at(input_BL, rows_T, positions_T)
+
+    def _losses_at(self, input_BL: Tensor, rows_T: Tensor, positions_T: Tensor) -> Tensor:
         labels_T, view = input_BL[rows_T, positions_T], self.whole_view(input_BL)
         if self._plain_output:
             hidden_TH = self.network.base_model(**view).last_hidden_state[rows_T, positions_T - 1]

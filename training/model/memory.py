@@ -243,11 +243,6 @@ def _checkpoints_written(training: TrainingSettings, *, steps: int, batches: int
     return regular + inside
 
 
-def computes_in_bf16(training: TrainingSettings) -> bool:
-    """Whether a GPU would compute in bf16 under these settings."""
-    return training.precision != "fp32"
-
-
 def device_memory() -> int | None:
     """Bytes of the GPU of this process; None without one."""
     return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None

@@ -100,7 +100,7 @@ class TrainingSettings:
     )
     precision: str = setting(
         "auto",
-        help="Number format; auto means bf16 on a GPU and fp32 on a CPU.",
+        help="Number format; auto means bf16 on a GPU and fp32 on a CPU. Some processors compute bf16, too.",
         choices=("auto", "fp32", "bf16"),
     )
     sharding: str = setting(

@@ -24,9 +24,8 @@ import torch
 from composer import Trainer
 from composer.algorithms import GradientClipping
 from composer.core import State
-from composer.devices import DeviceGPU
 from composer.optim import DecoupledAdamW
-from composer.utils import dist, get_device
+from composer.utils import dist
 from composer.utils.parallelism import FSDP2Config
 from composer.utils.reproducibility import load_rng_state
 from torch.distributed.checkpoint.state_dict import StateDictOptions, _get_fqns, get_model_state_dict
@@ -43,6 +42,7 @@ from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import merge_adapters
 from dmix.training.model.memory import is_out_of_memory
 from dmix.training.model.models import load_model
+from dmix.training.model.precision import composer_precision, computes_in_bf16, cpu_has_bf16, on_gpu
 from dmix.training.model.saving import publish_folder, save_model, try_saving, write_errors
 from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor, rate_shares
 from dmix.training.run.callback import MixtureCallback
@@ -290,7 +290,6 @@ def _run(
 ) -> None:
     """Builds the parts of a run, trains, and writes what it ends with."""
     checkpoint = restart.checkpoint
-    precision = resolved_precision(job.training)
     with open_streams(job) as dataset:
         model = load_model(
             job.model,
@@ -302,6 +301,9 @@ def _run(
             lora=job.training.lora,
             seed=job.training.seed,
         )
+        model.bf16_on_cpu = computes_in_bf16(job.training) and not on_gpu()
+        if model.bf16_on_cpu and not cpu_has_bf16() and is_first_rank():
+            logger.warning("this processor emulates bf16, which is slower than precision fp32")
         if job.result is not None:
             result = job.result
             on_first_rank(lambda: _prepare_result(job, model, result))
@@ -322,7 +324,7 @@ def _run(
                 model,
                 _make_loader(dataset, sampler, job.training),
                 callback,
-                precision=precision,
+                precision=composer_precision(job.training),
                 folder=folder,
                 checkpoint=checkpoint,
             )
@@ -462,13 +464,12 @@ def _restore_random_state(trainer: Trainer) -> None:
 
 
 def _make_loader(dataset: MixedDataset, sampler: StepBatchSampler, settings: TrainingSettings) -> DataLoader:
-    on_gpu = _on_gpu()
     workers = settings.loader_workers
     return build_dataloader(
         dataset,
         sampler,
-        num_workers=(2 if on_gpu else 0) if workers is None else workers,
-        pin_memory=on_gpu,
+        num_workers=(2 if on_gpu() else 0) if workers is None else workers,
+        pin_memory=on_gpu(),
     )
 
 
@@ -592,27 +593,6 @@ def parallelism(settings: TrainingSettings) -> dict[str, Any] | None:
         state_dict_type="full",
     )
     return {"fsdp": config}
-
-
-def _on_gpu() -> bool:
-    return isinstance(get_device(None), DeviceGPU)
-
-
-def resolved_precision(settings: TrainingSettings) -> str:
-    """Composer's name of the precision that the settings ask for on this machine.
-
-    Raises:
-        InputError: If it needs a GPU and there is none.
-    """
-    wanted = settings.precision
-    if wanted == "auto":
-        wanted = "bf16" if _on_gpu() else "fp32"
-    if wanted == "bf16" and not _on_gpu():
-        raise InputError(
-            "precision bf16 needs a GPU and none was found; set precision: auto in the training file, which"
-            " takes fp32 without one"
-        )
-    return "amp_bf16" if wanted == "bf16" else "fp32"
 
 
 def _keep_model(job: TrainingJob, model: LanguageModel, optimizer: torch.optim.Optimizer) -> None:

@@ -24,13 +24,8 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
 
     from dmix.mixing.space.domains import DomainSpace
     from dmix.training.model.estimate import measure_speed
-    from dmix.training.model.memory import (
-        computes_in_bf16,
-        device_memory,
-        disk_of_run,
-        memory_per_rank,
-        shape_of,
-    )
+    from dmix.training.model.memory import device_memory, disk_of_run, memory_per_rank, shape_of
+    from dmix.training.model.precision import computes_in_bf16
     from dmix.training.run.config import check_controllers, describe, expected_passes
     from dmix.training.run.launch import model_of
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dmix.mixing.controllers import Proposal
 from dmix.mixing.controllers.fixed import natural
@@ -370,10 +371,21 @@ def test_samples_other_than_the_planned_ones_end_the_run(job, tmp_path, monkeypa
     assert not events(tmp_path / "run", "step_done")
 
 
-def test_bf16_without_a_gpu_is_refused_with_the_way_out(job, tmp_path):
-    with pytest.raises(InputError, match=r"bf16 needs a GPU and none was found; set precision: auto"):
-        train(with_training(job, precision="bf16"), folder=tmp_path / "run")
-    assert not (tmp_path / "run" / "events.jsonl").exists()
+def test_bf16_on_a_cpu_scores_nearly_as_fp32_and_keeps_the_weights_in_fp32(
+    job, tmp_path, monkeypatch, caplog
+):
+    job = dataclasses.replace(job, result=tmp_path / "model")
+    whole = train(job, folder=tmp_path / "fp32").feedback_TD
+    monkeypatch.setattr("dmix.training.run.run.cpu_has_bf16", lambda: False)
+    job = dataclasses.replace(job, result=tmp_path / "half")
+    with caplog.at_level("WARNING"):
+        half = train(with_training(job, precision="bf16"), folder=tmp_path / "bf16").feedback_TD
+    assert "emulates bf16" in caplog.text
+    assert not np.array_equal(half, whole)
+    np.testing.assert_allclose(half, whole, atol=0.03)
+    assert (half[-1] > half[0]).all()
+    weights = load_file(tmp_path / "half" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
 
 
 def test_a_run_that_cannot_be_built_leaves_no_events_and_can_be_started_again(job, tmp_path):

@@ -15,7 +15,6 @@ from itertools import islice
 
 import numpy as np
 import torch
-from composer.core import get_precision_context
 from composer.utils import get_device, reproducibility
 from torch import Tensor
 
@@ -28,8 +27,9 @@ from dmix.training.farm.proxy import ProxyResult, ProxyTask, asked_mixtures, pro
 from dmix.training.farm.stacked.adamw import StackedAdamW, clip_gradients
 from dmix.training.model.model_stack import ModelStack, check_stackable
 from dmix.training.model.models import empty_model, load_model
+from dmix.training.model.precision import precision_context
 from dmix.training.model.settings import learning_rate_factor
-from dmix.training.run.run import TrainingJob, make_optimizer, make_scorer, open_streams, resolved_precision
+from dmix.training.run.run import TrainingJob, make_optimizer, make_scorer, open_streams
 from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -182,7 +182,6 @@ class _StackRun:
     def __init__(self, task: ProxyTask, proxies: list[_Proxy]) -> None:
         job = proxies[0].job
         self._task, self._training, self._proxies = task, job.training, proxies
-        self._precision = resolved_precision(job.training)
         model = load_model(job.model, job.manifest, reset_at_documents=job.training.reset_at_documents)
         model = get_device(None).module_to_device(model)
         self._optimizer = StackedAdamW.of_copies(
@@ -212,7 +211,7 @@ class _StackRun:
         samples = ids_PBL.shape[1]
         loss_P = torch.zeros(len(ids_PBL), device=ids_PBL.device)
         for part_PBL in ids_PBL.split(self._training.microbatch_size or samples, dim=1):
-            with get_precision_context(self._precision):
+            with precision_context(self._training):
                 part_loss_P = self._models.losses(part_PBL) * (part_PBL.shape[1] / samples)
             part_loss_P.sum().backward()
             loss_P += part_loss_P.detach()
@@ -229,7 +228,7 @@ class _StackRun:
         yield from ((proxy.trajectory, proxy.not_finite()) for proxy in self._leave(broken))
 
     def _score(self) -> None:
-        scores_PD = self._scorer.stack_scores(self._models, precision=get_precision_context(self._precision))
+        scores_PD = self._scorer.stack_scores(self._models, precision=precision_context(self._training))
         for proxy, scores_D in zip(self._proxies, scores_PD, strict=True):
             proxy.scores.append(scores_D)
 

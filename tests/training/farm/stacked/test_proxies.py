@@ -197,3 +197,11 @@ def test_what_a_stack_cannot_do_is_refused_by_name(make_task, make_trajectories)
     drops = dataclasses.replace(drops, proxy=dataclasses.replace(drops.proxy, config=config))
     with pytest.raises(InputError, match="models with attention_dropout cannot be trained at once"):
         check_stack(drops, trajectory)
+
+
+def test_a_stack_in_bf16_scores_nearly_as_its_proxies_alone(make_task, make_trajectories):
+    task, trajectories = make_task(precision="bf16"), make_trajectories(PATHS[:2])
+    stacked = together(task, trajectories)
+    for trajectory in trajectories:
+        alone = proxy_feedback(task, trajectory).scores_TD
+        np.testing.assert_allclose(stacked[trajectory.trajectory_id].scores_TD, alone, rtol=0, atol=0.02)
