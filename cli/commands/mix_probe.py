@@ -56,6 +56,12 @@ ESTIMATORS = ("counts", "gradient", "probe")
 @click.option("--groups", type=click.IntRange(min=2), help="Most groups of domains to probe. Default: 40.")
 @click.option("--steps", type=click.IntRange(min=4), help="Steps per probe. Default: 4, a quarter of a run.")
 @click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Samples of the run that gradients or probes are for, as of mix plan; as many as the dataset has if"
+    " left out. A probe is a quarter of it.",
+)
+@click.option(
     "--max-hours",
     type=FiniteFloat(),
     help="Time limit in hours. To meet it, probes group domains, and gradients read less text. Default:"
@@ -96,6 +102,7 @@ def probe(
     training: Path | None,
     groups: int | None,
     steps: int | None,
+    samples: int | None,
     max_hours: float | None,
     export_to: Path | None,
     scores: Path | None,
@@ -125,6 +132,7 @@ def probe(
         training=training,
         groups=groups,
         steps=steps,
+        samples=samples,
         max_hours=max_hours,
         export_to=export_to,
         scores=scores,

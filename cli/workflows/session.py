@@ -264,6 +264,7 @@ class Session:
         training: PathLike | None = None,
         groups: int | None = None,
         steps: int | None = None,
+        samples: int | None = None,
         max_hours: float | None = None,
         export: PathLike | None = None,
         scores: PathLike | None = None,
@@ -282,6 +283,7 @@ class Session:
             training: Training file of the runs that the effects are for.
             groups: Most groups of domains that are probed.
             steps: Steps of a probe.
+            samples: Samples of the run that gradients or probes are for; the dataset's if left out.
             max_hours: Hours that it may take.
             export: Folder for probe mixtures for your own trainer; nothing is trained.
             scores: Table of your own trainer's scores.
@@ -301,6 +303,7 @@ class Session:
             training=None if training is None else Path(training),
             groups=groups,
             steps=steps,
+            samples=samples,
             max_hours=max_hours,
             export_to=None if export is None else Path(export),
             scores=None if scores is None else Path(scores),

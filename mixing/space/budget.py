@@ -42,8 +42,12 @@ def auto_step_samples(space: DomainSpace, steps: int, batch_size: int) -> int:
     for name, value in (("steps", steps), ("batch-size", batch_size)):
         if value < 1:
             raise InputError(f"--{name} is {value}, expected at least 1")
-    per_step = -(-int(space.samples_N.sum()) // steps)
-    return -(-per_step // batch_size) * batch_size
+    return whole_batches(-(-int(space.samples_N.sum()) // steps), batch_size)
+
+
+def whole_batches(samples: int, batch_size: int) -> int:
+    """The smallest multiple of the batch that is not below so many samples."""
+    return -(-samples // batch_size) * batch_size
 
 
 def expected_coverage(

@@ -84,7 +84,7 @@ def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Pr
     from dmix.training.farm.gradients import gradient_products, rate_sum
 
     found = measured(warehouse, request)
-    name, stored = found.already("gradient", request.name)
+    name, stored = found.already("gradient", request)
     if stored is not None:
         progress(f"effects {name} are there already; nothing to do")
         return stored
@@ -94,7 +94,7 @@ def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Pr
         f" {plan.budget.samples} samples a domain; about {plan.hours:.2g} hours"
     )
     products_NBD = gradient_products(plan.task, plan.budget, progress=progress)
-    samples = int(found.space.samples_N.sum())
+    samples = request.samples or int(found.space.samples_N.sum())
     rates = rate_sum(samples, request.training)
     effect_ND, errors = gradient_effects(products_NBD, found.space.natural_N, rate_sum=rates)
     stored = StoredEffects(

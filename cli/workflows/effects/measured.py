@@ -29,6 +29,7 @@ class ProbeRequest:
         dataset: Id or name; may be left out when there is one.
         groups: Most groups of domains that are probed.
         steps: Steps of a probe.
+        samples: Samples of the run that the effects are for; as many as the dataset has if None.
         max_hours: Hours that it may take; None for no limit on probes, an hour for gradients.
         name: Name of the effects.
     """
@@ -39,6 +40,7 @@ class ProbeRequest:
     dataset: str | None = None
     groups: int | None = None
     steps: int | None = None
+    samples: int | None = None
     max_hours: float | None = None
     name: str | None = None
 
@@ -77,10 +79,11 @@ class Measured:
             errors=errors,
         )
 
-    def already(self, estimator: str, name: str | None) -> "tuple[str, StoredEffects | None]":
+    def already(self, estimator: str, request: ProbeRequest) -> "tuple[str, StoredEffects | None]":
         """The name of these effects, and they themselves if they are stored."""
-        key = digest_of([self.digest, self.model_name, model_digest(self.model)])
-        found = effects_name(estimator, self.manifest, key, name)
+        of_run = [] if request.samples is None else [request.samples]
+        key = digest_of([self.digest, self.model_name, model_digest(self.model), *of_run])
+        found = effects_name(estimator, self.manifest, key, request.name)
         return found, stored_already(
             self.warehouse,
             found,

@@ -26,6 +26,7 @@ def probe_effects(
     training: Path | None = None,
     groups: int | None = None,
     steps: int | None = None,
+    samples: int | None = None,
     max_hours: float | None = None,
     export_to: Path | None = None,
     scores: Path | None = None,
@@ -46,6 +47,7 @@ def probe_effects(
         training: Training file of the runs that the effects are for.
         groups: Most groups of domains that are probed.
         steps: Steps of a probe.
+        samples: Samples of the run that gradients or probes are for; the dataset's if left out.
         max_hours: Hours that it may take.
         export_to: Folder for probe mixtures for another trainer; nothing is trained.
         scores: Table of another trainer's scores.
@@ -65,7 +67,7 @@ def probe_effects(
     if export_to is not None and scores is not None:
         raise InputError("--export writes probes and --scores reads what became of them; give one of them")
     if export_to is not None:
-        return _exported(warehouse, environment, dataset, groups, export_to)
+        return _exported(warehouse, environment, dataset, groups, export_to, samples=samples)
     from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
     if scores is not None:
@@ -107,6 +109,7 @@ def probe_effects(
             dataset=dataset,
             groups=groups,
             steps=steps,
+            samples=samples,
             max_hours=max_hours,
             name=name,
         )
@@ -124,12 +127,19 @@ def _exported(
     dataset: str | None,
     groups: int | None,
     out: Path,
+    *,
+    samples: int | None,
 ) -> Result:
     from dmix.cli.workflows.effects.exchange import SCORES, export_probes
     from dmix.cli.workflows.effects.probes import DESIGN
 
     probes = export_probes(
-        warehouse, environment=environment, dataset=dataset, samples=None, groups=groups, out=out
+        warehouse,
+        environment=environment,
+        dataset=dataset,
+        samples=None if samples is None else max(1, samples // 4),
+        groups=groups,
+        out=out,
     )
     result = Result({"folder": str(out), "probes": [probe.probe_id for probe in probes]}, probes)
     controls = sum(not probe.domains for probe in probes)

@@ -57,7 +57,7 @@ def plan_probes(found: Measured, request: ProbeRequest) -> ProbePlan:
     """
     from dmix.mixing.effects.probes import MOST_GROUPS, design_probes
     from dmix.mixing.effects.store import effect_names, read_effects
-    from dmix.mixing.space.budget import auto_step_samples
+    from dmix.mixing.space.budget import auto_step_samples, whole_batches
     from dmix.training.farm.probe import ProbeTask
     from dmix.training.model.estimate import measure_speed
 
@@ -69,7 +69,11 @@ def plan_probes(found: Measured, request: ProbeRequest) -> ProbePlan:
         model=found.model,
         training=request.training,
         steps=steps,
-        step_samples=auto_step_samples(found.space, _RUN_STEPS, request.training.batch_size),
+        step_samples=(
+            auto_step_samples(found.space, _RUN_STEPS, request.training.batch_size)
+            if request.samples is None
+            else whole_batches(-(-request.samples // _RUN_STEPS), request.training.batch_size)
+        ),
     )
     speed = measure_speed(found.model, found.manifest, request.training)
     each = speed.hours(task.tokens)
@@ -106,7 +110,7 @@ def probe_runs(warehouse: Warehouse, request: ProbeRequest, *, progress: Progres
     from dmix.training.farm.probe import probe_scores, starting_scores
 
     found = measured(warehouse, request)
-    name, stored = found.already("probe", request.name)
+    name, stored = found.already("probe", request)
     if stored is not None:
         progress(f"effects {name} are there already; nothing to do")
         return stored

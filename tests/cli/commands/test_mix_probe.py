@@ -177,6 +177,16 @@ def test_probes_train_through_the_same_loop_and_go_on_where_they_were(
     assert len(facts["linearity"]) == 2 and not (folder / "probes").exists()
 
 
+def test_probes_and_gradients_of_a_short_run_are_sized_for_it(dmix, environment_file, files):
+    call = ("mix", "probe", "--environment", str(environment_file), *files, "--groups", "2")
+    probe = (*call, "--estimator", "probe", "--dry-run", "--json", "--samples")
+    sizes = [json.loads(dmix(*probe, str(samples))[1])["tokens"] for samples in (128, 256)]
+    assert sizes[1] == 2 * sizes[0] > 0
+    gradient = (*call, "--estimator", "gradient", "--max-hours", "0.01", "--json", "--samples")
+    found = [json.loads(dmix(*gradient, str(samples))[1])["objectives"] for samples in (64, 640)]
+    assert found[0] != found[1]
+
+
 def test_probes_that_cannot_fit_the_time_are_refused(dmix, environment_file, files):
     call = ("mix", "probe", "--environment", str(environment_file), "--estimator", "probe", *files)
     code, _, err = dmix(*call, "--max-hours", "0.000001", "--dry-run")
