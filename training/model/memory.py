@@ -192,12 +192,16 @@ class RunDisk:
     Attributes:
         checkpoint: One checkpoint: weights and AdamW's two moments, in fp32.
         checkpoints: Number of checkpoints that are kept.
-        peak: Most bytes at a time, since the oldest checkpoint goes after the newest is whole.
+        most_checkpoints: Bytes of all checkpoints at a time, since the oldest goes after the newest is whole.
+        result: The trained model and the state of its optimiser.
+        peak: Most bytes at a time: all checkpoints, or the kept ones and the model.
         kept: What stays when the run is finished.
     """
 
     checkpoint: int
     checkpoints: int
+    most_checkpoints: int
+    result: int
     peak: int
     kept: int
 
@@ -230,6 +234,8 @@ def disk_of_run(shape: ModelShape, training: TrainingSettings, *, steps: int, ba
     return RunDisk(
         checkpoint=checkpoint,
         checkpoints=kept,
+        most_checkpoints=while_training,
+        result=model + state,
         peak=max(while_training, at_end),
         kept=model if only_model else at_end,
     )

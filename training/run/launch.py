@@ -13,6 +13,7 @@ from dmix.mixing.controllers import Controller
 from dmix.mixing.delivery.plan import check_settings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment, items_digests
+from dmix.training.model.disk import check_room
 from dmix.training.model.memory import RunDisk, disk_of_run, shape_of
 from dmix.training.model.settings import ModelSettings
 from dmix.training.run.config import (
@@ -70,6 +71,7 @@ def _publish_config(
 ) -> RunConfig:
     """Takes the lock of the run, which `stack` gives back, and writes its configuration."""
     new_run_folder(warehouse, config.run_id)
+    _check_room(warehouse, config)
     trust_controllers([config.controller, config.shadow])
     _prepare(warehouse, config, progress=progress)
     stack.enter_context(run_lock(warehouse.run(config.run_id), config.run_id))
@@ -124,6 +126,7 @@ def resume_run(
         on_first_rank(lambda: _prepare(warehouse, config, progress=progress))
         asked = dict(changes or {})
         config, notes = on_first_rank(lambda: _with_changes(warehouse, config, asked, stack))
+        on_first_rank(lambda: _check_room(warehouse, config))
         if loggers:
             training = dataclasses.replace(config.training, loggers=tuple(loggers))
             config = dataclasses.replace(config, training=training)
@@ -213,6 +216,20 @@ def disk_of(warehouse: Warehouse, config: RunConfig) -> RunDisk:
     shape = shape_of(model_of(config), manifest, lora=config.training.lora)
     batches = config.steps * config.step_samples // config.batch_size
     return disk_of_run(shape, config.training, steps=config.steps, batches=batches)
+
+
+def _check_room(warehouse: Warehouse, config: RunConfig) -> None:
+    """Refuses a run that its disk has no room for.
+
+    Raises:
+        InputError: If it has none.
+    """
+    check_room(
+        disk_of(warehouse, config),
+        checkpoints=warehouse.run(config.run_id) / "checkpoints",
+        result=config.result(warehouse),
+        what=f"run {config.run_id}",
+    )
 
 
 def model_of(config: RunConfig) -> str | ModelSettings:

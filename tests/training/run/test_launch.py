@@ -1,4 +1,6 @@
 import dataclasses
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -167,3 +169,10 @@ def test_the_run_of_a_copied_warehouse_names_what_lies_in_the_copy(
 def test_an_unknown_run_is_named_with_known_ones(tiny_warehouse):
     with pytest.raises(NotFoundError, match="run 'absent' is not in"):
         read_config(tiny_warehouse, "absent")
+
+
+def test_a_run_that_would_fill_the_disk_leaves_nothing(configure, tiny_warehouse, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
+    with pytest.raises(InputError, match=r"run too-large needs .* 100\.0 kB free"):
+        start_run(tiny_warehouse, configure(run_id="too-large"), progress=lambda line: None)
+    assert not tiny_warehouse.run("too-large").exists()
