@@ -58,6 +58,11 @@ from dmix.warehouse_schema.files.layout import Warehouse
     show_default=True,
     help="Form of the items. multiple_choice: question, choices and label. qa: question and answer.",
 )
+@click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="Score a run although items or the model that it started from changed; both digests are recorded.",
+)
 @settings_options(EvaluationSettings)
 @json_option
 @dry_run_option
@@ -70,6 +75,7 @@ def evaluate(
     tasks: tuple[str, ...],
     items: tuple[Path, ...],
     kind: str,
+    accept_changes: bool,
     settings: EvaluationSettings,
     as_json: bool,
     dry_run: bool,
@@ -92,6 +98,7 @@ def evaluate(
         tasks=tasks,
         items=items,
         kind=kind,
+        accept_changes=accept_changes,
         settings=settings,
         dry_run=dry_run,
         progress=say,

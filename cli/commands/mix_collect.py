@@ -59,6 +59,11 @@ from dmix.warehouse_schema.files.layout import Warehouse
 @master_option
 @click.option("--in-process", is_flag=True, help="Train the stacks here, one after the other, without Spark.")
 @unscreened_option
+@click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="Continue a farm although its items or base models changed; both digests are recorded.",
+)
 @json_option
 @dry_run_option
 def collect(
@@ -73,6 +78,7 @@ def collect(
     master: str | None,
     in_process: bool,
     allow_unscreened: bool,
+    accept_changes: bool,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -98,6 +104,7 @@ def collect(
         master=master,
         in_process=in_process,
         allow_unscreened=allow_unscreened,
+        accept_changes=accept_changes,
         dry_run=dry_run,
         progress=say,
     )

@@ -221,6 +221,7 @@ class Session:
         master: str | None = None,
         in_process: bool = False,
         allow_unscreened: bool = False,
+        accept_changes: bool = False,
         dry_run: bool = False,
     ) -> Result:
         """Trains a proxy along every trajectory of a set and scores it, as `dmix mix collect`.
@@ -235,6 +236,7 @@ class Session:
             master: Spark master, `$DMIX_MASTER` by default.
             in_process: Train here, without Spark.
             allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
+            accept_changes: Go on although items or base models changed since feedback was collected.
             dry_run: Say what it would take, and train nothing.
         """
         from dmix.cli.workflows.agents.collect import collect_farm
@@ -250,6 +252,7 @@ class Session:
             master=master or os.environ.get("DMIX_MASTER"),
             in_process=in_process,
             allow_unscreened=allow_unscreened,
+            accept_changes=accept_changes,
             dry_run=dry_run,
             progress=progress_lines(),
         )
@@ -443,6 +446,7 @@ class Session:
         task: str | Sequence[str] = (),
         items: Paths = (),
         kind: str = KINDS[0],
+        accept_changes: bool = False,
         dry_run: bool = False,
         settings: EvaluationSettings,
     ) -> Result:
@@ -455,6 +459,7 @@ class Session:
             task: Tasks of lm-evaluation-harness or evalplus, or groups of them.
             items: Files of evaluation items.
             kind: Form of the items.
+            accept_changes: Go on although items or the model that the run started from changed.
             dry_run: Say what would be scored, and score nothing.
         """
         from dmix.cli.workflows.runs.evaluate import evaluate_models
@@ -467,6 +472,7 @@ class Session:
             tasks=several(task),
             items=paths(items),
             kind=kind,
+            accept_changes=accept_changes,
             settings=settings,
             dry_run=dry_run,
             progress=progress_lines(),

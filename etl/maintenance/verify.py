@@ -23,6 +23,7 @@ from dmix.etl.shard.plan import manifest_id
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.catalog.run_facts import fold_events
 from dmix.warehouse_schema.errors import DmixError, InputError, StorageError
+from dmix.warehouse_schema.files.changes import accepted_changes
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.locks import is_held
@@ -124,6 +125,8 @@ def verify_warehouse(
         problems += _ghost_problems(warehouse)
         for link, target in top_links(warehouse.root):
             progress(f"{link} is a link to {target}")
+        for place, change in accepted_changes(warehouse):
+            progress(f"{place}: {change.digests}, which was accepted at {change.time[:19]}")
     problems += _catalog_problems(warehouse, versions, manifests, whole=dataset is None)
     unique = tuple(dict.fromkeys(problems))
     return VerificationReport(files=len(files), size_bytes=size_bytes, problems=unique)

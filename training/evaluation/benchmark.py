@@ -17,7 +17,9 @@ from dmix.training.evaluation.code import code_scores
 from dmix.training.evaluation.harness import Harness, Score
 from dmix.training.evaluation.item_tasks import ItemTask
 from dmix.training.evaluation.settings import CODE_TASKS, EvaluationSettings, check_tasks
+from dmix.training.run.run import recorded_content
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.changes import Change, changes_between, require_accepted
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.taxonomy import slug
 
@@ -45,6 +47,7 @@ def benchmark_models(
     item_tasks: Sequence[ItemTask] = (),
     settings: EvaluationSettings,
     keep: tuple[Warehouse, str] | None = None,
+    accept_changes: bool = False,
     progress: Callable[[str], None],
 ) -> list[Evaluation]:
     """Scores of every candidate on every task.
@@ -55,11 +58,13 @@ def benchmark_models(
         item_tasks: Tasks made of item files; they come first.
         settings: How.
         keep: Warehouse and run that the candidates are of; None keeps nothing.
+        accept_changes: Go on although items of a task, or the model that the run started from, changed.
         progress: Told of each task.
 
     Raises:
         MissingDependencyError: If the harness, or evalplus for code, is not installed.
-        InputError: If a task is unknown, there is none, or code may not be run as the settings say.
+        InputError: If a task is unknown, there is none, code may not be run as the settings say, or content
+            changed and that is not accepted.
         NotFoundError: If a task's data are out of reach.
     """
     items = {task.name: task for task in item_tasks}
@@ -67,6 +72,10 @@ def benchmark_models(
     if not names:
         raise InputError("nothing to evaluate on; give --task NAME or --items FILE")
     check_tasks(tasks, items=bool(items), settings=settings)
+    changes = () if keep is None else changed_content(*keep, candidates, item_tasks)
+    require_accepted(changes, of="the evaluation", accepted=accept_changes)
+    for change in changes:
+        progress(f"accepted: {change.digests}")
     by_harness = [task for task in tasks if task not in CODE_TASKS]
     harness = Harness(by_harness, item_tasks) if by_harness or items else None
     found = []
@@ -74,7 +83,7 @@ def benchmark_models(
         network = tokenizer = None
         for task in names:
             path = None if keep is None else _path(*keep, candidate, task)
-            facts = _facts(task, items.get(task), settings)
+            facts = _facts(candidate, task, items.get(task), settings)
             scores = None if path is None or settings.again else _stored(path, facts)
             if scores is not None:
                 progress(f"{_label(candidate)}, {task}: there already")
@@ -89,9 +98,29 @@ def benchmark_models(
             else:
                 scores = tuple(harness.scores(task, network, tokenizer, settings=settings))
             if path is not None:
-                _publish(path, candidate, facts, scores)
+                concerned = {_items_of(task), *candidate.content}
+                _publish(path, candidate, facts, scores, [c for c in changes if c.what in concerned])
             found.append(Evaluation(step=candidate.step, task=task, scores=scores, stored=False))
     return found
+
+
+def changed_content(
+    warehouse: Warehouse, run_id: str, candidates: Sequence[Candidate], item_tasks: Sequence[ItemTask]
+) -> tuple[Change, ...]:
+    """What differs from the last evaluation of a run, or from what the run started with."""
+    before = dict(recorded_content(warehouse.run(run_id) / "events.jsonl"))
+    now = {what: digest for candidate in candidates for what, digest in candidate.content.items()}
+    for task in item_tasks:
+        now[_items_of(task.name)] = task.sha256
+        stored = (warehouse.run(run_id) / "evaluations").glob(f"step*-{slug(task.name)}.json")
+        last = max(map(read_json, stored), key=lambda found: found.get("evaluated_at", ""), default={})
+        if last.get("task") == task.name and last.get("items_sha256"):
+            before[_items_of(task.name)] = last["items_sha256"]
+    return changes_between(before, now)
+
+
+def _items_of(task: str) -> str:
+    return f"the items of task {task}"
 
 
 def _label(candidate: Candidate) -> str:
@@ -102,9 +131,12 @@ def _path(warehouse: Warehouse, run_id: str, candidate: Candidate, task: str) ->
     return warehouse.run(run_id) / "evaluations" / f"step{candidate.step}-{slug(task)}.json"
 
 
-def _facts(task: str, items: ItemTask | None, settings: EvaluationSettings) -> dict[str, Any]:
-    """What scores of a task depend on besides the model."""
+def _facts(
+    candidate: Candidate, task: str, items: ItemTask | None, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """What scores of a task depend on besides the files of the run."""
     return {
+        "content": dict(candidate.content),
         "task": task,
         "kind": items.kind if items else None,
         "items_sha256": items.sha256 if items else None,
@@ -117,17 +149,25 @@ def _stored(path: Path, facts: dict[str, Any]) -> tuple[Score, ...] | None:
     if not path.is_file():
         return None
     content = read_json(path)
+    content.setdefault("content", facts["content"])  # earlier versions kept no digests of models
     if {name: content.get(name) for name in facts} != facts:
         return None
     return tuple(Score(**score) for score in content["scores"])
 
 
-def _publish(path: Path, candidate: Candidate, facts: dict[str, Any], scores: tuple[Score, ...]) -> None:
+def _publish(
+    path: Path,
+    candidate: Candidate,
+    facts: dict[str, Any],
+    scores: tuple[Score, ...],
+    changes: Sequence[Change],
+) -> None:
     content = {
         **facts,
         "step": candidate.step,
         "model": candidate.origin,
         "evaluated_at": datetime.now(UTC).isoformat(),
         "scores": [dataclasses.asdict(score) for score in scores],
+        "changes": [change.to_json() for change in changes],
     }
     publish_json(path, content)

@@ -1,7 +1,7 @@
 """Models that can be evaluated: those of a run's steps, and any folder that transformers loads."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from dmix.mixing.controllers import fixed
 from dmix.training.evaluation.steps import chosen_models
 from dmix.training.model.lora import merge_adapters
 from dmix.training.model.models import load_model, load_network
-from dmix.training.model.saving import dataset_tokenizer
+from dmix.training.model.saving import dataset_tokenizer, model_digest
 from dmix.training.run.checkpoints import load_checkpoint
 from dmix.training.run.config import read_config
-from dmix.training.run.launch import job_of
+from dmix.training.run.launch import STARTING_MODEL, job_of
 from dmix.training.run.run import TrainingJob
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -28,11 +28,13 @@ class Candidate:
         step: Steps of its run that it has trained; None for a model that is of no run.
         origin: Where it lies.
         load: Gives network and tokenizer.
+        content: Digests of what it is made of besides the files of its run, by a name for people.
     """
 
     step: int | None
     origin: str
     load: Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
+    content: Mapping[str, str] = field(default_factory=dict)
 
 
 def model_candidate(model: str) -> Candidate:
@@ -65,10 +67,13 @@ def run_candidates(warehouse: Warehouse, run_id: str, steps: Sequence[str]) -> l
 
 
 def _candidate(job: TrainingJob, step: int, path: Path | None) -> Candidate:
+    start = {STARTING_MODEL: model_digest(job.model)}
     if path is None:
-        return Candidate(step, str(job.model), lambda: (_first_network(job), _tokenizer(job)))
+        return Candidate(step, str(job.model), lambda: (_first_network(job), _tokenizer(job)), start)
     if path.is_dir():
-        return Candidate(step, str(path), lambda: (load_network(str(path)), _tokenizer(job)))
+        adapters_alone = job.training.lora is not None and not job.training.lora.merge
+        content = start if adapters_alone else {}
+        return Candidate(step, str(path), lambda: (load_network(str(path)), _tokenizer(job)), content)
     return Candidate(step, str(path), partial(_of_checkpoint, job, path))
 
 

@@ -32,10 +32,12 @@ from dmix.training.farm.proxy import ProxyResult, ProxyTask, proxy_feedback, pro
 from dmix.training.farm.stacked.proxies import Outcome, check_stack, stacked_feedback
 from dmix.training.farm.tasks import FarmTasks
 from dmix.training.farm.variations import starting_model
+from dmix.training.model.saving import model_digest
 from dmix.training.model.settings import ProxySettings, TrainingSettings
 from dmix.training.run.request import base_of_proxies
 from dmix.training.run.watching.progress import duration
 from dmix.warehouse_schema.errors import DmixError, InputError, NotFoundError, TrainingError
+from dmix.warehouse_schema.files.changes import Change, changes_between, require_accepted
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
@@ -60,6 +62,7 @@ class FarmPlan:
         todo: Trajectories without feedback.
         done: Number of trajectories with feedback.
         tokens: Tokens that the missing ones will be trained on.
+        changes: Content that changed since feedback was collected, and was accepted.
     """
 
     task: ProxyTask
@@ -67,6 +70,7 @@ class FarmPlan:
     todo: tuple[Trajectory, ...]
     done: int
     tokens: int
+    changes: tuple[Change, ...] = ()
 
     @property
     def variations(self) -> dict[str, int]:
@@ -113,6 +117,7 @@ def plan_farm(
     proxy: ProxySettings,
     base: str | None = None,
     other_bases: Sequence[str] = (),
+    accept_changes: bool = False,
 ) -> FarmPlan:
     """What is left to do for a set; nothing is written.
 
@@ -124,6 +129,7 @@ def plan_farm(
         base: Name of a base model of the warehouse; wanted under `init: base` alone.
         other_bases: Names of further ones, such as one of another width or with less pre-training;
             some of the varied proxies start from them.
+        accept_changes: Go on although items or weights of base models are not those of the feedback so far.
 
     Raises:
         NotFoundError: If the set or the base model does not exist.
@@ -157,7 +163,7 @@ def plan_farm(
     check_settings(
         proxy_job(task, trajectories[0], warehouse=warehouse).plan, streams=StreamSizes.of_manifest(manifest)
     )
-    _check_same_farm(warehouse, task)
+    changes = _check_same_farm(warehouse, task, accept_changes=accept_changes)
     todo = tuple(
         trajectory
         for trajectory in trajectories
@@ -170,6 +176,7 @@ def plan_farm(
         todo=todo,
         done=len(trajectories) - len(todo),
         tokens=steps * found.step_samples * manifest.seq_len,
+        changes=changes,
     )
 
 
@@ -211,7 +218,7 @@ def collect(
     name = farm.task.set_name
     tasks = FarmTasks(stack=stack, gpus_per_task=gpus_per_task)
     stacks = farm.stacks(tasks)
-    publish_json(_farm_file(warehouse, name), _farm_record(farm.task))
+    _publish_record(warehouse, farm)
     started = time.monotonic()
     if spark is None:
         finished = 0
@@ -302,6 +309,7 @@ def _farm_file(warehouse: Warehouse, set_name: str) -> Path:
 
 def _farm_record(task: ProxyTask) -> dict[str, Any]:
     """What decides the scores of a farm, as plain values; scales and the warehouse's place do not."""
+    bases = [folder for folder in (task.base, *task.other_bases) if folder is not None]
     record = {
         "environment": environment_to_json(dataclasses.replace(task.environment, scales={})),
         "proxy": dataclasses.asdict(task.proxy),
@@ -309,21 +317,39 @@ def _farm_record(task: ProxyTask) -> dict[str, Any]:
         "other_bases": [folder.name for folder in task.other_bases],
         "max_passes": task.max_passes,
         "items": items_digests(task.environment),
+        "models": {folder.name: model_digest(str(folder)) for folder in bases},
     }
     plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples become lists, as in the file
     return plain
 
 
-def _check_same_farm(warehouse: Warehouse, task: ProxyTask) -> None:
+def _content(record: dict[str, Any]) -> dict[str, str]:
+    """Digests of a farm's record by names for people; earlier versions kept none, or none of models."""
+    items = {f"the items of objective {name}": value for name, value in record.get("items", {}).items()}
+    return items | {f"base model {name}": value for name, value in record.get("models", {}).items()}
+
+
+def _publish_record(warehouse: Warehouse, farm: FarmPlan) -> None:
+    path = _farm_file(warehouse, farm.task.set_name)
+    before = read_json(path).get("changes", []) if path.is_file() else []
+    changes = [*before, *(change.to_json() for change in farm.changes)]
+    publish_json(path, _farm_record(farm.task) | ({"changes": changes} if changes else {}))
+
+
+def _check_same_farm(warehouse: Warehouse, task: ProxyTask, *, accept_changes: bool) -> tuple[Change, ...]:
+    """Content that changed since the feedback of a farm was collected, and was accepted."""
     path = _farm_file(warehouse, task.set_name)
     if not path.is_file() or not any(path.parent.glob("*.parquet")):
-        return
+        return ()
     before, now = read_json(path), _farm_record(task)
-    before.setdefault("items", now["items"])  # earlier versions kept no digests
-    for name in now:
+    for record in (before, now):
+        record["environment"].pop("folder", None)  # where the items are does not matter, their digests do
+    for name in now.keys() - {"items", "models"}:
         if before.get(name) != now[name]:
-            other = "other items" if name == "items" else f"another {name}"
             raise InputError(
-                f"set {task.set_name!r} has feedback that was collected with {other}; give the same, sample"
-                f" another set, or delete {path.parent}"
+                f"set {task.set_name!r} has feedback that was collected with another {name}; give the same,"
+                f" sample another set, or delete {path.parent}"
             )
+    changes = changes_between(_content(before), _content(now))
+    require_accepted(changes, of=f"set {task.set_name!r} has feedback", accepted=accept_changes)
+    return changes

@@ -20,11 +20,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.model.lora import first_adapter_weight, has_adapters, save_adapters
+from dmix.training.model.lora import adapted_checkpoint, first_adapter_weight, has_adapters, save_adapters
 from dmix.training.model.own_tokenizer import ORIGIN_FILE
+from dmix.training.model.settings import ModelSettings
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors
-from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +186,26 @@ def check_saved_model(folder: Path) -> None:
                 f"{path} is {'damaged' if path.is_file() else 'missing'}: it is not what was saved; train the"
                 " model again, or restore the file"
             )
+
+
+# What a checkpoint's folder holds that decides its scores; tokenizers are compared on their own.
+_DECIDING = ("*.safetensors", "pytorch_model*.bin", "config.json", "adapter_config.json")
+
+
+def model_digest(model: str | ModelSettings) -> str:
+    """SHA-256 of what a model starts from: its files, the checkpoint below adapters included, its settings,
+    or its name where the hub has it."""
+    if not isinstance(model, str):
+        return digest_of(repr(model))
+    folder = Path(model)
+    if folder.is_file():
+        return file_digest(folder)
+    paths = sorted({path for pattern in _DECIDING for path in folder.glob(pattern)})
+    if not paths:
+        return digest_of(model)
+    files = {path.name: _known_digest(str(path), path.stat().st_mtime_ns) for path in paths}
+    below = adapted_checkpoint(model)
+    return digest_of([files, model_digest(below)] if below else files)
 
 
 @functools.lru_cache(maxsize=64)

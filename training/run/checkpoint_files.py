@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.changes import Change
 from dmix.warehouse_schema.files.events import read_events_backwards
 
 FILE_NAME = "step{epoch}-ba{batch}.pt"
@@ -26,10 +27,12 @@ class Restart:
     Attributes:
         checkpoint: The checkpoint that it goes on from; None for the beginning.
         notes: Why it is not the newest file, a sentence each.
+        changes: Content that changed since the last attempt, and was accepted.
     """
 
     checkpoint: Path | None = None
     notes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

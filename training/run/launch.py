@@ -1,20 +1,20 @@
 """Starts a run from its resolved configuration, and goes on with it on resume."""
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from composer.utils import dist
 
 from dmix.mixing.controllers import Controller
+from dmix.mixing.controllers.custom import code_digest
 from dmix.mixing.delivery.plan import check_settings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment, items_digests
 from dmix.training.model.disk import check_room
 from dmix.training.model.memory import RunDisk, disk_of_run, shape_of
+from dmix.training.model.saving import model_digest
 from dmix.training.model.settings import ModelSettings
 from dmix.training.run.config import (
     RunConfig,
@@ -34,6 +34,9 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.settings import settings_from
+
+# How the content of a run calls the weights, or the model file, that it starts from.
+STARTING_MODEL = "the model that it starts from"
 
 
 def start_run(
@@ -173,15 +176,14 @@ def _with_changes(
 
 def _with_content(job: TrainingJob, config: RunConfig) -> TrainingJob:
     """The job with digests of what it reads elsewhere, by a name for people."""
-    found = {}
+    found = {STARTING_MODEL: model_digest(job.model)}
     if job.environment is not None:
         items = items_digests(job.environment)
-        found = {f"the items of objective {name}": digest for name, digest in items.items()}
+        found |= {f"the items of objective {name}": digest for name, digest in items.items()}
     for spec in (config.controller, config.shadow):
-        kind, _, rest = spec.partition(":")
-        file = Path(rest.partition(":")[0]).expanduser()
-        if kind == "python" and file.suffix == ".py" and file.is_file():
-            found[f"the code of controller {spec}"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = code_digest(spec)
+        if digest is not None:
+            found[f"the code of controller {spec}"] = digest
     return dataclasses.replace(job, content=found)
 
 

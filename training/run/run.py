@@ -74,6 +74,7 @@ from dmix.warehouse_schema.errors import (
     NotFoundError,
     TrainingError,
 )
+from dmix.warehouse_schema.files.changes import EVENT, Change, changes_between, require_accepted
 from dmix.warehouse_schema.files.events import EventLog, read_events_backwards
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import DatasetManifest
@@ -181,8 +182,8 @@ def train(
             return on_first_rank(lambda: summarise(events))
         changes = on_first_rank(lambda: changed_content(job, events, accept=accept_changes))
         restart = on_first_rank(lambda: choose_checkpoint(folder / "checkpoints", events, back=back))
-        restart = dataclasses.replace(restart, notes=(*restart.notes, *changes, *notes))
-        for note in restart.notes if is_first_rank() else ():
+        restart = dataclasses.replace(restart, notes=(*restart.notes, *notes), changes=changes)
+        for note in (*restart.notes, *(c.digests for c in changes)) if is_first_rank() else ():
             progress(note)
         stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
         shown = LineMonitor(progress) if monitor is None else monitor
@@ -191,26 +192,23 @@ def train(
         return on_first_rank(lambda: summarise(events))
 
 
-def changed_content(job: TrainingJob, events: Path, *, accept: bool) -> tuple[str, ...]:
-    """What differs in content from the last attempt of a run, a sentence each; decisions and scores of
-    before and after a change cannot be compared.
+def changed_content(job: TrainingJob, events: Path, *, accept: bool) -> tuple[Change, ...]:
+    """What differs in content from the last attempt of a run; decisions and scores of before and after a
+    change cannot be compared.
 
     Raises:
         InputError: If something does, and `accept` is False.
     """
+    changes = changes_between(recorded_content(events), job.content)
+    require_accepted(changes, of=f"run {job.run_id}", accepted=accept)
+    return changes
+
+
+def recorded_content(events: Path) -> dict[str, str]:
+    """Digests that the last attempt of a run began with; none before 0.2 or before the first."""
     started = (event for event in read_events_backwards(events) if event["event"] == "run_started")
-    before: dict[str, str] = next((event.get("content", {}) for event in started), {})
-    found = {
-        name: (old, job.content[name])
-        for name, old in before.items()
-        if name in job.content and job.content[name] != old
-    }
-    if found and not accept:
-        raise InputError(
-            f"run {job.run_id}: {', '.join(found)} changed since the last attempt; restore what was there, or"
-            " go on with it by --accept-changes, which records both digests"
-        )
-    return tuple(f"{name} changed from {old[:12]} to {new[:12]}" for name, (old, new) in found.items())
+    found: dict[str, str] = next((event.get("content", {}) for event in started), {})
+    return found
 
 
 @contextmanager
@@ -377,6 +375,8 @@ def _fit(
     A run that could not even be built leaves no events, so that it can be started again.
     """
     if log is not None:
+        for change in restart.changes:  # first: a start with the new digests would hide them from the next
+            log.write(EVENT, step=callback.state.steps_done, detail=change.digests, **change.to_json())
         log.write(
             "run_started",
             kind=job.kind,

@@ -14,6 +14,7 @@ the model before any training.
 | step_done | step, delivered_samples_N, delivered_tokens_N, passes_N, digest, chain, loss, seconds, … |
 | … | … loss_sum_N and loss_tokens_N: training loss in nats and the tokens it was summed over |
 | feedback | step, scores {objective: score} |
+| content_changed | step, what, before, after, detail: see `files/changes.py`; precedes its run_started |
 | note | step, kind, detail; kinds: fallback, alarm, guard, shadow, supply, non_finite_loss |
 | run_done, run_failed | step, detail |
 

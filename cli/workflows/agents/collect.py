@@ -30,6 +30,7 @@ def collect_farm(
     master: str | None = None,
     in_process: bool = False,
     allow_unscreened: bool = False,
+    accept_changes: bool = False,
     dry_run: bool = False,
     progress: Progress,
 ) -> Result:
@@ -46,6 +47,7 @@ def collect_farm(
         master: Spark master.
         in_process: Train here, without Spark.
         allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
+        accept_changes: Go on although items or base models changed since feedback was collected.
         dry_run: Say what it would take, and train nothing.
         progress: Receives lines for people.
 
@@ -89,7 +91,10 @@ def collect_farm(
         proxy=settings,
         base=base,
         other_bases=bases[1:],
+        accept_changes=accept_changes,
     )
+    for change in farm.changes:
+        progress(f"accepted: {change.digests}")
     progress(
         f"set {set_name}: {farm.done} of {farm.done + len(farm.todo)} trajectories have feedback;"
         f" {farm.tokens:,} tokens to train on at most"

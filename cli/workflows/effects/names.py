@@ -1,7 +1,5 @@
 """Names of effects, and effects that are stored already."""
 
-import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmix.warehouse_schema.errors import InputError
@@ -14,19 +12,10 @@ if TYPE_CHECKING:
 
 
 def model_digest(model: "str | ModelSettings") -> str:
-    """Hash of what a model starts from: its weights, its settings, or the name of a hub id."""
-    if not isinstance(model, str):
-        return digest_of(repr(model))[:16]
-    place = Path(model)
-    files = [place] if place.is_file() else sorted(place.glob("*.safetensors")) if place.is_dir() else []
-    if not files:
-        return digest_of(model)[:16]
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 24):
-                digest.update(chunk)
-    return digest.hexdigest()[:16]
+    """Short hash of what a model starts from, for names of effects."""
+    from dmix.training.model import saving  # a second of transformers
+
+    return saving.model_digest(model)[:16]
 
 
 def effects_name(estimator: str, manifest: DatasetManifest, environment: str, name: str | None) -> str:

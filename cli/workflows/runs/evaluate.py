@@ -26,6 +26,7 @@ def evaluate_models(
     tasks: Sequence[str] = (),
     items: Sequence[Path] = (),
     kind: str = KINDS[0],
+    accept_changes: bool = False,
     settings: EvaluationSettings,
     dry_run: bool = False,
     progress: Progress,
@@ -40,6 +41,7 @@ def evaluate_models(
         tasks: Tasks of lm-evaluation-harness or evalplus, or groups of them.
         items: Files of evaluation items.
         kind: Form of the items.
+        accept_changes: Go on although items or the model that the run started from changed.
         settings: Limits, precision, shots.
         dry_run: Say what would be scored, and score nothing.
         progress: Receives lines for people.
@@ -87,6 +89,7 @@ def evaluate_models(
         item_tasks=item_tasks,
         settings=settings,
         keep=None if run_id is None else (warehouse, run_id),
+        accept_changes=accept_changes,
         progress=progress,
     )
     if run_id is not None:

@@ -241,9 +241,17 @@ def test_items_that_changed_are_refused_unless_they_are_accepted(
     assert run(resume) == 2
     assert "items of objective general changed" in capsys.readouterr().err
     assert run([*resume, "--accept-changes"]) == 0
-    notes = [e for e in read_events(tiny_warehouse.run("changed") / "events.jsonl") if e["event"] == "note"]
-    assert notes[-1]["kind"] == "checkpoint" and "general changed from" in notes[-1]["detail"]
+    events = list(read_events(tiny_warehouse.run("changed") / "events.jsonl"))
+    (change,) = [event for event in events if event["event"] == "content_changed"]
+    starts = [e["content"][change["what"]] for e in events if e["event"] == "run_started"]
+    assert starts == [change["before"], change["after"]]
     assert run(resume) == 0
+    capsys.readouterr()
+    run(["etl", "verify"])
+    assert "run changed: the items of objective general changed from" in capsys.readouterr().err
+    report = tmp_path / "report.html"
+    assert run(["report", "--run", "changed", "--out", str(report)]) == 0
+    assert "the items of objective general changed from" in report.read_text()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from dmix.training.run.launch import start_run
 from dmix.training.run.request import RunRequest
 from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.changes import accepted_changes
 
 RUN = "judged"
 
@@ -113,6 +115,45 @@ def test_scores_are_kept_and_found_again_until_settings_change(judged_run, item_
             "select run_id, step, task, metric, value, items from evaluations order by step"
         )
     assert rows == [(RUN, 0, "letters", "acc", 0.5, 2), (RUN, 2, "letters", "acc", 0.5, 2)]
+
+
+def test_other_items_or_another_first_model_are_refused_unless_they_are_accepted(
+    judged_run, tmp_path, item_task, monkeypatch
+):
+    monkeypatch.setattr(module, "Harness", CountingHarness)
+    shutil.copytree(judged_run.run(RUN), judged_run.run("changed"))
+    shutil.rmtree(judged_run.run("changed") / "evaluations", ignore_errors=True)
+    config = judged_run.run("changed") / "config.yaml"
+    config.write_text(config.read_text().replace(f"run_id: {RUN}", "run_id: changed"))
+
+    def call(task, step, **values):
+        benchmark_models(
+            run_candidates(judged_run, "changed", [step]),
+            tasks=[],
+            item_tasks=[task],
+            settings=EvaluationSettings(),
+            keep=(judged_run, "changed"),
+            progress=lambda line: None,
+            **values,
+        )
+
+    call(item_task, "2")
+    other = replace(item_task, sha256="1" * 64)
+    with pytest.raises(InputError, match="the items of task letters changed"):
+        call(other, "1")
+    call(other, "1", accept_changes=True)
+    call(other, "2")  # the newest are what others are compared with
+    config.write_text(config.read_text().replace("hidden_size: 32", "hidden_size: 16"))
+    with pytest.raises(InputError, match="the model that it starts from changed"):
+        call(other, "0")
+    call(other, "3")  # what a checkpoint holds needs no first model
+    call(other, "0", accept_changes=True)
+    found = dict(accepted_changes(judged_run))
+    assert {place: change.what for place, change in found.items()} == {
+        "evaluation step1-letters of run changed": "the items of task letters",
+        "evaluation step0-letters of run changed": "the model that it starts from",
+    }
+    assert found["evaluation step1-letters of run changed"].after == "1" * 64
 
 
 def test_nothing_to_evaluate_on_is_refused(judged_run):

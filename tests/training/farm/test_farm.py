@@ -29,6 +29,7 @@ from dmix.training.model.model_stack import ModelStack
 from dmix.training.model.settings import ProxySettings, TrainingSettings
 from dmix.training.run.base import base_config, train_base
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError, TrainingError
+from dmix.warehouse_schema.files.changes import accepted_changes
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 SHARES = {"static-0000": 0.1, "static-0001": 0.9, "static-0002": 0.5}
@@ -262,11 +263,31 @@ def test_items_of_another_content_do_not_mix_into_the_feedback_of_a_set(
     before = path.read_bytes()
     path.write_text(json.dumps({"id": "g", "text": "dcba dcba"}))
     try:
-        with pytest.raises(InputError, match="collected with other items"):
+        with pytest.raises(InputError, match="items of objective general changed"):
             plan_farm(tiny_warehouse, "farm", environment=environment, proxy=proxy)
     finally:
         path.write_bytes(before)
     assert plan_farm(tiny_warehouse, "farm", environment=environment, proxy=proxy).todo == ()
+
+
+def test_a_farm_whose_items_changed_goes_on_where_that_is_accepted(
+    farmed, tiny_warehouse, environment, proxy, tmp_path
+):
+    publish_trajectories(tiny_warehouse, "farm-changed")
+    shutil.copytree(tiny_warehouse.feedback("farm"), tiny_warehouse.feedback("farm-changed"))
+    folder = Path(shutil.copytree(environment.folder, tmp_path / "items"))
+    (folder / "general.jsonl").write_text(json.dumps({"id": "g", "text": "dcba dcba"}))
+    environment = dataclasses.replace(environment, folder=str(folder))
+    record = tiny_warehouse.feedback("farm-changed") / "farm.json"
+    stored = json.loads(record.read_text())
+    asked = {"environment": environment, "proxy": proxy}
+    farm = plan_farm(tiny_warehouse, "farm-changed", **asked, accept_changes=True)
+    collect(tiny_warehouse, farm, spark=None, progress=print)
+    change = dict(accepted_changes(tiny_warehouse))["farm farm-changed"]
+    assert change.what == "the items of objective general"
+    assert change.before == stored["items"]["general"]
+    assert change.after == json.loads(record.read_text())["items"]["general"]
+    assert plan_farm(tiny_warehouse, "farm-changed", **asked).changes == ()  # from here on they are its items
 
 
 def test_proxies_start_from_a_base_model_with_its_optimiser(tiny_warehouse, environment, proxy, tmp_path):
@@ -289,6 +310,16 @@ def test_proxies_start_from_a_base_model_with_its_optimiser(tiny_warehouse, envi
     # the base knows the source and not the target, and training on the target makes it forget
     start, end = scores["static-0001"][0], scores["static-0001"][-1]
     assert start[0] > start[1] + 1 and end[1] > start[1] + 0.5
+
+    # a base of the same name with other weights is another one
+    weights = tiny_warehouse.model("farm-base") / "model.safetensors"
+    trained = weights.read_bytes()
+    weights.write_bytes(trained[:-4] + bytes(4))
+    with pytest.raises(InputError, match="base model farm-base changed"):
+        plan_farm(
+            tiny_warehouse, "farm-from-base", environment=environment, proxy=from_base, base="farm-base"
+        )
+    weights.write_bytes(trained)
 
     # varied proxies may start from a further base, here the first one under another name
     shutil.copytree(tiny_warehouse.model("farm-base"), tiny_warehouse.model("farm-base-2"))

@@ -1,7 +1,7 @@
 """Reads the catalog, draws the page and publishes the file."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from dmix.training.report.queries.optimum import regmix_optima
 from dmix.training.report.queries.reader import Reader
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.changes import accepted_changes
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 
 logger = logging.getLogger(__name__)
@@ -163,10 +164,20 @@ def render_report(
         sections=sections,
         banners=_banners(
             known=known, shown=len(chosen), named=bool(runs), farms=len(farms), effects=len(effects)
-        ),
+        )
+        + _changed(warehouse, shown={*chosen, *(farm.set_name for farm in farms)}),
         reload_seconds=reload_seconds if running else None,
     )
     return Rendered(html=html, runs=tuple(chosen), running=running)
+
+
+def _changed(warehouse: Warehouse, *, shown: Collection[str]) -> list[str]:
+    """A sentence for each change of content that was accepted under what the page shows."""
+    return [
+        f"{place}: {change.digests}, which was accepted; compare nothing across that change."
+        for place, change in accepted_changes(warehouse)
+        if place.split()[-1] in shown
+    ]
 
 
 def _banners(*, known: Mapping[str, str], shown: int, named: bool, farms: int, effects: int) -> list[str]:
