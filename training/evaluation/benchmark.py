@@ -113,7 +113,9 @@ def changed_content(
     for task in item_tasks:
         now[_items_of(task.name)] = task.sha256
         stored = (warehouse.run(run_id) / "evaluations").glob(f"step*-{slug(task.name)}.json")
-        last = max(map(read_json, stored), key=lambda found: found.get("evaluated_at", ""), default={})
+        last: dict[str, Any] = max(
+            map(read_json, stored), key=lambda found: found.get("evaluated_at", ""), default={}
+        )
         if last.get("task") == task.name and last.get("items_sha256"):
             before[_items_of(task.name)] = last["items_sha256"]
     return changes_between(before, now)
