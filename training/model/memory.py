@@ -7,7 +7,9 @@ allocator, buffers of the communication. Activations are those that PyTorch keep
 pass of layers with fused attention, which holds no table of L x L scores.
 """
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -247,6 +249,44 @@ def _checkpoints_written(training: TrainingSettings, *, steps: int, batches: int
     regular = -(-steps // every) if every else int(training.keep == "all")
     inside = batches // training.checkpoint_batches if training.checkpoint_batches else 0
     return regular + inside
+
+
+def check_room(need: RunDisk, *, checkpoints: Path, result: Path, what: str) -> None:
+    """Refuses a run that would fill a disk.
+
+    Args:
+        need: What the run writes.
+        checkpoints: Folder of its checkpoints, which need not exist; those in it take no further room.
+        result: Folder of the trained model, which need not exist.
+        what: Who writes, for people.
+
+    Raises:
+        InputError: If a disk has less room; it names need, free space, folder and fix.
+    """
+    written = sum(path.stat().st_size for path in checkpoints.glob("*.pt*"))
+    first, second = _there(checkpoints), _there(result)
+    if _device(first) == _device(second):
+        wanted = [(first, need.peak - written)]
+    else:
+        wanted = [(first, need.most_checkpoints - written), (second, need.result)]
+    for folder, size_bytes in wanted:
+        free = shutil.disk_usage(folder).free
+        if size_bytes > free:
+            raise InputError(
+                f"{what} needs {size_text(size_bytes)} on disk for its checkpoints"
+                f" ({size_text(need.checkpoint)} each) and its model, and {folder} has"
+                f" {size_text(free)} free; make room there, set checkpoints_kept: 1 or keep: model in the"
+                " training file, or put the warehouse on a larger disk"
+            )
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def _device(folder: Path) -> int:
+    return folder.stat().st_dev
 
 
 def device_memory() -> int | None:

@@ -12,8 +12,7 @@ from dmix.mixing.controllers.custom import code_digest
 from dmix.mixing.delivery.plan import check_settings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment, items_digests
-from dmix.training.model.disk import check_room
-from dmix.training.model.memory import RunDisk, disk_of_run, shape_of
+from dmix.training.model.memory import RunDisk, check_room, disk_of_run, shape_of
 from dmix.training.model.saving import model_digest
 from dmix.training.model.settings import ModelSettings
 from dmix.training.run.config import (
