@@ -1,11 +1,11 @@
 """How much memory a model takes while it writes, found before its weights are read."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.source_models import SourceModel, precision_of, quiet_libraries
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.memory import free_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def check_fits(model: SourceModel, settings: GenerationSettings, *, processes: i
     """
     need = memory_need(model, settings)
     if settings.engine == "transformers":
-        check_memory(model, need, available=free_memory(), copies=processes)
+        check_memory(model, need, available=_free_for_a_model(), copies=processes)
     return need
 
 
@@ -99,29 +99,8 @@ def check_memory(model: SourceModel, need: MemoryNeed, *, available: int, copies
     )
 
 
-def free_memory() -> int:
+def _free_for_a_model() -> int:
     """Bytes that a model may take: of this process's GPU, else of the machine or its container."""
     import torch
 
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
-    import psutil
-
-    available = int(psutil.virtual_memory().available)
-    room = container_room(Path("/sys/fs/cgroup"))
-    return available if room is None else min(available, room)
-
-
-def container_room(cgroup: Path) -> int | None:
-    """Bytes that a container (cgroup v2) may still take; None without a limit.
-
-    What it holds of files that were not read lately counts as free: the kernel gives it up for the
-    asking.
-    """
-    try:
-        limit = int((cgroup / "memory.max").read_text())
-        used = int((cgroup / "memory.current").read_text())
-        pairs = (line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-        return limit - used + int(dict(pairs)["inactive_file"])
-    except (OSError, ValueError, KeyError):  # no limit, or another kind of container
-        return None
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else free_memory()

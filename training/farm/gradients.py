@@ -92,7 +92,7 @@ def gradient_products(
     for done, index in enumerate(active, start=1):
         rows = _rows(task, int(index), budget)
         for batch, ids in enumerate(rows):
-            loss_gradient(model, ids, microbatch=task.training.microbatch_size)
+            loss_gradient(model, ids, microbatch=task.training.rows_at_a_time(len(ids)))
             taken = _taken(model, space.names[index][1])
             for o, vectors in enumerate(scaled):
                 dots = [torch.dot(a.flatten(), b.flatten()) for a, b in zip(vectors, taken, strict=True)]
@@ -180,7 +180,8 @@ def _scale(
             _sample(task, int(index), int(counts_N[index]), part=batch, parts=budget.batches)
             for index in np.flatnonzero(counts_N)
         ]
-        loss_gradient(model, torch.cat(rows), microbatch=task.training.microbatch_size)
+        ids = torch.cat(rows)
+        loss_gradient(model, ids, microbatch=task.training.rows_at_a_time(len(ids)))
         for square, grad in zip(squares, _taken(model, "natural mixing"), strict=True):
             square += grad**2 / budget.batches
     return [1 / (square.sqrt() + epsilon) for square in squares]

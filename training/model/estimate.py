@@ -41,7 +41,7 @@ def measure_speed(model: str | ModelSettings, manifest: DatasetManifest, trainin
         training: Says how large a batch is.
     """
     network = get_device(None).module_to_device(load_model(model, manifest, lora=training.lora))
-    rows = min(training.microbatch_size or training.batch_size, training.batch_size)
+    rows = training.rows_at_a_time(training.batch_size)
     generator = torch.Generator().manual_seed(0)
     ids_BL = torch.randint(manifest.tokenizer.vocab_size, (rows, manifest.seq_len), generator=generator)
     ids_BL = ids_BL.to(next(network.parameters()).device)

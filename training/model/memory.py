@@ -7,6 +7,7 @@ allocator, buffers of the communication. Activations are those that PyTorch keep
 pass of layers with fused attention, which holds no table of L x L scores.
 """
 
+import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,11 @@ from dmix.training.model.settings import LoraSettings, ModelSettings, TrainingSe
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.sizes import size_text
+from dmix.warehouse_schema.memory import free_memory
 
 _FP32, _BF16 = 4, 2
+# Share of the free memory that an estimate may fill: it leaves out buffers and fragments.
+_USABLE = 0.8
 # Families whose feed-forward layer multiplies two halves, so that four vectors of its width are kept.
 _GATED = {
     "gemma",
@@ -143,7 +147,7 @@ def memory_per_rank(
             f"a batch of {training.batch_size} samples cannot be split over {ranks} ranks; make it a multiple"
         )
     rows = training.batch_size // ranks
-    tokens = min(rows, training.microbatch_size or rows) * seq_len
+    tokens = training.rows_at_a_time(rows) * seq_len
     element = _BF16 if bf16 else _FP32
     sharded = training.sharding != "none" and ranks > 1
     share = -(-shape.parameters // ranks) if sharded else shape.parameters
@@ -162,6 +166,40 @@ def memory_per_rank(
         activations=activations,
         logits=_logits(shape, tokens, sharded=training.sharding != "none", element=element),
     )
+
+
+def fitting_microbatch(
+    shape: ModelShape, training: TrainingSettings, *, ranks: int, seq_len: int, bf16: bool, room: int
+) -> int:
+    """Samples of one forward pass that fit: a rank's whole share, or its half, its quarter, … down to 1.
+
+    Args:
+        shape: Of the model.
+        training: Batch size, sharding and activation checkpointing.
+        ranks: Number of ranks, at least 1.
+        seq_len: L, tokens of a sample.
+        bf16: Compute in bf16.
+        room: Bytes that the rank may take.
+
+    Raises:
+        InputError: If the batch is not a multiple of the ranks.
+    """
+    size = training.batch_size // ranks
+
+    def needed() -> int:
+        tried = dataclasses.replace(training, microbatch_size=size)
+        return memory_per_rank(shape, tried, ranks=ranks, seq_len=seq_len, bf16=bf16).total
+
+    while size > 1 and needed() > room:
+        size //= 2
+    return max(1, size)
+
+
+def room_of_a_rank(ranks_here: int) -> int:
+    """Bytes that each of the ranks on this machine may take: most of what is free."""
+    if torch.cuda.is_available():
+        return int(_USABLE * torch.cuda.mem_get_info()[0])
+    return int(_USABLE * free_memory()) // ranks_here
 
 
 def _kept_per_token(shape: ModelShape) -> int:

@@ -22,7 +22,7 @@ LOGGERS = ("tensorboard", "wandb", "mlflow")
 RATE_FROM_SCRATCH, RATE_OF_CHECKPOINT, RATE_OF_ADAPTERS = 1e-3, 3e-5, 2e-4
 
 # What a run that goes on may take from another training file.
-MAY_CHANGE = ("learning_rate", "checkpoints_kept")
+MAY_CHANGE = ("learning_rate", "checkpoints_kept", "microbatch_size")
 
 
 def how_to_install(extra: str) -> str:
@@ -73,8 +73,10 @@ class TrainingSettings:
     """How a model is trained; the mixture is not part of it."""
 
     batch_size: int = setting(32, help="B: samples in a global batch, over all ranks and microbatches.")
-    microbatch_size: int | None = setting(
-        None, help="Samples in one forward pass on one rank. Default: the rank's whole share."
+    microbatch_size: int | str | None = setting(
+        None,
+        help="Samples in one forward pass on one rank. Default: the rank's whole share. auto finds the"
+        " largest number that fits: on a CPU by an estimate, on a GPU by halving when memory runs out.",
     )
     learning_rate: float | None = setting(
         None,
@@ -162,8 +164,10 @@ class TrainingSettings:
         if self.streams_url:
             refuse_credentials(self.streams_url, what="streams_url of the training file")
         _at_least("batch_size", self.batch_size, 1)
-        if self.microbatch_size is not None:
+        if isinstance(self.microbatch_size, int):
             _at_least("microbatch_size", self.microbatch_size, 1)
+        elif self.microbatch_size not in (None, "auto"):
+            raise InputError(f"microbatch_size is {self.microbatch_size!r}, expected a number or auto")
         if self.loader_workers is not None:
             _at_least("loader_workers", self.loader_workers, 0)
         _at_least("checkpoint_steps", self.checkpoint_steps, 0)
@@ -189,6 +193,10 @@ class TrainingSettings:
             )
         if self.weight_decay < 0 or (self.gradient_clip is not None and self.gradient_clip <= 0):
             raise InputError("weight_decay must be 0 or more, and gradient_clip above 0 or null")
+
+    def rows_at_a_time(self, share: int) -> int:
+        """Samples of one forward pass of a rank that has `share` samples of a batch; auto is all of them."""
+        return min(share, self.microbatch_size) if isinstance(self.microbatch_size, int) else share
 
     @property
     def peak_rate(self) -> float:
@@ -247,6 +255,11 @@ class ProxySettings:
     def __post_init__(self) -> None:
         if self.vary is not None and not 0 <= self.vary <= 1:
             raise InputError(f"vary is {self.vary}, expected a share from 0 to 1")
+        if self.training.microbatch_size == "auto":
+            raise InputError(
+                "proxies train several at a time, so microbatch_size: auto cannot see how much fits; give a"
+                " number in the proxy file, or leave it out"
+            )
         if self.training.lora is not None:
             raise InputError("proxies train all of their weights; leave lora out of the proxy file")
 

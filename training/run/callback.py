@@ -37,11 +37,13 @@ from dmix.training.run.watching.progress import BatchReport, Monitor, StepReport
 from dmix.training.run.watching.signals import StopRequest
 from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.errors import TrainingError
-from dmix.warehouse_schema.files.events import EventLog
+from dmix.warehouse_schema.files.events import Event, EventLog
 
 # A first step that makes the loss rise by this much, in nats per token, did harm.
 LOSS_JUMP = 0.5
 _LEAST_BATCHES = 4
+# Kind of the note that says how many samples `microbatch_size: auto` found to fit.
+MICROBATCH = "microbatch_size"
 
 logger_of_run = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class MixtureCallback(Callback):
         stop: Whether the run was asked to stop.
         monitor: Told of batches and steps, on rank 0.
         learning_rate: Peak rate, to name when it makes the loss jump.
+        finds_microbatch: Whether the size of a forward pass was found, not given; then it is an event.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class MixtureCallback(Callback):
         stop: StopRequest,
         monitor: Monitor,
         learning_rate: float,
+        finds_microbatch: bool = False,
     ) -> None:
         self.space, self.streams, self.settings = space, streams, settings
         self.steps, self.rate_shares_M, self.seq_len = steps, np.array(rate_shares), seq_len
@@ -105,6 +109,7 @@ class MixtureCallback(Callback):
         self._said: set[str] = set()
         self.learning_rate = learning_rate
         self._first_losses: list[float] = []
+        self._finds_microbatch, self._microbatch = finds_microbatch, 0
 
     @property
     def batches_in_step(self) -> int:
@@ -143,6 +148,10 @@ class MixtureCallback(Callback):
         self._write_decision(decision, plan)
         self._use_plan(plan, state, first_batch=0)
 
+    def before_train_batch(self, state: State, logger: Logger) -> None:
+        """Forgets what a batch noted before memory ran out; it begins again with smaller microbatches."""
+        self._pending.clear()
+
     def after_loss(self, state: State, logger: Logger) -> None:
         """Notes the samples of a microbatch; nothing is copied from the device yet."""
         batch, outputs = state.batch, state.outputs
@@ -152,6 +161,7 @@ class MixtureCallback(Callback):
         """Takes over the notes of a trained batch; fails on a loss that is not finite."""
         ids, domains, losses = (torch.cat(part).cpu() for part in zip(*self._pending, strict=True))
         self._pending.clear()
+        self._note_microbatch(state)
         self._notes.ids.append(ids.numpy())
         self._notes.domains.append(domains.numpy())
         self._notes.losses.append(losses.double().numpy())
@@ -247,6 +257,19 @@ class MixtureCallback(Callback):
             detail = f"{error.message} in batch {batch} of step {step}"
             self._write("note", step=step, kind="non_finite_loss", detail=detail)
             raise TrainingError(f"{detail}; lower the learning rate or the gradient clip") from None
+
+    def _note_microbatch(self, state: State) -> None:
+        """Writes down how many samples fit into a forward pass, when that was found or became fewer."""
+        size, before = int(state.device_train_microbatch_size or 0), self._microbatch
+        if not self._finds_microbatch or size == before:
+            return
+        self._microbatch = size
+        detail = f"microbatch_size auto: {size} samples of one forward pass on a rank"
+        if before:
+            detail += f", {before} before memory ran out"
+        self._write("note", step=self.state.steps_done + 1, kind=MICROBATCH, detail=detail, value=size)
+        if is_first_rank():
+            logger_of_run.info("%s", detail)
 
     def _warn_of_jump(self, step: int) -> None:
         """Says so if the first step made the model worse, which is what too large a rate does."""
@@ -399,6 +422,11 @@ class MixtureCallback(Callback):
         total = self.steps * self.settings.step_samples // self.settings.batch_size
         pace = (time.monotonic() - self._run_started) / max(1, done - self._batches_before)
         return pace * max(0, total - done)
+
+
+def is_microbatch_note(event: Event) -> bool:
+    """Whether an event says how many samples fit into a forward pass, as its `value`."""
+    return event["event"] == "note" and event.get("kind") == MICROBATCH
 
 
 def jump_of(losses: Sequence[float], feedback_TD: np.ndarray) -> float:

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -40,12 +41,12 @@ from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import merge_adapters
-from dmix.training.model.memory import is_out_of_memory
+from dmix.training.model.memory import fitting_microbatch, is_out_of_memory, room_of_a_rank, shape_of
 from dmix.training.model.models import load_model
 from dmix.training.model.precision import composer_precision, computes_in_bf16, cpu_has_bf16, on_gpu
 from dmix.training.model.saving import publish_folder, save_model, try_saving, write_errors
 from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor, rate_shares
-from dmix.training.run.callback import MixtureCallback
+from dmix.training.run.callback import MixtureCallback, is_microbatch_note
 from dmix.training.run.checkpoint_files import (
     Restart,
     choose_checkpoint,
@@ -224,7 +225,7 @@ def _memory_errors(job: TrainingJob) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         rows = job.plan.batch_size // dist.get_world_size()
-        rows = min(rows, job.training.microbatch_size or rows)
+        rows = job.training.rows_at_a_time(rows)
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise TrainingError(
             f"memory ran out ({said}): a forward pass takes {rows} samples of {job.manifest.seq_len} tokens;"
@@ -288,6 +289,8 @@ def _run(
 ) -> None:
     """Builds the parts of a run, trains, and writes what it ends with."""
     checkpoint = restart.checkpoint
+    # before the weights take their share of the free memory
+    microbatch = on_first_rank(lambda: _first_microbatch(job, folder / "events.jsonl"))
     with open_streams(job) as dataset:
         model = load_model(
             job.model,
@@ -325,6 +328,7 @@ def _run(
                 precision=composer_precision(job.training),
                 folder=folder,
                 checkpoint=checkpoint,
+                microbatch=microbatch,
             )
         _take_rate(trainer, job.training.peak_rate)
         try:
@@ -395,7 +399,12 @@ def _fit(
     try:
         if not callback.state.finished:
             _restore_random_state(trainer)
-            trainer.fit()
+            with warnings.catch_warnings():
+                # said as an event and a line of the log
+                warnings.filterwarnings(
+                    "ignore", message="CUDA out of memory or excessive", category=RuntimeWarning
+                )
+                trainer.fit()
         if not callback.state.finished:
             resume = f"dmix train --run {job.run_id} --resume"
             raise InterruptedRunError(
@@ -503,6 +512,7 @@ def _make_callback(
         stop=stop,
         monitor=monitor,
         learning_rate=job.training.peak_rate,
+        finds_microbatch=job.training.microbatch_size == "auto",
     )
 
 
@@ -540,6 +550,7 @@ def _make_trainer(
     precision: str,
     folder: Path,
     checkpoint: Path | None,
+    microbatch: int,
 ) -> Trainer:
     settings = job.training
 
@@ -554,8 +565,7 @@ def _make_trainer(
         saver = make_saver(folder / "checkpoints", settings, resumed_from=checkpoint, save_now=save_now)
         callbacks.append(saver)
     clip = settings.gradient_clip
-    per_rank = job.plan.batch_size // dist.get_world_size()
-    return Trainer(
+    trainer = Trainer(
         model=model,
         train_dataloader=loader,
         # the sampler starts where the checkpoint lies; there is nothing to skip
@@ -572,11 +582,42 @@ def _make_trainer(
         progress_bar=False,
         load_path=None if checkpoint is None else str(checkpoint),
         load_progress_bar=False,
-        device_train_microbatch_size=min(per_rank, settings.microbatch_size or per_rank),
+        device_train_microbatch_size=microbatch,
         precision=precision,
         seed=settings.seed,
         deterministic_mode=settings.deterministic,
         dist_timeout=RANK_TIMEOUT_SECONDS,
+    )
+    # Composer's own "auto" does the same, begins anew after a resume, and warns of itself
+    trainer.state.auto_microbatching = halves_when_memory_runs_out(settings)
+    return trainer
+
+
+def halves_when_memory_runs_out(settings: TrainingSettings) -> bool:
+    """Whether Composer halves the microbatch when a GPU's memory runs out; it cannot with sharded weights."""
+    return settings.microbatch_size == "auto" and settings.sharding == "none" and on_gpu()
+
+
+def _first_microbatch(job: TrainingJob, events: Path) -> int:
+    """Samples of the first forward passes of an attempt: those of the settings; under auto those that the
+    last attempt found, else all on a GPU that may halve them, else those that the estimate says fit."""
+    settings, ranks = job.training, dist.get_world_size()
+    share = settings.rows_at_a_time(job.plan.batch_size // ranks)
+    if settings.microbatch_size != "auto":
+        return share
+    found = (event.get("value") for event in read_events_backwards(events) if is_microbatch_note(event))
+    before = next(found, None)
+    if before is not None:
+        return min(share, int(before))
+    if halves_when_memory_runs_out(settings):
+        return share
+    return fitting_microbatch(
+        shape_of(job.model, job.manifest, lora=settings.lora),
+        dataclasses.replace(settings, batch_size=job.plan.batch_size),
+        ranks=ranks,
+        seq_len=job.manifest.seq_len,
+        bf16=computes_in_bf16(settings),
+        room=room_of_a_rank(dist.get_local_world_size()),
     )
 
 

@@ -15,7 +15,8 @@ the model before any training.
 | … | … loss_sum_N and loss_tokens_N: training loss in nats and the tokens it was summed over |
 | feedback | step, scores {objective: score} |
 | content_changed | step, what, before, after, detail: see `files/changes.py`; precedes its run_started |
-| note | step, kind, detail; kinds: fallback, alarm, guard, shadow, supply, non_finite_loss |
+| note | step, kind, detail; kinds: fallback, alarm, guard, shadow, supply, non_finite_loss, … |
+| … | … microbatch_size, whose value is the samples of a forward pass that auto found |
 | run_done, run_failed | step, detail |
 
 A decision is on disk before its step starts. When an attempt resumes, its lines supersede the

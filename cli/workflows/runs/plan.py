@@ -24,7 +24,14 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
 
     from dmix.mixing.space.domains import DomainSpace
     from dmix.training.model.estimate import measure_speed
-    from dmix.training.model.memory import device_memory, disk_of_run, memory_per_rank, shape_of
+    from dmix.training.model.memory import (
+        device_memory,
+        disk_of_run,
+        fitting_microbatch,
+        memory_per_rank,
+        room_of_a_rank,
+        shape_of,
+    )
     from dmix.training.model.precision import computes_in_bf16
     from dmix.training.run.config import check_controllers, describe, expected_passes
     from dmix.training.run.launch import model_of
@@ -34,23 +41,20 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
     check_controllers(warehouse, config, DomainSpace.of_dataset(manifest))
     ranks = dist.get_world_size() if ranks is None else ranks
     shape = shape_of(model, manifest, lora=config.training.lora)
-    memory = memory_per_rank(
-        shape,
-        config.training,
-        ranks=ranks,
-        seq_len=manifest.seq_len,
-        bf16=computes_in_bf16(config.training),
-    )
+    training, bf16 = config.training, computes_in_bf16(config.training)
+    if training.microbatch_size == "auto":
+        size = fitting_microbatch(
+            shape, training, ranks=ranks, seq_len=manifest.seq_len, bf16=bf16, room=room_of_a_rank(ranks)
+        )
+        training = dataclasses.replace(training, microbatch_size=size)
+    memory = memory_per_rank(shape, training, ranks=ranks, seq_len=manifest.seq_len, bf16=bf16)
     tokens = config.steps * config.step_samples * manifest.seq_len
     batches = config.steps * config.step_samples // config.batch_size
     disk = disk_of_run(shape, config.training, steps=config.steps, batches=batches)
     # timing needs weights, gradients and activations on this device
     room = device_memory() or psutil.virtual_memory().available
-    fits = (
-        2 * memory_per_rank(shape, config.training, ranks=1, seq_len=manifest.seq_len, bf16=False).total
-        < room
-    )
-    speed = measure_speed(model, manifest, config.training) if fits else None
+    fits = 2 * memory_per_rank(shape, training, ranks=1, seq_len=manifest.seq_len, bf16=False).total < room
+    speed = measure_speed(model, manifest, training) if fits else None
     hours = None if speed is None else speed.hours(tokens)
     coverage = expected_passes(config, manifest)
     facts = {
@@ -62,6 +66,7 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
         "batches": batches,
         "tokens": tokens,
         "parameters": shape.parameters,
+        "microbatch_size": training.rows_at_a_time(config.batch_size // ranks),
         "ranks": ranks,
         "memory_bytes": {**dataclasses.asdict(memory), "total": memory.total},
         "disk_bytes": dataclasses.asdict(disk),
@@ -71,8 +76,8 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
     result = Result(facts, config)
     result.line(describe(config, manifest))
     result.line(
-        f"{shape.parameters:,} parameters, {batches:,} batches; a rank of {ranks} needs about"
-        f" {memory.total / 2**30:.2g} GiB:"
+        f"{shape.parameters:,} parameters, {batches:,} batches, {facts['microbatch_size']} samples of one"
+        f" forward pass; a rank of {ranks} needs about {memory.total / 2**30:.2g} GiB:"
     )
     result.table(
         ["memory of a rank", "GiB"],

@@ -7,7 +7,7 @@ import torch
 from transformers import GPTNeoXConfig
 
 from dmix.etl.synthetic.generation_settings import GenerationSettings
-from dmix.etl.synthetic.memory import check_memory, container_room, memory_need
+from dmix.etl.synthetic.memory import check_memory, memory_need
 from dmix.etl.synthetic.source_models import load_network, source_model
 from dmix.warehouse_schema.errors import InputError
 
@@ -67,16 +67,3 @@ def test_a_model_that_does_not_write_from_left_to_right_is_refused(make_writer, 
     model = source_model(without_weights(folder), SETTINGS)
     with pytest.raises(InputError, match=r"\(t5\) is no causal language model; choose one that writes"):
         memory_need(model, SETTINGS)
-
-
-def test_files_that_a_container_keeps_in_memory_count_as_free(tmp_path):
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("900\n")
-    (tmp_path / "memory.stat").write_text("anon 200\ninactive_file 600\nactive_file 100\n")
-    assert container_room(tmp_path) == 700
-
-
-def test_a_container_without_a_limit_is_no_limit(tmp_path):
-    assert container_room(tmp_path) is None
-    (tmp_path / "memory.max").write_text("max\n")
-    assert container_room(tmp_path) is None

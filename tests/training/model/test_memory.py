@@ -6,7 +6,15 @@ import pytest
 import torch
 import yaml
 
-from dmix.training.model.memory import ModelShape, RunDisk, check_room, disk_of_run, memory_per_rank, shape_of
+from dmix.training.model.memory import (
+    ModelShape,
+    RunDisk,
+    check_room,
+    disk_of_run,
+    fitting_microbatch,
+    memory_per_rank,
+    shape_of,
+)
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.warehouse_schema.errors import InputError
@@ -73,6 +81,16 @@ def test_whole_weights_need_a_chunk_of_logits_alone():
 def test_disk_of_a_run_worked_by_hand(settings, checkpoints, peak, kept):
     found = disk_of_run(SHAPE, TrainingSettings(batch_size=8, **settings), steps=4, batches=20)
     assert (found.checkpoint, found.checkpoints, found.peak, found.kept) == (12_000, checkpoints, peak, kept)
+
+
+@pytest.mark.parametrize(("microbatch", "ranks"), [(8, 1), (4, 1), (1, 1), (4, 2)])
+def test_as_many_samples_as_fit_are_taken_at_a_time(microbatch, ranks):
+    training = TrainingSettings(batch_size=8, microbatch_size="auto")
+    needed = memory(microbatch_size=microbatch, ranks=ranks).total
+    sizes = {"ranks": ranks, "seq_len": 16, "bf16": False}
+    assert fitting_microbatch(SHAPE, training, **sizes, room=needed) == microbatch
+    # a byte less: the half, and never less than one
+    assert fitting_microbatch(SHAPE, training, **sizes, room=needed - 1) == max(1, microbatch // 2)
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused():

@@ -16,8 +16,10 @@ from dmix.mixing.controllers import Proposal
 from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.plan import PlanSettings
+from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.memory import disk_of_run, shape_of
 from dmix.training.model.models import load_model
+from dmix.training.run import run as run_module
 from dmix.training.run.checkpoint_files import checkpoints
 from dmix.training.run.run import TrainingJob, open_streams, train
 from dmix.warehouse_schema.errors import (
@@ -145,6 +147,62 @@ def test_microbatches_and_loader_workers_change_no_sample(job, whole_run, tmp_pa
 
 
 @pytest.mark.parametrize("checkpoint_batches", [0, 3])
+class FullAbove:
+    """A model's forward pass on a GPU that holds so many samples and no more."""
+
+    def __init__(self, samples):
+        self.samples, self.forward, self.sizes = samples, LanguageModel.forward, []
+
+    def __call__(self, batch):
+        self.sizes.append(len(batch["input_ids"]))
+        if self.sizes[-1] > self.samples:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return self.forward(self.model, batch)
+
+    def patch(self, monkeypatch):
+        def forward(model, batch):
+            self.model = model
+            return self(batch)
+
+        monkeypatch.setattr(LanguageModel, "forward", forward)
+        monkeypatch.setattr(run_module, "halves_when_memory_runs_out", lambda settings: True)
+        return self
+
+
+def found_sizes(folder):
+    return [event["value"] for event in events(folder, "note") if event["kind"] == "microbatch_size"]
+
+
+def test_microbatches_are_halved_until_they_fit_and_stay_so_after_a_resume(
+    job, whole_run, tmp_path, monkeypatch
+):
+    gpu = FullAbove(3).patch(monkeypatch)
+    found = with_training(job, microbatch_size="auto")
+    with pytest.raises(InterruptedRunError):
+        train(found, folder=tmp_path, progress=StopAfter(2))
+    assert gpu.sizes[:4] == [8, 4, 2, 2] and found_sizes(tmp_path) == [2]
+    gpu.sizes.clear()
+    train(found, folder=tmp_path, resume=True)
+    assert set(gpu.sizes) == {2} and found_sizes(tmp_path) == [2, 2]
+    assert chains(tmp_path) == chains(whole_run[0])  # no sample twice, none missing
+    expected, got = (events(folder, "feedback")[-1]["scores"] for folder in (whole_run[0], tmp_path))
+    assert got == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_gpu_without_room_for_one_sample_ends_the_run_with_advice(job, tmp_path, monkeypatch):
+    FullAbove(0).patch(monkeypatch)
+    with pytest.raises(TrainingError, match="memory ran out"):
+        train(with_training(job, microbatch_size="auto"), folder=tmp_path)
+
+
+def test_on_a_cpu_the_estimate_says_how_many_samples_fit(job, whole_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "room_of_a_rank", lambda ranks: 0)
+    found = dataclasses.replace(with_training(job, microbatch_size="auto"), steps=1)
+    train(found, folder=tmp_path)
+    assert found_sizes(tmp_path) == [1]
+    assert chains(tmp_path)[1] == chains(whole_run[0])[1]
+
+
 def test_a_run_that_was_asked_to_stop_goes_on_as_if_it_had_not(job, whole_run, tmp_path, checkpoint_batches):
     folder, whole = whole_run
     cut = with_training(job, checkpoint_batches=checkpoint_batches)

@@ -210,7 +210,7 @@ class _StackRun:
         """One update of all proxies; what comes out are those whose loss is not finite."""
         samples = ids_PBL.shape[1]
         loss_P = torch.zeros(len(ids_PBL), device=ids_PBL.device)
-        for part_PBL in ids_PBL.split(self._training.microbatch_size or samples, dim=1):
+        for part_PBL in ids_PBL.split(self._training.rows_at_a_time(samples), dim=1):
             with precision_context(self._training):
                 part_loss_P = self._models.losses(part_PBL) * (part_PBL.shape[1] / samples)
             part_loss_P.sum().backward()
