@@ -42,7 +42,7 @@ ORDER = {
     ),
     "training": ("model", "scoring", "run", "evaluation", "farm", "report", "comparison"),
     "training/report": ("queries", "figures", "page"),
-    "training/comparison": ("data", "yardstick", "runs", "analysis", "pages"),
+    "training/comparison": ("data", "yardstick", "effects", "runs", "analysis", "pages"),
     "cli": ("show", "workflows", "commands"),
     "cli/workflows": ("data", "effects", "agents", "start", "runs"),
 }

@@ -200,7 +200,6 @@ def fitted_coefficients(
         effect_PND: Effects for each run, fitted without that run, so that no probe predicts itself;
             those of the prediction when left out.
     """
-    old = prediction.coefficients
     apart_PN = mixtures_PN - prediction.natural_N
     none_PD = np.zeros(gains_PD.shape)
     counted_PD = none_PD
@@ -213,10 +212,35 @@ def fitted_coefficients(
     elif prediction.effect_ND is not None:
         linear_PD = apart_PN @ prediction.effect_ND
     kl_P = np.array([float(kl(m, clipped(prediction.natural_N))) for m in mixtures_PN])
+    fitted = ridge_coefficients(
+        counted_PD, linear_PD, kl_P, gains_PD, start=prediction.coefficients, ridge=ridge
+    )
+    return dataclasses.replace(prediction, coefficients=fitted)
+
+
+def ridge_coefficients(
+    counted_PD: Array,
+    linear_PD: Array,
+    kl_P: Vector,
+    gains_PD: Array,
+    *,
+    start: Coefficients,
+    ridge: float = 1.0,
+) -> Coefficients:
+    """Non-negative ridge of gains on their features, for each objective, towards the coefficients `start`.
+
+    Args:
+        counted_PD: B_o(rho) - B_o(n) of each run.
+        linear_PD: sum_d (rho_d - n_d) E_{d,o} of each run.
+        kl_P: KL(rho || n) of each run.
+        gains_PD: What the runs gained over natural mixing, nats per token.
+        start: c0.
+        ridge: How many runs of typical size the old coefficients count for.
+    """
     fitted = []
     for o in range(gains_PD.shape[1]):
         features_PC = np.column_stack([counted_PD[:, o], linear_PD[:, o], -kl_P])
-        start_C = np.array([old.beta_D[o], old.gamma_D[o], old.q_D[o]])
+        start_C = np.array([start.beta_D[o], start.gamma_D[o], start.q_D[o]])
         scale = float((gains_PD[:, o] ** 2).mean()) or 1.0
         # the unit of a coefficient is that of its feature, so each is held by its own mean square
         hold_C = np.sqrt(ridge * np.maximum((features_PC**2).mean(0), 1e-12) / scale)
@@ -224,7 +248,7 @@ def fitted_coefficients(
         wanted = np.concatenate([gains_PD[:, o] / np.sqrt(scale), hold_C * start_C])
         fitted.append(nnls(rows, wanted)[0])
     beta_D, gamma_D, q_D = np.array(fitted).T
-    return dataclasses.replace(prediction, coefficients=Coefficients(beta_D=beta_D, gamma_D=gamma_D, q_D=q_D))
+    return Coefficients(beta_D=beta_D, gamma_D=gamma_D, q_D=q_D)
 
 
 def _used(effects: Effects, coefficients: Coefficients) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmix.mixing.effects.effects import centred
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.warehouse_schema.errors import InputError
 
@@ -74,24 +75,35 @@ def design_probes(
             " raise --groups"
         )
     natural_N = space.natural_N
-    controls = math.ceil(2 * math.sqrt(len(groups)))
+    controls = controls_of(len(groups))
     probes = [
         Probe(probe_id=f"control-{i + 1:02d}", domains=(), dose=0.0, mixture_N=natural_N.copy())
         for i in range(controls)
     ]
     for number, group in enumerate(groups, start=1):
         dose = dose_of(space, group, samples=samples)
-        toward_N = np.zeros(len(space))
-        toward_N[list(group)] = natural_N[list(group)] / natural_N[list(group)].sum()
         probes.append(
             Probe(
                 probe_id=f"probe-{number:02d}",
                 domains=group,
                 dose=dose,
-                mixture_N=(1 - dose) * natural_N + dose * toward_N,
+                mixture_N=probe_mixture(natural_N, group, dose=dose),
             )
         )
     return probes
+
+
+def controls_of(groups: int) -> int:
+    """Runs of natural mixing beside the probes of so many groups."""
+    return math.ceil(2 * math.sqrt(groups))
+
+
+def probe_mixture(natural_N: Vector, group: Sequence[int], *, dose: float) -> Vector:
+    """(1 - h) n + h e, e the natural shares within the group, shape (N,)."""
+    toward_N = np.zeros(len(natural_N))
+    toward_N[list(group)] = natural_N[list(group)] / natural_N[list(group)].sum()
+    mixture_N: Vector = (1 - dose) * natural_N + dose * toward_N
+    return mixture_N
 
 
 def dose_of(space: DomainSpace, group: Sequence[int], *, samples: int) -> float:
@@ -209,6 +221,40 @@ def fit_probes(
         linearity_stderr_D=np.array(tests),
         raw_GD=raw_GD,
     )
+
+
+def effects_without_each(
+    groups: Sequence[Sequence[int]],
+    doses_G: Vector,
+    scores_GD: Array,
+    controls_CD: Array,
+    *,
+    natural_N: Vector,
+    target_N: NDArray[np.bool_],
+) -> Array:
+    """Effects fitted without each probe in turn, so that no probe predicts itself, shape (G, N, D).
+
+    The domains that lose their probe get the mean effect of their field, or of all others where they
+    are the only group of it. Arguments are those of `fit_probes`.
+    """
+    size, found = len(groups), []
+    for left in range(size):
+        kept = [number for number in range(size) if number != left]
+        fit = fit_probes(
+            [groups[number] for number in kept],
+            doses_G[kept],
+            scores_GD[kept],
+            controls_CD,
+            natural_N=natural_N,
+            target_N=target_N,
+        )
+        mine = [n for n in kept if target_N[groups[n][0]] == target_N[groups[left][0]]] or kept
+        share_G = np.array([natural_N[list(groups[number])].sum() for number in mine])
+        means_GD = np.array([fit.effect_ND[groups[number][0]] for number in mine])
+        effect_ND = fit.effect_ND.copy()
+        effect_ND[list(groups[left])] = share_G @ means_GD / share_G.sum()
+        found.append(centred(effect_ND, natural_N))
+    return np.array(found)
 
 
 def _shrinkage(raw_G: Vector, variance_G: Vector, share_G: Vector, field_G: NDArray[np.bool_]) -> Array:

@@ -62,7 +62,7 @@ def plan_gradients(found: Measured, request: ProbeRequest) -> GradientPlan:
     items = encoded_items(task, max_length=found.manifest.seq_len)
     hours = 1.0 if request.max_hours is None else request.max_hours
     budget = gradient_budget(
-        tokens=hours * 3600 * speed.tokens_per_second * _GRADIENT_SPARE,
+        tokens=request.tokens or hours * 3600 * speed.tokens_per_second * _GRADIENT_SPARE,
         seq_len=found.manifest.seq_len,
         domains=int(found.space.active_N.sum()),
         item_tokens_D=np.array([sum(len(item.ids) for item in of) for of in items], np.float64),

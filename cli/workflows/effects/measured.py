@@ -32,6 +32,7 @@ class ProbeRequest:
         samples: Samples of the run that the effects are for; as many as the dataset has if None.
         max_hours: Hours that it may take; None for no limit on probes, an hour for gradients.
         name: Name of the effects.
+        tokens: Most tokens of gradients; as many as there is time for if None.
     """
 
     environment: Path
@@ -43,6 +44,7 @@ class ProbeRequest:
     samples: int | None = None
     max_hours: float | None = None
     name: str | None = None
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_hours is not None and not 0 < self.max_hours < math.inf:

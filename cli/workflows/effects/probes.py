@@ -1,7 +1,6 @@
 """Effects by short runs of one's own model."""
 
 import json
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +54,7 @@ def plan_probes(found: Measured, request: ProbeRequest) -> ProbePlan:
     Raises:
         InputError: If not even two groups fit.
     """
-    from dmix.mixing.effects.probes import MOST_GROUPS, design_probes
+    from dmix.mixing.effects.probes import MOST_GROUPS, controls_of, design_probes
     from dmix.mixing.effects.store import effect_names, read_effects
     from dmix.mixing.space.budget import auto_step_samples, whole_batches
     from dmix.training.farm.probe import ProbeTask
@@ -79,9 +78,7 @@ def plan_probes(found: Measured, request: ProbeRequest) -> ProbePlan:
     each = speed.hours(task.tokens)
     most = MOST_GROUPS if request.groups is None else min(request.groups, MOST_GROUPS)
     if request.max_hours is not None:
-        fits = [
-            g for g in range(2, most + 1) if (g + math.ceil(2 * math.sqrt(g))) * each <= request.max_hours
-        ]
+        fits = [g for g in range(2, most + 1) if (g + controls_of(g)) * each <= request.max_hours]
         if not fits:
             raise InputError(
                 f"a probe of {steps} steps takes about {each:.2g} hours, and at least five are needed; raise"

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.effects.probes import design_probes, dose_of, fit_probes, group_domains
+from dmix.mixing.effects.probes import (
+    design_probes,
+    dose_of,
+    effects_without_each,
+    fit_probes,
+    group_domains,
+)
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
 
@@ -111,3 +117,24 @@ def test_one_control_is_too_few():
             natural_N=np.array([0.5, 0.5]),
             target_N=np.zeros(2, bool),
         )
+
+
+def test_without_its_probe_a_domain_has_the_mean_effect_of_its_field():
+    natural_N = np.array([0.3, 0.3, 0.2, 0.2])
+    target_N = np.array([False, False, True, True])
+    groups = [(0,), (1,), (2,), (3,)]
+    # raw effects at dose 1/2 without noise: 1, -3, 2, 1, whose sum by natural shares is 0
+    raw_GD = np.array([[1.0], [-3.0], [2.0], [1.0]])
+    controls_CD = np.array([[0.0], [0.0]])
+    found_GND = effects_without_each(
+        groups, np.full(4, 0.5), raw_GD / 2, controls_CD, natural_N=natural_N, target_N=target_N
+    )
+    assert found_GND.shape == (4, 4, 1)
+    np.testing.assert_allclose(natural_N @ found_GND, 0, atol=1e-12)
+    # without the last probe, 1, -3, 2 sum to 0 by the shift 0.2 share / sum(share^2) = (3, 3, 2) / 11;
+    # the fourth domain gets the third's effect 24/11, and centring takes 0.2 * 24/11 from all
+    third = 2 + 2 / 11
+    np.testing.assert_allclose(
+        found_GND[3, :, 0], [1 + 3 / 11 - 0.2 * third, -3 + 3 / 11 - 0.2 * third, *[0.8 * third] * 2]
+    )
+    np.testing.assert_allclose(found_GND[3, 2], found_GND[3, 3])

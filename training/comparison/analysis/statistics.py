@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from dmix.mixing.space.domains import Vector
+from dmix.training.comparison.yardstick.variance import spearman
 
 Matrix = NDArray[np.float64]
 
@@ -277,14 +278,6 @@ def fidelity(cheap_KS: Matrix, expensive_KS: Matrix) -> Fidelity:
         ceiling_spearman=float(ceiling_rank),
         ceiling_regret=float(ceiling_regret),
     )
-
-
-def spearman(first_K: Vector, second_K: Vector) -> float:
-    """Rank correlation with mean ranks for ties; 0 where one side is constant."""
-    ranks = stats.rankdata(first_K), stats.rankdata(second_K)
-    centred = [rank - rank.mean() for rank in ranks]
-    norm = np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum())
-    return float(centred[0] @ centred[1] / norm) if norm > 0 else 0.0
 
 
 def _agreement(guess_K: Vector, truth_K: Vector) -> tuple[float, float]:

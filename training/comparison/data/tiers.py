@@ -8,10 +8,9 @@ from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.training.comparison.data.study_paths import FARM
 from dmix.warehouse_schema.errors import InputError
 
-STAGES = ("yardstick", "headroom", "farm", "screening", "paper", "confirmation")
-
 # First seeds of runs by purpose, far apart: nothing is judged on a seed that it was chosen on.
 DRAW_SEED, FRESH_SEED, SCREENING_SEED, CONFIRMATION_SEED, YARDSTICK_SEED = 1_000, 2_000, 3_000, 4_000, 9_000
+PROBE_SEED, EFFECTS_SEED = 11_000, 12_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +40,9 @@ class Tier:
         tilts: Mixtures that objectives are tried on before any controller runs.
         tilt_seeds: Seeds of each of them on each base model.
         tilt_bases: Base models.
+        fresh: Mixtures that the promises of effects are judged by.
+        fresh_natural: Runs of natural mixing beside them.
+        effect_bases: Base models whose effects are measured.
         sft: How agents are fine-tuned.
         clone: How clones of the best trajectories are made.
         rl: How agents are trained by CQL.
@@ -65,6 +67,9 @@ class Tier:
     tilts: int = 12
     tilt_seeds: int = 2
     tilt_bases: int = 2
+    fresh: int = 12
+    fresh_natural: int = 4
+    effect_bases: int = 1
     sft: SftSettings = field(default_factory=SftSettings)
     clone: CloneSettings = field(default_factory=CloneSettings)
     rl: RlSettings = field(default_factory=RlSettings)
@@ -100,6 +105,8 @@ TIERS = {
         confirmation_seeds=1,
         paper_paths=2,
         tilts=3,
+        fresh=3,
+        fresh_natural=2,
         sft=SftSettings(epochs=10, hidden_size=32, feedforward=64),
         clone=CloneSettings(epochs=3, hidden_size=32, feedforward=64),
         rl=RlSettings(

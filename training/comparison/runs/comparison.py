@@ -1,5 +1,6 @@
 """Runs the stages of one setting, as far as time allows, and keeps the results up to date."""
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,10 @@ from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_tr
 from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.tiers import tier_named
+from dmix.training.comparison.effects.design import PROBES, probe_steps
+from dmix.training.comparison.effects.judgement import Stored, judge
+from dmix.training.comparison.effects.promises import EFFECTS, PROMISES, read_table
+from dmix.training.comparison.effects.tables import judged_page, judged_table
 from dmix.training.comparison.runs.facts import find_scales, write_facts
 from dmix.training.comparison.runs.headroom import restore_feedback
 from dmix.training.comparison.runs.protocol import (
@@ -21,7 +26,7 @@ from dmix.training.comparison.runs.protocol import (
 )
 from dmix.training.comparison.runs.queue import missing_units, run_queue
 from dmix.training.comparison.runs.recipes import current_rows
-from dmix.training.comparison.runs.stages import batches, planned_runs
+from dmix.training.comparison.runs.stages import batches, planned_runs, run_space
 from dmix.training.comparison.runs.store import Row, compact, read_runs, read_tables
 from dmix.training.comparison.runs.study import Study
 from dmix.training.comparison.runs.trials import finalists
@@ -127,6 +132,7 @@ def publish(study: Study, *, tier: str) -> None:
     third = study.loaded.settings.protocol == 3
     if third:
         _publish_admissions(study, tables)
+        _publish_promises(study, tables)
     agents = () if third else ("rl",) if "rl" in study.tier.controllers else ()
     pair = next((finalists(study, agent=agent) for agent in agents), None)
     write_facts(
@@ -149,6 +155,27 @@ def _publish_admissions(study: Study, tables: Mapping[str, Sequence[Row]]) -> No
         publish_bytes(results / "yardstick.md", admission_page(settings, study.tier, found).encode())
 
 
+def _publish_promises(study: Study, tables: Mapping[str, Sequence[Row]]) -> None:
+    """Writes how well each estimator's promises rank the fresh mixtures that were run so far."""
+    settings, results = study.loaded.settings, study.paths.results
+    current = [row for row in tables["runs"] if _inputs_of(row) == study.inputs]
+    promises, effects = (
+        [row for row in read_table(results, name) if row["inputs"] == study.inputs]
+        for name in (PROMISES, EFFECTS)
+    )
+    stored = Stored(settings, study.tier, run_space(study), {**tables, "runs": current}, promises, effects)
+    found = judge(stored)
+    if found:
+        publish_bytes(results / "effects.csv", judged_table(found).encode())
+        page = judged_page(settings, found, planned=study.tier.fresh)
+        publish_bytes(results / "effects.md", page.encode())
+
+
+def _inputs_of(row: Row) -> str:
+    inputs: str = json.loads(row["spec"])["inputs"]
+    return inputs
+
+
 def reports(study: Study) -> list[StageReport]:
     """How far every stage is, by the runs whose recipe is still the study's.
 
@@ -164,9 +191,16 @@ def reports(study: Study) -> list[StageReport]:
     )
     settings = study.loaded.settings
     tokens = settings.run_samples * settings.seq_len
-    seconds = _seconds_a_run(study, [row["seconds"] for row in runs if row["status"] == "done"], tokens)
+    seconds = _seconds_a_run(
+        study,
+        [row["seconds"] for row in runs if row["status"] == "done" and row["part"] not in PROBES],
+        tokens,
+    )
     found = []
     for stage, planned in planned_runs(study).items():
+        part = _part_of_a_run(study, stage)
+        own = [row["seconds"] for row in runs if row["status"] == "done" and row["stage"] == stage]
+        each = sum(own) / len(own) if own else seconds * part
         # a unit may have several attempts; the last one, or the one that finished, counts
         last = {row["unit_id"]: row["status"] for row in runs if row["stage"] == stage}
         states = list(last.values())
@@ -177,11 +211,17 @@ def reports(study: Study) -> list[StageReport]:
                 planned=planned,
                 done=states.count("done"),
                 failed=states.count("failed"),
-                tokens_left=left * tokens,
-                core_hours_left=left * seconds / 3600,
+                tokens_left=round(left * tokens * part),
+                core_hours_left=left * each / 3600,
             )
         )
     return found
+
+
+def _part_of_a_run(study: Study, stage: str) -> float:
+    """How much of a run the runs of a stage train."""
+    settings = study.loaded.settings
+    return probe_steps(settings) / settings.steps if stage == "probes" else 1.0
 
 
 def to_json(loaded: LoadedSetting, found: Sequence[StageReport]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from dmix.mixing.trajectories.store import read_set, read_trajectory, trajectory
 from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_training
 from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import FARM, PAPER, StudyPaths
+from dmix.training.comparison.effects.design import PROBES, TRIALS, mixture_of, probe_steps
 from dmix.training.comparison.runs.units import Unit
-from dmix.training.comparison.yardstick.tilts import tilt_of
 from dmix.training.farm.variations import varied_mixtures, varied_proxy
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import ModelSettings, ProxySettings
@@ -71,7 +71,9 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
     manifest = _manifest(warehouse)
     space = DomainSpace.of_dataset(manifest)
     controller, training = _controller(unit, loaded, warehouse, space), run_training(loaded)
-    scratch_proxy = unit.part == "paper"
+    scratch_proxy, steps = unit.part == "paper", settings.steps
+    if unit.part in PROBES:
+        steps = probe_steps(settings)
     training = varied_proxy(ProxySettings(training=training), unit.variation).training
     with tempfile.TemporaryDirectory(prefix="dmix-unit-") as scratch:
         result = Path(scratch, "model")
@@ -90,21 +92,23 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
                 exhaustion=settings.exhaustion,
                 max_passes=settings.max_passes,
             ),
-            steps=settings.steps,
+            steps=steps,
             training=replace(training, seed=unit.seed),
             # mixtures on trial listen to nothing, so they are scored at their end alone
-            environment=None if unit.part == "tilt" else feedback_environment(paths, set_name=set_of(unit)),
+            environment=None if unit.part in TRIALS else feedback_environment(paths, set_name=set_of(unit)),
             optimizer=None if scratch_proxy else warehouse.model(base_name(unit.base)) / OPTIMIZER_FILE,
             result=result,
             keep_checkpoints=False,
         )
         summary = train(job, folder=Path(scratch, "run"), progress=logger.debug)
-        if summary.steps < settings.steps:
+        if summary.steps < steps:
             raise TrainingError(
-                f"the run ended after {summary.steps} of {settings.steps} steps for lack of text; lower"
+                f"the run ended after {summary.steps} of {steps} steps for lack of text; lower"
                 " samples_per_step, or raise supplies or max_passes of the setting"
             )
-        items = _item_rows(paths, result, unit.base, layers=settings.layers)
+        # effects see what controllers see, and nothing that judges
+        layers = settings.layers[:1] if unit.part in PROBES else settings.layers
+        items = _item_rows(paths, result, unit.base, layers=layers)
     if unit.trajectory:
         write_feedback(
             warehouse,
@@ -122,8 +126,8 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
 
 def _controller(unit: Unit, loaded: LoadedSetting, warehouse: Warehouse, space: DomainSpace) -> Controller:
     """The unit's controller, prepared if need be; a varied proxy may miss some domains of its trajectory."""
-    if unit.part == "tilt":
-        return constant(tilt_of(unit.spec, loaded.settings, space), name=unit.controller)
+    if unit.part in TRIALS:
+        return constant(mixture_of(unit.spec, loaded.settings, space), name=unit.controller)
     if not unit.variation:
         prepare_controller(unit.spec, warehouse=warehouse, space=space, progress=logger.info)
         return make_controller(unit.spec, warehouse=warehouse, space=space)

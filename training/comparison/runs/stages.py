@@ -6,7 +6,13 @@ the best mixtures on fresh seeds do.
 
 from collections.abc import Iterator
 
-from dmix.training.comparison.data.tiers import YARDSTICK_SEED
+import numpy as np
+
+from dmix.mixing.effects.probes import MOST_GROUPS, controls_of
+from dmix.mixing.space.domains import DomainSpace
+from dmix.training.comparison.data.prepare import RUN_DATASET
+from dmix.training.comparison.data.tiers import EFFECTS_SEED, PROBE_SEED, YARDSTICK_SEED
+from dmix.training.comparison.effects.design import probe_spec, setting_probes
 from dmix.training.comparison.runs.headroom import (
     farm_draws,
     headroom_draws,
@@ -30,14 +36,21 @@ from dmix.training.comparison.runs.trials import (
     screening_units,
 )
 from dmix.training.comparison.runs.units import Unit
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.layout import read_json
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.taxonomy import FIELDS
 
 
 def planned_runs(study: Study) -> dict[str, int]:
     """Runs of each stage of the setting's protocol; farm runs that the headroom study makes count there."""
     tier, bases = study.tier, len(study.bases)
     if study.loaded.settings.protocol == 3:
-        return {"yardstick": tier.tilts * tier.tilt_seeds * tier.tilt_bases}
+        return {
+            "yardstick": tier.tilts * tier.tilt_seeds * tier.tilt_bases,
+            "probes": planned_probes(study) * tier.effect_bases,
+            "effects": (tier.fresh + tier.fresh_natural) * tier.effect_bases,
+        }
     draws = tier.static + tier.open_loop
     farm = tier.inductive_paths * len(tier.top_k) + tier.random_paths
     return {
@@ -55,14 +68,17 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
     Raises:
         InputError: If an earlier stage is not done, or the confirmation has no protocol.
     """
-    third = study.loaded.settings.protocol == 3
-    if (stage == "yardstick") != third:
+    if stage not in planned_runs(study):
         raise InputError(
             f"setting {study.loaded.settings.name!r} follows protocol {study.loaded.settings.protocol}, whose"
             f" stages are {', '.join(planned_runs(study))}; choose one of them by --stage"
         )
     if stage == "yardstick":
         yield yardstick_units(study)
+    elif stage == "probes":
+        yield probe_units(study)
+    elif stage == "effects":
+        yield effect_units(study)
     elif stage == "headroom":
         yield headroom_draws(study) + noise_units(study)
         yield rerun_units(study)
@@ -103,3 +119,63 @@ def yardstick_units(study: Study) -> list[Unit]:
         for base in range(study.tier.tilt_bases)
         for seed in range(study.tier.tilt_seeds)
     ]
+
+
+def probe_units(study: Study) -> list[Unit]:
+    """Controls and probes of each base model whose effects are measured."""
+    settings, space = study.loaded.settings, run_space(study)
+    return [
+        make_unit(
+            study,
+            stage="probes",
+            part="probe" if probe.domains else "control",
+            kind="static",
+            controller=probe.probe_id,
+            spec=probe_spec(probe, space),
+            seed=PROBE_SEED + number,
+            base=base,
+        )
+        for base in range(study.tier.effect_bases)
+        for number, probe in enumerate(setting_probes(settings, space))
+    ]
+
+
+def effect_units(study: Study) -> list[Unit]:
+    """Fresh mixtures on one seed, natural mixing on a few, on each base model whose effects are measured."""
+    tier = study.tier
+    specs = [("fresh", f"fresh-{n:02d}", f"fresh:{n}/{tier.fresh}") for n in range(tier.fresh)]
+    # natural runs early: what a mixture gained is relative to them
+    specs[2:2] = [("natural", "natural", "natural")] * tier.fresh_natural
+    return [
+        make_unit(
+            study,
+            stage="effects",
+            part=part,
+            kind="static",
+            controller=name,
+            spec=spec,
+            seed=EFFECTS_SEED + number,
+            base=base,
+        )
+        for number, (part, name, spec) in enumerate(specs)
+        for base in range(tier.effect_bases)
+    ]
+
+
+def run_space(study: Study) -> DomainSpace:
+    """The domains of the runs."""
+    return DomainSpace.of_dataset(read_dataset_manifest(study.paths.warehouse, RUN_DATASET))
+
+
+def planned_probes(study: Study) -> int:
+    """Probes and controls of one base model; the most there can be where the domains are not known yet."""
+    try:
+        return len(setting_probes(study.loaded.settings, run_space(study)))
+    except NotFoundError:
+        pass
+    if study.paths.facts.is_file():
+        facts = read_json(study.paths.facts)
+        labels = tuple(label for field, label in facts["space"] if field == FIELDS[0])
+        space = DomainSpace(labels, np.array(facts["samples"], np.int64))
+        return len(setting_probes(study.loaded.settings, space))
+    return MOST_GROUPS + controls_of(MOST_GROUPS)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
+
+from dmix.mixing.space.domains import Vector
 
 THRESHOLD = 0.8
 _DRAWS, _LEVEL = 2_000, 0.05
@@ -81,3 +84,11 @@ def scale(scores_MBS: NDArray[np.float64]) -> float:
     """s_o: the standard deviation of scores after the mean of each base model is removed."""
     centred = scores_MBS - scores_MBS.mean((0, 2), keepdims=True)
     return float(np.sqrt((centred**2).sum() / (scores_MBS.size - scores_MBS.shape[1])))
+
+
+def spearman(first_K: Vector, second_K: Vector) -> float:
+    """Rank correlation with mean ranks for ties; 0 where one side is constant."""
+    ranks = stats.rankdata(first_K), stats.rankdata(second_K)
+    centred = [rank - rank.mean() for rank in ranks]
+    norm = np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum())
+    return float(centred[0] @ centred[1] / norm) if norm > 0 else 0.0

@@ -1,4 +1,4 @@
-"""The stage that admits objectives, at toy size: text held out, base models apart, tilts, tables and page."""
+"""The stages of the third protocol, at toy size: yardstick, probes and effects; their tables and pages."""
 
 import csv
 import dataclasses
@@ -12,6 +12,7 @@ import yaml
 from tests.training.comparison.conftest import MODEL, SETTING, TRAINING, write_lines
 
 from dmix.cli.workflows.data.comparison import prepare_comparison
+from dmix.cli.workflows.effects.comparison import measure_effects
 from dmix.training.comparison.data.items import excerpt
 from dmix.training.comparison.data.settings import ComparisonObjective, load_setting
 from dmix.training.comparison.pages.page import write_page
@@ -22,6 +23,13 @@ from dmix.warehouse_schema.files.layout import read_json
 
 pytestmark = pytest.mark.timeout(1800)
 PREPARE = partial(prepare_comparison, master="local[1]")
+STAGES = ("yardstick", "probes", "effects")
+
+
+def prepare_and_measure(study):
+    PREPARE(study)
+    measure_effects(study)
+
 
 THIRD = {
     **SETTING,
@@ -86,24 +94,29 @@ def finished(third_data, tmp_path_factory):
     loaded, lines = load_setting(str(folder / "third.yaml")), []
     request = Request(
         tier="smoke",
-        stages=("yardstick",),
+        stages=STAGES,
         data=third_data,
         work=folder / "work",
         results=folder / "results",
         workers=1,
     )
-    reports = run_comparison(loaded, request, prepare=PREPARE, progress=lines.append)
+    reports = run_comparison(loaded, request, prepare=prepare_and_measure, progress=lines.append)
     return study_of(loaded, request, lines.append), request, reports, lines
 
 
 def test_every_tilt_runs_on_two_seeds_and_two_bases(finished):
     study, _, reports, lines = finished
-    assert [(r.stage, r.planned, r.done) for r in reports] == [("yardstick", 12, 12)], "\n".join(lines)
+    assert [(r.stage, r.planned, r.done) for r in reports] == [
+        ("yardstick", 12, 12),
+        ("probes", 8, 8),
+        ("effects", 5, 5),
+    ], "\n".join(lines)
     runs = pq.read_table(study.paths.table("runs")).to_pandas()
+    runs = runs[runs.part == "tilt"]
     assert set(runs.groupby(["controller", "base"]).seed.nunique()) == {2}
     assert runs.groupby("base").provenance.nunique().max() == 1 < runs.provenance.nunique()
     steps = pq.read_table(study.paths.table("steps")).to_pandas()
-    assert steps.scores.map(len).max() == 0 and len(steps) == 3 * 12
+    assert steps.scores.map(len).max() == 0 and steps.unit_id.isin(runs.unit_id).sum() == 3 * 12
 
 
 def test_the_table_holds_every_objective_in_both_layers(finished):
@@ -127,6 +140,8 @@ def test_scores_of_the_table_are_those_of_the_runs(finished):
     study, *_ = finished
     items = pq.read_table(study.paths.table("items")).to_pandas()
     runs = pq.read_table(study.paths.table("runs")).to_pandas().set_index("unit_id")
+    runs = runs[runs.part == "tilt"]
+    items = items[items.unit_id.isin(runs.index)]
     own = items[(items.objective == "essays") & (items.layer == "confirmation")]
     means = own.groupby("unit_id").score.mean()
     centred = means - means.groupby(runs.base.loc[means.index].to_numpy()).transform("mean")
@@ -166,9 +181,43 @@ def test_pages_list_the_yardsticks(finished, tmp_path):
     assert not (tmp_path / "index.md").exists()
 
 
+def test_promises_are_judged_for_every_estimator_and_objective(finished):
+    study, *_ = finished
+    with (study.paths.results / "effects.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    estimators = {row["estimator"] for row in rows}
+    assert {"counts", "counts beside the model", "gradient", "probe", "counts + probe"} <= estimators
+    objectives = {"essays", "other_essays", "problems", "guesses", "U"}
+    assert {(r["objective"], r["layer"]) for r in rows} == {
+        (name, layer) for name in objectives for layer in ("feedback", "confirmation")
+    }
+    by_name = {row["estimator"]: float(row["run_equivalents"]) for row in rows}
+    assert by_name["counts"] == 0 < by_name["gradient"] < 1
+    # 8 probes of four steps, where a run has three
+    assert by_name["probe"] == pytest.approx(8 * 4 / 3, abs=1e-4)
+
+
+def test_tables_come_from_stored_rows_in_a_new_work_folder_without_training(finished, tmp_path):
+    study, request, *_ = finished
+    names = ("effects.csv", "effects.md", "yardstick.csv")
+    before = {name: (study.paths.results / name).read_bytes() for name in names}
+    for name in names:
+        (study.paths.results / name).unlink()
+    lines = []
+    run_comparison(
+        study.loaded,
+        dataclasses.replace(request, work=tmp_path / "work"),
+        prepare=prepare_and_measure,
+        progress=lines.append,
+    )
+    assert {name: (study.paths.results / name).read_bytes() for name in names} == before
+    assert not [line for line in lines if line.startswith(("unit", "base model 0: effects"))]
+    assert not list((tmp_path / "work").rglob("units/*.parquet"))
+
+
 def test_stages_of_the_second_protocol_are_refused(finished):
     study, request, *_ = finished
-    with pytest.raises(InputError, match="follows protocol 3, whose stages are yardstick"):
+    with pytest.raises(InputError, match="follows protocol 3, whose stages are yardstick, probes, effects"):
         run_comparison(
             study.loaded, dataclasses.replace(request, stages=("farm",)), prepare=PREPARE, progress=print
         )
