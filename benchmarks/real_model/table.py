@@ -1,9 +1,13 @@
 """The table of the page *A real model*, made of rows alone."""
 
 import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
+
+import numpy as np
 
 Row = dict[str, Any]
 
@@ -12,7 +16,11 @@ def write_table(results: Path, docs: Path) -> None:
     """Writes `real-model.md` into `docs` from all files of rows in `results`."""
     rows: list[Row] = []
     for path in sorted(results.glob("*.jsonl")):
-        rows += [{**json.loads(line), "size": path.stem} for line in path.read_text().splitlines()]
+        newest = {}
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            newest[row["stage"]] = {**row, "size": path.stem}
+        rows += newest.values()
     docs.mkdir(parents=True, exist_ok=True)
     (docs / "real-model.md").write_text(table_text(rows))
 
@@ -21,73 +29,189 @@ def table_text(rows: list[Row]) -> str:
     """The page of figures."""
     if not rows:
         return "No rows yet: run `make real-model`.\n"
-    parts = [_runs(rows), _evaluations(rows), _written(rows), _stages(rows)]
-    return "\n".join(part for part in parts if part)
+    parts = []
+    for size in dict.fromkeys(row["size"] for row in rows):
+        of_size = {row["stage"]: row for row in rows if row["size"] == size}
+        for make in (_scores, _promises, _agreement, _tasks, _written, _time):
+            if text := make(of_size):
+                parts.append(text.replace("### ", f"### {size}: ", 1))
+    return "\n".join(parts)
 
 
-def _runs(rows: list[Row]) -> str:
-    judged = {
-        row["stage"].split("/", 1)[1]: row["scores"] for row in rows if row["stage"].startswith("judge/")
-    }
+def _runs(rows: dict[str, Row]) -> dict[tuple[str, str], list[str]]:
+    """Names of the runs that are judged to the end, by target and controller."""
+    found = defaultdict(list)
+    for stage in rows:
+        kind, _, run = stage.partition("/")
+        if kind == "run" and f"judge/{run}/end" in rows:
+            target, _, rest = run.partition("-")
+            found[target, rest.rpartition("-")[0]].append(run)
+    return dict(found)
+
+
+def _scores(rows: dict[str, Row]) -> str:
     lines = []
-    for row in rows:
-        kind, _, run = row["stage"].partition("/")
-        if kind != "run":
-            continue
-        summary = row["summary"]
-        before, after = judged.get(f"{run.split('-')[0]}/start"), judged.get(run)
-        for name, scores in _scores(summary).items():
-            judge = ["", ""] if not before or not after else [f"{before[name]:.3f}", f"{after[name]:.3f}"]
+    for (target, controller), runs in _runs(rows).items():
+        start = rows.get(f"judge/{target}/start", {}).get("scores", {})
+        for name, before in start.items():
+            middle = [
+                rows[f"judge/{run}/middle"]["scores"][name] for run in runs if f"judge/{run}/middle" in rows
+            ]
+            end = [rows[f"judge/{run}/end"]["scores"][name] for run in runs]
+            fed = [_feedback_gain(rows[f"run/{run}"], name) for run in runs]
+            minutes = mean(rows[f"run/{run}"]["core_seconds"] / 60 for run in runs)
             lines.append(
-                [row["size"], run, name, f"{scores[0]:.3f}", f"{scores[1]:.3f}", *judge,
-                 f"{summary['tokens']:,}", f"{row['seconds'] / 60:.1f}", row["machine"]]
+                [target, controller, name, f"{before:.3f}", _mean(middle), _spread(end),
+                 f"{mean(end) - before:+.3f}", f"{mean(fed):+.3f}", str(len(runs)),
+                 f"{rows[f'run/{runs[0]}']['summary']['tokens']:,}", f"{minutes:.1f}",
+                 rows[f"run/{runs[0]}"]["machine"]]
             )  # fmt: skip
-    head = ["size", "run", "objective", "feedback before", "after", "judges before", "after", "tokens",
-            "minutes", "machine"]  # fmt: skip
-    return "" if not lines else "### Scores, nats per token\n\n" + _markdown(head, lines)
+    head = ["target", "controller", "objective", "judges: start", "middle", "end", "gain",
+            "gain on feedback items", "seeds", "tokens", "minutes of a core", "machine"]  # fmt: skip
+    return _section("Scores, nats per token, mean over seeds ± standard deviation", head, lines)
 
 
-def _scores(summary: Row) -> dict[str, tuple[float, float]]:
-    before, after = summary["scores_before"], summary["scores_after"]
-    return {name: (before[name], after[name]) for name in before}
+def _feedback_gain(run: Row, name: str) -> float:
+    summary = run["summary"]
+    gain: float = summary["scores_after"][name] - summary["scores_before"][name]
+    return gain
 
 
-def _evaluations(rows: list[Row]) -> str:
-    lines = [
-        [row["size"], row["stage"].split("/", 1)[1], found["task"], found["metric"], f"{found['value']:.3f}",
-         str(found["items"])]
-        for row in rows
-        if row["stage"].startswith("eval/")
-        for found in row["evaluations"]
-    ]  # fmt: skip
-    head = ["size", "model", "task", "metric", "value", "items"]
-    return "" if not lines else "### Local tasks\n\n" + _markdown(head, lines)
+def _promises(rows: dict[str, Row]) -> str:
+    """What each plan promised over natural mixing, and what its runs got where they were made."""
+    runs = _runs(rows)
+    lines = []
+    for stage, row in rows.items():
+        if not stage.startswith("plan/"):
+            continue
+        _, target, estimator = stage.split("/")
+        natural, planned = runs.get((target, "natural"), []), runs.get((target, f"plan-{estimator}"), [])
+        for name, promised in row["plan"]["objectives"].items():
+            got = [_end(rows, run, name) for run in planned]
+            base = [_end(rows, run, name) for run in natural]
+            difference = f"{mean(got) - mean(base):+.3f}" if got and base else "no run"
+            lines.append(
+                [target, estimator, name, f"{promised['gain']:+.3f} ± {promised['stderr']:.3f}", difference,
+                 str(min(len(got), len(base)))]
+            )  # fmt: skip
+    head = ["target", "estimator", "objective", "promised", "got (judges)", "seeds"]
+    return _section("Promised against got, over natural mixing, nats per token", head, lines)
 
 
-def _written(rows: list[Row]) -> str:
-    said = [
-        f"- Written after training, by plain transformers: `{row['wrote']}`" for row in rows if "wrote" in row
-    ]
-    said += [f"- Another tokenizer: exit {row['exit']}, `{row['said']}`" for row in rows if "said" in row]
+def _end(rows: dict[str, Row], run: str, name: str) -> float:
+    score: float = rows[f"judge/{run}/end"]["scores"][name]
+    return score
+
+
+def _agreement(rows: dict[str, Row]) -> str:
+    """Pearson correlation of each estimator's effects with those of counts, over domains."""
+    by_target: dict[str, dict[str, Row]] = defaultdict(dict)
+    for stage, row in rows.items():
+        if stage.startswith("effects/"):
+            _, target, estimator = stage.split("/")
+            by_target[target][estimator] = row["effects"]
+    lines = []
+    for target, found in by_target.items():
+        for estimator in [name for name in found if name != "counts" and "counts" in found]:
+            counts, other = _effects(found["counts"]), _effects(found[estimator])
+            names = [name for name in counts[0] if name in other[0]]
+            domains = [domain for domain in counts[1] if domain in other[1]]
+            for name in names:
+                pairs = np.array([[counts[1][d][name], other[1][d][name]] for d in domains])
+                same = np.ptp(pairs, axis=0).min() == 0
+                pearson = "constant" if same else f"{np.corrcoef(pairs.T)[0, 1]:.2f}"
+                lines.append([target, estimator, name, pearson, str(len(domains))])
+    head = ["target", "estimator", "objective", "Pearson with counts", "domains"]
+    return _section("Agreement of estimators", head, lines)
+
+
+def _effects(found: Row) -> tuple[list[str], dict[str, Row]]:
+    """Names of the objectives, and rows of effects by domain."""
+    by_domain = {f"{row['field']}/{row['domain']}": row for row in found["effects"]}
+    return list(found["objectives"]), by_domain
+
+
+def _tasks(rows: dict[str, Row]) -> str:
+    runs = _runs(rows)
+    lines = []
+    for target in dict.fromkeys(target for target, _ in runs):
+        start = {_task(found): found for found in rows.get(f"eval/{target}/start", {}).get("evaluations", [])}
+        for task, before in start.items():
+            lines.append([target, "checkpoint", *task, f"{before['value']:.3f}", "", str(before["items"])])
+        for (of, controller), names in runs.items():
+            ended = [rows[f"eval/{run}"]["evaluations"] for run in names if f"eval/{run}" in rows]
+            if of != target or not ended:
+                continue
+            for task, before in start.items():
+                values = [found["value"] for one in ended for found in one if _task(found) == task]
+                if values:
+                    lines.append(
+                        [target, controller, *task, _spread(values), str(len(values)), str(before["items"])]
+                    )
+    head = ["target", "controller", "task", "metric", "value", "seeds", "items"]
+    return _section("Local tasks", head, lines)
+
+
+def _task(found: Row) -> tuple[str, str]:
+    return found["task"], found["metric"]
+
+
+def _written(rows: dict[str, Row]) -> str:
+    said = []
+    for stage, row in rows.items():
+        if "wrote" in row:
+            text = " ".join(row["wrote"].split())
+            said.append(f"- {stage}: plain transformers writes on after training: `{text}`")
+        if "said" in row:
+            said.append(f"- {stage}: another tokenizer, exit {row['exit']}: `{row['said']}`")
+        if "synthesis" in row:
+            made = row["synthesis"]
+            said.append(
+                f"- The model wrote {made['generated']} documents of at most {made['max_tokens']} tokens;"
+                f" the quality filter kept {made['share_kept']:.1%}, {made['capped']} reached the cap."
+            )
+        if "start_state" in row:
+            said.append(f"- Start state that the model tells: {_start_state(row['start_state'])}")
     return "" if not said else "### Words\n\n" + "\n".join(said) + "\n"
 
 
-def _stages(rows: list[Row]) -> str:
+def _start_state(found: Row) -> str:
+    facts = ", ".join(f"{name} {found[name]}" for name in ("documents", "kl_bound", "met") if name in found)
+    shares = sorted(found.get("domains", []), key=lambda row: -row["share"])[:5]
+    return f"{facts}; " + ", ".join(f"{row['domain']} {row['share']:.2f}" for row in shares) + "."
+
+
+def _time(rows: dict[str, Row]) -> str:
+    by_kind: dict[str, list[Row]] = defaultdict(list)
+    for stage, row in rows.items():
+        by_kind[stage.partition("/")[0]].append(row)
     lines = [
-        [row["size"], row["stage"], f"{row['seconds']:.0f}", f"{row['core_seconds']:.0f}",
-         f"{row['load_before']}", row["date"], row["commit"]]
-        for row in rows
+        [kind, str(len(of)), f"{mean(row['core_seconds'] for row in of):.0f}",
+         f"{sum(row['core_seconds'] for row in of) / 60:.1f}"]
+        for kind, of in by_kind.items()
     ]  # fmt: skip
-    total = sum(row["core_seconds"] for row in rows) / 60
-    head = ["size", "stage", "seconds", "of a core", "load before", "date", "commit"]
-    loads = mean(row["load_before"] for row in rows)
+    every = list(rows.values())
+    total = sum(row["core_seconds"] for row in every) / 60
+    dates = sorted({row["date"] for row in every})
+    commits = ", ".join(sorted({row["commit"] for row in every}))
     return (
-        "### Time\n\n"
-        + _markdown(head, lines)
-        + f"\nIn all {total:.0f} minutes of a core, mean load of the machine {loads:.1f}.\n"
+        _section("Time", ["stage", "rows", "core seconds each", "core minutes"], lines)
+        + f"\nIn all {total:.0f} minutes of a core; {dates[0]} to {dates[-1]}; mean load of the machine"
+        f" {mean(row['load_before'] for row in every):.1f}; commits {commits}.\n"
     )
 
 
-def _markdown(head: list[str], lines: list[list[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+def _mean(values: Iterable[float]) -> str:
+    found = list(values)
+    return f"{mean(found):.3f}" if found else ""
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.3f} ± {stdev(values):.3f}" if len(values) > 1 else f"{mean(values):.3f}"
+
+
+def _section(title: str, head: list[str], lines: list[list[str]]) -> str:
+    if not lines:
+        return ""
+    table = [head, ["---"] * len(head), *lines]
+    return f"### {title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in table)

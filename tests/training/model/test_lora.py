@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from dmix.mixing.controllers.fixed import natural
@@ -180,3 +181,21 @@ def test_settings_of_adapters_are_read_and_checked(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match="package peft"):
         add_adapters(AutoModelForCausalLM.from_config(LlamaConfig(**SIZES)), LORA, seed=0)
+
+
+def test_two_ranks_train_one_set_of_adapters_and_resume_alone(job, on_real_ranks, tmp_path):
+    alone = train(job, folder=tmp_path / "alone").feedback_TD
+    weights = load_file(job.result / "adapter_model.safetensors")
+    two = dataclasses.replace(job, result=tmp_path / "two-result")
+    on_real_ranks(2, lambda: train(two, folder=tmp_path / "two").steps)
+    found = load_file(two.result / "adapter_model.safetensors")
+    assert set(found) == set(weights)
+    for name, weight in weights.items():
+        torch.testing.assert_close(found[name], weight, atol=2e-4, rtol=1e-2)
+    # the last step is trained again by one rank, from the adapters of two
+    max(checkpoints(tmp_path / "two" / "checkpoints"), key=lambda path: path.stat().st_mtime).unlink()
+    lines = (tmp_path / "two" / "events.jsonl").read_text().splitlines(keepends=True)
+    done = [index for index, line in enumerate(lines) if '"event":"step_done"' in line.replace(" ", "")]
+    (tmp_path / "two" / "events.jsonl").write_text("".join(lines[: done[1] + 2]))
+    resumed = train(dataclasses.replace(two, result=tmp_path / "again"), folder=tmp_path / "two", resume=True)
+    np.testing.assert_allclose(resumed.feedback_TD, alone, atol=1e-3)
