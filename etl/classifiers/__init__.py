@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import checked_name
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, Taxonomy, load_taxonomy
 
 MISSING_LABEL = -1
@@ -191,6 +192,7 @@ def _distilled_spec(
             f"classifier {distilled!r} is not in {folder} (there: {there}); make it with 'dmix etl distil"
             f" --name {distilled}'"
         )
+    refuse_links(weights.parent)
     taxonomy = read_taxonomy(weights)
     if wanted is not None and wanted.labels != taxonomy.labels:
         raise InputError(

@@ -41,6 +41,7 @@ from dmix.warehouse_schema.files.manifests import (
     read_corpus_version,
     write_corpus_version,
 )
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import RemotePath
 from dmix.warehouse_schema.progress import Progress
@@ -127,6 +128,8 @@ def classify_corpora(
             lock = warehouse.corpus_lock(request.corpus)
             what = f"corpus {request.corpus} of {warehouse.root}"
             locks.enter_context(held_lock(lock, what=what, timeout_seconds=LOCK_SECONDS))
+            refuse_links(warehouse.labels(request.corpus))
+            refuse_links(warehouse.rejects(request.corpus))
             _clear_staging(warehouse, request.corpus, everything=False)
         plans = plan_corpora(executor, warehouse, requests, settings=settings, progress=progress)
         for plan in plans:

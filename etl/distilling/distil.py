@@ -45,13 +45,13 @@ from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import (
     Warehouse,
-    checked_name,
     publish_json,
     read_json,
     storage_errors,
 )
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import CorpusVersion, content_digest, digest_of
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
@@ -120,8 +120,9 @@ def distil(
     """
     taxonomy = _shared_taxonomy(corpora)
     fingerprint = distil_fingerprint(corpora, settings)
-    folder = warehouse.classifiers / checked_name("classifier", name)
+    folder = warehouse.classifier(name)
     with held_lock(warehouse.classifier_lock(name), what=f"classifier {name}"):
+        refuse_links(folder)
         known = find_report(folder)
         if known is not None:
             if known.fingerprint != fingerprint:

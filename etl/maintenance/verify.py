@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -123,6 +124,7 @@ def verify_warehouse(
         problems += _run_problems(warehouse)
         problems += _link_problems(warehouse)
         problems += _ghost_problems(warehouse)
+        problems += _half_written(warehouse)
         for link, target in top_links(warehouse.root):
             progress(f"{link} is a link to {target}")
         for place, change in accepted_changes(warehouse):
@@ -431,6 +433,46 @@ def _ghost_problems(warehouse: Warehouse) -> Iterator[Problem]:
                 continue
             detail = "it has files that no job writes, and no manifest; restore the manifest or remove it"
             yield _problem(warehouse, "orphan", folder, detail)
+
+
+def _half_written(warehouse: Warehouse) -> Iterator[Problem]:
+    """Folders of runs, agents, rejects, sets and effects that lack the file which makes them exist."""
+    for folder in _folders(warehouse, "runs"):
+        more = [path for path in folder.iterdir() if path.name not in _STARTING]
+        if more and not (folder / "events.jsonl").is_file() and not is_held(folder / ".lock"):
+            yield _ghost(warehouse, folder, "events.jsonl")
+    for folder in _folders(warehouse, "agents"):
+        for name in ("config.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                yield _ghost(warehouse, folder, name)
+    for first, owner, name in _BELONGING:
+        for folder in _folders(warehouse, first):
+            if any(folder.glob("*.parquet")) and not (warehouse.root / owner / folder.name / name).is_file():
+                yield _ghost(warehouse, folder, f"{owner}/{folder.name}/{name}")
+    for folder in _folders(warehouse, "rejects") if isinstance(warehouse.data, Path) else ():
+        if not (warehouse.root / "labels" / folder.name).is_dir():
+            yield _ghost(warehouse, folder, f"labels/{folder.name}")
+
+
+# What a run has before its first event.
+_STARTING = {".lock", ".lock.holder", "config.yaml"}
+# Folders whose files mean nothing without a file: (first level, where that file is, its name).
+_BELONGING = (
+    ("trajectories", "trajectories", "set.json"),
+    ("feedback", "trajectories", "set.json"),
+    ("effects", "effects", "effects.json"),
+)
+
+
+def _folders(warehouse: Warehouse, first: str) -> list[Path]:
+    """Folders of one kind that are no links and have something in them, by name."""
+    found = sorted(warehouse.root.glob(f"{first}/[!.]*/"))
+    return [folder for folder in found if not folder.is_symlink() and any(folder.iterdir())]
+
+
+def _ghost(warehouse: Warehouse, folder: Path, lacking: str) -> Problem:
+    detail = f"it is without {lacking}: half of it was written or copied; restore it or remove the folder"
+    return _problem(warehouse, "orphan", folder, detail)
 
 
 def _link_problems(warehouse: Warehouse) -> Iterator[Problem]:

@@ -44,6 +44,7 @@ from dmix.etl.spark.tasks import reported, run_tasks
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import CorpusVersion
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.screenings import Screening, find_screening
 from dmix.warehouse_schema.progress import Progress
 
@@ -113,6 +114,7 @@ def find_duplicates(
         check_label_files(warehouse, corpora)
         files = screened_files(warehouse, corpora)
         with held_lock(warehouse.screening_lock(DIGESTS_LOCK), what="the digests of texts"):
+            refuse_links(warehouse.text_digests)
             _digest_files(executor, warehouse, files, progress)
         found = _find(executor, warehouse, files, folder=warehouse.screening(KIND, screening))
         progress(f"duplicates: {sum(found.values()):,} of {_documents(files):,} documents")

@@ -36,6 +36,7 @@ from dmix.warehouse_schema.files.manifests import (
     StreamFile,
     write_dataset_manifest,
 )
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.screenings import Screening
 from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.progress import Progress
@@ -71,6 +72,7 @@ def shard_dataset(
     """
     plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
     with held_lock(warehouse.dataset_lock(plan.dataset), what=f"dataset {plan.dataset}"):
+        refuse_links(warehouse.stream(plan.dataset))
         found = published_dataset(warehouse, plan)
         if found is not None:
             _screen(executor, warehouse, plan, progress)

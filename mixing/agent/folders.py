@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.names import refuse_links
 
 _SHIPPED = Path(__file__).parent.parent / "assets"
 
@@ -32,14 +33,13 @@ def agent_folder(warehouse: Warehouse, name_or_path: str) -> Path:
 
     Raises:
         NotFoundError: If there is none of the three.
+        InputError: If one of the warehouse is a link, or holds one.
     """
-    places = (
-        Path(name_or_path).expanduser(),
-        warehouse.root / "agents" / name_or_path,
-        _SHIPPED / name_or_path,
-    )
-    for folder in places:
+    own = warehouse.root / "agents" / name_or_path
+    for folder in (Path(name_or_path).expanduser(), own, _SHIPPED / name_or_path):
         if (folder / "config.json").is_file():
+            if folder.absolute().is_relative_to(own.parent):
+                refuse_links(folder)
             return folder
     raise NotFoundError(
         f"agent {name_or_path!r} is neither a folder with config.json, nor in {warehouse.root}"

@@ -29,6 +29,7 @@ from dmix.mixing.trajectories.objectives import Environment, environment_to_json
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
 from dmix.warehouse_schema.files.manifests import FORMAT, digest_of
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import settings_from
 
 MANIFEST = "effects.json"
@@ -154,6 +155,7 @@ def read_effects(warehouse: Warehouse, name: str) -> StoredEffects:
         raise NotFoundError(
             f"effects {name!r} are not in {warehouse.root} (there: {known}); run 'dmix mix probe'"
         )
+    refuse_links(folder)
     manifest = read_json(path)
     try:
         return _from_manifest(folder, manifest)

@@ -22,6 +22,7 @@ from dmix.mixing.space.domains import Vector
 from dmix.mixing.trajectories.store import Trajectory, read_trajectories
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
+from dmix.warehouse_schema.files.names import refuse_links
 
 _SCHEMA = pa.schema(
     [
@@ -109,8 +110,9 @@ def load_feedback(warehouse: Warehouse, set_name: str) -> Feedback:
     """The feedback on a set, each file read once; empty if there is none.
 
     Raises:
-        InputError: If a file is damaged, or names other objectives than the first one.
+        InputError: If a file is damaged or a link, or names other objectives than the first one.
     """
+    refuse_links(warehouse.feedback(set_name))
     names: tuple[str, ...] = ()
     scores, variations = dict[str, NDArray[np.float64]](), dict[str, str]()
     planned = dict[str, NDArray[np.float64] | None]()

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.files.names import refuse_links
 
 FORMAT = 1
 KINDS = ("inductive", "segments", "static")
@@ -145,7 +146,7 @@ def read_set(warehouse: Warehouse, set_name: str) -> TrajectorySet:
 
     Raises:
         NotFoundError: If there is no such set.
-        InputError: If `set.json` is damaged or from a newer dmix.
+        InputError: If `set.json` is damaged or from a newer dmix, or the folder holds links.
     """
     path = warehouse.trajectories(set_name) / "set.json"
     if not path.is_file():
@@ -153,6 +154,7 @@ def read_set(warehouse: Warehouse, set_name: str) -> TrajectorySet:
         raise NotFoundError(
             f"set {set_name!r} is not in {warehouse.root} (there: {known}); run 'dmix mix sample'"
         )
+    refuse_links(path.parent)
     value = dict(read_json(path))
     found = value.pop("format", None)
     if found != FORMAT:

@@ -40,6 +40,7 @@ from dmix.warehouse_schema.errors import DmixError, InputError, NotFoundError, T
 from dmix.warehouse_schema.files.changes import Change, changes_between, require_accepted
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.names import refuse_links
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -339,6 +340,7 @@ def _publish_record(warehouse: Warehouse, farm: FarmPlan) -> None:
 def _check_same_farm(warehouse: Warehouse, task: ProxyTask, *, accept_changes: bool) -> tuple[Change, ...]:
     """Content that changed since the feedback of a farm was collected, and was accepted."""
     path = _farm_file(warehouse, task.set_name)
+    refuse_links(path.parent)
     if not path.is_file() or not any(path.parent.glob("*.parquet")):
         return ()
     before, now = read_json(path), _farm_record(task)

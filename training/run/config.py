@@ -50,6 +50,7 @@ from dmix.training.run.watching.steering import (
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import load_settings, setting, settings_from
 
 # Starts the paths of `config.yaml` that are relative to the warehouse.
@@ -244,7 +245,7 @@ def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
         raise InputError(f"{path} is of run {config.run_id!r}, not {run_id!r}; restore the file of this run")
     return dataclasses.replace(
         config,
-        model=_in_this_warehouse(config.model, warehouse, run_id),
+        model=_unlinked(_in_this_warehouse(config.model, warehouse, run_id), warehouse),
         controller=_in_this_warehouse(config.controller, warehouse, run_id),
         shadow=_in_this_warehouse(config.shadow, warehouse, run_id),
     )
@@ -263,6 +264,13 @@ def config_to_yaml(config: RunConfig, warehouse: Warehouse) -> str:
             values[name] = kind + _IN_WAREHOUSE + path.removeprefix(f"{warehouse.root}/")
     text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     return text
+
+
+def _unlinked(model: str, warehouse: Warehouse) -> str:
+    """The model; links out of it are refused where it is in the warehouse, which may be a stranger's."""
+    if Path(model).is_relative_to(warehouse.root) and Path(model).is_dir():
+        refuse_links(Path(model), inside=Path(model))
+    return model
 
 
 def _in_this_warehouse(value: str, warehouse: Warehouse, run_id: str) -> str:

@@ -173,8 +173,11 @@ class Warehouse:
 
     @property
     def classifiers(self) -> Path:
-        """Where distilled classifiers lie, a folder each."""
+        """Where distilled classifiers are, a folder each."""
         return self.root / "classifiers"
+
+    def classifier(self, name: str) -> Path:
+        return self._folder("classifiers", "classifier", name)
 
     def classifier_lock(self, name: str) -> Path:
         """Held while a classifier is distilled."""
@@ -196,7 +199,7 @@ class Warehouse:
 
     def effects(self, name: str) -> Path:
         """Folder of what domains do to objectives, as one estimator found it."""
-        return self.root / "effects" / checked_name("effects", name)
+        return self._folder("effects", "effects", name)
 
     def model(self, name: str) -> Path:
         return self._folder("models", "model", name)

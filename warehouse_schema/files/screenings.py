@@ -15,6 +15,7 @@ from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.names import refuse_links
 
 FORMAT = 1
 KINDS = ("duplicates", "contamination")
@@ -57,8 +58,13 @@ def write_screening(warehouse: Warehouse, screening: Screening) -> Path:
 
 
 def find_screening(warehouse: Warehouse, kind: str, screening: str) -> Screening | None:
-    """A published screening; None if there is none."""
+    """A published screening; None if there is none.
+
+    Raises:
+        InputError: If its folder holds links.
+    """
     path = warehouse.screening(kind, screening) / "manifest.json"
+    refuse_links(path.parent)
     try:
         return load_screening(path)
     except NotFoundError:

@@ -28,6 +28,7 @@ from dmix.etl.synthetic.start_state.plan import StartStatePlan
 from dmix.etl.synthetic.synthesize import Runner, write_missing
 from dmix.warehouse_schema.files.layout import publish_json
 from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.progress import Progress
 
 ESTIMATE = "estimate.json"
@@ -49,6 +50,7 @@ def estimate_start_state(plan: StartStatePlan, *, run: Runner, progress: Progres
     """
     folder = plan.job.folder
     with held_lock(plan.lock, what=f"start state {plan.name}"):
+        refuse_links(folder)
         domains: list[NDArray[np.int64]] = []
         stop = None
         while stop is None:

@@ -288,3 +288,28 @@ def test_links_of_the_first_level_are_named_and_those_below_are_problems(copy, t
     (tmp_path / "scratch" / manifest.dataset / "extra").symlink_to(tmp_path)
     (warehouse.root / "models").symlink_to(tmp_path / "nowhere")
     assert sorted(kind for kind, _ in problems(warehouse)) == ["link", "link"]
+
+
+@pytest.mark.parametrize(
+    ("written", "ghost"),
+    [
+        (["runs/r/.lock", "runs/r/config.yaml"], None),  # a start that was killed
+        (["runs/r/config.yaml", "runs/r/model/model.safetensors"], "runs/r"),
+        (["agents/a/config.json", "agents/a/model.safetensors"], None),
+        (["agents/a/config.json"], "agents/a"),
+        (["agents/a/README.md", "agents/a/model.safetensors"], "agents/a"),
+        (["rejects/gone/abc/part-0.parquet"], "rejects/gone"),
+        (["feedback/f/static-0001.parquet"], "feedback/f"),
+        (["trajectories/f/static-0001.parquet"], "trajectories/f"),
+        (["effects/e/effects.parquet"], "effects/e"),
+        (["effects/e/probes/one.json"], None),  # progress of a command that was killed
+    ],
+)
+def test_halves_of_runs_agents_rejects_sets_and_effects_are_found(copy, written, ghost):
+    warehouse, _, _ = copy
+    for name in written:
+        path = warehouse.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"{}")
+    found = verify_warehouse(warehouse, dataset=None, progress=print).problems
+    assert [(p.kind, p.path) for p in found if p.kind != "catalog"] == ([("orphan", ghost)] if ghost else [])

@@ -2,6 +2,12 @@ import json
 
 import pytest
 
+from dmix.etl.classifiers import classifier_spec
+from dmix.mixing.agent.folders import agent_folder
+from dmix.mixing.effects.store import read_effects
+from dmix.mixing.trajectories.feedback import load_feedback
+from dmix.mixing.trajectories.store import read_set
+from dmix.training.run.request import resolve_model, run_config_file
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import (
@@ -17,6 +23,7 @@ from dmix.warehouse_schema.files.names import (
     refuse_credentials,
     refuse_links,
 )
+from dmix.warehouse_schema.files.screenings import find_screening
 
 OUTSIDE = ["", ".", "..", ".hidden", "a/b", "/etc/passwd", "../x", "a\\b", "a\0b", None, 3, ["a"], "x" * 256]
 
@@ -154,3 +161,42 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url):
 )
 def test_plain_urls_pass(url):
     refuse_credentials(url, what="x")
+
+
+READERS = {
+    "agents/x": lambda warehouse: agent_folder(warehouse, "x"),
+    "trajectories/x": lambda warehouse: read_set(warehouse, "x"),
+    "feedback/x": lambda warehouse: load_feedback(warehouse, "x"),
+    "effects/x": lambda warehouse: read_effects(warehouse, "x"),
+    "duplicates/x": lambda warehouse: find_screening(warehouse, "duplicates", "x"),
+    "contamination/x": lambda warehouse: find_screening(warehouse, "contamination", "x"),
+    "classifiers/x": lambda warehouse: classifier_spec(
+        "distilled:x", taxonomy=None, distilled=warehouse.classifiers
+    ),
+    "runs/x": lambda warehouse: run_config_file(warehouse, "x"),
+    "models/x": lambda warehouse: resolve_model("x", warehouse),
+}
+
+
+@pytest.mark.parametrize("folder", READERS)
+def test_a_link_inside_a_folder_is_refused_by_whoever_reads_it(folder, tmp_path):
+    warehouse = Warehouse.at(tmp_path / "w")
+    inside = warehouse.root / folder / "deep"
+    inside.mkdir(parents=True)
+    for name in ("config.json", "set.json", "effects.json", "model.safetensors", "config.yaml"):
+        (inside.parent / name).write_text("{}")
+    (inside / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="link is a link to"):
+        READERS[folder](warehouse)
+
+
+@pytest.mark.parametrize("folder", READERS)
+def test_a_folder_that_is_a_link_is_refused_by_whoever_reads_it(folder, tmp_path):
+    warehouse, outside = Warehouse.at(tmp_path / "w"), tmp_path / "outside"
+    outside.mkdir()
+    for name in ("config.json", "set.json", "effects.json", "model.safetensors", "config.yaml"):
+        (outside / name).write_text("{}")
+    (warehouse.root / folder).parent.mkdir(parents=True)
+    (warehouse.root / folder).symlink_to(outside)
+    with pytest.raises(InputError, match="x is a link to"):
+        READERS[folder](warehouse)
