@@ -33,7 +33,7 @@ NEVER = {
 ORDER = {
     "warehouse_schema": ("files", "catalog"),
     "etl": (
-        *("spark", "text", "publishing", "reading", "classifiers", "quality", "screening"),
+        *("spark", "text", "publishing", "templates", "reading", "classifiers", "quality", "screening"),
         *("distilling", "synthetic", "classify", "shard", "maintenance", "demo"),
     ),
     "mixing": (

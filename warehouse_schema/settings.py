@@ -132,6 +132,8 @@ def _converted(hint: Any, value: Any, where: str) -> Any:
             raise InputError(f"{where} is {value!r}, expected a mapping")
         return settings_from(typing.cast(type, hint), value, where=where)
     if origin in (tuple, list):
+        if isinstance(value, str) and arguments[0] is str:
+            value = [value]  # one name is a list of one
         if not isinstance(value, list | tuple):
             raise InputError(f"{where} is {value!r}, expected a list")
         return origin(_converted(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))

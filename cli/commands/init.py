@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option
+from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option, settings_options
 from dmix.cli.show.output import say, show_json, show_table
+from dmix.etl.templates.settings import TextSettings
 from dmix.warehouse_schema.files.sizes import size_text
 
 
@@ -32,12 +33,7 @@ from dmix.warehouse_schema.files.sizes import size_text
     show_default=True,
     help="Time limit in hours for one training run on this machine.",
 )
-@click.option(
-    "--text-column",
-    default="text",
-    show_default=True,
-    help="Text column of JSON Lines and Parquet files.",
-)
+@settings_options(TextSettings)
 @json_option
 @dry_run_option
 def init(
@@ -46,7 +42,7 @@ def init(
     data: Path,
     model: str | None,
     hours: float,
-    text_column: str,
+    settings: TextSettings,
     as_json: bool,
     dry_run: bool,
     config: str | None,
@@ -61,7 +57,7 @@ def init(
     from dmix.cli.workflows.start.init import init_project
     from dmix.cli.workflows.timing import in_words
 
-    result = init_project(data, out, model=model, hours=hours, text_column=text_column, dry_run=dry_run)
+    result = init_project(data, out, model=model, hours=hours, reading=settings, dry_run=dry_run)
     if as_json:
         show_json({**asdict(result), "folder": str(result.folder)})
         return

@@ -202,7 +202,7 @@ def settings_options(
         @functools.wraps(command)
         def call(*arguments: Any, **values: Any) -> Any:
             given = {field.name: values.pop(field.name) for field in fields}
-            given = {name: value for name, value in given.items() if value is not None}
+            given = {name: value for name, value in given.items() if value not in (None, ())}
             values[parameter] = settings_from(cls, given, where="command line")
             return command(*arguments, **values)
 
@@ -251,7 +251,8 @@ def _help(field: Any) -> str:
     text: str = field.metadata.get("help", "")
     if field.default is dataclasses.MISSING or field.default in (None, "", ()):
         return text
-    return f"{text}  [default: {field.default}]"
+    default = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
+    return f"{text}  [default: {default}]"
 
 
 def _click_type(hint: Any, choices: tuple[str, ...] | None) -> Any:

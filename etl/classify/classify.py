@@ -18,6 +18,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from dmix.etl.classifiers import Classifier, ClassifierSpec, make_classifier
 from dmix.etl.classify.label_tasks import LabelJob, label_part, try_input
 from dmix.etl.classify.parts import CorpusFolders, PartPlan
@@ -29,7 +33,7 @@ from dmix.etl.publishing.rejects import REASONS
 from dmix.etl.spark.executors import ExecutorLike
 from dmix.etl.spark.tasks import metered, reported, run_tasks
 from dmix.etl.synthetic.inputs import generation_of
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import DmixError, InputError
 from dmix.warehouse_schema.files.layout import Warehouse, checked_name, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import (
@@ -50,8 +54,9 @@ from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_label
 logger = logging.getLogger(__name__)
 
 _REMEDIES = {
-    "missing_text": "name the right column with --text-column",
-    "text_not_string": "name the right column with --text-column",
+    "missing_text": "name the right column with --text-column, or a template with --template",
+    "text_not_string": "name the right column with --text-column, or a template with --template",
+    "not_messages": "name the columns yourself, such as --template '{prompt} {answer}'",
     "missing_label": "name the right column with --classifier column:NAME",
     "unknown_label": "use --taxonomy from-data, or a file with the labels of the data",
     "id_not_text": "name the right column with --id-column, or leave it out",
@@ -140,8 +145,8 @@ def classify_corpora(
             plan.request.corpus: tuple(sorted((*plan.kept, *new), key=_part_order))
             for plan, new in zip(plans, made, strict=True)
         }
-        for plan in plans:
-            _check_documents(plan, parts[plan.request.corpus])
+        for plan, job in zip(plans, jobs, strict=True):
+            _check_documents(plan, parts[plan.request.corpus], job.folders)
         taxonomy = classifier.taxonomy or _taxonomy_of(plans, parts, classifier)
         return [
             _publish(warehouse, plan, parts[plan.request.corpus], classifier=classifier, taxonomy=taxonomy)
@@ -291,7 +296,7 @@ def _part_order(part: LabelPart) -> tuple[str, int, str]:
     )
 
 
-def _check_documents(plan: CorpusPlan, parts: Sequence[LabelPart]) -> None:
+def _check_documents(plan: CorpusPlan, parts: Sequence[LabelPart], folders: CorpusFolders) -> None:
     if any(part.documents for part in parts):
         return
     reasons = sum((Counter(part.rejected) for part in parts), Counter())
@@ -301,8 +306,23 @@ def _check_documents(plan: CorpusPlan, parts: Sequence[LabelPart]) -> None:
     listed = ", ".join(f"{name} {number:,}" for name, number in reasons.most_common())
     raise InputError(
         f"no document of corpus {plan.request.corpus!r} could be taken (rejected: {listed});"
-        f" {count:,} times {REASONS[reason]}; {_REMEDIES.get(reason, 'check the inputs')}"
+        f" {count:,} times {REASONS[reason]}{_example(parts, folders, reason)};"
+        f" {_REMEDIES.get(reason, 'check the inputs')}"
     )
+
+
+def _example(parts: Sequence[LabelPart], folders: CorpusFolders, reason: str) -> str:
+    """Where the first reject of a reason is and what was seen there; empty if its file cannot be read."""
+    part = next(part for part in parts if part.rejected.get(reason))
+    for file in part.reject_files:
+        try:
+            content = (folders.part_rejects(part.fingerprint) / file.name).read_bytes()
+            rejects = pq.read_table(pa.BufferReader(content))
+        except (OSError, pa.ArrowException, DmixError):
+            continue
+        for row in rejects.filter(pc.field("reason") == reason).slice(0, 1).to_pylist():
+            return f" (for example {row['path']}:{row['position']}: {row['detail']})"
+    return ""
 
 
 def _taxonomy_of(

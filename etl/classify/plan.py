@@ -114,7 +114,7 @@ def plan_corpora(
         taken = {source.name: source.path for source in old}
         records = InputRecords(
             warehouse.input_records(request.corpus),
-            columns=columns.required,
+            columns=[*columns.required, *("+".join(shape) for shape in columns.text_shapes)],
             piece_bytes=settings.piece_bytes,
             part_bytes=settings.part_bytes,
         )
@@ -185,13 +185,13 @@ def requested_classifier(warehouse: Warehouse, settings: ClassifySettings) -> Cl
 
 def columns_read(settings: ClassifySettings, classifier: Classifier) -> Columns:
     """What the job reads of a record."""
-    return Columns(text=settings.text_column, id=settings.id_column, others=classifier.columns)
+    return Columns.of(settings, id=settings.id_column, others=classifier.columns)
 
 
 def _digest(settings: ClassifySettings, classifier: Classifier) -> str:
     """Hash of all settings that a part's bytes depend on, beside its inputs."""
-    columns = dataclasses.asdict(columns_read(settings, classifier))
-    return digest_of([classifier.fingerprint, columns, settings.max_document_bytes])
+    columns = columns_read(settings, classifier)
+    return digest_of([classifier.fingerprint, columns.identity, settings.max_document_bytes])
 
 
 def _last_version(warehouse: Warehouse, request: CorpusRequest) -> CorpusVersion | None:
@@ -265,6 +265,7 @@ def _inspected(
     inspect = functools.partial(
         _inspect_files,
         required=columns.required,
+        shapes=columns.text_shapes,
         id_column=columns.id,
         part_bytes=settings.part_bytes,
         piece_bytes=settings.piece_bytes,
@@ -297,6 +298,7 @@ def _inspect_files(
     files: Sequence[FoundFile],
     *,
     required: Sequence[str],
+    shapes: Sequence[Sequence[str]],
     id_column: str | None,
     part_bytes: int,
     piece_bytes: int,
@@ -306,6 +308,7 @@ def _inspect_files(
             inspect_and_cut(
                 file,
                 columns=required,
+                shapes=shapes,
                 id_column=id_column,
                 piece_bytes=piece_bytes if file.size_bytes >= part_bytes else None,
             )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dmix.etl.templates.settings import TextSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
 
@@ -10,7 +11,7 @@ MOST_DOCUMENT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifySettings:
+class ClassifySettings(TextSettings):
     """How documents are read and get their domain.
 
     Raises:
@@ -37,7 +38,6 @@ class ClassifySettings:
         help="Margin below which --fallback decides: the most probable label's lead over the second one,"
         " in [0, 1].",
     )
-    text_column: str = setting("text", help="Text column of JSON Lines and Parquet files.")
     id_column: str | None = setting(
         None,
         help="Column of the document's id. Default: the column 'id'; without one, a hash of the input's"
@@ -56,11 +56,11 @@ class ClassifySettings:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.margin <= 1:
             raise InputError(f"margin is {self.margin}, expected 0 to 1; change --margin")
-        for name in ("text_column", "id_column"):
-            if getattr(self, name) == "":
-                raise InputError(f"{name} is empty; name a column with --{name.replace('_', '-')}")
+        if self.id_column == "":
+            raise InputError("id_column is empty; name a column with --id-column")
         if not 1 <= self.max_document_bytes <= MOST_DOCUMENT_BYTES:
             raise InputError(
                 f"max_document_bytes is {self.max_document_bytes}, expected 1 to {MOST_DOCUMENT_BYTES};"

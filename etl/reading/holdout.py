@@ -19,6 +19,7 @@ from dmix.etl.reading.inspection import inspect_file
 from dmix.etl.reading.records import Columns, Document, read_documents
 from dmix.etl.reading.sources import FoundFile, find_files
 from dmix.etl.spark.tasks import Meter
+from dmix.etl.templates.settings import PLAIN_TEXT
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes
 
@@ -34,6 +35,7 @@ _MIN_ITEM_CHARACTERS = 80
 FEWEST_ITEMS = 30
 _TAKEN_OF_AN_END = 0.1
 _MAX_DOCUMENT_BYTES = 16 * 2**20
+PLAIN = Columns.of(PLAIN_TEXT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ def hold_out(
     judging: Path | None = None,
     num_items: int,
     limit_bytes: int,
-    text_column: str = "text",
+    columns: Columns = PLAIN,
 ) -> HeldOut:
     """Splits what files hold into a corpus and evaluation items of the continuation form.
 
@@ -74,7 +76,7 @@ def hold_out(
         judging: The same for judging items; no documents are held out for them if None.
         num_items: Most items of each kind to hold out.
         limit_bytes: Most text to take, in UTF-8 bytes; each file gives an equal share at most.
-        text_column: Column of the text in JSON Lines and Parquet.
+        columns: Where the text is in JSON Lines and Parquet.
 
     Raises:
         NotFoundError: If a path does not exist.
@@ -90,7 +92,7 @@ def hold_out(
     for file in files:
         held_here: Counter[int] = Counter()
         size_bytes = 0
-        for document in _documents(file, text_column):
+        for document in _documents(file, columns):
             if isinstance(document, Reject):
                 rejected[document.reason] += 1
                 continue
@@ -153,7 +155,7 @@ class DrawnItems:
         return min(len(self.feedback), len(self.judging)) >= FEWEST_ITEMS
 
 
-def draw_items(given: Sequence[str], *, num_items: int, text_column: str = "text") -> DrawnItems:
+def draw_items(given: Sequence[str], *, num_items: int, columns: Columns = PLAIN) -> DrawnItems:
     """Evaluation items of the continuation form from files, which are read until there are enough.
 
     Files are read in an order by hash of their names, each until it has given its equal share.
@@ -161,7 +163,7 @@ def draw_items(given: Sequence[str], *, num_items: int, text_column: str = "text
     Args:
         given: Files, folders and globs, as `etl classify` takes them.
         num_items: Most items of each kind.
-        text_column: Column of the text in JSON Lines and Parquet.
+        columns: Where the text is in JSON Lines and Parquet.
 
     Raises:
         NotFoundError: If a path does not exist.
@@ -173,7 +175,7 @@ def draw_items(given: Sequence[str], *, num_items: int, text_column: str = "text
     quota = -(-num_items // len(files))
     for file in files:
         wanted = {kind: min(quota, num_items - len(held[kind])) for kind in KINDS}
-        for document in _documents(file, text_column) if any(wanted.values()) else ():
+        for document in _documents(file, columns) if any(wanted.values()) else ():
             if isinstance(document, Reject):
                 rejected[document.reason] += 1
                 continue
@@ -222,9 +224,8 @@ def _folders(folder: Path, field: str) -> Iterator[Path]:
     return (path for path in folder.glob(f"{field}*") if path.is_dir())
 
 
-def _documents(file: FoundFile, text_column: str) -> Iterator[Document | Reject]:
-    source = inspect_file(file, columns=(text_column,))
-    columns = Columns(text=text_column, id=None, others=())
+def _documents(file: FoundFile, columns: Columns) -> Iterator[Document | Reject]:
+    source = inspect_file(file, columns=columns.required, shapes=columns.text_shapes)
     return read_documents(source, columns=columns, max_document_bytes=_MAX_DOCUMENT_BYTES, meter=Meter(None))
 
 

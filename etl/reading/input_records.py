@@ -30,7 +30,7 @@ class InputRecords:
 
     Args:
         path: Where they are kept; nothing is known if that cannot be read.
-        columns: Columns that Parquet files were checked for.
+        columns: Columns that Parquet files were checked for, in words that are equal where the check is.
         piece_bytes: How small pieces may be; another value knows nothing of what came before.
         part_bytes: Below which size inputs stay whole; as `piece_bytes`.
 

@@ -15,6 +15,7 @@ from dmix.etl.reading.blocks import BrokenInputError, decompressed, file_blocks,
 from dmix.etl.reading.parquet import damage, open_parquet, refuse_id_type, row_count, top_level_names
 from dmix.etl.reading.pieces import LineCutter, RowGroupCutter, piece_bytes_of
 from dmix.etl.reading.sources import ENDINGS, KNOWN, FoundFile
+from dmix.etl.templates.conversations import fitting_template
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import InputFile, Piece
 from dmix.warehouse_schema.files.storage import is_url, open_place
@@ -30,6 +31,8 @@ _MAGIC = {
     "parquet": b"PAR1",
 }
 _HEAD_BYTES = 16
+
+Shapes = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +54,9 @@ def inspection_from_json(value: Mapping[str, Any]) -> Inspection:
     )
 
 
-def inspect_file(found: FoundFile, *, columns: Sequence[str]) -> InputFile:
+def inspect_file(found: FoundFile, *, columns: Sequence[str], shapes: Shapes = ()) -> InputFile:
     """Reads a file once: its hash, and whether it is what its ending says; see `inspect_and_cut`."""
-    return inspect_and_cut(found, columns=columns, piece_bytes=None).source
+    return inspect_and_cut(found, columns=columns, shapes=shapes, piece_bytes=None).source
 
 
 def hashed(found: FoundFile) -> InputFile:
@@ -66,13 +69,19 @@ def hashed(found: FoundFile) -> InputFile:
 
 
 def inspect_and_cut(
-    found: FoundFile, *, columns: Sequence[str], piece_bytes: int | None, id_column: str | None = None
+    found: FoundFile,
+    *,
+    columns: Sequence[str],
+    shapes: Shapes = (),
+    piece_bytes: int | None,
+    id_column: str | None = None,
 ) -> Inspection:
     """Reads a file once: its hash, its pieces, and whether it is what its ending says.
 
     Args:
         found: The file.
         columns: Columns that a Parquet file must have.
+        shapes: Columns of the text: a Parquet file must have all of one of these.
         piece_bytes: Least size of a piece; None leaves the file whole.
         id_column: Column that the ids come from, if the user named one.
 
@@ -97,7 +106,7 @@ def inspect_and_cut(
     if found.path.lower().removesuffix(ENDINGS.get(found.compression, "")).endswith(".json"):
         _check_one_document_a_line(found)
     if found.format == "parquet":
-        _check_parquet_columns(found, columns, id_column)
+        _check_parquet_columns(found, columns, shapes, id_column)
     return Inspection(source=_input_file(found, size_bytes, digest.hexdigest()), pieces=pieces)
 
 
@@ -214,7 +223,9 @@ def _conversion(found: FoundFile, query: str) -> str:
     return f"{tool} -dc {shlex.quote(path)} | {lines} > {target}"
 
 
-def _check_parquet_columns(found: FoundFile, columns: Sequence[str], id_column: str | None) -> None:
+def _check_parquet_columns(
+    found: FoundFile, columns: Sequence[str], shapes: Shapes, id_column: str | None
+) -> None:
     try:
         with reading(found.path), open_place(found.path) as handle:
             file = open_parquet(handle, found.path)
@@ -227,9 +238,26 @@ def _check_parquet_columns(found: FoundFile, columns: Sequence[str], id_column: 
     if missing:
         raise InputError(
             f"{found.path} has no column {missing[0]!r} (it has: {', '.join(names)}); name the right one"
-            " with --text-column, --id-column or column:NAME"
+            " with --id-column or column:NAME"
         )
+    if shapes and not any(set(shape) <= set(names) for shape in shapes):
+        raise _without_text(found, shapes, names)
     _check_id_type(schema, id_column, found.path)
+
+
+def _without_text(found: FoundFile, shapes: Shapes, names: Sequence[str]) -> InputError:
+    """The error for a Parquet file without columns for a text."""
+    if len(shapes) == 1:
+        absent = next(name for name in shapes[0] if name not in names)
+        wanted = f"column {absent!r}"
+    else:
+        wanted = f"columns {' or '.join(' and '.join(shape) for shape in shapes)}"
+    fitting = fitting_template(names)
+    use = f"use --template {fitting}, or name" if fitting else "name"
+    return InputError(
+        f"{found.path} has no {wanted} (it has: {', '.join(names)}); {use} the right one with --text-column"
+        " or --template"
+    )
 
 
 def check_id_type(found: FoundFile, id_column: str) -> None:

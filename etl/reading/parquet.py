@@ -11,7 +11,6 @@ many rows name (such a file may be a thousand times smaller than its text).
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 from uuid import UUID
 
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from dmix.etl.reading.blocks import BrokenInputError, block_bytes
 from dmix.etl.reading.exact_ids import id_of_bytes, id_of_number
+from dmix.etl.templates.conversations import Unreadable
 from dmix.warehouse_schema.errors import DmixError, InputError
 
 BATCH_ROWS = 1024
@@ -28,17 +28,6 @@ BATCH_BYTES = 4 << 20
 _DECODED_BYTES = 64 << 20
 _BELIEVABLE_BYTES = 4 << 30
 """A request for more memory than this comes from damage, and is no sign of a small machine."""
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """Stands for a value that Python cannot express.
-
-    Attributes:
-        detail: What was seen.
-    """
-
-    detail: str
 
 
 @contextmanager
@@ -182,15 +171,20 @@ def id_of_value(value: object) -> object:
 def _rows_by_dictionary(
     file: pq.ParquetFile, handle: BinaryIO, path: str, *, columns: Sequence[str], group: int, rows: int
 ) -> int:
-    """Rows that are not more than `_DECODED_BYTES`, should each name the longest value of a dictionary."""
+    """Rows that are not more than `_DECODED_BYTES`, should each name the longest values of dictionaries.
+
+    Of values in lists, a row is taken to have as many as the mean one.
+    """
     metadata = file.metadata.row_group(group)
-    stored = {}
+    stored, most_values = {}, 1
     for number in range(metadata.num_columns):
         column = metadata.column(number)
         name = file.schema.column(number).path  # that of the row group may be damaged
-        if name in columns and column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
+        wanted = name in columns or name.partition(".")[0] in columns
+        if wanted and column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
             stored[name] = column.total_uncompressed_size
-    if not stored or rows * max(stored.values()) <= _DECODED_BYTES:
+            most_values = max(most_values, -(-column.num_values // max(1, metadata.num_rows)))
+    if not stored or rows * most_values * max(stored.values()) <= _DECODED_BYTES:
         return rows
     probe = open_parquet(handle, path, dictionaries=tuple(stored))
     first = next(probe.iter_batches(1, row_groups=[group], columns=list(stored), use_threads=False), None)
@@ -198,10 +192,21 @@ def _rows_by_dictionary(
         return rows
     longest = 1
     for column in first.columns:
-        if isinstance(column.type, pa.DictionaryType) and len(column.dictionary):
-            lengths = pc.binary_length(column.dictionary)
-            longest += pc.max(lengths).as_py() or 0
-    return max(1, _DECODED_BYTES // longest)
+        for dictionary in _dictionaries(column):
+            longest += pc.max(pc.binary_length(dictionary)).as_py() or 0
+    return min(rows, max(1, _DECODED_BYTES // (longest * most_values)))
+
+
+def _dictionaries(column: pa.Array) -> Iterator[pa.Array]:
+    """Dictionaries of text or bytes of a column, or inside its lists and structures."""
+    if isinstance(column.type, pa.DictionaryType):
+        if len(column.dictionary):
+            yield column.dictionary
+    elif isinstance(column, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+        yield from _dictionaries(column.values)
+    elif isinstance(column, pa.StructArray):
+        for number in range(column.type.num_fields):
+            yield from _dictionaries(column.field(number))
 
 
 def _values(column: pa.Array) -> list[object]:

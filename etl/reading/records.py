@@ -8,7 +8,7 @@ multiple of the longest document, which `max_document_bytes` bounds as it is sto
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -21,6 +21,9 @@ from dmix.etl.reading.exact_ids import digits_of, id_of_number
 from dmix.etl.reading.parquet import batches, damage, id_of_value, open_parquet, row_count, top_level_names
 from dmix.etl.reading.pieces import line_blocks, stored_range
 from dmix.etl.spark.tasks import Meter
+from dmix.etl.templates.conversations import Refusal, Unreadable, kind_of, what_it_has
+from dmix.etl.templates.settings import TextSettings
+from dmix.etl.templates.templates import Template, template_of
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import InputFile, Piece
 from dmix.warehouse_schema.files.storage import open_place
@@ -54,14 +57,37 @@ class Columns:
     """What is read of a record.
 
     Attributes:
-        text: Column of the text.
+        text: Column of the text, if there is no template.
         id: Column of the id; None takes `id` where a document has one.
         others: Columns that the classifier looks at.
+        template: What makes one text of several columns; None where one column holds it.
     """
 
     text: str
     id: str | None
     others: tuple[str, ...]
+    template: Template | None = None
+
+    @classmethod
+    def of(cls, settings: TextSettings, *, id: str | None = None, others: tuple[str, ...] = ()) -> "Columns":
+        """The columns that settings name.
+
+        Raises:
+            InputError: If the template cannot be used.
+            NotFoundError: If it is that of a checkpoint which does not exist.
+        """
+        template = template_of(settings)
+        return cls(text=settings.text_column[0], id=id, others=others, template=template)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Columns that the text may come from."""
+        return (self.text,) if self.template is None else self.template.columns
+
+    @property
+    def text_shapes(self) -> tuple[tuple[str, ...], ...]:
+        """Columns that a Parquet file needs for a text: all of one of these."""
+        return ((self.text,),) if self.template is None else self.template.shapes
 
     @property
     def id_or_default(self) -> str:
@@ -69,8 +95,14 @@ class Columns:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Columns without which a Parquet file makes no sense."""
-        return (self.text, *((self.id,) if self.id else ()), *self.others)
+        """Columns that a Parquet file needs beside those of the text."""
+        return (*((self.id,) if self.id else ()), *self.others)
+
+    @property
+    def identity(self) -> list[object]:
+        """What documents depend on, as plain values."""
+        template = None if self.template is None else self.template.identity
+        return [self.text, self.id, self.others, template]
 
 
 def read_documents(
@@ -258,7 +290,7 @@ def _from_line(
 ) -> Document | Reject | None:
     """The document of a line, or its reject; None for a blank line."""
     if isinstance(line, LongLine):
-        return _too_long(name, position, line.size_bytes, max_bytes, prefix_of(line.prefix))
+        return Reject(name, position, *_too_long(line.size_bytes, max_bytes), prefix_of(line.prefix))
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -267,15 +299,18 @@ def _from_line(
         if not line.strip():
             return None
         record = _forgiving(line, columns, str(error))
-    if isinstance(record, _Refusal):
+    if isinstance(record, Refusal):
         return Reject(name, position, record.reason, record.detail, prefix_of(line))
     if not isinstance(record, dict):
-        return Reject(name, position, "not_an_object", f"the line holds {_kind(record)}", prefix_of(line))
+        return Reject(name, position, "not_an_object", f"the line holds {kind_of(record)}", prefix_of(line))
     id_value = record.get(columns.id_or_default)
     if type(id_value) is float:  # orjson makes one of a whole number that is longer than 64 bits
         id_value = digits_of(line, columns.id_or_default)
+    text = record.get(columns.text) if columns.template is None else _templated(record, columns, max_bytes)
+    if text is None:
+        text = Refusal("missing_text", f"no text in column {columns.text!r}{what_it_has(record)}")
     return _taken(
-        record.get(columns.text),
+        text,
         path=name,
         position=position,
         columns=columns,
@@ -285,9 +320,16 @@ def _from_line(
     )
 
 
-class _Refusal(NamedTuple):
-    reason: str
-    detail: str
+def _templated(record: Mapping[str, object], columns: Columns, max_bytes: int) -> str | Refusal:
+    """The text that the template makes of a record, or why there is none."""
+    assert columns.template is not None
+    text = columns.template.text_of(record)
+    if isinstance(text, Refusal):
+        return text
+    if not _encodes(text):
+        return Refusal("invalid_utf8", "half a surrogate pair")
+    size_bytes = utf8_size(text)
+    return text if size_bytes <= max_bytes else _too_long(size_bytes, max_bytes)
 
 
 def _forgiving(line: bytes, columns: Columns, error: str) -> Any:
@@ -300,16 +342,19 @@ def _forgiving(line: bytes, columns: Columns, error: str) -> Any:
         text, wrong = line.decode(), None
     except UnicodeDecodeError as raised:
         text, wrong = line.decode("utf-8", "surrogateescape"), raised
-    not_utf8 = _Refusal(
+    not_utf8 = Refusal(
         "invalid_utf8",
         f"byte {wrong.start} of the line: {wrong.reason}" if wrong else "half a surrogate pair",
     )
     try:
         value = json.loads(text, parse_int=_whole_number)
     except (ValueError, RecursionError):
-        return not_utf8 if wrong else _Refusal("malformed_json", error)
+        return not_utf8 if wrong else Refusal("malformed_json", error)
     if isinstance(value, dict):
-        read = (columns.text, *((columns.id,) if columns.id else ()), *columns.others)
+        plain = (
+            (columns.text,) if columns.template is None else ()
+        )  # what a template makes is looked at later
+        read = (*plain, *columns.required)
         if not all(_encodes(value.get(name)) for name in read):
             return not_utf8
     return value
@@ -342,9 +387,11 @@ def _taken(
 ) -> Document | Reject:
     """The document with this text, or why there is none; `stored` is what a reject shows of it."""
     prefix = prefix_of(stored) if isinstance(stored, bytes) else str(stored)[:PREFIX_CHARACTERS]
+    if isinstance(text, Refusal):
+        return Reject(path, position, text.reason, text.detail, prefix)
     if isinstance(text, str) and text and not text.isspace():
         if columns.id is not None and not isinstance(id_of_number(id_value), str | None):
-            detail = f"column {columns.id!r} holds {_kind(id_value)}"
+            detail = f"column {columns.id!r} holds {kind_of(id_value)}"
             return Reject(path, position, "id_not_text", detail, prefix)
         return Document(document_id(id_value, path, position), text, utf8_size(text), path, position, values)
     if text is None:
@@ -352,7 +399,7 @@ def _taken(
     elif isinstance(text, str):
         reason, detail = "empty_text", f"{len(text)} characters of white space"
     else:
-        reason, detail = "text_not_string", f"column {columns.text!r} holds {_kind(text)}"
+        reason, detail = "text_not_string", f"column {columns.text!r} holds {kind_of(text)}"
     return Reject(path, position, reason, detail, prefix)
 
 
@@ -365,14 +412,8 @@ def _decoded(stored: bytes, path: str, position: int) -> str | Reject:
         return Reject(path, position, "invalid_utf8", detail, prefix_of(stored))
 
 
-def _kind(value: object) -> str:
-    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
-    return kinds.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
-
-
-def _too_long(name: str, position: int, size_bytes: int, max_bytes: int, prefix: str) -> Reject:
-    detail = f"{size_bytes} bytes, --max-document-bytes is {max_bytes}"
-    return Reject(name, position, "too_long", detail, prefix)
+def _too_long(size_bytes: int, max_bytes: int) -> Refusal:
+    return Refusal("too_long", f"{size_bytes} bytes, --max-document-bytes is {max_bytes}")
 
 
 def _from_text(name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: int) -> Document | Reject:
@@ -387,7 +428,7 @@ def _from_text(name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: 
     except BrokenInputError as error:
         return Reject(name, 1, error.reason, error.detail, prefix_of(content))
     if size_bytes > max_bytes:
-        return _too_long(name, 1, size_bytes, max_bytes, prefix_of(content))
+        return Reject(name, 1, *_too_long(size_bytes, max_bytes), prefix_of(content))
     stored = bytes(content).removeprefix(_BOM)
     text = _decoded(stored, name, 1)
     if isinstance(text, Reject):
@@ -405,10 +446,10 @@ def _from_parquet(
             file = open_parquet(handle, source.path)
             total_rows = max(1, row_count(file))
             names = Counter(top_level_names(file))
-            twice = [name for name in columns.required if names[name] > 1]
+            twice = [name for name in (*columns.texts, *columns.required) if names[name] > 1]
             if twice:
                 raise BrokenInputError("ambiguous_columns", f"it has {names[twice[0]]} columns {twice[0]!r}")
-            wanted = dict.fromkeys((columns.text, columns.id_or_default, *columns.others))
+            wanted = dict.fromkeys((*columns.texts, columns.id_or_default, *columns.others))
             groups = range(file.num_row_groups)
             for rows, stored in batches(
                 file,
@@ -420,7 +461,7 @@ def _from_parquet(
                 nothing: list[object] = [None] * rows
                 ids = stored.get(columns.id_or_default, nothing)
                 others = [_texts(stored.get(name, nothing)) for name in columns.others]
-                for row, text in enumerate(stored.get(columns.text, nothing)):
+                for row, text in enumerate(_row_texts(stored, columns, rows, max_bytes)):
                     position += 1
                     yield _from_value(
                         text,
@@ -436,6 +477,27 @@ def _from_parquet(
         yield Reject(source.name, position + 1, error.reason, error.detail, "")
 
 
+def _row_texts(
+    stored: Mapping[str, Sequence[object]], columns: Columns, rows: int, max_bytes: int
+) -> Iterable[object]:
+    """What is the text of each row: its stored value, or what the template makes of its columns."""
+    if columns.template is None:
+        return stored.get(columns.text, [None] * rows)
+    by_name = {name: stored[name] for name in columns.texts if name in stored}
+    records = ({name: _plain(values[row]) for name, values in by_name.items()} for row in range(rows))
+    return (_templated(record, columns, max_bytes) for record in records)
+
+
+def _plain(value: object) -> object:
+    """A stored value of Parquet as a template reads it: text for bytes that are text."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        return Unreadable(f"byte {error.start} of the text: {error.reason}")
+
+
 def _from_value(
     stored: object,
     *,
@@ -446,11 +508,13 @@ def _from_value(
     values: tuple[object, ...],
     max_bytes: int,
 ) -> Document | Reject:
-    """The document of a Parquet row, whose text comes as its stored bytes."""
+    """The document of a Parquet row, whose text comes as its stored bytes, or from a template."""
+    if isinstance(stored, Refusal):
+        return Reject(path, position, *stored, "")
     text = stored
     if isinstance(stored, bytes):
         if len(stored) > max_bytes:
-            return _too_long(path, position, len(stored), max_bytes, prefix_of(stored))
+            return Reject(path, position, *_too_long(len(stored), max_bytes), prefix_of(stored))
         decoded = _decoded(stored, path, position)
         if isinstance(decoded, Reject):
             return decoded

@@ -1,6 +1,7 @@
 """From raw text to corpora of labelled documents: `dmix etl classify`."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
+from dmix.etl.templates.conversations import fitting_template
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # Files without the text column, and columns of each, that a message names.
-_MOST_FILES, _MOST_COLUMNS = 3, 12
+_MOST_FILES, _MOST_COLUMNS, _LONGEST_NAME = 3, 12, 40
 
 
 def classify_text(
@@ -79,13 +81,20 @@ def classify_text(
     sync_at_end(warehouse, warn=progress)
     result = _outcomes_result(outcomes)
     for outcome in outcomes:
-        for line in without_text(warehouse, outcome.version, settings.text_column):
+        for line in without_text(warehouse, outcome.version, settings):
             result.line(line)
     return result
 
 
-def without_text(warehouse: Warehouse, version: "CorpusVersion", column: str) -> list[str]:
-    """A line for each of the first files with records that lack the text column, with columns that it has."""
+def without_text(warehouse: Warehouse, version: "CorpusVersion", settings: "ClassifySettings") -> list[str]:
+    """A line for each of the first files with records that lack the text, with columns that it has."""
+    asked = (
+        f"for template {settings.template!r}"
+        if settings.template
+        else f"in column {settings.text_column[0]!r}"
+    )
+    if len(settings.text_column) > 1:
+        asked = f"in columns {', '.join(settings.text_column)}"
     found: Counter[str] = Counter()
     columns: dict[str, list[str]] = {}
     for part in version.parts:
@@ -107,16 +116,23 @@ def without_text(warehouse: Warehouse, version: "CorpusVersion", column: str) ->
                     columns[name] = _columns(source, prefix)
     lines = []
     for name, count in found.most_common(_MOST_FILES):
-        others = [other for other in columns[name] if other != column]
+        others = [other for other in columns[name] if other not in settings.text_column or settings.template]
         has = f"; it has {', '.join(others[:_MOST_COLUMNS])}" if others else ""
-        flag = f", for example --text-column {others[0]}" if others else ""
         lines.append(
-            f"{version.corpus}: {count:,} records of {name} have no text in column {column!r}{has}; name the"
-            f" column of the text with --text-column{flag}"
+            f"{version.corpus}: {count:,} records of {name} have no text {asked}{has}; {_remedy(others)}"
         )
     if len(found) > _MOST_FILES:
         lines.append(f"{version.corpus}: and {len(found) - _MOST_FILES:,} more files with such records")
     return lines
+
+
+def _remedy(columns: Sequence[str]) -> str:
+    """Which flag reads records with these columns."""
+    template = fitting_template(columns)
+    if template is not None:
+        return f"use --template {template}"
+    example = f", for example --text-column {shlex.quote(columns[0])}" if columns else ""
+    return f"name the column of the text with --text-column{example}"
 
 
 def _columns(source: "InputFile | None", prefix: str) -> list[str]:
@@ -125,7 +141,14 @@ def _columns(source: "InputFile | None", prefix: str) -> list[str]:
         import pyarrow.parquet as pq
 
         return list(pq.read_schema(source.path).names)
-    return list(dict.fromkeys(re.findall(r'[{,]\s*"([^"\\]{1,40})"\s*:', prefix)))
+    names, depth = [], 0
+    for token in re.finditer(
+        r'"(?P<text>(?:[^"\\]|\\.)*)"(?P<colon>\s*:)?|(?P<open>[{\[])|(?P<close>[}\]])', prefix
+    ):
+        depth += bool(token["open"]) - bool(token["close"])
+        if depth == 1 and token["colon"] and len(token["text"]) <= _LONGEST_NAME:
+            names.append(token["text"])
+    return list(dict.fromkeys(names))
 
 
 _MOST_SKIPPED = 20

@@ -10,12 +10,17 @@ import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dmix.cli.workflows.start.project_files import STEPS, Checkpoint, FieldText, Sizes, project_files
 from dmix.cli.workflows.timing import training_speed
+from dmix.etl.templates.settings import PLAIN_TEXT, TextSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.taxonomy import FIELDS
+
+if TYPE_CHECKING:
+    from dmix.etl.reading.records import Columns
 
 # Items of each field and kind (feedback, judging).
 ITEMS = 100
@@ -54,7 +59,7 @@ def init_project(
     *,
     model: str | None = None,
     hours: float = 1.0,
-    text_column: str = "text",
+    reading: TextSettings = PLAIN_TEXT,
     dry_run: bool = False,
 ) -> InitResult:
     """Looks at a folder of text and writes the files of a first run.
@@ -64,7 +69,7 @@ def init_project(
         out: Folder for the files; made if it does not exist.
         model: Checkpoint folder or hub id to train; a small model from random weights if None.
         hours: Longest training run.
-        text_column: Column of the text in JSON Lines and Parquet files.
+        reading: Where the text is in JSON Lines and Parquet files.
         dry_run: Look, and write nothing.
 
     Raises:
@@ -73,6 +78,7 @@ def init_project(
             model is no checkpoint.
     """
     from dmix.etl.reading.holdout import field_folders
+    from dmix.etl.reading.records import Columns
 
     data, out = Path(data).expanduser().absolute(), Path(out).expanduser().absolute()
     if not data.is_dir():
@@ -84,9 +90,9 @@ def init_project(
             f"{out} holds a project already (environment.yaml); choose another folder or remove it"
         )
     checkpoint = _look_at(model)
-    folders = field_folders(data)
+    folders, columns = field_folders(data), Columns.of(reading)
     fields = {
-        field: _draw(folders[field], field=field, out=out, text_column=text_column, dry_run=dry_run)
+        field: _draw(folders[field], field=field, out=out, columns=columns, dry_run=dry_run)
         for field in FIELDS
     }
     sizes = fitting_sizes(
@@ -95,7 +101,7 @@ def init_project(
         longest=checkpoint.max_positions,
         hours=hours,
     )
-    texts = project_files(fields, sizes, checkpoint, text_column=text_column)
+    texts = project_files(fields, sizes, checkpoint, reading=reading)
     files = {name: words for name, (words, _) in texts.items()}
     if not dry_run:
         for name, (_, text) in texts.items():
@@ -191,7 +197,7 @@ def stored_weights(folder: Path) -> int | None:
     return total if files else None
 
 
-def _draw(folders: list[str], *, field: str, out: Path, text_column: str, dry_run: bool) -> FieldText:
+def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_run: bool) -> FieldText:
     """Items of a field, written below `items/`; the text, too, where it must be cut for them."""
     from dmix.etl.reading.holdout import draw_items, hold_out, write_items
     from dmix.etl.reading.sources import find_files
@@ -202,7 +208,7 @@ def _draw(folders: list[str], *, field: str, out: Path, text_column: str, dry_ru
             for file in find_files(folders).files
         )
     )
-    drawn = draw_items(folders, num_items=ITEMS, text_column=text_column)
+    drawn = draw_items(folders, num_items=ITEMS, columns=columns)
     feedback, judging = out / "items" / f"{field}.jsonl", out / "judging" / f"{field}.jsonl"
     if drawn.enough or dry_run:
         if not dry_run:
@@ -224,7 +230,7 @@ def _draw(folders: list[str], *, field: str, out: Path, text_column: str, dry_ru
         judging=judging,
         num_items=ITEMS,
         limit_bytes=_COPY_LIMIT_BYTES,
-        text_column=text_column,
+        columns=columns,
     )
     return FieldText(
         inputs=(str(corpus.parent.relative_to(out)),),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dmix.cli.workflows.timing import in_words
+from dmix.etl.templates.settings import TextSettings
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 STEPS = 16
@@ -80,7 +81,7 @@ class Checkpoint:
 
 
 def project_files(
-    fields: Mapping[str, FieldText], sizes: Sizes, checkpoint: Checkpoint, *, text_column: str
+    fields: Mapping[str, FieldText], sizes: Sizes, checkpoint: Checkpoint, *, reading: TextSettings
 ) -> dict[str, tuple[str, str]]:
     """Every file of a project, by name: a few words about it, and its text."""
     scratch = checkpoint.name is None
@@ -116,18 +117,17 @@ def project_files(
         )
     files["run.sh"] = (
         "the commands, in order",
-        _script(fields, sizes, checkpoint, text_column=text_column),
+        _script(fields, sizes, checkpoint, reading=reading),
     )
     return files
 
 
 def _script(
-    fields: Mapping[str, FieldText], sizes: Sizes, checkpoint: Checkpoint, *, text_column: str
+    fields: Mapping[str, FieldText], sizes: Sizes, checkpoint: Checkpoint, *, reading: TextSettings
 ) -> str:
     megabytes = sum(text.size_bytes for text in fields.values()) / 1e6
     text_time = in_words(_START_SECONDS + megabytes / (_TEXT_RATE * (os.cpu_count() or 1)))
     run_time = "time not known: add --dry-run" if sizes.minutes is None else in_words(60 * sizes.minutes)
-    column = "" if text_column == "text" else f" --text-column {shlex.quote(text_column)}"
     inputs = " ".join(f"--{field} {shlex.quote(path)}" for field in FIELDS for path in fields[field].inputs)
     tokenizer = "embedded" if checkpoint.name is None else shlex.quote(checkpoint.name)
     trained = "base" if checkpoint.name is None else shlex.quote(checkpoint.name)
@@ -150,7 +150,7 @@ def _script(
         text_time=text_time,
         run_time=run_time,
         tokens=f"{sizes.tokens:,}",
-        inputs=inputs + column,
+        inputs=inputs + reading.flags(),
         tokenizer=tokenizer,
         seq_len=sizes.seq_len,
         base=base,

@@ -1,14 +1,19 @@
 import gzip
 import json
+import re
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from dmix.cli.commands.etl import ManyPaths, classify
 from dmix.cli.main import run
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import read_corpus_version
 
 COLUMN = ["--classifier", "column:topic", "--taxonomy", "from-data"]
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture
@@ -124,3 +129,33 @@ def test_example_of_the_help_runs(spark, inputs):
     at = words.index("papers/*.jsonl.gz")  # the shell's work
     words[at : at + 1] = ["papers/x.jsonl.gz", "papers/y.jsonl.gz"]
     assert run([*words[1:], *COLUMN]) == 0
+
+
+@pytest.mark.parametrize("master", ["", "local[2,3]"])
+def test_the_worked_example_of_chat_records(tmp_path, monkeypatch, capsys, master):
+    """Local workers and Spark give the documents and rejects that the page shows."""
+    page = (DOCS / "guide" / "chat-records.md").read_text(encoding="utf-8")
+    records, text = (re.search(rf"```{kind}\n(.*?)```", page, re.S)[1] for kind in ("json", "text"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DMIX_MASTER", master)
+    (tmp_path / "chats.jsonl").write_text(records)
+    command = ["etl", "classify", "--target", "chats.jsonl", "--name", "chats", "--warehouse", "w"]
+    assert run([*command, "--template", "chat"]) == 0
+    warehouse = Warehouse.at("w")
+    version = read_corpus_version(warehouse, "chats-target")
+    files = [
+        warehouse.labels("chats-target") / "parts" / part.fingerprint / file.name
+        for part in version.parts
+        for file in part.files
+    ]
+    rows = sorted((row["id"], row["text"]) for file in files for row in pq.read_table(file).to_pylist())
+    assert rows == [("a", text.strip()), ("c", "User: Add 1 and 2.\n\nAssistant: 3")]
+    with Catalog.open_reader(warehouse) as catalog:
+        [reject] = catalog.query("select position, reason, detail from rejects")[1]
+    assert reject == (2, "unknown_role", "message 1 of 'messages' has the role 'narrator'")
+    capsys.readouterr()
+    assert run([*command, "--template", "chat"]) == 0
+    assert "unchanged" in capsys.readouterr().err
+    assert run([*command, "--add", "--template", "instruction"]) == 2
+    assert run(command) == 2
+    assert "--template chat" in capsys.readouterr().err

@@ -25,6 +25,8 @@ METHODS = {
     "sql": ("sql",),
 }
 # of the command line alone: a method has a session, returns a result and is called by a program
+# lists whose settings class has a default that is not empty
+FILLED_LISTS = {"text_column"}
 COMMAND_LINE = {"warehouse", "config", "json", "format", "help"}
 
 
@@ -45,7 +47,7 @@ def flags_of(command):
             if option.required:
                 default = inspect.Parameter.empty
             elif option.nargs == -1 or getattr(option, "multiple", False):
-                default = default or ()
+                default = default or (None if name in FILLED_LISTS else ())
             elif getattr(option, "is_flag", False):
                 default = bool(default) if default is not None else None
             flags[name] = default

@@ -85,18 +85,22 @@ def test_times_beyond_what_python_knows_cost_nothing_but_their_value(read):
     assert ids(read({"text": far})) == ["text_not_string", "text_not_string"]
 
 
-def test_a_dictionary_of_long_values_is_not_decoded_at_once(tmp_path):
-    pq.write_table(
-        pa.table({"text": ["x" * (1 << 18)] * 500}),
-        tmp_path / "a.parquet",
-        dictionary_pagesize_limit=1 << 22,
-    )
+@pytest.mark.parametrize(
+    ("column", "most_rows"),
+    [
+        ("x" * (1 << 18), 255),  # of a quarter of a megabyte each, at most 64 MB
+        ([{"role": "user", "content": "x" * (1 << 18)}] * 2, 127),
+    ],
+)
+def test_a_dictionary_of_long_values_is_not_decoded_at_once(tmp_path, column, most_rows):
+    table = pa.table({"text": [column] * 500})
+    pq.write_table(table, tmp_path / "a.parquet", dictionary_pagesize_limit=1 << 22)
     with (tmp_path / "a.parquet").open("rb") as handle:
         file = open_parquet(handle, "a.parquet")
         most = total = 0
         for rows, _ in batches(file, handle, "a.parquet", columns=["text"], groups=[0]):
             most, total = max(most, rows), total + rows
-    assert (most, total) == (255, 500)  # of a quarter of a megabyte each, at most 64 MB
+    assert (most, total) == (most_rows, 500)
 
 
 def test_what_arrow_raises_is_damage_and_what_a_disk_raises_is_not():

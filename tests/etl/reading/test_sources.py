@@ -38,8 +38,8 @@ def names(found):
     return [file.name for file in found.files]
 
 
-def inspected(path, columns=()):
-    return inspect_file(find_files([str(path)]).files[0], columns=columns)
+def inspected(path, shapes=()):
+    return inspect_file(find_files([str(path)]).files[0], columns=(), shapes=shapes)
 
 
 def test_folder_gives_known_files_by_their_name_below_it_and_counts_the_others(folder):
@@ -177,8 +177,8 @@ def test_inspection_accepts_and_hashes(tmp_path, name, content):
 def test_parquet_without_the_text_column_names_the_columns_that_it_has(tmp_path):
     pq.write_table(pa.table({"content": ["a"], "url": ["b"]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match=r"no column 'text' \(it has: content, url\).*--text-column"):
-        inspected(tmp_path / "a.parquet", columns=("text",))
-    assert inspected(tmp_path / "a.parquet", columns=("content",)).format == "parquet"
+        inspected(tmp_path / "a.parquet", shapes=(("text",),))
+    assert inspected(tmp_path / "a.parquet", shapes=(("content",),)).format == "parquet"
 
 
 def test_vanished_file_is_not_found(tmp_path):

@@ -1,0 +1,55 @@
+"""Where the text of a record is: what a user chooses; light, so that the command line can import it."""
+
+import shlex
+from dataclasses import dataclass
+
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.settings import setting
+
+DEFAULT_COLUMN = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSettings:
+    """Where the text of a record is.
+
+    Raises:
+        InputError: If a column has no name, or columns are named beside a template.
+    """
+
+    text_column: tuple[str, ...] = setting(
+        (DEFAULT_COLUMN,),
+        help="Text column of JSON Lines and Parquet files. Repeat the flag to join several columns by a"
+        " blank line.",
+    )
+    template: str | None = setting(
+        None,
+        help="Template that makes one text of a record: 'chat' (messages, conversations), 'instruction'"
+        " (prompt and response, instruction and output, question and answer), or text with columns in"
+        r" braces, such as '{title}\n\n{body}'.",
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.text_column, str):  # from Python, where one name is enough
+            object.__setattr__(self, "text_column", (self.text_column,))
+        if not self.text_column or "" in self.text_column:
+            raise InputError("text_column is empty; name a column with --text-column")
+        twice = next((name for name in self.text_column if self.text_column.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"text_column names {twice!r} twice; name each column once")
+        if self.template is not None and self.text_column != (DEFAULT_COLUMN,):
+            raise InputError(
+                "the template says which columns it reads; leave out either --text-column or --template"
+            )
+
+    def flags(self) -> str:
+        """The flags that give these settings, to be pasted into a shell; empty for the defaults."""
+        if self.template is not None:
+            return f" --template {shlex.quote(self.template)}"
+        if self.text_column == (DEFAULT_COLUMN,):
+            return ""
+        return "".join(f" --text-column {shlex.quote(name)}" for name in self.text_column)
+
+
+PLAIN_TEXT = TextSettings()
+"""Text in the column `text`."""

@@ -1,0 +1,201 @@
+r"""Templates: a record becomes one text, or is refused with a reason.
+
+| `--template` | text |
+|---|---|
+| `chat` | `User: …`, a blank line, `Assistant: …` |
+| `instruction` | question, context and answer, with blank lines between them |
+| `'{title}\n\n{body}'` | columns in braces; null is an empty text |
+
+Several `--text-column` are joined by blank lines; null is left out. A template is data: a frozen value
+that travels to the workers, and whose `identity` is part of every fingerprint.
+"""
+
+import difflib
+import functools
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from dmix.etl.templates.conversations import (
+    CONVERSATIONS,
+    PAIRS,
+    Refusal,
+    conversation_of,
+    pair_of,
+    text_in,
+    what_it_has,
+)
+from dmix.etl.templates.settings import TextSettings
+from dmix.warehouse_schema.errors import InputError
+
+NAMED = ("chat", "instruction")
+_PAIR_SHAPES = tuple(dict.fromkeys((question, answer) for question, _, answer in PAIRS))
+_CHAT_SHAPES = tuple((name,) for name in CONVERSATIONS)
+
+
+class Template(Protocol):
+    """What makes a text of a record."""
+
+    @property
+    def shapes(self) -> tuple[tuple[str, ...], ...]:
+        """Columns of a record: all of one of these must be there."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that may be read."""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What the texts depend on, as plain values."""
+
+    def text_of(self, record: Mapping[str, object]) -> str | Refusal:
+        """The text of a record, with white space at its ends, or why there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chat:
+    """Messages as lines of speakers."""
+
+    shapes: tuple[tuple[str, ...], ...] = _CHAT_SHAPES
+    columns: tuple[str, ...] = CONVERSATIONS
+    identity: tuple[object, ...] = ("chat", 1)
+
+    def text_of(self, record: Mapping[str, object]) -> str | Refusal:
+        messages = conversation_of(record)
+        if isinstance(messages, Refusal):
+            return messages
+        return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in messages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instruction:
+    """Question, context and answer, with blank lines between them."""
+
+    shapes: tuple[tuple[str, ...], ...] = _PAIR_SHAPES
+    columns: tuple[str, ...] = tuple(dict.fromkeys(name for pair in PAIRS for name in pair if name))
+    identity: tuple[object, ...] = ("instruction", 1)
+
+    def text_of(self, record: Mapping[str, object]) -> str | Refusal:
+        pair = pair_of(record)
+        return pair if isinstance(pair, Refusal) else "\n\n".join(filter(None, pair))
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Columns joined by a blank line, those that are null or empty left out."""
+
+    columns: tuple[str, ...]
+
+    @property
+    def shapes(self) -> tuple[tuple[str, ...], ...]:
+        return (self.columns,)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return ("joined", 1, *self.columns)
+
+    def text_of(self, record: Mapping[str, object]) -> str | Refusal:
+        texts = _texts(self.columns, record)
+        if isinstance(texts, Refusal):
+            return texts
+        return "\n\n".join(text for text in (texts[name].strip() for name in self.columns) if text)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Text with columns in braces.
+
+    Attributes:
+        pieces: Literal text, and the column behind it; the last one may have none.
+    """
+
+    pieces: tuple[tuple[str, str | None], ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for _, name in self.pieces if name is not None))
+
+    @property
+    def shapes(self) -> tuple[tuple[str, ...], ...]:
+        return (self.columns,)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return ("pattern", 1, *self.pieces)
+
+    def text_of(self, record: Mapping[str, object]) -> str | Refusal:
+        texts = _texts(self.columns, record)
+        if isinstance(texts, Refusal):
+            return texts
+        if not any(text.strip() for text in texts.values()):
+            return ""  # the words of a template alone are no document
+        return "".join(
+            literal + ("" if name is None else texts[name]) for literal, name in self.pieces
+        ).strip()
+
+
+def template_of(settings: TextSettings) -> Template | None:
+    """The template that settings name; None where the text is in one column.
+
+    Raises:
+        InputError: If there is no such template, or a checkpoint has none that works.
+        NotFoundError: If there is no such checkpoint.
+    """
+    if settings.template is None:
+        return Joined(settings.text_column) if len(settings.text_column) > 1 else None
+    return _made(settings.template)
+
+
+@functools.lru_cache(maxsize=8)
+def _made(name: str) -> Template:
+    if name == "chat":
+        return Chat()
+    if name == "instruction":
+        return Instruction()
+    if "{" in name or "}" in name:
+        return parsed(name)
+    near = difflib.get_close_matches(name, NAMED, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else r"name columns in braces, such as '{title}\n\n{body}'"
+    raise InputError(f"there is no template {name!r} (there are {', '.join(NAMED)}); {hint}")
+
+
+def parsed(text: str) -> Pattern:
+    r"""A template of text with columns in braces; `\n` and `\t` are a new line and a tab.
+
+    Raises:
+        InputError: If it names no column, or braces do not match.
+    """
+    plain = text.replace("\\n", "\n").replace("\\t", "\t")
+    try:
+        found = list(string.Formatter().parse(plain))
+    except ValueError as error:
+        raise InputError(
+            f"template {text!r} cannot be read ({error}); write each column as {{name}}, and a brace as"
+            " {{ or }}"
+        ) from None
+    for _, name, form, conversion in found:
+        if name is not None and (not name or form or conversion):
+            raise InputError(
+                f"template {text!r}: write each column as {{name}}, with nothing beside its name"
+            )
+    if not any(name for _, name, _, _ in found):
+        raise InputError(f"template {text!r} names no column; write one as {{name}}")
+    return Pattern(tuple((literal, name) for literal, name, _, _ in found))
+
+
+def _texts(names: tuple[str, ...], record: Mapping[str, object]) -> dict[str, str] | Refusal:
+    """Text by column, empty for null; a refusal if a column is missing, all are null, or one is no text."""
+    absent = next((name for name in names if name not in record), None)
+    if absent is not None:
+        return Refusal("missing_text", f"no column {absent!r}{what_it_has(record)}")
+    if all(record[name] is None for name in names):
+        return Refusal("missing_text", f"no text in columns {', '.join(names)}")
+    texts = {}
+    for name in names:
+        value = record[name]
+        text = "" if value is None else text_in(value, name)
+        if isinstance(text, Refusal):
+            return text
+        texts[name] = text
+    return texts

@@ -1,0 +1,127 @@
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmix.etl.publishing.rejects import REASONS
+from dmix.etl.templates.conversations import CONVERSATIONS, PAIRS, Refusal
+from dmix.etl.templates.settings import TextSettings
+from dmix.etl.templates.templates import Chat, parsed, template_of
+from dmix.warehouse_schema.errors import InputError
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Name a planet."},
+    {"role": "assistant", "content": "Mars."},
+]
+
+
+def made(template):
+    return template_of(TextSettings(template=template))
+
+
+def test_named_templates_write_plain_text():
+    assert made("chat").text_of({"messages": TALK}) == (
+        "System: Be brief.\n\nUser: Name a planet.\n\nAssistant: Mars."
+    )
+    record = {"instruction": "Add.", "input": "1, 2", "output": "3"}
+    assert made("instruction").text_of(record) == "Add.\n\n1, 2\n\n3"
+
+
+def test_columns_in_braces_are_filled_in():
+    template = made(r"# {title}\n\n{body} {{end}}")
+    assert template.columns == ("title", "body")
+    assert template.text_of({"title": "One", "body": "two"}) == "# One\n\ntwo {end}"
+    assert template.text_of({"title": None, "body": "two"}) == "# \n\ntwo {end}"
+    assert template.text_of({"title": "{body}", "body": "two"}) == "# {body}\n\ntwo {end}"
+    assert template.text_of({"title": " ", "body": None}) == ""
+    assert template.text_of({"title": None, "body": None}).reason == "missing_text"
+    assert template.text_of({"title": "One"}).reason == "missing_text"
+    assert template.text_of({"title": 1, "body": "two"}).reason == "text_not_string"
+
+
+def test_several_text_columns_are_joined_by_a_blank_line():
+    template = template_of(TextSettings(text_column=("title", "body")))
+    assert template.text_of({"title": "One", "body": "two"}) == "One\n\ntwo"
+    assert template.text_of({"title": None, "body": "two"}) == "two"
+    missing = template.text_of({"titel": "One", "body": "two"})
+    assert missing.reason == "missing_text" and "'title'; it has titel, body" in missing.detail
+
+
+def test_one_column_needs_no_template():
+    assert template_of(TextSettings()) is None
+    assert template_of(TextSettings(text_column="body")) is None
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("chta", "did you mean 'chat'"),
+        ("title", "chat, instruction"),
+        ("{title", "brace"),
+        ("title}", "brace"),
+        ("{}", "{name}"),
+        ("{0!r}", "{name}"),
+        ("{title:>9999999999}", "{name}"),
+        ("{{title}}", "names no column"),
+    ],
+)
+def test_what_is_no_template_is_refused(template, said):
+    with pytest.raises(InputError, match=said):
+        made(template)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"text_column": ()},
+        {"text_column": ("",)},
+        {"text_column": ("a", "a")},
+        {"template": "chat", "text_column": "a"},
+    ],
+)
+def test_columns_that_cannot_be_are_refused(given):
+    with pytest.raises(InputError):
+        TextSettings(**given)
+
+
+def test_flags_can_be_pasted():
+    assert TextSettings().flags() == ""
+    assert TextSettings(text_column=("a", "b c")).flags() == " --text-column a --text-column 'b c'"
+    assert TextSettings(template=r"{a}\n{b}").flags() == r" --template '{a}\n{b}'"
+
+
+def test_attributes_and_items_of_a_column_are_names_and_no_access():
+    assert parsed("{a.__class__}").columns == ("a.__class__",)
+    assert parsed("{a[0]}").text_of({"a[0]": "x"}) == "x"
+
+
+TEMPLATES = [
+    Chat(),
+    made("instruction"),
+    made("{prompt} {messages}"),
+    template_of(TextSettings(text_column=("prompt", "messages"))),
+]
+_texts = st.text("ab é\n{}", max_size=4)
+_scalars = st.none() | st.booleans() | st.integers() | st.floats() | _texts
+_names = st.sampled_from([*CONVERSATIONS, *dict.fromkeys(n for pair in PAIRS for n in pair if n)])
+_keys = st.sampled_from(["role", "content", "from", "value", "x"])
+_roles = st.sampled_from(["user", "gpt", "system", "other"]) | _scalars
+_messages = st.lists(
+    st.dictionaries(_keys, _scalars | _roles, max_size=4)
+    | st.fixed_dictionaries({"role": _roles, "content": _texts}),
+    max_size=4,
+)
+
+
+@given(st.dictionaries(_names, _messages | _scalars, max_size=5))
+def test_every_record_becomes_text_or_a_reject_with_a_reason(record):
+    for template in TEMPLATES:
+        found = template.text_of(record)
+        assert pickle.loads(pickle.dumps(template)) == template
+        if isinstance(found, Refusal):
+            assert found.reason in REASONS and found.detail
+        else:
+            assert isinstance(found, str)
+            assert found == found.strip()
