@@ -112,6 +112,7 @@ def test_a_family_trains_resumes_is_saved_and_loads_in_plain_transformers(family
     with torch.no_grad():
         torch.testing.assert_close(plain(ids).logits, ours(ids).logits)
     assert not torch.equal(plain(ids).logits, first.eval()(ids).logits)
+    assert_padding_changes_no_score(load_model(str(job.result), job.manifest).eval(), ids)
     assert plain.generate(ids, max_new_tokens=2, do_sample=False, pad_token_id=1).shape[0] == 1
 
     shutil.rmtree(job.result)
@@ -121,6 +122,16 @@ def test_a_family_trains_resumes_is_saved_and_loads_in_plain_transformers(family
     again = AutoModelForCausalLM.from_pretrained(job.result).eval()
     with torch.no_grad():
         torch.testing.assert_close(again(ids).logits, plain(ids).logits, atol=1e-5, rtol=1e-4)
+
+
+def assert_padding_changes_no_score(model, ids):
+    """A row scores alike alone and beside a longer one, whichever id fills its end."""
+    rows, places = torch.zeros(5, dtype=torch.int64), torch.arange(2, 7)
+    alone = model.losses_at(ids[:, :7], rows, places)
+    for filler in (0, IDS["pad_token_id"]):
+        padded = torch.full((2, ids.shape[1]), filler)
+        padded[0, :7], padded[1] = ids[0, :7], ids[0]
+        torch.testing.assert_close(model.losses_at(padded, rows, places), alone, atol=1e-5, rtol=1e-5)
 
 
 def cut_off(whole, cut):

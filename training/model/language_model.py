@@ -62,6 +62,7 @@ class LanguageModel(ComposerModel):
         if reset_at is not None:
             _check_resettable(network.config)
         self.network, self.sharded, self.tokenizer = network, sharded, tokenizer
+        _train_pad_token(network)
         self._reset_at = reset_at
         self.bf16_on_cpu = False
         self._plain_output = has_plain_output(network) and not sharded
@@ -168,6 +169,16 @@ class LanguageModel(ComposerModel):
     def parameters_count(self) -> int:
         """Number of weights, shared ones once."""
         return sum(weight.numel() for weight in self.network.parameters())
+
+
+def _train_pad_token(network: PreTrainedModel) -> None:
+    """Lets the pad token learn as an input: no sample has pads, and in many models it is the end of text.
+
+    transformers keeps the gradient of its embedding at zero.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Embedding):
+            module.padding_idx = None
 
 
 def _check_resettable(config: PretrainedConfig) -> None:

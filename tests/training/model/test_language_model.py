@@ -49,6 +49,18 @@ def test_end_of_text_is_predicted_from_its_document_and_no_token_leaves_the_loss
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_pad_token_that_ends_texts_is_learnt_like_every_other_token(tiny_model, manifest):
+    padded = dataclasses.replace(tiny_model, config={**tiny_model.config, "pad_token_id": EOT})
+    gradients = []
+    for settings in (tiny_model, padded):
+        model = load_model(settings, manifest)
+        model.load_state_dict(load_model(tiny_model, manifest).state_dict())
+        model({"input_ids": torch.tensor([SAMPLE])})["loss"].backward()
+        gradients.append(model.network.get_input_embeddings().weight.grad)
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert gradients[1][EOT].abs().sum() > 0
+
+
 def test_a_document_does_not_change_with_its_neighbours(settings, manifest):
     model = load_model(settings, manifest, reset_at_documents=True).eval()
     other = [99, 98, 97, *SAMPLE[3:9], EOT, 71, 72, 73, 74, 75, 76]
