@@ -1,5 +1,7 @@
 """`dmix agent`: training the agent that chooses mixtures."""
 
+from functools import partial
+
 import click
 
 from dmix.cli.commands.agent_clone import clone
@@ -11,10 +13,8 @@ from dmix.cli.show.options import (
     settings_options,
     warehouse_option,
 )
-from dmix.cli.show.output import say
-from dmix.cli.show.result import show_result
+from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.mixing.learning.settings.sft import SftSettings
-from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.group()
@@ -38,17 +38,8 @@ def agent() -> None:
 @click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")
 @json_option
 @dry_run_option
-def sft(
-    *,
-    warehouse: Warehouse,
-    set_names: tuple[str, ...],
-    agent_name: str,
-    settings: SftSettings,
-    overwrite: bool,
-    as_json: bool,
-    dry_run: bool,
-    config: str | None,
-) -> None:
+@calls_workflow
+def sft() -> Workflow:
     """Fine-tune an agent on the trajectories of K = 1 (Eq. 4).
 
     The agent reads the set's feedback if there is some, and mixtures alone otherwise. With
@@ -56,18 +47,9 @@ def sft(
 
     Example: dmix agent sft --set first --agent first-sft --epochs 20
     """
-    from dmix.cli.workflows.agents.learn import train_sft_agent
+    from dmix.cli.workflows.agents.learn import train_agent
 
-    result = train_sft_agent(
-        warehouse,
-        set_names=set_names,
-        agent_name=agent_name,
-        settings=settings,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        progress=say,
-    )
-    show_result(result, as_json=as_json)
+    return partial(train_agent, method="sft")
 
 
 agent.add_command(clone)

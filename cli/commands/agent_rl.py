@@ -1,5 +1,7 @@
 """`dmix agent rl` and `dmix agent evaluate`; `dmix.cli.commands.agent` adds them to its group."""
 
+from functools import partial
+
 import click
 
 from dmix.cli.show.options import (
@@ -10,17 +12,15 @@ from dmix.cli.show.options import (
     settings_options,
     warehouse_option,
 )
-from dmix.cli.show.output import say
-from dmix.cli.show.result import show_result
+from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.learning.settings.rl import RlSettings
-from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.command()
 @config_option
 @warehouse_option
-@click.option("--set", "set_name", required=True, metavar="NAME", help="Set of trajectories with feedback.")
+@click.option("--set", "set_names", required=True, metavar="NAME", help="Set of trajectories with feedback.")
 @click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the agent.")
 @click.option(
     "--from",
@@ -39,37 +39,17 @@ from dmix.warehouse_schema.files.layout import Warehouse
 @click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")
 @json_option
 @dry_run_option
-def rl(
-    *,
-    warehouse: Warehouse,
-    set_name: str,
-    agent_name: str,
-    start: str | None,
-    settings: RlSettings,
-    overwrite: bool,
-    as_json: bool,
-    dry_run: bool,
-    config: str | None,
-) -> None:
+@calls_workflow
+def rl() -> Workflow:
     """Train an agent by conservative Q-learning (Eq. 5-7) on a set with feedback.
 
     If the training is interrupted, the same command resumes it.
 
     Example: dmix agent rl --set farm --agent first-rl --from first-sft
     """
-    from dmix.cli.workflows.agents.learn import train_rl_agent
+    from dmix.cli.workflows.agents.learn import train_agent
 
-    result = train_rl_agent(
-        warehouse,
-        set_name=set_name,
-        agent_name=agent_name,
-        start=start,
-        settings=settings,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        progress=say,
-    )
-    show_result(result, as_json=as_json)
+    return partial(train_agent, method="rl")
 
 
 @click.command()
@@ -80,16 +60,8 @@ def rl(
 @settings_options(EvaluateSettings)
 @json_option
 @dry_run_option
-def evaluate(
-    *,
-    warehouse: Warehouse,
-    set_name: str,
-    agent_name: str,
-    settings: EvaluateSettings,
-    as_json: bool,
-    dry_run: bool,
-    config: str | None,
-) -> None:
+@calls_workflow
+def evaluate() -> Workflow:
     """Judge an agent from a farm alone, before you spend a run on it.
 
     Fitted Q evaluation and learned simulators estimate the agent's utility, in the unit of the set's
@@ -99,7 +71,4 @@ def evaluate(
     """
     from dmix.cli.workflows.agents.learn import judge_agent
 
-    result = judge_agent(
-        warehouse, set_name=set_name, agent_name=agent_name, settings=settings, dry_run=dry_run, progress=say
-    )
-    show_result(result, as_json=as_json)
+    return judge_agent

@@ -14,13 +14,11 @@ from dmix.cli.show.options import (
     settings_options,
     warehouse_option,
 )
-from dmix.cli.show.output import say
-from dmix.cli.show.result import show_result
+from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.etl.classify.settings import ClassifySettings
-from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.etl.spark.executors import Automatic
+    pass
 
 
 class ManyPaths(click.Command):
@@ -66,20 +64,8 @@ def etl() -> None:
 @data_url_option
 @json_option
 @dry_run_option
-def classify(
-    *,
-    source: tuple[str, ...],
-    target: tuple[str, ...],
-    name: str,
-    add: bool,
-    settings: ClassifySettings,
-    executor: "Automatic",
-    warehouse: Warehouse,
-    data_url: str | None,
-    as_json: bool,
-    dry_run: bool,
-    config: str | None,
-) -> None:
+@calls_workflow
+def classify() -> Workflow:
     """Read JSON Lines, Parquet and text files and give every document its domain.
 
     Name all inputs of a corpus in one call, or add more later with --add. dmix keeps earlier labels:
@@ -93,19 +79,7 @@ def classify(
     """
     from dmix.cli.workflows.data.classify import classify_text
 
-    result = classify_text(
-        warehouse,
-        source=source,
-        target=target,
-        name=name,
-        add=add,
-        settings=settings,
-        executor=executor,
-        data_url=data_url,
-        dry_run=dry_run,
-        progress=say,
-    )
-    show_result(result, as_json=as_json)
+    return classify_text
 
 
 for command in (

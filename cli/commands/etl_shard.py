@@ -18,7 +18,7 @@ from dmix.cli.show.options import (
     warehouse_option,
 )
 from dmix.cli.show.output import say, show_json, show_table
-from dmix.cli.show.result import show_result
+from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.etl.shard.settings import ShardSettings
 from dmix.warehouse_schema.errors import VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dmix.etl.maintenance.verify import Problem
-    from dmix.etl.spark.executors import Automatic
 
 _WHOLE_PATH = 1000
 """Characters of a cell; whoever shall remove a file needs its path."""
@@ -65,18 +64,8 @@ _OTHER_REMEDY = "restore the named files from a copy that you trust"
 @data_url_option
 @json_option
 @dry_run_option
-def shard(
-    *,
-    warehouse: Warehouse,
-    corpus: tuple[str, ...],
-    settings: ShardSettings,
-    environment: tuple[Path, ...],
-    executor: "Automatic",
-    data_url: str | None,
-    as_json: bool,
-    dry_run: bool,
-    config: str | None,
-) -> None:
+@calls_workflow
+def shard() -> Workflow:
     """Tokenise corpora and pack them into one stream of samples per (field, domain).
 
     The same corpora and settings give the same dataset: a second run changes nothing, and a killed run
@@ -87,17 +76,7 @@ def shard(
     """
     from dmix.cli.workflows.data.shard import shard_corpora
 
-    result = shard_corpora(
-        warehouse,
-        corpus=corpus,
-        settings=settings,
-        environment=environment,
-        executor=executor,
-        data_url=data_url,
-        dry_run=dry_run,
-        progress=say,
-    )
-    show_result(result, as_json=as_json)
+    return shard_corpora
 
 
 @click.command()

@@ -11,10 +11,8 @@ from dmix.cli.show.options import (
     settings_options,
     warehouse_option,
 )
-from dmix.cli.show.output import say
-from dmix.cli.show.result import show_result
+from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings
-from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.command("eval")
@@ -66,21 +64,8 @@ from dmix.warehouse_schema.files.layout import Warehouse
 @settings_options(EvaluationSettings)
 @json_option
 @dry_run_option
-def evaluate(
-    *,
-    warehouse: Warehouse,
-    run_id: str | None,
-    steps: tuple[str, ...],
-    model: str | None,
-    tasks: tuple[str, ...],
-    items: tuple[Path, ...],
-    kind: str,
-    accept_changes: bool,
-    settings: EvaluationSettings,
-    as_json: bool,
-    dry_run: bool,
-    config: str | None,
-) -> None:
+@calls_workflow
+def evaluate() -> Workflow:
     """Score models of a run on benchmarks, for the view `evaluations` of the catalog.
 
     dmix skips scores that it has already. A --task downloads its items from the hub; --items reads a
@@ -90,17 +75,4 @@ def evaluate(
     """
     from dmix.cli.workflows.runs.evaluate import evaluate_models
 
-    result = evaluate_models(
-        warehouse,
-        run_id=run_id,
-        steps=steps,
-        model=model,
-        tasks=tasks,
-        items=items,
-        kind=kind,
-        accept_changes=accept_changes,
-        settings=settings,
-        dry_run=dry_run,
-        progress=say,
-    )
-    show_result(result, as_json=as_json)
+    return evaluate_models

@@ -13,10 +13,8 @@ from dmix.cli.show.options import (
     settings_options,
     warehouse_option,
 )
-from dmix.cli.show.output import say
-from dmix.cli.show.result import show_result
+from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.mixing.trajectories.settings import SampleSettings
-from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.group()
@@ -37,17 +35,8 @@ def mix() -> None:
 )
 @json_option
 @dry_run_option
-def sample(
-    *,
-    warehouse: Warehouse,
-    dataset: str | None,
-    set_name: str,
-    settings: SampleSettings,
-    processes: int | None,
-    as_json: bool,
-    dry_run: bool,
-    config: str | None,
-) -> None:
+@calls_workflow
+def sample() -> Workflow:
     """Sample trajectories with Algorithm 1, from the start state towards the target.
 
     Every finished trajectory is a file, so a killed run resumes. The command prints R, M, the coverage
@@ -58,16 +47,7 @@ def sample(
     """
     from dmix.cli.workflows.agents.sample import sample_set
 
-    result = sample_set(
-        warehouse,
-        set_name=set_name,
-        dataset=dataset,
-        settings=settings,
-        processes=processes,
-        dry_run=dry_run,
-        progress=say,
-    )
-    show_result(result, as_json=as_json)
+    return sample_set
 
 
 mix.add_command(collect)

@@ -13,9 +13,7 @@ from dmix.cli.show.options import (
     unscreened_option,
     warehouse_option,
 )
-from dmix.cli.show.output import say
-from dmix.cli.show.result import show_result
-from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.cli.show.workflow import Workflow, calls_workflow
 
 
 @click.command()
@@ -66,23 +64,8 @@ from dmix.warehouse_schema.files.layout import Warehouse
 )
 @json_option
 @dry_run_option
-def collect(
-    *,
-    warehouse: Warehouse,
-    set_name: str,
-    environment: Path,
-    proxy: Path | None,
-    bases: tuple[str, ...],
-    stack: int,
-    gpus_per_task: float | None,
-    master: str | None,
-    in_process: bool,
-    allow_unscreened: bool,
-    accept_changes: bool,
-    as_json: bool,
-    dry_run: bool,
-    config: str | None,
-) -> None:
+@calls_workflow
+def collect() -> Workflow:
     """Train a proxy along every trajectory of a set and score it at each step.
 
     A killed run keeps its finished trajectories and resumes. In a `default` set, a quarter of the
@@ -93,19 +76,4 @@ def collect(
     """
     from dmix.cli.workflows.agents.collect import collect_farm
 
-    result = collect_farm(
-        warehouse,
-        set_name=set_name,
-        environment=environment,
-        proxy=proxy,
-        bases=bases,
-        stack=stack,
-        gpus_per_task=gpus_per_task,
-        master=master,
-        in_process=in_process,
-        allow_unscreened=allow_unscreened,
-        accept_changes=accept_changes,
-        dry_run=dry_run,
-        progress=say,
-    )
-    show_result(result, as_json=as_json)
+    return collect_farm

@@ -13,9 +13,7 @@ from dmix.cli.show.options import (
     unscreened_option,
     warehouse_option,
 )
-from dmix.cli.show.output import say
-from dmix.cli.show.result import show_result
-from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.cli.show.workflow import Workflow, calls_workflow
 
 ESTIMATORS = ("counts", "gradient", "probe")
 
@@ -92,27 +90,8 @@ ESTIMATORS = ("counts", "gradient", "probe")
 @unscreened_option
 @json_option
 @dry_run_option
-def probe(
-    *,
-    warehouse: Warehouse,
-    dataset: str | None,
-    environment: Path,
-    estimator: str,
-    model: str | None,
-    training: Path | None,
-    groups: int | None,
-    steps: int | None,
-    samples: int | None,
-    max_hours: float | None,
-    export_to: Path | None,
-    scores: Path | None,
-    name: str | None,
-    master: str | None,
-    allow_unscreened: bool,
-    as_json: bool,
-    dry_run: bool,
-    config: str | None,
-) -> None:
+@calls_workflow
+def probe() -> Workflow:
     """Measure which domain helps which objective, before a run.
 
     The table shows each objective's gain, in nats per token, when a tenth of the mixture moves from
@@ -123,23 +102,4 @@ def probe(
     """
     from dmix.cli.workflows.effects.probe import probe_effects
 
-    result = probe_effects(
-        warehouse,
-        environment=environment,
-        dataset=dataset,
-        estimator=estimator,
-        model=model,
-        training=training,
-        groups=groups,
-        steps=steps,
-        samples=samples,
-        max_hours=max_hours,
-        export_to=export_to,
-        scores=scores,
-        name=name,
-        master=master,
-        allow_unscreened=allow_unscreened,
-        dry_run=dry_run,
-        progress=say,
-    )
-    show_result(result, as_json=as_json)
+    return probe_effects

@@ -1,7 +1,7 @@
 """`dmix train` and `dmix train base`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -120,29 +120,7 @@ SECTIONS = {
 @json_option
 @dry_run_option
 @click.pass_context
-def train(
-    context: click.Context,
-    *,
-    warehouse: Warehouse,
-    dataset: str | None,
-    model: str | None,
-    environment: Path | None,
-    agent: str | None,
-    controller: str | None,
-    run_id: str | None,
-    resume: bool,
-    trust_controller: bool,
-    back: bool,
-    accept_changes: bool,
-    training: Path | None,
-    loggers: tuple[str, ...],
-    request: RunRequest,
-    ranks: int | None,
-    allow_unscreened: bool,
-    as_json: bool,
-    dry_run: bool,
-    config: str | None,
-) -> None:
+def train(context: click.Context, /, *, as_json: bool, config: str | None, **values: Any) -> None:
     """Train a model under an agent or another controller, step by step.
 
     Composer's launcher works too: composer -n 8 -c dmix train …
@@ -158,27 +136,7 @@ def train(
         for parameter in context.command.params
         if parameter.name not in _OF_A_RESUME and was_given(context, str(parameter.name))
     }
-    result = train_run(
-        warehouse,
-        model=model,
-        environment=environment,
-        agent=agent,
-        controller=controller,
-        run_id=run_id,
-        resume=resume,
-        back=back,
-        accept_changes=accept_changes,
-        trust_controller=trust_controller,
-        dataset=dataset,
-        training=training,
-        loggers=loggers,
-        request=request,
-        ranks=ranks,
-        allow_unscreened=allow_unscreened,
-        dry_run=dry_run,
-        given=given,
-        progress=say,
-    )
+    result = train_run(**values, given=given, progress=say)
     if result is not None:
         show_result(result, as_json=as_json)
 

@@ -1,19 +1,20 @@
 """Agents from sets of trajectories: `dmix agent sft`, `clone`, `rl` and `evaluate`."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.preflight import check_agent, check_new_agent, check_set
+from dmix.mixing.learning.settings.clone import CloneSettings
+from dmix.mixing.learning.settings.rl import RlSettings
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
-    from dmix.mixing.learning.settings.clone import CloneSettings
     from dmix.mixing.learning.settings.evaluate import EvaluateSettings
-    from dmix.mixing.learning.settings.rl import RlSettings
-    from dmix.mixing.learning.settings.sft import SftSettings
 
 
 def unfinished_farm(warehouse: Warehouse, set_name: str) -> str | None:
@@ -34,155 +35,155 @@ def _warn_of_unfinished(warehouse: Warehouse, set_names: Sequence[str], progress
             progress(warning)
 
 
-def train_sft_agent(
-    warehouse: Warehouse,
-    *,
-    set_names: Sequence[str],
-    agent_name: str,
-    settings: "SftSettings",
-    overwrite: bool = False,
-    dry_run: bool = False,
-    progress: Progress,
-) -> Result:
-    """Fine-tunes an agent on the trajectories of K = 1.
+@dataclass(frozen=True)
+class Method:
+    """A way to train an agent.
 
-    Raises:
-        NotFoundError: If a set does not exist.
-        InputError: If an agent of that name is there and `overwrite` is false, or sets cannot be used.
+    Attributes:
+        settings: Its settings class.
+        plan: What it would take, from warehouse, sets, settings and first agent.
+        train: Trains and stores the agent; takes the same and keywords, gives a summary.
+        hidden: Settings that its command has no flag for.
     """
-    check_set(warehouse, *set_names)
-    _warn_of_unfinished(warehouse, set_names, progress)
-    check_new_agent(warehouse, agent_name, overwrite=overwrite)
-    from dmix.mixing.learning.sft import load_sft_datasets, train_sft
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
-    report: dict[str, Any] = {"agent": agent_name, "set": ", ".join(set_names)}
-    if dry_run:
-        datasets = load_sft_datasets(warehouse, set_names=set_names, settings=settings)
-        steps = sum(len(example.tokens_TX) for dataset in datasets for example in dataset.examples)
-        report |= {
-            "preset": datasets[0].preset,
-            "trajectories": sum(len(dataset.examples) for dataset in datasets),
-            "with_feedback": sum(dataset.with_feedback for dataset in datasets),
-            "objectives": list(dict.fromkeys(name for dataset in datasets for name in dataset.objectives)),
-            "tokens_at_most": settings.epochs * steps,
-        }
-    else:
-        result = train_sft(
-            warehouse,
-            set_name=set_names[0],
-            more_sets=set_names[1:],
-            agent_name=agent_name,
-            settings=settings,
-            overwrite=overwrite,
-            progress=progress,
-        )
-        sync_at_end(warehouse, warn=progress)
-        report |= asdict(result) | {"folder": str(warehouse.agent(agent_name))}
-    return _agent_result(report)
+    settings: type[Any]
+    plan: Callable[[Warehouse, Sequence[str], Any, str | None], dict[str, Any]]
+    train: Callable[..., Any]
+    hidden: frozenset[str] = frozenset()
 
 
-def train_clone_agent(
-    warehouse: Warehouse,
-    *,
-    set_name: str,
-    agent_name: str,
-    settings: "CloneSettings",
-    overwrite: bool = False,
-    dry_run: bool = False,
-    progress: Progress,
-) -> Result:
-    """Trains an agent to imitate the best trajectories of a set, or all of them by their outcome.
+def _plan_sft(
+    warehouse: Warehouse, set_names: Sequence[str], settings: SftSettings, start: str | None
+) -> dict[str, Any]:
+    from dmix.mixing.learning.sft import load_sft_datasets
 
-    Raises:
-        NotFoundError: If the set does not exist.
-        InputError: If an agent of that name is there and `overwrite` is false, or the set cannot be used.
-    """
-    check_set(warehouse, set_name)
-    _warn_of_unfinished(warehouse, [set_name], progress)
-    check_new_agent(warehouse, agent_name, overwrite=overwrite)
-    from dmix.mixing.learning.clone import train_clone
+    datasets = load_sft_datasets(warehouse, set_names=set_names, settings=settings)
+    steps = sum(len(example.tokens_TX) for dataset in datasets for example in dataset.examples)
+    return {
+        "preset": datasets[0].preset,
+        "trajectories": sum(len(dataset.examples) for dataset in datasets),
+        "with_feedback": sum(dataset.with_feedback for dataset in datasets),
+        "objectives": list(dict.fromkeys(name for dataset in datasets for name in dataset.objectives)),
+        "tokens_at_most": settings.epochs * steps,
+    }
+
+
+def _train_sft(warehouse: Warehouse, set_names: Sequence[str], start: str | None, **values: Any) -> Any:
+    from dmix.mixing.learning.sft import train_sft
+
+    return train_sft(warehouse, set_name=set_names[0], more_sets=set_names[1:], **values)
+
+
+def _plan_clone(
+    warehouse: Warehouse, set_names: Sequence[str], settings: CloneSettings, start: str | None
+) -> dict[str, Any]:
     from dmix.mixing.offline.farm import load_farm
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
-    report: dict[str, Any] = {"agent": agent_name, "set": set_name}
-    if dry_run:
-        farm = load_farm(warehouse, set_name, preset=settings.preset)
-        taught = farm.episodes.best(settings.best)
-        steps = int(taught.valid_mask_ET.sum())
-        report |= {
-            "preset": farm.preset,
-            "trajectories": len(taught),
-            "steps": steps,
-            "tokens_at_most": settings.epochs * steps,
-        }
-    else:
-        summary = train_clone(
-            warehouse,
-            set_name=set_name,
-            agent_name=agent_name,
-            settings=settings,
-            overwrite=overwrite,
-            progress=progress,
-        )
-        sync_at_end(warehouse, warn=progress)
-        report |= asdict(summary) | {"folder": str(warehouse.agent(agent_name))}
-    return _agent_result(report)
+    farm = load_farm(warehouse, set_names[0], preset=settings.preset)
+    taught = farm.episodes.best(settings.best)
+    steps = int(taught.valid_mask_ET.sum())
+    return {
+        "preset": farm.preset,
+        "trajectories": len(taught),
+        "steps": steps,
+        "tokens_at_most": settings.epochs * steps,
+    }
 
 
-def train_rl_agent(
+def _train_clone(warehouse: Warehouse, set_names: Sequence[str], start: str | None, **values: Any) -> Any:
+    from dmix.mixing.learning.clone import train_clone
+
+    return train_clone(warehouse, set_name=set_names[0], **values)
+
+
+def _plan_rl(
+    warehouse: Warehouse, set_names: Sequence[str], settings: RlSettings, start: str | None
+) -> dict[str, Any]:
+    hush_gym()
+    from dmix.mixing.learning.rl import prepare
+
+    farm, first, resolved = prepare(warehouse, set_name=set_names[0], settings=settings, start=start)
+    episodes = farm.episodes
+    updates = resolved.steps + resolved.returns_steps
+    batch = min(resolved.batch_episodes, len(episodes))
+    return {
+        "preset": resolved.preset,
+        "trajectories": len(episodes),
+        "steps": int(episodes.valid_mask_ET.sum()),
+        "parameters": first.num_parameters(),
+        "updates": updates,
+        "tokens": updates * batch * int(episodes.tokens_ESX.shape[1]),
+    }
+
+
+def _train_rl(warehouse: Warehouse, set_names: Sequence[str], start: str | None, **values: Any) -> Any:
+    hush_gym()
+    from dmix.mixing.learning.rl import train_rl
+
+    return train_rl(warehouse, set_name=set_names[0], start=start, **values)
+
+
+METHODS = {
+    "sft": Method(SftSettings, _plan_sft, _train_sft),
+    "clone": Method(CloneSettings, _plan_clone, _train_clone, frozenset({"architecture", "domain_width"})),
+    "rl": Method(RlSettings, _plan_rl, _train_rl),
+}
+
+
+def train_agent(
     warehouse: Warehouse,
     *,
-    set_name: str,
+    method: str,
+    set_names: str | Sequence[str],
     agent_name: str,
+    settings: Any,
     start: str | None = None,
-    settings: "RlSettings",
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress,
 ) -> Result:
-    """Trains an agent by conservative Q-learning on a set with feedback.
+    """Trains an agent on stored trajectories.
+
+    Args:
+        warehouse: Where the sets are and the agent goes.
+        method: One of `METHODS`.
+        set_names: Set to learn from; `sft` takes several.
+        agent_name: Name of the agent.
+        settings: Settings of the method.
+        start: Agent that the actor of `rl` starts from.
+        overwrite: Replace an agent of that name.
+        dry_run: Say what it would take, and train nothing.
+        progress: Receives lines for people.
 
     Raises:
         NotFoundError: If set or first agent does not exist.
-        InputError: If an agent of that name is there and `overwrite` is false, or the set cannot be used.
+        InputError: If an agent of that name is there and `overwrite` is false, or the sets cannot be used.
     """
-    check_set(warehouse, set_name)
-    _warn_of_unfinished(warehouse, [set_name], progress)
+    names = (set_names,) if isinstance(set_names, str) else tuple(set_names)
+    if method != "sft" and len(names) != 1:
+        raise InputError(f"method {method!r} learns from one set, got {len(names)}: {', '.join(names)}")
+    if method != "rl" and start is not None:
+        raise InputError(f"method {method!r} starts from no agent; leave {start!r} out, or take method 'rl'")
+    check_set(warehouse, *names)
+    _warn_of_unfinished(warehouse, names, progress)
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
     check_agent(warehouse, start)
-    hush_gym()
-    from dmix.mixing.learning.rl import prepare, train_rl
+    report: dict[str, Any] = {"agent": agent_name, "set": ", ".join(names)}
+    if dry_run:
+        return _agent_result(report | METHODS[method].plan(warehouse, names, settings, start))
+    summary = METHODS[method].train(
+        warehouse,
+        names,
+        start,
+        agent_name=agent_name,
+        settings=settings,
+        overwrite=overwrite,
+        progress=progress,
+    )
     from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
-    report: dict[str, Any] = {"agent": agent_name, "set": set_name}
-    if dry_run:
-        farm, first, resolved = prepare(warehouse, set_name=set_name, settings=settings, start=start)
-        episodes = farm.episodes
-        updates = resolved.steps + resolved.returns_steps
-        report |= {
-            "preset": resolved.preset,
-            "trajectories": len(episodes),
-            "steps": int(episodes.valid_mask_ET.sum()),
-            "parameters": first.num_parameters(),
-            "updates": updates,
-            "tokens": updates
-            * min(resolved.batch_episodes, len(episodes))
-            * int(episodes.tokens_ESX.shape[1]),
-        }
-    else:
-        summary = train_rl(
-            warehouse,
-            set_name=set_name,
-            agent_name=agent_name,
-            settings=settings,
-            start=start,
-            overwrite=overwrite,
-            progress=progress,
-        )
-        sync_at_end(warehouse, warn=progress)
-        report |= asdict(summary) | {"folder": str(warehouse.agent(agent_name))}
-    return _agent_result(report)
+    sync_at_end(warehouse, warn=progress)
+    return _agent_result(report | asdict(summary) | {"folder": str(warehouse.agent(agent_name))})
 
 
 def judge_agent(

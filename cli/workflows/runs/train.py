@@ -47,7 +47,7 @@ def train_run(
     ranks: int | None = None,
     allow_unscreened: bool = False,
     dry_run: bool = False,
-    given: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
     progress: Progress,
 ) -> Result | None:
     """Starts a run, goes on with it, or finds it finished; None on all ranks but the first.
@@ -70,7 +70,8 @@ def train_run(
         ranks: Ranks that a dry run plans the memory for.
         allow_unscreened: Go on with a warning where evaluation items were not kept out of the dataset.
         dry_run: Say what it would take, and train nothing.
-        given: What the user gave of all that a resumed run takes from its configuration, by parameter.
+        given: What the user gave of all that a resumed run takes from its configuration, by parameter;
+            the arguments that differ from their defaults when left out.
         progress: Receives lines for people.
 
     Raises:
@@ -80,6 +81,15 @@ def train_run(
         TrainingError: If the run failed twice in the same way, or fails.
     """
     asked_to_resume = resume
+    if given is None:
+        given = _not_default(
+            request,
+            model=model,
+            environment=environment,
+            agent=agent,
+            controller=controller,
+            training=training,
+        )
     if resume and run_id is None:
         raise InputError("--resume needs the run to go on with; name it with --run")
     if back and not resume:
@@ -137,6 +147,13 @@ def train_run(
     with run_monitor(title=f"run {resolved.run_id}") as monitor:
         summary = start_run(warehouse, resolved, progress=progress, monitor=monitor)
     return finish_run(warehouse, summary, progress=progress)
+
+
+def _not_default(request: RunRequest, **values: Any) -> dict[str, Any]:
+    """The arguments that are not None, and the fields of a request that are not as in `RunRequest()`."""
+    default, asked = vars(RunRequest()), vars(request)
+    changed = {name: value for name, value in asked.items() if value != default[name]}
+    return {name: value for name, value in values.items() if value is not None} | changed
 
 
 def _resume(

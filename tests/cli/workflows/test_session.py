@@ -10,7 +10,8 @@ import pytest
 import dmix
 from dmix.cli.main import dmix as command_line
 from dmix.cli.main import run
-from dmix.cli.workflows.session import AGENT_SETTINGS, Session
+from dmix.cli.workflows.agents.learn import METHODS as AGENT_METHODS
+from dmix.cli.workflows.session import Session
 
 # method: words of its command
 METHODS = {
@@ -71,12 +72,12 @@ def test_method_and_command_take_the_same_names_and_defaults(name):
             assert taken[flag] == default, flag
 
 
-@pytest.mark.parametrize("method", AGENT_SETTINGS)
+@pytest.mark.parametrize("method", AGENT_METHODS)
 def test_train_agent_takes_the_names_of_each_command(method):
     own = set(inspect.signature(Session.train_agent).parameters) - {"self", "method", "settings"}
-    cls, hidden = AGENT_SETTINGS[method]
-    taken = {name.rstrip("_") for name in own} | {field.name for field in dataclasses.fields(cls)}
-    assert taken - set(hidden) - ({"from"} if method != "rl" else set()) == set(
+    settings, hidden = AGENT_METHODS[method].settings, AGENT_METHODS[method].hidden
+    taken = {name.rstrip("_") for name in own} | {field.name for field in dataclasses.fields(settings)}
+    assert taken - hidden - ({"from"} if method != "rl" else set()) == set(
         flags_of(command_of(("agent", method)))
     )
 
@@ -157,3 +158,10 @@ def test_a_wrong_setting_is_refused_with_the_nearest_one(text):
 def test_settings_are_in_signature_and_help():
     assert inspect.signature(Session.shard).parameters["seq_len"].default > 0
     assert "seq_len:" in Session.shard.__doc__
+
+
+def test_help_of_a_method_has_the_flags_of_its_command():
+    text = Session.sample.__doc__
+    assert "dmix mix sample" in text
+    assert "    set: Name of the set." in text
+    assert "progress" not in text.partition("Args:")[2]
