@@ -6,7 +6,8 @@ column, `OverflowError` for a time beyond year 9999, `KeyError`, `TypeError`. Al
 A value is decoded by itself where a column of them cannot be, so that it costs its row alone.
 
 Memory: `BATCH_BYTES` on average, and `_DECODED_BYTES` where a dictionary holds long values that
-many rows name (such a file may be a thousand times smaller than its text).
+many rows name, or values share a long prefix (such a file may be a thousand times smaller than its
+text). A page that claims to be much larger than it is stored is not decoded (`parquet_pages`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 
 from dmix.etl.reading.blocks import BrokenInputError, block_bytes
 from dmix.etl.reading.exact_ids import id_of_bytes, id_of_number
+from dmix.etl.reading.parquet_pages import check_page, pages
 from dmix.etl.templates.conversations import Unreadable
 from dmix.warehouse_schema.errors import DmixError, InputError
 
@@ -105,6 +107,7 @@ def batches(
             expected = metadata.num_rows
             mean_bytes = max(1, metadata.total_byte_size // max(1, expected))
             rows = max(1, min(BATCH_ROWS, BATCH_BYTES // mean_bytes))
+            rows = min(rows, _rows_by_pages(file, handle, columns=columns, group=group))
             rows = min(rows, _rows_by_dictionary(file, handle, path, columns=columns, group=group, rows=rows))
             found = file.iter_batches(rows, row_groups=[group], columns=list(columns), use_threads=False)
         seen = 0
@@ -166,6 +169,29 @@ def id_of_value(value: object) -> object:
     if isinstance(value, bytes):
         return id_of_bytes(value)
     return id_of_number(value)
+
+
+def _rows_by_pages(file: pq.ParquetFile, handle: BinaryIO, *, columns: Sequence[str], group: int) -> int:
+    """Rows that are not more than `_DECODED_BYTES` where values share prefixes; all pages are looked at.
+
+    In a page of DELTA_BYTE_ARRAY, each value may be as long as all that the page holds.
+
+    Raises:
+        BrokenInputError: If a page claims more than `check_page` lets it.
+    """
+    metadata, longest = file.metadata.row_group(group), 1
+    for number in range(metadata.num_columns):
+        column, schema = metadata.column(number), file.schema.column(number)
+        if not any(schema.path == name or schema.path.startswith(f"{name}.") for name in columns):
+            continue
+        start = column.data_page_offset
+        if column.has_dictionary_page and 0 < (column.dictionary_page_offset or 0) < start:
+            start = column.dictionary_page_offset
+        for page in pages(handle, start, column.total_compressed_size):
+            check_page(page, repeated=schema.max_repetition_level > 0)
+            if "DELTA_BYTE_ARRAY" in column.encodings:
+                longest = max(longest, page.decoded_bytes)
+    return max(1, _DECODED_BYTES // longest)
 
 
 def _rows_by_dictionary(
