@@ -61,7 +61,6 @@ OF_TRAIN = frozenset(
     {
         "composer",
         "d3rlpy",
-        "jinja2",
         "lightgbm",
         "matplotlib",
         "plotly",

@@ -18,6 +18,8 @@ REASONS = {
     "text_not_string": "the column or message holds something else than text",
     "empty_text": "the text, or a message of it, is empty or white space",
     "not_messages": "the column holds no list of messages, each with a role",
+    "special_token": "a message holds a special token of the chat template, such as the end of a turn",
+    "template_failed": "the chat template refuses the messages, or takes too much time or memory",
     "unknown_role": "a message has a role that is none of system, user, assistant and tool",
     "too_long": "the document is longer than --max-document-bytes as it is stored",
     "truncated_input": "the file ends too early here; documents before this place were taken",

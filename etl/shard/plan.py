@@ -91,7 +91,9 @@ class ShardPlan:
 
     def job(self, folder: Place) -> ShardJob:
         """What tasks need to make this dataset in `folder`."""
-        return ShardJob(folder=folder, tokenizer=self.tokenizer_file, format=self.format)
+        return ShardJob(
+            folder=folder, tokenizer=self.tokenizer_file, format=self.format, written=self.tokenizer.written
+        )
 
 
 def plan_dataset(
@@ -115,7 +117,7 @@ def plan_dataset(
     _check_corpora(corpora)
     _check_name(settings.name)
     ordered = in_reading_order(corpora)
-    tokenizer = load_tokenizer(settings.tokenizer)
+    tokenizer = load_tokenizer(settings.tokenizer).writing(settings.special_token)
     format = ShardFormat(
         seq_len=settings.seq_len,
         dtype=token_dtype(tokenizer.vocab_size),
@@ -129,6 +131,8 @@ def plan_dataset(
     remove_contaminated = bool(items) and settings.contaminated == "remove"
     if settings.drop_duplicates:
         more["duplicates"] = duplicates_rule(ordered)
+    if tokenizer.written:
+        more["special_tokens"] = list(tokenizer.written)
     if remove_contaminated:
         more["contamination"] = items_digest(items)
     plan_id = dataset_id(

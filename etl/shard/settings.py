@@ -18,6 +18,11 @@ class ShardSettings:
         "embedded",
         help="Tokenizer: 'embedded', a tokenizer.json, a Hugging Face folder, or a hub id.",
     )
+    special_token: tuple[str, ...] = setting(
+        (),
+        help="Special token that text becomes where it holds its literal, as text of a chat template does;"
+        " repeat the flag for each. Without it, literals are encoded as characters.",
+    )
     seq_len: int = setting(
         512,
         help="Tokens per sample. The default is about one document (everyday text and code: 464 on"

@@ -42,11 +42,13 @@ class ShardJob:
 
     Attributes:
         folder: Folder of the dataset; holds `tokenizer.json` already.
+        written: Special tokens that text becomes.
     """
 
     folder: Place
     tokenizer: TokenizerFile
     format: ShardFormat
+    written: tuple[str, ...] = ()
 
     def stream(self, field: str, domain: str) -> Place:
         """Folder of the stream of one (field, domain)."""
@@ -89,7 +91,7 @@ def encode_split(split: LabelSplit, job: ShardJob) -> StageSeconds:
         StorageError: If the disk is full or refuses.
     """
     seconds = StageSeconds()
-    tokenizer = _tokenizer(job.folder / "tokenizer.json", job.tokenizer)
+    tokenizer = _tokenizer(job.folder / "tokenizer.json", job.tokenizer, job.written)
     documents, tokens = 0, 0
     rest = np.empty(0, dtype=job.format.dtype)
     with storage_errors(str(job.folder)), attempt_folder(job.folder) as folder:
@@ -180,6 +182,7 @@ def _timed(splits: Sequence[LabelSplit], job: ShardJob, work: Work) -> list[dict
 
 
 @functools.lru_cache(maxsize=2)
-def _tokenizer(path: Place, file: TokenizerFile) -> Tokenizer:
+def _tokenizer(path: Place, file: TokenizerFile, written: tuple[str, ...]) -> Tokenizer:
     """The dataset's tokenizer, loaded once a worker process."""
-    return Tokenizer.from_json_bytes(file.name, path.read_bytes(), eot_token=file.eot_token or None)
+    eot_token = file.eot_token or None
+    return Tokenizer.from_json_bytes(file.name, path.read_bytes(), eot_token=eot_token, written=written)

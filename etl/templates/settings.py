@@ -1,7 +1,8 @@
 """Where the text of a record is: what a user chooses; light, so that the command line can import it."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
@@ -25,8 +26,9 @@ class TextSettings:
     template: str | None = setting(
         None,
         help="Template that makes one text of a record: 'chat' (messages, conversations), 'instruction'"
-        " (prompt and response, instruction and output, question and answer), or text with columns in"
-        r" braces, such as '{title}\n\n{body}'.",
+        " (prompt and response, instruction and output, question and answer), 'model:PATH' (both, by the"
+        " chat template of a checkpoint), or text with columns in braces, such as"
+        r" '{title}\n\n{body}'.",
     )
 
     def __post_init__(self) -> None:
@@ -41,6 +43,13 @@ class TextSettings:
             raise InputError(
                 "the template says which columns it reads; leave out either --text-column or --template"
             )
+
+    def absolute(self) -> "TextSettings":
+        """These settings with the absolute path of a checkpoint."""
+        kind, _, path = (self.template or "").partition(":")
+        if kind != "model" or not path:
+            return self
+        return replace(self, template=f"{kind}:{Path(path).expanduser().absolute()}")
 
     def flags(self) -> str:
         """The flags that give these settings, to be pasted into a shell; empty for the defaults."""

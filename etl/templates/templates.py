@@ -4,6 +4,7 @@ r"""Templates: a record becomes one text, or is refused with a reason.
 |---|---|
 | `chat` | `User: …`, a blank line, `Assistant: …` |
 | `instruction` | question, context and answer, with blank lines between them |
+| `model:PATH` | messages or a pair, as the chat template of a checkpoint writes them |
 | `'{title}\n\n{body}'` | columns in braces; null is an empty text |
 
 Several `--text-column` are joined by blank lines; null is left out. A template is data: a frozen value
@@ -12,11 +13,13 @@ that travels to the workers, and whose `identity` is part of every fingerprint.
 
 import difflib
 import functools
+import shlex
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from dmix.etl.templates.chat_model import ModelTemplate, model_template
 from dmix.etl.templates.conversations import (
     CONVERSATIONS,
     PAIRS,
@@ -30,6 +33,7 @@ from dmix.etl.templates.settings import TextSettings
 from dmix.warehouse_schema.errors import InputError
 
 NAMED = ("chat", "instruction")
+MODEL = "model:"
 _PAIR_SHAPES = tuple(dict.fromkeys((question, answer) for question, _, answer in PAIRS))
 _CHAT_SHAPES = tuple((name,) for name in CONVERSATIONS)
 
@@ -153,11 +157,20 @@ def _made(name: str) -> Template:
         return Chat()
     if name == "instruction":
         return Instruction()
+    if name.startswith(MODEL):
+        return model_template(name.removeprefix(MODEL))
     if "{" in name or "}" in name:
         return parsed(name)
     near = difflib.get_close_matches(name, NAMED, n=1)
     hint = f"did you mean {near[0]!r}?" if near else r"name columns in braces, such as '{title}\n\n{body}'"
-    raise InputError(f"there is no template {name!r} (there are {', '.join(NAMED)}); {hint}")
+    raise InputError(f"there is no template {name!r} (there are {', '.join(NAMED)} and {MODEL}PATH); {hint}")
+
+
+def special_token_flags(settings: TextSettings) -> str:
+    """Flags of `dmix etl shard` that keep the special tokens of a chat template; empty for others."""
+    template = template_of(settings)
+    written = template.written if isinstance(template, ModelTemplate) else ()
+    return "".join(f" --special-token {shlex.quote(token)}" for token in written)
 
 
 def parsed(text: str) -> Pattern:

@@ -86,13 +86,16 @@ def probe_texts(specials: Iterable[str] = ()) -> list[str]:
     ]
 
 
-def choose_engine(name: str, encoder: str, *, specials: dict[int, str]) -> tuple[str, EncodeBatch]:
+def choose_engine(
+    name: str, encoder: str, *, specials: dict[int, str], written: Sequence[str] = ()
+) -> tuple[str, EncodeBatch]:
     """The first engine that loads and agrees with the reference on the probe.
 
     Args:
         name: What messages call the tokenizer.
         encoder: What `encoder_json` returned.
         specials: Ids that raw text must never become, with their literals.
+        written: Special tokens that text becomes.
 
     Returns:
         The name of the engine and its encoding function.
@@ -100,7 +103,7 @@ def choose_engine(name: str, encoder: str, *, specials: dict[int, str]) -> tuple
     Raises:
         InputError: If a literal becomes its special token in the reference itself.
     """
-    probe = probe_texts(specials.values())
+    probe = probe_texts((*written, *specials.values()))
     reference = tokenizers_engine(encoder)
     expected = reference(probe)
     leaked = sorted(set(expected[0].tolist()) & set(specials))

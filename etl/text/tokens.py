@@ -7,7 +7,8 @@ taken only if it returns the ids of the reference on a probe text, else the next
 a warning.
 
 Raw text never yields a special id: the engines get a copy of the JSON without special tokens,
-so that a literal `<|endoftext|>` in a document is encoded as the characters it consists of.
+so that a literal `<|endoftext|>` in a document is encoded as the characters it consists of. The
+exception are tokens that a user names as `written`, since a chat template has put them there.
 No token is added before or after a text; the packer puts end-of-text between documents.
 
 Every call runs on the calling thread: cores are shared out by Spark, a task each.
@@ -47,9 +48,12 @@ class Tokenizer:
         eot_token: Text of the end-of-text token.
         eot_id: Its id.
         engine: `gigatoken`, `fastokens` or `tokenizers`.
+        written: Special tokens that raw text yields where it holds their literal.
     """
 
-    def __init__(self, name: str, json_bytes: bytes, *, eot_token: str | None = None) -> None:
+    def __init__(
+        self, name: str, json_bytes: bytes, *, eot_token: str | None = None, written: Iterable[str] = ()
+    ) -> None:
         document = _parsed(json_bytes, name)
         if not json_bytes.startswith(b"{"):  # a mark, or UTF-16: other readers of the file take UTF-8 alone
             json_bytes = decoded(json_bytes, where=f"tokenizer {name!r}").encode()
@@ -62,25 +66,43 @@ class Tokenizer:
         self.eot_token = _end_of_text(name, vocabulary, eot_token)
         self.eot_id: int = vocabulary[self.eot_token]
         specials = special_tokens(document) | {self.eot_token}
+        self.written = tuple(sorted(set(written)))
+        _check_written(name, self.written, specials)
+        specials.difference_update(self.written)
         self.engine, self._encode = choose_engine(
             name,
             encoder_json(document, specials),
             specials={vocabulary[s]: s for s in specials - {unknown_token(document)}},
+            written=self.written,
         )
 
     @classmethod
-    def from_json_bytes(cls, name: str, json_bytes: bytes, *, eot_token: str | None = None) -> "Tokenizer":
+    def from_json_bytes(
+        cls, name: str, json_bytes: bytes, *, eot_token: str | None = None, written: Iterable[str] = ()
+    ) -> "Tokenizer":
         """The tokenizer of a `tokenizer.json` held in memory.
 
         Args:
             name: What messages call it.
             json_bytes: UTF-8 text of the file.
             eot_token: The end-of-text token; None looks for a usual name.
+            written: Special tokens that raw text yields where it holds their literal.
 
         Raises:
-            InputError: If it is no tokenizer, or has no end-of-text token.
+            InputError: If it is no tokenizer, has no end-of-text token, or not a token of `written`.
         """
-        return cls(name, json_bytes, eot_token=eot_token)
+        return cls(name, json_bytes, eot_token=eot_token, written=written)
+
+    def writing(self, written: Iterable[str]) -> "Tokenizer":
+        """This tokenizer, with text yielding these special tokens.
+
+        Raises:
+            InputError: If one is none of its special tokens.
+        """
+        wanted = tuple(sorted(set(written)))
+        if wanted == self.written:
+            return self
+        return Tokenizer(self.name, self.json_bytes, eot_token=self.eot_token, written=wanted)
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all texts one after the other, and the number of ids of each.
@@ -111,14 +133,24 @@ class Tokenizer:
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def __reduce__(self) -> tuple:
-        return _rebuild, (self.name, self.json_bytes, self.eot_token)
+        return _rebuild, (self.name, self.json_bytes, self.eot_token, self.written)
 
     def __repr__(self) -> str:
         return f"Tokenizer({self.name!r}, vocab_size={self.vocab_size}, engine={self.engine!r})"
 
 
-def _rebuild(name: str, json_bytes: bytes, eot_token: str) -> Tokenizer:
-    return Tokenizer(name, json_bytes, eot_token=eot_token)
+def _rebuild(name: str, json_bytes: bytes, eot_token: str, written: tuple[str, ...] = ()) -> Tokenizer:
+    return Tokenizer(name, json_bytes, eot_token=eot_token, written=written)
+
+
+def _check_written(name: str, written: Sequence[str], specials: set[str]) -> None:
+    unknown = next((token for token in written if token not in specials), None)
+    if unknown is not None:
+        listed = ", ".join(sorted(specials)[:20])
+        raise InputError(
+            f"tokenizer {name!r} has no special token {unknown!r} (it has: {listed}); correct"
+            " --special-token, or name the tokenizer of the checkpoint whose chat template wrote the text"
+        )
 
 
 def load_tokenizer(name: str) -> Tokenizer:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
 from dmix.etl.templates.conversations import fitting_template
+from dmix.etl.templates.templates import MODEL, special_token_flags
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
@@ -83,6 +84,13 @@ def classify_text(
     for outcome in outcomes:
         for line in without_text(warehouse, outcome.version, settings):
             result.line(line)
+    tokens = special_token_flags(settings)
+    if tokens:
+        folder = shlex.quote(str(settings.template).removeprefix(MODEL))
+        result.line(
+            "the chat template writes special tokens; keep them with: dmix etl shard --tokenizer"
+            f" {folder}{tokens}"
+        )
     return result
 
 

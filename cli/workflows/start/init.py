@@ -90,6 +90,7 @@ def init_project(
             f"{out} holds a project already (environment.yaml); choose another folder or remove it"
         )
     checkpoint = _look_at(model)
+    reading = reading.absolute()  # run.sh works in another folder
     folders, columns = field_folders(data), Columns.of(reading)
     fields = {
         field: _draw(folders[field], field=field, out=out, columns=columns, dry_run=dry_run)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dmix.cli.workflows.timing import in_words
 from dmix.etl.templates.settings import TextSettings
+from dmix.etl.templates.templates import special_token_flags
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 STEPS = 16
@@ -128,7 +129,6 @@ def _script(
     megabytes = sum(text.size_bytes for text in fields.values()) / 1e6
     text_time = in_words(_START_SECONDS + megabytes / (_TEXT_RATE * (os.cpu_count() or 1)))
     run_time = "time not known: add --dry-run" if sizes.minutes is None else in_words(60 * sizes.minutes)
-    inputs = " ".join(f"--{field} {shlex.quote(path)}" for field in FIELDS for path in fields[field].inputs)
     tokenizer = "embedded" if checkpoint.name is None else shlex.quote(checkpoint.name)
     trained = "base" if checkpoint.name is None else shlex.quote(checkpoint.name)
     common = (
@@ -150,12 +150,28 @@ def _script(
         text_time=text_time,
         run_time=run_time,
         tokens=f"{sizes.tokens:,}",
-        inputs=inputs + reading.flags(),
+        classify="\n".join(_classify(fields, reading)),
+        special_tokens=_special_tokens(checkpoint, reading),
         tokenizer=tokenizer,
         seq_len=sizes.seq_len,
         base=base,
         common=common,
     )
+
+
+def _classify(fields: Mapping[str, FieldText], reading: TextSettings) -> list[str]:
+    """The commands that classify: one, or one per field where only one field was copied to plain text."""
+    inputs: dict[str, list[str]] = {}
+    for field in FIELDS:
+        flags = "" if fields[field].copied else reading.flags()
+        inputs.setdefault(flags, []).extend(f"--{field} {shlex.quote(path)}" for path in fields[field].inputs)
+    return [f"dmix etl classify {' '.join(paths)}{flags}" for flags, paths in inputs.items()]
+
+
+def _special_tokens(checkpoint: Checkpoint, reading: TextSettings) -> str:
+    """Flags that keep what a chat template wrote, where the tokenizer is that of a checkpoint."""
+    tokens = "" if checkpoint.name is None else special_token_flags(reading)
+    return f" \\\n {tokens}" if tokens else ""
 
 
 _ENVIRONMENT = """\
@@ -204,11 +220,11 @@ cd "$(dirname "$0")"
 export DMIX_WAREHOUSE=warehouse
 
 # 1. Label every document with a domain ({megabytes} MB, {text_time}).
-dmix etl classify {inputs}
+{classify}
 
 # 2. One stream of samples per (field, domain); documents with evaluation items stay out ({text_time}).
 dmix etl shard --tokenizer {tokenizer} --seq-len {seq_len} \\
-  --environment environment.yaml --environment judging.yaml
+  --environment environment.yaml --environment judging.yaml{special_tokens}
 {base}
 # 3. Which of my text helps what, by counting (seconds), and the mixture that follows from it.
 dmix mix probe --environment environment.yaml

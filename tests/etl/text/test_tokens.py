@@ -129,6 +129,23 @@ def test_literal_of_a_special_token_is_ordinary_text(engines):
         assert 0 not in ids, name
 
 
+def test_special_tokens_that_a_template_wrote_become_their_ids(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    byte_level(["<|endoftext|>", "<start>", "<pad>"]).save(str(path))
+    plain = load_tokenizer(str(path))
+    tokenizer = plain.writing(["<start>"])
+    text = "<start>a <pad> b<|endoftext|>"
+    vocabulary = {token: i for i, token in enumerate(["<|endoftext|>", "<start>", "<pad>"])}
+    ids = tokenizer.encode([text])[0].tolist()
+    assert ids[0] == vocabulary["<start>"]
+    assert not {vocabulary["<pad>"], vocabulary["<|endoftext|>"]} & set(ids)
+    assert not set(vocabulary.values()) & set(plain.encode([text])[0].tolist())
+    assert pickle.loads(pickle.dumps(tokenizer)).encode([text])[0].tolist() == ids
+    assert tokenizer.decode(ids) == text
+    with pytest.raises(InputError, match=r"no special token '<stop>' .it has: <pad>, <start>"):
+        plain.writing(["<stop>"])
+
+
 def test_very_long_word_and_very_long_text_are_encoded(embedded):
     ids, lengths = embedded.encode(["x" * 200_000, "word " * 100_000])
     assert embedded.decode(ids[: lengths[0]]) == "x" * 200_000

@@ -9,6 +9,7 @@ import pytest
 from dmix.cli.main import dmix, run
 from dmix.cli.workflows.start.init import ITEMS, fitting_sizes, init_project, stored_weights
 from dmix.cli.workflows.start.project_files import STEPS
+from dmix.etl.templates.settings import TextSettings
 from dmix.mixing.trajectories.objectives import check_items, load_environment, read_items
 from dmix.training.model.settings import load_proxy, load_training
 from dmix.warehouse_schema.errors import InputError, NotFoundError
@@ -124,3 +125,21 @@ def test_sizes_fit_the_hours_and_the_text(monkeypatch):
     few = fitting_sizes(tokens=20_000, parameters=10**6, longest=None, hours=1.0)
     assert (few.steps, few.batch_size) == (STEPS, 2)
     assert fitting_sizes(tokens=10**6, parameters=None, longest=None, hours=1.0).minutes is None
+
+
+def test_chats_are_read_by_the_template_that_run_sh_repeats(tmp_path):
+    """A field that is copied is plain text then; the other one still needs the template."""
+    for field, count in (("source", 4_000), ("target", 60)):
+        words = " ".join(f"{field}{i}" for i in range(200))
+        lines = [{"prompt": f"{words} {i}?", "response": "yes"} for i in range(count)]
+        (tmp_path / "text" / field).mkdir(parents=True)
+        (tmp_path / "text" / field / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = init_project(
+        tmp_path / "text", tmp_path / "out", hours=0.01, reading=TextSettings(template="instruction")
+    )
+    assert [text.copied for text in result.fields.values()] == [False, True]
+    commands = (tmp_path / "out" / "run.sh").read_text().splitlines()
+    classify = [shlex.split(line) for line in commands if line.startswith("dmix etl classify")]
+    assert [words[3::2] for words in classify] == [["--source", "--template"], ["--target"]]
+    item = json.loads((tmp_path / "out" / "items" / "target.jsonl").read_text().splitlines()[0])
+    assert "target" in item["text"] and set(item) == {"id", "text"}
