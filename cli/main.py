@@ -6,9 +6,11 @@ so that `dmix --help` stays fast.
 
 import difflib
 import importlib
+import itertools
 import logging
 import os
 import re
+import shlex
 import sys
 import traceback
 from typing import Any
@@ -149,7 +151,7 @@ def run(arguments: list[str]) -> int:
         error.show()
         return 2
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; run the same command again to go on", err=True)
+        click.echo(f"interrupted; {after_interrupt(arguments)}", err=True)
         return 130
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
@@ -165,6 +167,33 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         failure = explained(error, command=next((a for a in arguments if not a.startswith("-")), ""))
         return _report(error, failure.message, failure.exit_code, debug)
+
+
+# What a command that was interrupted leaves, by its first words; the longest that fits counts.
+_LEFT = {
+    "sql": "nothing was changed",
+    "doctor": "nothing was changed",
+    "report": "no report was written",
+    "etl verify": "nothing was changed",
+    "etl gc": "what it removed is gone, and nothing else was changed",
+    "catalog": "the catalog is as it was",
+    "agent": "no agent was written; training starts at its beginning",
+    "agent rl": "what it has learnt until its last save is kept",
+    "init": "the files that are there are kept",
+    "train": "a run that has a --run name goes on where its last checkpoint is, others start anew",
+    "train plan": "nothing was changed",
+    "train base": "its last checkpoint is kept",
+    "mix plan": "nothing was written",
+}
+
+
+def after_interrupt(arguments: list[str]) -> str:
+    """What an interrupted command leaves, and the command that goes on, as a shell takes it."""
+    asked = [argument for argument in arguments if argument != "--debug"]
+    words = list(itertools.takewhile(lambda argument: not argument.startswith("-"), asked))
+    known = [" ".join(words[:size]) for size in (2, 1)]
+    left = next((_LEFT[name] for name in known if name in _LEFT), "what is finished is kept")
+    return f"{left}. Again: {shlex.join(['dmix', *asked])}"
 
 
 def suggestion(error: click.UsageError) -> str:

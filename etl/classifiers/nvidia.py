@@ -324,7 +324,7 @@ def _load_model(folder: Path, config: Mapping[str, Any]) -> "torch.nn.Module":
     model = DomainModel()
     try:
         missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
-    except RuntimeError as error:  # shapes
+    except Exception as error:  # shapes, or a type of safetensors
         raise InputError(
             f"{folder / 'model.safetensors'} does not fit its config.json"
             f" ({' '.join(str(error).split())[:300]}); download both again"

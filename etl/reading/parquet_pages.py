@@ -8,6 +8,7 @@ Headers are Thrift's compact protocol (parquet.thrift, `PageHeader`): field 2 is
 stored size, and 5, 7 or 8 hold the number of values as their field 1.
 """
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -73,6 +74,8 @@ def pages(handle: BinaryIO, start: int, stored_bytes: int) -> Iterator[Page]:
     Raises:
         BrokenInputError: If a header cannot be read.
     """
+    if start < 0 or stored_bytes < 0:
+        raise BrokenInputError("damaged_input", f"a column chunk of {stored_bytes:,} bytes at {start:,}")
     position, end = start, start + stored_bytes
     while position < end:
         page, header_bytes = _page_at(handle, position)
@@ -84,7 +87,12 @@ def _page_at(handle: BinaryIO, position: int) -> tuple[Page, int]:
     """The page whose header begins at a place, and the size of that header."""
     wanted = _FIRST_BYTES
     while True:
-        handle.seek(position)
+        try:
+            handle.seek(position)
+        except (OSError, OverflowError) as error:  # a place that no file of this disk has
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
+            raise BrokenInputError("damaged_input", f"no page header at byte {position:,}") from None
         content = _read(handle, wanted)
         try:
             fields, size = _struct(content, 0, 0)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dmix.etl.synthetic.generation_settings import MOST_TOKENS, GenerationSettings
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.weights import damaged_weights
 
 if TYPE_CHECKING:
     import torch
@@ -158,9 +159,8 @@ def load_network(folder: Path, settings: GenerationSettings, *, device: str) -> 
                 str(folder), dtype=precision_of(settings)
             )
     except Exception as error:  # safetensors, pickle, shapes: unrelated types
-        raise InputError(
-            f"the weights in {folder} cannot be loaded ({_first_line(error)}); download the model again"
-        ) from error
+        said = damaged_weights(folder) or f"the weights in {folder} cannot be loaded ({_first_line(error)})"
+        raise InputError(f"{said}; download the model again") from error
     return network.to(device).eval()  # type: ignore[arg-type]
 
 

@@ -12,6 +12,7 @@ from dmix.mixing.agent.architectures import AGENTS
 from dmix.mixing.agent.folders import agent_folder, check_free
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.files.weights import damaged_weights
 
 
 def publish_agent(
@@ -68,11 +69,10 @@ def load_agent(warehouse: Warehouse, name_or_path: str) -> Agent:
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         agent: Agent = AGENTS.get(kind, MixingAgent).from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # transformers and safetensors raise many kinds
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"{folder} holds no agent that dmix can read ({first_line}); train it again"
-        ) from error
+        said = damaged_weights(folder) or f"{folder} holds no agent that dmix can read ({first_line})"
+        raise InputError(f"{said}; train it again") from error
     if agent.config.fixed_space and not agent.config.labels:
         raise InputError(f"{folder} holds no agent of dmix: its config names no labels; train it again")
     return agent.eval()

@@ -34,6 +34,7 @@ from dmix.mixing.trajectories.objectives import utility
 from dmix.mixing.trajectories.store import read_fitting_set
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.weights import readable
 
 # A farm of tens of runs teaches no more than a small network holds.
 SETTINGS = SftSettings(hidden_size=64, feedforward=128)
@@ -113,7 +114,9 @@ def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controll
     read_fitting_set(warehouse, set_name, space=space)
     farm = load_farm(warehouse, set_name, preset=None)
     taught, network = farm.episodes.best(1.0), _network(farm)
-    network.load_state_dict(load(base64.b64decode(_plan(warehouse, farm).read())))
+    plan = _plan(warehouse, farm)
+    with readable(plan.path, what="weights of this controller", fix="delete it, and they are fitted again"):
+        network.load_state_dict(load(base64.b64decode(plan.read())))
     return DecisionTransformerController(
         network.eval(),
         aim=float(np.quantile(taught.gains_E.double().numpy(), quantile)),

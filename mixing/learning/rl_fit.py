@@ -29,6 +29,7 @@ from dmix.mixing.world_model.learned_simulator import LearnedSimulator
 from dmix.mixing.world_model.rollouts import make_rollouts
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.weights import readable
 
 logger = logging.getLogger(__name__)
 
@@ -274,7 +275,8 @@ class _Loop:
     def _load(self) -> None:
         if self.checkpoint is None or not self.checkpoint.is_file():
             return
-        state = torch.load(self.checkpoint, weights_only=True)
+        with readable(self.checkpoint, what="a state of training", fix="delete it to start anew"):
+            state = torch.load(self.checkpoint, weights_only=True)
         if state["identity"] != self._identity():
             raise InputError(
                 f"{self.checkpoint} belongs to a training with other settings or data; repeat those, or"

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from dmix.cli import main as main_module
-from dmix.cli.main import COMMANDS, LazyGroup, run
+from dmix.cli.main import COMMANDS, LazyGroup, after_interrupt, run
 from dmix.warehouse_schema import errors
 
 HEAVY = {
@@ -52,8 +52,8 @@ def raising(error):
         (errors.NotFoundError("no such"), 2, "Error: no such\n"),
         (errors.LockHeldError("held"), 3, "Error: held\n"),
         (errors.VerificationError("differs"), 4, "Error: differs\n"),
-        (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on\n"),
-        (click.Abort(), 130, "interrupted; run the same command again to go on\n"),
+        (KeyboardInterrupt(), 130, "interrupted; what is finished is kept. Again: dmix fail\n"),
+        (click.Abort(), 130, "interrupted; what is finished is kept. Again: dmix fail\n"),
         (
             RuntimeError("first\nsecond"),
             1,
@@ -211,3 +211,25 @@ def test_completion_script_names_the_program():
 def test_a_slip_gets_a_suggestion(typed, said, capsys):
     assert run(typed) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        (["sql", "SELECT 1"], "nothing was changed. Again: dmix sql 'SELECT 1'"),
+        (
+            ["etl", "verify", "--warehouse", "a b"],
+            "nothing was changed. Again: dmix etl verify --warehouse 'a b'",
+        ),
+        (["etl", "shard"], "what is finished is kept. Again: dmix etl shard"),
+        (
+            ["agent", "sft", "--set", "f"],
+            "no agent was written; training starts at its beginning",
+        ),
+        (["agent", "rl"], "what it has learnt until its last save is kept. Again: dmix agent rl"),
+        (["train", "base", "--name", "b"], "its last checkpoint is kept. Again: dmix train base --name b"),
+        (["--debug", "train", "--model", "base"], "a run that has a --run name goes on"),
+    ],
+)
+def test_after_ctrl_c_the_words_fit_the_command_and_can_be_pasted(arguments, left):
+    assert after_interrupt(arguments).startswith(left)

@@ -29,6 +29,7 @@ from dmix.training.scoring.environment import batches_by_length
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.weights import readable
 
 # Tokens of one pass over items; logits of the whole vocabulary are kept for each of them.
 _PASS_TOKENS = 2048
@@ -163,7 +164,8 @@ def _scale(
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     file = Path(task.model, OPTIMIZER_FILE) if isinstance(task.model, str) else None
     if file is not None and file.is_file():
-        state = torch.load(file, map_location="cpu", weights_only=True)["state"]
+        with readable(file, what="the state of an optimiser", fix="remove it, or train the model again"):
+            state = torch.load(file, map_location="cpu", weights_only=True)["state"]
         if len(state) != len(weights):
             raise InputError(
                 f"{file} holds the state of {len(state)} weights, the model has {len(weights)}; remove it"

@@ -21,6 +21,7 @@ from dmix.training.model.saving import check_saved_model, quiet_transformers
 from dmix.training.model.settings import LoraSettings, ModelSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.weights import damaged_weights
 from dmix.warehouse_schema.settings import load_settings
 
 _CONFIGS: dict[str, type[PretrainedConfig]] = {"llama": LlamaConfig, "gpt_neox": GPTNeoXConfig}
@@ -181,7 +182,11 @@ def load_network(name: str) -> PreTrainedModel:
     """
     adapted = adapted_checkpoint(name)
     if adapted is not None:
-        return with_merged_adapters(load_network(adapted), name)
+        base = load_network(adapted)
+        try:
+            return with_merged_adapters(base, name)
+        except Exception as error:  # peft raises many kinds for adapters that are damaged or of another model
+            raise _no_model(name, error) from error
     try:
         with quiet_transformers():
             check_family(AutoConfig.from_pretrained(name), name)
@@ -202,8 +207,11 @@ def load_network(name: str) -> PreTrainedModel:
     return network
 
 
-def _no_model(name: str, error: Exception) -> NotFoundError:
+def _no_model(name: str, error: Exception) -> InputError:
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    damaged = damaged_weights(Path(name))
+    if damaged:
+        return InputError(f"{damaged}; restore it, or fetch the checkpoint again")
     return NotFoundError(
         f"no model can be loaded from {name!r} ({first_line}); give a model file, a checkpoint folder or a"
         " hub id that this machine can reach"

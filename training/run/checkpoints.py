@@ -21,6 +21,7 @@ from composer.utils import dist
 from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
 from torch.torch_version import TorchVersion
 
+from dmix.training.model.memory import is_out_of_memory
 from dmix.training.model.saving import sync_path, write_errors
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.checkpoint_files import FILE_NAME, checkpoints, forget_set_aside
@@ -148,11 +149,18 @@ def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool =
     """What a checkpoint holds; no code of the file is run.
 
     Raises:
-        InputError: If it holds objects of other types than dmix writes.
+        InputError: If it is damaged, or holds objects of other types than dmix writes.
     """
     try:
         with torch.serialization.safe_globals(_ALLOWED_TYPES):
             return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:  # a damaged zip archive
+        if is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"checkpoint {path} is damaged ({str(error).splitlines()[0][:200]}); remove it to go on from the"
+            " one before"
+        ) from error
     except pickle.UnpicklingError as error:
         found = next(
             (line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line), ""

@@ -11,6 +11,7 @@ from dmix.training.model.settings import (
     TrainingSettings,
 )
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.events import resume_command
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import setting
@@ -113,7 +114,8 @@ def new_run_folder(warehouse: Warehouse, run_id: str) -> Path:
     refuse_links(folder)
     if (folder / "events.jsonl").is_file():
         raise InputError(
-            f"run {run_id} exists in {warehouse.root}; go on with it by --resume, or choose another --run"
+            f"run {run_id} exists in {warehouse.root}; go on with it by {resume_command(folder)}, or choose"
+            " another --run"
         )
     return folder
 

@@ -76,9 +76,10 @@ from dmix.warehouse_schema.errors import (
     TrainingError,
 )
 from dmix.warehouse_schema.files.changes import EVENT, Change, changes_between, require_accepted
-from dmix.warehouse_schema.files.events import EventLog, read_events_backwards
+from dmix.warehouse_schema.files.events import EventLog, read_events_backwards, resume_command
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.weights import readable
 
 logger = logging.getLogger(__name__)
 
@@ -252,7 +253,10 @@ def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool, lo
             f"run {job.run_id} has not started yet, so it cannot be resumed; leave out --resume"
         )
     if not resume and events.is_file():
-        raise InputError(f"run {job.run_id} exists; go on with it by --resume, or choose another --run")
+        raise InputError(
+            f"run {job.run_id} exists; go on with it by {_resuming(job, events.parent)}, or choose another"
+            " --run"
+        )
     return EventLog(events, run_id=job.run_id)
 
 
@@ -271,10 +275,10 @@ def make_optimizer(
         weight_decay=settings.weight_decay,
     )
     if state_file is not None:
-        saved = torch.load(state_file, map_location="cpu", weights_only=True)
-        optimizer.load_state_dict(
-            {"state": saved["state"], "param_groups": optimizer.state_dict()["param_groups"]}
-        )
+        with readable(state_file, what="the state of an optimiser", fix="train its model again"):
+            saved = torch.load(state_file, map_location="cpu", weights_only=True)
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
     return optimizer
 
 
@@ -406,10 +410,9 @@ def _fit(
                 )
                 trainer.fit()
         if not callback.state.finished:
-            resume = f"dmix train --run {job.run_id} --resume"
             raise InterruptedRunError(
                 f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; go on with"
-                f" {'the same command' if job.kind == 'base' else resume}"
+                f" {_resuming(job, folder)}"
             )
         if job.result is not None:
             _keep_model(job, callback.model, trainer.state.optimizers[0])
@@ -420,9 +423,12 @@ def _fit(
             raise
         raise TrainingError(f"{error.message}; {_what_is_whole(job, folder)}") from error
     except (Exception, KeyboardInterrupt) as error:
+        step, detail = callback.state.steps_done + 1, str(error) or type(error).__name__
         if log is not None and not isinstance(error, InterruptedRunError):
-            step, detail = callback.state.steps_done + 1, str(error) or type(error).__name__
             log.write("run_failed", step=step, detail=detail)
+        if isinstance(error, KeyboardInterrupt) and job.keep_checkpoints and dist.get_world_size() == 1:
+            whole = _what_is_whole(job, folder)
+            raise InterruptedRunError(f"run {job.run_id} ended in step {step}, unsaved; {whole}") from None
         raise
     if log is not None:
         log.write("run_done", step=callback.state.steps_done, detail=callback.ending)
@@ -453,11 +459,19 @@ def _what_is_whole(job: TrainingJob, folder: Path) -> str:
     """Which checkpoint a failed run can go on from, in words."""
     whole = latest_checkpoint(folder / "checkpoints")
     if whole is None:
-        return "there is no checkpoint of it yet"
+        return f"there is no checkpoint of it yet; begin it again with {_resuming(job, folder)}"
     return (
-        f"checkpoint {whole.name} (after step {steps_done_at(whole)}) is whole, and 'dmix train --run"
-        f" {job.run_id} --resume' goes on from it"
+        f"checkpoint {whole.name} (after step {steps_done_at(whole)}) is whole; go on from it with"
+        f" {_resuming(job, folder)}"
     )
+
+
+def _resuming(job: TrainingJob, folder: Path) -> str:
+    """How a run goes on: a command that works when it is copied."""
+    if job.kind == "base":
+        return "the same command"
+    launched = " under the same launcher" if dist.get_world_size() > 1 else ""
+    return f"{resume_command(folder)}{launched}"
 
 
 def _restore_random_state(trainer: Trainer) -> None:

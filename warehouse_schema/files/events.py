@@ -27,6 +27,7 @@ import errno
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,10 +157,16 @@ def _parsed(line: bytes, path: Path, number: int | str) -> Event:
     event = _event_of(line)
     if event is None:
         raise InputError(
-            f"{path}, line {number} is not an event: {line[:60]!r}; 'dmix train --run {path.parent.name}"
-            " --resume' keeps the lines before it and trains the rest again, or delete the folder of the run"
+            f"{path}, line {number} is not an event: {line[:60]!r}; '{resume_command(path.parent)}' keeps the"
+            " lines before it and trains the rest again, or delete the folder of the run"
         )
     return event
+
+
+def resume_command(run_folder: Path) -> str:
+    """The command that goes on with a run, as a shell of any folder takes it."""
+    warehouse, run_id = run_folder.absolute().parent.parent, run_folder.name
+    return shlex.join(["dmix", "train", "--warehouse", str(warehouse), "--run", run_id, "--resume"])
 
 
 def _looks_whole(line: bytes) -> bool:

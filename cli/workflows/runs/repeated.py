@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dmix.training.model.settings import MAY_CHANGE, load_training
 from dmix.training.run.request import resolve_model, with_rate
 from dmix.warehouse_schema.errors import InputError, TrainingError
-from dmix.warehouse_schema.files.events import read_events_backwards
+from dmix.warehouse_schema.files.events import read_events_backwards, resume_command
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def refuse_a_third_failure(warehouse: Warehouse, run_id: str) -> None:
     if (ends[0]["step"], ends[0]["detail"]) == (ends[2]["step"], ends[2]["detail"]):
         raise TrainingError(
             f"run {run_id} failed twice at step {ends[0]['step']}: {ends[0]['detail']}. Mend the cause, then"
-            f" try once more with 'dmix train --run {run_id} --resume', or go back a checkpoint with --back"
+            f" try once more with {resume_command(warehouse.run(run_id))}; with --back, it goes back a"
+            " checkpoint"
         )
 
 

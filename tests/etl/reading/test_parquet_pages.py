@@ -68,6 +68,13 @@ def test_what_is_no_header_is_damage(content):
         list(pages(io.BytesIO(content), 0, 10))
 
 
+@pytest.mark.parametrize(("start", "stored_bytes"), [(-4, 10), (4, -10), (1 << 62, 10), (1 << 70, 10)])
+def test_a_chunk_outside_of_the_file_is_damage(start, stored_bytes, tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    with (tmp_path / "a").open("rb", buffering=0) as handle, pytest.raises(BrokenInputError):
+        list(pages(handle, start, stored_bytes))
+
+
 def test_a_page_may_be_large_where_it_is_stored_large():
     check_page(Page(decoded_bytes=64 << 20, stored_bytes=10, values=1), **FLAT)
     check_page(Page(decoded_bytes=2 << 30, stored_bytes=30 << 20, values=1), **FLAT)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from dmix.training.model.models import load_model
 from dmix.training.model.saving import publish_folder, save_model, try_saving, write_errors
-from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError, VerificationError
+from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
@@ -89,7 +89,7 @@ def test_weights_that_cannot_be_read_are_no_defect(saved, manifest, kind):
     weights = saved / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 2] if kind == "cut" else b"version https://git-lfs")
-    with pytest.raises(NotFoundError, match="no model can be loaded"):
+    with pytest.raises(InputError, match=r"model\.safetensors is damaged"):
         load_model(str(saved), manifest)
 
 

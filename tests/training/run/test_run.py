@@ -203,10 +203,11 @@ def test_on_a_cpu_the_estimate_says_how_many_samples_fit(job, whole_run, tmp_pat
     assert chains(tmp_path)[1] == chains(whole_run[0])[1]
 
 
+@pytest.mark.parametrize("checkpoint_batches", [0, 3])
 def test_a_run_that_was_asked_to_stop_goes_on_as_if_it_had_not(job, whole_run, tmp_path, checkpoint_batches):
     folder, whole = whole_run
     cut = with_training(job, checkpoint_batches=checkpoint_batches)
-    with pytest.raises(InterruptedRunError, match=r"dmix train --run r --resume$") as stopped:
+    with pytest.raises(InterruptedRunError, match=r"dmix train .*--run cut --resume$") as stopped:
         train(cut, folder=tmp_path / "cut", progress=StopAfter(2))
     assert stopped.value.exit_code == 130
     again = dataclasses.replace(cut, controller=Swinging())
@@ -465,7 +466,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_from_nothing(job, tmp_path):
     with pytest.raises(NotFoundError, match="has not started yet"):
         train(job, folder=tmp_path / "run", resume=True)
     train(dataclasses.replace(job, steps=1), folder=tmp_path / "run")
-    with pytest.raises(InputError, match="exists; go on with it by --resume"):
+    with pytest.raises(InputError, match=r"exists; go on with it by dmix train .* --resume"):
         train(job, folder=tmp_path / "run")
 
 

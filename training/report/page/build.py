@@ -138,7 +138,7 @@ def render_report(
     farms = read_farms(catalog, datasets=of_runs if runs else None)
     optima = regmix_optima(catalog, warehouse, datasets=sorted(of_runs))
     ranks = ranked_domains(shown)
-    sections: list[Section] = [overview_section(shown)] if shown else []
+    sections: list[Section] = [overview_section(shown, warehouse=warehouse.root)] if shown else []
     opened = first_open(shown)
     sections += [
         run_section(

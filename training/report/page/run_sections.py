@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from dmix.training.report.figures import feedback_figures, forecast_figures, run_figures
@@ -29,7 +29,7 @@ SCORES = (
 )
 
 
-def overview_section(runs: Sequence[Run]) -> Section:
+def overview_section(runs: Sequence[Run], *, warehouse: Path) -> Section:
     """Final scores and tokens used; with several runs also their curves side by side."""
     panels: list[Panel] = []
     if len(runs) > 1:
@@ -42,7 +42,7 @@ def overview_section(runs: Sequence[Run]) -> Section:
         if with_scores:
             scores = feedback_figures.feedback(with_scores, panel_id="compare-feedback", colours=colours)
             panels.append(scores)
-    parts: list[Any] = [summary.glance(runs), run_tables.final_table(runs)]
+    parts: list[Any] = [summary.glance(runs, warehouse=warehouse), run_tables.final_table(runs)]
     if any(run.scores for run in runs):
         parts.append(note(SCORES))
         groups = seed_groups(runs)

@@ -1,8 +1,10 @@
 """What a reader wants to know first: what each run did, whether its model forgot, and what to do next."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
@@ -36,9 +38,10 @@ class Advice:
     command: str
 
 
-def glance(runs: Sequence[Run]) -> Markup:
+def glance(runs: Sequence[Run], *, warehouse: Path) -> Markup:
     """The answer in a sentence, a table with a row per run, and a list of what to do next."""
-    advice = next_steps(runs)
+    place = f" --warehouse {shlex.quote(str(warehouse))}"
+    advice = [Advice(one.reason, one.command + place) for one in next_steps(runs)]
     answer = headline(largest_comparison(runs))
     parts = [part("headline", text=answer)] if answer else []
     parts += [glance_table(runs), part("note", text=RULE)]

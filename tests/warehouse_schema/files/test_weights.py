@@ -1,0 +1,45 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.weights import damaged_weights, readable
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:-3], lambda c: b"\xff" * 8 + c[8:], lambda c: b""])
+def test_the_damaged_file_of_several_is_named(damage, tmp_path):
+    for name in ("model-1.safetensors", "model-2.safetensors"):
+        save_file({"a": np.ones(9)}, tmp_path / name)
+    assert damaged_weights(tmp_path) == ""
+    second = tmp_path / "model-2.safetensors"
+    second.write_bytes(damage(second.read_bytes()))
+    assert f"{second} is damaged" in damaged_weights(tmp_path)
+    assert damaged_weights(tmp_path / "absent") == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [pickle.UnpicklingError("x"), RuntimeError("PytorchStreamReader\nmore"), EOFError(), KeyError("state")],
+)
+def test_what_a_library_raises_names_the_file_and_the_fix(error, tmp_path):
+    with pytest.raises(InputError, match=r"optimizer\.pt cannot be read as moments .*; remove it"):
+        with readable(tmp_path / "optimizer.pt", what="moments", fix="remove it"):
+            raise error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), NotFoundError("gone")])
+def test_memory_and_errors_of_our_own_stay_what_they_are(error, tmp_path):
+    with pytest.raises(type(error)), readable(tmp_path, what="moments", fix="remove it"):
+        raise error
+
+
+def test_a_cut_file_of_torch_is_named(tmp_path):
+    path = tmp_path / "optimizer.pt"
+    torch.save({"state": torch.ones(1000)}, path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(InputError, match=r"optimizer\.pt cannot be read"):
+        with readable(path, what="moments", fix="remove it"):
+            torch.load(path, weights_only=True)
