@@ -1,7 +1,7 @@
 """From corpora and settings to a dataset's id and splits, before any text is read."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from dmix.warehouse_schema.files.manifests import (
     read_dataset_manifest,
 )
 from dmix.warehouse_schema.files.storage import Place
-from dmix.warehouse_schema.taxonomy import Taxonomy
+from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
 
 _ESTIMATE_BYTES = 64 << 10
 """Text of each domain that a dry run encodes."""
@@ -310,10 +310,50 @@ def _check_corpora(versions: Sequence[CorpusVersion]) -> None:
                 f"{other.corpus!r} version {other.version} and {version.corpus!r} version"
                 f" {version.version} hold the same documents; give one of them"
             )
+    for source, target, shared in _shared_inputs(versions):
+        if shared in (set(_inputs(source)), set(_inputs(target))):
+            raise InputError(
+                f"source corpus {source.corpus!r} and target corpus {target.corpus!r} were made of the same"
+                f" files ({_some(shared, source)}), so their text would count as known and as new; classify"
+                " other text as one of them, or leave one out with --corpus"
+            )
     names = [version.corpus for version in versions]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"corpus {twice[0]!r} was given in two versions; give one of them")
+
+
+def shared_inputs(versions: Sequence[CorpusVersion]) -> list[str]:
+    """A sentence for each pair of a source and a target corpus that some files are in both of."""
+    return [
+        f"warning: {len(shared):,} files ({_some(shared, source)}) are in source corpus {source.corpus!r} and"
+        f" in target corpus {target.corpus!r}; their text counts as both"
+        for source, target, shared in _shared_inputs(versions)
+    ]
+
+
+def _shared_inputs(
+    versions: Sequence[CorpusVersion],
+) -> Iterator[tuple[CorpusVersion, CorpusVersion, set[str]]]:
+    """(source, target, digests of the files of both), where there are any."""
+    for source in versions:
+        for target in versions:
+            if (source.field, target.field) == FIELDS:
+                shared = set(_inputs(source)) & set(_inputs(target))
+                if shared:
+                    yield source, target, shared
+
+
+def _inputs(version: CorpusVersion) -> dict[str, str]:
+    """Names of the inputs of a corpus by digest; empty files have no text to share."""
+    found = (given for part in version.parts for given in part.inputs)
+    return {given.sha256: given.name for given in found if given.size_bytes}
+
+
+def _some(digests: set[str], version: CorpusVersion) -> str:
+    """Names of a few inputs of a corpus."""
+    names = sorted(name for digest, name in _inputs(version).items() if digest in digests)
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _check_name(name: str) -> None:

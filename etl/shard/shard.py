@@ -22,7 +22,7 @@ from dmix.etl.screening.ngrams import EvaluationItem
 from dmix.etl.screening.screening import excluded_documents, without_found
 from dmix.etl.shard.mds import ShardWriter
 from dmix.etl.shard.packing import cut_samples
-from dmix.etl.shard.plan import ShardPlan, plan_dataset, published_dataset, references
+from dmix.etl.shard.plan import ShardPlan, plan_dataset, published_dataset, references, shared_inputs
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.shard.tasks import ShardJob, StageSeconds, Work, encode_split, run_splits, stream_path
 from dmix.etl.spark.executors import ExecutorLike
@@ -71,6 +71,8 @@ def shard_dataset(
         StorageError: If the disk is full.
     """
     plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
+    for line in shared_inputs(corpora):
+        progress(line)
     with held_lock(warehouse.dataset_lock(plan.dataset), what=f"dataset {plan.dataset}"):
         refuse_links(warehouse.stream(plan.dataset))
         found = published_dataset(warehouse, plan)

@@ -1,5 +1,6 @@
 """Corpora to streams on real Spark: nothing lost, the same bytes however it was interrupted."""
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -19,6 +20,7 @@ from dmix.etl.shard.plan import (
     plan_dataset,
     published_dataset,
     resolve_corpora,
+    shared_inputs,
 )
 from dmix.etl.shard.shard import ShardSettings, shard_dataset
 from dmix.etl.shard.tasks import encode_split
@@ -363,3 +365,32 @@ def test_the_only_pair_of_corpora_is_the_default(warehouse, pair, make_corpus):
         resolve_corpora(warehouse, ["main-source@2"])
     with pytest.raises(NotFoundError, match="has no version 7"):
         resolve_corpora(warehouse, ["main-source@v7"])
+
+
+def reading(version, *digests):
+    """The version, as if its parts had been made of inputs with these digests."""
+    parts = [
+        dataclasses.replace(
+            part, inputs=(dataclasses.replace(part.inputs[0], sha256=digest, name=f"{digest}.txt"),)
+        )
+        for part, digest in zip(version.parts, digests, strict=True)
+    ]
+    return dataclasses.replace(version, parts=tuple(parts))
+
+
+def test_one_text_as_source_and_as_target_is_refused(warehouse, pair):
+    source, target = reading(pair[0], "a", "b"), reading(pair[1], "b")
+    with pytest.raises(InputError, match=r"'main-source' and .* were made of the same files \(b"):
+        plan_dataset(warehouse, corpora=[source, target], settings=SMALL)
+    other = reading(pair[1], "c")
+    assert plan_dataset(warehouse, corpora=[source, other], settings=SMALL).corpora
+    assert shared_inputs([source, other]) == []
+
+
+def test_files_that_two_fields_share_are_named_where_each_has_others(warehouse, pair):
+    (part,) = pair[1].parts
+    target = reading(dataclasses.replace(pair[1], parts=(part, part)), "b", "c")
+    source = reading(pair[0], "a", "b")
+    (line,) = shared_inputs([source, target])
+    assert line.startswith("warning: 1 files (b.txt) are in source corpus 'main-source'")
+    assert plan_dataset(warehouse, corpora=[source, target], settings=SMALL).corpora
