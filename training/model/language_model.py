@@ -11,6 +11,7 @@ import torch
 from composer.models import ComposerModel
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.integrations import sdpa_attention
 
 from dmix.mixing.delivery.boundaries import document_mask, document_positions, document_segments
 from dmix.training.model.families import layers_of, positions_of
@@ -28,6 +29,22 @@ LENGTH_WITHOUT_POSITIONS = 2048
 # Families that were compared, with reset positions and a mask of four dimensions, with documents
 # run one by one.
 _RESETTABLE = ("gpt_neox", "llama")
+
+
+_grouped_by_torch = sdpa_attention.use_gqa_in_sdpa
+
+
+def _grouped_in_kernel(attention_mask: Tensor | None, key: Tensor) -> bool:
+    """Lets torch group queries on a GPU alone.
+
+    On a CPU, torch 2.7 has no fused kernel for grouped queries, and keeps a table of L x L scores for every
+    head and layer; with repeated keys it takes the fused one. To go when torch groups on CPUs.
+    """
+    grouped: bool = key.device.type != "cpu" and _grouped_by_torch(attention_mask, key)
+    return grouped
+
+
+sdpa_attention.use_gqa_in_sdpa = _grouped_in_kernel
 
 
 def has_plain_output(network: PreTrainedModel) -> bool:

@@ -58,6 +58,7 @@ class ModelShape:
         gated: True where the feed-forward layer multiplies two halves.
         vocabulary: Number of ids V.
         trained: Weights that are trained, those of adapters; None for all.
+        norms: Numbers that the norms of a layer keep of a token, always in fp32; None for 4 H.
     """
 
     parameters: int
@@ -69,6 +70,7 @@ class ModelShape:
     gated: bool
     vocabulary: int
     trained: int | None = None
+    norms: int | None = None
 
     @property
     def trained_parameters(self) -> int:
@@ -124,6 +126,7 @@ def shape_of(
         gated=config.model_type in _GATED,
         vocabulary=config.vocab_size,
         trained=None if lora is None else sum(w.numel() for w in network.parameters() if w.requires_grad),
+        norms=_norms_of(layers[0], config, key_value_heads_of(config) * head_size) if layers else None,
     )
 
 
@@ -152,7 +155,7 @@ def memory_per_rank(
     sharded = training.sharding != "none" and ranks > 1
     share = -(-shape.parameters // ranks) if sharded else shape.parameters
     trained = share if sharded else shape.trained_parameters
-    layer = tokens * _kept_per_token(shape) * element
+    layer = tokens * _kept_per_token(shape, bf16=bf16)
     if training.activation_checkpointing:
         # the input of every layer, and one layer that is computed again
         activations = shape.layers * tokens * shape.hidden * element + layer
@@ -202,10 +205,26 @@ def room_of_a_rank(ranks_here: int) -> int:
     return int(_USABLE * free_memory()) // ranks_here
 
 
-def _kept_per_token(shape: ModelShape) -> int:
-    """Numbers that a layer keeps of a token: inputs of both norms and of their linear layers, queries,
-    keys, values, the output of attention, and the vectors within the feed-forward layer."""
-    return 6 * shape.hidden + 2 * shape.key_value + (4 if shape.gated else 2) * shape.feed_forward
+def _kept_per_token(shape: ModelShape, *, bf16: bool) -> int:
+    """Bytes that a layer keeps of a token.
+
+    Norms keep theirs in fp32. The others are the inputs of linear layers (and in bf16 what they were cast
+    from), queries, keys, values, the output of attention, and the vectors within the feed-forward layer. Keys
+    and values count as if they were repeated for every query, as they are on a CPU.
+    """
+    norms = 4 * shape.hidden if shape.norms is None else shape.norms
+    others = (9 if bf16 else 6) * shape.hidden + (4 if shape.gated else 2) * shape.feed_forward
+    return norms * _FP32 + others * (_BF16 if bf16 else _FP32)
+
+
+def _norms_of(layer: torch.nn.Module, config: Any, key_value: int) -> int | None:
+    """What root-mean-square norms keep: their input and the normed vector; None where there are others."""
+    widths = [
+        key_value if name.endswith("k_norm") else config.hidden_size
+        for name, module in layer.named_modules()
+        if type(module).__name__.endswith("RMSNorm")
+    ]
+    return 2 * sum(widths) if widths else None
 
 
 def _gathered(shape: ModelShape, training: TrainingSettings, *, sharded: bool, bf16: bool) -> int:
