@@ -1,11 +1,10 @@
 """`dmix train` and `dmix train base`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from dmix.cli.commands.train_plan import show_plan
 from dmix.cli.show.options import (
     SectionedGroup,
     config_option,
@@ -19,13 +18,9 @@ from dmix.cli.show.options import (
 )
 from dmix.cli.show.output import say
 from dmix.cli.show.result import show_result
-from dmix.cli.workflows.preflight import check_dataset, check_model
+from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.training.model.settings import LOGGERS
 from dmix.training.run.request import RunRequest
-from dmix.warehouse_schema.files.layout import Warehouse
-
-if TYPE_CHECKING:
-    from dmix.training.run.summary import RunSummary
 
 _MODEL_HELP = "Model file (.yaml), checkpoint folder, model of the warehouse, or hub id."
 _TRAINING_HELP = "Training file (YAML)."
@@ -155,55 +150,14 @@ def train(context: click.Context, /, *, as_json: bool, config: str | None, **val
 @_ranks_option
 @json_option
 @dry_run_option
-def base(
-    *,
-    warehouse: Warehouse,
-    dataset: str | None,
-    model: str,
-    tokens: int,
-    name: str,
-    training: Path | None,
-    loggers: tuple[str, ...],
-    ranks: int | None,
-    as_json: bool,
-    dry_run: bool,
-    config: str | None,
-) -> None:
+@calls_workflow
+def base() -> Workflow:
     """Pre-train a model on the source field alone, for farms and comparisons.
 
     If it is interrupted, the same command resumes it. It does nothing if the model is finished.
 
     Example: dmix train base --model model.yaml --tokens 1000000 --name small
     """
-    check_dataset(warehouse, dataset)
-    check_model(warehouse, model)
-    warehouse.model(name)  # a name that cannot be a folder is refused here
-    from dmix.cli.workflows.runs.train import training_settings
+    from dmix.cli.workflows.runs.base import train_base_model
 
-    settings = training_settings(training, loggers)
-    from dmix.cli.show.progress_display import live_monitor
-    from dmix.training.run.base import base_config, train_base
-
-    resolved = base_config(
-        warehouse.require(),
-        model=model,
-        tokens=tokens,
-        name=name,
-        training=settings,
-        dataset=dataset,
-    )
-    if dry_run:
-        show_plan(warehouse, resolved, ranks=ranks, as_json=as_json)
-        return
-    with live_monitor(title=f"base model {name}") as monitor:
-        summary = train_base(warehouse, resolved, progress=say, monitor=monitor)
-    _finish(warehouse, summary, as_json=as_json)
-
-
-def _finish(warehouse: Warehouse, summary: "RunSummary", *, as_json: bool) -> None:
-    """Brings the run into the catalog and shows what it came to; on the first rank alone."""
-    from dmix.cli.workflows.runs.finish import finish_run
-
-    result = finish_run(warehouse, summary, progress=say)
-    if result is not None:
-        show_result(result, as_json=as_json)
+    return train_base_model

@@ -25,8 +25,16 @@ _FLAGS = {
     "agent_name": "agent",
     "run_id": "run",
     "export_to": "export",
+    "form": "format",
 }
-_REPEATED = {"runs": "run", "bases": "base", "steps": "step", "tasks": "task", "loggers": "logger"}
+_REPEATED = {
+    "runs": "run",
+    "probes": "probe",
+    "bases": "base",
+    "steps": "step",
+    "tasks": "task",
+    "loggers": "logger",
+}
 # Arguments of workflows that a session gives by itself.
 _OWN = ("warehouse", "progress", "given")
 _EXECUTOR = {

@@ -11,19 +11,23 @@ from typing import Any
 from dmix.cli.show.notebook import progress_lines
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.agents.collect import collect_farm
-from dmix.cli.workflows.agents.learn import METHODS
+from dmix.cli.workflows.agents.learn import METHODS, judge_agent
 from dmix.cli.workflows.agents.learn import train_agent as train_agent_of
 from dmix.cli.workflows.agents.sample import sample_set
 from dmix.cli.workflows.data.classify import classify_text
 from dmix.cli.workflows.data.shard import shard_corpora
+from dmix.cli.workflows.effects.planning import plan_from_effects
 from dmix.cli.workflows.effects.probe import probe_effects
 from dmix.cli.workflows.methods import PathLike, Paths, method_of, several
 from dmix.cli.workflows.runs.ask import ask_for_arrow
+from dmix.cli.workflows.runs.base import train_base_model
 from dmix.cli.workflows.runs.evaluate import evaluate_models
 from dmix.cli.workflows.runs.report import report_runs
 from dmix.cli.workflows.runs.train import train_run
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.shard.settings import ShardSettings
+from dmix.mixing.effects.settings import PlanRules
+from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.training.evaluation.settings import EvaluationSettings
 from dmix.training.run.request import RunRequest
@@ -55,6 +59,11 @@ class Session:
     sample = method_of(sample_set, command="dmix mix sample", settings={"settings": SampleSettings})
     collect = method_of(collect_farm, command="dmix mix collect")
     probe = method_of(probe_effects, command="dmix mix probe")
+    plan = method_of(plan_from_effects, command="dmix mix plan", settings={"rules": PlanRules})
+    train_base = method_of(train_base_model, command="dmix train base")
+    evaluate_agent = method_of(
+        judge_agent, command="dmix agent evaluate", settings={"settings": EvaluateSettings}
+    )
     train = method_of(train_run, command="dmix train", settings={"request": RunRequest})
     evaluate = method_of(evaluate_models, command="dmix eval", settings={"settings": EvaluationSettings})
     report = method_of(report_runs, command="dmix report")

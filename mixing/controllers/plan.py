@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dmix.mixing.controllers.fixed import constant, parse_mixture
+from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.effects.plan import Plan, PlanRules, Supply, make_plan
 from dmix.mixing.effects.prediction import predict
 from dmix.mixing.effects.store import StoredEffects, environment_digest, fitting_effects
 from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.mixtures import parse_mixture
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.controllers.fixed import checked_weight, index_of_name
 from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
+from dmix.mixing.space.mixtures import checked_weight, index_of_name
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.settings import read_yaml

@@ -12,7 +12,7 @@
 Ranks call the same methods in the same order; `state_dict` and the end of a step gather ids.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ from dmix.mixing.delivery.dataset import Batch, MixedDataset, StepBatchSampler, 
 from dmix.mixing.delivery.digest import CHAIN_START, StepDigest, chain_digest
 from dmix.mixing.delivery.ledger import RankNotes, StepLedger
 from dmix.mixing.delivery.plan import MixerState, PlanSettings, StepPlan, plan_step, remaining_samples
-from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.mixtures import parse_mixture
 from dmix.warehouse_schema.errors import InputError
 
 Ids = NDArray[np.int64]
@@ -106,11 +107,12 @@ class MixedLoader:
         """Samples that each domain can still give at the start of the next step, shape (N,)."""
         return remaining_samples(self.state, streams=self.dataset.sizes, settings=self.settings)
 
-    def begin_step(self, weights_N: Vector) -> StepPlan:
+    def begin_step(self, weights: Vector | Mapping[str, float]) -> StepPlan:
         """Plans the next step under a mixture.
 
         Args:
-            weights_N: One weight a (field, domain), sum 1, the same on every rank.
+            weights: The same on every rank: one weight per (field, domain), shape (N,), sum 1; or weights by
+                name, as a mixture file has them, such as `{"source/News": 0.3, "target": 0.7}`.
 
         Raises:
             InputError: If a step is under way, the run is finished, or it is no mixture.
@@ -121,7 +123,7 @@ class MixedLoader:
             )
         if self._last:
             raise InputError(f"the run ended with step {self.state.step}; there is nothing left to draw")
-        self._set_plan(weights_N)
+        self._set_plan(self._weights(weights))
         assert self.plan is not None
         return self.plan
 
@@ -190,6 +192,12 @@ class MixedLoader:
             consumed = self.plan.ids[: self._batches_done * self.settings.batch_size]
             self._ledger.digest = StepDigest.resumed(consumed, expected=state["consumed_digest"])
             self._ledger.samples_N = self.dataset.sizes.count(consumed)
+
+    def _weights(self, weights: Vector | Mapping[str, float]) -> Vector:
+        if not isinstance(weights, Mapping):
+            return weights
+        space = DomainSpace.of_dataset(self.dataset.manifest)
+        return parse_mixture(weights, space=space, where="begin_step()")
 
     def _set_plan(self, weights_N: Vector) -> None:
         self.plan = plan_step(weights_N, self.state, streams=self.dataset.sizes, settings=self.settings)

@@ -31,11 +31,12 @@ from tests.training.conftest import TAXONOMY, publish_dataset
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.controllers import Controller
 from dmix.mixing.controllers.agent import AgentController
-from dmix.mixing.controllers.fixed import constant, parse_mixture
+from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.replay import ReplayController
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.mixing.delivery.shared_streams import _remove_stale
 from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.mixtures import parse_mixture
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.training.run.run import LOCK_SECONDS, TrainingJob, train

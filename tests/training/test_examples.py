@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from dmix.mixing.controllers.fixed import parse_mixture
 from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.mixtures import parse_mixture
 from dmix.mixing.trajectories.objectives import Environment, Objective, load_environment
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import (

@@ -197,6 +197,14 @@ def judge_agent(
 ) -> Result:
     """Judges an agent from a farm alone, before it costs a run.
 
+    Args:
+        warehouse: Where set and agent are.
+        set_name: Set of trajectories with feedback.
+        agent_name: Agent to judge.
+        settings: Size of the estimates.
+        dry_run: Say what it would take, and judge nothing.
+        progress: Receives lines for people.
+
     Raises:
         NotFoundError: If set or agent does not exist.
         InputError: If they do not belong together.

@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from dmix.mixing.controllers.fixed import parse_mixture, static
+from dmix.mixing.controllers.fixed import static
 from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.mixtures import parse_mixture
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 

@@ -16,6 +16,7 @@ from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.digest import CHAIN_START, chain_digest, step_digest
 from dmix.mixing.delivery.loader import MixedLoader
 from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError, VerificationError
 
 PROVEN = settings(max_examples=int(os.environ.get("DMIX_EXAMPLES", "15")), deadline=None, derandomize=True)
@@ -159,6 +160,19 @@ def test_steps_are_begun_and_iterated_in_turn(dataset: MixedDataset) -> None:
     assert loader.finished
     with pytest.raises(InputError, match=r"run ended with step \d"):
         loader.begin_step(weights_of(9))
+
+
+def test_a_step_takes_what_a_mixture_file_takes(dataset: MixedDataset) -> None:
+    by_name = MixedLoader(dataset, settings=SETTINGS)
+    space = DomainSpace.of_dataset(dataset.manifest)
+    first, second = np.flatnonzero(space.active_N)[:2]
+    plan = by_name.begin_step({"/".join(space.names[first]): 3, "/".join(space.names[second]): 1})
+    weights_N = np.zeros(len(space))
+    weights_N[[first, second]] = 0.75, 0.25
+    wanted = MixedLoader(dataset, settings=SETTINGS).begin_step(weights_N)
+    assert np.array_equal(plan.ids, wanted.ids)
+    with pytest.raises(InputError, match=r"begin_step.*'sauce' is no field/domain.*'source'"):
+        MixedLoader(dataset, settings=SETTINGS).begin_step({"sauce": 1})
 
 
 def test_breaking_out_of_the_loop_goes_on_with_the_next_batch(dataset: MixedDataset) -> None:
