@@ -27,7 +27,7 @@ from dmix.warehouse_schema.files.sizes import size_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dmix.etl.maintenance.verify import Problem
+    from dmix.etl.maintenance.problems import Problem
 
 _WHOLE_PATH = 1000
 """Characters of a cell; whoever shall remove a file needs its path."""

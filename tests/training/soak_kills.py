@@ -39,7 +39,8 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.mixtures import parse_mixture
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.model.settings import ModelSettings, TrainingSettings
-from dmix.training.run.run import LOCK_SECONDS, TrainingJob, train
+from dmix.training.run.assembly.job import TrainingJob
+from dmix.training.run.run import LOCK_SECONDS, train
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.locks import held_lock

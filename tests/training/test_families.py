@@ -14,7 +14,8 @@ from dmix.mixing.delivery.plan import PlanSettings
 from dmix.training.model.memory import memory_per_rank, shape_of
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import TrainingSettings
-from dmix.training.run.run import TrainingJob, train
+from dmix.training.run.assembly.job import TrainingJob
+from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 

@@ -12,10 +12,10 @@ from dmix.training.evaluation.steps import chosen_models
 from dmix.training.model.lora import merge_adapters
 from dmix.training.model.models import load_model, load_network
 from dmix.training.model.saving import dataset_tokenizer, model_digest
+from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.checkpoints import load_checkpoint
 from dmix.training.run.config import read_config
 from dmix.training.run.launch import STARTING_MODEL, job_of
-from dmix.training.run.run import TrainingJob
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

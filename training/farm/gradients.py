@@ -24,7 +24,7 @@ from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.models import load_model
 from dmix.training.model.precision import computes_in_bf16, on_gpu
 from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor
-from dmix.training.run.run import OPTIMIZER_FILE
+from dmix.training.run.assembly.result import OPTIMIZER_FILE
 from dmix.training.scoring.environment import batches_by_length
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse

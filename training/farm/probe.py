@@ -25,7 +25,9 @@ from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.farm.proxy import order_seed
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import ModelSettings, TrainingSettings
-from dmix.training.run.run import OPTIMIZER_FILE, TrainingJob, train
+from dmix.training.run.assembly.job import TrainingJob
+from dmix.training.run.assembly.result import OPTIMIZER_FILE
+from dmix.training.run.run import train
 from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes

@@ -28,7 +28,9 @@ from dmix.training.farm.variations import (
     varied_proxy,
 )
 from dmix.training.model.settings import ProxySettings
-from dmix.training.run.run import OPTIMIZER_FILE, TrainingJob, train
+from dmix.training.run.assembly.job import TrainingJob
+from dmix.training.run.assembly.result import OPTIMIZER_FILE
+from dmix.training.run.run import train
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 

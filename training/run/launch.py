@@ -15,6 +15,7 @@ from dmix.mixing.trajectories.objectives import Environment, items_digests
 from dmix.training.model.memory import RunDisk, check_room, disk_of_run, shape_of
 from dmix.training.model.saving import model_digest
 from dmix.training.model.settings import ModelSettings
+from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.config import (
     RunConfig,
     config_to_yaml,
@@ -25,7 +26,7 @@ from dmix.training.run.config import (
 )
 from dmix.training.run.ranks import failing_together, is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.request import new_run_folder
-from dmix.training.run.run import TrainingJob, run_lock, train
+from dmix.training.run.run import run_lock, train
 from dmix.training.run.summary import RunSummary, summarise
 from dmix.training.run.watching.progress import Monitor
 from dmix.training.run.watching.trust import require_trusted, trust_controllers

@@ -204,10 +204,10 @@ def test_a_resume_changes_steps_rate_and_checkpoints_kept_and_records_it(
     assert "learning-rate 0.003, now it is 0.001" in capsys.readouterr().err
     rates = []
     with pytest.MonkeyPatch.context() as patch:
-        known = run_module._keep_model
+        known = run_module.keep_model
         patch.setattr(
             run_module,
-            "_keep_model",
+            "keep_model",
             lambda job, model, optimizer: (
                 rates.extend((optimizer.param_groups[0]["initial_lr"], optimizer.param_groups[0]["lr"])),
                 known(job, model, optimizer),

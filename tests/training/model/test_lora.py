@@ -14,8 +14,9 @@ from dmix.training.model.lora import add_adapters, merge_adapters
 from dmix.training.model.memory import memory_per_rank, shape_of
 from dmix.training.model.models import load_model, load_network
 from dmix.training.model.settings import LoraSettings, ProxySettings, TrainingSettings, load_training
+from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.checkpoint_files import checkpoints
-from dmix.training.run.run import TrainingJob, train
+from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 

@@ -8,7 +8,7 @@ from dmix.training.model.settings import (
     load_training,
     rate_shares,
 )
-from dmix.training.run.run import parallelism
+from dmix.training.run.assembly.trainer import parallelism
 from dmix.warehouse_schema.errors import InputError
 
 

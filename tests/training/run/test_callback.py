@@ -7,8 +7,9 @@ import pytest
 from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.training.model.settings import TrainingSettings
+from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.callback import jump_of
-from dmix.training.run.run import TrainingJob, train
+from dmix.training.run.run import train
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 

@@ -13,8 +13,9 @@ from composer.utils import dist
 
 from dmix.mixing.controllers import Proposal
 from dmix.mixing.delivery.plan import PlanSettings
+from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.ranks import failing_together, is_first_rank, on_first_rank, prepare_ranks
-from dmix.training.run.run import TrainingJob, train
+from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError, TrainingError
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest

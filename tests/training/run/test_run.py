@@ -19,9 +19,10 @@ from dmix.mixing.delivery.plan import PlanSettings
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.memory import disk_of_run, shape_of
 from dmix.training.model.models import load_model
-from dmix.training.run import run as run_module
+from dmix.training.run.assembly import trainer as trainer_module
+from dmix.training.run.assembly.job import TrainingJob, open_streams
 from dmix.training.run.checkpoint_files import checkpoints
-from dmix.training.run.run import TrainingJob, open_streams, train
+from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import (
     InputError,
     InterruptedRunError,
@@ -165,7 +166,7 @@ class FullAbove:
             return self(batch)
 
         monkeypatch.setattr(LanguageModel, "forward", forward)
-        monkeypatch.setattr(run_module, "halves_when_memory_runs_out", lambda settings: True)
+        monkeypatch.setattr(trainer_module, "halves_when_memory_runs_out", lambda settings: True)
         return self
 
 
@@ -196,7 +197,7 @@ def test_a_gpu_without_room_for_one_sample_ends_the_run_with_advice(job, tmp_pat
 
 
 def test_on_a_cpu_the_estimate_says_how_many_samples_fit(job, whole_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "room_of_a_rank", lambda ranks: 0)
+    monkeypatch.setattr(trainer_module, "room_of_a_rank", lambda ranks: 0)
     found = dataclasses.replace(with_training(job, microbatch_size="auto"), steps=1)
     train(found, folder=tmp_path)
     assert found_sizes(tmp_path) == [1]

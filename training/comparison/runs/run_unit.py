@@ -35,7 +35,9 @@ from dmix.training.comparison.runs.units import Unit
 from dmix.training.farm.variations import varied_mixtures, varied_proxy
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import ModelSettings, ProxySettings
-from dmix.training.run.run import OPTIMIZER_FILE, TrainingJob, train
+from dmix.training.run.assembly.job import TrainingJob
+from dmix.training.run.assembly.result import OPTIMIZER_FILE
+from dmix.training.run.run import train
 from dmix.training.run.summary import RunSummary
 from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.errors import TrainingError

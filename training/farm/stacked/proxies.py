@@ -29,7 +29,8 @@ from dmix.training.model.model_stack import ModelStack, check_stackable
 from dmix.training.model.models import empty_model, load_model
 from dmix.training.model.precision import precision_context
 from dmix.training.model.settings import learning_rate_factor
-from dmix.training.run.run import TrainingJob, make_optimizer, make_scorer, open_streams
+from dmix.training.run.assembly.job import TrainingJob, open_streams
+from dmix.training.run.assembly.trainer import make_optimizer, make_scorer
 from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse

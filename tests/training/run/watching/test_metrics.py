@@ -12,7 +12,8 @@ from dmix.mixing.delivery.ledger import StepLedger
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.model.settings import TrainingSettings
-from dmix.training.run.run import TrainingJob, train
+from dmix.training.run.assembly.job import TrainingJob
+from dmix.training.run.run import train
 from dmix.training.run.watching.metrics import score_metrics, step_metrics
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
@@ -53,7 +54,7 @@ def test_a_run_sends_composers_loggers_what_its_events_say(
     tiny_warehouse, tiny_model, environment, tmp_path, monkeypatch
 ):
     memory = InMemoryLogger()
-    monkeypatch.setattr("dmix.training.run.run.make_loggers", lambda *_, **__: [memory])
+    monkeypatch.setattr("dmix.training.run.assembly.trainer.make_loggers", lambda *_, **__: [memory])
     job = TrainingJob(
         run_id="logged",
         kind="baseline",

@@ -1,0 +1,207 @@
+"""The files that manifests name, each compared with what is there."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dmix.etl.maintenance.problems import Problem, problem_at
+from dmix.etl.publishing.label_splits import label_path
+from dmix.etl.shard.mds import ShardFormat, header_problem
+from dmix.warehouse_schema.errors import DmixError, InputError, StorageError
+from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.manifests import (
+    CorpusVersion,
+    DatasetManifest,
+    corpora,
+    corpus_versions,
+    datasets,
+    read_corpus_version,
+    read_dataset_manifest,
+)
+from dmix.warehouse_schema.files.names import plain_name
+from dmix.warehouse_schema.files.storage import Place, open_place, parquet_input, read_errors
+
+_CHUNK_BYTES = 4 << 20
+INDEX = "index.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedFile:
+    """A file that a manifest names; `entry` is what its index entry must be if it is a shard."""
+
+    path: Place
+    size_bytes: int
+    sha256: str
+    rows: int | None = None
+    entry: dict[str, Any] | None = None
+
+
+def readable_manifests(
+    warehouse: Warehouse, dataset: str | None, problems: list[Problem]
+) -> list[DatasetManifest]:
+    """One dataset's manifest, or all; those that cannot be read become problems."""
+    if dataset is not None:
+        return [read_dataset_manifest(warehouse, dataset)]
+    found = []
+    for name in datasets(warehouse):
+        try:
+            found.append(read_dataset_manifest(warehouse, name))
+        except DmixError as error:
+            problems.append(problem_at(warehouse, "manifest", warehouse.stream(name), error.message))
+    return found
+
+
+def checked_versions(
+    warehouse: Warehouse, manifests: Sequence[DatasetManifest] | None, problems: list[Problem]
+) -> list[CorpusVersion]:
+    """All versions of all corpora, or those that datasets were made from."""
+    if manifests is None:
+        wanted = [(name, k) for name in corpora(warehouse) for k in corpus_versions(warehouse, name)]
+    else:
+        wanted = sorted({(c.corpus, c.version) for manifest in manifests for c in manifest.corpora})
+    found = []
+    for name, version in wanted:
+        try:
+            found.append(read_corpus_version(warehouse, name, version))
+        except DmixError as error:
+            path = warehouse.labels(name) / f"v{version}.json"
+            problems.append(problem_at(warehouse, "manifest", path, error.message))
+    return found
+
+
+def corpus_files(warehouse: Warehouse, version: CorpusVersion) -> Iterator[ExpectedFile]:
+    """Files of labels and rejects of a corpus version."""
+    for part in version.parts:
+        for file in part.files:
+            yield ExpectedFile(
+                path=label_path(warehouse, version.corpus, part.fingerprint, file.name),
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+                rows=sum(run.documents for run in file.domains),
+            )
+        for file in part.reject_files:
+            yield ExpectedFile(
+                path=warehouse.rejects(version.corpus) / part.fingerprint / file.name,
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+                # the manifest counts the rejects of a part, whose file says no more about them
+                rows=sum(part.rejected.values()) if len(part.reject_files) == 1 else None,
+            )
+
+
+def dataset_files(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator[ExpectedFile]:
+    """Tokenizer, indices and shards of a dataset."""
+    folder, shard_format = warehouse.stream_data(manifest.dataset), shard_format_of(manifest)
+    for stream in manifest.streams:
+        for file in stream.files:
+            yield ExpectedFile(
+                path=folder / stream.path / file.name,
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+                entry=shard_format.index_entry(file) if shard_format and file.name != INDEX else None,
+            )
+
+
+def start_state_files(warehouse: Warehouse, problems: list[Problem]) -> Iterator[ExpectedFile]:
+    """Blocks of text that the estimates of start states count."""
+    for path in sorted((warehouse.root / "start_states").glob("*/estimate.json")):
+        try:
+            blocks = read_json(path)["blocks"]
+        except DmixError as error:
+            problems.append(problem_at(warehouse, "manifest", path, error.message))
+            continue
+        except KeyError:
+            problems.append(
+                problem_at(warehouse, "manifest", path, "it does not name the blocks that it counts")
+            )
+            continue
+        for block in blocks:
+            yield ExpectedFile(
+                path=path.parent / plain_name(block["name"], what="block", where=path),
+                size_bytes=block["size_bytes"],
+                sha256=block["sha256"],
+                rows=block["documents"],
+            )
+
+
+def effects_files(warehouse: Warehouse, problems: list[Problem]) -> Iterator[ExpectedFile]:
+    """What the manifests of effects name."""
+    for path in sorted(warehouse.root.glob("effects/*/effects.json")):
+        try:
+            named = [
+                ExpectedFile(path=path.parent / name, size_bytes=file["size_bytes"], sha256=file["sha256"])
+                for name, file in read_json(path)["files"].items()
+                if "/" not in name
+            ]
+        except DmixError as error:
+            problems.append(problem_at(warehouse, "manifest", path, error.message))
+        except (KeyError, TypeError, AttributeError):
+            problems.append(problem_at(warehouse, "manifest", path, "it does not name its files"))
+        else:
+            yield from named
+
+
+def shard_format_of(manifest: DatasetManifest) -> ShardFormat | None:
+    """How the dataset's samples are stored; None if the manifest was altered and does not say."""
+    try:
+        return ShardFormat(
+            seq_len=manifest.seq_len,
+            dtype=manifest.token_dtype,
+            shard_bytes=manifest.settings["shard_bytes"],
+        )
+    except (KeyError, TypeError, InputError):
+        return None
+
+
+def file_problems(warehouse: Warehouse, file: ExpectedFile) -> Iterator[Problem]:
+    """What is wrong with one file; it is read once, in pieces."""
+    try:
+        digest, size_bytes, head = hashlib.sha256(), 0, b""
+        # a header holds 4 bytes a sample and its configuration; take enough for any of our shards
+        head_bytes = 0 if file.entry is None else 4 * file.entry["samples"] + (64 << 10)
+        with read_errors(str(file.path)), open_place(str(file.path)) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                size_bytes += len(chunk)
+                if len(head) < head_bytes:
+                    head += chunk
+    except FileNotFoundError:
+        yield problem_at(warehouse, "missing", file.path, "the file is not there")
+        return
+    except OSError as error:
+        yield problem_at(warehouse, "missing", file.path, f"the file cannot be read: {error.strerror}")
+        return
+    except StorageError as error:
+        yield problem_at(warehouse, "missing", file.path, f"the file cannot be read: {error.message}")
+        return
+    if size_bytes != file.size_bytes:
+        yield problem_at(
+            warehouse, "size", file.path, f"{size_bytes:,} bytes, the manifest says {file.size_bytes:,}"
+        )
+    elif digest.hexdigest() != file.sha256:
+        yield problem_at(
+            warehouse,
+            "hash",
+            file.path,
+            f"SHA-256 {digest.hexdigest()[:16]}…, the manifest says {file.sha256[:16]}…",
+        )
+    if file.entry is not None:
+        wrong = header_problem(head, entry=file.entry)
+        if wrong:
+            yield problem_at(warehouse, "header", file.path, wrong)
+    if file.rows is not None:
+        rows = _parquet_rows(file.path)
+        if rows != file.rows:
+            found = "no readable Parquet" if rows is None else f"{rows:,} rows"
+            yield problem_at(warehouse, "count", file.path, f"{found}, the manifest says {file.rows:,} rows")
+
+
+def _parquet_rows(path: Place) -> int | None:
+    try:
+        return pq.read_metadata(parquet_input(str(path))).num_rows
+    except (pa.ArrowException, OSError):
+        return None
