@@ -158,7 +158,7 @@ class Way:
             raise ValueError(f"another tokenizer was not refused (exit {done.returncode}): {done.stderr}")
         return {
             "exit": done.returncode,
-            "said": done.stderr.strip().splitlines()[-1].replace(str(self.model), "MODEL"),
+            "said": done.stderr.strip().splitlines()[-1],
         }
 
     def _effects(self, target: str, estimator: str) -> dict[str, Any]:
@@ -316,6 +316,9 @@ class Way:
             return []
         return [json.loads(line) for line in self.rows_file.read_text().splitlines()]
 
+    def _without_paths(self, text: str) -> str:
+        return text.replace(str(self.work), "WORK").replace(str(self.model), "MODEL")
+
     def _keep(self, name: str, figures: dict[str, Any], **spent: float) -> None:
         row = {
             "stage": name,
@@ -328,7 +331,7 @@ class Way:
         }
         self.rows_file.parent.mkdir(parents=True, exist_ok=True)
         with self.rows_file.open("a") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(self._without_paths(json.dumps(row, ensure_ascii=False)) + "\n")
         print(f"{name}: {spent['seconds']} s", file=sys.stderr)
 
 

@@ -128,7 +128,7 @@ def _agreement(rows: dict[str, Row]) -> str:
 def _effects(found: Row) -> tuple[list[str], dict[str, Row]]:
     """Names of the objectives, and rows of effects by domain."""
     by_domain = {f"{row['field']}/{row['domain']}": row for row in found["effects"]}
-    return list(found["objectives"]), by_domain
+    return [row["objective"] for row in found["objectives"]], by_domain
 
 
 def _tasks(rows: dict[str, Row]) -> str:
@@ -176,9 +176,17 @@ def _written(rows: dict[str, Row]) -> str:
 
 
 def _start_state(found: Row) -> str:
-    facts = ", ".join(f"{name} {found[name]}" for name in ("documents", "kl_bound", "met") if name in found)
-    shares = sorted(found.get("domains", []), key=lambda row: -row["share"])[:5]
-    return f"{facts}; " + ", ".join(f"{row['domain']} {row['share']:.2f}" for row in shares) + "."
+    largest = sorted(found["domains"], key=lambda row: -row["document_weight"])[:5]
+    shares = ", ".join(
+        f"{row['domain']} {row['document_weight']:.2f}"
+        f" [{row['document_low']:.2f}, {row['document_high']:.2f}]"
+        for row in largest
+    )
+    curve = ", ".join(f"{point['divergence_bound']:.3f} ({point['documents']})" for point in found["curve"])
+    return (
+        f"{found['generated']} documents, KL bound {found['divergence_bound']:.3f} nats"
+        f" ({found['kl_bound']} asked); bound by documents: {curve}; largest shares: {shares}."
+    )
 
 
 def _time(rows: dict[str, Row]) -> str:

@@ -104,11 +104,24 @@ def test_the_table_shows_seeds_promises_and_judges_side_by_side():
             summary = {"scores_before": {"books": -2.0}, "scores_after": {"books": -1.5}, "tokens": 4096}
             rows.append({"stage": f"run/{run}", "summary": summary, **common})
             rows += [judged(f"{run}/middle", -2.9), judged(f"{run}/end", score)]
+    gains = {"counts": (0.3, -0.1, 0.0), "gradient": (0.15, -0.05, 0.0)}
+    for estimator, values in gains.items():
+        of_domains = [
+            {"field": "source", "domain": d, "books": v} for d, v in zip("abc", values, strict=True)
+        ]
+        effects = {"objectives": [{"objective": "books"}], "effects": of_domains}
+        rows.append({"stage": f"effects/math/{estimator}", "effects": effects, **common})
+    share = {"domain": "Science", "document_weight": 0.2, "document_low": 0.1, "document_high": 0.3}
+    curve = [{"documents": 64, "divergence_bound": 0.25}, {"documents": 128, "divergence_bound": 0.04}]
+    told = {"generated": 128, "divergence_bound": 0.04, "kl_bound": 0.05, "domains": [share], "curve": curve}
+    rows.append({"stage": "start-state", "start_state": told, **common})
     text = table_text(rows)
+    assert "| math | gradient | books | 1.00 | 3 |" in text
+    assert "bound by documents: 0.250 (64), 0.040 (128); largest shares: Science 0.20 [0.10, 0.30]" in text
     judged_natural = "| math | natural | books | -3.000 | -2.900 | -2.700 ± 0.071 | +0.300 | +0.500 | 2 |"
     assert f"{judged_natural} 4,096 | 1.0 | m |" in text
     assert "| math | counts | books | +0.200 ± 0.050 | +0.100 | 2 |" in text
-    assert "In all 14 minutes of a core" in text
+    assert "In all 17 minutes of a core" in text
     assert "No rows yet" in table_text([])
 
 
