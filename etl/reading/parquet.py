@@ -187,7 +187,7 @@ def _rows_by_pages(file: pq.ParquetFile, handle: BinaryIO, *, columns: Sequence[
         start = column.data_page_offset
         if column.has_dictionary_page and 0 < (column.dictionary_page_offset or 0) < start:
             start = column.dictionary_page_offset
-        for page in pages(handle, start, column.total_compressed_size):
+        for page in pages(handle, start, column.total_compressed_size, values=column.num_values):
             check_page(page, repeated=schema.max_repetition_level > 0)
             if "DELTA_BYTE_ARRAY" in column.encodings:
                 longest = max(longest, page.decoded_bytes)

@@ -33,11 +33,13 @@ class Page:
         decoded_bytes: Size of its content when it is decompressed.
         stored_bytes: Size of its content in the file.
         values: Number of values, those that are null included.
+        dictionary: Whether it holds the dictionary of its column, not rows.
     """
 
     decoded_bytes: int
     stored_bytes: int
     values: int
+    dictionary: bool = False
 
 
 def check_page(page: Page, *, repeated: bool) -> None:
@@ -63,23 +65,27 @@ def check_page(page: Page, *, repeated: bool) -> None:
         )
 
 
-def pages(handle: BinaryIO, start: int, stored_bytes: int) -> Iterator[Page]:
-    """The pages of a column chunk, of which the headers alone are read.
+def pages(handle: BinaryIO, start: int, stored_bytes: int, *, values: int) -> Iterator[Page]:
+    """The pages of a column chunk that Arrow would decode; the headers alone are read.
 
     Args:
         handle: The open file.
         start: Where the chunk begins.
         stored_bytes: Size of the chunk in the file.
+        values: Values of the chunk; pages behind them are never decoded.
 
     Raises:
         BrokenInputError: If a header cannot be read.
     """
+    if values <= 0:
+        return
     if start < 0 or stored_bytes < 0:
         raise BrokenInputError("damaged_input", f"a column chunk of {stored_bytes:,} bytes at {start:,}")
     position, end = start, start + stored_bytes
-    while position < end:
+    while position < end and values > 0:
         page, header_bytes = _page_at(handle, position)
         yield page
+        values -= 0 if page.dictionary else page.values
         position += header_bytes + page.stored_bytes
 
 
@@ -103,10 +109,13 @@ def _page_at(handle: BinaryIO, position: int) -> tuple[Page, int]:
             wanted *= 16
     decoded, stored = fields.get(2), fields.get(3)
     about = fields.get(5) or fields.get(7) or fields.get(8) or {}
-    values = about.get(1, 0) if isinstance(about, dict) else 0
+    values = (about.get(1) or 0) if isinstance(about, dict) else 0
     if not (isinstance(decoded, int) and isinstance(stored, int) and decoded >= 0 and stored >= 0):
         raise BrokenInputError("damaged_input", f"the page header at byte {position:,} names no sizes")
-    return Page(decoded_bytes=decoded, stored_bytes=stored, values=values), size
+    if not isinstance(values, int) or values < 0:
+        raise BrokenInputError("damaged_input", f"the page header at byte {position:,} names no values")
+    dictionary = not (fields.get(5) or fields.get(8))
+    return Page(decoded_bytes=decoded, stored_bytes=stored, values=values, dictionary=dictionary), size
 
 
 def _read(handle: BinaryIO, size_bytes: int) -> bytes:

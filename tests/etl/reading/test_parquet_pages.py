@@ -47,9 +47,10 @@ def test_headers_say_what_the_footer_says(version, dictionary, codec):
     )
     column = pq.ParquetFile(buffer).metadata.row_group(0).column(0)
     start = column.dictionary_page_offset or column.data_page_offset
-    found = list(pages(buffer, start, column.total_compressed_size))
+    found = list(pages(buffer, start, column.total_compressed_size, values=column.num_values))
     assert len(found) >= 3
-    assert sum(page.values for page in found[int(dictionary) :]) == len(texts)
+    assert [page.dictionary for page in found] == [dictionary] + [False] * (len(found) - 1)
+    assert sum(page.values for page in found if not page.dictionary) == len(texts)
     assert sum(page.stored_bytes for page in found) < column.total_compressed_size
     headers = column.total_compressed_size - sum(page.stored_bytes for page in found)
     assert sum(page.decoded_bytes for page in found) + headers == column.total_uncompressed_size
@@ -58,21 +59,34 @@ def test_headers_say_what_the_footer_says(version, dictionary, codec):
 def test_a_long_header_is_read_whole():
     buffer = written({"text": ["x" * 3000]}, use_dictionary=False, write_page_index=False)
     column = pq.ParquetFile(buffer).metadata.row_group(0).column(0)
-    (page,) = pages(buffer, column.data_page_offset, column.total_compressed_size)
+    (page,) = pages(buffer, column.data_page_offset, column.total_compressed_size, values=column.num_values)
     assert page.decoded_bytes >= 3000 and page.values == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"\x15", b"\xff" * 40, b"\x1c" * 40, b"\x15" + b"\xff" * 20, b"\0"])
 def test_what_is_no_header_is_damage(content):
     with pytest.raises(BrokenInputError):
-        list(pages(io.BytesIO(content), 0, 10))
+        list(pages(io.BytesIO(content), 0, 10, values=1))
 
 
 @pytest.mark.parametrize(("start", "stored_bytes"), [(-4, 10), (4, -10), (1 << 62, 10), (1 << 70, 10)])
 def test_a_chunk_outside_of_the_file_is_damage(start, stored_bytes, tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     with (tmp_path / "a").open("rb", buffering=0) as handle, pytest.raises(BrokenInputError):
-        list(pages(handle, start, stored_bytes))
+        list(pages(handle, start, stored_bytes, values=1))
+
+
+def test_a_row_group_without_rows_is_none(tmp_path):
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    assert pq.read_metadata(tmp_path / "a.parquet").num_row_groups == 1
+    assert read(tmp_path / "a.parquet") == []
+
+
+def test_pages_behind_the_last_value_are_not_looked_at():
+    buffer = written({"text": ["a", "b"]}, use_dictionary=False)
+    column = pq.ParquetFile(buffer).metadata.row_group(0).column(0)
+    assert len(list(pages(buffer, column.data_page_offset, 1 << 40, values=2))) == 1
+    assert list(pages(buffer, column.data_page_offset, 1 << 40, values=0)) == []
 
 
 def test_a_page_may_be_large_where_it_is_stored_large():
