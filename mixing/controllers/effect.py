@@ -19,7 +19,7 @@ from dmix.mixing.effects.effect_agent import (
 from dmix.mixing.effects.prediction import Prediction, predict
 from dmix.mixing.effects.settings import PlanRules
 from dmix.mixing.effects.store import environment_digest, fitting_effects
-from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.warehouse_schema.errors import InputError
@@ -35,6 +35,7 @@ class EffectController:
         rules: Pull and caution of the plan.
         belief: Prior and noise of the filter.
         listening: Price of a change, and when promises count as broken.
+        noise_D: Measured standard deviation of each score's noise, nats per token; None takes the belief's.
     """
 
     # The filter reads the scores of all steps.
@@ -48,12 +49,14 @@ class EffectController:
         rules: PlanRules | None = None,
         belief: BeliefSettings | None = None,
         listening: ListeningRules | None = None,
+        noise_D: Vector | None = None,
     ) -> None:
         self.name = name
         self._prediction = prediction
         self._rules = rules or PlanRules()
         self._belief = belief or BeliefSettings()
         self._listening = listening or ListeningRules()
+        self._noise_D = noise_D
 
     def propose(self, history: History) -> Proposal:
         """The next mixture; natural shares where the first scores are missing or promises are broken.
@@ -64,7 +67,7 @@ class EffectController:
         self._check(history)
         if not np.isfinite(history.feedback_TD[0]).all():
             return _natural(history, "a score before the first step is missing")
-        heard = listen(history, self._prediction, self._belief)
+        heard = listen(history, self._prediction, self._belief, noise_D=self._noise_D)
         if heard.surprise > self._listening.contradiction:
             return _natural(
                 history,
@@ -72,7 +75,7 @@ class EffectController:
                 f" {self._listening.contradiction:g}), so the effects do not hold for this run",
             )
         mixture_N = replan(
-            history, self._prediction, heard.belief, rules=self._rules, listening=self._listening
+            history, self._prediction, heard, rules=self._rules, listening=self._listening
         )
         forecast = forecast_of(history, self._prediction, heard, mixture_N)
         event = ControllerEvent(kind="forecast", detail=forecast_json(history.objectives, forecast))

@@ -3,26 +3,32 @@
 The state of an objective is its level l and phi = (drift, scale, direction):
 
     phi_t = phi_{t-1} + eta_t,   eta_t normal with the walk's variance
-    l_t   = l_{t-1} + dN_t + phi_t . u_t,   u_t = (1, w_t G(rho_t), share_t - share_n)
-    S_t   = l_t + eps_t,         eps_t independent, with the variance of a score's noise
+    l_t   = S_0 + (1 - f) (l_{t-1} - S_0) + dN_t + phi_t . u_t,   u_t = (1, w_t G(rho_t), share_t - share_n)
+    z_t   = l_t + eps_t,         eps_t independent, with the variance of a score's noise
 
-dN_t is what natural mixing gains in step t, G(rho) the predicted gain over natural mixing in a whole
-run, w_t the step's fraction of the run's summed learning rate, share the target share (method §8).
+z is the score on the scale of `dmix.mixing.effects.returns`, on which gains add up; dN_t is what
+natural mixing gains in step t, G(rho) the predicted gain over natural mixing in a whole run, w_t the
+step's fraction of the run's summed learning rate, share the target share, f what fades in a step
+(method §8).
 The prior mean of phi is (0, 1, 0): the prediction holds. A few numbers for each objective are all that a
 run can tell: what its scores say about one domain of share 0.03 in 16 steps is below 1% of its variance.
 
 Shapes: T steps, D objectives, 4 numbers of the state (level first).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dmix.mixing.effects.returns import Returns
 from dmix.mixing.space.domains import Array, Vector
+from dmix.mixing.space.history import History
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
 
 LEVEL, DRIFT, SCALE, DIRECTION = range(4)
+_FREE = ("drift", "scale", "direction")
 _PRIOR_MEAN = np.array([0.0, 0.0, 1.0, 0.0])
 
 
@@ -45,6 +51,32 @@ class BeliefSettings:
         help="Standard deviation by which each of these three may change over a run, in units of its prior.",
     )
     noise: float = setting(0.1, help="Standard deviation of a repeated measurement of a score, in s_o.")
+    headroom: float = setting(
+        1.0,
+        help="How far a score can rise, as a part of its first value's distance from 0; .inf lets gains add up"
+        " without end.",
+    )
+    repetition: float = setting(
+        0.0,
+        help="What every score loses where a share of the whole run is a domain's text once too often, in nats"
+        " per squared share.",
+    )
+    minor: float = setting(
+        0.2,
+        help="What is left of the other two deviations where one of drift, scale and direction is what the promise"
+        " missed.",
+    )
+    free_passes: float = setting(2.0, help="Passes through a domain from which repetition costs.")
+    fading: float = setting(0.0, help="Part of a gain that a whole run forgets, from 0 to below 1.")
+
+    def hypotheses(self) -> tuple["BeliefSettings", ...]:
+        """One for each of drift, scale and direction: that one is free, the others nearly hold."""
+        return tuple(
+            replace(
+                self, **{name: getattr(self, name) * (1 if name == free else self.minor) for name in _FREE}
+            )
+            for free in _FREE
+        )
 
     def __post_init__(self) -> None:
         for name in ("drift", "scale", "direction", "walk"):
@@ -52,6 +84,37 @@ class BeliefSettings:
                 raise InputError(f"{name} is {getattr(self, name)}, expected a number from 0 on")
         if not 0 < self.noise < np.inf:
             raise InputError(f"noise is {self.noise}, expected a number above 0")
+        if not (self.headroom > 0 and 0 <= self.fading < 1):
+            raise InputError(
+                f"headroom is {self.headroom} and fading {self.fading}; expected a number above 0, and one from"
+                " 0 to below 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repetition:
+    """What it costs to read the same text again.
+
+    Attributes:
+        price_of_share: Nats of each score per squared share of a run that is drawn beyond the free passes.
+        free_passes: Passes that cost nothing.
+    """
+
+    price_of_share: float
+    free_passes: float
+
+    def price(self, history: History, drawn_N: Vector) -> float:
+        """Nats for what was drawn of each domain so far, in steps."""
+        return self.price_of_share * float((self._beyond_N(history, drawn_N) ** 2).sum())
+
+    def slope(self, history: History, drawn_N: Vector) -> Vector:
+        """Its gradient, nats per step."""
+        return 2 * self.price_of_share * self._beyond_N(history, drawn_N) / history.steps
+
+    def _beyond_N(self, history: History, drawn_N: Vector) -> Vector:
+        free_N = self.free_passes * history.space.samples_N / history.step_samples
+        beyond_N: Vector = np.maximum(0.0, drawn_N - free_N) / history.steps
+        return beyond_N
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,13 +122,23 @@ class Belief:
     """Normal distributions of the states of D objectives.
 
     Attributes:
-        mean_D4: Means; level in nats per token, drift in nats per token and step, scale without
+        mean_D4: Means; level on the bent scale in nats per token, drift in nats per token and step, scale without
             unit, direction in nats per token, step and unit of share.
         covariance_D44: Covariances.
     """
 
     mean_D4: Array
     covariance_D44: Array
+
+    @classmethod
+    def mixture(cls, beliefs: Sequence["Belief"], weight_H: Vector) -> "Belief":
+        """One normal belief with mean and covariance of several, each with a probability."""
+        means_HD4 = np.stack([belief.mean_D4 for belief in beliefs])
+        mean_D4 = np.einsum("h,hdi->di", weight_H, means_HD4)
+        apart_HD4 = means_HD4 - mean_D4
+        within_D44 = np.einsum("h,hdij->dij", weight_H, np.stack([b.covariance_D44 for b in beliefs]))
+        between_D44 = np.einsum("h,hdi,hdj->dij", weight_H, apart_HD4, apart_HD4)
+        return cls(mean_D4=mean_D4, covariance_D44=within_D44 + between_D44)
 
     @property
     def scale_D(self) -> Vector:
@@ -119,10 +192,22 @@ class Filter:
         settings: Prior and noise.
         scales_D: s_o, nats per token.
         steps: M.
+        returns: How scores bend; None for a straight line.
     """
 
-    def __init__(self, settings: BeliefSettings, *, scales_D: Vector, steps: int) -> None:
-        self._noise_D = (settings.noise * scales_D) ** 2
+    def __init__(
+        self,
+        settings: BeliefSettings,
+        *,
+        scales_D: Vector,
+        steps: int,
+        returns: Returns | None = None,
+        noise_D: Vector | None = None,
+    ) -> None:
+        self.returns = returns or Returns.straight(np.zeros_like(scales_D))
+        self.repetition = Repetition(price_of_share=settings.repetition, free_passes=settings.free_passes)
+        self.kept = (1 - settings.fading) ** (1 / steps)
+        self._noise_D = (settings.noise * scales_D if noise_D is None else noise_D) ** 2
         deviations_D3 = np.stack(
             [
                 settings.drift * scales_D / steps,
@@ -146,24 +231,37 @@ class Filter:
     def predicted(self, belief: Belief, step: StepInput) -> Belief:
         """The belief after a step whose scores are not known yet."""
         moves_D44 = np.tile(np.eye(4), (len(belief.mean_D4), 1, 1))
+        moves_D44[:, LEVEL, LEVEL] = self.kept
         moves_D44[:, LEVEL, 1:] = step.vectors_D3()
         walked_D44 = belief.covariance_D44.copy()
         walked_D44[:, range(1, 4), range(1, 4)] += self._walk_D3
         mean_D4 = (moves_D44 @ belief.mean_D4[..., None])[..., 0]
-        mean_D4[:, LEVEL] += step.natural_gain_D
+        mean_D4[:, LEVEL] += step.natural_gain_D + (1 - self.kept) * self.returns.first_D
         return Belief(mean_D4=mean_D4, covariance_D44=moves_D44 @ walked_D44 @ moves_D44.transpose(0, 2, 1))
 
     def forecast(self, predicted: Belief) -> Forecast:
         """The scores that a predicted belief expects."""
-        variance_D = predicted.covariance_D44[:, LEVEL, LEVEL] + self._noise_D
-        return Forecast(mean_D=predicted.mean_D4[:, LEVEL].copy(), stderr_D=np.sqrt(variance_D))
+        mean_D, variance_D = predicted.mean_D4[:, LEVEL], predicted.covariance_D44[:, LEVEL, LEVEL]
+        expected_D, slope_D, _ = self.returns.expected(mean_D, np.zeros_like(mean_D))
+        return Forecast(mean_D=expected_D, stderr_D=np.sqrt(slope_D**2 * variance_D + self._noise_D))
+
+    def evidence(self, predicted: Belief, scores_D: Vector) -> float:
+        """Log density of a step's scores; 0 for those that are missing."""
+        error_D, variance_D = self._innovation(predicted, scores_D)
+        return float(-0.5 * (error_D**2 / variance_D + np.log(variance_D))[np.isfinite(scores_D)].sum())
+
+    def _innovation(self, predicted: Belief, scores_D: Vector) -> tuple[Vector, Vector]:
+        """How far scores are from what was expected on the bent scale, and the variance of that."""
+        level_D = predicted.mean_D4[:, LEVEL]
+        error_D = np.where(np.isfinite(scores_D), self.returns.bent(scores_D) - level_D, 0.0)
+        noise_D = self._noise_D / self.returns.slope(level_D) ** 2
+        return error_D, predicted.covariance_D44[:, LEVEL, LEVEL] + noise_D
 
     def updated(self, predicted: Belief, scores_D: Vector) -> Belief:
         """The belief with a step's scores; NaN where one is missing, which tells nothing."""
+        error_D, variance_D = self._innovation(predicted, scores_D)
         known_D = np.isfinite(scores_D)
-        error_D = np.where(known_D, scores_D - predicted.mean_D4[:, LEVEL], 0.0)
         columns_D4 = predicted.covariance_D44[:, :, LEVEL]
-        variance_D = columns_D4[:, LEVEL] + self._noise_D
         gain_D4 = np.where(known_D[:, None], columns_D4 / variance_D[:, None], 0.0)
         return Belief(
             mean_D4=predicted.mean_D4 + gain_D4 * error_D[:, None],

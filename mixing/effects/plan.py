@@ -179,6 +179,7 @@ def ascend(
     *,
     floors_N: Vector,
     ceilings_N: Vector,
+    tolerance: float = GAP,
 ) -> tuple[Vector, float]:
     """Multiplicative ascent of a concave function over bounded mixtures: the point and its duality gap."""
     mixture_N, value, rate = start_N, objective(start_N), 1.0
@@ -187,7 +188,7 @@ def ascend(
         slope_N = gradient(mixture_N)
         best_N = _best_vertex(slope_N, floors_N, ceilings_N)
         gap = float(slope_N @ (best_N - mixture_N))
-        if gap <= GAP:
+        if gap <= tolerance:
             break
         slope_N = slope_N - slope_N.max()
         while True:

@@ -63,6 +63,16 @@ class World:
         """M."""
         return self.true.steps
 
+    @property
+    def free_passes(self) -> float:
+        """Passes through a domain from which reading it again costs."""
+        return float((self.promised.capacity_N * STEP_SAMPLES / self.space.samples_N).mean())
+
+    @property
+    def repetition(self) -> float:
+        """Nats that every score loses per squared share of the run beyond the free passes."""
+        return self.promised.repetition_price / 2 * self.steps**2
+
     @cached_property
     def scales_D(self) -> Vector:
         """s_o: standard deviation of the promised final scores over tilts, nats per token."""
@@ -188,7 +198,7 @@ def random_world(
         steps=steps,
         response_KN=_affinities(rng, roles, space.target_N) / steps,
         forgetting_K=rng.uniform(0, 2 / steps, len(roles)) if forgetting else np.zeros(len(roles)),
-        capacity_N=np.maximum(0.5, rng.uniform(1, 4) * samples_N / STEP_SAMPLES),
+        capacity_N=rng.uniform(1, 4) * samples_N / STEP_SAMPLES,
         repetition_price=float(rng.uniform(0, 0.2)) / steps,
         weights_K=np.ones(len(roles)),
         initial_K=np.where(np.array(roles) == "general", rng.uniform(0.3, 1.2), rng.uniform(0, 0.6)),
