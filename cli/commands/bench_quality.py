@@ -9,14 +9,24 @@ import click
 from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option, master_option
 from dmix.cli.show.output import say, show_json, show_table
 from dmix.cli.workflows.data.comparison import prepare_comparison, stop_spark
-from dmix.cli.workflows.effects.comparison import measure_effects
+from dmix.cli.workflows.effects.comparison import measure_effects, measure_world
 from dmix.warehouse_schema.errors import InputError
 
 if TYPE_CHECKING:
     from dmix.training.comparison.runs.comparison import StageReport
     from dmix.training.comparison.runs.study import Study
 
-STAGES = ("yardstick", "probes", "effects", "headroom", "farm", "screening", "paper", "confirmation")
+STAGES = (
+    "yardstick",
+    "probes",
+    "effects",
+    "worlds",
+    "headroom",
+    "farm",
+    "screening",
+    "paper",
+    "confirmation",
+)
 DEFAULT_STAGES = ("headroom", "farm", "screening")
 
 
@@ -97,7 +107,8 @@ def quality(
     any time. The confirmation runs only on request. It needs a committed, unchanged protocol.yaml
     beside the setting file. Settings of the third protocol have three stages of their own.
     yardstick decides which objectives may judge. effects compares the promises of counts and gradients
-    with runs of fresh mixtures. probes trains short runs, which effects then judges, too.
+    with runs of fresh mixtures. probes trains short runs, which effects then judges, too. Settings of a
+    world have the stage worlds alone.
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """
@@ -123,6 +134,8 @@ def quality(
         prepare_comparison(study, master=master)
         if "effects" in request.stages:
             measure_effects(study)
+        if "worlds" in request.stages:
+            measure_world(study)
         stop_spark()
 
     found: dict[str, list[StageReport]] = {}

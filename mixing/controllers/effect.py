@@ -74,9 +74,7 @@ class EffectController:
                 f"the utility fell short of its forecasts by {heard.surprise:.1f} standard errors (limit"
                 f" {self._listening.contradiction:g}), so the effects do not hold for this run",
             )
-        mixture_N = replan(
-            history, self._prediction, heard, rules=self._rules, listening=self._listening
-        )
+        mixture_N = replan(history, self._prediction, heard, rules=self._rules, listening=self._listening)
         forecast = forecast_of(history, self._prediction, heard, mixture_N)
         event = ControllerEvent(kind="forecast", detail=forecast_json(history.objectives, forecast))
         return Proposal(mixture_N, events=(event,))

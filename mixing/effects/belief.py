@@ -53,18 +53,16 @@ class BeliefSettings:
     noise: float = setting(0.1, help="Standard deviation of a repeated measurement of a score, in s_o.")
     headroom: float = setting(
         1.0,
-        help="How far a score can rise, as a part of its first value's distance from 0; .inf lets gains add up"
-        " without end.",
+        help="Largest possible rise of a score, as a part of its first value's distance from 0; .inf sets no"
+        " limit.",
     )
     repetition: float = setting(
         0.0,
-        help="What every score loses where a share of the whole run is a domain's text once too often, in nats"
-        " per squared share.",
+        help="Loss of every score per squared share of the run that is read beyond free_passes, in nats.",
     )
     minor: float = setting(
         0.2,
-        help="What is left of the other two deviations where one of drift, scale and direction is what the promise"
-        " missed.",
+        help="Part of the other two deviations that remains where drift, scale or direction alone is wrong.",
     )
     free_passes: float = setting(2.0, help="Passes through a domain from which repetition costs.")
     fading: float = setting(0.0, help="Part of a gain that a whole run forgets, from 0 to below 1.")
@@ -86,8 +84,8 @@ class BeliefSettings:
             raise InputError(f"noise is {self.noise}, expected a number above 0")
         if not (self.headroom > 0 and 0 <= self.fading < 1):
             raise InputError(
-                f"headroom is {self.headroom} and fading {self.fading}; expected a number above 0, and one from"
-                " 0 to below 1"
+                f"headroom is {self.headroom} and fading {self.fading}; expected a number above 0, and one"
+                " from 0 to below 1"
             )
 
 
@@ -122,8 +120,8 @@ class Belief:
     """Normal distributions of the states of D objectives.
 
     Attributes:
-        mean_D4: Means; level on the bent scale in nats per token, drift in nats per token and step, scale without
-            unit, direction in nats per token, step and unit of share.
+        mean_D4: Means; level on the additive scale in nats per token, drift in nats per token and step,
+            scale without unit, direction in nats per token, step and unit of share.
         covariance_D44: Covariances.
     """
 
@@ -144,12 +142,6 @@ class Belief:
     def scale_D(self) -> Vector:
         """Mean scale of the predicted gains; a negative one would turn the prediction around, so 0."""
         return np.maximum(0.0, self.mean_D4[:, SCALE])
-
-    def direction_beyond_D(self, caution: float) -> Vector:
-        """Mean direction, moved towards 0 by so many standard deviations; 0 where that crosses it."""
-        mean_D = self.mean_D4[:, DIRECTION]
-        margin_D = caution * np.sqrt(self.covariance_D44[:, DIRECTION, DIRECTION])
-        return np.sign(mean_D) * np.maximum(0.0, np.abs(mean_D) - margin_D)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -251,9 +243,9 @@ class Filter:
         return float(-0.5 * (error_D**2 / variance_D + np.log(variance_D))[np.isfinite(scores_D)].sum())
 
     def _innovation(self, predicted: Belief, scores_D: Vector) -> tuple[Vector, Vector]:
-        """How far scores are from what was expected on the bent scale, and the variance of that."""
+        """How far scores are from what was expected on the additive scale, and the variance of that."""
         level_D = predicted.mean_D4[:, LEVEL]
-        error_D = np.where(np.isfinite(scores_D), self.returns.bent(scores_D) - level_D, 0.0)
+        error_D = np.where(np.isfinite(scores_D), self.returns.additive(scores_D) - level_D, 0.0)
         noise_D = self._noise_D / self.returns.slope(level_D) ** 2
         return error_D, predicted.covariance_D44[:, LEVEL, LEVEL] + noise_D
 

@@ -1,13 +1,17 @@
 """The effect agent: starts as the plan, believes its scores, plans what is left of the run anew at each step.
 
 Before step t the filter (`dmix.mixing.effects.belief`) has read all scores. With W the part of the
-run's summed learning rate that is left, c_o the mean scale and d_o the direction beyond its standard
-error, the next mixture maximises, over what supply allows,
+run's summed learning rate that is left, c_o the mean scale and d_o the mean direction, the next mixture maximises, over what supply allows,
 
-    sum_o lambda_o / s_o (W c_o (G_o(rho) - z stderr_o(rho)) + (M - t + 1) d_o (share(rho) - share_n))
-        - tau W KL(rho || n) - kappa KL(rho || rho_{t-1})        (the last term from step 2 on)
+    sum_o lambda_o / s_o E S_o(end | rho) - tau W KL(rho || n) - kappa KL(rho || rho_{t-1})
 
-so without news every step repeats the plan. Where the run contradicts what was promised, it falls
+with mean gain W c_o (G_o(rho) - z stderr_o(rho)) + (M - t + 1) d_o (share(rho) - share_n) on the scale on
+which gains add up (kappa counts from step 2 on),
+
+so without news every step repeats the plan. Expected scores follow from means and variances on a scale
+on which gains add up (`dmix.mixing.effects.returns`), so doubt has a price. Three hypotheses about what the
+promise missed (drift, scale, direction) are weighed by how well they forecast the scores. The target share may
+swing around the plan (`asking`), since a constant mixture cannot tell them apart. Where the run contradicts what was promised, it falls
 back to natural mixing and stays there. It keeps nothing between steps: a decision is a function of
 the history. Shapes: N domains, D objectives, T rows of history, row 0 the start.
 """
@@ -29,8 +33,8 @@ from dmix.mixing.effects.belief import (
 )
 from dmix.mixing.effects.plan import Supply, ascend
 from dmix.mixing.effects.prediction import Prediction
-from dmix.mixing.effects.settings import PlanRules
 from dmix.mixing.effects.returns import Returns
+from dmix.mixing.effects.settings import PlanRules
 from dmix.mixing.space.domains import Array, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import clipped, kl
@@ -62,15 +66,22 @@ class ListeningRules:
         " agent falls back to natural mixing.",
     )
 
-    asking: float = setting(0.0, help="Part of the smaller field by which the target share swings.")
-    asking_steps: int = setting(2, help="Steps of half a swing.")
-    asking_until: float = setting(0.75, help="Part of the run in which it swings.")
+    asking: float = setting(
+        0.0, help="Swing of the target share, as a part of the smaller field, so that scores tell more."
+    )
+    asking_steps: int = setting(3, help="Steps of half a swing.")
+    asking_until: float = setting(0.75, help="Part of the run with swings.")
 
     def __post_init__(self) -> None:
         if not (0 <= self.inertia < np.inf and self.contradiction > 0):
             raise InputError(
                 f"inertia is {self.inertia} and contradiction {self.contradiction}; expected a number from"
                 " 0 on and one above 0"
+            )
+        if not (0 <= self.asking < 1 and self.asking_steps >= 1 and 0 <= self.asking_until <= 1):
+            raise InputError(
+                f"asking is {self.asking}, asking_steps {self.asking_steps} and asking_until"
+                f" {self.asking_until}; expected 0 to below 1, at least 1, and 0 to 1"
             )
 
 
@@ -193,7 +204,7 @@ class Promise:
     @classmethod
     def of(cls, prediction: Prediction, returns: Returns) -> "Promise":
         """From gains in nats at the end of a run."""
-        ends_D = returns.bent(returns.first_D + prediction.natural_gain_D)
+        ends_D = returns.additive(returns.first_D + prediction.natural_gain_D)
         return cls(natural_gain_D=ends_D - returns.first_D, stretch_D=1 / returns.slope(ends_D))
 
 
@@ -259,13 +270,14 @@ def replan(
 
 
 def _asked(history: History, mixture_N: Vector, listening: ListeningRules) -> Vector:
-    """The mixture with more target text in some steps and less in others, so that scores can tell why they move."""
+    """The mixture with more target text in some steps and less in others, so that scores tell more."""
     if history.step > listening.asking_until * history.steps:
         return mixture_N
+    phase = (history.step - 1) // listening.asking_steps
     target_N = history.space.target_N
     share = mixture_N[target_N].sum()
     swing = listening.asking * min(share, 1 - share)
-    sign = 1.0 if ((history.step - 1) // listening.asking_steps) % 2 else -1.0
+    sign = 1.0 if phase % 2 else -1.0
     moved = share + sign * swing
     if not 0 < share < 1:
         return mixture_N
@@ -276,7 +288,7 @@ def _asked(history: History, mixture_N: Vector, listening: ListeningRules) -> Ve
 class _Hope:
     """Expected utility at the end of a run as a function of the mixture of its remaining steps.
 
-    The end on the bent scale is normal: mean and variance follow from the belief about
+    The end on the additive scale is normal: mean and variance follow from the belief about
     (level, drift, scale, direction) weighted by u = (what is kept of the level, steps that count, gain
     of the mixture, target share times steps that count).
     """
@@ -328,7 +340,9 @@ class _Hope:
         share_N1 = self.count * self.target_N[:, None]
         error_D = self.gain_D * prediction.stderr(mixture_N)
         errors_ND = self.gain_D * prediction.stderr_gradient(mixture_N)
-        mean_ND = belief.scale_D * (gains_ND - self.caution * errors_ND) + share_N1 * belief.mean_D4[:, DIRECTION]
+        mean_ND = (
+            belief.scale_D * (gains_ND - self.caution * errors_ND) + share_N1 * belief.mean_D4[:, DIRECTION]
+        )
         moved_D4 = np.einsum("dij,dj->di", belief.covariance_D44, u_D4)
         variance_ND = 2 * (
             moved_D4[:, SCALE] * gains_ND
@@ -342,7 +356,7 @@ class _Hope:
         return slope_N - float(self.value_D.sum()) * repeated_N
 
     def _expected(self, mixture_N: Vector) -> tuple[Vector, Vector, Vector, Array]:
-        """Expected scores, their derivatives by mean and variance of the bent ones, and u."""
+        """Expected scores, their derivatives by mean and variance of the additive ones, and u."""
         belief, returns = self.heard.belief, self.heard.filter.returns
         gain_D = self.gain_D * self.prediction.gains(mixture_N)
         error_D = self.gain_D * self.prediction.stderr(mixture_N)

@@ -1,7 +1,7 @@
 """Diminishing returns: scores on a scale on which equal amounts of text gain alike.
 
 A score cannot rise without end: it has some headroom c above its first value S_0, and every gain uses a
-part of what is left. On the bent scale
+part of what is left. On the additive scale
 
     z(S) = S_0 - c log(1 - (S - S_0) / c),    S(z) = S_0 + c (1 - exp(-(z - S_0) / c))
 
@@ -52,23 +52,23 @@ class Returns:
             inverse_D=np.divide(1.0, depth_D, out=np.zeros_like(first_D), where=known_D),
         )
 
-    def bent(self, scores_D: Vector) -> Vector:
+    def additive(self, scores_D: Vector) -> Vector:
         """z(S)."""
         used_D = np.minimum((scores_D - self.first_D) * self.inverse_D, 1 - _NEAREST)
-        bent_D = np.divide(
+        additive_D = np.divide(
             -np.log1p(-used_D), self.inverse_D, out=scores_D - self.first_D, where=self.inverse_D > 0
         )
-        return self.first_D + bent_D
+        return self.first_D + additive_D
 
-    def slope(self, bent_D: Vector) -> Vector:
+    def slope(self, additive_D: Vector) -> Vector:
         """dS/dz."""
-        return np.exp(np.minimum(-(bent_D - self.first_D) * self.inverse_D, _STEEPEST))
+        return np.exp(np.minimum(-(additive_D - self.first_D) * self.inverse_D, _STEEPEST))
 
-    def expected(self, bent_D: Vector, variance_D: Vector) -> tuple[Vector, Vector, Vector]:
+    def expected(self, additive_D: Vector, variance_D: Vector) -> tuple[Vector, Vector, Vector]:
         """Mean score where z is normal, and its derivatives by mean and variance of z."""
-        exponent_D = -(bent_D - self.first_D) * self.inverse_D + variance_D * self.inverse_D**2 / 2
+        exponent_D = -(additive_D - self.first_D) * self.inverse_D + variance_D * self.inverse_D**2 / 2
         slope_D = np.exp(np.minimum(exponent_D, _STEEPEST))
         gain_D = np.divide(
-            1 - slope_D, self.inverse_D, out=bent_D - self.first_D, where=self.inverse_D > 0
+            1 - slope_D, self.inverse_D, out=additive_D - self.first_D, where=self.inverse_D > 0
         )
         return self.first_D + gain_D, slope_D, -slope_D * self.inverse_D / 2

@@ -1,4 +1,4 @@
-"""The test of listening: what a run's own scores add to a plan, on worlds with a known best schedule (method §9).
+"""The test of listening: what scores add to a plan, where the best schedule is known (method §9).
 
 In each world an agent is run with its own scores (`heard`), without any (`silent`), with scores that never
 move (`frozen`), and with those of another world (`shuffled`): what another run gained in that world, in its
@@ -105,10 +105,12 @@ def _first_scores(scores_TD: Array) -> Array:
 
 
 def _scores_of(lender: Case, mixtures_TN: Array, world: World) -> Heard:
-    """The changes of scores that a run of another world had, in scales of both, by role and part of the run."""
+    """Changes of scores in a run of another world, in scales of both, by role and part of the run."""
     noise_seed = lender.noise_seed
     other = lender.world
-    noise_TD = np.random.default_rng(noise_seed).normal(0, other.true.noise, (other.steps + 1, len(other.roles)))
+    noise_TD = np.random.default_rng(noise_seed).normal(
+        0, other.true.noise, (other.steps + 1, len(other.roles))
+    )
     scores_TD = other.true.scores(mixtures_TN[None])[0] + noise_TD
     change_TD = (scores_TD - scores_TD[0]) / other.scales_D
     whose_D = [_matching(other.roles, role, index) for index, role in enumerate(world.roles)]

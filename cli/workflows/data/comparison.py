@@ -59,7 +59,10 @@ def prepare_comparison(study: "Study", *, master: str | None) -> None:
 
         write_text(paths, loaded, data=study.data, count_tokens=count_tokens, progress=progress)
     third = loaded.settings.protocol == 3
-    for base in range(study.tier.tilt_bases) if third else study.bases:
+    bases = range(study.tier.tilt_bases) if third else study.bases
+    if loaded.settings.world is not None:
+        bases = range(loaded.settings.run_base, loaded.settings.run_base + 1)
+    for base in bases:
         name = base_text(loaded.settings, base)
         if not _has_dataset(paths.warehouse, name):
             builder.shard(builder.classify({"source": paths.text(name, "source")}, name=name), name=name)

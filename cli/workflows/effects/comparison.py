@@ -44,6 +44,43 @@ def measure_effects(study: "Study") -> None:
             store_measurement(study.paths.results, _measured(study, estimator, base), mixtures)
 
 
+def measure_world(study: "Study") -> None:
+    """Measures a world by counts and gradients of its base model; keeps scales and promises.
+
+    Raises:
+        NotFoundError: If a held-out world has no priors yet.
+    """
+    from dmix.mixing.effects.store import read_effects
+    from dmix.training.comparison.data.prepare import base_name
+    from dmix.training.comparison.effects.design import mixture_of
+    from dmix.training.comparison.effects.promises import store_measurement
+    from dmix.training.comparison.effects.world_plans import gradients_of, planned_mixture, world_scales
+    from dmix.training.comparison.runs.recipes import world_priors
+    from dmix.training.comparison.runs.run_unit import feedback_environment
+    from dmix.training.comparison.runs.stages import run_space, world_specs
+    from dmix.warehouse_schema.files.layout import publish_json
+
+    space, settings, priors = run_space(study), study.loaded.settings, world_priors(study.loaded)
+    base, warehouse = settings.run_base, study.paths.warehouse
+    found = [_measured(study, estimator, base) for estimator in (COUNTS, GRADIENT)]
+    counts, gradients = (read_effects(warehouse, name) for name in (COUNTS, gradients_of(base_name(base))))
+    scales = dict(zip(counts.effects.objectives, world_scales(counts).tolist(), strict=True))
+    publish_json(study.paths.scales, scales)
+    plan_N = planned_mixture(
+        settings,
+        space,
+        counts=counts,
+        gradients=gradients,
+        priors=priors,
+        weights_D=feedback_environment(study.paths).weights_D,
+    )
+    mixtures = {
+        spec: mixture_of(spec, settings, space) for part, spec, _ in world_specs(study) if part == "fresh"
+    }
+    for measurement in found:
+        store_measurement(study.paths.results, measurement, mixtures | {"world:plan": plan_N})
+
+
 def _measured(study: "Study", estimator: str, base: int) -> "Measurement":
     from dmix.training.comparison.effects.promises import Measurement
 

@@ -72,8 +72,11 @@ def test_first_step_is_the_plan():
         scales_D=np.array([0.2, 0.3]),
         supply=Supply(total=100 * STEPS, samples_N=SPACE.samples_N, max_passes=1),
     )
+    endless = EffectController(prediction(), belief=BeliefSettings(headroom=np.inf)).propose(history())
+    np.testing.assert_allclose(endless.mixture_N, plan.mixture_N, atol=2e-3)
+    # where scores near their ceiling, doubt has a price, so the agent is a little nearer to natural mixing
     proposal = EffectController(prediction()).propose(history())
-    np.testing.assert_allclose(proposal.mixture_N, plan.mixture_N, atol=2e-3)
+    np.testing.assert_allclose(proposal.mixture_N, plan.mixture_N, atol=0.03)
     assert plan.mixture_N[[0, 3]].sum() > SPACE.natural_N[[0, 3]].sum()
 
 
@@ -101,7 +104,7 @@ def test_a_target_that_costs_the_source_more_than_promised_gets_less():
 
     heard, _ = driven(EffectController(promised, belief=QUIET), respond)
     unheard, _ = driven(EffectController(promised, belief=QUIET), lambda m, s: promised.gains(m) / STEPS)
-    assert heard[-1][SPACE.target_N].sum() < unheard[-1][SPACE.target_N].sum() - 0.02
+    assert heard[-1][SPACE.target_N].sum() < unheard[-1][SPACE.target_N].sum() - 0.01
 
 
 def test_broken_promises_end_in_natural_mixing_and_say_so():

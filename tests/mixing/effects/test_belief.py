@@ -1,9 +1,12 @@
 """The filter equals the closed form: scores and states are jointly normal."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from dmix.mixing.effects.belief import DIRECTION, SCALE, BeliefSettings, Filter, StepInput
+from dmix.mixing.effects.belief import LEVEL, SCALE, Belief, BeliefSettings, Filter, StepInput
+from dmix.mixing.effects.returns import Returns
 from dmix.warehouse_schema.errors import InputError
 
 SETTINGS = BeliefSettings(drift=0.3, scale=0.4, direction=0.8, walk=0.6, noise=0.2)
@@ -105,16 +108,29 @@ def test_what_a_score_tells_does_not_depend_on_its_unit():
     np.testing.assert_allclose(belief.scale_D, once.scale_D, atol=1e-9)
 
 
-def test_direction_counts_only_beyond_its_uncertainty():
-    belief = run_filter(
-        np.random.default_rng(2).normal(-4, 0.5, (STEPS + 1, 2)), steps_of_a_run(np.random.default_rng(1))
-    )
-    mean_D, std_D = (
-        belief.mean_D4[:, DIRECTION],
-        np.sqrt(belief.covariance_D44[:, DIRECTION, DIRECTION]),
-    )
-    assert (np.abs(belief.direction_beyond_D(1.0)) == np.maximum(0, np.abs(mean_D) - std_D)).all()
-    assert (belief.direction_beyond_D(1e6) == 0).all()
+def test_mixture_of_beliefs_has_their_mean_and_covariance():
+    """Levels 0 and 2 with variance 1, probability 1/4 and 3/4: mean 1.5, variance 1 + 3/16 * 4 = 1.75."""
+    beliefs = [
+        Belief(mean_D4=np.array([[level, 0.0, 1.0, 0.0]]), covariance_D44=np.eye(4)[None]) for level in (0, 2)
+    ]
+    joint = Belief.mixture(beliefs, np.array([0.25, 0.75]))
+    assert joint.mean_D4[0, LEVEL] == 1.5
+    assert joint.covariance_D44[0, LEVEL, LEVEL] == pytest.approx(1.75)
+
+
+def test_each_hypothesis_frees_one_number():
+    free = [(h.drift, h.scale, h.direction) for h in BeliefSettings(minor=0.1).hypotheses()]
+    np.testing.assert_allclose(free, [(0.5, 0.05, 0.1), (0.05, 0.5, 0.1), (0.05, 0.05, 1.0)])
+
+
+def test_fading_takes_a_level_back_towards_the_first_score():
+    settings = BeliefSettings(drift=0, scale=0, direction=0, fading=0.75)
+    returns = Returns.straight(np.array([-4.0]))
+    kalman = Filter(settings, scales_D=np.ones(1), steps=2, returns=returns)
+    belief = dataclasses.replace(kalman.start(np.array([-4.0])), mean_D4=np.array([[-2.0, 0, 1, 0]]))
+    quiet = StepInput(natural_gain_D=np.zeros(1), gain_D=np.zeros(1), share=0.0)
+    # half of it in each of the two steps
+    assert kalman.predicted(belief, quiet).mean_D4[0, LEVEL] == pytest.approx(-3.0)
 
 
 def test_settings_that_mean_nothing_are_refused():

@@ -156,6 +156,12 @@ class ComparisonSettings:
         help="Threshold for near-duplicate items: Jaccard similarity of number-masked 8-grams to a"
         " training passage.",
     )
+    world: str | None = setting(
+        None,
+        help="Kind of world: fitting or held-out. A world has the stage worlds.",
+        choices=("fitting", "held-out"),
+    )
+    run_base: int = setting(0, help="Number of the base model that the runs of a world start from.")
     objectives: tuple[ComparisonObjective, ...] = setting(help="Objectives that score the runs.")
     seed: int = setting(0, help="Seed of the draws of documents and items.")
 

@@ -85,5 +85,10 @@ class StudyPaths:
     def facts(self) -> Path:
         return self.results / "setting.json"
 
+    @property
+    def scales(self) -> Path:
+        """Scale of each objective of a world."""
+        return self.results / "scales.json"
+
     def kept_base(self, name: str) -> Path:
         return self.results / "bases" / name

@@ -10,7 +10,7 @@ from dmix.warehouse_schema.errors import InputError
 
 # First seeds of runs by purpose, far apart: nothing is judged on a seed that it was chosen on.
 DRAW_SEED, FRESH_SEED, SCREENING_SEED, CONFIRMATION_SEED, YARDSTICK_SEED = 1_000, 2_000, 3_000, 4_000, 9_000
-PROBE_SEED, EFFECTS_SEED = 11_000, 12_000
+PROBE_SEED, EFFECTS_SEED, WORLDS_SEED = 11_000, 12_000, 13_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Tier:
         fresh: Mixtures that the promises of effects are judged by.
         fresh_natural: Runs of natural mixing beside them.
         effect_bases: Base models whose effects are measured.
+        world_seeds: Seeds of each controller in a held-out world.
         sft: How agents are fine-tuned.
         clone: How clones of the best trajectories are made.
         rl: How agents are trained by CQL.
@@ -70,6 +71,7 @@ class Tier:
     fresh: int = 12
     fresh_natural: int = 4
     effect_bases: int = 1
+    world_seeds: int = 2
     sft: SftSettings = field(default_factory=SftSettings)
     clone: CloneSettings = field(default_factory=CloneSettings)
     rl: RlSettings = field(default_factory=RlSettings)

@@ -207,6 +207,8 @@ def world_setting(world: World, files: Mapping[str, str]) -> dict[str, Any]:
         "steps": world.steps,
         "samples_per_step": world.step_samples,
         "items": _ITEMS,
+        "world": world.kind,
+        "run_base": world.base,
         "objectives": [
             {"name": "general", "role": "general", "corpora": [world.outside], "origin": "out"},
             {"name": "target", "role": "target", "corpora": list(world.targets)},

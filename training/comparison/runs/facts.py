@@ -45,7 +45,10 @@ def find_scales(paths: StudyPaths, loaded: LoadedSetting, tables: Mapping[str, l
         scale |= dict(zip(names, farm_scales(scores, objectives=names).tolist(), strict=True))
     others = [objective.name for objective in objectives if objective.name not in names]
     scale |= _final_deviations(tables["items"], others, set(drawn))
-    return Scales(scale=scale, weight=weight, published=published.is_file())
+    if paths.scales.is_file():  # of a world
+        scale |= read_json(paths.scales)
+    known = published.is_file() or paths.scales.is_file()
+    return Scales(scale=scale, weight=weight, published=known)
 
 
 def _final_deviations(items: Iterable[Row], names: list[str], units: set[str]) -> dict[str, float]:

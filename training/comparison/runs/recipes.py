@@ -20,6 +20,7 @@ from dmix.training.comparison.data.settings import LoadedSetting, said
 from dmix.training.comparison.data.study_paths import FARM, PAPER, StudyPaths
 from dmix.training.comparison.data.text import corpus_files
 from dmix.training.comparison.data.tiers import Tier
+from dmix.training.comparison.effects.world_plans import NATURAL, PLAIN, WorldPriors, read_priors
 from dmix.training.comparison.runs.agents import agent_recipe
 from dmix.training.comparison.runs.units import FORMAT, Unit
 from dmix.warehouse_schema.errors import NotFoundError
@@ -59,6 +60,10 @@ def controller_recipe(spec: str, *, loaded: LoadedSetting, tier: Tier, warehouse
     if argument.partition("/")[0] == PAPER or argument.startswith(f"{PAPER}-"):
         # which the settings of its set and of its agents follow from
         return digest_of([PAPER, farm, tier.paper_paths, said(tier.sft), said(tier.rl), argument])
+    if kind == "world":
+        # natural mixing follows from the setting; plan and agent from what other worlds taught as well
+        natural = argument == NATURAL
+        return "" if natural else digest_of(["world", argument, world_priors(loaded).digest])
     if kind == "replay":
         return digest_of(["replay", farm, argument])
     if kind == "agent":
@@ -107,6 +112,15 @@ def current_rows(
         if unit.unit_id == row["unit_id"]:
             found.append(row)
     return found
+
+
+def world_priors(loaded: LoadedSetting) -> WorldPriors:
+    """What steers the runs of a world: nothing learnt in fitting ones, the file beside held-out ones.
+
+    Raises:
+        NotFoundError: If a held-out world has no priors yet.
+    """
+    return PLAIN if loaded.settings.world == "fitting" else read_priors(loaded.file.parent)
 
 
 @functools.cache

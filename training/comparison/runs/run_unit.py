@@ -22,6 +22,7 @@ from dmix.mixing.controllers import Controller, make_controller, prepare_control
 from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.replay import ReplayController
 from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.effects.store import read_effects
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.mixing.trajectories.feedback import write_feedback
@@ -31,6 +32,8 @@ from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_tr
 from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import FARM, PAPER, StudyPaths
 from dmix.training.comparison.effects.design import PROBES, TRIALS, mixture_of, probe_steps
+from dmix.training.comparison.effects.world_plans import COUNTS, gradients_of, world_controller
+from dmix.training.comparison.runs.recipes import world_priors
 from dmix.training.comparison.runs.units import Unit
 from dmix.training.farm.variations import varied_mixtures, varied_proxy
 from dmix.training.model.models import load_model
@@ -72,7 +75,7 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
     warehouse, settings = paths.warehouse, loaded.settings
     manifest = _manifest(warehouse)
     space = DomainSpace.of_dataset(manifest)
-    controller, training = _controller(unit, loaded, warehouse, space), run_training(loaded)
+    controller, training = _controller(unit, loaded, paths, space), run_training(loaded)
     scratch_proxy, steps = unit.part == "paper", settings.steps
     if unit.part in PROBES:
         steps = probe_steps(settings)
@@ -126,10 +129,21 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
     return UnitResult(facts=facts, steps=_steps(summary), items=items)
 
 
-def _controller(unit: Unit, loaded: LoadedSetting, warehouse: Warehouse, space: DomainSpace) -> Controller:
+def _controller(unit: Unit, loaded: LoadedSetting, paths: StudyPaths, space: DomainSpace) -> Controller:
     """The unit's controller, prepared if need be; a varied proxy may miss some domains of its trajectory."""
+    warehouse = paths.warehouse
     if unit.part in TRIALS:
         return constant(mixture_of(unit.spec, loaded.settings, space), name=unit.controller)
+    if unit.part == "world":
+        return world_controller(
+            unit.spec.partition(":")[2],
+            loaded.settings,
+            space,
+            counts=read_effects(warehouse, COUNTS),
+            gradients=read_effects(warehouse, gradients_of(base_name(unit.base))),
+            priors=world_priors(loaded),
+            weights_D=feedback_environment(paths).weights_D,
+        )
     if not unit.variation:
         prepare_controller(unit.spec, warehouse=warehouse, space=space, progress=logger.info)
         return make_controller(unit.spec, warehouse=warehouse, space=space)
@@ -159,6 +173,8 @@ def feedback_environment(paths: StudyPaths, *, set_name: str = FARM) -> Environm
     """What controllers see: the feedback layer, with the set's scales once they are published."""
     published = paths.warehouse.feedback(set_name) / "environment.yaml"
     environment = load_environment(paths.environment("feedback"))
+    if paths.scales.is_file():  # of a world
+        return replace(environment, scales=read_json(paths.scales))
     scales = load_environment(published).scales if published.is_file() else {}
     return replace(environment, scales=scales)
 

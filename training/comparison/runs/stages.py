@@ -11,8 +11,9 @@ import numpy as np
 from dmix.mixing.effects.probes import MOST_GROUPS, controls_of
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.comparison.data.prepare import RUN_DATASET
-from dmix.training.comparison.data.tiers import EFFECTS_SEED, PROBE_SEED, YARDSTICK_SEED
+from dmix.training.comparison.data.tiers import EFFECTS_SEED, PROBE_SEED, WORLDS_SEED, YARDSTICK_SEED
 from dmix.training.comparison.effects.design import probe_spec, setting_probes
+from dmix.training.comparison.effects.world_plans import AGENT, FRESH, NATURAL, PLAN
 from dmix.training.comparison.runs.headroom import (
     farm_draws,
     headroom_draws,
@@ -45,6 +46,8 @@ from dmix.warehouse_schema.taxonomy import FIELDS
 def planned_runs(study: Study) -> dict[str, int]:
     """Runs of each stage of the setting's protocol; farm runs that the headroom study makes count there."""
     tier, bases = study.tier, len(study.bases)
+    if study.loaded.settings.world is not None:
+        return {"worlds": len(world_specs(study))}
     if study.loaded.settings.protocol == 3:
         return {
             "yardstick": tier.tilts * tier.tilt_seeds * tier.tilt_bases,
@@ -75,6 +78,8 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
         )
     if stage == "yardstick":
         yield yardstick_units(study)
+    elif stage == "worlds":
+        yield world_units(study)
     elif stage == "probes":
         yield probe_units(study)
     elif stage == "effects":
@@ -159,6 +164,40 @@ def effect_units(study: Study) -> list[Unit]:
         )
         for number, (part, name, spec) in enumerate(specs)
         for base in range(tier.effect_bases)
+    ]
+
+
+def world_specs(study: Study) -> list[tuple[str, str, int]]:
+    """Part, spec and seed of every run of a world.
+
+    A fitting world has natural mixing, the plan and two fresh mixtures, one run each; a held-out one has
+    natural mixing, the plan and the agent on a few seeds.
+    """
+    if study.loaded.settings.world == "fitting":
+        fresh = [("fresh", f"fresh:{n}/{FRESH}", WORLDS_SEED) for n in range(FRESH)]
+        return [("world", NATURAL, WORLDS_SEED), ("world", PLAN, WORLDS_SEED), *fresh]
+    return [
+        ("world", spec, WORLDS_SEED + seed)
+        for seed in range(study.tier.world_seeds)
+        for spec in (NATURAL, PLAN, AGENT)
+    ]
+
+
+def world_units(study: Study) -> list[Unit]:
+    """The runs of a world; those of a held-out one need the priors that fitting worlds taught."""
+    settings = study.loaded.settings
+    return [
+        make_unit(
+            study,
+            stage="worlds",
+            part=part,
+            kind="controller" if spec == AGENT else "static",
+            controller=spec.partition("/")[0].replace(":", "-"),
+            spec=spec if part == "fresh" else f"world:{spec}",
+            seed=seed,
+            base=settings.run_base,
+        )
+        for part, spec, seed in world_specs(study)
     ]
 
 
