@@ -6,7 +6,7 @@ The state of an objective is its level l and phi = (drift, scale, direction):
     l_t   = S_0 + (1 - f) (l_{t-1} - S_0) + dN_t + phi_t . u_t,   u_t = (1, w_t G(rho_t), share_t - share_n)
     z_t   = l_t + eps_t,         eps_t independent, with the variance of a score's noise
 
-z is the score on the scale of `dmix.mixing.effects.returns`, on which gains add up; dN_t is what
+z is the score on the scale of `dmix.mixing.space.returns`, on which gains add up; dN_t is what
 natural mixing gains in step t, G(rho) the predicted gain over natural mixing in a whole run, w_t the
 step's fraction of the run's summed learning rate, share the target share, f what fades in a step
 (method §8).
@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dmix.mixing.effects.returns import Returns
 from dmix.mixing.space.domains import Array, Vector
 from dmix.mixing.space.history import History
+from dmix.mixing.space.returns import Returns
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
 

@@ -1,19 +1,21 @@
 """The effect agent: starts as the plan, believes its scores, plans what is left of the run anew at each step.
 
-Before step t the filter (`dmix.mixing.effects.belief`) has read all scores. With W the part of the
-run's summed learning rate that is left, c_o the mean scale and d_o the mean direction, the next mixture maximises, over what supply allows,
+Before step t the filter (`dmix.mixing.effects.belief`) has read all scores. The next mixture maximises,
+over what supply allows,
 
-    sum_o lambda_o / s_o E S_o(end | rho) - tau W KL(rho || n) - kappa KL(rho || rho_{t-1})
+    sum_o lambda_o / s_o E[S_o at the end | rho] - tau W KL(rho || n) - kappa KL(rho || rho_{t-1})
 
-with mean gain W c_o (G_o(rho) - z stderr_o(rho)) + (M - t + 1) d_o (share(rho) - share_n) on the scale on
-which gains add up (kappa counts from step 2 on),
+with W the part of the run's summed learning rate that is left; kappa counts from step 2 on. On the scale
+on which gains add up (`dmix.mixing.space.returns`), the end of the run is normal, with the mean gain
 
-so without news every step repeats the plan. Expected scores follow from means and variances on a scale
-on which gains add up (`dmix.mixing.effects.returns`), so doubt has a price. Three hypotheses about what the
-promise missed (drift, scale, direction) are weighed by how well they forecast the scores. The target share may
-swing around the plan (`asking`), since a constant mixture cannot tell them apart. Where the run contradicts what was promised, it falls
-back to natural mixing and stays there. It keeps nothing between steps: a decision is a function of
-the history. Shapes: N domains, D objectives, T rows of history, row 0 the start.
+    W c_o (G_o(rho) - z stderr_o(rho)) + (M - t + 1) d_o (share(rho) - share_n),
+
+c_o the mean scale and d_o the mean direction. Expected scores follow in closed form, so doubt has a price.
+Three hypotheses about what the promise missed (drift, scale, direction) count by how well they forecast
+the scores. A constant mixture cannot tell them apart, so the target share may swing around the plan
+(`asking`). Without news every step repeats the plan. Where the run contradicts what was promised, it falls
+back to natural mixing and stays there. It keeps nothing between steps: a decision is a function of the
+history. Shapes: N domains, D objectives, H hypotheses, T rows of history, row 0 the start.
 """
 
 import json
@@ -33,10 +35,10 @@ from dmix.mixing.effects.belief import (
 )
 from dmix.mixing.effects.plan import Supply, ascend
 from dmix.mixing.effects.prediction import Prediction
-from dmix.mixing.effects.returns import Returns
 from dmix.mixing.effects.settings import PlanRules
 from dmix.mixing.space.domains import Array, Vector
 from dmix.mixing.space.history import History
+from dmix.mixing.space.returns import Returns
 from dmix.mixing.space.simplex import clipped, kl
 from dmix.mixing.trajectories.guard import within_bounds
 from dmix.warehouse_schema.errors import InputError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dmix.mixing.effects.belief import LEVEL, SCALE, Belief, BeliefSettings, Filter, StepInput
-from dmix.mixing.effects.returns import Returns
+from dmix.mixing.space.returns import Returns
 from dmix.warehouse_schema.errors import InputError
 
 SETTINGS = BeliefSettings(drift=0.3, scale=0.4, direction=0.8, walk=0.6, noise=0.2)

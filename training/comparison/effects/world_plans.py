@@ -223,11 +223,10 @@ def fit_priors(worlds: Sequence[WorldRuns]) -> WorldPriors:
     rows_RC, gains_R = np.concatenate([f for f, _ in features]), np.concatenate([g for _, g in features])
     hold_C = np.sqrt(_RIDGE * np.maximum((rows_RC**2).mean(0), 1e-12))
     start_C = np.array([1.0, 0.0, 0.0])
-    beta, gamma, q = nnls(np.vstack([rows_RC, np.diag(hold_C)]), np.concatenate([gains_R, hold_C * start_C]))[
-        0
-    ]
+    held_RC, wanted_R = np.vstack([rows_RC, np.diag(hold_C)]), np.concatenate([gains_R, hold_C * start_C])
+    beta, gamma, q = nnls(held_RC, wanted_R)[0]
     left = [gain - feature @ [beta, gamma, q] for feature, gain in features]
-    slopes = [
+    corrections = [
         float(f[:, 0] @ rest / max(f[:, 0] @ f[:, 0], 1e-9))
         for (f, _), rest in zip(features, left, strict=True)
     ]
@@ -242,7 +241,7 @@ def fit_priors(worlds: Sequence[WorldRuns]) -> WorldPriors:
         q=float(q),
         natural_gain={role: float(np.mean(found)) for role, found in ends.items()},
         drift=float(np.sqrt(np.mean([np.var(found, ddof=1) for found in ends.values()]))),
-        scale=float(np.std(slopes, ddof=1)),
+        scale=float(np.std(corrections, ddof=1)),
         direction=float(np.std(directions, ddof=1)),
         noise=float(np.sqrt(np.mean(np.concatenate([n.ravel() for n in noise]) ** 2))),
         worlds=len(worlds),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.effects.returns import Returns
+from dmix.mixing.space.returns import Returns
 
 RETURNS = Returns.of_scores(np.array([-1.0, -4.0]), 1.0)
 
