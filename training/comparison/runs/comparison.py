@@ -278,7 +278,7 @@ def _seconds_a_run(study: Study, seconds: Sequence[float], tokens: int) -> float
         return sum(seconds) / len(seconds)
     try:
         manifest = read_dataset_manifest(study.paths.warehouse, RUN_DATASET)
-        model = str(study.paths.warehouse.model(base_name(0)))
+        model = str(study.paths.warehouse.model(base_name(study.loaded.settings.run_base)))
         return tokens / measure_speed(model, manifest, run_training(study.loaded)).tokens_per_second
     except NotFoundError:
         return float("nan")

@@ -230,11 +230,11 @@ def _item_rows(paths: StudyPaths, model: Path, base: int, *, layers: Sequence[st
     flagged = _flagged(paths)
     rows = []
     for layer in layers:
-        scorer = _scorer(paths, layer)
+        scorer = _scorer(paths, layer, base)
         columns = zip(
             scorer.item_objectives,
             scorer.item_ids,
-            _scores(paths, str(model), layer),
+            _scores(paths, str(model), layer, base),
             _base_scores(paths, base, layer),
             strict=True,
         )
@@ -252,9 +252,9 @@ def _item_rows(paths: StudyPaths, model: Path, base: int, *, layers: Sequence[st
     return rows
 
 
-def _scores(paths: StudyPaths, model: str, layer: str) -> list[float]:
+def _scores(paths: StudyPaths, model: str, layer: str, base: int) -> list[float]:
     network = load_model(model, _manifest(paths.warehouse))
-    scores: list[float] = _scorer(paths, layer).item_scores(network).tolist()
+    scores: list[float] = _scorer(paths, layer, base).item_scores(network).tolist()
     return scores
 
 
@@ -264,9 +264,9 @@ def _manifest(warehouse: Warehouse) -> DatasetManifest:
 
 
 @functools.cache
-def _scorer(paths: StudyPaths, layer: str) -> Scorer:
+def _scorer(paths: StudyPaths, layer: str, base: int) -> Scorer:
     manifest = _manifest(paths.warehouse)
-    model = load_model(str(paths.warehouse.model(base_name(0))), manifest)
+    model = load_model(str(paths.warehouse.model(base_name(base))), manifest)
     return Scorer(
         load_environment(paths.environment(layer)),
         tokenizer=load_tokenizer_file(paths.warehouse.stream(manifest.dataset) / "tokenizer.json"),
@@ -277,7 +277,7 @@ def _scorer(paths: StudyPaths, layer: str) -> Scorer:
 
 @functools.cache
 def _base_scores(paths: StudyPaths, base: int, layer: str) -> list[float]:
-    return _scores(paths, str(paths.warehouse.model(base_name(base))), layer)
+    return _scores(paths, str(paths.warehouse.model(base_name(base))), layer, base)
 
 
 @functools.cache
