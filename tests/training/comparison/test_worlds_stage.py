@@ -102,9 +102,7 @@ def test_a_fitting_world_teaches_priors_and_a_held_out_one_follows_them(worlds):
     (report,), request, loaded = run(worlds, "held-out-00", lines)
     assert (report.planned, report.done) == (6, 6), "\n".join(lines)
     rows = judged_rows(worlds / "results" / "held-out-00")
-    assert {(row.controller, rows.count(row)) for row in rows} == {
-        (c, 1) for c in ("natural", "plan", "effect")
-    }
+    assert sorted(row.controller for row in rows) == ["effect"] * 2 + ["natural"] * 2 + ["plan"] * 2
     (worlds / PRIORS_FILE).write_text(json.dumps(asdict(replace(priors, q=9.0))))
     (report,) = reports(study_of(loaded, request, lines.append))
     assert report.done == 2, "other priors are another plan and another agent, and natural mixing stays"
