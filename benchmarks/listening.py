@@ -23,7 +23,7 @@ from benchmarks.provenance import RESULTS, commit_of
 from dmix.mixing.controllers.effect import EffectController
 from dmix.mixing.effects.belief import BeliefSettings
 from dmix.mixing.effects.effect_agent import ListeningRules
-from dmix.mixing.effects.prediction import Coefficients
+from dmix.mixing.effects.prediction import Coefficients, Prediction
 from dmix.mixing.effects.settings import PlanRules
 from dmix.mixing.world_model.listening import ARMS, Case, Outcome, closed, interval, outcomes
 from dmix.mixing.world_model.random_worlds import HIDDEN, World, random_world
@@ -89,14 +89,15 @@ VARIANTS = (
 
 def measured(variant: Variant, *, worlds: int, first_seed: int = FIRST_SEED) -> list[Outcome]:
     """Runs all arms of a variant in its worlds."""
-    cases = [_case(variant, kind, first_seed + seed) for kind in HIDDEN for seed in range(worlds)]
+    cases = [case_of(variant, kind, first_seed + seed)[0] for kind in HIDDEN for seed in range(worlds)]
     found: list[Outcome] = []
     for start in range(0, len(cases), worlds):
         found += outcomes(cases[start : start + worlds])
     return found
 
 
-def _case(variant: Variant, hidden: str, seed: int) -> Case:
+def case_of(variant: Variant, hidden: str, seed: int) -> tuple[Case, Prediction]:
+    """A world with the effect agent in it, and the prediction that it reads."""
     rng = np.random.default_rng([seed, 7])
     world = random_world(
         rng,
@@ -105,15 +106,21 @@ def _case(variant: Variant, hidden: str, seed: int) -> Case:
         most_labels=variant.labels,
         most_steps=variant.steps,
     )
-    controller = _controller(variant, world, rng)
-    return Case(world=world, policy=lambda h: controller.propose(h).mixture_N, noise_seed=seed)
+    prediction = _prediction(variant, world, rng)
+    controller = _controller(variant, world, prediction)
+    case = Case(world=world, policy=lambda h: controller.propose(h).mixture_N, noise_seed=seed)
+    return case, prediction
 
 
-def _controller(variant: Variant, world: World, rng: np.random.Generator) -> EffectController:
+def _prediction(variant: Variant, world: World, rng: np.random.Generator) -> Prediction:
     prediction, size = world.prediction(rng), len(world.roles)
-    if not variant.own_fit:
-        linear = Coefficients(beta_D=np.zeros(size), gamma_D=np.ones(size), q_D=np.zeros(size))
-        prediction = dataclasses.replace(prediction, coefficients=linear)
+    if variant.own_fit:
+        return prediction
+    linear = Coefficients(beta_D=np.zeros(size), gamma_D=np.ones(size), q_D=np.zeros(size))
+    return dataclasses.replace(prediction, coefficients=linear)
+
+
+def _controller(variant: Variant, world: World, prediction: Prediction) -> EffectController:
     belief = variant.belief
     if variant.knows:
         belief = dataclasses.replace(belief, repetition=world.repetition, free_passes=world.free_passes)
@@ -122,7 +129,7 @@ def _controller(variant: Variant, world: World, rng: np.random.Generator) -> Eff
         rules=variant.rules,
         belief=belief,
         listening=variant.listening,
-        noise_D=np.full(size, world.true.noise) if variant.knows else None,
+        noise_D=np.full(len(world.roles), world.true.noise) if variant.knows else None,
     )
 
 

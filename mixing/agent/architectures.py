@@ -27,7 +27,7 @@ _ARGUMENTS = (
     *("model_type", "labels", "objectives", "scales", "preset", "context", "hidden_size", "layers"),
     *("heads", "feedforward", "set_name", "target_supply", "initializer_range"),
 )
-_SET_ARGUMENTS = ("domain_width", "spaces")
+_SET_ARGUMENTS = ("domain_width", "spaces", "effects")
 
 
 def arguments_of(config: MixingAgentConfig) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dmix.mixing.agent.agent import MixingAgentConfig, causal_decoder
 from dmix.mixing.agent.set_features import (
     DOMAIN_WIDTH,
+    EFFECT_WIDTH,
     FIELD,
     NATURAL,
     OBJECTIVE_WIDTH,
@@ -41,6 +42,7 @@ class SetAgentConfig(MixingAgentConfig):
     Args:
         domain_width: Width of the state of a domain.
         spaces: One entry a training set: `set`, `domains`, `active`, `target_supply`.
+        effects: Whether it reads what domains do to objectives; agents of before do not.
     """
 
     model_type = "dmix-set-agent"
@@ -53,9 +55,10 @@ class SetAgentConfig(MixingAgentConfig):
         feedforward: int = 256,
         domain_width: int = 64,
         spaces: list[dict[str, Any]] | tuple[dict[str, Any], ...] = (),
+        effects: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.domain_width, self.spaces = domain_width, list(spaces)
+        self.domain_width, self.spaces, self.effects = domain_width, list(spaces), effects
         super().__init__(hidden_size=hidden_size, feedforward=feedforward, **kwargs)
 
 
@@ -97,13 +100,15 @@ class SetEncoder(nn.Module):
     def __init__(self, config: SetAgentConfig, *, layers: int | None = None) -> None:
         super().__init__()
         hidden, width = config.hidden_size, config.domain_width
-        self.domain = _two_layers(DOMAIN_WIDTH, width)
+        self._effects = config.effects
+        features = DOMAIN_WIDTH + EFFECT_WIDTH * config.effects
+        self.domain = _two_layers(features, width)
         self.objective = _two_layers(OBJECTIVE_WIDTH, width)
         # Apart from the pools: nine numbers beside hundreds would start too small to tell steps apart.
         self.step = nn.Linear(STEP_WIDTH, hidden)
         self.project = nn.Linear(6 * width, hidden, bias=False)
         self.decoder = causal_decoder(config, layers=layers)
-        self.trace = nn.Linear(DOMAIN_WIDTH, width)
+        self.trace = nn.Linear(features, width)
         self.gate = nn.Linear(hidden, width)
         self.change = nn.Linear(OBJECTIVE_WIDTH, width, bias=False)
         self.join = nn.Linear(2 * width + hidden, width)
@@ -119,7 +124,9 @@ class SetEncoder(nn.Module):
             tokens_BTX: `dmix.mixing.agent.set_features.set_tokens`.
             active_BN: True where a domain has samples.
         """
-        step_BTG, features_BTNF, objectives_BTDF = split_tokens(tokens_BTX, domains=active_BN.shape[1])
+        step_BTG, features_BTNF, objectives_BTDF = split_tokens(
+            tokens_BTX, domains=active_BN.shape[1], effects=self._effects
+        )
         # Fields and natural shares hold for the whole run; tokens of padding do not have them.
         field_BN = features_BTNF[:, 0, :, FIELD]
         natural_BN = features_BTNF[:, 0, :, NATURAL]

@@ -5,8 +5,9 @@ natural ones, supplies relative to what natural drawing would take, scores in un
 So nothing but the number of columns depends on N and D, and labels and names do not come in.
 
 A token is one row of X = 9 + 8 N + 5 D numbers: those of the step, of every domain and of every
-objective, in that order (`split_tokens` takes it apart). Shapes: B batch, T tokens (token i
-describes the state after step i, token 0 the start), N (field, domain) pairs, D objectives.
+objective, in that order (`split_tokens` takes it apart). Agents that read effects have four more for
+each domain. Shapes: B batch, T tokens (token i describes the state after step i, token 0 the start),
+N (field, domain) pairs, D objectives.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from dmix.mixing.agent.standardise import LARGEST_FEATURE
 from dmix.mixing.space.domains import Array, DomainSpace, Vector
 
 STEP_WIDTH, DOMAIN_WIDTH, OBJECTIVE_WIDTH = 9, 8, 5
+# Columns of a domain's effects, for agents that read them.
+EFFECT_WIDTH = 4
 # Columns that the networks use by name: of a domain's features, and of an objective's.
 FIELD, NATURAL, SHARE = 0, 1, 2
 WEIGHT = 2
@@ -45,10 +48,12 @@ class ObjectiveSpec:
     Attributes:
         weights_D: Their lambda, summing to 1.
         roles_D: -1 for what must be kept (general), 1 for what is learnt (target), 0 if unknown.
+        effects_N4: What domains do to them (`effect_columns`); None for agents that read no effects.
     """
 
     weights_D: Vector
     roles_D: NDArray[np.int64]
+    effects_N4: Array | None = None
 
     @classmethod
     def of(cls, weights_D: Vector, roles: Sequence[str]) -> "ObjectiveSpec":
@@ -57,9 +62,26 @@ class ObjectiveSpec:
         return cls(weights_D=np.asarray(weights_D), roles_D=np.array(known, dtype=np.int64))
 
 
-def set_token_width(*, domains: int, objectives: int) -> int:
+def effect_columns(effect_ND: Array, stderr_ND: Array, *, value_D: Vector, roles: Sequence[str]) -> Array:
+    """Effects as a set agent reads them: utility per unit of share and its standard error, by role; (N, 4).
+
+    Args:
+        effect_ND: Nats per token per unit of share.
+        stderr_ND: Its standard error.
+        value_D: lambda / s, utility per nat.
+        roles: general or target, for each objective.
+    """
+    columns = []
+    for role in _ROLES:
+        own_D = np.where(np.array(roles) == role, value_D, 0.0)
+        columns += [effect_ND @ own_D, np.sqrt(stderr_ND**2 @ own_D**2)]
+    found: Array = np.arcsinh(np.stack(columns, axis=1)) / _LARGEST_LOG
+    return found
+
+
+def set_token_width(*, domains: int, objectives: int, effects: bool = False) -> int:
     """X."""
-    return STEP_WIDTH + DOMAIN_WIDTH * domains + OBJECTIVE_WIDTH * objectives
+    return STEP_WIDTH + (DOMAIN_WIDTH + EFFECT_WIDTH * effects) * domains + OBJECTIVE_WIDTH * objectives
 
 
 def set_tokens(
@@ -87,26 +109,32 @@ def set_tokens(
         float32, shape (T, X), after any leading axes of runs.
     """
     leading = mixtures_TN.shape[:-1]
+    domains = _domain_features(mixtures_TN, remaining_TN, left_T, space=space)
+    if objective_spec.effects_N4 is not None:
+        shape = (*domains.shape[:-1], EFFECT_WIDTH)
+        domains = np.concatenate([domains, np.broadcast_to(objective_spec.effects_N4, shape)], axis=-1)
     parts = [
         _step_features(mixtures_TN, remaining_TN, left_T, space=space, steps=steps),
-        _domain_features(mixtures_TN, remaining_TN, left_T, space=space).reshape(*leading, -1),
+        domains.reshape(*leading, -1),
         _objective_features(feedback_TD, objective_spec).reshape(*leading, -1),
     ]
     return np.concatenate(parts, axis=-1).astype(np.float32)
 
 
-def split_tokens(tokens: Parts, *, domains: int) -> tuple[Parts, Parts, Parts]:
+def split_tokens(tokens: Parts, *, domains: int, effects: bool = False) -> tuple[Parts, Parts, Parts]:
     """Features of the step (…, 9), of the domains (…, N, 8) and of the objectives (…, D, 5).
 
     Args:
         tokens: Array or tensor, shape (…, X).
         domains: N.
+        effects: Whether domains have four more columns, of their effects.
     """
-    end = STEP_WIDTH + DOMAIN_WIDTH * domains
+    width = DOMAIN_WIDTH + EFFECT_WIDTH * effects
+    end = STEP_WIDTH + width * domains
     rest = tokens.shape[-1] - end
     assert rest >= 0 and rest % OBJECTIVE_WIDTH == 0, f"tokens of width {tokens.shape[-1]} at N = {domains}"
     leading = tokens.shape[:-1]
-    domain = tokens[..., STEP_WIDTH:end].reshape(*leading, domains, DOMAIN_WIDTH)
+    domain = tokens[..., STEP_WIDTH:end].reshape(*leading, domains, width)
     objective = tokens[..., end:].reshape(*leading, rest // OBJECTIVE_WIDTH, OBJECTIVE_WIDTH)
     return tokens[..., :STEP_WIDTH], domain, objective
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from benchmarks.listening import VARIANTS, _case
+from benchmarks.listening import VARIANTS, case_of
 
 from dmix.mixing.world_model.listening import Outcome, closed, interval, outcomes
 
@@ -14,7 +14,7 @@ AGENT = dataclasses.replace(VARIANTS[0], steps=10)
 
 @pytest.fixture(scope="module")
 def found():
-    cases = [_case(AGENT, "direction", 90_000 + seed) for seed in range(WORLDS)]
+    cases = [case_of(AGENT, "direction", 90_000 + seed)[0] for seed in range(WORLDS)]
     return outcomes(cases, arms=("heard", "silent", "shuffled"))
 
 

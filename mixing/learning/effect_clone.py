@@ -1,0 +1,89 @@
+"""A set agent that imitates the effect agent in synthetic worlds (method §8, §9).
+
+Worlds of the generator are run by the effect agent; a set agent that reads effects (mean and standard
+error, weighted by lambda) learns its mixtures step by step (Eq. 4). It meets other worlds without any
+fit: domains, objectives and their numbers are sets to it.
+Shapes: N domains, D objectives, T steps.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dmix.mixing.agent.features import history_tokens
+from dmix.mixing.agent.set_agent import SetAgent
+from dmix.mixing.agent.set_features import ObjectiveSpec, effect_columns
+from dmix.mixing.effects.prediction import Prediction
+from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.mixing.learning.sft import SftResult, fit_sets
+from dmix.mixing.offline.sft_examples import Example, SftDataset
+from dmix.mixing.space.domains import Array, Vector
+from dmix.mixing.space.history import History
+from dmix.mixing.world_model.random_worlds import Policy, World
+
+
+def objective_spec(history: History, prediction: Prediction) -> ObjectiveSpec:
+    """What a set agent is told of objectives and of the effects of domains on them."""
+    natural_N = prediction.natural_N
+    slope_ND = prediction.gradient(natural_N)
+    stderr_ND = np.stack([np.sqrt((error**2).sum(0)) for error in prediction.errors], axis=1)
+    columns_N4 = effect_columns(
+        slope_ND - natural_N @ slope_ND,
+        stderr_ND,
+        value_D=history.weights_D / history.scales_D,
+        roles=history.roles,
+    )
+    return replace(ObjectiveSpec.of(history.weights_D, history.roles), effects_N4=columns_N4)
+
+
+def cloned_policy(agent: SetAgent, prediction: Prediction) -> Policy:
+    """The policy of a set agent that reads effects."""
+
+    def policy(history: History) -> Vector:
+        return agent.next_mixture(_tokens(history, prediction), history.space.active_N)
+
+    return policy
+
+
+def taught_by(
+    world: World, teacher: Policy, prediction: Prediction, *, runs: int, rng: np.random.Generator
+) -> SftDataset:
+    """What runs of a world under a teacher teach; they differ in the noise of their scores."""
+    examples = []
+    for _ in range(runs):
+        kept: list[History] = []
+
+        def watched(history: History, kept: list[History] = kept) -> Vector:
+            kept[:] = [history]
+            return teacher(history)
+
+        mixtures_TN = world.run(watched, rng)
+        examples.append(
+            Example(
+                tokens_TX=_tokens(kept[0], prediction),
+                mixtures_TN=mixtures_TN.astype(np.float32),
+            )
+        )
+    return SftDataset(examples=examples, space=world.space, with_feedback=runs)
+
+
+def clone_effect_agent(
+    agent: SetAgent,
+    taught: Sequence[SftDataset],
+    *,
+    settings: SftSettings,
+    progress: Callable[[str], None],
+) -> SftResult:
+    """Fits `agent` in place to what the effect agent did in many worlds."""
+    return fit_sets(agent, taught, settings=settings, progress=progress)
+
+
+def _tokens(history: History, prediction: Prediction) -> Array:
+    return history_tokens(
+        history,
+        objectives=history.objectives,
+        scales_D=history.scales_D,
+        preset="default",
+        objective_spec=objective_spec(history, prediction),
+    )
