@@ -56,6 +56,9 @@ class BeliefSettings:
         help="Largest possible rise of a score, as a part of its first value's distance from 0; .inf sets no"
         " limit.",
     )
+    natural: float = setting(
+        3.0, help="Standard deviation of the gain of natural mixing where nobody measured it, in s_o."
+    )
     repetition: float = setting(
         0.0,
         help="Loss of every score per squared share of the run that is read beyond free_passes, in nats.",
@@ -67,8 +70,24 @@ class BeliefSettings:
     free_passes: float = setting(2.0, help="Passes through a domain from which repetition costs.")
     fading: float = setting(0.0, help="Part of a gain that a whole run forgets, from 0 to below 1.")
 
+    def where_nobody_knows(self, natural_gain_D: Vector) -> "BeliefSettings":
+        """These settings; with the drift of an unknown natural gain where that is 0 throughout.
+
+        Scores of a young model rise under any mixture. An agent that does not expect it would take
+        the rise for a merit of its plan, and go further.
+        """
+        return self if natural_gain_D.any() else replace(self, drift=max(self.drift, self.natural))
+
     def hypotheses(self) -> tuple["BeliefSettings", ...]:
-        """One for each of drift, scale and direction: that one is free, the others nearly hold."""
+        """One for each of drift, scale and direction: that one is free, the others nearly hold.
+
+        A drift as wide as that of an unknown natural gain is free in all of them.
+        """
+        if self.drift >= self.natural:
+            return tuple(
+                replace(self, **{name: getattr(self, name) * self.minor for name in pair})
+                for pair in (("scale", "direction"), ("direction",), ("scale",))
+            )
         return tuple(
             replace(
                 self, **{name: getattr(self, name) * (1 if name == free else self.minor) for name in _FREE}

@@ -132,7 +132,7 @@ def listen(
                 noise_D=noise_D,
             ),
         )
-        for only in settings.hypotheses()
+        for only in settings.where_nobody_knows(prediction.natural_gain_D).hypotheses()
     ]
     evidence_H = np.array([reading.evidence for reading in readings])
     weight_H = np.exp(evidence_H - evidence_H.max())

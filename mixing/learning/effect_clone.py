@@ -11,14 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from dmix.mixing.agent.features import history_tokens
+from dmix.mixing.agent.features import Tokens, history_tokens
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_features import ObjectiveSpec, effect_columns
 from dmix.mixing.effects.prediction import Prediction
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import SftResult, fit_sets
 from dmix.mixing.offline.sft_examples import Example, SftDataset
-from dmix.mixing.space.domains import Array, Vector
+from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.world_model.random_worlds import Policy, World
 
@@ -79,7 +79,7 @@ def clone_effect_agent(
     return fit_sets(agent, taught, settings=settings, progress=progress)
 
 
-def _tokens(history: History, prediction: Prediction) -> Array:
+def _tokens(history: History, prediction: Prediction) -> Tokens:
     return history_tokens(
         history,
         objectives=history.objectives,

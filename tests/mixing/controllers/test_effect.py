@@ -22,7 +22,7 @@ EFFECT_ND = np.array([[0.6, -0.3], [-0.5, -0.2], [-0.3, 0.1], [-0.35, 1.15]])
 QUIET = BeliefSettings(noise=0.02)
 
 
-def prediction(effect_ND=EFFECT_ND, *, natural_N=SPACE.natural_N, names=SPACE.names):
+def prediction(effect_ND=EFFECT_ND, *, natural_N=SPACE.natural_N, names=SPACE.names, natural_gain_D=None):
     effects = Effects(
         estimator="gradient",
         dataset="d",
@@ -35,7 +35,12 @@ def prediction(effect_ND=EFFECT_ND, *, natural_N=SPACE.natural_N, names=SPACE.na
         errors=tuple(np.full((1, len(natural_N)), 0.01) for _ in range(2)),
     )
     curved = Coefficients(beta_D=np.zeros(2), gamma_D=np.ones(2), q_D=np.full(2, 0.2))
-    return predict([effects], None, coefficients=curved)
+    return predict([effects], None, coefficients=curved, natural_gain_D=natural_gain_D)
+
+
+def measured():
+    """The same where natural mixing was run once, and hardly gained."""
+    return prediction(natural_gain_D=np.full(2, 1e-3))
 
 
 def history(mixtures=(), scores=(), *, space=SPACE, steps=STEPS, remaining_N=None, first=(-4.0, -5.0)):
@@ -88,7 +93,7 @@ def test_forecasts_that_hold_change_nothing():
 
 
 def test_gains_that_do_not_come_bring_it_back_towards_natural():
-    controller = EffectController(prediction(), belief=BeliefSettings(noise=0.01))
+    controller = EffectController(measured(), belief=BeliefSettings(noise=0.01))
     mixtures, _ = driven(controller, lambda m, step: np.zeros(2))
     away = np.abs(mixtures - SPACE.natural_N).sum(1)
     assert away[-1] < 0.6 * away[0]
@@ -108,14 +113,31 @@ def test_a_target_that_costs_the_source_more_than_promised_gets_less():
 
 
 def test_broken_promises_end_in_natural_mixing_and_say_so():
-    controller = EffectController(prediction(), belief=BeliefSettings(noise=0.01, drift=0.01, direction=0.01))
+    controller = EffectController(measured(), belief=BeliefSettings(noise=0.01, drift=0.01, direction=0.01))
     mixtures, last = driven(controller, lambda m, step: np.array([-0.2, -0.2]))
     np.testing.assert_array_equal(mixtures[-1], SPACE.natural_N)
     assert "standard errors" in last.note
 
 
+def test_a_rise_under_any_mixture_is_no_merit_of_the_plan():
+    """A young model's target score rises by six scales whatever it reads; nobody measured that before."""
+
+    def rising(mixture_N, step):
+        return prediction().gains(mixture_N) / STEPS + np.array([0.0, 6 * 0.3 / STEPS])
+
+    kept, last = driven(EffectController(prediction()), rising)
+    credited, _ = driven(EffectController(prediction(), belief=BeliefSettings(natural=0.5)), rising)
+    quiet, _ = driven(EffectController(prediction()), lambda m, step: prediction().gains(m) / STEPS)
+    target = SPACE.target_N
+    rise = abs(kept[-1][target].sum() - quiet[-1][target].sum())
+    assert rise < 0.5 * abs(credited[-1][target].sum() - quiet[-1][target].sum())
+    said = json.loads(last.events[0].detail)["target"]
+    score = -5.0 + 6 * 0.3 + prediction().gains(kept.mean(0))[1]
+    assert said["low"] < score < said["high"]
+
+
 def test_better_than_promised_is_no_broken_promise():
-    controller = EffectController(prediction(), belief=BeliefSettings(noise=0.01, drift=0.01, direction=0.01))
+    controller = EffectController(measured(), belief=BeliefSettings(noise=0.01, drift=0.01, direction=0.01))
     _, last = driven(controller, lambda m, step: np.array([0.2, 0.2]))
     assert not last.note
 
