@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from dmix.etl.reading.blocks import reading
-from dmix.etl.reading.walking import engine_part, refuse_tables, walk
+from dmix.etl.reading.walking import engine_part, hidden_part, refuse_tables, walk
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.storage import RemotePath, is_url
 
@@ -187,6 +187,8 @@ def _remote(
         url = file.path.url
         parts = file.path.relative_to(given).split("/")
         if any(part.startswith(".") for part in parts):
+            hidden = hidden_part(parts, is_folder=False, wanted=_is_wanted)
+            skipped.update([hidden] if hidden else [])
             continue
         left_by = engine_part(parts)
         if left_by is not None:

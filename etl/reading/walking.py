@@ -3,7 +3,8 @@
 Nothing is lost in silence. A folder that may not be read is refused, and so is a link whose target
 is gone, since documents would be missing. Links are followed, each target once: what two names
 reach is read under the one that is no link, or the first. A link to a folder that holds it would
-go round for ever, and is left out. Hidden entries belong to tools and are not looked at. What
+go round for ever, and is left out. Hidden entries belong to tools and are left out; folders and those
+files that would have documents by their names are named. What
 engines leave beside their tables (`_temporary/` of a failed job holds copies of what was
 committed) is left out and named; the folder of a table whose log says which files count is refused.
 """
@@ -105,6 +106,8 @@ def _files_and_links(
         for entry in entries:
             path = folder / entry.name
             if entry.name.startswith("."):
+                hidden = hidden_part((entry.name,), is_folder=entry.is_dir(), wanted=wanted)
+                left_out.update([hidden] if hidden else [])
                 continue
             if of_engine(entry.name):
                 left_out[_engine_name(entry)] += 1
@@ -136,6 +139,16 @@ def engine_part(parts: Sequence[str]) -> str | None:
     for number, part in enumerate(parts):
         if of_engine(part):
             return f"{part}/" if number + 1 < len(parts) else part
+    return None
+
+
+def hidden_part(parts: Sequence[str], *, is_folder: bool, wanted: Callable[[Path], bool]) -> str | None:
+    """What to call the first hidden part of a path; None if none is, or no documents are in such a file."""
+    for number, part in enumerate(parts):
+        if part.startswith("."):
+            if number + 1 < len(parts) or is_folder:
+                return f"{part}/ (hidden)"
+            return f".*{Path(part).suffix} (hidden)" if wanted(Path(part)) else None
     return None
 
 

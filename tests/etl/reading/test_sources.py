@@ -45,7 +45,7 @@ def inspected(path, shapes=()):
 def test_folder_gives_known_files_by_their_name_below_it_and_counts_the_others(folder):
     found = find_files([str(folder)])
     assert names(found) == ["a.jsonl.gz", "b.jsonl", "deep/er/c.TXT"]
-    assert found.skipped == {".csv": 1, "_SUCCESS": 1}
+    assert found.skipped == {".csv": 1, "_SUCCESS": 1, ".*.jsonl (hidden)": 1, ".git/ (hidden)": 1}
     first = found.files[0]
     assert (first.format, first.compression) == ("jsonl", "gzip")
     assert first.size_bytes == len(gzip.compress(LINE))

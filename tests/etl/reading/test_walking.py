@@ -175,7 +175,7 @@ def test_remote_folders_are_walked_by_the_same_rules(monkeypatch):
 
     found, skipped = listing("a.jsonl", "_temporary/0/a.jsonl", ".x/b.jsonl", "_posts/c.md", "_SUCCESS")
     assert found == ["a.jsonl", "c.md"]
-    assert skipped == {"_temporary/": 1, "_SUCCESS": 1}
+    assert skipped == {"_temporary/": 1, "_SUCCESS": 1, ".x/ (hidden)": 1}
     with pytest.raises(InputError, match="s3://b/in/t is the folder of a table of Delta"):
         listing("t/a.parquet", "t/_delta_log/0.json")
     with pytest.raises(InputError, match="s3://b/in is the folder of a table of Iceberg"):
