@@ -81,18 +81,37 @@ def collect_farm(
     from dmix.training.farm.farm import default_proxy, plan_farm
     from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
-    found = read_set(warehouse.require(), set_name)
     base = bases[0] if bases else None
-    settings = given or default_proxy(found, base=base)
     farm = plan_farm(
         warehouse,
         set_name,
         environment=load_environment(environment),
-        proxy=settings,
+        proxy=given or default_proxy(read_set(warehouse, set_name), base=base),
         base=base,
         other_bases=bases[1:],
         accept_changes=accept_changes,
     )
+    _announce(set_name, farm, progress)
+    if dry_run:
+        return _farm_plan_result(warehouse, farm)
+    spark = None
+    if farm.todo and not in_process:
+        from dmix.etl.spark.session import spark_session
+
+        spark = spark_session(master=master or DEFAULT_MASTER, app="dmix mix collect")
+    scored = collect_feedback(
+        warehouse, farm, spark=spark, progress=progress, stack=stack, gpus_per_task=gpus_per_task
+    )
+    sync_at_end(warehouse, warn=progress)
+    facts = {"set_name": set_name, "trajectories": farm.done + len(farm.todo), "scales": scored.scales}
+    result = Result(facts, scored)
+    rows = [(o.name, o.role, scored.scales[o.name]) for o in scored.objectives]
+    result.table(["objective", "role", "scale (nats per token)"], rows)
+    return result
+
+
+def _announce(set_name: str, farm: "FarmPlan", progress: Progress) -> None:
+    """What is done and what will be, before it begins."""
     for change in farm.changes:
         progress(f"accepted: {change.digests}")
     progress(
@@ -103,23 +122,6 @@ def collect_farm(
         progress("varied proxies: " + ", ".join(f"{n} {name}" for name, n in farm.variations.items()))
     if farm.warning:
         progress(f"warning: {farm.warning}")
-    if dry_run:
-        return _farm_plan_result(warehouse, farm)
-    if in_process or not farm.todo:
-        scored = collect_feedback(warehouse, farm, spark=None, progress=progress, stack=stack)
-    else:
-        from dmix.etl.spark.session import spark_session
-
-        spark = spark_session(master=master or DEFAULT_MASTER, app="dmix mix collect")
-        scored = collect_feedback(
-            warehouse, farm, spark=spark, progress=progress, stack=stack, gpus_per_task=gpus_per_task
-        )
-    sync_at_end(warehouse, warn=progress)
-    facts = {"set_name": set_name, "trajectories": farm.done + len(farm.todo), "scales": scored.scales}
-    result = Result(facts, scored)
-    rows = [(o.name, o.role, scored.scales[o.name]) for o in scored.objectives]
-    result.table(["objective", "role", "scale (nats per token)"], rows)
-    return result
 
 
 def _farm_plan_result(warehouse: Warehouse, farm: "FarmPlan") -> Result:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from dmix.mixing.effects.counting import CountTask, RunTasks
     from dmix.mixing.effects.ngrams import NgramCounts, Wanted
     from dmix.mixing.effects.store import StoredEffects
+    from dmix.mixing.trajectories.encoding import EncodedItem
+    from dmix.mixing.trajectories.objectives import Environment
     from dmix.training.model.language_model import LanguageModel
 
 # Scored tokens of an item beyond which the rest of it is left out.
@@ -50,34 +52,20 @@ def probe_counts(
     from dmix.mixing.effects.counts import ScoredTokens, count_effects, relative_to
     from dmix.mixing.effects.store import StoredEffects, environment_digest, write_effects
     from dmix.mixing.space.domains import DomainSpace
-    from dmix.mixing.trajectories.encoding import encode_item, load_tokenizer_file
-    from dmix.mixing.trajectories.objectives import load_environment, read_items
+    from dmix.mixing.trajectories.objectives import load_environment
 
     manifest = read_dataset_manifest(warehouse.require(), dataset)
     objectives = load_environment(environment)
     digest = environment_digest(objectives)
-    measured_on, key = "", digest
-    if model is not None:
-        from dmix.training.run.request import resolve_model
-
-        resolved = resolve_model(model, warehouse)
-        measured_on = Path(resolved).name if Path(resolved).exists() else resolved
-        key = digest_of([digest, measured_on, model_digest(resolved)])
+    measured_on, key = ("", digest) if model is None else _model_key(warehouse, model, digest)
     name = effects_name("counts", manifest, key, name)
     stored = stored_already(warehouse, name, dataset=manifest.dataset, environment=digest, estimator="counts")
     if stored is not None:
         progress(f"effects {name} are there already; nothing to do")
         return stored
-    tokenizer = load_tokenizer_file(warehouse.stream(manifest.dataset) / "tokenizer.json")
     reader = None if model is None else _reader(warehouse, manifest, model)
     longest = ITEM_TOKENS if reader is None else min(ITEM_TOKENS, reader.max_length)
-    items = [
-        [
-            encode_item(item, tokenizer=tokenizer, eot_id=manifest.tokenizer.eot_id, max_length=longest)
-            for item in read_items(objective, objectives.folder)
-        ]
-        for objective in objectives.objectives
-    ]
+    items = _encoded(warehouse, manifest, objectives, longest=longest)
     tokens = ScoredTokens.of_items(items)
     space = DomainSpace.of_dataset(manifest)
     progress(
@@ -109,6 +97,32 @@ def probe_counts(
     )
     write_effects(warehouse, stored)
     return stored
+
+
+def _model_key(warehouse: Warehouse, model: str, digest: str) -> tuple[str, str]:
+    """The name of a model, and a hash of it and what it is measured on."""
+    from dmix.training.run.request import resolve_model
+
+    resolved = resolve_model(model, warehouse)
+    name = Path(resolved).name if Path(resolved).exists() else resolved
+    return name, digest_of([digest, name, model_digest(resolved)])
+
+
+def _encoded(
+    warehouse: Warehouse, manifest: DatasetManifest, objectives: "Environment", *, longest: int
+) -> "list[list[EncodedItem]]":
+    """The items of each objective, at most `longest` tokens of each."""
+    from dmix.mixing.trajectories.encoding import encode_item, load_tokenizer_file
+    from dmix.mixing.trajectories.objectives import read_items
+
+    tokenizer = load_tokenizer_file(warehouse.stream(manifest.dataset) / "tokenizer.json")
+    return [
+        [
+            encode_item(item, tokenizer=tokenizer, eot_id=manifest.tokenizer.eot_id, max_length=longest)
+            for item in read_items(objective, objectives.folder)
+        ]
+        for objective in objectives.objectives
+    ]
 
 
 def _reader(warehouse: Warehouse, manifest: DatasetManifest, model: str) -> "LanguageModel":

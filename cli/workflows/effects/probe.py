@@ -14,6 +14,7 @@ from dmix.warehouse_schema.progress import Progress
 if TYPE_CHECKING:
     from dmix.cli.workflows.effects.measured import ProbeRequest
     from dmix.mixing.effects.store import StoredEffects
+    from dmix.training.model.settings import TrainingSettings
 
 
 def probe_effects(
@@ -77,8 +78,7 @@ def probe_effects(
             warehouse, environment=environment, scores=scores, dataset=dataset, name=name, progress=progress
         )
     elif estimator == "counts":
-        if model is not None:
-            check_model(warehouse, model)
+        check_model(warehouse, model)
         if dry_run:
             return _counting(warehouse, dataset)
         from dmix.cli.workflows.effects.counts import probe_counts
@@ -96,16 +96,12 @@ def probe_effects(
         if model is None:
             raise InputError(f"--estimator {estimator} measures a model; name it with --model")
         check_model(warehouse, model)
-        from dmix.cli.workflows.effects.gradients import probe_gradients
         from dmix.cli.workflows.effects.measured import ProbeRequest
-        from dmix.cli.workflows.effects.probes import probe_runs
-        from dmix.training.model.settings import load_training
-        from dmix.training.run.request import resolve_model, with_rate
 
         request = ProbeRequest(
             environment=environment,
             model=model,
-            training=with_rate(load_training(training), resolve_model(model, warehouse)),
+            training=_training_of(warehouse, model, training),
             dataset=dataset,
             groups=groups,
             steps=steps,
@@ -115,10 +111,26 @@ def probe_effects(
         )
         if dry_run:
             return _measuring(warehouse, request, estimator)
-        measure = probe_gradients if estimator == "gradient" else probe_runs
-        stored = measure(warehouse, request, progress=progress)
+        stored = _measured(warehouse, request, estimator, progress)
     sync_at_end(warehouse, warn=progress)
     return effects_result(stored)
+
+
+def _training_of(warehouse: Warehouse, model: str, path: Path | None) -> "TrainingSettings":
+    from dmix.training.model.settings import load_training
+    from dmix.training.run.request import resolve_model, with_rate
+
+    return with_rate(load_training(path), resolve_model(model, warehouse))
+
+
+def _measured(
+    warehouse: Warehouse, request: "ProbeRequest", estimator: str, progress: Progress
+) -> "StoredEffects":
+    from dmix.cli.workflows.effects.gradients import probe_gradients
+    from dmix.cli.workflows.effects.probes import probe_runs
+
+    measure = probe_gradients if estimator == "gradient" else probe_runs
+    return measure(warehouse, request, progress=progress)
 
 
 def _exported(

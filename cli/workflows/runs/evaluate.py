@@ -14,7 +14,9 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
-    pass
+    from dmix.training.evaluation.benchmark import Evaluation
+    from dmix.training.evaluation.candidates import Candidate
+    from dmix.training.evaluation.item_tasks import ItemTask
 
 
 def evaluate_models(
@@ -72,17 +74,7 @@ def evaluate_models(
     else:
         candidates = [model_candidate(resolve_model(str(model), warehouse))]
     if dry_run:
-        counts = {
-            task.name: min(len(task.records), settings.limit or len(task.records)) for task in item_tasks
-        }
-        plan = [
-            {"step": candidate.step, "model": candidate.origin, "task": task, "items": counts.get(task)}
-            for candidate in candidates
-            for task in (*counts, *names)
-        ]
-        result = Result(plan)
-        result.table(["step", "model", "task", "items"], [tuple(row.values()) for row in plan])
-        return result
+        return _plan_result(candidates, names, item_tasks, limit=settings.limit)
     found = benchmark_models(
         candidates,
         tasks=names,
@@ -94,6 +86,24 @@ def evaluate_models(
     )
     if run_id is not None:
         sync_at_end(warehouse, warn=progress)
+    return _scores_result(found)
+
+
+def _plan_result(
+    candidates: "Sequence[Candidate]", names: Sequence[str], items: "Sequence[ItemTask]", *, limit: int | None
+) -> Result:
+    counts = {task.name: min(len(task.records), limit or len(task.records)) for task in items}
+    plan = [
+        {"step": candidate.step, "model": candidate.origin, "task": task, "items": counts.get(task)}
+        for candidate in candidates
+        for task in (*counts, *names)
+    ]
+    result = Result(plan)
+    result.table(["step", "model", "task", "items"], [tuple(row.values()) for row in plan])
+    return result
+
+
+def _scores_result(found: "Sequence[Evaluation]") -> Result:
     rows = [
         (evaluation.step, score.task, score.metric, score.value, score.stderr, score.items)
         for evaluation in found

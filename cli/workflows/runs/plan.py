@@ -8,6 +8,8 @@ from dmix.cli.workflows.timing import in_words
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
+    from dmix.training.model.estimate import Speed
+    from dmix.training.model.memory import Memory, RunDisk
     from dmix.training.run.config import RunConfig
 
 
@@ -57,27 +59,37 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
     speed = measure_speed(model, manifest, training) if fits else None
     hours = None if speed is None else speed.hours(tokens)
     coverage = expected_passes(config, manifest)
-    facts = {
-        "run_id": config.run_id,
-        "runs": 1,
-        "steps": config.steps,
-        "step_samples": config.step_samples,
-        "batch_size": config.batch_size,
-        "batches": batches,
-        "tokens": tokens,
-        "parameters": shape.parameters,
-        "microbatch_size": training.rows_at_a_time(config.batch_size // ranks),
-        "ranks": ranks,
-        "memory_bytes": {**dataclasses.asdict(memory), "total": memory.total},
-        "disk_bytes": dataclasses.asdict(disk),
-        "hours": hours,
-        "coverage": {"source": coverage.source, "target": coverage.target},
-    }
-    result = Result(facts, config)
+    result = Result(
+        {
+            "run_id": config.run_id,
+            "runs": 1,
+            "steps": config.steps,
+            "step_samples": config.step_samples,
+            "batch_size": config.batch_size,
+            "batches": batches,
+            "tokens": tokens,
+            "parameters": shape.parameters,
+            "microbatch_size": training.rows_at_a_time(config.batch_size // ranks),
+            "ranks": ranks,
+            "memory_bytes": {**dataclasses.asdict(memory), "total": memory.total},
+            "disk_bytes": dataclasses.asdict(disk),
+            "hours": hours,
+            "coverage": {"source": coverage.source, "target": coverage.target},
+        },
+        config,
+    )
     result.line(describe(config, manifest))
+    _add_sizes(result, memory=memory, disk=disk, speed=speed)
+    return result
+
+
+def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Speed | None") -> None:
+    """Lines and a table about what a run takes, beside the facts of the result."""
+    facts = result.facts
     result.line(
-        f"{shape.parameters:,} parameters, {batches:,} batches, {facts['microbatch_size']} samples of one"
-        f" forward pass; a rank of {ranks} needs about {memory.total / 2**30:.2g} GiB:"
+        f"{facts['parameters']:,} parameters, {facts['batches']:,} batches,"
+        f" {facts['microbatch_size']} samples of one forward pass; a rank of {facts['ranks']} needs about"
+        f" {memory.total / 2**30:.2g} GiB:"
     )
     result.table(
         ["memory of a rank", "GiB"],
@@ -86,9 +98,8 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
     result.line(f"disk: {disk}; checkpoints_kept and keep of the training file change it")
     if speed is None:
         result.line("the model is too large for this machine to time it; run this where it will be trained")
-    else:
-        result.line(
-            f"{speed.tokens_per_second:,.0f} tokens per second in this process:"
-            f" {in_words(3600 * speed.hours(tokens))}, scoring left out"
-        )
-    return result
+        return
+    result.line(
+        f"{speed.tokens_per_second:,.0f} tokens per second in this process:"
+        f" {in_words(3600 * facts['hours'])}, scoring left out"
+    )

@@ -80,34 +80,25 @@ def train_run(
             be used.
         TrainingError: If the run failed twice in the same way, or fails.
     """
-    asked_to_resume = resume
-    if given is None:
-        given = _not_default(
-            request,
-            model=model,
-            environment=environment,
-            agent=agent,
-            controller=controller,
-            training=training,
-        )
     if resume and run_id is None:
         raise InputError("--resume needs the run to go on with; name it with --run")
     if back and not resume:
         raise InputError("--back says where --resume goes on; give both")
-    if run_id is not None and not resume and not dry_run and has_started(warehouse, run_id):
-        resume = True
-        if is_finished(warehouse, run_id):
+    if run_id is not None and (resume or (not dry_run and has_started(warehouse, run_id))):
+        if not resume and is_finished(warehouse, run_id):
             return finish_run(warehouse, run_summary(warehouse, run_id), progress=progress)
-        changed_settings(given, warehouse, run_id, may_change=False)
-        refuse_a_third_failure(warehouse, run_id)
-    if run_id is not None and resume:
-        run_config_file(warehouse.require(), run_id)
-        check_loggers(loggers)
+        if given is None:
+            given = _not_default(
+                request,
+                model=model,
+                environment=environment,
+                agent=agent,
+                controller=controller,
+                training=training,
+            )
+        changes = _checked_resume(warehouse, run_id, given, loggers, asked=resume, dry_run=dry_run)
         if dry_run:
-            from dmix.training.run.config import read_config
-
-            return run_plan(warehouse, read_config(warehouse, run_id), ranks=ranks)
-        changes = changed_settings(given, warehouse, run_id, may_change=asked_to_resume)
+            return run_plan(warehouse, _stored_config(warehouse, run_id), ranks=ranks)
         return _resume(
             warehouse,
             run_id,
@@ -147,6 +138,30 @@ def train_run(
     with run_monitor(title=f"run {resolved.run_id}") as monitor:
         summary = start_run(warehouse, resolved, progress=progress, monitor=monitor)
     return finish_run(warehouse, summary, progress=progress)
+
+
+def _checked_resume(
+    warehouse: Warehouse,
+    run_id: str,
+    given: Mapping[str, Any],
+    loggers: Sequence[str],
+    *,
+    asked: bool,
+    dry_run: bool,
+) -> dict[str, Any]:
+    """The settings that a run takes anew when it goes on, by `--resume` (`asked`) or the same command."""
+    if not asked:
+        changed_settings(given, warehouse, run_id, may_change=False)
+        refuse_a_third_failure(warehouse, run_id)
+    run_config_file(warehouse.require(), run_id)
+    check_loggers(loggers)
+    return {} if dry_run else changed_settings(given, warehouse, run_id, may_change=asked)
+
+
+def _stored_config(warehouse: Warehouse, run_id: str) -> "RunConfig":
+    from dmix.training.run.config import read_config
+
+    return read_config(warehouse, run_id)
 
 
 def _not_default(request: RunRequest, **values: Any) -> dict[str, Any]:
