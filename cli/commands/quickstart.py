@@ -21,6 +21,15 @@ import click
 
 from dmix.cli.show.options import config_option, json_option, master_option
 from dmix.cli.show.output import say, show_json, show_table
+from dmix.cli.workflows.start.init import COPY_LIMIT_BYTES, copy_text
+from dmix.cli.workflows.start.project_files import (
+    BASE_RATE,
+    MODEL,
+    RATE,
+    environment_text,
+    proxy_text,
+    training_text,
+)
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
 
@@ -40,44 +49,13 @@ STEP_SAMPLES = 128
 BASE_TOKENS = 500_000
 ITEMS = 60
 DEMO_DOCUMENTS = 6_000
-LIMIT_BYTES = 64 * 2**20
 
 # Scales in nats per token by role, without a farm to measure them: about what a farm of this model measures
 # on the generated text (0.16 and 2.5).
 SCALES = {"general": 0.2, "target": 2.0}
 # Weights of the model below, with the 8,192 tokens of the embedded tokenizer.
 _PARAMETERS = 624_960
-_MODEL = """\
-# A LLaMA of 0.7 million weights, trained from scratch on the source field by `dmix train base`.
-architecture: llama
-config:
-  hidden_size: 64
-  intermediate_size: 176
-  num_hidden_layers: 2
-  num_attention_heads: 4
-  tie_word_embeddings: true
-  max_position_embeddings: 1024
-"""
-_TRAINING = """\
-batch_size: 16
-learning_rate: {rate}
-warmup: 0.1
-"""
-_BASE_RATE, _RATE = 4e-3, 2e-3
-_PROXY = """\
-# Proxies start from the base model, which has something to forget, and train as the runs do.
-init: base
-training:
-  batch_size: 16
-  learning_rate: 2.0e-3
-  warmup: 0.1
-"""
-_ENVIRONMENT = """\
-# Continuations of documents that were held out of the training text.
-objectives:
-  - {name: source_text, role: general, kind: continuation, path: items/source.jsonl}
-  - {name: target_text, role: target, kind: continuation, path: items/target.jsonl}
-"""
+_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -217,10 +195,12 @@ def _stage(number: int, stages: int, title: str) -> Iterator[None]:
 
 def _write_files(files: Files, data: Path | None) -> None:
     """The corpora, the items, and the files that the later stages read."""
-    publish_bytes(files.config("model"), _MODEL.encode())
-    publish_bytes(files.config("proxy"), _PROXY.encode())
-    publish_bytes(files.config("training"), _TRAINING.format(rate=_RATE).encode())
-    publish_bytes(files.config("base-training"), _TRAINING.format(rate=_BASE_RATE).encode())
+    scratch = training_text(_BATCH, BASE_RATE, why="a model from random weights")
+    trained = training_text(_BATCH, RATE, why="a small model that dmix trained on your source first")
+    # proxies start from the base model, which has something to forget
+    texts = {"model": MODEL, "proxy": proxy_text("base"), "training": trained, "base-training": scratch}
+    for name, text in texts.items():
+        publish_bytes(files.config(name), text.encode())
     if files.environment.is_file():
         say(f"text is there already: {files.data}; choose another --out for other text")
     elif data is None:
@@ -230,27 +210,24 @@ def _write_files(files: Files, data: Path | None) -> None:
     else:
         _hold_out(files, data)
         # last, since it tells the next start that the text is whole
-        publish_bytes(files.environment, _ENVIRONMENT.encode())
+        publish_bytes(files.data / "judging.yaml", environment_text("judging", "judging").encode())
+        publish_bytes(files.environment, environment_text("feedback", "items").encode())
 
 
 def _hold_out(files: Files, data: Path) -> None:
-    from dmix.etl.reading.holdout import field_folders, hold_out
+    from dmix.etl.reading.holdout import field_folders
 
     found = {}
     for field, folders in field_folders(data).items():
-        result = hold_out(
-            folders,
-            corpus=files.data / field / "documents.jsonl",
-            items=files.data / "items" / f"{field}.jsonl",
-            num_items=ITEMS,
-            limit_bytes=LIMIT_BYTES,
-        )
+        result = copy_text(folders, field=field, text=files.data, out=files.data, num_items=ITEMS)
         found[f"{NAME}-{field}"] = dict(result.rejected)
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in result.rejected.items())
+        more = "more left out beyond" if result.left_out else "all within"
         say(
-            f"{field}: {result.kept:,} documents to train on, {result.items} held out as items,"
-            f" {f'not taken: {rejected}' if rejected else 'none rejected'},"
-            f" {'more left out beyond' if result.left_out else 'all within'} {LIMIT_BYTES / 2**20:.0f} MB"
+            f"{field}: {result.kept:,} documents to train on; {result.items} feedback and"
+            f" {result.judging} judging items held out;"
+            f" {f'not taken: {rejected}' if rejected else 'none rejected'};"
+            f" {more} {COPY_LIMIT_BYTES / 2**20:.0f} MB"
         )
     publish_json(files.turned_down, found)
 
@@ -268,6 +245,7 @@ def _build_dataset(executor: "Automatic", warehouse: Warehouse, files: Files) ->
     from dmix.etl.shard.shard import shard_dataset
 
     settings = ClassifySettings()
+    judging = [path for path in (files.data / "judging.yaml",) if path.is_file()]
     inputs = {field: [str(files.data / field)] for field in ("source", "target")}
     requests = field_requests(warehouse, inputs, name=NAME, add=False, settings=settings)
     outcomes = classify_corpora(executor, warehouse, requests, settings=settings, progress=say)
@@ -276,7 +254,7 @@ def _build_dataset(executor: "Automatic", warehouse: Warehouse, files: Files) ->
         warehouse,
         corpora=[outcome.version for outcome in outcomes],
         settings=ShardSettings(seq_len=SEQ_LEN, name=NAME),
-        items=evaluation_items([files.environment]),
+        items=evaluation_items([files.environment, *judging]),
         progress=say,
     )
 

@@ -20,6 +20,7 @@ from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
+    from dmix.etl.reading.holdout import HeldOut
     from dmix.etl.reading.records import Columns
 
 # Items of each field and kind (feedback, judging).
@@ -27,9 +28,9 @@ ITEMS = 100
 # What gzip and zstd make of English text.
 _COMPRESSED = 3.0
 # Weights of the model that `model.yaml` describes.
-_SMALL_WEIGHTS = 890_000
+_SMALL_WEIGHTS = 624_960
 # A copy of the text is written only where the ends of documents are cut off; such text is small.
-_COPY_LIMIT_BYTES = 64 * 2**20
+COPY_LIMIT_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +199,44 @@ def stored_weights(folder: Path) -> int | None:
     return total if files else None
 
 
+def copy_text(
+    folders: list[str],
+    *,
+    field: str,
+    text: Path,
+    out: Path,
+    num_items: int = ITEMS,
+    columns: "Columns | None" = None,
+) -> "HeldOut":
+    """Copies the text of a field to `text/FIELD` and holds items out of it: `out/items`, `out/judging`.
+
+    Args:
+        folders: Folders of the field.
+        field: Its name.
+        text: Folder for the copy, of at most `COPY_LIMIT_BYTES`.
+        out: Folder for the items.
+        num_items: Most items of each kind.
+        columns: Where the text is in records; the column `text` if None.
+
+    Raises:
+        InputError: If nothing is left to train on.
+    """
+    from dmix.etl.reading.holdout import PLAIN, hold_out
+
+    return hold_out(
+        folders,
+        corpus=text / field / "documents.jsonl",
+        items=out / "items" / f"{field}.jsonl",
+        judging=out / "judging" / f"{field}.jsonl",
+        num_items=num_items,
+        limit_bytes=COPY_LIMIT_BYTES,
+        columns=columns or PLAIN,
+    )
+
+
 def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_run: bool) -> FieldText:
     """Items of a field, written below `items/`; the text, too, where it must be cut for them."""
-    from dmix.etl.reading.holdout import draw_items, hold_out, write_items
+    from dmix.etl.reading.holdout import draw_items, write_items
     from dmix.etl.reading.sources import find_files
 
     size_bytes = round(
@@ -223,18 +259,9 @@ def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_
             copied=not drawn.enough,
             rejected=drawn.rejected,
         )
-    corpus = out / "data" / field / "documents.jsonl"
-    held = hold_out(
-        folders,
-        corpus=corpus,
-        items=feedback,
-        judging=judging,
-        num_items=ITEMS,
-        limit_bytes=_COPY_LIMIT_BYTES,
-        columns=columns,
-    )
+    held = copy_text(folders, field=field, text=out / "data", out=out, columns=columns)
     return FieldText(
-        inputs=(str(corpus.parent.relative_to(out)),),
+        inputs=(f"data/{field}",),
         size_bytes=size_bytes,
         feedback=held.items,
         judging=held.judging,

@@ -4,13 +4,19 @@ import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import dmix
 from dmix.cli.workflows.timing import in_words
 from dmix.etl.templates.settings import TextSettings
 from dmix.etl.templates.templates import special_token_flags
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 STEPS = 16
+# Files in which every field is explained; they come with the package.
+EXAMPLES = Path(dmix.__file__).parent / "examples"
+# Learning rates of the small model: from random weights, and once it knows the source.
+BASE_RATE, RATE = "4.0e-3", "2.0e-3"
 # Bytes of UTF-8 text per token, English text under common tokenizers.
 BYTES_PER_TOKEN = 4.0
 # Seconds that classifying or sharding takes at least, and MB per second of each process after that.
@@ -89,17 +95,17 @@ def project_files(
     files = {
         "environment.yaml": (
             "objectives that are scored at every step",
-            _ENVIRONMENT.format(kind="feedback", folder="items"),
+            environment_text("feedback", "items"),
         ),
         "judging.yaml": (
             "the same objectives on other documents; no controller sees their scores",
-            _ENVIRONMENT.format(kind="judging", folder="judging"),
+            environment_text("judging", "judging"),
         ),
         "training.yaml": (
             "how the runs train",
-            _TRAINING.format(
-                batch=sizes.batch_size,
-                rate="2.0e-3" if scratch else "2.0e-5",
+            training_text(
+                sizes.batch_size,
+                RATE if scratch else "2.0e-5",
                 why=(
                     "a small model that dmix trained on your source first"
                     if scratch
@@ -108,19 +114,34 @@ def project_files(
                 ),
             ),
         ),
-        "proxy.yaml": ("the proxy of `dmix mix collect`, for an agent of your own", _PROXY),
+        "proxy.yaml": ("the proxy of `dmix mix collect`, for an agent of your own", proxy_text("scratch")),
     }
     if scratch:
-        files["model.yaml"] = ("a small model from random weights", _MODEL)
+        files["model.yaml"] = ("a small model from random weights", MODEL)
         files["base-training.yaml"] = (
             "how that model trains on the source first",
-            _TRAINING.format(batch=sizes.batch_size, rate="4.0e-3", why="a model from random weights"),
+            training_text(sizes.batch_size, BASE_RATE, why="a model from random weights"),
         )
     files["run.sh"] = (
         "the commands, in order",
         _script(fields, sizes, checkpoint, reading=reading),
     )
     return files
+
+
+def environment_text(kind: str, folder: str) -> str:
+    """An environment file on the items of a folder, which are of a kind (feedback, judging)."""
+    return _ENVIRONMENT.format(kind=kind, folder=folder, examples=EXAMPLES)
+
+
+def training_text(batch_size: int, rate: str, *, why: str) -> str:
+    """A training file; `why` says what the learning rate is for."""
+    return _TRAINING.format(batch=batch_size, rate=rate, why=why, examples=EXAMPLES)
+
+
+def proxy_text(init: str) -> str:
+    """A proxy file, for proxies from random weights (`scratch`) or from a base model (`base`)."""
+    return _PROXY.format(init=init, rate=RATE)
 
 
 def _script(
@@ -176,14 +197,15 @@ def _special_tokens(checkpoint: Checkpoint, reading: TextSettings) -> str:
 
 _ENVIRONMENT = """\
 # Objectives on documents that were held out of the training text ({kind} items). The second half of each
-# item is scored, given the first. You can add objectives; docs/examples/environment.yaml shows all fields.
+# item is scored, given the first. You can add objectives; the example
+# {examples}/environment.yaml shows all fields.
 objectives:
   - {{name: source_text, role: general, kind: continuation, path: {folder}/source.jsonl}}
   - {{name: target_text, role: target, kind: continuation, path: {folder}/target.jsonl}}
 """
 
 _TRAINING = """\
-# How the model trains; docs/examples/training.yaml shows all fields.
+# How the model trains; {examples}/training.yaml shows all fields.
 batch_size: {batch}
 learning_rate: {rate}   # for {why}
 warmup: 0.1
@@ -191,8 +213,8 @@ checkpoints_kept: 1
 # precision: bf16   # faster on a CPU that has AVX512-BF16 or AMX (see lscpu); a GPU takes it by itself
 """
 
-_MODEL = """\
-# A LLaMA of 0.9 million random weights. `dmix init --model` takes a checkpoint instead.
+MODEL = """\
+# A LLaMA of 0.6 million random weights. `dmix init --model` takes a checkpoint instead.
 architecture: llama
 config:
   hidden_size: 64
@@ -205,10 +227,10 @@ config:
 
 _PROXY = """\
 # The small model that `dmix mix collect --proxy` trains along every trajectory.
-init: scratch
+init: {init}
 training:
   batch_size: 16
-  learning_rate: 2.0e-3
+  learning_rate: {rate}
   warmup: 0.1
 """
 

@@ -5,6 +5,7 @@ import pytest
 
 from dmix.cli.commands import quickstart
 from dmix.cli.main import run
+from dmix.cli.workflows.start.project_files import environment_text
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.warehouse_schema.errors import InterruptedRunError
 
@@ -82,12 +83,21 @@ def test_documents_that_were_turned_down_are_kept_by_corpus(tmp_path):
     files = quickstart.Files(tmp_path / "out")
     quickstart._hold_out(files, tmp_path / "in")
     assert sum(quickstart.turned_down(files)["quickstart-source"].values()) == 2
+    kept, feedback, judging = (
+        {json.loads(line)["id"] for line in (files.data / name / file).read_text().splitlines()}
+        for name, file in (
+            ("source", "documents.jsonl"),
+            ("items", "source.jsonl"),
+            ("judging", "source.jsonl"),
+        )
+    )
+    assert feedback and judging and not feedback & judging and not kept & (feedback | judging)
 
 
 def test_the_chain_without_a_farm_has_scales_by_role(tmp_path):
     files = quickstart.Files(tmp_path)
     files.data.mkdir()
-    files.environment.write_text(quickstart._ENVIRONMENT + "scales: {target_text: 1.5}\n")
+    files.environment.write_text(environment_text("feedback", "items") + "scales: {target_text: 1.5}\n")
     found = load_environment(quickstart.scaled_environment(files))
     assert found.scales == {"source_text": 0.2, "target_text": 1.5}
     assert found.folder == str(files.data)

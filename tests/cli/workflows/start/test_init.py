@@ -3,8 +3,10 @@
 import json
 import shlex
 import struct
+from pathlib import Path
 
 import pytest
+from setuptools import Distribution
 
 from dmix.cli.main import dmix, run
 from dmix.cli.workflows.start.init import ITEMS, fitting_sizes, init_project, stored_weights
@@ -13,6 +15,8 @@ from dmix.etl.templates.settings import TextSettings
 from dmix.mixing.trajectories.objectives import check_items, load_environment, read_items
 from dmix.training.model.settings import load_proxy, load_training
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+ROOT = Path(__file__).parents[4]
 
 
 def write_field(folder, *, documents, words=60):
@@ -125,6 +129,21 @@ def test_sizes_fit_the_hours_and_the_text(monkeypatch):
     few = fitting_sizes(tokens=20_000, parameters=10**6, longest=None, hours=1.0)
     assert (few.steps, few.batch_size) == (STEPS, 2)
     assert fitting_sizes(tokens=10**6, parameters=None, longest=None, hours=1.0).minutes is None
+
+
+def test_files_name_examples_that_are_there_and_in_a_wheel(text, tmp_path, monkeypatch):
+    init_project(text, tmp_path / "out", hours=0.01)
+    for name in ("environment", "training"):
+        written = (tmp_path / "out" / f"{name}.yaml").read_text()
+        [example] = [word for word in written.split() if word.endswith(f"examples/{name}.yaml")]
+        assert Path(example).is_file()
+    monkeypatch.chdir(ROOT)
+    distribution = Distribution()
+    distribution.parse_config_files(["setup.cfg"])
+    build = distribution.get_command_obj("build_py")
+    build.ensure_finalized()
+    packed = {name for package, _, _, names in build.data_files if package == "dmix" for name in names}
+    assert {f"examples/{name}.yaml" for name in ("environment", "model", "proxy", "training")} <= packed
 
 
 def test_chats_are_read_by_the_template_that_run_sh_repeats(tmp_path):
