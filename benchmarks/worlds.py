@@ -39,7 +39,9 @@ def fit(out: Path, results: Path) -> Path:
 
 def table(results: Path) -> str:
     """Mean utility and nats of each controller in each world, and in how many it is ahead."""
-    rows = [row for path in sorted(results.glob("*/setting.json")) for row in judged_rows(path.parent)]
+    rows = [
+        row for path in sorted(results.glob("*-[0-9][0-9]/setting.json")) for row in judged_rows(path.parent)
+    ]
     lines = ["| world | controller | runs | U | nats |", "|---|---|---|---|---|"]
     for world, controller in sorted({(row.world, row.controller) for row in rows}):
         own = [row for row in rows if (row.world, row.controller) == (world, controller)]
@@ -64,7 +66,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of corpora")
     parser.add_argument("--out", type=Path, default=Path("worlds"), help="folder of the setting files")
     parser.add_argument(
-        "--results", type=Path, default=Path("benchmarks/results/quality/round-3/worlds"), help="stored runs"
+        "--results", type=Path, default=Path("benchmarks/results/quality/round-3"), help="stored runs"
     )
     given = parser.parse_args()
     if given.command == "write":

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_training
 from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import StudyPaths
@@ -273,7 +275,7 @@ def _protocol(loaded: LoadedSetting) -> CommittedProtocol:
 
 
 def _seconds_a_run(study: Study, seconds: Sequence[float], tokens: int) -> float:
-    """Mean of the finished runs; else from a few batches, if there is a base model; else NaN."""
+    """Mean of the finished runs; else from a few batches of a base model; else that of other settings."""
     if seconds:
         return sum(seconds) / len(seconds)
     try:
@@ -281,4 +283,16 @@ def _seconds_a_run(study: Study, seconds: Sequence[float], tokens: int) -> float
         model = str(study.paths.warehouse.model(base_name(study.loaded.settings.run_base)))
         return tokens / measure_speed(model, manifest, run_training(study.loaded)).tokens_per_second
     except NotFoundError:
-        return float("nan")
+        return tokens * _seconds_a_token_elsewhere(study)
+
+
+def _seconds_a_token_elsewhere(study: Study) -> float:
+    """Mean over the stored runs of the settings beside this one; NaN where there are none."""
+    seconds, tokens = 0.0, 0
+    columns = ["status", "seconds", "source_tokens", "target_tokens"]
+    for path in sorted(study.paths.results.parent.glob("*/runs.parquet")):
+        for row in pq.read_table(path, columns=columns, partitioning=None).to_pylist():
+            if row["status"] == "done":
+                seconds += row["seconds"]
+                tokens += row["source_tokens"] + row["target_tokens"]
+    return seconds / tokens if tokens else float("nan")
