@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Items of each field and kind (feedback, judging).
 ITEMS = 100
+# Tokens of an item, about: it has at most 600 characters.
+_ITEM_TOKENS = 120
 # What gzip and zstd make of English text.
 _COMPRESSED = 3.0
 # Weights of the model that `model.yaml` describes.
@@ -102,6 +104,7 @@ def init_project(
         parameters=checkpoint.parameters,
         longest=checkpoint.max_positions,
         hours=hours,
+        items=sum(text.feedback for text in fields.values()),
     )
     texts = project_files(fields, sizes, checkpoint, reading=reading)
     files = {name: words for name, (words, _) in texts.items()}
@@ -123,19 +126,24 @@ def init_project(
     )
 
 
-def fitting_sizes(*, tokens: int, parameters: int | None, longest: int | None, hours: float) -> Sizes:
+def fitting_sizes(
+    *, tokens: int, parameters: int | None, longest: int | None, hours: float, items: int = 0
+) -> Sizes:
     """Sizes of a run that passes once over the text, or less where that takes too many hours.
 
     Args:
         tokens: Tokens of both fields.
         parameters: Weights of the model; None where they are not known.
         longest: Most positions that the model takes; None for no bound.
-        hours: Longest training run.
+        hours: Longest training run, its scoring included.
+        items: Feedback items of both fields.
     """
+    scored = items * _ITEM_TOKENS
     speed = None if parameters is None else training_speed(parameters)
     small = parameters is not None and parameters < 50e6
     seq_len = min(256 if small else 512, longest or 512)
-    budget = tokens if speed is None else min(tokens, speed * hours * 3600)
+    read = (STEPS + 1) * scored / 3  # in tokens that are trained on
+    budget = tokens if speed is None else min(tokens, max(0, speed * hours * 3600 - read))
     samples = max(1, int(budget / seq_len / STEPS))
     batch = 32
     while batch > 1 and samples < 2 * batch:
@@ -146,6 +154,7 @@ def fitting_sizes(*, tokens: int, parameters: int | None, longest: int | None, h
         samples_per_step=max(batch, samples // batch * batch),
         steps=STEPS,
         tokens_per_second=speed,
+        scored_tokens=scored,
     )
 
 

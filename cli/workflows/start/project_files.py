@@ -59,6 +59,7 @@ class Sizes:
         samples_per_step: Samples of a step, a multiple of the batch.
         steps: Number of steps.
         tokens_per_second: Speed of training, estimated; None where the model's size is not known.
+        scored_tokens: Tokens of the feedback items, which are read before the first step and after each.
     """
 
     seq_len: int
@@ -66,6 +67,7 @@ class Sizes:
     samples_per_step: int
     steps: int
     tokens_per_second: float | None
+    scored_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -74,8 +76,11 @@ class Sizes:
 
     @property
     def minutes(self) -> float | None:
-        """Minutes of one run, scoring left out."""
-        return None if self.tokens_per_second is None else self.tokens / self.tokens_per_second / 60
+        """Minutes of one run; reading a token takes a third of training on it."""
+        if self.tokens_per_second is None:
+            return None
+        read = (self.steps + 1) * self.scored_tokens
+        return (self.tokens + read / 3) / self.tokens_per_second / 60
 
 
 @dataclass(frozen=True, kw_only=True)

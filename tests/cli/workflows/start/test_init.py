@@ -128,6 +128,10 @@ def test_sizes_fit_the_hours_and_the_text(monkeypatch):
     assert sizes.samples_per_step % sizes.batch_size == 0
     few = fitting_sizes(tokens=20_000, parameters=10**6, longest=None, hours=1.0)
     assert (few.steps, few.batch_size) == (STEPS, 2)
+    # 17 scorings of 12,000 tokens cost as much as training on 68,000
+    scored = fitting_sizes(tokens=10**9, parameters=10**6, longest=None, hours=0.1, items=100)
+    assert 0.85 * 292_000 < scored.tokens <= 292_000
+    assert scored.minutes == pytest.approx((scored.tokens + 68_000) / 60_000)
     assert fitting_sizes(tokens=10**6, parameters=None, longest=None, hours=1.0).minutes is None
 
 
