@@ -102,8 +102,10 @@ def make_base(paths: StudyPaths, loaded: LoadedSetting, base: int, *, progress: 
         copy_folder(kept, made)
     else:
         train_base(warehouse, _base_config(paths, loaded, base, manifest), progress=progress)
-    if kept is None and not paths.kept_base(name).is_dir():
+    if kept is None:
+        # a base model that other text made may be there: what runs start from takes its place
         publish_json(made / "quality.json", {"setting": loaded.digest, "dataset": manifest.dataset})
+        shutil.rmtree(paths.kept_base(name), ignore_errors=True)
         copy_folder(made, paths.kept_base(name))
 
 
