@@ -1,8 +1,8 @@
 """Removes what no manifest names: progress of killed jobs, losing attempts, dropped parts.
 
-Every corpus, dataset and start state is looked at under its lock, so that a running job keeps its
-staging folder. Only what has a name that dmix gives is removed, never through a link, so that a file that
-someone else put into a folder stays.
+gc looks at every corpus, dataset, start state and set of effects under its lock, so that a running job
+keeps its staging folder. Only what has a name that dmix gives is removed, never through a link, so that
+a file that someone else put into a folder stays.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from dmix.etl.publishing.unnamed import (
 )
 from dmix.etl.screening.screening import DIGESTS_LOCK, stale_digests, started_screenings, unnamed_in_screening
 from dmix.warehouse_schema.errors import InputError, LockHeldError
-from dmix.warehouse_schema.files.layout import Warehouse, checked_name
+from dmix.warehouse_schema.files.layout import Warehouse, checked_name, read_json
 from dmix.warehouse_schema.files.locks import held_lock, is_held
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
@@ -46,7 +46,8 @@ class GarbageReport:
 
     Attributes:
         found: Files and folders, removed unless it was a dry run.
-        in_use: Corpora, datasets, screenings and start states that a job holds, and so were left alone.
+        in_use: Corpora, datasets, screenings, start states and effects that a job holds; they were left
+            alone.
     """
 
     found: tuple[Garbage, ...]
@@ -110,6 +111,12 @@ def collect_garbage(warehouse: Warehouse, *, dry_run: bool) -> GarbageReport:
             f"start state {name}",
             functools.partial(unnamed_in_start_state, warehouse, name),
         )
+    for name in _names(warehouse, "effects"):
+        sweep(
+            warehouse.effects_lock(name),
+            f"effects {name}",
+            functools.partial(unnamed_in_effects, warehouse, name),
+        )
     sweep(
         warehouse.screening_lock(DIGESTS_LOCK),
         "the digests of texts",
@@ -169,6 +176,22 @@ def unnamed_in_start_state(warehouse: Warehouse, name: str) -> list[Place]:
     return [folder] if folder.is_dir() else []
 
 
+def unnamed_in_effects(warehouse: Warehouse, name: str) -> list[Place]:
+    """Files of effects that may be removed: all of them, if they were never published.
+
+    Runs that checked a plan, and plans that were made, stay with the effects that they belong to.
+    """
+    folder = warehouse.effects(name)
+    refuse_links(folder)
+    manifest = folder / "effects.json"
+    if not manifest.is_file():
+        return [folder] if folder.is_dir() else []
+    named = {folder / file for file in read_json(manifest).get("files", {})}
+    strays: list[Place] = [path for path in sorted(folder.glob("*.parquet")) if path not in named]
+    probes = folder / "probes"
+    return [*strays, *hidden(folder), *([probes] if probes.is_dir() else [])]
+
+
 def unnamed_parts(warehouse: Warehouse, version: CorpusVersion) -> list[Place]:
     """Strays inside the parts that a version names."""
     named = set(_named_by_corpus(warehouse, [version]))
@@ -193,7 +216,7 @@ def _named_by_corpus(warehouse: Warehouse, versions: Iterable[CorpusVersion]) ->
 
 
 def _names(warehouse: Warehouse, kind: str) -> list[str]:
-    """Folders of `labels`, `rejects`, `streams` or `start_states` with names that we give."""
+    """Folders of `labels`, `rejects`, `streams`, `start_states` or `effects` with names that we give."""
     folder, data = warehouse.root / kind, warehouse.data
     found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
     if isinstance(data, RemotePath):

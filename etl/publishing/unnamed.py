@@ -12,10 +12,10 @@ from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.names import links_below
 from dmix.warehouse_schema.files.storage import Place, RemotePath
 
-# Names of files that dmix writes for corpora, datasets, screenings and start states, and for a while
-# beside them.
+# Names of files that dmix writes for corpora, datasets, screenings, start states and effects, and for a
+# while beside them.
 _OWN_FILE = re.compile(
-    r"shard\.[\w.]+\.mds|[\w.-]+\.parquet|(index|manifest|tokenizer|estimate|v\d+|[0-9a-f]{16,})\.json"
+    r"shard\.[\w.]+\.mds|[\w.-]+\.parquet|(index|manifest|tokenizer|estimate|probes|v\d+|[0-9a-f]{16,})\.json"
     r"|\.[\w.-]+\.(json|parquet|mds)\.\w+"
 )
 

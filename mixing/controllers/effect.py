@@ -16,7 +16,7 @@ from dmix.mixing.effects.effect_agent import (
     listen,
     replan,
 )
-from dmix.mixing.effects.prediction import Prediction, predict
+from dmix.mixing.effects.prediction import Prediction, predict_stored
 from dmix.mixing.effects.settings import PlanRules
 from dmix.mixing.effects.store import environment_digest, fitting_effects
 from dmix.mixing.space.domains import DomainSpace, Vector
@@ -120,4 +120,4 @@ def resolved_name(
 def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
     """The effect agent over the effects of a name, or the newest that fit the domains."""
     stored = fitting_effects(warehouse, space, name=argument or None)
-    return EffectController(predict([stored.effects], stored.counts), name=f"effect:{stored.name}")
+    return EffectController(predict_stored([stored]), name=f"effect:{stored.name}")

@@ -14,7 +14,7 @@ from typing import Any
 from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.effects.plan import Plan, PlanRules, Supply, make_plan
-from dmix.mixing.effects.prediction import predict
+from dmix.mixing.effects.prediction import predict_stored
 from dmix.mixing.effects.store import StoredEffects, environment_digest, fitting_effects
 from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.space.domains import DomainSpace
@@ -108,7 +108,7 @@ def promised_controller(promise: Mapping[str, Any], *, name: str, space: DomainS
 
 def _planned(stored: StoredEffects, environment: Environment, supply: Supply) -> Plan:
     return make_plan(
-        predict([stored.effects], stored.counts),
+        predict_stored([stored]),
         weights_D=environment.weights_D,
         scales_D=environment.scales_D,
         supply=supply,

@@ -17,12 +17,17 @@ from scipy.optimize import nnls
 
 from dmix.mixing.effects.counts import CountModel
 from dmix.mixing.effects.effects import Effects
+from dmix.mixing.effects.probes import ProbeRuns, effects_without_each
+from dmix.mixing.effects.store import StoredEffects
 from dmix.mixing.space.domains import Array, Vector
 from dmix.mixing.space.simplex import clipped, kl
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.taxonomy import FIELDS
 
 # Rounds off the corner of the standard error at n, in nats per token.
 _CORNER = 1e-4
+# Probes below which three coefficients are not fitted to them.
+_LEAST_PROBES = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,6 +182,42 @@ def predict(
         natural_gain_D=np.zeros(size) if natural_gain_D is None else natural_gain_D,
         sources=tuple(e.name for e in effects),
     )
+
+
+def predict_stored(found: Sequence[StoredEffects]) -> Prediction:
+    """The prediction that stored effects make, with the coefficients that runs taught.
+
+    Effects of a checked plan hold fitted coefficients and N_o. Those by probes are fitted to the probes
+    themselves, each predicted from the others. All others get the defaults.
+
+    Args:
+        found: As for `predict`.
+
+    Raises:
+        InputError: If the effects do not belong together.
+    """
+    effects = [stored.effects for stored in found]
+    counts = next((stored.counts for stored in found if stored.counts is not None), None)
+    first = predict(effects, counts)
+    fits = [stored.facts["fit"] for stored in found if "fit" in stored.facts]
+    if fits:
+        taught = Coefficients(**{f"{c}_D": np.array(fits[0][c], float) for c in ("beta", "gamma", "q")})
+        gain_D = np.array(fits[0]["natural_gain"], float)
+        return predict(effects, counts, coefficients=taught, natural_gain_D=gain_D)
+    runs = next((ProbeRuns.of_facts(s.facts, s.effects.names) for s in found if "probes" in s.facts), None)
+    if runs is None or len(runs.groups) < _LEAST_PROBES:
+        return first
+    target_N = np.array([field == FIELDS[1] for field, _ in effects[0].names])
+    without_PND = effects_without_each(
+        runs.groups,
+        runs.doses_G,
+        runs.scores_GD,
+        runs.controls_CD,
+        natural_N=first.natural_N,
+        target_N=target_N,
+    )
+    fitted = fitted_coefficients(first, runs.mixtures(first.natural_N), runs.gains_GD, effect_PND=without_PND)
+    return predict(effects, counts, coefficients=fitted.coefficients)
 
 
 def fitted_coefficients(

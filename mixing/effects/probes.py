@@ -8,7 +8,7 @@ Shapes: N domains, G groups, C controls, D objectives.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,6 +152,46 @@ def _distance(
         for group in (first, other)
     ]
     return (0 if heads[0] & heads[1] else 1, float(np.linalg.norm(means[0] - means[1])), size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProbeRuns:
+    """Probes and controls that were run, as effects keep them.
+
+    Attributes:
+        groups: Domains of each probe.
+        doses_G: h as delivered.
+        scores_GD: Mean score of each objective after each probe.
+        controls_CD: The same after each control.
+    """
+
+    groups: list[tuple[int, ...]]
+    doses_G: Vector
+    scores_GD: Array
+    controls_CD: Array
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any], names: Sequence[tuple[str, str]]) -> "ProbeRuns":
+        """From the facts that effects by probes are stored with."""
+        index = {"/".join(pair): i for i, pair in enumerate(names)}
+        probes = [probe for probe in facts["probes"] if probe["domains"]]
+        controls = [probe["scores"] for probe in facts["probes"] if not probe["domains"]]
+        return cls(
+            groups=[tuple(index[name] for name in probe["domains"]) for probe in probes],
+            doses_G=np.array([probe["dose"] for probe in probes]),
+            scores_GD=np.array([probe["scores"] for probe in probes]),
+            controls_CD=np.array(controls),
+        )
+
+    @property
+    def gains_GD(self) -> Array:
+        """What each probe gained over the controls."""
+        return self.scores_GD - self.controls_CD.mean(0)
+
+    def mixtures(self, natural_N: Vector) -> Array:
+        """What each probe trained on, shape (G, N)."""
+        pairs = zip(self.groups, self.doses_G, strict=True)
+        return np.array([probe_mixture(natural_N, group, dose=dose) for group, dose in pairs])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -28,6 +28,7 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment, environment_to_json, read_items
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import FORMAT, digest_of
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import settings_from
@@ -90,6 +91,7 @@ def write_effects(warehouse: Warehouse, stored: StoredEffects) -> Path:
 
     Raises:
         InputError: If other effects have the name.
+        LockHeldError: If another process probes or writes under the name.
     """
     effects = stored.effects
     folder = warehouse.effects(effects.name)
@@ -126,17 +128,25 @@ def write_effects(warehouse: Warehouse, stored: StoredEffects) -> Path:
             for name, data in content.items()
         },
     }
-    path = folder / MANIFEST
+    with held_lock(warehouse.effects_lock(effects.name), what=f"effects {effects.name}"):
+        return _published(warehouse, folder, manifest, content)
+
+
+def _published(
+    warehouse: Warehouse, folder: Path, manifest: dict[str, Any], content: Mapping[str, bytes]
+) -> Path:
+    """The manifest on disk, after the files that it names; equal files that are there stay."""
+    path, name = folder / MANIFEST, manifest["name"]
     if path.is_file():
         before = read_json(path)
         if before.get("files") == manifest["files"]:
             return path
         raise InputError(
-            f"effects {effects.name!r} are in {warehouse.root} and were measured otherwise; choose another"
+            f"effects {name!r} are in {warehouse.root} and were measured otherwise; choose another"
             f" --name, or remove {folder}"
         )
-    for name, data in content.items():
-        publish_bytes(folder / name, data)
+    for file, data in content.items():
+        publish_bytes(folder / file, data)
     publish_json(path, {**manifest, "created_at": datetime.now(UTC).isoformat(timespec="seconds")})
     return path
 

@@ -201,6 +201,10 @@ class Warehouse:
         """Folder of what domains do to objectives, as one estimator found it."""
         return self._folder("effects", "effects", name)
 
+    def effects_lock(self, name: str) -> Path:
+        """Held while effects are probed or written."""
+        return self.root / ".locks" / f"effects-{checked_name('effects', name)}.lock"
+
     def model(self, name: str) -> Path:
         return self._folder("models", "model", name)
 

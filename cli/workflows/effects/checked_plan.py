@@ -1,7 +1,7 @@
 """`dmix mix plan --check`: plans of four pulls and natural mixing twice are run before one is chosen."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from dmix.warehouse_schema.files.manifests import digest_of
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
+    from dmix.mixing.effects.plan import Plan
+    from dmix.mixing.effects.prediction import Prediction
     from dmix.mixing.effects.settings import PlanRules
     from dmix.training.farm.probe import ProbeTask
     from dmix.training.model.settings import TrainingSettings
@@ -83,12 +85,18 @@ def check_plan(
         value_D=objectives.weights_D / objectives.scales_D,
     )
     best = int(gain_P.argmax())
+    taught, kept = _taught(
+        warehouse, plans, [scores.means(first.objectives.names) for scores in found], task, key=key
+    )
     said = (
         f"Checked by {len(runs)} runs: the best of {len(plans)} pulls gains {gain_P[best]:+.3f} of utility"
-        f" over natural mixing (standard error {stderr_P[best]:.3f})"
+        f" over natural mixing (standard error {stderr_P[best]:.3f}), where {plans[best].plan.utility:+.3f}"
+        " was promised"
     )
+    keeps = "" if kept is None else f" Effects {kept!r} keep the coefficients that these runs taught."
     if chosen is not None:
-        return dataclasses.replace(plans[chosen], checked=f"{said}.")
+        checked = dataclasses.replace(plans[chosen], prediction=taught, checked=f"{said}.{keeps}")
+        return dataclasses.replace(checked, plan=_promised_by(checked, taught))
     plan = dataclasses.replace(
         first.plan,
         mixture_N=natural_N,
@@ -99,7 +107,64 @@ def check_plan(
         passes_N=natural_N * first.total / np.maximum(first.space.samples_N, 1),
         note="No checked plan is ahead of natural mixing by two standard errors, so the plan is natural.",
     )
-    return dataclasses.replace(first, plan=plan, checked=f"{said}, less than two of them.")
+    return dataclasses.replace(first, plan=plan, checked=f"{said}; less than two of them.{keeps}")
+
+
+def _taught(
+    warehouse: Warehouse,
+    plans: "Sequence[PlannedMixture]",
+    scores_RD: "Sequence[np.ndarray]",
+    task: "ProbeTask",
+    *,
+    key: str,
+) -> "tuple[Prediction, str | None]":
+    """The prediction with N_o and coefficients from the check runs, and the name under which they are kept.
+
+    Where two effects made the plan together, the coefficients serve this plan alone.
+    """
+    from dmix.cli.workflows.effects.names import model_digest
+    from dmix.mixing.effects.prediction import fitted_coefficients
+    from dmix.mixing.effects.store import write_effects
+    from dmix.training.farm.probe import starting_scores
+
+    first = plans[0]
+    natural_D = np.mean(scores_RD[len(plans) :], axis=0)
+    gain_D = natural_D - starting_scores(task).means(first.objectives.names)
+    mixtures_PN = np.array([planned.plan.mixture_N for planned in plans])
+    fitted = fitted_coefficients(
+        dataclasses.replace(first.prediction, natural_gain_D=gain_D),
+        mixtures_PN,
+        np.array(scores_RD[: len(plans)]) - natural_D,
+    )
+    if len(first.sources) > 1:
+        return fitted, None
+    source, c = first.sources[0], fitted.coefficients
+    name = f"{source.name}-checked-{key[:6]}"
+    fit = {
+        "beta": c.beta_D.tolist(),
+        "gamma": c.gamma_D.tolist(),
+        "q": c.q_D.tolist(),
+        "natural_gain": gain_D.tolist(),
+        "samples": task.samples,
+        "model_digest": model_digest(task.model),
+    }
+    effects = dataclasses.replace(source.effects, name=name)
+    write_effects(warehouse, dataclasses.replace(source, effects=effects, facts={**source.facts, "fit": fit}))
+    return fitted, name
+
+
+def _promised_by(planned: PlannedMixture, prediction: "Prediction") -> "Plan":
+    """The plan with the promise of another prediction."""
+    mixture_N = planned.plan.mixture_N
+    value_D = planned.objectives.weights_D / planned.objectives.scales_D
+    gain_D, stderr_D = prediction.gains(mixture_N), prediction.stderr(mixture_N)
+    return dataclasses.replace(
+        planned.plan,
+        gain_D=gain_D,
+        stderr_D=stderr_D,
+        utility=float(value_D @ gain_D),
+        utility_stderr=float(np.sqrt(((value_D * stderr_D) ** 2).sum())),
+    )
 
 
 def check_task(

@@ -13,7 +13,9 @@ from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.plan import Plan
+    from dmix.mixing.effects.prediction import Prediction
     from dmix.mixing.effects.settings import PlanRules
+    from dmix.mixing.effects.store import StoredEffects
     from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.trajectories.objectives import Environment
 
@@ -24,6 +26,8 @@ class PlannedMixture:
 
     Attributes:
         plan: The plan.
+        sources: The effects that it was made from.
+        prediction: What they predict together.
         manifest: Its dataset.
         space: Its domain space.
         total: Samples of the run.
@@ -35,6 +39,8 @@ class PlannedMixture:
     """
 
     plan: "Plan"
+    sources: "tuple[StoredEffects, ...]"
+    prediction: "Prediction"
     manifest: DatasetManifest
     space: "DomainSpace"
     total: int
@@ -72,7 +78,7 @@ def plan_mixture(
         InputError: If effects, dataset and environment do not belong together.
     """
     from dmix.mixing.effects.plan import Supply, make_plan
-    from dmix.mixing.effects.prediction import predict
+    from dmix.mixing.effects.prediction import predict_stored
     from dmix.mixing.effects.store import newest_effects, read_effects
     from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.trajectories.objectives import load_environment
@@ -104,9 +110,9 @@ def plan_mixture(
             f"the run draws {total:,} samples, the dataset gives {int(space.samples_N.sum()):,} in each of"
             f" {max_passes} passes; lower --samples or raise --max-passes"
         )
-    counts = next((s.counts for s in found if s.counts is not None), None)
+    prediction = predict_stored(found)
     plan = make_plan(
-        predict([s.effects for s in found], counts),
+        prediction,
         weights_D=objectives.weights_D,
         scales_D=objectives.scales_D,
         supply=Supply(total=total, samples_N=space.samples_N, max_passes=max_passes),
@@ -114,6 +120,8 @@ def plan_mixture(
     )
     return PlannedMixture(
         plan=plan,
+        sources=tuple(found),
+        prediction=prediction,
         manifest=manifest,
         space=space,
         total=total,

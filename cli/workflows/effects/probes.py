@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from dmix.cli.workflows.effects.measured import Measured, ProbeRequest, measured
 from dmix.cli.workflows.effects.names import model_digest
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.effects import Effects
     from dmix.mixing.effects.probes import Probe
     from dmix.mixing.effects.store import StoredEffects
-    from dmix.training.farm.probe import ProbeTask
+    from dmix.training.farm.probe import ProbeScores, ProbeTask
 
 DESIGN = "probes.json"
 
@@ -104,7 +106,6 @@ def plan_probes(found: Measured, request: ProbeRequest) -> ProbePlan:
 def probe_runs(warehouse: Warehouse, request: ProbeRequest, *, progress: Progress) -> "StoredEffects":
     """Effects by probes: trains the missing ones, then fits."""
     from dmix.mixing.effects.store import StoredEffects, write_effects
-    from dmix.training.farm.probe import probe_scores, starting_scores
 
     found = measured(warehouse, request)
     name, stored = found.already("probe", request)
@@ -112,26 +113,8 @@ def probe_runs(warehouse: Warehouse, request: ProbeRequest, *, progress: Progres
         progress(f"effects {name} are there already; nothing to do")
         return stored
     folder = warehouse.effects(name) / "probes"
-    design_file = folder / DESIGN
-    plan = plan_probes(found, request)
-    wanted = {
-        "samples": plan.task.samples,
-        "training": repr(request.training),
-        "model": model_digest(found.model),
-        "probes": [probe.to_json(found.space.names) for probe in plan.probes],
-    }
-    if design_file.is_file() and read_json(design_file) != json.loads(json.dumps(wanted)):
-        raise InputError(
-            f"{folder} holds probes of another design; give the same options as before, another --name, or"
-            " remove the folder"
-        )
-    publish_json(design_file, wanted)
-    progress(f"{len(plan.probes)} probes of {plan.task.tokens:,} tokens: about {plan.hours:.2g} hours")
-    before = starting_scores(plan.task)
-    scores = {}
-    for number, probe in enumerate(plan.probes, start=1):
-        scores[probe.probe_id] = probe_scores(plan.task, probe, folder=folder)
-        progress(f"probe {number} of {len(plan.probes)}: {probe.probe_id}")
+    with held_lock(warehouse.effects_lock(name), what=f"effects {name}"):
+        plan, before, scores = _trained_probes(found, request, folder, progress=progress)
     objectives = found.environment.names
     effects, facts = fitted_effects(
         found,
@@ -160,6 +143,39 @@ def probe_runs(warehouse: Warehouse, request: ProbeRequest, *, progress: Progres
     write_effects(warehouse, stored)
     shutil.rmtree(folder, ignore_errors=True)
     return stored
+
+
+def _trained_probes(
+    found: Measured, request: ProbeRequest, folder: Path, *, progress: Progress
+) -> "tuple[ProbePlan, ProbeScores, dict[str, ProbeScores]]":
+    """The plan, the scores before any training, and those of every probe; trains the missing ones.
+
+    Raises:
+        InputError: If the folder holds probes of another design.
+    """
+    from dmix.training.farm.probe import probe_scores, starting_scores
+
+    design_file = folder / DESIGN
+    plan = plan_probes(found, request)
+    wanted = {
+        "samples": plan.task.samples,
+        "training": repr(request.training),
+        "model": model_digest(found.model),
+        "probes": [probe.to_json(found.space.names) for probe in plan.probes],
+    }
+    if design_file.is_file() and read_json(design_file) != json.loads(json.dumps(wanted)):
+        raise InputError(
+            f"{folder} holds probes of another design; give the same options as before, another --name, or"
+            " remove the folder"
+        )
+    publish_json(design_file, wanted)
+    progress(f"{len(plan.probes)} probes of {plan.task.tokens:,} tokens: about {plan.hours:.2g} hours")
+    before = starting_scores(plan.task)
+    scores = {}
+    for number, probe in enumerate(plan.probes, start=1):
+        scores[probe.probe_id] = probe_scores(plan.task, probe, folder=folder)
+        progress(f"probe {number} of {len(plan.probes)}: {probe.probe_id}")
+    return plan, before, scores
 
 
 def fitted_effects(

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from dmix.mixing.controllers.fixed import static
+from dmix.mixing.effects.store import read_effects
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.mixtures import parse_mixture
 from dmix.warehouse_schema.errors import InputError
@@ -33,6 +34,15 @@ def test_counts_find_the_domain_that_the_items_come_from(probed):
         for objective in ("general", "target")
     }
     assert best == {"general": "source", "target": "target"}
+
+
+def test_spark_counts_the_same_bytes_as_this_process(dmix, probed, environment_file):
+    call = ("mix", "probe", "--environment", str(environment_file), "--name", "spark")
+    assert dmix(*call, "--master", "local[2]")[0] == 0
+    here, there = dmix.warehouse.effects("c"), dmix.warehouse.effects("spark")
+    names = {"effects.parquet", "errors.parquet", "tokens.parquet"}
+    assert {path.name for path in there.glob("*.parquet")} == names
+    assert {n: (here / n).read_bytes() for n in names} == {n: (there / n).read_bytes() for n in names}
 
 
 def test_the_same_question_is_answered_once(dmix, probed, environment_file):
@@ -240,6 +250,13 @@ def test_a_checked_plan_says_what_its_runs_came_to_and_keeps_them(dmix, probed, 
     found = json.loads(shown)
     assert "Checked by 6 runs" in found["checked"]
     assert found["natural"] == ("less than two" in found["checked"])
+    kept = found["checked"].split("Effects '")[1].split("'")[0]
+    fit = read_effects(dmix.warehouse, kept).facts["fit"]
+    assert kept.startswith("c-checked-") and len(fit["beta"]) == len(fit["natural_gain"]) == 2
+    assert fit["samples"] == 128 and all(beta >= 0 for beta in fit["beta"])
+    # the newest effects plan next, with the coefficients of the check
+    code, shown, _ = dmix("mix", "plan", "--out", str(out), "--json")
+    assert code == 0 and json.loads(shown)["effects"] == [kept]
     runs = sorted(path.stem for path in dmix.warehouse.effects("c").glob("checks/*/*.parquet"))
     assert runs == ["natural-1", "natural-2", "pull-1", "pull-2", "pull-3", "pull-4"]
     monkeypatch.setattr("dmix.training.farm.probe.train", None)

@@ -11,6 +11,7 @@ from dmix.etl.maintenance.verify import verify_warehouse
 from dmix.etl.publishing.unnamed import unnamed_below
 from dmix.warehouse_schema.catalog.catalog import sync
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import corpus_versions
 
 
@@ -149,3 +150,29 @@ def test_what_is_unnamed_is_found_in_time_that_grows_with_the_number_of_streams(
         looked_at.clear()
         assert unnamed_below(root / "source", named) == []
         assert looked_at["path"] == 2 * count
+
+
+def test_effects_that_were_never_published_go_and_published_ones_keep_their_runs(warehouse):
+    kept = ["effects.json", "effects.parquet", "checks/0a/pull-1.parquet", "plans/plan-1.json"]
+    litter = [".errors.parquet.x1", "stray.parquet", "probes/probes.json", "probes/probe-01.parquet"]
+    for name in (*kept, *litter):
+        path = warehouse.effects("counts") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345")
+    (warehouse.effects("counts") / "effects.json").write_text('{"files": {"effects.parquet": {}}}')
+    half = warehouse.effects("killed")
+    (half / "probes").mkdir(parents=True)
+    (half / "probes" / "control-01.parquet").write_bytes(b"12345")
+    (half / "notes.txt").write_text("somebody's own")
+    with held_lock(warehouse.effects_lock("killed"), what="a probe"):
+        assert "effects killed" in collect_garbage(warehouse, dry_run=True).in_use
+    assert collected(warehouse) == sorted(
+        [
+            "effects/counts/.errors.parquet.x1",
+            "effects/counts/probes",
+            "effects/counts/stray.parquet",
+            "effects/killed/probes",
+        ]
+    )
+    assert files_below(warehouse.effects("counts")) == {PurePath(name) for name in kept}
+    assert files_below(half) == {PurePath("notes.txt")}

@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 
 from dmix.mixing.effects.counts import count_effects
-from dmix.mixing.effects.prediction import Coefficients, fitted_coefficients, predict
+from dmix.mixing.effects.prediction import Coefficients, fitted_coefficients, predict, predict_stored
+from dmix.mixing.effects.store import StoredEffects
+from dmix.mixing.trajectories.objectives import Environment, Objective
 from dmix.warehouse_schema.errors import InputError
 
 HALF = np.array([0.5, 0.5])
 MOVED = np.array([0.3, 0.7])
+ENVIRONMENT = Environment(objectives=(Objective(name="o0", role="general", kind="qa", path="p"),))
 
 
 def count_effects_of(counts, **options):
@@ -87,3 +90,58 @@ def test_effects_that_do_not_belong_together_are_refused(make_effects, paper_cou
         predict([effects, effects], None)
     with pytest.raises(InputError, match="needs effects"):
         predict([], None)
+
+
+def stored_probes(make_effects, gains_G, *, natural_N, **facts):
+    """Probes at dose 1/2 of single domains whose gains over two controls are given, with their effects."""
+    names = [
+        ("source", "d0"),
+        ("source", "d1"),
+        ("source", "d2"),
+        ("target", "d3"),
+        ("target", "d4"),
+        ("target", "d5"),
+    ]
+    probes = [
+        {"probe": f"c{i}", "domains": [], "dose": 0.0, "scores": [-3 + e]}
+        for i, e in enumerate((-1e-3, 1e-3))
+    ]
+    probes += [
+        {"probe": f"p{i}", "domains": ["/".join(names[i])], "dose": 0.5, "scores": [-3 + gain]}
+        for i, gain in enumerate(gains_G)
+    ]
+    effect_ND = 2 * np.array(gains_G)[:, None]
+    effects = make_effects(effect_ND, 1e-3, natural_N=natural_N)
+    assert [list(pair) for pair in effects.names] == [list(pair) for pair in names]
+    return StoredEffects(
+        effects=effects,
+        counts=None,
+        environment=ENVIRONMENT,
+        facts={"probes": probes, **facts},
+    )
+
+
+def test_probes_teach_their_own_coefficients_each_predicted_from_the_others(make_effects):
+    natural_N = np.full(6, 1 / 6)
+    # all domains of a field alike: what the others say of a probe is right
+    alike = stored_probes(make_effects, [-0.2, -0.2, -0.2, 0.2, 0.2, 0.2], natural_N=natural_N)
+    assert predict_stored([alike]).coefficients.gamma_D[0] > 0.8
+    # as large, but each its own: the others say nothing of a probe, so less is promised
+    apart = stored_probes(make_effects, [-0.2, 0.2, 0.0, 0.2, -0.2, 0.0], natural_N=natural_N)
+    assert predict_stored([apart]).coefficients.gamma_D[0] < 0.7
+
+
+def test_probes_below_their_sum_teach_curvature(make_effects):
+    # one field helps, and moving away costs 0.1 whatever the direction: 0.23 per nat of KL, which is 0.442
+    found = stored_probes(make_effects, [-0.3] * 3 + [0.1] * 3, natural_N=np.full(6, 1 / 6))
+    assert predict_stored([found]).coefficients.q_D[0] > 0.1
+
+
+def test_coefficients_that_check_runs_taught_outweigh_the_defaults(make_effects):
+    fit = {"beta": [0.0], "gamma": [0.25], "q": [0.5], "natural_gain": [0.7]}
+    found = stored_probes(make_effects, [-0.2] * 3 + [0.2] * 3, natural_N=np.full(6, 1 / 6), fit=fit)
+    prediction = predict_stored([found])
+    c = prediction.coefficients
+    assert (c.beta_D[0], c.gamma_D[0], c.q_D[0]) == (0.0, 0.25, 0.5)
+    # N_o is the score that natural mixing itself comes to
+    assert prediction.scores(np.full(6, 1 / 6)) == pytest.approx([0.7])
