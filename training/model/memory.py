@@ -3,7 +3,8 @@ shape, without building it.
 
 Weights, gradients and AdamW's two moments are kept in fp32, four bytes each, as Composer does under
 automatic mixed precision. What is left out: the CUDA context (about 1 GiB), fragments of the
-allocator, buffers of the communication. Activations are those that PyTorch keeps for the backward
+allocator, buffers of the communication. On a CPU, glibc keeps freed memory of up to 0.8 times the
+activations, unless MALLOC_MMAP_THRESHOLD_ is set. Activations are those that PyTorch keeps for the backward
 pass of layers with fused attention, which holds no table of L x L scores.
 """
 
