@@ -162,7 +162,12 @@ def read_set(warehouse: Warehouse, set_name: str) -> TrajectorySet:
     try:
         value["space"] = tuple((field, domain) for field, domain in value["space"])
         value["samples"] = tuple(value["samples"])
-        return TrajectorySet(**value)
+        read = TrajectorySet(**value)
+        _ = read.domain_space
+        for number in (read.step_samples, read.run_step_samples, read.steps):
+            if not isinstance(number, int):
+                raise TypeError(f"{number!r} is no whole number")
+        return read
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error!r}); sample the set again") from None
 

@@ -55,6 +55,10 @@ def checked_statement(
             f"the statement has {len(sql):,} characters, expected at most {LONGEST_STATEMENT:,}; put long"
             " lists of values into a file and read it with --allow-io"
         )
+    try:
+        sql.encode()
+    except UnicodeEncodeError:  # a shell hands on bytes that are no UTF-8 as halves of surrogates
+        raise InputError("the statement holds bytes that are no UTF-8 text; write it anew") from None
     tokens = tokens_of(sql)
     if _depth(tokens) > DEEPEST_NESTING:
         raise InputError(f"the statement nests brackets {_depth(tokens)} deep, expected {DEEPEST_NESTING}")

@@ -1,6 +1,7 @@
 """Sets and trajectories on disk."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -78,6 +79,17 @@ def test_damaged_set_is_an_input_error(warehouse):
         read_set(warehouse, "first")
     path.write_text('{"format": 2}')
     with pytest.raises(InputError, match="update dmix"):
+        read_set(warehouse, "first")
+
+
+@pytest.mark.parametrize(
+    "change", [{"samples": [1]}, {"steps": "x"}, {"step_samples": None}, {"space": [["a"]]}]
+)
+def test_a_set_whose_values_were_altered_is_named(warehouse, change):
+    publish_set(warehouse, WANTED)
+    path = warehouse.trajectories("first") / "set.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=r"set\.json is damaged .* sample the set again"):
         read_set(warehouse, "first")
 
 

@@ -43,6 +43,7 @@ OTHERS = [
     ("call pragma_version()", "got CALL"),
     ("import database '{file}'", "got PRAGMA"),
     ("select " + "(" * 300 + "1" + ")" * 300, "nests brackets"),
+    ("select '\udcff'", "no UTF-8"),
     ("select " + "1," * 200_000 + "1", "characters"),
 ]
 
