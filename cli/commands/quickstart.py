@@ -11,9 +11,12 @@ for people who want to go on by hand.
 import os
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
+from signal import SIGTERM
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -135,13 +138,39 @@ def quickstart(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from dmix.etl.spark.executors import Automatic
     from dmix.training.report import write_report
-    from dmix.warehouse_schema.catalog.catalog import sync, sync_at_end
+    from dmix.warehouse_schema.catalog.catalog import sync
 
     executor = Automatic(master=master, app="dmix quickstart")
     files = Files(out.absolute())
     warehouse = Warehouse.at(files.folder / "warehouse")
     _refuse_mixed(warehouse, full=full)
+    controllers = FULL_CONTROLLERS if full else CONTROLLERS
+    jobs = [(name, seed) for name in controllers for seed in range(seeds)]
     stages = 6 if full else 5
+    with _second_process(wanted=not all(_has_started(warehouse, *job) for job in jobs)) as helper:
+        runs = _chain(executor, warehouse, files, data=data, stages=stages, jobs=jobs, helper=helper)
+    sync(warehouse)  # the report is made from it
+    shown = [summary.run_id for summaries in runs.values() for summary in summaries]
+    report = write_report(
+        warehouse, runs=shown, out=files.folder / "report.html", turned_down=turned_down(files)
+    )
+    _show(runs, report.path, warehouse, as_json=as_json)
+
+
+def _chain(
+    executor: "Automatic",
+    warehouse: Warehouse,
+    files: Files,
+    *,
+    data: Path | None,
+    stages: int,
+    jobs: list[tuple[str, int]],
+    helper: Executor | None,
+) -> dict[str, list["RunSummary"]]:
+    """All stages but the report; the runs of each controller."""
+    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+
+    full = stages == 6
     with _stage(1, stages, "text and evaluation items"):
         _write_files(files, data)
     with _stage(2, stages, "classify the text and shard it into streams"):
@@ -154,19 +183,56 @@ def quickstart(
             _farm(executor.on_spark().session, warehouse, files)
         with _stage(5, stages, "the agent, by supervised fine-tuning"):
             _train_agent(warehouse)
-        controllers, named = FULL_CONTROLLERS, "agent, natural and naive mixing"
+        named = "agent, natural and naive mixing"
     else:
         with _stage(4, stages, "which text helps what: effects by counts"):
             _count_effects(warehouse, files)
-        controllers, named = CONTROLLERS, "effect agent, natural and half-and-half mixing"
-    with _stage(stages, stages, f"runs: {named}, {seeds} seeds each"):
-        runs = {name: [_run(warehouse, files, name, seed) for seed in range(seeds)] for name in controllers}
-    sync(warehouse)  # the report is made from it
-    shown = [summary.run_id for summaries in runs.values() for summary in summaries]
-    report = write_report(
-        warehouse, runs=shown, out=files.folder / "report.html", turned_down=turned_down(files)
+        named = "effect agent, natural and half-and-half mixing"
+    with _stage(stages, stages, f"{len(jobs)} runs: {named}"):
+        return _train_all(warehouse, files, jobs, helper)
+
+
+@contextmanager
+def _second_process(*, wanted: bool) -> Iterator[Executor | None]:
+    """A process that trains half of the runs, where there are two cores or more.
+
+    It imports what training needs while the stages before the runs use the other core.
+    """
+    if not wanted or len(os.sched_getaffinity(0)) < 2:
+        yield None
+        return
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        started = pool.submit(_begin_training)
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if started.done() and not started.exception():
+                with suppress(ProcessLookupError):
+                    os.kill(started.result(), SIGTERM)  # its run saves its state and ends
+            raise
+
+
+def _begin_training() -> int:
+    """Imports what training needs; the id of this process."""
+
+    return os.getpid()
+
+
+def _train_all(
+    warehouse: Warehouse, files: Files, jobs: list[tuple[str, int]], helper: Executor | None
+) -> dict[str, list["RunSummary"]]:
+    """The runs of each controller, every second one from the process of `helper`."""
+    sizes = {"steps": STEPS, "samples_per_step": STEP_SAMPLES}
+    theirs = (
+        {}
+        if helper is None
+        else {job: helper.submit(_run, warehouse, files, *job, **sizes) for job in jobs[1::2]}
     )
-    _show(runs, report.path, warehouse, as_json=as_json)
+    found = {job: _run(warehouse, files, *job, **sizes) for job in jobs if job not in theirs}
+    found |= {job: future.result() for job, future in theirs.items()}
+    names = dict.fromkeys(name for name, _ in jobs)
+    return {name: [found[job] for job in jobs if job[0] == name] for name in names}
 
 
 def _refuse_mixed(warehouse: Warehouse, *, full: bool) -> None:
@@ -330,21 +396,34 @@ def scaled_environment(files: Files) -> Path:
     return files.scaled
 
 
-def _run(warehouse: Warehouse, files: Files, controller: str, seed: int) -> "RunSummary":
-    """One run: new, gone on with, or found finished."""
+def _run_id(controller: str, seed: int) -> str:
+    return f"{controller.partition(':')[0]}-{seed}"
+
+
+def _has_started(warehouse: Warehouse, controller: str, seed: int) -> bool:
+    return (warehouse.run(_run_id(controller, seed)) / "events.jsonl").is_file()
+
+
+def _run(
+    warehouse: Warehouse, files: Files, controller: str, seed: int, *, steps: int, samples_per_step: int
+) -> "RunSummary":
+    """One run: new, gone on with, or found finished; its lines begin with its name."""
     from dmix.training.model.settings import load_training
     from dmix.training.run.config import make_config
     from dmix.training.run.launch import resume_run, start_run
     from dmix.training.run.request import RunRequest
     from dmix.training.run.summary import summarise
 
-    run_id = f"{controller.partition(':')[0]}-{seed}"
-    events = warehouse.run(run_id) / "events.jsonl"
-    if events.is_file():
-        summary = summarise(events)
-        return summary if summary.finished else resume_run(warehouse, run_id, progress=say)
+    run_id = _run_id(controller, seed)
+
+    def progress(line: str) -> None:
+        say(line if run_id in line else f"{run_id}: {line}")
+
+    if _has_started(warehouse, controller, seed):
+        summary = summarise(warehouse.run(run_id) / "events.jsonl")
+        return summary if summary.finished else resume_run(warehouse, run_id, progress=progress)
     request = RunRequest(
-        steps=STEPS, samples_per_step=STEP_SAMPLES, exhaustion="repeat", max_passes=100, seed=seed
+        steps=steps, samples_per_step=samples_per_step, exhaustion="repeat", max_passes=100, seed=seed
     )
     of_farm = warehouse.feedback(NAME) / "environment.yaml"
     config = make_config(
@@ -358,7 +437,7 @@ def _run(warehouse: Warehouse, files: Files, controller: str, seed: int) -> "Run
         dataset=NAME,
         run_id=run_id,
     )
-    return start_run(warehouse, config, progress=say)
+    return start_run(warehouse, config, progress=progress)
 
 
 def _show(runs: dict[str, list["RunSummary"]], report: Path, warehouse: Warehouse, *, as_json: bool) -> None:

@@ -94,7 +94,13 @@ SECTIONS = {
     " decision-transformer:SET[:QUANTILE], or python:MODULE:CLASS for your own class.",
 )
 @click.option("--run", "run_id", metavar="ID", help="Name of the run. Default: made from the time.")
-@click.option("--resume", is_flag=True, help="Resume --run from its newest checkpoint.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Resume --run from its newest checkpoint. --steps may change, and so may learning_rate,"
+    " checkpoints_kept and microbatch_size of --training; each change is an event. dmix refuses any other"
+    " difference.",
+)
 @click.option(
     "--trust-controller",
     is_flag=True,

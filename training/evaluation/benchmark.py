@@ -17,7 +17,7 @@ from dmix.training.evaluation.code import code_scores
 from dmix.training.evaluation.harness import Harness, Score
 from dmix.training.evaluation.item_tasks import ItemTask
 from dmix.training.evaluation.settings import CODE_TASKS, EvaluationSettings, check_tasks
-from dmix.training.run.run import recorded_content
+from dmix.training.run.resuming.differences import recorded_content
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.changes import Change, changes_between, require_accepted
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json

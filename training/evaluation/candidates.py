@@ -15,7 +15,8 @@ from dmix.training.model.saving import dataset_tokenizer, model_digest
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.checkpoints import load_checkpoint
 from dmix.training.run.config import read_config
-from dmix.training.run.launch import STARTING_MODEL, job_of
+from dmix.training.run.launch import job_of
+from dmix.training.run.resuming.differences import STARTING_MODEL
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -7,7 +7,7 @@ lacks it, and it holds a checksum of every part, so zeros of a power cut are not
 import re
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError
@@ -28,11 +28,13 @@ class Restart:
         checkpoint: The checkpoint that it goes on from; None for the beginning.
         notes: Why it is not the newest file, a sentence each.
         changes: Content that changed since the last attempt, and was accepted.
+        refused: Newer files, which are not taken.
     """
 
     checkpoint: Path | None = None
     notes: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
+    refused: tuple[Path, ...] = field(default=(), compare=False)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -41,9 +43,16 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def choose_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> Restart:
-    """The newest checkpoint that is whole and that the event file reaches, or the one before it.
+    """As `found_checkpoint`, and sets newer files aside: they get another name, and go when the next
+    checkpoint is written."""
+    restart = found_checkpoint(folder, events_file, back=back)
+    for path in restart.refused:
+        path.replace(path.with_name(path.name + _ASIDE))
+    return restart
 
-    Newer files are set aside: they get another name, and go when the next checkpoint is written.
+
+def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> Restart:
+    """The newest checkpoint that is whole and that the event file reaches, or the one before it.
 
     Args:
         folder: `runs/<id>/checkpoints`.
@@ -77,13 +86,11 @@ def choose_checkpoint(folder: Path, events_file: Path, *, back: bool = False) ->
             " keep more with checkpoints_kept, or resume without --back"
         )
     checkpoint = usable[-1] if usable else None
-    for path in refused:
-        path.replace(path.with_name(path.name + _ASIDE))
     if back:
         notes.append(f"going back from checkpoint {usable[0].name}, as asked")
     if notes:
         notes.append(f"going on from {'the beginning' if checkpoint is None else checkpoint.name}")
-    return Restart(checkpoint, tuple(notes))
+    return Restart(checkpoint, tuple(notes), refused=tuple(refused))
 
 
 def forget_set_aside(folder: Path) -> None:

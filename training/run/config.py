@@ -146,7 +146,7 @@ def make_config(
         model=resolved,
         model_file=model_file_content(resolved),
         controller=controller,
-        environment=_environment(warehouse, environment, controller),
+        environment=environment_content(warehouse, environment, controller),
         steps=request.steps,
         step_samples=_step_samples(request.samples_per_step, space, steps=request.steps, batch_size=batch),
         batch_size=batch,
@@ -388,8 +388,8 @@ def model_file_content(model: str) -> dict[str, Any] | None:
     return dataclasses.asdict(load_settings(ModelSettings, model))
 
 
-def _environment(warehouse: Warehouse, path: Path | None, controller: str) -> dict[str, Any] | None:
-    """The environment with the scales of the agent's farm where the file gives none."""
+def environment_content(warehouse: Warehouse, path: Path | None, controller: str) -> dict[str, Any] | None:
+    """The environment as `config.yaml` holds it: scales of the agent's farm where the file gives none."""
     if path is None:
         return None
     environment = load_environment(path)

@@ -8,13 +8,10 @@ from typing import Any
 from composer.utils import dist
 
 from dmix.mixing.controllers import Controller
-from dmix.mixing.controllers.custom import code_digest
 from dmix.mixing.delivery.plan import check_settings
 from dmix.mixing.space.domains import DomainSpace
-from dmix.mixing.trajectories.objectives import Environment, items_digests
+from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.memory import RunDisk, check_room, disk_of_run, shape_of
-from dmix.training.model.saving import model_digest
-from dmix.training.model.settings import ModelSettings
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.config import (
     RunConfig,
@@ -26,17 +23,14 @@ from dmix.training.run.config import (
 )
 from dmix.training.run.ranks import failing_together, is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.request import new_run_folder
+from dmix.training.run.resuming.differences import changed_config, content_of, model_of
 from dmix.training.run.run import run_lock, train
-from dmix.training.run.summary import RunSummary, summarise
+from dmix.training.run.summary import RunSummary
 from dmix.training.run.watching.progress import Monitor
 from dmix.training.run.watching.trust import require_trusted, trust_controllers
-from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.settings import settings_from
-
-# How the content of a run calls the weights, or the model file, that it starts from.
-STARTING_MODEL = "the model that it starts from"
 
 
 def start_run(
@@ -65,7 +59,7 @@ def start_run(
         if is_first_rank():
             progress(describe(config, read_dataset_manifest(warehouse, config.dataset)))
             progress(f"disk: {disk_of(warehouse, config)}")
-        job, folder = _with_content(job_of(warehouse, config), config), warehouse.run(config.run_id)
+        job, folder = _with_content(warehouse, config), warehouse.run(config.run_id)
         return train(job, folder=folder, locked=True, progress=progress, monitor=monitor)
 
 
@@ -128,63 +122,41 @@ def resume_run(
         require_trusted([config.controller, config.shadow], origin=str(warehouse.run(run_id) / "config.yaml"))
         on_first_rank(lambda: _prepare(warehouse, config, progress=progress))
         asked = dict(changes or {})
-        config, notes = on_first_rank(lambda: _with_changes(warehouse, config, asked, stack))
+        config, notes = on_first_rank(lambda: _publish_changes(warehouse, config, asked, stack))
         on_first_rank(lambda: _check_room(warehouse, config))
         if loggers:
             training = dataclasses.replace(config.training, loggers=tuple(loggers))
             config = dataclasses.replace(config, training=training)
-        job = _with_content(job_of(warehouse, config), config)
+        job = _with_content(warehouse, config)
         return train(
             job,
             folder=warehouse.run(run_id),
             resume=True,
             back=back,
             accept_changes=accept_changes,
-            locked=bool(asked),
+            locked=bool(notes),
             notes=notes,
             progress=progress,
             monitor=monitor,
         )
 
 
-def _with_changes(
+def _publish_changes(
     warehouse: Warehouse, config: RunConfig, changes: dict[str, Any], stack: ExitStack
 ) -> tuple[RunConfig, tuple[str, ...]]:
     """The configuration with what a resume changes, written under the lock; a sentence for each change."""
-    if not changes:
-        return config, ()
     folder = warehouse.run(config.run_id)
+    if not changes or not (folder / "events.jsonl").is_file():
+        return config, ()  # a run that has not started is refused by `train`
     stack.enter_context(run_lock(folder, config.run_id))
-    events = folder / "events.jsonl"
-    if not events.is_file():
-        return config, ()  # it has not started, which `train` refuses
-    done = summarise(events)
-    steps = changes.get("steps", config.steps)
-    if "steps" in changes and (done.finished or steps <= done.steps):
-        raise InputError(
-            f"run {config.run_id} was started with steps {config.steps}, now it is {steps}, but it has"
-            f" {'ended after' if done.finished else 'done'} {done.steps} of them; ask for more while it is"
-            " unfinished, or start another --run from its model"
-        )
-    before = {"steps": config.steps, **dataclasses.asdict(config.training)}
-    of_training = {name: value for name, value in changes.items() if name != "steps"}
-    training = dataclasses.replace(config.training, **of_training)
-    config = dataclasses.replace(config, steps=steps, training=training)
+    config, notes = changed_config(config, changes, folder / "events.jsonl")
     publish_bytes(folder / "config.yaml", config_to_yaml(config, warehouse).encode())
-    return config, tuple(f"{name} changed from {before[name]} to {changes[name]}" for name in changes)
+    return config, notes
 
 
-def _with_content(job: TrainingJob, config: RunConfig) -> TrainingJob:
-    """The job with digests of what it reads elsewhere, by a name for people."""
-    found = {STARTING_MODEL: model_digest(job.model)}
-    if job.environment is not None:
-        items = items_digests(job.environment)
-        found |= {f"the items of objective {name}": digest for name, digest in items.items()}
-    for spec in (config.controller, config.shadow):
-        digest = code_digest(spec)
-        if digest is not None:
-            found[f"the code of controller {spec}"] = digest
-    return dataclasses.replace(job, content=found)
+def _with_content(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
+    """The job with digests of what it reads elsewhere."""
+    return dataclasses.replace(job_of(warehouse, config), content=content_of(config))
 
 
 def job_of(warehouse: Warehouse, config: RunConfig, *, controller: Controller | None = None) -> TrainingJob:
@@ -232,10 +204,3 @@ def _check_room(warehouse: Warehouse, config: RunConfig) -> None:
         result=config.result(warehouse),
         what=f"run {config.run_id}",
     )
-
-
-def model_of(config: RunConfig) -> str | ModelSettings:
-    """The model of a run: the content of its model file, or what names a checkpoint."""
-    if config.model_file is None:
-        return config.model
-    return settings_from(ModelSettings, config.model_file, where=config.model)

@@ -48,6 +48,7 @@ from dmix.training.run.ranks import (
     on_first_rank,
     prepare_ranks,
 )
+from dmix.training.run.resuming.differences import changed_content
 from dmix.training.run.summary import RunSummary, summarise
 from dmix.training.run.watching.progress import LineMonitor, Monitor
 from dmix.training.run.watching.signals import StopRequest, stop_on_signal
@@ -57,7 +58,7 @@ from dmix.warehouse_schema.errors import (
     NotFoundError,
     TrainingError,
 )
-from dmix.warehouse_schema.files.changes import EVENT, Change, changes_between, require_accepted
+from dmix.warehouse_schema.files.changes import EVENT
 from dmix.warehouse_schema.files.events import EventLog, read_events_backwards, resume_command
 from dmix.warehouse_schema.files.locks import held_lock
 
@@ -111,7 +112,9 @@ def train(
         log = shared_log if is_first_rank() else None
         if on_first_rank(lambda: _is_done(job, events)):
             return on_first_rank(lambda: summarise(events))
-        changes = on_first_rank(lambda: changed_content(job, events, accept=accept_changes))
+        changes = on_first_rank(
+            lambda: changed_content(job.run_id, job.content, events, accept=accept_changes)
+        )
         restart = on_first_rank(lambda: choose_checkpoint(folder / "checkpoints", events, back=back))
         restart = dataclasses.replace(restart, notes=(*restart.notes, *notes), changes=changes)
         for note in (*restart.notes, *(c.digests for c in changes)) if is_first_rank() else ():
@@ -121,25 +124,6 @@ def train(
         with _memory_errors(job):
             _run(job, folder=folder, restart=restart, log=log, stop=stop, monitor=shown)
         return on_first_rank(lambda: summarise(events))
-
-
-def changed_content(job: TrainingJob, events: Path, *, accept: bool) -> tuple[Change, ...]:
-    """What differs in content from the last attempt of a run; decisions and scores of before and after a
-    change cannot be compared.
-
-    Raises:
-        InputError: If something does, and `accept` is False.
-    """
-    changes = changes_between(recorded_content(events), job.content)
-    require_accepted(changes, of=f"run {job.run_id}", accepted=accept)
-    return changes
-
-
-def recorded_content(events: Path) -> dict[str, str]:
-    """Digests that the last attempt of a run began with; none before 0.2 or before the first."""
-    started = (event for event in read_events_backwards(events) if event["event"] == "run_started")
-    found: dict[str, str] = next((event.get("content", {}) for event in started), {})
-    return found
 
 
 @contextmanager

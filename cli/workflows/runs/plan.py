@@ -1,6 +1,7 @@
 """Time and memory of a run that has not started: `dmix train --dry-run`."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dmix.cli.show.result import Result
@@ -13,13 +14,16 @@ if TYPE_CHECKING:
     from dmix.training.run.config import RunConfig
 
 
-def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = None) -> Result:
+def run_plan(
+    warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = None, notes: Sequence[str] = ()
+) -> Result:
     """What a run would take; the time only where the model fits into this machine.
 
     Args:
         warehouse: Where the dataset is.
         config: The run.
         ranks: Ranks to plan for; those of this launch if None.
+        notes: What a resume would change, and where it would begin.
     """
     import psutil
     from composer.utils import dist
@@ -36,7 +40,7 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
     )
     from dmix.training.model.precision import computes_in_bf16
     from dmix.training.run.config import check_controllers, describe, expected_passes
-    from dmix.training.run.launch import model_of
+    from dmix.training.run.resuming.differences import model_of
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     manifest, model = read_dataset_manifest(warehouse, config.dataset), model_of(config)
@@ -74,11 +78,14 @@ def run_plan(warehouse: Warehouse, config: "RunConfig", *, ranks: int | None = N
             "memory_bytes": {**dataclasses.asdict(memory), "total": memory.total},
             "disk_bytes": dataclasses.asdict(disk),
             "hours": hours,
+            "notes": list(notes),
             "coverage": {"source": coverage.source, "target": coverage.target},
         },
         config,
     )
     result.line(describe(config, manifest))
+    for note in notes:
+        result.line(note)
     _add_sizes(result, memory=memory, disk=disk, speed=speed)
     return result
 

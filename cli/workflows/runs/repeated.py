@@ -1,7 +1,9 @@
 """A `dmix train --run` that is given again: what it finds, and what it may change."""
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmix.training.model.settings import MAY_CHANGE, load_training
@@ -9,8 +11,11 @@ from dmix.training.run.request import resolve_model, with_rate
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.events import read_events_backwards, resume_command
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.settings import settings_from
 
 if TYPE_CHECKING:
+    from dmix.training.run.config import RunConfig
     from dmix.training.run.summary import RunSummary
 
 
@@ -60,54 +65,83 @@ def changed_settings(
     """What a run that goes on takes anew: steps, and training settings of `MAY_CHANGE`.
 
     Raises:
-        InputError: If one does; it names the setting, its old and its new value.
+        InputError: If anything else differs from its configuration; it names the setting, its old and its
+            new value.
     """
     from dmix.training.run.config import read_config
-    from dmix.training.run.watching.steering import absolute_spec
 
     before = read_config(warehouse, run_id)
+    allowed = ("steps", *MAY_CHANGE) if may_change else ()
     changes: dict[str, Any] = {}
-    known = {
-        "model": before.model,
-        "agent": before.controller,
-        "controller": before.controller,
-        "training": dataclasses.replace(before.training, batch_size=1, loggers=()),
-        "environment": None,
-        "samples_per_step": str(before.step_samples),
-        "dataset": None,
-    }
-    for name, value in given.items():
-        old, new = known.get(name, getattr(before, name, None)), value
-        if name == "model":
-            new = resolve_model(str(value), warehouse)
-        elif name == "agent":
-            new = absolute_spec(f"agent:{value}")
-        elif name in ("controller", "shadow"):
-            new = absolute_spec(str(value))
-        elif name == "training":
-            given_training = with_rate(load_training(value), before.model)
-            new = dataclasses.replace(given_training, batch_size=1, loggers=())
-            names = [field.name for field in dataclasses.fields(new)]
-            differing = [key for key in names if getattr(old, key) != getattr(new, key)]
-            if may_change:
-                changes |= {key: getattr(new, key) for key in differing if key in MAY_CHANGE}
-                differing = [key for key in differing if key not in MAY_CHANGE]
-            if not differing:
+    for asked, value in given.items():
+        for name, (old, new) in _compared(asked, value, before, warehouse, given).items():
+            if old == new:
                 continue
-            name = differing[0]
-            old, new = getattr(old, name), getattr(new, name)
-        elif name == "samples_per_step" and value == "auto":
-            continue  # the same request gave the size that the run has
-        elif name in ("environment", "dataset", "guard"):
-            continue  # content is compared where the run goes on; auto names another value than it gives
-        if old == new:
-            continue
-        if name == "steps" and may_change:
+            if name not in allowed:
+                raise _differs(run_id, name, old, new)
             changes[name] = new
-            continue
-        hint = "give --resume to change it" if name in ("steps", *MAY_CHANGE) else "choose another --run"
-        raise InputError(
-            f"run {run_id} was started with {name.replace('_', '-')} {old!r}, now it is {new!r};"
-            f" leave it as it was, or {hint}"
-        )
     return changes
+
+
+def _differs(run_id: str, name: str, old: Any, new: Any) -> InputError:
+    hint = "give --resume to change it" if name in ("steps", *MAY_CHANGE) else "choose another --run"
+    was, now = (textwrap.shorten(repr(value), 120, placeholder=" …") for value in (old, new))
+    return InputError(
+        f"run {run_id} was started with {name.replace('_', '-')} {was}, now it is {now};"
+        f" leave it as it was, or {hint}"
+    )
+
+
+def _compared(
+    name: str, value: Any, before: "RunConfig", warehouse: Warehouse, given: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Old and new value of each setting that an argument decides, by name."""
+    if name == "model":
+        return {name: (before.model, resolve_model(str(value), warehouse))}
+    if name in ("agent", "controller"):
+        return {name: (before.controller, _spec(name, str(value), before))}
+    if name == "shadow":
+        return {name: (before.shadow, _absolute(str(value)))}
+    if name == "training":
+        new = with_rate(load_training(value), before.model)
+        left_out = {"loggers", "batch_size"} if "batch_size" in given else {"loggers"}
+        names = [field.name for field in dataclasses.fields(new) if field.name not in left_out]
+        return {key: (getattr(before.training, key), getattr(new, key)) for key in names}
+    if name == "dataset":
+        return {name: (before.dataset, read_dataset_manifest(warehouse, value).dataset)}
+    if name == "environment":
+        return _compared_environment(value, before, warehouse)
+    if name == "samples_per_step":  # the same request of auto gave the size that the run has
+        return {} if value == "auto" else {name: (str(before.step_samples), str(value))}
+    if name == "guard":  # auto names another value than it gives
+        return {} if value == "auto" else {name: (before.guard, "" if value == "off" else value)}
+    return {name: (getattr(before, name), value)}
+
+
+def _compared_environment(
+    path: Path, before: "RunConfig", warehouse: Warehouse
+) -> dict[str, tuple[Any, Any]]:
+    """Settings of the environment but its folder; items are compared by content where the run goes on."""
+    from dmix.mixing.trajectories.objectives import Environment, environment_to_json
+    from dmix.training.run.config import environment_content
+
+    old, new = (
+        environment_to_json(settings_from(Environment, values, where="environment")) if values else {}
+        for values in (before.environment, environment_content(warehouse, path, before.controller))
+    )
+    names = [name for name in {**old, **new} if name != "folder"]
+    return {f"environment: {name}": (old.get(name), new.get(name)) for name in names}
+
+
+def _spec(name: str, value: str, before: "RunConfig") -> str:
+    """A controller as a configuration names it; `effect` or `plan` alone takes the name that the run has."""
+    spec = value if name == "controller" or value.partition(":")[0] == "effect" else f"agent:{value}"
+    if spec in ("effect", "plan") and before.controller.partition(":")[0] == spec:
+        return before.controller
+    return _absolute(spec)
+
+
+def _absolute(spec: str) -> str:
+    from dmix.training.run.watching.steering import absolute_spec
+
+    return absolute_spec(spec)

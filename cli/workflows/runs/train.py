@@ -26,6 +26,7 @@ from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
     from dmix.training.run.config import RunConfig
+    from dmix.training.run.summary import RunSummary
 
 
 def train_run(
@@ -84,9 +85,10 @@ def train_run(
         raise InputError("--resume needs the run to go on with; name it with --run")
     if back and not resume:
         raise InputError("--back says where --resume goes on; give both")
-    if run_id is not None and (resume or (not dry_run and has_started(warehouse, run_id))):
+    if run_id is not None and (resume or has_started(warehouse, run_id)):
         if not resume and is_finished(warehouse, run_id):
-            return finish_run(warehouse, run_summary(warehouse, run_id), progress=progress)
+            summary = run_summary(warehouse, run_id)
+            return _finished(summary) if dry_run else finish_run(warehouse, summary, progress=progress)
         if given is None:
             given = _not_default(
                 request,
@@ -96,9 +98,19 @@ def train_run(
                 controller=controller,
                 training=training,
             )
-        changes = _checked_resume(warehouse, run_id, given, loggers, asked=resume, dry_run=dry_run)
+        changes = _checked_resume(warehouse, run_id, given, loggers, asked=resume)
         if dry_run:
-            return run_plan(warehouse, _stored_config(warehouse, run_id), ranks=ranks)
+            from dmix.training.run.resuming.differences import plan_resume
+
+            resumed, notes = plan_resume(
+                warehouse,
+                run_id,
+                trust_controller=trust_controller,
+                back=back,
+                accept_changes=accept_changes,
+                changes=changes,
+            )
+            return run_plan(warehouse, resumed, ranks=ranks, notes=notes)
         return _resume(
             warehouse,
             run_id,
@@ -147,7 +159,6 @@ def _checked_resume(
     loggers: Sequence[str],
     *,
     asked: bool,
-    dry_run: bool,
 ) -> dict[str, Any]:
     """The settings that a run takes anew when it goes on, by `--resume` (`asked`) or the same command."""
     if not asked:
@@ -155,13 +166,7 @@ def _checked_resume(
         refuse_a_third_failure(warehouse, run_id)
     run_config_file(warehouse.require(), run_id)
     check_loggers(loggers)
-    return {} if dry_run else changed_settings(given, warehouse, run_id, may_change=asked)
-
-
-def _stored_config(warehouse: Warehouse, run_id: str) -> "RunConfig":
-    from dmix.training.run.config import read_config
-
-    return read_config(warehouse, run_id)
+    return changed_settings(given, warehouse, run_id, may_change=asked)
 
 
 def _not_default(request: RunRequest, **values: Any) -> dict[str, Any]:
@@ -169,6 +174,13 @@ def _not_default(request: RunRequest, **values: Any) -> dict[str, Any]:
     default, asked = vars(RunRequest()), vars(request)
     changed = {name: value for name, value in asked.items() if value != default[name]}
     return {name: value for name, value in values.items() if value is not None} | changed
+
+
+def _finished(summary: "RunSummary") -> Result:
+    """What a dry run says of a run that has ended."""
+    result = Result(summary.to_json(), summary)
+    result.line(f"run {summary.run_id} is finished after {summary.steps} steps; nothing would be trained")
+    return result
 
 
 def _resume(

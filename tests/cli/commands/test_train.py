@@ -179,7 +179,7 @@ def test_one_command_starts_resumes_and_shows_a_run(arguments, tiny_warehouse, t
 
 
 def test_a_resume_changes_steps_rate_and_checkpoints_kept_and_records_it(
-    arguments, tiny_warehouse, tmp_path, capsys
+    arguments, tiny_warehouse, environment_file, tmp_path, capsys
 ):
     fails = tmp_path / "stops.py"
     fails.write_text(
@@ -202,6 +202,7 @@ def test_a_resume_changes_steps_rate_and_checkpoints_kept_and_records_it(
     capsys.readouterr()
     assert run(again) == 2
     assert "learning-rate 0.003, now it is 0.001" in capsys.readouterr().err
+    _a_dry_run_says_what_a_resume_would_change(again, tiny_warehouse, environment_file, capsys)
     rates = []
     with pytest.MonkeyPatch.context() as patch:
         known = run_module.keep_model
@@ -227,6 +228,33 @@ def test_a_resume_changes_steps_rate_and_checkpoints_kept_and_records_it(
     assert len(list((tiny_warehouse.run("retuned") / "checkpoints").glob("*.pt"))) == 1
     assert run(["train", "--run", "retuned", "--resume", "--steps", "9"]) == 2
     assert "ended after 3" in capsys.readouterr().err
+
+
+def _a_dry_run_says_what_a_resume_would_change(again, warehouse, environment_file, capsys):
+    before = {path: path.read_bytes() for path in warehouse.run("retuned").rglob("*") if path.is_file()}
+    dry = [*again, "--resume", "--dry-run", "--json"]
+    assert run([*dry, "--steps", "3"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["steps"] == 3
+    assert {
+        "steps changed from 2 to 3",
+        "learning_rate changed from 0.003 to 0.001",
+        "checkpoints_kept changed from 2 to 1",
+        "going on from step0-ba2.pt",
+    } <= set(plan["notes"])
+    other = environment_file.with_name("other-environment.yaml")
+    other.write_text(environment_file.read_text() + "scales: {general: 9.0}\n")
+    for change, said in (
+        (["--seed", "7"], "seed 0, now it is 7"),
+        (["--batch-size", "16"], "batch-size 8, now it is 16"),
+        (["--steps", "1"], "now it is 1, but it has done 1"),
+        (["--back"], "no whole checkpoint before"),
+        (["--environment", str(other)], "environment: scales"),
+    ):
+        assert run([*dry, *change]) == 2, change
+        assert said in capsys.readouterr().err
+    after = {path: path.read_bytes() for path in warehouse.run("retuned").rglob("*") if path.is_file()}
+    assert after == before
 
 
 def test_items_that_changed_are_refused_unless_they_are_accepted(

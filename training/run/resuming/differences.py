@@ -1,0 +1,127 @@
+"""What a resume takes over, what it may change, and where it begins; nothing is trained or written here."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dmix.mixing.controllers.custom import code_digest
+from dmix.mixing.trajectories.objectives import Environment, items_digests
+from dmix.training.model.settings import ModelSettings
+from dmix.training.run.checkpoint_files import found_checkpoint
+from dmix.training.run.config import RunConfig, read_config
+from dmix.training.run.summary import summarise
+from dmix.training.run.watching.trust import require_trusted
+from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.changes import Change, changes_between, require_accepted
+from dmix.warehouse_schema.files.events import read_events_backwards
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.settings import settings_from
+
+# How the content of a run calls the weights, or the model file, that it starts from.
+STARTING_MODEL = "the model that it starts from"
+
+
+def plan_resume(
+    warehouse: Warehouse,
+    run_id: str,
+    *,
+    trust_controller: bool = False,
+    back: bool = False,
+    accept_changes: bool = False,
+    changes: Mapping[str, Any],
+) -> tuple[RunConfig, tuple[str, ...]]:
+    """The configuration that a resume would have, and a sentence for each thing that differs.
+
+    Arguments and errors are those of `resume_run`.
+    """
+    config, folder = read_config(warehouse, run_id), warehouse.run(run_id)
+    events = folder / "events.jsonl"
+    if not events.is_file():
+        raise NotFoundError(f"run {run_id} has not started yet, so it cannot be resumed; leave out --resume")
+    if not trust_controller:
+        require_trusted([config.controller, config.shadow], origin=str(folder / "config.yaml"))
+    config, notes = changed_config(config, changes, events)
+    accepted = changed_content(run_id, content_of(config), events, accept=accept_changes)
+    restart = found_checkpoint(folder / "checkpoints", events, back=back)
+    where = "the beginning" if restart.checkpoint is None else restart.checkpoint.name
+    return config, (
+        *notes,
+        *(change.digests for change in accepted),
+        *restart.notes,
+        *(() if restart.notes else (f"going on from {where}",)),
+    )
+
+
+def changed_config(
+    config: RunConfig, changes: Mapping[str, Any], events: Path
+) -> tuple[RunConfig, tuple[str, ...]]:
+    """The configuration with what a resume changes, and a sentence for each change.
+
+    Args:
+        config: Of the last attempt.
+        changes: Other values of `steps` and of the training settings in `MAY_CHANGE`.
+        events: `events.jsonl` of the run.
+
+    Raises:
+        InputError: If the run has done as many steps already.
+    """
+    if not changes:
+        return config, ()
+    done = summarise(events)
+    steps = changes.get("steps", config.steps)
+    if "steps" in changes and (done.finished or steps <= done.steps):
+        raise InputError(
+            f"run {config.run_id} was started with steps {config.steps}, now it is {steps}, but it has"
+            f" {'ended after' if done.finished else 'done'} {done.steps} of them; ask for more while it is"
+            " unfinished, or start another --run from its model"
+        )
+    before = {"steps": config.steps, **dataclasses.asdict(config.training)}
+    of_training = {name: value for name, value in changes.items() if name != "steps"}
+    training = dataclasses.replace(config.training, **of_training)
+    notes = tuple(f"{name} changed from {before[name]} to {changes[name]}" for name in changes)
+    return dataclasses.replace(config, steps=steps, training=training), notes
+
+
+def content_of(config: RunConfig) -> dict[str, str]:
+    """Digests of what a run reads elsewhere, by a name for people."""
+    from dmix.training.model.saving import model_digest  # seconds of transformers
+
+    found = {STARTING_MODEL: model_digest(model_of(config))}
+    if config.environment is not None:
+        environment = settings_from(Environment, config.environment, where="environment")
+        items = items_digests(environment)
+        found |= {f"the items of objective {name}": digest for name, digest in items.items()}
+    for spec in (config.controller, config.shadow):
+        digest = code_digest(spec)
+        if digest is not None:
+            found[f"the code of controller {spec}"] = digest
+    return found
+
+
+def changed_content(
+    run_id: str, content: Mapping[str, str], events: Path, *, accept: bool
+) -> tuple[Change, ...]:
+    """What differs in content from the last attempt of a run; decisions and scores of before and after a
+    change cannot be compared.
+
+    Raises:
+        InputError: If something does, and `accept` is False.
+    """
+    changes = changes_between(recorded_content(events), content)
+    require_accepted(changes, of=f"run {run_id}", accepted=accept)
+    return changes
+
+
+def recorded_content(events: Path) -> dict[str, str]:
+    """Digests that the last attempt of a run began with; none before 0.2 or before the first."""
+    started = (event for event in read_events_backwards(events) if event["event"] == "run_started")
+    found: dict[str, str] = next((event.get("content", {}) for event in started), {})
+    return found
+
+
+def model_of(config: RunConfig) -> str | ModelSettings:
+    """The model of a run: the content of its model file, or what names a checkpoint."""
+    if config.model_file is None:
+        return config.model
+    return settings_from(ModelSettings, config.model_file, where=config.model)
