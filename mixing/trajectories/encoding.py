@@ -11,6 +11,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from dmix.mixing.trajectories.objectives import Item
+from dmix.warehouse_schema.files.weights import readable
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,12 @@ def encode_item(item: Item, *, tokenizer: Tokenizer, eot_id: int, max_length: in
 
 
 def load_tokenizer_file(path: Path) -> Tokenizer:
-    """The tokenizer of a dataset, set so that names of special tokens in text stay text."""
-    tokenizer = Tokenizer.from_file(str(path))
+    """The tokenizer of a dataset, set so that names of special tokens in text stay text.
+
+    Raises:
+        InputError: If the file is missing or damaged.
+    """
+    with readable(path, what="a tokenizer", fix="restore it, or shard the dataset again"):
+        tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
     return tokenizer

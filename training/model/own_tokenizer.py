@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest
@@ -111,7 +112,7 @@ def check_own_tokenizer(
     Raises:
         InputError: If they differ; the message shows where.
     """
-    difference = _difference(own, Tokenizer.from_file(str(dataset_file)), manifest)
+    difference = _difference(own, load_tokenizer_file(dataset_file), manifest)
     if difference:
         raise InputError(
             f"model {model} has another tokenizer than dataset {manifest.dataset}"

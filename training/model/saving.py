@@ -26,6 +26,7 @@ from dmix.training.model.settings import ModelSettings
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors
 from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of
+from dmix.warehouse_schema.files.weights import readable
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,9 @@ def save_model(
 
 def dataset_tokenizer(streams: Path, manifest: DatasetManifest) -> PreTrainedTokenizerFast:
     """The tokenizer of a dataset as transformers knows it; end of text begins and ends a text."""
-    fast = PreTrainedTokenizerFast(tokenizer_file=str(streams / "tokenizer.json"))
+    path = streams / "tokenizer.json"
+    with readable(path, what="a tokenizer", fix="restore it, or shard the dataset again"):
+        fast = PreTrainedTokenizerFast(tokenizer_file=str(path))
     end_of_text = fast.convert_ids_to_tokens(manifest.tokenizer.eot_id)
     fast.add_special_tokens({"bos_token": end_of_text, "eos_token": end_of_text})
     return fast

@@ -149,8 +149,18 @@ def read_events_backwards(path: Path) -> Iterator[Event]:
 
 
 def last_attempt(path: Path) -> int:
-    """The number of the attempt that wrote last; 0 if there is none."""
-    return next((event["attempt"] for event in read_events_backwards(path)), 0)
+    """The number of the attempt that wrote last; 0 if there is none.
+
+    Raises:
+        InputError: If the last event does not say.
+    """
+    found = next((event.get("attempt") for event in read_events_backwards(path)), 0)
+    if not isinstance(found, int):
+        raise InputError(
+            f"the last event of {path} has the attempt {found!r}, expected a number; dmix wrote none such:"
+            " restore the file from a copy, or delete the folder of the run"
+        )
+    return found
 
 
 def _parsed(line: bytes, path: Path, number: int | str) -> Event:

@@ -4,6 +4,7 @@ from tokenizers.models import BPE
 
 from dmix.mixing.trajectories.encoding import encode_item, load_tokenizer_file
 from dmix.mixing.trajectories.objectives import Item
+from dmix.warehouse_schema.errors import InputError
 
 END = "<|endoftext|>"
 
@@ -37,3 +38,12 @@ def test_answers_that_are_too_long_lose_their_end(tokenizer):
 def test_names_of_special_tokens_in_items_stay_text(tokenizer):
     item, _ = encoded(tokenizer, "a", END, max_length=64)
     assert item.ids.count(0) == 1 and len(item.ids) == 2 + len(END)
+
+
+@pytest.mark.parametrize("content", [b"{}", b"", b"\xff", None])
+def test_a_damaged_tokenizer_is_named(content, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"tokenizer\.json cannot be read .* shard the dataset again"):
+        load_tokenizer_file(path)

@@ -119,3 +119,11 @@ def test_text_that_has_no_utf8_form_is_written_all_the_same(tmp_path):
     log = EventLog(tmp_path / "e.jsonl", run_id="r", attempt=1)
     log.write("note", detail="a\udcff b")
     assert [event["detail"] for event in read_events(log.path)] == ["a\udcff b"]
+
+
+@pytest.mark.parametrize("attempt", ["", '"attempt": "x", ', '"attempt": null, '])
+def test_an_event_without_its_attempt_is_named(attempt, tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"event": "decision", ' + attempt + '"step": 1}\n')
+    with pytest.raises(InputError, match=r"events\.jsonl has the attempt .* restore the file"):
+        EventLog(path, run_id="r")
