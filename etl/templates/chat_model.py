@@ -13,14 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from dmix.etl.templates.conversations import (
-    CONVERSATIONS,
-    PAIRS,
-    Message,
-    Refusal,
-    conversation_of,
-    pair_of,
-)
+from dmix.etl.templates.conversations import COLUMNS, SHAPES, Message, Refusal, turns_of
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.text_files import read_json_object, read_text
 
@@ -46,12 +39,11 @@ class ModelTemplate:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (*CONVERSATIONS, *dict.fromkeys(name for pair in PAIRS for name in pair if name))
+        return COLUMNS
 
     @property
     def shapes(self) -> tuple[tuple[str, ...], ...]:
-        pairs = dict.fromkeys((question, answer) for question, _, answer in PAIRS)
-        return (*((name,) for name in CONVERSATIONS), *pairs)
+        return SHAPES
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -59,14 +51,12 @@ class ModelTemplate:
 
     def text_of(self, record: Mapping[str, object]) -> str | Refusal:
         """The text of a record, or why there is none."""
-        messages = conversation_of(record)
-        if isinstance(messages, Refusal) and not any(record.get(name) for name in CONVERSATIONS):
-            pair = pair_of(record)
-            if not isinstance(pair, Refusal):
-                question = "\n\n".join(filter(None, pair[:2]))
-                messages = [Message("user", question), Message("assistant", pair[2])]
+        messages = turns_of(record)
         if isinstance(messages, Refusal):
             return messages
+        if isinstance(messages, str):
+            found = next((token for token in self.written if token in messages), None)
+            return messages if found is None else Refusal("special_token", f"the text holds {found!r}")
         for number, message in enumerate(messages, 1):
             found = next((token for token in self.written if token in message.content), None)
             if found is not None:

@@ -36,6 +36,17 @@ ROLES = {
 }
 """Role by the name that a record gives it."""
 
+PLAIN = "text"
+"""Column of a record that is text already; it counts where a record has no messages and no pair."""
+
+_PAIR_COLUMNS = tuple(dict.fromkeys(name for pair in PAIRS for name in pair if name))
+COLUMNS = (*CONVERSATIONS, *_PAIR_COLUMNS, PLAIN)
+"""Every column that `turns_of` may read."""
+
+PAIR_SHAPES = tuple(dict.fromkeys((question, answer) for question, _, answer in PAIRS))
+SHAPES = (*((name,) for name in CONVERSATIONS), *PAIR_SHAPES, (PLAIN,))
+"""Columns that a record needs for `turns_of`: all of one of these."""
+
 _MESSAGE_KEYS = (("role", "content"), ("from", "value"))
 _MOST_NAMES = 12
 
@@ -111,6 +122,20 @@ def pair_of(record: Mapping[str, object]) -> tuple[str, str, str] | Refusal:
             return Refusal("empty_text", f"column {name!r} is empty")
         texts.append(text.strip())
     return texts[0], texts[1], texts[2]
+
+
+def turns_of(record: Mapping[str, object]) -> list[Message] | str | Refusal:
+    """The messages of a record, its pair as two messages, or its plain text; the first that it has."""
+    if any(record.get(name) is not None for name in CONVERSATIONS):
+        return conversation_of(record)
+    if any(all(record.get(name) is not None for name in shape) for shape in PAIR_SHAPES):
+        pair = pair_of(record)
+        if isinstance(pair, Refusal):
+            return pair
+        return [Message("user", "\n\n".join(filter(None, pair[:2]))), Message("assistant", pair[2])]
+    if record.get(PLAIN) is not None:
+        return text_in(record[PLAIN], PLAIN)
+    return missing(COLUMNS, record)
 
 
 def text_in(value: object, name: str) -> str | Refusal:

@@ -2,7 +2,7 @@ r"""Templates: a record becomes one text, or is refused with a reason.
 
 | `--template` | text |
 |---|---|
-| `chat` | `User: …`, a blank line, `Assistant: …` |
+| `chat` | messages or a pair as `User: …`, a blank line, `Assistant: …` |
 | `instruction` | question, context and answer, with blank lines between them |
 | `model:PATH` | messages or a pair, as the chat template of a checkpoint writes them |
 | `'{title}\n\n{body}'` | columns in braces; null is an empty text |
@@ -21,12 +21,15 @@ from typing import Protocol
 
 from dmix.etl.templates.chat_model import ModelTemplate, model_template
 from dmix.etl.templates.conversations import (
+    COLUMNS,
     CONVERSATIONS,
-    PAIRS,
+    PAIR_SHAPES,
+    PLAIN,
+    SHAPES,
     Refusal,
-    conversation_of,
     pair_of,
     text_in,
+    turns_of,
     what_it_has,
 )
 from dmix.etl.templates.settings import TextSettings
@@ -34,8 +37,6 @@ from dmix.warehouse_schema.errors import InputError
 
 NAMED = ("chat", "instruction")
 MODEL = "model:"
-_PAIR_SHAPES = tuple(dict.fromkeys((question, answer) for question, _, answer in PAIRS))
-_CHAT_SHAPES = tuple((name,) for name in CONVERSATIONS)
 
 
 class Template(Protocol):
@@ -59,15 +60,15 @@ class Template(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Chat:
-    """Messages as lines of speakers."""
+    """Messages, or a question and its answer, as lines of speakers."""
 
-    shapes: tuple[tuple[str, ...], ...] = _CHAT_SHAPES
-    columns: tuple[str, ...] = CONVERSATIONS
+    shapes: tuple[tuple[str, ...], ...] = SHAPES
+    columns: tuple[str, ...] = COLUMNS
     identity: tuple[object, ...] = ("chat", 1)
 
     def text_of(self, record: Mapping[str, object]) -> str | Refusal:
-        messages = conversation_of(record)
-        if isinstance(messages, Refusal):
+        messages = turns_of(record)
+        if isinstance(messages, Refusal | str):
             return messages
         return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in messages)
 
@@ -76,11 +77,15 @@ class Chat:
 class Instruction:
     """Question, context and answer, with blank lines between them."""
 
-    shapes: tuple[tuple[str, ...], ...] = _PAIR_SHAPES
-    columns: tuple[str, ...] = tuple(dict.fromkeys(name for pair in PAIRS for name in pair if name))
+    shapes: tuple[tuple[str, ...], ...] = (*PAIR_SHAPES, (PLAIN,))
+    columns: tuple[str, ...] = COLUMNS[len(CONVERSATIONS) :]
     identity: tuple[object, ...] = ("instruction", 1)
 
     def text_of(self, record: Mapping[str, object]) -> str | Refusal:
+        if record.get(PLAIN) is not None and not any(
+            all(record.get(name) is not None for name in shape) for shape in PAIR_SHAPES
+        ):
+            return text_in(record[PLAIN], PLAIN)
         pair = pair_of(record)
         return pair if isinstance(pair, Refusal) else "\n\n".join(filter(None, pair))
 

@@ -131,11 +131,26 @@ def test_columns_are_joined_from_both_formats(tmp_path):
 
 def test_a_parquet_file_that_does_not_fit_is_refused_with_the_template_that_does(tmp_path):
     pq.write_table(pa.table({"question": ["a"], "answer": ["b"]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"no columns messages or conversations.*--template instruction"):
-        read(tmp_path / "a.parquet")
+    pq.write_table(pa.Table.from_pylist(RECORDS), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match=r"no columns prompt and response or .* or text .*--template chat"):
+        read(tmp_path / "b.parquet", TextSettings(template="instruction"))
     with pytest.raises(InputError, match=r"no column 'text'.*--template instruction"):
         read(tmp_path / "a.parquet", TextSettings())
     assert read(tmp_path / "a.parquet", TextSettings(template="instruction"))[0].text == "a\n\nb"
+
+
+def test_chats_pairs_and_plain_text_are_read_by_one_template(tmp_path):
+    records = [{"messages": talk(1)}, {"prompt": "a", "response": "b"}, {"text": "plain"}, {"body": "none"}]
+    (tmp_path / "a.jsonl").write_bytes(lines(records))
+    texts = [getattr(entry, "text", entry[2]) for entry in read(tmp_path / "a.jsonl")]
+    assert texts[1:] == ["User: a\n\nAssistant: b", "plain", "missing_text"]
+    instruction = read(tmp_path / "a.jsonl", TextSettings(template="instruction"))
+    assert [getattr(entry, "text", entry[2]) for entry in instruction] == [
+        "missing_text",
+        "a\n\nb",
+        "plain",
+        "missing_text",
+    ]
 
 
 def test_a_file_of_text_needs_no_template(tmp_path):
