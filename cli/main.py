@@ -39,7 +39,7 @@ COMMANDS = {
     "mix": (
         "dmix.cli.commands.mix",
         "mix",
-        "Measure which text helps what, and plan mixtures.",
+        "Measure which text helps which objective, and plan mixtures.",
     ),
     "agent": ("dmix.cli.commands.agent", "agent", "Train the agent that chooses mixtures."),
     "train": ("dmix.cli.commands.train", "train", "Train a model under the agent or another controller."),
@@ -157,7 +157,8 @@ def run(arguments: list[str]) -> int:
         package = (error.name or "").partition(".")[0]
         if package in OF_TRAIN:
             message = (
-                f"this needs {package}, which comes with the extra 'train'; run pip install 'dmix[train]'"
+                f"this command needs {package}, which the extra 'train' installs; run pip install"
+                " 'dmix[train]'"
             )
             return _report(error, message, MissingDependencyError.exit_code, debug)
         failure = explained(error, command=next((a for a in arguments if not a.startswith("-")), ""))
@@ -208,7 +209,7 @@ def suggestion(error: click.UsageError) -> str:
     near = difflib.get_close_matches(found.group(1), known, n=1, cutoff=0.5)
     if near:
         return f" Did you mean '{context.command_path} {near[0]}'?"
-    return f" There are: {', '.join(known)}."
+    return f" The commands are: {', '.join(known)}."
 
 
 def _report(error: BaseException, message: str, code: int, debug: bool) -> int:

@@ -32,8 +32,8 @@ from dmix.mixing.learning.settings.rl import RlSettings
 @retired_options(
     n_steps="critics back up one reward at a time; leave it out, or raise --returns-steps",
     importance="the conservative term weighs all mixtures alike; --conservative-weight sets its weight",
-    divergence_target="--conservative-weight and --simulator-share hold the policy near the farm",
-    potential="critics learn what is still to gain; --returns-steps fits them to the farm's returns first",
+    divergence_target="--conservative-weight and --simulator-share keep the policy near the farm",
+    potential="critics learn the remaining gain; --returns-steps fits them to the farm's returns first",
 )
 @settings_options(RlSettings)
 @click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")

@@ -190,7 +190,7 @@ def link_checks(root: Path) -> Iterator[Check]:
             yield Check(name=name, status="ok", found=found)
         else:
             fix = f"remove {link}, or mount the disk that it leads to"
-            yield Check(name=name, status="missing", found=f"{found}, which is no folder", fix=fix)
+            yield Check(name=name, status="missing", found=f"{found}, which is not a folder", fix=fix)
 
 
 def memory_check() -> Check:
@@ -205,7 +205,7 @@ def memory_check() -> Check:
         available = min(available, total)
     found = f"{available / 2**30:.1f} of {total / 2**30:.1f} GiB free"
     if available < MEMORY_WANTED_GIB * 2**30:
-        fix = f"close something: Spark and a small model together take some {MEMORY_WANTED_GIB} GiB"
+        fix = f"close other programs: Spark and a small model together take about {MEMORY_WANTED_GIB} GiB"
         return Check(name="memory", status="warning", found=found, fix=fix)
     return Check(name="memory", status="ok", found=found)
 
@@ -217,9 +217,9 @@ def gpu_check() -> Check:
 
         devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     except ModuleNotFoundError:
-        return Check(name="gpu", status="ok", found="not looked for; torch is not installed")
+        return Check(name="gpu", status="ok", found="unknown; torch is not installed")
     except Exception as error:  # a broken driver must not hide the other checks
-        return Check(name="gpu", status="warning", found=f"torch cannot tell ({error})")
+        return Check(name="gpu", status="warning", found=f"unknown; torch failed ({error})")
     names = [f"{device.name} ({device.total_memory / 2**30:.0f} GiB)" for device in devices]
     return Check(name="gpu", status="ok", found=", ".join(names) or "none; training runs on the CPU")
 

@@ -175,6 +175,6 @@ def _show(warehouse: Warehouse, screening: "Screening", sql: str | None, *, as_j
     if rows:
         show_table(columns, rows)
     say(
-        f"{screening.found:,} of {screening.documents:,} documents; all of them:"
-        f" dmix sql \"SELECT * FROM {screening.kind} WHERE screening = '{screening.screening}'\""
+        f"found {screening.found:,} of {screening.documents:,} documents; to list them, run dmix sql"
+        f" \"SELECT * FROM {screening.kind} WHERE screening = '{screening.screening}'\""
     )

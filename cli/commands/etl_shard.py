@@ -34,8 +34,8 @@ _WHOLE_PATH = 1000
 
 _REMEDIES = {
     "orphan": "'dmix etl gc' removes orphans",
-    "link": "put the files in the place of each link, or link the folder of the first level as a whole",
-    "catalog": "'dmix catalog rebuild' makes the catalog anew",
+    "link": "replace each link by its files, or link the whole first-level folder",
+    "catalog": "'dmix catalog rebuild' rebuilds the catalog",
     "labels": "remove the named files of labels and rejects and run 'dmix etl classify' again with the same"
     " inputs",
     "streams": "remove the manifest.json of the dataset and run 'dmix etl shard' again",
@@ -105,7 +105,7 @@ def verify(*, warehouse: Warehouse, dataset: str | None, as_json: bool, config: 
             f"{count} problem{'s' * (count > 1)} in {report.files:,} files:"
             f" {_remedies(warehouse, report.problems)}"
         )
-    say(f"{report.files:,} files, {size_text(report.size_bytes)}: all as their manifests say")
+    say(f"{report.files:,} files, {size_text(report.size_bytes)}: all agree with their manifests")
 
 
 def _remedies(warehouse: Warehouse, problems: "Sequence[Problem]") -> str:
@@ -136,7 +136,7 @@ def gc(*, warehouse: Warehouse, as_json: bool, dry_run: bool, config: str | None
 
     report = collect_garbage(warehouse.require(), dry_run=dry_run)
     for what in report.in_use:
-        say(f"{what} is in use and was left alone; run this again when its job has finished")
+        say(f"left {what} alone, because a job uses it; run this again when the job has finished")
     if as_json:
         found = [{"path": str(garbage.path), "size_bytes": garbage.size_bytes} for garbage in report.found]
         total = {"size_bytes": report.size_bytes, "removed": not dry_run}

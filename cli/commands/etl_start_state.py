@@ -123,7 +123,7 @@ def _show_plan(plan: "StartStatePlan", *, as_json: bool) -> None:
     if as_json:
         show_json(value)
     else:
-        show_table(list(value), [list(value.values())], title="what would be done")
+        show_table(list(value), [list(value.values())], title="plan")
 
 
 def _show(estimate: "StartStateEstimate") -> None:
@@ -150,7 +150,7 @@ def _show(estimate: "StartStateEstimate") -> None:
     )
     say(
         f"{estimate.documents:,} documents ({estimate.empty:,} more were empty); KL bound"
-        f" {estimate.divergence_bound:.4f} at {estimate.confidence:.0%}, wanted {estimate.kl_bound:g}: {met}."
-        f" {estimate.capped:,} documents ended at {estimate.max_tokens:,} tokens, which biases token shares"
-        " and leaves document shares alone"
+        f" {estimate.divergence_bound:.4f} at {estimate.confidence:.0%}, wanted"
+        f" {estimate.kl_bound:g}: {met}. {estimate.capped:,} documents were cut at"
+        f" {estimate.max_tokens:,} tokens, which biases token shares, but not document shares"
     )

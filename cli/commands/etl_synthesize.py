@@ -141,18 +141,18 @@ def _show_plan(plan: "SynthesisPlan", *, bandwidth: float, as_json: bool) -> Non
     from dmix.training.run.watching.progress import duration
 
     hours = value.pop("least_hours")
-    show_table(list(value), [list(value.values())], title="what would be done")
+    show_table(list(value), [list(value.values())], title="plan")
     words = "at least" if budget else "exactly"
     say(
-        f"{words} {len(plan.blocks):,} blocks; one process can write {limit:,.0f} tokens/s at most, since"
-        f" memory gives {bandwidth / 1e9:,.1f} GB/s, so that it takes {duration(3600 * hours)} or more"
+        f"{words} {len(plan.blocks):,} blocks, {duration(3600 * hours)} or more: memory of"
+        f" {bandwidth / 1000000000.0:,.1f} GB/s limits one process to {limit:,.0f} tokens/s"
     )
 
 
 def _show(result: "Synthesis", out: Path) -> None:
     facts = result.facts
     show_table(
-        ["documents", "kept", "share kept", "empty", "ended by the cap", "tokens", "tokens kept"],
+        ["documents", "kept", "share kept", "empty", "cut at the cap", "tokens", "tokens kept"],
         [
             (
                 facts.generated,
@@ -164,7 +164,7 @@ def _show(result: "Synthesis", out: Path) -> None:
                 facts.tokens_kept,
             )
         ],
-        title=f"{out}: {result.blocks:,} blocks, {result.made:,} of them written now",
+        title=f"{out}: {result.blocks:,} blocks, {result.made:,} of them new",
     )
     if result.speed:
         speed = result.speed

@@ -59,7 +59,7 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Score a run although items or the model that it started from changed; both digests are recorded.",
+    help="Accept changed items or a changed starting model. dmix records both digests.",
 )
 @settings_options(EvaluationSettings)
 @json_option

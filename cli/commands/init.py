@@ -64,10 +64,9 @@ def init(
     for field, text in result.fields.items():
         rejected = ", ".join(f"{count:,} {reason}" for reason, count in text.rejected.items())
         say(
-            f"{field}: {size_text(text.size_bytes)}, about {text.tokens:,} tokens;"
-            f" {text.feedback} feedback"
-            f" and {text.judging} judging items held out"
-            f"{' from the ends of documents' if text.copied else ''}"
+            f"{field}: {size_text(text.size_bytes)}, about {text.tokens:,} tokens; held out"
+            f" {text.feedback} feedback and {text.judging} judging"
+            f" items{' from the ends of documents' if text.copied else ''}"
             f"{f'; not readable so far: {rejected}' if rejected else ''}"
         )
     sizes = result.sizes

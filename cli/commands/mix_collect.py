@@ -60,7 +60,7 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Continue a farm although its items or base models changed; both digests are recorded.",
+    help="Accept changed items or changed base models. dmix records both digests.",
 )
 @json_option
 @dry_run_option

@@ -52,12 +52,12 @@ ESTIMATORS = ("counts", "gradient", "probe")
     help="YAML file with the training settings of the planned runs.",
 )
 @click.option("--groups", type=click.IntRange(min=2), help="Most groups of domains to probe. Default: 40.")
-@click.option("--steps", type=click.IntRange(min=4), help="Steps per probe. Default: 4, a quarter of a run.")
+@click.option("--steps", type=click.IntRange(min=4), help="Steps per probe. Default: 4 (a quarter of a run).")
 @click.option(
     "--samples",
     type=click.IntRange(min=1),
-    help="Samples of the run that gradients or probes are for, as of mix plan; as many as the dataset has if"
-    " left out. A probe is a quarter of it.",
+    help="Samples of the planned run, as in mix plan; a probe draws a quarter of them. Default: all of"
+    " the dataset's.",
 )
 @click.option(
     "--max-hours",

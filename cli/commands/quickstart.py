@@ -179,13 +179,13 @@ def _chain(
     with _stage(3, stages, "a base model that knows the source"):
         _train_base(warehouse, files)
     if full:
-        with _stage(4, stages, "trajectories, and the feedback of proxies on them"):
+        with _stage(4, stages, "trajectories, and the feedback of their proxies"):
             _farm(executor.on_spark().session, warehouse, files)
         with _stage(5, stages, "the agent, by supervised fine-tuning"):
             _train_agent(warehouse)
         named = "agent, natural and naive mixing"
     else:
-        with _stage(4, stages, "which text helps what: effects by counts"):
+        with _stage(4, stages, "which text helps which objective: effects by counts"):
             _count_effects(warehouse, files)
         named = "effect agent, natural and half-and-half mixing"
     with _stage(stages, stages, f"{len(jobs)} runs: {named}"):
@@ -241,8 +241,8 @@ def _refuse_mixed(warehouse: Warehouse, *, full: bool) -> None:
     scaled = (warehouse.feedback(NAME) / "environment.yaml").is_file()
     if full and started and not scaled:
         raise InputError(
-            f"{warehouse.root} has runs of the chain without --full, whose objectives have no scales of a"
-            " farm; choose another --out for --full"
+            f"{warehouse.root} has runs without --full, which have no scales from a farm; choose"
+            " another --out for --full"
         )
 
 
@@ -254,7 +254,7 @@ def _stage(number: int, stages: int, title: str) -> Iterator[None]:
         yield
     except InterruptedRunError:
         raise InterruptedRunError(
-            f"stopped in stage {number} of {stages}; the same command goes on where it was"
+            f"stopped in stage {number} of {stages}; the same command resumes it"
         ) from None
     say(f"[{number}/{stages}] done in {monotonic() - started:.0f} s")
 
@@ -268,7 +268,7 @@ def _write_files(files: Files, data: Path | None) -> None:
     for name, text in texts.items():
         publish_bytes(files.config(name), text.encode())
     if files.environment.is_file():
-        say(f"text is there already: {files.data}; choose another --out for other text")
+        say(f"{files.data} has text already; choose another --out for other text")
     elif data is None:
         from dmix.etl.demo.corpus import write_demo_corpus
 
@@ -374,7 +374,7 @@ def _train_agent(warehouse: Warehouse) -> None:
     from dmix.mixing.learning.sft import SftSettings, train_sft
 
     if (warehouse.agent(NAME) / "config.json").is_file():
-        say(f"agent {NAME} is there already")
+        say(f"agent {NAME} exists already")
         return
     train_sft(warehouse, set_name=NAME, agent_name=NAME, settings=SftSettings(epochs=60), progress=say)
 
@@ -454,7 +454,7 @@ def _show(runs: dict[str, list["RunSummary"]], report: Path, warehouse: Warehous
     show_table(columns, rows, title="Scores after the run, nats per token (mean over seeds)")
     say(answer)
     query = "SELECT * FROM domain_tokens"
-    say(f"ask for more: dmix sql --warehouse {shlex.quote(str(warehouse.root))} {shlex.quote(query)}")
+    say(f"to ask for more: dmix sql --warehouse {shlex.quote(str(warehouse.root))} {shlex.quote(query)}")
     say(note)
     click.echo(report)
 
@@ -477,16 +477,18 @@ def size_note(groups: "list[Group]", run: "RunSummary") -> str:
     seeds = max((len(group.utilities) for group in groups), default=1)
     needed = seeds_that_suffice(groups)
     if needed is None:
-        seeds_note = "with two seeds or more it could say how large the noise is"
+        seeds_note = "at least two seeds are needed to measure the noise"
     elif needed > seeds:
-        seeds_note = f"about {needed:,} seeds would tell the two best apart, and {seeds} ran"
+        seeds_note = f"about {needed:,} seeds would distinguish the two best controllers, and {seeds} ran"
     else:
-        seeds_note = f"{seeds} seeds suffice to tell the two best apart, on this text and at this size alone"
+        seeds_note = (
+            f"{seeds} seeds distinguish the two best controllers, but only on this text and at this size"
+        )
     return (
-        f"A demonstration of the chain, not a claim: {_PARAMETERS / 1e6:.1f} million weights after"
-        f" {BASE_TOKENS:,} tokens cannot read, and {run.tokens:,} tokens per run are few; {seeds_note}."
-        " Judge by a checkpoint that can read, of 100 million weights or more, on your own text:"
-        " dmix init --data FOLDER --model PATH OUT"
+        f"This demonstrates the chain and proves nothing: {_PARAMETERS / 1000000.0:.1f} million"
+        f" weights after {BASE_TOKENS:,} tokens cannot read, and {run.tokens:,} tokens per run are"
+        f" few; {seeds_note}. For a judgement, use your own text and a checkpoint that can read, of"
+        " 100 million weights or more: dmix init --data FOLDER --model PATH OUT"
     )
 
 

@@ -28,7 +28,7 @@ def missing_run(query: str, warehouse: Warehouse) -> str:
     near = difflib.get_close_matches(missing[0], known, n=1)
     meant = f"; did you mean '{near[0]}'?" if near else ""
     more = f" and {len(known) - 20} more" if len(known) > 20 else ""
-    there = f"runs there are: {', '.join(known[:20])}{more}" if known else "there is no run yet"
+    there = f"known runs: {', '.join(known[:20])}{more}" if known else "there is no run yet"
     return f"no run is called '{missing[0]}'{meant} ({there})"
 
 

@@ -59,11 +59,11 @@ _ranks_option = click.option(
 
 
 SECTIONS = {
-    "What is trained, on what": ("model", "dataset", "environment", "training", "warehouse", "config"),
-    "What steers": ("agent", "controller", "guard", "shadow"),
+    "Model and data": ("model", "dataset", "environment", "training", "warehouse", "config"),
+    "Steering": ("agent", "controller", "guard", "shadow"),
     "Size of the run": ("steps", "samples_per_step", "batch_size", "exhaustion", "max_passes", "seed"),
-    "Starting again": ("run_id", "resume", "back", "accept_changes", "trust_controller"),
-    "What is shown and kept": ("loggers", "ranks", "as_json", "dry_run"),
+    "Name and resume": ("run_id", "resume", "back", "accept_changes", "trust_controller"),
+    "Output": ("loggers", "ranks", "as_json", "dry_run"),
 }
 
 

@@ -35,10 +35,10 @@ _DAMAGE_TYPES = (
     "ZstdError",
 )
 _LOWER = {
-    "etl": "let fewer tasks work at a time (--master 'local[1,3]') or lower --max-document-bytes",
+    "etl": "run fewer tasks at a time (--master 'local[1,3]') or lower --max-document-bytes",
     "train": "lower microbatch_size in the training file, or --batch-size",
     "mix": "lower microbatch_size in the training settings, or --stack",
-    "eval": "free memory, or evaluate fewer tasks in one call",
+    "eval": "free some memory, or evaluate fewer tasks at once",
 }
 _RAISED = re.compile(
     r"^(?P<type>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Fault)\w*)(?:: (?P<said>.*))?$"
@@ -108,11 +108,11 @@ def _advice(cause: _Cause, command: str) -> str | None:
     if cause.number in (errno.EMFILE, errno.ENFILE):
         return "too many files are open: raise the limit ('ulimit -n 65536'), then run the same command again"
     if cause.number == errno.EIO:
-        return "the disk cannot be read or written there: check it (dmesg shows errors), or use another"
+        return "reading or writing the disk failed there: check the disk (dmesg shows errors), or use another"
     if name in _DAMAGE_TYPES:
         return (
-            "a file is damaged: 'dmix etl verify' names those of the warehouse; restore it, or remove it and"
-            " run the step that made it again"
+            "a file is damaged: 'dmix etl verify' names damaged files of the warehouse; restore the"
+            " file, or remove it and repeat the step that made it"
         )
     return None
 

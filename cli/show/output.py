@@ -106,7 +106,10 @@ def show_table(
     table, cut = _table(columns, rows, title=title, longest_cell=longest_cell)
     console.print(table)
     if cut:
-        say(f"cells longer than {longest_cell} characters are cut; --format list and json keep them whole")
+        say(
+            f"the table cuts cells longer than {longest_cell} characters; --format list and json show"
+            " them whole"
+        )
 
 
 def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> str:

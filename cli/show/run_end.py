@@ -88,7 +88,7 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
     utility = own.utilities[0] if own.utilities else None
     if utility is not None:
         lines.append(
-            f"U {utility:+.2f}: the changes in units of each objective's scale, weighted; 0 is the model"
+            f"U {utility:+.2f}: weighted sum of the changes in units of their scales; 0 is the model"
             " before the run"
         )
     natural = [other for other in others if other.controller == "natural"]
@@ -98,11 +98,12 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
         words = ["dmix", "report", "--warehouse", str(warehouse.root)]
         for name in (run_id, *(other.run_id for other in same)):
             words += ["--run", name]
-        lines.append(f"compare them: {shlex.join(words)}")
+        lines.append(f"to compare them: {shlex.join(words)}")
     elif run.controller != "natural":
         lines.append(
-            "no natural run of this size and start to compare with yet; repeat the command with --controller"
-            f" natural --run {shlex.quote(f'{run_id}-natural')} in place of its agent or controller"
+            "there is no natural run of the same size and start to compare with; repeat the command"
+            f" with --controller natural --run {shlex.quote(f'{run_id}-natural')} instead of its"
+            " agent or controller"
         )
     return Aftermath(verdicts=verdicts, utility=utility, lines=tuple(lines))
 
@@ -113,7 +114,7 @@ _MOST_RUNS = 20
 def model_lines(model: Path) -> list[str]:
     """Where a model is, and how Python loads it."""
     load = f"from transformers import AutoModelForCausalLM as M; M.from_pretrained({str(model)!r})"
-    return [f"model: {model}", f"load it: python -c {shlex.quote(load)}"]
+    return [f"model: {model}", f"to load it: python -c {shlex.quote(load)}"]
 
 
 def difference_lines(own: "Group", natural: "Group", *, names: Sequence[str]) -> list[str]:

@@ -157,14 +157,13 @@ def _plain_spec(name: str, taxonomy: str | None, distilled: Path | None) -> Clas
     known = {"embedded": not rest, "nvidia": True, "column": bool(rest), "distilled": bool(rest)}
     if not known.get(kind, False):
         raise InputError(
-            f"classifier {name!r} is unknown; use embedded, nvidia, nvidia:PATH or column:NAME"
-            " (NAME is a column of the documents that holds their label), or distilled:NAME (made by dmix etl"
-            " distil)"
+            f"classifier {name!r} is unknown; use embedded, nvidia, nvidia:PATH, column:NAME (a"
+            " column with the documents' labels), or distilled:NAME (made by dmix etl distil)"
         )
     if kind == "embedded" and taxonomy not in (None, DEFAULT_TAXONOMY.name):
         raise InputError(
-            f"the embedded classifier knows the {len(DEFAULT_TAXONOMY)} labels of"
-            f" {DEFAULT_TAXONOMY.name} alone; leave --taxonomy out, or use --classifier column:NAME"
+            f"the embedded classifier has only the {len(DEFAULT_TAXONOMY)} labels of"
+            f" {DEFAULT_TAXONOMY.name}; leave --taxonomy out, or use --classifier column:NAME"
         )
     if taxonomy == FROM_DATA:
         if kind != "column":
@@ -183,21 +182,21 @@ def _distilled_spec(
 
     if folder is None:
         raise InputError(
-            f"classifier {name!r} lies in a warehouse, and none is at hand here; use another one"
+            f"classifier {name!r} needs a warehouse, and there is none here; use another classifier"
         )
     weights = folder / checked_name("classifier", distilled) / WEIGHTS_NAME
     if not weights.is_file():
         there = ", ".join(sorted(path.parent.name for path in folder.glob(f"*/{WEIGHTS_NAME}"))) or "none yet"
         raise NotFoundError(
-            f"classifier {distilled!r} is not in {folder} (there: {there}); make it with 'dmix etl distil"
-            f" --name {distilled}'"
+            f"classifier {distilled!r} is not in {folder} (known: {there}); make it with 'dmix etl"
+            f" distil --name {distilled}'"
         )
     refuse_links(weights.parent)
     taxonomy = read_taxonomy(weights)
     if wanted is not None and wanted.labels != taxonomy.labels:
         raise InputError(
-            f"classifier {name!r} was distilled for the {len(taxonomy)} labels of {taxonomy.name!r}, not for"
-            f" those of {wanted.name!r}; leave --taxonomy out, or distil another one"
+            f"classifier {name!r} has the {len(taxonomy)} labels of {taxonomy.name!r}, not those of"
+            f" {wanted.name!r}; leave --taxonomy out, or distil another one"
         )
     return ClassifierSpec(name=name, taxonomy=taxonomy, weights=weights)
 

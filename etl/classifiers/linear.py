@@ -89,7 +89,7 @@ class LinearModel:
             raise
         except Exception as error:  # safetensors raises a type of its own, KeyError or OSError
             raise InputError(
-                f"{path} cannot be read as classifier weights ({error}); train it again"
+                f"{path} is not a file of classifier weights ({error}); train it again"
             ) from None
         taxonomy = Taxonomy.from_json(facts["taxonomy"])
         if tensors["weight"].shape != (NUM_FEATURES, len(taxonomy)):
@@ -112,4 +112,4 @@ def read_taxonomy(path: Path) -> Taxonomy:
     except InputError:
         raise
     except Exception as error:  # safetensors raises a type of its own, TypeError, KeyError or OSError
-        raise InputError(f"{path} cannot be read as classifier weights ({error}); train it again") from None
+        raise InputError(f"{path} is not a file of classifier weights ({error}); train it again") from None

@@ -188,7 +188,7 @@ class NvidiaClassifier:
         if torch.cuda.is_available():
             model = model.to(torch.bfloat16)
         else:
-            logger.warning("no GPU found: the nvidia classifier reads some KB a second and core")
+            logger.warning("there is no GPU: the nvidia classifier reads some KB per second and core")
         return model.eval()
 
 
@@ -247,8 +247,9 @@ def _downloaded(hub_id: str) -> Path:
     except Exception as error:  # the hub's client raises many kinds, without a common base
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise NotFoundError(
-            f"{hub_id} cannot be fetched from the Hugging Face hub ({reason[:200]}); download it where there"
-            f" is a network ('hf download {hub_id} --local-dir DIR') and name it as nvidia:DIR"
+            f"dmix cannot download {hub_id} from the Hugging Face hub ({reason[:200]}); download it"
+            f" on a machine with a network ('hf download {hub_id} --local-dir DIR') and name it as"
+            " nvidia:DIR"
         ) from error
 
 
@@ -281,8 +282,9 @@ def _fetched_config(base_model: str) -> dict[str, Any]:
         return dict(AutoConfig.from_pretrained(base_model).to_dict())
     except (OSError, ValueError) as error:
         raise NotFoundError(
-            f"the configuration of base model {base_model!r} cannot be fetched"
-            f" ({str(error).splitlines()[0][:200]}); copy its fields into the classifier's config.json"
+            f"dmix cannot download the configuration of base model {base_model!r}"
+            f" ({str(error).splitlines()[0][:200]}); copy its fields into the classifier's"
+            " config.json"
         ) from error
 
 
@@ -292,8 +294,8 @@ def _label_order(config: Mapping[str, Any], taxonomy: Taxonomy) -> np.ndarray:
     if set(outputs) != set(taxonomy.labels):
         differing = sorted(set(outputs) ^ set(taxonomy.labels))
         raise InputError(
-            f"the checkpoint has {len(outputs)} labels that are not those of taxonomy {taxonomy.name!r}"
-            f" ({len(taxonomy)}); in one alone: {', '.join(differing[:5])}. Give a file with the"
+            f"the checkpoint has {len(outputs)} labels, which differ from taxonomy {taxonomy.name!r}"
+            f" ({len(taxonomy)}), for example in {', '.join(differing[:5])}. Give a file with the"
             " checkpoint's labels by --taxonomy"
         )
     return np.asarray([outputs[label] for label in taxonomy.labels], dtype=np.int64)
@@ -332,7 +334,7 @@ def _load_model(folder: Path, config: Mapping[str, Any]) -> "torch.nn.Module":
     unexpected = [name for name in unexpected if not name.endswith("position_ids")]
     if missing or unexpected:
         raise InputError(
-            f"{folder / 'model.safetensors'} is not a domain classifier's: missing {missing[:3]},"
+            f"{folder / 'model.safetensors'} is not from a domain classifier: missing {missing[:3]},"
             f" unexpected {unexpected[:3]}; download it again from {HUB_ID}"
         )
     return model
@@ -352,8 +354,8 @@ def _converted(folder: Path) -> "Tokenizer":
     except Exception as error:  # a missing package shows as one of several errors, depending on which
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MissingDependencyError(
-            f"{folder} has no tokenizer.json, and its spm.model cannot be read ({reason[:200]});"
-            " 'pip install sentencepiece', or put a tokenizer.json beside it"
+            f"{folder} has no tokenizer.json, and dmix cannot read its spm.model ({reason[:200]});"
+            " run 'pip install sentencepiece', or put a tokenizer.json beside it"
         ) from error
 
 

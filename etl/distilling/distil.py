@@ -269,7 +269,7 @@ def _logits(model: LinearModel, rows: FeatureRows) -> NDArray[np.float32]:
 
 def _shared_taxonomy(corpora: Sequence[CorpusVersion]) -> Taxonomy:
     if not corpora:
-        raise InputError("no corpora were given; name at least one with --corpus")
+        raise InputError("there is no corpus; name at least one with --corpus")
     taxonomy = corpora[0].taxonomy
     for corpus in corpora:
         if corpus.taxonomy != taxonomy:
@@ -289,8 +289,9 @@ def _check_sample(sample: LabelledSample) -> None:
     labels = len(np.unique(sample.labels_N))
     if len(sample.labels_N) < FEWEST_DOCUMENTS or labels < 2:
         raise InputError(
-            f"there are {len(sample.labels_N):,} documents of {labels} labels to learn from, expected at"
-            f" least {FEWEST_DOCUMENTS} of 2 labels; classify more documents, or raise --documents-per-label"
+            f"there are only {len(sample.labels_N):,} documents of {labels} labels to learn from,"
+            f" expected at least {FEWEST_DOCUMENTS} of 2 labels; classify more documents, or raise"
+            " --documents-per-label"
         )
 
 

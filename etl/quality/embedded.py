@@ -106,7 +106,7 @@ class QualityModel:
             weight, bias = tensors["weight"], float(tensors["bias"][0])
             mean, std = tensors["mean"], tensors["deviation"]
         except Exception as error:  # safetensors raises a type of its own, KeyError or OSError
-            raise InputError(f"{path} cannot be read as quality weights ({error}); train it again") from None
+            raise InputError(f"{path} is not a file of quality weights ({error}); train it again") from None
         if weight.shape != (NUM_INPUTS,) or [len(table) for table in tables] != [
             WORD_BUCKETS,
             PAIR_BUCKETS // 8,

@@ -114,9 +114,10 @@ def hold_out(
             held[kind] += ends
     if not kept or not all(held.values()):
         raise InputError(
-            f"{', '.join(given)}: {len(kept)} documents to train on and {min(map(len, held.values()))} to"
-            f" evaluate on; give more text (one document in {_ONE_IN} is held out, or the end of one longer"
-            f" than {_MIN_ITEM_CHARACTERS / _TAKEN_OF_AN_END:,.0f} characters)"
+            f"{', '.join(given)} gives only {len(kept)} documents for training and"
+            f" {min(map(len, held.values()))} for evaluation; give more text (dmix holds out one"
+            f" document in {_ONE_IN}, or the end of one longer than"
+            f" {_MIN_ITEM_CHARACTERS / _TAKEN_OF_AN_END:,.0f} characters)"
         )
     publish_bytes(items, b"".join(map(_line, held[FEEDBACK])))
     if judging is not None:

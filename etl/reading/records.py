@@ -191,7 +191,8 @@ def _stored_crc32(source: InputFile, piece: Piece) -> int | None:
 
 def _changed(source: InputFile) -> InputError:
     return InputError(
-        f"input {source.path} changed while it was read; run the same command again once nothing writes to it"
+        f"input {source.path} changed while dmix read it; wait until nothing writes to it, then run"
+        " the same command again"
     )
 
 

@@ -168,7 +168,7 @@ def block_facts(path: Path | str) -> BlockFacts | None:
     facts = json.loads(note)
     found = facts.pop("format", None)
     if found != FORMAT:
-        raise InputError(f"{path} has format {found!r}, this dmix reads {FORMAT}; update dmix")
+        raise InputError(f"{path} has format {found!r}, but this dmix reads {FORMAT}; update dmix")
     return BlockFacts(**facts)
 
 
@@ -180,7 +180,7 @@ def require_facts(path: Path) -> BlockFacts:
     """
     found = block_facts(path)
     if found is None:
-        raise InputError(f"{path} is no block of documents; remove it and run the same command again")
+        raise InputError(f"{path} is not a block of documents; remove it and run the same command again")
     return found
 
 

@@ -44,8 +44,8 @@ def memory_need(model: SourceModel, settings: GenerationSettings) -> MemoryNeed:
             network = AutoModelForCausalLM.from_config(model.config)
     except ValueError as error:
         raise InputError(
-            f"model {model.name!r} ({model.config.model_type}) is no causal language model; choose one that"
-            " writes a text from left to right, such as Pythia"
+            f"model {model.name!r} ({model.config.model_type}) is not a causal language model;"
+            " choose one, such as Pythia"
         ) from error
     width = 2 if precision_of(settings) == torch.bfloat16 else 4
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -92,10 +92,11 @@ def check_memory(model: SourceModel, need: MemoryNeed, *, available: int, copies
     several = f" for each of {copies} processes" if copies > 1 else ""
     fewer = "a smaller --master (local[1,3]), " if copies > 1 else ""
     raise InputError(
-        f"model {model.name!r} needs about {need.total / 1e9:,.2f} GB{several} (weights"
-        f" {need.weights / 1e9:,.2f}, keys and values {need.cache / 1e9:,.2f}, scores"
-        f" {need.scores / 1e9:,.2f}), {available / 1e9:,.2f} GB are free; choose {fewer}a smaller"
-        " --block-documents or --max-tokens, --precision bf16, or a smaller model"
+        f"model {model.name!r} needs about {need.total / 1000000000.0:,.2f} GB{several} (weights"
+        f" {need.weights / 1000000000.0:,.2f}, keys and values {need.cache / 1000000000.0:,.2f},"
+        f" scores {need.scores / 1000000000.0:,.2f}), but only {available / 1000000000.0:,.2f} GB"
+        f" are free; choose {fewer}a smaller --block-documents or --max-tokens, --precision bf16, or"
+        " a smaller model"
     )
 
 

@@ -61,7 +61,7 @@ def check_there(name: str) -> None:
     """Raises `NotFoundError` if a model that is named by a path is not there; a hub is not asked."""
     path = Path(name).expanduser()
     if (path.is_absolute() or name.startswith(".")) and not path.is_dir():
-        raise NotFoundError(f"model {name} is no folder; give the folder of a checkpoint, or a hub id")
+        raise NotFoundError(f"model {name} is not a folder; give the folder of a checkpoint, or a hub id")
 
 
 def source_model(name: str, settings: GenerationSettings) -> SourceModel:
@@ -101,8 +101,8 @@ def check_engine(settings: GenerationSettings) -> None:
     """
     if settings.engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise MissingDependencyError(
-            "--engine vllm needs the package vllm, here and where workers run; 'pip install vllm' on a"
-            " machine with a GPU, or use --engine transformers"
+            "--engine vllm needs the package vllm on this machine and on the workers; run 'pip"
+            " install vllm' on a machine with a GPU, or use --engine transformers"
         )
 
 
@@ -133,8 +133,9 @@ def fetched(model: SourceModel) -> Path:
             )
     except Exception as error:  # the hub's client raises many kinds, without a common base
         raise NotFoundError(
-            f"the weights of {model.name!r} cannot be fetched ({_first_line(error)}); download them where"
-            f" there is a network ('hf download {model.name} --local-dir DIR') and give the folder"
+            f"dmix cannot download the weights of {model.name!r} ({_first_line(error)}); download"
+            f" them on a machine with a network ('hf download {model.name} --local-dir DIR') and"
+            " give the folder"
         ) from error
     return folder
 
@@ -200,8 +201,8 @@ def _config_and_tokenizer(name: str) -> tuple["PretrainedConfig", Any]:
                 parts.append(kind.from_pretrained(location))
         except Exception as error:  # hub, network, conversion: dozens of unrelated types
             raise NotFoundError(
-                f"model {name!r} gives no {what} ({_first_line(error)}); give a folder or hub id with a"
-                " causal language model and its tokenizer"
+                f"model {name!r} has no {what} ({_first_line(error)}); give a folder or hub id with"
+                " a causal language model and its tokenizer"
             ) from error
     return parts[0], parts[1]
 
@@ -210,8 +211,9 @@ def _check_vocabulary(name: str, config: "PretrainedConfig", tokenizer: Any) -> 
     ids = 1 + max(tokenizer.get_vocab().values())
     if ids > config.vocab_size or ids < LEAST_VOCABULARY_SHARE * config.vocab_size:
         raise InputError(
-            f"model {name!r} has a vocabulary of {config.vocab_size:,} ids, its tokenizer {ids:,}: they do"
-            " not belong together; put the model's own tokenizer files into its folder"
+            f"model {name!r} has a vocabulary of {config.vocab_size:,} ids, but its tokenizer has"
+            f" {ids:,}, so they do not belong together; put the model's own tokenizer files into its"
+            " folder"
         )
 
 
@@ -220,8 +222,8 @@ def _start_id(name: str, config: "PretrainedConfig", tokenizer: Any, wanted: str
         found = tokenizer.get_vocab().get(wanted)
         if found is None:
             raise InputError(
-                f"start token {wanted!r} is not in the vocabulary of {name!r}; name one that is with"
-                " --start-token"
+                f"start token {wanted!r} is not in the vocabulary of {name!r}; choose another one"
+                " with --start-token"
             )
         return int(found)
     told = [int(i) for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None]
@@ -234,9 +236,9 @@ def _start_id(name: str, config: "PretrainedConfig", tokenizer: Any, wanted: str
     same_start = tokenizer.bos_token_id is not None and config.bos_token_id == tokenizer.bos_token_id
     if stated and not stated & set(told) and not same_start:
         raise InputError(
-            f"model {name!r} names {sorted(stated)} as ids of BOS and EOS, its tokenizer {sorted(set(told))}:"
-            " put the model's own tokenizer files into its folder, or, if these are its own, name the start"
-            " token with --start-token"
+            f"model {name!r} names {sorted(stated)} as ids of BOS and EOS, but its tokenizer names"
+            f" {sorted(set(told))}; put the model's own tokenizer files into its folder, or, if"
+            " these are its own, name the start token with --start-token"
         )
     return told[0]
 
@@ -253,8 +255,8 @@ def _end_id(name: str, config: "PretrainedConfig", tokenizer: Any, start_id: int
     same_start = tokenizer.bos_token_id is not None and config.bos_token_id == tokenizer.bos_token_id == told
     if same_start and None not in ends and ends and told not in ends:
         logger.warning(
-            "the tokenizer of %s ends texts with %r, which begins them; documents end with %r, as config.json"
-            " says",
+            "the tokenizer of %s ends texts with %r, which is its start token; dmix ends documents"
+            " with %r, as config.json says",
             name,
             tokenizer.eos_token,
             tokenizer.convert_ids_to_tokens(ends[0]),
@@ -271,8 +273,8 @@ def _warn_of_chat(name: str, tokenizer: Any, start_id: int) -> None:
     if any(turn.search(text) for text in templates):
         others = [known for known in tokenizer.all_special_tokens if known != token]
         logger.warning(
-            "model %s starts documents with %r, which begins a turn of a chat, so it may write turns and not"
-            " documents; name another token with --start-token (known: %s)",
+            "model %s starts documents with %r, the start of a chat turn, so it may write turns"
+            " instead of documents; name another token with --start-token (known: %s)",
             name,
             token,
             ", ".join(others) or "none",
@@ -298,8 +300,8 @@ def _length_cap(name: str, config: "PretrainedConfig", wanted: int | None) -> in
         return min(MOST_TOKENS, room or MOST_TOKENS)
     if room is not None and wanted > room:
         raise InputError(
-            f"max_tokens is {wanted}, model {name!r} has positions for {room} tokens after the first;"
-            f" use --max-tokens {room}"
+            f"max_tokens is {wanted}, but model {name!r} has positions for {room} tokens after the"
+            f" first; use --max-tokens {room}"
         )
     return wanted
 

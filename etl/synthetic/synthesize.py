@@ -254,8 +254,8 @@ def write_missing(
     cost = total_cost(run(functools.partial(write_generated_block, job=job), missing))
     if not set(missing) <= set(finished_blocks(folder)):
         raise InputError(
-            f"workers have written blocks that are not in {folder} here; give a folder that all machines"
-            " share, or a range to each machine with --documents and a local --master"
+            f"workers wrote blocks that are missing in {folder} here; give a folder that all"
+            " machines share, or give each machine a range with --documents and a local --master"
         )
     return cost, len(missing)
 
@@ -280,6 +280,6 @@ def check_same_generation(out: Path, job: GenerationJob) -> None:
         for number in finished_blocks(folder):
             if require_facts(folder / block_name(number)).digest != job.digest:
                 raise InputError(
-                    f"{folder} holds documents of another model, seed or other settings"
+                    f"{folder} has documents of another model, seed or other settings"
                     f" ({block_name(number)}); choose another --out, or remove them"
                 )

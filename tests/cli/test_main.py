@@ -204,7 +204,7 @@ def test_completion_script_names_the_program():
     [
         (["trian"], "Did you mean 'dmix train'?"),
         (["mix", "porbe"], "Did you mean 'dmix mix probe'?"),
-        (["catalog", "xyzzy"], "There are: "),
+        (["catalog", "xyzzy"], "The commands are: "),
         (["sql", "--wearhouse", "x", "select 1"], "--warehouse"),
     ],
 )

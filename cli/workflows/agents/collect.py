@@ -74,7 +74,7 @@ def collect_farm(
         refuse_connect(
             master or DEFAULT_MASTER,
             command="dmix mix collect",
-            reason="its tasks are RDDs, which Connect has not",
+            reason="its tasks are RDDs, and Connect has none",
         )
     from dmix.mixing.trajectories.objectives import load_environment
     from dmix.training.farm.farm import collect as collect_feedback
@@ -141,6 +141,6 @@ def _farm_plan_result(warehouse: Warehouse, farm: "FarmPlan") -> Result:
     result = Result(plan, farm)
     result.line(
         f"{plan['runs']} proxies of {speed.parameters:,} parameters:"
-        f" {in_words(3600 * speed.hours(farm.tokens))} of one core, scoring left out"
+        f" {in_words(3600 * speed.hours(farm.tokens))} of one core without scoring"
     )
     return result

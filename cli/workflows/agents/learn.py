@@ -24,8 +24,9 @@ def unfinished_farm(warehouse: Warehouse, set_name: str) -> str | None:
     if not 0 < scored < total:
         return None
     return (
-        f"warning: the farm of set {set_name} is not finished: {scored:,} of {total:,} trajectories have"
-        f" feedback; run 'dmix mix collect --set {set_name}' again first, or train on what is there"
+        f"warning: the farm of set {set_name} is not finished: {scored:,} of {total:,} trajectories"
+        f" have feedback. Run 'dmix mix collect --set {set_name}' first, or train on these"
+        " trajectories"
     )
 
 

@@ -59,7 +59,7 @@ def classify_text(
         InputError: If there is no input, or it or a setting cannot be used.
     """
     if not source and not target:
-        raise InputError("no input given; name files, folders or globs with --source and --target")
+        raise InputError("there is no input; name files, folders or globs with --source and --target")
     check_inputs((*source, *target))
     check_id_column((*source, *target), settings.id_column)
     check_classifier(warehouse, settings)
@@ -130,7 +130,7 @@ def without_text(warehouse: Warehouse, version: "CorpusVersion", settings: "Clas
             f"{version.corpus}: {count:,} records of {name} have no text {asked}{has}; {_remedy(others)}"
         )
     if len(found) > _MOST_FILES:
-        lines.append(f"{version.corpus}: and {len(found) - _MOST_FILES:,} more files with such records")
+        lines.append(f"{version.corpus}: {len(found) - _MOST_FILES:,} more files have such records")
     return lines
 
 
@@ -282,7 +282,5 @@ def _outcomes_result(outcomes: "list[CorpusOutcome]") -> Result:
         asked = _asked(version)
         if asked:
             share = asked / max(1, version.documents + version.rejected)
-            result.line(
-                f"{version.corpus}: {asked:,} documents ({share:.1%}) were unsure and sent to the fallback"
-            )
+            result.line(f"{version.corpus}: the fallback labelled {asked:,} unsure documents ({share:.1%})")
     return result

@@ -177,7 +177,9 @@ class DatasetBuilder:
             settings=DistilSettings(seed=self.settings.seed),
             progress=self.progress,
         )
-        self.progress(f"distilled from the real source, it agrees on {report.agreement:.1%} of the documents")
+        self.progress(
+            f"the classifier distilled from the real source agrees on {report.agreement:.1%} of the documents"
+        )
 
     def write(self, model: Path, out: Path, *, tokens: int) -> None:
         """Lets a model write until `tokens` are kept, ends of text counted.
@@ -189,13 +191,13 @@ class DatasetBuilder:
         while True:
             facts = self._written(model, out, budget=budget)
             kept = facts.tokens_kept + facts.kept
-            self.progress(f"{model.name} wrote {facts.tokens:,} tokens, {kept:,} of {tokens:,} are kept")
+            self.progress(f"{model.name} wrote {facts.tokens:,} tokens; {kept:,} of {tokens:,} are kept")
             if kept >= tokens:
                 return
             if not kept:
                 raise InputError(
-                    f"nothing of the {facts.generated:,} documents that {model.name} wrote is kept; set"
-                    " synthetic_quality to none"
+                    f"the quality filter dropped all {facts.generated:,} documents by {model.name};"
+                    " set synthetic_quality to none"
                 )
             budget = math.ceil(facts.tokens * tokens / kept)
 

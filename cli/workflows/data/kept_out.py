@@ -59,18 +59,20 @@ def check_kept_out(
         return
     if manifest.kept_out is None:
         progress(
-            f"warning: dataset {manifest.name or manifest.dataset} was made by a version of dmix that did not"
-            f" record which evaluation items were kept out of it; {count:,} of {environment} may be in it"
+            f"warning: an older dmix made dataset {manifest.name or manifest.dataset} and did not"
+            f" record which evaluation items it kept out; {count:,} of {environment} may be in the"
+            " text"
         )
         return
     message = (
-        f"{count:,} of {len(used):,} evaluation items of {environment} were not kept out of dataset"
-        f" {manifest.name or manifest.dataset}: a model may be scored on text that it trains on"
+        f"dataset {manifest.name or manifest.dataset} was not screened for {count:,} of"
+        f" {len(used):,} evaluation items of {environment}, so a model may train on text that scores"
+        " it"
     )
     if not allow_unscreened:
         raise InputError(
-            f"{message}; run 'dmix etl shard' with --environment {environment} beside its other flags, or go"
-            " on with --allow-unscreened"
+            f"{message}; run 'dmix etl shard' with --environment {environment} and the same other"
+            " flags, or use --allow-unscreened"
         )
     progress(f"warning: {message}")
 

@@ -89,9 +89,8 @@ def check_plan(
         warehouse, plans, [scores.means(first.objectives.names) for scores in found], task, key=key
     )
     said = (
-        f"Checked by {len(runs)} runs: the best of {len(plans)} pulls gains {gain_P[best]:+.3f} of utility"
-        f" over natural mixing (standard error {stderr_P[best]:.3f}), where {plans[best].plan.utility:+.3f}"
-        " was promised"
+        f"Checked by {len(runs)} runs: the best of {len(plans)} pulls gains {gain_P[best]:+.3f} of"
+        f" utility over natural mixing (standard error {stderr_P[best]:.3f})"
     )
     keeps = "" if kept is None else f" Effects {kept!r} keep the coefficients that these runs taught."
     if chosen is not None:

@@ -61,7 +61,7 @@ def probe_counts(
     name = effects_name("counts", manifest, key, name)
     stored = stored_already(warehouse, name, dataset=manifest.dataset, environment=digest, estimator="counts")
     if stored is not None:
-        progress(f"effects {name} are there already; nothing to do")
+        progress(f"effects {name} exist already; nothing to do")
         return stored
     reader = None if model is None else _reader(warehouse, manifest, model)
     longest = ITEM_TOKENS if reader is None else min(ITEM_TOKENS, reader.max_length)

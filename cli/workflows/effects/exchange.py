@@ -113,13 +113,13 @@ def import_scores(
     design = read_json(scores.absolute().parent / DESIGN)
     if design.get("dataset") != manifest.dataset:
         raise InputError(
-            f"{scores.absolute().parent / DESIGN} was made for dataset {design.get('dataset')}, not for"
+            f"{scores.absolute().parent / DESIGN} belongs to dataset {design.get('dataset')}, not to"
             f" {manifest.dataset}; name that dataset with --dataset"
         )
     if tuple(design["objectives"]) != objectives.names:
         raise InputError(
-            f"the probes were exported for {', '.join(design['objectives'])}, the environment lists"
-            f" {', '.join(objectives.names)}; give the same environment file"
+            f"the exported probes have the objectives {', '.join(design['objectives'])}, but the"
+            f" environment lists {', '.join(objectives.names)}; give the same environment file"
         )
     table = read_scores(scores)
     index = {"/".join(pair): i for i, pair in enumerate(space.names)}
@@ -165,7 +165,7 @@ def read_scores(path: Path) -> dict[tuple[str, str], float]:
         InputError: If a column is missing, a score is no finite number, or a row comes twice.
     """
     if not path.is_file():
-        raise NotFoundError(f"{path} does not exist; give the table of scores")
+        raise NotFoundError(f"{path} does not exist; name the table of scores")
     readers: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
         ".csv": lambda p: list(csv.DictReader(p.open(encoding="utf-8-sig", newline=""))),
         ".jsonl": lambda p: [json.loads(line) for line in p.read_text("utf-8").splitlines() if line.strip()],
@@ -176,7 +176,7 @@ def read_scores(path: Path) -> dict[tuple[str, str], float]:
     try:
         rows = readers[path.suffix](path)
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read ({error}); write it again") from None
+        raise InputError(f"dmix cannot read {path} ({error}); write it again") from None
     found: dict[tuple[str, str], float] = {}
     for number, row in enumerate(rows, start=1):
         try:

@@ -86,12 +86,12 @@ def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Pr
     found = measured(warehouse, request)
     name, stored = found.already("gradient", request)
     if stored is not None:
-        progress(f"effects {name} are there already; nothing to do")
+        progress(f"effects {name} exist already; nothing to do")
         return stored
     plan = plan_gradients(found, request)
     progress(
         f"gradients over {plan.budget.tokens:,} tokens: {plan.budget.batches} batches of"
-        f" {plan.budget.samples} samples a domain; about {plan.hours:.2g} hours"
+        f" {plan.budget.samples} samples per domain; about {plan.hours:.2g} hours"
     )
     products_NBD = gradient_products(plan.task, plan.budget, progress=progress)
     samples = request.samples or int(found.space.samples_N.sum())

@@ -41,7 +41,7 @@ def stored_already(
     found = stored.effects
     if (found.dataset, found.environment, found.estimator) != (dataset, environment, estimator):
         raise InputError(
-            f"effects {name!r} are {found.estimator} of dataset {found.dataset} and other objectives; choose"
-            f" another --name, or remove {warehouse.effects(name)}"
+            f"effects {name!r} exist for {found.estimator}, dataset {found.dataset} and other"
+            f" objectives; choose another --name, or remove {warehouse.effects(name)}"
         )
     return stored

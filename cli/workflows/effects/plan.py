@@ -93,22 +93,23 @@ def plan_mixture(
     for stored in found:
         if stored.effects.dataset != manifest.dataset:
             raise InputError(
-                f"effects {stored.name!r} are of dataset {stored.effects.dataset}, not of"
+                f"effects {stored.name!r} belong to dataset {stored.effects.dataset}, not to"
                 f" {manifest.dataset}; run 'dmix mix probe --dataset {manifest.dataset}'"
             )
     objectives = found[0].environment if environment is None else load_environment(environment)
     if objectives.names != found[0].effects.objectives:
         raise InputError(
-            f"the environment lists {', '.join(objectives.names)}, effects {found[0].name!r} are on"
-            f" {', '.join(found[0].effects.objectives)}; give the environment file that they were measured on"
+            f"the environment lists {', '.join(objectives.names)}, but effects {found[0].name!r}"
+            f" have the objectives {', '.join(found[0].effects.objectives)}; give the environment"
+            " file of that probe"
         )
     total = int(space.samples_N.sum()) if samples is None else samples
     if total < 1 or max_passes < 1:
-        raise InputError(f"samples is {total} and max-passes {max_passes}, expected at least 1 of each")
+        raise InputError(f"--samples is {total} and --max-passes {max_passes}; both must be at least 1")
     if total > max_passes * int(space.samples_N.sum()):
         raise InputError(
-            f"the run draws {total:,} samples, the dataset gives {int(space.samples_N.sum()):,} in each of"
-            f" {max_passes} passes; lower --samples or raise --max-passes"
+            f"the run draws {total:,} samples, but the dataset has {int(space.samples_N.sum()):,}"
+            f" per pass and {max_passes} passes; lower --samples or raise --max-passes"
         )
     prediction = predict_stored(found)
     plan = make_plan(
@@ -126,7 +127,7 @@ def plan_mixture(
         space=space,
         total=total,
         scales=dict(zip(objectives.names, objectives.scales_D.tolist(), strict=True)),
-        scales_from="the environment file" if objectives.scales else "none given, 1 nat each",
+        scales_from="the environment file" if objectives.scales else "none given, so 1 nat each",
         objectives=objectives,
         max_passes=max_passes,
     )

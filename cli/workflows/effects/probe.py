@@ -66,7 +66,7 @@ def probe_effects(
     check_environment(environment)
     check_kept_out(warehouse, dataset, environment, allow_unscreened=allow_unscreened, progress=progress)
     if export_to is not None and scores is not None:
-        raise InputError("--export writes probes and --scores reads what became of them; give one of them")
+        raise InputError("--export writes probes and --scores reads their results; give only one of the two")
     if export_to is not None:
         return _exported(warehouse, environment, dataset, groups, export_to, samples=samples)
     from dmix.warehouse_schema.catalog.catalog import sync_at_end
@@ -94,7 +94,7 @@ def probe_effects(
         )
     else:
         if model is None:
-            raise InputError(f"--estimator {estimator} measures a model; name it with --model")
+            raise InputError(f"--estimator {estimator} needs a model; name it with --model")
         check_model(warehouse, model)
         from dmix.cli.workflows.effects.measured import ProbeRequest
 
@@ -156,9 +156,9 @@ def _exported(
     result = Result({"folder": str(out), "probes": [probe.probe_id for probe in probes]}, probes)
     controls = sum(not probe.domains for probe in probes)
     result.line(
-        f"{len(probes)} mixtures in {out}, {controls} of them natural: train each, fill its scores into"
-        f" {out / SCORES}, keep {DESIGN} beside it, and run 'dmix mix probe --environment {environment}"
-        f" --scores {out / SCORES}'"
+        f"wrote {len(probes)} mixtures to {out}, {controls} of them natural. Train each mixture and"
+        f" fill its scores into {out / SCORES}; keep {DESIGN} beside it. Then run 'dmix mix probe"
+        f" --environment {environment} --scores {out / SCORES}'"
     )
     return result
 
@@ -169,7 +169,7 @@ def _counting(warehouse: Warehouse, dataset: str | None) -> Result:
     manifest = read_dataset_manifest(warehouse, dataset)
     tokens = sum(stream.tokens for stream in manifest.streams)
     result = Result({"estimator": "counts", "runs": 0, "tokens_read": tokens, "tokens_trained": 0})
-    result.line(f"counts bigrams in {tokens:,} tokens, once; trains nothing")
+    result.line(f"would count bigrams in {tokens:,} tokens once, and train nothing")
     return result
 
 
@@ -217,8 +217,9 @@ def _measuring(warehouse: Warehouse, request: "ProbeRequest", estimator: str) ->
         }
         line = (
             f"{len(probes.probes)} probes of {probes.task.tokens:,} tokens ({len(groups)} groups of"
-            f" {int(found.space.active_N.sum())} domains, the rest controls), {probes.run_equivalents:.3g}"
-            f" runs in all: {in_words(3600 * probes.hours)} on this machine, scoring left out"
+            f" {int(found.space.active_N.sum())} domains, and controls),"
+            f" {probes.run_equivalents:.3g} runs in all: {in_words(3600 * probes.hours)} on this"
+            " machine without scoring"
         )
     result = Result(facts)
     result.line(line)
@@ -283,7 +284,7 @@ def effects_result(stored: "StoredEffects") -> Result:
         ],
     )
     result.line(
-        f"effects {stored.name}: for a mixture from them, run 'dmix mix plan --probe {stored.name} --out"
-        " mixture.yaml'"
+        f"stored effects {stored.name}; to plan a mixture, run 'dmix mix plan --probe {stored.name}"
+        " --out mixture.yaml'"
     )
     return result

@@ -83,8 +83,9 @@ def plan_probes(found: Measured, request: ProbeRequest) -> ProbePlan:
         fits = [g for g in range(2, most + 1) if (g + controls_of(g)) * each <= request.max_hours]
         if not fits:
             raise InputError(
-                f"a probe of {steps} steps takes about {each:.2g} hours, and at least five are needed; raise"
-                f" --max-hours {request.max_hours:g}, or take the estimator counts or gradient"
+                f"a probe of {steps} steps takes about {each:.2g} hours, and dmix needs at least"
+                f" five probes; raise --max-hours {request.max_hours:g}, or use the estimator counts"
+                " or gradient"
             )
         most = fits[-1]
     counted = None
@@ -110,7 +111,7 @@ def probe_runs(warehouse: Warehouse, request: ProbeRequest, *, progress: Progres
     found = measured(warehouse, request)
     name, stored = found.already("probe", request)
     if stored is not None:
-        progress(f"effects {name} are there already; nothing to do")
+        progress(f"effects {name} exist already; nothing to do")
         return stored
     folder = warehouse.effects(name) / "probes"
     with held_lock(warehouse.effects_lock(name), what=f"effects {name}"):
@@ -165,8 +166,8 @@ def _trained_probes(
     }
     if design_file.is_file() and read_json(design_file) != json.loads(json.dumps(wanted)):
         raise InputError(
-            f"{folder} holds probes of another design; give the same options as before, another --name, or"
-            " remove the folder"
+            f"{folder} has probes of another design; give the same options as before or another"
+            " --name, or remove the folder"
         )
     publish_json(design_file, wanted)
     progress(f"{len(plan.probes)} probes of {plan.task.tokens:,} tokens: about {plan.hours:.2g} hours")

@@ -51,7 +51,7 @@ def asked(
     from dmix.warehouse_schema.catalog.catalog import Catalog
 
     if not query.strip():
-        raise InputError("got no SQL; give one statement, for example 'SHOW TABLES'")
+        raise InputError("the query is empty; give one statement, for example 'SHOW TABLES'")
     limit_bytes = default_memory_bytes() if memory_gb is None else int(memory_gb * 1e9)
     with Catalog.open_reader(warehouse, allow_io=allow_io, memory_bytes=limit_bytes // 2) as catalog:
         with bounded_memory(limit_bytes):

@@ -53,11 +53,11 @@ def evaluate_models(
         InputError: If arguments contradict each other, or there is nothing to evaluate on.
     """
     if (run_id is None) == (model is None):
-        raise InputError("give either --run ID or --model, the model to evaluate")
+        raise InputError("name the model to evaluate with either --run ID or --model")
     if steps and run_id is None:
         raise InputError("--step is a step of a run; name the run with --run")
     if not tasks and not items:
-        raise InputError("nothing to evaluate on; give --task NAME or --items FILE")
+        raise InputError("there is no task to evaluate on; give --task NAME or --items FILE")
     names = task_names(tuple(tasks))
     item_tasks = [read_item_task(path, kind=kind) for path in items]
     if run_id is not None:

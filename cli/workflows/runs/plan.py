@@ -108,5 +108,5 @@ def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Spe
         return
     result.line(
         f"{speed.tokens_per_second:,.0f} tokens per second in this process:"
-        f" {in_words(3600 * facts['hours'])}, scoring left out"
+        f" {in_words(3600 * facts['hours'])} without scoring"
     )

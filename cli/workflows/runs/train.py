@@ -82,9 +82,9 @@ def train_run(
         TrainingError: If the run failed twice in the same way, or fails.
     """
     if resume and run_id is None:
-        raise InputError("--resume needs the run to go on with; name it with --run")
+        raise InputError("--resume needs a run; name it with --run")
     if back and not resume:
-        raise InputError("--back says where --resume goes on; give both")
+        raise InputError("--back needs --resume; give both")
     if run_id is not None and (resume or has_started(warehouse, run_id)):
         if not resume and is_finished(warehouse, run_id):
             summary = run_summary(warehouse, run_id)
@@ -230,7 +230,7 @@ def new_run(
         raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
     spec = controller_spec(agent, controller)
     if agent is not None and environment is None:
-        raise InputError("an agent decides by feedback; give the environment file with --environment")
+        raise InputError("an agent needs feedback; give the environment file with --environment")
     check_controller(warehouse, spec)
     if request.shadow is not None:
         check_controller(warehouse, request.shadow)
@@ -269,7 +269,7 @@ def controller_spec(agent: str | None, controller: str | None) -> str:
     """
     if (agent is None) == (controller is None):
         given = "both were given" if agent is not None else "none was given"
-        raise InputError(f"one of --agent and --controller decides the mixtures, {given}; give exactly one")
+        raise InputError(f"--agent or --controller decides the mixtures, and {given}; give exactly one")
     if agent is None:
         return str(controller)
     return agent if agent.partition(":")[0] == "effect" else f"agent:{agent}"

@@ -85,12 +85,14 @@ def init_project(
 
     data, out = Path(data).expanduser().absolute(), Path(out).expanduser().absolute()
     if not data.is_dir():
-        raise NotFoundError(f"{data} is no folder; name the folder that holds 'source' and 'target'")
+        raise NotFoundError(
+            f"{data} is no folder; name the folder with the sub-folders 'source' and 'target'"
+        )
     if not 0 < hours < float("inf"):
         raise InputError(f"--hours is {hours}, expected a number above 0")
     if (out / "environment.yaml").exists():
         raise InputError(
-            f"{out} holds a project already (environment.yaml); choose another folder or remove it"
+            f"{out} has a project already (environment.yaml); choose another folder or remove it"
         )
     checkpoint = _look_at(model)
     reading = reading.absolute()  # run.sh works in another folder
@@ -164,13 +166,13 @@ def _look_at(model: str | None) -> Checkpoint:
     folder = Path(model).expanduser()
     if not folder.exists():
         if folder.is_absolute() or model.startswith((".", "~")):
-            raise NotFoundError(f"--model: there is no {folder}; give a checkpoint folder or a hub id")
+            raise NotFoundError(f"--model: {folder} does not exist; give a checkpoint folder or a hub id")
         return Checkpoint(name=model, parameters=None, max_positions=None)
     file = folder / "config.json"
     if not file.is_file():
         raise InputError(
-            f"--model: {folder} holds no config.json; give a folder that transformers can load,"
-            " as `save_pretrained` writes it"
+            f"--model: {folder} has no config.json; give a folder that transformers can load, as"
+            " `save_pretrained` writes it"
         )
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -199,7 +201,7 @@ def stored_weights(folder: Path) -> int | None:
                 header = json.loads(file.read(size))
                 shapes = [value["shape"] for name, value in header.items() if name != "__metadata__"]
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path} is no safetensors file ({error}); download it again") from None
+                raise InputError(f"{path} is not a safetensors file ({error}); download it again") from None
         for shape in shapes:
             weights = 1
             for length in shape:

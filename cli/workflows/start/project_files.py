@@ -99,7 +99,7 @@ def project_files(
     scratch = checkpoint.name is None
     files = {
         "environment.yaml": (
-            "objectives that are scored at every step",
+            "objectives that score every step",
             environment_text("feedback", "items"),
         ),
         "judging.yaml": (
@@ -107,15 +107,14 @@ def project_files(
             environment_text("judging", "judging"),
         ),
         "training.yaml": (
-            "how the runs train",
+            "training settings of the runs",
             training_text(
                 sizes.batch_size,
                 RATE if scratch else "2.0e-5",
                 why=(
                     "a small model that dmix trained on your source first"
                     if scratch
-                    else "weights that were trained before; one or two powers of ten below the rate of"
-                    " their pre-training"
+                    else "trained weights; ten to a hundred times below the rate of their pre-training"
                 ),
             ),
         ),
@@ -124,7 +123,7 @@ def project_files(
     if scratch:
         files["model.yaml"] = ("a small model from random weights", MODEL)
         files["base-training.yaml"] = (
-            "how that model trains on the source first",
+            "training settings of that model on the source",
             training_text(sizes.batch_size, BASE_RATE, why="a model from random weights"),
         )
     files["run.sh"] = (
@@ -154,7 +153,7 @@ def _script(
 ) -> str:
     megabytes = sum(text.size_bytes for text in fields.values()) / 1e6
     text_time = in_words(_START_SECONDS + megabytes / (_TEXT_RATE * (os.cpu_count() or 1)))
-    run_time = "time not known: add --dry-run" if sizes.minutes is None else in_words(60 * sizes.minutes)
+    run_time = "time unknown: add --dry-run" if sizes.minutes is None else in_words(60 * sizes.minutes)
     tokenizer = "embedded" if checkpoint.name is None else shlex.quote(checkpoint.name)
     trained = "base" if checkpoint.name is None else shlex.quote(checkpoint.name)
     common = (

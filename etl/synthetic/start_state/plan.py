@@ -70,16 +70,17 @@ def plan_start_state(
     """
     if settings.classifier.startswith("column"):
         raise InputError(
-            f"classifier {settings.classifier!r} reads labels that a model does not write; use embedded or"
-            " nvidia"
+            f"classifier {settings.classifier!r} reads labels, and a model writes none; use embedded"
+            " or nvidia"
         )
     spec = classifier_spec(settings.classifier, taxonomy=None)
     taxonomy = make_classifier(spec).taxonomy
     assert taxonomy is not None
     if manifest is not None and manifest.taxonomy.labels != taxonomy.labels:
         raise InputError(
-            f"dataset {manifest.dataset} has taxonomy {manifest.taxonomy.name!r}, classifier"
-            f" {settings.classifier!r} gives {taxonomy.name!r}; leave --dataset out, or choose another one"
+            f"dataset {manifest.dataset} has taxonomy {manifest.taxonomy.name!r}, but classifier"
+            f" {settings.classifier!r} gives {taxonomy.name!r}; leave --dataset out, or choose"
+            " another one"
         )
     check_engine(generation)
     found = source_model(model, generation)

@@ -101,7 +101,7 @@ def test_config_file_names_the_same_options(spark, inputs, capsys):
         (["--source", "books", "--max-document-bytes", "0"], "max_document_bytes is 0, expected 1 to"),
         (
             ["--source", "books", "--classifier", "colum:x"],
-            "use embedded, nvidia, nvidia:PATH or column:NAME",
+            "use embedded, nvidia, nvidia:PATH, column:NAME",
         ),
         (["--source", "books", "--name", "a b"], "corpus name 'a b' cannot be a folder"),
         (["--source", "books", "--id-column", ""], "id_column is empty"),

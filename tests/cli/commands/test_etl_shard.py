@@ -105,7 +105,7 @@ def test_verify_passes_then_finds_a_flipped_byte_with_exit_code_4(dmix):
     assert dmix(*SHARD)[0] == 0
     code, _, err = dmix("etl", "verify")
     assert code == 0, err
-    assert "all as their manifests say" in err
+    assert "all agree with their manifests" in err
     shard = next(dmix.warehouse.glob("streams/*/source/News/shard.*.mds"))
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
@@ -219,7 +219,7 @@ def test_remote_inputs_labels_and_streams_from_end_to_end(spark, bucket, tmp_pat
     assert {"v1.json", "manifest.json", "tokenizer.json", "index.json", "shard.00000.00000.mds"} <= stored
     capsys.readouterr()
     assert run(["etl", "verify", *warehouse]) == 0
-    assert "all as their manifests say" in capsys.readouterr().err
+    assert "all agree with their manifests" in capsys.readouterr().err
     RemotePath(f"{bucket}/data/streams/left/source/News/shard.00000.00000.mds").write_bytes(b"left")
     assert run(["etl", "gc", "--json", *warehouse]) == 0
     assert len(json.loads(capsys.readouterr().out)["found"]) == 1

@@ -65,7 +65,7 @@ def test_start_state_from_a_model_is_shown_and_stored(spark, here, writer, capsy
     assert run([*arguments, *bounds]) == 0
     shown = capsys.readouterr()
     assert "start state of" in shown.out
-    assert "wanted 0.2" in shown.err and "leaves document shares alone" in shown.err
+    assert "wanted 0.2" in shown.err and "but not document shares" in shown.err
     with Catalog.open_reader(Warehouse.at("w")) as catalog:
         _, rows = catalog.query("select estimator, sum(document_weight) from start_state group by all")
     assert rows == [("model:tiny", pytest.approx(1))]

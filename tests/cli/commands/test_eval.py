@@ -15,8 +15,8 @@ def items(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --run ID or --model"),
-        (["--run", "a", "--model", "b", "--task", "piqa"], "give either --run ID or --model"),
+        ([], "either --run ID or --model"),
+        (["--run", "a", "--model", "b", "--task", "piqa"], "either --run ID or --model"),
         (["--model", "m", "--step", "2", "--task", "piqa"], "--step is a step of a run"),
         (["--run", "a"], "give --task NAME or --items FILE"),
         (["--run", "a", "--task", "piqa", "--limit", "0"], "--limit is 0"),

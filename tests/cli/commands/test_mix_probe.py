@@ -232,7 +232,7 @@ def test_a_trainer_of_ones_own_gets_mixtures_and_gives_scores_back(dmix, environ
     ("arguments", "said"),
     [
         (("--estimator", "gradient"), "--model"),
-        (("--export", "a", "--scores", "b"), "one of them"),
+        (("--export", "a", "--scores", "b"), "only one of the two"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(dmix, environment_file, arguments, said):

@@ -35,7 +35,7 @@ def test_chain_ends_with_an_answer_and_a_report_and_redoes_nothing(tmp_path, cap
     half = [rows["source-share"][f"{field} tokens"] for field in ("source", "target")]
     assert abs(half[0] - half[1]) <= 4 * quickstart.SEQ_LEN  # whole samples of each domain
     assert "Under effect:quickstart (one seed)" in first["answer"] and "Best: " in first["answer"]
-    assert "not a claim" in first["note"] and "with two seeds or more" in first["note"]
+    assert "proves nothing" in first["note"] and "at least two seeds" in first["note"]
     assert "<html" in (tmp_path / "report.html").read_text()
     kept = kept_files(tmp_path)
     assert chain(tmp_path, capsys)["runs"] == first["runs"]

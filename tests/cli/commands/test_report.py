@@ -63,7 +63,7 @@ def test_watch_ends_with_the_run_and_says_so(warehouse, capsys):
     log.write("run_done", step=1, detail="")
     assert run(["report", "--warehouse", str(warehouse.root), "--watch"]) == 0
     shown = capsys.readouterr()
-    assert "no run is under way" in shown.err
+    assert "all runs have ended" in shown.err
     assert shown.out == f"{warehouse.root / 'report.html'}\n"
 
 

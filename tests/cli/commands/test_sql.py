@@ -97,7 +97,7 @@ def test_values_that_json_lacks_are_written_plainly(warehouse, capsys):
         ("select 1; select 2", "got 2 SQL statements, expected 1"),
         ("insert into runs values (1)", "got INSERT, but the catalog is read only"),
         ("from read_csv('/etc/hostname')", "has been disabled by configuration"),
-        ("  ", "got no SQL"),
+        ("  ", "query is empty"),
     ],
 )
 def test_bad_statements_exit_2_with_a_message_and_no_traceback(warehouse, capsys, sql, message):
@@ -183,6 +183,6 @@ def test_arrow_is_imported_for_runs_under_way_alone_and_pandas_never(warehouse, 
 def test_no_rows_of_a_run_that_is_not_there_name_the_runs(warehouse, capsys):
     assert run(["sql", "select * from mixture where run_id = 'r2'"]) == 0
     said = capsys.readouterr().err
-    assert "no run is called 'r2' (runs there are: r1)" in said
+    assert "no run is called 'r2' (known runs: r1)" in said
     assert run(["sql", "select * from mixture where run_id = 'r1' and step = 99"]) == 0
     assert "no run is called" not in capsys.readouterr().err

@@ -47,7 +47,7 @@ def test_the_exception_of_a_worker_is_named_with_its_place():
         ),
         (OSError(errno.ENOSPC, "No space left on device"), ["free some space"]),
         (OSError(errno.EMFILE, "Too many open files"), ["ulimit -n"]),
-        (OSError(errno.EIO, "Input/output error"), ["disk", "check it"]),
+        (OSError(errno.EIO, "Input/output error"), ["disk", "check the disk"]),
         (from_worker("safetensors_rust.SafetensorError: header too large"), ["header too large", "damaged"]),
     ],
 )

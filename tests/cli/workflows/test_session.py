@@ -141,7 +141,7 @@ def test_items_that_were_not_kept_out_of_the_dataset_are_refused(environment, ca
     with pytest.raises(dmix.DmixError, match="2 of 2 evaluation items"):
         session.probe(environment=environment, dataset="open")
     session.probe(environment=environment, dataset="open", allow_unscreened=True)
-    assert "warning: 2 of 2 evaluation items" in capsys.readouterr().err
+    assert "screened for 2 of 2 evaluation items" in capsys.readouterr().err
     made = session.shard(seq_len=16, name="clean", environment=environment)
     assert len(made.value.kept_out) == 2
     session.probe(environment=environment, dataset="clean")

@@ -70,7 +70,7 @@ def test_spec_is_made_of_what_the_user_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("name", "taxonomy", "message"),
     [
-        ("colum:topic", None, "unknown; use embedded, nvidia, nvidia:PATH or column:NAME"),
+        ("colum:topic", None, "unknown; use embedded, nvidia, nvidia:PATH, column:NAME"),
         ("column:", None, "unknown"),
         ("embedded:x", None, "unknown"),
         ("embedded", "from-data", "leave --taxonomy out"),

@@ -145,7 +145,7 @@ def test_missing_weights_are_named(tmp_path):
 def test_file_that_holds_no_weights_is_refused(tmp_path):
     path = tmp_path / "broken.safetensors"
     path.write_bytes(b"no safetensors at all")
-    with pytest.raises(InputError, match="cannot be read as classifier weights"):
+    with pytest.raises(InputError, match="is not a file of classifier weights"):
         LinearModel.load(path)
 
 

@@ -162,7 +162,7 @@ def test_spec_makes_it(checkpoint):
 
 
 def test_labels_have_to_be_those_of_the_taxonomy(checkpoint):
-    with pytest.raises(InputError, match=r"26 labels that are not those of taxonomy 'mine'.*--taxonomy"):
+    with pytest.raises(InputError, match=r"26 labels, which differ from taxonomy 'mine'.*--taxonomy"):
         make(checkpoint[0], Taxonomy("mine", ("A", "B")))
 
 
@@ -205,7 +205,7 @@ def test_folder_without_a_tokenizer_says_what_is_missing(checkpoint, tmp_path):
     with pytest.raises(NotFoundError, match=r"has no tokenizer; download tokenizer\.json"):
         make(damaged(checkpoint, tmp_path, tokenizer=None)).probabilities(["w1"])
     (tmp_path / "spm.model").write_bytes(b"no model")
-    with pytest.raises(MissingDependencyError, match=r"spm\.model cannot be read .*sentencepiece"):
+    with pytest.raises(MissingDependencyError, match=r"spm\.model .*sentencepiece"):
         make(tmp_path).probabilities(["w1"])
 
 
@@ -216,5 +216,5 @@ def test_hub_that_cannot_be_reached_names_the_way_around(monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(NotFoundError, match=r"cannot be fetched .*\(no network\).*nvidia:DIR"):
+    with pytest.raises(NotFoundError, match=r"cannot download .*\(no network\).*nvidia:DIR"):
         NvidiaClassifier("nvidia/domain-classifier", name="nvidia", taxonomy=DEFAULT_TAXONOMY)

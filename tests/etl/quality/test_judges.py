@@ -149,7 +149,7 @@ def test_weights_survive_a_file_and_a_damaged_file_is_named(tmp_path):
         model.probability_low(GOOD)
     )
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="cannot be read as quality weights"):
+    with pytest.raises(InputError, match="is not a file of quality weights"):
         QualityModel.load(tmp_path / "w.safetensors")
     with pytest.raises(NotFoundError, match="do not exist"):
         QualityModel.load(tmp_path / "none.safetensors")
@@ -236,5 +236,5 @@ def test_a_checkpoint_with_other_labels_is_refused(checkpoint, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "id2label": {"0": "Good", "1": "Bad"}}))
-    with pytest.raises(InputError, match="labels that are not those of taxonomy 'quality'"):
+    with pytest.raises(InputError, match="labels, which differ from taxonomy 'quality'"):
         make_quality(f"nvidia:{tmp_path}")

@@ -128,7 +128,7 @@ def test_input_that_changed_since_it_was_cut_is_refused(tmp_path, name):
     content = path.read_bytes()
     assert b"document 7" in content
     path.write_bytes(content.replace(b"document 7", b"dOcument 7", 1))
-    with pytest.raises(InputError, match=r"changed while it was read; run the same command again"):
+    with pytest.raises(InputError, match=r"changed while dmix read it"):
         in_pieces(inspection)
 
 

@@ -242,7 +242,7 @@ def test_file_that_changed_since_it_was_hashed_is_refused(tmp_path, name):
     write("before")
     source = inspect_file(find_files([str(path)]).files[0], columns=())
     write("after!")
-    with pytest.raises(InputError, match="changed while it was read"):
+    with pytest.raises(InputError, match="changed while dmix read it"):
         list(read_documents(source, columns=PLAIN, max_document_bytes=LIMIT, meter=Meter(None)))
 
 

@@ -324,7 +324,7 @@ def test_corpora_that_do_not_fit_together_are_refused(warehouse, pair, make_corp
     second = make_corpus("main-source", "source", [[("News", "new")]], version=2)
     copy = make_corpus("copy", "source", [])
     for corpora, message in (
-        ([], "no corpora were given"),
+        ([], "there is no corpus"),
         ([pair[0], other], r"'main-source' has 'three' \(3 labels\), 'o' has 'one' \(1 labels\)"),
         ([pair[0], empty], "corpus 'e' version 1 holds no documents"),
         ([pair[0], second], "corpus 'main-source' was given in two versions"),

@@ -65,5 +65,5 @@ def test_a_model_that_does_not_write_from_left_to_right_is_refused(make_writer, 
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({"model_type": "t5", "vocab_size": config["vocab_size"]}))
     model = source_model(without_weights(folder), SETTINGS)
-    with pytest.raises(InputError, match=r"\(t5\) is no causal language model; choose one that writes"):
+    with pytest.raises(InputError, match=r"\(t5\) is not a causal language model; choose one"):
         memory_need(model, SETTINGS)

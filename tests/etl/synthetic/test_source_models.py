@@ -44,13 +44,15 @@ def with_config(folder, **changes):
 @pytest.mark.parametrize("ids", [30, 80])
 def test_a_tokenizer_of_another_model_is_refused(make_writer, tmp_path, ids):
     folder = with_config(make_writer(tmp_path / "model"), vocab_size=ids)
-    with pytest.raises(InputError, match=f"vocabulary of {ids} ids, its tokenizer 46.*do not belong"):
+    with pytest.raises(InputError, match=f"vocabulary of {ids} ids, but its tokenizer has 46.*do not belong"):
         source_model(without_weights(folder), SETTINGS)
 
 
 def test_a_tokenizer_of_the_same_size_with_other_ends_of_a_document_is_refused(make_writer, tmp_path):
     folder = with_config(make_writer(tmp_path / "model"), bos_token_id=5, eos_token_id=[6, 7])
-    with pytest.raises(InputError, match=r"names \[5, 6, 7\] as ids of BOS and EOS, its tokenizer \[0\]"):
+    with pytest.raises(
+        InputError, match=r"names \[5, 6, 7\] as ids of BOS and EOS, but its tokenizer names \[0\]"
+    ):
         source_model(without_weights(folder), SETTINGS)
     named = source_model(str(folder), GenerationSettings(start_token="<|endoftext|>"))
     assert named.start_id == 0
@@ -76,7 +78,7 @@ def test_a_model_that_is_not_there_is_not_found(name):
 
 
 def test_a_folder_without_a_model_is_not_found(tmp_path):
-    with pytest.raises(NotFoundError, match="gives no configuration"):
+    with pytest.raises(NotFoundError, match="has no configuration"):
         source_model(str(tmp_path), SETTINGS)
 
 
@@ -112,7 +114,7 @@ def test_a_tokenizer_that_ends_with_what_begins_is_corrected_by_the_configuratio
     folder = with_config(make_writer(tmp_path / "model"), bos_token_id=0, eos_token_id=16)
     model = source_model(without_weights(folder), SETTINGS)
     assert (model.start_id, model.end_id) == (0, 16)
-    assert "'<|endoftext|>', which begins them; documents end with 'court'" in caplog.text
+    assert "'<|endoftext|>', which is its start token; dmix ends documents with 'court'" in caplog.text
     with_config(folder, bos_token_id=0, eos_token_id=[0, 16])
     assert source_model(str(folder), SETTINGS).end_id == 0
 
@@ -129,7 +131,7 @@ def test_a_start_token_that_begins_a_turn_of_a_chat_is_warned_of(
 ):
     folder = with_tokenizer(make_writer(tmp_path / "model"), chat_template=template)
     source_model(without_weights(folder), SETTINGS)
-    assert ("begins a turn of a chat" in caplog.text) == warned
+    assert ("start of a chat turn" in caplog.text) == warned
     caplog.clear()
     source_model(str(folder), GenerationSettings(start_token="court"))
-    assert "begins a turn" not in caplog.text
+    assert "chat turn" not in caplog.text

@@ -108,7 +108,7 @@ def test_blocks_that_workers_wrote_on_other_disks_are_missed(writer, tmp_path, s
         elsewhere = dataclasses.replace(task.keywords["job"], folder=tmp_path / "other-machine")
         return [task.func(item, job=elsewhere) for item in items]
 
-    with pytest.raises(InputError, match="give a folder that all machines share, or a range to each machine"):
+    with pytest.raises(InputError, match="give a folder that all machines share"):
         written(writer, tmp_path / "out", run=run_elsewhere, **size)
 
 
@@ -193,7 +193,7 @@ def test_a_folder_with_another_generation_is_refused(writer, make_writer, tmp_pa
 
 def test_a_file_that_is_no_block_is_named(writer, tmp_path):
     (tmp_path / block_name(0)).write_bytes(b"PAR1")
-    with pytest.raises(InputError, match="is no block of documents; remove it"):
+    with pytest.raises(InputError, match="is not a block of documents; remove it"):
         written(writer, tmp_path, documents=(0, 8))
 
 

@@ -74,8 +74,8 @@ def start_state(start: StartState, *, panel_id: str) -> Panel | None:
         return None
     return Panel(
         panel_id=panel_id,
-        note="Share within the field that each estimator gives a domain. 'corpus' is counted and has no"
-        " interval; 'model' is what a model writes of itself, with the interval of its estimate.",
+        note="Share of each domain within its field, by estimator. 'corpus' is a count and has no"
+        " interval. 'model' comes from text that a model wrote, with its interval.",
         choices=(Choice("Shares of", (("samples", "samples"), ("documents", "documents"))),),
         figures=tuple(figures),
     )
@@ -112,7 +112,7 @@ def convergence(start: StartState, *, panel_id: str) -> Panel | None:
                 "scatter",
                 x=[points[0].documents, points[-1].documents],
                 y=[points[0].kl_bound] * 2,
-                name=f"{plain_text(name)}: asked for",
+                name=f"{plain_text(name)}: wanted",
                 mode="lines",
                 line={**style["line"], "dash": "dash", "width": 1},
             )
@@ -121,8 +121,8 @@ def convergence(start: StartState, *, panel_id: str) -> Panel | None:
     figure.y_axis(type="log", tickvals=_log_ticks(seen), tickformat="~g")
     return Panel(
         panel_id=panel_id,
-        note="The estimate after so many documents of a model against the estimate at its end, with the"
-        " bound that decides when to stop, and against the documents of the corpus.",
+        note="Distance of the estimate from its final value and from the documents of the corpus, by"
+        " number of documents. The bound decides when to stop.",
         choices=(),
         figures=(Figure(title="Convergence of the start state", variants={"": figure}),),
     )

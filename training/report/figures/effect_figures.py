@@ -26,11 +26,12 @@ def effects(found: EffectFacts, *, panel_id: str) -> Panel:
     """A row a domain, a column an objective: green where the domain's text helps, red where it hurts."""
     return Panel(
         panel_id=panel_id,
-        note=f"Gain of each objective, in nats per token, when {MOVED:.0%} of the mixture moves from natural"
-        " mixing to a domain. Domains stand beside the objective that they help most, the most helpful"
-        " first; those that help none come last. Cells within two standard errors of 0 are empty.",
+        note=f"Gain of each objective, in nats per token, when {MOVED:.0%} of the mixture moves from"
+        " natural mixing to a domain. Each domain is in the group of the objective that it helps"
+        " most, best first; domains that help none come last. Cells within two standard errors of 0"
+        " are empty.",
         choices=(),
-        figures=(Figure(title="Which text helps what", variants={"": _map(found)}),),
+        figures=(Figure(title="Which text helps which objective", variants={"": _map(found)}),),
     )
 
 

@@ -61,8 +61,8 @@ def trajectories(farm: FarmFacts, *, panel_id: str) -> Panel:
     drawn_all = all(len(members) <= MAX_PATHS for members in groups.values())
     return Panel(
         panel_id=panel_id,
-        note="Share of the target field along the trajectories, from the start state (step 0) on."
-        + ("" if drawn_all else f" Of large groups, at most {MAX_PATHS} are drawn."),
+        note="Share of the target field along the trajectories, from the start state (step 0)."
+        + ("" if drawn_all else f" Large groups show at most {MAX_PATHS} paths."),
         choices=(),
         figures=(Figure(title="Trajectories", variants={"": figure}),),
     )
@@ -92,8 +92,9 @@ def covered(farm: FarmFacts, *, panel_id: str) -> Panel:
     empty = int((counts_ZM == 0).sum())
     return Panel(
         panel_id=panel_id,
-        note=f"Trajectories in each cell of target share and step: {counts_ZM.size - empty:,} of"
-        f" {counts_ZM.size:,} cells are visited. An agent cannot learn what the empty ones would bring.",
+        note=f"Number of trajectories per cell of target share and step: {counts_ZM.size - empty:,} of"
+        f" {counts_ZM.size:,} cells have some. An agent cannot learn the effect of mixtures in empty"
+        " cells.",
         choices=(),
         figures=(Figure(title="Coverage", variants={"": figure}),),
     )
@@ -112,17 +113,17 @@ def contrasts(farm: FarmFacts, *, panel_id: str) -> Panel:
     choices = (
         Choice("Objective", tuple((f"o{slot}", name) for slot, name in enumerate(objectives))),
         Choice("Domains", (("most", "most moved"), ("fields", "fields"), ("all", "all"))),
-        Choice("Change", (("raw", "as it is"), ("step", "against the step's mean"))),
+        Choice("Change", (("raw", "absolute"), ("step", "relative to the step's mean"))),
     )
     return Panel(
         panel_id=panel_id,
-        note=f"Mean mixture of the {TAIL:.0%} of the farm's steps ({first.tail:,} of {first.steps:,}) after"
-        " which the objective rose most, and of those after which it fell most (or rose least). Early steps"
-        " change most whatever is mixed; 'against the step's mean' compares each step with all trajectories"
-        " at the same step. Diamonds: the mean of all steps. Proxies that departed from the usual one are"
-        " left out.",
+        note=f"Mean mixture of the {TAIL:.0%} of the farm's steps ({first.tail:,} of {first.steps:,})"
+        " after which the objective rose most, and of those after which it fell most (or rose"
+        " least). Early steps change most under any mixture; 'relative to the step's mean' compares"
+        " each step with all trajectories at the same step. Diamonds show the mean of all steps."
+        " Varied proxies are left out.",
         choices=choices,
-        figures=(Figure(title="What raised and what lowered each objective", variants=variants),),
+        figures=(Figure(title="Mixtures that raised and lowered each objective", variants=variants),),
     )
 
 

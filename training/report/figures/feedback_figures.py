@@ -82,9 +82,9 @@ def feedback(runs: Sequence[Run], *, panel_id: str, colours: RunColours | None =
         note="Mean log-probability of the answers in nats per token; higher is better. Change is against"
         " the model before any training (step 0)."
         + (
-            " General objectives in cool colours, those of the target in warm ones."
+            " General objectives have cool colours, target objectives warm ones."
             if colours is None
-            else " Runs that differ in their seeds alone share a colour."
+            else " Runs that differ only in their seeds share a colour."
         ),
         choices=(Choice("x axis", across), Choice("y axis", up)),
         figures=figures,
@@ -133,8 +133,7 @@ def target_shares(runs: Sequence[Run], *, panel_id: str, colours: RunColours) ->
         variants[quantity] = figure
     return Panel(
         panel_id=panel_id,
-        note="How much of each step went to the target field. Runs that differ in their seeds alone share a"
-        " colour.",
+        note="Share of the target field in each step. Runs that differ only in their seeds share a colour.",
         choices=(Choice("Quantity", tuple((quantity, quantity) for quantity in QUANTITIES)),),
         figures=(Figure(title="Share of the target field", variants=variants),),
     )

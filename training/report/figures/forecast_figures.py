@@ -15,11 +15,11 @@ def forecast_panel(run: Run, *, panel_id: str) -> Panel | None:
     return Panel(
         panel_id=panel_id,
         lead=forecast_story(run),
-        note="Before each step the agent forecasts the score after it. Scores outside the band make it"
-        " correct its plan; where they fall short for long, it falls back to natural mixing.",
+        note="Before each step, the agent forecasts the score after it. A score outside the band makes"
+        " it correct its plan. If scores stay below the band, it falls back to natural mixing.",
         choices=(),
         figures=tuple(
-            Figure(title=f"Forecast and got: {name}", variants={"": _drawing(run, name, of)})
+            Figure(title=f"Forecast and score: {name}", variants={"": _drawing(run, name, of)})
             for name, of in found.items()
         ),
     )

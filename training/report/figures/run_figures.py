@@ -44,8 +44,8 @@ def field_mixture(run: Run, optimum: Optimum | None, *, panel_id: str) -> Panel:
     variants = {q: _field_lines(run, {q: mixtures[q]}, optimum) for q in QUANTITIES}
     variants["together"] = _field_lines(run, mixtures, optimum)
     note = (
-        "Asked is what the controller wanted, planned what remained of it after masks, floors and exhausted"
-        " domains, delivered what the training loop consumed."
+        "Asked is the controller's mixture. Planned is the same after masks, floors and exhausted"
+        " domains. Delivered is the mixture that the training loop consumed."
     )
     width = max(mixture.width for mixture in mixtures.values())
     return Panel(
@@ -66,8 +66,8 @@ def domain_mixture(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None,
         variants[f"{quantity}{SEPARATOR}areas"] = _stacked(mixture, stacked)
         variants[f"{quantity}{SEPARATOR}lines"] = _domain_lines(run, mixture, stacked, optimum)
     note = (
-        "The largest domains of each field have a colour; the drawing below has all of them. Source domains"
-        " in cool colours, target domains in warm ones."
+        "The largest domains of each field have a colour; the figure below shows all domains."
+        " Source domains have cool colours, target domains warm ones."
     )
     lines = _optimum_note(optimum, where="Among the lines")
     return Panel(
@@ -105,11 +105,11 @@ def every_domain(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None, *
                 _add_optimum_column(figure, optimum, members, last_step=int(mixture.steps_T[-1]))
             variants[quantity] = figure
         figures.append(Figure(title=f"Every domain of the {field}", variants=variants))
-    column = "" if optimum is None else f" The column on the right is the optimum of {optimum.name}."
+    column = "" if optimum is None else f" The column on the right shows the optimum of {optimum.name}."
     return Panel(
         panel_id=panel_id,
-        note="Share of samples, the largest domain on top; the colour follows the square root, so that small"
-        " shares differ visibly from none." + column + thinning_note(width),
+        note="Share of samples, largest domain on top. The colour follows the square root, so that small"
+        " shares are visible." + column + thinning_note(width),
         choices=(QUANTITY,),
         figures=tuple(figures),
     )
@@ -145,7 +145,7 @@ def domain_loss(run: Run, ranks: Mapping[Pair, int], *, panel_id: str) -> Panel:
     views = (("fields", "fields"), ("largest", "largest per field"), ("all", "all domains"))
     return Panel(
         panel_id=panel_id,
-        note="Mean training loss of each step in nats per token. Gaps: steps that drew nothing from the"
+        note="Mean training loss of each step in nats per token. A gap is a step without samples of the"
         " domain.",
         choices=(Choice("Domains", views),),
         figures=(
@@ -180,7 +180,7 @@ def guard_rails(run: Run, *, panel_id: str) -> Panel | None:
         figure.x_axis(range=[0, int(run.steps_T[-1]) + 1])
     return Panel(
         panel_id=panel_id,
-        note="What stepped in, and when: fall-backs, alarms, guard rails, supplies that ended. The list of"
+        note="Interventions by step: fall-backs, alarms, guard rails, exhausted supplies. The list of"
         " events below has the full text.",
         choices=(),
         figures=(Figure(title="Guard rails", variants={"": figure}),),
@@ -208,7 +208,7 @@ def benchmarks(run: Run, *, panel_id: str) -> Panel:
         figures.append(Figure(title=f"Benchmarks: {metric}", variants={"": figure}))
     return Panel(
         panel_id=panel_id,
-        note="Benchmark scores of the checkpoints; bars are one standard error.",
+        note="Benchmark scores of the checkpoints; bars show one standard error.",
         choices=(),
         figures=tuple(figures),
     )

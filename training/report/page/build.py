@@ -174,7 +174,8 @@ def render_report(
 def _changed(warehouse: Warehouse, *, shown: Collection[str]) -> list[str]:
     """A sentence for each change of content that was accepted under what the page shows."""
     return [
-        f"{place}: {change.digests}, which was accepted; compare nothing across that change."
+        f"{place}: {change.digests}. The user accepted this change; do not compare scores before and"
+        " after it."
         for place, change in accepted_changes(warehouse)
         if place.split()[-1] in shown
     ]
@@ -184,15 +185,15 @@ def _banners(*, known: Mapping[str, str], shown: int, named: bool, farms: int, e
     """What the page leaves out, in sentences; `known` is the kind of every run by id."""
     found = []
     if not known:
-        found.append("No run yet: this page shows the data alone. 'dmix train' starts one.")
+        found.append("There is no run yet, so this page shows only the data. Start a run with 'dmix train'.")
     elif shown < len(known) and not named:
         bases = sum(kind == "base" for kind in known.values())
         what = f" ({bases} of them base models)" if bases else ""
         found.append(
-            f"{shown} of {len(known)} runs{what} are shown; 'dmix report --run ID' shows the ones you name."
+            f"This page shows {shown} of {len(known)} runs{what}. To choose runs, use 'dmix report --run ID'."
         )
     if farms > MAX_FARMS:
-        found.append(f"{MAX_FARMS} of {farms} sets of trajectories are shown.")
+        found.append(f"This page shows {MAX_FARMS} of {farms} sets of trajectories.")
     if effects > MAX_EFFECTS:
-        found.append(f"The {MAX_EFFECTS} newest of {effects} estimates of effects are shown.")
+        found.append(f"This page shows the {MAX_EFFECTS} newest of {effects} estimates of effects.")
     return found

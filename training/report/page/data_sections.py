@@ -11,7 +11,7 @@ from dmix.training.report.page.templates import joined, part
 from dmix.training.report.queries.data_facts import CorpusFacts, Dataset, StartState
 from dmix.training.report.queries.farm_facts import FarmFacts
 
-NO_CONTRASTS = "No feedback on these trajectories yet: 'dmix mix collect' trains their proxies."
+NO_CONTRASTS = "These trajectories have no feedback yet. Train their proxies with 'dmix mix collect'."
 
 
 def farm_section(farm: FarmFacts) -> Section:
@@ -76,9 +76,9 @@ def data_section(corpora: Sequence[CorpusFacts], datasets: Sequence[Dataset], lo
         ]
     if not datasets:
         hint = (
-            "No dataset yet: 'dmix etl shard' makes one."
+            "There is no dataset yet. Make one with 'dmix etl shard'."
             if corpora
-            else "No corpus yet: start with 'dmix etl classify'."
+            else "There is no corpus yet. Start with 'dmix etl classify'."
         )
         parts.append(note(hint))
     return Section(anchor="data", title="Data", content=joined(parts), panels=tuple(panels))
@@ -86,10 +86,10 @@ def data_section(corpora: Sequence[CorpusFacts], datasets: Sequence[Dataset], lo
 
 def corpora_note(corpora: Sequence[CorpusFacts]) -> str:
     """What the counts of corpora mean, and which search has not been made."""
-    counted = "Rejected documents have no domain: they were turned down before they got one."
+    counted = "Rejected documents have no domain, because dmix rejects them before classification."
     commands = {
-        "duplicates": "'dmix etl duplicates' looks for copies.",
-        "contamination": "'dmix etl contamination --environment FILE' looks for evaluation items.",
+        "duplicates": "To find copies, run 'dmix etl duplicates'.",
+        "contamination": "To find evaluation items, run 'dmix etl contamination --environment FILE'.",
     }
     missing = [text for kind, text in commands.items() if any(kind not in c.found for c in corpora)]
     return " ".join([counted, *missing])

@@ -25,7 +25,7 @@ def corpora_table(corpora: Sequence[CorpusFacts]) -> Markup:
             c.documents,
             c.rejected,
             ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in c.reasons),
-            *(c.found.get(kind, "not looked for") for kind in FOUND),
+            *(c.found.get(kind, "not searched") for kind in FOUND),
             c.classifier,
             "yes" if c.synthetic else "no",
             c.created_at,
@@ -60,8 +60,7 @@ def domain_table(dataset: Dataset) -> Markup:
     return table(
         ["domain", *columns * len(FIELDS)],
         rows,
-        caption="Domains: what they hold, and the start state (shares of samples within a field)"
-        + "".join(became),
+        caption="Domains: size and start state (shares of samples within a field)" + "".join(became),
         groups=[("", 1)] + [(field, len(columns)) for field in FIELDS],
         total=total,
     )

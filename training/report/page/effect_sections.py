@@ -13,8 +13,8 @@ from dmix.training.report.queries.effects import EffectFacts
 from dmix.training.report.queries.run_facts import Run
 
 NO_NATURAL = (
-    "No run of natural mixing with the same settings is shown here, so what the plan gained over it is not"
-    " known: run 'dmix train --controller natural' with the same options and show both."
+    "This page shows no natural run with the same settings, so the plan's gain over natural mixing"
+    " is unknown. Run 'dmix train --controller natural' with the same options and show both runs."
 )
 # What has to agree between a planned run and the natural one that it is compared with.
 _SAME = ("model", "steps", "step_samples", "batch_size", "environment")
@@ -40,7 +40,7 @@ def effects_section(found: EffectFacts) -> Section:
     parts: list[Any] = [
         tables.pairs_list(facts),
         panel_box(panel),
-        tables.table(columns, rows, caption="How much of each objective mixtures move, nats per token"),
+        tables.table(columns, rows, caption="Signal and noise of each objective, nats per token"),
     ]
     return Section(anchor=prefix, title=f"Effects {found.name}", content=joined(parts), panels=(panel,))
 
@@ -59,12 +59,12 @@ def promise_parts(run: Run, runs: Sequence[Run]) -> list[Any]:
         over = None if got is None or not base else got - sum(base) / len(base)
         gain, error = float(promised["gain"]), float(promised["stderr"])
         rows.append((name, f"{gain:+.3f} ± {1.96 * error:.3f}", _signed(over), _signed(got)))
-    columns = ("objective", "promised over natural", "got over natural", "got over the start")
+    columns = ("objective", "predicted over natural", "measured over natural", "measured over the start")
     made: list[Any] = [
         _promise_table(columns, rows),
         note(
-            f"{promise.get('note', '')} The interval (95%) covers the sampling of what was measured, not"
-            " whether the estimator is right about this model."
+            f"{promise.get('note', '')} The interval (95%) covers only the sampling of items; the"
+            " estimator may be wrong about this model."
         ),
     ]
     if natural:
@@ -75,7 +75,7 @@ def promise_parts(run: Run, runs: Sequence[Run]) -> list[Any]:
 
 
 def _promise_table(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Markup:
-    return tables.table(columns, rows, caption="Promised and got, nats per token")
+    return tables.table(columns, rows, caption="Predicted and measured gain, nats per token")
 
 
 def _natural_like(run: Run, runs: Sequence[Run]) -> list[Run]:

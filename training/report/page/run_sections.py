@@ -17,15 +17,14 @@ from dmix.training.report.queries.reader import Pair
 from dmix.training.report.queries.run_facts import Run
 from dmix.training.report.queries.seeds import seed_groups
 
-NO_FEEDBACK = "No feedback so far: no step of this run has been scored."
-NO_STEPS = "No step has been decided so far."
-NO_INTERVALS = "No interval: no two finished runs here differ in their seeds alone."
+NO_FEEDBACK = "There is no feedback yet: no step of this run has a score."
+NO_STEPS = "The controller has not decided any step yet."
+NO_INTERVALS = "There is no interval, because no two finished runs here differ only in their seeds."
 # What a seed of the configuration draws.
 SEEDS = {"seed": "samples", "training.seed": "training", "model_file.seed": "first weights"}
 SCORES = (
-    "Scores are mean log-probabilities in nats per token; higher is better. Utility is the sum over the"
-    " objectives of their weight times the change of the score since step 0, divided by its scale in the"
-    " environment."
+    "Scores are mean log-probabilities in nats per token; higher is better. Utility sums the score"
+    " changes since step 0, each times its weight and divided by its scale in the environment."
 )
 
 

@@ -124,7 +124,7 @@ def delivered_table(run: Run, ranks: Mapping[Pair, int]) -> Markup:
         drawn = [int(samples_N[index]), int(tokens_N[index]), passes]
         rows.append([domain.replace("_", " "), field, *shares, *drawn])
     columns = ["domain", "field", "asked", "planned", "delivered", "samples", "tokens", "passes"]
-    return table(columns, rows, caption="Mean shares over the steps, and what was delivered in all")
+    return table(columns, rows, caption="Mean shares over the steps, and total delivery")
 
 
 def events_table(events: Sequence[RunEvent]) -> Markup:

@@ -143,11 +143,11 @@ def _beaten(runs: Sequence[Run]) -> Iterator[Advice]:
             kind, _, agent = controller.partition(":")
             if kind == "agent" and mean < means[best] and not best.startswith("agent:"):
                 fewest = min(len(by_controller[name]) for name in (best, controller))
-                caveat = "" if fewest >= _ENOUGH_RUNS else ", as far as so few runs can tell"
+                caveat = "" if fewest >= _ENOUGH_RUNS else ", although so few runs prove little"
                 yield Advice(
-                    f"The mean utility under {best} is {means[best]:+.2f}, under {controller} {mean:+.2f}:"
-                    f" the agent has not paid off{caveat}. Its expected utility, from its proxy runs, and"
-                    " where it leaves them:",
+                    f"The mean utility is {means[best]:+.2f} under {best} and {mean:+.2f} under"
+                    f" {controller}: the agent has not paid off{caveat}. Compare its expected"
+                    " utility, from its proxy runs, and the steps outside their range:",
                     f"dmix agent evaluate --set … --agent {agent}",
                 )
 
@@ -161,8 +161,9 @@ def _forgetful(runs: Sequence[Run]) -> Iterator[Advice]:
     if lost:
         listed = ", ".join(f"{run_id} ({name} {change:+.2f})" for run_id, (name, change) in lost.items())
         yield Advice(
-            f"Under the agent the model forgot: {listed}. Give its general objectives more weight in the"
-            " environment and train the agent again, or replay a share of the source:",
+            f"Under the agent, the model forgot: {listed}. Increase the weight of its general"
+            " objectives in the environment and train the agent again, or replay a share of the"
+            " source:",
             "dmix train … --controller source-share:0.5",
         )
 
@@ -174,8 +175,8 @@ def _repetitive(runs: Sequence[Run]) -> Iterator[Advice]:
             field, domain = run.pairs[int(passes_N.argmax())]
             name = domain.replace("_", " ")
             yield Advice(
-                f"Run {run.run_id} went over its {field} text on {name} {passes_N.max():.1f} times; beyond"
-                f" {MANY_PASSES} passes text teaches little. More of it helps:",
+                f"Run {run.run_id} read its {field} text on {name} {passes_N.max():.1f} times; after"
+                f" {MANY_PASSES} passes, text teaches little. Add more of it:",
                 f"dmix etl classify --{field} … --add",
             )
             return
@@ -185,13 +186,14 @@ def _not_comparable(runs: Sequence[Run]) -> Iterator[Advice]:
     guided = [run for run in runs if run.kind == "guided"]
     if guided and not any(run.controller == "natural" for run in runs):
         yield Advice(
-            f"Nothing to compare {guided[0].run_id} with: add a run without an agent, other flags the same.",
+            f"{guided[0].run_id} has no run to compare with. Add a run without an agent and with the"
+            " same other flags:",
             "dmix train … --controller natural --run natural-1",
         )
     if runs and not seed_groups(runs):
         yield Advice(
-            "A difference between two runs is only worth what it is against the spread between seeds: repeat"
-            " each configuration.",
+            "A difference between two runs matters only relative to the spread between seeds."
+            " Repeat each configuration:",
             "dmix train … --seed 1",
         )
 
@@ -201,7 +203,7 @@ def _unjudged(runs: Sequence[Run]) -> Iterator[Advice]:
     if done and not any(run.evaluations for run in runs):
         last = series.steps_done(done[0])
         yield Advice(
-            "No benchmark has judged these models.",
+            "These models have no benchmark scores yet.",
             f"dmix eval --run {done[0].run_id} --step 0 --step {last} --items FILE",
         )
 

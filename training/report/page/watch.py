@@ -52,5 +52,5 @@ def watch_report(
 
 def _line(report: Report) -> str:
     if not report.running:
-        return f"wrote {report.path}: no run is under way"
-    return f"wrote {report.path}: {', '.join(report.running)} under way"
+        return f"wrote {report.path}: all runs have ended"
+    return f"wrote {report.path}: {', '.join(report.running)} still running"

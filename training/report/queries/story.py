@@ -11,8 +11,8 @@ from dmix.training.report.queries.run_facts import Run
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 _STEPPED_IN = {
-    "guard": "held back by the guard rails",
-    "alarm": "outside what the agent was trained on",
+    "guard": "limited by the guard rails",
+    "alarm": "outside the range of the agent's training",
     "fallback": "replaced by a fall-back",
     "fall_back": "replaced by a fall-back",
 }
@@ -75,7 +75,7 @@ def mixture_story(run: Run) -> str:
         )
     low, high = float(target_T.min()), float(target_T.max())
     if min(first, last) - low > 0.05 or high - max(first, last) > 0.05:
-        told += f", between {low:.0%} and {high:.0%} on the way"
+        told += f", with {low:.0%} to {high:.0%} in between"
     return " ".join([f"{told}.", *_held_back(run)])
 
 
@@ -93,8 +93,8 @@ def forecast_story(run: Run) -> str:
         if (scored := [one for one in of if one.got is not None])
     ]
     return (
-        f"{held} of {len(seen)} scores came within the agent's 95% interval."
-        f" After the last step: {'; '.join(last)}."
+        f"{held} of {len(seen)} scores were within the agent's 95% interval. After the last step:"
+        f" {'; '.join(last)}."
     )
 
 

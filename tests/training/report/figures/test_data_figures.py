@@ -51,7 +51,7 @@ def test_convergence_shows_each_curve_that_is_known_and_leaves_out_its_zero():
     assert lines == {
         "model:m: from the end of the sampling": [0.4, None],
         "model:m: bound at 95%": [0.5, 0.5],
-        "model:m: asked for": [0.05, 0.05],
+        "model:m: wanted": [0.05, 0.05],
     }
 
 

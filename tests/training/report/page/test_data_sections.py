@@ -12,7 +12,7 @@ def test_domain_table_lists_what_each_field_holds(page):
 
 def test_warehouse_without_runs_gives_a_report_on_its_data(warehouse, tmp_path):
     page = report_page(warehouse, tmp_path)
-    assert "No run yet" in page.text
+    assert "no run yet" in page.text
     assert page.table("rejected")["main-source"]["documents"] == "30"
     assert page.table("rejected")["main-source"]["rejected"] == "2"
     prefix = "dataset-d0123456789abcde"
@@ -26,7 +26,7 @@ def test_empty_warehouse_gives_a_page_that_names_the_first_command(bare_warehous
 def test_corpora_say_what_was_not_looked_for_and_how_to(page):
     row = page.table("rejected")["main-source"]
     assert row["rejected because"] == "empty 2" if row["rejected because"] else True
-    assert row["copies"] == row["with an item"] == "not looked for"
+    assert row["copies"] == row["with an item"] == "not searched"
     assert "dmix etl duplicates" in page.text and "dmix etl contamination" in page.text
     assert "Rejected documents have no domain" in page.text
 

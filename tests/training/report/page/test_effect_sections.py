@@ -48,7 +48,7 @@ def counted(warehouse):
 
 def test_the_page_shows_which_text_helps_what_and_what_is_noise(counted, tmp_path):
     page = report_page(counted, tmp_path)
-    assert "effects-counted-map" in page.figures and "Which text helps what" in page.text
+    assert "effects-counted-map" in page.figures and "Which text helps which objective" in page.text
     rows = page.table("beyond noise")
     assert (rows["general"]["beyond noise"], rows["maths"]["beyond noise"]) == ("yes", "no")
 
@@ -57,10 +57,10 @@ def test_a_plan_is_shown_beside_what_it_got_over_natural_mixing(warehouse, tmp_p
     add_run(warehouse, "planned", controller="plan:counted", gain=0.2, settings={"promise": PROMISE})
     add_run(warehouse, "natural", controller="natural", gain=0.1, seed=1)
     page = report_page(warehouse, tmp_path)
-    row = page.table("promised over natural")["maths"]
+    row = page.table("predicted over natural")["maths"]
     # four steps of 0.2 against four of 0.1
-    assert row["got over natural"] == "+0.400" and row["got over the start"] == "+0.800"
-    assert row["promised over natural"] == "+0.250 ± 0.098"
+    assert row["measured over natural"] == "+0.400" and row["measured over the start"] == "+0.800"
+    assert row["predicted over natural"] == "+0.250 ± 0.098"
     assert "Compared with natural" in page.text
 
 
@@ -68,5 +68,5 @@ def test_without_a_natural_run_the_page_says_what_is_missing(warehouse, tmp_path
     add_run(warehouse, "planned", controller="plan:counted", settings={"promise": PROMISE})
     add_run(warehouse, "other", controller="natural", step_samples=160)
     page = report_page(warehouse, tmp_path)
-    assert page.table("promised over natural")["maths"]["got over natural"] in ("", "–", "—")
+    assert page.table("predicted over natural")["maths"]["measured over natural"] in ("", "–", "—")
     assert "--controller natural" in page.text

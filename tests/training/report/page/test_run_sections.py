@@ -13,7 +13,7 @@ def test_run_facts_name_controller_steps_samples_and_seeds(page):
 def test_run_without_feedback_says_so(warehouse, tmp_path):
     add_run(warehouse, "one", feedback=False)
     page = report_page(warehouse, tmp_path)
-    assert "No feedback so far" in page.text
+    assert "no feedback yet" in page.text
     assert "run-one-feedback" not in page.figures
     assert "utility" not in page.table("source tokens")["one"]
 
@@ -30,7 +30,7 @@ def test_run_under_way_is_shown_as_far_as_it_went(warehouse, tmp_path):
 def test_run_without_a_step_is_shown(warehouse, tmp_path):
     add_run(warehouse, "none", steps=0, feedback=False, done=False)
     page = report_page(warehouse, tmp_path)
-    assert "No step has been decided so far" in page.text
+    assert "not decided any step" in page.text
     assert page.table("source tokens")["none"]["steps"] == "0 of 1"
 
 

@@ -13,7 +13,7 @@ def test_final_table_gives_scores_tokens_and_utility_of_each_run(warehouse, tmp_
     used = [int(rows["one"][f"{field} tokens"].replace(",", "")) for field in ("source", "target")]
     assert sum(used) == 160 * 64
     assert (rows["two"]["controller"], rows["two"]["steps"]) == ("natural", "1 of 2")
-    assert "No interval" in page.text
+    assert "There is no interval" in page.text
 
 
 def test_runs_that_differ_in_their_seeds_alone_get_a_mean_with_an_interval(warehouse, tmp_path):
@@ -24,4 +24,4 @@ def test_runs_that_differ_in_their_seeds_alone_get_a_mean_with_an_interval(wareh
     row = page.table("seeds")["agent:tiny"]
     assert (row["seeds"], row["runs"]) == ("2", "one, two")
     assert row["maths"] == "-3.80 ± 0.00"
-    assert "No interval" not in page.text
+    assert "There is no interval" not in page.text

@@ -22,7 +22,7 @@ def test_page_is_written_again_until_the_run_has_ended(under_way):
     report = watch_report(under_way, seconds=3, progress=lines.append, sleep=sleep)
     assert slept == [3, 3]
     assert (report.running, len(lines)) == ((), 3)
-    assert "no run is under way" in lines[-1]
+    assert "all runs have ended" in lines[-1]
     assert "data-seconds" not in report.path.read_text(encoding="utf-8")
 
 
