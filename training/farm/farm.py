@@ -41,6 +41,7 @@ from dmix.warehouse_schema.files.changes import Change, changes_between, require
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.settings import settings_from
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -346,8 +347,11 @@ def _check_same_farm(warehouse: Warehouse, task: ProxyTask, *, accept_changes: b
     before, now = read_json(path), _farm_record(task)
     for record in (before, now):
         record["environment"].pop("folder", None)  # where the items are does not matter, their digests do
-    for name in now.keys() - {"items", "models"}:
-        if before.get(name) != now[name]:
+    # settings that are newer than the farm had the values that they have by default
+    known = settings_from(ProxySettings, before["proxy"], where=f"proxy of {path}")
+    before["proxy"] = json.loads(json.dumps(dataclasses.asdict(known)))
+    for name in now:
+        if name not in ("items", "models") and before.get(name) != now[name]:
             raise InputError(
                 f"set {task.set_name!r} has feedback that was collected with another {name}; give the same,"
                 f" sample another set, or delete {path.parent}"
