@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from signal import SIGTERM
@@ -223,13 +224,10 @@ def _train_all(
     warehouse: Warehouse, files: Files, jobs: list[tuple[str, int]], helper: Executor | None
 ) -> dict[str, list["RunSummary"]]:
     """The runs of each controller, every second one from the process of `helper`."""
-    sizes = {"steps": STEPS, "samples_per_step": STEP_SAMPLES}
-    theirs = (
-        {}
-        if helper is None
-        else {job: helper.submit(_run, warehouse, files, *job, **sizes) for job in jobs[1::2]}
-    )
-    found = {job: _run(warehouse, files, *job, **sizes) for job in jobs if job not in theirs}
+    # with sizes, since the other process reads this module anew
+    train = partial(_run, warehouse, files, steps=STEPS, samples_per_step=STEP_SAMPLES)
+    theirs = {} if helper is None else {job: helper.submit(train, *job) for job in jobs[1::2]}
+    found = {job: train(*job) for job in jobs if job not in theirs}
     found |= {job: future.result() for job, future in theirs.items()}
     names = dict.fromkeys(name for name, _ in jobs)
     return {name: [found[job] for job in jobs if job[0] == name] for name in names}
