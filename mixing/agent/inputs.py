@@ -4,13 +4,14 @@ The paper's agent reads the objectives of its training, by name. A set agent rea
 has, whatever their number and names. Shapes: D objectives that the agent reads.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dmix.mixing.agent.agent import MixingAgentConfig
 from dmix.mixing.agent.features import Tokens, history_tokens
-from dmix.mixing.agent.set_features import ObjectiveSpec
+from dmix.mixing.agent.set_features import ObjectiveSpec, effect_columns
+from dmix.mixing.effects.prediction import Prediction
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import History
 from dmix.warehouse_schema.errors import InputError
@@ -34,7 +35,29 @@ class Reading:
     objective_spec: ObjectiveSpec | None
 
 
-def reading(config: MixingAgentConfig, history: History, *, name: str = "the agent") -> Reading:
+def told_of(history: History, prediction: Prediction | None = None) -> ObjectiveSpec:
+    """What a set agent is told of a run's objectives, and of what domains do to them where that is given."""
+    told = ObjectiveSpec.of(history.weights_D, history.roles)
+    if prediction is None:
+        return told
+    natural_N = prediction.natural_N
+    slope_ND = prediction.gradient(natural_N)
+    columns_N4 = effect_columns(
+        slope_ND - natural_N @ slope_ND,
+        np.stack([np.sqrt((error**2).sum(0)) for error in prediction.errors], axis=1),
+        value_D=history.weights_D / history.scales_D,
+        roles=history.roles,
+    )
+    return replace(told, effects_N4=columns_N4)
+
+
+def reading(
+    config: MixingAgentConfig,
+    history: History,
+    *,
+    name: str = "the agent",
+    prediction: Prediction | None = None,
+) -> Reading:
     """What an agent with this config reads of a run.
 
     An agent keeps the scales of its training for the objectives it knows, so that a score means
@@ -45,10 +68,18 @@ def reading(config: MixingAgentConfig, history: History, *, name: str = "the age
         config: Of the agent.
         history: Of the run.
         name: What messages call the agent.
+        prediction: What effects promise, for an agent that reads them.
 
     Raises:
-        InputError: If the run does not measure an objective that the paper's agent reads.
+        InputError: If the run does not measure an objective that the paper's agent reads, or the agent
+            reads effects and there are none of these objectives.
     """
+    reads_effects = getattr(config, "effects", False)
+    if reads_effects and (prediction is None or prediction.objectives != history.objectives):
+        raise InputError(
+            f"{name} reads effects, and there are none on {', '.join(history.objectives) or 'no objective'};"
+            " measure them with 'dmix mix probe' on the environment of the run"
+        )
     known = dict(zip(config.objectives, config.scales, strict=True))
     if config.fixed_space:
         missing = [objective for objective in known if objective not in history.objectives]
@@ -66,7 +97,7 @@ def reading(config: MixingAgentConfig, history: History, *, name: str = "the age
     return Reading(
         objectives=history.objectives,
         scales_D=np.array([known.get(name, scale) for name, scale in scales.items()]),
-        objective_spec=ObjectiveSpec.of(history.weights_D, history.roles),
+        objective_spec=told_of(history, prediction if reads_effects else None),
     )
 
 

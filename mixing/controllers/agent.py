@@ -10,6 +10,8 @@ from dmix.mixing.agent.agent import Agent
 from dmix.mixing.agent.inputs import reading, run_tokens
 from dmix.mixing.agent.store import load_agent
 from dmix.mixing.controllers.interface import Controller, ControllerEvent, Proposal
+from dmix.mixing.effects.prediction import Prediction, predict
+from dmix.mixing.effects.store import fitting_effects
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import masked_mixture
@@ -28,8 +30,9 @@ class AgentController:
         name: What the run is recorded under.
     """
 
-    def __init__(self, agent: Agent, *, name: str = "agent") -> None:
+    def __init__(self, agent: Agent, *, name: str = "agent", prediction: Prediction | None = None) -> None:
         self.name = name
+        self._prediction = prediction
         self._agent = agent
         self.context = int(agent.config.context)
 
@@ -49,7 +52,11 @@ class AgentController:
                 f" ({', '.join(space.labels[:3])}, …); train an agent on a set of this dataset, or one that"
                 " takes any domains with 'dmix agent sft --architecture set'"
             )
-        return cls(agent, name=f"agent:{name_or_path}")
+        prediction = None
+        if getattr(agent.config, "effects", False):
+            stored = fitting_effects(warehouse, space)
+            prediction = predict([stored.effects], stored.counts)
+        return cls(agent, name=f"agent:{name_or_path}", prediction=prediction)
 
     def propose(self, history: History) -> Proposal:
         """The agent's mixture, or natural shares if the newest or the first score is missing.
@@ -60,7 +67,7 @@ class AgentController:
         Raises:
             InputError: If the run does not measure an objective that the agent reads.
         """
-        read = reading(self._agent.config, history, name=self.name)
+        read = reading(self._agent.config, history, name=self.name, prediction=self._prediction)
         columns = [history.objectives.index(name) for name in read.objectives]
         # Row 0 is the anchor of every feature, the last row is what the decision answers to.
         if not np.isfinite(history.feedback_TD[[0, -1]][:, columns]).all():

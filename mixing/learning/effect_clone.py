@@ -7,13 +7,12 @@ Shapes: N domains, D objectives, T steps.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from dmix.mixing.agent.features import Tokens, history_tokens
+from dmix.mixing.agent.inputs import told_of
 from dmix.mixing.agent.set_agent import SetAgent
-from dmix.mixing.agent.set_features import ObjectiveSpec, effect_columns
 from dmix.mixing.effects.prediction import Prediction
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import SftResult, fit_sets
@@ -21,20 +20,6 @@ from dmix.mixing.offline.sft_examples import Example, SftDataset
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.world_model.random_worlds import Policy, World
-
-
-def objective_spec(history: History, prediction: Prediction) -> ObjectiveSpec:
-    """What a set agent is told of objectives and of the effects of domains on them."""
-    natural_N = prediction.natural_N
-    slope_ND = prediction.gradient(natural_N)
-    stderr_ND = np.stack([np.sqrt((error**2).sum(0)) for error in prediction.errors], axis=1)
-    columns_N4 = effect_columns(
-        slope_ND - natural_N @ slope_ND,
-        stderr_ND,
-        value_D=history.weights_D / history.scales_D,
-        roles=history.roles,
-    )
-    return replace(ObjectiveSpec.of(history.weights_D, history.roles), effects_N4=columns_N4)
 
 
 def cloned_policy(agent: SetAgent, prediction: Prediction) -> Policy:
@@ -85,5 +70,5 @@ def _tokens(history: History, prediction: Prediction) -> Tokens:
         objectives=history.objectives,
         scales_D=history.scales_D,
         preset="default",
-        objective_spec=objective_spec(history, prediction),
+        objective_spec=told_of(history, prediction),
     )

@@ -8,11 +8,14 @@ import torch
 from benchmarks.listening import VARIANTS, case_of
 
 from dmix.mixing.agent.architectures import arguments_of, config_of
+from dmix.mixing.agent.inputs import told_of
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig
 from dmix.mixing.agent.set_features import EFFECT_WIDTH, effect_columns
-from dmix.mixing.learning.effect_clone import clone_effect_agent, cloned_policy, objective_spec, taught_by
+from dmix.mixing.controllers.agent import AgentController
+from dmix.mixing.learning.effect_clone import clone_effect_agent, cloned_policy, taught_by
 from dmix.mixing.learning.settings.sft import SftSettings
+from dmix.warehouse_schema.errors import InputError
 
 AGENT = dataclasses.replace(VARIANTS[0], steps=8)
 SETTINGS = SftSettings(architecture="set", epochs=6, hidden_size=16, feedforward=32, domain_width=16)
@@ -60,4 +63,8 @@ def test_the_clone_learns_and_steers():
     assert mixtures.shape == (case.world.steps, len(case.world.space))
     assert mixtures.sum(1) == pytest.approx(1)
     history = case.world.history(mixtures[:0], case.world.true.scores(mixtures[None, :0])[0])
-    assert objective_spec(history, prediction).effects_N4.shape == (len(case.world.space), EFFECT_WIDTH)
+    steered = AgentController(agent, prediction=prediction).propose(history)
+    np.testing.assert_allclose(steered.mixture_N, mixtures[0], atol=1e-6)
+    with pytest.raises(InputError, match="mix probe"):
+        AgentController(agent).propose(history)
+    assert told_of(history, prediction).effects_N4.shape == (len(case.world.space), EFFECT_WIDTH)
