@@ -228,7 +228,8 @@ def _make_parts(
             return None
         return (
             f"classified {min(1.0, done / total_bytes):.0%}"
-            f" ({size_text(done)} of {size_text(total_bytes)} as stored, {done / 1e6 / seconds:,.1f} MB/s)"
+            f" ({size_text(done)} of {size_text(total_bytes)} as stored,"
+            f" {size_text(round(done / seconds))}/s)"
         )
 
     for job in jobs:

@@ -163,7 +163,7 @@ def run_splits(
         done_bytes = sum(split.text_bytes for split in done)
         return (
             f"tokenised {len(done)} of {len(splits)} splits, {size_text(done_bytes)} of"
-            f" {size_text(total_bytes)} ({done_bytes / 1e6 / seconds:,.1f} MB/s)"
+            f" {size_text(total_bytes)} ({size_text(round(done_bytes / seconds))}/s)"
             if done
             else None
         )
