@@ -35,8 +35,8 @@ class ClassifySettings(TextSettings):
     )
     margin: float = setting(
         0.2,
-        help="Margin below which --fallback decides: the most probable label's lead over the second one,"
-        " in [0, 1].",
+        help="Margin below which --fallback decides. The margin is the most probable label's lead over"
+        " the second one, in [0, 1].",
     )
     id_column: str | None = setting(
         None,

@@ -32,7 +32,9 @@ KINDS = ("multiple_choice", "qa")
 class EvaluationSettings:
     """How models are evaluated; scores under different settings are not comparable."""
 
-    limit: int | None = setting(None, help="Number of items per task, from its start. Default: all.")
+    limit: int | None = setting(
+        None, help="Use only the first items of each task, up to this number. Default: all."
+    )
     few_shot: int | None = setting(
         None, help="Solved items before each question. Default: the task's own number, or 0 for --items."
     )
