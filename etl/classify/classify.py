@@ -87,22 +87,6 @@ class CorpusOutcome:
     plan: CorpusPlan
 
 
-def classify_corpus(
-    executor: ExecutorLike,
-    warehouse: Warehouse,
-    *,
-    settings: ClassifySettings,
-    field: str,
-    corpus: str,
-    inputs: Sequence[str],
-    progress: Progress,
-    add: bool = False,
-) -> CorpusVersion:
-    """The version of one corpus after classifying `inputs`; see `classify_corpora`."""
-    request = CorpusRequest(corpus=corpus, field=field, inputs=tuple(inputs), add=add)
-    return classify_corpora(executor, warehouse, [request], settings=settings, progress=progress)[0].version
-
-
 def classify_corpora(
     executor: ExecutorLike,
     warehouse: Warehouse,

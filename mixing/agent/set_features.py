@@ -79,11 +79,6 @@ def effect_columns(effect_ND: Array, stderr_ND: Array, *, value_D: Vector, roles
     return found
 
 
-def set_token_width(*, domains: int, objectives: int, effects: bool = False) -> int:
-    """X."""
-    return STEP_WIDTH + (DOMAIN_WIDTH + EFFECT_WIDTH * effects) * domains + OBJECTIVE_WIDTH * objectives
-
-
 def set_tokens(
     mixtures_TN: Array,
     feedback_TD: Array,

@@ -96,13 +96,11 @@ class Heard:
         surprise: Largest shortfall of the utility against its forecasts at any step so far, in
             standard errors: sum of forecast errors of U over the root of their summed variance.
         filter: A filter of the run: its scale, its noise.
-        weight_H: Probability of each hypothesis about what the promise missed.
     """
 
     belief: Belief
     surprise: float
     filter: Filter
-    weight_H: Vector
 
 
 def listen(
@@ -143,7 +141,6 @@ def listen(
         if np.isfinite(readings[0].surprise)
         else -np.inf,
         filter=readings[0].filter,
-        weight_H=weight_H,
     )
 
 

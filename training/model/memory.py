@@ -54,7 +54,6 @@ class ModelShape:
         layer_parameters: Weights of one layer, the part that is gathered at a time.
         layers: Number of layers.
         hidden: Width H of the residual stream.
-        key_value: Width of the keys, equal to that of the values.
         feed_forward: Width F of the feed-forward layers.
         gated: True where the feed-forward layer multiplies two halves.
         vocabulary: Number of ids V.
@@ -66,7 +65,6 @@ class ModelShape:
     layer_parameters: int
     layers: int
     hidden: int
-    key_value: int
     feed_forward: int
     gated: bool
     vocabulary: int
@@ -122,7 +120,6 @@ def shape_of(
         layer_parameters=sum(weight.numel() for weight in layers[0].parameters()) if layers else 0,
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
-        key_value=key_value_heads_of(config) * head_size,
         feed_forward=feed_forward_of(config),
         gated=config.model_type in _GATED,
         vocabulary=config.vocab_size,

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.warehouse_schema.catalog.run_facts import RunFold
 from dmix.warehouse_schema.files.events import read_events
 
@@ -53,12 +52,6 @@ class RunSummary:
         """Tokens of the source field that the run took."""
         samples = int(self.samples_N.sum())
         return self.tokens * int(self.samples_N[~self.target_N].sum()) // samples if samples else 0
-
-    def utility_of(self, environment: Environment) -> float:
-        """U of the last scores; the environment must be the run's."""
-        return float(
-            utility(self.feedback_TD[-1], self.feedback_TD[0], environment.scales_D, environment.weights_D)
-        )
 
     def to_json(self) -> dict[str, Any]:
         """The facts that fit on a screen."""

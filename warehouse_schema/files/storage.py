@@ -195,11 +195,6 @@ Place = Path | RemotePath
 """Where a file or folder lies."""
 
 
-def place_of(path: str) -> Place:
-    """The place that a path or URL names."""
-    return RemotePath(path) if is_url(path) else Path(path)
-
-
 def open_place(path: str) -> BinaryIO:
     """A local or remote file for unbuffered reading at any place.
 

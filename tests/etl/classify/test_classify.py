@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.etl.classify.classify import classify_corpora, classify_corpus, field_requests
+from dmix.etl.classify.classify import classify_corpora, field_requests
 from dmix.etl.classify.label_tasks import label_part
 from dmix.etl.classify.plan import CorpusRequest, plan_corpora
 from dmix.etl.classify.settings import ClassifySettings
@@ -64,19 +64,11 @@ def warehouse(tmp_path):
 
 @pytest.fixture
 def classify(workers, warehouse):
-    """`classify_corpus` of inputs as corpus `c-source`."""
+    """The version of corpus `c-source` after classifying inputs."""
 
-    def run(*inputs, settings=OPEN, **options):
-        return classify_corpus(
-            workers,
-            warehouse,
-            settings=settings,
-            field="source",
-            corpus="c-source",
-            inputs=[str(path) for path in inputs],
-            progress=quiet,
-            **options,
-        )
+    def run(*inputs, settings=OPEN, field="source", add=False):
+        request = CorpusRequest(corpus="c-source", field=field, inputs=tuple(map(str, inputs)), add=add)
+        return classify_corpora(workers, warehouse, [request], settings=settings, progress=quiet)[0].version
 
     return run
 
@@ -304,18 +296,10 @@ def test_plan_says_what_would_be_done_and_writes_nothing(workers, classify, ware
     assert (len(plan.inputs), len(plan.kept), len(plan.to_do)) == (5, 2, 1)
 
 
-def test_corpus_of_the_other_field_is_refused(workers, classify, warehouse, raw):
+def test_corpus_of_the_other_field_is_refused(classify, raw):
     classify(raw)
     with pytest.raises(InputError, match="is of the source field, not target"):
-        classify_corpus(
-            workers,
-            warehouse,
-            settings=OPEN,
-            field="target",
-            corpus="c-source",
-            inputs=[str(raw)],
-            progress=quiet,
-        )
+        classify(raw, field="target")
 
 
 def test_inputs_without_a_single_good_document_publish_nothing(classify, warehouse, tmp_path):
@@ -484,15 +468,9 @@ def test_real_corpora_are_counted_in_full(workers, warehouse, test_data):
     stored = [path.read_bytes() for path in folder.glob("*.jsonl.gz")]
     lines = sum(gzip.decompress(content).count(b"\n") for content in stored)
     settings = ClassifySettings(classifier="column:origin", taxonomy="from-data")
-    version = classify_corpus(
-        workers,
-        warehouse,
-        settings=settings,
-        field="target",
-        corpus="math",
-        inputs=[str(folder)],
-        progress=quiet,
-    )
+    request = CorpusRequest(corpus="math", field="target", inputs=(str(folder),))
+    (outcome,) = classify_corpora(workers, warehouse, [request], settings=settings, progress=quiet)
+    version = outcome.version
     assert version.documents + version.rejected == lines
     assert version.rejected == 0
     assert version.domain_documents()["gsm8k_train"] == 6705

@@ -11,7 +11,8 @@ from tests.etl import conftest as _etl
 from tests.etl.classifiers import test_nvidia as _nvidia
 
 from dmix.etl.classifiers import classifier_spec, make_classifier
-from dmix.etl.classify.classify import classify_corpus
+from dmix.etl.classify.classify import classify_corpora
+from dmix.etl.classify.plan import CorpusRequest
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.distilling import distil as distil_module
 from dmix.etl.distilling.distil import DistilReport, distil, find_report
@@ -177,15 +178,14 @@ def test_unsure_documents_go_to_the_big_model_and_are_counted(spark, taught, tmp
     texts = [*texts_of(rng, "Games", 30), *unsure]
     path = tmp_path / "new.jsonl"
     path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
-    version = classify_corpus(
+    (outcome,) = classify_corpora(
         spark,
         warehouse,
+        [CorpusRequest(corpus="new-target", field="target", inputs=(str(path),))],
         settings=ClassifySettings(classifier="distilled:fast", fallback=f"nvidia:{checkpoint}", margin=0.5),
-        field="target",
-        corpus="new-target",
-        inputs=[str(path)],
         progress=quiet,
     )
+    version = outcome.version
     low = int((fast(warehouse).classify(texts, {}).margin < 0.5).sum())
     assert [part.fallback_documents for part in version.parts] == [low]
     assert 0 < low < 40

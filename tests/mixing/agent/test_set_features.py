@@ -11,7 +11,6 @@ from dmix.mixing.agent.set_features import (
     OBJECTIVE_WIDTH,
     STEP_WIDTH,
     ObjectiveSpec,
-    set_token_width,
     split_tokens,
 )
 from dmix.mixing.space.domains import DomainSpace
@@ -90,7 +89,6 @@ def test_objectives_without_roles_and_none_at_all():
     )
     assert objective.shape == (3, 0, OBJECTIVE_WIDTH)
     assert step.shape[1] + domain[0].size == STEP_WIDTH + 4 * DOMAIN_WIDTH
-    assert set_token_width(domains=4, objectives=0) == STEP_WIDTH + 4 * DOMAIN_WIDTH
 
 
 def test_nothing_depends_on_how_many_domains_share_a_field():
@@ -120,4 +118,4 @@ def test_forgotten_steps_count_as_done():
 
 def test_tokens_of_another_space_are_refused():
     with pytest.raises(AssertionError, match=r"width \d+ at N = 6"):
-        split_tokens(np.zeros((1, set_token_width(domains=4, objectives=0))), domains=6)
+        split_tokens(np.zeros((1, STEP_WIDTH + 4 * DOMAIN_WIDTH)), domains=6)

@@ -24,7 +24,6 @@ SHAPE = ModelShape(
     layer_parameters=400,
     layers=2,
     hidden=4,
-    key_value=2,
     feed_forward=8,
     gated=True,
     vocabulary=10,

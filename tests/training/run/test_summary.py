@@ -1,9 +1,7 @@
 import math
 
 import numpy as np
-import pytest
 
-from dmix.mixing.trajectories.objectives import Environment, Objective
 from dmix.training.run.summary import summarise
 from dmix.warehouse_schema.files.events import EventLog
 
@@ -63,13 +61,3 @@ def test_the_last_attempt_of_each_step_counts(tmp_path):
     np.testing.assert_array_equal(summary.planned_TN, [[0.5, 0.5], [0.5, 0.5]])
     shown = summary.to_json()
     assert shown["scores_before"] == {"o": -4.0} and shown["scores_after"] == {"o": -0.5}
-
-
-def test_utility_is_that_of_the_last_scores(tmp_path):
-    path = tmp_path / "events.jsonl"
-    log = start(path, 1)
-    log.write("feedback", step=0, scores={"o": -4.0})
-    write_step(log, 1, score=-3.0)
-    objective = Objective(name="o", role="target", kind="qa", path="x")
-    environment = Environment(objectives=(objective,), scales={"o": 0.5})
-    assert summarise(path).utility_of(environment) == pytest.approx(2.0)

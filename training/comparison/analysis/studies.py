@@ -1,9 +1,9 @@
-"""What the studies of method §7 compute from finished runs: order, shape, reward over-fitting.
+"""What the studies of method §7 compute from finished runs: order, reward over-fitting.
 
 Pure functions of arrays and panels. Each has its own null: the agent's mixtures in other orders,
-runs of an agent that never saw a reward, items that no controller saw.
+items that no controller saw.
 
-Shapes: S run seeds, O random orders, T steps, N (field, domain) pairs, R runs of the null, I items.
+Shapes: S run seeds, O random orders, T steps, N (field, domain) pairs, I items.
 """
 
 from collections.abc import Sequence
@@ -57,71 +57,6 @@ def order_effect(own_S: Vector, shuffled_SO: Matrix) -> OrderEffect:
     return OrderEffect(
         difference=bootstrap.estimate(own_S[:, None] - shuffled_SO), rank_p=(1 + as_good) / (1 + orders)
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThreeStages:
-    """The best fit of a level, a change-over and another level to target shares.
-
-    Attributes:
-        first: Level of the first stage.
-        last: Level of the last stage.
-        rise_from: Step at which the change-over begins.
-        rise_to: Step at which it ends.
-        gain: Share of a straight line's squared error that the three stages take away, in [0, 1];
-            0 where a line is exact.
-    """
-
-    first: float
-    last: float
-    rise_from: int
-    rise_to: int
-    gain: float
-
-
-def three_stages(share_T: Vector) -> ThreeStages:
-    """Least-squares fit of level, ramp, level; a straight line is the ramp from end to end.
-
-    The source describes three stages in words; this statistic is ours.
-
-    Args:
-        share_T: Target share of each step, shape (T,), at least 4 steps.
-    """
-    steps = len(share_T)
-    if steps < 4:
-        raise ValueError(f"{steps} steps, expected at least 4 to tell three stages from a line")
-    time_T = np.arange(steps, dtype=np.float64)
-    fits = {
-        (start, end): _ramp_fit(share_T, np.clip((time_T - start) / (end - start), 0, 1))
-        for start in range(steps - 1)
-        for end in range(start + 1, steps)
-    }
-    line = fits[0, steps - 1][0]
-    start, end = min(fits, key=lambda ends: fits[ends][0])
-    error, first, rise = fits[start, end]
-    # rounding leaves errors of 1e-30 where a line is exact
-    gain = 1 - error / line if line > 1e-12 * steps else 0.0
-    return ThreeStages(first=first, last=first + rise, rise_from=start, rise_to=end, gain=gain)
-
-
-def _ramp_fit(share_T: Vector, ramp_T: Vector) -> tuple[float, float, float]:
-    """Squared error, intercept and slope of the regression of shares on a ramp."""
-    centred_T = ramp_T - ramp_T.mean()
-    rise = float(centred_T @ share_T / (centred_T @ centred_T))
-    first = float(share_T.mean() - rise * ramp_T.mean())
-    return float(((share_T - first - rise * ramp_T) ** 2).sum()), first, rise
-
-
-def shape_p(own_T: Vector, null_RT: Matrix) -> float:
-    """One-sided p of the agent's three-stage gain among runs of the null, its own run included.
-
-    Args:
-        own_T: Target shares of the agent's run, shape (T,).
-        null_RT: Target shares of runs whose agent was never rewarded, shape (R, T).
-    """
-    own = three_stages(own_T).gain
-    as_large = sum(three_stages(row_T).gain >= own for row_T in null_RT)
-    return (1 + as_large) / (1 + len(null_RT))
 
 
 def overfitting(seen: Panel, unseen: Panel, *, controller: str, reference: str) -> Estimate | None:

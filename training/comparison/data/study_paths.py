@@ -37,11 +37,6 @@ class StudyPaths:
         return Warehouse.at(self.work / "warehouse")
 
     @property
-    def setting_file(self) -> Path:
-        """Hash of the setting that the folder was prepared with; written last."""
-        return self.work / "prepared.json"
-
-    @property
     def text_record(self) -> Path:
         """What became of the text; written when all of it is there."""
         return self.work / "text.json"

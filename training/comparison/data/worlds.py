@@ -8,7 +8,6 @@ and with fitting ones no target corpus and no base model.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,11 +125,6 @@ def load_split(path: Path = WORLDS_FILE) -> WorldSplit:
         InputError: If a corpus is on two sides.
     """
     return load_settings(WorldSplit, path)
-
-
-def by_hash(names: Iterable[str], *, prefix: str) -> list[str]:
-    """Names in the order of the SHA-256 of `PREFIX/NAME`, the rule by which the shipped split was made."""
-    return sorted(names, key=lambda name: hashlib.sha256(f"{prefix}/{name}".encode()).hexdigest())
 
 
 def draw_worlds(split: WorldSplit, kind: str) -> list[World]:

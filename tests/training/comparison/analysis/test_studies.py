@@ -1,4 +1,4 @@
-"""Order, shape and over-fitting are found where they were put in, and not where they were not."""
+"""Order and over-fitting are found where they were put in, and not where they were not."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,6 @@ from dmix.training.comparison.analysis.studies import (
     order_effect,
     overfitting,
     random_orders,
-    shape_p,
-    three_stages,
 )
 
 make_results = pytest.fixture(results_below)
@@ -43,31 +41,6 @@ def test_order_that_does_not_matter_ties():
     rng = np.random.default_rng(2)
     found = order_effect(rng.normal(size=6), rng.normal(size=(6, 10)))
     assert found.difference.verdict == "tie" and found.rank_p > 0.1
-
-
-def test_three_stages_are_recovered():
-    share_T = np.array([0.2, 0.2, 0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
-    found = three_stages(share_T)
-    assert (found.rise_from, found.rise_to) == (2, 5)
-    assert (found.first, found.last, found.gain) == pytest.approx((0.2, 0.8, 1.0))
-
-
-def test_straight_line_and_constant_have_no_stages():
-    for share_T in (np.linspace(0.1, 0.9, 10), np.full(10, 0.3)):
-        assert three_stages(share_T).gain == 0
-
-
-def test_three_stages_need_four_steps():
-    with pytest.raises(ValueError, match="3 steps, expected at least 4"):
-        three_stages(np.ones(3))
-
-
-def test_shape_is_judged_against_the_null():
-    rng = np.random.default_rng(3)
-    null_RT = np.linspace(0.2, 0.8, 16) + 0.05 * rng.normal(size=(20, 16))
-    staged_T = np.clip((np.arange(16) - 6) / 4, 0, 1) + 0.01 * rng.normal(size=16)
-    assert shape_p(staged_T, null_RT) == pytest.approx(1 / 21)
-    assert shape_p(null_RT[0], null_RT[1:]) > 0.05
 
 
 def layers_of(results):

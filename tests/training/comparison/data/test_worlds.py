@@ -1,5 +1,6 @@
 """The shipped split keeps its own rule; worlds follow from it, each by itself."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from dmix.training.comparison.data.settings import load_setting
 from dmix.training.comparison.data.worlds import (
     BASES,
     KINDS,
-    by_hash,
     draw_world,
     draw_worlds,
     load_split,
@@ -23,6 +23,11 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 SHIPPED = Path(__file__).parents[4] / "benchmarks" / "quality"
 SPLIT = load_split(SHIPPED / "worlds.yaml")
 FILES = {name: f"corpora/{name}.jsonl.gz" for name in SPLIT.kilobytes}
+
+
+def by_hash(names, *, prefix):
+    """Names in the order of the SHA-256 of `PREFIX/NAME`, the rule by which the shipped split was made."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{prefix}/{name}".encode()).hexdigest())
 
 
 def test_the_shipped_split_keeps_the_rule_that_it_states():
