@@ -66,8 +66,8 @@ def _scores(rows: dict[str, Row]) -> str:
                  f"{rows[f'run/{runs[0]}']['summary']['tokens']:,}", f"{minutes:.1f}",
                  rows[f"run/{runs[0]}"]["machine"]]
             )  # fmt: skip
-    head = ["target", "controller", "objective", "judges: start", "middle", "end", "gain",
-            "gain on feedback items", "seeds", "tokens", "minutes of a core", "machine"]  # fmt: skip
+    head = ["target", "controller", "objective", "judging items: start", "middle", "end", "gain",
+            "gain on feedback items", "seeds", "tokens", "core minutes", "machine"]  # fmt: skip
     return _section("Scores, nats per token, mean over seeds ± standard deviation", head, lines)
 
 
@@ -94,8 +94,8 @@ def _promises(rows: dict[str, Row]) -> str:
                 [target, estimator, name, f"{promised['gain']:+.3f} ± {promised['stderr']:.3f}", difference,
                  str(min(len(got), len(base)))]
             )  # fmt: skip
-    head = ["target", "estimator", "objective", "promised", "got (judges)", "seeds"]
-    return _section("Promised against got, over natural mixing, nats per token", head, lines)
+    head = ["target", "estimator", "objective", "predicted", "real (judging items)", "seeds"]
+    return _section("Predicted and real gain over natural mixing, nats per token", head, lines)
 
 
 def _end(rows: dict[str, Row], run: str, name: str) -> float:
@@ -161,7 +161,7 @@ def _written(rows: dict[str, Row]) -> str:
     for stage, row in rows.items():
         if "wrote" in row:
             text = " ".join(row["wrote"].split())
-            said.append(f"- {stage}: plain transformers writes on after training: `{text}`")
+            said.append(f"- {stage}: text that plain transformers generates after training: `{text}`")
         if "said" in row:
             said.append(f"- {stage}: another tokenizer, exit {row['exit']}: `{row['said']}`")
         if "synthesis" in row:
@@ -171,7 +171,7 @@ def _written(rows: dict[str, Row]) -> str:
                 f" the quality filter kept {made['share_kept']:.1%}, {made['capped']} reached the cap."
             )
         if "start_state" in row:
-            said.append(f"- Start state that the model tells: {_start_state(row['start_state'])}")
+            said.append(f"- Start state, estimated from the model's text: {_start_state(row['start_state'])}")
     return "" if not said else "### Words\n\n" + "\n".join(said) + "\n"
 
 
@@ -204,7 +204,7 @@ def _time(rows: dict[str, Row]) -> str:
     commits = ", ".join(sorted({row["commit"] for row in every}))
     return (
         _section("Time", ["stage", "rows", "core seconds each", "core minutes"], lines)
-        + f"\nIn all {total:.0f} minutes of a core; {dates[0]} to {dates[-1]}; mean load of the machine"
+        + f"\nTotal: {total:.0f} minutes of one core; {dates[0]} to {dates[-1]}; mean load of the machine"
         f" {mean(row['load_before'] for row in every):.1f}; commits {commits}.\n"
     )
 

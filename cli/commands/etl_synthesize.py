@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the documents."
 )
-@click.option("--tokens", type=int, help="Budget: fewest tokens to write, dropped documents included.")
+@click.option(
+    "--tokens", type=int, help="Budget: smallest number of tokens to write, including dropped documents."
+)
 @click.option(
     "--documents",
     metavar="FIRST:STOP",

@@ -46,7 +46,7 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Most proxies that one task trains at once, so that they fill a GPU.",
+    help="Maximum number of proxies that one task trains at once. More of them use a GPU better.",
 )
 @click.option(
     "--gpus-per-task",

@@ -26,8 +26,8 @@ from dmix.mixing.effects.settings import PlanRules
     "probes",
     multiple=True,
     metavar="NAME",
-    help="Effects to plan from, by their name in 'dmix mix probe'. Give one by counts, one measured on a"
-    " model, or both. Default: the dataset's newest.",
+    help="Name of the effects to plan from, as 'dmix mix probe' gave it. Give one by counts, one measured"
+    " on a model, or both. Default: the dataset's newest.",
 )
 @click.option(
     "--out",
@@ -48,7 +48,7 @@ from dmix.mixing.effects.settings import PlanRules
     "--environment",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Environment file with the weights and scales to use. Default: that of the effects.",
+    help="Environment file with the weights and scales to use. Default: the one that measured the effects.",
 )
 @click.option(
     "--samples",
@@ -60,7 +60,7 @@ from dmix.mixing.effects.settings import PlanRules
     type=click.IntRange(min=1),
     default=4,
     show_default=True,
-    help="Most passes through each domain.",
+    help="Maximum number of passes through each domain.",
 )
 @settings_options(PlanRules, parameter="rules")
 @click.option(

@@ -51,7 +51,9 @@ ESTIMATORS = ("counts", "gradient", "probe")
     type=click.Path(path_type=Path),
     help="YAML file with the training settings of the planned runs.",
 )
-@click.option("--groups", type=click.IntRange(min=2), help="Most groups of domains to probe. Default: 40.")
+@click.option(
+    "--groups", type=click.IntRange(min=2), help="Maximum number of domain groups to probe. Default: 40."
+)
 @click.option("--steps", type=click.IntRange(min=4), help="Steps per probe. Default: 4 (a quarter of a run).")
 @click.option(
     "--samples",

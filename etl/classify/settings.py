@@ -44,7 +44,7 @@ class ClassifySettings(TextSettings):
         " name and the document's position in it.",
     )
     max_document_bytes: int = setting(
-        256 << 20, help="Longest document in bytes, as stored. Longer documents are rejected."
+        256 << 20, help="Largest document in bytes, as it is in the input file. dmix rejects larger ones."
     )
     part_bytes: int = setting(
         16 << 20, help="Inputs smaller than this (in bytes) are classified together, as one part."

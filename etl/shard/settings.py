@@ -20,15 +20,16 @@ class ShardSettings:
     )
     special_token: tuple[str, ...] = setting(
         (),
-        help="Special token that text becomes where it holds its literal, as text of a chat template does;"
-        " repeat the flag for each. Without it, literals are encoded as characters.",
+        help="Special token of the tokenizer, such as '<|im_start|>'. Where a text contains it literally (as"
+        " chat templates write it), it becomes one token. Repeat the flag for each. Without the flag,"
+        " it is encoded as plain characters.",
     )
     seq_len: int = setting(
         512,
         help="Tokens per sample. The default is about one document (everyday text and code: 464 on"
         " average), so that small domains still fill some samples.",
     )
-    seed: int = setting(0, help="Seed of the sample order, unless a run sets its own.")
+    seed: int = setting(0, help="Seed of the sample order. A run can set its own.")
     name: str = setting("", help="Name of the dataset, to use in place of its id.")
     drop_duplicates: bool = setting(
         False, help="Keep only the first copy of each text; see the view duplicates."

@@ -26,8 +26,8 @@ class GenerationSettings:
     )
     block_documents: int = setting(
         64,
-        help="Documents per batch and per file. The size can change the text, since the last bits of a"
-        " sum depend on the batch.",
+        help="Documents per batch and per file. Another size may give other text, because rounding"
+        " depends on the batch.",
     )
     start_token: str | None = setting(
         None, help="Token that starts every document. Default: the tokenizer's BOS, else its EOS."

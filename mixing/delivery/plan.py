@@ -46,7 +46,7 @@ class PlanSettings:
         " target (the paper). repeat: the domain starts another pass. redistribute: the other"
         " domains take over its share until nothing is left.",
     )
-    max_passes: int = setting(4, help="Most passes through each domain under repeat.")
+    max_passes: int = setting(4, help="Maximum number of passes through each domain under repeat.")
     shuffle_block: int = setting(
         8,
         help="Number of a domain's shards that are shuffled together. Fewer shards mean fewer open files"

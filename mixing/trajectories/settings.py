@@ -36,7 +36,9 @@ class SampleSettings:
         help="K: each step draws one of the K best candidates. Repeat the flag for several K (default:"
         " 1, 100, 1000, 10000).",
     )
-    steps: int | None = setting(None, help="M: most steps per trajectory (paper: 80, default: 16).")
+    steps: int | None = setting(
+        None, help="M: maximum number of steps per trajectory (paper: 80, default: 16)."
+    )
     candidates: int = setting(20_000, help="Candidate mixtures per step (from the paper).")
     alpha: float = setting(
         1.0, help="Alpha: weight of the distance from the last mixture (not in the paper)."

@@ -32,9 +32,7 @@ class RunRequest:
         help="R: samples drawn under one mixture, a multiple of the batch. auto: the smallest R with"
         " which natural mixing covers the target in M steps.",
     )
-    batch_size: int | None = setting(
-        None, help="B: samples in a global batch. Default: that of the training file."
-    )
+    batch_size: int | None = setting(None, help="B: samples in a global batch. Default: the training file's.")
     exhaustion: str = setting(
         "stop",
         help="What happens when a domain has no samples left. stop: the run ends once it has covered the"
@@ -42,7 +40,9 @@ class RunRequest:
         " its share.",
         choices=EXHAUSTION,
     )
-    max_passes: int = setting(4, help="Most passes through each domain under --exhaustion repeat.")
+    max_passes: int = setting(
+        4, help="Maximum number of passes through each domain under --exhaustion repeat."
+    )
     shuffle_block: int = setting(
         8,
         help="Number of a domain's shards that are shuffled together. Fewer shards mean fewer open files"

@@ -25,8 +25,10 @@ class StartStateSettings:
         " by bootstrap).",
     )
     confidence: float = setting(0.95, help="Confidence of the KL bound and of the shares' intervals.")
-    min_documents: int = setting(512, help="Fewest documents to write.")
-    max_documents: int = setting(20_000, help="Most documents to write, even if the bound is not met.")
+    min_documents: int = setting(512, help="Minimum number of documents to write.")
+    max_documents: int = setting(
+        20_000, help="Maximum number of documents to write, even if the bound is not met."
+    )
 
     def __post_init__(self) -> None:
         if not self.kl_bound > 0:

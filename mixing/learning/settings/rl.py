@@ -33,8 +33,8 @@ class RlSettings:
 
     architecture: str | None = setting(
         None,
-        help="paper: the paper's agent, for the set's own domains. set: an agent that reads domains and"
-        " objectives as sets and serves any others. Default: that of --from, else paper.",
+        help="paper: the paper's agent, for the set's own domains. set: an agent for any domains and"
+        " objectives. Default: the architecture of --from, else paper.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
@@ -80,8 +80,8 @@ class RlSettings:
     )
     views: float = setting(
         0.0,
-        help="Share of a set agent's training on augmented tasks: groups of the domains, fewer or"
-        " re-weighted objectives. Above 0, tasks with half as many and 2.5 times as many steps are"
+        help="Share of a set agent's training on augmented tasks: tasks with grouped domains, or with"
+        " fewer or re-weighted objectives. Above 0, tasks with half as many and 2.5 times as many steps are"
         " added.",
     )
     imagined_every: int = setting(
@@ -95,8 +95,8 @@ class RlSettings:
     best_share: float = setting(
         0.1, help="Share of the trajectories, best first, that an actor without --from clones at the start."
     )
-    clone_epochs: int = setting(30, help="Most passes over the cloned trajectories.")
-    context: int = setting(80, help="Most steps that the agent looks back (from the paper).")
+    clone_epochs: int = setting(30, help="Maximum number of passes over the cloned trajectories.")
+    context: int = setting(80, help="Number of past steps that the agent reads (from the paper).")
     hidden_size: int | None = setting(
         None, help="Hidden width of a new agent and its critics (paper: 256, from the paper; set: 128)."
     )

@@ -17,22 +17,22 @@ class SftSettings:
 
     architecture: str = setting(
         "paper",
-        help="paper: the paper's agent, for the domains of one set. set: an agent that reads domains and"
-        " objectives as sets, learns from any sets and serves others.",
+        help="paper: the paper's agent, for the domains of one set. set: an agent for any domains"
+        " and objectives, trained on one set of trajectories or several.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
         None, help="Preset of the agent's tokens and features. Default: the set's preset.", choices=PRESETS
     )
     learning_rate: float = setting(1e-3, help="AdamW learning rate.")
-    weight_decay: float = setting(0.01, help="AdamW learning rate.")
+    weight_decay: float = setting(0.01, help="AdamW weight decay.")
     batch_trajectories: int = setting(16, help="Trajectories per gradient step.")
-    epochs: int = setting(200, help="Most passes over the trajectories.")
+    epochs: int = setting(200, help="Maximum number of passes over the trajectories.")
     patience: int = setting(30, help="Epochs without a better held-out loss before training stops.")
     held_out: float = setting(
         0.1, help="Share of trajectories held out to measure the loss; none with fewer than 5 trajectories."
     )
-    context: int = setting(80, help="Most steps that the agent looks back (from the paper).")
+    context: int = setting(80, help="Number of past steps that the agent reads (from the paper).")
     hidden_size: int | None = setting(
         None, help="Hidden width of the agent (paper: 256, from the paper; set: 128)."
     )
