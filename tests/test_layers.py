@@ -84,7 +84,10 @@ RETIRED: dict[str, set[str]] = {
     "wobble": set(),
     "wobbles": set(),
 }
-RETIRED_NAMES = {"Part", "TaughtSet", "gpu_turns", "made_ET", "usual_E"}
+RETIRED_NAMES = {
+    *("FragmentBatch", "Goals", "LabelSplit", "Part", "SplitRecord", "TaughtSet"),
+    *("encode_split", "gpu_turns", "label_splits", "made_ET", "plan_splits", "run_splits", "usual_E"),
+}
 
 
 def python_files(folder: str) -> list[Path]:

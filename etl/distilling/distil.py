@@ -39,8 +39,8 @@ from dmix.etl.distilling.agreement import (
 )
 from dmix.etl.distilling.labelled_sample import PARTS, LabelledSample, draw_sample, label_counts
 from dmix.etl.distilling.settings import DistilSettings
-from dmix.etl.publishing.label_splits import check_label_files
 from dmix.etl.publishing.publish import attempt_folder
+from dmix.etl.publishing.shard_inputs import check_label_files
 from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dmix.etl.classifiers.embedded import MAX_CHARACTERS
 from dmix.etl.classifiers.features import WordTable, document_features
 from dmix.etl.classifiers.linear_training import FeatureRows
-from dmix.etl.publishing.label_splits import RowRange, plan_splits, read_rows
+from dmix.etl.publishing.shard_inputs import RowRange, plan_shard_inputs, read_rows
 from dmix.etl.text.tokens import Tokenizer
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import CorpusVersion
@@ -105,8 +105,10 @@ def draw_sample(
 def _ranges(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) -> dict[str, list[RowRange]]:
     """The runs of rows of each label, in order."""
     ranges: dict[str, list[RowRange]] = {}
-    for (_, label), splits in plan_splits(warehouse, corpora=corpora, split_bytes=_WHOLE).items():
-        ranges.setdefault(label, []).extend(rows for split in splits for rows in split.ranges)
+    for (_, label), shard_inputs in plan_shard_inputs(warehouse, corpora=corpora, split_bytes=_WHOLE).items():
+        ranges.setdefault(label, []).extend(
+            rows for shard_input in shard_inputs for rows in shard_input.ranges
+        )
     return ranges
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmix.etl.maintenance.problems import Problem, problem_at
-from dmix.etl.publishing.label_splits import label_path
+from dmix.etl.publishing.shard_inputs import label_path
 from dmix.etl.shard.mds import ShardFormat, header_problem
 from dmix.warehouse_schema.errors import DmixError, InputError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse, read_json

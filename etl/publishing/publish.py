@@ -1,8 +1,8 @@
 """From a worker's private folder to the files that a manifest may name.
 
 Protocol: an attempt writes into a folder of its own; its files are renamed to their final
-names, which depend on the split alone; its record is published last. A split with a record is
-done. Attempts of the same split (retries, speculation, a zombie of a killed job) write the same
+names, which depend on the shard input alone; its record is published last. A shard input with a record is
+done. Attempts of the same shard input (retries, speculation, a zombie of a killed job) write the same
 bytes to the same names, so whoever comes last changes nothing. Readers see none of it before
 the dataset's manifest is there.
 
@@ -30,11 +30,11 @@ STAGING = ".staging"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitRecord:
-    """What became of one split.
+class ShardInputRecord:
+    """What became of one shard input.
 
     Attributes:
-        fingerprint: Of the split.
+        fingerprint: Of the shard input.
         documents: Documents encoded.
         tokens: Tokens encoded, end-of-text included: those in the shards and the tail.
         tail: Bytes of the tokens of the last partial sample, in the dataset's type.
@@ -86,22 +86,22 @@ def sync_folder(folder: Path) -> None:
 
 
 def records_folder(dataset: Place) -> Place:
-    """Where the records of finished splits wait for the manifest."""
+    """Where the records of finished shard inputs wait for the manifest."""
     return dataset / STAGING / "done"
 
 
-def write_record(dataset: Place, record: SplitRecord) -> None:
-    """Publishes the record of a finished split, after its files."""
+def write_record(dataset: Place, record: ShardInputRecord) -> None:
+    """Publishes the record of a finished shard input, after its files."""
     value = {**asdict(record), "tail": base64.b64encode(record.tail).decode()}
     publish_json(records_folder(dataset) / f"{record.fingerprint}.json", value)
 
 
-def read_record(dataset: Place, fingerprint: str, *, stream: Place) -> SplitRecord | None:
-    """The record of a split, if it is done and its files are in `stream` in full size."""
+def read_record(dataset: Place, fingerprint: str, *, stream: Place) -> ShardInputRecord | None:
+    """The record of a shard input, if it is done and its files are in `stream` in full size."""
     try:
         value = read_json(records_folder(dataset) / f"{fingerprint}.json")
         files = tuple(StreamFile(**file) for file in value["files"])
-        record = SplitRecord(**{**value, "tail": base64.b64decode(value["tail"]), "files": files})
+        record = ShardInputRecord(**{**value, "tail": base64.b64decode(value["tail"]), "files": files})
     except (NotFoundError, InputError, KeyError, TypeError):
         return None
     present = all(size_of(stream / file.name) == file.size_bytes for file in files)
@@ -109,7 +109,7 @@ def read_record(dataset: Place, fingerprint: str, *, stream: Place) -> SplitReco
 
 
 def recorded(dataset: Place) -> set[str]:
-    """Fingerprints of the splits that have a record."""
+    """Fingerprints of the shard inputs that have a record."""
     folder = records_folder(dataset)
     names = (
         [file.path.name for file in folder.files()]

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dmix.etl.publishing.label_splits import check_label_files, read_rows
+from dmix.etl.publishing.shard_inputs import check_label_files, read_rows
 from dmix.etl.screening.ngrams import EvaluationItem, NgramIndex, items_digest
 from dmix.etl.screening.screening import (
     ScreenedFile,

@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmix.etl.publishing.label_splits import check_label_files, read_rows
 from dmix.etl.publishing.publish import STAGING, attempt_folder
+from dmix.etl.publishing.shard_inputs import check_label_files, read_rows
 from dmix.etl.screening.screening import (
     DIGESTS_LOCK,
     ScreenedFile,

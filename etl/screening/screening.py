@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmix.etl.publishing.label_splits import LabelSplit, RowRange, excluded_rows, label_path
 from dmix.etl.publishing.publish import STAGING, attempt_folder
+from dmix.etl.publishing.shard_inputs import RowRange, ShardInput, excluded_rows, label_path
 from dmix.warehouse_schema.files import manifests
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.files.manifests import (
@@ -128,13 +128,13 @@ def finish_screening(warehouse: Warehouse, screening: Screening) -> Screening:
 
 
 def without_found(
-    splits: Mapping[tuple[str, str], tuple[LabelSplit, ...]],
+    shard_inputs: Mapping[tuple[str, str], tuple[ShardInput, ...]],
     *,
     warehouse: Warehouse,
     corpora: Sequence[CorpusVersion],
     screenings: Sequence[Screening],
-) -> dict[tuple[str, str], tuple[LabelSplit, ...]]:
-    """The splits of a dataset, told which rows screenings found and are to be left out."""
+) -> dict[tuple[str, str], tuple[ShardInput, ...]]:
+    """The shard inputs of a dataset, told which rows screenings found and are to be left out."""
     excluded = _finding_files(warehouse, corpora, screenings)
 
     def told(rows: RowRange) -> RowRange:
@@ -143,9 +143,10 @@ def without_found(
 
     return {
         key: tuple(
-            dataclasses.replace(split, ranges=tuple(told(rows) for rows in split.ranges)) for split in group
+            dataclasses.replace(shard_input, ranges=tuple(told(rows) for rows in shard_input.ranges))
+            for shard_input in group
         )
-        for key, group in splits.items()
+        for key, group in shard_inputs.items()
     }
 
 

@@ -108,7 +108,7 @@ class ShardWriter:
     Args:
         folder: Existing folder that no other writer uses.
         format: How samples are stored.
-        part: Number of the split within its domain.
+        part: Number of the shard input within its domain.
     """
 
     def __init__(self, folder: Path, *, format: ShardFormat, part: int) -> None:

@@ -1,11 +1,11 @@
-"""From corpora and settings to a dataset's id and splits, before any text is read."""
+"""From corpora and settings to a dataset's id and shard inputs, before any text is read."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dmix.etl.publishing.label_splits import LabelSplit, plan_splits, read_texts
+from dmix.etl.publishing.shard_inputs import ShardInput, plan_shard_inputs, read_texts
 from dmix.etl.screening.duplicates import duplicates_rule
 from dmix.etl.screening.ngrams import EvaluationItem, items_digest
 from dmix.etl.screening.screening import in_reading_order
@@ -44,7 +44,7 @@ class ShardPlan:
         dataset: Id: equal ids mean equal bytes.
         corpora: In the order in which their documents follow each other: source first, then by
             content, so that the order on the command line does not matter.
-        splits: Of every (field, domain) with documents, also of those that will be left out.
+        shard_inputs: Of every (field, domain) with documents, also of those that will be left out.
         drop_duplicates: Leave out copies of a text.
         items: Evaluation items that are looked for.
         remove_contaminated: Leave out documents that hold one of them.
@@ -58,19 +58,21 @@ class ShardPlan:
     tokenizer: Tokenizer
     format: ShardFormat
     corpora: tuple[CorpusVersion, ...]
-    splits: Mapping[tuple[str, str], tuple[LabelSplit, ...]]
+    shard_inputs: Mapping[tuple[str, str], tuple[ShardInput, ...]]
     drop_duplicates: bool
     items: tuple[EvaluationItem, ...]
     remove_contaminated: bool
     settings: Mapping[str, Any]
 
     @property
-    def all_splits(self) -> tuple[LabelSplit, ...]:
-        return tuple(split for splits in self.splits.values() for split in splits)
+    def all_shard_inputs(self) -> tuple[ShardInput, ...]:
+        return tuple(
+            shard_input for shard_inputs in self.shard_inputs.values() for shard_input in shard_inputs
+        )
 
     @property
     def text_bytes(self) -> int:
-        return sum(split.text_bytes for split in self.all_splits)
+        return sum(shard_input.text_bytes for shard_input in self.all_shard_inputs)
 
     @property
     def tokenizer_file(self) -> TokenizerFile:
@@ -152,7 +154,7 @@ def plan_dataset(
         tokenizer=tokenizer,
         format=format,
         corpora=ordered,
-        splits=plan_splits(warehouse, corpora=ordered, split_bytes=settings.split_bytes),
+        shard_inputs=plan_shard_inputs(warehouse, corpora=ordered, split_bytes=settings.split_bytes),
         drop_duplicates=settings.drop_duplicates,
         items=tuple(items),
         remove_contaminated=remove_contaminated,
@@ -268,13 +270,13 @@ def estimated_tokens(plan: ShardPlan) -> dict[tuple[str, str], int]:
         NotFoundError: If a label file is missing.
     """
     estimates = {}
-    for key, splits in plan.splits.items():
-        texts = next(read_texts(splits[0], batch_bytes=_ESTIMATE_BYTES))
+    for key, shard_inputs in plan.shard_inputs.items():
+        texts = next(read_texts(shard_inputs[0], batch_bytes=_ESTIMATE_BYTES))
         probe_bytes = sum(len(text.encode()) for text in texts)
         ids, _ = plan.tokenizer.encode(texts)
         text_bytes, documents = (
-            sum(split.text_bytes for split in splits),
-            sum(split.documents for split in splits),
+            sum(shard_input.text_bytes for shard_input in shard_inputs),
+            sum(shard_input.documents for shard_input in shard_inputs),
         )
         estimates[key] = round(len(ids) * text_bytes / max(1, probe_bytes)) + documents
     return estimates

@@ -1,7 +1,7 @@
 """`dmix etl shard`: corpora to one MDS stream a (field, domain), published by one manifest.
 
-The driver plans splits, lets Spark make their parts, packs the tails of each domain into one
-last part, writes the indexes itself, and the manifest last. See `label_splits` for what a split
+The driver plans shard inputs, lets Spark make their parts, packs the tails of each domain into one
+last part, writes the indexes itself, and the manifest last. See `shard_inputs` for what a shard input
 is, `shard_tasks` for what a worker does, `publish` for the protocol between them.
 """
 
@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from dmix.etl.publishing.label_splits import LabelSplit, check_label_files
-from dmix.etl.publishing.publish import SplitRecord, attempt_folder, publish_files, read_record
+from dmix.etl.publishing.publish import ShardInputRecord, attempt_folder, publish_files, read_record
+from dmix.etl.publishing.shard_inputs import ShardInput, check_label_files
 from dmix.etl.publishing.unnamed import remove_unnamed_streams
 from dmix.etl.screening.contamination import find_contamination
 from dmix.etl.screening.duplicates import find_duplicates
@@ -24,7 +24,14 @@ from dmix.etl.shard.mds import ShardWriter
 from dmix.etl.shard.packing import cut_samples
 from dmix.etl.shard.plan import ShardPlan, plan_dataset, published_dataset, references, shared_inputs
 from dmix.etl.shard.settings import ShardSettings
-from dmix.etl.shard.tasks import ShardJob, StageSeconds, Work, encode_split, run_splits, stream_path
+from dmix.etl.shard.tasks import (
+    ShardJob,
+    StageSeconds,
+    Work,
+    encode_shard_input,
+    run_shard_inputs,
+    stream_path,
+)
 from dmix.etl.spark.executors import ExecutorLike
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, storage_errors
@@ -53,7 +60,7 @@ def shard_dataset(
     settings: ShardSettings,
     progress: Progress,
     items: Sequence[EvaluationItem] = (),
-    work: Work = encode_split,
+    work: Work = encode_shard_input,
 ) -> DatasetManifest:
     """Makes a dataset, or finds it made; a killed call is taken up where it stopped.
 
@@ -61,7 +68,7 @@ def shard_dataset(
         corpora: Versions of one taxonomy, of one field or both.
         progress: Receives lines for people.
         items: Evaluation items that must not stand in the training text.
-        work: What a task does with a split.
+        work: What a task does with a shard input.
 
     Raises:
         InputError: If corpora or settings do not fit, or hold too little text for one sample.
@@ -84,8 +91,10 @@ def shard_dataset(
         check_label_files(warehouse, plan.corpora)
         screenings = _screen(executor, warehouse, plan, progress)
         excluded = excluded_documents(warehouse, plan.corpora, screenings)
-        splits = without_found(plan.splits, warehouse=warehouse, corpora=plan.corpora, screenings=screenings)
-        plan = dataclasses.replace(plan, splits=splits)
+        shard_inputs = without_found(
+            plan.shard_inputs, warehouse=warehouse, corpora=plan.corpora, screenings=screenings
+        )
+        plan = dataclasses.replace(plan, shard_inputs=shard_inputs)
         return _make(executor, warehouse, plan, excluded=excluded, progress=progress, work=work)
 
 
@@ -120,14 +129,15 @@ def _make(
     job = plan.job(folder)
     for place in {folder, warehouse.stream(plan.dataset)}:
         publish_bytes(place / "tokenizer.json", plan.tokenizer.json_bytes)
-    pending = [split for split in plan.all_splits if _record(job, split) is None]
+    pending = [shard_input for shard_input in plan.all_shard_inputs if _record(job, shard_input) is None]
     progress(
-        f"dataset {plan.dataset}: {size_text(plan.text_bytes)} of text in {len(plan.all_splits)} splits,"
-        f" {len(plan.all_splits) - len(pending)} of them done before; tokenizer {plan.tokenizer.name}"
+        f"dataset {plan.dataset}: {size_text(plan.text_bytes)} of text in"
+        f" {len(plan.all_shard_inputs)} shard inputs,"
+        f" {len(plan.all_shard_inputs) - len(pending)} of them done before; tokenizer {plan.tokenizer.name}"
         f" ({plan.tokenizer.engine})"
     )
     if pending:
-        seconds = run_splits(executor, pending, job=job, progress=progress, work=work)
+        seconds = run_shard_inputs(executor, pending, job=job, progress=progress, work=work)
         progress(_speed(pending, seconds, time.perf_counter() - start))
     manifest = DatasetManifest(
         dataset=plan.dataset,
@@ -139,7 +149,7 @@ def _make(
         seed=plan.seed,
         corpora=references(plan),
         streams=tuple(
-            _finished_stream(job, field, label, plan.splits.get((field, label), ()))
+            _finished_stream(job, field, label, plan.shard_inputs.get((field, label), ()))
             for field in FIELDS
             for label in plan.taxonomy.labels
         ),
@@ -153,19 +163,23 @@ def _make(
     return manifest
 
 
-def _record(job: ShardJob, split: LabelSplit) -> SplitRecord | None:
-    return read_record(job.folder, split.fingerprint, stream=job.stream(split.field, split.domain))
+def _record(job: ShardJob, shard_input: ShardInput) -> ShardInputRecord | None:
+    return read_record(
+        job.folder, shard_input.fingerprint, stream=job.stream(shard_input.field, shard_input.domain)
+    )
 
 
-def _finished_stream(job: ShardJob, field: str, domain: str, splits: Sequence[LabelSplit]) -> StreamEntry:
-    """Packs the tails of a domain in split order, writes its index, and says what it holds.
+def _finished_stream(
+    job: ShardJob, field: str, domain: str, shard_inputs: Sequence[ShardInput]
+) -> StreamEntry:
+    """Packs the tails of a domain in shard input order, writes its index, and says what it holds.
 
     Raises:
         StorageError: If what a task left has vanished.
         VerificationError: If tokens were lost or made up.
     """
     stream = job.stream(field, domain)
-    records = [_record(job, split) for split in splits]
+    records = [_record(job, shard_input) for shard_input in shard_inputs]
     done = [record for record in records if record is not None]
     if len(done) < len(records):
         raise StorageError(
@@ -177,7 +191,7 @@ def _finished_stream(job: ShardJob, field: str, domain: str, splits: Sequence[La
     shards = [file for record in done for file in record.files]
     if len(samples_KL):
         with storage_errors(str(job.folder)), attempt_folder(job.folder) as folder:
-            writer = ShardWriter(folder, format=job.format, part=len(splits))
+            writer = ShardWriter(folder, format=job.format, part=len(shard_inputs))
             writer.write(samples_KL)
             files = writer.finish()
             publish_files(folder, files, into=stream)
@@ -223,9 +237,9 @@ def _check_counts(manifest: DatasetManifest, corpora: Sequence[CorpusVersion], *
         )
 
 
-def _speed(splits: Sequence[LabelSplit], seconds: StageSeconds, wall_seconds: float) -> str:
+def _speed(shard_inputs: Sequence[ShardInput], seconds: StageSeconds, wall_seconds: float) -> str:
     """A line about speed: over all workers for the whole, a worker for each stage."""
-    megabytes = sum(split.text_bytes for split in splits) / 1e6
+    megabytes = sum(shard_input.text_bytes for shard_input in shard_inputs) / 1e6
     stages = {"read": seconds.read, "encode": seconds.encode, "write": seconds.write}
     listed = ", ".join(f"{name} {megabytes / max(took, 1e-9):,.0f}" for name, took in stages.items())
     return (

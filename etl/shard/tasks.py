@@ -1,6 +1,6 @@
-"""One Spark task a split: read texts, encode, cut, write shards, publish them, leave a record.
+"""One Spark task a shard input: read texts, encode, cut, write shards, publish them, leave a record.
 
-The driver sends splits and gets timings back; everything that must survive a kill goes through
+The driver sends shard inputs and gets timings back; everything that must survive a kill goes through
 the record files (`dmix.etl.publishing.publish`).
 """
 
@@ -12,8 +12,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from dmix.etl.publishing.label_splits import LabelSplit, read_texts
-from dmix.etl.publishing.publish import SplitRecord, attempt_folder, publish_files, recorded, write_record
+from dmix.etl.publishing.publish import (
+    ShardInputRecord,
+    attempt_folder,
+    publish_files,
+    recorded,
+    write_record,
+)
+from dmix.etl.publishing.shard_inputs import ShardInput, read_texts
 from dmix.etl.shard.mds import ShardFormat, ShardWriter
 from dmix.etl.shard.packing import cut_samples, with_end_of_text
 from dmix.etl.spark.executors import ExecutorLike
@@ -31,9 +37,9 @@ BATCH_BYTES = 8 << 20
 """Text that a worker holds and encodes at once, unless one document is longer."""
 
 _TASK_BYTES = 4 << 20
-_TASK_SPLITS = 256
-"""Splits that are smaller share a Spark task: with thousands of tiny domains, starting tasks would
-cost more than their work. What a split becomes does not depend on it."""
+_TASK_INPUTS = 256
+"""Shard inputs that are smaller share a Spark task: with thousands of tiny domains, starting tasks would
+cost more than their work. What a shard input becomes does not depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +68,7 @@ def stream_path(field: str, domain: str) -> str:
 
 @dataclass(kw_only=True)
 class StageSeconds:
-    """Time that one or many splits spent in each stage, in seconds of a worker."""
+    """Time that one or many shard inputs spent in each stage, in seconds of a worker."""
 
     read: float = 0.0
     encode: float = 0.0
@@ -78,11 +84,11 @@ class StageSeconds:
             setattr(self, stage, getattr(self, stage) + time.perf_counter() - start)
 
 
-Work = Callable[[LabelSplit, ShardJob], StageSeconds]
+Work = Callable[[ShardInput, ShardJob], StageSeconds]
 
 
-def encode_split(split: LabelSplit, job: ShardJob) -> StageSeconds:
-    """Makes the shards and the record of one split; running it again gives the same bytes.
+def encode_shard_input(shard_input: ShardInput, job: ShardJob) -> StageSeconds:
+    """Makes the shards and the record of one shard input; running it again gives the same bytes.
 
     Raises:
         InputError: If the tokenizer returns ids beyond its vocabulary.
@@ -95,8 +101,8 @@ def encode_split(split: LabelSplit, job: ShardJob) -> StageSeconds:
     documents, tokens = 0, 0
     rest = np.empty(0, dtype=job.format.dtype)
     with storage_errors(str(job.folder)), attempt_folder(job.folder) as folder:
-        writer = ShardWriter(folder, format=job.format, part=split.index)
-        batches = read_texts(split, batch_bytes=BATCH_BYTES)
+        writer = ShardWriter(folder, format=job.format, part=shard_input.index)
+        batches = read_texts(shard_input, batch_bytes=BATCH_BYTES)
         while True:
             with seconds.measure("read"):
                 texts = next(batches, None)
@@ -111,11 +117,11 @@ def encode_split(split: LabelSplit, job: ShardJob) -> StageSeconds:
             tokens += len(encoded)
         with seconds.measure("write"):
             files = writer.finish()
-            publish_files(folder, files, into=job.stream(split.field, split.domain))
+            publish_files(folder, files, into=job.stream(shard_input.field, shard_input.domain))
             write_record(
                 job.folder,
-                SplitRecord(
-                    fingerprint=split.fingerprint,
+                ShardInputRecord(
+                    fingerprint=shard_input.fingerprint,
                     documents=documents,
                     tokens=tokens,
                     tail=rest.tobytes(),
@@ -141,35 +147,35 @@ def encode_documents(tokenizer: Tokenizer, texts: Sequence[str], *, dtype: str) 
     return with_end_of_text(ids_T, lengths_D, eot_id=tokenizer.eot_id, dtype=dtype)
 
 
-def run_splits(
+def run_shard_inputs(
     executor: ExecutorLike,
-    splits: Sequence[LabelSplit],
+    shard_inputs: Sequence[ShardInput],
     *,
     job: ShardJob,
     progress: Progress,
-    work: Work = encode_split,
+    work: Work = encode_shard_input,
 ) -> StageSeconds:
-    """Runs `work` on every split, the largest first, tiny ones together; returns the time it took.
+    """Runs `work` on every shard input, the largest first, tiny ones together; returns the time it took.
 
     Raises:
         DmixError: One that a task raised.
     """
-    order = sorted(splits, key=lambda split: -split.text_bytes)
-    total_bytes = sum(split.text_bytes for split in splits)
+    order = sorted(shard_inputs, key=lambda shard_input: -shard_input.text_bytes)
+    total_bytes = sum(shard_input.text_bytes for shard_input in shard_inputs)
 
     def line(seconds: float) -> str | None:
         known = recorded(job.folder)
-        done = [split for split in splits if split.fingerprint in known]
-        done_bytes = sum(split.text_bytes for split in done)
+        done = [shard_input for shard_input in shard_inputs if shard_input.fingerprint in known]
+        done_bytes = sum(shard_input.text_bytes for shard_input in done)
         return (
-            f"tokenised {len(done)} of {len(splits)} splits, {size_text(done_bytes)} of"
-            f" {size_text(total_bytes)} ({size_text(round(done_bytes / seconds))}/s)"
+            f"tokenised {len(done)} of {len(shard_inputs)} shard inputs, {size_text(done_bytes)}"
+            f" of {size_text(total_bytes)} ({size_text(round(done_bytes / seconds))}/s)"
             if done
             else None
         )
 
     with reported(progress, line):
-        groups = grouped(order, size_of=lambda s: s.text_bytes, most_bytes=_TASK_BYTES, most=_TASK_SPLITS)
+        groups = grouped(order, size_of=lambda s: s.text_bytes, most_bytes=_TASK_BYTES, most=_TASK_INPUTS)
         spent = run_tasks(
             executor, functools.partial(_timed, job=job, work=work), groups, size_bytes=total_bytes
         )
@@ -177,8 +183,8 @@ def run_splits(
     return StageSeconds(**{stage: sum(one[stage] for one in times) for stage in ("read", "encode", "write")})
 
 
-def _timed(splits: Sequence[LabelSplit], job: ShardJob, work: Work) -> list[dict[str, float]]:
-    return [asdict(work(split, job)) for split in splits]
+def _timed(shard_inputs: Sequence[ShardInput], job: ShardJob, work: Work) -> list[dict[str, float]]:
+    return [asdict(work(shard_input, job)) for shard_input in shard_inputs]
 
 
 @functools.lru_cache(maxsize=2)

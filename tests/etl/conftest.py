@@ -11,7 +11,7 @@ import pytest
 
 from dmix.etl.shard.plan import plan_dataset
 from dmix.etl.shard.shard import ShardSettings, shard_dataset
-from dmix.etl.shard.tasks import encode_split
+from dmix.etl.shard.tasks import encode_shard_input
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
@@ -114,8 +114,8 @@ def shard_here(warehouse, corpora, settings=SMALL):
     folder = warehouse.stream(plan.dataset)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tokenizer.json").write_bytes(plan.tokenizer.json_bytes)
-    for split in reversed(plan.all_splits):
-        encode_split(split, plan.job(folder))
+    for split in reversed(plan.all_shard_inputs):
+        encode_shard_input(split, plan.job(folder))
     return shard_dataset(None, warehouse, corpora=corpora, settings=settings, progress=lambda line: None)
 
 

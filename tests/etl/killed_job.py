@@ -18,7 +18,7 @@ from dmix.etl.classify.label_tasks import label_part
 from dmix.etl.classify.plan import CorpusRequest
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.shard.shard import ShardSettings, shard_dataset
-from dmix.etl.shard.tasks import encode_split
+from dmix.etl.shard.tasks import encode_shard_input
 from dmix.etl.spark.session import spark_session
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -69,11 +69,11 @@ def dying(work, target, death):
 
 def classify_and_shard(spark, warehouse, raw, *, step="", death=None):
     """The whole job; calls `death` when `step` is about to be taken."""
-    label, encode = label_part, encode_split
+    label, encode = label_part, encode_shard_input
     if step in CLASSIFY_TASK:
         label = dying(label_part, CLASSIFY_TASK[step], death)
     if step in SHARD_TASK:
-        encode = dying(encode_split, SHARD_TASK[step], death)
+        encode = dying(encode_shard_input, SHARD_TASK[step], death)
     target = (CLASSIFY_DRIVER | SHARD_DRIVER).get(step)
     with mock.patch(target, side_effect=death) if target else contextlib.nullcontext():
         request = CorpusRequest(corpus="c-source", field="source", inputs=(str(raw),))

@@ -18,7 +18,7 @@ from dmix.etl.publishing.mirror import use_data_url
 from dmix.etl.reading.sources import find_files
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.shard.shard import shard_dataset
-from dmix.etl.shard.tasks import encode_split
+from dmix.etl.shard.tasks import encode_shard_input
 from dmix.etl.synthetic.blocks import BlockFacts, block_name, write_block
 from dmix.etl.synthetic.generation import GeneratedDocument
 from dmix.warehouse_schema.catalog.catalog import Catalog, sync
@@ -89,7 +89,7 @@ def classify(warehouse, *inputs, work=label_part):
     return outcome
 
 
-def shard(warehouse, version, work=encode_split):
+def shard(warehouse, version, work=encode_shard_input):
     return shard_dataset(None, warehouse, corpora=[version], settings=SMALL, progress=quiet, work=work)
 
 
@@ -187,12 +187,12 @@ def test_jobs_that_stop_in_the_middle_go_on_from_remote_records(raw, tmp_path, r
     assert {part.fingerprint for part in outcome.plan.kept} == set(calls)
     calls.clear()
     with pytest.raises(StorageError, match="stopped"):
-        shard(remote_warehouse, outcome.version, work=stop_after_three(encode_split))
+        shard(remote_warehouse, outcome.version, work=stop_after_three(encode_shard_input))
     again = []
 
     def counted(split, job):
         again.append(split.fingerprint)
-        return encode_split(split, job)
+        return encode_shard_input(split, job)
 
     shard(remote_warehouse, outcome.version, work=counted)
     assert not set(again) & set(calls)

@@ -78,21 +78,21 @@ def _shard_plan_result(plan: "ShardPlan", *, exists: bool) -> Result:
         {
             "field": field,
             "domain": domain,
-            "documents": sum(split.documents for split in splits),
-            "text_bytes": sum(split.text_bytes for split in splits),
-            "splits": len(splits),
+            "documents": sum(shard_input.documents for shard_input in shard_inputs),
+            "text_bytes": sum(shard_input.text_bytes for shard_input in shard_inputs),
+            "splits": len(shard_inputs),
             "estimated_tokens": estimates[field, domain],
             "estimated_samples": estimates[field, domain] // plan.format.seq_len,
         }
-        for (field, domain), splits in plan.splits.items()
+        for (field, domain), shard_inputs in plan.shard_inputs.items()
     ]
     result = Result({"dataset": plan.dataset, "exists": exists, "domains": domains}, plan)
     result.table(list(domains[0]), [list(domain.values()) for domain in domains])
     state = "exists already; nothing would be done" if exists else "would be made"
     less = ", less those that are left out" if plan.drop_duplicates or plan.remove_contaminated else ""
     result.line(
-        f"dataset {plan.dataset} {state}: {len(plan.all_splits)} splits, {size_text(plan.text_bytes)} of"
-        f" text, about {sum(estimates.values()):,} tokens{less}"
+        f"dataset {plan.dataset} {state}: {len(plan.all_shard_inputs)} shard inputs,"
+        f" {size_text(plan.text_bytes)} of text, about {sum(estimates.values()):,} tokens{less}"
     )
     return result
 

@@ -98,7 +98,7 @@ def test_a_dry_run_shows_splits_and_tokens_and_writes_nothing(dmix):
     assert all(domain["estimated_tokens"] > 0 for domain in value["domains"])
     assert not (dmix.warehouse / "streams").exists()
     code, out, err = dmix(*SHARD, "--dry-run")
-    assert "would be made: 3 splits" in err
+    assert "would be made: 3 shard inputs" in err
 
 
 def test_verify_passes_then_finds_a_flipped_byte_with_exit_code_4(dmix):

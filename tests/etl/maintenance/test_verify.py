@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from dmix.etl.maintenance.verify import verify_warehouse
-from dmix.etl.publishing.label_splits import label_paths
+from dmix.etl.publishing.shard_inputs import label_paths
 from dmix.warehouse_schema.catalog.catalog import rebuild, sync
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.events import EventLog

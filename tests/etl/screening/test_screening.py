@@ -12,7 +12,7 @@ import pytest
 from tests.etl import conftest as _etl
 
 from dmix.etl.maintenance.gc import collect_garbage
-from dmix.etl.publishing.label_splits import RowRange, read_texts
+from dmix.etl.publishing.shard_inputs import RowRange, read_texts
 from dmix.etl.screening import duplicates as duplicates_module
 from dmix.etl.screening.contamination import find_contamination
 from dmix.etl.screening.duplicates import duplicates_id, find_duplicates, text_digests
@@ -177,7 +177,9 @@ def test_what_is_left_out_is_exactly_what_was_found(screened):
     warehouse, corpora = screened.warehouse, screened.corpora
     screenings = [screened.duplicates, screened.contamination]
     plan = plan_dataset(warehouse, corpora=corpora, settings=ShardSettings(**SMALL))
-    splits = without_found(plan.splits, warehouse=warehouse, corpora=plan.corpora, screenings=screenings)
+    splits = without_found(
+        plan.shard_inputs, warehouse=warehouse, corpora=plan.corpora, screenings=screenings
+    )
     texts = {
         key: [text for split in group for batch in read_texts(split, batch_bytes=200) for text in batch]
         for key, group in splits.items()

@@ -12,8 +12,8 @@ import time
 import numpy as np
 import pytest
 
-from dmix.etl.publishing.label_splits import label_paths, read_texts
 from dmix.etl.publishing.publish import STAGING, records_folder
+from dmix.etl.publishing.shard_inputs import label_paths, read_texts
 from dmix.etl.shard.plan import (
     estimated_tokens,
     manifest_id,
@@ -23,7 +23,7 @@ from dmix.etl.shard.plan import (
     shared_inputs,
 )
 from dmix.etl.shard.shard import ShardSettings, shard_dataset
-from dmix.etl.shard.tasks import encode_split
+from dmix.etl.shard.tasks import encode_shard_input
 from dmix.etl.text.tokens import load_tokenizer
 from dmix.warehouse_schema.errors import InputError, LockHeldError, NotFoundError, StorageError
 from dmix.warehouse_schema.files.locks import held_lock
@@ -77,7 +77,7 @@ def test_streams_hold_the_texts_in_order_with_end_of_text_between(warehouse, pai
     plan = plan_dataset(warehouse, corpora=pair, settings=ONE_SPLIT)
     tokenizer = load_tokenizer("embedded")
     for stream in manifest.streams:
-        splits = plan.splits.get((stream.field, stream.domain), ())
+        splits = plan.shard_inputs.get((stream.field, stream.domain), ())
         assert len(splits) <= 1
         texts = [text for split in splits for batch in read_texts(split, batch_bytes=1000) for text in batch]
         expected = encoded(tokenizer, texts)
@@ -96,17 +96,17 @@ def test_tails_of_splits_are_packed_in_order_into_one_last_part(published):
     tokenizer = load_tokenizer("embedded")
     stream = next(s for s in manifest.streams if (s.field, s.domain) == ("source", "News"))
     expected, tails = [], []
-    for split in plan.splits["source", "News"]:
+    for split in plan.shard_inputs["source", "News"]:
         tokens = encoded(tokenizer, [text for batch in read_texts(split, batch_bytes=900) for text in batch])
         full = len(tokens) // 16 * 16
         expected += tokens[:full]
         tails += tokens[full:]
-    assert len(plan.splits["source", "News"]) > 3
+    assert len(plan.shard_inputs["source", "News"]) > 3
     assert len(tails) > 16
     expected += tails[: len(tails) // 16 * 16]
     assert read_back(warehouse, manifest, stream).ravel().tolist() == expected
     assert stream.tail_tokens == len(tails) % 16
-    assert stream.shards > len(plan.splits["source", "News"])
+    assert stream.shards > len(plan.shard_inputs["source", "News"])
 
 
 def test_a_domain_without_documents_and_one_without_a_full_sample_have_no_files(published):
@@ -153,7 +153,7 @@ def test_a_task_that_fails_late_is_tried_again_and_leaves_no_trace(
     executor, warehouse, pair, unbroken, tmp_path
 ):
     def failing(split, job):
-        seconds = encode_split(split, job)
+        seconds = encode_shard_input(split, job)
         marker = tmp_path / split.fingerprint
         if split.index == 1 and split.domain == "News" and not marker.exists():
             marker.touch()
@@ -182,7 +182,7 @@ def test_a_full_disk_is_named_and_nothing_is_published(executor, warehouse, pair
                 yield folder
 
         with mock.patch.object(shard_tasks, "attempt_folder", full):
-            return shard_tasks.encode_split(split, job)
+            return shard_tasks.encode_shard_input(split, job)
 
     with pytest.raises(StorageError, match=r"cannot write .*No space left on device.*free some space"):
         shard_dataset(executor, warehouse, corpora=pair, settings=SMALL, progress=quiet, work=on_full_disk)
@@ -195,12 +195,12 @@ import sys, time
 from dmix.etl.spark.session import spark_session
 from dmix.etl.shard.shard import ShardSettings, shard_dataset
 from dmix.etl.shard.plan import resolve_corpora
-from dmix.etl.shard.tasks import encode_split
+from dmix.etl.shard.tasks import encode_shard_input
 from dmix.warehouse_schema.files.layout import Warehouse
 
 def main():
     def slow(split, job):
-        seconds = encode_split(split, job)
+        seconds = encode_shard_input(split, job)
         time.sleep(0.5)
         return seconds
     warehouse = Warehouse.at(sys.argv[1])
@@ -226,14 +226,14 @@ def test_a_killed_driver_is_taken_up_and_gives_the_same_bytes(spark, warehouse, 
             time.sleep(0.05)
         os.kill(driver.pid, signal.SIGKILL)
     finished = {path.stem for path in done.glob("*.json")}
-    assert 3 <= len(finished) < len(plan.all_splits)
+    assert 3 <= len(finished) < len(plan.all_shard_inputs)
     assert published_dataset(warehouse, plan) is None
     attempted = warehouse.root / "attempted"
     attempted.mkdir()
 
     def noted(split, job):
         (attempted / split.fingerprint).touch()
-        return encode_split(split, job)
+        return encode_shard_input(split, job)
 
     manifest = shard_dataset(spark, warehouse, corpora=pair, settings=SMALL, progress=quiet, work=noted)
     assert finished.isdisjoint(path.name for path in attempted.iterdir())
@@ -245,12 +245,12 @@ def test_a_record_whose_shard_is_gone_is_made_again(executor, warehouse, pair, u
     folder = warehouse.stream(plan.dataset)
     folder.mkdir(parents=True)
     (folder / "tokenizer.json").write_bytes(plan.tokenizer.json_bytes)
-    for split in plan.all_splits:
-        encode_split(split, plan.job(folder))
+    for split in plan.all_shard_inputs:
+        encode_shard_input(split, plan.job(folder))
     (folder / "source" / "News" / "shard.00000.00000.mds").unlink()
     said = []
     manifest = shard_dataset(executor, warehouse, corpora=pair, settings=SMALL, progress=said.append)
-    assert f"{len(plan.all_splits) - 1} of them done before" in said[0]
+    assert f"{len(plan.all_shard_inputs) - 1} of them done before" in said[0]
     assert stored(warehouse, manifest) == unbroken
 
 
@@ -276,7 +276,10 @@ def test_estimates_are_near_the_truth(warehouse, pair):
     tokenizer = load_tokenizer("embedded")
     for key, estimate in estimated_tokens(plan).items():
         texts = [
-            t for split in plan.splits[key] for batch in read_texts(split, batch_bytes=9**9) for t in batch
+            t
+            for split in plan.shard_inputs[key]
+            for batch in read_texts(split, batch_bytes=9**9)
+            for t in batch
         ]
         assert estimate == pytest.approx(len(encoded(tokenizer, texts)), rel=0.2)
 
@@ -324,7 +327,7 @@ def test_corpora_that_do_not_fit_together_are_refused(warehouse, pair, make_corp
     second = make_corpus("main-source", "source", [[("News", "new")]], version=2)
     copy = make_corpus("copy", "source", [])
     for corpora, message in (
-        ([], "there is no corpus"),
+        ([], "no corpora were given"),
         ([pair[0], other], r"'main-source' has 'three' \(3 labels\), 'o' has 'one' \(1 labels\)"),
         ([pair[0], empty], "corpus 'e' version 1 holds no documents"),
         ([pair[0], second], "corpus 'main-source' was given in two versions"),

@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.etl.publishing.label_splits import check_label_files, label_paths, plan_splits, read_texts
+from dmix.etl.publishing.shard_inputs import check_label_files, label_paths, plan_shard_inputs, read_texts
 from dmix.warehouse_schema.errors import NotFoundError, VerificationError
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
@@ -21,7 +21,7 @@ def test_every_document_is_read_once_and_in_order(warehouse, make_corpus, split_
         for file in range(3)
     ]
     corpus = make_corpus("a", "source", files)
-    splits = plan_splits(warehouse, corpora=[corpus], split_bytes=split_bytes)
+    splits = plan_shard_inputs(warehouse, corpora=[corpus], split_bytes=split_bytes)
     assert set(splits) == {("source", "News"), ("source", "Games")}
     for (_, domain), parts in splits.items():
         read = [text for part in parts for text in texts_of(part, batch_bytes=batch_bytes)]
@@ -35,7 +35,7 @@ def test_footer_of_a_file_of_many_domains_is_read_once(warehouse, make_corpus, m
     corpus = make_corpus(
         "a", "source", [[(label, label) for label in labels]], taxonomy=Taxonomy("t", labels)
     )
-    splits = plan_splits(warehouse, corpora=[corpus], split_bytes=1_000)
+    splits = plan_shard_inputs(warehouse, corpora=[corpus], split_bytes=1_000)
     opened, reader = [], pq.ParquetFile
 
     def counted(*given, metadata=None, **named):
@@ -51,14 +51,14 @@ def test_a_large_domain_becomes_many_splits_and_small_runs_share_one(warehouse, 
     large = [("News", "x" * 100)] * 50
     small = [[("Games", "y" * 10)] for _ in range(4)]
     corpus = make_corpus("a", "source", [large, *small])
-    splits = plan_splits(warehouse, corpora=[corpus], split_bytes=1_000)
+    splits = plan_shard_inputs(warehouse, corpora=[corpus], split_bytes=1_000)
     assert [split.documents for split in splits["source", "News"]] == [10] * 5
     assert [len(split.ranges) for split in splits["source", "Games"]] == [4]
 
 
 def test_one_document_longer_than_a_split_is_one_split(warehouse, make_corpus):
     corpus = make_corpus("a", "source", [[("News", "x" * 10_000)]])
-    (split,) = plan_splits(warehouse, corpora=[corpus], split_bytes=100)["source", "News"]
+    (split,) = plan_shard_inputs(warehouse, corpora=[corpus], split_bytes=100)["source", "News"]
     assert texts_of(split) == ["x" * 10_000]
 
 
@@ -66,7 +66,7 @@ def test_fingerprints_do_not_depend_on_where_the_warehouse_lies(warehouse, make_
     corpus = make_corpus("a", "source", [[("News", "text")]])
     moved = type(warehouse).at(tmp_path / "elsewhere")
     here, there = (
-        plan_splits(place, corpora=[corpus], split_bytes=100)["source", "News"][0].fingerprint
+        plan_shard_inputs(place, corpora=[corpus], split_bytes=100)["source", "News"][0].fingerprint
         for place in (warehouse, moved)
     )
     assert here == there
@@ -91,7 +91,7 @@ def test_a_truncated_label_file_is_named(warehouse, make_corpus):
 def test_rows_of_another_label_than_the_manifest_says_are_refused(warehouse, make_corpus):
     corpus = make_corpus("a", "source", [[("News", "text")]])
     other = make_corpus("b", "source", [[("Games", "text")]])
-    (split,) = plan_splits(warehouse, corpora=[corpus], split_bytes=100)["source", "News"]
+    (split,) = plan_shard_inputs(warehouse, corpora=[corpus], split_bytes=100)["source", "News"]
     path, _ = next(label_paths(warehouse, corpus))
     path.write_bytes(next(label_paths(warehouse, other))[0].read_bytes())
     with pytest.raises(VerificationError, match="rows 0 to 1 are not all of 'News'"):
@@ -101,7 +101,7 @@ def test_rows_of_another_label_than_the_manifest_says_are_refused(warehouse, mak
 def test_fewer_rows_than_the_manifest_says_are_refused(warehouse, make_corpus):
     corpus = make_corpus("a", "source", [[("News", "one"), ("News", "two")]])
     other = make_corpus("b", "source", [[("News", "one")]])
-    (split,) = plan_splits(warehouse, corpora=[corpus], split_bytes=100)["source", "News"]
+    (split,) = plan_shard_inputs(warehouse, corpora=[corpus], split_bytes=100)["source", "News"]
     path, _ = next(label_paths(warehouse, corpus))
     path.write_bytes(next(label_paths(warehouse, other))[0].read_bytes())
     with pytest.raises(VerificationError, match="it ends before row 2"):

@@ -1,6 +1,6 @@
-"""Which rows of which label files become one split of a stream, and how a worker reads them.
+"""Which rows of which label files become one shard input of a stream, and how a worker reads them.
 
-A split is the unit of work, of retry and of reuse after a kill. Its borders follow from the
+A shard input is the unit of work, of retry and of reuse after a kill. Its borders follow from the
 manifests of the corpora and from `split_bytes` alone, never from cores or executors, so that
 the shards are the same bytes wherever they are made.
 """
@@ -47,11 +47,11 @@ class RowRange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSplit:
+class ShardInput:
     """Consecutive documents of one (field, domain).
 
     Attributes:
-        index: Position among the splits of its domain; part of the shards' names.
+        index: Position among the shard inputs of its domain; part of the shards' names.
         ranges: Rows in reading order.
     """
 
@@ -70,19 +70,19 @@ class LabelSplit:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of what the split holds; where the warehouse lies is left out."""
+        """Hash of what the shard input holds; where the warehouse lies is left out."""
         ranges = [[rows.sha256, rows.start, rows.stop] for rows in self.ranges]
         return digest_of([self.field, self.domain, self.index, ranges])
 
 
-def plan_splits(
+def plan_shard_inputs(
     warehouse: Warehouse, *, corpora: Sequence[CorpusVersion], split_bytes: int
-) -> dict[tuple[str, str], tuple[LabelSplit, ...]]:
-    """The splits of every (field, domain) that has documents.
+) -> dict[tuple[str, str], tuple[ShardInput, ...]]:
+    """The shard inputs of every (field, domain) that has documents.
 
     Args:
         corpora: Versions in the order in which their documents follow each other.
-        split_bytes: Bytes of text that a split holds at most, unless one document is longer
+        split_bytes: Bytes of text that a shard input holds at most, unless one document is longer
             or the documents of a long run of rows differ much in length.
     """
     ranges: dict[tuple[str, str], list[RowRange]] = {}
@@ -91,7 +91,7 @@ def plan_splits(
             ranges.setdefault((corpus.field, domain), []).extend(_cut(rows, split_bytes))
     return {
         (field, domain): tuple(
-            LabelSplit(field=field, domain=domain, index=index, ranges=group)
+            ShardInput(field=field, domain=domain, index=index, ranges=group)
             for index, group in enumerate(_grouped(pieces, split_bytes))
         )
         for (field, domain), pieces in ranges.items()
@@ -131,19 +131,20 @@ def check_label_files(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) ->
                 raise _damaged(str(path), f"it has {found:,} bytes, the manifest says {size_bytes:,}")
 
 
-def read_texts(split: LabelSplit, *, batch_bytes: int) -> Iterator[list[str]]:
-    """The texts of a split in order, less those of excluded rows, in lists of about `batch_bytes`.
+def read_texts(shard_input: ShardInput, *, batch_bytes: int) -> Iterator[list[str]]:
+    """The texts of a shard input in order, less those of excluded rows, in lists of about `batch_bytes`.
 
     Raises:
         NotFoundError: If a label file is missing.
         VerificationError: If a file does not hold the rows that its manifest names.
     """
-    for rows in split.ranges:
+    for rows in shard_input.ranges:
         excluded = excluded_rows(rows.excluded)
         for first, batch in read_rows(rows, columns=("label", "text"), batch_bytes=batch_bytes):
-            of_domain = pc.equal(batch.column("label").cast(pa.string()), split.domain)
+            of_domain = pc.equal(batch.column("label").cast(pa.string()), shard_input.domain)
             if not pc.all(pc.fill_null(of_domain, False)).as_py():
-                raise _damaged(rows.path, f"rows {rows.start} to {rows.stop} are not all of {split.domain!r}")
+                wrong = f"rows {rows.start} to {rows.stop} are not all of {shard_input.domain!r}"
+                raise _damaged(rows.path, wrong)
             texts = batch.column("text")
             if len(excluded):
                 numbers = np.arange(first, first + len(texts))
@@ -258,8 +259,8 @@ def _read_batches(rows: RowRange, columns: Sequence[str], batch_rows: int) -> It
 def _layout(path: str, sha256: str, stamp: tuple[int, ...]) -> tuple[pq.FileMetaData, np.ndarray]:
     """Footer of a label file, and the row after each row group.
 
-    Kept for the next split: a file of thousands of domains has a row group for each, and every split of a
-    domain would look through them all.
+    Kept for the next shard input: a file of thousands of domains has a row group for each, and every
+    shard input of a domain would look through them all.
     """
     with read_errors(path), pq.ParquetFile(parquet_input(path)) as file:
         metadata = file.metadata
