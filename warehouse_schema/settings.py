@@ -37,17 +37,19 @@ def setting(default: Any = dataclasses.MISSING, *, help: str, choices: tuple[str
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def load_settings(cls: type[T], path: str | Path, *, section: str | None = None) -> T:
+def load_settings(cls: type[T], path: str | Path) -> T:
     """An instance of the settings class `cls` from the YAML file at `path`.
 
     Raises:
         NotFoundError: If the file does not exist.
         InputError: If it is not YAML, has an unknown or a missing name, or a value of the wrong type.
     """
-    values = read_yaml(path)
-    if section is not None:
-        values = values.get(section, {})
-    return settings_from(cls, values, where=str(path))
+    return settings_from(cls, read_yaml(path), where=str(path))
+
+
+def section_of_run(values: dict[str, Any], section: str) -> dict[str, Any]:
+    """A section of a run's `config.yaml`, which may be given in place of its file; other values unchanged."""
+    return (values.get(section) or {}) if "run_id" in values else values
 
 
 def read_yaml(path: str | Path, *, keep_names: bool = False) -> dict[str, Any]:

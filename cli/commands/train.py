@@ -23,7 +23,7 @@ from dmix.training.model.settings import LOGGERS
 from dmix.training.run.request import RunRequest
 
 _MODEL_HELP = "Model file (.yaml), checkpoint folder, model of the warehouse, or hub id."
-_TRAINING_HELP = "Training file (YAML)."
+_TRAINING_HELP = "Training file (YAML), or the config.yaml of a run."
 
 # what a resumed run takes from the command line; everything else is in its configuration
 _OF_A_RESUME = {
@@ -76,7 +76,7 @@ SECTIONS = {
     "--environment",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Environment file with the objectives.",
+    help="Environment file with the objectives, or the config.yaml of a run.",
 )
 @click.option(
     "--agent",

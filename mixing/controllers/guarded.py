@@ -66,7 +66,7 @@ class GuardedController:
             events.append(
                 ControllerEvent(
                     kind="guard",
-                    detail=f"the guard rails moved {moved * history.step_samples:.3g} of"
+                    detail=f"the guard rails moved {moved * history.step_samples:.2f} of"
                     f" {history.step_samples} samples, to stay within what the set has tried",
                 )
             )

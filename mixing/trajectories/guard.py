@@ -90,20 +90,20 @@ def alarms(history: History, proposal_N: Vector, limits: GuardLimits) -> list[st
     change = float(kl_of_steps(mixtures_SN[-2:])[0])
     if history.step == 1 and change > limits.largest_first_kl:
         found.append(
-            f"random start: the first step is {change:.3g} nats from rho_s, the farm's are within"
-            f" {limits.largest_first_kl:.3g}"
+            f"random start: the first mixture is {change:.2f} nats from the start state, those of the farm"
+            f" are within {limits.largest_first_kl:.2f}"
         )
     moved = oscillation(mixtures_SN)
     if moved > limits.largest_oscillation:
         found.append(
-            f"oscillation: {moved:.3g} of movement to and fro in {OSCILLATION_WINDOW} steps, the farm's is"
-            f" within {limits.largest_oscillation:.3g}"
+            f"oscillation: the mixtures moved {moved:.2f} to and fro in {OSCILLATION_WINDOW} steps, those of"
+            f" the farm at most {limits.largest_oscillation:.2f}"
         )
     number = float(effective_number(proposal_N))
     if number < limits.least_effective_number:
         found.append(
-            f"collapse: {number:.3g} effective domains, the farm has at least"
-            f" {limits.least_effective_number:.3g}"
+            f"collapse: {number:.2f} effective domains, the mixtures of the farm have at least"
+            f" {limits.least_effective_number:.2f}"
         )
     return found
 

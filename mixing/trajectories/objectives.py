@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from dmix.mixing.space.domains import Vector
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
-from dmix.warehouse_schema.settings import read_yaml, setting, settings_from
+from dmix.warehouse_schema.settings import read_yaml, section_of_run, setting, settings_from
 
 # Of ten parts of a file (by hash of the item's id), the ones that a split holds: disjoint layers
 # for steering, for development and for the one confirmation (method §7).
@@ -139,14 +139,14 @@ class Item:
 
 
 def load_environment(path: str | Path) -> Environment:
-    """The environment of a YAML file, its folder made absolute.
+    """The environment of a YAML file, or of the `config.yaml` of a run, its folder made absolute.
 
     Raises:
         NotFoundError: If the file does not exist.
         InputError: If it is not YAML, or a name or value in it is wrong.
     """
     path = Path(path)
-    environment = settings_from(Environment, read_yaml(path), where=str(path))
+    environment = settings_from(Environment, section_of_run(read_yaml(path), "environment"), where=str(path))
     folder = (path.absolute().parent / Path(environment.folder).expanduser()).resolve()
     return dataclasses.replace(environment, folder=str(folder))
 

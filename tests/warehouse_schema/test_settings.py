@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.settings import load_settings, read_yaml, setting, settings_from
+from dmix.warehouse_schema.settings import load_settings, read_yaml, section_of_run, setting, settings_from
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,8 +113,12 @@ def test_yaml_file_makes_settings(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text("name: n\npaths: [a, b]\n")
     assert load_settings(Outer, path).paths == (Path("a"), Path("b"))
-    path.write_text("part: {name: m}\n")
-    assert load_settings(Outer, path, section="part").name == "m"
+
+
+def test_the_configuration_of_a_run_serves_as_the_file_of_its_section():
+    assert section_of_run({"run_id": "one", "training": {"batch_size": 2}}, "training") == {"batch_size": 2}
+    assert section_of_run({"run_id": "one", "training": None}, "training") == {}
+    assert section_of_run({"batch_size": 2}, "training") == {"batch_size": 2}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,13 @@ from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError
 from dmix.warehouse_schema.files.names import refuse_credentials
-from dmix.warehouse_schema.settings import load_settings, setting
+from dmix.warehouse_schema.settings import (
+    load_settings,
+    read_yaml,
+    section_of_run,
+    setting,
+    settings_from,
+)
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 
@@ -284,8 +290,10 @@ def check_lora() -> None:
 
 
 def load_training(path: Path | str | None) -> TrainingSettings:
-    """The settings of a training file; the defaults without one."""
-    return TrainingSettings() if path is None else load_settings(TrainingSettings, path)
+    """The settings of a training file, or of the `config.yaml` of a run; the defaults without one."""
+    if path is None:
+        return TrainingSettings()
+    return settings_from(TrainingSettings, section_of_run(read_yaml(path), "training"), where=str(path))
 
 
 def load_proxy(path: Path | str | None) -> ProxySettings:

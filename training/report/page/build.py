@@ -138,7 +138,12 @@ def render_report(
     farms = read_farms(catalog, datasets=of_runs if runs else None)
     optima = regmix_optima(catalog, warehouse, datasets=sorted(of_runs))
     ranks = ranked_domains(shown)
-    sections: list[Section] = [overview_section(shown, warehouse=warehouse.root)] if shown else []
+    corpora = {
+        d.dataset: d.corpora[0].rpartition("@")[0].removesuffix("-source") for d in datasets if d.corpora
+    }
+    sections: list[Section] = []
+    if shown:
+        sections.append(overview_section(shown, warehouse=warehouse.root, corpora=corpora))
     opened = first_open(shown)
     sections += [
         run_section(

@@ -28,8 +28,14 @@ SCORES = (
 )
 
 
-def overview_section(runs: Sequence[Run], *, warehouse: Path) -> Section:
-    """Final scores and tokens used; with several runs also their curves side by side."""
+def overview_section(runs: Sequence[Run], *, warehouse: Path, corpora: Mapping[str, str]) -> Section:
+    """Final scores and tokens used; with several runs also their curves side by side.
+
+    Args:
+        runs: The runs of the page.
+        warehouse: Root of their warehouse.
+        corpora: Name of the pair of corpora of each dataset.
+    """
     panels: list[Panel] = []
     if len(runs) > 1:
         colours = feedback_figures.run_colours(runs)
@@ -41,7 +47,10 @@ def overview_section(runs: Sequence[Run], *, warehouse: Path) -> Section:
         if with_scores:
             scores = feedback_figures.feedback(with_scores, panel_id="compare-feedback", colours=colours)
             panels.append(scores)
-    parts: list[Any] = [summary.glance(runs, warehouse=warehouse), run_tables.final_table(runs)]
+    parts: list[Any] = [
+        summary.glance(runs, warehouse=warehouse, corpora=corpora),
+        run_tables.final_table(runs),
+    ]
     if any(run.scores for run in runs):
         parts.append(note(SCORES))
         groups = seed_groups(runs)

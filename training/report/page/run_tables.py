@@ -24,19 +24,23 @@ def final_table(runs: Sequence[Run]) -> Markup:
     rows = []
     for run, value in zip(runs, utilities, strict=True):
         scores, used = series.final_scores(run), series.tokens_used(run)
-        row: list[Any] = [
-            part("run_link", run_id=run.run_id),
-            run.controller,
-            _whole(series.setting_of(run.config, "seed")),
-            status_badge(run.status),
-            Cell(steps_text(run), sort=series.steps_done(run)),
-            used["source"],
-            used["target"],
-        ]
+        row: list[Any] = [part("run_link", run_id=run.run_id)]
         row += [_utility_cell(value)] if with_utility else []
-        rows.append(row + [_score_cell(scores.get(name)) for name in objectives])
-    columns = ["run", "controller", "seed", "status", "steps", "source tokens", "target tokens"]
-    columns += (["utility"] if with_utility else []) + objectives
+        row += [_score_cell(scores.get(name)) for name in objectives]
+        rows.append(
+            [
+                *row,
+                run.controller,
+                _whole(series.setting_of(run.config, "seed")),
+                status_badge(run.status),
+                Cell(steps_text(run), sort=series.steps_done(run)),
+                used["source"],
+                used["target"],
+            ]
+        )
+    # scores first: a phone shows three columns
+    columns = ["run"] + (["utility"] if with_utility else []) + objectives
+    columns += ["controller", "seed", "status", "steps", "source tokens", "target tokens"]
     return table(columns, rows, caption="Final scores (change from step 0) and tokens used")
 
 
@@ -58,7 +62,7 @@ def seeds_table(groups: Sequence[SeedGroup]) -> Markup:
     names = list(dict.fromkeys(name for group in groups for name in group.values))
     rows = []
     for group in groups:
-        row: list[Any] = [group.controller, len(group.run_ids), ", ".join(group.run_ids)]
+        row: list[Any] = [group.controller]
         for name in names:
             found = group.values.get(name)
             if found is None:
@@ -66,10 +70,12 @@ def seeds_table(groups: Sequence[SeedGroup]) -> Markup:
             elif name.endswith(" tokens"):
                 row.append(Cell(f"{found.mean:,.0f} ± {found.half:,.0f}", sort=found.mean))
             else:
-                row.append(Cell(f"{found.mean:.2f} ± {found.half:.2f}", sort=found.mean))
-        rows.append(row)
+                mean = f"{found.mean:+.2f}" if name == "utility" else f"{found.mean:.2f}"
+                row.append(Cell(f"{mean} ± {found.half:.2f}", sort=found.mean))
+        runs = Markup(", ").join(part("line", text=run_id) for run_id in group.run_ids)
+        rows.append([*row, len(group.run_ids), runs])
     return table(
-        ["controller", "seeds", "runs", *names],
+        ["controller", *names, "seeds", "runs"],
         rows,
         caption=f"Means over seeds with {LEVEL:.0%} intervals (Student's t over the runs)",
     )

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from markupsafe import Markup
@@ -12,7 +13,7 @@ from markupsafe import Markup
 from dmix.training.evaluation.verdicts import RULE, Verdict, headline, objective_noise, overall, verdict
 from dmix.training.report.page.tables import table
 from dmix.training.report.page.templates import joined, part
-from dmix.training.report.queries import series
+from dmix.training.report.queries import again, series
 from dmix.training.report.queries.judged import groups_of, largest_comparison, terms
 from dmix.training.report.queries.run_facts import Run
 from dmix.training.report.queries.seeds import seed_groups
@@ -31,17 +32,17 @@ class Advice:
 
     Attributes:
         reason: Why, a sentence.
-        command: What to type; an ellipsis stands for the flags of the run that is meant.
+        command: What to type; capital letters stand for a file of the user. Empty if
+            there is no such command.
     """
 
     reason: str
     command: str
 
 
-def glance(runs: Sequence[Run], *, warehouse: Path) -> Markup:
+def glance(runs: Sequence[Run], *, warehouse: Path, corpora: Mapping[str, str]) -> Markup:
     """The answer in a sentence, a table with a row per run, and a list of what to do next."""
-    place = f" --warehouse {shlex.quote(str(warehouse))}"
-    advice = [Advice(one.reason, one.command + place) for one in next_steps(runs)]
+    advice = next_steps(runs, warehouse=warehouse, corpora=corpora)
     answer = headline(largest_comparison(runs))
     parts = [part("headline", text=answer)] if answer else []
     parts += [glance_table(runs), part("note", text=RULE)]
@@ -109,27 +110,40 @@ def interventions(run: Run) -> Counter[str]:
     return Counter(kind.replace("_", " ") for kind in kinds)
 
 
-def next_steps(runs: Sequence[Run]) -> list[Advice]:
-    """What the runs ask for, most urgent first."""
+def next_steps(
+    runs: Sequence[Run], *, warehouse: Path, corpora: Mapping[str, str] = MappingProxyType({})
+) -> list[Advice]:
+    """What the runs ask for, most urgent first.
+
+    Args:
+        runs: The runs of the page.
+        warehouse: Root of their warehouse.
+        corpora: Name of the pair of corpora of each dataset, as `dmix etl classify --name` takes it.
+    """
     return [
-        *_broken_off(runs),
-        *_beaten(runs),
-        *_forgetful(runs),
-        *_repetitive(runs),
-        *_not_comparable(runs),
-        *_unjudged(runs),
+        *_broken_off(runs, warehouse),
+        *_beaten(runs, warehouse),
+        *_forgetful(runs, warehouse),
+        *_repetitive(runs, warehouse, corpora),
+        *_not_comparable([run for run in runs if run.kind != "base"], warehouse),
+        *_unjudged(runs, warehouse),
     ]
 
 
-def _broken_off(runs: Sequence[Run]) -> Iterator[Advice]:
+def _command(warehouse: Path, *words: str) -> str:
+    return shlex.join(["dmix", *words, "--warehouse", str(warehouse)])
+
+
+def _broken_off(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
     for run in runs:
         if run.status in ("stale", "failed"):
             yield Advice(
-                f"Run {run.run_id} ended before its last step.", f"dmix train --run {run.run_id} --resume"
+                f"Run {run.run_id} ended before its last step.",
+                _command(warehouse, "train", "--run", run.run_id, "--resume"),
             )
 
 
-def _beaten(runs: Sequence[Run]) -> Iterator[Advice]:
+def _beaten(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
     """Agents whose mean utility is below that of another controller, in runs of the same size and start."""
     utilities: dict[str, dict[str, list[float]]] = {}
     for run in runs:
@@ -140,19 +154,29 @@ def _beaten(runs: Sequence[Run]) -> Iterator[Advice]:
         means = {controller: float(np.mean(found)) for controller, found in by_controller.items()}
         best = max(means, key=lambda controller: means[controller])
         for controller, mean in means.items():
-            kind, _, agent = controller.partition(":")
-            if kind == "agent" and mean < means[best] and not best.startswith("agent:"):
+            if controller.startswith("agent:") and mean < means[best] and not best.startswith("agent:"):
                 fewest = min(len(by_controller[name]) for name in (best, controller))
                 caveat = "" if fewest >= _ENOUGH_RUNS else ", although so few runs prove little"
-                yield Advice(
+                said = (
                     f"The mean utility is {means[best]:+.2f} under {best} and {mean:+.2f} under"
-                    f" {controller}: the agent has not paid off{caveat}. Compare its expected"
-                    " utility, from its proxy runs, and the steps outside their range:",
-                    f"dmix agent evaluate --set … --agent {agent}",
+                    f" {controller}: the agent has not paid off{caveat}."
                 )
+                yield _expected(said, next(run for run in runs if run.controller == controller), warehouse)
 
 
-def _forgetful(runs: Sequence[Run]) -> Iterator[Advice]:
+def _expected(said: str, run: Run, warehouse: Path) -> Advice:
+    """The advice to judge the agent of a run by the set that guards it; without such a set, no command."""
+    set_name = str(run.config.get("guard") or "").partition(":")[0]
+    if not set_name:
+        return Advice(said, "")
+    agent = run.controller.partition(":")[2]
+    return Advice(
+        f"{said} Compare its expected utility, from its proxy runs, and the steps outside their range:",
+        _command(warehouse, "agent", "evaluate", "--set", set_name, "--agent", agent),
+    )
+
+
+def _forgetful(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
     lost = {}
     for run in runs:
         found = overall(judged(run, "general", runs))
@@ -160,51 +184,59 @@ def _forgetful(runs: Sequence[Run]) -> Iterator[Advice]:
             lost[run.run_id] = (found[0], found[1].change)
     if lost:
         listed = ", ".join(f"{run_id} ({name} {change:+.2f})" for run_id, (name, change) in lost.items())
+        first = next(run for run in runs if run.run_id in lost)
+        name = again.free_name("half-source", [run.run_id for run in runs])
         yield Advice(
             f"Under the agent, the model forgot: {listed}. Increase the weight of its general"
             " objectives in the environment and train the agent again, or replay a share of the"
             " source:",
-            "dmix train … --controller source-share:0.5",
+            again.like(first, warehouse=warehouse, name=name, controller="source-share:0.5"),
         )
 
 
-def _repetitive(runs: Sequence[Run]) -> Iterator[Advice]:
+def _repetitive(runs: Sequence[Run], warehouse: Path, corpora: Mapping[str, str]) -> Iterator[Advice]:
     for run in runs:
         passes_N = np.nan_to_num(run.passes_TN).max(axis=0, initial=0.0)
         if len(passes_N) and passes_N.max() > MANY_PASSES:
             field, domain = run.pairs[int(passes_N.argmax())]
-            name = domain.replace("_", " ")
+            text = domain.replace("_", " ")
+            pair = ["--name", corpora[run.dataset]] if run.dataset in corpora else []
             yield Advice(
-                f"Run {run.run_id} read its {field} text on {name} {passes_N.max():.1f} times; after"
-                f" {MANY_PASSES} passes, text teaches little. Add more of it:",
-                f"dmix etl classify --{field} … --add",
+                f"Run {run.run_id} read its {field} text on {text} {passes_N.max():.1f} times; after"
+                f" {MANY_PASSES} passes, text teaches little. Add more of it (MORE_TEXT is its folder):",
+                _command(warehouse, "etl", "classify", f"--{field}", "MORE_TEXT", *pair, "--add"),
             )
             return
 
 
-def _not_comparable(runs: Sequence[Run]) -> Iterator[Advice]:
+def _not_comparable(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
     guided = [run for run in runs if run.kind == "guided"]
+    taken = [run.run_id for run in runs]
     if guided and not any(run.controller == "natural" for run in runs):
+        name = again.free_name("natural", taken)
         yield Advice(
             f"{guided[0].run_id} has no run to compare with. Add a run without an agent and with the"
             " same other flags:",
-            "dmix train … --controller natural --run natural-1",
+            again.like(guided[0], warehouse=warehouse, name=name, controller="natural"),
         )
     if runs and not seed_groups(runs):
+        run = next(iter(guided), runs[0])
+        seed = (series.setting_of(run.config, "seed") or 0) + 1
+        name = again.free_name(f"{run.run_id}-seed-{seed}", taken)
         yield Advice(
             "A difference between two runs matters only relative to the spread between seeds."
-            " Repeat each configuration:",
-            "dmix train … --seed 1",
+            " Repeat each configuration, for example:",
+            again.like(run, warehouse=warehouse, name=name, seed=seed),
         )
 
 
-def _unjudged(runs: Sequence[Run]) -> Iterator[Advice]:
+def _unjudged(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
     done = [run for run in runs if run.status == "done"]
     if done and not any(run.evaluations for run in runs):
-        last = series.steps_done(done[0])
+        steps = ["--step", "0", "--step", str(series.steps_done(done[0]))]
         yield Advice(
-            "These models have no benchmark scores yet.",
-            f"dmix eval --run {done[0].run_id} --step 0 --step {last} --items FILE",
+            "These models have no benchmark scores yet. ITEMS.jsonl is a file of questions:",
+            _command(warehouse, "eval", "--run", done[0].run_id, *steps, "--items", "ITEMS.jsonl"),
         )
 
 

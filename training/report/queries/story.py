@@ -11,10 +11,11 @@ from dmix.training.report.queries.run_facts import Run
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 _STEPPED_IN = {
-    "guard": "limited by the guard rails",
-    "alarm": "outside the range of the agent's training",
-    "fallback": "replaced by a fall-back",
-    "fall_back": "replaced by a fall-back",
+    "exhausted": "A domain ran out of samples",
+    "guard": "It was limited by the guard rails",
+    "alarm": "It was outside the range of the agent's training",
+    "fallback": "It was replaced by a fall-back",
+    "fall_back": "It was replaced by a fall-back",
 }
 _COUNTS = {1: "once", 2: "twice", 3: "three times"}
 
@@ -74,8 +75,11 @@ def mixture_story(run: Run) -> str:
             f"{who}{'raised' if last > first else 'lowered'} the target share from {first:.0%} to {last:.0%}"
         )
     low, high = float(target_T.min()), float(target_T.max())
-    if min(first, last) - low > 0.05 or high - max(first, last) > 0.05:
-        told += f", with {low:.0%} to {high:.0%} in between"
+    ends = [
+        *([f"a low of {low:.0%}"] if min(first, last) - low > 0.05 else []),
+        *([f"a high of {high:.0%}"] if high - max(first, last) > 0.05 else []),
+    ]
+    told += f", with {' and '.join(ends)} in between" if ends else ""
     return " ".join([f"{told}.", *_held_back(run)])
 
 
@@ -108,12 +112,10 @@ def _held_back(run: Run) -> list[str]:
         of_kind = [event for event in marks if event.kind == kind]
         steps = list(dict.fromkeys(event.step for event in of_kind))
         where = f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps[:5]))}"
-        where += " …" if len(steps) > 5 else ""
-        what = _STEPPED_IN.get(kind, kind.replace("_", " "))
+        where += " and later" if len(steps) > 5 else ""
+        what = _STEPPED_IN.get(kind, f"There was an event ({kind.replace('_', ' ')})")
         why = of_kind[-1].detail.rstrip(".")[:160]
-        said.append(
-            f"It was {what} {times} ({where}): {why}." if why else f"It was {what} {times} ({where})."
-        )
+        said.append(f"{what} {times} ({where}){f': {why}' if why else ''}.")
     return said
 
 

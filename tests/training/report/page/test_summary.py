@@ -1,9 +1,12 @@
 import dataclasses
+import shlex
+from pathlib import Path
 
 import numpy as np
 from tests.training.report.fixtures import ENVIRONMENT, add_run, report_page
 
-from dmix.training.report.page.summary import changes, interventions, mixed, next_steps
+from dmix.training.report.page.summary import changes, interventions, mixed
+from dmix.training.report.page.summary import next_steps as next_steps_of
 from dmix.training.report.queries import run_facts
 from dmix.warehouse_schema.catalog.catalog import Catalog, sync
 from dmix.warehouse_schema.files.events import EventLog
@@ -13,6 +16,10 @@ def read(warehouse, *run_ids):
     sync(warehouse)
     with Catalog.open_reader(warehouse) as catalog:
         return [run_facts.read_run(catalog, run_id) for run_id in run_ids]
+
+
+def next_steps(runs, **corpora):
+    return next_steps_of(runs, warehouse=Path("/my data/w"), corpora=corpora)
 
 
 def reasons(runs):
@@ -55,7 +62,9 @@ def test_advice_follows_from_what_the_runs_lack(warehouse):
     assert "one has no run to compare with" in said
     assert "Repeat each configuration" in said
     assert "no benchmark" in said
-    assert next_steps([one])[-1].command == "dmix eval --run one --step 0 --step 4 --items FILE"
+    assert next_steps([one])[-1].command == (
+        "dmix eval --run one --step 0 --step 4 --items ITEMS.jsonl --warehouse '/my data/w'"
+    )
     add_run(warehouse, "natural", controller="natural", kind="baseline", **fine)
     add_run(warehouse, "two", seed=1, **fine)
     said = reasons(read(warehouse, "one", "natural", "two"))
@@ -72,7 +81,9 @@ def test_an_agent_below_a_baseline_of_the_same_size_has_not_paid_off(warehouse):
     # 2 x 1.0 - 0.04 against 2 x 0.4 - 0.04
     assert advice.reason.startswith("The mean utility is +1.96 under natural and +0.76 under agent:tiny")
     assert "not paid off, although so few runs prove little" in advice.reason
-    assert advice.command == "dmix agent evaluate --set … --agent tiny"
+    assert advice.command == ""
+    guarded = dataclasses.replace(one, config={**one.config, "guard": "farm:0.99"})
+    assert "dmix agent evaluate --set farm --agent tiny" in next_steps([guarded, better])[0].command
     assert "not paid off." in next_steps([one] * 3 + [better] * 3)[0].reason
     longer = dataclasses.replace(better, config={**better.config, "steps": 8})
     assert "not paid off" not in reasons([one, longer])
@@ -83,7 +94,7 @@ def test_a_run_that_failed_is_to_be_gone_on_with_first(warehouse):
     log = EventLog(warehouse.run("cut") / "events.jsonl", run_id="cut", attempt=1)
     log.write("run_failed", step=2, detail="out of memory")
     advice = next_steps(read(warehouse, "cut"))
-    assert advice[0].command == "dmix train --run cut --resume"
+    assert advice[0].command == "dmix train --run cut --resume --warehouse '/my data/w'"
 
 
 def test_many_passes_over_a_domain_are_named(warehouse):
@@ -91,6 +102,19 @@ def test_many_passes_over_a_domain_are_named(warehouse):
     (run,) = read(warehouse, "one")
     assert np.nanmax(run.passes_TN) > 4
     assert "Run one read its" in reasons([run])
+    commands = [advice.command for advice in next_steps([run], **{run.dataset: "mine"})]
+    assert any("MORE_TEXT --name mine --add" in command for command in commands)
+
+
+def test_no_command_leaves_anything_out(warehouse):
+    add_run(warehouse, "one", settings={"environment": {**ENVIRONMENT, "scales": {"general": 0.05}}})
+    commands = [shlex.split(advice.command) for advice in next_steps(read(warehouse, "one"))]
+    trained = [words for words in commands if words[:2] == ["dmix", "train"]]
+    assert [words[-1] for words in trained] == ["half-source", "natural", "one-seed-1"]
+    for words in commands:
+        assert "…" not in " ".join(words) and words[words.index("--warehouse") + 1] == "/my data/w"
+    for words in trained:
+        assert words[words.index("--environment") + 1] == "/my data/w/runs/one/config.yaml"
 
 
 def test_the_page_starts_with_the_answer(warehouse, tmp_path):

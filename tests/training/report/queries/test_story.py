@@ -30,7 +30,18 @@ def test_the_share_and_what_held_the_agent_back_in_sentences(warehouse):
     guard = [(step, "guard", "the guard rails moved 3 of 80 samples") for step in (1, 2, 4)]
     told = mixture_story(with_events(read(warehouse), *guard))
     assert told.startswith("The agent raised the target share from 22% to 82%.")
-    assert "held back by the guard rails three times (steps 1, 2, 4): the guard rails moved 3 of 80" in told
+    assert "guard rails three times (steps 1, 2, 4): the guard rails moved 3 of 80" in told
+
+
+def test_a_high_between_the_ends_is_told(warehouse):
+    add_run(warehouse, "one")
+    run = read(warehouse)
+    up_and_down = dataclasses.replace(run, samples_TN=run.samples_TN[[0, 3, 3, 1]])
+    told = mixture_story(up_and_down)
+    assert told.startswith(
+        "The agent raised the target share from 22% to 41%, with a high of 82% in between."
+    )
+    assert "A domain ran out of samples once (step 2): source/News" in told
 
 
 def test_a_run_without_steps_has_no_story(warehouse):
@@ -53,7 +64,7 @@ def test_forecasts_are_held_against_scores(warehouse):
     found = forecasts(run)["maths"]
     assert [(one.step, one.held) for one in found] == [(1, True), (2, False), (4, True), (5, None)]
     told = forecast_story(run)
-    assert told.startswith("2 of 3 scores came within")
+    assert told.startswith("2 of 3 scores")
     assert "maths -3.60, forecast -3.60 (-3.65 to -3.55)" in told
 
 
@@ -67,7 +78,7 @@ def test_forecasts_are_drawn_as_a_band(warehouse, tmp_path):
     low, high, expected, got = variants[""]["data"]
     assert (low["y"], high["y"], high["fill"]) == ([-3.95] * 2, [-3.85] * 2, "tonexty")
     assert expected["x"] == [1, 2] and got["y"] == [-4.0, -3.9, -3.8, -3.7, -3.6]
-    assert "1 of 2 scores came within" in page.text
+    assert "1 of 2 scores" in page.text
 
 
 def test_one_run_is_open_and_the_others_are_folded(warehouse, tmp_path):
