@@ -22,7 +22,6 @@ mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "dmix"
 
 CLAIM = 0.1
-CLAIM_FROM = 2000
 SAMPLES = 3
 
 Key = tuple[str, int]

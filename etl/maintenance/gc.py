@@ -87,35 +87,19 @@ def collect_garbage(warehouse: Warehouse, *, dry_run: bool) -> GarbageReport:
         except LockHeldError:
             in_use.append(what)
 
-    for corpus in sorted({*_names(warehouse, "labels"), *_names(warehouse, "rejects")}):
-        sweep(
-            warehouse.corpus_lock(corpus),
-            f"corpus {corpus}",
-            functools.partial(unnamed_in_corpus, warehouse, corpus),
-        )
-    for dataset in _names(warehouse, "streams"):
-        sweep(
-            warehouse.dataset_lock(dataset),
-            f"dataset {dataset}",
-            functools.partial(unnamed_in_dataset, warehouse, dataset),
-        )
+    for what, folders, lock_of, unnamed_in in (
+        ("corpus", ("labels", "rejects"), warehouse.corpus_lock, unnamed_in_corpus),
+        ("dataset", ("streams",), warehouse.dataset_lock, unnamed_in_dataset),
+        ("start state", ("start_states",), warehouse.start_state_lock, unnamed_in_start_state),
+        ("effects", ("effects",), warehouse.effects_lock, unnamed_in_effects),
+    ):
+        for name in sorted({name for folder in folders for name in _names(warehouse, folder)}):
+            sweep(lock_of(name), f"{what} {name}", functools.partial(unnamed_in, warehouse, name))
     for kind, screening in started_screenings(warehouse):
         sweep(
             warehouse.screening_lock(screening),
             f"screening {screening}",
             functools.partial(unnamed_in_screening, warehouse, kind, screening),
-        )
-    for name in _names(warehouse, "start_states"):
-        sweep(
-            warehouse.start_state_lock(name),
-            f"start state {name}",
-            functools.partial(unnamed_in_start_state, warehouse, name),
-        )
-    for name in _names(warehouse, "effects"):
-        sweep(
-            warehouse.effects_lock(name),
-            f"effects {name}",
-            functools.partial(unnamed_in_effects, warehouse, name),
         )
     sweep(
         warehouse.screening_lock(DIGESTS_LOCK),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.mixing.testbed.simulated import SCALE, random_schedules, simulated_context
-from tests.mixing.testbed.simulated_learning import learn, mean_gain, new_agent
+from tests.mixing.testbed.simulated_learning import SET_TOY, learn, mean_gain, new_agent
 
 from dmix.mixing.agent.architectures import arguments_of
 from dmix.mixing.agent.set_agent import SetAgent
@@ -26,24 +26,6 @@ from dmix.mixing.world_model.simulator import Simulator
 from dmix.warehouse_schema.errors import InputError
 
 REFERENCE = Simulator(steps=6)
-TOY = RlSettings(
-    architecture="set",
-    steps=6,
-    returns_steps=2,
-    actor_delay=1,
-    batch_episodes=8,
-    imagined_every=2,
-    imagined_runs=4,
-    simulators=2,
-    simulator_steps=10,
-    simulator_width=8,
-    clone_epochs=2,
-    hidden_size=16,
-    feedforward=32,
-    heads=2,
-    layers=1,
-    domain_width=8,
-)
 
 
 def quiet(line):
@@ -57,7 +39,7 @@ def weights(agent):
 @pytest.fixture(scope="module")
 def learnt():
     schedules = random_schedules(REFERENCE, number=16, seed=0)
-    return [learn([REFERENCE], schedules, settings=TOY, progress=quiet) for _ in range(2)]
+    return [learn([REFERENCE], schedules, settings=SET_TOY, progress=quiet) for _ in range(2)]
 
 
 def test_critics_and_actor_move_and_twice_the_same_way(learnt):
@@ -82,7 +64,7 @@ def test_learned_simulators_show_the_policy_the_tokens_of_the_farm(learnt):
         weights_D=REFERENCE.weights_K,
         context=context,
         target_steps=float("inf"),
-        settings=replace(TOY, simulators=1, simulator_steps=1).resolved("default"),
+        settings=replace(SET_TOY, simulators=1, simulator_steps=1).resolved("default"),
         progress=quiet,
     )
     mixtures_PSN = np.concatenate(
@@ -106,7 +88,7 @@ def test_a_broken_training_goes_on_and_another_agent_s_is_refused(learnt, tmp_pa
     monkeypatch.setattr("dmix.mixing.learning.rl_fit._REPORT_SECONDS", 0)
     monkeypatch.setattr("dmix.mixing.learning.rl_fit._CHECKPOINT_SECONDS", 0)
     episodes, checkpoint = learnt[0].episodes, tmp_path / "state.pt"
-    settings = replace(TOY, imagined=0.0).resolved("default")
+    settings = replace(SET_TOY, imagined=0.0).resolved("default")
     agent = new_agent(episodes, settings)
     whole = fit_cql(agent, episodes, settings=settings, progress=quiet)
     with pytest.raises(KeyboardInterrupt):
@@ -123,7 +105,7 @@ def test_a_broken_training_goes_on_and_another_agent_s_is_refused(learnt, tmp_pa
 def test_control_c_keeps_the_updates_made_so_far(learnt, tmp_path, monkeypatch):
     monkeypatch.setattr("dmix.mixing.learning.rl_fit._REPORT_SECONDS", 0)
     episodes, checkpoint = learnt[0].episodes, tmp_path / "state.pt"
-    settings = replace(TOY, imagined=0.0).resolved("default")
+    settings = replace(SET_TOY, imagined=0.0).resolved("default")
     agent = new_agent(episodes, settings)
 
     def press(line):
@@ -163,7 +145,7 @@ def steered(warehouse, name):
 
 
 def test_published_agent_steers_a_run_over_other_domains_and_objectives(farm):
-    summary = train_rl(farm, set_name="farm", agent_name="any", settings=TOY, progress=quiet)
+    summary = train_rl(farm, set_name="farm", agent_name="any", settings=SET_TOY, progress=quiet)
     assert summary.start == "clone of the best 10%"
     agent = load_agent(farm, "any")
     assert isinstance(agent, SetAgent)
@@ -184,12 +166,12 @@ def test_published_agent_steers_a_run_over_other_domains_and_objectives(farm):
 
 def test_training_from_a_set_agent_adds_to_what_it_knows(farm):
     space = {"set": "earlier", "domains": 4, "active": 4, "target_supply": 1.0}
-    shape = {name: getattr(TOY, name) for name in ("hidden_size", "feedforward", "heads", "layers")}
+    shape = {name: getattr(SET_TOY, name) for name in ("hidden_size", "feedforward", "heads", "layers")}
     config = SetAgentConfig(
         domain_width=8, objectives=["code", "target"], scales=[0.5, 9.0], spaces=[space], **shape
     )
     publish_agent(farm, agent=SetAgent(config), name="taught", stage="sft", notes=())
-    settings = replace(TOY, architecture=None)
+    settings = replace(SET_TOY, architecture=None)
     _, agent, resolved = prepare(farm, set_name="farm", settings=settings, start="taught")
     scales_D = load_farm(farm, "farm", preset=None).scales_D
     assert resolved.architecture == "set"
@@ -218,7 +200,7 @@ def test_widths_are_those_of_the_architecture_unless_given():
 
 
 def test_critic_of_a_set_agent_has_its_widths(learnt):
-    episodes, settings = learnt[0].episodes, TOY.resolved("default")
+    episodes, settings = learnt[0].episodes, SET_TOY.resolved("default")
     made = new_algorithm(learnt[0].cloned, episodes, settings, device="cpu")
     states = made.impl.q_function[0].states(episodes.tokens_ESX[:2])
     assert [tuple(part.shape) for part in states] == [(2, 7, 16), (2, 7, 6, 8)]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.mixing.testbed.simulated_learning import SET_TOY
 
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig
@@ -19,25 +20,7 @@ from dmix.mixing.world_model.simulator import Simulator
 from dmix.warehouse_schema.errors import InputError
 
 REFERENCE = Simulator(steps=6)
-TOY = RlSettings(
-    architecture="set",
-    views=0.5,
-    steps=6,
-    returns_steps=3,
-    actor_delay=1,
-    batch_episodes=8,
-    imagined_every=2,
-    imagined_runs=4,
-    simulators=2,
-    simulator_steps=10,
-    simulator_width=8,
-    clone_epochs=2,
-    hidden_size=16,
-    feedforward=32,
-    heads=2,
-    layers=1,
-    domain_width=8,
-).resolved("default")
+TOY = replace(SET_TOY, views=0.5, returns_steps=3).resolved("default")
 
 
 def quiet(line):

@@ -30,6 +30,26 @@ Policy = Callable[[Tensor], Tensor]
 # Schedules of Dirichlet(1) mixtures whose mean gain is n = 0.
 _RANDOM_SCHEDULES = 2000
 
+# RL of the set agent at toy size.
+SET_TOY = RlSettings(
+    architecture="set",
+    steps=6,
+    returns_steps=2,
+    actor_delay=1,
+    batch_episodes=8,
+    imagined_every=2,
+    imagined_runs=4,
+    simulators=2,
+    simulator_steps=10,
+    simulator_width=8,
+    clone_epochs=2,
+    hidden_size=16,
+    feedforward=32,
+    heads=2,
+    layers=1,
+    domain_width=8,
+)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learnt:
