@@ -71,7 +71,7 @@ def read_yaml(path: str | Path, *, keep_names: bool = False) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise InputError(
-            f"{path} holds a {type(values).__name__}, expected names with values ('seq_len: 512')"
+            f"{path} contains a {type(values).__name__}, expected names with values ('seq_len: 512')"
         )
     named: dict[str, Any] = {}
     for given, value in values.items():

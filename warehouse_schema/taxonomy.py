@@ -200,8 +200,8 @@ def load_taxonomy(given: str) -> Taxonomy:
         return BUILT_IN[given]
     if not Path(given).is_file():
         raise NotFoundError(
-            f"taxonomy {given!r} is no file and not built in; give a file with one label per line, or one of"
-            f" {', '.join(BUILT_IN)}"
+            f"taxonomy {given!r} is neither a file nor built in; give a file with one label per line, or one"
+            f" of {', '.join(BUILT_IN)}"
         )
     taxonomy = taxonomy_from_file(given)
     known = BUILT_IN.get(taxonomy.name)

@@ -50,9 +50,9 @@ def read_json_object(path: str | Path) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no valid JSON ({error}); repair or remove it") from None
+        raise InputError(f"{path} is not valid JSON ({error}); repair or remove it") from None
     if not isinstance(value, dict):
-        raise InputError(f"{path} holds a {type(value).__name__}, expected a JSON object; repair it")
+        raise InputError(f"{path} contains a {type(value).__name__}, expected a JSON object; repair it")
     return value
 
 
@@ -79,7 +79,9 @@ def decoded(content: bytes, *, where: str) -> str:
             " save it as UTF-8"
         ) from None
     if "\0" in text:
-        raise InputError(f"{where} holds zero bytes, as UTF-16 without a mark has; save it as UTF-8")
+        raise InputError(
+            f"{where} has zero bytes, so it may be UTF-16 without a byte order mark; save it as UTF-8"
+        )
     return text
 
 
@@ -137,13 +139,13 @@ def _check_size(root: yaml.Node, where: str) -> None:
     def size(node: yaml.Node) -> int:
         known = sizes.get(id(node), 0)
         if known is None:
-            raise InputError(f"{where} has an alias that stands for itself; write the value out")
+            raise InputError(f"{where} has an alias that refers to itself; write the value out")
         if not known:
             sizes[id(node)] = None
             known = sizes[id(node)] = 1 + sum(map(size, _children(node)))
             if known > MOST_YAML_VALUES:
                 raise InputError(
-                    f"{where} stands for more than {MOST_YAML_VALUES:,} values; write its aliases out"
+                    f"{where} expands to more than {MOST_YAML_VALUES:,} values; write its aliases out"
                 )
         return known
 

@@ -204,7 +204,7 @@ def _make_parts(
     items.sort(key=lambda item: _working_order(item[0]))
     kept = sum(len(plan.kept) for plan in plans)
     total_bytes = sum(part.size_bytes for part, _ in items)
-    progress(f"classifying {len(items)} parts ({size_text(total_bytes)}); {kept} parts are there already")
+    progress(f"classifying {len(items)} parts ({size_text(total_bytes)}); {kept} parts were finished before")
 
     def line(seconds: float) -> str | None:
         done = sum(metered(job.meters) for job in jobs)
@@ -286,11 +286,11 @@ def _check_documents(plan: CorpusPlan, parts: Sequence[LabelPart], folders: Corp
         return
     reasons = sum((Counter(part.rejected) for part in parts), Counter())
     if not reasons:
-        raise InputError(f"the inputs of corpus {plan.request.corpus!r} hold no document; give others")
+        raise InputError(f"the inputs of corpus {plan.request.corpus!r} have no document; give others")
     reason, count = reasons.most_common(1)[0]
     listed = ", ".join(f"{name} {number:,}" for name, number in reasons.most_common())
     raise InputError(
-        f"no document of corpus {plan.request.corpus!r} could be taken (rejected: {listed});"
+        f"no document of corpus {plan.request.corpus!r} was accepted (rejected: {listed});"
         f" {count:,} times {REASONS[reason]}{_example(parts, folders, reason)};"
         f" {_REMEDIES.get(reason, 'check the inputs')}"
     )

@@ -258,7 +258,7 @@ def resolve_corpora(warehouse: Warehouse, names: Sequence[str]) -> tuple[CorpusV
         return tuple(read_corpus_version(warehouse, name) for name in known)
     listed = ", ".join(known) or "none; run 'dmix etl classify' first"
     raise InputError(
-        f"{warehouse.root} holds {len(known)} corpora ({listed}), not one pair NAME-source and NAME-target;"
+        f"{warehouse.root} has {len(known)} corpora ({listed}), not one pair NAME-source and NAME-target;"
         " say which to use with --corpus, once for each"
     )
 
@@ -303,20 +303,20 @@ def _check_corpora(versions: Sequence[CorpusVersion]) -> None:
             )
         if not version.documents:
             raise InputError(
-                f"corpus {version.corpus!r} version {version.version} holds no documents"
+                f"corpus {version.corpus!r} version {version.version} has no documents"
                 f" ({version.rejected:,} were rejected, see the view 'rejects'); leave it out with --corpus"
             )
         other = seen.setdefault(content_digest(version), version)
         if other is not version:
             raise InputError(
                 f"{other.corpus!r} version {other.version} and {version.corpus!r} version"
-                f" {version.version} hold the same documents; give one of them"
+                f" {version.version} have the same documents; give one of them"
             )
     for source, target, shared in _shared_inputs(versions):
         if shared in (set(_inputs(source)), set(_inputs(target))):
             raise InputError(
                 f"source corpus {source.corpus!r} and target corpus {target.corpus!r} were made of the same"
-                f" files ({_some(shared, source)}), so their text would count as known and as new; classify"
+                f" files ({_some(shared, source)}), so the same text would be in both fields; classify"
                 " other text as one of them, or leave one out with --corpus"
             )
     names = [version.corpus for version in versions]

@@ -226,7 +226,7 @@ def _check_counts(manifest: DatasetManifest, corpora: Sequence[CorpusVersion], *
     encoded, labelled = sum(s.documents for s in manifest.streams), sum(c.documents for c in corpora)
     if encoded != labelled - excluded:
         raise VerificationError(
-            f"{encoded:,} documents were encoded, the corpora hold {labelled:,} of which {excluded:,} are"
+            f"{encoded:,} documents were encoded, the corpora have {labelled:,} of which {excluded:,} are"
             " left out; run 'dmix etl verify'"
         )
     if not any(stream.samples for stream in manifest.streams):

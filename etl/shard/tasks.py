@@ -142,7 +142,7 @@ def encode_documents(tokenizer: Tokenizer, texts: Sequence[str], *, dtype: str) 
     if highest >= tokenizer.vocab_size:
         raise InputError(
             f"tokenizer {tokenizer.name!r} returned id {highest:,}, its vocabulary has"
-            f" {tokenizer.vocab_size:,} ids; use a tokenizer.json that agrees with itself"
+            f" {tokenizer.vocab_size:,} ids; use a consistent tokenizer.json"
         )
     return with_end_of_text(ids_T, lengths_D, eot_id=tokenizer.eot_id, dtype=dtype)
 

@@ -63,7 +63,7 @@ def outcome_in_child(task: Task[T], item: T) -> Outcome:
     if ended.ended_by is not None:
         raise ClusterError(
             f"a process was ended by {ended.ended_by.name}, most likely because memory ran out; let fewer"
-            " work at a time (--master 'local[1,3]'), then run the same command again, which goes on"
+            " work at a time (--master 'local[1,3]'), then run the same command again, which resumes the job"
         )
     found: Outcome = ended.value
     return found

@@ -125,7 +125,7 @@ def worker_errors() -> AbstractContextManager[None]:
     """Says what to do when Spark gives a job up because its workers died."""
     return spark_errors(
         "Spark gave up",
-        fix="check that all of the cluster is up, then run the same command again, which goes on",
+        fix="check that all of the cluster is up, then run the same command again, which resumes the job",
     )
 
 
@@ -133,12 +133,12 @@ _FIXES = (
     (
         r"exited unexpectedly|Python worker crashed|OutOfMemoryError|Container killed",
         "most likely memory ran out: let fewer work at a time (--master 'local[1,3]'; on a cluster, fewer"
-        " cores or more memory an executor), then run the same command again, which goes on",
+        " cores or more memory an executor), then run the same command again, which resumes the job",
     ),
     (
         r"No space left on device|Disk quota exceeded|Failed to create local dir",
         "free some space where Spark keeps its own files (SPARK_LOCAL_DIRS, else /tmp), then run the same"
-        " command again, which goes on",
+        " command again, which resumes the job",
     ),
     (
         r"Cannot run program|Python in worker has different version|PYTHON_VERSION_MISMATCH",

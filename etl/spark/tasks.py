@@ -80,7 +80,7 @@ def run_tasks(
             raise ClusterError(
                 f"a worker process ended {one.value}, and again when its task was tried alone; most likely"
                 " memory ran out, or a library crashed on its input: free memory and run the same command"
-                " again, which goes on"
+                " again, which resumes the job"
             )
     return values
 

@@ -279,8 +279,8 @@ def _from_transformers(name: str) -> Tokenizer:
     except Exception as error:  # hub, network, conversion: dozens of unrelated types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotFoundError(
-            f"tokenizer {name!r} is no local tokenizer, and the hub gave none ({reason}); check the spelling"
-            " and the network, or download it and give the folder"
+            f"tokenizer {name!r} is not a local tokenizer, and the hub has none ({reason}); check the"
+            " spelling and the network, or download it and give the folder"
         ) from None
     if not tokenizer.is_fast:
         raise InputError(f"tokenizer {name!r} has no fast form; give one with a tokenizer.json")

@@ -77,7 +77,7 @@ def reading(
     reads_effects = getattr(config, "effects", False)
     if reads_effects and (prediction is None or prediction.objectives != history.objectives):
         raise InputError(
-            f"{name} reads effects, and there are none on {', '.join(history.objectives) or 'no objective'};"
+            f"{name} needs effects on {', '.join(history.objectives) or 'objectives'}, and has none;"
             " measure them with 'dmix mix probe' on the environment of the run"
         )
     known = dict(zip(config.objectives, config.scales, strict=True))

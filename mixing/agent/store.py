@@ -71,10 +71,10 @@ def load_agent(warehouse: Warehouse, name_or_path: str) -> Agent:
         agent: Agent = AGENTS.get(kind, MixingAgent).from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and safetensors raise many kinds
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        said = damaged_weights(folder) or f"{folder} holds no agent that dmix can read ({first_line})"
+        said = damaged_weights(folder) or f"{folder} has no agent that dmix can read ({first_line})"
         raise InputError(f"{said}; train it again") from error
     if agent.config.fixed_space and not agent.config.labels:
-        raise InputError(f"{folder} holds no agent of dmix: its config names no labels; train it again")
+        raise InputError(f"{folder} is not an agent of dmix: its config has no labels; train it again")
     return agent.eval()
 
 
@@ -117,5 +117,5 @@ def _objectives(config: MixingAgentConfig) -> str:
 
 def _labels(config: MixingAgentConfig) -> str:
     if not config.fixed_space:
-        return "It takes any labels, and knows a domain by its size, its supply and what scores did."
+        return "It works with any labels, and describes a domain by its size, its supply and its past scores."
     return f"The labels, in the order of its outputs (source, then target): {', '.join(config.labels)}."

@@ -81,7 +81,7 @@ KINDS = (
     Kind("odm", "Online Data Mixing: a bandit that seeks high training loss", "odm"),
     Kind("ado", "Adaptive Data Optimization: a scaling law for each domain, fitted in the run", "ado"),
     Kind("aioli", "Aioli: a linear law of how domains lower each other's loss", "aioli"),
-    Kind("sheared[:FILE]", "Sheared LLaMA: more of what lies above its reference loss", "sheared"),
+    Kind("sheared[:FILE]", "Sheared LLaMA: more of each domain whose loss is above its reference", "sheared"),
     Kind("agent:NAME", "a trained agent, by name or folder", "agent"),
     Kind("effect[:NAME]", "the plan by effects, corrected by the scores of the run", "effect"),
     Kind("untrained[:SEED]", "an agent with random weights", "untrained"),

@@ -40,7 +40,7 @@ def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controll
     try:
         controller: Any = found(argument=text) if colon else found()
     except (Exception, SystemExit) as error:
-        raise InputError(f"{where}: {name} cannot be made ({type(error).__name__}: {error})") from error
+        raise InputError(f"{where}: {name}() failed ({type(error).__name__}: {error})") from error
     if not callable(getattr(controller, "propose", None)):
         raise InputError(f"{where}: {name} has no method propose(history); see docs/controllers.md")
     if not isinstance(getattr(controller, "name", None), str):
@@ -102,7 +102,7 @@ def load_module(where: str) -> ModuleType:
     except (InputError, NotFoundError):
         raise
     except (Exception, SystemExit) as error:
-        raise InputError(f"{where} fails when it is loaded ({type(error).__name__}: {error})") from error
+        raise InputError(f"{where} cannot be loaded ({type(error).__name__}: {error})") from error
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -72,7 +72,7 @@ class EffectController:
             return _natural(
                 history,
                 f"the utility fell short of its forecasts by {heard.surprise:.1f} standard errors (limit"
-                f" {self._listening.contradiction:g}), so the effects do not hold for this run",
+                f" {self._listening.contradiction:g}), so the effects are wrong for this run",
             )
         mixture_N = replan(history, self._prediction, heard, rules=self._rules, listening=self._listening)
         forecast = forecast_of(history, self._prediction, heard, mixture_N)
@@ -82,7 +82,7 @@ class EffectController:
     def _check(self, history: History) -> None:
         if history.objectives != self._prediction.objectives:
             raise InputError(
-                f"the effects are about {', '.join(self._prediction.objectives)}, the run scores"
+                f"the effects were measured on {', '.join(self._prediction.objectives)}, the run scores"
                 f" {', '.join(history.objectives) or 'nothing'}; measure them with 'dmix mix probe'"
             )
         if len(history.space) != len(self._prediction.natural_N):

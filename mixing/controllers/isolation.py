@@ -90,7 +90,8 @@ def _check(proposal: object, history: History, *, name: str) -> None:
         )
     if not isinstance(proposal.note, str) or not all(isinstance(r, ControllerEvent) for r in proposal.events):
         raise InputError(
-            f"{who} a note that is no text, or events that are no ControllerEvent; correct its Proposal"
+            f"{who} a Proposal whose note is not text, or whose events are not of type"
+            " ControllerEvent; correct it"
         )
     if not np.isfinite(mixture_N).all():
         return

@@ -182,7 +182,7 @@ def _experts(stored: StoredEffects, *, warehouse: Warehouse, space: DomainSpace)
         found = _Experts(log_chance_IK, weight_I, mixture_KN)
     else:
         raise InputError(
-            f"effects {stored.name!r} hold no probabilities of items, which mixmin needs; run 'dmix mix probe"
+            f"effects {stored.name!r} have no item probabilities, which mixmin needs; run 'dmix mix probe"
             " --estimator counts' or '--estimator probe'"
         )
     used_I = found.weight_I > 0

@@ -32,7 +32,7 @@ def apportion(quota_N: Vector, *, total: int, limit_N: NDArray[np.int64]) -> NDA
         ValueError: If the limits sum to less than `total`.
     """
     if limit_N.sum() < total:
-        raise ValueError(f"{total} samples were asked for and only {limit_N.sum()} are there")
+        raise ValueError(f"{total} samples were requested, but only {limit_N.sum()} are available")
     level = _level(quota_N, total=total, limit_N=limit_N)
     # Everything worth `level + 2` or more is taken for certain, also if rounding moved the level.
     sure_N = np.clip(np.floor(quota_N - level) - 1, 0, limit_N)

@@ -128,7 +128,7 @@ class MixedDataset(Dataset):
         """
         index = int(index)
         if not 0 <= index < self._samples:
-            raise NoSuchSampleError(f"sample {index} was asked for, there are {self._samples}")
+            raise NoSuchSampleError(f"sample {index} does not exist: the dataset has {self._samples} samples")
         self._check(index, index)
         shard = bisect_right(self._begins, index) - 1
         tokens = self._read(shard, index - self._begins[shard])
@@ -206,7 +206,9 @@ class MixedDataset(Dataset):
         if self._closed:
             raise InputError("the dataset was closed; open it again to read from it")
         if not 0 <= least <= most < self._samples:
-            raise InputError(f"sample ids {least} to {most} were asked for, there are {self._samples}")
+            raise InputError(
+                f"sample ids {least} to {most} were requested, but the dataset has {self._samples} samples"
+            )
 
     def _check_against_manifest(self, where: str) -> None:
         """Raises a VerificationError unless the indices describe what the manifest states."""
@@ -290,12 +292,12 @@ class MixedDataset(Dataset):
                 self._held[shard] = seen
                 return
             if attempt == 1:
-                logger.warning("%s is not the shard of the manifest; it is downloaded again", path)
+                logger.warning("%s differs from the manifest; downloading it again", path)
                 path.unlink(missing_ok=True)
                 self._streaming._shard_states[shard] = _SHARD_REMOTE
                 self._fetch(shard)
         raise VerificationError(
-            f"shard {name} of {reader.dirname}, as it was downloaded, is not the one that the manifest of"
+            f"shard {name} of {reader.dirname}, as downloaded, differs from the one that the manifest of"
             f" dataset {self.manifest.dataset} names (SHA-256 {wanted[:16]}…); run 'dmix etl verify'"
         )
 
@@ -362,7 +364,7 @@ class StepBatchSampler(DistributedSampler):
         if len(plan.ids) % self.settings.batch_size or not 0 <= first_batch <= batches:
             raise InputError(
                 f"step {plan.step} has {len(plan.ids)} samples, {batches} batches of"
-                f" {self.settings.batch_size}, and batch {first_batch} was asked for; plan it with the"
+                f" {self.settings.batch_size}, so it has no batch {first_batch}; plan it with the"
                 " settings of the sampler"
             )
         self._plan, self._first_batch = plan, first_batch

@@ -50,7 +50,7 @@ class StepDigest:
         digest.update(prefix)
         if digest.hexdigest() != expected:
             raise VerificationError(
-                f"the {len(prefix)} samples that the plan puts before the interruption have digest"
+                f"the {len(prefix)} planned samples before the interruption have the digest"
                 f" {digest.hexdigest()[:12]}, the checkpoint says {expected[:12]}; resume with the dataset,"
                 " seed and settings that the run was started with"
             )

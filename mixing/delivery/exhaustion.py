@@ -50,7 +50,7 @@ def checked_mixture(asked_N: Vector, *, size: int) -> Vector:
     mixture_N = np.asarray(asked_N, dtype=np.float64)
     if mixture_N.shape != (size,):
         raise InputError(
-            f"mixture has shape {mixture_N.shape}, expected ({size},): one weight a (field, domain)"
+            f"mixture has shape {mixture_N.shape}, expected ({size},): one weight per (field, domain)"
         )
     if not np.isfinite(mixture_N).all():
         where = np.flatnonzero(~np.isfinite(mixture_N))[0]

@@ -122,7 +122,7 @@ class MixedLoader:
                 f"step {self.plan.step} has batches left; iterate over the loader before the next step"
             )
         if self._last:
-            raise InputError(f"the run ended with step {self.state.step}; there is nothing left to draw")
+            raise InputError(f"the run ended with step {self.state.step}; no samples are left")
         self._set_plan(self._weights(weights))
         assert self.plan is not None
         return self.plan
@@ -135,7 +135,7 @@ class MixedLoader:
             VerificationError: At the end of the step, if the samples were not the planned ones.
         """
         if self.plan is None:
-            raise InputError("no step is under way; call begin_step() with a mixture first")
+            raise InputError("no step has begun; call begin_step() with a mixture first")
         self.sampler.set_plan(self.plan, first_batch=self._batches_done)
         for batch in self.dataloader:
             self._new_ids.append(batch["sample_ids"].numpy().copy())

@@ -230,7 +230,7 @@ def remaining_samples(state: MixerState, *, streams: StreamSizes, settings: Plan
         )
     if ((state.cursor_N > 0) & (state.cursor_N >= streams.stored_N)).any():
         raise InputError(
-            "the state has taken more samples than a domain holds; resume with the dataset that the run"
+            "the state has taken more samples than a domain has; resume with the dataset that the run"
             " was started with"
         )
     return np.maximum(0, settings.passes * streams.samples_N - _drawn(state, streams))
@@ -276,17 +276,17 @@ def check_settings(
     step, batch = settings.step_samples, settings.batch_size
     if step % batch:
         raise InputError(
-            f"{step} samples a step are no multiple of the batch of {batch}; the nearest fitting"
+            f"{step} samples per step are not a multiple of the batch of {batch}; the nearest fitting"
             f" --samples-per-step: {_nearest(step, batch)}"
         )
     if batch % world_size:
         raise InputError(
-            f"a global batch of {batch} cannot be cut into {world_size} equal slices, one a rank; the"
+            f"a global batch of {batch} cannot be cut into {world_size} equal slices, one per rank; the"
             f" nearest fitting --batch-size: {_nearest(batch, world_size)}"
         )
     if streams is not None and settings.passes * streams.samples_N.sum() < batch:
         raise InputError(
-            f"the open domains hold {streams.samples_N.sum()} samples, fewer than one batch of {batch};"
+            f"the open domains have {streams.samples_N.sum()} samples, fewer than one batch of {batch};"
             " lower --batch-size or add text"
         )
 

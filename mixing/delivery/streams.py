@@ -43,7 +43,7 @@ class StreamSizes:
         if len(self.target_N) != size or closed != size:
             raise InputError(
                 f"{size} domains have shards, {len(self.target_N)} a field and {closed} a mark for closed"
-                " ones; give one of each a domain"
+                " ones; give one of each per domain"
             )
         if any((shards <= 0).any() for shards in self.shard_samples):
             raise InputError("a shard without samples cannot be drawn from; leave it out of the sizes")

@@ -157,7 +157,7 @@ def relative_to(model: CountModel, model_R: Vector) -> CountModel:
     if model_R.shape != model.tokens.weight_R.shape or not (model_R > 0).all():
         raise InputError(
             f"the model gives {model_R.shape} probabilities for {model.tokens.weight_R.shape} scored tokens,"
-            " all above 0 are expected; score the same items with the tokenizer of the dataset"
+            " expected one above 0 for each token; score the same items with the tokenizer of the dataset"
         )
     alpha_D = np.array([_alpha(model, model_R, rows) for rows in model.tokens.slices])
     return CountModel(

@@ -59,8 +59,8 @@ class Supply:
             ceilings_N = np.where(self.samples_N > 0, np.minimum(ceilings_N, self.ceilings_N), 0.0)
             if ceilings_N.sum() < 1:
                 raise InputError(
-                    f"guard rails and supply leave room for {ceilings_N.sum():.3f} of a mixture; allow more"
-                    " passes, a shorter run, or another guard"
+                    f"guard rails and supply allow weights that sum to {ceilings_N.sum():.3f}, less than"
+                    " 1; allow more passes, a shorter run, or another guard"
                 )
         floors_N = np.zeros_like(ceilings_N) if self.floors_N is None else self.floors_N
         return np.minimum(floors_N, ceilings_N), ceilings_N

@@ -71,7 +71,7 @@ def design_probes(
     groups = group_domains(space, samples=samples, most_groups=most_groups, effect_ND=effect_ND)
     if len(groups) < 2:
         raise InputError(
-            f"{len(groups)} group of domains leaves nothing to compare; shorten the probes with --steps, or"
+            f"{len(groups)} group of domains is not enough to compare; shorten the probes with --steps, or"
             " raise --groups"
         )
     natural_N = space.natural_N

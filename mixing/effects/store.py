@@ -198,7 +198,7 @@ def newest_effects(
             return read_effects(warehouse, name)
     what = "" if environment is None else " and these objectives"
     raise NotFoundError(
-        f"{warehouse.root} holds no effects of dataset {dataset}{what}; run 'dmix mix probe --environment"
+        f"{warehouse.root} has no effects of dataset {dataset}{what}; run 'dmix mix probe --environment"
         " FILE' first"
     )
 
@@ -232,7 +232,7 @@ def fitting_effects(
             return stored
     what = "" if environment is None else " and these objectives"
     raise NotFoundError(
-        f"{warehouse.root} holds no effects of this dataset{what}; run 'dmix mix probe --environment FILE'"
+        f"{warehouse.root} has no effects of this dataset{what}; run 'dmix mix probe --environment FILE'"
         " first"
     )
 

@@ -275,12 +275,12 @@ class _Loop:
     def _load(self) -> None:
         if self.checkpoint is None or not self.checkpoint.is_file():
             return
-        with readable(self.checkpoint, what="a state of training", fix="delete it to start anew"):
+        with readable(self.checkpoint, what="a state of training", fix="delete it to start again"):
             state = torch.load(self.checkpoint, weights_only=True)
         if state["identity"] != self._identity():
             raise InputError(
                 f"{self.checkpoint} belongs to a training with other settings or data; repeat those, or"
-                " delete it to start anew"
+                " delete it to start again"
             )
         self.done = state["done"]
         if self.settings.views and sum(self.done.values()):
@@ -290,7 +290,7 @@ class _Loop:
         self.rng.bit_generator.state = state["numpy"]
         self.rollouts = [EpisodeBatch(**parts) for parts in state["imagined"]]
         self.algorithm.resume_at(self.done["updates"])
-        self.progress(f"going on after {self.done['updates']} updates")
+        self.progress(f"resuming after {self.done['updates']} updates")
 
 
 @contextmanager

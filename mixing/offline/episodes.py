@@ -154,7 +154,9 @@ def make_episodes(
         known_S = np.isfinite(scores_SD).all(1)
         states = len(known_S) if known_S.all() else int(known_S.argmin())
         if states < 2:
-            logger.warning("%s has no two scores from the start on: left out", trajectory.trajectory_id)
+            logger.warning(
+                "%s is left out: it has fewer than two scores from the start", trajectory.trajectory_id
+            )
             continue
         mixtures_SN = trajectory.mixtures_TN
         end = ends_at(mixtures_SN, context=context, target_steps=target_steps)

@@ -52,13 +52,13 @@ def load_tables(folder: str | Path) -> tuple[RunTable, tuple[RunTable, ...]]:
     training = _sizes(folder, "train")
     if len(training) != 1:
         raise InputError(
-            f"{folder} holds {len(training)} training tables ({', '.join(training) or 'none'}), expected one:"
+            f"{folder} has {len(training)} training tables ({', '.join(training) or 'none'}), expected one:"
             f" train_{_MIXTURES}_1m.csv with train_{_LOSSES}_1m.csv"
         )
     train = _table(folder, "train", training[0])
     sizes = _sizes(folder, "test")
     if not sizes:
-        raise NotFoundError(f"{folder} holds no test table; add test_{_MIXTURES}_1m.csv with its losses")
+        raise NotFoundError(f"{folder} has no test table; add test_{_MIXTURES}_1m.csv with its losses")
     tests = tuple(_aligned(_table(folder, "test", size), train) for size in sizes)
     return train, tests
 
@@ -98,7 +98,7 @@ def _table(folder: Path, kind: str, size: str) -> RunTable:
     if (mixtures_RN < 0).any() or np.abs(sums_R - 1).max() > _SUM_TOLERANCE:
         row = list(mixtures)[int(np.abs(sums_R - 1).argmax())]
         raise InputError(
-            f"{mixture_file}: run {row} is no mixture (sum {sums_R[np.abs(sums_R - 1).argmax()]:.3f}),"
+            f"{mixture_file}: run {row} is not a mixture (sum {sums_R[np.abs(sums_R - 1).argmax()]:.3f}),"
             " expected shares from 0 on that sum to 1"
         )
     return RunTable(size=size, domains=domains, losses=losses, mixtures_RN=mixtures_RN, values_RV=values_RV)
@@ -114,13 +114,13 @@ def _rows(path: Path) -> tuple[tuple[str, ...], dict[str, list[float]]]:
         if not columns or _INDEX not in (reader.fieldnames or ()):
             raise InputError(
                 f"{path} has the columns {', '.join(reader.fieldnames or ()) or 'none'}, expected {_INDEX!r}"
-                " and one a domain or loss"
+                " and one per domain or loss"
             )
         rows = {}
         for number, row in enumerate(reader, start=2):
             rows[str(row[_INDEX])] = [_number(row[name], f"{path} line {number}: {name}") for name in columns]
     if not rows:
-        raise InputError(f"{path} holds no run; fetch it again")
+        raise InputError(f"{path} has no runs; fetch it again")
     return columns, rows
 
 

@@ -45,7 +45,8 @@ class DomainSpace:
     def __post_init__(self) -> None:
         if self.samples_N.shape != (2 * len(self.labels),):
             raise InputError(
-                f"{self.samples_N.shape[0]} sample counts for {len(self.labels)} labels, expected two a label"
+                f"{self.samples_N.shape[0]} sample counts for {len(self.labels)} labels,"
+                " expected two per label"
             )
         if not self.samples_N.any():
             raise InputError("no domain has a single sample; add text or shorten --seq-len")

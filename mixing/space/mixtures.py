@@ -42,7 +42,7 @@ def parse_mixture(weights: Mapping[str, Any], *, space: DomainSpace, where: str)
         index = index_of_name(name, space=space, where=where)
         if weight and not space.active_N[index]:
             raise InputError(
-                f"{where}: {name!r} has weight {weight:g}, but the dataset holds no sample of it;"
+                f"{where}: {name!r} has weight {weight:g}, but the dataset has no sample of it;"
                 " remove the line or add text"
             )
         mixture_N[index] += weight
@@ -63,7 +63,7 @@ def index_of_name(name: str, *, space: DomainSpace, where: str) -> int:
     if name not in index:
         near = difflib.get_close_matches(name, [*index, *FIELDS], n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"names look like {next(iter(index))!r}"
-        raise InputError(f"{where}: {name!r} is no field/domain of the dataset; {hint}")
+        raise InputError(f"{where}: {name!r} is not a field/domain of the dataset; {hint}")
     return index[name]
 
 

@@ -122,7 +122,7 @@ def load_feedback(warehouse: Warehouse, set_name: str) -> Feedback:
         names = names or found
         if found != names:
             raise InputError(
-                f"{path} holds scores on {', '.join(found)}, the first file of the set on"
+                f"{path} has scores on {', '.join(found)}, the first file of the set on"
                 f" {', '.join(names)}; collect the set again with one environment"
             )
         steps = table["step"].to_numpy()
@@ -178,7 +178,7 @@ def farm_scales(scores: Iterable[NDArray[np.float64]], *, objectives: Sequence[s
         scales_D[index] = finite.std() if len(finite) else 0.0
         if scales_D[index] == 0:
             raise InputError(
-                f"objective {name!r} has {len(finite)} scores in the farm, no two of them different;"
+                f"objective {name!r} has {len(finite)} scores in the farm, all of them equal;"
                 " collect more trajectories, or give its scale in the environment file"
             )
     return scales_D

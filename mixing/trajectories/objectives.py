@@ -83,10 +83,12 @@ class Environment:
         if not names:
             raise InputError("the environment lists no objectives; give it at least one")
         if len(set(names)) < len(names):
-            raise InputError(f"objective names come twice: {', '.join(names)}; rename one")
+            raise InputError(f"these objective names are given twice: {', '.join(names)}; rename one")
         for name, scale in self.scales.items():
             if name not in names:
-                raise InputError(f"scales name {name!r}, which is no objective (there: {', '.join(names)})")
+                raise InputError(
+                    f"scales name {name!r}, which is not an objective (there: {', '.join(names)})"
+                )
             if not 0 < scale < np.inf:
                 raise InputError(f"the scale of {name!r} is {scale}, expected a number above 0")
         if not any(objective.weight != 0 for objective in self.objectives):
@@ -184,7 +186,7 @@ def read_items(objective: Objective, folder: str | Path) -> list[Item]:
     items = [item for item in items if _part(item.item_id) in SPLITS[objective.split]]
     if not items:
         raise InputError(
-            f"{path} holds no items (split {objective.split!r}); give a file with records or another split"
+            f"{path} has no items (split {objective.split!r}); give a file with records or another split"
         )
     if objective.limit is not None and objective.limit < len(items):
         drawn = np.random.default_rng(objective.seed).permutation(len(items))[: objective.limit]
@@ -313,9 +315,9 @@ def _record(line: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON ({error}); one object a line is expected") from None
+        raise InputError(f"{where} is not JSON ({error}); expected one object per line") from None
     if not isinstance(record, dict):
-        raise InputError(f"{where} holds a {type(record).__name__}, expected an object")
+        raise InputError(f"{where} is a {type(record).__name__}, expected an object")
     return record
 
 

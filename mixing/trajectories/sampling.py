@@ -120,7 +120,7 @@ def sample_trajectories(
     processes = min(len(runs), processes or len(os.sched_getaffinity(0)))
     total, missing = sum(run.paths for run in runs), _missing(runs)
     if not missing:
-        progress(f"set {set_name}: all {total} inductive paths are there")
+        progress(f"set {set_name}: all {total} inductive paths exist already")
     elif processes <= 1:
         _sample_here(runs, progress=_PathCounter(total, missing, progress))
     else:

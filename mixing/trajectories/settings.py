@@ -138,5 +138,7 @@ class SampleSettings:
         lower = value // self.batch_size * self.batch_size
         if value < 1 or value != lower:
             near = f"{lower} or {lower + self.batch_size}" if lower > 0 else f"{self.batch_size}"
-            raise InputError(f"{flag} is {value}, no multiple of the batch of {self.batch_size}; use {near}")
+            raise InputError(
+                f"{flag} is {value}, which is not a multiple of the batch of {self.batch_size}; use {near}"
+            )
         return value

@@ -166,7 +166,7 @@ def read_set(warehouse: Warehouse, set_name: str) -> TrajectorySet:
         _ = read.domain_space
         for number in (read.step_samples, read.run_step_samples, read.steps):
             if not isinstance(number, int):
-                raise TypeError(f"{number!r} is no whole number")
+                raise TypeError(f"{number!r} is not a whole number")
         return read
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error!r}); sample the set again") from None
@@ -247,7 +247,7 @@ def read_trajectories(warehouse: Warehouse, set_name: str) -> list[Trajectory]:
     found = [read_trajectory(path) for path in warehouse.trajectories(set_name).glob("*.parquet")]
     if not found:
         raise NotFoundError(
-            f"set {set_name!r} has no finished trajectories; run 'dmix mix sample' to go on with it"
+            f"set {set_name!r} has no finished trajectories; run 'dmix mix sample' to resume it"
         )
     return sorted(found, key=lambda t: (KINDS.index(t.kind), t.top_k or 0, t.trajectory_id))
 

@@ -98,7 +98,7 @@ def test_a_broken_training_goes_on_and_another_agent_s_is_refused(learnt, tmp_pa
         fit_cql(other, episodes, settings=settings, checkpoint=checkpoint, progress=quiet)
     lines = []
     resumed = fit_cql(agent, episodes, settings=settings, checkpoint=checkpoint, progress=lines.append)
-    assert lines[0] == "going on after 2 updates"
+    assert lines[0] == "resuming after 2 updates"
     assert torch.equal(weights(resumed.agent), weights(whole.agent))
 
 
@@ -116,7 +116,7 @@ def test_control_c_keeps_the_updates_made_so_far(learnt, tmp_path, monkeypatch):
         fit_cql(agent, episodes, settings=settings, checkpoint=checkpoint, progress=press)
     lines = []
     resumed = fit_cql(agent, episodes, settings=settings, checkpoint=checkpoint, progress=lines.append)
-    assert lines[0] == "going on after 2 updates"
+    assert lines[0] == "resuming after 2 updates"
     whole = fit_cql(agent, episodes, settings=settings, progress=quiet)
     assert torch.equal(weights(resumed.agent), weights(whole.agent))
 

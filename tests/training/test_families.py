@@ -151,7 +151,7 @@ def test_what_is_no_causal_language_model_is_refused_in_a_sentence(family, job):
     small = {"t5": {"d_model": 16, "d_ff": 16, "d_kv": 8, "num_layers": 1, "num_heads": 2}, "bert": SIZES}
     config = CONFIG_MAPPING[family](vocab_size=300, **small[family])
     AutoModel.from_config(config).save_pretrained(job.model)
-    with pytest.raises(InputError, match=f"{family}.*no causal language model"):
+    with pytest.raises(InputError, match=f"{family}.*not a causal language model"):
         load_model(job.model, job.manifest)
-    with pytest.raises(InputError, match=f"{family}.*no causal language model"):
+    with pytest.raises(InputError, match=f"{family}.*not a causal language model"):
         shape_of(job.model, dataclasses.replace(job.manifest))

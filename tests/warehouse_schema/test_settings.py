@@ -122,7 +122,7 @@ def test_the_configuration_of_a_run_serves_as_the_file_of_its_section():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "not valid YAML"), ("- 1", "holds a list, expected names")]
+    ("text", "message"), [("a: [", "not valid YAML"), ("- 1", "contains a list, expected names")]
 )
 def test_bad_yaml_is_named(tmp_path, text, message):
     path = tmp_path / "s.yaml"

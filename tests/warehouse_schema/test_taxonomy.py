@@ -77,7 +77,7 @@ def test_taxonomies_are_named_or_files(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("B\nA\n")
     assert load_taxonomy(str(path)) == Taxonomy("mine", ("B", "A"))
-    with pytest.raises(NotFoundError, match=r"is no file and not built in; .*weborganizer-topics"):
+    with pytest.raises(NotFoundError, match=r"is neither a file nor built in; .*weborganizer-topics"):
         load_taxonomy("weborganizer")
 
 

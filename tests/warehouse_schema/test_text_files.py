@@ -75,7 +75,7 @@ def test_aliases_and_merges_work_and_bombs_of_them_are_refused():
     )
     with pytest.raises(InputError, match="aliases"):
         parse_yaml(bomb, where="f")
-    with pytest.raises(InputError, match="stands for itself"):
+    with pytest.raises(InputError, match="refers to itself"):
         parse_yaml("a: &a [*a]\n", where="f")
 
 

@@ -70,7 +70,7 @@ def benchmark_models(
     items = {task.name: task for task in item_tasks}
     names = [*items, *tasks]
     if not names:
-        raise InputError("nothing to evaluate on; give --task NAME or --items FILE")
+        raise InputError("no task was given; give --task NAME or --items FILE")
     check_tasks(tasks, items=bool(items), settings=settings)
     changes = () if keep is None else changed_content(*keep, candidates, item_tasks)
     require_accepted(changes, of="the evaluation", accepted=accept_changes)
@@ -86,7 +86,7 @@ def benchmark_models(
             facts = _facts(candidate, task, items.get(task), settings)
             scores = None if path is None or settings.again else _stored(path, facts)
             if scores is not None:
-                progress(f"{_label(candidate)}, {task}: there already")
+                progress(f"{_label(candidate)}, {task}: has scores already")
                 found.append(Evaluation(step=candidate.step, task=task, scores=scores, stored=True))
                 continue
             if network is None or tokenizer is None:

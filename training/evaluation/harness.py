@@ -74,7 +74,7 @@ class Harness:
         """Scores of one task and of its parts.
 
         Raises:
-            NotFoundError: If the task's data cannot be had from the hub.
+            NotFoundError: If the task's data cannot be downloaded from the hub.
         """
         from lm_eval.evaluator import simple_evaluate
         from lm_eval.models.huggingface import HFLM
@@ -101,9 +101,9 @@ class Harness:
                 if task in self._items or not _is_unreachable(error):
                     raise
                 raise NotFoundError(
-                    f"the items of task {task!r} cannot be had from the hub ({_first_line(error)}); connect"
-                    " this machine, fill its cache on one that is (HF_HOME), or bring items of your own by"
-                    " --items"
+                    f"the items of task {task!r} cannot be downloaded from the hub ({_first_line(error)});"
+                    " connect this machine, fill its cache on one that is (HF_HOME), or give your own items"
+                    " by --items"
                 ) from error
         return scores_of(results)
 
@@ -118,7 +118,7 @@ def check_item_task(
     """
     if few_shot >= len(task.records):
         raise InputError(
-            f"--few-shot is {few_shot}, and {task.name} holds {len(task.records)} items, one of which is"
+            f"--few-shot is {few_shot}, and {task.name} has {len(task.records)} items, one of which is"
             f" asked; give at most {len(task.records) - 1}"
         )
     positions = positions_of(network.config)

@@ -58,7 +58,7 @@ def read_item_task(path: Path, *, kind: str) -> ItemTask:
     checked = _choice_record if kind == "multiple_choice" else _answer_record
     records = tuple(checked(record, f"{path} line {line}") for line, record in read_records(path))
     if not records:
-        raise InputError(f"{path} holds no items; give a file with one JSON object per line")
+        raise InputError(f"{path} has no items; give a file with one JSON object per line")
     name = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
     return ItemTask(name, kind, records, hashlib.sha256(path.read_bytes()).hexdigest())
 

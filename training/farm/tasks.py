@@ -97,7 +97,7 @@ class FarmTasks:
         if profile is not None and str(context.master).startswith("local"):
             raise InputError(
                 f"--gpus-per-task needs a cluster, and Spark runs as {context.master}; name one with"
-                " --master, or leave the option out: local proxies share the GPU that there is"
+                " --master, or leave the option out: local proxies share the machine's GPU"
             )
         tasks = context.parallelize(stacks, len(stacks))
         if profile is not None:

@@ -44,8 +44,8 @@ def check_family(config: PretrainedConfig, name: str) -> None:
     encoder = config.model_type in _ENCODERS and not getattr(config, "is_decoder", False)
     if getattr(config, "is_encoder_decoder", False) or encoder:
         raise InputError(
-            f"model {name} is of the family {config.model_type}, which is no causal language model; give one"
-            " that predicts the next token from those before it"
+            f"model {name} is of the family {config.model_type}, which is not a causal language model; give"
+            " one that predicts the next token from the previous ones"
         )
     if not hasattr(config, "vocab_size"):
         raise InputError(

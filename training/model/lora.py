@@ -108,12 +108,12 @@ def adapted_checkpoint(folder: str) -> str | None:
     name = PeftConfig.from_pretrained(folder).base_model_name_or_path
     if not name:
         raise InputError(
-            f"{folder} holds adapters without the name of their checkpoint; set base_model_name_or_path in"
+            f"{folder} has adapters without the name of their checkpoint; set base_model_name_or_path in"
             f" its {ADAPTER_CONFIG}"
         )
     if Path(name).is_absolute() and not Path(name).is_dir():
         raise NotFoundError(
-            f"{folder} holds adapters of {name}, which is not there; put the checkpoint back, or set"
+            f"{folder} has adapters of {name}, which does not exist here; restore the checkpoint, or set"
             f" base_model_name_or_path in {ADAPTER_CONFIG}"
         )
     return str(name)
@@ -152,6 +152,6 @@ def _check_targets(network: PreTrainedModel, targets: tuple[str, ...]) -> None:
         found = [module for name, module in there.items() if name == target or name.endswith(f".{target}")]
         if not found or any(module is output or not _is_linear(module) for module in found):
             raise InputError(
-                f"lora: target {target!r} is no linear layer of this model that can have adapters; known"
+                f"lora: target {target!r} is not a linear layer of this model that can have adapters; known"
                 f" ones: {', '.join(known)}"
             )

@@ -127,8 +127,8 @@ def check_stackable(network: PreTrainedModel) -> None:
     drops = [name for name in _DROPOUTS if getattr(network.config, name, 0)]
     if drops:
         raise InputError(
-            f"models with {drops[0]} cannot be trained at once, since what is dropped would depend on the"
-            " stack; set it to 0 in the proxy file's config, or give --stack 1"
+            f"models with {drops[0]} cannot be trained at once, because the dropped values would depend on"
+            " the stack; set it to 0 in the proxy file's config, or give --stack 1"
         )
 
 

@@ -92,8 +92,8 @@ def check_lora_model(model: str | ModelSettings, lora: LoraSettings) -> None:
         return
     if isinstance(model, ModelSettings) or Path(model).suffix in (".yaml", ".yml"):
         raise InputError(
-            "lora saves adapters of a checkpoint, and this model starts from random weights, which are not"
-            " kept; set merge: true in lora, or leave lora out"
+            "lora saves adapters of a checkpoint, but this model starts from random weights, which dmix does"
+            " not keep; set merge: true in lora, or leave lora out"
         )
     if adapted_checkpoint(model) is not None:
         raise InputError(
@@ -133,8 +133,8 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
         except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"the model file's config makes no model ({said}); check its sizes: the hidden size is a"
-                " multiple of the number of heads, and none is below 1"
+                f"transformers cannot make a model of the model file's config ({said}); check its"
+                " sizes: the hidden size is a multiple of the number of heads, and all sizes are at least 1"
             ) from error
     return network
 

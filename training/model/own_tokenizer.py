@@ -117,8 +117,8 @@ def check_own_tokenizer(
         raise InputError(
             f"model {model} has another tokenizer than dataset {manifest.dataset}"
             f" ({manifest.tokenizer.name}): {difference}. Shard the data with the model's own"
-            f" ('dmix etl shard --tokenizer {model}'), or say --allow-other-tokenizer to train it on ids that"
-            " mean other texts to it"
+            f" ('dmix etl shard --tokenizer {model}'), or give --allow-other-tokenizer to train it on"
+            " ids that it learned for other texts"
         )
 
 

@@ -194,8 +194,8 @@ class TrainingSettings:
             raise InputError("activation_checkpointing needs sharding; set sharding to full or gradients")
         if self.lora is not None and self.sharding != "none":
             raise InputError(
-                f"lora works with sharding: none, this is {self.sharding}; adapters leave so little to train"
-                " that weights need no spreading over ranks, or leave lora out"
+                f"lora works with sharding: none, this is {self.sharding}; set sharding to none, or"
+                " leave lora out"
             )
         if self.weight_decay < 0 or (self.gradient_clip is not None and self.gradient_clip <= 0):
             raise InputError("weight_decay must be 0 or more, and gradient_clip above 0 or null")

@@ -51,12 +51,12 @@ def base_config(
     """
     if training.lora is not None:
         raise InputError(
-            "a base model trains all of its weights, since proxies go on with its optimiser's state; leave"
+            "a base model trains all of its weights, because proxies start from its optimiser state; leave"
             " lora out of the training file"
         )
     if training.keep == "model":
         raise InputError(
-            "a base model keeps its optimiser's state, since proxies go on with it; leave keep out of the"
+            "a base model keeps its optimiser's state, because proxies start from it; leave keep out of the"
             " training file"
         )
     if tokens < 1:

@@ -82,7 +82,7 @@ def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> 
     if back and len(usable) < 2:
         newest = usable[0].name if usable else "the start"
         raise InputError(
-            f"there is no whole checkpoint before {newest} in {folder} to go back to;"
+            f"{folder} has no complete checkpoint before {newest};"
             " keep more with checkpoints_kept, or resume without --back"
         )
     checkpoint = usable[-1] if usable else None

@@ -158,7 +158,7 @@ def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool =
         if is_out_of_memory(error):
             raise
         raise InputError(
-            f"checkpoint {path} is damaged ({str(error).splitlines()[0][:200]}); remove it to go on from the"
+            f"checkpoint {path} is damaged ({str(error).splitlines()[0][:200]}); remove it to resume from the"
             " one before"
         ) from error
     except pickle.UnpicklingError as error:
@@ -166,8 +166,8 @@ def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool =
             (line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line), ""
         )
         raise InputError(
-            f"checkpoint {path} holds objects that dmix neither writes nor loads"
-            f" ({found.strip()[:200] or 'an unknown type'}), which could run code; remove the file to go on"
+            f"checkpoint {path} contains objects that dmix does not load"
+            f" ({found.strip()[:200] or 'an unknown type'}), which could run code; remove the file to resume"
             " from the one before"
         ) from None
 

@@ -107,5 +107,5 @@ def log_controller_events(events: tuple[ControllerEvent, ...], *, step: int, sai
             continue
         said.add(kind)
         logger.warning(
-            "step %d, %s: %s (later ones go to the view run_events alone)", step, event.kind, event.detail
+            "step %d, %s: %s (later ones are only in the view run_events)", step, event.kind, event.detail
         )

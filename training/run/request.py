@@ -114,7 +114,7 @@ def new_run_folder(warehouse: Warehouse, run_id: str) -> Path:
     refuse_links(folder)
     if (folder / "events.jsonl").is_file():
         raise InputError(
-            f"run {run_id} exists in {warehouse.root}; go on with it by {resume_command(folder)}, or choose"
+            f"run {run_id} exists in {warehouse.root}; resume it by {resume_command(folder)}, or choose"
             " another --run"
         )
     return folder
@@ -201,5 +201,6 @@ def rate_warning(training: TrainingSettings, model: str) -> str:
         return ""
     return (
         f"learning_rate {training.peak_rate:g} is {training.peak_rate / default:.0f} times the usual rate of"
-        f" such a checkpoint ({default:g}), which may forget what it knows; lower it in the training file"
+        f" such a checkpoint ({default:g}), so the model may forget what it learned; lower the"
+        " rate in the training file"
     )

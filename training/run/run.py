@@ -167,8 +167,7 @@ def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool, lo
         )
     if not resume and events.is_file():
         raise InputError(
-            f"run {job.run_id} exists; go on with it by {_resuming(job, events.parent)}, or choose another"
-            " --run"
+            f"run {job.run_id} exists; resume it by {_resuming(job, events.parent)}, or choose another --run"
         )
     return EventLog(events, run_id=job.run_id)
 
@@ -277,8 +276,8 @@ def _fit(
                 trainer.fit()
         if not callback.state.finished:
             raise InterruptedRunError(
-                f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; go on with"
-                f" {_resuming(job, folder)}"
+                f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; resume it"
+                f" by {_resuming(job, folder)}"
             )
         if job.result is not None:
             keep_model(job, callback.model, trainer.state.optimizers[0])
@@ -314,9 +313,9 @@ def _what_is_whole(job: TrainingJob, folder: Path) -> str:
     """Which checkpoint a failed run can go on from, in words."""
     whole = latest_checkpoint(folder / "checkpoints")
     if whole is None:
-        return f"there is no checkpoint of it yet; begin it again with {_resuming(job, folder)}"
+        return f"it has no checkpoint yet; start it again with {_resuming(job, folder)}"
     return (
-        f"checkpoint {whole.name} (after step {steps_done_at(whole)}) is whole; go on from it with"
+        f"checkpoint {whole.name} (after step {steps_done_at(whole)}) is complete; resume from it with"
         f" {_resuming(job, folder)}"
     )
 

@@ -106,8 +106,9 @@ def sync_at_end(
         sync(warehouse, lock_seconds=lock_seconds)
     except (LockHeldError, CatalogError, StorageError) as error:
         warn(
-            f"warning: what this command made is kept, but the catalog lacks it as yet ({error.message});"
-            " the next command that writes brings it in, or run 'dmix catalog rebuild --warehouse"
+            f"warning: what this command made is kept, but the catalog does not have it yet"
+            f" ({error.message}); the next command that writes adds it, or run"
+            " 'dmix catalog rebuild --warehouse"
             f" {shlex.quote(str(warehouse.root))}'"
         )
         return False
@@ -368,7 +369,7 @@ def _check_whole(copy: Path, schema: Schema, rows: dict[str, int]) -> None:
     """
     try:
         if Path(f"{copy}.wal").exists():
-            raise CatalogError("a part of it is in its log alone")
+            raise CatalogError("part of it is only in its log")
         with closing(duckdb.connect(str(copy), read_only=True, config=_CONFIG)) as connection:
             require_tables(connection, schema)
             if is_current(connection, schema) and _row_counts(connection) == rows:

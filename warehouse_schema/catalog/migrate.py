@@ -114,8 +114,9 @@ def pending(
     for number, name, sha256 in sorted(applied):
         if number not in known:
             raise CatalogError(
-                f"the catalog has migration {number:04d} ({name}), this dmix knows up to {len(known):04d};"
-                " update dmix, or run 'dmix catalog rebuild' to make the catalog again with this one"
+                f"the catalog has migration {number:04d} ({name}), this dmix has migrations up to"
+                f" {len(known):04d}; update dmix, or run 'dmix catalog rebuild' to make the catalog again"
+                " with this one"
             )
         if known[number].sha256 != sha256:
             raise CatalogError(

@@ -58,7 +58,7 @@ def checked_statement(
     try:
         sql.encode()
     except UnicodeEncodeError:  # a shell hands on bytes that are no UTF-8 as halves of surrogates
-        raise InputError("the statement holds bytes that are no UTF-8 text; write it anew") from None
+        raise InputError("the statement has bytes that are not UTF-8 text; write it again") from None
     tokens = tokens_of(sql)
     if _depth(tokens) > DEEPEST_NESTING:
         raise InputError(f"the statement nests brackets {_depth(tokens)} deep, expected {DEEPEST_NESTING}")
@@ -74,7 +74,7 @@ def checked_statement(
     if words[0][1] == "explain":
         if any(is_query(connection, rest) for rest in _explained(statement.query)):
             return statement
-        raise InputError(f"got EXPLAIN of something that is no query, but {_HINT}")
+        raise InputError(f"got EXPLAIN of a statement that is not a query, but {_HINT}")
     if words[0][1] == "copy" and allow_copy:
         _check_copy(statement.query, protected)
         return statement
@@ -161,7 +161,7 @@ def _check_copy(sql: str, protected: Sequence[Path]) -> None:
             "COPY needs TO and the name of one file as plain text: COPY (SELECT …) TO 'file.csv'"
         )
     if any(text in _WRITING for _, text in tokens[1:]):
-        raise InputError(f"got COPY of something that is no query, but {_HINT}")
+        raise InputError(f"got COPY of a statement that is not a query, but {_HINT}")
     name = plain[0][1:-1].replace("''", "'")
     target = Path(os.path.realpath(_local(name)))
     for folder in protected:

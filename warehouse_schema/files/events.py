@@ -157,7 +157,7 @@ def last_attempt(path: Path) -> int:
     found = next((event.get("attempt") for event in read_events_backwards(path)), 0)
     if not isinstance(found, int):
         raise InputError(
-            f"the last event of {path} has the attempt {found!r}, expected a number; dmix wrote none such:"
+            f"the last event of {path} has the attempt {found!r}, expected a number; dmix never writes this:"
             " restore the file from a copy, or delete the folder of the run"
         )
     return found

@@ -383,7 +383,7 @@ def read_dataset_manifest(warehouse: Warehouse, dataset: str | None = None) -> D
         for path in (warehouse.stream(name) / "manifest.json" for name in datasets(warehouse))
     ]
     if not manifests:
-        raise NotFoundError(f"{warehouse.root} holds no dataset; run 'dmix etl shard' first")
+        raise NotFoundError(f"{warehouse.root} has no dataset; run 'dmix etl shard' first")
     listed = ", ".join(f"{m.dataset} ({m.name})" if m.name else m.dataset for m in manifests)
     chosen = manifests if dataset is None else [m for m in manifests if dataset in (m.dataset, m.name)]
     if not chosen:
@@ -436,7 +436,7 @@ def manifest_from_bytes(cls: type[T], content: bytes, where: Place) -> T:
 def _from_json(cls: Any, value: Any, path: Place) -> Any:
     if not isinstance(value, dict):
         raise InputError(
-            f"{path} holds a {type(value).__name__}, expected a manifest; restore it from a copy"
+            f"{path} contains a {type(value).__name__}, expected a manifest; restore it from a copy"
         )
     value = dict(value)
     value.pop(_DIGEST, None)

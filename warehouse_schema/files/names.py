@@ -91,8 +91,8 @@ def refuse_links(folder: Path, *, inside: Path | None = None) -> None:
         if inside is not None and target.is_relative_to(os.path.realpath(inside)) and link != inside:
             continue
         raise InputError(
-            f"{link} is a link to {target}; below the folders of a warehouse nothing may be one, since dmix"
-            " would read or write elsewhere: put the files in its place, or link the folder above"
+            f"{link} is a link to {target}; below its first level, a warehouse may have no links, because"
+            " dmix would read or write elsewhere: put the files in its place, or link the folder above"
             " (labels, streams, runs, …) as a whole"
         )
 

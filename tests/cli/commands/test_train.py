@@ -248,7 +248,7 @@ def _a_dry_run_says_what_a_resume_would_change(again, warehouse, environment_fil
         (["--seed", "7"], "seed 0, now it is 7"),
         (["--batch-size", "16"], "batch-size 8, now it is 16"),
         (["--steps", "1"], "now it is 1, but it has done 1"),
-        (["--back"], "no whole checkpoint before"),
+        (["--back"], "no complete checkpoint before"),
         (["--environment", str(other)], "environment: scales"),
     ):
         assert run([*dry, *change]) == 2, change

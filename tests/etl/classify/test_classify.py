@@ -307,7 +307,7 @@ def test_inputs_without_a_single_good_document_publish_nothing(classify, warehou
     with pytest.raises(InputError, match=r"rejected: missing_text 3.*right column with --text-column"):
         classify(path)
     assert corpus_versions(warehouse, "c-source") == []
-    with pytest.raises(InputError, match="hold no document"):
+    with pytest.raises(InputError, match="have no document"):
         classify(write_jsonl(tmp_path / "empty.jsonl", []))
 
 

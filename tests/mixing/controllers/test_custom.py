@@ -64,10 +64,10 @@ def test_what_follows_the_class_is_its_argument(make, file, history):
         ("python:no_such_module:Mine", NotFoundError, "'no_such_module' is not installed"),
         ("python:nowhere.py:Mine", NotFoundError, "file nowhere.py does not exist"),
         ("python:{file}:Yours", InputError, "has no class 'Yours' \\(controllers there: Mine, Share\\)"),
-        ("python:{file}:Share", InputError, "Share cannot be made \\(TypeError: .*argument"),
-        ("python:{file}:Share:much", InputError, "cannot be made \\(ValueError"),
+        ("python:{file}:Share", InputError, "Share\\(\\) failed \\(TypeError: .*argument"),
+        ("python:{file}:Share:much", InputError, "failed \\(ValueError"),
         ("python:{file}:Mute", InputError, "Mute has no method propose\\(history\\)"),
-        ("python:{broken}:Mine", InputError, "fails when it is loaded \\(ZeroDivisionError"),
+        ("python:{broken}:Mine", InputError, "cannot be loaded \\(ZeroDivisionError"),
         ("python:{needy}:Mine", InputError, "needs no_such_library, which is not installed"),
     ],
 )

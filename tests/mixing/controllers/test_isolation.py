@@ -37,7 +37,7 @@ def natural(history):
         (lambda h: Proposal(np.array([1.2, -0.2, 0, 0])), "weight -0.2 for source/Law"),
         (lambda h: Proposal(np.ones(4)), "sum to 4, expected 1"),
         (lambda h: h.space.natural_N, "proposed a ndarray"),
-        (lambda h: Proposal(h.space.natural_N, note=3), "note that is no text"),
+        (lambda h: Proposal(h.space.natural_N, note=3), "note is not text"),
         (lambda h: (_ for _ in ()).throw(InputError("bad file")), "step 1: bad file"),
         (lambda h: np.divide(h.space.natural_N, 2, out=h.space.natural_N), "read-only"),
     ],

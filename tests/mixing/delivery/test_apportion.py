@@ -66,5 +66,5 @@ def test_large_totals_equal_the_method_of_largest_remainders() -> None:
 
 
 def test_asking_for_more_than_there_is_is_refused() -> None:
-    with pytest.raises(ValueError, match="5 samples were asked for and only 3 are there"):
+    with pytest.raises(ValueError, match=r"5 samples .* only 3"):
         give([2.0, 3.0], 5, [2, 1])

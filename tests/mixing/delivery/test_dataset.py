@@ -79,7 +79,7 @@ def test_single_sample_and_empty_batch(stored: Any, dataset: MixedDataset) -> No
 def test_ids_out_of_range_are_refused(dataset: MixedDataset) -> None:
     assert len(dataset) == 341
     for ids in ([341], [-1, 3]):
-        with pytest.raises(InputError, match="there are 341"):
+        with pytest.raises(InputError, match="has 341"):
             dataset.batch(ids)
 
 
@@ -164,7 +164,9 @@ def test_truncated_shard_is_an_error_and_no_wrong_tokens(two_domains: Any, tmp_p
     shard = next(folder.glob("target/A/shard.00000.mds"))
     shard.write_bytes(shard.read_bytes()[:-1])
     with MixedDataset(two_domains.manifest, folder) as opened:
-        with pytest.raises(VerificationError, match=r"shard.00000.mds \(\d+ bytes\) does not hold the \d+"):
+        with pytest.raises(
+            VerificationError, match=r"shard.00000.mds \(\d+ bytes\) does not contain the \d+"
+        ):
             opened.batch([20])
 
 
@@ -224,7 +226,7 @@ def test_sampler_refuses_what_it_cannot_cut(dataset: MixedDataset) -> None:
     assert isinstance(sampler, DistributedSampler)
     with pytest.raises(InputError, match="no plan yet"):
         next(iter(sampler))
-    with pytest.raises(InputError, match="4 batches of 12, and batch 5 was asked for"):
+    with pytest.raises(InputError, match=r"4 batches of 12.* batch 5"):
         sampler.set_plan(first_plan(dataset), first_batch=5)
 
 
@@ -293,7 +295,7 @@ def test_a_planted_shard_in_a_cache_is_not_read(two_domains: Any, tmp_path: Path
     with MixedDataset(manifest, folder) as right, MixedDataset(manifest, cache, remote=str(folder)) as read:
         ids = list(range(len(right)))
         assert torch.equal(read.batch(ids)["input_ids"], right.batch(ids)["input_ids"])
-    assert "not the shard of the manifest" in caplog.text
+    assert "differs from the manifest" in caplog.text
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o720])
@@ -314,7 +316,7 @@ def test_a_plain_loader_and_a_loop_read_all_samples(stored: Any, dataset: MixedD
     assert one_by_one == list(range(len(dataset)))
     assert next(iter(DataLoader(dataset, batch_size=None)))["input_ids"].shape == (8,)
     for wrong in (-1, len(dataset)):
-        with pytest.raises(IndexError, match="there are"):
+        with pytest.raises(IndexError, match="the dataset has"):
             dataset[wrong]
 
 

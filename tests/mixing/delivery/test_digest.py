@@ -49,5 +49,5 @@ def test_resumed_step_must_agree_with_the_checkpoint() -> None:
     resumed = StepDigest.resumed(prefix, expected=step_digest(prefix))
     resumed.update(np.arange(8, 12))
     assert resumed.hexdigest() == step_digest(np.arange(12))
-    with pytest.raises(VerificationError, match="8 samples that the plan puts before the interruption"):
+    with pytest.raises(VerificationError, match="8 planned samples before the interruption"):
         StepDigest.resumed(prefix, expected=step_digest(prefix[::-1]))

@@ -293,7 +293,7 @@ def test_step_10_000_costs_what_step_2_costs() -> None:
 
 
 def test_step_that_is_no_multiple_of_the_batch_names_the_two_nearest() -> None:
-    with pytest.raises(InputError, match=r"1000 samples a step.*batch of 64.*960 and 1024"):
+    with pytest.raises(InputError, match=r"1000 samples per step.*batch of 64.*960 and 1024"):
         check_settings(PlanSettings(step_samples=1000, batch_size=64))
     with pytest.raises(InputError, match=r"fitting --samples-per-step: 64$"):
         check_settings(PlanSettings(step_samples=10, batch_size=64))
@@ -306,7 +306,7 @@ def test_batch_that_the_ranks_cannot_share_names_the_two_nearest() -> None:
 
 def test_data_smaller_than_a_batch_is_refused_at_the_start() -> None:
     streams = streams_of([[3], [4]], 1)
-    with pytest.raises(InputError, match="hold 7 samples, fewer than one batch of 8"):
+    with pytest.raises(InputError, match="have 7 samples, fewer than one batch of 8"):
         check_settings(PlanSettings(step_samples=8, batch_size=8), streams=streams)
     check_settings(
         PlanSettings(step_samples=8, batch_size=8, exhaustion="repeat", max_passes=2), streams=streams
@@ -334,7 +334,7 @@ def test_state_of_other_streams_is_refused() -> None:
     state = plan_step(
         np.full(4, 0.25), MixerState.start(4), streams=long_streams(), settings=chosen
     ).state_after
-    with pytest.raises(InputError, match="taken more samples than a domain holds"):
+    with pytest.raises(InputError, match="taken more samples than a domain"):
         plan_step(np.full(4, 0.25), state, streams=long_streams(samples=2), settings=chosen)
 
 

@@ -218,7 +218,7 @@ def test_a_training_with_views_that_was_broken_off_goes_on_as_if_it_had_not(farm
         trained(task, resampled, checkpoint=tmp_path / "state.pt", progress=progress)
     lines = []
     resumed = trained(task, resampled, checkpoint=tmp_path / "state.pt", progress=lines.append)
-    assert lines[0] == "going on after 3 updates"
+    assert lines[0] == "resuming after 3 updates"
     assert torch.equal(weights(resumed.agent), weights(whole.agent))
 
 

@@ -66,7 +66,7 @@ def test_missing_score_cuts_before_it_and_is_never_a_reward():
 def test_missing_first_score_leaves_a_trajectory_out(caplog):
     scores = {"p": [[np.nan, -4], [-2, -4]], "q": [[-3, -4], [-2, -4]]}
     assert len(episodes([path("p", SOURCE), path("q", SOURCE)], scores)) == 1
-    assert "p has no two scores" in caplog.text
+    assert "p is left out" in caplog.text
 
 
 def test_no_feedback_is_refused():

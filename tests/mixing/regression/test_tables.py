@@ -67,7 +67,7 @@ def test_rank_correlation_worked_by_hand():
         ("train_mixture_9m.csv", "index,a\n1,1\n", InputError, r"2 training tables \(1m, 9m\), expected one"),
         ("test_mixture_1m.csv", "index\n1\n", InputError, "has the columns index, expected 'index' and one"),
         ("test_mixture_1m.csv", "a,b\n1,0\n", InputError, "has the columns a, b, expected 'index'"),
-        ("test_mixture_1m.csv", "index,train_a\n", InputError, "holds no run"),
+        ("test_mixture_1m.csv", "index,train_a\n", InputError, "has no runs"),
         (
             "test_mixture_1m.csv",
             "index,train_a\n1,x\n",
@@ -89,7 +89,7 @@ def test_damaged_tables_are_refused(folder, file, content, error, message):
 
 def test_rows_that_are_no_mixture_are_refused(folder):
     write(folder / "test_mixture_1m.csv", DOMAINS, np.full((30, 3), 0.2))
-    with pytest.raises(InputError, match=r"run 1 is no mixture \(sum 0.600\)"):
+    with pytest.raises(InputError, match=r"run 1 is not a mixture \(sum 0.600\)"):
         load_tables(folder)
 
 
@@ -105,5 +105,5 @@ def test_missing_folder_and_missing_tests(folder):
         load_tables(folder / "none")
     for file in folder.glob("test_*"):
         file.unlink()
-    with pytest.raises(NotFoundError, match="holds no test table"):
+    with pytest.raises(NotFoundError, match="no test table"):
         load_tables(folder)

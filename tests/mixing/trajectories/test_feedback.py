@@ -131,5 +131,5 @@ def test_scales_are_standard_deviations_over_everything_that_is_there():
 
 @pytest.mark.parametrize("scores", [[], [np.full((3, 2), -1.0)], [np.full((2, 2), np.nan)]])
 def test_scores_without_spread_have_no_scale(scores):
-    with pytest.raises(InputError, match=r"'z general' has .* no two of them different"):
+    with pytest.raises(InputError, match=r"'z general' has .* all of them equal"):
         farm_scales(scores, objectives=NAMES)

@@ -80,7 +80,7 @@ def test_paths_start_from_the_environment_file(tmp_path):
             "objectives: [{name: o, role: target, kind: qa, path: x, weight: 0}]",
             "has weight 0",
         ),
-        ("objectives: [{name: o, role: target, kind: qa, path: x}]\nscales: {p: 1}", "no objective"),
+        ("objectives: [{name: o, role: target, kind: qa, path: x}]\nscales: {p: 1}", "not an objective"),
         ("objectives: [{name: o, role: target, kind: qa, path: x}]\nscales: {o: 0}", "above 0"),
         ("objectives: [{name: o, role: target, kind: qa, pth: x}]", "did you mean 'path'"),
     ],
@@ -133,7 +133,7 @@ def test_splits_are_disjoint_and_together_everything(tmp_path):
     [
         (b"", "no items"),
         (b"not json\n", "line 1 is not JSON"),
-        (b'{"question": "q", "answer": "a"}\n[1]\n', "line 2 holds a list"),
+        (b'{"question": "q", "answer": "a"}\n[1]\n', "line 2 is a list"),
         (b'{"question": "q"}\n', "line 1: field 'answer' is None"),
         (b'{"question": "q", "answer": " "}\n', "field 'answer' is ' '"),
         (b'{"question": "q", "answer": "\xff"}\n', "line 1 is not JSON"),

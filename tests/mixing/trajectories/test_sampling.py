@@ -117,7 +117,7 @@ def test_finished_set_is_not_touched(tmp_path, manifest):
     lines = []
     sample(tmp_path, manifest, lines=lines)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == times
-    assert lines == ["set set: all 6 inductive paths are there"]
+    assert lines == ["set set: all 6 inductive paths exist already"]
     assert len(contents(warehouse)) == 12
 
 

@@ -51,8 +51,11 @@ def test_samples_per_step_of_the_farm_may_differ_from_the_runs():
         ({"alpha": float("nan")}, "--alpha is nan"),
         ({"random_paths": -1}, "--random-paths is -1"),
         ({"samples_per_step": "many"}, "--samples-per-step is 'many', expected 'auto' or a number"),
-        ({"samples_per_step": 40}, "--samples-per-step is 40, no multiple of the batch of 32; use 32 or 64"),
-        ({"run_samples_per_step": "8"}, "--run-samples-per-step is 8, no multiple .*; use 32"),
+        (
+            {"samples_per_step": 40},
+            "--samples-per-step is 40, which is not a multiple of the batch of 32; use 32 or 64",
+        ),
+        ({"run_samples_per_step": "8"}, "--run-samples-per-step is 8, which is not a multiple .*; use 32"),
     ],
 )
 def test_bad_values_are_refused(changes, message):

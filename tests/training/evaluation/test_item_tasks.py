@@ -52,5 +52,5 @@ def test_bad_items_are_refused_with_their_line(tmp_path, change, kind, message):
 def test_missing_and_empty_files_are_refused(tmp_path):
     with pytest.raises(NotFoundError, match="does not exist"):
         read_item_task(tmp_path / "none.jsonl", kind="qa")
-    with pytest.raises(InputError, match="holds no items"):
+    with pytest.raises(InputError, match="has no items"):
         read_item_task(written(tmp_path), kind="qa")

@@ -86,7 +86,7 @@ def test_a_model_is_refused_under_another_tokenizer(tiny_model, manifest, tiny_w
         ({"vocab_size": 256}, "vocabulary of 256 ids, the dataset's tokenizer 'bytes' has 257"),
         ({"max_position_embeddings": 8}, "positions for 8 tokens, a sample has 16"),
         ({"hidden_sizes": 8}, "did you mean 'hidden_size'"),
-        ({"hidden_size": -32}, "the model file's config makes no model"),
+        ({"hidden_size": -32}, "the model file's config"),
     ],
 )
 def test_a_model_that_does_not_fit_the_dataset_is_refused(tiny_model, manifest, config, message):

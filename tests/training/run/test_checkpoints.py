@@ -38,7 +38,7 @@ def test_what_composer_writes_is_loaded(tmp_path):
 @pytest.mark.parametrize("mmap", [False, True])
 def test_code_in_a_checkpoint_is_not_run(tmp_path, mmap):
     torch.save({"state": Evil(tmp_path / "ran")}, tmp_path / "evil.pt")
-    with pytest.raises(InputError, match=r"evil.pt holds objects .*could run code"):
+    with pytest.raises(InputError, match=r"evil.pt contains objects .*could run code"):
         load_checkpoint(tmp_path / "evil.pt", mmap=mmap)
     assert not (tmp_path / "ran").exists()
 

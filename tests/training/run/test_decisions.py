@@ -125,8 +125,8 @@ def test_each_kind_of_remark_is_warned_of_once_in_a_run(caplog):
         )
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warned == [
-        "step 1, alarm: oscillation: 1 to and fro (later ones go to the view run_events alone)",
-        "step 1, guard: moved by 0.1 (later ones go to the view run_events alone)",
-        "step 3, alarm: collapse: 1 domain (later ones go to the view run_events alone)",
+        "step 1, alarm: oscillation: 1 to and fro (later ones are only in the view run_events)",
+        "step 1, guard: moved by 0.1 (later ones are only in the view run_events)",
+        "step 3, alarm: collapse: 1 domain (later ones are only in the view run_events)",
     ]
     assert len(caplog.records) == 7

@@ -467,7 +467,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_from_nothing(job, tmp_path):
     with pytest.raises(NotFoundError, match="has not started yet"):
         train(job, folder=tmp_path / "run", resume=True)
     train(dataclasses.replace(job, steps=1), folder=tmp_path / "run")
-    with pytest.raises(InputError, match=r"exists; go on with it by dmix train .* --resume"):
+    with pytest.raises(InputError, match=r"exists; resume it by dmix train .* --resume"):
         train(job, folder=tmp_path / "run")
 
 
@@ -539,7 +539,7 @@ def test_weights_that_are_not_finite_end_a_run_and_are_never_kept(job, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dmix.training.run.run.load_model", loading)
         with pytest.raises(
-            TrainingError, match=r"not finite .*step 3.*step2-ba8\.pt .after step 2. is whole"
+            TrainingError, match=r"not finite .*step 3.*step2-ba8\.pt .after step 2. is complete"
         ):
             train(short, folder=tmp_path)
     assert [path.name for path in checkpoints(tmp_path / "checkpoints")] == ["step1-ba4.pt", "step2-ba8.pt"]
@@ -553,7 +553,7 @@ def test_weights_that_the_last_batch_broke_end_the_run_too(job, tmp_path):
         plan=PlanSettings(step_samples=8, batch_size=8, exhaustion="redistribute"),
         steps=1,
     )
-    with pytest.raises(TrainingError, match=r"no score is finite.*there is no checkpoint of it yet"):
+    with pytest.raises(TrainingError, match=r"no score is finite.*it has no checkpoint yet"):
         train(broken, folder=tmp_path)
     assert not checkpoints(tmp_path / "checkpoints")
 

@@ -30,11 +30,11 @@ QUERIES = [
 ]
 
 OTHERS = [
-    ("explain analyze copy (select 1) to '{file}'", "EXPLAIN of something that is no query"),
-    ("explain create table a (b integer)", "EXPLAIN of something"),
-    ("explain analyze create table a as pivot runs on kind using count(*)", "EXPLAIN of something"),
+    ("explain analyze copy (select 1) to '{file}'", "EXPLAIN of a statement that is not a query"),
+    ("explain create table a (b integer)", "EXPLAIN of a statement"),
+    ("explain analyze create table a as pivot runs on kind using count(*)", "EXPLAIN of a statement"),
     ("with c as (copy (select 1) to '{file}') from c", "a query that writes"),
-    ("explain analyze with c as (copy (select 1) to '{file}') from c", "EXPLAIN of something"),
+    ("explain analyze with c as (copy (select 1) to '{file}') from c", "EXPLAIN of a statement"),
     ("with c as (insert into runs values (1) returning *) from c", "a query that writes"),
     ("create table a as pivot runs on kind using count(*)", "a query that writes"),
     ("with p as (pivot runs on kind using count(*)), c as (copy runs to '{file}') from c", "that writes"),
@@ -43,7 +43,7 @@ OTHERS = [
     ("call pragma_version()", "got CALL"),
     ("import database '{file}'", "got PRAGMA"),
     ("select " + "(" * 300 + "1" + ")" * 300, "nests brackets"),
-    ("select '\udcff'", "no UTF-8"),
+    ("select '\udcff'", "not UTF-8"),
     ("select " + "1," * 200_000 + "1", "characters"),
 ]
 

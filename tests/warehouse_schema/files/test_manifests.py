@@ -57,7 +57,7 @@ def test_a_dataset_is_found_by_id_by_name_and_when_it_is_the_only_one(warehouse,
 
 
 def test_an_empty_warehouse_has_no_dataset(warehouse):
-    with pytest.raises(NotFoundError, match="holds no dataset; run 'dmix etl shard' first"):
+    with pytest.raises(NotFoundError, match="has no dataset; run 'dmix etl shard' first"):
         read_dataset_manifest(warehouse)
 
 

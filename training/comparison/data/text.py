@@ -90,7 +90,7 @@ def read_records(path: Path) -> Iterator[Record]:
             except ValueError as error:
                 raise InputError(f"{path} line {number} is not JSON ({error})") from None
             if not isinstance(record, dict):
-                raise InputError(f"{path} line {number} holds a {type(record).__name__}, expected an object")
+                raise InputError(f"{path} line {number} is a {type(record).__name__}, expected an object")
             yield {"id": f"{path.name.partition('.')[0]}-{number}", **record}
 
 

@@ -50,11 +50,13 @@ class WorldSplit:
     def __post_init__(self) -> None:
         for name in (*self.held_out_targets, *self.fitting_targets):
             if name not in self.targets:
-                raise InputError(f"{name!r} is no set of targets, expected one of {', '.join(self.targets)}")
+                raise InputError(
+                    f"{name!r} is not a set of targets, expected one of {', '.join(self.targets)}"
+                )
         judged = self.corpora_of(self.held_out_targets)
         fitted = [*self.sources, *self.corpora_of(self.fitting_targets)]
         if len(set(judged)) < len(judged):
-            raise InputError("two held-out worlds share a target corpus; give each sets of its own")
+            raise InputError("two held-out worlds share a target corpus; give each its own sets")
         shared = set(judged) & set(fitted)
         if shared:
             raise InputError(f"{min(shared)!r} is held out and in a fitting world; remove it from one")

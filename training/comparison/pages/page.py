@@ -50,7 +50,7 @@ def write_page(results: Path, out: Path) -> None:
     """
     folders = sorted(path.parent for path in results.glob("*/setting.json"))
     if not folders:
-        raise NotFoundError(f"{results} holds no setting; run `dmix bench quality` with this folder first")
+        raise NotFoundError(f"{results} has no setting; run `dmix bench quality` with this folder first")
     third = [folder for folder in folders if read_json(folder / "setting.json").get("protocol") == 3]
     if third:
         write_yardsticks(third, out)

@@ -257,7 +257,7 @@ def _run_stage(study: Study, stage: str, *, request: Request, protocol: Committe
         left = len(missing_units(units, study.paths))
         if left:
             why = "time is up" if outcome.left else f"{outcome.failed} of its runs failed"
-            study.progress(f"stage {stage}: {left} runs left, {why}; the same command goes on")
+            study.progress(f"stage {stage}: {left} runs left, {why}; run the same command to resume")
             return False
     study.progress(f"stage {stage} is done")
     return True

@@ -54,7 +54,7 @@ def check_stack(task: ProxyTask, trajectory: Trajectory) -> None:
     refused = [name for name in ("loggers", "sharding") if getattr(job.training, name) not in ((), "none")]
     if refused:
         raise InputError(
-            f"proxies that are trained at once have no {refused[0]}; leave it out of the proxy file, or give"
+            f"proxies that train at once cannot use {refused[0]}; leave it out of the proxy file, or give"
             " --stack 1"
         )
 

@@ -56,8 +56,9 @@ def require_trusted(specs: Iterable[str], *, origin: str) -> None:
     for spec, digest in _digests(specs).items():
         if digest not in known:
             raise InputError(
-                f"{origin} names the controller {spec}, whose code (SHA-256 {digest[:16]}) you have started"
-                " no run with; read it, and give --trust-controller if it may run on this machine"
+                f"{origin} names the controller {spec}, but you never started a run with its code"
+                f" (SHA-256 {digest[:16]}); read it, and give --trust-controller if it may run on this"
+                " machine"
             )
 
 

@@ -75,7 +75,7 @@ def test_records_are_read_plain_and_gzipped_and_get_an_id(tmp_path):
 
 def test_a_broken_line_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n[1]\n')
-    with pytest.raises(InputError, match=r"a\.jsonl line 2 holds a list"):
+    with pytest.raises(InputError, match=r"a\.jsonl line 2 is a list"):
         list(read_records(tmp_path / "a.jsonl"))
 
 

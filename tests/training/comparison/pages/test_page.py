@@ -186,5 +186,5 @@ def test_readers_are_warned(make_results, tmp_path):
 
 
 def test_folder_without_settings_is_refused(tmp_path):
-    with pytest.raises(NotFoundError, match="holds no setting"):
+    with pytest.raises(NotFoundError, match="has no setting"):
         pages.write_page(tmp_path, tmp_path / "out")
