@@ -20,7 +20,7 @@ join store.screenings as s on s.screening = f.screening and s.kind = 'contaminat
 left join (select distinct corpus, field from store.corpora) as c on c.corpus = f.corpus
 left join store.datasets as d on list_sort(d.corpora) = list_sort(s.corpora);
 
-comment on view contamination is 'Evaluation items found in training text, one row a document and item';
+comment on view contamination is 'Evaluation items found in training text, one row per document and item';
 comment on column contamination.dataset is 'Dataset made of these corpora; NULL if there is none';
 comment on column contamination.corpus is 'Corpus of the document';
 comment on column contamination.document_id is 'Id of the document';

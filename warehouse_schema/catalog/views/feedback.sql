@@ -15,5 +15,5 @@ comment on column feedback.set_name is 'Set of trajectories';
 comment on column feedback.trajectory_id is 'Id of the trajectory within its set';
 comment on column feedback.step is 'Step after whose training the score was taken; 0 is before any training';
 comment on column feedback.objective is 'Objective of the set''s environment';
-comment on column feedback.score is 'Mean log-probability of the answers, nats a token; higher is better';
+comment on column feedback.score is 'Mean log-probability of the answers, nats per token; higher is better';
 comment on column feedback.variation is 'How the proxy departed from the usual one of its farm; empty if it did not';
