@@ -56,7 +56,7 @@ class RunContext:
     def of_history(cls, history: History, *, objective_spec: ObjectiveSpec | None = None) -> "RunContext":
         """The context of a run under way; passes still allowed count as supply.
 
-        It begins with row 1 of the history: what forgotten steps used is not counted on either side.
+        It begins with row 1 of the history: what truncated steps used is not counted on either side.
         """
         used_N = history.mixtures_TN[1:].sum(axis=0)
         supply_N = history.remaining_samples_N / history.step_samples + used_N

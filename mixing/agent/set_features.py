@@ -57,7 +57,7 @@ class ObjectiveSpec:
 
     @classmethod
     def of(cls, weights_D: Vector, roles: Sequence[str]) -> "ObjectiveSpec":
-        """Goals with the roles of an environment file; () leaves them unknown."""
+        """Objectives with the roles of an environment file; () leaves them unknown."""
         known = [_ROLES.get(role, 0) for role in roles] or [0] * len(weights_D)
         return cls(weights_D=np.asarray(weights_D), roles_D=np.array(known, dtype=np.int64))
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 class ShadowController:
     """Proposes what `acting` does, with an event of kind `shadow` on what `shadow` would have done.
 
-    The remark is JSON: controller, total_variation from the acting mixture, and mixture by
+    The event is JSON: controller, total_variation from the acting mixture, and mixture by
     field/domain (weights of 0 left out); or controller and error.
     """
 

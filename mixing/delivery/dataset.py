@@ -99,7 +99,7 @@ class MixedDataset(Dataset):
             },
         )
         self._streaming = self._streams.dataset
-        self._samples = int(self.sizes.stored_N.sum())
+        self._samples = int(self.sizes.samples_N.sum())
         self._shard_begins = self._streaming.sample_offset_per_shard
         self._shard_domains = self.sizes.domains_of(self._shard_begins)
         # plain numbers, since a lookup in an array takes ten times as long for a single sample

@@ -195,7 +195,7 @@ def plan_step(
     )
     counts_N = apportion(allocation.quota_N, total=total, limit_N=remaining_N)
     drawn_N = _drawn(state, streams) + counts_N
-    pass_size_N = np.maximum(streams.stored_N, 1)
+    pass_size_N = np.maximum(streams.samples_N, 1)
     left_N = remaining_N - counts_N
     ids = _drawn_ids(counts_N, state, streams=streams, settings=settings)
     return StepPlan(
@@ -228,7 +228,7 @@ def remaining_samples(state: MixerState, *, streams: StreamSizes, settings: Plan
             f"the state has {len(state.cursor_N)} domains and the streams have {len(streams)};"
             " resume with the dataset that the run was started with"
         )
-    if ((state.cursor_N > 0) & (state.cursor_N >= streams.stored_N)).any():
+    if ((state.cursor_N > 0) & (state.cursor_N >= streams.samples_N)).any():
         raise InputError(
             "the state has taken more samples than a domain has; resume with the dataset that the run"
             " was started with"
@@ -286,7 +286,7 @@ def check_settings(
         )
     if streams is not None and settings.passes * streams.samples_N.sum() < batch:
         raise InputError(
-            f"the open domains have {streams.samples_N.sum()} samples, fewer than one batch of {batch};"
+            f"the domains have {streams.samples_N.sum()} samples, fewer than one batch of {batch};"
             " lower --batch-size or add text"
         )
 
@@ -299,7 +299,7 @@ def _nearest(number: int, divisor: int) -> str:
 
 def _drawn(state: MixerState, streams: StreamSizes) -> Counts:
     """Samples taken from each domain so far; closing a domain does not forget them."""
-    return state.pass_N * streams.stored_N + state.cursor_N
+    return state.pass_N * streams.samples_N + state.cursor_N
 
 
 def _is_last(left_N: Counts, *, streams: StreamSizes, settings: PlanSettings) -> bool:
@@ -314,7 +314,7 @@ def _drawn_ids(counts_N: Counts, state: MixerState, *, streams: StreamSizes, set
     """The next ids of every domain, domain after domain, crossing into further passes if need be."""
     parts = []
     for domain in np.flatnonzero(counts_N).tolist():
-        size = int(streams.stored_N[domain])
+        size = int(streams.samples_N[domain])
         wanted, at, turn = int(counts_N[domain]), int(state.cursor_N[domain]), int(state.pass_N[domain])
         while wanted:
             count = min(wanted, size - at)

@@ -26,8 +26,6 @@ class StreamSizes:
         shard_samples: Samples of each shard, one int64 array a domain, empty for a domain
             without samples; length N.
         target_N: True on the target field, shape (N,).
-        closed_N: True for domains that must not be drawn although they hold samples; None
-            closes none. Global ids do not depend on it.
 
     Raises:
         InputError: If the lengths disagree, a shard is empty, or nothing can be drawn.
@@ -35,20 +33,17 @@ class StreamSizes:
 
     shard_samples: tuple[Counts, ...]
     target_N: NDArray[np.bool_]
-    closed_N: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         size = len(self.shard_samples)
-        closed = size if self.closed_N is None else len(self.closed_N)
-        if len(self.target_N) != size or closed != size:
+        if len(self.target_N) != size:
             raise InputError(
-                f"{size} domains have shards, {len(self.target_N)} a field and {closed} a mark for closed"
-                " ones; give one of each per domain"
+                f"{size} domains have shards, {len(self.target_N)} have a field; give both for each domain"
             )
         if any((shards <= 0).any() for shards in self.shard_samples):
             raise InputError("a shard without samples cannot be drawn from; leave it out of the sizes")
         if not self.samples_N.any():
-            raise InputError("no open domain has a single sample; add text or shorten --seq-len")
+            raise InputError("no domain has a single sample; add text or shorten --seq-len")
 
     @classmethod
     def of_manifest(cls, manifest: DatasetManifest) -> "StreamSizes":
@@ -62,27 +57,15 @@ class StreamSizes:
     def __len__(self) -> int:
         return len(self.shard_samples)
 
-    def without(self, closed_N: NDArray[np.bool_]) -> "StreamSizes":
-        """The same streams and ids, with some more domains closed."""
-        already_N = np.zeros(len(self), dtype=bool) if self.closed_N is None else self.closed_N
-        return StreamSizes(self.shard_samples, self.target_N, already_N | closed_N)
-
-    @cached_property
-    def stored_N(self) -> Counts:
-        """Samples in the streams, closed domains included."""
-        return np.array([shards.sum() for shards in self.shard_samples], dtype=np.int64)
-
     @cached_property
     def samples_N(self) -> Counts:
-        """Samples that can be drawn in one pass; 0 for closed and for empty domains."""
-        if self.closed_N is None:
-            return self.stored_N
-        return np.where(self.closed_N, 0, self.stored_N)
+        """Samples of one pass; 0 for empty domains."""
+        return np.array([shards.sum() for shards in self.shard_samples], dtype=np.int64)
 
     @cached_property
     def offsets_N(self) -> Counts:
         """Global id of the first sample of each domain."""
-        return self.stored_N.cumsum() - self.stored_N
+        return self.samples_N.cumsum() - self.samples_N
 
     def domains_of(self, ids: Counts) -> Counts:
         """Domain index of each global id, any shape."""

@@ -10,7 +10,7 @@ on which gains add up (`dmix.mixing.space.returns`), the end of the run is norma
 
     W c_o (G_o(rho) - z stderr_o(rho)) + (M - t + 1) d_o (share(rho) - share_n),
 
-c_o the mean scale and d_o the mean direction. Expected scores follow in closed form, so doubt has a price.
+c_o the mean scale and d_o the mean direction. Expected scores have a closed form, so uncertainty has a price.
 Three hypotheses about what the promise missed (drift, scale, direction) count by how well they forecast
 the scores. A constant mixture cannot tell them apart, so the target share may swing around the plan
 (`asking`). Without news every step repeats the plan. Where the run contradicts what was promised, it falls

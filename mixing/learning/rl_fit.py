@@ -204,7 +204,7 @@ class _Loop:
         self.rollouts = [*self.rollouts[1 - _GENERATIONS :], fresh]
 
     def _use(self, task: Task) -> None:
-        """Draws from this ground from now on."""
+        """Draws from this task from now on."""
         assert self.settings.discount is not None
         self.simulators = task.simulators if self.settings.imagined else ()
         self.mapping = reward_map(task.episodes, discount=self.settings.discount, bounded=self.bounded)

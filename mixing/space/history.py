@@ -54,7 +54,7 @@ class TruncatedHistory:
         return cls(steps=0, scores_D=np.zeros(objectives, np.int64), squares_D=np.zeros(objectives))
 
     def then(self, feedback_TD: NDArray[np.float64], *, first_D: Vector) -> "TruncatedHistory":
-        """With the next steps forgotten too.
+        """With the next steps truncated too.
 
         Args:
             feedback_TD: Their raw scores, NaN where one is missing.

@@ -6,7 +6,7 @@ part of what is left. On the additive scale
     z(S) = S_0 - c log(1 - (S - S_0) / c),    S(z) = S_0 + c (1 - exp(-(z - S_0) / c))
 
 gains add up, z(S_0) = S_0 and dz/dS = 1 there. Endless headroom is the straight line z = S. Where z is
-normal, the expected score is known in closed form, and is lower the less sure z is: doubt has a price.
+normal, the expected score is known in closed form, and is lower the less sure z is: uncertainty has a price.
 All arrays have shape (D,), objectives.
 """
 

@@ -99,13 +99,13 @@ class FeedbackModel(nn.Module):
             nn.SiLU(),
             nn.Linear(width, 2 * len(unit_D)),
         )
-        # These doubt and bound nothing; `learn_limits` is for those who let policies loose in the model.
+        # These penalise and bound nothing; `learn_limits` is for those who let policies loose in the model.
         self.register_buffer("whitening_II", torch.zeros(inputs, inputs))
         self.register_buffer("low_D", torch.full_like(self.unit_D, -torch.inf))
         self.register_buffer("high_D", torch.full_like(self.unit_D, torch.inf))
 
     def forward(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean level, in units of s_i, and its deviation, after each step; (P, T, D) each.
+        """Mean level, in units of s_i, and its standard deviation, after each step; (P, T, D) each.
 
         Args:
             mixtures_PTN: Of steps 1 … T.
@@ -325,7 +325,7 @@ class LearnedSimulator:
         return tokens(mixtures_PSN, seen_PSD, context=self.context, preset=self.preset)
 
     def _next_distribution(self, mixtures_PTN: Tensor, changes_PTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, deviation and doubt of the next levels, in units of s_i, (P, D) each."""
+        """Mean, standard deviation and penalty of the next levels, in units of s_i, (P, D) each."""
         mean_PD, std_PD, penalty_P = self.model.next_distribution(mixtures_PTN, changes_PTD)
         return mean_PD, std_PD, penalty_P[:, None] * self.model.unit_D
 

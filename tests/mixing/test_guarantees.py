@@ -161,7 +161,7 @@ def check_run(dataset: MixedDataset, run: Drawn) -> None:
     # no loss, no repeat: a domain's samples are whole passes and a beginning of the next
     taken = np.array(ids, dtype=np.int64)
     by_domain = sizes.domains_of(taken)
-    for domain, size in enumerate(sizes.stored_N.tolist()):
+    for domain, size in enumerate(sizes.samples_N.tolist()):
         own = taken[by_domain == domain]
         assert len(own) == state.pass_N[domain] * size + state.cursor_N[domain]
         assert len(own) <= rules.passes * size
