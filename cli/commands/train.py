@@ -124,7 +124,7 @@ SECTIONS = {
 def train(context: click.Context, /, *, as_json: bool, config: str | None, **values: Any) -> None:
     """Train a model under an agent or another controller, step by step.
 
-    Composer's launcher works too: composer -n 8 -c dmix train …
+    Composer's launcher works too: composer -n 8 -c dmix train --config run.yaml
 
     Example: dmix train --model model.yaml --environment environment.yaml --controller natural
     """

@@ -19,6 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dmix.etl.spark.jvm_output import quiet_start
 from dmix.etl.spark.masters import CONNECT, DEFAULT_MASTER, check_master, spark_errors
 from dmix.etl.spark.pool import ONE_THREAD
 from dmix.warehouse_schema.errors import MissingDependencyError
@@ -87,7 +88,8 @@ def spark_session(*, master: str = DEFAULT_MASTER, app: str = "dmix") -> "SparkS
         for name, value in _configuration(master).items():
             builder = builder.config(name, value)
         _silence_accumulators()
-        session: SparkSession = builder.getOrCreate()
+        with quiet_start():
+            session: SparkSession = builder.getOrCreate()
         _interrupt_quietly(session)
         return session
 

@@ -95,7 +95,8 @@ def _model_card(agent: Agent, name: str, notes: Sequence[str]) -> str:
         f"- {config.parameters:,} parameters, {_domains(config)}, looks back at most {config.context} steps.",
         f"- Objectives it reads: {_objectives(config)}.",
         "",
-        f"Use: `dmix train --agent {name} …`. {_labels(config)}",
+        f"Use: `dmix train --model model.yaml --environment environment.yaml --agent {name}`."
+        f" {_labels(config)}",
         "",
     ]
     return "\n".join(lines)
