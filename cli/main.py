@@ -181,7 +181,7 @@ _LEFT = {
     "agent": "no agent was written; training starts at its beginning",
     "agent rl": "what it has learnt until its last save is kept",
     "init": "the files that are there are kept",
-    "train": "a run that has a --run name goes on where its last checkpoint is, others start anew",
+    "train": "a run with a --run name resumes from its last checkpoint; others start again",
     "train plan": "nothing was changed",
     "train base": "its last checkpoint is kept",
     "mix plan": "nothing was written",

@@ -188,7 +188,7 @@ def _distilled_spec(
     if not weights.is_file():
         there = ", ".join(sorted(path.parent.name for path in folder.glob(f"*/{WEIGHTS_NAME}"))) or "none yet"
         raise NotFoundError(
-            f"classifier {distilled!r} is not in {folder} (known: {there}); make it with 'dmix etl"
+            f"classifier {distilled!r} is not in {folder} (available: {there}); make it with 'dmix etl"
             f" distil --name {distilled}'"
         )
     refuse_links(weights.parent)

@@ -7,7 +7,7 @@ because importing `streaming` costs every Spark worker 7 seconds and 0.8 GB for 
 transformers. Traded away: columns of any other kind, and compression.
 
 Layout of a shard: n (uint32), n + 1 offsets (uint32), the configuration as JSON, n samples.
-Shapes: K samples, L tokens a sample.
+Shapes: K samples, L tokens per sample.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Tokens of documents to samples of fixed length: pure numpy, no padding, nothing dropped.
 
-Shapes: T tokens, D documents, K samples, L tokens a sample (`seq_len`).
+Shapes: T tokens, D documents, K samples, L tokens per sample (`seq_len`).
 """
 
 from typing import Any

@@ -43,7 +43,7 @@ def agent_folder(warehouse: Warehouse, name_or_path: str) -> Path:
             return folder
     raise NotFoundError(
         f"agent {name_or_path!r} is neither a folder with config.json, nor in {warehouse.root}"
-        f" (there: {', '.join(agents(warehouse)) or 'none yet'}), nor one that comes with dmix"
+        f" (available: {', '.join(agents(warehouse)) or 'none yet'}), nor one that comes with dmix"
         f" ({', '.join(shipped_agents()) or 'none'}); train one with 'dmix agent sft'"
     )
 

@@ -36,7 +36,9 @@ def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controll
     found = getattr(module, name, None)
     if not isinstance(found, type):
         classes = [key for key, value in vars(module).items() if _is_own_controller(value, module)]
-        raise InputError(f"{where} has no class {name!r} (controllers there: {', '.join(classes) or 'none'})")
+        raise InputError(
+            f"{where} has no class {name!r} (available controllers: {', '.join(classes) or 'none'})"
+        )
     try:
         controller: Any = found(argument=text) if colon else found()
     except (Exception, SystemExit) as error:

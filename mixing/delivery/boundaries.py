@@ -4,7 +4,7 @@ A sample is a run of tokens of one domain: documents one after the other, each e
 end-of-text token. Text can never encode to that token, so its places are the boundaries and nothing
 else has to be stored. A segment begins with the end-of-text token that closes the document before:
 it is the first thing that a document's tokens see, as in scoring, and it is still predicted from
-the document that it ends. Shapes: B samples, L tokens a sample.
+the document that it ends. Shapes: B samples, L tokens per sample.
 """
 
 import torch

@@ -4,7 +4,7 @@ Only the n-grams of evaluation items, and of some held-out tokens of the domain 
 so memory does not grow with the corpus. Keys of a chunk are sorted once and all wanted ones are
 looked up in them. Interpolated n-gram models: Jelinek and Mercer 1980.
 
-Shapes: S samples, L tokens a sample, K wanted bigrams, U wanted tokens, T tokens, 3 components
+Shapes: S samples, L tokens per sample, K wanted bigrams, U wanted tokens, T tokens, 3 components
 (bigram, unigram, uniform).
 """
 

@@ -163,7 +163,7 @@ def read_effects(warehouse: Warehouse, name: str) -> StoredEffects:
     if not path.is_file():
         known = ", ".join(effect_names(warehouse)[-5:]) or "none yet"
         raise NotFoundError(
-            f"effects {name!r} are not in {warehouse.root} (there: {known}); run 'dmix mix probe'"
+            f"effects {name!r} are not in {warehouse.root} (available: {known}); run 'dmix mix probe'"
         )
     refuse_links(folder)
     manifest = read_json(path)

@@ -87,7 +87,7 @@ class Environment:
         for name, scale in self.scales.items():
             if name not in names:
                 raise InputError(
-                    f"scales name {name!r}, which is not an objective (there: {', '.join(names)})"
+                    f"scales name {name!r}, which is not an objective (available: {', '.join(names)})"
                 )
             if not 0 < scale < np.inf:
                 raise InputError(f"the scale of {name!r} is {scale}, expected a number above 0")

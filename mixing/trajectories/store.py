@@ -152,7 +152,7 @@ def read_set(warehouse: Warehouse, set_name: str) -> TrajectorySet:
     if not path.is_file():
         known = ", ".join(sets(warehouse)) or "none yet"
         raise NotFoundError(
-            f"set {set_name!r} is not in {warehouse.root} (there: {known}); run 'dmix mix sample'"
+            f"set {set_name!r} is not in {warehouse.root} (available: {known}); run 'dmix mix sample'"
         )
     refuse_links(path.parent)
     value = dict(read_json(path))

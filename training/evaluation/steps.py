@@ -38,7 +38,7 @@ def chosen_models(warehouse: Warehouse, config: RunConfig, steps: Sequence[str])
         if step not in there:
             known = ", ".join(map(str, sorted(there)))
             raise NotFoundError(
-                f"run {config.run_id} has no model of step {step} (there: {known}); a training file's"
+                f"run {config.run_id} has no model of step {step} (available: {known}); a training file's"
                 " checkpoints_kept and checkpoint_steps decide which ones are kept"
             )
     return {step: there[step] for step in wanted}

@@ -131,7 +131,7 @@ def run_config_file(warehouse: Warehouse, run_id: str) -> Path:
     if not path.is_file():
         known = sorted(found.parent.name for found in (warehouse.root / "runs").glob("*/config.yaml"))
         raise NotFoundError(
-            f"run {run_id!r} is not in {warehouse.root} (there: {', '.join(known[-5:]) or 'none yet'})"
+            f"run {run_id!r} is not in {warehouse.root} (available: {', '.join(known[-5:]) or 'none yet'})"
         )
     return path
 
@@ -146,8 +146,8 @@ def base_model_folder(warehouse: Warehouse, name: str) -> Path:
     if not folder.is_dir():
         known = sorted(found.name for found in (warehouse.root / "models").glob("[!.]*"))
         raise NotFoundError(
-            f"base model {name!r} is not in {warehouse.root} (there: {', '.join(known) or 'none yet'}); make"
-            " it with 'dmix train base'"
+            f"base model {name!r} is not in {warehouse.root} (available: {', '.join(known) or 'none yet'});"
+            " make it with 'dmix train base'"
         )
     return folder
 

@@ -349,12 +349,12 @@ def read_corpus_version(warehouse: Warehouse, corpus: str, version: int | None =
     if not versions:
         known = ", ".join(corpora(warehouse)) or "none yet"
         raise NotFoundError(
-            f"corpus {corpus!r} is not in {warehouse.root} (there: {known}); run 'dmix etl classify'"
+            f"corpus {corpus!r} is not in {warehouse.root} (available: {known}); run 'dmix etl classify'"
         )
     chosen = versions[-1] if version is None else version
     if chosen not in versions:
         raise NotFoundError(
-            f"corpus {corpus!r} has no version {chosen} (there: {versions[0]} to {versions[-1]})"
+            f"corpus {corpus!r} has no version {chosen} (available: {versions[0]} to {versions[-1]})"
         )
     path = warehouse.labels(corpus) / f"v{chosen}.json"
     found: CorpusVersion = _from_json(CorpusVersion, read_json(path), path)
@@ -387,9 +387,9 @@ def read_dataset_manifest(warehouse: Warehouse, dataset: str | None = None) -> D
     listed = ", ".join(f"{m.dataset} ({m.name})" if m.name else m.dataset for m in manifests)
     chosen = manifests if dataset is None else [m for m in manifests if dataset in (m.dataset, m.name)]
     if not chosen:
-        raise NotFoundError(f"dataset {dataset!r} is not in {warehouse.root} (there: {listed})")
+        raise NotFoundError(f"dataset {dataset!r} is not in {warehouse.root} (available: {listed})")
     if len(chosen) > 1:
-        raise InputError(f"{len(chosen)} datasets fit; choose one by id with --dataset (there: {listed})")
+        raise InputError(f"{len(chosen)} datasets fit; choose one by id with --dataset (available: {listed})")
     return chosen[0]
 
 

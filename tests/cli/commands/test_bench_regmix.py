@@ -58,7 +58,7 @@ def test_dry_run_reads_the_tables_alone(folder, capsys):
 
 def test_missing_tables_are_exit_2(tmp_path, capsys):
     assert run(["bench", "regmix", "--data", str(tmp_path)]) == 2
-    assert "holds 0 training tables (none), expected one" in capsys.readouterr().err
+    assert "has 0 training tables (none), expected one" in capsys.readouterr().err
 
 
 def test_published_tables_reach_the_published_ranks(test_data, tmp_path, capsys, monkeypatch):

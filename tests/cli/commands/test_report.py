@@ -50,7 +50,7 @@ def test_settings_come_from_a_file_too(warehouse, tmp_path, capsys):
 
 def test_unknown_run_is_bad_usage_and_lists_the_runs(warehouse, capsys):
     assert run(["report", "--warehouse", str(warehouse.root), "--run", "other"]) == 2
-    assert "run 'other' is not in the warehouse (there: first)" in capsys.readouterr().err
+    assert "run 'other' is not in the warehouse (available: first)" in capsys.readouterr().err
 
 
 def test_missing_warehouse_is_bad_usage(tmp_path, capsys):

@@ -31,8 +31,8 @@ CASES = [
 BEFORE_SPARK = [
     (["etl", "classify", "--source", "none/*.txt"], "no file matches none/*.txt"),
     (["etl", "classify", "--source", "{here}", "--classifier", "colour"], "classifier 'colour' is unknown"),
-    (["etl", "shard"], "holds 0 corpora"),
-    (["etl", "distil", "--name", "fast"], "holds 0 corpora"),
+    (["etl", "shard"], "has 0 corpora"),
+    (["etl", "distil", "--name", "fast"], "has 0 corpora"),
 ]
 
 
@@ -107,7 +107,7 @@ def test_a_step_without_a_model_is_refused_before_heavy_imports(tiny_warehouse, 
     (folder / "config.yaml").write_text(json.dumps(config))
     common = ["eval", "--run", "early", "--items", str(items), "--dry-run"]
     cases = [
-        ([*common, "--step", "99"], "run early has no model of step 99 (there: 0)"),
+        ([*common, "--step", "99"], "run early has no model of step 99 (available: 0)"),
         ([*common, "--step", "last"], "--step is 'last', expected a number from 0 on, or all"),
     ]
     try:

@@ -160,7 +160,7 @@ def test_too_few_documents_and_mixed_labels_are_refused(warehouse, make_corpus, 
 
 def test_an_unknown_classifier_names_those_that_are_there(taught):
     folder = taught.warehouse.classifiers
-    with pytest.raises(NotFoundError, match=r"'slow' is not in .* \(there: fast\)"):
+    with pytest.raises(NotFoundError, match=r"'slow' is not in .* \(available: fast\)"):
         classifier_spec("distilled:slow", taxonomy=None, distilled=folder)
     with pytest.raises(InputError, match="not for those of 'weborganizer-topics'"):
         classifier_spec("distilled:fast", taxonomy="weborganizer-topics", distilled=folder)

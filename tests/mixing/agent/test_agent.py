@@ -145,7 +145,7 @@ def test_existing_agent_is_replaced_on_request_alone(warehouse):
 def test_missing_agent_lists_those_that_are_there(warehouse):
     publish(warehouse, small())
     with pytest.raises(
-        NotFoundError, match=r"'other' is neither .* \(there: first\), nor one that comes with dmix"
+        NotFoundError, match=r"'other' is neither .* \(available: first\), nor one that comes with dmix"
     ):
         load_agent(warehouse, "other")
 

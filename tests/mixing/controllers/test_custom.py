@@ -63,7 +63,7 @@ def test_what_follows_the_class_is_its_argument(make, file, history):
         ("python:only_a_module", InputError, "write python:MODULE:CLASS or python:FILE.py:CLASS"),
         ("python:no_such_module:Mine", NotFoundError, "'no_such_module' is not installed"),
         ("python:nowhere.py:Mine", NotFoundError, "file nowhere.py does not exist"),
-        ("python:{file}:Yours", InputError, "has no class 'Yours' \\(controllers there: Mine, Share\\)"),
+        ("python:{file}:Yours", InputError, "has no class 'Yours' \\(available controllers: Mine, Share\\)"),
         ("python:{file}:Share", InputError, "Share\\(\\) failed \\(TypeError: .*argument"),
         ("python:{file}:Share:much", InputError, "failed \\(ValueError"),
         ("python:{file}:Mute", InputError, "Mute has no method propose\\(history\\)"),

@@ -90,7 +90,7 @@ def test_the_newest_that_fit_are_found(warehouse, stored):
     assert newest_effects(warehouse, dataset="d", environment="e").name == "a"
     with pytest.raises(NotFoundError, match="mix probe"):
         newest_effects(warehouse, dataset="d", estimator="gradient")
-    with pytest.raises(NotFoundError, match="there: b, a, c"):
+    with pytest.raises(NotFoundError, match="available: b, a, c"):
         read_effects(warehouse, "z")
 
 

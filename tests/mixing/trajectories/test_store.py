@@ -67,7 +67,7 @@ def test_publishing_other_settings_names_what_differs(warehouse):
 
 def test_missing_set_lists_those_that_are_there(warehouse):
     publish_set(warehouse, WANTED)
-    with pytest.raises(NotFoundError, match=r"set 'second' is not in .* \(there: first\)"):
+    with pytest.raises(NotFoundError, match=r"set 'second' is not in .* \(available: first\)"):
         read_set(warehouse, "second")
 
 

@@ -83,7 +83,7 @@ def test_models_of_a_run_by_step(judged_run):
 
 
 def test_steps_that_are_not_there_are_named(judged_run):
-    with pytest.raises(NotFoundError, match=r"no model of step 7 \(there: 0, 1, 2, 3\)"):
+    with pytest.raises(NotFoundError, match=r"no model of step 7 \(available: 0, 1, 2, 3\)"):
         run_candidates(judged_run, RUN, ["7"])
     with pytest.raises(InputError, match="--step is 'last'"):
         run_candidates(judged_run, RUN, ["last"])

@@ -34,10 +34,10 @@ def test_the_newest_version_is_the_default_beyond_nine(warehouse, make_corpus):
 
 
 def test_unknown_corpora_and_versions_are_named_with_what_there_is(warehouse, make_corpus):
-    with pytest.raises(NotFoundError, match=r"corpus 'x' is not in .* \(there: none yet\)"):
+    with pytest.raises(NotFoundError, match=r"corpus 'x' is not in .* \(available: none yet\)"):
         read_corpus_version(warehouse, "x")
     write_corpus_version(warehouse, make_corpus())
-    with pytest.raises(NotFoundError, match=r"\(there: main-source\)"):
+    with pytest.raises(NotFoundError, match=r"\(available: main-source\)"):
         read_corpus_version(warehouse, "x")
     with pytest.raises(NotFoundError, match="has no version 7"):
         read_corpus_version(warehouse, "main-source", 7)

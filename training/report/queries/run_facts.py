@@ -115,7 +115,7 @@ def choose_runs(known: Mapping[str, str], *, wanted: Sequence[str], limit: int) 
     if missing:
         there = ", ".join(list(known)[:20]) or "none yet; start one with 'dmix train'"
         more = f" and {len(known) - 20} more" if len(known) > 20 else ""
-        raise NotFoundError(f"run {missing[0]!r} is not in the warehouse (there: {there}{more})")
+        raise NotFoundError(f"run {missing[0]!r} is not in the warehouse (available: {there}{more})")
     if wanted:
         return list(dict.fromkeys(wanted))
     compared = [run_id for run_id, kind in known.items() if kind not in ("proxy", "base")]

@@ -10,7 +10,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 
 def test_unknown_run_is_refused_with_those_that_there_are(warehouse, tmp_path):
     add_run(warehouse, "one")
-    with pytest.raises(NotFoundError, match=r"run 'other' is not in the warehouse.*there: one"):
+    with pytest.raises(NotFoundError, match=r"run 'other' is not in the warehouse.*available: one"):
         report_page(warehouse, tmp_path, runs=("other",))
     assert not (tmp_path / "report.html").exists()
 
