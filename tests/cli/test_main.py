@@ -228,7 +228,7 @@ def test_a_slip_gets_a_suggestion(typed, said, capsys):
         ),
         (["agent", "rl"], "what it has learnt until its last save is kept. Again: dmix agent rl"),
         (["train", "base", "--name", "b"], "its last checkpoint is kept. Again: dmix train base --name b"),
-        (["--debug", "train", "--model", "base"], "a run that has a --run name goes on"),
+        (["--debug", "train", "--model", "base"], "a run with a --run name resumes"),
     ],
 )
 def test_after_ctrl_c_the_words_fit_the_command_and_can_be_pasted(arguments, left):

@@ -65,7 +65,7 @@ def test_a_chain_of_one_thread_says_when_stopped_that_the_same_command_goes_on(t
     monkeypatch.setattr(quickstart, "_write_files", stopped)
     assert run(["quickstart", "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().err
-    assert said.endswith("stopped in stage 1 of 5; the same command goes on where it was\n")
+    assert said.endswith("stopped in stage 1 of 5; the same command resumes it\n")
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
