@@ -10,7 +10,11 @@ from dmix.warehouse_schema.catalog.catalog import sync
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on the PATH")
 
 MEGABYTE = 2**20
-DRAWN = "document.querySelectorAll('.plot .main-svg').length > 0"
+# figures are drawn once they are near the window
+DRAWN = (
+    "(document.querySelector('.plot').scrollIntoView(),"
+    " document.querySelectorAll('.plot .main-svg').length > 0)"
+)
 # Every variant of every figure through plotly's own check of names and values. Colours are CSS
 # variables, which it cannot know; that a marker is not seen among lines is no mistake.
 MISTAKES = """
