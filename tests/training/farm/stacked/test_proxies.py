@@ -187,8 +187,8 @@ def test_what_a_stack_cannot_do_is_refused_by_name(make_task, make_trajectories)
     [trajectory] = make_trajectories([(0.5, 1)])
     check_stack(make_task(), trajectory)
     for options, message in [
-        ({"loggers": ("tensorboard",)}, "no loggers; leave it out"),
-        ({"sharding": "full"}, "no sharding; leave it out"),
+        ({"loggers": ("tensorboard",)}, "cannot use loggers; leave it out"),
+        ({"sharding": "full"}, "cannot use sharding; leave it out"),
     ]:
         with pytest.raises(InputError, match=message):
             check_stack(make_task(**options), trajectory)
