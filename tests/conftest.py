@@ -86,8 +86,10 @@ def _be_rank(rank, *, world, port, work, answer):
     )
     distributed.init_process_group("gloo", rank=rank, world_size=world)
     answer.send(work())
+    answer.close()
     distributed.barrier()
     distributed.destroy_process_group()
+    os._exit(0)  # what the parent left in this fork to run at its end may wait for threads that are not here
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +114,7 @@ def on_real_ranks():
             return [here.recv() for _, here in started]
         finally:
             for process, _ in started:
-                process.join(RANK_SECONDS)
+                process.join(10)
                 process.kill()
 
     return run

@@ -85,7 +85,7 @@ def test_a_folder_without_a_model_is_not_found(tmp_path):
 def test_damaged_weights_are_named(make_writer, tmp_path):
     folder = make_writer(tmp_path / "model")
     (folder / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(InputError, match=r"cannot be loaded .*download the model again"):
+    with pytest.raises(InputError, match=r"is damaged .*download the model again"):
         load_network(folder, SETTINGS, device="cpu")
 
 
