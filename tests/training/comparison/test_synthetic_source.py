@@ -208,5 +208,5 @@ def test_a_filter_that_keeps_nothing_is_named(prepared, tmp_path):
     # documents of one token have fewer than eight words, or repeat themselves, and are Low by rule
     settings = replace(study.loaded.settings, synthetic_quality="embedded", seq_len=2)
     builder = DatasetBuilder(study.paths.warehouse, settings, master="local[1]", progress=str)
-    with pytest.raises(InputError, match="dropped all .* by base-0; set synthetic_quality to none"):
+    with pytest.raises(InputError, match=r"dropped all .* by base-0; set synthetic_quality to none"):
         builder.write(study.paths.warehouse.model("base-0"), tmp_path / "written", tokens=100)
