@@ -22,7 +22,7 @@ from dmix.training.run.base import base_config, train_base
 from dmix.training.run.config import RunConfig
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read_json
-from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of, read_dataset_manifest
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.settings import settings_from
 
@@ -94,7 +94,8 @@ def make_base(paths: StudyPaths, loaded: LoadedSetting, base: int, *, progress: 
     """Trains a base model, or takes one that is kept with results, made from the same text."""
     warehouse, name = paths.warehouse, base_name(base)
     manifest = read_dataset_manifest(warehouse, base_text(loaded.settings, base))
-    kept, made = _kept_base(paths, loaded, name, dataset=manifest.dataset), warehouse.model(name)
+    text = text_digest(manifest)
+    kept, made = _kept_base(paths, loaded, name, text=text), warehouse.model(name)
     if made.is_dir():
         pass
     elif kept is not None:
@@ -104,13 +105,21 @@ def make_base(paths: StudyPaths, loaded: LoadedSetting, base: int, *, progress: 
         train_base(warehouse, _base_config(paths, loaded, base, manifest), progress=progress)
     if kept is None:
         # a base model that other text made may be there: what runs start from takes its place
-        publish_json(made / "quality.json", {"setting": loaded.digest, "dataset": manifest.dataset})
+        publish_json(made / "quality.json", {"setting": loaded.digest, "text": text})
         shutil.rmtree(paths.kept_base(name), ignore_errors=True)
         copy_folder(made, paths.kept_base(name))
 
 
-def _kept_base(paths: StudyPaths, loaded: LoadedSetting, name: str, *, dataset: str) -> Path | None:
-    """Folder of a finished base model of the same recipe and text, of this setting or of `base_of`."""
+def text_digest(manifest: DatasetManifest) -> str:
+    """Hash of a dataset's tokens: the same for the same tokens, whatever format versions its id counts."""
+    return digest_of([file.sha256 for stream in manifest.streams for file in stream.files])
+
+
+def _kept_base(paths: StudyPaths, loaded: LoadedSetting, name: str, *, text: str) -> Path | None:
+    """Folder of a finished base model of the same recipe and text, of this setting or of `base_of`.
+
+    Base models of the first two rounds do not say their tokens; their recipe identifies them.
+    """
     donors = {paths.kept_base(name): loaded}
     # another round of the comparison, beside this one, may have kept it
     rounds = sorted(paths.results.parent.parent.glob(f"*/{paths.results.name}/bases/{name}"))
@@ -118,8 +127,10 @@ def _kept_base(paths: StudyPaths, loaded: LoadedSetting, name: str, *, dataset: 
     if loaded.base_of is not None and loaded.base_of.base_recipe == loaded.base_recipe:
         donors[paths.beside(loaded.base_of.settings.name).kept_base(name)] = loaded.base_of
     for folder, donor in donors.items():
-        made_from = {"setting": donor.digest, "dataset": dataset}
-        if folder.is_dir() and read_json(folder / "quality.json") == made_from:
+        if not folder.is_dir():
+            continue
+        made_from = read_json(folder / "quality.json")
+        if made_from["setting"] == donor.digest and made_from.get("text", text) == text:
             return folder
     return None
 
