@@ -167,7 +167,9 @@ def _starting_alone() -> Iterator[None]:
     Streaming takes the first free names for its shared memory, and two runs that look at once
     find the same ones.
     """
-    path = Path(tempfile.gettempdir(), f"dmix-streams-{os.getuid()}.lock")
+    # not below TMPDIR: names in shared memory are the same for runs whose temporary folders differ
+    folder = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
+    path = folder / f"dmix-streams-{os.getuid()}.lock"
     with held_lock(path, what="the shared memory of this machine", timeout_seconds=_START_TIMEOUT_SECONDS):
         yield
 

@@ -121,7 +121,7 @@ def test_the_table_shows_seeds_promises_and_judges_side_by_side():
     judged_natural = "| math | natural | books | -3.000 | -2.900 | -2.700 ± 0.071 | +0.300 | +0.500 | 2 |"
     assert f"{judged_natural} 4,096 | 1.0 | m |" in text
     assert "| math | counts | books | +0.200 ± 0.050 | +0.100 | 2 |" in text
-    assert "Total: 17 minutes of a core" in text
+    assert "Total: 17 minutes of one core" in text
     assert "No rows yet" in table_text([])
 
 
