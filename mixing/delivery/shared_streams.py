@@ -229,7 +229,7 @@ def _owners_folder() -> Path:
         StorageError: If somebody else made it.
     """
     folder = Path(tempfile.gettempdir(), f"dmix-blocks-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise StorageError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of yours")
