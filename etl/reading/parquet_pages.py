@@ -173,8 +173,10 @@ def _behind_list(content: bytes, at: int, depth: int) -> int:
     size, at = (head >> 4, at + 1) if head >> 4 < 15 else _unsigned(content, at + 1)
     if depth > _DEEPEST:
         raise BrokenInputError("damaged_input", "a page header is nested too deeply")
+    # true and false have a byte each in a list, so that every element takes the place further
+    kind = 3 if head & 15 in (1, 2) else head & 15
     for _ in range(size):
-        _, at = _value(content, _within(content, at), head & 15, depth + 1)
+        _, at = _value(content, _within(content, at), kind, depth + 1)
     return at
 
 

@@ -69,6 +69,15 @@ def test_what_is_no_header_is_damage(content):
         list(pages(io.BytesIO(content), 0, 10, values=1))
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", [1, 2, 3, 5, 8, 9, 12])
+def test_a_list_that_claims_very_many_elements_ends_with_the_header(kind):
+    # field 1 is a list of 2^62 elements of that kind; true and false must not be free of bytes
+    content = b"\x19" + bytes([0xF0 | kind]) + b"\xff" * 8 + b"\x3f" + b"\0" * 64
+    with pytest.raises(BrokenInputError):
+        list(pages(io.BytesIO(content), 0, 200, values=1))
+
+
 @pytest.mark.parametrize(("start", "stored_bytes"), [(-4, 10), (4, -10), (1 << 62, 10), (1 << 70, 10)])
 def test_a_chunk_outside_of_the_file_is_damage(start, stored_bytes, tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
