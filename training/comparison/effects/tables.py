@@ -1,9 +1,6 @@
 """`effects.csv` and `effects.md`: how well each estimator ranks fresh mixtures."""
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 
@@ -14,19 +11,8 @@ from dmix.training.comparison.effects.judgement import FEEDBACK, JUDGING, UTILIT
 _TWELVE = 0.59
 
 
-def judged_table(found: Sequence[Judged]) -> str:
-    """A row for each base model, layer, objective and estimator, as CSV."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(asdict(found[0])), lineterminator="\n")
-    writer.writeheader()
-    for row in found:
-        values = asdict(row).items()
-        writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in values})
-    return buffer.getvalue()
-
-
 def judged_page(settings: ComparisonSettings, found: Sequence[Judged], *, planned: int) -> str:
-    """The same in Markdown, with a table of the estimators first."""
+    """How well each estimator ranks fresh mixtures, in Markdown, with a table of the estimators first."""
     first = found[0]
     state = "" if first.mixtures == planned else f"Provisional, {first.mixtures} of {planned} mixtures: "
     lines = [

@@ -16,7 +16,7 @@ from dmix.training.comparison.data.tiers import tier_named
 from dmix.training.comparison.effects.design import PROBES, probe_steps
 from dmix.training.comparison.effects.judgement import Stored, judge
 from dmix.training.comparison.effects.promises import EFFECTS, PROMISES, read_table
-from dmix.training.comparison.effects.tables import judged_page, judged_table
+from dmix.training.comparison.effects.tables import judged_page
 from dmix.training.comparison.runs.facts import find_scales, write_facts
 from dmix.training.comparison.runs.headroom import restore_feedback
 from dmix.training.comparison.runs.protocol import (
@@ -32,7 +32,8 @@ from dmix.training.comparison.runs.stages import batches, planned_runs, run_spac
 from dmix.training.comparison.runs.store import Row, compact, read_runs, read_tables
 from dmix.training.comparison.runs.study import Study
 from dmix.training.comparison.runs.trials import finalists
-from dmix.training.comparison.yardstick.admission import admission_page, admission_table, admissions
+from dmix.training.comparison.yardstick.admission import admission_page, admissions
+from dmix.training.comparison.yardstick.csv_rows import csv_rows
 from dmix.training.model.estimate import measure_speed
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
@@ -153,7 +154,7 @@ def _publish_admissions(study: Study, tables: Mapping[str, Sequence[Row]]) -> No
     settings, results = study.loaded.settings, study.paths.results
     found = admissions(settings, study.tier, tables)
     if found:
-        publish_bytes(results / "yardstick.csv", admission_table(found).encode())
+        publish_bytes(results / "yardstick.csv", csv_rows(found).encode())
         publish_bytes(results / "yardstick.md", admission_page(settings, study.tier, found).encode())
 
 
@@ -168,7 +169,7 @@ def _publish_promises(study: Study, tables: Mapping[str, Sequence[Row]]) -> None
     stored = Stored(settings, study.tier, run_space(study), {**tables, "runs": current}, promises, effects)
     found = judge(stored)
     if found:
-        publish_bytes(results / "effects.csv", judged_table(found).encode())
+        publish_bytes(results / "effects.csv", csv_rows(found).encode())
         page = judged_page(settings, found, planned=study.tier.fresh)
         publish_bytes(results / "effects.md", page.encode())
 

@@ -5,8 +5,6 @@ give each field a half, and within a field a half to objectives whose corpus is 
 Shapes: M mixtures, B base models, S seeds.
 """
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -96,17 +94,6 @@ def admissions(
         _admission(o, layer, grid, items=settings.items_of(o), passed=passed, weights=weights)
         for o, layer, grid in rows
     ]
-
-
-def admission_table(found: Sequence[Admission]) -> str:
-    """The admissions as CSV, a row an objective and layer."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(asdict(found[0])), lineterminator="\n")
-    writer.writeheader()
-    for admission in found:
-        values = asdict(admission).items()
-        writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in values})
-    return buffer.getvalue()
 
 
 def _admission(

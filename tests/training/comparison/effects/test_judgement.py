@@ -10,7 +10,8 @@ from dmix.training.comparison.data.settings import ComparisonObjective, Comparis
 from dmix.training.comparison.data.tiers import tier_named
 from dmix.training.comparison.effects.design import mixture_of, probe_spec, setting_probes
 from dmix.training.comparison.effects.judgement import UTILITY, Stored, equal_sum, judge
-from dmix.training.comparison.effects.tables import judged_page, judged_table
+from dmix.training.comparison.effects.tables import judged_page
+from dmix.training.comparison.yardstick.csv_rows import csv_rows
 
 OBJECTIVES = ("kept", "learnt")
 SETTINGS = ComparisonSettings(
@@ -127,7 +128,7 @@ def test_two_promises_count_alike_whatever_their_units():
 
 def test_table_and_page_hold_every_estimator():
     found = judge(stored(probes=True))
-    rows = judged_table(found).splitlines()
+    rows = csv_rows(found).splitlines()
     assert len(rows) == 1 + 2 * 3 * 4
     page = judged_page(SETTINGS, found, planned=12)
     assert "Provisional" not in page and "| `learnt` | 0.500 |" in page
