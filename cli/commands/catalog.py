@@ -1,13 +1,11 @@
 """`dmix catalog`: make the catalog again, or take it elsewhere."""
 
-from collections import Counter
 from pathlib import Path
 
 import click
 
 from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option, warehouse_option
-from dmix.cli.show.output import say, show_json, show_table
-from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.cli.show.workflow import Workflow, calls_workflow
 
 
 @click.group()
@@ -30,24 +28,15 @@ def catalog() -> None:
 )
 @json_option
 @dry_run_option
-def rebuild(
-    warehouse: Warehouse, lock_seconds: float, as_json: bool, dry_run: bool, config: str | None
-) -> None:
+@calls_workflow
+def rebuild() -> Workflow:
     """Rebuild the catalog from the manifests, events and Parquet files of the warehouse.
 
     Example: dmix catalog rebuild
     """
-    from dmix.warehouse_schema.catalog import catalog as library
-    from dmix.warehouse_schema.catalog.units import published_units
+    from dmix.cli.workflows.data.catalog import rebuild_catalog
 
-    counts = Counter(unit.kind for unit in published_units(warehouse.require()).values())
-    if not dry_run:
-        library.rebuild(warehouse, lock_seconds=lock_seconds)
-    say(f"{'would rebuild' if dry_run else 'rebuilt'} {warehouse.catalog} from {counts.total()} files")
-    if as_json:
-        show_json({"catalog": str(warehouse.catalog), "files": dict(counts), "dry_run": dry_run})
-    else:
-        show_table(["kind", "files"], sorted(counts.items()))
+    return rebuild_catalog
 
 
 @catalog.command()
@@ -62,20 +51,12 @@ def rebuild(
 )
 @json_option
 @dry_run_option
-def export(warehouse: Warehouse, out: Path, as_json: bool, dry_run: bool, config: str | None) -> None:
+@calls_workflow
+def export() -> Workflow:
     """Write every public view as DIR/<view>.parquet, with the current state of unfinished runs.
 
     Example: dmix catalog export --out catalog-parquet
     """
-    from dmix.warehouse_schema.catalog.catalog import Catalog, export_views
+    from dmix.cli.workflows.data.catalog import export_catalog
 
-    if dry_run:
-        with Catalog.open_reader(warehouse) as reader:
-            rows = {view: reader.query(f"select count(*) from {view}")[1][0][0] for view in reader.views()}
-    else:
-        rows = export_views(warehouse, out)
-    say(f"{'would write' if dry_run else 'wrote'} {len(rows)} Parquet files to {out}")
-    if as_json:
-        show_json({"out": str(out), "rows": rows, "dry_run": dry_run})
-    else:
-        show_table(["view", "rows"], list(rows.items()))
+    return export_catalog

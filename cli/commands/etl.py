@@ -1,7 +1,5 @@
 """`dmix etl`: the group, and `classify`; the other commands are in `dmix.cli.commands.etl_shard`."""
 
-from typing import TYPE_CHECKING
-
 import click
 
 from dmix.cli.commands import etl_distil, etl_screening, etl_shard, etl_start_state, etl_synthesize
@@ -16,9 +14,6 @@ from dmix.cli.show.options import (
 )
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.etl.classify.settings import ClassifySettings
-
-if TYPE_CHECKING:
-    pass
 
 
 class ManyPaths(click.Command):

@@ -109,6 +109,17 @@ def dataset_option(command: Command) -> Command:
     )
 
 
+def corpora_option(command: Command) -> Command:
+    """`--corpus NAME[@vK]`, handed on as names for `resolve_corpora`."""
+    return click.option(
+        "--corpus",
+        multiple=True,
+        metavar="NAME[@vK]",
+        help="Corpus to use; without @vK, its newest version. Repeat the flag for several. Default: the"
+        " pair NAME-source and NAME-target, if the warehouse has one pair.",
+    )(command)
+
+
 def unscreened_option(command: Command) -> Command:
     """`--allow-unscreened`."""
     return click.option(

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 if TYPE_CHECKING:
     from rich.table import Table
 
-_LONGEST_CELL = 80
+LONGEST_CELL = 80
 # Characters of a line that goes to no terminal.
 _PIPED_WIDTH = 200
 # What a table on one line per row may cut its columns down to; below, rows are shown as lists.
@@ -97,7 +97,7 @@ def show_table(
     rows: Sequence[Sequence[Any]],
     *,
     title: str | None = None,
-    longest_cell: int = _LONGEST_CELL,
+    longest_cell: int = LONGEST_CELL,
 ) -> None:
     """Prints a table on stdout; numbers right-aligned, longer cells cut, full width when piped."""
     from rich.console import Console
@@ -120,7 +120,7 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
     console = Console(
         file=out, force_jupyter=False, width=_PIPED_WIDTH, highlight=False, markup=False, emoji=False
     )
-    console.print(_table(columns, rows, title=title, longest_cell=_LONGEST_CELL)[0])
+    console.print(_table(columns, rows, title=title, longest_cell=LONGEST_CELL)[0])
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 

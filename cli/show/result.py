@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dmix.cli.show.output import cell_text, say, show_json, show_table, table_text
+from dmix.cli.show.output import LONGEST_CELL, cell_text, say, show_json, show_table, table_text
+from dmix.warehouse_schema.errors import DmixError
 
 if TYPE_CHECKING:
     import pandas
@@ -26,6 +27,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     title: str | None = None
+    longest_cell: int = LONGEST_CELL
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -36,15 +38,24 @@ class Result:
         facts: Plain values, as `--json` prints them; `result["tokens"]` is one of them.
         value: The object of the library behind it, such as a manifest; None if there is none.
         blocks: Tables and lines for people, in order.
+        error: Raised by the command after it has shown the result; a method of `Session` leaves it here.
     """
 
     facts: Any
     value: Any = None
     blocks: list[Table | str] = field(default_factory=list)
+    error: DmixError | None = None
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        title: str | None = None,
+        *,
+        longest_cell: int = LONGEST_CELL,
+    ) -> None:
         """Adds a table for people."""
-        self.blocks.append(Table(columns, rows, title))
+        self.blocks.append(Table(columns, rows, title, longest_cell))
 
     def line(self, text: str) -> None:
         """Adds a line for people."""
@@ -96,15 +107,20 @@ class Result:
 
 
 def show_result(result: Result, *, as_json: bool) -> None:
-    """Prints a result as commands do: tables on stdout, lines on stderr, or its facts as JSON."""
+    """Prints a result as commands do: tables on stdout, lines on stderr, or its facts as JSON.
+
+    Raises:
+        DmixError: If the result holds one.
+    """
     if as_json:
         show_json(result.facts)
-        return
-    for block in result.blocks:
+    for block in () if as_json else result.blocks:
         if isinstance(block, str):
             say(block)
         else:
-            show_table(block.columns, block.rows, title=block.title)
+            show_table(block.columns, block.rows, title=block.title, longest_cell=block.longest_cell)
+    if result.error is not None:
+        raise result.error
 
 
 def _html_table(table: Table) -> str:

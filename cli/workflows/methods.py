@@ -26,6 +26,7 @@ _FLAGS = {
     "run_id": "run",
     "export_to": "export",
     "form": "format",
+    "origin": "from_",
 }
 _REPEATED = {
     "runs": "run",
@@ -34,6 +35,9 @@ _REPEATED = {
     "steps": "step",
     "tasks": "task",
     "loggers": "logger",
+    "setting_names": "setting",
+    "stages": "stage",
+    "regressors": "regressor",
 }
 # Arguments of workflows that a session gives by itself.
 _OWN = ("warehouse", "progress", "given")
@@ -52,7 +56,7 @@ def method_of(
     value in place of a sequence, and one keyword for each field of a settings class.
 
     Args:
-        workflow: Takes a warehouse, keywords and `progress`.
+        workflow: Takes a warehouse, if it needs one, keywords and `progress`.
         command: The command that calls the same workflow, for the help text.
         settings: Settings class of an argument of the workflow, by its name.
     """
@@ -77,7 +81,9 @@ def method_of(
             fields = [field.name for field in dataclasses.fields(cls)]
             given = {field: bound[field] for field in fields if bound.get(field) is not None}
             arguments[name] = settings_from(cls, given, where=f"{method.__name__}()")
-        found = workflow(self.warehouse, **arguments, progress=progress_lines())
+        if "warehouse" in parameters:
+            arguments["warehouse"] = self.warehouse
+        found = workflow(**arguments, progress=progress_lines())
         return Result({}) if found is None else found
 
     shown = [_parameter(flags[name], parameter) for name, parameter in own.items()]

@@ -14,8 +14,14 @@ from dmix.cli.workflows.agents.collect import collect_farm
 from dmix.cli.workflows.agents.learn import METHODS, judge_agent
 from dmix.cli.workflows.agents.learn import train_agent as train_agent_of
 from dmix.cli.workflows.agents.sample import sample_set
+from dmix.cli.workflows.data.catalog import export_catalog, rebuild_catalog
 from dmix.cli.workflows.data.classify import classify_text
+from dmix.cli.workflows.data.distil import distil_classifier
+from dmix.cli.workflows.data.maintain import remove_unnamed, verify_files
+from dmix.cli.workflows.data.screen import screen_contamination, screen_duplicates
 from dmix.cli.workflows.data.shard import shard_corpora
+from dmix.cli.workflows.data.start_state import show_start_state
+from dmix.cli.workflows.data.synthesize import synthesize_text
 from dmix.cli.workflows.effects.planning import plan_from_effects
 from dmix.cli.workflows.effects.probe import probe_effects
 from dmix.cli.workflows.methods import PathLike, Paths, method_of, several
@@ -25,7 +31,11 @@ from dmix.cli.workflows.runs.evaluate import evaluate_models
 from dmix.cli.workflows.runs.report import report_runs
 from dmix.cli.workflows.runs.train import train_run
 from dmix.etl.classify.settings import ClassifySettings
+from dmix.etl.distilling.settings import DistilSettings
+from dmix.etl.quality.settings import QualitySettings
 from dmix.etl.shard.settings import ShardSettings
+from dmix.etl.synthetic.generation_settings import GenerationSettings
+from dmix.etl.synthetic.start_state.settings import StartStateSettings
 from dmix.mixing.effects.settings import PlanRules
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.trajectories.settings import SampleSettings
@@ -56,6 +66,23 @@ class Session:
 
     classify = method_of(classify_text, command="dmix etl classify", settings={"settings": ClassifySettings})
     shard = method_of(shard_corpora, command="dmix etl shard", settings={"settings": ShardSettings})
+    verify = method_of(verify_files, command="dmix etl verify")
+    gc = method_of(remove_unnamed, command="dmix etl gc")
+    duplicates = method_of(screen_duplicates, command="dmix etl duplicates")
+    contamination = method_of(screen_contamination, command="dmix etl contamination")
+    distil = method_of(distil_classifier, command="dmix etl distil", settings={"settings": DistilSettings})
+    start_state = method_of(
+        show_start_state,
+        command="dmix etl start-state",
+        settings={"settings": StartStateSettings, "generation": GenerationSettings},
+    )
+    synthesize = method_of(
+        synthesize_text,
+        command="dmix etl synthesize",
+        settings={"generation": GenerationSettings, "quality": QualitySettings},
+    )
+    rebuild_catalog = method_of(rebuild_catalog, command="dmix catalog rebuild")
+    export_catalog = method_of(export_catalog, command="dmix catalog export")
     sample = method_of(sample_set, command="dmix mix sample", settings={"settings": SampleSettings})
     collect = method_of(collect_farm, command="dmix mix collect")
     probe = method_of(probe_effects, command="dmix mix probe")

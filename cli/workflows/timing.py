@@ -4,6 +4,8 @@ import shutil
 import time
 from collections.abc import Callable
 
+from dmix.training.run.watching.progress import duration
+
 # Share of the limit of matrix products that training reaches here (benchmarks/farm.py).
 _EFFICIENCY = 0.4
 # Training costs six operations per weight and token: two forward, four backward.
@@ -44,9 +46,5 @@ def _timed(product: Callable[[], object], *, operations: float) -> float:
 
 
 def in_words(seconds: float) -> str:
-    """A duration in the unit that a person would say: seconds, minutes or hours."""
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"about {round(seconds / 60)} min"
-    return f"about {seconds / 3600:.1f} h"
+    """An estimated duration in the unit that a person would say: seconds, minutes or hours."""
+    return f"about {duration(seconds)}"

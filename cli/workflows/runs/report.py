@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dmix.cli.show.result import Result
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.progress import Progress
-
-if TYPE_CHECKING:
-    pass
 
 
 def report_runs(

@@ -17,6 +17,15 @@ from dmix.cli.workflows.session import Session
 METHODS = {
     "classify": ("etl", "classify"),
     "shard": ("etl", "shard"),
+    "verify": ("etl", "verify"),
+    "gc": ("etl", "gc"),
+    "duplicates": ("etl", "duplicates"),
+    "contamination": ("etl", "contamination"),
+    "distil": ("etl", "distil"),
+    "start_state": ("etl", "start-state"),
+    "synthesize": ("etl", "synthesize"),
+    "rebuild_catalog": ("catalog", "rebuild"),
+    "export_catalog": ("catalog", "export"),
     "sample": ("mix", "sample"),
     "collect": ("mix", "collect"),
     "probe": ("mix", "probe"),
@@ -150,6 +159,20 @@ def test_items_that_were_not_kept_out_of_the_dataset_are_refused(environment, ca
     file.write_text(file.read_text().replace("target3", "another"))
     with pytest.raises(dmix.DmixError, match="1 of 2 evaluation items"):
         session.probe(environment=environment, dataset="clean", name="changed")
+
+
+def test_a_damaged_file_is_an_error_of_the_result_and_ends_the_command(text, capsys):
+    session = dmix.open("w")
+    session.classify(
+        source="source.jsonl", target="target.jsonl", classifier="column:label", taxonomy="from-data"
+    )
+    assert session.verify().error is None
+    assert session.gc(dry_run=True)["found"] == []
+    next((text / "w" / "labels").rglob("*.parquet")).write_bytes(b"no")
+    found = session.verify()
+    assert isinstance(found.error, dmix.DmixError)
+    assert list(found.df()["problem"]) == [problem["kind"] for problem in found["problems"]] != []
+    assert run(["etl", "verify", "--warehouse", "w"]) == found.error.exit_code == 4
 
 
 def test_a_wrong_setting_is_refused_with_the_nearest_one(text):
