@@ -176,11 +176,11 @@ _LEFT = {
     "doctor": "nothing was changed",
     "report": "no report was written",
     "etl verify": "nothing was changed",
-    "etl gc": "what it removed is gone, and nothing else was changed",
-    "catalog": "the catalog is as it was",
+    "etl gc": "the removed files are gone; nothing else was changed",
+    "catalog": "the catalog was not changed",
     "agent": "no agent was written; training starts at its beginning",
-    "agent rl": "what it has learnt until its last save is kept",
-    "init": "the files that are there are kept",
+    "agent rl": "its last save is kept",
+    "init": "the files written so far are kept",
     "train": "a run with a --run name resumes from its last checkpoint; others start again",
     "train plan": "nothing was changed",
     "train base": "its last checkpoint is kept",
@@ -189,11 +189,11 @@ _LEFT = {
 
 
 def after_interrupt(arguments: list[str]) -> str:
-    """What an interrupted command leaves, and the command that goes on, as a shell takes it."""
+    """What an interrupted command leaves, and the command that resumes it, quoted for a shell."""
     asked = [argument for argument in arguments if argument != "--debug"]
     words = list(itertools.takewhile(lambda argument: not argument.startswith("-"), asked))
     known = [" ".join(words[:size]) for size in (2, 1)]
-    left = next((_LEFT[name] for name in known if name in _LEFT), "what is finished is kept")
+    left = next((_LEFT[name] for name in known if name in _LEFT), "finished parts are kept")
     return f"{left}. Again: {shlex.join(['dmix', *asked])}"
 
 

@@ -207,8 +207,8 @@ def load_taxonomy(given: str) -> Taxonomy:
     known = BUILT_IN.get(taxonomy.name)
     if known is not None and known != taxonomy:
         raise InputError(
-            f"taxonomy file {given} would be called {taxonomy.name!r}, which is built in with other labels;"
-            " give the file another name"
+            f"taxonomy file {given} has the name {taxonomy.name!r} of a built-in taxonomy with other labels;"
+            " rename the file"
         )
     return taxonomy
 

@@ -1,4 +1,4 @@
-"""`dmix etl start-state`: shares of domains, counted in a dataset or told by a model."""
+"""`dmix etl start-state`: shares of domains, counted in a dataset or estimated from a model."""
 
 import click
 

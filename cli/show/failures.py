@@ -1,4 +1,4 @@
-"""What people are told about an exception that no command foresaw: the true cause, and what to do about it.
+"""The message for an exception that no command expects: the true cause, and what to do about it.
 
 | what happened | what is said |
 |---|---|
@@ -74,7 +74,7 @@ class _Cause:
 
 
 def explained(error: BaseException, *, command: str) -> Failure:
-    """What people are told about an exception.
+    """The message for an exception.
 
     Args:
         error: What a command raised and did not foresee.

@@ -118,7 +118,7 @@ def model_lines(model: Path) -> list[str]:
 
 
 def difference_lines(own: "Group", natural: "Group", *, names: Sequence[str]) -> list[str]:
-    """What a run gained over natural runs: utility and each objective, a line."""
+    """What a run gained over natural runs: utility and each objective, in one line."""
     told = []
     if own.utilities and natural.utilities:
         told.append(f"U {own.utilities[0] - float(np.mean(natural.utilities)):+.2f}")

@@ -3,7 +3,7 @@
     python docs/examples/bare_pytorch.py --warehouse warehouse --state run.pt --batches 40
     torchrun --nproc-per-node 2 docs/examples/bare_pytorch.py …     the same samples on two ranks
 
-Called again with the same --state, it goes on where it stopped, on any number of ranks and workers.
+A second call with the same --state resumes where the first one stopped, on any number of ranks and workers.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def mixture(space: DomainSpace, *, step: int) -> np.ndarray:
 
 
 def train(loader: MixedLoader, space: DomainSpace, *, state_file: Path, batches: int) -> None:
-    """Trains until the data or `batches` end, and saves where it stands."""
+    """Trains until the data or `batches` end, and saves its state."""
     torch.manual_seed(0)
     model: nn.Module = Bigrams(loader.dataset.manifest.tokenizer.vocab_size)
     if state_file.exists():
@@ -50,7 +50,7 @@ def train(loader: MixedLoader, space: DomainSpace, *, state_file: Path, batches:
 
     left = batches
     while left and not loader.finished:
-        if not loader.in_step:  # it is, right after resuming in the middle of one
+        if not loader.in_step:  # a resume may start in the middle of a step
             loader.begin_step(mixture(space, step=loader.state.step + 1))
         for batch in loader:
             optimizer.zero_grad()
@@ -72,9 +72,9 @@ def main() -> None:
     """Opens the dataset, and closes it whatever happens."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--warehouse", type=Path, required=True)
-    parser.add_argument("--dataset", help="id or name; may be left out when there is one")
+    parser.add_argument("--dataset", help="id or name; default: the only dataset")
     parser.add_argument("--state", type=Path, required=True, help="file for weights and samples")
-    parser.add_argument("--batches", type=int, default=100, help="stop after so many, at the latest")
+    parser.add_argument("--batches", type=int, default=100, help="maximum number of batches")
     parser.add_argument("--step-samples", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=8, help="over all ranks")
     parser.add_argument("--workers", type=int, default=0)

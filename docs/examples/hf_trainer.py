@@ -1,7 +1,7 @@
-"""Exact mixing under Hugging Face's Trainer: its checkpoints carry the state of the mixture too.
+"""Exact mixing under Hugging Face's Trainer: its checkpoints also contain the state of the loader.
 
     python docs/examples/hf_trainer.py --warehouse warehouse --model FOLDER --out out --batches 40
-    python docs/examples/hf_trainer.py … --batches 80 --resume      goes on at batch 41
+    python docs/examples/hf_trainer.py … --batches 80 --resume      resumes at batch 41
 
 Needs the packages `transformers` and `accelerate`. Under torchrun every rank gets its slice.
 """
@@ -36,7 +36,7 @@ class StepBatches:
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         while not self.loader.finished:
-            if not self.loader.in_step:  # it is, right after resuming in the middle of one
+            if not self.loader.in_step:  # a resume may start in the middle of a step
                 self.loader.begin_step(mixture(self.space, step=self.loader.state.step + 1))
             for batch in self.loader:
                 yield {"input_ids": batch["input_ids"], "labels": batch["labels"]}
@@ -81,10 +81,10 @@ def newest_checkpoint(out: Path) -> Path | None:
 
 
 def main() -> None:
-    """Trains until the data or --batches end, and saves where it stands."""
+    """Trains until the data or --batches end, and saves its state."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--warehouse", type=Path, required=True)
-    parser.add_argument("--dataset", help="id or name; may be left out when there is one")
+    parser.add_argument("--dataset", help="id or name; default: the only dataset")
     parser.add_argument("--model", required=True, help="checkpoint folder or hub id")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--batches", type=int, default=100, help="global batches of the whole run")
@@ -97,7 +97,7 @@ def main() -> None:
         output_dir=str(arguments.out),
         max_steps=arguments.batches,
         save_steps=arguments.save_every,
-        ignore_data_skip=True,  # the loader stands where the checkpoint was written
+        ignore_data_skip=True,  # the loader resumes from its own state
         use_cpu=not torch.cuda.is_available(),
         learning_rate=1e-3,
         lr_scheduler_type="constant",

@@ -203,7 +203,7 @@ def _distilled_spec(
 
 @functools.lru_cache(maxsize=4)
 def make_classifier(spec: ClassifierSpec) -> Classifier:
-    """The classifier of a spec, made once a process.
+    """The classifier of a spec, made once per process.
 
     Raises:
         InputError: If it cannot be made as asked, for example from a damaged folder.

@@ -188,7 +188,7 @@ class NvidiaClassifier:
         if torch.cuda.is_available():
             model = model.to(torch.bfloat16)
         else:
-            logger.warning("there is no GPU: the nvidia classifier reads some KB per second and core")
+            logger.warning("without a GPU, the nvidia classifier reads only some KB per second and core")
         return model.eval()
 
 

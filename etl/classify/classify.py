@@ -286,7 +286,7 @@ def _check_documents(plan: CorpusPlan, parts: Sequence[LabelPart], folders: Corp
         return
     reasons = sum((Counter(part.rejected) for part in parts), Counter())
     if not reasons:
-        raise InputError(f"the inputs of corpus {plan.request.corpus!r} have no document; give others")
+        raise InputError(f"the inputs of corpus {plan.request.corpus!r} have no document; name other inputs")
     reason, count = reasons.most_common(1)[0]
     listed = ", ".join(f"{name} {number:,}" for name, number in reasons.most_common())
     raise InputError(

@@ -59,7 +59,7 @@ class PartPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusFolders:
-    """Where the parts of one corpus lie.
+    """Folders of the parts of one corpus.
 
     Attributes:
         labels: `labels/<corpus>`.
@@ -81,7 +81,7 @@ class CorpusFolders:
 
 
 def part_fingerprint(inputs: Sequence[InputFile], piece: Piece | None = None, *, settings_digest: str) -> str:
-    """Hash of what a part is made from; where its inputs lie is left out."""
+    """Hash of the inputs and settings of a part, without the folders of the inputs."""
     content = [[s.name, s.size_bytes, s.sha256, s.format, s.compression] for s in inputs]
     whole = [FORMAT, settings_digest, content]
     return digest_of([*whole, piece.start, piece.stop, piece.first] if piece else whole)
@@ -185,7 +185,7 @@ def _record(folders: CorpusFolders, fingerprint: str) -> Place:
 
 
 def input_identity(source: InputFile) -> Identity:
-    """What an input is known by, wherever it lies."""
+    """The identity of an input, whatever its folder."""
     return source.name, source.sha256, source.format, source.compression
 
 

@@ -261,7 +261,7 @@ def _inspected(
     )
     size_bytes = sum(file.size_bytes for file in unknown)
     if unknown:
-        progress(f"reading {len(unknown)} input files ({size_text(size_bytes)}) to see what is new")
+        progress(f"reading {len(unknown)} input files ({size_text(size_bytes)}) to find new ones")
     inspect = functools.partial(
         _inspect_files,
         required=columns.required,

@@ -52,7 +52,7 @@ def _stream_problems(
             warehouse,
             "count",
             path,
-            f"its shards hold {samples:,} samples, the entry says {stream.samples:,}",
+            f"its shards hold {samples:,} samples, but the entry says {stream.samples:,}",
         )
     if stream.tokens != stream.samples * manifest.seq_len or stream.tail_tokens >= manifest.seq_len:
         yield problem_at(
@@ -65,7 +65,7 @@ def _stream_problems(
     index, shard_format = path / INDEX, shard_format_of(manifest)
     expected = shard_format.index_bytes(shards) if shards and shard_format else None
     if expected is not None and index.is_file() and index.read_bytes() != expected:
-        yield problem_at(warehouse, "index", index, "it does not say what the manifest says")
+        yield problem_at(warehouse, "index", index, "it differs from the manifest")
 
 
 def origin_problems(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator[Problem]:

@@ -180,7 +180,7 @@ def file_problems(warehouse: Warehouse, file: ExpectedFile) -> Iterator[Problem]
         return
     if size_bytes != file.size_bytes:
         yield problem_at(
-            warehouse, "size", file.path, f"{size_bytes:,} bytes, the manifest says {file.size_bytes:,}"
+            warehouse, "size", file.path, f"{size_bytes:,} bytes, but the manifest says {file.size_bytes:,}"
         )
     elif digest.hexdigest() != file.sha256:
         yield problem_at(
@@ -197,7 +197,9 @@ def file_problems(warehouse: Warehouse, file: ExpectedFile) -> Iterator[Problem]
         rows = _parquet_rows(file.path)
         if rows != file.rows:
             found = "no readable Parquet" if rows is None else f"{rows:,} rows"
-            yield problem_at(warehouse, "count", file.path, f"{found}, the manifest says {file.rows:,} rows")
+            yield problem_at(
+                warehouse, "count", file.path, f"{found}, but the manifest says {file.rows:,} rows"
+            )
 
 
 def _parquet_rows(path: Place) -> int | None:

@@ -120,7 +120,7 @@ def _folders(warehouse: Warehouse, first: str) -> list[Path]:
 
 
 def _ghost(warehouse: Warehouse, folder: Path, lacking: str) -> Problem:
-    detail = f"it is without {lacking}: half of it was written or copied; restore it or remove the folder"
+    detail = f"it lacks {lacking}, so it was only partly written or copied; restore it or remove the folder"
     return problem_at(warehouse, "orphan", folder, detail)
 
 
@@ -174,7 +174,7 @@ def catalog_problems(
             warehouse,
             "catalog",
             warehouse.catalog,
-            f"view {key[0]}, {'/'.join(key[1:])}: {found.get(key, 'no row')}, the manifest says {counts}",
+            f"view {key[0]}, {'/'.join(key[1:])}: {found.get(key, 'no row')}, but the manifest says {counts}",
         )
         for key, counts in expected.items()
         if found.get(key) != counts

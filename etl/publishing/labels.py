@@ -1,4 +1,4 @@
-"""Label files: one row a document, sorted by domain, so that one domain can be read alone.
+"""Label files: one row per document, sorted by domain, so that one domain can be read alone.
 
 Documents are collected up to `CHUNK_BYTES` of text, sorted by label (stable, so that they keep
 their order within a domain) and written as one Parquet file. Equal documents in equal order give

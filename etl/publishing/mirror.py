@@ -1,4 +1,4 @@
-"""What a warehouse keeps here of data that lies in a remote folder: all that is read often and small.
+"""Local copies of the small, often-read files of a warehouse whose data are in a remote folder.
 
 The remote manifest is the one that publishes. Its copy here, with rejects and tokenizers, lets the
 catalog, `dmix sql` and training work as they do on local data, and without the network where they
@@ -31,7 +31,7 @@ def use_data_url(warehouse: Warehouse, url: str | None) -> None:
 
 
 def copy_rejects(warehouse: Warehouse, version: CorpusVersion) -> None:
-    """Brings the reject files of a version here, if they lie elsewhere.
+    """Copies the reject files of a version to the local folder, if they are remote.
 
     Raises:
         StorageError: If the store cannot be reached, or the disk is full.
@@ -85,5 +85,5 @@ def copy_published(warehouse: Warehouse) -> int:
 def _check_named(name: str, folder: str, where: RemotePath) -> None:
     if name != folder:
         raise InputError(
-            f"{where} is of {name!r}, not of {folder!r}; remove it from the store, or restore it"
+            f"{where} belongs to {name!r}, not to {folder!r}; remove it from the store, or restore it"
         )

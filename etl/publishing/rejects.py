@@ -1,4 +1,4 @@
-"""Documents that were not taken: why, and where they stand. Nothing is dropped without a row here."""
+"""Rejected documents, with reason and position. Every document that dmix drops has a row here."""
 
 from collections import Counter
 from pathlib import Path

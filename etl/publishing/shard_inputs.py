@@ -70,7 +70,7 @@ class ShardInput:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of what the shard input holds; where the warehouse lies is left out."""
+        """Hash of the content of the shard input, without the folder of the warehouse."""
         ranges = [[rows.sha256, rows.start, rows.stop] for rows in self.ranges]
         return digest_of([self.field, self.domain, self.index, ranges])
 
@@ -106,7 +106,7 @@ def label_paths(warehouse: Warehouse, corpus: CorpusVersion) -> Iterator[tuple[P
 
 
 def label_path(warehouse: Warehouse, corpus: str, fingerprint: str, name: str) -> Place:
-    """Where a label file of a part lies."""
+    """Path of a label file of a part."""
     return warehouse.label_data(corpus) / "parts" / fingerprint / name
 
 
@@ -128,7 +128,7 @@ def check_label_files(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) ->
                     " restore it from a copy, or run 'dmix etl classify' again with the same inputs"
                 )
             if found != size_bytes:
-                raise _damaged(str(path), f"it has {found:,} bytes, the manifest says {size_bytes:,}")
+                raise _damaged(str(path), f"it has {found:,} bytes, but the manifest says {size_bytes:,}")
 
 
 def read_texts(shard_input: ShardInput, *, batch_bytes: int) -> Iterator[list[str]]:

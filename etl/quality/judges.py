@@ -67,7 +67,7 @@ class NvidiaQuality:
 
 @functools.lru_cache(maxsize=2)
 def make_quality(name: str) -> QualityJudge:
-    """The judge that a user asked for, made once a process.
+    """The judge that a user chose, made once per process.
 
     Raises:
         InputError: If there is none of this name, or it cannot be made as asked.

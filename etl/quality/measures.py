@@ -1,4 +1,4 @@
-"""Measures of a text that tell running text from noise, loops and word salad.
+"""Measures of a text that distinguish running text from noise, loops and word salad.
 
 The simple ones are those of web corpora (Gopher, arXiv 2112.11446, and C4): shares of letters,
 digits, symbols and function words, lengths, repetition. The others compare neighbouring words

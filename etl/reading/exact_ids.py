@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Digits(str):
-    """A number of JSON as it stands in the file."""
+    """A JSON number, spelt as in the file."""
 
     __slots__ = ()
 
@@ -50,7 +50,7 @@ def id_of_bytes(value: bytes) -> str:
 
 
 def digits_of(line: bytes, column: str) -> object:
-    """The value of a column of a JSON object, numbers as they stand there.
+    """The value of a column of a JSON object, numbers spelt as in the file.
 
     Args:
         line: An object that JSON's own parser takes.

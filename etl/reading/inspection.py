@@ -37,7 +37,7 @@ Shapes = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What one reading of a file tells.
+    """The facts that one reading of a file gives.
 
     Attributes:
         pieces: Where it is cut; empty if it stays whole.
@@ -177,7 +177,7 @@ def _check_magic(found: FoundFile, head: bytes, tail: bytes) -> None:
                 f"{found.path} holds {detected} data; rename it to {found.path}{ENDINGS[detected]}"
             )
         raise InputError(
-            f"{found.path} holds {detected} data, which its ending does not say; decompress it or"
+            f"{found.path} holds {detected} data, but its ending names another format; decompress it or"
             f" correct its name ({KNOWN})"
         )
     magic = _MAGIC[wanted]
@@ -204,7 +204,7 @@ def _check_one_document_a_line(found: FoundFile) -> None:
     if not first.startswith(b"[") and not (is_object and following):
         return
     raise InputError(
-        f"{found.path} is one JSON document over several lines, expected one object a line; write it as"
+        f"{found.path} is one JSON document over several lines, expected one object per line; write it as"
         f" lines with: {_conversion(found, '.[]' if first.startswith(b'[') else '.')} , then name that file"
     )
 

@@ -122,7 +122,7 @@ def batches(
             yield batch.num_rows, values
         if seen != expected:
             raise BrokenInputError(
-                "damaged_input", f"row group {group} holds {seen:,} rows, the footer says {expected:,}"
+                "damaged_input", f"row group {group} holds {seen:,} rows, but the footer says {expected:,}"
             )
 
 
@@ -160,7 +160,7 @@ def refuse_id_type(kind: pa.DataType, *, column: str, path: str) -> None:
 
 
 def id_of_value(value: object) -> object:
-    """The id that a value of a Parquet column stands for: exact text, None for none, or the value itself.
+    """The id from a value of a Parquet column: exact text, None for none, or the value itself.
 
     What is neither text nor number nor bytes comes back as it is, and is no id.
     """

@@ -87,7 +87,7 @@ def check_local(pattern: str) -> None:
 def find_files(
     given: Sequence[str], *, taken: Mapping[str, str] | None = None, not_below: Path | None = None
 ) -> FoundFiles:
-    """The files that paths, folders and globs stand for.
+    """The files that paths, folders and globs name.
 
     In folders, hidden files are left out and links are followed (`dmix.etl.reading.walking`). A file
     that is reached twice counts once, under the name that is no link, or else the first. Two files
@@ -318,7 +318,7 @@ def _unique_names(roots: Mapping[str, PurePath], taken: Mapping[str, str]) -> di
             return names
         for path in clashing:
             if parts[path] >= len(PurePath(path).parts):
-                raise InputError(f"{path} cannot be told from another input; rename it")
+                raise InputError(f"dmix cannot distinguish {path} from another input; rename it")
             parts[path] += 1
 
 

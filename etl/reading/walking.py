@@ -184,8 +184,8 @@ def _is_iceberg(folder: Sequence[str], name: str) -> bool:
 
 def _table_error(where: str, kind: str) -> InputError:
     return InputError(
-        f"{where} is the folder of a table of {kind}: its log says which files count, and dmix does not read"
-        " it; write the table out as plain Parquet, or name the files that count (for example by a glob)"
+        f"{where} is a table of {kind}. Only its log lists the valid files, and dmix does not read this log;"
+        " export the table as plain Parquet, or name the valid files (for example by a glob)"
     )
 
 
@@ -205,7 +205,7 @@ def _mode(path: Path, wanted: Callable[[Path], bool]) -> int | None:
         target = path.readlink()
         raise InputError(
             f"link {path} leads nowhere ({target} does not exist); restore its target, for example by"
-            " downloading again what was not fetched, or remove the link"
+            " downloading it again, or remove the link"
         ) from None
 
 

@@ -30,7 +30,7 @@ FEWEST_WORDS = 7
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationItem:
-    """One item that must not stand in training text.
+    """One item that training text must not contain.
 
     Attributes:
         objective: What it measures.
@@ -53,7 +53,7 @@ def items_digest(items: Sequence[EvaluationItem]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """An item that stands in a text.
+    """An item that a text contains.
 
     Attributes:
         text: Number of the text.
@@ -98,7 +98,7 @@ class NgramIndex:
         self.too_short = tuple(item for item in range(count) if item not in searched)
 
     def matches(self, texts: NormalTexts) -> list[Match]:
-        """All items that stand in the texts, sorted by text and item."""
+        """All items that the texts contain, sorted by text and item."""
         hashes_W = texts.word_hashes()
         grams: dict[tuple[int, int], set[bytes]] = {}
         whole: set[tuple[int, int]] = set()

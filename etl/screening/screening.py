@@ -134,7 +134,7 @@ def without_found(
     corpora: Sequence[CorpusVersion],
     screenings: Sequence[Screening],
 ) -> dict[tuple[str, str], tuple[ShardInput, ...]]:
-    """The shard inputs of a dataset, told which rows screenings found and are to be left out."""
+    """The shard inputs of a dataset, with the rows that screenings found and that are left out."""
     excluded = _finding_files(warehouse, corpora, screenings)
 
     def told(rows: RowRange) -> RowRange:

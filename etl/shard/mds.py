@@ -84,7 +84,7 @@ class ShardFormat:
         return (self.shard_bytes - fixed) // (self.sample_bytes + _UINT32)
 
     def header(self, samples: int) -> bytes:
-        """Everything that stands before the samples."""
+        """All bytes before the samples."""
         offsets = np.arange(samples + 1, dtype=np.int64) * self.sample_bytes
         offsets += (samples + 2) * _UINT32 + len(self.config_bytes)
         return b"".join([np.uint32(samples).tobytes(), offsets.astype("<u4").tobytes(), self.config_bytes])
@@ -162,7 +162,7 @@ def header_problem(content: bytes, *, entry: Mapping[str, Any]) -> str | None:
         return f"{len(content)} bytes hold no MDS header"
     samples = int(np.frombuffer(content, "<u4", count=1)[0])
     if samples != entry["samples"]:
-        return f"the header says {samples:,} samples, the index {entry['samples']:,}"
+        return f"the header says {samples:,} samples, but the index says {entry['samples']:,}"
     if len(content) < (samples + 2) * _UINT32:
         return "the header is cut off"
     offsets = np.frombuffer(content, "<u4", count=samples + 1, offset=_UINT32).astype(np.int64)
@@ -170,10 +170,11 @@ def header_problem(content: bytes, *, entry: Mapping[str, Any]) -> str | None:
     expected = sum(entry["column_sizes"])
     if (sizes != expected).any():
         return (
-            f"the header has samples of {sizes.min():,} to {sizes.max():,} bytes, the index says {expected:,}"
+            f"the header has samples of {sizes.min():,} to {sizes.max():,} bytes, but the index says"
+            f" {expected:,}"
         )
     if offsets[-1] != entry["raw_data"]["bytes"]:
-        return f"the header ends at byte {offsets[-1]:,}, the index says {entry['raw_data']['bytes']:,}"
+        return f"the header ends at byte {offsets[-1]:,}, but the index says {entry['raw_data']['bytes']:,}"
     try:
         config = json.loads(content[(samples + 2) * _UINT32 : offsets[0]])
     except ValueError:

@@ -240,7 +240,7 @@ def published_dataset(warehouse: Warehouse, plan: ShardPlan) -> DatasetManifest 
 
 
 def resolve_corpora(warehouse: Warehouse, names: Sequence[str]) -> tuple[CorpusVersion, ...]:
-    """The versions that `--corpus` values stand for.
+    """The versions that `--corpus` values name.
 
     Args:
         names: `NAME` (its newest version) or `NAME@vK`. None at all means the pair

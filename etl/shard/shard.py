@@ -183,7 +183,7 @@ def _finished_stream(
     done = [record for record in records if record is not None]
     if len(done) < len(records):
         raise StorageError(
-            f"parts of {field}/{domain} vanished from {job.folder} while it was made; run the command again"
+            f"parts of {field}/{domain} vanished from {job.folder} during the job; run the command again"
         )
     tails = [np.frombuffer(record.tail, dtype=job.format.dtype) for record in done]
     empty = np.empty(0, dtype=job.format.dtype)
@@ -226,8 +226,8 @@ def _check_counts(manifest: DatasetManifest, corpora: Sequence[CorpusVersion], *
     encoded, labelled = sum(s.documents for s in manifest.streams), sum(c.documents for c in corpora)
     if encoded != labelled - excluded:
         raise VerificationError(
-            f"{encoded:,} documents were encoded, the corpora have {labelled:,} of which {excluded:,} are"
-            " left out; run 'dmix etl verify'"
+            f"{encoded:,} documents were encoded, but the corpora have {labelled:,}, of which {excluded:,}"
+            " are left out; run 'dmix etl verify'"
         )
     if not any(stream.samples for stream in manifest.streams):
         longest = max(stream.tail_tokens for stream in manifest.streams)

@@ -103,7 +103,7 @@ class OnSpark:
             except ClusterError as error:
                 if not workers_crashed(error):
                     raise
-            logger.warning("a task ended its worker again and again; trying each in a process of its own")
+            logger.warning("a task ended its worker repeatedly; dmix now runs each task in its own process")
             self._in_children = True
         return self._run(task, items, of=outcome_in_child)
 
@@ -137,7 +137,7 @@ class OnSpark:
         return [Outcome(row.error, row.value) for row in rows]
 
     def completed(self) -> int:
-        """Tasks that the running Spark job has finished; 0 over Spark Connect, which does not tell."""
+        """Tasks that the running Spark job has finished; 0 over Spark Connect, which gives no count."""
         context = getattr(self.session, "sparkContext", None)
         if context is None:
             return 0

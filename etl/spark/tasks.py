@@ -24,7 +24,7 @@ _REPORT_SECONDS = 0.5
 
 
 def grouped(items: Sequence[T], *, size_of: Callable[[T], int], most_bytes: int, most: int) -> list[list[T]]:
-    """Neighbours together, up to `most_bytes` or `most` items a group; what is larger stands alone.
+    """Neighbours together, up to `most_bytes` or `most` items per group; a larger item is its own group.
 
     A Spark task costs some milliseconds before it does anything; thousands of tiny ones cost more
     than their work.
@@ -78,7 +78,7 @@ def run_tasks(
             values.append(died(item))
         else:
             raise ClusterError(
-                f"a worker process ended {one.value}, and again when its task was tried alone; most likely"
+                f"a worker process ended {one.value}, and again when its task ran alone; most likely"
                 " memory ran out, or a library crashed on its input: free memory and run the same command"
                 " again, which resumes the job"
             )
@@ -86,7 +86,7 @@ def run_tasks(
 
 
 def completed_tasks(executor: ExecutorLike) -> int:
-    """Tasks that the running job has finished; 0 where the executor does not tell."""
+    """Tasks that the running job has finished; 0 if the executor gives no count."""
     return as_executor(executor).completed()
 
 
@@ -109,7 +109,7 @@ class Meter:
             self.tell()
 
     def tell(self) -> None:
-        """Writes the count now."""
+        """Writes the count immediately."""
         self._told = time.monotonic()
         if self._path is not None:
             try:

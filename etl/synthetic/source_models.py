@@ -65,7 +65,7 @@ def check_there(name: str) -> None:
 
 
 def source_model(name: str, settings: GenerationSettings) -> SourceModel:
-    """The model that `name` stands for, without its weights.
+    """The model that `name` names, without its weights.
 
     Args:
         name: Folder of a checkpoint, or a hub id.
@@ -167,7 +167,7 @@ def load_network(folder: Path, settings: GenerationSettings, *, device: str) -> 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keeps bars, remarks and tries of transformers and the hub off stderr, where progress is told."""
+    """Keeps bars, remarks and retries of transformers and the hub off stderr, which shows dmix's progress."""
     from huggingface_hub import logging as hub_logging
     from transformers.utils import logging as transformers_logging
 

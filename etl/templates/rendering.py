@@ -49,7 +49,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         sizes = [abs(value) if isinstance(value, int) else len(value) for value in (left, right)]
         if operator == "**" or sizes[0] * sizes[1] > _MOST_PRODUCT:
-            raise SecurityError("it multiplies what is too large")
+            raise SecurityError("a product in it is too large")
         return super().call_binop(context, operator, left, right)
 
 

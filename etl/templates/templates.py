@@ -168,7 +168,7 @@ def _made(name: str) -> Template:
         return parsed(name)
     near = difflib.get_close_matches(name, NAMED, n=1)
     hint = f"did you mean {near[0]!r}?" if near else r"name columns in braces, such as '{title}\n\n{body}'"
-    raise InputError(f"there is no template {name!r} (there are {', '.join(NAMED)} and {MODEL}PATH); {hint}")
+    raise InputError(f"template {name!r} is unknown (available: {', '.join(NAMED)}, {MODEL}PATH); {hint}")
 
 
 def special_token_flags(settings: TextSettings) -> str:

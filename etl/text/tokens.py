@@ -154,7 +154,7 @@ def _check_written(name: str, written: Sequence[str], specials: set[str]) -> Non
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """The tokenizer that `name` stands for.
+    """The tokenizer that `name` names.
 
     Args:
         name: `embedded`, the path of a `tokenizer.json`, a Hugging Face folder, or a hub id.

@@ -1,4 +1,4 @@
-"""Where agents lie, by name. Light to import: what is in their folders is `mixing/agent/store.py`'s."""
+"""Folders of agents, by name. Light to import; `mixing/agent/store.py` reads and writes their files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What an agent reads of a run: which objectives, on which scales, and what it is told of them.
+"""What an agent reads of a run: its objectives, their scales, and facts about them.
 
 The paper's agent reads the objectives of its training, by name. A set agent reads all that the run
 has, whatever their number and names. Shapes: D objectives that the agent reads.
@@ -36,7 +36,7 @@ class Reading:
 
 
 def told_of(history: History, prediction: Prediction | None = None) -> ObjectiveSpec:
-    """What a set agent is told of a run's objectives, and of what domains do to them where that is given."""
+    """What a set agent reads about a run's objectives, and about the effects of domains on them if given."""
     told = ObjectiveSpec.of(history.weights_D, history.roles)
     if prediction is None:
         return told

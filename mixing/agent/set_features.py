@@ -43,7 +43,7 @@ Parts = TypeVar("Parts", bound=Any)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ObjectiveSpec:
-    """What a set agent is told of the objectives beside their scores.
+    """What a set agent reads about the objectives, apart from their scores.
 
     Attributes:
         weights_D: Their lambda, summing to 1.

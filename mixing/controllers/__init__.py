@@ -48,7 +48,7 @@ class Kind:
 
     @property
     def name(self) -> str:
-        """What stands before the colon."""
+        """The part before the colon."""
         return self.spec.partition(":")[0].removesuffix("[")
 
     @property
@@ -74,13 +74,13 @@ KINDS = (
     Kind("cosine:FROM-TO", "target share along half a cosine over the steps", "fixed", "cosine"),
     Kind(
         "three-stage[:FROM-TO]",
-        "near the source, a change-over, heavy on the target",
+        "near the source, then a transition, then heavy on the target",
         "fixed",
         "three_stage",
     ),
     Kind("odm", "Online Data Mixing: a bandit that seeks high training loss", "odm"),
     Kind("ado", "Adaptive Data Optimization: a scaling law for each domain, fitted in the run", "ado"),
-    Kind("aioli", "Aioli: a linear law of how domains lower each other's loss", "aioli"),
+    Kind("aioli", "Aioli: a linear model of how domains lower each other's loss", "aioli"),
     Kind("sheared[:FILE]", "Sheared LLaMA: more of each domain whose loss is above its reference", "sheared"),
     Kind("agent:NAME", "a trained agent, by name or folder", "agent"),
     Kind("effect[:NAME]", "the plan by effects, corrected by the scores of the run", "effect"),
@@ -94,12 +94,12 @@ KINDS = (
         "regmix_kl",
     ),
     Kind("mixmin[:NAME]", "MixMin: the mixture of domain models that explains the items best", "mixmin"),
-    Kind("skill-it[:NAME]", "Skill-It: more of what helps the objectives that are behind", "skill_it"),
+    Kind("skill-it[:NAME]", "Skill-It: more of the domains that help lagging objectives", "skill_it"),
     Kind("regmix-d:SET", "each step's mixture by a regression on the steps of a set", "regmix_d"),
     Kind("schedule:SET", "the schedule that learned simulators of a set find best", "schedule"),
     Kind(
         "decision-transformer:SET[:QUANTILE]",
-        "imitates a set's runs by what they were still to gain, and asks for much",
+        "imitates a set's runs, conditioned on their outcome, and aims high",
         "decision_transformer",
     ),
     Kind("python:MODULE:CLASS", "a class of your own, from a module or a .py file", "custom"),

@@ -48,7 +48,7 @@ class AgentController:
         if agent.config.fixed_space and tuple(agent.config.labels) != space.labels:
             raise InputError(
                 f"agent {name_or_path!r} chooses among {len(agent.config.labels)} labels"
-                f" ({', '.join(agent.config.labels[:3])}, …), the dataset has {len(space.labels)}"
+                f" ({', '.join(agent.config.labels[:3])}, …), but the dataset has {len(space.labels)}"
                 f" ({', '.join(space.labels[:3])}, …); train an agent on a set of this dataset, or one that"
                 " takes any domains with 'dmix agent sft --architecture set'"
             )

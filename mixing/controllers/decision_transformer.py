@@ -1,4 +1,4 @@
-"""Decision Transformer: imitates a farm, told what each run was still to gain, and asks for much.
+"""Decision Transformer: imitates a farm, conditioned on the gain that each run still had ahead.
 
 Chen et al. 2021 (arXiv 2106.01345). The network reads the tokens of the paper's agent with one number
 more, the return-to-go G_t = U_T - U_t in units of the farm's deviation; it is trained by Eq. 4 on every

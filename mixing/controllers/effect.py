@@ -82,12 +82,12 @@ class EffectController:
     def _check(self, history: History) -> None:
         if history.objectives != self._prediction.objectives:
             raise InputError(
-                f"the effects were measured on {', '.join(self._prediction.objectives)}, the run scores"
+                f"the effects were measured on {', '.join(self._prediction.objectives)}, but the run scores"
                 f" {', '.join(history.objectives) or 'nothing'}; measure them with 'dmix mix probe'"
             )
         if len(history.space) != len(self._prediction.natural_N):
             raise InputError(
-                f"the effects cover {len(self._prediction.natural_N)} domains, the run has"
+                f"the effects cover {len(self._prediction.natural_N)} domains, but the run has"
                 f" {len(history.space)}; run 'dmix mix probe' on its dataset"
             )
 

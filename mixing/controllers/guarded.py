@@ -44,8 +44,8 @@ class GuardedController:
         """
         if len(self._limits.floors_N) != len(history.space):
             raise InputError(
-                f"guard limits cover {len(self._limits.floors_N)} domains, the run has {len(history.space)};"
-                " take them from a set of the same dataset"
+                f"guard limits cover {len(self._limits.floors_N)} domains, but the run has"
+                f" {len(history.space)}; take them from a set of the same dataset"
             )
         proposal = self._controller.propose(history)
         if not isinstance(proposal, Proposal):
@@ -67,7 +67,7 @@ class GuardedController:
                 ControllerEvent(
                     kind="guard",
                     detail=f"the guard rails moved {moved * history.step_samples:.2f} of"
-                    f" {history.step_samples} samples, to stay within what the set has tried",
+                    f" {history.step_samples} samples, to stay within the range of the set",
                 )
             )
         return dataclasses.replace(

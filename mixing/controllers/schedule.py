@@ -21,7 +21,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 
 
 class ScheduleController:
-    """Proposes the entry of a schedule that lies at the same fraction of the run.
+    """Proposes the entry of a schedule at the same fraction of the run.
 
     Args:
         mixtures_TN: Of M steps of the farm, shape (M, N).

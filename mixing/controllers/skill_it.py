@@ -50,7 +50,7 @@ class SkillItController:
         """
         if history.objectives != self._objectives or len(history.space) != len(self._graph_ND):
             raise InputError(
-                f"{self.name} has effects on {', '.join(self._objectives)}, the run is scored on"
+                f"{self.name} has effects on {', '.join(self._objectives)}, but the run is scored on"
                 f" {', '.join(history.objectives) or 'nothing'}; run 'dmix mix probe' with the run's"
                 " environment"
             )

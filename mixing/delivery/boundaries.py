@@ -35,7 +35,7 @@ def document_positions(segments_BL: Tensor) -> Tensor:
 
 
 def document_mask(segments_BL: Tensor) -> Tensor:
-    """Which tokens see which: themselves and what stands before them in their segment.
+    """Which tokens see which: themselves and earlier tokens of their segment.
 
     Returns:
         bool, shape (B, 1, L, L), True where the query (third) may look at the key (fourth); the

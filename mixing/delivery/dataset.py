@@ -216,15 +216,15 @@ class MixedDataset(Dataset):
         if not np.array_equal(stated, self._streaming.samples_per_shard):
             raise VerificationError(
                 f"the streams of dataset {self.manifest.dataset} in {where} hold"
-                f" {self._streaming.num_samples} samples in {self._streaming.num_shards} shards, its manifest"
-                f" states {stated.sum()} in {len(stated)}; run 'dmix etl verify'"
+                f" {self._streaming.num_samples} samples in {self._streaming.num_shards} shards, but its"
+                f" manifest states {stated.sum()} in {len(stated)}; run 'dmix etl verify'"
             )
         wanted = (np.dtype(self.manifest.token_dtype).newbyteorder("<"), self.manifest.seq_len)
         for layout in self._fixed:
             if layout not in (wanted, None):
                 raise VerificationError(
                     f"a shard of dataset {self.manifest.dataset} in {where} holds rows of {layout[1]}"
-                    f" {layout[0].name}, its manifest states {wanted[1]} {wanted[0].name};"
+                    f" {layout[0].name}, but its manifest states {wanted[1]} {wanted[0].name};"
                     " run 'dmix etl verify'"
                 )
 

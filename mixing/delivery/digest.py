@@ -51,8 +51,8 @@ class StepDigest:
         if digest.hexdigest() != expected:
             raise VerificationError(
                 f"the {len(prefix)} planned samples before the interruption have the digest"
-                f" {digest.hexdigest()[:12]}, the checkpoint says {expected[:12]}; resume with the dataset,"
-                " seed and settings that the run was started with"
+                f" {digest.hexdigest()[:12]}, but the checkpoint says {expected[:12]}; resume with the"
+                " dataset, seed and settings that the run was started with"
             )
         return digest
 

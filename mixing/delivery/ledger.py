@@ -49,7 +49,7 @@ class StepLedger:
 
     @classmethod
     def empty(cls, size: int) -> "StepLedger":
-        """Before the first batch of a step; `size` is N."""
+        """The ledger before the first batch of a step; `size` is N."""
         return cls(StepDigest(), np.zeros(size, np.int64), np.zeros(size, np.float64))
 
     def merge(self, ranks: Sequence[RankNotes], *, batch_size: int) -> None:

@@ -144,7 +144,7 @@ class MixedLoader:
         self._end_step(self.plan)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands, as plain JSON values; on several ranks all of them call it."""
+        """The state of the run, as plain JSON values; on several ranks, all of them call it."""
         self._take_in()
         return {
             "format": FORMAT,
@@ -177,7 +177,7 @@ class MixedLoader:
         for name, value in here.items():
             if saved.get(name) != value:
                 raise InputError(
-                    f"the run was started with {name} {saved.get(name)!r}, this loader has {value!r};"
+                    f"the run was started with {name} {saved.get(name)!r}, but this loader has {value!r};"
                     " resume with the settings of the start"
                 )
         self.state = MixerState.from_json(state["mixer"])

@@ -73,7 +73,7 @@ class PlanSettings:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MixerState:
-    """Where a run stands between two steps. A step never changes it, it makes the next one.
+    """State of a run between two steps. A step never changes it; it makes the next state.
 
     Attributes:
         step: Steps done.
@@ -250,7 +250,7 @@ def ending(state: MixerState, *, steps: int, streams: StreamSizes, settings: Pla
     if state.step >= steps:
         why = f"all {steps} steps are done"
     elif step_total(left_N, settings=settings) == 0:
-        why = f"what is left fills no batch of {settings.batch_size}"
+        why = f"the remaining samples fill no batch of {settings.batch_size}"
     else:
         why = "the target is covered"
     target = int(left_N[streams.target_N].sum())

@@ -38,7 +38,8 @@ class StreamSizes:
         size = len(self.shard_samples)
         if len(self.target_N) != size:
             raise InputError(
-                f"{size} domains have shards, {len(self.target_N)} have a field; give both for each domain"
+                f"{size} domains have shards, but {len(self.target_N)} have a field; give both for each"
+                " domain"
             )
         if any((shards <= 0).any() for shards in self.shard_samples):
             raise InputError("a shard without samples cannot be drawn from; leave it out of the sizes")

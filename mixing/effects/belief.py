@@ -269,7 +269,7 @@ class Filter:
         return error_D, predicted.covariance_D44[:, LEVEL, LEVEL] + noise_D
 
     def updated(self, predicted: Belief, scores_D: Vector) -> Belief:
-        """The belief with a step's scores; NaN where one is missing, which tells nothing."""
+        """The belief after a step's scores; a missing score is NaN and changes nothing."""
         error_D, variance_D = self._innovation(predicted, scores_D)
         known_D = np.isfinite(scores_D)
         columns_D4 = predicted.covariance_D44[:, :, LEVEL]

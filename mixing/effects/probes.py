@@ -114,7 +114,7 @@ def dose_of(space: DomainSpace, group: Sequence[int], *, samples: int) -> float:
 def group_domains(
     space: DomainSpace, *, samples: int, most_groups: int, effect_ND: Array | None = None
 ) -> list[tuple[int, ...]]:
-    """Domains that a probe can tell apart, alone or with others of their field, largest first.
+    """Domains that a probe can distinguish, alone or with others of their field, largest first.
 
     The smallest group is joined to the nearest one until each can deliver an eighth of a probe and
     there are few enough: first to one with the same label up to a slash, then to the one whose
@@ -236,7 +236,7 @@ def fit_probes(
         InputError: If there are fewer than two controls.
     """
     if len(controls_CD) < 2:
-        raise InputError(f"{len(controls_CD)} control scores; at least two tell how large the noise is")
+        raise InputError(f"got {len(controls_CD)} control scores, expected at least 2 to measure the noise")
     share_G = np.array([natural_N[list(group)].sum() for group in groups])
     field_G = np.array([bool(target_N[group[0]]) for group in groups])
     raw_GD = (scores_GD - controls_CD.mean(0)) / doses_G[:, None]

@@ -283,8 +283,8 @@ def _architecture(given: Agent, settings: RlSettings, start: str) -> str:
     found = "paper" if given.config.fixed_space else "set"
     if settings.architecture not in (None, found):
         raise InputError(
-            f"agent {start!r} has the architecture {found}, --architecture asks for {settings.architecture};"
-            " leave one of the two out"
+            f"agent {start!r} has the architecture {found}, but --architecture asks for"
+            f" {settings.architecture}; leave one of the two out"
         )
     return found
 
@@ -299,7 +299,7 @@ def _check_fits(config: MixingAgentConfig, farm: Farm, start: str) -> None:
     for name, (found, wanted) in pairs.items():
         if found != wanted:
             raise InputError(
-                f"agent {start!r} has the {name} {_short(found)}, set {farm.set_name!r} has"
+                f"agent {start!r} has the {name} {_short(found)}, but set {farm.set_name!r} has"
                 f" {_short(wanted)}; fine-tune one on this set with 'dmix agent sft', or leave --from out"
             )
 

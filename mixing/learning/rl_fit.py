@@ -89,7 +89,7 @@ def fit_cql(
     """
     if episodes.valid_mask_ET.shape[1] > agent.config.context:
         raise InputError(
-            f"the longest trajectory has {episodes.valid_mask_ET.shape[1]} steps, the agent looks back"
+            f"the longest trajectory has {episodes.valid_mask_ET.shape[1]} steps, but the agent looks back"
             f" {agent.config.context}; train it with a longer --context"
         )
     with torch.random.fork_rng():

@@ -265,7 +265,7 @@ def _scales(datasets: Sequence[SftDataset]) -> dict[str, float]:
 
 
 def _card_notes(result: SftResult) -> list[str]:
-    losses = f"Squared error a step: {result.train_losses[result.best_epoch - 1]:.5f} in training"
+    losses = f"Squared error per step: {result.train_losses[result.best_epoch - 1]:.5f} in training"
     if result.held_out_losses:
         losses += f", {result.held_out_losses[result.best_epoch - 1]:.5f} held out"
     notes = [
@@ -274,5 +274,5 @@ def _card_notes(result: SftResult) -> list[str]:
         f"{losses}.",
     ]
     if not result.with_feedback:
-        notes.append("None of them had feedback: this agent has not learnt to use any.")
+        notes.append("None of them had feedback, so this agent has not learned to use feedback.")
     return notes

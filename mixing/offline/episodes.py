@@ -50,7 +50,7 @@ class RewardMap:
         return each + discount * self.shift * terminal_ET
 
     def returns(self, mapped: float) -> float:
-        """The return in utility that a mapped one stands for."""
+        """The return in utility of a mapped return."""
         return (mapped - self.shift) / self.scale
 
 

@@ -1,4 +1,4 @@
-"""A Gaussian process from log shares to values: Matern-5/2, a length scale a domain.
+"""A Gaussian process from log shares to values: Matern-5/2, one length scale per domain.
 
 What a domain adds shrinks with its share, so the process lives on log(share + 1e-3), standardised.
 Each value has its own length scales and noise, found by maximum marginal likelihood (Rasmussen and

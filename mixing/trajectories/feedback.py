@@ -37,7 +37,7 @@ _SCHEMA = pa.schema(
 
 
 def feedback_file(warehouse: Warehouse, set_name: str, trajectory_id: str) -> Path:
-    """Where the feedback on one trajectory lies once its proxy has finished."""
+    """Path of the feedback on one trajectory, once its proxy has finished."""
     return warehouse.feedback(set_name) / f"{trajectory_id}.parquet"
 
 
@@ -122,7 +122,7 @@ def load_feedback(warehouse: Warehouse, set_name: str) -> Feedback:
         names = names or found
         if found != names:
             raise InputError(
-                f"{path} has scores on {', '.join(found)}, the first file of the set on"
+                f"{path} has scores on {', '.join(found)}, but the first file of the set has"
                 f" {', '.join(names)}; collect the set again with one environment"
             )
         steps = table["step"].to_numpy()

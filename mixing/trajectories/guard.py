@@ -90,19 +90,19 @@ def alarms(history: History, proposal_N: Vector, limits: GuardLimits) -> list[st
     change = float(kl_of_steps(mixtures_SN[-2:])[0])
     if history.step == 1 and change > limits.largest_first_kl:
         found.append(
-            f"random start: the first mixture is {change:.2f} nats from the start state, those of the farm"
-            f" are within {limits.largest_first_kl:.2f}"
+            f"random start: the first mixture is {change:.2f} nats from the start state; in the farm, it is"
+            f" at most {limits.largest_first_kl:.2f}"
         )
     moved = oscillation(mixtures_SN)
     if moved > limits.largest_oscillation:
         found.append(
-            f"oscillation: the mixtures moved {moved:.2f} to and fro in {OSCILLATION_WINDOW} steps, those of"
-            f" the farm at most {limits.largest_oscillation:.2f}"
+            f"oscillation: the mixtures moved {moved:.2f} back and forth in {OSCILLATION_WINDOW} steps; in"
+            f" the farm, at most {limits.largest_oscillation:.2f}"
         )
     number = float(effective_number(proposal_N))
     if number < limits.least_effective_number:
         found.append(
-            f"collapse: {number:.2f} effective domains, the mixtures of the farm have at least"
+            f"collapse: the mixture has {number:.2f} effective domains; in the farm, mixtures have at least"
             f" {limits.least_effective_number:.2f}"
         )
     return found

@@ -70,7 +70,7 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """A set of objectives, and where their files lie."""
+    """A set of objectives, and the folder of their files."""
 
     objectives: tuple[Objective, ...] = setting(help="The D objectives. Score vectors have the same order.")
     scales: dict[str, float] = setting(
@@ -101,7 +101,7 @@ class Environment:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """What each objective stands for, general or target, in order."""
+        """Role of each objective, general or target, in order."""
         return tuple(objective.role for objective in self.objectives)
 
     @property

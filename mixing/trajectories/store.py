@@ -116,7 +116,7 @@ def trajectory_id(kind: str, number: int, *, top_k: int | None = None) -> str:
 
 
 def trajectory_file(folder: Path, name: str) -> Path:
-    """Where the trajectory `name` lies in the folder of its set."""
+    """Path of the trajectory `name` in the folder of its set."""
     return folder / f"{name}.parquet"
 
 
@@ -158,7 +158,7 @@ def read_set(warehouse: Warehouse, set_name: str) -> TrajectorySet:
     value = dict(read_json(path))
     found = value.pop("format", None)
     if found != FORMAT:
-        raise InputError(f"{path} has format {found!r}, this dmix reads {FORMAT}; update dmix")
+        raise InputError(f"{path} has format {found!r}, but this dmix reads {FORMAT}; update dmix")
     try:
         value["space"] = tuple((field, domain) for field, domain in value["space"])
         value["samples"] = tuple(value["samples"])

@@ -84,7 +84,7 @@ def test_taxonomies_are_named_or_files(tmp_path):
 def test_a_file_cannot_take_the_name_of_another_taxonomy(tmp_path):
     path = tmp_path / "weborganizer-topics.txt"
     path.write_text("A\n")
-    with pytest.raises(InputError, match="built in with other labels; give the file another name"):
+    with pytest.raises(InputError, match=r"name .weborganizer-topics. of a built-in taxonomy"):
         load_taxonomy(str(path))
     path.write_text("\n".join(load_taxonomy("weborganizer-topics").labels))
     assert load_taxonomy(str(path)) == load_taxonomy("weborganizer-topics")

@@ -127,8 +127,8 @@ def check_item_task(
             length = len(tokenizer.encode(answer, add_special_tokens=False))
             if positions is not None and length >= positions:
                 raise InputError(
-                    f"{task.name}, item {number}: the answer {answer[:40]!r} has {length} tokens, the model"
-                    f" {positions} positions; shorten it or remove the item"
+                    f"{task.name}, item {number}: the answer {answer[:40]!r} has {length} tokens, but the"
+                    f" model has {positions} positions; shorten it or remove the item"
                 )
 
 

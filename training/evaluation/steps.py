@@ -11,7 +11,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 
 
 def chosen_models(warehouse: Warehouse, config: RunConfig, steps: Sequence[str]) -> dict[int, Path | None]:
-    """Where models of a run lie, ascending by step.
+    """Folders of the models of a run, ascending by step.
 
     Args:
         warehouse: Where the run is.

@@ -168,7 +168,7 @@ def headline(groups: Sequence[Group]) -> str:
 
 
 def seeds_that_suffice(groups: Sequence[Group]) -> int | None:
-    """Seeds per controller that tell the two best apart, by their difference and the noise seen so far.
+    """Seeds per controller that distinguish the two best, by their difference and the noise so far.
 
     The noise of a difference of two means of n runs is sd √(2 / n), so n is 2 (2 sd / difference)², at
     least 2. None where nothing is known of noise or difference.
@@ -203,7 +203,7 @@ def _best(ranked: Sequence[Group]) -> str:
     )
     noise = noise_between_seeds([group.utilities for group in ranked])
     if noise is None:
-        return f"{told}; with one seed each this is not sure."
+        return f"{told}; one seed each cannot confirm this."
     spread = noise * (1 / len(first.utilities) + 1 / len(second.utilities)) ** 0.5
     if means[0] - means[1] > NOISE_WIDTH * spread:
         return (

@@ -107,7 +107,7 @@ class FarmPlan:
         return (
             f"|T|/(R*M) is {supply:.3f} for proxies (R = {found.step_samples:,}) and"
             f" {found.target_supply:.3f} for the guided run (R = {found.run_step_samples:,}): the target"
-            " runs out at another step, so feedback says less about the run; sample a set whose two R agree"
+            " runs out at another step, so the feedback fits the run less well; sample a set with equal R"
         )
 
 

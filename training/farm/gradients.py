@@ -168,7 +168,7 @@ def _scale(
             state = torch.load(file, map_location="cpu", weights_only=True)["state"]
         if len(state) != len(weights):
             raise InputError(
-                f"{file} has the state of {len(state)} weights, the model has {len(weights)}; remove it"
+                f"{file} has the state of {len(state)} weights, but the model has {len(weights)}; remove it"
             )
         return [
             1 / (state[i]["exp_avg_sq"].to(weight.device).sqrt() + epsilon)

@@ -64,7 +64,7 @@ class ProbeTask:
 
     def __post_init__(self) -> None:
         if self.steps < LEAST_STEPS:
-            raise InputError(f"--steps is {self.steps}, a probe has at least {LEAST_STEPS}")
+            raise InputError(f"--steps is {self.steps}, expected at least {LEAST_STEPS} for a probe")
 
     @property
     def samples(self) -> int:

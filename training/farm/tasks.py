@@ -124,8 +124,8 @@ class FarmTasks:
             failures = [message for stack in future.result() for message in stack]
         if failures:
             raise TrainingError(
-                f"{len(failures)} of {sum(map(len, stacks))} proxies failed, the first one so: {failures[0]}."
-                " Finished trajectories are kept; the same command does the others again"
+                f"{len(failures)} of {sum(map(len, stacks))} proxies failed. The first error: {failures[0]}."
+                " Finished trajectories are kept; the same command runs the others again"
             )
 
 

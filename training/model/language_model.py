@@ -48,7 +48,7 @@ sdpa_attention.use_gqa_in_sdpa = _grouped_in_kernel
 
 
 def has_plain_output(network: PreTrainedModel) -> bool:
-    """Whether `dmix.training.model.loss` may stand in for the network's output layer and loss."""
+    """Whether `dmix.training.model.loss` may replace the network's output layer and loss."""
     output = network.get_output_embeddings()
     return network.config.model_type in _PLAIN_OUTPUT and output.bias is None
 
@@ -121,7 +121,7 @@ class LanguageModel(ComposerModel):
 
     @torch.no_grad()
     def losses_at(self, input_BL: Tensor, rows_T: Tensor, positions_T: Tensor) -> Tensor:
-        """Cross entropy of chosen tokens given all that stands before them, in nats.
+        """Cross entropy of chosen tokens given all tokens before them, in nats.
 
         Args:
             input_BL: Token ids, int64, shape (B, L); rows may be padded on the right, because
@@ -202,6 +202,6 @@ def _check_resettable(config: PretrainedConfig) -> None:
     attention = config._attn_implementation
     if config.model_type not in _RESETTABLE or attention != "sdpa":
         raise InputError(
-            f"reset_at_documents works with {' and '.join(_RESETTABLE)} models and sdpa attention, this model"
-            f" is {config.model_type} with {attention}; set reset_at_documents to false"
+            f"reset_at_documents works with {' and '.join(_RESETTABLE)} models and sdpa attention, but this"
+            f" model is {config.model_type} with {attention}; set reset_at_documents to false"
         )

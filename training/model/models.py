@@ -97,15 +97,15 @@ def check_lora_model(model: str | ModelSettings, lora: LoraSettings) -> None:
         )
     if adapted_checkpoint(model) is not None:
         raise InputError(
-            f"{model} holds adapters, which are added to their checkpoint before training, and new adapters"
-            " would be of a model that is not kept; set merge: true in lora"
+            f"{model} holds adapters. dmix merges them into their checkpoint before training and does not"
+            " store the merged model, so new adapters would have no checkpoint; set merge: true in lora"
         )
 
 
 def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrainedModel:
     if settings.tokenizer is not None and settings.tokenizer != manifest.tokenizer.name:
         raise InputError(
-            f"the model file wants tokenizer {settings.tokenizer!r}, the dataset has"
+            f"the model file wants tokenizer {settings.tokenizer!r}, but the dataset has"
             f" {manifest.tokenizer.name!r}; shard the dataset with --tokenizer {settings.tokenizer}"
         )
     config_class = _CONFIGS[settings.architecture]
@@ -142,7 +142,7 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
 def empty_model(
     model: str | ModelSettings, manifest: DatasetManifest, *, lora: LoraSettings | None = None
 ) -> PreTrainedModel:
-    """A model without memory for its weights: what can be told from its configuration.
+    """A model without memory for its weights, made from its configuration alone.
 
     Args:
         model: As for `load_model`.
@@ -221,14 +221,14 @@ def _no_model(name: str, error: Exception) -> InputError:
 def _check_fit(config: PretrainedConfig, manifest: DatasetManifest) -> None:
     if config.vocab_size < manifest.tokenizer.vocab_size:
         raise InputError(
-            f"the model has a vocabulary of {config.vocab_size} ids, the dataset's tokenizer"
+            f"the model has a vocabulary of {config.vocab_size} ids, but the dataset's tokenizer"
             f" {manifest.tokenizer.name!r} has {manifest.tokenizer.vocab_size}; shard the dataset with the"
             " model's own tokenizer, or raise vocab_size"
         )
     positions = positions_of(config)
     if positions is not None and positions < manifest.seq_len:
         raise InputError(
-            f"the model has positions for {positions} tokens, a sample has {manifest.seq_len}; shard the"
+            f"the model has positions for {positions} tokens, but a sample has {manifest.seq_len}; shard the"
             " dataset with a smaller --seq-len, or raise max_position_embeddings"
         )
 

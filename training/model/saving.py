@@ -186,8 +186,8 @@ def check_saved_model(folder: Path) -> None:
         path = folder / Path(name).name
         if not path.is_file() or _known_digest(str(path), path.stat().st_mtime_ns) != wanted:
             raise VerificationError(
-                f"{path} is {'damaged' if path.is_file() else 'missing'}: it is not what was saved; train the"
-                " model again, or restore the file"
+                f"{path} is {'damaged' if path.is_file() else 'missing'}; train the model again, or restore"
+                " the file"
             )
 
 

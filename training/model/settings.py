@@ -194,7 +194,7 @@ class TrainingSettings:
             raise InputError("activation_checkpointing needs sharding; set sharding to full or gradients")
         if self.lora is not None and self.sharding != "none":
             raise InputError(
-                f"lora works with sharding: none, this is {self.sharding}; set sharding to none, or"
+                f"lora needs sharding: none, but sharding is {self.sharding}; set sharding to none, or"
                 " leave lora out"
             )
         if self.weight_decay < 0 or (self.gradient_clip is not None and self.gradient_clip <= 0):

@@ -95,7 +95,7 @@ def train_base(
     progress: Callable[[str], None],
     monitor: Monitor | None = None,
 ) -> RunSummary:
-    """Trains a base model, goes on with it if it was cut off, or finds it finished.
+    """Trains a base model, resumes its training, or finds it finished.
 
     `progress` and `monitor` are as in `start_run`.
 

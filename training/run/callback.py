@@ -118,13 +118,13 @@ class MixtureCallback(Callback):
 
     @property
     def ending(self) -> str:
-        """Why the run ends where it stands, and what it leaves undrawn."""
+        """Why the run ends after this step, and the samples that it leaves."""
         return ending(self.state.mixer, steps=self.steps, streams=self.streams, settings=self.settings)
 
     # ---- Composer's events, in the order in which they come
 
     def fit_start(self, state: State, logger: Logger) -> None:
-        """Scores the untrained model, or takes up the step that a checkpoint lies in."""
+        """Scores the untrained model, or resumes the step of a checkpoint."""
         self._batches_before = state.timestamp.batch.value
         self._run_started = self._step_started = time.monotonic()
         if self.state.asked is not None:

@@ -1,4 +1,4 @@
-"""Checkpoint files of a run: their names, which ones are whole, and which one a run goes on from.
+"""Checkpoint files of a run: their names, the complete ones, and the one from which a run resumes.
 
 A checkpoint is a zip archive: its table of contents is written last, so a file that a kill cut short
 lacks it, and it holds a checksum of every part, so zeros of a power cut are noticed.
@@ -89,7 +89,7 @@ def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> 
     if back:
         notes.append(f"going back from checkpoint {usable[0].name}, as asked")
     if notes:
-        notes.append(f"going on from {'the beginning' if checkpoint is None else checkpoint.name}")
+        notes.append(f"resuming from {'the beginning' if checkpoint is None else checkpoint.name}")
     return Restart(checkpoint, tuple(notes), refused=tuple(refused))
 
 

@@ -233,7 +233,7 @@ def check_model_tokenizer(
 
 
 def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
-    """The configuration that a run was started with, with paths in the warehouse as it lies now.
+    """The configuration that a run was started with, with paths in the warehouse's present folder.
 
     Raises:
         NotFoundError: If there is no such run.

@@ -1,4 +1,4 @@
-"""Starts a run from its resolved configuration, and goes on with it on resume."""
+"""Starts a run from its resolved configuration, and resumes it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence

@@ -141,7 +141,7 @@ class _Watch(threading.Thread):
         self._processes = dist.all_gather_object(this_process())
 
     def tell(self, words: str) -> None:
-        """Lets the other ranks know why this one ends; it is ended too if it does not end by itself."""
+        """Sends the other ranks the reason why this one ends; the watch also ends a rank that hangs."""
         with suppress(Exception):  # the store is gone with the rank that held it: the others see that
             self._store.set(f"{self.name}/failed", f"rank {self._rank} failed: {words}")
 

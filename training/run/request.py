@@ -137,7 +137,7 @@ def run_config_file(warehouse: Warehouse, run_id: str) -> Path:
 
 
 def base_model_folder(warehouse: Warehouse, name: str) -> Path:
-    """Where a base model of the warehouse lies, weights and optimiser state.
+    """Folder of a base model of the warehouse, with weights and optimiser state.
 
     Raises:
         NotFoundError: If there is none of that name.
@@ -153,7 +153,7 @@ def base_model_folder(warehouse: Warehouse, name: str) -> Path:
 
 
 def base_of_proxies(warehouse: Warehouse, base: str | None, *, init: str) -> Path | None:
-    """Where the base model of a farm's proxies lies; None if they start from random weights.
+    """Folder of the base model of a farm's proxies; None if they start from random weights.
 
     Raises:
         InputError: If a base is named and `init` wants none, or the other way round.

@@ -80,7 +80,7 @@ def train(
     progress: Callable[[str], None] = logger.info,
     monitor: Monitor | None = None,
 ) -> RunSummary:
-    """Trains one run to its end, or goes on with one that was cut off.
+    """Trains one run to its end, or resumes one that was cut off.
 
     Called by every rank alike (`composer -n 8 …`); only rank 0 writes.
 
@@ -293,7 +293,9 @@ def _fit(
             log.write("run_failed", step=step, detail=detail)
         if isinstance(error, KeyboardInterrupt) and job.keep_checkpoints and dist.get_world_size() == 1:
             whole = _what_is_whole(job, folder)
-            raise InterruptedRunError(f"run {job.run_id} ended in step {step}, unsaved; {whole}") from None
+            raise InterruptedRunError(
+                f"run {job.run_id} ended in step {step} without saving it; {whole}"
+            ) from None
         raise
     if log is not None:
         log.write("run_done", step=callback.state.steps_done, detail=callback.ending)

@@ -22,7 +22,7 @@ from dmix.mixing.space.history import TruncatedHistory
 
 @dataclass
 class RunState:
-    """Where a run stands.
+    """The state of a run.
 
     Attributes:
         mixer: Step, carries and cursors before the step under way.
@@ -65,7 +65,7 @@ class RunState:
         return np.array(self.feedback, np.float64).reshape(len(self.feedback), -1)
 
     def losses_TN(self) -> NDArray[np.float64]:
-        """As `History.losses_TN`: row 0 stands for the time before any training."""
+        """As `History.losses_TN`: row 0 is the time before any training."""
         return np.array([[math.nan] * len(self.mixtures[0]), *self.losses], np.float64)
 
     def counts_TN(self) -> NDArray[np.int64]:

@@ -106,8 +106,8 @@ def sync_at_end(
         sync(warehouse, lock_seconds=lock_seconds)
     except (LockHeldError, CatalogError, StorageError) as error:
         warn(
-            f"warning: what this command made is kept, but the catalog does not have it yet"
-            f" ({error.message}); the next command that writes adds it, or run"
+            f"warning: the results of this command are stored, but the catalog does not list them yet"
+            f" ({error.message}); the next command that writes adds them, or run"
             " 'dmix catalog rebuild --warehouse"
             f" {shlex.quote(str(warehouse.root))}'"
         )
@@ -263,8 +263,8 @@ class Catalog:
         except (MemoryError, duckdb.OutOfMemoryException) as error:
             said = str(error).splitlines()[0] if str(error) else "the result does not fit"
             raise InputError(
-                f"the query needs more memory than it may take ({said}); ask for fewer rows, aggregate them,"
-                " or give more by --memory-gb"
+                f"the query exceeds its memory limit ({said}); select fewer rows, aggregate them,"
+                " or raise --memory-gb"
             ) from None
         except duckdb.Error as error:
             raise InputError(str(error)) from None
@@ -369,16 +369,16 @@ def _check_whole(copy: Path, schema: Schema, rows: dict[str, int]) -> None:
     """
     try:
         if Path(f"{copy}.wal").exists():
-            raise CatalogError("part of it is only in its log")
+            raise CatalogError("some rows are only in its log")
         with closing(duckdb.connect(str(copy), read_only=True, config=_CONFIG)) as connection:
             require_tables(connection, schema)
             if is_current(connection, schema) and _row_counts(connection) == rows:
                 return
-            said = "it has other rows than were written"
+            said = "its rows differ from the written ones"
     except (duckdb.Error, CatalogError) as error:
         said = str(error).splitlines()[0]
     raise StorageError(
-        f"the new catalog in {copy.parent} was not written whole ({said[:200]}), so the old one stays; free"
+        f"dmix could not finish the new catalog in {copy.parent} ({said[:200]}) and keeps the old one; free"
         " some space, or raise the limit on file sizes, then run the same command again"
     )
 
@@ -452,7 +452,7 @@ def _overlay(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, live: 
         try:
             tables = arrow_rows(read_unit(warehouse, unit), schemas)
         except DAMAGE as error:
-            logger.warning("%s is shown as it was last imported: %s", unit.path, error)
+            logger.warning("the last imported state of %s is shown: %s", unit.path, error)
             continue
         connection.execute("insert into live.replaced values (?)", [unit.path])
         for table, rows in tables.items():

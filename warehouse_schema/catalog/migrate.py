@@ -114,7 +114,7 @@ def pending(
     for number, name, sha256 in sorted(applied):
         if number not in known:
             raise CatalogError(
-                f"the catalog has migration {number:04d} ({name}), this dmix has migrations up to"
+                f"the catalog has migration {number:04d} ({name}), but this dmix has migrations up to"
                 f" {len(known):04d}; update dmix, or run 'dmix catalog rebuild' to make the catalog again"
                 " with this one"
             )

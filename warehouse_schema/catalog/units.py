@@ -60,7 +60,7 @@ class Unit:
 
     @property
     def folder(self) -> str:
-        """Name of the folder that the file lies in: its corpus, dataset, set, agent or run."""
+        """Name of the file's folder: its corpus, dataset, set, agent or run."""
         return self.path.split("/")[-2]
 
 

@@ -174,7 +174,7 @@ def _parsed(line: bytes, path: Path, number: int | str) -> Event:
 
 
 def resume_command(run_folder: Path) -> str:
-    """The command that goes on with a run, as a shell of any folder takes it."""
+    """The command that resumes a run, quoted for a shell in any folder."""
     warehouse, run_id = run_folder.absolute().parent.parent, run_folder.name
     return shlex.join(["dmix", "train", "--warehouse", str(warehouse), "--run", run_id, "--resume"])
 

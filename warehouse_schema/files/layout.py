@@ -1,4 +1,4 @@
-"""Where everything lies in a warehouse, and how a file is published in one atomic step.
+"""Paths of everything in a warehouse, and how a file is published in one atomic step.
 
 The tree is the contract of the README's "Where things live". Nothing outside this module
 spells a path of the warehouse.
@@ -111,7 +111,7 @@ class Warehouse:
 
     @property
     def data_settings(self) -> Path:
-        """Says where labels and streams lie, if they do not lie here (`store_data_url`)."""
+        """Names the folder of labels and streams, if it is not this warehouse (`store_data_url`)."""
         return self.root / "data.json"
 
     @property
@@ -184,11 +184,11 @@ class Warehouse:
         return self.root / ".locks" / f"classifier-{checked_name('classifier', name)}.lock"
 
     def model_start_state(self, name: str) -> Path:
-        """Folder of a start state that a model told: what it wrote, and `estimate.json`."""
+        """Folder of a start state estimated from a model: its text, and `estimate.json`."""
         return self._folder("start_states", "start state", name)
 
     def start_state_lock(self, name: str) -> Path:
-        """Held while a model tells a start state."""
+        """Held while a start state is estimated from a model."""
         return self.root / ".locks" / f"start-state-{checked_name('start state', name)}.lock"
 
     def trajectories(self, set_name: str) -> Path:

@@ -425,7 +425,7 @@ def _to_json(manifest: CorpusVersion | DatasetManifest) -> dict[str, Any]:
 
 
 def manifest_from_bytes(cls: type[T], content: bytes, where: Place) -> T:
-    """The `CorpusVersion` or `DatasetManifest` in the content of a file that lies at `where`.
+    """The `CorpusVersion` or `DatasetManifest` in the content of the file at `where`.
 
     Raises:
         InputError: If it is damaged or from a newer dmix.
@@ -442,12 +442,12 @@ def _from_json(cls: Any, value: Any, path: Place) -> Any:
     value.pop(_DIGEST, None)
     found = value.pop("format", None)
     if found != FORMAT:
-        raise InputError(f"{path} has format {found!r}, this dmix reads {FORMAT}; update dmix")
+        raise InputError(f"{path} has format {found!r}, but this dmix reads {FORMAT}; update dmix")
     try:
         manifest = _NESTED[cls](value)
         _CHECKS[cls](manifest, path)
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error!r}); run the command that made it again") from None
+        raise InputError(f"{path} is damaged ({error!r}); repeat the command that made it") from None
     return manifest
 
 

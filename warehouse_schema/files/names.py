@@ -70,7 +70,7 @@ def links_below(folder: Path) -> Iterator[Path]:
 
 
 def top_links(root: Path) -> list[tuple[Path, Path]]:
-    """(link, its end) of a warehouse and of what lies directly in it: the links that are followed."""
+    """(link, its end) of a warehouse and of its first-level folders: the links that dmix follows."""
     places = [root, *(sorted(root.iterdir()) if root.is_dir() else [])]
     return [(place, Path(os.path.realpath(place))) for place in places if place.is_symlink()]
 

@@ -72,7 +72,7 @@ def find_screening(warehouse: Warehouse, kind: str, screening: str) -> Screening
 
 
 def load_screening(path: Path) -> Screening:
-    """The screening whose manifest lies at `path`.
+    """The screening of the manifest at `path`.
 
     Raises:
         NotFoundError: If there is no such file.
@@ -81,7 +81,7 @@ def load_screening(path: Path) -> Screening:
     value: dict[str, Any] = dict(read_json(path))
     found = value.pop("format", None)
     if found != FORMAT:
-        raise InputError(f"{path} has format {found!r}, this dmix reads {FORMAT}; update dmix")
+        raise InputError(f"{path} has format {found!r}, but this dmix reads {FORMAT}; update dmix")
     try:
         return Screening(**{**value, "corpora": tuple(value["corpora"])})
     except (KeyError, TypeError) as error:

@@ -93,7 +93,7 @@ class RemotePath:
         return RemotePath(self.url.rpartition("/")[0])
 
     def relative_to(self, other: "RemotePath") -> str:
-        """What stands behind `other/`."""
+        """The path below `other/`."""
         return self.url.removeprefix(other.url).lstrip("/")
 
     def is_file(self) -> bool:

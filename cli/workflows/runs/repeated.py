@@ -53,16 +53,16 @@ def refuse_a_third_failure(warehouse: Warehouse, run_id: str) -> None:
         return
     if (ends[0]["step"], ends[0]["detail"]) == (ends[2]["step"], ends[2]["detail"]):
         raise TrainingError(
-            f"run {run_id} failed twice at step {ends[0]['step']}: {ends[0]['detail']}. Mend the cause, then"
-            f" try once more with {resume_command(warehouse.run(run_id))}; with --back, it goes back a"
-            " checkpoint"
+            f"run {run_id} failed twice at step {ends[0]['step']}: {ends[0]['detail']}. Fix the cause, then"
+            f" try once more with {resume_command(warehouse.run(run_id))}; add --back to start from the"
+            " second-newest checkpoint"
         )
 
 
 def changed_settings(
     given: Mapping[str, Any], warehouse: Warehouse, run_id: str, *, may_change: bool
 ) -> dict[str, Any]:
-    """What a run that goes on takes anew: steps, and training settings of `MAY_CHANGE`.
+    """The new values that a resumed run takes: steps, and training settings of `MAY_CHANGE`.
 
     Raises:
         InputError: If anything else differs from its configuration; it names the setting, its old and its
@@ -87,8 +87,8 @@ def _differs(run_id: str, name: str, old: Any, new: Any) -> InputError:
     hint = "give --resume to change it" if name in ("steps", *MAY_CHANGE) else "choose another --run"
     was, now = (textwrap.shorten(repr(value), 120, placeholder=" …") for value in (old, new))
     return InputError(
-        f"run {run_id} was started with {name.replace('_', '-')} {was}, now it is {now};"
-        f" leave it as it was, or {hint}"
+        f"run {run_id} was started with {name.replace('_', '-')} {was}, and now it is {now};"
+        f" give the old value, or {hint}"
     )
 
 

@@ -51,7 +51,7 @@ def train_run(
     given: Mapping[str, Any] | None = None,
     progress: Progress,
 ) -> Result | None:
-    """Starts a run, goes on with it, or finds it finished; None on all ranks but the first.
+    """Starts a run, resumes it, or finds it finished; None on all ranks but the first.
 
     Args:
         warehouse: Where the dataset is and the run goes.

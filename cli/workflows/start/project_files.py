@@ -240,7 +240,7 @@ training:
 
 _SCRIPT = """\
 #!/usr/bin/env bash
-# From text to judged runs. Every command can be stopped and started again: what is finished is not redone.
+# From text to judged runs. Every command can be stopped and started again: finished parts are kept.
 # Times are estimates for this machine; add --dry-run to a command to see what it would do.
 set -euo pipefail
 cd "$(dirname "$0")"

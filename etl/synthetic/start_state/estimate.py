@@ -1,4 +1,4 @@
-"""A start state that a model told, as it is stored: shares with intervals, and how they came to rest.
+"""A stored start state, estimated from a model: shares with intervals, and their convergence.
 
 Document shares do not depend on the length cap; token shares do, since a long document counts
 with its first tokens only. Documents without text have no domain and are left out.
@@ -65,7 +65,7 @@ class DomainEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class StartStateEstimate:
-    """A start state that a model told.
+    """A start state estimated from a model.
 
     Attributes:
         name: Of the estimate; the catalog's estimator is `model:<name>`.
@@ -142,7 +142,7 @@ def make_estimate(domains: Sequence[NDArray[np.int64]], plan: StartStatePlan) ->
     told_D = domains_D != NO_TEXT
     if not told_D.any():
         raise InputError(
-            f"model {plan.job.model!r} wrote {len(told_D):,} empty documents and no other; check"
+            f"model {plan.job.model!r} wrote {len(told_D):,} documents, all of them empty; check"
             " that it is trained, or name another --start-token"
         )
     bound = sampling_bound(domain_counts(domains, plan.taxonomy), plan)

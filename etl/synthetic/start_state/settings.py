@@ -1,4 +1,4 @@
-"""What a user chooses about a start state that a model tells; light, for the command line."""
+"""What a user chooses about a start state estimated from a model; light, for the command line."""
 
 from dataclasses import dataclass
 

@@ -135,7 +135,7 @@ def test_a_resumed_run_takes_its_loggers_from_the_flag_and_refuses_other_setting
     monkeypatch.setattr("dmix.training.run.launch.train", train)
     capsys.readouterr()
     assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard", "--steps", "40"]) == 2
-    assert "steps 2, now it is 40" in capsys.readouterr().err
+    assert "steps 2, and --steps is now 40" in capsys.readouterr().err
     assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard"]) == 0
     assert run(["train", "--run", "relogged", "--resume"]) == 0
     capsys.readouterr()
@@ -164,8 +164,8 @@ def test_one_command_starts_resumes_and_shows_a_run(arguments, tiny_warehouse, t
         assert run(command) == 1
         assert "failed twice at step 2" in capsys.readouterr().err
     for change, said in (
-        (["--seed", "7"], "seed 0, now it is 7"),
-        (["--steps", "5"], "steps 2, now it is 5"),
+        (["--seed", "7"], "seed 0, and now it is 7"),
+        (["--steps", "5"], "steps 2, and now it is 5"),
     ):
         assert run([*command, *change]) == 2
         assert said in capsys.readouterr().err
@@ -201,7 +201,7 @@ def test_a_resume_changes_steps_rate_and_checkpoints_kept_and_records_it(
     again = ["train", "--run", "retuned", "--training", str(other)]
     capsys.readouterr()
     assert run(again) == 2
-    assert "learning-rate 0.003, now it is 0.001" in capsys.readouterr().err
+    assert "learning-rate 0.003, and now it is 0.001" in capsys.readouterr().err
     _a_dry_run_says_what_a_resume_would_change(again, tiny_warehouse, environment_file, capsys)
     rates = []
     with pytest.MonkeyPatch.context() as patch:
@@ -240,14 +240,14 @@ def _a_dry_run_says_what_a_resume_would_change(again, warehouse, environment_fil
         "steps changed from 2 to 3",
         "learning_rate changed from 0.003 to 0.001",
         "checkpoints_kept changed from 2 to 1",
-        "going on from step0-ba2.pt",
+        "resuming from step0-ba2.pt",
     } <= set(plan["notes"])
     other = environment_file.with_name("other-environment.yaml")
     other.write_text(environment_file.read_text() + "scales: {general: 9.0}\n")
     for change, said in (
-        (["--seed", "7"], "seed 0, now it is 7"),
-        (["--batch-size", "16"], "batch-size 8, now it is 16"),
-        (["--steps", "1"], "now it is 1, but it has done 1"),
+        (["--seed", "7"], "seed 0, and now it is 7"),
+        (["--batch-size", "16"], "batch-size 8, and now it is 16"),
+        (["--steps", "1"], "is now 1, but the run has done 1"),
         (["--back"], "no complete checkpoint before"),
         (["--environment", str(other)], "environment: scales"),
     ):

@@ -147,7 +147,7 @@ def test_a_folder_of_an_engine_is_read_if_it_is_named(tmp_path):
 )
 def test_a_table_whose_log_says_what_counts_is_refused(tmp_path, log, kind):
     made(tmp_path, "t/part-0.parquet", log)
-    with pytest.raises(InputError, match=rf"t is the folder of a table of {kind}"):
+    with pytest.raises(InputError, match=rf"t is a table of {kind}"):
         find_files([str(tmp_path)])
     assert names(find_files([f"{tmp_path}/t/*.parquet"])) == ["part-0.parquet"]
 
@@ -176,7 +176,7 @@ def test_remote_folders_are_walked_by_the_same_rules(monkeypatch):
     found, skipped = listing("a.jsonl", "_temporary/0/a.jsonl", ".x/b.jsonl", "_posts/c.md", "_SUCCESS")
     assert found == ["a.jsonl", "c.md"]
     assert skipped == {"_temporary/": 1, "_SUCCESS": 1, ".x/ (hidden)": 1}
-    with pytest.raises(InputError, match="s3://b/in/t is the folder of a table of Delta"):
+    with pytest.raises(InputError, match="s3://b/in/t is a table of Delta"):
         listing("t/a.parquet", "t/_delta_log/0.json")
-    with pytest.raises(InputError, match="s3://b/in is the folder of a table of Iceberg"):
+    with pytest.raises(InputError, match="s3://b/in is a table of Iceberg"):
         listing("data/a.parquet", "metadata/v1.metadata.json")

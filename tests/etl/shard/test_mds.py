@@ -67,7 +67,7 @@ def test_a_shard_too_small_for_a_sample_is_refused():
     [
         (lambda content: content[:5], "hold no MDS header"),
         (lambda content: content[:20], "header is cut off"),
-        (lambda content: b"\x09" + content[1:], "the header says 9 samples, the index 10"),
+        (lambda content: b"\x09" + content[1:], "the header says 9 samples, but the index says 10"),
         (lambda content: content[:8] + b"\xff" + content[9:], "samples of"),
         (lambda content: content.replace(b'"format"', b'"farmat"'), "differ in farmat"),
         (lambda content: content.replace(b'"format":', b'"format" '), "is not JSON"),

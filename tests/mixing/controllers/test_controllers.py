@@ -195,7 +195,7 @@ def test_agent_is_found_by_name_and_by_folder(warehouse):
 
 def test_agent_of_other_labels_is_refused(warehouse):
     publish_agent(warehouse, agent=agent(labels=["a", "b"]), name="first", stage="sft", notes=[])
-    with pytest.raises(InputError, match="chooses among 2 labels \\(a, b, …\\), the dataset has 2"):
+    with pytest.raises(InputError, match="chooses among 2 labels \\(a, b, …\\), but the dataset has 2"):
         make_controller("agent:first", warehouse=warehouse, space=SPACE)
 
 

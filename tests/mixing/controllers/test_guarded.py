@@ -80,5 +80,5 @@ def test_limits_of_other_domains_are_refused(farm_warehouse, limits, history):
     with pytest.raises(InputError, match="other \\(field, domain\\) pairs"):
         load_limits("farm", warehouse=farm_warehouse, space=other)
     seen = history(1, space=other, mixtures_TN=np.array([[1.0, 0]]))
-    with pytest.raises(InputError, match="cover 4 domains, the run has 2"):
+    with pytest.raises(InputError, match="cover 4 domains, but the run has 2"):
         GuardedController(Fixed([1, 0]), limits).propose(seen)

@@ -190,10 +190,12 @@ def test_streams_that_are_not_what_the_manifest_states_are_refused(two_domains: 
     one, *rest = two_domains.manifest.streams
     shards = (one.files[0], *(dataclasses.replace(f, samples=f.samples + 1) for f in one.files[1:]))
     other = dataclasses.replace(two_domains.manifest, streams=(dataclasses.replace(one, files=shards), *rest))
-    with pytest.raises(VerificationError, match=r"hold 50 samples in 3 shards, its manifest states 51 in 3"):
+    with pytest.raises(
+        VerificationError, match=r"hold 50 samples in 3 shards, but its manifest states 51 in 3"
+    ):
         MixedDataset(other, two_domains.folder)
     longer = dataclasses.replace(two_domains.manifest, seq_len=16)
-    with pytest.raises(VerificationError, match="holds rows of 8 uint16, its manifest states 16 uint16"):
+    with pytest.raises(VerificationError, match="holds rows of 8 uint16, but its manifest states 16 uint16"):
         MixedDataset(longer, two_domains.folder)
 
 

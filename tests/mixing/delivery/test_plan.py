@@ -235,7 +235,9 @@ def test_the_end_of_a_run_says_why_and_what_it_leaves() -> None:
     rest = PlanSettings(step_samples=40, batch_size=40, exhaustion="redistribute")
     plan = run_of([0.5, 0.5], 3, streams, rest)[-1]
     told = [ending(plan.state_after, steps=9, streams=streams, settings=rest)]
-    assert told == ["what is left fills no batch of 40; not drawn: 3 samples of the source, 0 of the target"]
+    assert told == [
+        "the remaining samples fill no batch of 40; not drawn: 3 samples of the source, 0 of the target"
+    ]
     used_up = run_of([0.5, 0.5], 1, streams_of([[5], [3]], 1), chosen)[0]
     told = [ending(used_up.state_after, steps=9, streams=streams_of([[5], [3]], 1), settings=chosen)]
     assert told == ["every sample was drawn"]

@@ -108,7 +108,7 @@ def test_all_domains_of_a_group_have_its_effect():
 
 
 def test_one_control_is_too_few():
-    with pytest.raises(InputError, match="at least two"):
+    with pytest.raises(InputError, match="at least 2"):
         fit_probes(
             [(0,), (1,)],
             np.ones(2),

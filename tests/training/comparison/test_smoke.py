@@ -104,7 +104,9 @@ def test_finalists_are_the_agent_and_another_controller(finished):
     pair = finalists(finished[0], agent="rl")
     assert pair.agent == "rl"
     assert pair.rival in {"natural", "best-static", "clone", "sft"}
-    with pytest.raises(InputError, match="agent is 'gpt', the screening has natural, best-static, clone"):
+    with pytest.raises(
+        InputError, match="agent is 'gpt', expected one of the screening: natural, best-static, clone"
+    ):
         finalists(finished[0], agent="gpt")
 
 

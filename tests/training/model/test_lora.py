@@ -175,7 +175,7 @@ def test_settings_of_adapters_are_read_and_checked(tmp_path, monkeypatch):
         LoraSettings(rank=0)
     with pytest.raises(InputError, match="targets is empty"):
         LoraSettings(targets=())
-    with pytest.raises(InputError, match="sharding: none, this is full"):
+    with pytest.raises(InputError, match="sharding: none, but sharding is full"):
         TrainingSettings(lora=LORA, sharding="full")
     with pytest.raises(InputError, match="leave lora out of the proxy file"):
         ProxySettings(training=TrainingSettings(lora=LORA))

@@ -83,8 +83,8 @@ def test_a_model_is_refused_under_another_tokenizer(tiny_model, manifest, tiny_w
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"vocab_size": 256}, "vocabulary of 256 ids, the dataset's tokenizer 'bytes' has 257"),
-        ({"max_position_embeddings": 8}, "positions for 8 tokens, a sample has 16"),
+        ({"vocab_size": 256}, "vocabulary of 256 ids, but the dataset's tokenizer 'bytes' has 257"),
+        ({"max_position_embeddings": 8}, "positions for 8 tokens, but a sample has 16"),
         ({"hidden_sizes": 8}, "did you mean 'hidden_size'"),
         ({"hidden_size": -32}, "the model file's config"),
     ],

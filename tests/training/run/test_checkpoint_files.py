@@ -73,7 +73,7 @@ def test_zeros_in_a_checkpoint_are_noticed_and_the_one_before_is_taken(run):
     put_zeros(folder / "step3-ba12.pt")
     restart = choose_checkpoint(folder, events)
     assert restart.checkpoint == folder / "step2-ba8.pt"
-    assert restart.notes == ("checkpoint step3-ba12.pt is damaged", "going on from step2-ba8.pt")
+    assert restart.notes == ("checkpoint step3-ba12.pt is damaged", "resuming from step2-ba8.pt")
     assert names(folder) == ["step1-ba4.pt", "step2-ba8.pt"]
     assert (folder / "step3-ba12.pt.aside").is_file()
     forget_set_aside(folder)

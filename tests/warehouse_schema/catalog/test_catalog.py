@@ -283,7 +283,7 @@ def test_a_damaged_event_file_hides_no_other_run(full_warehouse, run_writer, cap
     with open(run.path, "ab") as file:
         file.write(b"garbage\n")
     assert ask(full_warehouse, "select run_id from runs order by 1") == [("bad",), ("r1",)]
-    assert "runs/bad/events.jsonl is shown as it was last imported" in caplog.text
+    assert "the last imported state of runs/bad/events.jsonl is shown" in caplog.text
 
 
 @pytest.mark.parametrize(

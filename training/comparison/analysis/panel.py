@@ -150,7 +150,7 @@ class Panel:
 
     @cached_property
     def slices(self) -> "dict[str, Panel]":
-        """The panel and its parts that can tell a different story, by name; only those with items.
+        """The panel and its parts that can give another result, by name; only those with items.
 
         Near-duplicates of training text leave the second one; the last two part the objectives by
         origin, and the one in origin is left out where it is all that the utility holds anyway.

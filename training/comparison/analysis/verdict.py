@@ -152,7 +152,7 @@ def _decision(panel: Panel, pair: Hypothesis, *, adjusted_p: float) -> str:
     text += f", {_p(adjusted_p)} after Holm over the settings."
     if found.verdict != "tie" and adjusted_p >= 0.05:
         text += (
-            " After the adjustment it is no longer below 0.05: by itself this setting shows no difference."
+            " After the adjustment, p is no longer below 0.05: by itself, this setting shows no difference."
         )
     return text
 
@@ -165,7 +165,7 @@ def _against_all(panel: Panel, agent: str) -> str:
     told = [f"{WORDS[verdict]} {', '.join(groups[verdict])}" for verdict in WORDS if verdict in groups]
     if not told:
         return f"`{agent}` is the only controller with scored runs."
-    return f"One by one, each interval by itself: `{agent}` {'; '.join(told)}."
+    return f"Against each controller, by its own interval: `{agent}` {'; '.join(told)}."
 
 
 def _other_items(evidence: Evidence, stage: str, panel: Panel, *, agent: str, rival: str) -> list[str]:

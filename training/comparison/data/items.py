@@ -117,7 +117,7 @@ def items_of_file(
     if len(fitting) < least:
         raise InputError(
             f"{path} has {len(fitting)} items of at most {settings.seq_len} tokens for {objective.name!r},"
-            f" {least} are needed; lower `items` or name another file"
+            f" expected {least}; lower `items` or name another file"
         )
     ordered: list[Record] = in_hash_order(fitting, seed=settings.seed, of=str)
     return ordered[:wanted]

@@ -1,4 +1,4 @@
-"""Items that nearly stand in the training text, by number-masked 8-grams.
+"""Items that the training text nearly contains, by number-masked 8-grams.
 
 Word problems come in templates that differ in their numbers alone, so numbers are masked before
 texts are compared. An item is compared with the passage of a training document that is like it:

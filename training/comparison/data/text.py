@@ -95,7 +95,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def document_of(record_id: str) -> str:
-    """The document that a record is part of: of an id `name-hash-part[-hash]` what stands before the part."""
+    """The document that a record is part of: the text before the part in an id `name-hash-part[-hash]`."""
     return re.sub(r"(?<=-[0-9a-f]{12})-\d+(-[0-9a-f]{6})?$", "", record_id)
 
 
@@ -145,7 +145,8 @@ def split_supply(
         have = sizes[short[0]] if short else sum(sizes.values())
         want = fixed[short[0]] if short else total
         raise InputError(
-            f"{name} has {have:,.0f} tokens, the setting asks for {want:,.0f}; lower its supply or add text"
+            f"{name} has {have:,.0f} tokens, but the setting asks for {want:,.0f}; lower its supply or add"
+            " text"
         )
     given = dict(fixed)
     sharing = [name for name in sizes if name not in fixed]

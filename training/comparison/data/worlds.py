@@ -68,7 +68,7 @@ class WorldSplit:
             raise InputError(f"kilobytes lack {min(unknown)!r}; add its size")
         if len(self.held_out_targets) != self.held_out_worlds:
             raise InputError(
-                f"{self.held_out_worlds} held-out worlds need as many target sets, there are"
+                f"{self.held_out_worlds} held-out worlds need as many target sets, but there are"
                 f" {len(self.held_out_targets)}"
             )
         if len(self.sources) < _SOURCES[1] + 4:

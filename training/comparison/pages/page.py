@@ -132,10 +132,10 @@ def overview(
         )
     header = ["setting", "hypothesis", "difference in U [95%]", "paired runs", "p", "p (Holm)", "verdict"]
     words = (
-        "One hypothesis a setting: the agent against the best other controller of screening, on items and"
-        " seeds that nothing was chosen by. Ahead or behind: the 95% interval lies on one side of 0 and p"
-        f" after Holm over the {sum(evidence.promised for evidence in settings)} settings that the protocol"
-        " names is below 0.05. Of those, one without a confirmation counts as p = 1."
+        "Each setting has one hypothesis: the agent against the best other controller of the screening, on"
+        " items and seeds that served no choice. The agent is ahead or behind if the 95% interval excludes 0"
+        f" and p, after Holm over the {sum(evidence.promised for evidence in settings)} settings that the"
+        " protocol names, is below 0.05. A setting without a confirmation counts as p = 1."
     )
     return f"# Comparison\n\n{words}\n\n{markdown(header, body)}\n"
 

@@ -15,7 +15,7 @@ def write_yardsticks(folders: Sequence[Path], out: Path) -> None:
         "# Yardsticks",
         "",
         "Each page says what its runs show so far. An objective is admitted if at least 80% of its variance"
-        " within base models is the mixture's.",
+        " within base models comes from the mixture.",
         "",
         "| setting | mixtures | objectives | admitted | refused |",
         "|---|---|---|---|---|",

@@ -164,7 +164,7 @@ def read_units(paths: StudyPaths, columns: list[str] | None = None) -> list[Row]
             found = [name for name in columns or _UNIT.names if name in known]
             rows += pq.read_table(path, columns=found, partitioning=None).to_pylist()
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} is damaged ({error}); delete it, and the unit is run again") from None
+            raise InputError(f"{path} is damaged ({error}); delete it, then run the unit again") from None
     return sorted(rows, key=lambda row: str(row.get("started_at")))
 
 

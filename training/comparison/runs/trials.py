@@ -57,7 +57,7 @@ def finalists(study: Study, *, agent: str) -> Finalists | None:
     """
     names = [shown_name(name) for name in study.tier.controllers]
     if agent not in names:
-        raise InputError(f"agent is {agent!r}, the screening has {', '.join(names)}")
+        raise InputError(f"agent is {agent!r}, expected one of the screening: {', '.join(names)}")
     done = sum(
         row["stage"] == "screening" and row["status"] == "done" and row["controller"] in names
         for row in read_runs(study.paths)

@@ -198,7 +198,8 @@ def admission_page(settings: ComparisonSettings, tier: Tier, found: Sequence[Adm
         f"{state}{sum(a.admitted for a in judged)} of {len(judged)} objectives are admitted; refused:"
         f" {refused or 'none'}. {judged[0].mixtures} of {tier.tilts} mixtures at the natural target share,"
         f" {tier.tilt_seeds} seeds, {tier.tilt_bases} base models. An objective is admitted if at least"
-        f" {THRESHOLD:.0%} of its variance within base models is the mixture's, on the items that judge.",
+        f" {THRESHOLD:.0%} of its variance within base models comes from the mixture, on the items that"
+        " judge.",
         "",
         "Standard deviations in nats: per token, for choices per item. `bound` is the 5% quantile over"
         " bootstrap draws of mixtures; weight is lambda among the admitted.",

@@ -23,7 +23,7 @@ COLOURS = 8
 
 @dataclass(frozen=True)
 class Band:
-    """What is drawn as one area: a domain, or the small ones of a field together.
+    """One drawn area: a domain, or the small domains of a field together.
 
     Attributes:
         name: Shown to readers.

@@ -216,7 +216,7 @@ def plain_text(text: str) -> str:
 
 
 def thinning_note(width: int) -> str:
-    """What to add to a note where a point stands for several steps."""
+    """Addition to a note if a point shows several steps."""
     return f" Every point is the mean of {width} neighbouring steps." if width > 1 else ""
 
 

@@ -23,7 +23,9 @@ CLEAR = 2.0
 
 
 def effects(found: EffectFacts, *, panel_id: str) -> Panel:
-    """A row a domain, a column an objective: green where the domain's text helps, red where it hurts."""
+    """One row per domain, one column per objective: green where the domain's text helps, red where it
+    hurts.
+    """
     return Panel(
         panel_id=panel_id,
         note=f"Gain of each objective, in nats per token, when {MOVED:.0%} of the mixture moves from"

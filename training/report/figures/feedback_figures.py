@@ -92,7 +92,7 @@ def feedback(runs: Sequence[Run], *, panel_id: str, colours: RunColours | None =
 
 
 def run_colours(runs: Sequence[Run]) -> RunColours:
-    """One colour a configuration, for all drawings in which these runs stand side by side."""
+    """One colour per configuration, for all drawings of these runs side by side."""
     slots: dict[str, int] = {}
     members: dict[int, int] = {}
     found = {}

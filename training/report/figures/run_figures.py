@@ -32,7 +32,7 @@ _TOGETHER = {"delivered": "solid", "planned": "dashdot", "asked": "dot"}
 _LOSS = "loss in nats per token"
 _METRICS = {
     "acc": "share of right answers",
-    "acc_norm": "the same, by likelihood a byte",
+    "acc_norm": "share of right answers, by likelihood per byte",
     "log_likelihood": "log-likelihood of an answer in nats",
     "pass@1": "share of problems solved",
 }

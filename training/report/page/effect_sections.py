@@ -59,7 +59,7 @@ def promise_parts(run: Run, runs: Sequence[Run]) -> list[Any]:
         over = None if got is None or not base else got - sum(base) / len(base)
         gain, error = float(promised["gain"]), float(promised["stderr"])
         rows.append((name, f"{gain:+.3f} ± {1.96 * error:.3f}", _signed(over), _signed(got)))
-    columns = ("objective", "predicted over natural", "measured over natural", "measured over the start")
+    columns = ("objective", "predicted over natural", "measured over natural", "measured since the start")
     made: list[Any] = [
         _promise_table(columns, rows),
         note(

@@ -1,4 +1,4 @@
-"""Keeps the report fresh while a run goes on."""
+"""Updates the report during a run."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Effects as the catalog tells them: which domain helps which objective."""
+"""Effects from the catalog: which domain helps which objective."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -143,7 +143,7 @@ def final_utility(run: Run) -> float | None:
 
 
 def environment_of(config: Mapping[str, Any]) -> Environment | None:
-    """The environment that a run's configuration holds, wherever it stands in it."""
+    """The environment in a run's configuration, at any depth."""
     for _, value in walk(config):
         if isinstance(value, dict) and _are_objectives(value.get("objectives")):
             try:

@@ -22,7 +22,7 @@ _COUNTS = {1: "once", 2: "twice", 3: "three times"}
 
 @dataclass(frozen=True)
 class Forecast:
-    """What was expected of a score before a step, and what it came to.
+    """Forecast of a score before a step, and the real score.
 
     Attributes:
         step: The step.

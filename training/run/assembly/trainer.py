@@ -81,7 +81,7 @@ def take_rate(trainer: Trainer, rate: float) -> None:
 
 
 def restore_random_state(trainer: Trainer) -> None:
-    """Puts the random generators where a checkpoint within a step left them, so that dropout goes on.
+    """Restores the random generators from a checkpoint within a step, so that dropout resumes.
 
     Composer does so itself at the start of an epoch, and within one only after it has taken the
     finished batches out of the loader again, which our sampler makes needless. A rank that the

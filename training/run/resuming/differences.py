@@ -49,7 +49,7 @@ def plan_resume(
         *notes,
         *(change.digests for change in accepted),
         *restart.notes,
-        *(() if restart.notes else (f"going on from {where}",)),
+        *(() if restart.notes else (f"resuming from {where}",)),
     )
 
 
@@ -72,9 +72,9 @@ def changed_config(
     steps = changes.get("steps", config.steps)
     if "steps" in changes and (done.finished or steps <= done.steps):
         raise InputError(
-            f"run {config.run_id} was started with steps {config.steps}, now it is {steps}, but it has"
-            f" {'ended after' if done.finished else 'done'} {done.steps} of them; ask for more while it is"
-            " unfinished, or start another --run from its model"
+            f"run {config.run_id} was started with steps {config.steps}, and --steps is now {steps}, but the"
+            f" run has {'ended after' if done.finished else 'done'} {done.steps} steps; raise --steps while a"
+            " run is unfinished, or start another --run from its model"
         )
     before = {"steps": config.steps, **dataclasses.asdict(config.training)}
     of_training = {name: value for name, value in changes.items() if name != "steps"}

@@ -1,4 +1,4 @@
-"""What a step tells Composer's loggers: the numbers of the catalog's views, under names with paths.
+"""The metrics of a step for Composer's loggers: the numbers of the catalog's views, under names with paths.
 
     mixture/<field>/<domain>   planned weight          loss/<field>/<domain>    nats per token
     samples/<field>/<domain>   samples delivered       score/<objective>        nats per token

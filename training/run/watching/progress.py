@@ -1,4 +1,4 @@
-"""What people are told while a run goes on.
+"""Messages to people during a run.
 
 A monitor gets the numbers of every batch and step; `LineMonitor` makes a line per step of them, for
 log files and pipes, and `dmix.cli.show.progress_display` a display for terminals.
@@ -69,7 +69,7 @@ class StepReport:
 
 
 class Monitor(Protocol):
-    """Who is told; called on rank 0 alone, between batches, so it must be quick."""
+    """Receives the progress of a run. Rank 0 alone calls it, between batches, so it must be quick."""
 
     def batch(self, report: BatchReport) -> None:
         """Takes note of a batch that has ended."""

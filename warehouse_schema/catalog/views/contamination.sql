@@ -28,9 +28,9 @@ comment on column contamination.objective is 'Objective that the item belongs to
 comment on column contamination.item_id is 'Id of the item';
 comment on column contamination.path is 'Input file of the document, below what the user gave';
 comment on column contamination.position is 'Line or row of the document in its file, from 1';
-comment on column contamination.overlap is 'Share of the item''s runs of 13 words that the document has; 1 where it has a whole short item';
+comment on column contamination.overlap is 'Share of the item''s runs of 13 words that the document has; 1 if it has a whole short item';
 comment on column contamination.removed is 'True if the dataset leaves the document out for these items';
 comment on column contamination.screening is 'Id of the screening that found it';
 comment on column contamination.corpora is 'Corpora that were screened together, as name@version';
 comment on column contamination.field is 'Field of the corpus: source or target';
-comment on column contamination.domain is 'Domain of the document; NULL in findings of a dmix that did not keep it';
+comment on column contamination.domain is 'Domain of the document; NULL in findings of an older dmix, which did not store it';

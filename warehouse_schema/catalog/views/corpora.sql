@@ -20,7 +20,7 @@ comment on column corpora.version is 'Version, from 1; the highest one is curren
 comment on column corpora.field is 'source or target';
 comment on column corpora.synthetic is 'True if a model wrote the documents';
 comment on column corpora.documents is 'Documents that got a label';
-comment on column corpora.rejected is 'Documents that were not taken; see the view rejects';
+comment on column corpora.rejected is 'Rejected documents; see the view rejects';
 comment on column corpora.classifier is 'Classifier as the user named it';
 comment on column corpora.created_at is 'When the version was published, UTC';
 comment on column corpora.taxonomy is 'Taxonomy of the labels';

@@ -12,7 +12,7 @@ select
     created_at
 from store.datasets;
 
-comment on view datasets is 'Published datasets: what a run draws from';
+comment on view datasets is 'Published datasets, from which runs draw';
 comment on column datasets.dataset is 'Id: hash of everything that the dataset was made from';
 comment on column datasets.name is 'Name that the user gave, or empty';
 comment on column datasets.taxonomy is 'Taxonomy of the streams';

@@ -27,4 +27,4 @@ comment on column domain_loss.step is 'Re-weighting step, from 1';
 comment on column domain_loss.field is 'source or target';
 comment on column domain_loss.domain is 'Domain label';
 comment on column domain_loss.loss is 'Mean training loss on the domain''s tokens in this step, nats per token';
-comment on column domain_loss.tokens is 'Tokens that the mean was taken over';
+comment on column domain_loss.tokens is 'Number of tokens in the mean';

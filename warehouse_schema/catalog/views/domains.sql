@@ -15,4 +15,4 @@ comment on column domains.taxonomy is 'Name of the taxonomy, for example nvidia-
 comment on column domains.domain_index is 'Position of the label in the taxonomy, from 0';
 comment on column domains.domain is 'The label';
 comment on column domains.slug is 'Path-safe form of the label; the folder of its streams';
-comment on column domains.used_by is 'Corpora (name@version) and datasets with this label; tells taxonomies of one name apart';
+comment on column domains.used_by is 'Corpora (name@version) and datasets with this label; distinguishes taxonomies of one name';

@@ -35,4 +35,4 @@ comment on column duplicates.dropped is 'True if the dataset leaves the copy out
 comment on column duplicates.screening is 'Id of the screening that found it';
 comment on column duplicates.corpora is 'Corpora that were screened together, as name@version';
 comment on column duplicates.field is 'Field of the corpus: source or target';
-comment on column duplicates.domain is 'Domain of the copy; NULL in findings of a dmix that did not keep it';
+comment on column duplicates.domain is 'Domain of the copy; NULL in findings of an older dmix, which did not store it';

@@ -19,7 +19,7 @@ join store.effect_sets as s on s.name = e.name;
 comment on view effects is 'Which text helps what: effects of domains on objectives, measured before a run';
 comment on column effects.name is 'Name of the estimate, a folder below effects/';
 comment on column effects.estimator is 'counts, gradient or probe';
-comment on column effects.dataset is 'Dataset whose domains they are';
+comment on column effects.dataset is 'Dataset of the domains';
 comment on column effects.model is 'Model that was measured; empty for counts of text alone';
 comment on column effects.environment is 'Digest of the objectives and their items';
 comment on column effects.field is 'source or target';

@@ -19,7 +19,7 @@ comment on column evaluations.step is 'Step of the checkpoint; 0 is the model be
 comment on column evaluations.task is 'Name of the benchmark, or of a part of it';
 comment on column evaluations.metric is 'Name of the metric, such as acc or acc_norm';
 comment on column evaluations.value is 'Value of the metric';
-comment on column evaluations.stderr is 'Standard error of the value; NULL where there is none';
-comment on column evaluations.items is 'Items that the value is a mean over; NULL for groups of benchmarks';
-comment on column evaluations.few_shot is 'Solved items before each question; NULL if the benchmark chose';
+comment on column evaluations.stderr is 'Standard error of the value; NULL if there is none';
+comment on column evaluations.items is 'Number of items in the mean; NULL for groups of benchmarks';
+comment on column evaluations.few_shot is 'Solved items before each question; NULL for the benchmark''s own number';
 comment on column evaluations.evaluated_at is 'When it was computed, UTC';

@@ -35,15 +35,15 @@ select
 from store.start_state_domains;
 
 comment on view start_state is 'Share of each domain within its field';
-comment on column start_state.dataset is 'Id of the dataset; NULL where a model was asked without one';
-comment on column start_state.estimator is 'corpus: counted in the dataset; model:NAME: estimated from what a model writes';
+comment on column start_state.dataset is 'Id of the dataset; NULL for a model without a dataset';
+comment on column start_state.estimator is 'corpus: counted in the dataset; model:NAME: estimated from text that a model writes';
 comment on column start_state.field is 'source or target';
 comment on column start_state.domain is 'Domain label';
-comment on column start_state.documents is 'Documents that the shares rest on';
+comment on column start_state.documents is 'Number of documents in the shares';
 comment on column start_state.document_weight is 'Share of the field''s documents, 0 to 1; NULL if the field is empty';
 comment on column start_state.sample_weight is 'Share of the field''s samples (for a model: of its tokens), 0 to 1; NULL if the field is empty';
-comment on column start_state.weight_low is 'Lower end of the interval of sample_weight; equal to it where samples were counted';
+comment on column start_state.weight_low is 'Lower end of the interval of sample_weight; equal to it if samples were counted';
 comment on column start_state.weight_high is 'Upper end of the interval of sample_weight';
-comment on column start_state.document_low is 'Lower end of the interval of document_weight; equal to it where documents were counted';
+comment on column start_state.document_low is 'Lower end of the interval of document_weight; equal to it if documents were counted';
 comment on column start_state.document_high is 'Upper end of the interval of document_weight';
 comment on column start_state.domain_index is 'Position of the domain in its taxonomy, from 0';

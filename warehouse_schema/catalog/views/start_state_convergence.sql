@@ -21,5 +21,5 @@ comment on column start_state_convergence.documents is 'Documents so far';
 comment on column start_state_convergence.divergence is 'KL of the shares so far to those at the end, in nats';
 comment on column start_state_convergence.divergence_bound is 'Bootstrap quantile of the KL so far, in nats; the stop rule looks at it';
 comment on column start_state_convergence.divergence_to_corpus is 'KL of the shares so far to the document shares of the dataset''s source field, in nats; NULL without one';
-comment on column start_state_convergence.kl_bound is 'Value of divergence_bound that was asked for';
+comment on column start_state_convergence.kl_bound is 'Requested value of divergence_bound';
 comment on column start_state_convergence.confidence is 'Probability of the quantile';

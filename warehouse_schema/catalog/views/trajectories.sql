@@ -14,7 +14,7 @@ select
 from store.trajectories as t
 join store.sets as s on s.set_name = t.set_name;
 
-comment on view trajectories is 'Sampled mixture trajectories (Algorithm 1 and its companions)';
+comment on view trajectories is 'Sampled mixture trajectories (Algorithm 1 and random paths)';
 comment on column trajectories.set_name is 'Set of trajectories';
 comment on column trajectories.dataset is 'Dataset whose domain space the weights are over';
 comment on column trajectories.trajectory_id is 'Id of the trajectory within its set';

@@ -77,7 +77,7 @@ def test_items_that_do_not_fit_into_a_sample_are_left_out(tmp_path):
 
 def test_too_few_items_of_a_topic_are_refused(tmp_path):
     write_problems(tmp_path, topic="other")
-    with pytest.raises(InputError, match="has 0 items of at most 256 tokens for 'problems', 9 are needed"):
+    with pytest.raises(InputError, match="has 0 items of at most 256 tokens for 'problems', expected 9"):
         items_of_file(PROBLEMS, settings(), data=tmp_path, count_tokens=count_words)
 
 

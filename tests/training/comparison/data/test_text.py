@@ -50,7 +50,10 @@ def test_exponent_one_keeps_natural_shares():
 
 @pytest.mark.parametrize(
     ("total", "fixed", "message"),
-    [(500, {}, "the field has 400 tokens, the setting asks for 500"), (200, {"a": 101}, "a has 100 tokens")],
+    [
+        (500, {}, "the field has 400 tokens, but the setting asks for 500"),
+        (200, {"a": 101}, "a has 100 tokens"),
+    ],
 )
 def test_too_little_text_is_refused(total, fixed, message):
     with pytest.raises(InputError, match=message):

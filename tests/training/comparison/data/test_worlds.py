@@ -93,7 +93,7 @@ def test_a_corpus_without_a_file_is_named():
     [
         ({"sources": (*SPLIT.sources, "networkx")}, "'networkx' is held out and in a fitting world"),
         ({"sealed": ("gitenberg",)}, "'gitenberg' is sealed and in a world"),
-        ({"held_out_worlds": 11}, "11 held-out worlds need as many target sets, there are 12"),
+        ({"held_out_worlds": 11}, "11 held-out worlds need as many target sets, but there are 12"),
         ({"held_out_targets": ("nothing",)}, "'nothing' is not a set of targets"),
         ({"kilobytes": {}}, "kilobytes lack"),
     ],

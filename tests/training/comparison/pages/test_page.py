@@ -82,7 +82,7 @@ def test_difference_that_does_not_survive_holm_is_said_to_show_nothing(make_resu
     evidence = read_evidence(compare(make_results(), 0.1).write())
     rows = {"screening": [], "confirmation": controller_rows(evidence, "confirmation")}
     pair = Hypothesis(AGENT, "regmix")
-    said = "After the adjustment it is no longer below 0.05"
+    said = "After the adjustment, p is no longer below 0.05"
     for p, expected in ((0.2, True), (0.04, False)):
         text = pages.setting_page(evidence, rows=rows, study=None, pair=pair, adjusted_p=p)
         assert (said in text) == expected

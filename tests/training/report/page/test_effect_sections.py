@@ -59,7 +59,7 @@ def test_a_plan_is_shown_beside_what_it_got_over_natural_mixing(warehouse, tmp_p
     page = report_page(warehouse, tmp_path)
     row = page.table("predicted over natural")["maths"]
     # four steps of 0.2 against four of 0.1
-    assert row["measured over natural"] == "+0.400" and row["measured over the start"] == "+0.800"
+    assert row["measured over natural"] == "+0.400" and row["measured since the start"] == "+0.800"
     assert row["predicted over natural"] == "+0.250 ± 0.098"
     assert "Compared with natural" in page.text
 

@@ -124,4 +124,4 @@ def test_the_page_starts_with_the_answer(warehouse, tmp_path):
     # U: (0.4 / 0.25 - 0.04 / 0.5) / 2 and (0.04 / 0.25 - 0.04 / 0.5) / 2
     answer = "Best: agent:tiny, U +0.76 against +0.04 under natural, the next best"
     assert page.text.index(answer) < page.text.index("At a glance")
-    assert "with one seed each this is not sure" in page.text
+    assert "one seed each cannot confirm this" in page.text
