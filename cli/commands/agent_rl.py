@@ -65,7 +65,7 @@ def evaluate() -> Workflow:
     """Judge an agent from a farm alone, before you spend a run on it.
 
     Fitted Q evaluation and learned simulators estimate the agent's utility, in the unit of the set's
-    utility. The guard limits show how many of its steps lie outside the farm's range.
+    utility. The guard limits show how many of its steps are outside the farm's range.
 
     Example: dmix agent evaluate --set farm --agent first-rl
     """

@@ -42,8 +42,8 @@ ESTIMATORS = ("counts", "gradient", "probe")
     "--model",
     metavar="PATH|HUB-ID",
     help="Model to measure with gradient or probe: model file (.yaml), checkpoint folder, model of the"
-    " warehouse, or hub id. With counts, a domain gets credit only for what the model does not yet"
-    " know.",
+    " warehouse, or hub id. With counts, a domain gets credit only for text that the model does"
+    " not predict well yet.",
 )
 @click.option(
     "--training",

@@ -177,7 +177,7 @@ def _chain(
     with _stage(2, stages, "classify the text and shard it into streams"):
         _build_dataset(executor, warehouse, files)
         sync_at_end(warehouse, warn=say)
-    with _stage(3, stages, "a base model that knows the source"):
+    with _stage(3, stages, "a base model, pre-trained on the source"):
         _train_base(warehouse, files)
     if full:
         with _stage(4, stages, "trajectories, and the feedback of their proxies"):

@@ -30,7 +30,7 @@ class ShardSettings:
         " average), so that small domains still fill some samples.",
     )
     seed: int = setting(0, help="Seed of the sample order. A run can set its own.")
-    name: str = setting("", help="Name of the dataset, to use in place of its id.")
+    name: str = setting("", help="Name of the dataset, to use instead of its id.")
     drop_duplicates: bool = setting(
         False, help="Keep only the first copy of each text; see the view duplicates."
     )

@@ -165,7 +165,7 @@ def _script(
         tokens = min(fields["source"].tokens, sizes.tokens) // 2
         took = None if sizes.tokens_per_second is None else tokens / sizes.tokens_per_second
         base = (
-            "\n# A model that knows the source, to start from"
+            "\n# A model pre-trained on the source, to start from"
             f" ({'time not known' if took is None else in_words(took)}).\n"
             "dmix train base --model model.yaml --training base-training.yaml"
             f" --tokens {tokens} --name base\n"
