@@ -44,7 +44,7 @@ ORDER = {
     "training/report": ("queries", "figures", "page"),
     "training/comparison": ("data", "yardstick", "effects", "runs", "analysis", "pages"),
     "cli": ("show", "workflows", "commands"),
-    "cli/workflows": ("data", "effects", "agents", "start", "runs"),
+    "cli/workflows": ("data", "effects", "agents", "start", "runs", "quickstart", "bench"),
 }
 MOST_MODULES = 12
 # Registries of like things, one module each, have as many as there are things.

@@ -14,6 +14,8 @@ from dmix.cli.workflows.agents.collect import collect_farm
 from dmix.cli.workflows.agents.learn import METHODS, judge_agent
 from dmix.cli.workflows.agents.learn import train_agent as train_agent_of
 from dmix.cli.workflows.agents.sample import sample_set
+from dmix.cli.workflows.bench.quality import compare_controllers
+from dmix.cli.workflows.bench.regmix import judge_regressors
 from dmix.cli.workflows.data.catalog import export_catalog, rebuild_catalog
 from dmix.cli.workflows.data.classify import classify_text
 from dmix.cli.workflows.data.distil import distil_classifier
@@ -25,11 +27,13 @@ from dmix.cli.workflows.data.synthesize import synthesize_text
 from dmix.cli.workflows.effects.planning import plan_from_effects
 from dmix.cli.workflows.effects.probe import probe_effects
 from dmix.cli.workflows.methods import PathLike, Paths, method_of, several
+from dmix.cli.workflows.quickstart.chain import quickstart
 from dmix.cli.workflows.runs.ask import ask_for_arrow
 from dmix.cli.workflows.runs.base import train_base_model
 from dmix.cli.workflows.runs.evaluate import evaluate_models
 from dmix.cli.workflows.runs.report import report_runs
 from dmix.cli.workflows.runs.train import train_run
+from dmix.cli.workflows.start.doctor import examine_machine
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.distilling.settings import DistilSettings
 from dmix.etl.quality.settings import QualitySettings
@@ -66,6 +70,10 @@ class Session:
 
     classify = method_of(classify_text, command="dmix etl classify", settings={"settings": ClassifySettings})
     shard = method_of(shard_corpora, command="dmix etl shard", settings={"settings": ShardSettings})
+    doctor = method_of(examine_machine, command="dmix doctor")
+    quickstart = method_of(quickstart, command="dmix quickstart")
+    bench_quality = method_of(compare_controllers, command="dmix bench quality")
+    bench_regmix = method_of(judge_regressors, command="dmix bench regmix")
     verify = method_of(verify_files, command="dmix etl verify")
     gc = method_of(remove_unnamed, command="dmix etl gc")
     duplicates = method_of(screen_duplicates, command="dmix etl duplicates")

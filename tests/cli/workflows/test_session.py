@@ -36,6 +36,10 @@ METHODS = {
     "evaluate": ("eval",),
     "report": ("report",),
     "sql": ("sql",),
+    "doctor": ("doctor",),
+    "quickstart": ("quickstart",),
+    "bench_quality": ("bench", "quality"),
+    "bench_regmix": ("bench", "regmix"),
 }
 # lists whose settings class has a default that is not empty
 FILLED_LISTS = {"text_column"}

@@ -3,10 +3,9 @@ import os
 
 import pytest
 
-from dmix.cli.commands import quickstart
 from dmix.cli.main import run
-from dmix.cli.workflows.start.project_files import environment_text
-from dmix.mixing.trajectories.objectives import load_environment
+from dmix.cli.workflows.quickstart import chain as chain_module
+from dmix.cli.workflows.quickstart import sizes
 from dmix.warehouse_schema.errors import InterruptedRunError
 
 
@@ -14,7 +13,7 @@ from dmix.warehouse_schema.errors import InterruptedRunError
 def tiny(monkeypatch):
     """The same chain with less of everything."""
     for name, value in {"BASE_TOKENS": 8_000, "STEPS": 2, "STEP_SAMPLES": 16, "DEMO_DOCUMENTS": 500}.items():
-        monkeypatch.setattr(quickstart, name, value)
+        monkeypatch.setattr(sizes, name, value)
 
 
 def chain(out, capsys, *options):
@@ -33,7 +32,7 @@ def test_chain_ends_with_an_answer_and_a_report_and_redoes_nothing(tmp_path, cap
     rows = {row["controller"]: row for row in first["runs"]}
     assert list(rows) == ["(before)", "effect", "natural", "source-share"]
     half = [rows["source-share"][f"{field} tokens"] for field in ("source", "target")]
-    assert abs(half[0] - half[1]) <= 4 * quickstart.SEQ_LEN  # whole samples of each domain
+    assert abs(half[0] - half[1]) <= 4 * sizes.SEQ_LEN  # whole samples of each domain
     assert "Under effect:quickstart (one seed)" in first["answer"] and "Best: " in first["answer"]
     assert "proves nothing" in first["note"] and "at least two seeds" in first["note"]
     assert "<html" in (tmp_path / "report.html").read_text()
@@ -51,18 +50,18 @@ def test_full_chain_trains_an_agent_of_its_own(tmp_path, capsys):
     rows = {row["controller"]: row for row in first["runs"]}
     assert list(rows) == ["(before)", "agent", "natural", "naive"]
     assert rows["naive"]["source tokens"] == 0
-    assert rows["agent"]["source tokens"] + rows["agent"]["target tokens"] == 2 * 16 * quickstart.SEQ_LEN
+    assert rows["agent"]["source tokens"] + rows["agent"]["target tokens"] == 2 * 16 * sizes.SEQ_LEN
     kept = kept_files(tmp_path)
     assert chain(tmp_path, capsys, "--full")["runs"] == first["runs"]
     assert kept_files(tmp_path) == kept
 
 
 def test_a_chain_of_one_thread_says_when_stopped_that_the_same_command_goes_on(tmp_path, capsys, monkeypatch):
-    def stopped(*_):
+    def stopped(*_, **__):
         raise InterruptedRunError("run base-quickstart stopped; go on with something else")
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(quickstart, "_write_files", stopped)
+    monkeypatch.setattr(chain_module, "write_files", stopped)
     assert run(["quickstart", "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().err
     assert said.endswith("stopped in stage 1 of 5; the same command resumes it\n")
@@ -73,31 +72,3 @@ def test_own_text_needs_both_fields(tmp_path, capsys):
     (tmp_path / "source").mkdir()
     assert run(["quickstart", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "no sub-folder 'target'" in capsys.readouterr().err
-
-
-def test_documents_that_were_turned_down_are_kept_by_corpus(tmp_path):
-    for field in ("source", "target"):
-        (tmp_path / "in" / field).mkdir(parents=True)
-        lines = [json.dumps({"text": f"{field} document {n} " * 5}) for n in range(200)]
-        (tmp_path / "in" / field / "a.jsonl").write_text("\n".join([*lines, '{"other": 1}', "{"]) + "\n")
-    files = quickstart.Files(tmp_path / "out")
-    quickstart._hold_out(files, tmp_path / "in")
-    assert sum(quickstart.turned_down(files)["quickstart-source"].values()) == 2
-    kept, feedback, judging = (
-        {json.loads(line)["id"] for line in (files.data / name / file).read_text().splitlines()}
-        for name, file in (
-            ("source", "documents.jsonl"),
-            ("items", "source.jsonl"),
-            ("judging", "source.jsonl"),
-        )
-    )
-    assert feedback and judging and not feedback & judging and not kept & (feedback | judging)
-
-
-def test_the_chain_without_a_farm_has_scales_by_role(tmp_path):
-    files = quickstart.Files(tmp_path)
-    files.data.mkdir()
-    files.environment.write_text(environment_text("feedback", "items") + "scales: {target_text: 1.5}\n")
-    found = load_environment(quickstart.scaled_environment(files))
-    assert found.scales == {"source_text": 0.2, "target_text": 1.5}
-    assert found.folder == str(files.data)

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from dmix.cli.commands import doctor as doctor_module
-from dmix.cli.commands.doctor import (
+from dmix.cli.main import run
+from dmix.cli.workflows.start import doctor as doctor_module
+from dmix.cli.workflows.start.doctor import (
     disk_check,
     import_check,
     java_check,
@@ -16,7 +17,6 @@ from dmix.cli.commands.doctor import (
     python_check,
     training_checks,
 )
-from dmix.cli.main import run
 
 
 @pytest.fixture
