@@ -279,7 +279,7 @@ def _fetched_config(base_model: str) -> dict[str, Any]:
     from transformers import AutoConfig
 
     try:
-        return dict(AutoConfig.from_pretrained(base_model).to_dict())
+        return dict(AutoConfig.from_pretrained(base_model, trust_remote_code=False).to_dict())
     except (OSError, ValueError) as error:
         raise NotFoundError(
             f"dmix cannot download the configuration of base model {base_model!r}"
@@ -350,7 +350,9 @@ def _converted(folder: Path) -> "Tokenizer":
             f" ('hf download {HUB_ID} --local-dir {folder}')"
         )
     try:
-        return AutoTokenizer.from_pretrained(str(folder), use_fast=True).backend_tokenizer
+        return AutoTokenizer.from_pretrained(
+            str(folder), use_fast=True, trust_remote_code=False
+        ).backend_tokenizer
     except Exception as error:  # a missing package shows as one of several errors, depending on which
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MissingDependencyError(

@@ -157,7 +157,7 @@ def load_network(folder: Path, settings: GenerationSettings, *, device: str) -> 
     try:
         with quiet_libraries():
             network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                str(folder), dtype=precision_of(settings)
+                str(folder), dtype=precision_of(settings), trust_remote_code=False
             )
     except Exception as error:  # safetensors, pickle, shapes: unrelated types
         said = damaged_weights(folder) or f"the weights in {folder} cannot be loaded ({_first_line(error)})"
@@ -198,7 +198,7 @@ def _config_and_tokenizer(name: str) -> tuple["PretrainedConfig", Any]:
     for what, kind in (("configuration", AutoConfig), ("tokenizer", AutoTokenizer)):
         try:
             with quiet_libraries():
-                parts.append(kind.from_pretrained(location))
+                parts.append(kind.from_pretrained(location, trust_remote_code=False))
         except Exception as error:  # hub, network, conversion: dozens of unrelated types
             raise NotFoundError(
                 f"model {name!r} has no {what} ({_first_line(error)}); give a folder or hub id with"

@@ -44,7 +44,7 @@ def model_candidate(model: str) -> Candidate:
     def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         network = load_network(model)
         try:
-            return network, AutoTokenizer.from_pretrained(model)
+            return network, AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         except Exception as error:  # transformers and tokenizers raise many kinds
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(

@@ -159,7 +159,7 @@ def empty_model(
             network = _from_scratch(model, manifest)
         else:
             try:
-                config = AutoConfig.from_pretrained(model)
+                config = AutoConfig.from_pretrained(model, trust_remote_code=False)
                 check_family(config, model)
                 network = AutoModelForCausalLM.from_config(config)
             except InputError:
@@ -189,10 +189,10 @@ def load_network(name: str) -> PreTrainedModel:
             raise _no_model(name, error) from error
     try:
         with quiet_transformers():
-            check_family(AutoConfig.from_pretrained(name), name)
+            check_family(AutoConfig.from_pretrained(name, trust_remote_code=False), name)
             network: PreTrainedModel
             network, found = AutoModelForCausalLM.from_pretrained(
-                name, dtype=torch.float32, output_loading_info=True
+                name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
     except InputError:
         raise

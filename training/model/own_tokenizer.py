@@ -84,7 +84,7 @@ def own_tokenizer(model: str) -> PreTrainedTokenizerBase | None:
     if folder.is_dir() and not any((folder / name).is_file() for name in _FILES):
         return None
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     except Exception as error:  # transformers and tokenizers raise many kinds
         if not folder.is_dir() and isinstance(error, OSError):
             return None  # a hub repository of weights alone

@@ -7,8 +7,9 @@ which stays small because vectors are stored as lists.
 
 A reader asks the file itself, read only, through the views that are in it. If events of a run came since
 the last sync, it reads them and makes the views in a private in-memory database over the file, so that they
-show the run as it is now. Then it locks itself out of the file system. Every question runs in a transaction
-that is read only.
+show the run as it is now. Before it asks anything, it locks itself out of the file system; a reader that may
+read files takes the views of this program, since those of a received file are its maker's. Every question
+runs in a transaction that is read only.
 """
 
 import errno
@@ -17,7 +18,7 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,6 +44,8 @@ from dmix.warehouse_schema.catalog.migrate import (
     load_schema,
     migrate,
     pending,
+    quoted_name,
+    refuse_views,
     require_tables,
 )
 from dmix.warehouse_schema.catalog.statements import checked_statement
@@ -191,26 +194,23 @@ class Catalog:
                 "memory_limit": f"{limit_bytes // 1000}KB",
                 "max_temp_directory_size": f"{_SPILL_FACTOR * limit_bytes // 1000}KB",
             }
-            with closing(duckdb.connect(":memory:", config=config)) as connection:
-                _attach(connection, warehouse.catalog, Path(spill))
-                if not is_current(connection, schema, database=STORED):
-                    connection.execute(f"detach {STORED}")
-                    sync(warehouse)
-                    _attach(connection, warehouse.catalog, Path(spill))
+            connection = _open_stored(warehouse, config, allow_io=allow_io)
+            if not is_current(connection, schema, database=STORED):
+                connection.close()
+                sync(warehouse)
+                connection = _open_stored(warehouse, config, allow_io=allow_io)
+            with closing(connection):
                 require_tables(connection, schema, database=STORED)
                 with _damage_named(warehouse.catalog):
                     live = _live_runs(connection, warehouse)
-                    if live:
+                    # what can read files is asked through the views of this program, not of the file
+                    if live or allow_io:
                         connection.execute("begin")  # one commit for some 200 small statements
                         _overlay(connection, warehouse, live)
                         apply_views(connection, schema)
                         connection.execute("commit")
                     else:
                         connection.execute(f"use {STORED}")
-                if not allow_io:
-                    connection.execute("set enable_external_access = false")
-                    # without it, an attached file and its log may be written by COPY
-                    connection.execute("set disabled_filesystems = 'LocalFileSystem'")
                 connection.execute("set lock_configuration = true")
                 yield cls(connection, allow_io=allow_io, protected=warehouse.folders())
 
@@ -296,7 +296,9 @@ def export_views(warehouse: Warehouse, folder: Path) -> dict[str, int]:
             try:
                 quoted = str(temporary).replace("'", "''")
                 # past `query`, since a folder inside the warehouse is fine here
-                copied = catalog._connection.execute(f"copy (from {view}) to '{quoted}' (format parquet)")
+                copied = catalog._connection.execute(
+                    f"copy (from {quoted_name(view)}) to '{quoted}' (format parquet)"
+                )
                 [(count,)] = copied.fetchall()
                 os.replace(temporary, folder / f"{view}.parquet")
             finally:
@@ -327,8 +329,10 @@ def _write(warehouse: Warehouse, schema: Schema, *, empty: bool) -> None:
     copy = warehouse.root / f".catalog-{os.getpid()}.duckdb"
     if warehouse.catalog.exists() and not empty:
         shutil.copyfile(warehouse.catalog, copy)
-    with _damage_named(warehouse.catalog), closing(duckdb.connect(str(copy), config=_CONFIG)) as connection:
+    config = {**_CONFIG, "enable_external_access": False}
+    with _damage_named(warehouse.catalog), closing(duckdb.connect(str(copy), config=config)) as connection:
         published = published_units(warehouse)
+        refuse_views(connection)
         if is_current(connection, schema):
             if not has_changes(connection, published):
                 return
@@ -354,7 +358,7 @@ def _row_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     ).fetchall()
     counts = {}
     for (name,) in names:
-        [(counts[name],)] = connection.execute(f"select count(*) from store.{name}").fetchall()
+        [(counts[name],)] = connection.execute(f"select count(*) from store.{quoted_name(name)}").fetchall()
     return counts
 
 
@@ -392,6 +396,29 @@ def _back_up(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, schema
         shutil.copyfile(warehouse.catalog, temporary)
         os.replace(temporary, backup)
         logger.info("kept the old catalog as %s", backup)
+
+
+def _open_stored(
+    warehouse: Warehouse, config: Mapping[str, Any], *, allow_io: bool
+) -> duckdb.DuckDBPyConnection:
+    """A connection with the published file attached.
+
+    Nothing of the file has run by then, and unless `allow_io` the connection has no file system any more:
+    what the file calls a table or a view may be made by a stranger.
+    """
+    connection = duckdb.connect(":memory:", config=dict(config))
+    try:
+        _attach(connection, warehouse.catalog, Path(config["temp_directory"]))
+        if not allow_io:
+            connection.execute("set enable_external_access = false")
+            # without it, an attached file and its log may be written by COPY
+            connection.execute("set disabled_filesystems = 'LocalFileSystem'")
+        with _damage_named(warehouse.catalog):
+            refuse_views(connection, database=STORED)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path, spill: Path) -> None:
@@ -463,7 +490,8 @@ def _overlay(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, live: 
     for (table,) in names:
         of_runs = (
             f" where unit not in (from live.replaced) union all by name from live.{table}"
-            if table in RUN_TABLES
+            if live and table in RUN_TABLES
             else ""
         )
-        connection.execute(f"create view store.{table} as from {STORED}.store.{table}{of_runs}")
+        name = quoted_name(table)
+        connection.execute(f"create view store.{name} as from {STORED}.store.{name}{of_runs}")

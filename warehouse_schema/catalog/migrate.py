@@ -156,6 +156,31 @@ def require_tables(
         )
 
 
+def refuse_views(connection: duckdb.DuckDBPyConnection, *, database: str | None = None) -> None:
+    """Returns if the tables that dmix reads are tables; a view in their place may read any file.
+
+    Call it before anything else is read of a catalog, since its file may be a stranger's.
+
+    Raises:
+        CatalogError: If there is such a view.
+    """
+    found = connection.execute(
+        "select schema_name, view_name from duckdb_views() where schema_name in ('store', 'meta')"
+        " and database_name = coalesce(?, current_database()) order by all",
+        [database],
+    ).fetchall()
+    if found:
+        raise CatalogError(
+            f"the catalog has the view {'.'.join(found[0])!r} in the place of a table, which dmix never"
+            " writes; run 'dmix catalog rebuild' to make it again from the warehouse"
+        )
+
+
+def quoted_name(name: str) -> str:
+    """A name as SQL takes it, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def migrate(connection: duckdb.DuckDBPyConnection, schema: Schema) -> None:
     """Applies what is pending, and the views, in one transaction: all of it or nothing.
 
@@ -193,7 +218,7 @@ def apply_views(connection: duckdb.DuckDBPyConnection, schema: Schema) -> None:
         " where not internal and schema_name = 'main' and database_name = current_database()"
     ).fetchall()
     for (name,) in existing:
-        connection.execute(f'drop view "{name}"')
+        connection.execute(f"drop view {quoted_name(name)}")
     for view in schema.views:
         connection.execute(view.sql)
 

@@ -27,6 +27,8 @@ _QUERY_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_
 _NODE = re.compile(r'(?<!\\)"type":"(\w+_NODE)"')
 # What can write where a query can stand: behind `as (` of a common table expression.
 _WRITING = {"insert", "update", "delete", "merge", "copy", "truncate", "create", "drop", "alter", "export"}
+# Options of COPY that become part of a path, with "../" in it if they hold that.
+_NAMING_OPTIONS = {"filename_pattern", "file_extension"}
 _HINT = (
     "the catalog is read only: ask with SELECT, FROM, WITH, PIVOT, DESCRIBE, SHOW, SUMMARIZE, or EXPLAIN of"
     " one of these"
@@ -79,8 +81,17 @@ def checked_statement(
         _check_copy(statement.query, protected)
         return statement
     hint = "" if allow_copy else " (--allow-io lets queries read files and COPY write them)"
-    kind = statement.type.name if statement.type.name not in ("MULTI", "SELECT") else "a query that writes"
+    kind = _kind_of(statement)
     raise InputError(f"got {kind}, but {_HINT}{hint}")
+
+
+def _kind_of(statement: duckdb.Statement) -> str:
+    """What a statement that may not run is called in the message."""
+    try:
+        name: str = statement.type.name
+    except ValueError:  # DuckDB's client (2.0) has no name for some of its own kinds
+        return tokens_of(statement.query)[0][1].upper()
+    return "a query that writes" if name in ("MULTI", "SELECT") else name
 
 
 def is_query(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
@@ -91,7 +102,7 @@ def is_query(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
         if nodes:
             return nodes <= _QUERY_NODES
         return _is_pivot(connection, sql)
-    except duckdb.Error:
+    except (duckdb.Error, ValueError):  # ValueError: see `_kind_of`
         return False
 
 
@@ -159,6 +170,11 @@ def _check_copy(sql: str, protected: Sequence[Path]) -> None:
     if len(targets) != 1 or len(plain) != 1 or not re.fullmatch(r"'([^']|'')*'", plain[0]):
         raise InputError(
             "COPY needs TO and the name of one file as plain text: COPY (SELECT …) TO 'file.csv'"
+        )
+    naming = {text.strip('"') for _, text in tokens[targets[0] + 1 :]} & _NAMING_OPTIONS
+    if naming:
+        raise InputError(
+            f"COPY with {min(naming)} may write outside of the folder that it names; leave that option out"
         )
     if any(text in _WRITING for _, text in tokens[1:]):
         raise InputError(f"got COPY of a statement that is not a query, but {_HINT}")

@@ -45,10 +45,14 @@ def export_catalog(warehouse: Warehouse, *, out: Path, dry_run: bool = False, pr
         progress: Receives lines for people.
     """
     from dmix.warehouse_schema.catalog.catalog import Catalog, export_views
+    from dmix.warehouse_schema.catalog.migrate import quoted_name
 
     if dry_run:
         with Catalog.open_reader(warehouse) as reader:
-            rows = {view: reader.query(f"select count(*) from {view}")[1][0][0] for view in reader.views()}
+            rows = {
+                view: reader.query(f"select count(*) from {quoted_name(view)}")[1][0][0]
+                for view in reader.views()
+            }
     else:
         rows = export_views(warehouse, out)
     result = Result({"out": str(out), "rows": rows, "dry_run": dry_run})

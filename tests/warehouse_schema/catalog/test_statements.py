@@ -40,6 +40,7 @@ OTHERS = [
     ("with p as (pivot runs on kind using count(*)), c as (copy runs to '{file}') from c", "that writes"),
     ("copy (pivot runs on kind using count(*)) to '{file}'", "a query that writes"),
     ("pragma enable_profiling", "got PRAGMA"),
+    ("update extensions", "got UPDATE"),
     ("call pragma_version()", "got CALL"),
     ("import database '{file}'", "got PRAGMA"),
     ("select " + "(" * 300 + "1" + ")" * 300, "nests brackets"),
@@ -117,6 +118,23 @@ def test_with_io_only_queries_and_copy_to_a_plain_name_run(full_warehouse, tmp_p
             with pytest.raises(InputError):
                 catalog.query(sql.format(file=full_warehouse.catalog, other=tmp_path / "other.csv"))
     assert tree(tmp_path) == before
+
+
+def test_no_option_of_copy_leads_into_the_warehouse(full_warehouse, tmp_path):
+    sync(full_warehouse)
+    before, folder = tree(full_warehouse.root), tmp_path / "out"
+    folder.mkdir()
+    up = f"../../../../{full_warehouse.root}"
+    with Catalog.open_reader(full_warehouse, allow_io=True) as catalog:
+        for options in (
+            f"per_thread_output true, filename_pattern '{up}/x_{{i}}'",
+            f"per_thread_output true, overwrite true, file_extension '/{up}/catalog.duckdb'",
+            f"file_size_bytes 1, \"FILENAME_PATTERN\" '{up}/x'",
+        ):
+            with pytest.raises(InputError, match="outside of the folder"):
+                catalog.query(f"copy (select 1) to '{folder}' (format csv, {options})")
+        assert catalog.query("select 1 as filename_pattern")[1] == [(1,)]
+    assert tree(full_warehouse.root) == before
 
 
 @pytest.mark.parametrize("allow_io", [False, True])
