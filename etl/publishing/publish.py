@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors
+from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors, sync_path
 from dmix.warehouse_schema.files.manifests import LabelFile, StreamFile
 from dmix.warehouse_schema.files.storage import Place, RemotePath, size_of
 
@@ -73,16 +73,7 @@ def publish_files(folder: Path, files: Sequence[StreamFile | LabelFile], *, into
     into.mkdir(parents=True, exist_ok=True)
     for file in files:
         os.replace(folder / file.name, into / file.name)
-    sync_folder(into)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_path(into)
 
 
 def records_folder(dataset: Place) -> Place:

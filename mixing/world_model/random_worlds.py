@@ -221,16 +221,6 @@ def random_world(
     return replace(world, true=true, probe_noise=float(rng.uniform(0, 0.3)) * scale, hidden=kind)
 
 
-def gap_closed(worlds: Sequence[tuple[float, float, float]]) -> float:
-    """Share of the gap from open loop to clairvoyant that runs closed, over worlds together.
-
-    Args:
-        worlds: U of the open loop, of the run and of the clairvoyant, for each world.
-    """
-    open_W, run_W, best_W = np.array(worlds).T
-    return float((run_W - open_W).sum() / (best_W - open_W).sum())
-
-
 def _affinities(rng: np.random.Generator, roles: Sequence[str], target_N: NDArray[np.bool_]) -> Array:
     """What a whole run on one domain alone adds to each skill, shape (D, N): few domains help much."""
     rows = []

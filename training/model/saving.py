@@ -24,7 +24,7 @@ from dmix.training.model.lora import adapted_checkpoint, first_adapter_weight, h
 from dmix.training.model.own_tokenizer import ORIGIN_FILE
 from dmix.training.model.settings import ModelSettings
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
-from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors
+from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors, sync_path
 from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of
 from dmix.warehouse_schema.files.weights import readable
 
@@ -162,15 +162,6 @@ def sync_tree(folder: Path) -> None:
     """Waits until all files of a folder, and their names, are on disk."""
     for path in (*folder.rglob("*"), folder):
         sync_path(path)
-
-
-def sync_path(path: Path) -> None:
-    """Waits until a file's bytes, or a folder's names, are on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def check_saved_model(folder: Path) -> None:

@@ -22,10 +22,11 @@ from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
 from torch.torch_version import TorchVersion
 
 from dmix.training.model.memory import is_out_of_memory
-from dmix.training.model.saving import sync_path, write_errors
+from dmix.training.model.saving import write_errors
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.checkpoint_files import FILE_NAME, checkpoints, forget_set_aside
 from dmix.warehouse_schema.errors import InputError, TrainingError
+from dmix.warehouse_schema.files.layout import sync_path
 
 # What Composer's checkpoints hold beside tensors and plain values: the state of numpy's generator,
 # durations, and the version of torch. None of them runs code when it is made.

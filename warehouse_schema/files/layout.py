@@ -282,6 +282,15 @@ def publish_bytes(path: Place, content: bytes) -> None:
             raise
 
 
+def sync_path(path: Path) -> None:
+    """Waits until a file's bytes, or a folder's names, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def store_data_url(warehouse: Warehouse, url: str | None) -> bool:
     """Makes a remote folder the place of labels and streams; True if it was not so before.
 

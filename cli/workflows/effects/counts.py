@@ -59,9 +59,15 @@ def probe_counts(
     digest = environment_digest(objectives)
     measured_on, key = ("", digest) if model is None else _model_key(warehouse, model, digest)
     name = effects_name("counts", manifest, key, name)
-    stored = stored_already(warehouse, name, dataset=manifest.dataset, environment=digest, estimator="counts")
+    stored = stored_already(
+        warehouse,
+        name,
+        dataset=manifest.dataset,
+        environment=digest,
+        estimator="counts",
+        progress=progress,
+    )
     if stored is not None:
-        progress(f"effects {name} exist already; nothing to do")
         return stored
     reader = None if model is None else _reader(warehouse, manifest, model)
     longest = ITEM_TOKENS if reader is None else min(ITEM_TOKENS, reader.max_length)

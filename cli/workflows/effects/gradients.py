@@ -84,9 +84,8 @@ def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Pr
     from dmix.training.farm.gradients import gradient_products, rate_sum
 
     found = measured(warehouse, request)
-    name, stored = found.already("gradient", request)
+    name, stored = found.already("gradient", request, progress)
     if stored is not None:
-        progress(f"effects {name} exist already; nothing to do")
         return stored
     plan = plan_gradients(found, request)
     progress(

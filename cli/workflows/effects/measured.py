@@ -9,6 +9,7 @@ from dmix.cli.workflows.effects.names import effects_name, model_digest, stored_
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of, read_dataset_manifest
+from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.effects import Effects
@@ -81,7 +82,9 @@ class Measured:
             errors=errors,
         )
 
-    def already(self, estimator: str, request: ProbeRequest) -> "tuple[str, StoredEffects | None]":
+    def already(
+        self, estimator: str, request: ProbeRequest, progress: Progress
+    ) -> "tuple[str, StoredEffects | None]":
         """The name of these effects, and they themselves if they are stored."""
         of_run = [] if request.samples is None else [request.samples]
         key = digest_of([self.digest, self.model_name, model_digest(self.model), *of_run])
@@ -92,6 +95,7 @@ class Measured:
             dataset=self.manifest.dataset,
             environment=self.digest,
             estimator=estimator,
+            progress=progress,
         )
 
 

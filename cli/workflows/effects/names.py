@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, checked_name
 from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of
+from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.store import StoredEffects
@@ -26,7 +27,7 @@ def effects_name(estimator: str, manifest: DatasetManifest, environment: str, na
 
 
 def stored_already(
-    warehouse: Warehouse, name: str, *, dataset: str, environment: str, estimator: str
+    warehouse: Warehouse, name: str, *, dataset: str, environment: str, estimator: str, progress: Progress
 ) -> "StoredEffects | None":
     """The effects of a name, if they answer this question; None if there are none.
 
@@ -44,4 +45,5 @@ def stored_already(
             f"effects {name!r} exist for {found.estimator}, dataset {found.dataset} and other"
             f" objectives; choose another --name, or remove {warehouse.effects(name)}"
         )
+    progress(f"effects {name} exist already; nothing to do")
     return stored

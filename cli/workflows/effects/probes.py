@@ -109,9 +109,8 @@ def probe_runs(warehouse: Warehouse, request: ProbeRequest, *, progress: Progres
     from dmix.mixing.effects.store import StoredEffects, write_effects
 
     found = measured(warehouse, request)
-    name, stored = found.already("probe", request)
+    name, stored = found.already("probe", request, progress)
     if stored is not None:
-        progress(f"effects {name} exist already; nothing to do")
         return stored
     folder = warehouse.effects(name) / "probes"
     with held_lock(warehouse.effects_lock(name), what=f"effects {name}"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.world_model.random_worlds import HIDDEN, gap_closed, random_world
+from dmix.mixing.world_model.random_worlds import HIDDEN, random_world
 
 
 def world(seed, hidden=None):
@@ -35,7 +35,3 @@ def test_clairvoyant_is_best_and_promises_are_of_final_scores():
     assert best >= drawn.utility(drawn.open_loop()) - 1e-3
     assert best >= drawn.utility(np.tile(drawn.space.natural_N, (drawn.steps, 1)))
     assert drawn.prediction(rng).gains(drawn.space.natural_N) == pytest.approx(0, abs=1e-9)
-
-
-def test_gap_by_hand():
-    assert gap_closed([(0.0, 1.0, 2.0), (1.0, 1.0, 2.0)]) == pytest.approx(1 / 3)

@@ -1,10 +1,10 @@
-"""Statistics of the comparison (method §7): intervals, tests, noise, Pareto front, fidelity.
+"""Statistics of the comparison (method §7): intervals, tests, noise, Pareto front.
 
 Everything here is a pure function of arrays; randomness comes in as a seed. Differences between two
 controllers are differences of arrays that were paired by run seed and by item, so one estimator
 serves levels and differences alike.
 
-Shapes: S run seeds, I items, D objectives, B bootstrap replicates, C controllers, K mixtures.
+Shapes: S run seeds, I items, D objectives, B bootstrap replicates, C controllers.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from dmix.mixing.space.domains import Vector
-from dmix.training.comparison.yardstick.variance import spearman
 
 Matrix = NDArray[np.float64]
 
@@ -229,56 +228,3 @@ def pareto_front(cost_C: Vector, value_C: Vector) -> NDArray[np.bool_]:
     better = value_C[:, None] >= value_C
     strictly = (cost_C[:, None] < cost_C) | (value_C[:, None] > value_C)
     return known & ~(cheaper & better & strictly).any(axis=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fidelity:
-    """How well cheap runs predict the order of expensive ones, beside what noise allows.
-
-    Attributes:
-        spearman: Mean rank correlation of one cheap seed with the mean of the expensive seeds but one.
-        regret: Mean loss in value from taking the mixture that a cheap seed ranks first.
-        ceiling_spearman: The same with the expensive seed that was left out in place of the cheap one.
-        ceiling_regret: The same.
-    """
-
-    spearman: float
-    regret: float
-    ceiling_spearman: float
-    ceiling_regret: float
-
-
-def fidelity(cheap_KS: Matrix, expensive_KS: Matrix) -> Fidelity:
-    """Rank agreement of two sizes of model over the same K mixtures.
-
-    Both sides predict with one seed and are judged against the mean of all expensive seeds but one, so
-    that cheap runs and the ceiling face the same noise. The numbers of seeds may differ.
-
-    Raises:
-        ValueError: If the mixtures disagree, there are fewer than two of them, or fewer than two
-            expensive seeds.
-    """
-    if len(cheap_KS) != len(expensive_KS) or len(cheap_KS) < 2:
-        raise ValueError(
-            f"{len(cheap_KS)} cheap and {len(expensive_KS)} expensive mixtures, expected the same two or"
-            " more; pass the rows that both have"
-        )
-    if expensive_KS.shape[1] < 2:
-        raise ValueError("one expensive seed, expected at least 2; the ceiling needs a second one")
-    cheap, expensive = [], []
-    for left_out in range(expensive_KS.shape[1]):
-        truth_K = np.delete(expensive_KS, left_out, axis=1).mean(axis=1)
-        cheap += [_agreement(guess_K, truth_K) for guess_K in cheap_KS.T]
-        expensive.append(_agreement(expensive_KS[:, left_out], truth_K))
-    rank, regret = np.mean(cheap, axis=0)
-    ceiling_rank, ceiling_regret = np.mean(expensive, axis=0)
-    return Fidelity(
-        spearman=float(rank),
-        regret=float(regret),
-        ceiling_spearman=float(ceiling_rank),
-        ceiling_regret=float(ceiling_regret),
-    )
-
-
-def _agreement(guess_K: Vector, truth_K: Vector) -> tuple[float, float]:
-    return spearman(guess_K, truth_K), float(truth_K.max() - truth_K[guess_K.argmax()])

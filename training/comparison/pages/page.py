@@ -12,10 +12,10 @@ import numpy as np
 
 from dmix.training.comparison.analysis import tables, verdict
 from dmix.training.comparison.analysis.evidence import STAGES, Evidence, read_evidence, utility_disagreement
+from dmix.training.comparison.analysis.overfitting import overfitting
 from dmix.training.comparison.analysis.selection import NATURAL, Headroom, headroom
 from dmix.training.comparison.analysis.statistics import Estimate, holm
 from dmix.training.comparison.analysis.steps import earliest_stop
-from dmix.training.comparison.analysis.studies import overfitting
 from dmix.training.comparison.analysis.tables import (
     Row,
     controller_rows,

@@ -1,4 +1,4 @@
-"""Intervals, tests, noise, Pareto front and fidelity against values worked by hand and known laws."""
+"""Intervals, tests, noise, and Pareto front against values worked by hand and known laws."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,13 @@ from scipy import stats
 
 from dmix.training.comparison.analysis.statistics import (
     Bootstrap,
-    fidelity,
     holm,
     pair_noise,
     pareto_front,
-    spearman,
     stretched_interval,
     stretched_p,
 )
+from dmix.training.comparison.yardstick.variance import spearman
 
 ONE = np.zeros(1, dtype=np.int64)
 
@@ -154,32 +153,3 @@ def test_spearman_agrees_with_scipy_where_there_are_ties():
     first_K, second_K = np.array([1.0, 2.0, 2.0, 5.0]), np.array([3.0, 1.0, 4.0, 4.0])
     assert spearman(first_K, second_K) == pytest.approx(stats.spearmanr(first_K, second_K).statistic)
     assert spearman(first_K, np.ones(4)) == 0
-
-
-def test_fidelity_without_noise_is_perfect():
-    values_KS = np.tile(np.arange(5.0)[:, None], (1, 3))
-    found = fidelity(2 * values_KS - 7, values_KS)
-    assert (found.spearman, found.regret, found.ceiling_spearman, found.ceiling_regret) == (1, 0, 1, 0)
-
-
-def test_fidelity_of_a_reversed_order_regrets_the_whole_range():
-    values_KS = np.tile(np.arange(5.0)[:, None], (1, 2))
-    found = fidelity(-values_KS, values_KS)
-    assert (found.spearman, found.regret) == (-1, 4)
-
-
-def test_perfect_proxies_reach_the_ceiling_that_noise_sets():
-    rng = np.random.default_rng(8)
-    truth_K1 = rng.normal(size=(200, 1))
-    cheap_KS, expensive_KS = (truth_K1 + rng.normal(size=(200, 4)) for _ in range(2))
-    found = fidelity(cheap_KS, expensive_KS)
-    assert 0.5 < found.ceiling_spearman < 0.8
-    assert found.spearman == pytest.approx(found.ceiling_spearman, abs=0.05)
-    assert found.ceiling_regret > 0
-
-
-def test_fidelity_names_what_does_not_fit():
-    with pytest.raises(ValueError, match="3 cheap and 2 expensive mixtures"):
-        fidelity(np.ones((3, 2)), np.ones((2, 2)))
-    with pytest.raises(ValueError, match="one expensive seed"):
-        fidelity(np.ones((3, 2)), np.ones((3, 1)))

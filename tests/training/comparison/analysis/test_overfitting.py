@@ -1,46 +1,14 @@
-"""Order and over-fitting are found where they were put in, and not where they were not."""
+"""Over-fitting is found where it was put in, and not where it was not."""
 
-import numpy as np
 import pytest
 from tests.training.comparison.generated_results import results_below
 
 from dmix.training.comparison.analysis.evidence import read_evidence
-from dmix.training.comparison.analysis.studies import (
-    order_effect,
+from dmix.training.comparison.analysis.overfitting import (
     overfitting,
-    random_orders,
 )
 
 make_results = pytest.fixture(results_below)
-
-
-def test_random_orders_hold_the_same_mixtures_in_another_order():
-    mixture_TN = np.array([[0.1, 0.9], [0.5, 0.5], [0.8, 0.2]])
-    orders = random_orders(mixture_TN, orders=10, rng=np.random.default_rng(0))
-    assert orders.shape == (10, 3, 2)
-    for shuffled_TN in orders:
-        assert not np.array_equal(shuffled_TN, mixture_TN)
-        assert sorted(shuffled_TN.tolist()) == sorted(mixture_TN.tolist())
-
-
-def test_constant_mixtures_have_no_order():
-    with pytest.raises(ValueError, match="all alike"):
-        random_orders(np.full((4, 2), 0.5), orders=1, rng=np.random.default_rng(0))
-
-
-def test_order_that_matters_ranks_first():
-    rng = np.random.default_rng(1)
-    seeds_S1 = rng.normal(size=(6, 1))
-    found = order_effect(seeds_S1[:, 0] + 0.5, seeds_S1 + 0.05 * rng.normal(size=(6, 10)))
-    assert found.difference.value == pytest.approx(0.5, abs=0.05)
-    assert found.difference.verdict == "above"
-    assert found.rank_p == pytest.approx(1 / 11)
-
-
-def test_order_that_does_not_matter_ties():
-    rng = np.random.default_rng(2)
-    found = order_effect(rng.normal(size=6), rng.normal(size=(6, 10)))
-    assert found.difference.verdict == "tie" and found.rank_p > 0.1
 
 
 def layers_of(results):

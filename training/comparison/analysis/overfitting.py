@@ -1,62 +1,14 @@
-"""What the studies of method §7 compute from finished runs: order, reward over-fitting.
+"""Reward over-fitting (method §7): how much more a controller gains on the items that it steers by.
 
-Pure functions of arrays and panels. Each has its own null: the agent's mixtures in other orders,
-items that no controller saw.
-
-Shapes: S run seeds, O random orders, T steps, N (field, domain) pairs, I items.
+Shapes: S run seeds, D objectives, I items.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dmix.mixing.space.domains import Vector
 from dmix.training.comparison.analysis.panel import BOOTSTRAP_SEED, Panel
 from dmix.training.comparison.analysis.statistics import Bootstrap, Estimate, Matrix
-
-
-@dataclass(frozen=True, kw_only=True)
-class OrderEffect:
-    """Whether the order of the agent's mixtures matters, or only what they add up to.
-
-    Attributes:
-        difference: Utility of its own order less the mean of random ones, over seeds and orders.
-        rank_p: Share of orders, its own included, whose mean utility is at least that of its own.
-    """
-
-    difference: Estimate
-    rank_p: float
-
-
-def random_orders(mixture_TN: Matrix, *, orders: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """The same mixtures in other orders, shape (orders, T, N); none of them is the order given."""
-    steps = len(mixture_TN)
-    if steps < 2 or (mixture_TN == mixture_TN[0]).all():
-        raise ValueError(f"{steps} steps that are all alike, expected mixtures whose order can differ")
-    found: list[Matrix] = []
-    while len(found) < orders:
-        shuffled_TN = mixture_TN[rng.permutation(steps)]
-        if not np.array_equal(shuffled_TN, mixture_TN):
-            found.append(shuffled_TN)
-    return np.stack(found)
-
-
-def order_effect(own_S: Vector, shuffled_SO: Matrix) -> OrderEffect:
-    """The agent's own order against random ones of the same mixtures, paired by seed.
-
-    Args:
-        own_S: Utility with the mixtures in their own order, shape (S,).
-        shuffled_SO: Utility with each random order on the same seeds, shape (S, O).
-    """
-    orders = shuffled_SO.shape[1]
-    # orders are resampled like the items of one objective: both are draws from many
-    bootstrap = Bootstrap(np.zeros(orders, dtype=np.int64), weight_D=np.ones(1), seed=BOOTSTRAP_SEED)
-    as_good = int((shuffled_SO.mean(axis=0) >= own_S.mean()).sum())
-    return OrderEffect(
-        difference=bootstrap.estimate(own_S[:, None] - shuffled_SO), rank_p=(1 + as_good) / (1 + orders)
-    )
 
 
 def overfitting(seen: Panel, unseen: Panel, *, controller: str, reference: str) -> Estimate | None:
