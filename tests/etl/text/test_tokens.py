@@ -312,6 +312,15 @@ def test_engine_that_differs_is_passed_over_with_a_warning(monkeypatch, caplog):
     assert "gigatoken and tokenizers differ" in caplog.text
 
 
+def test_a_tokenizer_with_digits_apart_runs_on_the_second_engine():
+    split = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    document = json.loads(byte_level(["<|endoftext|>"]).to_str())
+    document["pre_tokenizer"] = json.loads(split.__getstate__())
+    assert Tokenizer.from_json_bytes("digits", json.dumps(document).encode()).engine == "fastokens"
+
+
 def test_engines_that_cannot_load_leave_tokenizers(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "gigatoken", None)
     monkeypatch.setitem(sys.modules, "fastokens", None)
