@@ -52,7 +52,7 @@ from dmix.cli.workflows.bench.quality import STAGES
     "--results",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder for tables and base models; keep it.  [default: benchmarks/results/quality/TIER]",
+    help="Folder for tables and base models. Do not delete it.  [default: benchmarks/results/quality/TIER]",
 )
 @click.option(
     "--workers",

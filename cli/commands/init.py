@@ -67,7 +67,7 @@ def init(
             f"{field}: {size_text(text.size_bytes)}, about {text.tokens:,} tokens; held out"
             f" {text.feedback} feedback and {text.judging} judging"
             f" items{' from the ends of documents' if text.copied else ''}"
-            f"{f'; not readable so far: {rejected}' if rejected else ''}"
+            f"{f'; rejected: {rejected}' if rejected else ''}"
         )
     sizes = result.sizes
     minutes = sizes.minutes
@@ -76,7 +76,7 @@ def init(
         f" {sizes.tokens:,} tokens"
         f"{'' if minutes is None else f', {in_words(60 * minutes)} on this machine'}"
     )
-    show_table(["file", "what it is"], list(result.files.items()))
+    show_table(["file", "content"], list(result.files.items()))
     if dry_run:
         say(f"would write these files into {result.folder}")
     else:

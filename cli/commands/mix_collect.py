@@ -39,7 +39,7 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     metavar="NAME",
     multiple=True,
     help="Base model that the proxies start from (init: base). Repeat the flag for base models of"
-    " another width or pre-training; some of the varied proxies use them (vary in the proxy file).",
+    " another width or pre-training; some of the varied proxies use them (see vary in the proxy file).",
 )
 @click.option(
     "--stack",

@@ -66,9 +66,9 @@ class Kind:
 KINDS = (
     Kind("natural", "shares of all samples", "fixed", "natural"),
     Kind("naive", "the target field alone", "fixed", "naive"),
-    Kind("stratified", "all active domains alike", "fixed", "stratified"),
+    Kind("stratified", "the same share for each active domain", "fixed", "stratified"),
     Kind("static:FILE", "the constant mixture of a YAML file", "fixed", "static"),
-    Kind("plan[:NAME]", "the constant mixture that effects promise most of", "plan"),
+    Kind("plan[:NAME]", "the constant mixture with the largest predicted gain", "plan"),
     Kind("source-share:SHARE", "a fixed share of source replay", "fixed", "source_share"),
     Kind("linear:FROM-TO", "target share on a straight line over the steps", "fixed", "linear"),
     Kind("cosine:FROM-TO", "target share along half a cosine over the steps", "fixed", "cosine"),

@@ -85,9 +85,9 @@ class AgentController:
         found = target_samples / (history.step_samples * history.steps)
         if learnt and abs(found - learnt) > _SUPPLY_TOLERANCE * learnt:
             detail = (
-                f"{self.name} was trained where |T|/(R*M) is {learnt:.3f}, here it is {found:.3f}: the end of"
-                " the target data comes at another step than it has learnt; --samples-per-step of about"
-                f" {round(target_samples / (learnt * history.steps))} would agree"
+                f"{self.name} was trained with |T|/(R*M) = {learnt:.3f}, but this run has {found:.3f}, so the"
+                " target data ends at another step than in training; --samples-per-step of about"
+                f" {round(target_samples / (learnt * history.steps))} would match"
             )
             return (ControllerEvent(kind="supply", detail=detail),)
         return ()

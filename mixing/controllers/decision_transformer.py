@@ -115,7 +115,7 @@ def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controll
     farm = load_farm(warehouse, set_name, preset=None)
     taught, network = farm.episodes.best(1.0), _network(farm)
     plan = _plan(warehouse, farm)
-    with readable(plan.path, what="weights of this controller", fix="delete it, and they are fitted again"):
+    with readable(plan.path, what="weights of this controller", fix="delete it; dmix then fits them again"):
         network.load_state_dict(load(base64.b64decode(plan.read())))
     return DecisionTransformerController(
         network.eval(),

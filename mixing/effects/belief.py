@@ -65,7 +65,8 @@ class BeliefSettings:
     )
     minor: float = setting(
         0.2,
-        help="Part of the other two deviations that remains where drift, scale or direction alone is wrong.",
+        help="Part of the other two standard deviations that remains if drift, scale or direction alone"
+        " is wrong.",
     )
     free_passes: float = setting(2.0, help="Passes through a domain from which repetition costs.")
     fading: float = setting(0.0, help="Part of a gain that a whole run forgets, from 0 to below 1.")

@@ -259,9 +259,9 @@ def _note(prediction: Prediction, mixture_N: Vector, start_N: Vector, *, ceiling
     if total_variation(mixture_N, start_N) < _NATURAL:
         tight = np.isclose(ceilings_N[ceilings_N > 0].sum(), 1, atol=1e-3)
         if tight:
-            return "The run draws everything there is, so supply leaves no other mixture than this one."
-        return "No other mixture promises more than it risks, so the plan is natural mixing."
+            return "The run draws all available samples, so no other mixture is possible."
+        return "No other mixture's predicted gain exceeds its risk, so the plan is natural mixing."
     silent = [name for name in prediction.objectives if name not in telling]
     if silent:
-        return f"Within noise, so without a say in the plan: {', '.join(silent)}."
+        return f"The plan ignores objectives whose effects are within noise: {', '.join(silent)}."
     return "All objectives have effects beyond noise."

@@ -160,8 +160,8 @@ def _fit_conditioned(
 
 def _notes(summary: CloneSummary) -> list[str]:
     notes = [
-        f"Imitates {summary.trajectories} trajectories of a farm (Eq. 4), whose final utility is at least"
-        f" {summary.lowest_utility:.3f} and {summary.mean_utility:.3f} in the mean."
+        f"It imitates {summary.trajectories} trajectories of a farm (Eq. 4). Their final utility is at least"
+        f" {summary.lowest_utility:.3f}, and {summary.mean_utility:.3f} on average."
     ]
     if summary.aimed_utility is not None:
         notes.append(

@@ -325,7 +325,7 @@ def _publish(
         f" feedback; its actor started from: {summary.start}.",
         f"{summary.updates} updates, conservative weight {settings.conservative_weight:g},"
         f" discount {settings.discount:g}, {settings.critics} critics.",
-        f"Returns G of the farm were {summary.reward_scale:.4g} * G + {summary.reward_shift:.4g} to the"
-        " critics.",
+        f"The critics learned the farm's returns G as {summary.reward_scale:.4g} * G"
+        f" + {summary.reward_shift:.4g}.",
     ]
     publish_agent(warehouse, agent=result.agent, name=name, stage="rl", notes=notes, overwrite=overwrite)

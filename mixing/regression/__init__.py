@@ -13,7 +13,7 @@ from dmix.mixing.space.domains import Array
 from dmix.warehouse_schema.errors import InputError
 
 REGRESSORS = {
-    "gaussian-process": "Matern-5/2 over log shares, a length scale a domain",
+    "gaussian-process": "Matern-5/2 over log shares, one length scale per domain",
     "lightgbm": "boosted trees, as RegMix fits them",
     "log-linear": "linear in log shares, by ridge regression",
     "exponential": "constant + exp(linear), the data mixing laws",

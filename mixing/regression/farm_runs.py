@@ -71,8 +71,8 @@ class FarmRuns:
         ]
         if len(found) < FEWEST_RUNS:
             raise InputError(
-                f"set {self.set_name!r} has {len(found)} static runs with feedback, a regression needs"
-                f" {FEWEST_RUNS} whose proxy was the default one; sample it with 'dmix mix sample --preset"
+                f"set {self.set_name!r} has {len(found)} static runs with feedback, but a regression"
+                f" needs {FEWEST_RUNS} with the default proxy; sample it with 'dmix mix sample --preset"
                 " default' and collect its feedback"
             )
         return np.stack([mixture_N for mixture_N, _ in found]), np.array([[value] for _, value in found])

@@ -161,8 +161,8 @@ def headline(groups: Sequence[Group]) -> str:
         said.append(_best(ranked))
     elif ranked:
         said.append(
-            "Nothing to compare it with yet: a natural run shows whether the mixture matters, a second seed"
-            " how large the noise is."
+            "There is nothing to compare it with yet. A natural run shows whether the mixture matters, and a"
+            " second seed shows the noise."
         )
     return " ".join(said)
 

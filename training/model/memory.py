@@ -330,7 +330,7 @@ def check_room(need: RunDisk, *, checkpoints: Path, result: Path, what: str) -> 
             raise InputError(
                 f"{what} needs {size_text(size_bytes)} on disk for its checkpoints"
                 f" ({size_text(need.checkpoint)} each) and its model, and {folder} has"
-                f" {size_text(free)} free; make room there, set checkpoints_kept: 1 or keep: model in the"
+                f" {size_text(free)} free; free some space, set checkpoints_kept: 1 or keep: model in the"
                 " training file, or put the warehouse on a larger disk"
             )
 

@@ -105,7 +105,7 @@ def check_lora_model(model: str | ModelSettings, lora: LoraSettings) -> None:
 def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrainedModel:
     if settings.tokenizer is not None and settings.tokenizer != manifest.tokenizer.name:
         raise InputError(
-            f"the model file wants tokenizer {settings.tokenizer!r}, but the dataset has"
+            f"the model file names tokenizer {settings.tokenizer!r}, but the dataset has"
             f" {manifest.tokenizer.name!r}; shard the dataset with --tokenizer {settings.tokenizer}"
         )
     config_class = _CONFIGS[settings.architecture]

@@ -264,7 +264,7 @@ class MixtureCallback(Callback):
         if not self._finds_microbatch or size == before:
             return
         self._microbatch = size
-        detail = f"microbatch_size auto: {size} samples of one forward pass on a rank"
+        detail = f"microbatch_size auto: {size} samples per forward pass on a rank"
         if before:
             detail += f", {before} before memory ran out"
         self._write("note", step=self.state.steps_done + 1, kind=MICROBATCH, detail=detail, value=size)

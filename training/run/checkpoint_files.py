@@ -87,7 +87,7 @@ def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> 
         )
     checkpoint = usable[-1] if usable else None
     if back:
-        notes.append(f"going back from checkpoint {usable[0].name}, as asked")
+        notes.append(f"--back: skipping checkpoint {usable[0].name}")
     if notes:
         notes.append(f"resuming from {'the beginning' if checkpoint is None else checkpoint.name}")
     return Restart(checkpoint, tuple(notes), refused=tuple(refused))

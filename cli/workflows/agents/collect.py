@@ -74,7 +74,7 @@ def collect_farm(
         refuse_connect(
             master or DEFAULT_MASTER,
             command="dmix mix collect",
-            reason="its tasks are RDDs, and Connect has none",
+            reason="its tasks need RDDs, which Connect lacks",
         )
     from dmix.mixing.trajectories.objectives import load_environment
     from dmix.training.farm.farm import collect as collect_feedback

@@ -118,14 +118,10 @@ def _estimate_result(estimate: "StartStateEstimate") -> Result:
         if d.documents
     ]
     result.table(columns, rows, title=f"start state of {estimate.model} (model:{estimate.name})")
-    met = (
-        "met"
-        if estimate.converged
-        else f"NOT met after the largest number of documents ({estimate.generated:,})"
-    )
+    met = "met" if estimate.converged else f"NOT met after the maximum of {estimate.generated:,} documents"
     result.line(
         f"{estimate.documents:,} documents ({estimate.empty:,} more were empty); KL bound"
-        f" {estimate.divergence_bound:.4f} at {estimate.confidence:.0%}, wanted"
+        f" {estimate.divergence_bound:.4f} at {estimate.confidence:.0%}, requested"
         f" {estimate.kl_bound:g}: {met}. {estimate.capped:,} documents were cut at"
         f" {estimate.max_tokens:,} tokens, which biases token shares, but not document shares"
     )

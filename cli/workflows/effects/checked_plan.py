@@ -92,7 +92,7 @@ def check_plan(
         f"Checked by {len(runs)} runs: the best of {len(plans)} pulls gains {gain_P[best]:+.3f} of"
         f" utility over natural mixing (standard error {stderr_P[best]:.3f})"
     )
-    keeps = "" if kept is None else f" Effects {kept!r} keep the coefficients that these runs taught."
+    keeps = "" if kept is None else f" Effects {kept!r} store the coefficients that fit these runs."
     if chosen is not None:
         checked = dataclasses.replace(plans[chosen], prediction=taught, checked=f"{said}.{keeps}")
         return dataclasses.replace(checked, plan=_promised_by(checked, taught))
@@ -106,7 +106,7 @@ def check_plan(
         passes_N=natural_N * first.total / np.maximum(first.space.samples_N, 1),
         note="No checked plan is ahead of natural mixing by two standard errors, so the plan is natural.",
     )
-    return dataclasses.replace(first, plan=plan, checked=f"{said}; less than two of them.{keeps}")
+    return dataclasses.replace(first, plan=plan, checked=f"{said}, less than two standard errors.{keeps}")
 
 
 def _taught(

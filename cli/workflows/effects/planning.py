@@ -109,7 +109,7 @@ def _check_line(warehouse: Warehouse, planned: PlannedMixture, model: str, train
     speed = measure_speed(task.model, planned.manifest, training)
     return (
         f"would check the plan by {RUNS} runs of {task.tokens:,} tokens: about"
-        f" {speed.hours(RUNS * task.tokens):.2g} hours on this machine, scoring left out"
+        f" {speed.hours(RUNS * task.tokens):.2g} hours on this machine, without scoring"
     )
 
 

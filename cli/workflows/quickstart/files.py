@@ -77,7 +77,7 @@ def hold_out(files: Files, data: Path, *, progress: Progress) -> None:
         progress(
             f"{field}: {result.kept:,} documents to train on; {result.items} feedback and"
             f" {result.judging} judging items held out;"
-            f" {f'not taken: {rejected}' if rejected else 'none rejected'};"
+            f" {f'rejected: {rejected}' if rejected else 'none rejected'};"
             f" {more} {COPY_LIMIT_BYTES / 2**20:.0f} MB"
         )
     publish_json(files.turned_down, found)

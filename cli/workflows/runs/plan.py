@@ -95,16 +95,18 @@ def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Spe
     facts = result.facts
     result.line(
         f"{facts['parameters']:,} parameters, {facts['batches']:,} batches,"
-        f" {facts['microbatch_size']} samples of one forward pass; a rank of {facts['ranks']} needs about"
+        f" {facts['microbatch_size']} samples per forward pass; each rank (of {facts['ranks']}) needs about"
         f" {memory.total / 2**30:.2g} GiB:"
     )
     result.table(
-        ["memory of a rank", "GiB"],
+        ["memory per rank", "GiB"],
         [(name, size / 2**30) for name, size in dataclasses.asdict(memory).items()],
     )
     result.line(f"disk: {disk}; checkpoints_kept and keep of the training file change it")
     if speed is None:
-        result.line("the model is too large for this machine to time it; run this where it will be trained")
+        result.line(
+            "the model is too large to time it on this machine; run this command where the model will train"
+        )
         return
     result.line(
         f"{speed.tokens_per_second:,.0f} tokens per second in this process:"

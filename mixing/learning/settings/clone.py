@@ -24,7 +24,7 @@ class CloneSettings(SftSettings):
         super().__post_init__()
         if self.architecture != "paper":
             raise InputError(
-                f"--architecture is {self.architecture}; a clone has the paper's agent, leave it out"
+                f"--architecture is {self.architecture}; a clone uses the paper's agent, so leave it out"
             )
         if not 0 < self.best <= 1:
             raise InputError(f"--best is {self.best}, expected a number above 0, at most 1")

@@ -92,4 +92,4 @@ def test_an_unknown_set_is_named(arguments, capsys):
 def test_a_farm_over_spark_connect_is_refused_before_it_is_planned(arguments, capsys):
     arguments.remove("--in-process")
     assert run([*arguments, "--master", "sc://head"]) == 2
-    assert "dmix mix collect cannot use Spark Connect: its tasks are RDDs" in capsys.readouterr().err
+    assert "dmix mix collect cannot use Spark Connect: its tasks need RDDs" in capsys.readouterr().err

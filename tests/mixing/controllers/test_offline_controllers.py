@@ -181,7 +181,7 @@ def test_schedule_ends_with_what_fades(farm, monkeypatch):
     [
         ("regmix:none", NotFoundError, "set 'none' is not in"),
         ("regmix:set/ridge", InputError, "regressor 'ridge', expected one of gaussian-process"),
-        ("regmix:set", InputError, "has 7 static runs with feedback, a regression needs 8"),
+        ("regmix:set", InputError, "has 7 static runs with feedback, but a regression needs 8"),
     ],
 )
 def test_what_regmix_refuses(farm, spec, error, message):

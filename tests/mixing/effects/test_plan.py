@@ -96,7 +96,7 @@ def test_a_run_that_draws_everything_leaves_no_choice_and_says_so(make_effects):
     plan = make_plan(
         prediction, weights_D=ONE, scales_D=ONE, supply=supply(samples=500, passes=1), rules=BOLD
     )
-    assert plan.is_natural and "everything there is" in plan.note
+    assert plan.is_natural and "all available samples" in plan.note
 
 
 def test_caution_takes_back_what_is_not_sure(make_effects):
