@@ -5,7 +5,7 @@ Effects are measured by counts, relative to the base model, and the effect agent
 
 Every stage finds out by itself what is done already, so running it again redoes nothing. The
 files that the stages read (model, proxy, training, environment) are written beside the warehouse,
-for people who want to go on by hand.
+for people who want to continue by hand.
 """
 
 import os

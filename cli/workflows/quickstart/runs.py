@@ -84,7 +84,7 @@ def _run(
     samples_per_step: int,
     progress: Progress,
 ) -> "RunSummary":
-    """One run: new, gone on with, or found finished; its lines begin with its name."""
+    """One run: started, resumed, or found finished; its lines begin with its name."""
     from dmix.training.model.settings import load_training
     from dmix.training.run.config import make_config
     from dmix.training.run.launch import resume_run, start_run

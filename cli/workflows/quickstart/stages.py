@@ -102,7 +102,7 @@ def make_agent(warehouse: Warehouse, *, progress: Progress) -> None:
 
 
 def count_effects(warehouse: Warehouse, files: Files, *, progress: Progress) -> None:
-    """Measures by counts which text helps which objective, beside what the base model knows."""
+    """Measures by counts which text helps which objective, relative to the base model."""
     from dmix.cli.workflows.effects.counts import probe_counts
 
     environment = scaled_environment(files)
