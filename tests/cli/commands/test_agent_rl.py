@@ -87,7 +87,7 @@ def test_agent_of_other_objectives_is_refused(dmix):
         "agent", "rl", "--set", "first", "--agent", "next", "--from", "small", "--preset", "default"
     )
     assert code == 2
-    assert "agent 'small' has the preset paper, set 'first' has default" in err
+    assert "agent 'small' has the preset paper, but set 'first' has default" in err
 
 
 def test_dry_run_says_what_it_would_take(dmix):

@@ -168,7 +168,7 @@ def test_a_catalog_that_knows_nothing_of_a_corpus_is_found(copy, published):
     report = verify_warehouse(warehouse, dataset=None, progress=lambda line: None)
     (problem,) = [p for p in report.problems if "edited" not in p.detail]
     assert problem.kind == "catalog"
-    assert problem.detail == "view corpora, main-source/2: no row, the manifest says (57, 0)"
+    assert problem.detail == "view corpora, main-source/2: no row, but the manifest says (57, 0)"
 
 
 def test_one_dataset_can_be_checked_alone(copy):

@@ -309,7 +309,7 @@ def test_damaged_manifest_says_what_to_do(tmp_path):
     with pytest.raises(InputError, match=r"is damaged .* screen again"):
         load_screening(path)
     path.write_text(json.dumps({"format": 9}))
-    with pytest.raises(InputError, match="format 9, this dmix reads 1; update dmix"):
+    with pytest.raises(InputError, match="format 9, but this dmix reads 1; update dmix"):
         load_screening(path)
 
 

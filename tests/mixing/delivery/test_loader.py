@@ -189,7 +189,7 @@ def test_breaking_out_of_the_loop_goes_on_with_the_next_batch(dataset: MixedData
 def test_state_of_other_settings_or_data_is_refused(dataset: MixedDataset, two_domains: Any) -> None:
     saved = MixedLoader(dataset, settings=SETTINGS).state_dict()
     other = MixedLoader(dataset, settings=PlanSettings(step_samples=24, batch_size=12))
-    with pytest.raises(InputError, match="started with step_samples 48, this loader has 24"):
+    with pytest.raises(InputError, match="started with step_samples 48, but this loader has 24"):
         other.load_state_dict(saved)
     with pytest.raises(InputError, match="state has format 9, expected 1"):
         other.load_state_dict({**saved, "format": 9})

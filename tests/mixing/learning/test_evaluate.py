@@ -143,7 +143,7 @@ def test_unfitting_subjects_are_refused(farm):
         load_subject(farm, set_name="farm", agent_name="none")
     blind = MixingAgent(MixingAgentConfig(**{**CONFIG, "objectives": [], "scales": []}))
     publish_agent(farm, agent=blind, name="blind", stage="sft", notes=())
-    with pytest.raises(InputError, match="reads the objectives none, set 'farm' has general, target"):
+    with pytest.raises(InputError, match="reads the objectives none, but set 'farm' has general, target"):
         load_subject(farm, set_name="farm", agent_name="blind")
 
 
@@ -168,5 +168,5 @@ def test_set_agent_is_judged_in_a_space_and_on_objectives_that_it_never_saw(farm
 
 def test_set_agent_without_feedback_is_not_judged_by_scores_that_it_would_not_read(farm):
     publish_agent(farm, agent=set_agent(objectives=[], scales=[]), name="blind-set", stage="sft", notes=())
-    with pytest.raises(InputError, match="reads the objectives none, set 'farm' has general, target"):
+    with pytest.raises(InputError, match="reads the objectives none, but set 'farm' has general, target"):
         load_subject(farm, set_name="farm", agent_name="blind-set")

@@ -95,7 +95,7 @@ def test_a_model_that_does_not_fit_the_dataset_is_refused(tiny_model, manifest, 
 
 
 def test_a_model_file_for_another_tokenizer_is_refused(manifest):
-    with pytest.raises(InputError, match="wants tokenizer 'embedded', the dataset has 'bytes'"):
+    with pytest.raises(InputError, match="names tokenizer 'embedded', but the dataset has 'bytes'"):
         load_model(ModelSettings(architecture="llama", tokenizer="embedded"), manifest)
 
 

@@ -95,7 +95,10 @@ def test_going_back_takes_the_one_before(run):
     folder, events = run
     restart = choose_checkpoint(folder, events, back=True)
     assert restart.checkpoint == folder / "step2-ba8.pt"
-    assert "as asked" in restart.notes[0] and names(folder) == ["step1-ba4.pt", "step2-ba8.pt"]
+    assert "skipping checkpoint step3-ba12.pt" in restart.notes[0] and names(folder) == [
+        "step1-ba4.pt",
+        "step2-ba8.pt",
+    ]
     choose_checkpoint(folder, events, back=True)
     with pytest.raises(InputError, match=r"no complete checkpoint before step1-ba4\.pt"):
         choose_checkpoint(folder, events, back=True)

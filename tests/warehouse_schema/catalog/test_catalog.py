@@ -226,7 +226,7 @@ def test_a_catalog_of_a_newer_program_is_refused_by_readers_and_writers(full_war
         with_second_migration(newer_program)
         sync(full_warehouse)
     for use in (sync, lambda w: ask(w, "from runs")):
-        expected = rf"has migration {NEXT:04d} \(extra\), this dmix has migrations up to {NEXT - 1:04d}"
+        expected = rf"has migration {NEXT:04d} \(extra\), but this dmix has migrations up to {NEXT - 1:04d}"
         with pytest.raises(CatalogError, match=expected):
             use(full_warehouse)
     rebuild(full_warehouse)

@@ -70,7 +70,7 @@ def test_a_changed_migration_is_refused(connection):
 def test_a_newer_catalog_is_refused(connection):
     migrate(connection, Schema((FIRST, SECOND), ()))
     with pytest.raises(
-        CatalogError, match=r"has migration 0002 \(second\), this dmix has migrations up to 0001; update"
+        CatalogError, match=r"has migration 0002 \(second\), but this dmix has migrations up to 0001; update"
     ):
         migrate(connection, Schema((FIRST,), ()))
 

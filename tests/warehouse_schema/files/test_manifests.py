@@ -65,7 +65,7 @@ def test_newer_formats_and_damage_are_named(warehouse, make_dataset):
     path = write_dataset_manifest(warehouse, make_dataset())
     value = json.loads(path.read_text())
     path.write_text(json.dumps({**value, "format": 2}))
-    with pytest.raises(InputError, match="has format 2, this dmix reads 1; update dmix"):
+    with pytest.raises(InputError, match="has format 2, but this dmix reads 1; update dmix"):
         read_dataset_manifest(warehouse)
     del value["tokenizer"]
     path.write_text(json.dumps(value))
