@@ -70,6 +70,12 @@ from dmix.mixing.effects.settings import PlanRules
     " best plan wins if it is ahead by two standard errors; otherwise natural mixing does.",
 )
 @click.option(
+    "--second-round",
+    is_flag=True,
+    help="After --check, probe up to eight domains around the mixture that it takes, each by a quarter of a"
+    " run, and plan once more within a KL of 0.2 of that mixture. No run checks the second plan.",
+)
+@click.option(
     "--model",
     metavar="PATH|HUB-ID",
     help="Model of the check runs: model file (.yaml), checkpoint folder, model of the warehouse, or hub id.",

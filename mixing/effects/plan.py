@@ -20,12 +20,24 @@ from dmix.mixing.space.simplex import clipped, kl, total_variation
 from dmix.mixing.trajectories.guard import within_bounds
 from dmix.warehouse_schema.errors import InputError
 
-__all__ = ["Plan", "PlanRules", "Supply", "ascend", "checked_choice", "make_plan"]
+__all__ = [
+    "Plan",
+    "PlanRules",
+    "Supply",
+    "ascend",
+    "checked_choice",
+    "domains_that_matter",
+    "make_plan",
+    "plan_around",
+]
 
 GAP = 1e-4
 _MOST_STEPS = 2000
 # Bounds of a 95% interval, in standard errors.
 _INTERVAL = 1.96
+# How far a second plan may go from the first one, in nats of KL, and by how much the pull may grow for it.
+RADIUS = 0.2
+_BISECTIONS, _STRONGEST = 40, 1e4
 # Total variation from n below which a plan is called natural.
 _NATURAL = 1e-3
 
@@ -237,6 +249,67 @@ def checked_choice(
     stderr_P = np.sqrt(variance_P)
     best = int(gain_P.argmax())
     return (best if gain_P[best] > 2 * stderr_P[best] else None), gain_P, stderr_P
+
+
+def domains_that_matter(
+    prediction: Prediction, mixture_N: Vector, *, value_D: Vector, able_N: NDArray[np.bool_], most: int
+) -> tuple[int, ...]:
+    """The domains whose share changes the utility most, within a small KL of a mixture; largest first.
+
+    Moving domain d alone within KL r changes the utility by |slope_d| sqrt(2 r m_d (1 - m_d)), to first
+    order, slope relative to the mixture.
+
+    Args:
+        prediction: Of every objective.
+        mixture_N: m.
+        value_D: lambda / s of each objective.
+        able_N: True for domains that can be probed.
+        most: Most of them.
+    """
+    slope_N = prediction.gradient(mixture_N) @ value_D
+    weight_N = np.abs(slope_N - mixture_N @ slope_N) * np.sqrt(mixture_N * (1 - mixture_N))
+    order = np.argsort(-np.where(able_N, weight_N, -1.0), kind="stable")
+    return tuple(int(index) for index in order[:most] if able_N[index])
+
+
+def plan_around(
+    local: Prediction,
+    *,
+    weights_D: Vector,
+    scales_D: Vector,
+    supply: Supply,
+    rules: PlanRules,
+    radius: float = RADIUS,
+) -> Plan:
+    """The best mixture within a KL of the one that a prediction is relative to.
+
+    The pull towards that mixture grows until the plan is near enough.
+
+    Args:
+        local: As `Prediction.around` makes it.
+        weights_D, scales_D, supply, rules: As for `make_plan`.
+        radius: Largest KL, in nats.
+    """
+
+    def at(pull: float) -> Plan:
+        chosen = PlanRules(pull=pull, caution=rules.caution)
+        return make_plan(local, weights_D=weights_D, scales_D=scales_D, supply=supply, rules=chosen)
+
+    def near(plan: Plan) -> bool:
+        return bool(kl(plan.mixture_N, clipped(local.natural_N)) <= radius)
+
+    found = at(rules.pull)
+    if near(found):
+        return found
+    low, high = max(rules.pull, 1 / _STRONGEST), _STRONGEST
+    found = at(high)
+    for _ in range(_BISECTIONS):
+        if high / low < 1.01:
+            break
+        middle = float(np.sqrt(low * high))
+        tried = at(middle)
+        low, high, found = (low, middle, tried) if near(tried) else (middle, high, found)
+    return found
 
 
 def _best_vertex(slope_N: Vector, floors_N: Vector, ceilings_N: Vector) -> Vector:

@@ -116,6 +116,30 @@ class Prediction:
             columns.append(moved_K @ error / np.sqrt(moved_K @ moved_K + _CORNER**2))
         return np.stack(columns, axis=1)
 
+    def around(self, mixture_N: Vector, *, correction_ND: Array, errors: tuple[Array, ...]) -> "Prediction":
+        """The same prediction with gains relative to another mixture, and what was measured around it.
+
+        KL(rho || n) = KL(rho || m) + sum_d rho_d log(m_d / n_d), so nothing is approximated.
+
+        Args:
+            mixture_N: m, which takes the place of n.
+            correction_ND: What is added to the effects, nats per token per unit of share.
+            errors: Its error matrices, joined to those that are there.
+        """
+        c = self.coefficients
+        apart_N = np.log(clipped(mixture_N)) - np.log(clipped(self.natural_N))
+        linear_ND = correction_ND - apart_N[:, None] * c.q_D
+        if self.effect_ND is not None:
+            linear_ND = linear_ND + c.gamma_D * self.effect_ND
+        return dataclasses.replace(
+            self,
+            natural_N=mixture_N,
+            coefficients=dataclasses.replace(c, gamma_D=np.ones_like(c.gamma_D)),
+            effect_ND=linear_ND,
+            errors=tuple(np.concatenate(pair) for pair in zip(self.errors, errors, strict=True)),
+            natural_gain_D=self.scores(mixture_N),
+        )
+
     @cached_property
     def _counts_at_natural_D(self) -> Vector:
         assert self.counts is not None

@@ -22,6 +22,8 @@ from dmix.warehouse_schema.errors import InputError
 Array = NDArray[np.float64]
 
 MOST_GROUPS = 40
+SECOND_ROUND = 8
+"""Domains that a second round probes at most."""
 LEAST_DOSE = 1 / 8
 LARGEST_DOSE = 1 / 2
 # A domain may come twice in a probe: N_d samples give a dose of 2 N_d / b.
@@ -91,6 +93,60 @@ def design_probes(
             )
         )
     return probes
+
+
+def probes_around(
+    space: DomainSpace, mixture_N: Vector, domains: Sequence[int], *, samples: int
+) -> list[Probe]:
+    """Controls and probes of a second round, around a mixture that is not the natural one.
+
+    Args:
+        space: The domains and what they hold.
+        mixture_N: What controls train on.
+        domains: Those that are probed, one by one.
+        samples: b, samples of a probe.
+    """
+    probes = [
+        Probe(probe_id=f"around-{i + 1:02d}", domains=(), dose=0.0, mixture_N=mixture_N.copy())
+        for i in range(controls_of(len(domains)))
+    ]
+    for number, domain in enumerate(domains, start=1):
+        dose = dose_of(space, (domain,), samples=samples)
+        moved_N = (1 - dose) * mixture_N
+        moved_N[domain] += dose
+        probes.append(Probe(probe_id=f"again-{number:02d}", domains=(domain,), dose=dose, mixture_N=moved_N))
+    return probes
+
+
+def corrections(
+    domains: Sequence[int], doses_G: Vector, surprise_GD: Array, noise_D: Vector, *, controls: int, size: int
+) -> tuple[Array, tuple[Array, ...]]:
+    """What probes of some domains add to a prediction, and its error matrices, as in `Effects`.
+
+    A probe's surprise is shrunk towards 0 by empirical Bayes, objective by objective. The domains
+    that were not probed keep the prediction; their error is the spread of what the probes found.
+
+    Args:
+        domains: Index of the domain of each probe.
+        doses_G: h as delivered.
+        surprise_GD: Gain of each probe over the controls less its predicted gain, nats per token.
+        noise_D: Standard deviation of one run.
+        controls: Number of controls.
+        size: N.
+
+    Returns:
+        Correction of the effects, shape (N, D), and one diagonal matrix (N, N) for each objective.
+    """
+    raw_GD = surprise_GD / doses_G[:, None]
+    variance_GD = (noise_D**2 * (1 + 1 / controls)) / doses_G[:, None] ** 2
+    between_D = np.maximum(0.0, (raw_GD**2 - variance_GD).mean(0))
+    total_GD = between_D + variance_GD
+    kept_GD = np.divide(between_D, total_GD, out=np.zeros_like(total_GD), where=total_GD > 0)
+    correction_ND = np.zeros((size, len(noise_D)))
+    correction_ND[list(domains)] = kept_GD * raw_GD
+    error_ND = np.tile(np.sqrt(between_D), (size, 1))
+    error_ND[list(domains)] = np.sqrt(kept_GD * variance_GD)
+    return correction_ND, tuple(np.diag(error_N) for error_N in error_ND.T)
 
 
 def controls_of(groups: int) -> int:

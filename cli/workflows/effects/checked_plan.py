@@ -1,4 +1,8 @@
-"""`dmix mix plan --check`: plans of four pulls and natural mixing twice are run before one is chosen."""
+"""`dmix mix plan --check`: plans of four pulls and natural mixing twice are run before one is chosen.
+
+With `--second-round` the domains that matter most are probed around the mixture that was taken, and the
+plan is made once more near it.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmix.cli.workflows.effects.plan import PlannedMixture
+from dmix.cli.workflows.effects.plan import CheckedGain, PlannedMixture
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import digest_of
 from dmix.warehouse_schema.progress import Progress
@@ -15,6 +20,7 @@ from dmix.warehouse_schema.progress import Progress
 if TYPE_CHECKING:
     from dmix.mixing.effects.plan import Plan
     from dmix.mixing.effects.prediction import Prediction
+    from dmix.mixing.effects.probes import Probe
     from dmix.mixing.effects.settings import PlanRules
     from dmix.training.farm.probe import ProbeTask
     from dmix.training.model.settings import TrainingSettings
@@ -23,7 +29,8 @@ if TYPE_CHECKING:
 PULLS = (0.2, 1.0, 2.0, 4.0)
 NATURAL_RUNS = 2
 RUNS = len(PULLS) + NATURAL_RUNS
-_STEPS = 16
+# Steps of a run, and of a probe of the second round, which is a quarter of one.
+_STEPS, _PROBE_STEPS = 16, 4
 
 
 def check_plan(
@@ -33,6 +40,7 @@ def check_plan(
     rules: "PlanRules",
     model: str,
     training: "TrainingSettings",
+    second_round: bool = False,
     progress: Progress,
 ) -> PlannedMixture:
     """The best of plans of four pulls, if it is ahead of natural mixing by two standard errors.
@@ -46,10 +54,12 @@ def check_plan(
         rules: Pull and caution that the user chose.
         model: Model file, checkpoint folder, model of the warehouse, or hub id.
         training: Content of the training file.
+        second_round: Probe around the mixture that is taken, and plan once more near it.
         progress: Receives lines for people.
 
     Returns:
-        The plan that was chosen; natural mixing if none is ahead.
+        The plan that was chosen; natural mixing if none is ahead. Its promise is that of before the
+        check, and what the check measured stands beside it.
     """
     from dmix.mixing.effects.plan import checked_choice
     from dmix.mixing.effects.probes import Probe
@@ -85,34 +95,162 @@ def check_plan(
         value_D=objectives.weights_D / objectives.scales_D,
     )
     best = int(gain_P.argmax())
-    taught, kept = _taught(
-        warehouse, plans, [scores.means(first.objectives.names) for scores in found], task, key=key
-    )
+    means_RD = np.array([scores.means(first.objectives.names) for scores in found])
+    taught, kept = _taught(warehouse, plans, means_RD, task, key=key)
     said = (
         f"Checked by {len(runs)} runs: the best of {len(plans)} pulls gains {gain_P[best]:+.3f} of"
         f" utility over natural mixing (standard error {stderr_P[best]:.3f})"
     )
     keeps = "" if kept is None else f" Effects {kept!r} store the coefficients that fit these runs."
-    if chosen is not None:
-        checked = dataclasses.replace(plans[chosen], prediction=taught, checked=f"{said}.{keeps}")
-        return dataclasses.replace(checked, plan=_promised_by(checked, taught))
+    if chosen is None:
+        checked = _natural(first, checked=f"{said}, less than two standard errors.{keeps}")
+    else:
+        checked = dataclasses.replace(
+            plans[chosen],
+            checked=f"{said}.{keeps}",
+            measured=CheckedGain(
+                gain_D=means_RD[chosen] - means_RD[len(plans) :].mean(0),
+                utility=float(gain_P[chosen]),
+                utility_stderr=float(stderr_P[chosen]),
+            ),
+        )
+    if not second_round:
+        return checked
+    return _second_round(checked, taught, task, rules=rules, folder=folder, progress=progress)
+
+
+def _natural(planned: PlannedMixture, *, checked: str) -> PlannedMixture:
+    """Natural mixing in place of a plan that is not ahead of it."""
+    plan, none_D = planned.plan, np.zeros(len(planned.objectives.names))
+    natural_N = planned.space.natural_N
     plan = dataclasses.replace(
-        first.plan,
+        plan,
         mixture_N=natural_N,
-        gain_D=np.zeros(len(names)),
-        stderr_D=np.zeros(len(names)),
+        gain_D=none_D,
+        stderr_D=none_D,
         utility=0.0,
         utility_stderr=0.0,
-        passes_N=natural_N * first.total / np.maximum(first.space.samples_N, 1),
+        passes_N=natural_N * planned.total / np.maximum(planned.space.samples_N, 1),
         note="No checked plan is ahead of natural mixing by two standard errors, so the plan is natural.",
     )
-    return dataclasses.replace(first, plan=plan, checked=f"{said}, less than two standard errors.{keeps}")
+    return dataclasses.replace(planned, plan=plan, checked=checked)
+
+
+def round_probes(planned: PlannedMixture, prediction: "Prediction", task: "ProbeTask") -> "list[Probe]":
+    """Controls and probes of a second round around a plan.
+
+    Raises:
+        InputError: If no domain has enough text for a probe.
+    """
+    from dmix.mixing.effects.plan import domains_that_matter
+    from dmix.mixing.effects.probes import LEAST_DOSE, SECOND_ROUND, dose_of, probes_around
+
+    space = planned.space
+    able = [
+        bool(space.active_N[i]) and dose_of(space, (i,), samples=task.samples) >= LEAST_DOSE
+        for i in range(len(space))
+    ]
+    domains = domains_that_matter(
+        prediction,
+        planned.plan.mixture_N,
+        value_D=planned.objectives.weights_D / planned.objectives.scales_D,
+        able_N=np.array(able),
+        most=SECOND_ROUND,
+    )
+    if not domains:
+        raise InputError(
+            f"no domain has an eighth of the {task.samples:,} samples of a probe, so --second-round cannot"
+            " probe any; lower --samples"
+        )
+    return probes_around(space, planned.plan.mixture_N, domains, samples=task.samples)
+
+
+def round_task(task: "ProbeTask") -> "ProbeTask":
+    """What the probes of a second round share: a quarter of a check run."""
+    return dataclasses.replace(task, steps=_PROBE_STEPS)
+
+
+def _second_round(
+    checked: PlannedMixture,
+    taught: "Prediction",
+    task: "ProbeTask",
+    *,
+    rules: "PlanRules",
+    folder: Path,
+    progress: Progress,
+) -> PlannedMixture:
+    """The plan within a small KL of the one that was taken, by what probes around that one say."""
+    from dmix.mixing.effects.plan import RADIUS, Supply, plan_around
+    from dmix.mixing.effects.probes import corrections
+    from dmix.training.farm.probe import probe_scores
+
+    short, first_N = round_task(task), checked.plan.mixture_N
+    probes = round_probes(checked, taught, short)
+    # what is taken may differ between two calls, and so may the probes around it
+    key = digest_of([short.samples, *(probe.mixture_N.tolist() for probe in probes)])
+    found = []
+    for number, probe in enumerate(probes, start=1):
+        found.append(probe_scores(short, probe, folder=folder / f"round-{key[:12]}"))
+        progress(f"second round, probe {number} of {len(probes)}: {probe.probe_id}")
+    controls = sum(not probe.domains for probe in probes)
+    domains = [probe.domains[0] for probe in probes[controls:]]
+    scores_RD = np.array([scores.means(checked.objectives.names) for scores in found])
+    moved_GN = np.array([scores.delivered_N for scores in found[controls:]])
+    promised_GD = np.array([taught.gains(moved_N) for moved_N in moved_GN]) - taught.gains(first_N)
+    correction_ND, errors = corrections(
+        domains,
+        (moved_GN[np.arange(len(domains)), domains] - first_N[domains]) / (1 - first_N[domains]),
+        scores_RD[controls:] - scores_RD[:controls].mean(0) - promised_GD,
+        scores_RD[:controls].std(0, ddof=1),
+        controls=controls,
+        size=len(first_N),
+    )
+    space, goals = checked.space, checked.objectives
+    second = plan_around(
+        taught.around(first_N, correction_ND=correction_ND, errors=errors),
+        weights_D=goals.weights_D,
+        scales_D=goals.scales_D,
+        supply=Supply(total=checked.total, samples_N=space.samples_N, max_passes=checked.max_passes),
+        rules=rules,
+    )
+    names = ", ".join("/".join(space.names[d]) for d in domains)
+    said = f"{checked.checked} Second round: {len(probes)} probes around that mixture, of {names}."
+    if second.utility <= 0:
+        said += " No mixture near it promises more than it risks, so it stays."
+        return dataclasses.replace(checked, checked=said)
+    said += (
+        f" Within a KL of {RADIUS:g} of it, this mixture promises {second.utility:+.3f} of utility more"
+        f" (standard error {second.utility_stderr:.3f}); no run has checked that."
+    )
+    return dataclasses.replace(
+        checked, plan=_from_natural(checked, second, taught), checked=said, measured=None
+    )
+
+
+def _from_natural(checked: PlannedMixture, second: "Plan", taught: "Prediction") -> "Plan":
+    """The second plan with gains over natural mixing, in place of those over the first one."""
+    value_D = checked.objectives.weights_D / checked.objectives.scales_D
+    first_N = checked.plan.mixture_N
+    gain_D = taught.gains(first_N) + second.gain_D
+    stderr_D = np.hypot(taught.stderr(first_N), second.stderr_D)
+    note = checked.plan.note
+    if checked.plan.is_natural:
+        note = "No checked plan is ahead of natural mixing, but probes around it show a better mixture."
+    return dataclasses.replace(
+        second,
+        natural_N=checked.space.natural_N,
+        gain_D=gain_D,
+        stderr_D=stderr_D,
+        utility=float(value_D @ gain_D),
+        utility_stderr=float(np.sqrt(((value_D * stderr_D) ** 2).sum())),
+        note=note,
+    )
 
 
 def _taught(
     warehouse: Warehouse,
     plans: "Sequence[PlannedMixture]",
-    scores_RD: "Sequence[np.ndarray]",
+    scores_RD: np.ndarray,
     task: "ProbeTask",
     *,
     key: str,
@@ -127,13 +265,13 @@ def _taught(
     from dmix.training.farm.probe import starting_scores
 
     first = plans[0]
-    natural_D = np.mean(scores_RD[len(plans) :], axis=0)
+    natural_D = scores_RD[len(plans) :].mean(0)
     gain_D = natural_D - starting_scores(task).means(first.objectives.names)
     mixtures_PN = np.array([planned.plan.mixture_N for planned in plans])
     fitted = fitted_coefficients(
         dataclasses.replace(first.prediction, natural_gain_D=gain_D),
         mixtures_PN,
-        np.array(scores_RD[: len(plans)]) - natural_D,
+        scores_RD[: len(plans)] - natural_D,
     )
     if len(first.sources) > 1:
         return fitted, None
@@ -150,20 +288,6 @@ def _taught(
     effects = dataclasses.replace(source.effects, name=name)
     write_effects(warehouse, dataclasses.replace(source, effects=effects, facts={**source.facts, "fit": fit}))
     return fitted, name
-
-
-def _promised_by(planned: PlannedMixture, prediction: "Prediction") -> "Plan":
-    """The plan with the promise of another prediction."""
-    mixture_N = planned.plan.mixture_N
-    value_D = planned.objectives.weights_D / planned.objectives.scales_D
-    gain_D, stderr_D = prediction.gains(mixture_N), prediction.stderr(mixture_N)
-    return dataclasses.replace(
-        planned.plan,
-        gain_D=gain_D,
-        stderr_D=stderr_D,
-        utility=float(value_D @ gain_D),
-        utility_stderr=float(np.sqrt(((value_D * stderr_D) ** 2).sum())),
-    )
 
 
 def check_task(

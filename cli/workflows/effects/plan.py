@@ -16,8 +16,22 @@ if TYPE_CHECKING:
     from dmix.mixing.effects.prediction import Prediction
     from dmix.mixing.effects.settings import PlanRules
     from dmix.mixing.effects.store import StoredEffects
-    from dmix.mixing.space.domains import DomainSpace
+    from dmix.mixing.space.domains import DomainSpace, Vector
     from dmix.mixing.trajectories.objectives import Environment
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CheckedGain:
+    """What the check run of a plan gained over natural mixing.
+
+    Attributes:
+        gain_D: Of each objective, nats per token.
+        utility, utility_stderr: Of U.
+    """
+
+    gain_D: "Vector"
+    utility: float
+    utility_stderr: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,6 +50,7 @@ class PlannedMixture:
         objectives: The environment whose weights count.
         max_passes: How often the run may draw a sample.
         checked: What check runs said; empty if there were none.
+        measured: What the check run of this mixture gained; None if there was none.
     """
 
     plan: "Plan"
@@ -49,6 +64,7 @@ class PlannedMixture:
     objectives: "Environment"
     max_passes: int
     checked: str = ""
+    measured: CheckedGain | None = None
 
 
 def plan_mixture(
@@ -159,13 +175,22 @@ def promise_lines(planned: PlannedMixture) -> list[str]:
         plan.note,
         *([planned.checked] if planned.checked else []),
     ]
-    lines += [
-        f"{name}: {gain:+.3f} nats per token over natural mixing (95%: {gain - 1.96 * error:+.3f} to"
-        f" {gain + 1.96 * error:+.3f})"
-        for name, gain, error in zip(plan.objectives, plan.gain_D, plan.stderr_D, strict=True)
-    ]
+    got = planned.measured
+    for o, name in enumerate(plan.objectives):
+        gain, error = plan.gain_D[o], plan.stderr_D[o]
+        beside = "" if got is None else f"; the check run gained {got.gain_D[o]:+.3f}"
+        lines.append(
+            f"{name}: {gain:+.3f} nats per token over natural mixing (95%: {gain - 1.96 * error:+.3f} to"
+            f" {gain + 1.96 * error:+.3f}){beside}"
+        )
+    measured = (
+        ""
+        if got is None
+        else f"; the check run gained {got.utility:+.3f} (standard error {got.utility_stderr:.3f})"
+    )
     lines.append(
-        f"utility: {plan.utility:+.3f} (95%: {low:+.3f} to {high:+.3f}); scales: {planned.scales_from}"
+        f"utility: {plan.utility:+.3f} (95%: {low:+.3f} to {high:+.3f}){measured};"
+        f" scales: {planned.scales_from}"
     )
     return lines
 

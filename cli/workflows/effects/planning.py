@@ -32,6 +32,7 @@ def plan_from_effects(
     max_passes: int = 4,
     rules: PlanRules,
     check: bool = False,
+    second_round: bool = False,
     model: str | None = None,
     training: Path | None = None,
     dry_run: bool = False,
@@ -51,6 +52,7 @@ def plan_from_effects(
         max_passes: Most passes through each domain.
         rules: Pull and caution.
         check: Test the plan with runs on `model`.
+        second_round: Probe around the mixture that the check takes, and plan once more near it.
         model: Model of the check runs.
         training: Training file of the check runs.
         dry_run: Plan, and write and run nothing.
@@ -65,6 +67,8 @@ def plan_from_effects(
         raise InputError(f"--out {out} is a folder; name a file in it, for example {out / 'mixture.yaml'}")
     if check != (model is not None):
         raise InputError("--check runs a model: give both --check and --model, or neither")
+    if second_round and not check:
+        raise InputError("--second-round probes around the mixture that --check takes: give --check, too")
 
     def plan_at(chosen: PlanRules) -> PlannedMixture:
         return plan_mixture(
@@ -84,12 +88,18 @@ def plan_from_effects(
 
         settings = with_rate(load_training(training), resolve_model(model, warehouse))
         if dry_run:
-            progress(_check_line(warehouse, planned, model, settings))
+            progress(_check_line(warehouse, planned, model, settings, second_round=second_round))
         else:
             from dmix.cli.workflows.effects.checked_plan import check_plan
 
             planned = check_plan(
-                warehouse, plan_at, rules=rules, model=model, training=settings, progress=progress
+                warehouse,
+                plan_at,
+                rules=rules,
+                model=model,
+                training=settings,
+                second_round=second_round,
+                progress=progress,
             )
     path = None if dry_run else write_mixture(warehouse, planned, out, form=form)
     result = Result({**_facts(planned), "file": None if path is None else str(path)}, planned)
@@ -100,17 +110,32 @@ def plan_from_effects(
     return result
 
 
-def _check_line(warehouse: Warehouse, planned: PlannedMixture, model: str, training: TrainingSettings) -> str:
-    """What the check runs would take."""
-    from dmix.cli.workflows.effects.checked_plan import RUNS, check_task
+def _check_line(
+    warehouse: Warehouse,
+    planned: PlannedMixture,
+    model: str,
+    training: TrainingSettings,
+    *,
+    second_round: bool,
+) -> str:
+    """What the check runs would take, and those of a second round."""
+    from dmix.cli.workflows.effects.checked_plan import RUNS, check_task, round_probes, round_task
     from dmix.training.model.estimate import measure_speed
 
     task = check_task(warehouse, planned, model=model, training=training)
     speed = measure_speed(task.model, planned.manifest, training)
-    return (
-        f"would check the plan by {RUNS} runs of {task.tokens:,} tokens: about"
-        f" {speed.hours(RUNS * task.tokens):.2g} hours on this machine, without scoring"
-    )
+    tokens = RUNS * task.tokens
+    said = f"would check the plan by {RUNS} runs of {task.tokens:,} tokens"
+    if second_round:
+        short = round_task(task)
+        probes = round_probes(planned, planned.prediction, short)
+        domains = sum(bool(probe.domains) for probe in probes)
+        tokens += len(probes) * short.tokens
+        said += (
+            f", then probe {domains} domains around the mixture that is taken, by {len(probes)} runs of"
+            f" {short.tokens:,} tokens ({tokens / task.tokens:.3g} runs in all)"
+        )
+    return f"{said}: about {speed.hours(tokens):.2g} hours on this machine, without scoring"
 
 
 def _facts(planned: PlannedMixture) -> dict[str, Any]:
@@ -130,6 +155,13 @@ def _facts(planned: PlannedMixture) -> dict[str, Any]:
         },
         "gap": plan.gap,
         "checked": planned.checked,
+        "measured": None
+        if planned.measured is None
+        else {
+            "objectives": dict(zip(plan.objectives, planned.measured.gain_D.tolist(), strict=True)),
+            "utility": planned.measured.utility,
+            "utility_stderr": planned.measured.utility_stderr,
+        },
     }
 
 

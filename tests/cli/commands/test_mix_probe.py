@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -259,6 +260,51 @@ def test_a_checked_plan_says_what_its_runs_came_to_and_keeps_them(dmix, probed, 
     assert code == 0 and json.loads(shown)["effects"] == [kept]
     runs = sorted(path.stem for path in dmix.warehouse.effects("c").glob("checks/*/*.parquet"))
     assert runs == ["natural-1", "natural-2", "pull-1", "pull-2", "pull-3", "pull-4"]
+    monkeypatch.setattr("dmix.training.farm.probe.train", None)
+    assert dmix(*call)[0] == 0
+
+
+def test_a_check_shows_what_was_promised_before_it_beside_what_its_run_gained(
+    dmix, probed, files, tmp_path, monkeypatch
+):
+    # the run of the first plan is ahead, whatever was really trained
+    def choose(plan_items_PI, natural_items_CI, *, objective_I, value_D):
+        size = len(plan_items_PI)
+        return 0, np.array([0.5] + [0.0] * (size - 1)), np.full(size, 0.01)
+
+    monkeypatch.setattr("dmix.mixing.effects.plan.checked_choice", choose)
+    call = ("mix", "plan", "--probe", "c", "--out", str(tmp_path / "m.yaml"), *files, "--samples", "128")
+    before = json.loads(dmix(*call[:6], "--samples", "128", "--pull", "0.05", "--json")[1])
+    code, shown, _ = dmix(*call, "--check", "--json")
+    found = json.loads(shown)
+    assert code == 0 and found["mixture"] == before["mixture"]
+    # the promise is the one from before: the runs did not write it again
+    assert found["objectives"] == before["objectives"] and found["utility"] == before["utility"]
+    assert found["measured"]["utility"] == 0.5 and set(found["measured"]["objectives"]) == {
+        "general",
+        "target",
+    }
+    assert before["measured"] is None
+    assert "the check run gained +0.500 (standard error 0.010)" in (tmp_path / "m.yaml").read_text()
+
+
+def test_a_second_round_probes_around_the_checked_mixture_and_says_its_price(
+    dmix, probed, files, tmp_path, monkeypatch
+):
+    out = tmp_path / "m.yaml"
+    call = ("mix", "plan", "--probe", "c", "--out", str(out), *files, "--samples", "128")
+    code, _, err = dmix(*call[:6], "--second-round")
+    assert code == 2 and "--check" in err
+    call = (*call, "--check", "--second-round")
+    code, _, err = dmix(*call, "--dry-run")
+    assert code == 0 and "6 runs" in err and "runs in all" in err and not out.exists()
+    code, shown, _ = dmix(*call, "--json")
+    assert code == 0
+    found = json.loads(shown)
+    assert "Second round" in found["checked"] and sum(found["mixture"].values()) == pytest.approx(1)
+    runs = sorted(path.stem for path in dmix.warehouse.effects("c").glob("checks/*/round-*/*.parquet"))
+    assert "around-01" in runs and "again-01" in runs
+    # finished probes are kept
     monkeypatch.setattr("dmix.training.farm.probe.train", None)
     assert dmix(*call)[0] == 0
 

@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 
 from dmix.mixing.effects.counts import CountModel, ScoredTokens
-from dmix.mixing.effects.plan import Supply, ascend, checked_choice, make_plan
+from dmix.mixing.effects.plan import (
+    Supply,
+    ascend,
+    checked_choice,
+    domains_that_matter,
+    make_plan,
+    plan_around,
+)
 from dmix.mixing.effects.prediction import Coefficients, Prediction, predict
 from dmix.mixing.effects.settings import PlanRules
-from dmix.mixing.space.simplex import total_variation
+from dmix.mixing.space.simplex import kl, total_variation
 from dmix.warehouse_schema.errors import InputError
 
 ONE = np.ones(1)
@@ -171,3 +178,30 @@ def test_a_checked_plan_has_to_be_ahead_of_natural_runs_by_two_standard_errors()
     uneven = 0.1 + np.array([[0.8, 0.0, 0.8, 0.0]])
     chosen, gains, errors = checked_choice(uneven, natural, objective_I=objective, value_D=value)
     assert gains == pytest.approx([0.4]) and chosen is None and errors[0] > seeds
+
+
+def test_domains_that_matter_are_those_whose_share_moves_the_utility(make_effects):
+    effects = make_effects([[0.0], [0.5], [0.0], [-1.0]], 0.001, natural_N=[0.25] * 4)
+    prediction = predict([effects], None)
+    mixture = np.array([0.4, 0.2, 0.0, 0.4])
+    # less the mean -0.3: 0.3 sqrt(.24), 0.8 sqrt(.16), nothing of a domain without share, 0.7 sqrt(.24)
+    given = {"value_D": ONE, "able_N": np.ones(4, bool)}
+    assert domains_that_matter(prediction, mixture, most=2, **given) == (3, 1)
+    given["able_N"] = np.array([True, True, False, False])
+    assert domains_that_matter(prediction, mixture, most=8, **given) == (1, 0)
+
+
+def test_a_second_plan_stays_near_the_first(make_effects):
+    mixture = np.array([0.3, 0.7])
+    before = predict([make_effects([[-0.1], [0.1]], 0.001)], None)
+    local = before.around(mixture, correction_ND=np.array([[5.0], [0.0]]), errors=(np.zeros((2, 2)),))
+    given = {"weights_D": ONE, "scales_D": ONE, "supply": supply(), "rules": BOLD}
+    plan = plan_around(local, **given)
+    # it would go all the way, and goes as far as it may
+    assert plan.mixture_N[0] > 0.3 and 0.15 < kl(plan.mixture_N, mixture) <= 0.2 and plan.utility > 0
+    free = plan_around(local, radius=9.0, **given)
+    assert kl(free.mixture_N, mixture) > 0.2
+    quiet = before.around(mixture, correction_ND=np.zeros((2, 1)), errors=(np.diag([9.0, 9.0]),))
+    careful = plan_around(quiet, **{**given, "rules": PlanRules()})
+    assert careful.mixture_N == pytest.approx(mixture, abs=1e-5)
+    assert careful.utility == pytest.approx(0, abs=1e-6)

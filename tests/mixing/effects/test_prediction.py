@@ -145,3 +145,20 @@ def test_coefficients_that_check_runs_taught_outweigh_the_defaults(make_effects)
     assert (c.beta_D[0], c.gamma_D[0], c.q_D[0]) == (0.0, 0.25, 0.5)
     # N_o is the score that natural mixing itself comes to
     assert prediction.scores(np.full(6, 1 / 6)) == pytest.approx([0.7])
+
+
+def test_around_another_mixture_a_prediction_is_the_same_plus_what_was_measured_there(make_effects):
+    curved = Coefficients(beta_D=np.zeros(1), gamma_D=np.array([0.5]), q_D=np.array([2.0]))
+    before = predict([make_effects([[-2.0], [2.0]], 0.1)], None, coefficients=curved)
+    none = before.around(MOVED, correction_ND=np.zeros((2, 1)), errors=(np.zeros((2, 2)),))
+    other = np.array([0.9, 0.1])
+    assert none.gains(other) == pytest.approx(before.gains(other) - before.gains(MOVED))
+    assert none.gains(MOVED) == pytest.approx([0]) and none.stderr(MOVED) == pytest.approx([0])
+    assert none.scores(MOVED) == pytest.approx(before.scores(MOVED))
+    slopes = none.gradient(other) - before.gradient(other)
+    assert slopes[0] == pytest.approx(slopes[1], abs=1e-6)
+    found = before.around(MOVED, correction_ND=np.array([[0.0], [3.0]]), errors=(np.diag([0.0, 0.4]),))
+    # 0.6 of the mixture leaves domain 1, whose effect is 3 larger than was thought
+    assert found.gains(other) - none.gains(other) == pytest.approx([-0.6 * 3])
+    # 0.6 of share: 0.5 * 0.1 of each domain, and 0.4 of domain 1
+    assert found.stderr(other) == pytest.approx([0.6 * np.sqrt(2 * 0.05**2 + 0.4**2)], abs=1e-3)

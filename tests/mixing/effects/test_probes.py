@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from dmix.mixing.effects.probes import (
+    corrections,
     design_probes,
     dose_of,
     effects_without_each,
     fit_probes,
     group_domains,
+    probes_around,
 )
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
@@ -138,3 +140,36 @@ def test_without_its_probe_a_domain_has_the_mean_effect_of_its_field():
         found_GND[3, :, 0], [1 + 3 / 11 - 0.2 * third, -3 + 3 / 11 - 0.2 * third, *[0.8 * third] * 2]
     )
     np.testing.assert_allclose(found_GND[3, 2], found_GND[3, 3])
+
+
+def test_a_second_round_moves_share_from_the_mixture_that_it_is_around():
+    mixture = np.array([0.7, 0.0, 0.2, 0.1])
+    found = probes_around(space(400, 300, 200, 10), mixture, [0, 1, 3], samples=100)
+    controls = [p for p in found if not p.domains]
+    assert len(controls) == 4 and all((p.mixture_N == mixture).all() for p in controls)
+    probes = [p for p in found if p.domains]
+    assert [(p.domains, p.dose) for p in probes] == [((0,), 0.5), ((1,), 0.5), ((3,), 0.2)]
+    assert probes[1].mixture_N == pytest.approx([0.35, 0.5, 0.1, 0.05])
+    assert probes[2].mixture_N == pytest.approx([0.56, 0.0, 0.16, 0.28])
+
+
+def test_surprises_of_a_second_round_are_shrunk_by_their_noise():
+    # raw surprises 4 and -4 with variance 2^2 (1 + 1/1) / 1: 16 - 8 is the spread, half is kept
+    added, errors = corrections(
+        [0, 2],
+        np.array([0.5, 0.5]),
+        np.array([[2.0], [-2.0]]),
+        np.array([1.0]),
+        controls=1,
+        size=3,
+    )
+    assert added[:, 0] == pytest.approx([2, 0, -2])
+    # the one that was not probed is as uncertain as probes are apart
+    assert np.diag(errors[0]) == pytest.approx([2, np.sqrt(8), 2])
+
+
+def test_what_probes_confirm_is_not_corrected():
+    added, errors = corrections([0], np.array([0.5]), np.array([[0.1]]), np.array([1.0]), controls=4, size=2)
+    assert not added.any() and not errors[0].any()
+    exact, errors = corrections([1], np.array([0.5]), np.array([[0.1]]), np.zeros(1), controls=4, size=2)
+    assert exact[1, 0] == pytest.approx(0.2) and errors[0][1, 1] == 0

@@ -341,16 +341,25 @@ def _on_layer(
 def utility_scales(stored: Stored, layer: str, real_MD: Array) -> tuple[Vector, Vector]:
     """lambda and s of the objectives: of the yardstick; before it is run, all objectives and these runs."""
     names = stored.objectives
+    found = yardstick_scales(stored, layer)
+    if found is not None:
+        return found
+    weights = field_weights([o for o in stored.settings.objectives if o.name in names])
+    spread_D = real_MD.std(0, ddof=1)
+    return np.array([weights[n] for n in names]), np.where(spread_D > 0, spread_D, 1.0)
+
+
+def yardstick_scales(stored: Stored, layer: str) -> tuple[Vector, Vector] | None:
+    """lambda and s by the yardstick; None before it is run, or where it admits no objective."""
+    names = stored.objectives
     admitted = {
         a.objective: a for a in admissions(stored.settings, stored.tier, stored.tables) if a.layer == layer
     }
     weight_D = np.array([admitted[n].weight if n in admitted else 0.0 for n in names])
-    if weight_D.any():
-        scale_D = np.array([admitted[n].scale if n in admitted else 1.0 for n in names])
-        return weight_D / weight_D.sum(), np.where(scale_D > 0, scale_D, 1.0)
-    weights = field_weights([o for o in stored.settings.objectives if o.name in names])
-    spread_D = real_MD.std(0, ddof=1)
-    return np.array([weights[n] for n in names]), np.where(spread_D > 0, spread_D, 1.0)
+    if not weight_D.any():
+        return None
+    scale_D = np.array([admitted[n].scale if n in admitted else 1.0 for n in names])
+    return weight_D / weight_D.sum(), np.where(scale_D > 0, scale_D, 1.0)
 
 
 def spec_of(run: Row) -> str:

@@ -7,26 +7,59 @@ import numpy as np
 from dmix.training.comparison.data.settings import ComparisonSettings
 from dmix.training.comparison.effects.judgement import FEEDBACK, JUDGING, UTILITY, Judged
 
-# Least |rank correlation| of twelve pairs that chance alone gives in one case of twenty.
-_TWELVE = 0.59
+_CHANCE, _DRAWS = 0.05, 20_000
 
 
-def judged_page(settings: ComparisonSettings, found: Sequence[Judged], *, planned: int) -> str:
-    """How well each estimator ranks fresh mixtures, in Markdown, with a table of the estimators first."""
+def judged_page(
+    settings: ComparisonSettings, found: Sequence[Judged], *, planned: int, admitted: bool = True
+) -> str:
+    """How well each estimator ranks fresh mixtures, in Markdown, with a table of the estimators first.
+
+    Args:
+        settings: Of the setting.
+        found: At least one row.
+        planned: Fresh mixtures when all are done.
+        admitted: Weights and scales come from the yardstick.
+    """
     first = found[0]
     state = "" if first.mixtures == planned else f"Provisional, {first.mixtures} of {planned} mixtures: "
+    chance = chance_level(first.mixtures)
     lines = [
         f"# Effects of `{settings.name}`: promised and real",
         "",
         f"{state}{first.mixtures} fresh mixtures, one run each, and {first.natural_runs} runs of natural"
         " mixing. Each estimator promises a gain over natural mixing; the table shows Spearman's rank"
-        " correlation with the real gain on the items that judge, which no estimator saw. With twelve"
-        f" mixtures, chance alone exceeds ±{_TWELVE} in one case of twenty.",
+        " correlation with the real gain on the items that judge, which no estimator saw."
+        + (
+            f" {first.mixtures} mixtures are too few to tell any correlation from chance."
+            if chance is None
+            else f" With {first.mixtures} mixtures, chance alone exceeds ±{chance:.2f} in one case of twenty."
+        ),
     ]
+    if not admitted:
+        lines += [
+            "",
+            "The yardstick is not run, or admits no objective: U weighs all objectives, and its scales are"
+            " the standard deviations of these fresh mixtures.",
+        ]
     for base in sorted({row.base for row in found}):
         rows = [row for row in found if row.base == base]
         lines += ["", f"## Base model {base}", "", *_estimators(rows), "", *_objectives(rows)]
     return "\n".join(lines) + "\n"
+
+
+def chance_level(pairs: int) -> float | None:
+    """|Rank correlation| that chance alone exceeds in one case of twenty; None where even 1 is commoner.
+
+    From random orders with a fixed seed: within 0.01 of the exact value.
+    """
+    if pairs < 2:
+        return None
+    straight_K = np.arange(pairs)
+    drawn_JK = np.random.default_rng(0).permuted(np.tile(straight_K, (_DRAWS, 1)), axis=1)
+    found_J = 1 - 6 * ((drawn_JK - straight_K) ** 2).sum(1) / (pairs * (pairs**2 - 1))
+    level = float(np.quantile(np.abs(found_J), 1 - _CHANCE, method="higher"))
+    return level if level < 1 else None
 
 
 def _estimators(rows: Sequence[Judged]) -> list[str]:

@@ -14,7 +14,7 @@ from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.tiers import tier_named
 from dmix.training.comparison.effects.design import PROBES, probe_steps
-from dmix.training.comparison.effects.judgement import Stored, judge
+from dmix.training.comparison.effects.judgement import JUDGING, Stored, judge, yardstick_scales
 from dmix.training.comparison.effects.promises import EFFECTS, PROMISES, read_table
 from dmix.training.comparison.effects.tables import judged_page
 from dmix.training.comparison.runs.facts import find_scales, write_facts
@@ -170,7 +170,8 @@ def _publish_promises(study: Study, tables: Mapping[str, Sequence[Row]]) -> None
     found = judge(stored)
     if found:
         publish_bytes(results / "effects.csv", csv_rows(found).encode())
-        page = judged_page(settings, found, planned=study.tier.fresh)
+        admitted = yardstick_scales(stored, JUDGING) is not None
+        page = judged_page(settings, found, planned=study.tier.fresh, admitted=admitted)
         publish_bytes(results / "effects.md", page.encode())
 
 
