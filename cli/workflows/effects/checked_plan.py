@@ -205,11 +205,11 @@ def _second_round(
         controls=controls,
         size=len(first_N),
     )
-    space, goals = checked.space, checked.objectives
+    space, objectives = checked.space, checked.objectives
     second = plan_around(
         taught.around(first_N, correction_ND=correction_ND, errors=errors),
-        weights_D=goals.weights_D,
-        scales_D=goals.scales_D,
+        weights_D=objectives.weights_D,
+        scales_D=objectives.scales_D,
         supply=Supply(total=checked.total, samples_N=space.samples_N, max_passes=checked.max_passes),
         rules=rules,
     )
