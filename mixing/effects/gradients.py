@@ -1,10 +1,16 @@
-"""The gradient estimator: what a small step on a domain's text does to each objective.
+"""The gradient estimator: what a run with more of a domain's text does to each objective.
 
-a_{d,o} = -<grad S_o, P (grad L_d - sum_j n_j grad L_j)>, with S_o the mean score of the items, L_d the
-mean loss per token of domain d, and P = diag(1 / (sqrt(v) + eps)) as AdamW scales gradients. Times
-the sum of a run's learning rates it is the gain in nats per token per unit of share, to first order.
+To first order a_{d,o} = -R <grad S_o, P (grad L_d - sum_j n_j grad L_j)>, with S_o the mean score of the
+items, L_d the mean loss per token of domain d, P = diag(1 / (sqrt(v) + eps)) as AdamW scales gradients,
+and R the sum of the run's learning rates, in nats per token per unit of share. A run is no small step:
+what all domains teach alike is learnt long before its end. So (P^-1 / R + H)^-1 takes the place of R P,
+H = sum_d n_d mean_b g_db g_db^T over the batches of the domains (empirical Fisher). Where H is small
+it is the first order; where a run would overshoot, it is the step that ends at the minimum.
+
+Departs from method.md section 8, which has R P alone: that promised thousands of nats (docs/log.md).
+
 The passes that need a model are in `dmix.training.farm.gradients`; here is what is made of their
-inner products. Shapes: N domains, D objectives, B batches of a domain.
+inner products. Shapes: N domains, D objectives, B batches of a domain, M = N B batches.
 """
 
 from dataclasses import dataclass
@@ -67,7 +73,7 @@ def gradient_budget(
 
 
 def gradient_effects(
-    products_NBD: Array, natural_N: Vector, *, rate_sum: float
+    products_NBD: Array, gram_MM: Array, natural_N: Vector, *, rate_sum: float
 ) -> tuple[Array, tuple[Array, ...]]:
     """Effects (N, D) and their error matrices, as `Effects` holds them.
 
@@ -76,15 +82,30 @@ def gradient_effects(
 
     Args:
         products_NBD: <grad S_o, P grad L> of every batch of each domain; 0 for domains without samples.
+        gram_MM: <grad L, P grad L> of every two batches, domain by domain.
         natural_N: n.
-        rate_sum: Sum of the learning rates of all updates of the run that the effects are for.
+        rate_sum: R, sum of the learning rates of all updates of the run that the effects are for.
     """
-    batches = products_NBD.shape[1]
-    effect_ND = centred(-rate_sum * products_NBD.mean(1), natural_N)
-    stderr_ND = rate_sum * products_NBD.std(1, ddof=1) / np.sqrt(batches)
+    size, batches, _ = products_NBD.shape
+    moved_NBD = bounded_steps(products_NBD, gram_MM, natural_N, rate_sum=rate_sum)
+    effect_ND = centred(-moved_NBD.mean(1), natural_N)
+    stderr_ND = moved_NBD.std(1, ddof=1) / np.sqrt(batches)
     # relative to the natural mean, an error of one domain moves all others a little
-    size = len(natural_N)
     active_N = natural_N > 0
     apart_NN = np.where(np.outer(active_N, active_N), np.eye(size) - natural_N[:, None], 0.0)
     errors = tuple(stderr_ND[:, index, None] * apart_NN for index in range(stderr_ND.shape[1]))
     return effect_ND, errors
+
+
+def bounded_steps(products_NBD: Array, gram_MM: Array, natural_N: Vector, *, rate_sum: float) -> Array:
+    """<grad S_o, (P^-1 / R + H)^-1 grad L> of every batch, shape (N, B, D).
+
+    With the batches' gradients as rows of G and W = diag(n_d / B), H = G^T W G, and by the Woodbury
+    identity the products are R (I + R G P G^T W)^-1 G P s: no matrix of weights is needed.
+    """
+    batches = products_NBD.shape[1]
+    weight_M = np.repeat(natural_N / batches, batches)
+    flat_MD = products_NBD.reshape(len(weight_M), -1)
+    found_MD = rate_sum * np.linalg.solve(np.eye(len(weight_M)) + rate_sum * gram_MM * weight_M, flat_MD)
+    result: Array = found_MD.reshape(products_NBD.shape)
+    return result

@@ -1,8 +1,9 @@
 """The passes of the gradient estimator: gradients of objectives and of domains, and their products.
 
-Gradients of the D objectives are kept, scaled as AdamW would; each batch of a domain then costs one
-backward pass and D inner products. Memory: D + 3 times the weights. Shapes: N domains, B batches of
-a domain, D objectives.
+Every gradient is scaled by the root of AdamW's metric and folded into a sketch of a million numbers with
+random signs, which keeps inner products to about a thousandth of the lengths; a smaller model keeps its
+gradient as it is. Memory: four times the weights, and a sketch for each objective and batch. Shapes:
+N domains, B batches of a domain, M = N B, D objectives, K numbers of a sketch.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from dmix.mixing.trajectories.encoding import EncodedItem, encode_item, load_tok
 from dmix.mixing.trajectories.objectives import Environment, read_items
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.models import load_model
-from dmix.training.model.precision import computes_in_bf16, on_gpu
+from dmix.training.model.precision import precision_context
 from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor
 from dmix.training.run.assembly.result import OPTIMIZER_FILE
 from dmix.training.scoring.environment import batches_by_length
@@ -69,37 +70,75 @@ def encoded_items(task: GradientTask, *, max_length: int) -> list[list[EncodedIt
 
 def gradient_products(
     task: GradientTask, budget: GradientBudget, *, progress: Callable[[str], None]
-) -> NDArray[np.float64]:
-    """<grad S_o, P grad L> of every batch of each domain, shape (N, B, D); 0 without samples.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """<grad S_o, P grad L> of every batch of each domain, and <grad L, P grad L> of every two of them.
 
-    P comes from the optimiser's state beside the model, or from as many natural batches as a domain has.
+    Shapes (N, B, D) and (M, M), domain by domain; 0 without samples. P comes from as many natural
+    batches as a domain has, and from the optimiser's state beside the model where that is larger.
 
     Raises:
         InputError: If the model has a kind of objective or of layer that gradients cannot be taken of.
         TrainingError: If a gradient is not finite.
     """
     model = get_device(None).module_to_device(load_model(task.model, task.manifest)).eval()
-    model.bf16_on_cpu = computes_in_bf16(task.training) and not on_gpu()
     space = DomainSpace.of_dataset(task.manifest)
     items = encoded_items(task, max_length=model.max_length)
-    scale = _scale(task, model, space, budget)
-    scaled = []
-    for objective, found in zip(task.environment.objectives, items, strict=True):
-        score_gradient(model, found[: budget.items])
-        scaled.append([p * g for p, g in zip(scale, _taken(model, objective.name), strict=True)])
-        progress(f"gradient of objective {objective.name}, {len(found[: budget.items])} items")
-    products_NBD = np.zeros((len(space), budget.batches, len(items)))
+    sketch = Sketch(_scale(task, model, space, budget))
+    goals = []
+    for objective, of in zip(task.environment.objectives, items, strict=True):
+        score_gradient(model, of[: budget.items], training=task.training)
+        goals.append(sketch(_taken(model, objective.name)))
+        progress(f"gradient of objective {objective.name}, {len(of[: budget.items])} items")
     active = np.flatnonzero(space.active_N)
+    found = []
     for done, index in enumerate(active, start=1):
-        rows = _rows(task, int(index), budget)
-        for batch, ids in enumerate(rows):
-            loss_gradient(model, ids, microbatch=task.training.rows_at_a_time(len(ids)))
-            taken = _taken(model, space.names[index][1])
-            for o, vectors in enumerate(scaled):
-                dots = [torch.dot(a.flatten(), b.flatten()) for a, b in zip(vectors, taken, strict=True)]
-                products_NBD[index, batch, o] = float(torch.stack(dots).double().sum())
+        for ids in _rows(task, int(index), budget):
+            loss_gradient(model, ids, training=task.training)
+            found.append(sketch(_taken(model, space.names[index][1])))
         progress(f"gradients of {done} of {len(active)} domains")
-    return products_NBD
+    batches_MK = torch.stack(found)
+    size, chosen_M = len(space) * budget.batches, np.repeat(space.active_N, budget.batches)
+    products_MD, gram_MM = np.zeros((size, len(items))), np.zeros((size, size))
+    products_MD[chosen_M] = (batches_MK @ torch.stack(goals).T).numpy()
+    gram_MM[np.ix_(chosen_M, chosen_M)] = (batches_MK @ batches_MK.T).numpy()
+    return products_MD.reshape(len(space), budget.batches, len(items)), gram_MM
+
+
+SKETCH = 1_048_573
+"""Numbers of a sketch; a prime, so that no column of a weight matrix meets itself."""
+
+
+class Sketch:
+    """Gradients in AdamW's metric as short vectors that keep inner products.
+
+    A vector longer than the sketch is folded into it: every number gets a random sign, and those that are
+    a multiple of its size apart are added. Inner products are unbiased; their error is about the product
+    of the lengths over the root of the size.
+
+    Args:
+        scale: Diagonal of P, tensor by tensor.
+        most: Largest size.
+    """
+
+    def __init__(self, scale: Sequence[Tensor], *, most: int = SKETCH) -> None:
+        self._root = [p.sqrt() for p in scale]
+        total = sum(p.numel() for p in scale)
+        self.size = min(most, total)
+        self._exact = total <= most
+
+    def __call__(self, gradient: Sequence[Tensor]) -> Tensor:
+        """The sketch of a gradient, shape (K,), float32, on the CPU."""
+        if self._exact:
+            return torch.cat([(r * g).flatten().cpu() for r, g in zip(self._root, gradient, strict=True)])
+        found_K = torch.zeros(self.size)
+        signs = torch.Generator().manual_seed(0)
+        for root, grad in zip(self._root, gradient, strict=True):
+            flat = (root * grad).flatten().cpu()
+            flat *= torch.randint(2, flat.shape, generator=signs, dtype=torch.int8) * 2 - 1
+            whole = len(flat) // self.size * self.size
+            found_K += flat[:whole].view(-1, self.size).sum(0)
+            found_K[: len(flat) - whole] += flat[whole:]
+        return found_K
 
 
 def rate_sum(samples: int, training: TrainingSettings) -> float:
@@ -110,8 +149,14 @@ def rate_sum(samples: int, training: TrainingSettings) -> float:
     )
 
 
-def score_gradient(model: LanguageModel, items: Sequence[EncodedItem]) -> None:
-    """Leaves the gradient of the mean score (Eq. 1) of some items in the weights' `grad`."""
+def score_gradient(model: LanguageModel, items: Sequence[EncodedItem], *, training: TrainingSettings) -> None:
+    """Leaves the gradient of the mean score (Eq. 1) of some items in the weights' `grad`.
+
+    Args:
+        model: The model.
+        items: At least one.
+        training: Says in which precision passes compute, as in a run.
+    """
     model.zero_grad(set_to_none=True)
     device = next(model.parameters()).device
     for batch in batches_by_length([len(item.ids) for item in items], batch_tokens=_PASS_TOKENS):
@@ -122,16 +167,24 @@ def score_gradient(model: LanguageModel, items: Sequence[EncodedItem]) -> None:
             ids_BL[row, : len(item.ids)] = torch.tensor(item.ids)
             scored = len(item.ids) - item.answer_start
             wanted_BL[row, item.answer_start : len(item.ids)] = 1 / (scored * len(items))
-        losses_BL = _token_losses(model, ids_BL.to(device))
+        with precision_context(training):
+            losses_BL = _token_losses(model, ids_BL.to(device))
         (-(losses_BL * wanted_BL[:, 1:].to(device)).sum()).backward()
 
 
-def loss_gradient(model: LanguageModel, ids_SL: Tensor, *, microbatch: int | None = None) -> None:
-    """Leaves the gradient of the mean loss per token of some samples in the weights' `grad`."""
+def loss_gradient(model: LanguageModel, ids_SL: Tensor, *, training: TrainingSettings) -> None:
+    """Leaves the gradient of the mean loss per token of some samples in the weights' `grad`.
+
+    Args:
+        model: The model.
+        ids_SL: Token ids.
+        training: Says how large a pass may be, as in a run, and its precision.
+    """
     model.zero_grad(set_to_none=True)
     device = next(model.parameters()).device
-    for part_BL in ids_SL.split(microbatch or len(ids_SL)):
-        loss = model({"input_ids": part_BL.to(device)})["loss"]
+    for part_BL in ids_SL.split(training.rows_at_a_time(training.batch_size)):
+        with precision_context(training):
+            loss = model({"input_ids": part_BL.to(device)})["loss"]
         (loss * (len(part_BL) / len(ids_SL))).backward()
 
 
@@ -159,9 +212,13 @@ def _taken(model: LanguageModel, what: str) -> list[Tensor]:
 def _scale(
     task: GradientTask, model: LanguageModel, space: DomainSpace, budget: GradientBudget
 ) -> list[Tensor]:
-    """1 / (sqrt(v) + eps) of every weight that learns."""
-    epsilon = task.training.epsilon
+    """1 / (sqrt(v) + eps) of every weight that learns, v as a run has it once it is on its way.
+
+    An optimiser's state alone will not do: where the text before the run left a weight in peace for
+    long, v is close to 0, and a run fills it within its first batches.
+    """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
+    squares = _natural_squares(task, model, space, budget)
     file = Path(task.model, OPTIMIZER_FILE) if isinstance(task.model, str) else None
     if file is not None and file.is_file():
         with readable(file, what="the state of an optimiser", fix="remove it, or train the model again"):
@@ -170,23 +227,28 @@ def _scale(
             raise InputError(
                 f"{file} has the state of {len(state)} weights, but the model has {len(weights)}; remove it"
             )
-        return [
-            1 / (state[i]["exp_avg_sq"].to(weight.device).sqrt() + epsilon)
-            for i, weight in enumerate(weights)
+        squares = [
+            torch.maximum(square, state[i]["exp_avg_sq"].to(square)) for i, square in enumerate(squares)
         ]
-    squares = [torch.zeros_like(weight) for weight in weights]
+    return [1 / (square.sqrt() + task.training.epsilon) for square in squares]
+
+
+def _natural_squares(
+    task: GradientTask, model: LanguageModel, space: DomainSpace, budget: GradientBudget
+) -> list[Tensor]:
+    """Mean square of the gradients of batches of natural mixing, as large as those of the run."""
     rng = np.random.default_rng(task.training.seed)
-    for batch in range(budget.batches):
-        counts_N = rng.multinomial(budget.samples, space.natural_N)
-        rows = [
-            _sample(task, int(index), int(counts_N[index]), part=batch, parts=budget.batches)
-            for index in np.flatnonzero(counts_N)
-        ]
-        ids = torch.cat(rows)
-        loss_gradient(model, ids, microbatch=task.training.rows_at_a_time(len(ids)))
+    counts_N = rng.multinomial(budget.batches * budget.samples, space.natural_N)
+    pool_SL = torch.cat(
+        [_sample(task, int(index), int(counts_N[index])) for index in np.flatnonzero(counts_N)]
+    )
+    batches = pool_SL[rng.permutation(len(pool_SL))].split(task.training.batch_size)
+    squares = [torch.zeros_like(weight) for weight in model.parameters() if weight.requires_grad]
+    for ids in batches:
+        loss_gradient(model, ids, training=task.training)
         for square, grad in zip(squares, _taken(model, "natural mixing"), strict=True):
-            square += grad**2 / budget.batches
-    return [1 / (square.sqrt() + epsilon) for square in squares]
+            square += grad**2 / len(batches)
+    return squares
 
 
 def _rows(task: GradientTask, index: int, budget: GradientBudget) -> list[Tensor]:
@@ -199,9 +261,8 @@ def _rows(task: GradientTask, index: int, budget: GradientBudget) -> list[Tensor
     )
 
 
-def _sample(task: GradientTask, index: int, number: int, *, part: int = 0, parts: int = 1) -> Tensor:
-    """Samples of a domain, evenly over its shards; part `part` of `parts` times as many."""
+def _sample(task: GradientTask, index: int, number: int) -> Tensor:
+    """Samples of a domain, evenly over its shards."""
     stream = task.manifest.streams[index]
-    rows = sample_rows(task.warehouse, task.manifest, stream, number * parts)
-    mine = rows[part::parts][:number]
-    return torch.from_numpy((rows[:number] if not len(mine) else mine).astype(np.int64))
+    rows = sample_rows(task.warehouse, task.manifest, stream, number)
+    return torch.from_numpy(rows[:number].astype(np.int64))

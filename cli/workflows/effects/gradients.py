@@ -31,7 +31,7 @@ class GradientPlan:
         budget: How much text.
         parameters: Weights of the model.
         hours: Expected time.
-        memory_bytes: Gradients that are kept at once.
+        memory_bytes: Weights, gradients and sketches that are kept at once.
     """
 
     task: "GradientTask"
@@ -61,10 +61,11 @@ def plan_gradients(found: Measured, request: ProbeRequest) -> GradientPlan:
     speed = measure_speed(found.model, found.manifest, request.training)
     items = encoded_items(task, max_length=found.manifest.seq_len)
     hours = 1.0 if request.max_hours is None else request.max_hours
+    domains = int(found.space.active_N.sum())
     budget = gradient_budget(
         tokens=request.tokens or hours * 3600 * speed.tokens_per_second * _GRADIENT_SPARE,
         seq_len=found.manifest.seq_len,
-        domains=int(found.space.active_N.sum()),
+        domains=domains,
         item_tokens_D=np.array([sum(len(item.ids) for item in of) for of in items], np.float64),
         items_D=np.array([len(of) for of in items], np.float64),
     )
@@ -73,8 +74,16 @@ def plan_gradients(found: Measured, request: ProbeRequest) -> GradientPlan:
         budget=budget,
         parameters=speed.parameters,
         hours=speed.hours(budget.tokens) / _GRADIENT_SPARE,
-        memory_bytes=4 * speed.parameters * (len(items) + 4),
+        memory_bytes=_memory(speed.parameters, budget, domains=domains, objectives=len(items)),
     )
+
+
+def _memory(parameters: int, budget: "GradientBudget", *, domains: int, objectives: int) -> int:
+    """Bytes of weights, metric, a gradient and its scaled copy, and of all sketches."""
+    from dmix.training.farm.gradients import SKETCH
+
+    vectors = domains * budget.batches + objectives
+    return 4 * (4 * parameters + 2 * vectors * min(parameters, SKETCH))
 
 
 def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Progress) -> "StoredEffects":
@@ -92,10 +101,10 @@ def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Pr
         f"gradients over {plan.budget.tokens:,} tokens: {plan.budget.batches} batches of"
         f" {plan.budget.samples} samples per domain; about {plan.hours:.2g} hours"
     )
-    products_NBD = gradient_products(plan.task, plan.budget, progress=progress)
+    products_NBD, gram_MM = gradient_products(plan.task, plan.budget, progress=progress)
     samples = request.samples or int(found.space.samples_N.sum())
     rates = rate_sum(samples, request.training)
-    effect_ND, errors = gradient_effects(products_NBD, found.space.natural_N, rate_sum=rates)
+    effect_ND, errors = gradient_effects(products_NBD, gram_MM, found.space.natural_N, rate_sum=rates)
     stored = StoredEffects(
         effects=found.effects("gradient", name, effect_ND, errors),
         counts=None,

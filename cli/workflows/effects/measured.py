@@ -87,7 +87,9 @@ class Measured:
     ) -> "tuple[str, StoredEffects | None]":
         """The name of these effects, and they themselves if they are stored."""
         of_run = [] if request.samples is None else [request.samples]
-        key = digest_of([self.digest, self.model_name, model_digest(self.model), *of_run])
+        # gradients had another formula once, under the name that a key without this word gives
+        formula = ["curvature"] if estimator == "gradient" else []
+        key = digest_of([self.digest, self.model_name, model_digest(self.model), *of_run, *formula])
         found = effects_name(estimator, self.manifest, key, request.name)
         return found, stored_already(
             self.warehouse,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.effects.gradients import gradient_budget, gradient_effects
+from dmix.mixing.effects.gradients import bounded_steps, gradient_budget, gradient_effects
 from dmix.warehouse_schema.errors import InputError
 
 
@@ -9,7 +9,7 @@ def test_effects_are_those_worked_by_hand():
     # two domains, two batches, one objective; text of domain 0 lowers the score by 2 per unit of rate
     products = np.array([[[1.0], [3.0]], [[-4.0], [-4.0]]])
     natural = np.array([0.75, 0.25])
-    effect, errors = gradient_effects(products, natural, rate_sum=0.5)
+    effect, errors = gradient_effects(products, np.zeros((4, 4)), natural, rate_sum=0.5)
     # -0.5 * (2, -4) = (-1, 2), less the natural mean -0.25
     assert effect[:, 0] == pytest.approx([-0.75, 2.25])
     assert natural @ effect == pytest.approx([0])
@@ -18,9 +18,32 @@ def test_effects_are_those_worked_by_hand():
     assert stderr == pytest.approx([0.5 * 0.25, 0.5 * 0.75])
 
 
+def test_a_long_run_ends_at_the_minimum_and_not_beyond():
+    # one weight, P = 1; all batches of domain 0 have gradient 2, of domain 1 -1; the score rises with it
+    grads, natural = np.array([2.0, 2.0, -1.0, -1.0]), np.array([0.5, 0.5])
+    products = grads.reshape(2, 2, 1)
+    # H = 0.5 * 4 + 0.5 * 1 = 2.5; (1 / R + H)^-1 is 1 / 2.6 for R = 10, and R for a small one
+    long = bounded_steps(products, np.outer(grads, grads), natural, rate_sum=10.0)
+    assert long[:, 0, 0] == pytest.approx([2 / 2.6, -1 / 2.6])
+    short = bounded_steps(products, np.outer(grads, grads), natural, rate_sum=1e-6)
+    assert short[:, 0, 0] == pytest.approx([2e-6, -1e-6], rel=1e-4)
+
+
+def test_bounded_steps_are_those_of_the_whole_matrix_of_weights():
+    rng = np.random.default_rng(0)
+    grads, goals = rng.standard_normal((6, 4)), rng.standard_normal((2, 4))
+    metric, natural = np.array([1.0, 4.0, 0.5, 2.0]), np.array([0.5, 0.2, 0.3])
+    found = bounded_steps(
+        (grads * metric @ goals.T).reshape(3, 2, 2), grads * metric @ grads.T, natural, rate_sum=0.7
+    )
+    curvature = grads.T @ np.diag(np.repeat(natural / 2, 2)) @ grads
+    whole = np.linalg.inv(np.diag(1 / metric) / 0.7 + curvature)
+    assert found.reshape(6, 2) == pytest.approx(grads @ whole @ goals.T)
+
+
 def test_domains_without_samples_have_no_effect_and_no_error():
     products = np.array([[[1.0], [3.0]], [[0.0], [0.0]], [[-4.0], [-4.0]]])
-    effect, errors = gradient_effects(products, np.array([0.5, 0.0, 0.5]), rate_sum=1.0)
+    effect, errors = gradient_effects(products, np.eye(6), np.array([0.5, 0.0, 0.5]), rate_sum=1.0)
     assert effect[1] == 0 and not errors[0][:, 1].any()
 
 
