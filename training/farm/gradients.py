@@ -33,7 +33,7 @@ from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import readable
 
 # Tokens of one pass over items; logits of the whole vocabulary are kept for each of them.
-_PASS_TOKENS = 2048
+PASS_TOKENS = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ def score_gradient(model: LanguageModel, items: Sequence[EncodedItem], *, traini
     """
     model.zero_grad(set_to_none=True)
     device = next(model.parameters()).device
-    for batch in batches_by_length([len(item.ids) for item in items], batch_tokens=_PASS_TOKENS):
+    for batch in batches_by_length([len(item.ids) for item in items], batch_tokens=PASS_TOKENS):
         chosen = [items[index] for index in batch]
         ids_BL = torch.zeros(len(chosen), max(len(item.ids) for item in chosen), dtype=torch.int64)
         wanted_BL = torch.zeros(ids_BL.shape)
