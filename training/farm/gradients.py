@@ -84,10 +84,10 @@ def gradient_products(
     space = DomainSpace.of_dataset(task.manifest)
     items = encoded_items(task, max_length=model.max_length)
     sketch = Sketch(_scale(task, model, space, budget))
-    goals = []
+    wanted = []
     for objective, of in zip(task.environment.objectives, items, strict=True):
         score_gradient(model, of[: budget.items], training=task.training)
-        goals.append(sketch(_taken(model, objective.name)))
+        wanted.append(sketch(_taken(model, objective.name)))
         progress(f"gradient of objective {objective.name}, {len(of[: budget.items])} items")
     active = np.flatnonzero(space.active_N)
     found = []
@@ -99,7 +99,7 @@ def gradient_products(
     batches_MK = torch.stack(found)
     size, chosen_M = len(space) * budget.batches, np.repeat(space.active_N, budget.batches)
     products_MD, gram_MM = np.zeros((size, len(items))), np.zeros((size, size))
-    products_MD[chosen_M] = (batches_MK @ torch.stack(goals).T).numpy()
+    products_MD[chosen_M] = (batches_MK @ torch.stack(wanted).T).numpy()
     gram_MM[np.ix_(chosen_M, chosen_M)] = (batches_MK @ batches_MK.T).numpy()
     return products_MD.reshape(len(space), budget.batches, len(items)), gram_MM
 

@@ -31,14 +31,14 @@ def test_a_long_run_ends_at_the_minimum_and_not_beyond():
 
 def test_bounded_steps_are_those_of_the_whole_matrix_of_weights():
     rng = np.random.default_rng(0)
-    grads, goals = rng.standard_normal((6, 4)), rng.standard_normal((2, 4))
+    grads, wanted = rng.standard_normal((6, 4)), rng.standard_normal((2, 4))
     metric, natural = np.array([1.0, 4.0, 0.5, 2.0]), np.array([0.5, 0.2, 0.3])
     found = bounded_steps(
-        (grads * metric @ goals.T).reshape(3, 2, 2), grads * metric @ grads.T, natural, rate_sum=0.7
+        (grads * metric @ wanted.T).reshape(3, 2, 2), grads * metric @ grads.T, natural, rate_sum=0.7
     )
     curvature = grads.T @ np.diag(np.repeat(natural / 2, 2)) @ grads
     whole = np.linalg.inv(np.diag(1 / metric) / 0.7 + curvature)
-    assert found.reshape(6, 2) == pytest.approx(grads @ whole @ goals.T)
+    assert found.reshape(6, 2) == pytest.approx(grads @ whole @ wanted.T)
 
 
 def test_domains_without_samples_have_no_effect_and_no_error():
