@@ -103,7 +103,7 @@ def plan_from_effects(
 def _check_line(warehouse: Warehouse, planned: PlannedMixture, model: str, training: TrainingSettings) -> str:
     """What the check runs would take."""
     from dmix.cli.workflows.effects.checked_plan import RUNS, check_task
-    from dmix.training.model.estimate import measure_speed
+    from dmix.training.model.estimate.measured import measure_speed
 
     task = check_task(warehouse, planned, model=model, training=training)
     speed = measure_speed(task.model, planned.manifest, training)
