@@ -161,5 +161,6 @@ def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Spe
         return
     result.line(
         f"about {speed.tokens_per_second:,.0f} tokens per second in this process:"
-        f" {in_words(3600 * facts['hours'])} without scoring, by arithmetic; half or twice that is possible"
+        f" {in_words(3600 * facts['hours'])} without scoring, estimated from one matrix"
+        " product. Half or twice that is possible, and more if other processes use the machine"
     )
