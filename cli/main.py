@@ -217,3 +217,7 @@ def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
         traceback.print_exception(error)
     click.echo(f"Error: {message}", err=True)
     return code
+
+
+if __name__ == "__main__":
+    main()

@@ -118,7 +118,13 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
 
     out = io.StringIO()
     console = Console(
-        file=out, force_jupyter=False, width=_PIPED_WIDTH, highlight=False, markup=False, emoji=False
+        file=out,
+        force_jupyter=False,
+        force_terminal=False,  # a kernel of Jupyter sets FORCE_COLOR
+        width=_PIPED_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
     )
     console.print(_table(columns, rows, title=title, longest_cell=LONGEST_CELL)[0])
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

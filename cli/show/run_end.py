@@ -1,5 +1,6 @@
 """What comes after a run: what its changes amount to, where the model is, and what to compare it with."""
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ _MOST_RUNS = 20
 
 def model_lines(model: Path) -> list[str]:
     """Where a model is, and how Python loads it."""
-    load = f"from transformers import AutoModelForCausalLM as M; M.from_pretrained({str(model)!r})"
+    load = f"from transformers import AutoModelForCausalLM as M; M.from_pretrained({json.dumps(str(model))})"
     return [f"model: {model}", f"to load it: python -c {shlex.quote(load)}"]
 
 

@@ -31,6 +31,7 @@ from dmix.mixing.trajectories.objectives import (
     environment_to_json,
     load_environment,
 )
+from dmix.training.model.own_tokenizer import check_tokenizer
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.training.run.request import (
     RunRequest,
@@ -226,10 +227,8 @@ def check_model_tokenizer(
     """
     if Path(model).suffix in (".yaml", ".yml"):
         return
-    from dmix.training.model.own_tokenizer import fitting_tokenizer  # a second of transformers
-
     file = warehouse.stream(manifest.dataset) / "tokenizer.json"
-    fitting_tokenizer(model, manifest, tokenizer_file=file, allow_other=allow_other)
+    check_tokenizer(model, manifest, tokenizer_file=file, allow_other=allow_other)
 
 
 def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:

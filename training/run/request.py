@@ -1,5 +1,6 @@
 """What a user asks of a run: sizes, rules and names. Light to import, since the command line reads it."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.events import resume_command
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.files.weights import ORIGIN_FILE
 from dmix.warehouse_schema.settings import setting
 
 DEFAULT_STEPS = 16
@@ -76,6 +78,16 @@ class RunRequest:
         for name, value in counts.items():
             if value is not None and value < 1:
                 raise InputError(f"--{name} is {value}, expected at least 1")
+
+
+def rank_here() -> int:
+    """Rank that the launcher gave this process; 0 without a launcher."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def ranks_here() -> int:
+    """Number of ranks of this launch."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def resolve_model(spec: str, warehouse: Warehouse) -> str:
@@ -188,7 +200,7 @@ def _default_rate(model: str, *, adapters: bool) -> float:
         return RATE_FROM_SCRATCH
     if adapters:
         return RATE_OF_ADAPTERS
-    origin = Path(model) / "dmix.json"
+    origin = Path(model) / ORIGIN_FILE
     if origin.is_file():  # models of earlier versions do not say, and were from random weights
         return float(read_json(origin).get("learning_rate", RATE_FROM_SCRATCH) or RATE_OF_CHECKPOINT)
     return RATE_OF_CHECKPOINT

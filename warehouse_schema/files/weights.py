@@ -1,10 +1,126 @@
-"""Which file of weights is damaged, for errors of libraries that do not say."""
+"""Files of weights without torch: how many numbers they hold, and which file is damaged.
 
+A model that dmix saved lists the SHA-256 of its files, so that one that a disk damaged is noticed before
+a run starts from it.
+"""
+
+import functools
+import hashlib
+import json
+import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from dmix.warehouse_schema.errors import DmixError, InputError
+from dmix.warehouse_schema.errors import DmixError, InputError, VerificationError
+from dmix.warehouse_schema.files.layout import read_json
+
+# Which dataset a model of ours was trained on and what its files are, beside its weights.
+ORIGIN_FILE = "dmix.json"
+# Numbers that are looked at, at a time.
+_CHUNK = 2**22
+# Bits of the exponent of bf16: all of them are set in infinities and NaN.
+_BF16_EXPONENT = 0x7F80
+
+
+def stored_weights(folder: Path) -> dict[str, int]:
+    """Number of values of each weight in the safetensors files of a folder, by its name.
+
+    Raises:
+        InputError: If the header of a file is damaged.
+    """
+    return {
+        name: math.prod(entry["shape"])
+        for path in sorted(folder.glob("*.safetensors"))
+        for name, entry in _header(path)[0].items()
+    }
+
+
+def first_not_finite(folder: Path) -> str:
+    """Name of the first weight in safetensors files that holds an infinity or NaN; empty if none does.
+
+    Weights in eight bits are not looked at.
+
+    Raises:
+        InputError: If the header of a file is damaged.
+    """
+    import numpy as np
+
+    types = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+    for path in sorted(folder.glob("*.safetensors")):
+        header, start = _header(path)
+        for name, entry in header.items():
+            if entry["dtype"] not in types:
+                continue
+            begin, end = entry["data_offsets"]
+            kind = np.dtype(types[entry["dtype"]])
+            values = np.memmap(path, np.uint8, "r")[start + begin : start + end].view(kind)
+            for first in range(0, len(values), _CHUNK):
+                part = values[first : first + _CHUNK]
+                if entry["dtype"] == "BF16":
+                    fine = ((part & _BF16_EXPONENT) != _BF16_EXPONENT).all()
+                else:
+                    fine = np.isfinite(part).all()
+                if not fine:
+                    return name
+    return ""
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """What a safetensors file says of its weights, and where their values begin.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        try:
+            if not 0 < size <= path.stat().st_size - 8:
+                raise ValueError("it ends within its header")
+            header = json.loads(file.read(size))
+            header.pop("__metadata__", None)
+            for entry in header.values():
+                math.prod(entry["shape"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is not a safetensors file ({error}); download it again") from None
+    return header, 8 + size
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_digest(path: Path) -> str:
+    """SHA-256 of a file that stays: many proxies of a farm start from one model."""
+    return _digest_then(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_then(path: Path, modified_ns: int) -> str:
+    return file_digest(path)
+
+
+def check_saved_model(folder: Path) -> None:
+    """Compares the weights of a model of ours with their checksums; others have none.
+
+    Raises:
+        VerificationError: If a file is missing or damaged; it is named.
+    """
+    origin = folder / ORIGIN_FILE
+    if not origin.is_file():
+        return
+    for name, wanted in read_json(origin).get("files", {}).items():
+        path = folder / Path(name).name
+        if not path.is_file() or known_digest(path) != wanted:
+            raise VerificationError(
+                f"{path} is {'damaged' if path.is_file() else 'missing'}; train the model again, or restore"
+                " the file"
+            )
 
 
 def damaged_weights(folder: Path) -> str:

@@ -19,7 +19,7 @@ from dmix.cli.workflows.runs.repeated import (
     run_summary,
 )
 from dmix.training.model.settings import TrainingSettings, check_loggers, check_lora, load_training
-from dmix.training.run.request import RunRequest, new_run_folder, run_config_file
+from dmix.training.run.request import RunRequest, new_run_folder, rank_here, run_config_file
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
@@ -134,14 +134,12 @@ def train_run(
         request=request,
     )
     if environment is not None:
-        from dmix.training.run.ranks import is_first_rank
-
         check_kept_out(
             warehouse,
             resolved.dataset,
             environment,
             allow_unscreened=allow_unscreened,
-            progress=progress if is_first_rank() else lambda line: None,
+            progress=progress if rank_here() == 0 else lambda line: None,
         )
     if dry_run:
         return run_plan(warehouse, resolved, ranks=ranks)

@@ -7,16 +7,15 @@ speed of the machine with one matrix product, and writes the files that the next
 
 import json
 import stat
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmix.cli.workflows.start.project_files import STEPS, Checkpoint, FieldText, Sizes, project_files
-from dmix.cli.workflows.timing import training_speed
 from dmix.etl.templates.settings import PLAIN_TEXT, TextSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.weights import stored_weights
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
@@ -140,8 +139,11 @@ def fitting_sizes(
         hours: Longest training run, its scoring included.
         items: Feedback items of both fields.
     """
+    from dmix.training.model.estimate.shapes import OPERATIONS
+    from dmix.training.model.estimate.speed import training_speed
+
     scored = items * _ITEM_TOKENS
-    speed = None if parameters is None else training_speed(parameters)
+    speed = None if parameters is None else training_speed(OPERATIONS * parameters)
     small = parameters is not None and parameters < 50e6
     seq_len = min(256 if small else 512, longest or 512)
     read = (STEPS + 1) * scored / 3  # in tokens that are trained on
@@ -180,34 +182,11 @@ def _look_at(model: str | None) -> Checkpoint:
         raise InputError(f"--model: {file} is not JSON: {error}") from None
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
     positions = next((config[name] for name in names if isinstance(config.get(name), int)), None)
-    return Checkpoint(name=str(folder.absolute()), parameters=stored_weights(folder), max_positions=positions)
-
-
-def stored_weights(folder: Path) -> int | None:
-    """Number of weights in the safetensors files of a folder; None if it has none.
-
-    Raises:
-        InputError: If the header of a file is damaged.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    total = 0
-    for path in files:
-        with open(path, "rb") as file:
-            start = file.read(8)
-            size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            try:
-                if not 0 < size <= path.stat().st_size - 8:
-                    raise ValueError("it ends within its header")
-                header = json.loads(file.read(size))
-                shapes = [value["shape"] for name, value in header.items() if name != "__metadata__"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path} is not a safetensors file ({error}); download it again") from None
-        for shape in shapes:
-            weights = 1
-            for length in shape:
-                weights *= length
-            total += weights
-    return total if files else None
+    return Checkpoint(
+        name=str(folder.absolute()),
+        parameters=sum(stored_weights(folder).values()) or None,
+        max_positions=positions,
+    )
 
 
 def copy_text(

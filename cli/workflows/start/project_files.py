@@ -180,6 +180,7 @@ def _script(
         tokenizer=tokenizer,
         seq_len=sizes.seq_len,
         base=base,
+        samples=sizes.steps * sizes.samples_per_step,
         common=common,
     )
 
@@ -253,9 +254,9 @@ export DMIX_WAREHOUSE=warehouse
 dmix etl shard --tokenizer {tokenizer} --seq-len {seq_len} \\
   --environment environment.yaml --environment judging.yaml{special_tokens}
 {base}
-# 3. Which of my text helps what, by counting (seconds), and the mixture that follows from it.
+# 3. Which of my text helps what, by counting (seconds), and the mixture that follows for a run of step 4.
 dmix mix probe --environment environment.yaml
-dmix mix plan --out mixture.yaml
+dmix mix plan --samples {samples} --out mixture.yaml
 
 # 4. Runs of {tokens} tokens each ({run_time}): natural mixing to compare with, then the agent that
 # starts from that mixture and corrects it by the scores of the run.

@@ -16,8 +16,9 @@ from dmix.mixing.controllers import Proposal
 from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.plan import PlanSettings
+from dmix.training.model.estimate.memory import disk_of_run
+from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.model.memory import disk_of_run, shape_of
 from dmix.training.model.models import load_model
 from dmix.training.run.assembly import trainer as trainer_module
 from dmix.training.run.assembly.job import TrainingJob, open_streams

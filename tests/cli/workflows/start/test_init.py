@@ -9,7 +9,7 @@ import pytest
 from setuptools import Distribution
 
 from dmix.cli.main import dmix, run
-from dmix.cli.workflows.start.init import ITEMS, fitting_sizes, init_project, stored_weights
+from dmix.cli.workflows.start.init import ITEMS, fitting_sizes, init_project
 from dmix.cli.workflows.start.project_files import STEPS
 from dmix.etl.templates.settings import TextSettings
 from dmix.mixing.trajectories.objectives import check_items, load_environment, read_items
@@ -111,18 +111,17 @@ def test_a_checkpoint_gives_tokenizer_and_rate(text, tmp_path):
     (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 128}))
     header = json.dumps({"a": {"dtype": "F32", "shape": [100, 7], "data_offsets": [0, 0]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
-    assert stored_weights(folder) == 700
     result = init_project(text, tmp_path / "out", model=str(folder), hours=0.01)
-    assert result.sizes.seq_len == 128
+    assert (result.parameters, result.sizes.seq_len) == (700, 128)
     assert load_training(tmp_path / "out/training.yaml").learning_rate == 2e-5
     assert f"--tokenizer {folder}" in (tmp_path / "out/run.sh").read_text()
     (folder / "model.safetensors").write_bytes(b"short")
     with pytest.raises(InputError, match="safetensors"):
-        stored_weights(folder)
+        init_project(text, tmp_path / "other", model=str(folder), hours=0.01)
 
 
 def test_sizes_fit_the_hours_and_the_text(monkeypatch):
-    monkeypatch.setattr("dmix.cli.workflows.start.init.training_speed", lambda parameters: 1000.0)
+    monkeypatch.setattr("dmix.training.model.estimate.speed.training_speed", lambda operations: 1000.0)
     sizes = fitting_sizes(tokens=10**9, parameters=10**6, longest=None, hours=1.0)
     assert 0.9 * 3_600_000 < sizes.tokens <= 3_600_000
     assert sizes.samples_per_step % sizes.batch_size == 0
