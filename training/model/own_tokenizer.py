@@ -12,12 +12,9 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
+from dmix.training.model.settings import model_origin
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest
-
-# Which dataset a model of ours was trained on and what its files are, beside its weights.
-ORIGIN_FILE = "dmix.json"
 
 # A folder with one of these has a tokenizer; without any, the model takes the dataset's.
 _FILES = (
@@ -58,12 +55,12 @@ def fitting_tokenizer(
     """
     if tokenizer_file is None:
         if not allow_other:
-            _check_origin(Path(model) / ORIGIN_FILE, manifest)
+            _check_origin(Path(model), manifest)
         return None
     own = own_tokenizer(model)
     if own is None:
         if not allow_other:
-            _check_origin(Path(model) / ORIGIN_FILE, manifest)
+            _check_origin(Path(model), manifest)
         return None
     try:
         check_own_tokenizer(model, own, tokenizer_file, manifest)
@@ -122,14 +119,12 @@ def check_own_tokenizer(
         )
 
 
-def _check_origin(origin_file: Path, manifest: DatasetManifest) -> None:
+def _check_origin(folder: Path, manifest: DatasetManifest) -> None:
     """Refuses a model of ours under another tokenizer, whose ids would mean other texts to it."""
-    if not origin_file.is_file():
-        return
-    origin = read_json(origin_file)
-    if origin["tokenizer_sha256"] != manifest.tokenizer.sha256:
+    origin = model_origin(folder)
+    if origin is not None and origin.tokenizer_sha256 != manifest.tokenizer.sha256:
         raise InputError(
-            f"the model in {origin_file.parent} comes from dataset {origin['dataset']}, whose tokenizer is"
+            f"the model in {folder} comes from dataset {origin.dataset}, whose tokenizer is"
             f" not that of dataset {manifest.dataset}; train a base model on this dataset, or choose that one"
         )
 

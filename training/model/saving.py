@@ -21,10 +21,9 @@ from transformers.utils import logging as transformers_logging
 
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import adapted_checkpoint, first_adapter_weight, has_adapters, save_adapters
-from dmix.training.model.own_tokenizer import ORIGIN_FILE
-from dmix.training.model.settings import ModelSettings
+from dmix.training.model.settings import ORIGIN_FILE, ModelSettings, model_origin
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
-from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors
+from dmix.warehouse_schema.files.layout import publish_json, storage_errors
 from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of
 from dmix.warehouse_schema.files.weights import readable
 
@@ -179,11 +178,9 @@ def check_saved_model(folder: Path) -> None:
     Raises:
         VerificationError: If a file is missing or damaged; it is named.
     """
-    origin = folder / ORIGIN_FILE
-    if not origin.is_file():
-        return
-    for name, wanted in read_json(origin).get("files", {}).items():
-        path = folder / Path(name).name
+    origin = model_origin(folder)
+    for name, wanted in origin.files.items() if origin is not None else ():
+        path = folder / name
         if not path.is_file() or _known_digest(str(path), path.stat().st_mtime_ns) != wanted:
             raise VerificationError(
                 f"{path} is {'damaged' if path.is_file() else 'missing'}; train the model again, or restore"

@@ -7,12 +7,12 @@ each file, with every field explained, is under `docs/examples/`.
 import importlib.util
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError
-from dmix.warehouse_schema.files.names import refuse_credentials
+from dmix.warehouse_schema.files.names import plain_name, refuse_credentials
 from dmix.warehouse_schema.settings import (
     load_settings,
     read_yaml,
@@ -20,6 +20,7 @@ from dmix.warehouse_schema.settings import (
     setting,
     settings_from,
 )
+from dmix.warehouse_schema.text_files import read_json_object
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 
@@ -208,6 +209,39 @@ class TrainingSettings:
     def peak_rate(self) -> float:
         """The learning rate that is given, else that of random weights."""
         return RATE_FROM_SCRATCH if self.learning_rate is None else self.learning_rate
+
+
+# Which dataset a model of ours was trained on and what its files are, beside its weights.
+ORIGIN_FILE = "dmix.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOrigin:
+    """What `dmix.json` says of a model of ours; models of earlier versions say less."""
+
+    dataset: str = setting("", help="Dataset that it was trained on.")
+    tokenizer_sha256: str = setting("", help="Digest of that dataset's tokenizer.")
+    learning_rate: float | None = setting(RATE_FROM_SCRATCH, help="Rate that it was trained at.")
+    files: dict[str, str] = setting({}, help="SHA-256 of its files, by name.")
+
+
+def model_origin(folder: Path) -> ModelOrigin | None:
+    """What is known of a model of ours; None for other checkpoints.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    path = folder / ORIGIN_FILE
+    if not path.is_file():
+        return None
+    names = {field.name for field in fields(ModelOrigin)}
+    found = {name: value for name, value in read_json_object(path).items() if name in names}
+    origin = settings_from(ModelOrigin, found, where=str(path))
+    for name in origin.files:
+        plain_name(name, what="file", where=path)
+    if origin.learning_rate is not None and origin.learning_rate < 0:
+        raise InputError(f"{path}: learning_rate is {origin.learning_rate}, expected a number above 0")
+    return origin
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,11 @@ from dmix.training.model.settings import (
     RATE_OF_ADAPTERS,
     RATE_OF_CHECKPOINT,
     TrainingSettings,
+    model_origin,
 )
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.events import resume_command
-from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import setting
 
@@ -188,10 +189,8 @@ def _default_rate(model: str, *, adapters: bool) -> float:
         return RATE_FROM_SCRATCH
     if adapters:
         return RATE_OF_ADAPTERS
-    origin = Path(model) / "dmix.json"
-    if origin.is_file():  # models of earlier versions do not say, and were from random weights
-        return float(read_json(origin).get("learning_rate", RATE_FROM_SCRATCH) or RATE_OF_CHECKPOINT)
-    return RATE_OF_CHECKPOINT
+    origin = model_origin(Path(model))  # models of earlier versions do not say, and were from random weights
+    return (origin.learning_rate if origin is not None else None) or RATE_OF_CHECKPOINT
 
 
 def rate_warning(training: TrainingSettings, model: str) -> str:
