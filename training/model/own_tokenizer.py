@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest
-from dmix.warehouse_schema.files.weights import ORIGIN_FILE
+from dmix.warehouse_schema.files.weights import model_origin
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -110,12 +109,12 @@ def fitting_tokenizer(
     """
     if tokenizer_file is None:
         if not allow_other:
-            _check_origin(Path(model) / ORIGIN_FILE, manifest)
+            _check_origin(Path(model), manifest)
         return None
     own = own_tokenizer(model)
     if own is None:
         if not allow_other:
-            _check_origin(Path(model) / ORIGIN_FILE, manifest)
+            _check_origin(Path(model), manifest)
         return None
     try:
         check_own_tokenizer(model, own, tokenizer_file, manifest)
@@ -176,14 +175,12 @@ def check_own_tokenizer(
         )
 
 
-def _check_origin(origin_file: Path, manifest: DatasetManifest) -> None:
+def _check_origin(folder: Path, manifest: DatasetManifest) -> None:
     """Refuses a model of ours under another tokenizer, whose ids would mean other texts to it."""
-    if not origin_file.is_file():
-        return
-    origin = read_json(origin_file)
-    if origin["tokenizer_sha256"] != manifest.tokenizer.sha256:
+    origin = model_origin(folder)
+    if origin is not None and origin.tokenizer_sha256 != manifest.tokenizer.sha256:
         raise InputError(
-            f"the model in {origin_file.parent} comes from dataset {origin['dataset']}, whose tokenizer is"
+            f"the model in {folder} comes from dataset {origin.dataset}, whose tokenizer is"
             f" not that of dataset {manifest.dataset}; train a base model on this dataset, or choose that one"
         )
 

@@ -13,9 +13,9 @@ from dmix.training.model.settings import (
 )
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.events import resume_command
-from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.names import refuse_links
-from dmix.warehouse_schema.files.weights import ORIGIN_FILE
+from dmix.warehouse_schema.files.weights import model_origin
 from dmix.warehouse_schema.settings import setting
 
 DEFAULT_STEPS = 16
@@ -200,10 +200,8 @@ def _default_rate(model: str, *, adapters: bool) -> float:
         return RATE_FROM_SCRATCH
     if adapters:
         return RATE_OF_ADAPTERS
-    origin = Path(model) / ORIGIN_FILE
-    if origin.is_file():  # models of earlier versions do not say, and were from random weights
-        return float(read_json(origin).get("learning_rate", RATE_FROM_SCRATCH) or RATE_OF_CHECKPOINT)
-    return RATE_OF_CHECKPOINT
+    origin = model_origin(Path(model))  # models of earlier versions do not say, and were from random weights
+    return (origin.learning_rate if origin is not None else None) or RATE_OF_CHECKPOINT
 
 
 def rate_warning(training: TrainingSettings, model: str) -> str:

@@ -329,11 +329,14 @@ def _writing(warehouse: Warehouse, lock_seconds: float) -> Iterator[None]:
 
 def _remove_copies(warehouse: Warehouse) -> None:
     for copy in warehouse.root.glob(".catalog-*"):
-        copy.unlink(missing_ok=True)
+        if copy.is_symlink() or not copy.is_dir():
+            copy.unlink(missing_ok=True)
 
 
 def _write(warehouse: Warehouse, schema: Schema, *, empty: bool) -> None:
     """Migrates and fills a copy of the catalog, or an empty one, and publishes it if that changed it."""
+    if warehouse.catalog.is_dir():
+        raise CatalogError(f"{warehouse.catalog} is a folder, expected a file; remove it")
     copy = warehouse.root / f".catalog-{os.getpid()}.duckdb"
     if warehouse.catalog.exists() and not empty:
         shutil.copyfile(warehouse.catalog, copy)

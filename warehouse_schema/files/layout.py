@@ -121,9 +121,13 @@ class Warehouse:
         If it is remote, the folders here hold copies of manifests, tokenizers and rejects.
         """
         try:
-            return RemotePath.at(read_json(self.data_settings)["url"])
+            found = read_json(self.data_settings)
         except NotFoundError:
             return self.root
+        url = found.get("url") if isinstance(found, dict) else None
+        if not isinstance(url, str):
+            raise InputError(f"{self.data_settings} names no URL; restore it from a copy, or remove it")
+        return RemotePath.at(url)
 
     def label_data(self, corpus: str) -> Place:
         """As `labels`, where the label files are."""

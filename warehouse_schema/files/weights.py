@@ -11,14 +11,19 @@ import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dmix.warehouse_schema.errors import DmixError, InputError, VerificationError
-from dmix.warehouse_schema.files.layout import read_json
+from dmix.warehouse_schema.files.names import plain_name
+from dmix.warehouse_schema.settings import setting, settings_from
+from dmix.warehouse_schema.text_files import read_json_object
 
 # Which dataset a model of ours was trained on and what its files are, beside its weights.
 ORIGIN_FILE = "dmix.json"
+# Learning rate of models of earlier versions, which do not say theirs.
+_EARLIER_RATE = 1e-3
 # Numbers that are looked at, at a time.
 _CHUNK = 2**22
 # Bits of the exponent of bf16: all of them are set in infinities and NaN.
@@ -105,17 +110,44 @@ def _digest_then(path: Path, modified_ns: int) -> str:
     return file_digest(path)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelOrigin:
+    """What `dmix.json` says of a model of ours; models of earlier versions say less."""
+
+    dataset: str = setting("", help="Dataset that it was trained on.")
+    tokenizer_sha256: str = setting("", help="Digest of that dataset's tokenizer.")
+    learning_rate: float | None = setting(_EARLIER_RATE, help="Rate that it was trained at.")
+    files: dict[str, str] = setting({}, help="SHA-256 of its files, by name.")
+
+
+def model_origin(folder: Path) -> ModelOrigin | None:
+    """What is known of a model of ours; None for other checkpoints.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    path = folder / ORIGIN_FILE
+    if not path.is_file():
+        return None
+    names = {field.name for field in fields(ModelOrigin)}
+    found = {name: value for name, value in read_json_object(path).items() if name in names}
+    origin = settings_from(ModelOrigin, found, where=str(path))
+    for name in origin.files:
+        plain_name(name, what="file", where=path)
+    if origin.learning_rate is not None and origin.learning_rate < 0:
+        raise InputError(f"{path}: learning_rate is {origin.learning_rate}, expected a number above 0")
+    return origin
+
+
 def check_saved_model(folder: Path) -> None:
     """Compares the weights of a model of ours with their checksums; others have none.
 
     Raises:
         VerificationError: If a file is missing or damaged; it is named.
     """
-    origin = folder / ORIGIN_FILE
-    if not origin.is_file():
-        return
-    for name, wanted in read_json(origin).get("files", {}).items():
-        path = folder / Path(name).name
+    origin = model_origin(folder)
+    for name, wanted in origin.files.items() if origin is not None else ():
+        path = folder / name
         if not path.is_file() or known_digest(path) != wanted:
             raise VerificationError(
                 f"{path} is {'damaged' if path.is_file() else 'missing'}; train the model again, or restore"
