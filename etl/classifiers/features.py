@@ -28,6 +28,9 @@ _MAX_LETTERS = 64
 _POWERS = np.array([pow(_BASE, i, 1 << 32) for i in range(_MAX_LETTERS)], np.uint32)
 _PLURAL = ord("s")
 
+TOGETHER = 4
+"""Documents whose features are looked through by one call; more would leave the cache."""
+
 
 @dataclass(frozen=True, eq=False)
 class WordTable:
@@ -102,17 +105,19 @@ def _once_a_document(
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """One occurrence of every feature in each document, and their number in each; cheaper than sorting."""
     order = np.arange(len(features), dtype=np.int32)
-    seen_at = np.empty(NUM_FEATURES, np.int32)
+    seen_at = np.empty(TOGETHER * NUM_FEATURES, np.int32)
     kept = np.empty(len(features), bool)
-    sizes = np.zeros(len(ends), np.int64)
+    lanes = NUM_FEATURES * (np.arange(len(ends)) % TOGETHER)
+    keys = features + np.repeat(lanes, np.diff(ends, prepend=0))
     start = 0
-    for document, end in enumerate(ends.tolist()):
-        part, places = features[start:end], order[start:end]
-        seen_at[part] = places  # of several places one stays, whichever
+    for end in (*ends[TOGETHER - 1 : -1 : TOGETHER].tolist(), len(features)):
+        part, places = keys[start:end], order[start:end]
+        seen_at[part] = places  # of several places the last one stays
         np.equal(seen_at.take(part), places, out=kept[start:end])
-        sizes[document] = np.count_nonzero(kept[start:end])
         start = end
-    return features.astype(np.int32).take(np.flatnonzero(kept)), sizes
+    places = np.flatnonzero(kept)
+    sizes = np.diff(np.searchsorted(places, ends), prepend=0)
+    return features.take(places).astype(np.int32), sizes
 
 
 def word_hashes(
