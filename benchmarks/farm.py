@@ -74,9 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each measurement")
     parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
-    parser.add_argument(
-        "--results", type=Path, help="write farm-<machine>-<date>.json into a folder"
-    )
+    parser.add_argument("--results", type=Path, help="write farm-<machine>-<date>.json into a folder")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -106,9 +106,7 @@ def classify_text(
         )
     if shard is None:
         return result
-    return _with_dataset(
-        result, warehouse, name=name, settings=shard, executor=executor, progress=progress
-    )
+    return _with_dataset(result, warehouse, name=name, settings=shard, executor=executor, progress=progress)
 
 
 def _with_dataset(
