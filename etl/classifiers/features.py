@@ -28,9 +28,6 @@ _MAX_LETTERS = 64
 _POWERS = np.array([pow(_BASE, i, 1 << 32) for i in range(_MAX_LETTERS)], np.uint32)
 _PLURAL = ord("s")
 
-TOGETHER = 4
-"""Documents whose features are looked through by one call; more would leave the cache."""
-
 
 @dataclass(frozen=True, eq=False)
 class WordTable:
@@ -105,19 +102,17 @@ def _once_a_document(
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """One occurrence of every feature in each document, and their number in each; cheaper than sorting."""
     order = np.arange(len(features), dtype=np.int32)
-    seen_at = np.empty(TOGETHER * NUM_FEATURES, np.int32)
+    seen_at = np.empty(NUM_FEATURES, np.int32)
     kept = np.empty(len(features), bool)
-    lanes = NUM_FEATURES * (np.arange(len(ends)) % TOGETHER)
-    keys = features + np.repeat(lanes, np.diff(ends, prepend=0))
+    sizes = np.zeros(len(ends), np.int64)
     start = 0
-    for end in (*ends[TOGETHER - 1 : -1 : TOGETHER].tolist(), len(features)):
-        part, places = keys[start:end], order[start:end]
-        seen_at[part] = places  # of several places the last one stays
+    for document, end in enumerate(ends.tolist()):
+        part, places = features[start:end], order[start:end]
+        seen_at[part] = places  # of several places one stays, whichever
         np.equal(seen_at.take(part), places, out=kept[start:end])
+        sizes[document] = np.count_nonzero(kept[start:end])
         start = end
-    places = np.flatnonzero(kept)
-    sizes = np.diff(np.searchsorted(places, ends), prepend=0)
-    return features.take(places).astype(np.int32), sizes
+    return features.astype(np.int32).take(np.flatnonzero(kept)), sizes
 
 
 def word_hashes(
