@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 RUST_PANIC = "PanicException"
 """What a panic in a Rust engine arrives as: a `BaseException` whose module cannot be imported."""
 
+_FEW_TEXTS = 64
+"""Up to so many are encoded one by one by gigatoken: a batch makes it import awkward, which takes longer."""
+
 EncodeBatch = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 
 
@@ -189,6 +192,8 @@ def gigatoken_engine(encoder: str) -> EncodeBatch:
     tokenizer = gigatoken.Tokenizer.from_json(encoder)
 
     def encode(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        if len(texts) <= _FEW_TEXTS:
+            return _joined([tokenizer.encode(text) for text in texts])
         layout = tokenizer.encode_batch(list(texts), parallel=False).layout
         offsets = np.asarray(layout.offsets, dtype=np.int64)
         ids = np.asarray(layout.content.data, dtype=np.uint32)
