@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import read_json
+from dmix.warehouse_schema.files.layout import read_object
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 # Which dataset a model of ours was trained on and what its files are, beside its weights.
@@ -126,11 +126,11 @@ def _check_origin(origin_file: Path, manifest: DatasetManifest) -> None:
     """Refuses a model of ours under another tokenizer, whose ids would mean other texts to it."""
     if not origin_file.is_file():
         return
-    origin = read_json(origin_file)
-    if origin["tokenizer_sha256"] != manifest.tokenizer.sha256:
+    origin = read_object(origin_file)
+    if origin.get("tokenizer_sha256") != manifest.tokenizer.sha256:
         raise InputError(
-            f"the model in {origin_file.parent} comes from dataset {origin['dataset']}, whose tokenizer is"
-            f" not that of dataset {manifest.dataset}; train a base model on this dataset, or choose that one"
+            f"the model in {origin_file.parent} comes from dataset {origin.get('dataset')}, whose tokenizer"
+            f" is not that of dataset {manifest.dataset}; train a base model on this one, or choose that one"
         )
 
 

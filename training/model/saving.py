@@ -24,7 +24,7 @@ from dmix.training.model.lora import adapted_checkpoint, first_adapter_weight, h
 from dmix.training.model.own_tokenizer import ORIGIN_FILE
 from dmix.training.model.settings import ModelSettings
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
-from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors
+from dmix.warehouse_schema.files.layout import publish_json, read_object, storage_errors
 from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of
 from dmix.warehouse_schema.files.weights import readable
 
@@ -182,7 +182,7 @@ def check_saved_model(folder: Path) -> None:
     origin = folder / ORIGIN_FILE
     if not origin.is_file():
         return
-    for name, wanted in read_json(origin).get("files", {}).items():
+    for name, wanted in read_object(origin).get("files", {}).items():
         path = folder / Path(name).name
         if not path.is_file() or _known_digest(str(path), path.stat().st_mtime_ns) != wanted:
             raise VerificationError(

@@ -12,7 +12,7 @@ from dmix.training.model.settings import (
 )
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.events import resume_command
-from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.layout import Warehouse, read_object
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import setting
 
@@ -190,7 +190,7 @@ def _default_rate(model: str, *, adapters: bool) -> float:
         return RATE_OF_ADAPTERS
     origin = Path(model) / "dmix.json"
     if origin.is_file():  # models of earlier versions do not say, and were from random weights
-        return float(read_json(origin).get("learning_rate", RATE_FROM_SCRATCH) or RATE_OF_CHECKPOINT)
+        return float(read_object(origin).get("learning_rate", RATE_FROM_SCRATCH) or RATE_OF_CHECKPOINT)
     return RATE_OF_CHECKPOINT
 
 
