@@ -457,6 +457,7 @@ def _from_parquet(
                 handle,
                 source.path,
                 columns=[name for name in wanted if names[name] == 1],
+                texts=columns.texts,
                 groups=groups[piece.start : piece.stop] if piece else groups,
             ):
                 nothing: list[object] = [None] * rows

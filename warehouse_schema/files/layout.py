@@ -76,6 +76,8 @@ class Warehouse:
                 f"warehouse {str(root)!r} is a URL, expected a local folder; name one with --warehouse, and"
                 " keep labels and streams at the URL with --data-url"
             )
+        if not str(root).strip():
+            raise InputError("the warehouse has an empty name; name its folder with --warehouse")
         try:
             path = Path(root).expanduser().absolute()
         except RuntimeError:
@@ -256,6 +258,8 @@ def storage_errors(what: str) -> Iterator[None]:
             remedy = "raise the limit on file sizes (ulimit -f), then run the same command again"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             remedy = "check the permissions of the folder"
+        elif error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+            remedy = "name another folder with --warehouse"
         else:
             raise
         where = f" ({error.filename})" if error.filename else ""
@@ -340,6 +344,19 @@ def read_json(path: Place) -> Any:
     except FileNotFoundError:
         raise NotFoundError(f"{path} does not exist") from None
     return json_of(content, path)
+
+
+def read_object(path: Place) -> dict[str, Any]:
+    """As `read_json`, of a file that holds names with values.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        InputError: If it is not JSON, or holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is damaged: it holds no object of JSON; restore it or make it again")
+    return value
 
 
 def json_of(content: bytes, path: Place) -> Any:

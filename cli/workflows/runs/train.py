@@ -86,9 +86,6 @@ def train_run(
     if back and not resume:
         raise InputError("--back needs --resume; give both")
     if run_id is not None and (resume or has_started(warehouse, run_id)):
-        if not resume and is_finished(warehouse, run_id):
-            summary = run_summary(warehouse, run_id)
-            return _finished(summary) if dry_run else finish_run(warehouse, summary, progress=progress)
         if given is None:
             given = _not_default(
                 request,
@@ -98,6 +95,10 @@ def train_run(
                 controller=controller,
                 training=training,
             )
+        if not resume and is_finished(warehouse, run_id):
+            changed_settings(given, warehouse, run_id, may_change=False)
+            summary = run_summary(warehouse, run_id)
+            return _finished(summary) if dry_run else finish_run(warehouse, summary, progress=progress)
         changes = _checked_resume(warehouse, run_id, given, loggers, asked=resume)
         if dry_run:
             from dmix.training.run.resuming.differences import plan_resume

@@ -186,7 +186,13 @@ def make_trainer(
         save_now = due(
             settings, stopping=lambda: callback.stopping, last_batch=lambda: callback.batches_in_step
         )
-        saver = make_saver(folder / "checkpoints", settings, resumed_from=checkpoint, save_now=save_now)
+        saver = make_saver(
+            folder / "checkpoints",
+            settings,
+            resumed_from=checkpoint,
+            save_now=save_now,
+            saved=callback.note_checkpoint,
+        )
         callbacks.append(saver)
     clip = settings.gradient_clip
     trainer = Trainer(
