@@ -18,6 +18,7 @@ import os
 import shlex
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -234,7 +235,10 @@ class Catalog:
 
     def arrow(self, sql: str, parameters: Sequence[Any] = ()) -> "pyarrow.Table":
         """The answer to one statement as an Arrow table; arguments and errors as of `query`."""
-        return self._answer(sql, parameters, lambda result: result.to_arrow_table())
+        with warnings.catch_warnings():
+            # DuckDB (2.0) advises a call that takes no statement which was checked before
+            warnings.filterwarnings("ignore", message="Arrow output on a DB-API result", category=UserWarning)
+            return self._answer(sql, parameters, lambda result: result.to_arrow_table())
 
     def df(self, sql: str, parameters: Sequence[Any] = ()) -> "pandas.DataFrame":
         """The answer to one statement as a pandas data frame; arguments and errors as of `query`."""
@@ -266,6 +270,8 @@ class Catalog:
                 f"the query exceeds its memory limit ({said}); select fewer rows, aggregate them,"
                 " or raise --memory-gb"
             ) from None
+        except duckdb.CatalogException as error:
+            raise InputError(f"{error}\n\nSHOW TABLES lists the views, and DESCRIBE their columns") from None
         except duckdb.Error as error:
             raise InputError(str(error)) from None
 

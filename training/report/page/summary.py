@@ -64,7 +64,8 @@ def glance_table(runs: Sequence[Run]) -> Markup:
     return table(
         columns,
         rows,
-        caption="At a glance (changes in nats per token since step 0; target share: first → last step, mean)",
+        caption="At a glance (changes in nats per token since step 0; delivered target share: first → last"
+        " step, mean)",
         cards=True,
     )
 
