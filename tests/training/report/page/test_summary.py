@@ -63,7 +63,7 @@ def test_advice_follows_from_what_the_runs_lack(warehouse):
     assert "Repeat each configuration" in said
     assert "no benchmark" in said
     assert next_steps([one])[-1].command == (
-        "dmix eval --run one --step 0 --step 4 --items ITEMS.jsonl --warehouse '/my data/w'"
+        "dmix eval --run one --step 0 --step 4 --environment judging.yaml --warehouse '/my data/w'"
     )
     add_run(warehouse, "natural", controller="natural", kind="baseline", **fine)
     add_run(warehouse, "two", seed=1, **fine)
