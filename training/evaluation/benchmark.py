@@ -73,7 +73,8 @@ def benchmark_models(
         NotFoundError: If a task's data are out of reach.
     """
     judged = {task.name: task for task in objectives}
-    items: dict[str, ItemTask | ObjectiveTask] = {task.name: task for task in (*item_tasks, *objectives)}
+    given: list[ItemTask | ObjectiveTask] = [*item_tasks, *objectives]
+    items = {task.name: task for task in given}
     names = [*items, *tasks]
     if not names:
         raise InputError("no task was given; give --task NAME, --items FILE or --environment FILE")
