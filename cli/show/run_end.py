@@ -58,7 +58,7 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
     Raises:
         LockHeldError, CatalogError: If the catalog cannot be read now.
     """
-    from dmix.training.evaluation.verdicts import group_verdicts
+    from dmix.training.evaluation.verdicts import RULE, group_verdicts
     from dmix.training.report.queries.judged import groups_of, terms
     from dmix.training.report.queries.run_facts import read_run
     from dmix.training.report.queries.seeds import configuration
@@ -89,9 +89,11 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
     utility = own.utilities[0] if own.utilities else None
     if utility is not None:
         lines.append(
-            f"U {utility:+.2f}: weighted sum of the changes in units of their scales; 0 is the model"
-            " before the run"
+            f"U {utility:+.2f} is the sum of the changes, each times its weight and divided by its scale;"
+            " 0 is the model before the run"
         )
+    if any(not verdict.grade for verdict in verdicts.values()):
+        lines.append(f"{RULE} A scale is 1 nat per token if the environment file names none.")
     natural = [other for other in others if other.controller == "natural"]
     if run.controller != "natural" and natural:
         same = [other for other in natural if configuration(other) == configuration(natural[0])]

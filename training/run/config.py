@@ -354,8 +354,9 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
         promise = f"; the plan promises {gain:+.3f} of utility (standard error {error:.3f}): " + str(
             config.promise["note"]
         )
+    samples = f"{config.step_samples:,} sample{'' if config.step_samples == 1 else 's'}"
     return (
-        f"run {config.run_id}: {config.steps} steps of {config.step_samples:,} samples in batches of"
+        f"run {config.run_id}: {config.steps} steps of {samples} in batches of"
         f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}{promise}{warning}"
     )
 

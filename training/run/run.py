@@ -119,11 +119,22 @@ def train(
         restart = dataclasses.replace(restart, notes=(*restart.notes, *notes), changes=changes)
         for note in (*restart.notes, *(c.digests for c in changes)) if is_first_rank() else ():
             progress(note)
-        stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
+        if is_first_rank():
+            progress(_where_it_begins(job, restart.checkpoint))
+        said = progress if is_first_rank() else logger.debug
+        stop = stack.enter_context(stop_on_signal(said)) if job.keep_checkpoints else StopRequest()
         shown = LineMonitor(progress) if monitor is None else monitor
         with _memory_errors(job):
             _run(job, folder=folder, restart=restart, log=log, stop=stop, monitor=shown)
         return on_first_rank(lambda: summarise(events))
+
+
+def _where_it_begins(job: TrainingJob, checkpoint: Path | None) -> str:
+    """What happens before the first line about a step, which can take minutes."""
+    if checkpoint is not None:
+        return f"run {job.run_id}: resuming after step {steps_done_at(checkpoint)} of {job.steps}"
+    scoring = "" if job.environment is None else " and scoring it before step 1"
+    return f"run {job.run_id}: loading the model{scoring}"
 
 
 @contextmanager

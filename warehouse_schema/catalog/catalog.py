@@ -274,6 +274,8 @@ class Catalog:
                 f"the query exceeds its memory limit ({said}); select fewer rows, aggregate them,"
                 " or raise --memory-gb"
             ) from None
+        except duckdb.CatalogException as error:
+            raise InputError(f"{error}\n\nSHOW TABLES lists the views, and DESCRIBE their columns") from None
         except duckdb.Error as error:
             raise InputError(str(error)) from None
 

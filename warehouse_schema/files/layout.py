@@ -346,19 +346,6 @@ def read_json(path: Place) -> Any:
     return json_of(content, path)
 
 
-def read_object(path: Place) -> dict[str, Any]:
-    """As `read_json`, of a file that holds names with values.
-
-    Raises:
-        NotFoundError: If there is no such file.
-        InputError: If it is not JSON, or holds something else.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged: it holds no object of JSON; restore it or make it again")
-    return value
-
-
 def json_of(content: bytes, path: Place) -> Any:
     """The JSON document in the content of the file at `path`.
 

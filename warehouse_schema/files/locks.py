@@ -84,12 +84,16 @@ def _side_file(path: Path) -> Path:
     return path.with_name(path.name + ".holder")
 
 
+_LONGEST_COMMAND = 120
+
+
 def _holder(path: Path) -> str:
     """Who holds the lock, as far as the side file tells; it may just have been given back."""
     try:
         holder = json.loads(_side_file(path).read_bytes())
-        return (
-            f"process {holder['pid']} on {holder['host']} since {holder['since']} ({holder['command'][:200]})"
-        )
+        program, *arguments = shlex.split(holder["command"])
+        command = shlex.join([Path(program).name, *arguments])
+        shown = command if len(command) <= _LONGEST_COMMAND else f"{command[:_LONGEST_COMMAND]} …"
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']} ({shown})"
     except (OSError, ValueError, KeyError):
         return "another process"

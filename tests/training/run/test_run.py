@@ -379,6 +379,8 @@ def test_a_run_holds_as_much_after_sixty_steps_as_after_thirty(job, tmp_path, mo
     held = {}
 
     def count(line):
+        if not line.startswith("step "):
+            return
         step = int(line.removeprefix("step ").partition("/")[0])
         if step in (30, 60):
             gc.collect()
