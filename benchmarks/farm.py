@@ -1,6 +1,6 @@
 """How fast proxies train, against the matrix-multiply limit of the machine, measured in one run.
 
-    python benchmarks/farm.py [--seconds 2] [--out FILE.json]
+    python -m benchmarks.farm [--seconds 2] [--out FILE.json | --results FOLDER]
 
 One core (or the GPU, where there is one): GFLOP/s of matrix products at 2048 and at the model's own
 shapes, in fp32 and bf16; tokens a second and GFLOP/s of a training step of LLaMA models with 0.37M
@@ -8,7 +8,8 @@ and 4.5M parameters beside their output layer, as shares of the fp32 limit; wher
 goes; tokens a second of stacks of proxies that are trained at once, in all, and on a GPU the most
 memory that they hold; and seconds of processor time that a proxy costs beside its steps. Arithmetic
 of a step is 6 a parameter and token, the output layer included, and 12 * layers * width * length of
-attention.
+attention. Scoring reads a batch of items and takes the losses of their answers: 2 a parameter and token,
+the output layer for answers alone. "with_scoring" is such a batch after every four of training.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.provenance import commit_of, machine_name
 from composer.optim import DecoupledAdamW
 from streaming import MDSWriter
 from tokenizers import Tokenizer, models
@@ -39,6 +41,7 @@ from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.model_stack import ModelStack
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import ModelSettings, ProxySettings, TrainingSettings
+from dmix.training.scoring.environment import BATCH_TOKENS
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import (
     DatasetManifest,
@@ -56,6 +59,8 @@ SIZES = {
 }
 # Proxies of one stack; on a CPU the first two say it all.
 STACKS = (1, 4, 16)
+# A batch of scoring, of so many tokens an item and an answer, comes after so many batches of training.
+ITEM_TOKENS, ANSWER_TOKENS, BATCHES_A_SCORE = 64, 16, 4
 # Parts of a step, by the name that torch's profiler gives their operations.
 PARTS = {
     "output layer and loss": ("MeanNextTokenLoss",),
@@ -69,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each measurement")
     parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument("--results", type=Path, help="write farm-<machine>-<date>.json into a folder")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -76,6 +82,7 @@ def main() -> None:
     limit = products["2048x2048x2048"]["fp32"]
     figures = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {device.type}",
+        "commit": commit_of(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "load_before": round(os.getloadavg()[0], 2),
         "matrix_products_gflops": products,
@@ -90,8 +97,11 @@ def main() -> None:
         "proxy": fixed_cost(),
     }
     print(json.dumps(figures, indent=1))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
+    out = arguments.out
+    if arguments.results:
+        out = arguments.results / f"farm-{machine_name()}-{datetime.now(UTC):%Y-%m-%d}.json"
+    if out:
+        out.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def matrix_products(device: torch.device, *, seconds: float) -> dict[str, dict[str, float]]:
@@ -135,15 +145,41 @@ def training(config: dict[str, int], device: torch.device, *, limit: float, seco
     taken = time_of(step, seconds=seconds)
     tokens = ROWS * LENGTH
     attention = 12 * config["num_hidden_layers"] * config["hidden_size"] * LENGTH
-    gflops = 1e-9 * (6 * network.parameters_count + attention) * tokens / taken
+    work = 1e-9 * (6 * network.parameters_count + attention) * tokens
+    gflops = work / taken
+    score_taken, score_work = scoring(network, config, device, seconds=seconds)
+    both = BATCHES_A_SCORE * taken + score_taken
     return {
         "parameters": network.parameters_count,
         "without_output_layer": network.parameters_count - VOCABULARY * config["hidden_size"],
         "tokens_per_second": round(tokens / taken),
         "gflops": round(gflops, 1),
-        "share_of_fp32_limit": round(gflops / limit, 2),
+        "share_of_fp32_limit": round(gflops / limit, 3),
+        "scoring": {
+            "tokens_per_second": round(BATCH_TOKENS / score_taken),
+            "share_of_fp32_limit": round(score_work / score_taken / limit, 3),
+        },
+        "with_scoring": {
+            "trained_tokens_per_second": round(BATCHES_A_SCORE * tokens / both),
+            "share_of_fp32_limit": round((BATCHES_A_SCORE * work + score_work) / both / limit, 3),
+        },
         "shares_of_time": shares_of_time(step, network),
     }
+
+
+def scoring(
+    network: LanguageModel, config: dict[str, int], device: torch.device, *, seconds: float
+) -> tuple[float, float]:
+    """Seconds and GFLOP of the losses of a batch of items."""
+    items = BATCH_TOKENS // ITEM_TOKENS
+    ids_BL = torch.randint(VOCABULARY, (items, ITEM_TOKENS), device=device)
+    rows_T = torch.arange(items, device=device).repeat_interleave(ANSWER_TOKENS)
+    positions_T = torch.arange(ITEM_TOKENS - ANSWER_TOKENS, ITEM_TOKENS, device=device).repeat(items)
+    taken = time_of(lambda: network.losses_at(ids_BL, rows_T, positions_T), seconds=seconds)
+    output = VOCABULARY * config["hidden_size"]
+    body = 2 * (network.parameters_count - output)
+    attention = 4 * config["num_hidden_layers"] * config["hidden_size"] * ITEM_TOKENS
+    return taken, 1e-9 * ((body + attention) * BATCH_TOKENS + 2 * output * len(rows_T))
 
 
 def stacked(config: dict[str, int], device: torch.device, *, proxies: int, seconds: float) -> dict[str, int]:

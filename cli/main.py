@@ -21,6 +21,7 @@ from dmix import __version__
 from dmix.cli.show.failures import explained
 from dmix.warehouse_schema.errors import DmixError, MissingDependencyError
 from dmix.warehouse_schema.files.layout import storage_errors
+from dmix.warehouse_schema.files.names import printable
 
 # name: (module, attribute, help line shown by `dmix --help`)
 COMMANDS = {
@@ -117,8 +118,16 @@ def dmix(context: click.Context, debug: bool, verbose: bool) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_spelled)
     logging.getLogger("dmix").setLevel(level)
     context.obj = {"debug": debug}
+
+
+def _spelled(record: logging.LogRecord) -> logging.LogRecord:
+    """A log record without control characters, since it may quote a file of others."""
+    record.msg, record.args = printable(record.getMessage()), None
+    return record
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -215,5 +224,9 @@ def suggestion(error: click.UsageError) -> str:
 def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {printable(message)}", err=True)
     return code
+
+
+if __name__ == "__main__":
+    main()

@@ -36,10 +36,13 @@ from benchmarks.rows import add_row_options, measure
 from dmix.etl.reading.blocks import file_blocks
 from dmix.etl.shard.tasks import BATCH_BYTES
 from dmix.etl.spark.tasks import grouped
-from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
+from dmix.etl.text.tokens import EMBEDDED, EMBEDDED_PATH, load_tokenizer
 
 REPEATS = 3
-TWO_DOCUMENTS_MB = 0.001
+LARGE_MB = 20.0
+"""Inputs above this size are read once from the shell."""
+WHOLE_AGAIN_MB = 200.0
+"""Inputs up to this size are compared some times."""
 MASTERS = ("", "local[1,3]", "local[2,3]", "local[4,3]", "local-cluster[2,1,1024]")
 """No Spark; one, two and four workers of Spark; and executors that are processes of their own."""
 
@@ -59,11 +62,18 @@ def main() -> None:
         given = (Texts(arguments.data, folder), folder)
         rows = {
             "whole": partial(whole, *given, megabytes=megabytes),
+            **{
+                f"whole/{size:g}-mb": partial(whole, *given, megabytes=size)
+                for size in arguments.sizes
+                if size > megabytes
+            },
             "stages": partial(stages, *given, megabytes=megabytes),
             **{f"size/{size:g}-mb": partial(alone, *given, megabytes=size) for size in arguments.sizes},
             **{
-                f"shell/{size:g}-mb": partial(from_shell, *given, megabytes=size)
-                for size in (TWO_DOCUMENTS_MB, *arguments.sizes)
+                f"shell/{f'{size:g}-mb' if size else 'two-documents'}": partial(
+                    from_shell, *given, megabytes=size
+                )
+                for size in (0, *arguments.sizes)
             },
             **{
                 f"master/{master}": partial(alone, *given, megabytes=megabytes, master=master)
@@ -74,11 +84,14 @@ def main() -> None:
 
 
 def whole(texts: Texts, folder: Path, *, megabytes: float) -> dict[str, Any]:
-    """All four sides in turns, on two workers where there are workers; medians of rounds."""
+    """All four sides in turns, on two workers where there are workers; medians of rounds, one of a gigabyte.
+
+    Our side runs as it does where no master is named. Start-up is left out on all sides.
+    """
     inputs = texts.of_size(megabytes)
     rounds = []
-    for _ in range(REPEATS):
-        ours = run_ours(inputs, folder, "local[2,3]")
+    for _ in range(REPEATS if megabytes <= WHOLE_AGAIN_MB else 1):
+        ours = run_ours(inputs, folder, "")
         rounds.append(
             {
                 "ours": ours,
@@ -131,7 +144,7 @@ def stages(texts: Texts, folder: Path, *, megabytes: float) -> dict[str, Any]:
     return {"mb": round(size / 1e6, 1), "processor_seconds": round(total, 2), "stages": table}
 
 
-def alone(texts: Texts, folder: Path, *, megabytes: float, master: str = "local[2,3]") -> dict[str, Any]:
+def alone(texts: Texts, folder: Path, *, megabytes: float, master: str = "") -> dict[str, Any]:
     """Our side once: time, and memory of the processes."""
     inputs = texts.of_size(megabytes)
     run = run_ours(inputs, folder, master)
@@ -144,30 +157,65 @@ def alone(texts: Texts, folder: Path, *, megabytes: float, master: str = "local[
 
 
 def from_shell(texts: Texts, folder: Path, *, megabytes: float) -> dict[str, Any]:
-    """Both sides as a user starts them: two commands of ours, one program of datatrove's."""
+    """Both sides as a user starts them: one command of ours, or two, and datatrove on as many cores.
+
+    Each is run some times in turns, and its shortest time counts; a large input is read once.
+    """
     inputs = texts.of_size(megabytes)
-    with tempfile.TemporaryDirectory(dir=folder) as root:
-        fields = [part for field, (path,) in fields_of(str(inputs)).items() for part in (f"--{field}", path)]
-        dmix = (sys.executable, "-c", "from dmix.cli.main import main; main()", "etl")
-        of = ("--warehouse", f"{root}/warehouse")
-        sides = {
-            "ours": [[*dmix, "classify", *fields, *of], [*dmix, "shard", "--seq-len", "16", *of]],
-            "datatrove": [command("benchmarks.etl.datatrove_side", str(inputs), f"{root}/out", "0", "1")],
-        }
-        wall, processor = dict.fromkeys(sides, 0.0), dict.fromkeys(sides, 0.0)
-        for side, commands in sides.items():
-            for one in commands:
-                before, started = children_seconds(), time.perf_counter()
-                subprocess.run(
-                    one, cwd=ROOT, env=environment(), input=b"go\n", check=True, capture_output=True
-                )
-                wall[side] += time.perf_counter() - started
-                processor[side] += children_seconds() - before
-    return {
-        "mb": round(size_of(inputs) / 1e6, 4),
-        "wall_seconds": {side: round(value, 2) for side, value in wall.items()},
-        "processor_seconds": {side: round(value, 2) for side, value in processor.items()},
+    fields = [part for field, (path,) in fields_of(str(inputs)).items() for part in (f"--{field}", path)]
+    world = min(os.cpu_count() or 1, len(files_of(inputs)))
+    dmix = (sys.executable, "-c", "from dmix.cli.main import main; main()", "etl")
+    rounds = []
+    for _ in range(1 if megabytes > LARGE_MB else REPEATS):
+        with tempfile.TemporaryDirectory(dir=folder) as root:
+            classify = [*dmix, "classify", *fields, "--warehouse"]
+            sides = {
+                "ours": [[[*classify, f"{root}/one", "--seq-len", "16"]]],
+                "ours_in_two_commands": [
+                    [[*classify, f"{root}/two"]],
+                    [[*dmix, "shard", "--seq-len", "16", "--warehouse", f"{root}/two"]],
+                ],
+                "datatrove": [[datatrove(inputs, f"{root}/out", rank, world) for rank in range(world)]],
+            }
+            rounds.append({side: seconds_of(steps) for side, steps in sides.items()})
+    found = {
+        what: {side: round(min(one[side][number] for one in rounds), 2) for side in rounds[0]}
+        for number, what in enumerate(("wall_seconds", "processor_seconds"))
     }
+    return {
+        "documents": sum(path.read_bytes().count(b"\n") for path in files_of(inputs)),
+        "mb": round(size_of(inputs) / 1e6, 4),
+        **found,
+        "times_as_fast_as_datatrove": {
+            what.partition("_")[0]: round(seconds["datatrove"] / seconds["ours"], 2)
+            for what, seconds in found.items()
+        },
+    }
+
+
+def seconds_of(steps: list[list[list[str]]]) -> tuple[float, float]:
+    """(wall, processor) seconds of commands: those of one step at the same time, steps after each other."""
+    before, started = children_seconds(), time.perf_counter()
+    for step in steps:
+        running = [
+            subprocess.Popen(
+                one,
+                cwd=ROOT,
+                env=environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            for one in step
+        ]
+        for one in running:
+            one.stdin.write(b"go\n")
+            one.stdin.close()
+        for one in running:
+            said = one.stderr.read()
+            if one.wait():
+                raise SystemExit(f"{' '.join(one.args)} failed: {said.decode()}")
+    return time.perf_counter() - started, children_seconds() - before
 
 
 def children_seconds() -> float:
@@ -199,12 +247,19 @@ def run_ours(inputs: Path, folder: Path, master: str) -> dict[str, Any]:
     return run_in_a_folder("benchmarks.etl.ours", inputs, folder, master)
 
 
+def datatrove(inputs: Path, out: str, rank: int, world: int) -> list[str]:
+    """The command of one process of datatrove's side."""
+    end_of_text = load_tokenizer(EMBEDDED).eot_token
+    arguments = (str(inputs), out, str(rank), str(world), str(EMBEDDED_PATH), end_of_text)
+    return command("benchmarks.etl.datatrove_side", *arguments)
+
+
 def run_datatrove(inputs: Path, folder: Path, *, workers: int) -> dict[str, Any]:
     """datatrove in some processes that start at the same time; wall time of the last one."""
     with tempfile.TemporaryDirectory(dir=folder) as out:
         sides = [
             subprocess.Popen(
-                command("benchmarks.etl.datatrove_side", str(inputs), str(out), str(rank), str(workers)),
+                datatrove(inputs, out, rank, workers),
                 cwd=ROOT,
                 env=environment(),
                 stdin=subprocess.PIPE,

@@ -1,8 +1,11 @@
-"""`python -m benchmarks.etl.datatrove_side INPUTS OUT RANK WORLD`: datatrove's reader and tokenizer.
+"""`python -m benchmarks.etl.datatrove_side INPUTS OUT RANK WORLD TOKENIZER END`: datatrove's side.
+
+Its reader and its tokenizer, END being the end-of-text token of TOKENIZER, a file.
 
 One process of WORLD, in which datatrove takes every WORLD-th file. It prints `ready` when all is
 imported and loaded, starts when a line arrives, and then prints one JSON line. Documents are not
-shuffled and no metadata is written, which is the least that datatrove can do.
+shuffled and no metadata is written, which is the least that datatrove can do. Nothing of dmix is
+imported, since that would count for datatrove's start-up.
 """
 
 import json
@@ -14,14 +17,11 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.tokens import DocumentTokenizer
 from loguru import logger
 
-from dmix.etl.text.tokens import EMBEDDED, EMBEDDED_PATH, load_tokenizer
-
 
 def main() -> None:
-    inputs, out, rank, world = sys.argv[1:]
+    inputs, out, rank, world, tokenizer, end_of_text = sys.argv[1:]
     logger.remove()
-    end_of_text = load_tokenizer(EMBEDDED).eot_token
-    step = tokenizing(out, end_of_text)
+    step = tokenizing(out, tokenizer, end_of_text)
     step.tokenizer.encode_batch(["a text"])
     print("ready", flush=True)
     sys.stdin.readline()
@@ -34,10 +34,10 @@ def main() -> None:
     print(json.dumps({"wall_seconds": wall, "processor_seconds": spent, "tokens": written // 2}))
 
 
-def tokenizing(out: str, end_of_text: str) -> DocumentTokenizer:
+def tokenizing(out: str, tokenizer: str, end_of_text: str) -> DocumentTokenizer:
     return DocumentTokenizer(
         out,
-        str(EMBEDDED_PATH),
+        tokenizer,
         eos_token=end_of_text,
         shuffle_documents=False,
         save_final_metadata=False,

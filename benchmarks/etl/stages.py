@@ -32,20 +32,20 @@ REST = "plans, manifests, records and the rest"
 # The functions of each stage, in the order of the job. A file of bytes is read in the first one,
 # the fourth and the sixth.
 STAGES = {
-    "find, hash and cut inputs": ("classify_plan.inspect_and_cut",),
-    "read and parse": ("label_tasks.read_documents", "label_tasks.read_piece"),
+    "find, hash and cut inputs": ("classify.plan.inspect_and_cut",),
+    "read and parse": ("classify.label_tasks.read_documents", "classify.label_tasks.read_piece"),
     "classify": ("classifiers.embedded.EmbeddedClassifier.classify",),
-    "rows of labels": ("label_tasks.label_batch",),
-    "sort and write labels": ("labels.LabelWriter.add", "labels.LabelWriter.close"),
-    "publish labels": ("label_tasks.publish_part",),
-    "read labels": ("shard_tasks.read_texts",),
-    "tokenise": ("shard_tasks.encode_documents",),
+    "rows of labels": ("classify.label_tasks.label_batch",),
+    "sort and write labels": ("publishing.labels.LabelWriter.add", "publishing.labels.LabelWriter.close"),
+    "publish labels": ("classify.label_tasks.publish_part",),
+    "read labels": ("shard.tasks.read_texts",),
+    "tokenise": ("shard.tasks.encode_documents",),
     "cut and write shards": (
-        "shard_tasks.cut_samples",
-        "shards.ShardWriter.write",
-        "shards.ShardWriter.finish",
+        "shard.tasks.cut_samples",
+        "shard.mds.ShardWriter.write",
+        "shard.mds.ShardWriter.finish",
     ),
-    "publish shards": ("shard_tasks.publish_files", "shard_tasks.write_record"),
+    "publish shards": ("shard.tasks.publish_files", "shard.tasks.write_record"),
 }
 
 

@@ -45,10 +45,15 @@ class Texts:
         return sum(len(line) for _, line in self._lines)
 
     def of_size(self, megabytes: float) -> Path:
-        """A folder with folders `source` and `target` of about so many MB of JSON Lines, made once."""
+        """A folder with folders `source` and `target` of about so many MB of JSON Lines, made once.
+
+        Each of them gets a document at least: 0 MB are two documents.
+        """
         folder = self._folder / f"raw-{megabytes:g}"
         if not folder.exists():
             writers = {field: _Files(folder / field) for field in ("source", "target")}
+            for field, writer in writers.items():
+                writer.write(next(line for of, line in self._lines if of == field))
             for field, line in self._until(megabytes * 1e6):
                 writers[field].write(line)
             for writer in writers.values():

@@ -53,6 +53,12 @@ def etl() -> None:
     help="Name of the pair of corpora, NAME-source and NAME-target.",
 )
 @click.option("--add", is_flag=True, help="Add these inputs to those of the last version.")
+@click.option(
+    "--seq-len",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Also shard the corpora, as 'dmix etl shard --seq-len N', by the same workers.",
+)
 @settings_options(ClassifySettings)
 @executor_options
 @warehouse_option
@@ -69,6 +75,9 @@ def classify() -> Workflow:
 
     Known endings: .jsonl .ndjson .json .txt .md (also with .gz .zst .bz2) and .parquet. Inputs may be
     remote: s3://bucket/folder, gs:// or hdfs://.
+
+    With --seq-len, the command also makes a dataset of the corpora, as dmix etl shard does with its
+    other settings left at their defaults.
 
     Example: dmix etl classify --source books/ --target papers/*.jsonl.gz --warehouse w
     """

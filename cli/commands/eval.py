@@ -57,6 +57,13 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
     help="Form of the items. multiple_choice: question, choices and label. qa: question and answer.",
 )
 @click.option(
+    "--environment",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Environment file: score the models of --run on its objectives, in nats per token, and show"
+    " the change from the first to the last --step.",
+)
+@click.option(
     "--accept-changes",
     is_flag=True,
     help="Accept changed items or a changed starting model. dmix records both digests.",
@@ -66,12 +73,13 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
 @dry_run_option
 @calls_workflow
 def evaluate() -> Workflow:
-    """Score models of a run on benchmarks, for the view `evaluations` of the catalog.
+    """Score models of a run on objectives or benchmarks, for the view `evaluations` of the catalog.
 
-    dmix skips scores that it has already. A --task downloads its items from the hub; --items reads a
-    file.
+    With --environment judging.yaml it answers, on items that no controller saw, what the run learned
+    and forgot. A --task downloads its items from the hub; --items reads a file. dmix skips scores that
+    it has already.
 
-    Example: dmix eval --run agent-1 --step all --items arc_easy.jsonl.gz
+    Example: dmix eval --run natural --step all --environment judging.yaml
     """
     from dmix.cli.workflows.runs.evaluate import evaluate_models
 

@@ -164,6 +164,6 @@ def base() -> Workflow:
 
     Example: dmix train base --model model.yaml --tokens 1000000 --name small
     """
-    from dmix.cli.workflows.runs.base import train_base_model
+    from dmix.cli.workflows.runs.base_model import train_base_model
 
     return train_base_model

@@ -7,6 +7,7 @@ import html
 import io
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -102,7 +103,11 @@ def notebook_block() -> Block:
 
 def progress_lines() -> Callable[[str], None]:
     """What takes lines for people: a block of a notebook, or stderr."""
-    return NotebookLines(notebook_block()) if in_notebook() else say
+    if not in_notebook():
+        return say
+    # libraries that draw bars of their own ask for a package that dmix does without
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    return NotebookLines(notebook_block())
 
 
 @contextmanager

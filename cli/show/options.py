@@ -33,6 +33,10 @@ class FiniteFloat(click.FloatRange):
             self.fail(f"{value!r} is not a finite number", parameter, context)
         return number
 
+    def _describe_range(self) -> str:
+        """The range as help shows it; empty for a number without limits, for which click says `x<=None`."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 class SectionedGroup(click.Group):
     """A group whose help lists its options under headings.

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.cells import cell_len
 
+from dmix.warehouse_schema.files.names import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -89,7 +91,7 @@ def plain(value: Any) -> Any:
 
 def say(message: str) -> None:
     """Prints a line for people on stderr."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
 
 
 def show_table(
@@ -118,7 +120,13 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
 
     out = io.StringIO()
     console = Console(
-        file=out, force_jupyter=False, width=_PIPED_WIDTH, highlight=False, markup=False, emoji=False
+        file=out,
+        force_jupyter=False,
+        force_terminal=False,  # a kernel of Jupyter sets FORCE_COLOR
+        width=_PIPED_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
     )
     console.print(_table(columns, rows, title=title, longest_cell=LONGEST_CELL)[0])
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
@@ -134,7 +142,7 @@ def _table(
     table = Table(title=title, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(printable(column), justify="right" if numeric else "left", overflow="fold")
     cut = False
     for row in rows:
         cells = [cell_text(value) for value in row]
@@ -157,7 +165,7 @@ def show_list(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
             click.echo()
         for column, value in zip(columns, row, strict=True):
             first, *more = _unfolded(value).splitlines() or [""]
-            click.echo(f"{column:<{width}}  {first}".rstrip())
+            click.echo(f"{printable(column):<{width}}  {first}".rstrip())
             for line in more:
                 click.echo(f"{'':<{width}}  {line}")
 
@@ -196,10 +204,10 @@ def _unfolded(value: Any) -> str:
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
             value = json.loads(value)
-        except ValueError:
-            return str(value)
+        except (ValueError, RecursionError):
+            return printable(str(value))
     if isinstance(value, dict | list):
-        return json.dumps(plain(value), indent=1, ensure_ascii=False, default=str)
+        return printable(json.dumps(plain(value), indent=1, ensure_ascii=False, default=str))
     return cell_text(value)
 
 
@@ -228,4 +236,4 @@ def cell_text(value: Any) -> str:
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return printable(str(value))

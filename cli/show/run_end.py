@@ -1,5 +1,6 @@
 """What comes after a run: what its changes amount to, where the model is, and what to compare it with."""
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
     Raises:
         LockHeldError, CatalogError: If the catalog cannot be read now.
     """
-    from dmix.training.evaluation.verdicts import group_verdicts
+    from dmix.training.evaluation.verdicts import RULE, group_verdicts
     from dmix.training.report.queries.judged import groups_of, terms
     from dmix.training.report.queries.run_facts import read_run
     from dmix.training.report.queries.seeds import configuration
@@ -88,9 +89,11 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
     utility = own.utilities[0] if own.utilities else None
     if utility is not None:
         lines.append(
-            f"U {utility:+.2f}: weighted sum of the changes in units of their scales; 0 is the model"
-            " before the run"
+            f"U {utility:+.2f} is the sum of the changes, each times its weight and divided by its scale;"
+            " 0 is the model before the run"
         )
+    if any(not verdict.grade for verdict in verdicts.values()):
+        lines.append(f"{RULE} A scale is 1 nat per token if the environment file names none.")
     natural = [other for other in others if other.controller == "natural"]
     if run.controller != "natural" and natural:
         same = [other for other in natural if configuration(other) == configuration(natural[0])]
@@ -113,7 +116,7 @@ _MOST_RUNS = 20
 
 def model_lines(model: Path) -> list[str]:
     """Where a model is, and how Python loads it."""
-    load = f"from transformers import AutoModelForCausalLM as M; M.from_pretrained({str(model)!r})"
+    load = f"from transformers import AutoModelForCausalLM as M; M.from_pretrained({json.dumps(str(model))})"
     return [f"model: {model}", f"to load it: python -c {shlex.quote(load)}"]
 
 

@@ -1,6 +1,7 @@
 """Methods of a session made from workflows, so that names, defaults and help are declared once."""
 
 import dataclasses
+import difflib
 import inspect
 import os
 import re
@@ -69,7 +70,7 @@ def method_of(
     has_executor = "executor" in parameters
 
     def method(self: Any, **values: Any) -> Result:
-        bound = signature.bind(self, **values).arguments
+        bound = _bound(signature, self, values, name=method.__name__)
         arguments = {
             name: _converted(own[name], bound[flag]) for name, flag in flags.items() if flag in bound
         }
@@ -97,6 +98,25 @@ def method_of(
     method.__signature__ = signature  # type: ignore[attr-defined]
     method.__doc__ = _help(workflow, command, flags, has_executor, list(classes.values()))
     return method
+
+
+def _bound(
+    signature: inspect.Signature, session: Any, values: dict[str, Any], *, name: str
+) -> dict[str, Any]:
+    """The arguments of a call.
+
+    Raises:
+        TypeError: If one is missing or not known; the message names method and argument, as Python's do.
+    """
+    unknown = [given for given in values if given not in signature.parameters]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], list(signature.parameters), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise TypeError(f"{name}() got an unexpected keyword argument {unknown[0]!r}{hint}")
+    try:
+        return signature.bind(session, **values).arguments
+    except TypeError as error:
+        raise TypeError(f"{name}(): {error}") from None
 
 
 def setting_parameters(cls: type[Any]) -> list[inspect.Parameter]:

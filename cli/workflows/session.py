@@ -29,7 +29,7 @@ from dmix.cli.workflows.effects.probe import probe_effects
 from dmix.cli.workflows.methods import PathLike, Paths, method_of, several
 from dmix.cli.workflows.quickstart.chain import quickstart
 from dmix.cli.workflows.runs.ask import ask_for_arrow
-from dmix.cli.workflows.runs.base import train_base_model
+from dmix.cli.workflows.runs.base_model import train_base_model
 from dmix.cli.workflows.runs.evaluate import evaluate_models
 from dmix.cli.workflows.runs.report import report_runs
 from dmix.cli.workflows.runs.train import train_run

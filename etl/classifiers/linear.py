@@ -8,6 +8,7 @@ the bias. The file is safetensors: `weight` (features, labels) and `mass` (featu
 `bias` (labels,) in float32; m and the taxonomy as JSON in its metadata.
 """
 
+import itertools
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,13 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from scipy.sparse import csr_array
 
 from dmix.etl.classifiers.features import NUM_FEATURES
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 FORMAT = "dmix-linear-1"
+
+_FEW_DOCUMENTS = 32
+"""Up to so many are summed by NumPy: importing SciPy takes longer than that."""
+
+_LINE = 16
+"""Numbers of float32 in a line of the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,19 +52,41 @@ class LinearModel:
 
     def logits(self, features: NDArray[np.int32], offsets: NDArray[np.int32]) -> NDArray[np.float32]:
         """Logits of documents given by the flat features of `document_features`, float32, shape (n, C)."""
-        ends = np.append(offsets, np.int32(len(features)))
-        counts = csr_array(
-            (np.ones(len(features), np.float32), features, ends), shape=(len(offsets), NUM_FEATURES)
-        )
-        # row after row in the order of the features, so that the last bits are always the same
-        sums: NDArray[np.float32] = counts @ self._table
-        logits: NDArray[np.float32] = sums[:, :-1] / (sums[:, -1:] + np.float32(self.prior_mass)) + self.bias
+        sums = self._sums(features, np.append(offsets, np.int32(len(features))))
+        labels = len(self.bias)
+        masses = sums[:, labels : labels + 1]
+        logits: NDArray[np.float32] = sums[:, :labels] / (masses + np.float32(self.prior_mass)) + self.bias
         return logits
+
+    def _sums(self, features: NDArray[np.int32], ends: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Sums of the rows of each document, row after row, so that the last bits are always the same."""
+        documents = len(ends) - 1
+        if documents <= _FEW_DOCUMENTS:
+            found = [
+                self._table.take(features[start:stop], axis=0).sum(axis=0)
+                for start, stop in itertools.pairwise(ends.tolist())
+            ]
+            return np.array(found, np.float32).reshape(documents, self._table.shape[1])
+        from scipy.sparse import csr_array
+
+        ones = np.ones(len(features), np.float32)
+        counts = csr_array((ones, features, ends), shape=(documents, NUM_FEATURES))
+        sums: NDArray[np.float32] = counts @ self._table
+        return sums
 
     @cached_property
     def _table(self) -> NDArray[np.float32]:
-        """Weight and mass in one float32 table, so that one pass sums both."""
-        return np.column_stack([self.weight, self.mass]).astype(np.float32)
+        """Weight and mass in one float32 table, so that one pass sums both.
+
+        Each row fills whole cache lines: one that lies across a border costs a line more.
+        """
+        features, labels = self.weight.shape
+        columns = -(-(labels + 1) // _LINE) * _LINE
+        memory = np.zeros(features * columns + _LINE, np.float32)
+        first = -(memory.ctypes.data // memory.itemsize) % _LINE
+        table = memory[first : first + features * columns].reshape(features, columns)
+        table[:, :labels], table[:, labels] = self.weight, self.mass
+        return table
 
     def save(self, path: Path) -> None:
         """Writes the safetensors file."""

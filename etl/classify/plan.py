@@ -209,9 +209,9 @@ def _last_version(warehouse: Warehouse, request: CorpusRequest) -> CorpusVersion
 def _check_same_settings(last: CorpusVersion, fingerprint: functools.partial, classifier: Classifier) -> None:
     if any(part.fingerprint != fingerprint(part.inputs, part.piece) for part in last.parts):
         raise InputError(
-            f"corpus {last.corpus!r} was classified by {last.classifier!r} with other weights, columns or"
-            f" limits than this call ({classifier.name!r}); use the same settings, or leave --add out and"
-            " name all inputs"
+            f"corpus {last.corpus!r} was classified by {last.classifier!r} with other settings than this call"
+            f" ({classifier.name!r}): weights, text column, template, id column or limits. To add files, use"
+            " the same settings; or leave --add out and name all inputs, or give these files another --name"
         )
 
 

@@ -9,7 +9,7 @@ from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.catalog.run_facts import fold_events
 from dmix.warehouse_schema.errors import DmixError
 from dmix.warehouse_schema.files.events import read_events
-from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.layout import PUBLISHED_FILES, Warehouse
 from dmix.warehouse_schema.files.locks import is_held
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
@@ -21,12 +21,25 @@ from dmix.warehouse_schema.taxonomy import FIELDS, slug
 
 
 def edited_manifests(
-    warehouse: Warehouse, versions: Iterable[CorpusVersion], manifests: Iterable[DatasetManifest]
+    warehouse: Warehouse,
+    versions: Iterable[CorpusVersion],
+    manifests: Iterable[DatasetManifest],
+    *,
+    whole: bool,
 ) -> Iterator[Problem]:
-    """Manifests that say something else than when they were written."""
+    """Manifests that say something else than when they were written; those of effects and screenings, too,
+    if the `whole` warehouse is looked at."""
     paths = [warehouse.labels(version.corpus) / f"v{version.version}.json" for version in versions]
-    for path in [*paths, *(warehouse.stream(m.dataset) / "manifest.json" for m in manifests)]:
-        if path.is_file() and altered(path):
+    paths += [warehouse.stream(manifest.dataset) / "manifest.json" for manifest in manifests]
+    if whole:
+        kinds = ("effect_set", "duplicates_screening", "contamination_screening")
+        paths += [path for kind in kinds for path in sorted(warehouse.root.glob(PUBLISHED_FILES[kind]))]
+    for path in paths:
+        try:
+            edited = path.is_file() and altered(path)
+        except DmixError:
+            continue  # one that cannot be read is named elsewhere
+        if edited:
             yield problem_at(warehouse, "manifest", path, "it was edited after it was written")
 
 

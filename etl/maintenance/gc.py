@@ -24,7 +24,7 @@ from dmix.etl.publishing.unnamed import (
 )
 from dmix.etl.screening.screening import DIGESTS_LOCK, stale_digests, started_screenings, unnamed_in_screening
 from dmix.warehouse_schema.errors import InputError, LockHeldError
-from dmix.warehouse_schema.files.layout import Warehouse, checked_name, read_json
+from dmix.warehouse_schema.files.layout import Warehouse, checked_name
 from dmix.warehouse_schema.files.locks import held_lock, is_held
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
@@ -35,6 +35,7 @@ from dmix.warehouse_schema.files.manifests import (
 )
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.storage import Place, RemotePath
+from dmix.warehouse_schema.text_files import read_json_object
 
 _LOCK_SECONDS = 0.5
 """A job that holds a lock will hold it for long; we come back another time."""
@@ -170,7 +171,7 @@ def unnamed_in_effects(warehouse: Warehouse, name: str) -> list[Place]:
     manifest = folder / "effects.json"
     if not manifest.is_file():
         return [folder] if folder.is_dir() else []
-    named = {folder / file for file in read_json(manifest).get("files", {})}
+    named = {folder / str(file) for file in read_json_object(manifest).get("files") or ()}
     strays: list[Place] = [path for path in sorted(folder.glob("*.parquet")) if path not in named]
     probes = folder / "probes"
     return [*strays, *hidden(folder), *([probes] if probes.is_dir() else [])]

@@ -78,7 +78,7 @@ def verify_warehouse(
             problems += found
     for manifest in manifests:
         problems += origin_problems(warehouse, manifest)
-    problems += edited_manifests(warehouse, versions, manifests)
+    problems += edited_manifests(warehouse, versions, manifests, whole=dataset is None)
     if dataset is None:
         problems += run_problems(warehouse)
         problems += link_problems(warehouse)

@@ -5,6 +5,7 @@ them lose what stands before a break (pyarrow) or do not notice one (zstandard).
 """
 
 import bz2
+import errno
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,19 @@ _INFLATED_BYTES = 16 << 20
 
 _STEP_BYTES = {"zstd": 1 << 10}
 """Stored bytes that are given to a decompressor that takes no bound: 1 KiB of zstd inflate to 32 MiB."""
+
+_SHOWN = 400
+"""Characters of a path that are shown: one may be too long for the system."""
+
+_REMEDIES = {
+    errno.ENAMETOOLONG: "give its folders shorter names, or name a folder inside of it",
+    errno.ELOOP: "remove the link, which leads to itself",
+    errno.ENOTCONN: "mount its file system again",
+    errno.ESTALE: "mount its file system again",
+    errno.ENODEV: "mount its file system again",
+    errno.EIO: "check the disk (dmesg shows errors), or use a copy",
+}
+"""What to do about an input that the system does not open."""
 
 _MAX_WINDOW_BYTES = 1 << 31  # zstd --long=31
 
@@ -57,6 +71,12 @@ def reading(path: str) -> Iterator[None]:
         raise NotFoundError(f"input {path} vanished; restore it and run the same command again") from None
     except PermissionError:
         raise InputError(f"input {path} may not be read; check its permissions") from None
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        shown = path if len(path) < _SHOWN else f"{path[:_SHOWN]}…"
+        raise InputError(f"input {shown} cannot be read ({error.strerror}); {remedy}") from None
 
 
 def block_bytes(path: str) -> int:

@@ -35,6 +35,8 @@ _MIN_ITEM_CHARACTERS = 80
 FEWEST_ITEMS = 30
 _TAKEN_OF_AN_END = 0.1
 _MAX_DOCUMENT_BYTES = 16 * 2**20
+# Unreadable records that are kept to be shown; all are counted.
+_MOST_REJECTS = 10_000
 PLAIN = Columns.of(PLAIN_TEXT)
 
 
@@ -48,6 +50,8 @@ class HeldOut:
         judging: Judging items written, of other documents.
         left_out: Documents beyond the limit of text; reading stops there, so it is a lower bound.
         rejected: Documents that could not be read, by reason.
+        rejects: The first of these documents, with file and place.
+        item_characters: Characters of the feedback items.
     """
 
     kept: int
@@ -55,6 +59,8 @@ class HeldOut:
     judging: int
     left_out: int
     rejected: Mapping[str, int]
+    rejects: tuple[Reject, ...] = ()
+    item_characters: int = 0
 
 
 def hold_out(
@@ -66,6 +72,7 @@ def hold_out(
     num_items: int,
     limit_bytes: int,
     columns: Columns = PLAIN,
+    dry_run: bool = False,
 ) -> HeldOut:
     """Splits what files hold into a corpus and evaluation items of the continuation form.
 
@@ -77,6 +84,7 @@ def hold_out(
         num_items: Most items of each kind to hold out.
         limit_bytes: Most text to take, in UTF-8 bytes; each file gives an equal share at most.
         columns: Where the text is in JSON Lines and Parquet.
+        dry_run: Read and count, and write nothing.
 
     Raises:
         NotFoundError: If a path does not exist.
@@ -87,6 +95,7 @@ def hold_out(
     kept: list[Record] = []
     held: dict[int, list[Record]] = {kind: [] for kind in kinds}
     rejected: Counter[str] = Counter()
+    rejects: list[Reject] = []
     left_out = 0
     quota = -(-num_items // len(files))
     for file in files:
@@ -95,6 +104,7 @@ def hold_out(
         for document in _documents(file, columns):
             if isinstance(document, Reject):
                 rejected[document.reason] += 1
+                rejects += [document] if len(rejects) < _MOST_REJECTS else []
                 continue
             kind = _item_kind(document)
             if size_bytes > limit_bytes // len(files):
@@ -119,16 +129,19 @@ def hold_out(
             f" document in {_ONE_IN}, or the end of one longer than"
             f" {_MIN_ITEM_CHARACTERS / _TAKEN_OF_AN_END:,.0f} characters)"
         )
-    publish_bytes(items, b"".join(map(_line, held[FEEDBACK])))
-    if judging is not None:
-        publish_bytes(judging, b"".join(map(_line, held[JUDGING])))
-    publish_bytes(corpus, b"".join(map(_line, kept)))
+    if not dry_run:
+        write_items(items, held[FEEDBACK])
+        if judging is not None:
+            write_items(judging, held[JUDGING])
+        write_items(corpus, kept)
     return HeldOut(
         kept=len(kept),
         items=len(held[FEEDBACK]),
         judging=len(held.get(JUDGING, ())),
         left_out=left_out,
         rejected=dict(rejected),
+        rejects=tuple(rejects),
+        item_characters=sum(len(item["text"]) for item in held[FEEDBACK]),
     )
 
 
@@ -142,6 +155,7 @@ class DrawnItems:
         documents: Documents read to find them.
         size_bytes: UTF-8 bytes of the documents read.
         rejected: Records that could not be read, by reason.
+        rejects: The first of these records, with file and place.
     """
 
     feedback: tuple[Record, ...]
@@ -149,6 +163,7 @@ class DrawnItems:
     documents: int
     size_bytes: int
     rejected: Mapping[str, int]
+    rejects: tuple[Reject, ...] = ()
 
     @property
     def enough(self) -> bool:
@@ -172,6 +187,7 @@ def draw_items(given: Sequence[str], *, num_items: int, columns: Columns = PLAIN
     files = sorted(find_files(given).files, key=lambda file: sha256(file.name.encode()).digest())
     held: dict[int, list[Record]] = {kind: [] for kind in KINDS}
     rejected: Counter[str] = Counter()
+    rejects: list[Reject] = []
     documents = size_bytes = 0
     quota = -(-num_items // len(files))
     for file in files:
@@ -179,6 +195,7 @@ def draw_items(given: Sequence[str], *, num_items: int, columns: Columns = PLAIN
         for document in _documents(file, columns) if any(wanted.values()) else ():
             if isinstance(document, Reject):
                 rejected[document.reason] += 1
+                rejects += [document] if len(rejects) < _MOST_REJECTS else []
                 continue
             documents += 1
             size_bytes += document.size_bytes
@@ -194,11 +211,12 @@ def draw_items(given: Sequence[str], *, num_items: int, columns: Columns = PLAIN
         documents=documents,
         size_bytes=size_bytes,
         rejected=dict(rejected),
+        rejects=tuple(rejects),
     )
 
 
 def write_items(path: Path, items: Sequence[Record]) -> None:
-    """Publishes items as JSON Lines."""
+    """Publishes items or documents as JSON Lines."""
     publish_bytes(path, b"".join(map(_line, items)))
 
 

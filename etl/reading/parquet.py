@@ -87,7 +87,13 @@ def top_level_names(file: pq.ParquetFile) -> list[str]:
 
 
 def batches(
-    file: pq.ParquetFile, handle: BinaryIO, path: str, *, columns: Sequence[str], groups: Iterable[int]
+    file: pq.ParquetFile,
+    handle: BinaryIO,
+    path: str,
+    *,
+    columns: Sequence[str],
+    texts: Sequence[str] = (),
+    groups: Iterable[int],
 ) -> Iterator[tuple[int, dict[str, list[object]]]]:
     """(number of rows, values by column) of row groups in order, some rows at a time.
 
@@ -96,6 +102,7 @@ def batches(
         handle: The open file.
         path: Its path.
         columns: Names of columns, each of which the file has once.
+        texts: Those whose bytes are text, also where all values have one length.
         groups: Numbers of row groups.
 
     Raises:
@@ -117,7 +124,9 @@ def batches(
                 if batch is None:
                     break
                 by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
-                values = {name: _values(by_name[name]) for name in columns if name in by_name}
+                values = {
+                    name: _values(by_name[name], as_text=name in texts) for name in columns if name in by_name
+                }
             seen += batch.num_rows
             yield batch.num_rows, values
         if seen != expected:
@@ -235,16 +244,19 @@ def _dictionaries(column: pa.Array) -> Iterator[pa.Array]:
             yield from _dictionaries(column.field(number))
 
 
-def _values(column: pa.Array) -> list[object]:
-    """Values of a column; text as its stored bytes, since one that is no UTF-8 would spoil the rest."""
+def _values(column: pa.Array, *, as_text: bool = False) -> list[object]:
+    """Values of a column; text as its stored bytes, since one that is no UTF-8 would spoil the rest.
+
+    Bytes of one length are hexadecimal digits, except where they are text.
+    """
     if isinstance(column, pa.DictionaryArray):
         column.validate(full=True)
-        known = _values(column.dictionary)
+        known = _values(column.dictionary, as_text=as_text)
         return [None if index is None else known[index] for index in column.indices.to_pylist()]
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         column = column.cast(pa.large_binary())
-    elif pa.types.is_fixed_size_binary(kind):
+    elif pa.types.is_fixed_size_binary(kind) and not as_text:
         return [None if value is None else value.hex() for value in column.to_pylist()]
     try:
         values: list[object] = column.to_pylist()

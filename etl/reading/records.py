@@ -387,20 +387,20 @@ def _taken(
     stored: object,
 ) -> Document | Reject:
     """The document with this text, or why there is none; `stored` is what a reject shows of it."""
-    prefix = prefix_of(stored) if isinstance(stored, bytes) else str(stored)[:PREFIX_CHARACTERS]
-    if isinstance(text, Refusal):
-        return Reject(path, position, text.reason, text.detail, prefix)
     if isinstance(text, str) and text and not text.isspace():
-        if columns.id is not None and not isinstance(id_of_number(id_value), str | None):
-            detail = f"column {columns.id!r} holds {kind_of(id_value)}"
-            return Reject(path, position, "id_not_text", detail, prefix)
-        return Document(document_id(id_value, path, position), text, utf8_size(text), path, position, values)
-    if text is None:
+        if columns.id is None or isinstance(id_of_number(id_value), str | None):
+            own_id = document_id(id_value, path, position)
+            return Document(own_id, text, utf8_size(text), path, position, values)
+        reason, detail = "id_not_text", f"column {columns.id!r} holds {kind_of(id_value)}"
+    elif isinstance(text, Refusal):
+        reason, detail = text
+    elif text is None:
         reason, detail = "missing_text", f"no text in column {columns.text!r}"
     elif isinstance(text, str):
         reason, detail = "empty_text", f"{len(text)} characters of white space"
     else:
         reason, detail = "text_not_string", f"column {columns.text!r} holds {kind_of(text)}"
+    prefix = prefix_of(stored) if isinstance(stored, bytes) else str(stored)[:PREFIX_CHARACTERS]
     return Reject(path, position, reason, detail, prefix)
 
 
@@ -457,6 +457,7 @@ def _from_parquet(
                 handle,
                 source.path,
                 columns=[name for name in wanted if names[name] == 1],
+                texts=columns.texts,
                 groups=groups[piece.start : piece.stop] if piece else groups,
             ):
                 nothing: list[object] = [None] * rows

@@ -23,7 +23,7 @@ from pathlib import Path, PurePath
 from dmix.etl.reading.blocks import reading
 from dmix.etl.reading.walking import engine_part, hidden_part, refuse_tables, walk
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.storage import RemotePath, is_url
+from dmix.warehouse_schema.files.storage import SCHEMES, RemotePath, is_url
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -208,7 +208,7 @@ def _remote(
 
 def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> Iterator[tuple[str, PurePath]]:
     """(absolute path, folder that names are relative to) of everything that one argument means."""
-    path = Path(pattern).expanduser()
+    path = _local_path(pattern)
     with reading(pattern):
         is_file, is_folder = path.is_file(), path.is_dir()
     if is_file:
@@ -248,6 +248,27 @@ def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> It
         else:
             skipped[left_by] += 1
     yield from _files_below(named, root=root, skipped=skipped, given=pattern, not_below=not_below)
+
+
+def _local_path(pattern: str) -> Path:
+    """The local path or glob that an argument names.
+
+    Raises:
+        InputError: If it is empty, a URL of a scheme that dmix does not read, or of an unknown user.
+    """
+    if not pattern.strip():
+        raise InputError("an input has an empty name; name a file, a folder, a glob pattern or a URL")
+    scheme, _, behind = pattern.partition("://")
+    if behind and scheme.isalnum():
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise InputError(
+            f"input {pattern} is a URL of the scheme {scheme}://, expected one of {known} or a local path;"
+            " copy it to one of them"
+        )
+    try:
+        return Path(pattern).expanduser()
+    except RuntimeError:
+        raise InputError(f"input {pattern}: its user has no home folder; give the whole path") from None
 
 
 def _check_readable(root: Path, depth: int | None) -> None:

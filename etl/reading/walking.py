@@ -9,6 +9,7 @@ engines leave beside their tables (`_temporary/` of a failed job holds copies of
 committed) is left out and named; the folder of a table whose log says which files count is refused.
 """
 
+import errno
 import fnmatch
 import os
 import stat
@@ -106,7 +107,7 @@ def _files_and_links(
         for entry in entries:
             path = folder / entry.name
             if entry.name.startswith("."):
-                hidden = hidden_part((entry.name,), is_folder=entry.is_dir(), wanted=wanted)
+                hidden = hidden_part((entry.name,), is_folder=_is_folder(entry), wanted=wanted)
                 left_out.update([hidden] if hidden else [])
                 continue
             if of_engine(entry.name):
@@ -203,9 +204,10 @@ def _mode(path: Path, wanted: Callable[[Path], bool]) -> int | None:
         if path.suffix and not wanted(path):
             return None
         target = path.readlink()
+        why = "it leads to itself" if error.errno == errno.ELOOP else f"{target} does not exist"
         raise InputError(
-            f"link {path} leads nowhere ({target} does not exist); restore its target, for example by"
-            " downloading it again, or remove the link"
+            f"link {path} leads nowhere ({why}); restore its target, for example by downloading it again, or"
+            " remove the link"
         ) from None
 
 
@@ -215,4 +217,12 @@ def _holds(link: Path) -> bool:
 
 
 def _engine_name(entry: os.DirEntry[str]) -> str:
-    return f"{entry.name}/" if entry.is_dir() else entry.name
+    return f"{entry.name}/" if _is_folder(entry) else entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """True for a folder or a link to one; the link may lead nowhere, or where nobody may look."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

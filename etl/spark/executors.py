@@ -165,7 +165,7 @@ class Automatic:
 
     def run(self, task: Task[T], items: Sequence[T], *, size_bytes: int = 0) -> list[Outcome]:
         self._used = self.chosen(size_bytes)
-        return self._used.run(task, items)
+        return self._used.run(task, items, size_bytes=size_bytes)
 
     def completed(self) -> int:
         return self._used.completed()

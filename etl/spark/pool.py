@@ -29,6 +29,9 @@ T = TypeVar("T")
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 """Variables that give a worker one thread for linear algebra and tokenizers, since it has one core."""
 
+WORTH_A_START_BYTES = 8 << 20
+"""Input that one worker is through with before another one has started."""
+
 TRIES = 3
 """How often a task may raise what is no message for people, as under Spark's `local[*,3]`."""
 
@@ -53,12 +56,13 @@ class WorkerPool:
     def run(self, task: Task[T], items: Sequence[T], *, size_bytes: int = 0) -> list[Outcome]:
         """Outcomes of `task` for all items, in their order; see `Executor.run`."""
         job = _Job(packed(task), [packed(item) for item in items])
+        most = self._most(size_bytes)
         self._completed = 0
         busy: dict[_Worker, int] = {}
         with selectors.DefaultSelector() as selector:
             try:
                 while job.finished < len(items):
-                    while len(busy) < self.workers and (number := job.next(alone=not busy)) is not None:
+                    while len(busy) < most and (number := job.next(alone=not busy)) is not None:
                         worker = self._idle.pop() if self._idle else _Worker()
                         selector.register(worker.answers, selectors.EVENT_READ, worker)
                         busy[worker] = number
@@ -76,6 +80,12 @@ class WorkerPool:
 
     def completed(self) -> int:
         return self._completed
+
+    def _most(self, size_bytes: int) -> int:
+        """How many workers are worth their start; all of them where nothing is known of the tasks."""
+        if not size_bytes:
+            return self.workers
+        return min(self.workers, max(len(self._idle), 1 + size_bytes // WORTH_A_START_BYTES))
 
     def start(self, *modules: str) -> None:
         """Starts the first worker, which imports some modules while this process does other things."""

@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 RUST_PANIC = "PanicException"
 """What a panic in a Rust engine arrives as: a `BaseException` whose module cannot be imported."""
 
+_FEW_TEXTS = 64
+"""Up to so many are encoded one by one by gigatoken: a batch makes it import awkward, which takes longer."""
+
 EncodeBatch = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 
 
@@ -112,6 +115,7 @@ def choose_engine(
             f"tokenizer {name!r} turns the literal text {specials[leaked[0]]!r} into its special token"
             " even when that token is switched off; choose another tokenizer"
         )
+    reasons = []
     for engine, build in (("gigatoken", gigatoken_engine), ("fastokens", fastokens_engine)):
         try:
             encode = build(encoder)
@@ -119,12 +123,20 @@ def choose_engine(
         except BaseException as error:
             if not _is_failure(error):
                 raise
-            logger.warning("%s cannot run tokenizer %r (%s); trying the next engine", engine, name, error)
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reasons.append(f"{engine} cannot run it: {said}")
             continue
         if all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True)):
+            if reasons:  # nothing to do for a reader: the ids are those of the reference
+                logger.info("tokenizer %r runs on %s (%s)", name, engine, "; ".join(reasons))
             return engine, with_fallback(encode, reference, name=name, engine=engine)
-        logger.warning("%s and tokenizers differ on tokenizer %r; trying the next engine", engine, name)
-    logger.warning("tokenizer %r runs on tokenizers, some 50 times slower than the fast engines", name)
+        logger.warning("%s and tokenizers differ on tokenizer %r; dmix does not use %s", engine, name, engine)
+        reasons.append(f"{engine} gives other ids")
+    logger.warning(
+        "tokenizer %r runs on the package tokenizers, some 50 times slower than the fast engines (%s)",
+        name,
+        "; ".join(reasons),
+    )
     return "tokenizers", reference
 
 
@@ -189,6 +201,8 @@ def gigatoken_engine(encoder: str) -> EncodeBatch:
     tokenizer = gigatoken.Tokenizer.from_json(encoder)
 
     def encode(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        if len(texts) <= _FEW_TEXTS:
+            return _joined([tokenizer.encode(text) for text in texts])
         layout = tokenizer.encode_batch(list(texts), parallel=False).layout
         offsets = np.asarray(layout.offsets, dtype=np.int64)
         ids = np.asarray(layout.content.data, dtype=np.uint32)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dmix.mixing.controllers.interface import Controller
+from dmix.mixing.controllers.interface import Controller, context_of
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -41,13 +41,16 @@ def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controll
         )
     try:
         controller: Any = found(argument=text) if colon else found()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise InputError(f"{where}: {name}() failed ({type(error).__name__}: {error})") from error
     if not callable(getattr(controller, "propose", None)):
         raise InputError(f"{where}: {name} has no method propose(history); see docs/controllers.md")
     if not isinstance(getattr(controller, "name", None), str):
         controller.name = f"python:{name}"
     made: Controller = controller
+    context_of(made)  # a wrong one is named here, not after the first step
     return made
 
 
@@ -103,7 +106,9 @@ def load_module(where: str) -> ModuleType:
         ) from error
     except (InputError, NotFoundError):
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise InputError(f"{where} cannot be loaded ({type(error).__name__}: {error})") from error
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import CONTEXT, History
+from dmix.warehouse_schema.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,16 @@ class Controller(Protocol):
 
 
 def context_of(*controllers: Controller) -> int | None:
-    """The steps that the history of controllers has to hold, None for all of them."""
+    """The steps that the history of controllers has to hold, None for all of them.
+
+    Raises:
+        InputError: If the `context` of one is neither a whole number nor None.
+    """
     contexts = [getattr(controller, "context", CONTEXT) for controller in controllers]
+    for controller, context in zip(controllers, contexts, strict=True):
+        if context is not None and not (isinstance(context, int) and 0 <= context < 2**31):
+            raise InputError(
+                f"controller {controller.name} has the context {context!r}, expected a number of steps, or"
+                " None for all of them"
+            )
     return None if None in contexts else max(CONTEXT, *contexts)

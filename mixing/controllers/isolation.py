@@ -1,48 +1,19 @@
 """Calling a controller so that it changes nothing but its answer.
 
-What a controller is handed is read-only (`History`, `DomainSpace`); here the generators and modes of the
-process are put back, so that dropout and the draws of a run are the same whether a controller was asked,
-its decision was replayed, or a second one was asked in shadow.
+What a controller is handed is read-only (`History`, `DomainSpace`); generators and modes of the process
+are put back (`process_state`), so that dropout and the draws of a run are the same whether a controller
+was asked, its decision was replayed, or a second one was asked in shadow.
 """
 
-import random
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from dmix.mixing.controllers.interface import Controller, ControllerEvent, Proposal
+from dmix.mixing.controllers.process_state import unchanged_process
 from dmix.mixing.delivery.exhaustion import SUM_TOLERANCE
 from dmix.mixing.space.history import History
 from dmix.warehouse_schema.errors import DmixError, InputError
-
-
-@contextmanager
-def unchanged_process() -> Iterator[None]:
-    """Puts random states and torch's modes back to what they were before the body."""
-    import torch  # naming a controller must not cost this import
-
-    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    gradients, number_type, threads = (
-        torch.is_grad_enabled(),
-        torch.get_default_dtype(),
-        torch.get_num_threads(),
-    )
-    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
-    gpu_state = torch.cuda.get_rng_state() if on_gpu else None
-    try:
-        yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-        torch.set_rng_state(torch_state)
-        if gpu_state is not None:
-            torch.cuda.set_rng_state(gpu_state)
-        torch.set_grad_enabled(gradients)
-        torch.set_default_dtype(number_type)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
 
 
 def asked(controller: Controller, history: History) -> Proposal:
@@ -59,7 +30,9 @@ def asked(controller: Controller, history: History) -> Proposal:
         if controller.name in error.message:
             raise
         raise type(error)(f"controller {controller.name}, step {history.step}: {error.message}") from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, and what libraries derive from BaseException
         raise InputError(
             f"controller {controller.name} failed at step {history.step}: {type(error).__name__}: {error}"
             f"{_where(error)}; correct it, then resume the run"
@@ -88,10 +61,10 @@ def _check(proposal: object, history: History, *, name: str) -> None:
             f"{who} weights of shape {mixture_N.shape}, expected ({size},): one weight for each pair in"
             " history.space.names"
         )
-    if not isinstance(proposal.note, str) or not all(isinstance(r, ControllerEvent) for r in proposal.events):
+    if not isinstance(proposal.note, str) or not _are_events(proposal.events):
         raise InputError(
             f"{who} a Proposal whose note is not text, or whose events are not of type"
-            " ControllerEvent; correct it"
+            " ControllerEvent, with kind and detail as text; correct it"
         )
     if not np.isfinite(mixture_N).all():
         return
@@ -106,3 +79,10 @@ def _check(proposal: object, history: History, *, name: str) -> None:
             f"{who} weights that sum to {mixture_N.sum():.9g}, expected 1 (tolerance {SUM_TOLERANCE});"
             " divide them by their sum"
         )
+
+
+def _are_events(events: object) -> bool:
+    return isinstance(events, tuple | list) and all(
+        isinstance(event, ControllerEvent) and isinstance(event.kind, str) and isinstance(event.detail, str)
+        for event in events
+    )

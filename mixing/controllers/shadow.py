@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from dmix.mixing.controllers.interface import Controller, ControllerEvent, Proposal, context_of
-from dmix.mixing.controllers.isolation import unchanged_process
+from dmix.mixing.controllers.process_state import unchanged_process
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import total_variation
 
@@ -43,7 +43,9 @@ class ShadowController:
             if shadow.note:
                 found["fallback"] = shadow.note
             detail = json.dumps(found, ensure_ascii=False, allow_nan=False)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             logger.warning("step %d: %s failed in shadow", history.step, self._shadow.name, exc_info=True)
             failed = {"controller": self._shadow.name, "error": f"{type(error).__name__}: {error}"}
             detail = json.dumps(failed, ensure_ascii=False)

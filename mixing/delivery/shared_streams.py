@@ -181,7 +181,7 @@ def _owned_cache(local: Path, folder_paths: Sequence[str], *, wait_seconds: floa
     The folder is this user's alone: others could put shards of their own there.
 
     Raises:
-        InputError: If it is a link, someone else's, or others may write into it.
+        InputError: If it is a link, someone else's, others may write into it, or it has other files.
     """
     for folder in (local.parent, local):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -190,6 +190,14 @@ def _owned_cache(local: Path, folder_paths: Sequence[str], *, wait_seconds: floa
         raise InputError(
             f"the cache folder {local} is a link, belongs to another user or may be written by others (mode"
             f" {found.st_mode & 0o777:03o}); remove it, or set another cache_folder in the training file"
+        )
+    # a cache_folder may come with a received run: nothing is written or removed among files of others
+    own = {".lock", ".lock.holder", *(path.split("/")[0] for path in folder_paths)}
+    foreign = sorted(path.name for path in local.iterdir() if path.name not in own)
+    if foreign:
+        raise InputError(
+            f"the cache folder {local} has other files ({foreign[0]}), so it is no cache of dmix; set another"
+            " cache_folder in the training file"
         )
     with held_lock(local / ".lock", what=f"the cache folder {local}", timeout_seconds=wait_seconds):
         _remove_stale(folder_paths)

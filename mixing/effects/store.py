@@ -29,9 +29,10 @@ from dmix.mixing.trajectories.objectives import Environment, environment_to_json
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
 from dmix.warehouse_schema.files.locks import held_lock
-from dmix.warehouse_schema.files.manifests import FORMAT, digest_of
+from dmix.warehouse_schema.files.manifests import FORMAT, digest_of, with_digest
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import settings_from
+from dmix.warehouse_schema.text_files import read_json_object
 
 MANIFEST = "effects.json"
 
@@ -82,7 +83,7 @@ def environment_digest(environment: Environment) -> str:
 def effect_names(warehouse: Warehouse) -> list[str]:
     """Names of all stored effects, the newest last."""
     found = [path for path in warehouse.root.glob(f"effects/*/{MANIFEST}") if path.is_file()]
-    stamped = [(str(read_json(path).get("created_at", "")), path.parent.name) for path in found]
+    stamped = [(str(read_json_object(path).get("created_at", "")), path.parent.name) for path in found]
     return [name for _, name in sorted(stamped)]
 
 
@@ -138,7 +139,7 @@ def _published(
     """The manifest on disk, after the files that it names; equal files that are there stay."""
     path, name = folder / MANIFEST, manifest["name"]
     if path.is_file():
-        before = read_json(path)
+        before = read_json_object(path)
         if before.get("files") == manifest["files"]:
             return path
         raise InputError(
@@ -147,7 +148,8 @@ def _published(
         )
     for file, data in content.items():
         publish_bytes(folder / file, data)
-    publish_json(path, {**manifest, "created_at": datetime.now(UTC).isoformat(timespec="seconds")})
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    publish_json(path, with_digest({**manifest, "created_at": now}))
     return path
 
 
@@ -188,7 +190,7 @@ def newest_effects(
         NotFoundError: If none fit.
     """
     for name in reversed(effect_names(warehouse)):
-        manifest = read_json(warehouse.effects(name) / MANIFEST)
+        manifest = read_json_object(warehouse.effects(name) / MANIFEST)
         fits = (
             manifest.get("dataset") == dataset
             and (environment is None or manifest.get("environment") == environment)

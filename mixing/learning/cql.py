@@ -41,6 +41,8 @@ class SimplexCQLConfig(LearnableConfig):
         backup_samples: Policy mixtures whose largest value is backed up; 0 takes the policy's mean.
         n_critics: Critics; their minimum is backed up.
         tau: Rate at which target critics follow.
+        simulator_share: Share of the actor's gradient that comes from rollouts.
+        proximity: Penalty per nat of KL from the mixtures of rollouts to the actor's.
         actor_delay: Updates with a frozen actor.
         actor_updates: Updates over which the actor's rate falls to 0 (cosine); 0 keeps it.
         critic_updates: The same for the critics, those towards returns included.
@@ -59,6 +61,7 @@ class SimplexCQLConfig(LearnableConfig):
     n_critics: int = 2
     tau: float = 0.005
     simulator_share: float = 0.0
+    proximity: float = 0.0
     actor_delay: int = 0
     actor_updates: int = 0
     critic_updates: int = 0

@@ -127,6 +127,7 @@ class ActorLoss(DDPGBaseActorLoss):
 
     divergence: Tensor
     simulator_gain: Tensor
+    departure: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +152,17 @@ def conservative_gap(q_sampled_S: Tensor, q_data: Tensor) -> Tensor:
         Shape (...), in the unit of Q.
     """
     return torch.logsumexp(q_sampled_S, dim=-1) - math.log(q_sampled_S.shape[-1]) - q_data
+
+
+def divergence(from_N: Tensor, to_N: Tensor) -> Tensor:
+    """KL(from || to) in nats over the last axis.
+
+    Its derivative by the logits of `to` is `to - from`: it pulls a share that fell too far back up, where
+    the derivative of a value through the softmax is next to none.
+    """
+    smallest = torch.finfo(to_N.dtype).tiny
+    ratio_N = from_N.clamp_min(smallest).log() - to_N.clamp_min(smallest).log()
+    return (from_N * ratio_N).sum(-1)
 
 
 def backups(rewards_ET: Tensor, value_ES: Tensor, terminal_ET: Tensor, *, discount: float) -> Tensor:
@@ -273,17 +285,24 @@ class SimplexCQLImpl(CQLImpl):
         followed the policy: minus mu(s_t) . dG / d rho_t, G their return in a learned simulator.
         Later mixtures are held fixed in dG / d rho_t; where they are optimal, what they would
         change by is of second order (the envelope theorem). After Clavera et al. 2020 (arXiv
-        2005.08068), who differentiate through the policy as well.
+        2005.08068), who differentiate through the policy as well. Since dG / d rho_t holds near the
+        rollout's mixtures alone, `proximity` times KL(rollout || mu(s_t)) is added: a mirror-descent
+        step (Tomar et al. 2020, arXiv 2005.09814) with the arguments of KL exchanged, so that its
+        derivative does not vanish where a share does. Rollouts follow the policy, so it moves no optimum.
         """
         values_KET1 = self._values(self._modules.q_funcs, batch, action.sample(1))
         loss_ET = -values_KET1[..., 0].min(0).values
         has_grad_ET = batch.valid_mask_ET & batch.has_grad_E[:, None]
-        simulator_gain = _mean((action.mean() * batch.grad_ETN).sum(-1), has_grad_ET)
+        mean_ETN = action.mean()
+        simulator_gain = _mean((mean_ETN * batch.grad_ETN).sum(-1), has_grad_ET)
+        departure = _mean(divergence(batch.actions_ETN, mean_ETN), has_grad_ET)
         share = self._config.simulator_share
+        simulated = simulator_gain - self._config.proximity * departure
         return ActorLoss(
-            actor_loss=(1 - share) * _mean(loss_ET, batch.valid_mask_ET) - share * simulator_gain,
+            actor_loss=(1 - share) * _mean(loss_ET, batch.valid_mask_ET) - share * simulated,
             divergence=_mean(action.divergence_from_uniform().detach(), batch.valid_mask_ET),
             simulator_gain=simulator_gain.detach(),
+            departure=departure.detach(),
         )
 
     def update_actor(self, batch: EpisodeBatch) -> dict[str, float]:

@@ -321,6 +321,7 @@ def new_algorithm(agent: Agent, episodes: Episodes, settings: RlSettings, *, dev
         n_critics=settings.critics,
         tau=settings.tau,
         simulator_share=settings.required("simulator_share"),
+        proximity=settings.required("proximity"),
         actor_delay=settings.actor_delay,
         actor_updates=max(1, settings.steps - settings.actor_delay),
         critic_updates=settings.returns_steps + settings.steps,

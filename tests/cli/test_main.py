@@ -126,6 +126,14 @@ def test_main_exits_with_the_code(command_that):
     assert caught.value.code == 3
 
 
+@pytest.mark.parametrize("module", ["dmix", "dmix.cli.main"])
+def test_python_m_is_the_command(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "trian"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "dmix train" in done.stderr
+
+
 def test_help_and_version_exit_0(capsys):
     assert run(["--help"]) == 0
     out = capsys.readouterr().out

@@ -57,6 +57,17 @@ SMALL = RlSettings(
     heads=2,
 )
 
+# What solves problem A with 0.02M parameters, in less than a minute.
+QUICK: dict[str, Any] = {
+    "trajectories": TRAJECTORIES,
+    "steps": 800,
+    "hidden_size": 16,
+    "feedforward": 32,
+    "actor_learning_rate": 2e-3,
+    "critic_learning_rate": 3e-3,
+    "simulators": 3,
+}
+
 
 def problem_a() -> Simulator:
     """Columns 1 and 4 of the reference problem alone, six steps."""

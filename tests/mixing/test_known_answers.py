@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.mixing.known_answers import Scale, grid_optimum, judged, learnt, problem_a
+from tests.mixing.known_answers import QUICK, Scale, grid_optimum, judged, learnt, problem_a
 from tests.mixing.testbed.simulated_learning import policy_of
 
 from dmix.mixing.world_model.simulator import best_schedule
@@ -11,16 +11,7 @@ from dmix.mixing.world_model.simulator import best_schedule
 @pytest.fixture(scope="module")
 def result():
     """An agent of 0.02M parameters, trained in less than a minute."""
-    return learnt(
-        [problem_a()],
-        trajectories=400,
-        steps=500,
-        hidden_size=16,
-        feedforward=32,
-        actor_learning_rate=2e-3,
-        critic_learning_rate=3e-3,
-        simulators=3,
-    )
+    return learnt([problem_a()], **QUICK)
 
 
 def test_grid_and_certificate_agree_on_the_optimum():

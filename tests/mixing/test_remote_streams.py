@@ -98,6 +98,13 @@ def test_cache_without_a_limit_is_used_again(remote: Any, tmp_path: Path) -> Non
     assert len(list(tmp_path.rglob("*.mds"))) == 1
 
 
+def test_a_folder_with_files_of_others_is_no_cache(remote: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("of the user")
+    with pytest.raises(InputError, match=r"notes\.txt.*no cache of dmix; set another"):
+        MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
 def test_cache_in_use_is_refused(remote: Any, tmp_path: Path) -> None:
     with MixedDataset(remote.manifest, tmp_path, remote=BUCKET) as first:
         with pytest.raises(LockHeldError, match=f"cache folder {tmp_path} .*process {os.getpid()}"):
@@ -106,15 +113,17 @@ def test_cache_in_use_is_refused(remote: Any, tmp_path: Path) -> None:
 
 
 def test_cache_of_a_killed_run_can_be_opened_again(remote: Any, tmp_path: Path) -> None:
+    ready = tmp_path.with_name("ready")
+
     def hold() -> None:
         with MixedDataset(remote.manifest, tmp_path, remote=BUCKET):
-            (tmp_path / "ready").touch()
+            ready.touch()
             time.sleep(60)
 
     process = multiprocessing.get_context("fork").Process(target=hold)
     process.start()
     deadline = time.monotonic() + 30
-    while not (tmp_path / "ready").exists():
+    while not ready.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert process.pid is not None

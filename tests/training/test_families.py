@@ -11,7 +11,8 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
 from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.plan import PlanSettings
-from dmix.training.model.memory import memory_per_rank, shape_of
+from dmix.training.model.estimate.memory import memory_per_rank
+from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.assembly.job import TrainingJob

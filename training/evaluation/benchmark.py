@@ -16,6 +16,7 @@ from dmix.training.evaluation.candidates import Candidate
 from dmix.training.evaluation.code import code_scores
 from dmix.training.evaluation.harness import Harness, Score
 from dmix.training.evaluation.item_tasks import ItemTask
+from dmix.training.evaluation.objective_tasks import ObjectiveScorer, ObjectiveTask, mean_score
 from dmix.training.evaluation.settings import CODE_TASKS, EvaluationSettings, check_tasks
 from dmix.training.run.resuming.differences import recorded_content
 from dmix.warehouse_schema.errors import InputError
@@ -24,7 +25,7 @@ from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_jso
 from dmix.warehouse_schema.taxonomy import slug
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """The scores of one model on one task.
 
@@ -32,12 +33,14 @@ class Evaluation:
         step: Step of the run; None for a model that is of no run.
         scores: Of the task and its parts.
         stored: True if they were found, not computed.
+        item_scores: Score of each item of an objective, in the order of its file; empty for benchmarks.
     """
 
     step: int | None
     task: str
     scores: tuple[Score, ...]
     stored: bool
+    item_scores: tuple[float, ...] = ()
 
 
 def benchmark_models(
@@ -45,6 +48,7 @@ def benchmark_models(
     *,
     tasks: Sequence[str],
     item_tasks: Sequence[ItemTask] = (),
+    objectives: Sequence[ObjectiveTask] = (),
     settings: EvaluationSettings,
     keep: tuple[Warehouse, str] | None = None,
     accept_changes: bool = False,
@@ -56,6 +60,7 @@ def benchmark_models(
         candidates: The models.
         tasks: Names in lm-evaluation-harness, or one of `CODE_TASKS`.
         item_tasks: Tasks made of item files; they come first.
+        objectives: Objectives of environment files, for models of a run; they come after `item_tasks`.
         settings: How.
         keep: Warehouse and run that the candidates are of; None keeps nothing.
         accept_changes: Go on although items of a task, or the model that the run started from, changed.
@@ -67,45 +72,59 @@ def benchmark_models(
             changed and that is not accepted.
         NotFoundError: If a task's data are out of reach.
     """
-    items = {task.name: task for task in item_tasks}
+    judged = {task.name: task for task in objectives}
+    given: list[ItemTask | ObjectiveTask] = [*item_tasks, *objectives]
+    items = {task.name: task for task in given}
     names = [*items, *tasks]
     if not names:
-        raise InputError("no task was given; give --task NAME or --items FILE")
-    check_tasks(tasks, items=bool(items), settings=settings)
-    changes = () if keep is None else changed_content(*keep, candidates, item_tasks)
+        raise InputError("no task was given; give --task NAME, --items FILE or --environment FILE")
+    if judged and keep is None:
+        raise InputError("objectives need the tokenizer of a run's dataset; name a run with --run")
+    check_tasks(tasks, items=bool(item_tasks), settings=settings)
+    changes = () if keep is None else changed_content(*keep, candidates, list(items.values()))
     require_accepted(changes, of="the evaluation", accepted=accept_changes)
     for change in changes:
         progress(f"accepted: {change.digests}")
     by_harness = [task for task in tasks if task not in CODE_TASKS]
-    harness = Harness(by_harness, item_tasks) if by_harness or items else None
+    harness = Harness(by_harness, item_tasks) if by_harness or item_tasks else None
+    scorer = ObjectiveScorer(*keep, limit=settings.limit) if judged and keep is not None else None
     found = []
     for candidate in candidates:
         network = tokenizer = None
         for task in names:
             path = None if keep is None else _path(*keep, candidate, task)
             facts = _facts(candidate, task, items.get(task), settings)
-            scores = None if path is None or settings.again else _stored(path, facts)
-            if scores is not None:
+            stored = None if path is None or settings.again else _stored(path, facts)
+            if stored is not None:
                 progress(f"{_label(candidate)}, {task}: has scores already")
-                found.append(Evaluation(step=candidate.step, task=task, scores=scores, stored=True))
+                scores, item_scores = stored
+                found.append(Evaluation(candidate.step, task, scores, stored=True, item_scores=item_scores))
                 continue
             if network is None or tokenizer is None:
                 network, tokenizer = candidate.load()
                 network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
             progress(f"{_label(candidate)}, {task} …")
-            if harness is None or task in CODE_TASKS:
+            item_scores = ()
+            if scorer is not None and task in judged:
+                item_scores = tuple(scorer.item_scores(judged[task], network))
+                scores = (mean_score(task, item_scores),)
+            elif harness is None or task in CODE_TASKS:
                 scores = tuple(code_scores(task, network, tokenizer))
             else:
                 scores = tuple(harness.scores(task, network, tokenizer, settings=settings))
             if path is not None:
                 concerned = {_items_of(task), *candidate.content}
-                _publish(path, candidate, facts, scores, [c for c in changes if c.what in concerned])
-            found.append(Evaluation(step=candidate.step, task=task, scores=scores, stored=False))
+                accepted = [change for change in changes if change.what in concerned]
+                _publish(path, candidate, facts, scores, item_scores=item_scores, changes=accepted)
+            found.append(Evaluation(candidate.step, task, scores, stored=False, item_scores=item_scores))
     return found
 
 
 def changed_content(
-    warehouse: Warehouse, run_id: str, candidates: Sequence[Candidate], item_tasks: Sequence[ItemTask]
+    warehouse: Warehouse,
+    run_id: str,
+    candidates: Sequence[Candidate],
+    item_tasks: Sequence[ItemTask | ObjectiveTask],
 ) -> tuple[Change, ...]:
     """What differs from the last evaluation of a run, or from what the run started with."""
     before = dict(recorded_content(warehouse.run(run_id) / "events.jsonl"))
@@ -134,7 +153,7 @@ def _path(warehouse: Warehouse, run_id: str, candidate: Candidate, task: str) ->
 
 
 def _facts(
-    candidate: Candidate, task: str, items: ItemTask | None, settings: EvaluationSettings
+    candidate: Candidate, task: str, items: ItemTask | ObjectiveTask | None, settings: EvaluationSettings
 ) -> dict[str, Any]:
     """What scores of a task depend on besides the files of the run."""
     return {
@@ -147,14 +166,15 @@ def _facts(
     }
 
 
-def _stored(path: Path, facts: dict[str, Any]) -> tuple[Score, ...] | None:
+def _stored(path: Path, facts: dict[str, Any]) -> tuple[tuple[Score, ...], tuple[float, ...]] | None:
+    """Scores, and those of single items, of a file with these facts."""
     if not path.is_file():
         return None
     content = read_json(path)
     content.setdefault("content", facts["content"])  # earlier versions kept no digests of models
     if {name: content.get(name) for name in facts} != facts:
         return None
-    return tuple(Score(**score) for score in content["scores"])
+    return tuple(Score(**score) for score in content["scores"]), tuple(content.get("item_scores", ()))
 
 
 def _publish(
@@ -162,6 +182,8 @@ def _publish(
     candidate: Candidate,
     facts: dict[str, Any],
     scores: tuple[Score, ...],
+    *,
+    item_scores: tuple[float, ...],
     changes: Sequence[Change],
 ) -> None:
     content = {
@@ -170,6 +192,7 @@ def _publish(
         "model": candidate.origin,
         "evaluated_at": datetime.now(UTC).isoformat(),
         "scores": [dataclasses.asdict(score) for score in scores],
+        **({"item_scores": item_scores} if item_scores else {}),
         "changes": [change.to_json() for change in changes],
     }
     publish_json(path, content)

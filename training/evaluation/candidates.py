@@ -9,9 +9,10 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.mixing.controllers import fixed
 from dmix.training.evaluation.steps import chosen_models
+from dmix.training.model.digests import model_digest
 from dmix.training.model.lora import merge_adapters
 from dmix.training.model.models import load_model, load_network
-from dmix.training.model.saving import dataset_tokenizer, model_digest
+from dmix.training.model.saving import dataset_tokenizer
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.checkpoints import load_checkpoint
 from dmix.training.run.config import read_config

@@ -94,6 +94,7 @@ def _dataset(records: Sequence[Record]) -> Any:
 
 
 def _choice_record(record: Record, where: str) -> Record:
+    _text(record, "question", where)
     choices, label = record.get("choices"), record.get("label")
     if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) for c in choices):
         raise InputError(f"{where}: 'choices' is {choices!r}, expected a list of two texts or more")
@@ -115,6 +116,11 @@ def _answer_record(record: Record, where: str) -> Record:
 
 def _text(record: Record, name: str, where: str) -> str:
     value = record.get(name)
+    if value is None and isinstance(record.get("text"), str):
+        raise InputError(
+            f"{where}: this is an item of kind continuation (it has 'text', and no {name!r}); name its file"
+            " in an environment file and use --environment instead of --items"
+        )
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{where}: {name!r} is {value!r}, expected text; correct the record or --kind")
     return value

@@ -32,7 +32,7 @@ from dmix.training.farm.proxy import ProxyResult, ProxyTask, proxy_feedback, pro
 from dmix.training.farm.stacked.proxies import Outcome, check_stack, stacked_feedback
 from dmix.training.farm.tasks import FarmTasks
 from dmix.training.farm.variations import starting_model
-from dmix.training.model.saving import model_digest
+from dmix.training.model.digests import model_digest
 from dmix.training.model.settings import ProxySettings, TrainingSettings
 from dmix.training.run.request import base_of_proxies
 from dmix.training.run.watching.progress import duration

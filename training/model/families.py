@@ -1,11 +1,13 @@
 """What families of language models call the same thing: positions, layers, widths."""
 
-from typing import Any
-
-from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.manifests import DatasetManifest
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PretrainedConfig, PreTrainedModel
 
 # Names of the largest number of positions; MPT says max_seq_len.
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
@@ -35,7 +37,7 @@ _ENCODERS = {
 }
 
 
-def check_family(config: PretrainedConfig, name: str) -> None:
+def check_family(config: "PretrainedConfig", name: str) -> None:
     """Refuses a model that is no causal language model, before its weights are read.
 
     Raises:
@@ -54,7 +56,31 @@ def check_family(config: PretrainedConfig, name: str) -> None:
         )
 
 
-def positions_of(config: PretrainedConfig) -> int | None:
+def check_fit(config: Any, manifest: DatasetManifest) -> None:
+    """Refuses a model that has too few ids or positions for a dataset.
+
+    Args:
+        config: Of transformers, or sizes by the same names.
+        manifest: The dataset.
+
+    Raises:
+        InputError: If it does.
+    """
+    if config.vocab_size < manifest.tokenizer.vocab_size:
+        raise InputError(
+            f"the model has a vocabulary of {config.vocab_size} ids, but the dataset's tokenizer"
+            f" {manifest.tokenizer.name!r} has {manifest.tokenizer.vocab_size}; shard the dataset with the"
+            " model's own tokenizer, or raise vocab_size"
+        )
+    positions = positions_of(config)
+    if positions is not None and positions < manifest.seq_len:
+        raise InputError(
+            f"the model has positions for {positions} tokens, but a sample has {manifest.seq_len}; shard the"
+            " dataset with a smaller --seq-len, or raise max_position_embeddings"
+        )
+
+
+def positions_of(config: Any) -> int | None:
     """Tokens that a model has positions for; None for families without a table of them (ALiBi)."""
     attention = getattr(config, "attn_config", None)
     if config.model_type == "bloom" or getattr(config, "alibi", False) or getattr(attention, "alibi", False):
@@ -63,11 +89,13 @@ def positions_of(config: PretrainedConfig) -> int | None:
     return None if found is None else int(found)
 
 
-def layers_of(network: PreTrainedModel) -> nn.ModuleList | None:
+def layers_of(network: "PreTrainedModel") -> "nn.ModuleList | None":
     """The layers of a model, its outermost list of as many modules as it has layers; None if it has none.
 
     Experts are lists, too, which may be longer.
     """
+    from torch import nn  # a second, and dry runs need none of it
+
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList) and len(module)]
     count = getattr(network.config, "num_hidden_layers", None)
     return next((found for found in lists if len(found) == count), max(lists, key=len, default=None))

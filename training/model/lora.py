@@ -11,10 +11,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from dmix.training.model.settings import LoraSettings, check_lora
+from dmix.training.model.settings import ADAPTER_CONFIG, LoraSettings, check_lora
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
-ADAPTER_CONFIG = "adapter_config.json"
 _ALL = "all-linear"
 
 

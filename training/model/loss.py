@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dmix.training.model.settings import CHUNK_TOKENS
+
 # tokens T, hidden size H, vocabulary V, chunk C; models of a stack P
-CHUNK_TOKENS = 256
 
 # Below the least normal float32 a chance loses digits.
 _LEAST_CHANCE = 1.2e-38

@@ -13,15 +13,15 @@ from transformers import (
     PreTrainedModel,
 )
 
-from dmix.training.model.families import check_family, positions_of
+from dmix.training.model.families import check_family, check_fit
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import adapted_checkpoint, add_adapters, with_merged_adapters
 from dmix.training.model.own_tokenizer import fitting_tokenizer
-from dmix.training.model.saving import check_saved_model, quiet_transformers
+from dmix.training.model.saving import quiet_transformers
 from dmix.training.model.settings import LoraSettings, ModelSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
-from dmix.warehouse_schema.files.weights import damaged_weights
+from dmix.warehouse_schema.files.weights import check_saved_model, damaged_weights
 from dmix.warehouse_schema.settings import load_settings
 
 _CONFIGS: dict[str, type[PretrainedConfig]] = {"llama": LlamaConfig, "gpt_neox": GPTNeoXConfig}
@@ -74,7 +74,7 @@ def load_model(
     else:
         tokenizer = None
         network = _from_scratch(model, manifest)
-    _check_fit(network.config, manifest)
+    check_fit(network.config, manifest)
     if lora is not None:
         check_lora_model(model, lora)
         add_adapters(network, lora, seed=seed)
@@ -129,7 +129,9 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         try:
-            network: PreTrainedModel = AutoModelForCausalLM.from_config(config_class(**values))
+            config = config_class(**values)
+            _check_heads(config)
+            network: PreTrainedModel = AutoModelForCausalLM.from_config(config)
         except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
@@ -137,6 +139,14 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
                 " sizes: the hidden size is a multiple of the number of heads, and all sizes are at least 1"
             ) from error
     return network
+
+
+def _check_heads(config: PretrainedConfig) -> None:
+    """Raises `ValueError` for heads that transformers makes and that fail at the first sample."""
+    heads = config.num_attention_heads
+    keys = getattr(config, "num_key_value_heads", None) or heads
+    if heads % keys or getattr(config, "head_dim", 0) % 2:
+        raise ValueError(f"{heads} heads, {keys} of keys, do not fit a hidden size of {config.hidden_size}")
 
 
 def empty_model(
@@ -166,7 +176,7 @@ def empty_model(
                 raise
             except Exception as error:  # as in load_network
                 raise _no_model(model, error) from error
-        _check_fit(network.config, manifest)
+        check_fit(network.config, manifest)
         if lora is not None:
             check_lora_model(model, lora)
             add_adapters(network, lora, seed=0)
@@ -216,21 +226,6 @@ def _no_model(name: str, error: Exception) -> InputError:
         f"no model can be loaded from {name!r} ({first_line}); give a model file, a checkpoint folder or a"
         " hub id that this machine can reach"
     )
-
-
-def _check_fit(config: PretrainedConfig, manifest: DatasetManifest) -> None:
-    if config.vocab_size < manifest.tokenizer.vocab_size:
-        raise InputError(
-            f"the model has a vocabulary of {config.vocab_size} ids, but the dataset's tokenizer"
-            f" {manifest.tokenizer.name!r} has {manifest.tokenizer.vocab_size}; shard the dataset with the"
-            " model's own tokenizer, or raise vocab_size"
-        )
-    positions = positions_of(config)
-    if positions is not None and positions < manifest.seq_len:
-        raise InputError(
-            f"the model has positions for {positions} tokens, but a sample has {manifest.seq_len}; shard the"
-            " dataset with a smaller --seq-len, or raise max_position_embeddings"
-        )
 
 
 def _check_finite(network: PreTrainedModel, name: str) -> None:

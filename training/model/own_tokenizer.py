@@ -5,19 +5,18 @@ learns nothing and forgets all, without an error. Files may differ where ids do 
 writes `tokenizer.json` anew, so both tokenizers encode the same texts, and their special ids are compared.
 """
 
+import json
 from pathlib import Path
-from typing import Any
-
-from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.weights import model_origin
 
-# Which dataset a model of ours was trained on and what its files are, beside its weights.
-ORIGIN_FILE = "dmix.json"
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
 
 # A folder with one of these has a tokenizer; without any, the model takes the dataset's.
 _FILES = (
@@ -42,9 +41,61 @@ _PROBE = (
 )
 
 
+# Classes of transformers that encode as `tokenizer.json` says, unless `add_prefix_space` disagrees.
+_PLAIN_CLASSES = {
+    "PreTrainedTokenizer",
+    "GPT2Tokenizer",
+    "GPTNeoXTokenizer",
+    "LlamaTokenizer",
+    "Qwen2Tokenizer",
+}
+# What decides the ids of raw text.
+_DECIDING = ("model", "normalizer", "pre_tokenizer", "added_tokens")
+
+
+def check_tokenizer(
+    model: str, manifest: DatasetManifest, *, tokenizer_file: Path, allow_other: bool = False
+) -> None:
+    """Refuses a checkpoint as `fitting_tokenizer` does, without transformers where the files agree.
+
+    Raises:
+        InputError: If the two tokenizers differ and `allow_other` is False.
+    """
+    if not _files_agree(Path(model), tokenizer_file):
+        fitting_tokenizer(model, manifest, tokenizer_file=tokenizer_file, allow_other=allow_other)
+
+
+def _files_agree(folder: Path, dataset_file: Path) -> bool:
+    """Whether a model plainly has the dataset's tokenizer; False where that is not sure."""
+    try:
+        own, dataset, settings = (
+            json.loads(path.read_text(encoding="utf-8"))
+            for path in (folder / "tokenizer.json", dataset_file, folder / "tokenizer_config.json")
+        )
+        ids = {token["content"]: token["id"] for token in own["added_tokens"]}
+        named = {entry["content"]: int(i) for i, entry in settings.get("added_tokens_decoder", {}).items()}
+        kind = str(settings.get("tokenizer_class")).removesuffix("Fast")
+        alike = all(own[part] == dataset[part] for part in _DECIDING)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    space = settings.get("add_prefix_space")
+    spaced = space is None or (kind != "LlamaTokenizer" and _prefix_spaces(own["pre_tokenizer"]) == {space})
+    return alike and kind in _PLAIN_CLASSES and spaced and named.items() <= ids.items()
+
+
+def _prefix_spaces(part: Any) -> set[bool]:
+    """All values of `add_prefix_space` within a part of a `tokenizer.json`."""
+    if isinstance(part, list):
+        return {value for one in part for value in _prefix_spaces(one)}
+    if not isinstance(part, dict):
+        return set()
+    own = {part["add_prefix_space"]} if "add_prefix_space" in part else set()
+    return own | _prefix_spaces(part.get("pretokenizers"))
+
+
 def fitting_tokenizer(
     model: str, manifest: DatasetManifest, *, tokenizer_file: Path | None, allow_other: bool = False
-) -> PreTrainedTokenizerBase | None:
+) -> "PreTrainedTokenizerBase | None":
     """The tokenizer that comes with a checkpoint, which is the dataset's; None if none does.
 
     Args:
@@ -58,12 +109,12 @@ def fitting_tokenizer(
     """
     if tokenizer_file is None:
         if not allow_other:
-            _check_origin(Path(model) / ORIGIN_FILE, manifest)
+            _check_origin(Path(model), manifest)
         return None
     own = own_tokenizer(model)
     if own is None:
         if not allow_other:
-            _check_origin(Path(model) / ORIGIN_FILE, manifest)
+            _check_origin(Path(model), manifest)
         return None
     try:
         check_own_tokenizer(model, own, tokenizer_file, manifest)
@@ -74,7 +125,7 @@ def fitting_tokenizer(
     return own
 
 
-def own_tokenizer(model: str) -> PreTrainedTokenizerBase | None:
+def own_tokenizer(model: str) -> "PreTrainedTokenizerBase | None":
     """The tokenizer of a checkpoint folder or hub id; None if it has none.
 
     Raises:
@@ -83,6 +134,8 @@ def own_tokenizer(model: str) -> PreTrainedTokenizerBase | None:
     folder = Path(model)
     if folder.is_dir() and not any((folder / name).is_file() for name in _FILES):
         return None
+    from transformers import AutoTokenizer  # seconds
+
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     except Exception as error:  # transformers and tokenizers raise many kinds
@@ -97,7 +150,7 @@ def own_tokenizer(model: str) -> PreTrainedTokenizerBase | None:
 
 
 def check_own_tokenizer(
-    model: str, own: PreTrainedTokenizerBase, dataset_file: Path, manifest: DatasetManifest
+    model: str, own: "PreTrainedTokenizerBase", dataset_file: Path, manifest: DatasetManifest
 ) -> None:
     """Refuses a model whose tokenizer gives other ids than the dataset's.
 
@@ -122,19 +175,17 @@ def check_own_tokenizer(
         )
 
 
-def _check_origin(origin_file: Path, manifest: DatasetManifest) -> None:
+def _check_origin(folder: Path, manifest: DatasetManifest) -> None:
     """Refuses a model of ours under another tokenizer, whose ids would mean other texts to it."""
-    if not origin_file.is_file():
-        return
-    origin = read_json(origin_file)
-    if origin["tokenizer_sha256"] != manifest.tokenizer.sha256:
+    origin = model_origin(folder)
+    if origin is not None and origin.tokenizer_sha256 != manifest.tokenizer.sha256:
         raise InputError(
-            f"the model in {origin_file.parent} comes from dataset {origin['dataset']}, whose tokenizer is"
+            f"the model in {folder} comes from dataset {origin.dataset}, whose tokenizer is"
             f" not that of dataset {manifest.dataset}; train a base model on this dataset, or choose that one"
         )
 
 
-def _difference(own: PreTrainedTokenizerBase, dataset: Tokenizer, manifest: DatasetManifest) -> str:
+def _difference(own: "PreTrainedTokenizerBase", dataset: "Tokenizer", manifest: DatasetManifest) -> str:
     """The first difference in words; empty if there is none."""
     end = manifest.tokenizer.eot_id
     end_token = dataset.id_to_token(end)
@@ -156,7 +207,7 @@ def _difference(own: PreTrainedTokenizerBase, dataset: Tokenizer, manifest: Data
     return ""
 
 
-def _named(tokenizer: PreTrainedTokenizerBase, index: int) -> str:
+def _named(tokenizer: "PreTrainedTokenizerBase", index: int) -> str:
     token = tokenizer.convert_ids_to_tokens(index) if index < len(tokenizer) else None
     return f"that id is {token!r}" if token is not None else "there is no such id"
 

@@ -1,12 +1,9 @@
 """Trained models on disk: whole or not at all, and what can go wrong is tried before the training.
 
-A saved model lists the SHA-256 of its files in `dmix.json`, so that one that a disk damaged is noticed
-when a run starts from it.
+A saved model lists the SHA-256 of its files in `dmix.json`.
 """
 
 import errno
-import functools
-import hashlib
 import logging
 import os
 import shutil
@@ -20,13 +17,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.model.lora import adapted_checkpoint, first_adapter_weight, has_adapters, save_adapters
-from dmix.training.model.own_tokenizer import ORIGIN_FILE
-from dmix.training.model.settings import ModelSettings
-from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
-from dmix.warehouse_schema.files.layout import publish_json, read_json, storage_errors, sync_path
-from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of
-from dmix.warehouse_schema.files.weights import readable
+from dmix.training.model.lora import first_adapter_weight, has_adapters, save_adapters
+from dmix.warehouse_schema.errors import InputError, StorageError
+from dmix.warehouse_schema.files.layout import publish_json, storage_errors, sync_path
+from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.weights import ORIGIN_FILE, file_digest, readable
 
 logger = logging.getLogger(__name__)
 
@@ -162,56 +157,6 @@ def sync_tree(folder: Path) -> None:
     """Waits until all files of a folder, and their names, are on disk."""
     for path in (*folder.rglob("*"), folder):
         sync_path(path)
-
-
-def check_saved_model(folder: Path) -> None:
-    """Compares the weights of a model of ours with their checksums; others have none.
-
-    Raises:
-        VerificationError: If a file is missing or damaged; it is named.
-    """
-    origin = folder / ORIGIN_FILE
-    if not origin.is_file():
-        return
-    for name, wanted in read_json(origin).get("files", {}).items():
-        path = folder / Path(name).name
-        if not path.is_file() or _known_digest(str(path), path.stat().st_mtime_ns) != wanted:
-            raise VerificationError(
-                f"{path} is {'damaged' if path.is_file() else 'missing'}; train the model again, or restore"
-                " the file"
-            )
-
-
-# What a checkpoint's folder holds that decides its scores; tokenizers are compared on their own.
-_DECIDING = ("*.safetensors", "pytorch_model*.bin", "config.json", "adapter_config.json")
-
-
-def model_digest(model: str | ModelSettings) -> str:
-    """SHA-256 of what a model starts from: its files, the checkpoint below adapters included, its settings,
-    or its name where the hub has it."""
-    if not isinstance(model, str):
-        return digest_of(repr(model))
-    folder = Path(model)
-    if folder.is_file():
-        return file_digest(folder)
-    paths = sorted({path for pattern in _DECIDING for path in folder.glob(pattern)})
-    if not paths:
-        return digest_of(model)
-    files = {path.name: _known_digest(str(path), path.stat().st_mtime_ns) for path in paths}
-    below = adapted_checkpoint(model)
-    return digest_of([files, model_digest(below)] if below else files)
-
-
-@functools.lru_cache(maxsize=64)
-def _known_digest(path: str, modified_ns: int) -> str:
-    """A farm starts many proxies from one model."""
-    return file_digest(Path(path))
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

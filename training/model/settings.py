@@ -27,6 +27,12 @@ LOGGERS = ("tensorboard", "wandb", "mlflow")
 # checkpoint forget; adapters, which start at zero, take more than the weights that they adapt.
 RATE_FROM_SCRATCH, RATE_OF_CHECKPOINT, RATE_OF_ADAPTERS = 1e-3, 3e-5, 2e-4
 
+# Names the checkpoint of a folder of adapters, in peft's form.
+ADAPTER_CONFIG = "adapter_config.json"
+
+# Tokens whose logits exist at a time (`dmix.training.model.loss`).
+CHUNK_TOKENS = 256
+
 # What a run that goes on may take from another training file.
 MAY_CHANGE = ("learning_rate", "checkpoints_kept", "microbatch_size")
 

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.training.model.language_model import LanguageModel
+from dmix.training.run.checkpoint_files import SAVED, fingerprint
 from dmix.training.run.decisions import Decision, decide, log_controller_events
 from dmix.training.run.ranks import is_first_rank, on_first_rank
 from dmix.training.run.state import RunState
@@ -306,6 +308,10 @@ class MixtureCallback(Callback):
             )
 
     # ---- what is written and said
+
+    def note_checkpoint(self, path: Path) -> None:
+        """Writes down what a checkpoint holds that is on disk, so that no other takes its place."""
+        self._write(SAVED, step=self.state.steps_done, file=path.name, fingerprint=fingerprint(path))
 
     def _write(self, event: str, **values: object) -> None:
         if self.log is not None:

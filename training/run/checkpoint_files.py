@@ -1,10 +1,13 @@
 """Checkpoint files of a run: their names, the complete ones, and the one from which a run resumes.
 
 A checkpoint is a zip archive: its table of contents is written last, so a file that a kill cut short
-lacks it, and it holds a checksum of every part, so zeros of a power cut are noticed.
+lacks it, and it holds a checksum of every part, so zeros of a power cut are noticed. What a run has saved
+is an event with a fingerprint of these checksums, so a file of another run, or under another name, is too.
 """
 
+import hashlib
 import re
+import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -18,6 +21,8 @@ FILE_NAME = "step{epoch}-ba{batch}.pt"
 _FILE_PATTERN = re.compile(r"step(\d+)-ba(\d+)\.pt")
 _ASIDE = ".aside"
 _BLOCK_BYTES = 1 << 22
+SAVED = "checkpoint_saved"
+"""The event of a checkpoint that a run wrote: `step`, `file`, `fingerprint`."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> 
     for path in found:
         if not is_whole(path):
             notes.append(f"checkpoint {path.name} is damaged")
+        elif not _is_own(path, events_file):
+            notes.append(f"checkpoint {path.name} is not the one that this run wrote")
         elif not _is_logged(events_file, steps_done_at(path)):
             step = steps_done_at(path)
             notes.append(f"checkpoint {path.name} is ahead of {events_file.name}, which lacks step {step}")
@@ -96,7 +103,10 @@ def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> 
 def forget_set_aside(folder: Path) -> None:
     """Removes what `choose_checkpoint` set aside."""
     for path in folder.glob(f"*.pt{_ASIDE}"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -113,6 +123,8 @@ def steps_done_at(checkpoint: Path | None) -> int:
 
 def is_whole(path: Path) -> bool:
     """Whether every part of a checkpoint has the checksum that was written with it."""
+    if not path.is_file():  # a folder, or a pipe that nobody fills
+        return False
     try:
         with zipfile.ZipFile(path) as archive:
             for part in archive.infolist():
@@ -124,9 +136,27 @@ def is_whole(path: Path) -> bool:
     return True
 
 
+def fingerprint(path: Path) -> str:
+    """SHA-256 of names, lengths and checksums of the parts of a whole checkpoint; its bytes are not read."""
+    with zipfile.ZipFile(path) as archive:
+        parts = [f"{part.filename}\0{part.file_size}\0{part.CRC}" for part in archive.infolist()]
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+def _is_own(path: Path, events_file: Path) -> bool:
+    """Whether the run wrote this content under this name; True for runs of versions that did not say."""
+    saved = (
+        event.get("fingerprint")
+        for event in read_events_backwards(events_file)
+        if event["event"] == SAVED and event.get("file") == path.name
+    )
+    wanted = next(saved, None)  # the last attempt counts
+    return wanted is None or wanted == fingerprint(path)
+
+
 def _is_logged(events_file: Path, step: int) -> bool:
     return step == 0 or any(
-        event["event"] == "step_done" and event["step"] == step
+        event["event"] == "step_done" and event.get("step") == step
         for event in read_events_backwards(events_file)
     )
 

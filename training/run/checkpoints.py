@@ -21,7 +21,7 @@ from composer.utils import dist
 from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
 from torch.torch_version import TorchVersion
 
-from dmix.training.model.memory import is_out_of_memory
+from dmix.training.model.estimate.memory import is_out_of_memory
 from dmix.training.model.saving import write_errors
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.checkpoint_files import FILE_NAME, checkpoints, forget_set_aside
@@ -38,6 +38,8 @@ _ALLOWED_TYPES = [
     timedelta,
     TorchVersion,
 ]
+_PARTS = {"model", "optimizers", "callbacks", "timestamp"}
+"""What a checkpoint of a run has to have, below `state`."""
 
 
 class _Saver(CheckpointSaver):
@@ -45,7 +47,12 @@ class _Saver(CheckpointSaver):
 
     Composer (0.32) puts a list of all that it ever saved into every checkpoint, which so grows with the
     run; it uses it nowhere, and here it stays empty.
+
+    Attributes:
+        saved: Told of each file that is on disk, on the first rank.
     """
+
+    saved: Callable[[Path], object] = staticmethod(lambda path: None)
 
     def _save_checkpoint(self, state: State, logger: Logger) -> None:
         check_finite(state)
@@ -57,6 +64,7 @@ class _Saver(CheckpointSaver):
                 if dist.get_global_rank() == 0:
                     sync_path(path)
                     sync_path(folder)
+                    self.saved(path)
                     forget_set_aside(folder)
         except BaseException:
             if dist.get_global_rank() == 0:
@@ -104,6 +112,7 @@ def make_saver(
     *,
     resumed_from: Path | None,
     save_now: Callable[[State, Event], bool],
+    saved: Callable[[Path], object] = lambda path: None,
 ) -> CheckpointSaver:
     """Composer's saver, writing into `folder` and keeping the newest few.
 
@@ -112,6 +121,7 @@ def make_saver(
         settings: How many to keep.
         resumed_from: The checkpoint that the run goes on from; later ones were set aside.
         save_now: From `due`.
+        saved: Told of each file that is on disk, on the first rank.
     """
     saver = _Saver(
         folder=str(folder).replace("{", "{{").replace("}", "}}"),
@@ -123,6 +133,7 @@ def make_saver(
         overwrite=True,
         num_checkpoints_to_keep=settings.checkpoints_kept,
     )
+    saver.saved = saved
     # those of earlier attempts take part in the rotation
     saver.saved_checkpoints = [str(path) for path in checkpoints(folder)] if resumed_from is not None else []
     return saver
@@ -173,11 +184,26 @@ def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool =
         ) from None
 
 
+def load_run_checkpoint(path: Path | str, *, map_location: str = "cpu") -> Any:
+    """As `load_checkpoint`, of a file that Composer saved for a run.
+
+    Raises:
+        InputError: If it is another file.
+    """
+    content = load_checkpoint(path, map_location=map_location)
+    state = content.get("state") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or _PARTS - state.keys():
+        raise InputError(
+            f"checkpoint {path} is not the checkpoint of a run; remove it to resume from the one before"
+        )
+    return content
+
+
 @contextmanager
 def without_unpickling() -> Iterator[None]:
-    """Lets Composer read checkpoints by `load_checkpoint`; it has no setting for that."""
+    """Lets Composer read checkpoints by `load_run_checkpoint`; it has no setting for that."""
     original = composer_checkpoint._torch_load_with_validation
-    composer_checkpoint._torch_load_with_validation = lambda path, map_location: load_checkpoint(
+    composer_checkpoint._torch_load_with_validation = lambda path, map_location: load_run_checkpoint(
         path, map_location=map_location
     )
     try:

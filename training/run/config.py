@@ -31,6 +31,7 @@ from dmix.mixing.trajectories.objectives import (
     environment_to_json,
     load_environment,
 )
+from dmix.training.model.own_tokenizer import check_tokenizer
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.training.run.request import (
     RunRequest,
@@ -226,10 +227,8 @@ def check_model_tokenizer(
     """
     if Path(model).suffix in (".yaml", ".yml"):
         return
-    from dmix.training.model.own_tokenizer import fitting_tokenizer  # a second of transformers
-
     file = warehouse.stream(manifest.dataset) / "tokenizer.json"
-    fitting_tokenizer(model, manifest, tokenizer_file=file, allow_other=allow_other)
+    check_tokenizer(model, manifest, tokenizer_file=file, allow_other=allow_other)
 
 
 def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
@@ -355,8 +354,9 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
         promise = f"; the plan promises {gain:+.3f} of utility (standard error {error:.3f}): " + str(
             config.promise["note"]
         )
+    samples = f"{config.step_samples:,} sample{'' if config.step_samples == 1 else 's'}"
     return (
-        f"run {config.run_id}: {config.steps} steps of {config.step_samples:,} samples in batches of"
+        f"run {config.run_id}: {config.steps} steps of {samples} in batches of"
         f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}{promise}{warning}"
     )
 

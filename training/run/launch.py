@@ -11,7 +11,8 @@ from dmix.mixing.controllers import Controller
 from dmix.mixing.delivery.plan import check_settings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment
-from dmix.training.model.memory import RunDisk, check_room, disk_of_run, shape_of
+from dmix.training.model.estimate.memory import RunDisk, check_room, disk_of_run
+from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.config import (
     RunConfig,

@@ -1,5 +1,6 @@
 """What a user asks of a run: sizes, rules and names. Light to import, since the command line reads it."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from dmix.training.model.settings import (
 )
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.events import resume_command
-from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.files.weights import model_origin
 from dmix.warehouse_schema.settings import setting
 
 DEFAULT_STEPS = 16
@@ -76,6 +78,16 @@ class RunRequest:
         for name, value in counts.items():
             if value is not None and value < 1:
                 raise InputError(f"--{name} is {value}, expected at least 1")
+
+
+def rank_here() -> int:
+    """Rank that the launcher gave this process; 0 without a launcher."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def ranks_here() -> int:
+    """Number of ranks of this launch."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def resolve_model(spec: str, warehouse: Warehouse) -> str:
@@ -188,10 +200,8 @@ def _default_rate(model: str, *, adapters: bool) -> float:
         return RATE_FROM_SCRATCH
     if adapters:
         return RATE_OF_ADAPTERS
-    origin = Path(model) / "dmix.json"
-    if origin.is_file():  # models of earlier versions do not say, and were from random weights
-        return float(read_json(origin).get("learning_rate", RATE_FROM_SCRATCH) or RATE_OF_CHECKPOINT)
-    return RATE_OF_CHECKPOINT
+    origin = model_origin(Path(model))  # models of earlier versions do not say, and were from random weights
+    return (origin.learning_rate if origin is not None else None) or RATE_OF_CHECKPOINT
 
 
 def rate_warning(training: TrainingSettings, model: str) -> str:

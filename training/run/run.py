@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict import _get_fqns
 from dmix.mixing.delivery.dataset import StepBatchSampler
 from dmix.mixing.delivery.plan import check_settings
 from dmix.mixing.delivery.streams import StreamSizes
-from dmix.training.model.memory import is_out_of_memory
+from dmix.training.model.estimate.memory import is_out_of_memory
 from dmix.training.model.models import load_model
 from dmix.training.model.precision import composer_precision, computes_in_bf16, cpu_has_bf16, on_gpu
 from dmix.training.run.assembly.job import TrainingJob, open_streams
@@ -119,11 +119,22 @@ def train(
         restart = dataclasses.replace(restart, notes=(*restart.notes, *notes), changes=changes)
         for note in (*restart.notes, *(c.digests for c in changes)) if is_first_rank() else ():
             progress(note)
-        stop = stack.enter_context(stop_on_signal()) if job.keep_checkpoints else StopRequest()
+        if is_first_rank():
+            progress(_where_it_begins(job, restart.checkpoint))
+        said = progress if is_first_rank() else logger.debug
+        stop = stack.enter_context(stop_on_signal(said)) if job.keep_checkpoints else StopRequest()
         shown = LineMonitor(progress) if monitor is None else monitor
         with _memory_errors(job):
             _run(job, folder=folder, restart=restart, log=log, stop=stop, monitor=shown)
         return on_first_rank(lambda: summarise(events))
+
+
+def _where_it_begins(job: TrainingJob, checkpoint: Path | None) -> str:
+    """What happens before the first line about a step, which can take minutes."""
+    if checkpoint is not None:
+        return f"run {job.run_id}: resuming after step {steps_done_at(checkpoint)} of {job.steps}"
+    scoring = "" if job.environment is None else " and scoring it before step 1"
+    return f"run {job.run_id}: loading the model{scoring}"
 
 
 @contextmanager

@@ -52,8 +52,11 @@ def bounded_memory(limit_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def ends_on_interrupt(grace_seconds: float = _GRACE_SECONDS) -> Iterator[None]:
-    """Ends the process with code 130 if Ctrl-C has not ended the body within `grace_seconds`."""
-    if threading.current_thread() is not threading.main_thread():
+    """Ends the process with code 130 if Ctrl-C has not ended the body within `grace_seconds`.
+
+    Does nothing in a notebook's kernel, whose end would cost all that the user computed there.
+    """
+    if threading.current_thread() is not threading.main_thread() or "ipykernel" in sys.modules:
         yield
         return
     reading, writing = os.pipe()

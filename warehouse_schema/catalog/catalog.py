@@ -18,6 +18,7 @@ import os
 import shlex
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -129,6 +130,13 @@ def rebuild(warehouse: Warehouse, *, lock_seconds: float = DEFAULT_TIMEOUT_SECON
         _write(warehouse, load_schema(), empty=True)
 
 
+def _arrow_table(result: duckdb.DuckDBPyConnection) -> "pyarrow.Table":
+    """The rows of a statement; DuckDB (2.0) warns that it copies them, which takes milliseconds here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
+        return result.to_arrow_table()
+
+
 class Catalog:
     """A reader of the catalog; made by `open_reader`.
 
@@ -234,7 +242,7 @@ class Catalog:
 
     def arrow(self, sql: str, parameters: Sequence[Any] = ()) -> "pyarrow.Table":
         """The answer to one statement as an Arrow table; arguments and errors as of `query`."""
-        return self._answer(sql, parameters, lambda result: result.to_arrow_table())
+        return self._answer(sql, parameters, _arrow_table)
 
     def df(self, sql: str, parameters: Sequence[Any] = ()) -> "pandas.DataFrame":
         """The answer to one statement as a pandas data frame; arguments and errors as of `query`."""
@@ -266,6 +274,8 @@ class Catalog:
                 f"the query exceeds its memory limit ({said}); select fewer rows, aggregate them,"
                 " or raise --memory-gb"
             ) from None
+        except duckdb.CatalogException as error:
+            raise InputError(f"{error}\n\nSHOW TABLES lists the views, and DESCRIBE their columns") from None
         except duckdb.Error as error:
             raise InputError(str(error)) from None
 
@@ -321,11 +331,14 @@ def _writing(warehouse: Warehouse, lock_seconds: float) -> Iterator[None]:
 
 def _remove_copies(warehouse: Warehouse) -> None:
     for copy in warehouse.root.glob(".catalog-*"):
-        copy.unlink(missing_ok=True)
+        if copy.is_symlink() or not copy.is_dir():
+            copy.unlink(missing_ok=True)
 
 
 def _write(warehouse: Warehouse, schema: Schema, *, empty: bool) -> None:
     """Migrates and fills a copy of the catalog, or an empty one, and publishes it if that changed it."""
+    if warehouse.catalog.is_dir():
+        raise CatalogError(f"{warehouse.catalog} is a folder, expected a file; remove it")
     copy = warehouse.root / f".catalog-{os.getpid()}.duckdb"
     if warehouse.catalog.exists() and not empty:
         shutil.copyfile(warehouse.catalog, copy)

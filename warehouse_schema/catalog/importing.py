@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # What reading a damaged file raises; Arrow's errors are ValueErrors.
-DAMAGE = (DmixError, OSError, LookupError, TypeError, ValueError, AttributeError)
+DAMAGE = (DmixError, OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError)
 
 # Tables that a kind of unit fills; a Parquet kind fills the one table of its name.
 TABLES = {

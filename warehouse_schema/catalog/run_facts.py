@@ -110,7 +110,7 @@ class RunFold:
             self.scores[event["step"]] = event
         elif kind in ("run_done", "run_failed"):
             self.end = event
-        if kind not in ("decision", "step_done", "feedback"):
+        if kind not in ("decision", "step_done", "feedback", "checkpoint_saved"):
             self.log.append((line, event))
 
     def _restart(self, event: Event) -> None:

@@ -14,6 +14,7 @@ the model before any training.
 | step_done | step, delivered_samples_N, delivered_tokens_N, passes_N, digest, chain, loss, seconds, … |
 | … | … loss_sum_N and loss_tokens_N: training loss in nats and the tokens it was summed over |
 | feedback | step, scores {objective: score} |
+| checkpoint_saved | step, file, fingerprint: a checkpoint that is on disk, see `checkpoint_files.py` |
 | content_changed | step, what, before, after, detail: see `files/changes.py`; precedes its run_started |
 | note | step, kind, detail; kinds: fallback, alarm, guard, shadow, supply, non_finite_loss, … |
 | … | … microbatch_size, whose value is the samples of a forward pass that auto found |
@@ -33,7 +34,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
+
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.event_shapes import is_complete, is_event
 from dmix.warehouse_schema.files.layout import storage_errors
 from dmix.warehouse_schema.files.processes import this_process
 
@@ -42,7 +46,6 @@ logger = logging.getLogger(__name__)
 Event = dict[str, Any]
 
 _BLOCK_BYTES = 2**16
-_LINE_START = b'{"event": "'
 
 
 class EventLog:
@@ -88,18 +91,20 @@ class EventLog:
 def repair_events(path: Path) -> str:
     """Cuts a damaged event file after its last whole line before the damage.
 
-    A power cut or a full disk leaves zeros, halves of lines, or two lines joined into one. What stands
-    behind the first damaged line is moved to `<name>.damaged`; a line under way at the end is dropped.
+    A power cut or a full disk leaves zeros, halves of lines, or two lines joined into one; a failing disk
+    or an editor leaves lines that are JSON and no events, or in another order. What stands behind the
+    first such line is moved to `<name>.damaged`; a line under way at the end is dropped.
 
     Returns:
         A sentence about what was moved; empty if nothing but a line under way was wrong.
     """
     if not path.is_file():
         return ""
-    whole_bytes, lines = 0, 0
+    whole_bytes, lines, order = 0, 0, _Order()
     with open(path, "rb+") as file:
         for line in file:
-            if not _looks_whole(line) and (not line.endswith(b"\n") or _event_of(line) is None):
+            event = _event_of(line) if line.endswith(b"\n") else None
+            if event is None or not is_complete(event) or not order.takes(event):
                 break
             whole_bytes, lines = whole_bytes + len(line), lines + 1
         file.seek(whole_bytes)
@@ -179,42 +184,65 @@ def resume_command(run_folder: Path) -> str:
     return shlex.join(["dmix", "train", "--warehouse", str(warehouse), "--run", run_id, "--resume"])
 
 
-def _looks_whole(line: bytes) -> bool:
-    """Whether a line begins and ends as `EventLog` writes it, and holds one event and no zeros.
+class _Order:
+    """Whether events come as attempts write them: attempts ascend, and in each of them the steps decided."""
 
-    Parsing every line would make a resume after 10,000 steps cost a second.
-    """
-    return (
-        line.startswith(_LINE_START)
-        and line.endswith(b"}\n")
-        and line.find(_LINE_START, 1) < 0
-        and b"\0" not in line
-    )
+    def __init__(self) -> None:
+        self._attempt = self._decided = 0
+
+    def takes(self, event: Event) -> bool:
+        attempt = event.get("attempt") or 0
+        if attempt < self._attempt:
+            return False
+        if attempt > self._attempt:
+            self._attempt, self._decided = attempt, 0
+        if event["event"] == "decision":
+            if event["step"] < self._decided:
+                return False
+            self._decided = event["step"]
+        return True
 
 
 def _event_of(line: bytes) -> Event | None:
     """The event of a line; None if it is damaged."""
     try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        try:
+            event = json.loads(line)  # NaN, for a score that is missing
+        except (ValueError, RecursionError):
+            return None
+    return event if is_event(event) else None
 
 
 def _lines_backwards(file: BinaryIO) -> Iterator[bytes]:
     """The complete lines of a file, last one first."""
-    position, head = file.seek(0, os.SEEK_END), b""
+    position, head = file.seek(0, os.SEEK_END), _Head()
     under_way = True
     while position:
         size_bytes = min(position, _BLOCK_BYTES)
         position = file.seek(position - size_bytes)
-        head, *lines = (file.read(size_bytes) + head).split(b"\n")
-        if lines and under_way:
-            lines.pop()  # what stands after the last newline
-            under_way = False
-        yield from reversed(lines)
+        first, *lines = file.read(size_bytes).split(b"\n")
+        if lines:
+            lines[-1] = head.after(lines[-1])
+            if under_way:
+                lines.pop()  # what stands after the last newline
+                under_way = False
+            yield from reversed(lines)
+            head = _Head()
+        head.blocks.append(first)
     if not under_way:
-        yield head
+        yield head.after(b"")
+
+
+class _Head:
+    """The part of a line that was read so far, last block first; joined once, however long it is."""
+
+    def __init__(self) -> None:
+        self.blocks: list[bytes] = []
+
+    def after(self, start: bytes) -> bytes:
+        return b"".join((start, *reversed(self.blocks)))
 
 
 def _append_whole(path: Path, line: bytes) -> None:

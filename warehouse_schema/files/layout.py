@@ -76,6 +76,8 @@ class Warehouse:
                 f"warehouse {str(root)!r} is a URL, expected a local folder; name one with --warehouse, and"
                 " keep labels and streams at the URL with --data-url"
             )
+        if not str(root).strip():
+            raise InputError("the warehouse has an empty name; name its folder with --warehouse")
         try:
             path = Path(root).expanduser().absolute()
         except RuntimeError:
@@ -121,9 +123,13 @@ class Warehouse:
         If it is remote, the folders here hold copies of manifests, tokenizers and rejects.
         """
         try:
-            return RemotePath.at(read_json(self.data_settings)["url"])
+            found = read_json(self.data_settings)
         except NotFoundError:
             return self.root
+        url = found.get("url") if isinstance(found, dict) else None
+        if not isinstance(url, str):
+            raise InputError(f"{self.data_settings} names no URL; restore it from a copy, or remove it")
+        return RemotePath.at(url)
 
     def label_data(self, corpus: str) -> Place:
         """As `labels`, where the label files are."""
@@ -252,6 +258,8 @@ def storage_errors(what: str) -> Iterator[None]:
             remedy = "raise the limit on file sizes (ulimit -f), then run the same command again"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             remedy = "check the permissions of the folder"
+        elif error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+            remedy = "name another folder with --warehouse"
         else:
             raise
         where = f" ({error.filename})" if error.filename else ""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dmix.warehouse_schema.errors import LockHeldError
+from dmix.warehouse_schema.errors import InputError, LockHeldError
 from dmix.warehouse_schema.files.layout import publish_bytes, storage_errors
 from dmix.warehouse_schema.files.processes import this_process
 
@@ -33,12 +33,15 @@ def held_lock(path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT
     Raises:
         LockHeldError: If another process still holds it after that time; the message names it.
         StorageError: If the folder cannot be written.
+        InputError: If the lock file is a link or a folder.
     """
     # its import takes asyncio along, for which those who only read have no use
     from filelock import FileLock, Timeout
 
     with storage_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() or path.is_dir():
+            raise InputError(f"the lock file {path} is a link or a folder, which dmix never makes; remove it")
         lock = FileLock(path)
         try:
             lock.acquire(timeout=timeout_seconds)
@@ -63,7 +66,7 @@ def held_lock(path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT
 
 def is_held(path: Path) -> bool:
     """Whether another process holds the lock file at `path`; nothing is written."""
-    if not path.is_file():
+    if not path.is_file() or path.is_symlink():
         return False
     from filelock import FileLock, Timeout
 
@@ -81,12 +84,16 @@ def _side_file(path: Path) -> Path:
     return path.with_name(path.name + ".holder")
 
 
+_LONGEST_COMMAND = 120
+
+
 def _holder(path: Path) -> str:
     """Who holds the lock, as far as the side file tells; it may just have been given back."""
     try:
         holder = json.loads(_side_file(path).read_bytes())
-        return (
-            f"process {holder['pid']} on {holder['host']} since {holder['since']} ({holder['command'][:200]})"
-        )
+        program, *arguments = shlex.split(holder["command"])
+        command = shlex.join([Path(program).name, *arguments])
+        shown = command if len(command) <= _LONGEST_COMMAND else f"{command[:_LONGEST_COMMAND]} …"
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']} ({shown})"
     except (OSError, ValueError, KeyError):
         return "another process"

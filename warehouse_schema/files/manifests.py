@@ -6,13 +6,14 @@ dataset a new dataset. `dmix.etl` writes them, the catalog is an index over them
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_type_hints
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, checked_name, json_of, publish_json, read_json
@@ -420,8 +421,13 @@ def altered(path: Path) -> bool:
 
 
 def _to_json(manifest: CorpusVersion | DatasetManifest) -> dict[str, Any]:
-    value = json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(manifest)}))
-    return {**value, _DIGEST: digest_of(value)}
+    return with_digest({"format": FORMAT, **dataclasses.asdict(manifest)})
+
+
+def with_digest(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says, as plain values, with the digest that `altered` compares."""
+    found: dict[str, Any] = json.loads(json.dumps(value))
+    return {**found, _DIGEST: digest_of(found)}
 
 
 def manifest_from_bytes(cls: type[T], content: bytes, where: Place) -> T:
@@ -445,10 +451,36 @@ def _from_json(cls: Any, value: Any, path: Place) -> Any:
         raise InputError(f"{path} has format {found!r}, but this dmix reads {FORMAT}; update dmix")
     try:
         manifest = _NESTED[cls](value)
+        _check_values(manifest)
         _CHECKS[cls](manifest, path)
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error!r}); repeat the command that made it") from None
+        said = repr(error)[:300]
+        raise InputError(f"{path} is damaged ({said}); repeat the command that made it") from None
     return manifest
+
+
+@functools.cache
+def _types_of(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _check_values(item: Any) -> None:
+    """Raises a TypeError unless texts are texts and counts are counts, in a manifest and what it holds."""
+    for name, wanted in _types_of(type(item)).items():
+        value = getattr(item, name)
+        if wanted in (str, bool, int):
+            if type(value) is not wanted or (wanted is int and not 0 <= value < 2**63):
+                raise TypeError(f"{name} is {value!r}, expected {wanted.__name__}")
+        elif dataclasses.is_dataclass(value):
+            _check_values(value)
+        elif isinstance(value, tuple):
+            for inner in value:
+                if dataclasses.is_dataclass(inner):
+                    _check_values(inner)
+        elif value is not None and not isinstance(value, Mapping):
+            raise TypeError(f"{name} is {value!r}, expected names with values")
+    if isinstance(item, LabelPart) and not all(type(count) is int for count in item.rejected.values()):
+        raise TypeError(f"rejected is {item.rejected!r}, expected counts")
 
 
 def _check_corpus(version: CorpusVersion, where: object) -> None:

@@ -16,6 +16,17 @@ from dmix.warehouse_schema.errors import InputError
 
 _SECRET = re.compile(r"key|secret|token|signature|password|credential|^sig$", re.IGNORECASE)
 
+# C0 and C1 controls, and marks that turn the direction of a text around
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: control characters, which could clear it or write over it, are spelled out.
+
+    Names, events and errors come from files of others. Tabs and ends of lines stay.
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 def plain_name(value: Any, *, what: str, where: object) -> str:
     """`value`, if it is the name of one file or folder and nothing else.

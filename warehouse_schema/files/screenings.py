@@ -11,11 +11,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json
+from dmix.warehouse_schema.files.manifests import with_digest
 from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.text_files import read_json_object
 
 FORMAT = 1
 KINDS = ("duplicates", "contamination")
@@ -53,7 +54,7 @@ class Screening:
 def write_screening(warehouse: Warehouse, screening: Screening) -> Path:
     """Publishes a screening; this is the step that makes its files visible."""
     path = warehouse.screening(screening.kind, screening.screening) / "manifest.json"
-    publish_json(path, {"format": FORMAT, **dataclasses.asdict(screening)})
+    publish_json(path, with_digest({"format": FORMAT, **dataclasses.asdict(screening)}))
     return path
 
 
@@ -78,7 +79,8 @@ def load_screening(path: Path) -> Screening:
         NotFoundError: If there is no such file.
         InputError: If it is damaged or from a newer dmix.
     """
-    value: dict[str, Any] = dict(read_json(path))
+    value = read_json_object(path)
+    value.pop("digest", None)
     found = value.pop("format", None)
     if found != FORMAT:
         raise InputError(f"{path} has format {found!r}, but this dmix reads {FORMAT}; update dmix")

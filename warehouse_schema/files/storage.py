@@ -71,7 +71,8 @@ class RemotePath:
             InputError: If the scheme is not one that dmix knows, or no bucket or host is named.
         """
         refuse_credentials(url, what="a remote folder or file")
-        if not is_url(url) or not url.partition("://")[2].strip("/"):
+        behind = url.partition("://")[2]
+        if not is_url(url) or not behind.strip("/") or (behind[0] == "/" and not url.startswith("hdfs")):
             known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
             raise InputError(
                 f"{url!r} names no remote folder; write for example s3://bucket/folder ({known})"

@@ -1,10 +1,158 @@
-"""Which file of weights is damaged, for errors of libraries that do not say."""
+"""Files of weights without torch: how many numbers they hold, and which file is damaged.
 
+A model that dmix saved lists the SHA-256 of its files, so that one that a disk damaged is noticed before
+a run starts from it.
+"""
+
+import functools
+import hashlib
+import json
+import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from dmix.warehouse_schema.errors import DmixError, InputError
+from dmix.warehouse_schema.errors import DmixError, InputError, VerificationError
+from dmix.warehouse_schema.files.names import plain_name
+from dmix.warehouse_schema.settings import setting, settings_from
+from dmix.warehouse_schema.text_files import read_json_object
+
+# Which dataset a model of ours was trained on and what its files are, beside its weights.
+ORIGIN_FILE = "dmix.json"
+# Learning rate of models of earlier versions, which do not say theirs.
+_EARLIER_RATE = 1e-3
+# Numbers that are looked at, at a time.
+_CHUNK = 2**22
+# Bits of the exponent of bf16: all of them are set in infinities and NaN.
+_BF16_EXPONENT = 0x7F80
+
+
+def stored_weights(folder: Path) -> dict[str, int]:
+    """Number of values of each weight in the safetensors files of a folder, by its name.
+
+    Raises:
+        InputError: If the header of a file is damaged.
+    """
+    return {
+        name: math.prod(entry["shape"])
+        for path in sorted(folder.glob("*.safetensors"))
+        for name, entry in _header(path)[0].items()
+    }
+
+
+def first_not_finite(folder: Path) -> str:
+    """Name of the first weight in safetensors files that holds an infinity or NaN; empty if none does.
+
+    Weights in eight bits are not looked at.
+
+    Raises:
+        InputError: If the header of a file is damaged.
+    """
+    import numpy as np
+
+    types = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+    for path in sorted(folder.glob("*.safetensors")):
+        header, start = _header(path)
+        for name, entry in header.items():
+            if entry["dtype"] not in types:
+                continue
+            begin, end = entry["data_offsets"]
+            kind = np.dtype(types[entry["dtype"]])
+            values = np.memmap(path, np.uint8, "r")[start + begin : start + end].view(kind)
+            for first in range(0, len(values), _CHUNK):
+                part = values[first : first + _CHUNK]
+                if entry["dtype"] == "BF16":
+                    fine = ((part & _BF16_EXPONENT) != _BF16_EXPONENT).all()
+                else:
+                    fine = np.isfinite(part).all()
+                if not fine:
+                    return name
+    return ""
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """What a safetensors file says of its weights, and where their values begin.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        try:
+            if not 0 < size <= path.stat().st_size - 8:
+                raise ValueError("it ends within its header")
+            header = json.loads(file.read(size))
+            header.pop("__metadata__", None)
+            for entry in header.values():
+                math.prod(entry["shape"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is not a safetensors file ({error}); download it again") from None
+    return header, 8 + size
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_digest(path: Path) -> str:
+    """SHA-256 of a file that stays: many proxies of a farm start from one model."""
+    return _digest_then(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_then(path: Path, modified_ns: int) -> str:
+    return file_digest(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOrigin:
+    """What `dmix.json` says of a model of ours; models of earlier versions say less."""
+
+    dataset: str = setting("", help="Dataset that it was trained on.")
+    tokenizer_sha256: str = setting("", help="Digest of that dataset's tokenizer.")
+    learning_rate: float | None = setting(_EARLIER_RATE, help="Rate that it was trained at.")
+    files: dict[str, str] = setting({}, help="SHA-256 of its files, by name.")
+
+
+def model_origin(folder: Path) -> ModelOrigin | None:
+    """What is known of a model of ours; None for other checkpoints.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    path = folder / ORIGIN_FILE
+    if not path.is_file():
+        return None
+    names = {field.name for field in fields(ModelOrigin)}
+    found = {name: value for name, value in read_json_object(path).items() if name in names}
+    origin = settings_from(ModelOrigin, found, where=str(path))
+    for name in origin.files:
+        plain_name(name, what="file", where=path)
+    if origin.learning_rate is not None and origin.learning_rate < 0:
+        raise InputError(f"{path}: learning_rate is {origin.learning_rate}, expected a number above 0")
+    return origin
+
+
+def check_saved_model(folder: Path) -> None:
+    """Compares the weights of a model of ours with their checksums; others have none.
+
+    Raises:
+        VerificationError: If a file is missing or damaged; it is named.
+    """
+    origin = model_origin(folder)
+    for name, wanted in origin.files.items() if origin is not None else ():
+        path = folder / name
+        if not path.is_file() or known_digest(path) != wanted:
+            raise VerificationError(
+                f"{path} is {'damaged' if path.is_file() else 'missing'}; train the model again, or restore"
+                " the file"
+            )
 
 
 def damaged_weights(folder: Path) -> str:

@@ -125,7 +125,7 @@ def _announce(set_name: str, farm: "FarmPlan", progress: Progress) -> None:
 
 
 def _farm_plan_result(warehouse: Warehouse, farm: "FarmPlan") -> Result:
-    from dmix.training.model.estimate import measure_speed
+    from dmix.training.model.estimate.measured import measure_speed
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     manifest = read_dataset_manifest(warehouse, farm.task.dataset)

@@ -123,9 +123,10 @@ _PROXY_WEIGHTS = 890_000
 
 def _farm_work(tokens: int) -> dict[str, Any]:
     """Tokens and core hours of small proxies on all trajectories, from one matrix product of this machine."""
-    from dmix.cli.workflows.timing import training_speed
+    from dmix.training.model.estimate.shapes import OPERATIONS
+    from dmix.training.model.estimate.speed import training_speed
 
-    hours = tokens / training_speed(_PROXY_WEIGHTS) / 3600
+    hours = tokens / training_speed(OPERATIONS * _PROXY_WEIGHTS) / 3600
     return {"farm_tokens_at_most": tokens, "farm_hours_of_a_small_proxy": hours}
 
 

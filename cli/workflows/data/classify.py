@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmix.cli.show.result import Result
+from dmix.cli.workflows.data.shard import shard_corpora
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
+from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.templates.conversations import fitting_template
 from dmix.etl.templates.templates import MODEL, special_token_flags
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
     from dmix.etl.classify.classify import CorpusOutcome
@@ -34,6 +37,7 @@ def classify_text(
     target: Sequence[str] = (),
     name: str = "main",
     add: bool = False,
+    seq_len: int | None = None,
     settings: "ClassifySettings",
     executor: "Automatic",
     data_url: str | None = None,
@@ -42,12 +46,15 @@ def classify_text(
 ) -> Result:
     """Reads text and gives every document its domain; the result's value is a list of outcomes.
 
+    With `seq_len`, the corpora become a dataset by the same workers, and the value is (outcomes, manifest).
+
     Args:
         warehouse: Where the corpora go.
         source: Files, folders, globs or URLs of the source field.
         target: The same of the target field.
         name: Makes the corpora `NAME-source` and `NAME-target`.
         add: Keep the inputs of the last versions and add these.
+        seq_len: Shard the corpora, too, into samples of so many tokens.
         settings: Classifier, taxonomy, columns.
         executor: Runs the tasks.
         data_url: Remote folder for labels and streams, which the warehouse remembers.
@@ -63,7 +70,12 @@ def classify_text(
     check_inputs((*source, *target))
     check_id_column((*source, *target), settings.id_column)
     check_classifier(warehouse, settings)
-    executor.prepare("dmix.etl.classify.classify", "dmix.etl.classifiers.embedded")
+    shard = None if seq_len is None else ShardSettings(seq_len=seq_len)
+    executor.prepare(
+        "dmix.etl.classify.classify",
+        "dmix.etl.classifiers.embedded",
+        *(() if shard is None else ("dmix.etl.shard.tasks",)),
+    )
     from dmix.etl.classify import classify as job
     from dmix.etl.classify.plan import plan_corpora
     from dmix.etl.publishing.mirror import use_data_url
@@ -79,7 +91,8 @@ def classify_text(
             plan_corpora(executor, warehouse, requests, settings=settings, progress=progress)
         )
     outcomes = job.classify_corpora(executor, warehouse, requests, settings=settings, progress=progress)
-    sync_at_end(warehouse, warn=progress)
+    if shard is None:
+        sync_at_end(warehouse, warn=progress)
     result = _outcomes_result(outcomes)
     for outcome in outcomes:
         for line in without_text(warehouse, outcome.version, settings):
@@ -91,7 +104,30 @@ def classify_text(
             "the chat template writes special tokens; keep them with: dmix etl shard --tokenizer"
             f" {folder}{tokens}"
         )
-    return result
+    if shard is None:
+        return result
+    return _with_dataset(result, warehouse, name=name, settings=shard, executor=executor, progress=progress)
+
+
+def _with_dataset(
+    result: Result,
+    warehouse: Warehouse,
+    *,
+    name: str,
+    settings: ShardSettings,
+    executor: "Automatic",
+    progress: Progress,
+) -> Result:
+    """What classifying came to, and the dataset of the pair of corpora."""
+    from dmix.warehouse_schema.files.manifests import corpus_versions
+
+    pair = [corpus for field in FIELDS if corpus_versions(warehouse, corpus := f"{name}-{field}")]
+    dataset = shard_corpora(warehouse, corpus=pair, settings=settings, executor=executor, progress=progress)
+    return Result(
+        {"corpora": result.facts, "dataset": dataset.facts},
+        (result.value, dataset.value),
+        [*result.blocks, *dataset.blocks],
+    )
 
 
 def without_text(warehouse: Warehouse, version: "CorpusVersion", settings: "ClassifySettings") -> list[str]:

@@ -50,7 +50,7 @@ def plan_gradients(found: Measured, request: ProbeRequest) -> GradientPlan:
     """
     from dmix.mixing.effects.gradients import gradient_budget
     from dmix.training.farm.gradients import GradientTask, encoded_items
-    from dmix.training.model.estimate import measure_speed
+    from dmix.training.model.estimate.measured import measure_speed
 
     task = GradientTask(
         warehouse=found.warehouse,

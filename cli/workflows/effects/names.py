@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def model_digest(model: "str | ModelSettings") -> str:
     """Short hash of what a model starts from, for names of effects."""
-    from dmix.training.model import saving  # a second of transformers
+    from dmix.training.model import digests
 
-    return saving.model_digest(model)[:16]
+    return digests.model_digest(model)[:16]
 
 
 def effects_name(estimator: str, manifest: DatasetManifest, environment: str, name: str | None) -> str:

@@ -143,7 +143,9 @@ def plan_mixture(
         space=space,
         total=total,
         scales=dict(zip(objectives.names, objectives.scales_D.tolist(), strict=True)),
-        scales_from="the environment file" if objectives.scales else "none given, so 1 nat each",
+        scales_from="from the environment file"
+        if objectives.scales
+        else "1 nat each (the environment file names none)",
         objectives=objectives,
         max_passes=max_passes,
     )

@@ -120,7 +120,7 @@ def _check_line(
 ) -> str:
     """What the check runs would take, and those of a second round."""
     from dmix.cli.workflows.effects.checked_plan import RUNS, check_task, round_probes, round_task
-    from dmix.training.model.estimate import measure_speed
+    from dmix.training.model.estimate.measured import measure_speed
 
     task = check_task(warehouse, planned, model=model, training=training)
     speed = measure_speed(task.model, planned.manifest, training)

@@ -284,7 +284,7 @@ def effects_result(stored: "StoredEffects") -> Result:
         ],
     )
     result.line(
-        f"stored effects {stored.name}; to plan a mixture, run 'dmix mix plan --probe {stored.name}"
+        f"effects {stored.name}; to plan a mixture, run 'dmix mix plan --probe {stored.name}"
         " --out mixture.yaml'"
     )
     return result

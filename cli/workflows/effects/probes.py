@@ -60,7 +60,7 @@ def plan_probes(found: Measured, request: ProbeRequest) -> ProbePlan:
     from dmix.mixing.effects.store import effect_names, read_effects
     from dmix.mixing.space.budget import auto_step_samples, whole_batches
     from dmix.training.farm.probe import ProbeTask
-    from dmix.training.model.estimate import measure_speed
+    from dmix.training.model.estimate.measured import measure_speed
 
     steps = _PROBE_STEPS if request.steps is None else request.steps
     task = ProbeTask(

@@ -41,7 +41,7 @@ def make_dataset(executor: "Automatic", warehouse: Warehouse, files: Files, *, p
 def make_base(warehouse: Warehouse, files: Files, *, progress: Progress) -> None:
     """Trains a model from random weights on the source."""
     from dmix.training.model.settings import load_training
-    from dmix.training.run.base import base_config, train_base
+    from dmix.training.run.base_model import base_config, train_base
 
     config = base_config(
         warehouse,

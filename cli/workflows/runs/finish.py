@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from dmix.cli.show.result import Result
+from dmix.training.run.request import rank_here
 from dmix.warehouse_schema.errors import CatalogError, LockHeldError, NotFoundError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
@@ -14,10 +15,9 @@ if TYPE_CHECKING:
 
 def finish_run(warehouse: Warehouse, summary: "RunSummary", *, progress: Progress) -> Result | None:
     """Brings the run into the catalog; what it came to on the first rank, None on others."""
-    from dmix.training.run.ranks import is_first_rank
     from dmix.warehouse_schema.catalog.catalog import sync_at_end
 
-    if not is_first_rank():
+    if rank_here():
         return None
     sync_at_end(warehouse, warn=progress)
     after_it = _aftermath(warehouse, summary)

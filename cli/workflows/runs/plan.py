@@ -1,17 +1,22 @@
-"""Time and memory of a run that has not started: `dmix train --dry-run`."""
+"""Time, memory and disk of a run that has not started, without building its model: `dmix train --dry-run`."""
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.timing import in_words
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
-    from dmix.training.model.estimate import Speed
-    from dmix.training.model.memory import Memory, RunDisk
+    from dmix.training.model.estimate.memory import Memory, RunDisk
+    from dmix.training.model.estimate.shapes import ModelShape
+    from dmix.training.model.estimate.speed import Speed
+    from dmix.training.model.settings import TrainingSettings
     from dmix.training.run.config import RunConfig
+    from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 
 def run_plan(
@@ -24,30 +29,30 @@ def run_plan(
         config: The run.
         ranks: Ranks to plan for; those of this launch if None.
         notes: What a resume would change, and where it would begin.
-    """
-    import psutil
-    from composer.utils import dist
 
+    Raises:
+        NotFoundError, InputError, VerificationError: If the model cannot be trained on the dataset.
+    """
     from dmix.mixing.space.domains import DomainSpace
-    from dmix.training.model.estimate import measure_speed
-    from dmix.training.model.memory import (
-        device_memory,
+    from dmix.training.model.estimate.memory import (
         disk_of_run,
         fitting_microbatch,
+        gpu_memory,
         memory_per_rank,
         room_of_a_rank,
-        shape_of,
     )
-    from dmix.training.model.precision import computes_in_bf16
+    from dmix.training.model.estimate.shapes import shape_of
     from dmix.training.run.config import check_controllers, describe, expected_passes
+    from dmix.training.run.request import ranks_here
     from dmix.training.run.resuming.differences import model_of
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     manifest, model = read_dataset_manifest(warehouse, config.dataset), model_of(config)
     check_controllers(warehouse, config, DomainSpace.of_dataset(manifest))
-    ranks = dist.get_world_size() if ranks is None else ranks
-    shape = shape_of(model, manifest, lora=config.training.lora)
-    training, bf16 = config.training, computes_in_bf16(config.training)
+    ranks = ranks_here() if ranks is None else ranks
+    shape, training = shape_of(model, manifest, lora=config.training.lora), config.training
+    on_gpu = gpu_memory() is not None
+    bf16 = training.precision == "bf16" or (training.precision == "auto" and on_gpu)
     if training.microbatch_size == "auto":
         size = fitting_microbatch(
             shape, training, ranks=ranks, seq_len=manifest.seq_len, bf16=bf16, room=room_of_a_rank(ranks)
@@ -57,11 +62,13 @@ def run_plan(
     tokens = config.steps * config.step_samples * manifest.seq_len
     batches = config.steps * config.step_samples // config.batch_size
     disk = disk_of_run(shape, config.training, steps=config.steps, batches=batches)
-    # timing needs weights, gradients and activations on this device
-    room = device_memory() or psutil.virtual_memory().available
-    fits = 2 * memory_per_rank(shape, training, ranks=1, seq_len=manifest.seq_len, bf16=False).total < room
-    speed = measure_speed(model, manifest, training) if fits else None
-    hours = None if speed is None else speed.hours(tokens)
+    speed = None
+    if _fits(shape, training, seq_len=manifest.seq_len):
+        from dmix.training.model.estimate.speed import estimated_speed
+
+        if isinstance(model, str):
+            _check_weights(model, shape, manifest, training)
+        speed = estimated_speed(shape, seq_len=manifest.seq_len)
     coverage = expected_passes(config, manifest)
     result = Result(
         {
@@ -77,7 +84,7 @@ def run_plan(
             "ranks": ranks,
             "memory_bytes": {**dataclasses.asdict(memory), "total": memory.total},
             "disk_bytes": dataclasses.asdict(disk),
-            "hours": hours,
+            "hours": None if speed is None else speed.hours(tokens),
             "notes": list(notes),
             "coverage": {"source": coverage.source, "target": coverage.target},
         },
@@ -87,7 +94,51 @@ def run_plan(
     for note in notes:
         result.line(note)
     _add_sizes(result, memory=memory, disk=disk, speed=speed)
+    full = _full_disk(warehouse, config, disk)
+    if full:
+        result.line(f"the start would be refused: {full}")
     return result
+
+
+def _fits(shape: "ModelShape", training: "TrainingSettings", *, seq_len: int) -> bool:
+    """Whether this machine holds the model twice, so that its weights can be read and its time counts."""
+    import psutil
+
+    from dmix.training.model.estimate.memory import gpu_memory, memory_per_rank
+
+    gpu = gpu_memory()
+    room = psutil.virtual_memory().available if gpu is None else gpu[1]
+    return 2 * memory_per_rank(shape, training, ranks=1, seq_len=seq_len, bf16=False).total < room
+
+
+def _check_weights(
+    model: str, shape: "ModelShape", manifest: "DatasetManifest", training: "TrainingSettings"
+) -> None:
+    """Refuses a checkpoint whose weights are damaged, lacking or not finite.
+
+    What its files say is enough where it is what the configuration wants; else transformers loads it.
+    """
+    from dmix.training.model.estimate.shapes import holds_weights
+    from dmix.warehouse_schema.files.weights import check_saved_model
+
+    check_saved_model(Path(model))
+    if training.lora is None and holds_weights(Path(model), shape):
+        return
+    from dmix.training.model.models import load_model
+
+    load_model(model, manifest, lora=training.lora)
+
+
+def _full_disk(warehouse: Warehouse, config: "RunConfig", disk: "RunDisk") -> str:
+    """Why the disk has no room for a run; empty if it has."""
+    from dmix.training.model.estimate.memory import check_room
+
+    folder, result = warehouse.run(config.run_id) / "checkpoints", config.result(warehouse)
+    try:
+        check_room(disk, checkpoints=folder, result=result, what=f"run {config.run_id}")
+    except InputError as error:
+        return error.message
+    return ""
 
 
 def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Speed | None") -> None:
@@ -109,6 +160,7 @@ def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Spe
         )
         return
     result.line(
-        f"{speed.tokens_per_second:,.0f} tokens per second in this process:"
-        f" {in_words(3600 * facts['hours'])} without scoring"
+        f"about {speed.tokens_per_second:,.0f} tokens per second in this process:"
+        f" {in_words(3600 * facts['hours'])} without scoring, estimated from one matrix"
+        " product. Half or twice that is possible, and more if other processes use the machine"
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from dmix.cli.show.notebook import in_notebook
 from dmix.cli.show.result import Result
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.sizes import size_text
@@ -46,4 +47,6 @@ def report_runs(
     result = Result(facts, written)
     count = len(written.runs)
     result.line(f"report on {count} run{'' if count == 1 else 's'}, {size_text(written.size_bytes)}")
+    if in_notebook():  # the command prints it on stdout
+        result.line(str(written.path))
     return result

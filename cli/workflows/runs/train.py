@@ -19,7 +19,7 @@ from dmix.cli.workflows.runs.repeated import (
     run_summary,
 )
 from dmix.training.model.settings import TrainingSettings, check_loggers, check_lora, load_training
-from dmix.training.run.request import RunRequest, new_run_folder, run_config_file
+from dmix.training.run.request import RunRequest, new_run_folder, rank_here, run_config_file
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
@@ -86,9 +86,6 @@ def train_run(
     if back and not resume:
         raise InputError("--back needs --resume; give both")
     if run_id is not None and (resume or has_started(warehouse, run_id)):
-        if not resume and is_finished(warehouse, run_id):
-            summary = run_summary(warehouse, run_id)
-            return _finished(summary) if dry_run else finish_run(warehouse, summary, progress=progress)
         if given is None:
             given = _not_default(
                 request,
@@ -98,6 +95,10 @@ def train_run(
                 controller=controller,
                 training=training,
             )
+        if not resume and is_finished(warehouse, run_id):
+            changed_settings(given, warehouse, run_id, may_change=False)
+            summary = run_summary(warehouse, run_id)
+            return _finished(summary) if dry_run else finish_run(warehouse, summary, progress=progress)
         changes = _checked_resume(warehouse, run_id, given, loggers, asked=resume)
         if dry_run:
             from dmix.training.run.resuming.differences import plan_resume
@@ -134,14 +135,12 @@ def train_run(
         request=request,
     )
     if environment is not None:
-        from dmix.training.run.ranks import is_first_rank
-
         check_kept_out(
             warehouse,
             resolved.dataset,
             environment,
             allow_unscreened=allow_unscreened,
-            progress=progress if is_first_rank() else lambda line: None,
+            progress=progress if rank_here() == 0 else lambda line: None,
         )
     if dry_run:
         return run_plan(warehouse, resolved, ranks=ranks)

@@ -7,16 +7,25 @@ speed of the machine with one matrix product, and writes the files that the next
 
 import json
 import stat
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmix.cli.workflows.start.project_files import STEPS, Checkpoint, FieldText, Sizes, project_files
-from dmix.cli.workflows.timing import training_speed
+from dmix.cli.workflows.start.project_files import (
+    BYTES_PER_TOKEN,
+    FEWEST_STEPS,
+    NOT_READ,
+    READ_RATE,
+    STEPS,
+    Checkpoint,
+    FieldText,
+    Sizes,
+    project_files,
+)
 from dmix.etl.templates.settings import PLAIN_TEXT, TextSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.weights import stored_weights
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
@@ -25,8 +34,6 @@ if TYPE_CHECKING:
 
 # Items of each field and kind (feedback, judging).
 ITEMS = 100
-# Tokens of an item, about: it has at most 600 characters.
-_ITEM_TOKENS = 120
 # What gzip and zstd make of English text.
 _COMPRESSED = 3.0
 # Weights of the model that `model.yaml` describes.
@@ -46,6 +53,7 @@ class InitResult:
         sizes: Sizes of a run.
         model: Checkpoint or hub id that is trained; None for a small model from random weights.
         parameters: Weights of the model; None where they are not known.
+        not_read: File that lists the records which could not be read; None if it was not written.
     """
 
     folder: Path
@@ -54,6 +62,7 @@ class InitResult:
     sizes: Sizes
     model: str | None
     parameters: int | None
+    not_read: str | None = None
 
 
 def init_project(
@@ -106,14 +115,24 @@ def init_project(
         parameters=checkpoint.parameters,
         longest=checkpoint.max_positions,
         hours=hours,
-        items=sum(text.feedback for text in fields.values()),
+        scored=round(sum(text.item_characters for text in fields.values()) / BYTES_PER_TOKEN),
     )
     texts = project_files(fields, sizes, checkpoint, reading=reading)
     files = {name: words for name, (words, _) in texts.items()}
+    not_read = None
     if not dry_run:
         for name, (_, text) in texts.items():
             if name != "environment.yaml":
                 publish_bytes(out / name, text.encode())
+        lines = [
+            json.dumps({"field": field, **reject._asdict()}, ensure_ascii=False) + "\n"
+            for field, text in fields.items()
+            for reject in text.rejects
+            if text.copied
+        ]
+        if lines:
+            not_read = NOT_READ
+            publish_bytes(out / NOT_READ, "".join(lines).encode(errors="backslashreplace"))
         script = out / "run.sh"
         script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
         # last, since it tells the next start that the project is whole
@@ -125,28 +144,37 @@ def init_project(
         sizes=sizes,
         model=checkpoint.name,
         parameters=checkpoint.parameters,
+        not_read=not_read,
     )
 
 
 def fitting_sizes(
-    *, tokens: int, parameters: int | None, longest: int | None, hours: float, items: int = 0
+    *, tokens: int, parameters: int | None, longest: int | None, hours: float, scored: int = 0
 ) -> Sizes:
     """Sizes of a run that passes once over the text, or less where that takes too many hours.
+
+    Where scoring after each of 16 steps takes more than half of the time, the run has fewer steps.
 
     Args:
         tokens: Tokens of both fields.
         parameters: Weights of the model; None where they are not known.
         longest: Most positions that the model takes; None for no bound.
         hours: Longest training run, its scoring included.
-        items: Feedback items of both fields.
+        scored: Tokens of the feedback items of both fields.
     """
-    scored = items * _ITEM_TOKENS
-    speed = None if parameters is None else training_speed(parameters)
+    from dmix.training.model.estimate.shapes import OPERATIONS
+    from dmix.training.model.estimate.speed import training_speed
+
+    speed = None if parameters is None else training_speed(OPERATIONS * parameters)
     small = parameters is not None and parameters < 50e6
     seq_len = min(256 if small else 512, longest or 512)
-    read = (STEPS + 1) * scored / 3  # in tokens that are trained on
-    budget = tokens if speed is None else min(tokens, max(0, speed * hours * 3600 - read))
-    samples = max(1, int(budget / seq_len / STEPS))
+    steps, budget = STEPS, float(tokens)
+    if speed is not None:
+        room = speed * hours * 3600  # in tokens that are trained on
+        while steps > FEWEST_STEPS and (steps + 1) * scored / READ_RATE > room / 2:
+            steps //= 2
+        budget = min(tokens, max(0, room - (steps + 1) * scored / READ_RATE))
+    samples = max(1, int(budget / seq_len / steps))
     batch = 32
     while batch > 1 and samples < 2 * batch:
         batch //= 2
@@ -154,7 +182,7 @@ def fitting_sizes(
         seq_len=seq_len,
         batch_size=batch,
         samples_per_step=max(batch, samples // batch * batch),
-        steps=STEPS,
+        steps=steps,
         tokens_per_second=speed,
         scored_tokens=scored,
     )
@@ -180,34 +208,11 @@ def _look_at(model: str | None) -> Checkpoint:
         raise InputError(f"--model: {file} is not JSON: {error}") from None
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
     positions = next((config[name] for name in names if isinstance(config.get(name), int)), None)
-    return Checkpoint(name=str(folder.absolute()), parameters=stored_weights(folder), max_positions=positions)
-
-
-def stored_weights(folder: Path) -> int | None:
-    """Number of weights in the safetensors files of a folder; None if it has none.
-
-    Raises:
-        InputError: If the header of a file is damaged.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    total = 0
-    for path in files:
-        with open(path, "rb") as file:
-            start = file.read(8)
-            size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            try:
-                if not 0 < size <= path.stat().st_size - 8:
-                    raise ValueError("it ends within its header")
-                header = json.loads(file.read(size))
-                shapes = [value["shape"] for name, value in header.items() if name != "__metadata__"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path} is not a safetensors file ({error}); download it again") from None
-        for shape in shapes:
-            weights = 1
-            for length in shape:
-                weights *= length
-            total += weights
-    return total if files else None
+    return Checkpoint(
+        name=str(folder.absolute()),
+        parameters=sum(stored_weights(folder).values()) or None,
+        max_positions=positions,
+    )
 
 
 def copy_text(
@@ -218,6 +223,7 @@ def copy_text(
     out: Path,
     num_items: int = ITEMS,
     columns: "Columns | None" = None,
+    dry_run: bool = False,
 ) -> "HeldOut":
     """Copies the text of a field to `text/FIELD` and holds items out of it: `out/items`, `out/judging`.
 
@@ -228,6 +234,7 @@ def copy_text(
         out: Folder for the items.
         num_items: Most items of each kind.
         columns: Where the text is in records; the column `text` if None.
+        dry_run: Read and count, and write nothing.
 
     Raises:
         InputError: If nothing is left to train on.
@@ -242,6 +249,7 @@ def copy_text(
         num_items=num_items,
         limit_bytes=COPY_LIMIT_BYTES,
         columns=columns or PLAIN,
+        dry_run=dry_run,
     )
 
 
@@ -250,15 +258,13 @@ def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_
     from dmix.etl.reading.holdout import draw_items, write_items
     from dmix.etl.reading.sources import find_files
 
+    found = find_files(folders)
     size_bytes = round(
-        sum(
-            file.size_bytes * (1 if file.compression == "none" else _COMPRESSED)
-            for file in find_files(folders).files
-        )
+        sum(file.size_bytes * (1 if file.compression == "none" else _COMPRESSED) for file in found.files)
     )
     drawn = draw_items(folders, num_items=ITEMS, columns=columns)
     feedback, judging = out / "items" / f"{field}.jsonl", out / "judging" / f"{field}.jsonl"
-    if drawn.enough or dry_run:
+    if drawn.enough:
         if not dry_run:
             write_items(feedback, drawn.feedback)
             write_items(judging, drawn.judging)
@@ -267,10 +273,13 @@ def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_
             size_bytes=size_bytes,
             feedback=len(drawn.feedback),
             judging=len(drawn.judging),
-            copied=not drawn.enough,
+            copied=False,
             rejected=drawn.rejected,
+            rejects=drawn.rejects,
+            skipped=found.skipped,
+            item_characters=sum(len(item["text"]) for item in drawn.feedback),
         )
-    held = copy_text(folders, field=field, text=out / "data", out=out, columns=columns)
+    held = copy_text(folders, field=field, text=out / "data", out=out, columns=columns, dry_run=dry_run)
     return FieldText(
         inputs=(f"data/{field}",),
         size_bytes=size_bytes,
@@ -278,4 +287,7 @@ def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_
         judging=held.judging,
         copied=True,
         rejected=held.rejected,
+        rejects=held.rejects,
+        skipped=found.skipped,
+        item_characters=held.item_characters,
     )

@@ -4,15 +4,23 @@ import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as defaults
 from pathlib import Path
 
 import dmix
 from dmix.cli.workflows.timing import in_words
+from dmix.etl.publishing.rejects import Reject
 from dmix.etl.templates.settings import TextSettings
 from dmix.etl.templates.templates import special_token_flags
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 STEPS = 16
+# A controller that reads scores needs some steps, however little time there is.
+FEWEST_STEPS = 4
+# Tokens that a model scores in the time in which it trains on one.
+READ_RATE = 3
+# Records of copied text that could not be read.
+NOT_READ = "not-read.jsonl"
 # Files in which every field is explained; they come with the package.
 EXAMPLES = Path(dmix.__file__).parent / "examples"
 # Learning rates of the small model: from random weights, and once it knows the source.
@@ -34,6 +42,9 @@ class FieldText:
         judging: Number of judging items, of other documents.
         copied: Whether the text was copied without the ends of its documents.
         rejected: Records that could not be read while items were drawn, by reason.
+        rejects: The first of these records, with file and place.
+        skipped: Files that dmix does not read, by ending.
+        item_characters: Characters of the feedback items.
     """
 
     inputs: tuple[str, ...]
@@ -42,6 +53,9 @@ class FieldText:
     judging: int
     copied: bool
     rejected: Mapping[str, int]
+    rejects: tuple[Reject, ...] = ()
+    skipped: Mapping[str, int] = defaults(default_factory=dict)
+    item_characters: int = 0
 
     @property
     def tokens(self) -> int:
@@ -79,8 +93,15 @@ class Sizes:
         """Minutes of one run; reading a token takes a third of training on it."""
         if self.tokens_per_second is None:
             return None
+        return self.tokens / self.tokens_per_second / 60 + (self.scoring_minutes or 0)
+
+    @property
+    def scoring_minutes(self) -> float | None:
+        """Minutes of one run in which the model scores items."""
+        if self.tokens_per_second is None:
+            return None
         read = (self.steps + 1) * self.scored_tokens
-        return (self.tokens + read / 3) / self.tokens_per_second / 60
+        return read / READ_RATE / self.tokens_per_second / 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +124,7 @@ def project_files(
             environment_text("feedback", "items"),
         ),
         "judging.yaml": (
-            "the same objectives on other documents; no controller sees their scores",
+            "the same objectives, for dmix eval; no controller sees their items",
             environment_text("judging", "judging"),
         ),
         "training.yaml": (
@@ -133,6 +154,44 @@ def project_files(
     return files
 
 
+# What a person does about records that cannot be read, by reason; the others need no word.
+_REMEDIES = {
+    "missing_text": "name the column with --text-column; where records differ, rename it in the file",
+    "invalid_utf8": "convert the file: iconv -f latin1 -t utf-8 FILE > NEW",
+    "not_messages": "choose another --template",
+}
+
+
+def not_read_lines(text: FieldText) -> list[str]:
+    """For each reason why records were not read: how many, the first of them, and what helps."""
+    lines = []
+    for reason, count in text.rejected.items():
+        first = next((reject for reject in text.rejects if reject.reason == reason), None)
+        where = "" if first is None else f", first in {first.path}, record {first.position}: {first.detail}"
+        remedy = f" ({_REMEDIES[reason]})" if reason in _REMEDIES else ""
+        lines.append(f"{count:,} not read, {reason}{where}{remedy}")
+    return lines
+
+
+def num_samples(count: int) -> str:
+    """A number of samples in words."""
+    return f"{count:,} sample{'' if count == 1 else 's'}"
+
+
+def time_of_run(sizes: Sizes) -> str:
+    """How long a run takes and how much of it is scoring; empty where this is not known."""
+    if sizes.minutes is None:
+        return ""
+    scoring = 60 * (sizes.scoring_minutes or 0)
+    share = scoring / (60 * sizes.minutes)
+    words = f", of which scoring takes {in_words(scoring)}" if share >= _WORTH_A_WORD else ""
+    return f", {in_words(60 * sizes.minutes)} on this machine{words}"
+
+
+# Share of a run's time from which on its scoring is mentioned.
+_WORTH_A_WORD = 0.2
+
+
 def environment_text(kind: str, folder: str) -> str:
     """An environment file on the items of a folder, which are of a kind (feedback, judging)."""
     return _ENVIRONMENT.format(kind=kind, folder=folder, examples=EXAMPLES)
@@ -153,7 +212,9 @@ def _script(
 ) -> str:
     megabytes = sum(text.size_bytes for text in fields.values()) / 1e6
     text_time = in_words(_START_SECONDS + megabytes / (_TEXT_RATE * (os.cpu_count() or 1)))
-    run_time = "time unknown: add --dry-run" if sizes.minutes is None else in_words(60 * sizes.minutes)
+    run_time = (
+        "time unknown: add --dry-run" if sizes.minutes is None else f"{in_words(60 * sizes.minutes)} each"
+    )
     tokenizer = "embedded" if checkpoint.name is None else shlex.quote(checkpoint.name)
     trained = "base" if checkpoint.name is None else shlex.quote(checkpoint.name)
     common = (
@@ -180,6 +241,7 @@ def _script(
         tokenizer=tokenizer,
         seq_len=sizes.seq_len,
         base=base,
+        samples=sizes.steps * sizes.samples_per_step,
         common=common,
     )
 
@@ -253,15 +315,19 @@ export DMIX_WAREHOUSE=warehouse
 dmix etl shard --tokenizer {tokenizer} --seq-len {seq_len} \\
   --environment environment.yaml --environment judging.yaml{special_tokens}
 {base}
-# 3. Which of my text helps what, by counting (seconds), and the mixture that follows from it.
+# 3. Which of my text helps what, by counting (seconds), and the mixture that follows for a run of step 4.
 dmix mix probe --environment environment.yaml
-dmix mix plan --out mixture.yaml
+dmix mix plan --samples {samples} --out mixture.yaml
 
-# 4. Runs of {tokens} tokens each ({run_time}): natural mixing to compare with, then the agent that
+# 4. Two runs of {tokens} tokens ({run_time}): natural mixing to compare with, then the agent that
 # starts from that mixture and corrects it by the scores of the run.
 dmix train --run natural --controller natural {common}
 dmix train --run effect --agent effect {common}
 
-# 5. What happened: one HTML file.
+# 5. Did the model forget, did it learn? Items that no controller saw judge each run before and after.
+dmix eval --run natural --step all --environment judging.yaml
+dmix eval --run effect --step all --environment judging.yaml
+
+# 6. What happened: one HTML file.
 dmix report --out report.html
 """

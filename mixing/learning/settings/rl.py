@@ -15,6 +15,7 @@ _PRESET_VALUES: dict[str, dict[str, Any]] = {
         "conservative_weight": 0.02,
         "imagined": 0.75,
         "simulator_share": 0.9,
+        "proximity": 0.1,
         "pessimism": 3.0,
     },
     "paper": {
@@ -22,6 +23,7 @@ _PRESET_VALUES: dict[str, dict[str, Any]] = {
         "conservative_weight": 5.0,
         "imagined": 0.0,
         "simulator_share": 0.0,
+        "proximity": 0.0,
         "pessimism": 0.0,
     },
 }
@@ -71,6 +73,11 @@ class RlSettings:
         None,
         help="Share of the actor's gradient from learned simulators; the critics give the rest (default:"
         " 0.9; paper: 0).",
+    )
+    proximity: float | None = setting(
+        None,
+        help="Penalty per nat of KL from a rollout's mixtures to the actor's, so that the actor stays where"
+        " its gradients from the simulators hold (default: 0.1; paper: 0).",
     )
     pessimism: float | None = setting(
         None,
@@ -152,7 +159,7 @@ class RlSettings:
             )
         if self.simulator_share is not None and not 0 <= self.simulator_share <= 1:
             raise InputError(f"--simulator-share is {self.simulator_share}, expected 0 to 1")
-        for name in ("conservative_weight", "pessimism"):
+        for name in ("conservative_weight", "pessimism", "proximity"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise InputError(f"--{name.replace('_', '-')} is {value}, expected 0 or more")

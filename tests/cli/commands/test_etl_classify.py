@@ -72,6 +72,21 @@ def test_json_is_one_document_on_stdout(spark, inputs, capsys):
     assert (again["version"], again["published"], again["parts_kept"]) == (1, False, 1)
 
 
+def test_samples_of_a_length_make_a_dataset_in_the_same_call(inputs, capsys, monkeypatch):
+    monkeypatch.delenv("DMIX_MASTER")
+    of = ["--warehouse", "w", "--json", *COLUMN]
+    assert run(["etl", "classify", "--source", "books", *of]) == 0
+    capsys.readouterr()
+    assert run(["etl", "classify", "--target", "papers", "--seq-len", "4", *of]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [corpus["corpus"] for corpus in found["corpora"]] == ["main-source", "main-target"]
+    assert found["dataset"]["seq_len"] == 4
+    fields = {domain["field"] for domain in found["dataset"]["domains"]}
+    assert fields == {"source", "target"}
+    with Catalog.open_reader(Warehouse.at("w")) as catalog:
+        assert catalog.query("select dataset from datasets")[1] == [(found["dataset"]["dataset"],)]
+
+
 def test_dry_run_shows_the_work_and_writes_nothing(spark, inputs, capsys):
     arguments = ["etl", "classify", "--source", "books", "papers", "--dry-run", *COLUMN]
     assert run([*arguments, "--json"]) == 0

@@ -44,3 +44,15 @@ def test_numbers_of_flags_are_finite(value):
     assert CliRunner().invoke(command, ["--hours", "0.5"]).output == "0.5\n"
     refused = CliRunner().invoke(command, ["--hours", value])
     assert (refused.exit_code, "--hours" in refused.output) == (2, True)
+
+
+def test_a_number_without_limits_shows_no_range():
+    @click.command()
+    @click.option("--hours", type=FiniteFloat(), default=1.0, show_default=True, help="Hours.")
+    @click.option("--share", type=FiniteFloat(min=0), default=1.0, show_default=True, help="Share.")
+    def command(hours, share):
+        pass
+
+    text = CliRunner().invoke(command, ["--help"]).output
+    assert "[default: 1.0]" in text and "x<=None" not in text
+    assert "x>=0" in text

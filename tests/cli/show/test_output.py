@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from dmix.cli.show.output import plain, say, show_json, show_rows, show_table
+from dmix.cli.show.output import plain, say, show_json, show_rows, show_table, table_text
 
 
 @pytest.mark.parametrize(
@@ -110,3 +110,9 @@ def test_lists_keep_text_that_only_looks_like_json(capsys):
 def test_no_rows_are_an_empty_table(capsys):
     show_rows(["a", "b"], [], form="table")
     assert capsys.readouterr().out.split() == ["a", "┃", "b", "━━╇━━"]
+
+
+def test_a_table_as_text_has_no_colours_where_a_notebook_forces_them(monkeypatch):
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):  # as a kernel of Jupyter sets them
+        monkeypatch.setenv(name, "1")
+    assert "\x1b" not in table_text(["a", "b"], [(1, "x")], title="title")

@@ -21,6 +21,8 @@ def test_a_run_is_judged_and_held_against_natural_mixing(tmp_path):
     assert found.word("maths").style == "bold green" and found.word("other") == ""
     # (1.6 - 0.08) / 2 against (0.16 - 0.08) / 2
     assert "against natural mixing (natural-0): U +0.72, general +0.00, maths +0.36" in found.lines
+    (rule,) = [line for line in found.lines if line.startswith("Unchanged: ")]
+    assert "scale" in rule
     pasted = shlex.split(found.lines[-1].removeprefix("to compare them: "))
     assert pasted == ["dmix", "report", "--warehouse", str(place.root), "--run", "one", "--run", "natural-0"]
 

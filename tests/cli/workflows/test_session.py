@@ -197,3 +197,16 @@ def test_help_of_a_method_has_the_flags_of_its_command():
     assert "dmix mix sample" in text
     assert "    set: Name of the set." in text
     assert "progress" not in text.partition("Args:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        ({}, ("plan()", "out")),
+        ({"out": "m.yaml", "sampels": 3}, ("plan()", "'sampels'", "did you mean 'samples'")),
+    ],
+)
+def test_a_wrong_call_names_method_and_argument(tmp_path, arguments, facts):
+    with pytest.raises(TypeError) as caught:
+        dmix.open(tmp_path).plan(**arguments)
+    assert all(fact in str(caught.value) for fact in facts)

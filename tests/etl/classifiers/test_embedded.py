@@ -1,5 +1,6 @@
 """The default classifier: features, linear model, training, and what ships."""
 
+import itertools
 import json
 import pickle
 from pathlib import Path
@@ -231,6 +232,18 @@ def test_training_separates_two_labels_without_a_prior(tokenizer, table):
         table=table,
     )
     assert model.logits(rows.features, rows.offsets).argmax(axis=1).tolist() == [0, 1]
+
+
+def test_few_documents_have_the_sums_of_many(tokenizer, table):
+    model = toy_training(tokenizer, table)
+    texts = [f"the striker {number} of " + "the garlic goal " * (number % 7) for number in range(80)]
+    rows = FeatureRows.of([tokenizer.encode([text])[0] for text in texts], table=table)
+    ends = [*rows.offsets.tolist(), len(rows.features)]
+    alone = [
+        model.logits(rows.features[start:stop], np.zeros(1, np.int32))[0]
+        for start, stop in itertools.pairwise(ends)
+    ]
+    assert np.array_equal(model.logits(rows.features, rows.offsets), np.array(alone))
 
 
 def test_training_twice_gives_the_same_weights(tokenizer, table):

@@ -1,7 +1,9 @@
 """What stands in a folder of inputs is read once, or counted and named, or refused."""
 
+import errno
 import os
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,65 @@ def test_loops_end_and_are_named(tmp_path):
     }
     (root / "itself.jsonl").symlink_to(root / "itself.jsonl")
     with pytest.raises(InputError, match=r"itself\.jsonl leads nowhere"):
+        find_files([str(root)])
+
+
+@pytest.mark.parametrize("name", [".loop", "_tmp", ".a/_tmp"])
+def test_a_loop_among_what_is_left_out_anyway_is_no_matter(tmp_path, name):
+    root = made(tmp_path / "in", "x.jsonl")
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).symlink_to(Path(name).name)
+    assert names(find_files([str(root)])) == ["x.jsonl"]
+
+
+def test_a_left_out_link_into_a_closed_folder_is_no_matter(tmp_path, monkeypatch):
+    root = made(tmp_path / "in", "x.jsonl", "_temporary/y.jsonl")
+
+    class Closed:
+        def __init__(self, entry):
+            self.name, self.is_symlink = entry.name, entry.is_symlink
+
+        def is_dir(self, *, follow_symlinks=True):
+            raise PermissionError(13, "Permission denied", self.name)
+
+    scandir = os.scandir
+
+    @contextmanager
+    def closed(folder):
+        with scandir(folder) as listing:
+            yield [Closed(entry) if entry.name == "_temporary" else entry for entry in listing]
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = find_files([str(root)])
+    assert names(found) == ["x.jsonl"] and found.skipped == {"_temporary": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("", "empty name"),
+        (" ", "empty name"),
+        ("memory://in/a.jsonl", "scheme memory://, expected one of s3://"),
+        ("file:///in", "scheme file://"),
+        ("~no-such-user/in", "give the whole path"),
+        ("x" * 5000, "shorter names"),
+        ("s3:///in", "names no remote folder"),
+    ],
+)
+def test_a_name_that_can_be_no_input_is_refused(given, said):
+    with pytest.raises(InputError, match=said):
+        find_files([given])
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ENOTCONN, errno.EIO])
+def test_a_folder_that_the_system_does_not_open_is_named_with_what_to_do(tmp_path, monkeypatch, number):
+    root = made(tmp_path / "in", "x.jsonl")
+
+    def fails(folder):
+        raise OSError(number, os.strerror(number), str(folder))
+
+    monkeypatch.setattr(os, "scandir", fails)
+    with pytest.raises(InputError, match=f"{root} cannot be read.*{os.strerror(number)}"):
         find_files([str(root)])
 
 

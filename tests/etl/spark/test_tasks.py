@@ -11,7 +11,7 @@ import pytest
 
 from dmix.etl.spark import session
 from dmix.etl.spark.executors import Automatic
-from dmix.etl.spark.pool import WorkerPool
+from dmix.etl.spark.pool import WORTH_A_START_BYTES, WorkerPool
 from dmix.etl.spark.tasks import Meter, completed_tasks, grouped, metered, reported, run_tasks
 from dmix.warehouse_schema.errors import ClusterError, InputError, StorageError
 
@@ -115,6 +115,20 @@ def test_workers_are_kept_have_one_thread_and_print_to_standard_error(capfd):
     assert first[0][1] == "1"
     assert capfd.readouterr().err.count("printed") == 2
     workers.close()
+
+
+@pytest.mark.parametrize(("size_bytes", "workers"), [(0, 2), (1, 1), (WORTH_A_START_BYTES, 2), (1 << 40, 2)])
+def test_little_input_starts_one_worker(size_bytes, workers):
+    pool = WorkerPool(2)
+    run_tasks(pool, abs, [1, 2, 3], size_bytes=size_bytes)
+    assert len(pool._idle) == workers
+    pool.close()
+
+
+def test_workers_that_are_there_are_used_for_little_input(monkeypatch):
+    pool = WorkerPool(3)
+    monkeypatch.setattr(pool, "_idle", [object(), object()])
+    assert pool._most(1) == 2
 
 
 def test_workers_end_with_the_process_that_started_them():

@@ -332,6 +332,14 @@ def test_engines_that_cannot_load_leave_tokenizers(monkeypatch, caplog):
     assert np.array_equal(fast.encode(SENTENCES)[0], tokenizer.encode(SENTENCES)[0])
 
 
+def test_an_engine_that_cannot_load_needs_no_warning_where_the_next_one_can(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "gigatoken", None)
+    with caplog.at_level("INFO", logger=token_engines.logger.name):
+        assert load_tokenizer("embedded").engine == "fastokens"
+    (record,) = [record for record in caplog.records if "gigatoken" in record.getMessage()]
+    assert record.levelname == "INFO" and "\n" not in record.getMessage()
+
+
 def test_real_corpora_have_the_same_ids_under_all_engines(test_data, engines):
     import gzip
 

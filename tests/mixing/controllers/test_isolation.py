@@ -1,14 +1,20 @@
 """A controller, asked or in shadow, changes nothing of the run but what it answers."""
 
+import os
 import random
 import sys
+import warnings
+from asyncio import CancelledError
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dmix.mixing.controllers import Proposal
-from dmix.mixing.controllers.isolation import asked, unchanged_process
+from dmix.mixing.controllers import ControllerEvent, Proposal
+from dmix.mixing.controllers.interface import context_of
+from dmix.mixing.controllers.isolation import asked
+from dmix.mixing.controllers.process_state import unchanged_process
 from dmix.mixing.controllers.shadow import ShadowController
 from dmix.warehouse_schema.errors import InputError
 
@@ -32,6 +38,9 @@ def natural(history):
     [
         (lambda h: {}["weights"], "KeyError: 'weights'.*test_isolation.py, line"),
         (lambda h: sys.exit(), "SystemExit"),
+        (lambda h: (_ for _ in ()).throw(CancelledError("own")), "CancelledError: own"),
+        (lambda h: Proposal(h.space.natural_N, events=None), "kind and detail as text"),
+        (lambda h: Proposal(h.space.natural_N, events=(ControllerEvent(kind="a", detail=1),)), "as text"),
         (lambda h: Proposal(["a"]), "ValueError"),
         (lambda h: Proposal(np.array([0.5, 0.5])), r"shape \(2,\), expected \(4,\)"),
         (lambda h: Proposal(np.array([1.2, -0.2, 0, 0])), "weight -0.2 for source/Law"),
@@ -86,6 +95,64 @@ def test_what_a_controller_draws_and_sets_does_not_reach_the_run(history):
         torch.rand(1)
         raise ZeroDivisionError
     assert state() == before
+
+
+@pytest.mark.parametrize("way", ["asked", "shadow"])
+def test_modes_that_a_controller_leaves_on_do_not_reach_the_run(history, tmp_path, way):
+    def sets(history):
+        os.chdir(tmp_path)
+        sys.setrecursionlimit(500)
+        np.seterr(all="raise")
+        warnings.simplefilter("ignore")
+        torch.set_default_device("meta")
+        torch.use_deterministic_algorithms(True)
+        held.extend((torch.inference_mode(), torch.autocast("cpu")))
+        for mode in held:
+            mode.__enter__()
+        return natural(history)
+
+    def state():
+        modes = (
+            torch.is_inference_mode_enabled(),
+            torch.is_autocast_enabled("cpu"),
+            torch.ones(1).device,
+        )
+        kept = np.geterr(), list(warnings.filters), torch.are_deterministic_algorithms_enabled()
+        return Path.cwd(), sys.getrecursionlimit(), *modes, *kept
+
+    held, before = [], state()
+    if way == "asked":
+        asked(Answers(sets), history(1))
+    else:
+        ShadowController(Answers(natural), Answers(sets)).propose(history(1))
+    assert len(held) == 2 and state() == before
+    assert torch.ones(1, requires_grad=True).mul(2).requires_grad
+
+
+def test_a_copy_of_the_process_that_a_controller_forked_ends(history):
+    def forks(history):
+        children.append(os.fork())
+        return natural(history)
+
+    children = []
+    asked(Answers(forks), history(1))
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+
+
+@pytest.mark.parametrize("context", ["many", -3, 10**30, 90.5])
+def test_a_context_that_is_no_number_of_steps_is_refused(context):
+    controller = Answers(natural)
+    controller.context = context
+    with pytest.raises(InputError, match="expected a number of steps"):
+        context_of(controller)
+
+
+def test_a_shadow_that_raises_what_is_no_exception_is_recorded(history):
+    def cancels(history):
+        raise CancelledError
+
+    proposal = ShadowController(Answers(natural), Answers(cancels)).propose(history(2))
+    assert "CancelledError" in proposal.events[-1].detail
 
 
 def test_a_shadow_works_on_copies_and_may_even_exit(history, space):

@@ -14,7 +14,7 @@ from torch import nn
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.networks import DirichletPolicy, MixtureCritic
 from dmix.mixing.learning.cql import SimplexCQLConfig
-from dmix.mixing.learning.cql_impl import EpisodeBatch, SimplexCQLImpl, backups, conservative_gap
+from dmix.mixing.learning.cql_impl import EpisodeBatch, SimplexCQLImpl, backups, conservative_gap, divergence
 from dmix.mixing.offline.episodes import returns_to_go
 from dmix.mixing.space.dirichlet import MixtureDistribution
 
@@ -242,6 +242,15 @@ def test_policy_gradient_matches_finite_differences():
         shift[index] = 1e-2
         slope = (expected_loss(logits + shift) - expected_loss(logits - shift)) / 2e-2
         assert policy.logits.grad[index].item() == pytest.approx(slope, abs=1e-3)
+
+
+def test_proximity_pulls_a_share_out_of_a_saturated_softmax():
+    """The derivative of KL(from || to) by the logits of `to` is to - from, however small a share is."""
+    logits = torch.tensor([-12.0, 0.0, -12.0], requires_grad=True)
+    from_N = torch.tensor([0.5, 0.3, 0.2])
+    divergence(from_N, logits.softmax(-1)).backward()
+    torch.testing.assert_close(logits.grad, logits.detach().softmax(-1) - from_N, atol=1e-5, rtol=0)
+    assert float(divergence(from_N, from_N)) == 0
 
 
 def test_actor_moves_to_the_best_mixture_and_stays_frozen_before():

@@ -157,7 +157,7 @@ def test_other_items_or_another_first_model_are_refused_unless_they_are_accepted
 
 
 def test_nothing_to_evaluate_on_is_refused(judged_run):
-    with pytest.raises(InputError, match="give --task NAME or --items FILE"):
+    with pytest.raises(InputError, match="give --task NAME, --items FILE or --environment FILE"):
         benchmark_models([], tasks=[], settings=EvaluationSettings(), progress=lambda line: None)
 
 

@@ -54,3 +54,10 @@ def test_missing_and_empty_files_are_refused(tmp_path):
         read_item_task(tmp_path / "none.jsonl", kind="qa")
     with pytest.raises(InputError, match="has no items"):
         read_item_task(written(tmp_path), kind="qa")
+
+
+@pytest.mark.parametrize("kind", ["qa", "multiple_choice"])
+def test_continuation_items_are_sent_to_the_environment(tmp_path, kind):
+    path = written(tmp_path, {"id": "1", "text": "A text whose second half is scored."}, name="c.jsonl")
+    with pytest.raises(InputError, match=r"continuation.*--environment"):
+        read_item_task(path, kind=kind)

@@ -27,7 +27,7 @@ from dmix.training.farm.tasks import FarmTasks
 from dmix.training.farm.variations import FASTER, LESS_SOURCE, NARROWER
 from dmix.training.model.model_stack import ModelStack
 from dmix.training.model.settings import ProxySettings, TrainingSettings
-from dmix.training.run.base import base_config, train_base
+from dmix.training.run.base_model import base_config, train_base
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError, TrainingError
 from dmix.warehouse_schema.files.changes import accepted_changes
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest

@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
+from dmix.training.model.estimate.memory import memory_per_rank
+from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.families import feed_forward_of, key_value_heads_of, positions_of
-from dmix.training.model.memory import memory_per_rank, shape_of
 from dmix.training.model.models import load_model
 from dmix.training.model.saving import save_model, try_saving
 from dmix.training.model.settings import TrainingSettings

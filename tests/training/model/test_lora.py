@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.plan import PlanSettings
+from dmix.training.model.estimate.memory import memory_per_rank
+from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.lora import add_adapters, merge_adapters
-from dmix.training.model.memory import memory_per_rank, shape_of
 from dmix.training.model.models import load_model, load_network
 from dmix.training.model.settings import LoraSettings, ProxySettings, TrainingSettings, load_training
 from dmix.training.run.assembly.job import TrainingJob

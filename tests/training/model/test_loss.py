@@ -1,6 +1,7 @@
 import torch
 
-from dmix.training.model.loss import CHUNK_TOKENS, next_token_losses
+from dmix.training.model.loss import next_token_losses
+from dmix.training.model.settings import CHUNK_TOKENS
 
 
 def reference(hidden, weight, ids):

@@ -83,6 +83,12 @@ def test_a_damaged_model_of_ours_is_named(saved, manifest, damage):
         load_model(str(saved), manifest)
 
 
+def test_a_model_whose_record_is_no_object_is_refused(saved, manifest):
+    (saved / "dmix.json").write_text("[]")
+    with pytest.raises(InputError, match=r"dmix\.json is damaged"):
+        load_model(str(saved), manifest)
+
+
 @pytest.mark.parametrize("kind", ["cut", "pointer"])
 def test_weights_that_cannot_be_read_are_no_defect(saved, manifest, kind):
     (saved / "dmix.json").unlink()

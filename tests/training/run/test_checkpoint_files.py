@@ -1,13 +1,17 @@
+import os
 import zipfile
 
 import pytest
 
 from dmix.training.run.checkpoint_files import (
+    SAVED,
     Restart,
     checkpoints,
     choose_checkpoint,
+    fingerprint,
     forget_set_aside,
     latest_checkpoint,
+    steps_done_at,
 )
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.events import EventLog
@@ -15,7 +19,7 @@ from dmix.warehouse_schema.files.events import EventLog
 
 def write(folder, name, *, whole=True):
     with zipfile.ZipFile(folder / name, "w") as archive:
-        archive.writestr("data", "x" * 1000)
+        archive.writestr("data", name.ljust(1000, "x"))
     if not whole:
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[: len(content) // 2])
@@ -89,6 +93,36 @@ def test_a_checkpoint_ahead_of_the_events_is_not_taken(run):
     assert "step3-ba12.pt is ahead of events.jsonl, which lacks step 3" in restart.notes[0]
     events.write_bytes(b"")
     assert choose_checkpoint(folder, events).checkpoint is None
+
+
+@pytest.mark.parametrize("way", ["of another run", "exchanged"])
+def test_a_file_that_the_run_did_not_write_is_named_and_the_one_before_is_taken(run, way):
+    folder, events = run
+    log = EventLog(events, run_id="r", attempt=1)
+    for path in checkpoints(folder):
+        log.write(SAVED, step=steps_done_at(path), file=path.name, fingerprint=fingerprint(path))
+    last, other = folder / "step3-ba12.pt", folder / "step2-ba8.pt"
+    if way == "exchanged":
+        content = other.read_bytes()
+        other.write_bytes(last.read_bytes())
+        last.write_bytes(content)
+    else:
+        with zipfile.ZipFile(last, "w") as archive:
+            archive.writestr("data", "of another run")
+    restart = choose_checkpoint(folder, events)
+    assert restart.checkpoint == folder / ("step1-ba4.pt" if way == "exchanged" else "step2-ba8.pt")
+    assert restart.notes[0] == "checkpoint step3-ba12.pt is not the one that this run wrote"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_no_checkpoint_and_is_set_aside(run, kind):
+    folder, events = run
+    last = folder / "step3-ba12.pt"
+    last.unlink()
+    last.mkdir() if kind == "folder" else os.mkfifo(last)
+    assert choose_checkpoint(folder, events).checkpoint == folder / "step2-ba8.pt"
+    forget_set_aside(folder)
+    assert not last.with_name("step3-ba12.pt.aside").exists()
 
 
 def test_going_back_takes_the_one_before(run):

@@ -16,8 +16,9 @@ from dmix.mixing.controllers import Proposal
 from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.plan import PlanSettings
+from dmix.training.model.estimate.memory import disk_of_run
+from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.model.memory import disk_of_run, shape_of
 from dmix.training.model.models import load_model
 from dmix.training.run.assembly import trainer as trainer_module
 from dmix.training.run.assembly.job import TrainingJob, open_streams
@@ -378,6 +379,8 @@ def test_a_run_holds_as_much_after_sixty_steps_as_after_thirty(job, tmp_path, mo
     held = {}
 
     def count(line):
+        if not line.startswith("step "):
+            return
         step = int(line.removeprefix("step ").partition("/")[0])
         if step in (30, 60):
             gc.collect()

@@ -4,12 +4,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 
 from dmix.warehouse_schema.catalog import catalog as catalog_module
+from dmix.warehouse_schema.catalog.bounds import ends_on_interrupt
 from dmix.warehouse_schema.catalog.catalog import Catalog, export_views, rebuild, sync, sync_at_end
 from dmix.warehouse_schema.catalog.migrate import Migration, Schema, load_schema
 from dmix.warehouse_schema.errors import CatalogError, InputError, LockHeldError, NotFoundError, StorageError
@@ -381,3 +383,20 @@ def test_a_wal_of_someone_who_wrote_by_hand_does_not_break_the_next_catalog(full
     sync(full_warehouse)
     by_hand.close()
     assert ask(full_warehouse, "select max(version) from corpora") == [(2,)]
+
+
+def test_an_answer_in_arrow_comes_without_the_warnings_of_its_engine(tmp_path):
+    (tmp_path / "w").mkdir()
+    with Catalog.open_reader(Warehouse.at(tmp_path / "w")) as catalog, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert catalog.arrow("select 1 as one").to_pydict() == {"one": [1]}
+
+
+def test_an_interrupt_never_ends_the_kernel_of_a_notebook(monkeypatch):
+    before = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before)
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    with ends_on_interrupt():
+        during = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(during)
+    assert during == before

@@ -121,9 +121,79 @@ def test_text_that_has_no_utf8_form_is_written_all_the_same(tmp_path):
     assert [event["detail"] for event in read_events(log.path)] == ["a\udcff b"]
 
 
-@pytest.mark.parametrize("attempt", ["", '"attempt": "x", ', '"attempt": null, '])
-def test_an_event_without_its_attempt_is_named(attempt, tmp_path):
+_DECISION = {
+    "event": "decision",
+    "attempt": 1,
+    "step": 2,
+    "asked_N": [0.5, None],
+    "planned_samples_N": [1, 2],
+    "decided_to": 2,
+    "remarks": [{"kind": "alarm", "detail": "a word"}],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attempt": "x"},
+        {"attempt": None},
+        {"attempt": 0.5},
+        {"step": "two"},
+        {"step": 10**30},
+        {"step": -1},
+        {"decided_to": None},
+        {"asked_N": "abc"},
+        {"asked_N": {"a": 1}},
+        {"planned_samples_N": [10**40, 1]},
+        {"remarks": [{"x": 1}]},
+        {"event": 7},
+        {"event": "feedback", "scores": [1, 2]},
+        {"event": "feedback"},
+        {"event": "feedback", "scores": {"exam": "good"}},
+        {"event": "run_started"},
+        {"event": "run_started", "config": {}, "space": "x"},
+        {"event": "run_started", "config": {}, "space": [], "content": [1]},
+    ],
+)
+def test_json_that_is_no_event_is_damage_and_cut(change, tmp_path):
     path = tmp_path / "events.jsonl"
-    path.write_text('{"event": "decision", ' + attempt + '"step": 1}\n')
+    line = json.dumps(_DECISION).encode() + b"\n"
+    path.write_bytes(line + json.dumps({**_DECISION, **change}).encode() + b"\n" + line)
+    assert "damaged after line 1" in repair_events(path)
+    assert path.read_bytes() == line
+    assert [event["step"] for event in read_events(path)] == [2]
+
+
+@pytest.mark.parametrize("change", [{"attempt": 1, "step": 9}, {"step": 8, "attempt": 2}])
+def test_lines_out_of_order_are_damage_and_cut(change, tmp_path):
+    path = tmp_path / "events.jsonl"
+    lines = [{**_DECISION, "attempt": 2, "step": 9}, {**_DECISION, "attempt": 2, "step": 9}]
+    kept = "".join(json.dumps(line) + "\n" for line in lines)
+    path.write_text(kept + json.dumps({**_DECISION, **change}) + "\n")
+    assert "damaged after line 2" in repair_events(path)
+    assert path.read_text() == kept
+
+
+def test_a_bit_that_flipped_inside_a_line_is_repaired_by_the_next_attempt(tmp_path):
+    path = tmp_path / "events.jsonl"
+    whole = json.dumps(_DECISION).encode() + b"\n"
+    path.write_bytes(whole + whole.replace(b"[0.5", b" 0.5"))
+    with pytest.raises(InputError, match="line 2 is not an event"):
+        list(read_events(path))
+    EventLog(path, run_id="r")
+    assert path.read_bytes() == whole
+
+
+def test_an_event_without_its_attempt_is_named(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"event": "decision", "step": 1}\n')
     with pytest.raises(InputError, match=r"events\.jsonl has the attempt .* restore the file"):
-        EventLog(path, run_id="r")
+        last_attempt(path)
+
+
+def test_a_line_of_many_blocks_is_read_backwards_in_one_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr("dmix.warehouse_schema.files.events._BLOCK_BYTES", 3)
+    path = tmp_path / "events.jsonl"
+    for detail in ("a" * 1000, "b"):
+        EventLog(path, run_id="r", attempt=1).write("note", detail=detail)
+    assert [event["detail"] for event in read_events_backwards(path)] == ["b", "a" * 1000]

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from dmix.warehouse_schema.errors import LockHeldError
+from dmix.warehouse_schema.files import locks
 from dmix.warehouse_schema.files.locks import held_lock
 
 HOLD = """
@@ -64,3 +65,10 @@ def test_a_holder_without_a_side_file_is_still_a_holder(tmp_path, other_holder):
     with pytest.raises(LockHeldError, match="x is being written by another process"):
         with held_lock(tmp_path / "l.lock", what="x", timeout_seconds=0):
             pass
+
+
+def test_a_long_command_of_the_holder_is_cut_with_a_sign(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/dmix", "train", *["--flag"] * 60])
+    with held_lock(tmp_path / "l.lock", what="it"):
+        said = locks._holder(tmp_path / "l.lock")
+    assert "(dmix train --flag" in said and said.endswith("…)") and "/somewhere" not in said

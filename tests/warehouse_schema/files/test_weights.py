@@ -1,3 +1,4 @@
+import json
 import pickle
 
 import numpy as np
@@ -5,8 +6,15 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.weights import damaged_weights, readable
+from dmix.warehouse_schema.errors import InputError, NotFoundError, VerificationError
+from dmix.warehouse_schema.files.weights import (
+    check_saved_model,
+    damaged_weights,
+    file_digest,
+    first_not_finite,
+    readable,
+    stored_weights,
+)
 
 
 @pytest.mark.parametrize("damage", [lambda c: c[:-3], lambda c: b"\xff" * 8 + c[8:], lambda c: b""])
@@ -43,3 +51,28 @@ def test_a_cut_file_of_torch_is_named(tmp_path):
     with pytest.raises(InputError, match=r"optimizer\.pt cannot be read"):
         with readable(path, what="moments", fix="remove it"):
             torch.load(path, weights_only=True)
+
+
+def test_values_are_counted_by_name_and_those_that_are_not_finite_are_found(tmp_path):
+    assert (stored_weights(tmp_path), first_not_finite(tmp_path)) == ({}, "")
+    save_file({"a": np.ones((3, 4)), "b": np.ones(2, np.float16)}, tmp_path / "model-1.safetensors")
+    save_file({"c": np.ones(5, np.int64), "d": np.float32([1, np.nan])}, tmp_path / "model-2.safetensors")
+    assert stored_weights(tmp_path) == {"a": 12, "b": 2, "c": 5, "d": 2}
+    assert first_not_finite(tmp_path) == "d"
+    (tmp_path / "model-1.safetensors").write_bytes(b"short")
+    with pytest.raises(InputError, match="model-1"):
+        stored_weights(tmp_path)
+
+
+def test_a_saved_model_is_compared_with_its_checksums(tmp_path):
+    check_saved_model(tmp_path)  # one of others
+    save_file({"a": np.ones(9)}, tmp_path / "model.safetensors")
+    digest = file_digest(tmp_path / "model.safetensors")
+    (tmp_path / "dmix.json").write_text(json.dumps({"files": {"model.safetensors": digest}}))
+    check_saved_model(tmp_path)
+    save_file({"a": np.zeros(9)}, tmp_path / "model.safetensors")
+    with pytest.raises(VerificationError, match="damaged"):
+        check_saved_model(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(VerificationError, match="missing"):
+        check_saved_model(tmp_path)

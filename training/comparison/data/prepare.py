@@ -18,7 +18,7 @@ from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.data.tiers import Tier
 from dmix.training.model.settings import ProxySettings, TrainingSettings
-from dmix.training.run.base import base_config, train_base
+from dmix.training.run.base_model import base_config, train_base
 from dmix.training.run.config import RunConfig
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read_json

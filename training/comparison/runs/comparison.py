@@ -34,7 +34,7 @@ from dmix.training.comparison.runs.study import Study
 from dmix.training.comparison.runs.trials import finalists
 from dmix.training.comparison.yardstick.admission import admission_page, admissions
 from dmix.training.comparison.yardstick.csv_rows import csv_rows
-from dmix.training.model.estimate import measure_speed
+from dmix.training.model.estimate.measured import measure_speed
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest

@@ -64,7 +64,8 @@ def glance_table(runs: Sequence[Run]) -> Markup:
     return table(
         columns,
         rows,
-        caption="At a glance (changes in nats per token since step 0; target share: first → last step, mean)",
+        caption="At a glance (changes in nats per token since step 0; delivered target share: first → last"
+        " step, mean)",
         cards=True,
     )
 
@@ -235,8 +236,9 @@ def _unjudged(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
     if done and not any(run.evaluations for run in runs):
         steps = ["--step", "0", "--step", str(series.steps_done(done[0]))]
         yield Advice(
-            "These models have no benchmark scores yet. ITEMS.jsonl is a file of questions:",
-            _command(warehouse, "eval", "--run", done[0].run_id, *steps, "--items", "ITEMS.jsonl"),
+            "These scores are of items that steered the run or could have. Judge the model on others, such as"
+            " the judging.yaml that dmix init writes:",
+            _command(warehouse, "eval", "--run", done[0].run_id, *steps, "--environment", "judging.yaml"),
         )
 
 

@@ -24,8 +24,9 @@ from dmix.mixing.delivery.streams import StreamSizes
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.mixing.trajectories.objectives import Environment
+from dmix.training.model.estimate.memory import fitting_microbatch, room_of_a_rank
+from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.model.memory import fitting_microbatch, room_of_a_rank, shape_of
 from dmix.training.model.precision import computes_in_bf16, on_gpu
 from dmix.training.model.settings import TrainingSettings, learning_rate_factor, rate_shares
 from dmix.training.run.assembly.job import TrainingJob
@@ -185,7 +186,13 @@ def make_trainer(
         save_now = due(
             settings, stopping=lambda: callback.stopping, last_batch=lambda: callback.batches_in_step
         )
-        saver = make_saver(folder / "checkpoints", settings, resumed_from=checkpoint, save_now=save_now)
+        saver = make_saver(
+            folder / "checkpoints",
+            settings,
+            resumed_from=checkpoint,
+            save_now=save_now,
+            saved=callback.note_checkpoint,
+        )
         callbacks.append(saver)
     clip = settings.gradient_clip
     trainer = Trainer(

@@ -7,6 +7,7 @@ from typing import Any
 
 from dmix.mixing.controllers.custom import code_digest
 from dmix.mixing.trajectories.objectives import Environment, items_digests
+from dmix.training.model.digests import model_digest
 from dmix.training.model.settings import ModelSettings
 from dmix.training.run.checkpoint_files import found_checkpoint
 from dmix.training.run.config import RunConfig, read_config
@@ -85,8 +86,6 @@ def changed_config(
 
 def content_of(config: RunConfig) -> dict[str, str]:
     """Digests of what a run reads elsewhere, by a name for people."""
-    from dmix.training.model.saving import model_digest  # seconds of transformers
-
     found = {STARTING_MODEL: model_digest(model_of(config))}
     if config.environment is not None:
         environment = settings_from(Environment, config.environment, where="environment")

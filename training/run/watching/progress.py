@@ -97,7 +97,7 @@ class LineMonitor:
 
 def step_line(report: StepReport) -> str:
     """One line, for example
-    `step 3/20 · target 42% · 1.2M tokens · loss 3.214 · maths -2.31 (+0.20) · U +0.52 · 12 s · 3 min left`.
+    `step 3/20 · target 42% · 1.2M tokens · loss 3.214 · maths -2.31 (+0.20) · U +0.52 · 12 s for the step`.
     """
     parts = [
         f"step {report.step}/{report.steps}",
@@ -108,7 +108,7 @@ def step_line(report: StepReport) -> str:
     parts += [f"{name} {score_text(report, name)}" for name in report.scores]
     if report.utility is not None:
         parts.append(f"U {report.utility:+.3f}")
-    parts.append(duration(report.seconds))
+    parts.append(f"{duration(report.seconds)} for the step")
     if report.step < report.steps:
         parts.append(f"about {duration(report.seconds_left)} left")
     return " · ".join(parts)

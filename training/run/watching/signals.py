@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -21,11 +21,14 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
+def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[StopRequest]:
     """Turns SIGINT, SIGTERM, SIGHUP and SIGUSR1 into a `StopRequest` for the body of the `with` statement.
 
     A second signal raises KeyboardInterrupt. Outside of the main thread, where Python allows no
     handlers, signals keep their meaning.
+
+    Args:
+        say: Receives a line for people when the first signal comes, since stopping can take a while.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -36,6 +39,10 @@ def stop_on_signal() -> Iterator[StopRequest]:
         if request:
             raise KeyboardInterrupt
         request.received = signal.Signals(number).name
+        say(
+            f"{request.received}: the run saves its state after this batch (or after the scoring that is"
+            " under way) and stops; a second signal ends it at once, without saving"
+        )
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:

@@ -9,7 +9,7 @@ import pytest
 from setuptools import Distribution
 
 from dmix.cli.main import dmix, run
-from dmix.cli.workflows.start.init import ITEMS, fitting_sizes, init_project, stored_weights
+from dmix.cli.workflows.start.init import ITEMS, fitting_sizes, init_project
 from dmix.cli.workflows.start.project_files import STEPS
 from dmix.etl.templates.settings import TextSettings
 from dmix.mixing.trajectories.objectives import check_items, load_environment, read_items
@@ -68,7 +68,7 @@ def test_every_command_of_the_script_is_one_that_dmix_has(text, tmp_path):
     init_project(text, tmp_path / "out", hours=0.01)
     lines = (tmp_path / "out/run.sh").read_text().replace("\\\n", "").splitlines()
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("dmix ")]
-    assert len(commands) == 8
+    assert len(commands) == 10
     for words in commands:
         context, group = None, dmix
         while hasattr(group, "get_command") and words and not words[0].startswith("-"):
@@ -111,28 +111,63 @@ def test_a_checkpoint_gives_tokenizer_and_rate(text, tmp_path):
     (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 128}))
     header = json.dumps({"a": {"dtype": "F32", "shape": [100, 7], "data_offsets": [0, 0]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
-    assert stored_weights(folder) == 700
     result = init_project(text, tmp_path / "out", model=str(folder), hours=0.01)
-    assert result.sizes.seq_len == 128
+    assert (result.parameters, result.sizes.seq_len) == (700, 128)
     assert load_training(tmp_path / "out/training.yaml").learning_rate == 2e-5
     assert f"--tokenizer {folder}" in (tmp_path / "out/run.sh").read_text()
     (folder / "model.safetensors").write_bytes(b"short")
     with pytest.raises(InputError, match="safetensors"):
-        stored_weights(folder)
+        init_project(text, tmp_path / "other", model=str(folder), hours=0.01)
 
 
 def test_sizes_fit_the_hours_and_the_text(monkeypatch):
-    monkeypatch.setattr("dmix.cli.workflows.start.init.training_speed", lambda parameters: 1000.0)
+    monkeypatch.setattr("dmix.training.model.estimate.speed.training_speed", lambda operations: 1000.0)
     sizes = fitting_sizes(tokens=10**9, parameters=10**6, longest=None, hours=1.0)
     assert 0.9 * 3_600_000 < sizes.tokens <= 3_600_000
     assert sizes.samples_per_step % sizes.batch_size == 0
     few = fitting_sizes(tokens=20_000, parameters=10**6, longest=None, hours=1.0)
     assert (few.steps, few.batch_size) == (STEPS, 2)
     # 17 scorings of 12,000 tokens cost as much as training on 68,000
-    scored = fitting_sizes(tokens=10**9, parameters=10**6, longest=None, hours=0.1, items=100)
+    scored = fitting_sizes(tokens=10**9, parameters=10**6, longest=None, hours=0.1, scored=12_000)
     assert 0.85 * 292_000 < scored.tokens <= 292_000
     assert scored.minutes == pytest.approx((scored.tokens + 68_000) / 60_000)
     assert fitting_sizes(tokens=10**6, parameters=None, longest=None, hours=1.0).minutes is None
+
+
+def test_a_run_with_much_scoring_has_fewer_steps(monkeypatch):
+    monkeypatch.setattr("dmix.training.model.estimate.speed.training_speed", lambda operations: 10.0)
+    # an hour is 36,000 tokens; 17 scorings of 6,000 tokens cost 34,000, 9 cost 18,000, 5 cost 10,000
+    sizes = fitting_sizes(tokens=10**9, parameters=10**8, longest=None, hours=1.0, scored=6_000)
+    assert sizes.steps == 8
+    assert sizes.minutes <= 60 and sizes.scoring_minutes == pytest.approx(30)
+    least = fitting_sizes(tokens=10**9, parameters=10**8, longest=None, hours=0.1, scored=6_000)
+    assert (least.steps, least.samples_per_step) == (4, 1)
+    assert least.minutes > 6
+
+
+def test_records_that_are_not_read_are_named_and_listed(tmp_path, capsys):
+    for field in ("source", "target"):
+        write_field(tmp_path / "text" / field, documents=20, words=2_000)
+    odd = tmp_path / "text" / "source" / "odd.jsonl"
+    odd.write_text('{"body": "a text under another name"}\n' * 3)
+    (tmp_path / "text" / "source" / "latin.txt").write_bytes("caf\xe9 ".encode("latin-1") * 50)
+    (tmp_path / "text" / "source" / "notes.docx").write_bytes(b"PK")
+    arguments = ["init", "--data", str(tmp_path / "text"), "--hours", "0.01", str(tmp_path / "out")]
+    said = []
+    for more in (["--dry-run"], []):
+        assert run([*arguments, *more]) == 0
+        said.append([line for line in capsys.readouterr().err.splitlines() if line.startswith("source")])
+    assert said[0] == said[1]
+    (missing,) = [line for line in said[1] if "missing_text" in line]
+    assert "3 not read" in missing and "odd.jsonl, record 1" in missing and "body" in missing
+    assert "--text-column" in missing
+    assert any("invalid_utf8" in line and "iconv" in line for line in said[1])
+    assert any("1 .docx" in line for line in said[1])
+    listed = [json.loads(line) for line in (tmp_path / "out" / "not-read.jsonl").read_text().splitlines()]
+    assert [(row["path"], row["position"], row["reason"]) for row in listed] == [
+        ("latin.txt", 1, "invalid_utf8"),
+        *(("odd.jsonl", position, "missing_text") for position in (1, 2, 3)),
+    ]
 
 
 def test_files_name_examples_that_are_there_and_in_a_wheel(text, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from dmix.training.farm.stacked.proxies import check_stack, stacked_feedback
 from dmix.training.farm.variations import FASTER, LESS_SOURCE, SLOWER
 from dmix.training.model.model_stack import ModelStack
 from dmix.training.model.settings import ProxySettings, TrainingSettings
-from dmix.training.run.base import base_config, train_base
+from dmix.training.run.base_model import base_config, train_base
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 

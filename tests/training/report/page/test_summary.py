@@ -61,9 +61,9 @@ def test_advice_follows_from_what_the_runs_lack(warehouse):
     assert "forgot: one (general -0.04)" in said
     assert "one has no run to compare with" in said
     assert "Repeat each configuration" in said
-    assert "no benchmark" in said
+    assert "Judge the model on others" in said
     assert next_steps([one])[-1].command == (
-        "dmix eval --run one --step 0 --step 4 --items ITEMS.jsonl --warehouse '/my data/w'"
+        "dmix eval --run one --step 0 --step 4 --environment judging.yaml --warehouse '/my data/w'"
     )
     add_run(warehouse, "natural", controller="natural", kind="baseline", **fine)
     add_run(warehouse, "two", seed=1, **fine)

@@ -19,14 +19,14 @@ REPORT = StepReport(
 
 def test_a_line_tells_step_share_tokens_loss_scores_utility_and_time():
     assert step_line(REPORT) == (
-        "step 3/20 · target 42% · 1.23M tokens · loss 3.214 · maths -2.310 (+0.200) · U +0.520 · 12 s"
-        " · about 3 min left"
+        "step 3/20 · target 42% · 1.23M tokens · loss 3.214 · maths -2.310 (+0.200) · U +0.520"
+        " · 12 s for the step · about 3 min left"
     )
 
 
 def test_the_last_line_has_no_time_left_and_a_run_without_scores_no_utility():
     last = dataclasses.replace(REPORT, step=20, scores={}, first_scores={}, utility=None, seconds=0.5)
-    assert step_line(last) == "step 20/20 · target 42% · 1.23M tokens · loss 3.214 · 0.5 s"
+    assert step_line(last) == "step 20/20 · target 42% · 1.23M tokens · loss 3.214 · 0.5 s for the step"
 
 
 def test_a_score_whose_first_one_failed_has_no_change():

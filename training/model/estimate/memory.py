@@ -1,5 +1,5 @@
 """How much memory a rank needs to train a model, and how much disk its run: arithmetic on the model's
-shape, without building it.
+shape, without torch where no GPU is in sight.
 
 Weights, gradients and AdamW's two moments are kept in fp32, four bytes each, as Composer does under
 automatic mixed precision. What is left out: the CUDA context (about 1 GiB), fragments of the
@@ -10,71 +10,19 @@ pass of layers with fused attention, which holds no table of L x L scores.
 
 import dataclasses
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from dmix.training.model.families import feed_forward_of, key_value_heads_of, layers_of
-from dmix.training.model.loss import CHUNK_TOKENS
-from dmix.training.model.models import empty_model
-from dmix.training.model.settings import LoraSettings, ModelSettings, TrainingSettings
+from dmix.training.model.estimate.shapes import ModelShape
+from dmix.training.model.settings import CHUNK_TOKENS, TrainingSettings
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.memory import free_memory
 
 _FP32, _BF16 = 4, 2
 # Share of the free memory that an estimate may fill: it leaves out buffers and fragments.
 _USABLE = 0.8
-# Families whose feed-forward layer multiplies two halves, so that four vectors of its width are kept.
-_GATED = {
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "llama",
-    "mistral",
-    "mixtral",
-    "olmo2",
-    "phi3",
-    "qwen2",
-    "qwen2_moe",
-    "qwen3",
-    "qwen3_moe",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelShape:
-    """What memory depends on.
-
-    Attributes:
-        parameters: Number of weights, shared ones once.
-        layer_parameters: Weights of one layer, the part that is gathered at a time.
-        layers: Number of layers.
-        hidden: Width H of the residual stream.
-        feed_forward: Width F of the feed-forward layers.
-        gated: True where the feed-forward layer multiplies two halves.
-        vocabulary: Number of ids V.
-        trained: Weights that are trained, those of adapters; None for all.
-        norms: Numbers that the norms of a layer keep of a token, always in fp32; None for 4 H.
-    """
-
-    parameters: int
-    layer_parameters: int
-    layers: int
-    hidden: int
-    feed_forward: int
-    gated: bool
-    vocabulary: int
-    trained: int | None = None
-    norms: int | None = None
-
-    @property
-    def trained_parameters(self) -> int:
-        """Weights that gradients and moments are kept of."""
-        return self.parameters if self.trained is None else self.trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,31 +49,6 @@ class Memory:
     def total(self) -> int:
         """All of it."""
         return sum(vars(self).values())
-
-
-def shape_of(
-    model: str | ModelSettings, manifest: DatasetManifest, *, lora: LoraSettings | None = None
-) -> ModelShape:
-    """The shape of a model, adapters included, that is built without memory for its weights.
-
-    Raises:
-        NotFoundError, InputError: As `load_model`.
-    """
-    network = empty_model(model, manifest, lora=lora)
-    config: Any = network.config
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    layers = layers_of(network)
-    return ModelShape(
-        parameters=sum(weight.numel() for weight in network.parameters()),
-        layer_parameters=sum(weight.numel() for weight in layers[0].parameters()) if layers else 0,
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        feed_forward=feed_forward_of(config),
-        gated=config.model_type in _GATED,
-        vocabulary=config.vocab_size,
-        trained=None if lora is None else sum(w.numel() for w in network.parameters() if w.requires_grad),
-        norms=_norms_of(layers[0], config, key_value_heads_of(config) * head_size) if layers else None,
-    )
 
 
 def memory_per_rank(
@@ -198,9 +121,8 @@ def fitting_microbatch(
 
 def room_of_a_rank(ranks_here: int) -> int:
     """Bytes that each of the ranks on this machine may take: most of what is free."""
-    if torch.cuda.is_available():
-        return int(_USABLE * torch.cuda.mem_get_info()[0])
-    return int(_USABLE * free_memory()) // ranks_here
+    gpu = gpu_memory()
+    return int(_USABLE * free_memory()) // ranks_here if gpu is None else int(_USABLE * gpu[0])
 
 
 def _kept_per_token(shape: ModelShape, *, bf16: bool) -> int:
@@ -213,16 +135,6 @@ def _kept_per_token(shape: ModelShape, *, bf16: bool) -> int:
     norms = 4 * shape.hidden if shape.norms is None else shape.norms
     others = (9 if bf16 else 6) * shape.hidden + (4 if shape.gated else 2) * shape.feed_forward
     return norms * _FP32 + others * (_BF16 if bf16 else _FP32)
-
-
-def _norms_of(layer: torch.nn.Module, config: Any, key_value: int) -> int | None:
-    """What root-mean-square norms keep: their input and the normed vector; None where there are others."""
-    widths = [
-        key_value if name.endswith("k_norm") else config.hidden_size
-        for name, module in layer.named_modules()
-        if type(module).__name__.endswith("RMSNorm")
-    ]
-    return 2 * sum(widths) if widths else None
 
 
 def _gathered(shape: ModelShape, training: TrainingSettings, *, sharded: bool, bf16: bool) -> int:
@@ -344,13 +256,26 @@ def _device(folder: Path) -> int:
     return folder.stat().st_dev
 
 
-def device_memory() -> int | None:
-    """Bytes of the GPU of this process; None without one."""
-    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
+# What a driver of GPUs leaves in sight.
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+
+def gpu_memory() -> tuple[int, int] | None:
+    """Bytes that are free and bytes that there are on the GPU of this process; None without one.
+
+    torch takes a second to import, so it is asked only where there is a driver.
+    """
+    if "torch" not in sys.modules and not any(Path(driver).exists() for driver in _DRIVERS):
+        return None
+    import torch
+
+    return torch.cuda.mem_get_info() if torch.cuda.is_available() else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on the GPU or in the process."""
+    import torch
+
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     words = ("out of memory", "can't allocate memory", "Cannot allocate memory", "std::bad_alloc")

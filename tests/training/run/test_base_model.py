@@ -10,7 +10,7 @@ from dmix.training.model.models import load_model
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.assembly.result import OPTIMIZER_FILE
 from dmix.training.run.assembly.trainer import make_optimizer
-from dmix.training.run.base import base_config, train_base
+from dmix.training.run.base_model import base_config, train_base
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 

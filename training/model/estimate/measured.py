@@ -1,11 +1,11 @@
 """How long training would take, measured on this machine with a few real batches."""
 
 import time
-from dataclasses import dataclass
 
 import torch
 from composer.utils import get_device
 
+from dmix.training.model.estimate.speed import Speed
 from dmix.training.model.models import load_model
 from dmix.training.model.precision import precision_context
 from dmix.training.model.settings import ModelSettings, TrainingSettings
@@ -13,23 +13,6 @@ from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 _ENOUGH_SECONDS = 1.0
 _MOST_BATCHES = 10
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What a model is and how fast it trains here, in one process.
-
-    Attributes:
-        parameters: Number of weights.
-        tokens_per_second: Tokens of forward and backward passes.
-    """
-
-    parameters: int
-    tokens_per_second: float
-
-    def hours(self, tokens: int) -> float:
-        """Hours for that many tokens, scoring and checkpoints left out."""
-        return tokens / self.tokens_per_second / 3600
 
 
 def measure_speed(model: str | ModelSettings, manifest: DatasetManifest, training: TrainingSettings) -> Speed:

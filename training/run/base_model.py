@@ -8,18 +8,19 @@ transformers' form, with its tokenizer and its optimiser's state.
 
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.config import RunConfig, check_model_tokenizer, model_file_content, read_config
-from dmix.training.run.launch import resume_run, start_run
-from dmix.training.run.ranks import is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.request import resolve_model, with_rate
 from dmix.training.run.summary import RunSummary, summarise
-from dmix.training.run.watching.progress import Monitor
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
+
+if TYPE_CHECKING:
+    from dmix.training.run.watching.progress import Monitor
 
 # The mixture never changes, so more steps only mean finer progress and more checkpoints.
 MOST_STEPS = 20
@@ -93,7 +94,7 @@ def train_base(
     config: RunConfig,
     *,
     progress: Callable[[str], None],
-    monitor: Monitor | None = None,
+    monitor: "Monitor | None" = None,
 ) -> RunSummary:
     """Trains a base model, resumes its training, or finds it finished.
 
@@ -102,6 +103,9 @@ def train_base(
     Raises:
         InputError: If a model of this name was made with other settings.
     """
+    from dmix.training.run.launch import resume_run, start_run  # seconds of Composer
+    from dmix.training.run.ranks import is_first_rank, on_first_rank, prepare_ranks
+
     prepare_ranks()
     stage = on_first_rank(lambda: _stage(warehouse, config))
     if stage == "new":

@@ -6,15 +6,14 @@ import pytest
 import torch
 import yaml
 
-from dmix.training.model.memory import (
-    ModelShape,
+from dmix.training.model.estimate.memory import (
     RunDisk,
     check_room,
     disk_of_run,
     fitting_microbatch,
     memory_per_rank,
-    shape_of,
 )
+from dmix.training.model.estimate.shapes import ModelShape, shape_of
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.warehouse_schema.errors import InputError
@@ -127,7 +126,7 @@ def test_activations_are_near_those_that_torch_keeps(make_manifest, architecture
     assert shape.parameters == model.parameters_count
 
 
-EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
+EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"
 
 
 @pytest.mark.parametrize(
@@ -193,6 +192,6 @@ def test_a_model_on_another_disk_needs_its_own_room_alone(tmp_path, monkeypatch)
     elsewhere.mkdir()
     rooms = {tmp_path: 36 * MB, elsewhere: 3 * MB}
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=rooms[folder]))
-    monkeypatch.setattr("dmix.training.model.memory._device", str)
+    monkeypatch.setattr("dmix.training.model.estimate.memory._device", str)
     with pytest.raises(InputError, match=r"other has 3\.0 MB free"):
         check_room(NEED, checkpoints=tmp_path, result=elsewhere, what="run r")

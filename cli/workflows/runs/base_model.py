@@ -51,7 +51,7 @@ def train_base_model(
     check_model(warehouse, model)
     warehouse.model(name)  # a name that cannot be a folder is refused here
     settings = training_settings(training, loggers)
-    from dmix.training.run.base import base_config, train_base
+    from dmix.training.run.base_model import base_config, train_base
 
     config = base_config(
         warehouse.require(), model=model, tokens=tokens, name=name, training=settings, dataset=dataset

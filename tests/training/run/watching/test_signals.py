@@ -1,0 +1,21 @@
+"""The first signal asks a run to stop and says so; the second one ends it."""
+
+import os
+import signal
+
+import pytest
+
+from dmix.training.run.watching.signals import stop_on_signal
+
+
+def test_the_first_signal_is_answered_with_what_happens_next():
+    said = []
+    with stop_on_signal(said.append) as stop:
+        assert not stop
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received == "SIGINT"
+        (line,) = said
+        assert "saves its state" in line and "second signal" in line
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert len(said) == 1

@@ -1,0 +1,73 @@
+"""How long training would take on this machine, by arithmetic: nothing is built or trained.
+
+One matrix product of some tenths of a second says how fast the machine multiplies; a model needs
+a number of operations for each token. The real time was within a factor of two of this.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dmix.training.model.estimate.memory import gpu_memory
+from dmix.training.model.estimate.shapes import ModelShape
+
+# Share of the speed of a matrix product that training reaches: 0.48 to 0.79 with one thread for
+# LLaMAs of 0.6 to 135 million weights (docs/log.md).
+_EFFICIENCY = 0.5
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a model is and how fast it trains here, in one process.
+
+    Attributes:
+        parameters: Number of weights.
+        tokens_per_second: Tokens of forward and backward passes.
+    """
+
+    parameters: int
+    tokens_per_second: float
+
+    def hours(self, tokens: int) -> float:
+        """Hours for that many tokens, scoring and checkpoints left out."""
+        return tokens / self.tokens_per_second / 3600
+
+
+def estimated_speed(shape: ModelShape, *, seq_len: int) -> Speed:
+    """Speed of a model by its shape, for samples of L tokens."""
+    return Speed(shape.parameters, training_speed(shape.operations_per_token(seq_len)))
+
+
+def training_speed(operations_per_token: float) -> float:
+    """Tokens per second for a model that needs that many floating-point operations for each of them."""
+    return _EFFICIENCY * _matrix_operations_per_second() / operations_per_token
+
+
+def _matrix_operations_per_second() -> float:
+    """Floating-point operations per second of a matrix product, on the GPU where there is one."""
+    if gpu_memory() is not None:
+        import torch
+
+        square = torch.ones((8192, 8192), device="cuda", dtype=torch.bfloat16)
+
+        def product() -> None:
+            torch.mm(square, square)
+            torch.cuda.synchronize()
+
+        return _timed(product, operations=2 * 8192**3)
+    import numpy as np
+
+    square_ = np.ones((1024, 1024), dtype=np.float32)
+    return _timed(lambda: square_ @ square_, operations=2 * 1024**3)
+
+
+def _timed(product: Callable[[], object], *, operations: float) -> float:
+    """Operations per second of the fastest of some products, so that other processes count for less."""
+    product()
+    started, fastest, done = time.perf_counter(), float("inf"), 0
+    while done < 3 or time.perf_counter() - started < 0.2:
+        before = time.perf_counter()
+        product()
+        fastest = min(fastest, time.perf_counter() - before)
+        done += 1
+    return operations / fastest
