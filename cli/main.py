@@ -124,10 +124,10 @@ def dmix(context: click.Context, debug: bool, verbose: bool) -> None:
     context.obj = {"debug": debug}
 
 
-def _spelled(record: logging.LogRecord) -> logging.LogRecord:
-    """A log record without control characters, since it may quote a file of others."""
+def _spelled(record: logging.LogRecord) -> bool:
+    """Replaces control characters in a log record, which may quote a stranger's file; keeps the record."""
     record.msg, record.args = printable(record.getMessage()), None
-    return record
+    return True
 
 
 def main(arguments: list[str] | None = None) -> None:

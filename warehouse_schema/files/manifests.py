@@ -466,7 +466,8 @@ def _types_of(cls: type) -> dict[str, Any]:
 
 def _check_values(item: Any) -> None:
     """Raises a TypeError unless texts are texts and counts are counts, in a manifest and what it holds."""
-    for name, wanted in _types_of(type(item)).items():
+    kind: type = type(item)
+    for name, wanted in _types_of(kind).items():
         value = getattr(item, name)
         if wanted in (str, bool, int):
             if type(value) is not wanted or (wanted is int and not 0 <= value < 2**63):
