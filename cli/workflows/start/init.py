@@ -8,15 +8,19 @@ speed of the machine with one matrix product, and writes the files that the next
 import json
 import stat
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dmix.cli.show.result import Result
 from dmix.cli.workflows.start.project_files import STEPS, Checkpoint, FieldText, Sizes, project_files
-from dmix.cli.workflows.timing import training_speed
+from dmix.cli.workflows.timing import in_words, training_speed
 from dmix.etl.templates.settings import PLAIN_TEXT, TextSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.sizes import size_text
+from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
@@ -57,23 +61,25 @@ class InitResult:
 
 
 def init_project(
-    data: Path | str,
-    out: Path | str,
     *,
+    out: Path,
+    data: Path,
     model: str | None = None,
     hours: float = 1.0,
-    reading: TextSettings = PLAIN_TEXT,
+    settings: TextSettings = PLAIN_TEXT,
     dry_run: bool = False,
-) -> InitResult:
-    """Looks at a folder of text and writes the files of a first run.
+    progress: Progress,
+) -> Result:
+    """Looks at a folder of text and writes the files of a first run; the value is an `InitResult`.
 
     Args:
-        data: Folder with sub-folders `source*` and `target*`.
         out: Folder for the files; made if it does not exist.
+        data: Folder of text with sub-folders `source*` and `target*`.
         model: Checkpoint folder or hub id to train; a small model from random weights if None.
-        hours: Longest training run.
-        reading: Where the text is in JSON Lines and Parquet files.
+        hours: Time limit in hours for one training run on this machine.
+        settings: Where the text is in JSON Lines and Parquet files.
         dry_run: Look, and write nothing.
+        progress: Receives a line for each field.
 
     Raises:
         NotFoundError: If a folder does not exist.
@@ -83,7 +89,7 @@ def init_project(
     from dmix.etl.reading.holdout import field_folders
     from dmix.etl.reading.records import Columns
 
-    data, out = Path(data).expanduser().absolute(), Path(out).expanduser().absolute()
+    data, out = data.expanduser().absolute(), out.expanduser().absolute()
     if not data.is_dir():
         raise NotFoundError(
             f"{data} is no folder; name the folder with the sub-folders 'source' and 'target'"
@@ -95,12 +101,12 @@ def init_project(
             f"{out} has a project already (environment.yaml); choose another folder or remove it"
         )
     checkpoint = _look_at(model)
-    reading = reading.absolute()  # run.sh works in another folder
+    reading = settings.absolute()  # run.sh works in another folder
     folders, columns = field_folders(data), Columns.of(reading)
-    fields = {
-        field: _draw(folders[field], field=field, out=out, columns=columns, dry_run=dry_run)
-        for field in FIELDS
-    }
+    fields = {}
+    for field in FIELDS:
+        progress(f"reading the {field} text")
+        fields[field] = _draw(folders[field], field=field, out=out, columns=columns, dry_run=dry_run)
     sizes = fitting_sizes(
         tokens=sum(text.tokens for text in fields.values()),
         parameters=checkpoint.parameters,
@@ -109,23 +115,55 @@ def init_project(
         items=sum(text.feedback for text in fields.values()),
     )
     texts = project_files(fields, sizes, checkpoint, reading=reading)
-    files = {name: words for name, (words, _) in texts.items()}
     if not dry_run:
-        for name, (_, text) in texts.items():
-            if name != "environment.yaml":
-                publish_bytes(out / name, text.encode())
-        script = out / "run.sh"
-        script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-        # last, since it tells the next start that the project is whole
-        publish_bytes(out / "environment.yaml", texts["environment.yaml"][1].encode())
-    return InitResult(
-        folder=out,
-        files=files,
-        fields=fields,
-        sizes=sizes,
-        model=checkpoint.name,
-        parameters=checkpoint.parameters,
+        _write(out, {name: text for name, (_, text) in texts.items()})
+    return _result(
+        InitResult(
+            folder=out,
+            files={name: words for name, (words, _) in texts.items()},
+            fields=fields,
+            sizes=sizes,
+            model=checkpoint.name,
+            parameters=checkpoint.parameters,
+        ),
+        dry_run=dry_run,
     )
+
+
+def _write(out: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        if name != "environment.yaml":
+            publish_bytes(out / name, text.encode())
+    script = out / "run.sh"
+    script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    # last, since it tells the next start that the project is whole
+    publish_bytes(out / "environment.yaml", texts["environment.yaml"].encode())
+
+
+def _result(found: InitResult, *, dry_run: bool) -> Result:
+    result = Result({**asdict(found), "folder": str(found.folder)}, found)
+    for field, text in found.fields.items():
+        rejected = ", ".join(f"{count:,} {reason}" for reason, count in text.rejected.items())
+        result.line(
+            f"{field}: {size_text(text.size_bytes)}, about {text.tokens:,} tokens; held out"
+            f" {text.feedback} feedback and {text.judging} judging"
+            f" items{' from the ends of documents' if text.copied else ''}"
+            f"{f'; rejected: {rejected}' if rejected else ''}"
+        )
+    sizes = found.sizes
+    minutes = sizes.minutes
+    result.line(
+        f"a run: {sizes.steps} steps of {sizes.samples_per_step} samples of {sizes.seq_len} tokens,"
+        f" {sizes.tokens:,} tokens"
+        f"{'' if minutes is None else f', {in_words(60 * minutes)} on this machine'}"
+    )
+    result.table(["file", "content"], list(found.files.items()))
+    result.line(
+        f"would write these files into {found.folder}"
+        if dry_run
+        else f"next: read {found.folder / 'run.sh'}, then start it"
+    )
+    return result
 
 
 def fitting_sizes(
