@@ -34,12 +34,14 @@ from dmix.cli.workflows.runs.evaluate import evaluate_models
 from dmix.cli.workflows.runs.report import report_runs
 from dmix.cli.workflows.runs.train import train_run
 from dmix.cli.workflows.start.doctor import examine_machine
+from dmix.cli.workflows.start.init import init_project
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.distilling.settings import DistilSettings
 from dmix.etl.quality.settings import QualitySettings
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.start_state.settings import StartStateSettings
+from dmix.etl.templates.settings import TextSettings
 from dmix.mixing.effects.settings import PlanRules
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.trajectories.settings import SampleSettings
@@ -71,6 +73,7 @@ class Session:
     classify = method_of(classify_text, command="dmix etl classify", settings={"settings": ClassifySettings})
     shard = method_of(shard_corpora, command="dmix etl shard", settings={"settings": ShardSettings})
     doctor = method_of(examine_machine, command="dmix doctor")
+    init = method_of(init_project, command="dmix init", settings={"settings": TextSettings})
     quickstart = method_of(quickstart, command="dmix quickstart")
     bench_quality = method_of(compare_controllers, command="dmix bench quality")
     bench_regmix = method_of(judge_regressors, command="dmix bench regmix")

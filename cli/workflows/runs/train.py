@@ -25,7 +25,6 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
-    from dmix.training.run.config import RunConfig
     from dmix.training.run.summary import RunSummary
 
 
@@ -122,17 +121,27 @@ def train_run(
             changes=changes,
             progress=progress,
         )
-    resolved = new_run(
+    if model is None:
+        raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
+    spec = controller_spec(agent, controller)
+    if agent is not None and environment is None:
+        raise InputError("an agent needs feedback; give the environment file with --environment")
+    for named in (spec, request.shadow):
+        if named is not None:
+            check_controller(warehouse, named)
+    if run_id is not None:
+        new_run_folder(warehouse, run_id)
+    from dmix.training.run.config import make_config
+
+    resolved = make_config(
         warehouse,
+        request,
         model=model,
+        controller=spec,
+        training=training_settings(training, loggers),
         environment=environment,
-        agent=agent,
-        controller=controller,
-        run_id=run_id,
         dataset=dataset,
-        training=training,
-        loggers=loggers,
-        request=request,
+        run_id=run_id,
     )
     if environment is not None:
         check_kept_out(
@@ -209,44 +218,6 @@ def _resume(
             monitor=monitor,
         )
     return finish_run(warehouse, summary, progress=progress)
-
-
-def new_run(
-    warehouse: Warehouse,
-    *,
-    model: str | None = None,
-    environment: Path | None = None,
-    agent: str | None = None,
-    controller: str | None = None,
-    run_id: str | None = None,
-    dataset: str | None = None,
-    training: Path | None = None,
-    loggers: Sequence[str] = (),
-    request: RunRequest,
-) -> "RunConfig":
-    """The configuration of a run that has not started; arguments and errors as of `train_run`."""
-    if model is None:
-        raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
-    spec = controller_spec(agent, controller)
-    if agent is not None and environment is None:
-        raise InputError("an agent needs feedback; give the environment file with --environment")
-    check_controller(warehouse, spec)
-    if request.shadow is not None:
-        check_controller(warehouse, request.shadow)
-    if run_id is not None:
-        new_run_folder(warehouse, run_id)
-    from dmix.training.run.config import make_config
-
-    return make_config(
-        warehouse,
-        request,
-        model=model,
-        controller=spec,
-        training=training_settings(training, loggers),
-        environment=environment,
-        dataset=dataset,
-        run_id=run_id,
-    )
 
 
 def training_settings(path: Path | None, loggers: Sequence[str]) -> TrainingSettings:

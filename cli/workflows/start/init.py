@@ -7,10 +7,12 @@ speed of the machine with one matrix product, and writes the files that the next
 
 import json
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dmix.cli.show.result import Result
 from dmix.cli.workflows.start.project_files import (
     BYTES_PER_TOKEN,
     FEWEST_STEPS,
@@ -20,12 +22,17 @@ from dmix.cli.workflows.start.project_files import (
     Checkpoint,
     FieldText,
     Sizes,
+    not_read_lines,
+    num_samples,
     project_files,
+    time_of_run,
 )
 from dmix.etl.templates.settings import PLAIN_TEXT, TextSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.weights import stored_weights
+from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
@@ -66,23 +73,25 @@ class InitResult:
 
 
 def init_project(
-    data: Path | str,
-    out: Path | str,
     *,
+    out: Path,
+    data: Path,
     model: str | None = None,
     hours: float = 1.0,
-    reading: TextSettings = PLAIN_TEXT,
+    settings: TextSettings = PLAIN_TEXT,
     dry_run: bool = False,
-) -> InitResult:
-    """Looks at a folder of text and writes the files of a first run.
+    progress: Progress,
+) -> Result:
+    """Looks at a folder of text and writes the files of a first run; the value is an `InitResult`.
 
     Args:
-        data: Folder with sub-folders `source*` and `target*`.
         out: Folder for the files; made if it does not exist.
+        data: Folder of text with sub-folders `source*` and `target*`.
         model: Checkpoint folder or hub id to train; a small model from random weights if None.
-        hours: Longest training run.
-        reading: Where the text is in JSON Lines and Parquet files.
+        hours: Time limit in hours for one training run on this machine.
+        settings: Where the text is in JSON Lines and Parquet files.
         dry_run: Look, and write nothing.
+        progress: Receives a line for each field.
 
     Raises:
         NotFoundError: If a folder does not exist.
@@ -92,7 +101,7 @@ def init_project(
     from dmix.etl.reading.holdout import field_folders
     from dmix.etl.reading.records import Columns
 
-    data, out = Path(data).expanduser().absolute(), Path(out).expanduser().absolute()
+    data, out = data.expanduser().absolute(), out.expanduser().absolute()
     if not data.is_dir():
         raise NotFoundError(
             f"{data} is no folder; name the folder with the sub-folders 'source' and 'target'"
@@ -104,12 +113,12 @@ def init_project(
             f"{out} has a project already (environment.yaml); choose another folder or remove it"
         )
     checkpoint = _look_at(model)
-    reading = reading.absolute()  # run.sh works in another folder
+    reading = settings.absolute()  # run.sh works in another folder
     folders, columns = field_folders(data), Columns.of(reading)
-    fields = {
-        field: _draw(folders[field], field=field, out=out, columns=columns, dry_run=dry_run)
-        for field in FIELDS
-    }
+    fields = {}
+    for field in FIELDS:
+        progress(f"reading the {field} text")
+        fields[field] = _draw(folders[field], field=field, out=out, columns=columns, dry_run=dry_run)
     sizes = fitting_sizes(
         tokens=sum(text.tokens for text in fields.values()),
         parameters=checkpoint.parameters,
@@ -118,34 +127,82 @@ def init_project(
         scored=round(sum(text.item_characters for text in fields.values()) / BYTES_PER_TOKEN),
     )
     texts = project_files(fields, sizes, checkpoint, reading=reading)
-    files = {name: words for name, (words, _) in texts.items()}
-    not_read = None
+    not_read = _not_read(fields)
     if not dry_run:
-        for name, (_, text) in texts.items():
-            if name != "environment.yaml":
-                publish_bytes(out / name, text.encode())
-        lines = [
-            json.dumps({"field": field, **reject._asdict()}, ensure_ascii=False) + "\n"
-            for field, text in fields.items()
-            for reject in text.rejects
-            if text.copied
-        ]
-        if lines:
-            not_read = NOT_READ
-            publish_bytes(out / NOT_READ, "".join(lines).encode(errors="backslashreplace"))
-        script = out / "run.sh"
-        script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-        # last, since it tells the next start that the project is whole
-        publish_bytes(out / "environment.yaml", texts["environment.yaml"][1].encode())
-    return InitResult(
-        folder=out,
-        files=files,
-        fields=fields,
-        sizes=sizes,
-        model=checkpoint.name,
-        parameters=checkpoint.parameters,
-        not_read=not_read,
+        _write(out, {name: text for name, (_, text) in texts.items()}, not_read=not_read)
+    return _result(
+        InitResult(
+            folder=out,
+            files={name: words for name, (words, _) in texts.items()},
+            fields=fields,
+            sizes=sizes,
+            model=checkpoint.name,
+            parameters=checkpoint.parameters,
+            not_read=NOT_READ if not_read and not dry_run else None,
+        ),
+        hours=hours,
+        dry_run=dry_run,
     )
+
+
+def _not_read(fields: Mapping[str, FieldText]) -> str:
+    """The records of copied text that were not read, as JSON Lines."""
+    return "".join(
+        json.dumps({"field": field, **reject._asdict()}, ensure_ascii=False) + "\n"
+        for field, text in fields.items()
+        for reject in text.rejects
+        if text.copied
+    )
+
+
+def _write(out: Path, texts: Mapping[str, str], *, not_read: str) -> None:
+    for name, text in texts.items():
+        if name != "environment.yaml":
+            publish_bytes(out / name, text.encode())
+    if not_read:
+        publish_bytes(out / NOT_READ, not_read.encode(errors="backslashreplace"))
+    script = out / "run.sh"
+    script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    # last, since it tells the next start that the project is whole
+    publish_bytes(out / "environment.yaml", texts["environment.yaml"].encode())
+
+
+def _result(found: InitResult, *, hours: float, dry_run: bool) -> Result:
+    shown = asdict(found)
+    for text in shown["fields"].values():
+        del text["rejects"]  # as many as there are; the file has them
+    result = Result({**shown, "folder": str(found.folder)}, found)
+    for field, text in found.fields.items():
+        result.line(
+            f"{field}: {size_text(text.size_bytes)}, about {text.tokens:,} tokens; held out"
+            f" {text.feedback} feedback and {text.judging} judging"
+            f" items{' from the ends of documents' if text.copied else ''}"
+        )
+        if text.skipped:
+            listed = ", ".join(f"{count:,} {what}" for what, count in text.skipped.items())
+            result.line(f"{field}: files left out because of their names' endings: {listed}")
+        for line in not_read_lines(text):
+            result.line(f"{field}: {line}")
+    if found.not_read:
+        result.line(f"every record that was not read: {found.folder / found.not_read}")
+    sizes = found.sizes
+    result.line(
+        f"a run: {sizes.steps} steps of {num_samples(sizes.samples_per_step)} of {sizes.seq_len} tokens,"
+        f" {sizes.tokens:,} tokens{time_of_run(sizes)}"
+    )
+    if sizes.minutes is not None and sizes.minutes > 1.1 * 60 * hours:
+        result.line(
+            f"warning: this is more than --hours {hours:g}, and dmix found no smaller run. A model"
+            " scores the items before the first step and after each one: 'limit: 10' beside each path in"
+            " environment.yaml takes fewer items, --steps in run.sh fewer steps"
+        )
+    result.table(["file", "content"], list(found.files.items()))
+    result.line(
+        f"would write these files into {found.folder}"
+        if dry_run
+        else f"next: read {found.folder / 'run.sh'}, then start it"
+    )
+    return result
 
 
 def fitting_sizes(

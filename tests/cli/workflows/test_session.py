@@ -37,6 +37,7 @@ METHODS = {
     "report": ("report",),
     "sql": ("sql",),
     "doctor": ("doctor",),
+    "init": ("init",),
     "quickstart": ("quickstart",),
     "bench_quality": ("bench", "quality"),
     "bench_regmix": ("bench", "regmix"),

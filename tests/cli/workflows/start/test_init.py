@@ -28,6 +28,10 @@ def write_field(folder, *, documents, words=60):
     (folder / "text.jsonl").write_text("\n".join(lines) + "\n")
 
 
+def prepared(data, out, **values):
+    return init_project(data=data, out=out, progress=lambda line: None, **values).value
+
+
 @pytest.fixture
 def text(tmp_path):
     """A folder of two fields with enough documents to hold some out."""
@@ -45,7 +49,7 @@ def items_of(file):
 
 
 def test_feedback_and_judging_items_are_of_different_documents(text, tmp_path):
-    result = init_project(text, tmp_path / "out", hours=0.01)
+    result = prepared(text, tmp_path / "out", hours=0.01)
     feedback, judging = items_of(tmp_path / "out/environment.yaml"), items_of(tmp_path / "out/judging.yaml")
     check_items(load_environment(tmp_path / "out/judging.yaml"))
     for name in ("source_text", "target_text"):
@@ -57,7 +61,7 @@ def test_feedback_and_judging_items_are_of_different_documents(text, tmp_path):
 
 def test_files_are_what_the_commands_read(text, tmp_path):
     out = tmp_path / "out"
-    init_project(text, out, hours=0.01)
+    prepared(text, out, hours=0.01)
     assert load_training(out / "training.yaml").learning_rate == 2e-3
     assert load_training(out / "base-training.yaml").learning_rate == 4e-3
     assert load_proxy(out / "proxy.yaml").init == "scratch"
@@ -65,7 +69,7 @@ def test_files_are_what_the_commands_read(text, tmp_path):
 
 
 def test_every_command_of_the_script_is_one_that_dmix_has(text, tmp_path):
-    init_project(text, tmp_path / "out", hours=0.01)
+    prepared(text, tmp_path / "out", hours=0.01)
     lines = (tmp_path / "out/run.sh").read_text().replace("\\\n", "").splitlines()
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("dmix ")]
     assert len(commands) == 10
@@ -82,26 +86,26 @@ def test_every_command_of_the_script_is_one_that_dmix_has(text, tmp_path):
 def test_few_long_documents_are_copied_without_their_ends(tmp_path):
     for field in ("source", "target"):
         write_field(tmp_path / "text" / field, documents=20, words=20_000)
-    result = init_project(tmp_path / "text", tmp_path / "out", hours=0.01)
+    result = prepared(tmp_path / "text", tmp_path / "out", hours=0.01)
     assert result.fields["target"].copied
     assert result.fields["target"].inputs == ("data/target",)
     assert (tmp_path / "out/data/target/documents.jsonl").is_file()
 
 
 def test_dry_run_writes_nothing(text, tmp_path):
-    result = init_project(text, tmp_path / "out", dry_run=True)
+    result = prepared(text, tmp_path / "out", dry_run=True)
     assert "run.sh" in result.files
     assert not (tmp_path / "out").exists()
 
 
 def test_second_call_and_missing_folders_are_refused(text, tmp_path):
-    init_project(text, tmp_path / "out", hours=0.01)
+    prepared(text, tmp_path / "out", hours=0.01)
     with pytest.raises(InputError, match=r"environment\.yaml"):
-        init_project(text, tmp_path / "out")
+        prepared(text, tmp_path / "out")
     with pytest.raises(NotFoundError):
-        init_project(tmp_path / "nothing", tmp_path / "other")
+        prepared(tmp_path / "nothing", tmp_path / "other")
     with pytest.raises(InputError, match="hours"):
-        init_project(text, tmp_path / "other", hours=0)
+        prepared(text, tmp_path / "other", hours=0)
     assert run(["init", "--data", str(tmp_path), str(tmp_path / "other")]) == 2
 
 
@@ -111,7 +115,7 @@ def test_a_checkpoint_gives_tokenizer_and_rate(text, tmp_path):
     (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 128}))
     header = json.dumps({"a": {"dtype": "F32", "shape": [100, 7], "data_offsets": [0, 0]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
-    result = init_project(text, tmp_path / "out", model=str(folder), hours=0.01)
+    result = prepared(text, tmp_path / "out", model=str(folder), hours=0.01)
     assert (result.parameters, result.sizes.seq_len) == (700, 128)
     assert load_training(tmp_path / "out/training.yaml").learning_rate == 2e-5
     assert f"--tokenizer {folder}" in (tmp_path / "out/run.sh").read_text()
@@ -171,7 +175,7 @@ def test_records_that_are_not_read_are_named_and_listed(tmp_path, capsys):
 
 
 def test_files_name_examples_that_are_there_and_in_a_wheel(text, tmp_path, monkeypatch):
-    init_project(text, tmp_path / "out", hours=0.01)
+    prepared(text, tmp_path / "out", hours=0.01)
     for name in ("environment", "training"):
         written = (tmp_path / "out" / f"{name}.yaml").read_text()
         [example] = [word for word in written.split() if word.endswith(f"examples/{name}.yaml")]
@@ -192,8 +196,8 @@ def test_chats_are_read_by_the_template_that_run_sh_repeats(tmp_path):
         lines = [{"prompt": f"{words} {i}?", "response": "yes"} for i in range(count)]
         (tmp_path / "text" / field).mkdir(parents=True)
         (tmp_path / "text" / field / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    result = init_project(
-        tmp_path / "text", tmp_path / "out", hours=0.01, reading=TextSettings(template="instruction")
+    result = prepared(
+        tmp_path / "text", tmp_path / "out", hours=0.01, settings=TextSettings(template="instruction")
     )
     assert [text.copied for text in result.fields.values()] == [False, True]
     commands = (tmp_path / "out" / "run.sh").read_text().splitlines()
