@@ -64,9 +64,11 @@ def compare_controllers(
     if unknown := set(stages) - set(STAGES):
         raise InputError(f"stage is {min(unknown)!r}, expected one of {', '.join(STAGES)}")
     from dmix.training.comparison.data.settings import load_setting
-    from dmix.training.comparison.runs.comparison import Request, reports, run_comparison, study_of, to_json
 
     all_loaded = [load_setting(name) for name in setting_names or ("origin", "field")]
+    # after the refusals, since it imports torch and Composer
+    from dmix.training.comparison.runs.comparison import Request, reports, run_comparison, study_of, to_json
+
     request = Request(
         tier=tier,
         stages=[stage for stage in STAGES if stage in (stages or DEFAULT_STAGES)],
