@@ -57,7 +57,8 @@ def etl() -> None:
     "--seq-len",
     type=click.IntRange(min=2),
     metavar="N",
-    help="Also shard the corpora, as 'dmix etl shard --seq-len N', by the same workers.",
+    help="Tokens per sample. If given, the same workers also shard the corpora, as 'dmix etl"
+    " shard --seq-len N' does.",
 )
 @settings_options(ClassifySettings)
 @executor_options

@@ -26,10 +26,11 @@ from dmix.etl.synthetic.start_state.settings import StartStateSettings
     type=click.Choice(("corpus", "model")),
     default="corpus",
     show_default=True,
-    help="corpus: count the documents and samples of a dataset. model: classify text that a model writes.",
+    help="'corpus': count the documents and samples of a dataset. 'model': classify text that"
+    " a model writes.",
 )
 @click.option(
-    "--model", metavar="PATH|HUB-ID", help="Causal language model that writes the text; with --from model."
+    "--model", metavar="PATH|HUB-ID", help="Causal language model that writes the text, for --from model."
 )
 @click.option("--name", help="Name of the model's estimate. Default: the last part of --model.")
 @settings_options(StartStateSettings)

@@ -20,19 +20,24 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
 @click.command()
 @config_option
 @click.option(
-    "--model", required=True, metavar="PATH|HUB-ID", help="Causal language model that writes the documents."
+    "--model",
+    required=True,
+    metavar="PATH|HUB-ID",
+    help="Causal language model that writes the documents: a folder or a hub id.",
 )
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the documents."
 )
 @click.option(
-    "--tokens", type=int, help="Budget: smallest number of tokens to write, including dropped documents."
+    "--tokens",
+    type=int,
+    help="Budget: minimum number of tokens to write, including those of dropped documents.",
 )
 @click.option(
     "--documents",
     metavar="FIRST:STOP",
-    help="Instead of a budget: index range of the documents to write, in whole blocks. Use it to divide"
-    " the work between machines.",
+    help="Index range FIRST:STOP of the documents to write, in whole blocks, instead of a"
+    " budget (--tokens). Use it to divide the work between machines.",
 )
 @settings_options(GenerationSettings, parameter="generation")
 @settings_options(QualitySettings, parameter="quality")

@@ -46,7 +46,7 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Maximum number of proxies that one task trains at once. More of them use a GPU better.",
+    help="Maximum number of proxies that one task trains at once. A larger stack uses a GPU better.",
 )
 @click.option(
     "--gpus-per-task",
@@ -55,12 +55,16 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     " (spark.executor.resource.gpu.*).",
 )
 @master_option
-@click.option("--in-process", is_flag=True, help="Train the stacks here, one after the other, without Spark.")
+@click.option(
+    "--in-process",
+    is_flag=True,
+    help="Train in this process, one stack of proxies after the other, without Spark.",
+)
 @unscreened_option
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Accept changed items or changed base models. dmix records both digests.",
+    help="Accept changed items or changed base models. dmix records the old and the new digest.",
 )
 @json_option
 @dry_run_option

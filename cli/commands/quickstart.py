@@ -35,7 +35,8 @@ from dmix.cli.show.result import show_result
 @click.option(
     "--full",
     is_flag=True,
-    help="Collect a farm and train an agent on it, instead of using the effect agent.",
+    help="Train proxies along trajectories (a farm) and an agent on their scores, instead of"
+    " using the effect agent.",
 )
 @master_option
 @json_option

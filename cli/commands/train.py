@@ -54,7 +54,8 @@ _logger_option = click.option(
 _ranks_option = click.option(
     "--ranks",
     type=click.IntRange(min=1),
-    help="Number of ranks for the memory estimate of --dry-run. Default: the ranks of this launch.",
+    help="Number of ranks (training processes) for the memory estimate of --dry-run. Default:"
+    " the ranks of this launch.",
 )
 
 
@@ -81,8 +82,8 @@ SECTIONS = {
 @click.option(
     "--agent",
     metavar="NAME|PATH",
-    help="Agent that steers the run: a trained agent (name or folder) or effect[:NAME]. The effect agent"
-    " starts from a plan and corrects it by the run's scores.",
+    help="Agent that steers the run: a trained agent (name or folder) or effect[:NAME]. The"
+    " effect agent starts from a plan and corrects it with the run's scores.",
 )
 @click.option(
     "--controller",
@@ -97,9 +98,9 @@ SECTIONS = {
 @click.option(
     "--resume",
     is_flag=True,
-    help="Resume --run from its newest checkpoint. --steps may change, and so may learning_rate,"
-    " checkpoints_kept and microbatch_size of --training; each change is an event. dmix refuses any other"
-    " difference.",
+    help="Resume --run from its newest checkpoint. You may change --steps, and learning_rate,"
+    " checkpoints_kept and microbatch_size in --training; dmix records each change as an"
+    " event. dmix refuses any other difference.",
 )
 @click.option(
     "--trust-controller",
@@ -111,7 +112,8 @@ SECTIONS = {
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="With --resume: accept changed items or changed controller code. dmix records both digests.",
+    help="With --resume: accept changed items or changed controller code. dmix records the old"
+    " and the new digest.",
 )
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
 @_logger_option

@@ -26,8 +26,8 @@ class GenerationSettings:
     )
     block_documents: int = setting(
         64,
-        help="Documents per batch and per file. Another size may give other text, because rounding"
-        " depends on the batch.",
+        help="Documents per batch and per file. With another size, the model may write other"
+        " text, because rounding depends on the batch.",
     )
     start_token: str | None = setting(
         None, help="Token that starts every document. Default: the tokenizer's BOS, else its EOS."
@@ -39,7 +39,7 @@ class GenerationSettings:
     )
     precision: str = setting(
         "auto",
-        help="Number format; auto means bf16 on a GPU and fp32 on a CPU.",
+        help="Number format. 'auto' means bf16 on a GPU and fp32 on a CPU.",
         choices=("auto", "fp32", "bf16"),
     )
 
