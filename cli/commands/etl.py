@@ -71,8 +71,8 @@ def classify() -> Workflow:
     """Read JSON Lines, Parquet and text files and give every document its domain.
 
     Name all inputs of a corpus in one call, or add more later with --add. dmix keeps earlier labels:
-    the same inputs change nothing, and a new file is classified alone. The view rejects lists every
-    document that was not accepted, with the reason.
+    the same inputs change nothing, and of new inputs it classifies only the new files. The view 'rejects'
+    lists every rejected document, with the reason.
 
     Known endings: .jsonl .ndjson .json .txt .md (also with .gz .zst .bz2) and .parquet. Inputs may be
     remote: s3://bucket/folder, gs:// or hdfs://.

@@ -43,9 +43,9 @@ def start_state() -> Workflow:
     """Show each domain's share of its field, in documents and in samples.
 
     With --from model, the command classifies documents that a model writes from its start token. It
-    stops when the bootstrap bound of the KL is small enough (--kl-bound). The views start_state,
-    start_state_estimates and start_state_convergence show the estimate, its intervals and its
-    convergence. With --dataset, the convergence includes the distance to that dataset's source field.
+    stops when the sampling error of the shares is small enough (--kl-bound). The views 'start_state',
+    'start_state_estimates' and 'start_state_convergence' show the estimate, its intervals and its
+    convergence. With --dataset, they also show its distance from that dataset's source field.
 
     Example: dmix etl start-state --dataset small
     """

@@ -45,7 +45,8 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
     "--bandwidth",
     type=FiniteFloat(),
     metavar="GB/S",
-    help="Memory bandwidth to compare the speed with. Default: measured here.",
+    help="Memory bandwidth of this machine, from which dmix computes the limit of the speed."
+    " Default: dmix measures it.",
 )
 @executor_options
 @json_option

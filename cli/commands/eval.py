@@ -60,8 +60,8 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
     "--environment",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Environment file: score the models of --run on its objectives, in nats per token, and show"
-    " the change from the first to the last --step.",
+    help="Environment file. dmix scores the models of --run on its objectives, in nats per"
+    " token, and shows the change from the first to the last --step.",
 )
 @click.option(
     "--accept-changes",

@@ -38,8 +38,9 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     "bases",
     metavar="NAME",
     multiple=True,
-    help="Base model that the proxies start from (init: base). Repeat the flag for base models of"
-    " another width or pre-training; some of the varied proxies use them (see vary in the proxy file).",
+    help="Base model that the proxies start from, if the proxy file has init: base. Repeat the"
+    " flag for base models of another width or pre-training; some of the varied proxies"
+    " use them (see 'vary' in the proxy file).",
 )
 @click.option(
     "--stack",
@@ -72,9 +73,9 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 def collect() -> Workflow:
     """Train a proxy along every trajectory of a set and score it at each step.
 
-    A killed run keeps its finished trajectories and resumes. In a `default` set, a quarter of the
-    proxies are varied, so that an agent can learn from feedback. The column `variation` of the view
-    `feedback` shows how.
+    A killed run keeps its finished trajectories and resumes. In a set of the preset
+    'default', a quarter of the proxies are varied (another learning rate, width, base model or source),
+    so that an agent can learn from scores. The column 'variation' of the view 'feedback' shows how.
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
     """

@@ -43,13 +43,13 @@ from dmix.mixing.effects.settings import PlanRules
     type=click.Choice(FORMATS),
     default="dmix",
     show_default=True,
-    help="Trainer that will read the file. dmix reads it with --controller static:FILE.",
+    help="Trainer that will read the file. 'dmix': give the file to --controller static:FILE.",
 )
 @click.option(
     "--environment",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Environment file with the weights and scales to use. Default: the one that measured the effects.",
+    help="Environment file with the weights and scales to use. Default: the file that 'dmix mix probe' used.",
 )
 @click.option(
     "--samples",

@@ -126,7 +126,7 @@ SECTIONS = {
 def train(context: click.Context, /, *, as_json: bool, config: str | None, **values: Any) -> None:
     """Train a model under an agent or another controller, step by step.
 
-    Composer's launcher works too: composer -n 8 -c dmix train --config run.yaml
+    For several GPUs, use Composer's launcher: composer -n 8 -c dmix train --config run.yaml
 
     Example: dmix train --model model.yaml --environment environment.yaml --controller natural
     """
@@ -162,7 +162,7 @@ def train(context: click.Context, /, *, as_json: bool, config: str | None, **val
 def base() -> Workflow:
     """Pre-train a model on the source field alone, for farms and comparisons.
 
-    If it is interrupted, the same command resumes it. It does nothing if the model is finished.
+    If you interrupt the command, run it again to resume. It does nothing if the model is finished.
 
     Example: dmix train base --model model.yaml --tokens 1000000 --name small
     """

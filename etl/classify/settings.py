@@ -44,7 +44,8 @@ class ClassifySettings(TextSettings):
         " name and the document's position in it.",
     )
     max_document_bytes: int = setting(
-        256 << 20, help="Largest document in bytes, as it is in the input file. dmix rejects larger ones."
+        256 << 20,
+        help="Size limit of a document in bytes, measured in the input file. dmix rejects larger documents.",
     )
     part_bytes: int = setting(
         16 << 20,

@@ -20,9 +20,10 @@ class ShardSettings:
     )
     special_token: tuple[str, ...] = setting(
         (),
-        help="Special token of the tokenizer, such as '<|im_start|>'. Where a text contains it"
-        " literally (as chat templates write it), it becomes one token. Repeat the flag"
-        " for each. Without the flag, dmix encodes such text as plain characters.",
+        help="Special token of the tokenizer, such as '<|im_start|>'. Where a text contains"
+        " this token literally (as chat templates write it), dmix encodes it as one token."
+        " Repeat the flag for each. Without the flag, dmix encodes such text as plain"
+        " characters.",
     )
     seq_len: int = setting(
         512,
@@ -42,7 +43,7 @@ class ShardSettings:
         choices=("remove", "report"),
     )
     split_bytes: int = setting(
-        64 << 20, help="Bytes of text per task; a larger domain is split into several tasks."
+        64 << 20, help="Bytes of text per task; dmix splits a larger domain into several tasks."
     )
     shard_bytes: int = setting(32 << 20, help="Largest shard in bytes.")
 

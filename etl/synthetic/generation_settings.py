@@ -34,7 +34,7 @@ class GenerationSettings:
     )
     engine: str = setting(
         "transformers",
-        help="Library that runs the model: transformers, or vllm if installed (faster on a GPU).",
+        help="Library that runs the model: 'transformers', or 'vllm' if it is installed (faster on a GPU).",
         choices=("transformers", "vllm"),
     )
     precision: str = setting(

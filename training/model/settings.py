@@ -168,9 +168,9 @@ class TrainingSettings:
     checkpoints_kept: int = setting(2, help="Number of checkpoints to keep, newest first.")
     keep: str = setting(
         "all",
-        help="Files that a finished run keeps. 'all': checkpoints, model and optimiser state."
-        " 'model': only the model. With 'model' and checkpoint_steps: 0, the run writes a"
-        " checkpoint only if a signal stops it.",
+        help="Files that dmix keeps after a run has finished. 'all': checkpoints, model and"
+        " optimiser state. 'model': only the model. With 'model' and checkpoint_steps: 0,"
+        " the run writes a checkpoint only if a signal stops it.",
         choices=("all", "model"),
     )
     deterministic: bool = setting(

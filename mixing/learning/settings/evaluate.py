@@ -11,7 +11,7 @@ class EvaluateSettings:
     """How an agent is judged from a farm alone."""
 
     repeats: int = setting(
-        3, help="Number of trainings per estimator, each with its own seed, to show the spread."
+        3, help="Number of trainings per estimator, each with its own seed; the output shows their spread."
     )
     fqe_steps: int = setting(1500, help="Number of updates in fitted Q evaluation.")
     simulator_steps: int = setting(1500, help="Gradient steps per learned simulator.")

@@ -86,8 +86,8 @@ class RlSettings:
     proximity: float | None = setting(
         None,
         help="Penalty per nat of KL from a rollout's mixtures to the actor's, so that the"
-        " actor stays where its gradients from the simulators hold (preset 'default': 0.1;"
-        " preset 'paper': 0).",
+        " actor stays near the mixtures for which the simulators gave its gradients"
+        " (preset 'default': 0.1; preset 'paper': 0).",
     )
     pessimism: float | None = setting(
         None,
@@ -98,15 +98,17 @@ class RlSettings:
     )
     views: float = setting(
         0.0,
-        help="Share of a set agent's training on augmented tasks: tasks with grouped domains, or with"
-        " fewer or re-weighted objectives. Above 0, tasks with half as many and 2.5 times as many steps are"
-        " added.",
+        help="Share of a set agent's training on augmented tasks: tasks with grouped domains,"
+        " or with fewer or re-weighted objectives. Above 0, dmix also adds tasks with half"
+        " as many steps and with 2.5 times as many.",
     )
     imagined_every: int = setting(
         10,
         help="Number of updates between two refreshes of the rollouts; each refresh uses the next simulator.",
     )
-    imagined_runs: int = setting(64, help="Rollouts per refresh; the last four refreshes are kept.")
+    imagined_runs: int = setting(
+        64, help="Number of rollouts per refresh; dmix keeps the rollouts of the last four refreshes."
+    )
     simulators: int = setting(3, help="Number of learned simulators for rollouts.")
     simulator_steps: int = setting(1500, help="Gradient steps per learned simulator.")
     simulator_width: int = setting(64, help="Hidden width of the learned simulators.")

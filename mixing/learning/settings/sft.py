@@ -22,7 +22,7 @@ class SftSettings:
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
-        None, help="Preset of the agent's tokens and features. Default: the set's preset.", choices=PRESETS
+        None, help="Preset of the agent's inputs. Default: the preset of --set.", choices=PRESETS
     )
     learning_rate: float = setting(1e-3, help="AdamW learning rate.")
     weight_decay: float = setting(0.01, help="AdamW weight decay.")
