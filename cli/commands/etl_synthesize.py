@@ -56,12 +56,12 @@ def synthesize() -> Workflow:
     """Let a model write documents from its start token, if the source data is unavailable.
 
     dmix samples text at temperature 1. A document depends only on the model, the seed and its index.
-    Empty documents and those of low quality are dropped and counted. Give the folder to 'dmix etl
+    It drops and counts empty documents and those of low quality. Give the folder to 'dmix etl
     classify --source', which marks the corpus as synthetic. If the command is killed, run it again to
     resume. Several machines that write separate ranges produce the same text as one.
 
-    Each Spark task writes a block, and each worker process loads the model: use --master local[2,3] for
-    two processes, and one process per GPU.
+    Each task writes a block of documents, and each worker process loads the model. For two processes, use
+    --master local[2,3]. Use one process per GPU.
 
     Example: dmix etl synthesize --model EleutherAI/pythia-1.4b --tokens 10000000 --out spoken
     """
