@@ -53,8 +53,8 @@ def commands_page() -> str:
     parts = [
         _NOTE,
         "# Commands\n",
-        "Every command takes `--config FILE`, a YAML file with flag names as keys. In the tables, a flag without a value is"
-        " a switch.\n",
+        "Every command takes `--config FILE`, a YAML file with flag names as keys."
+        " In the tables, a flag without a value is a switch.\n",
     ]
     for words, command in leaves(dmix, ()):
         parts.append(f"## {' '.join(('dmix', *words))}\n")
