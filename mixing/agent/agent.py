@@ -140,7 +140,7 @@ class Agent(PreTrainedModel):
     def next_mixture(self, tokens_TX: Tokens, active_N: NDArray[np.bool_]) -> Vector:
         """The mixture that follows these tokens, float64, shape (N,); reads the last `context`."""
         window = torch.from_numpy(tokens_TX[-self.config.context :]).to(self.device)
-        active_BN = torch.from_numpy(active_N).to(self.device)[None]
+        active_BN = torch.tensor(active_N, device=self.device)[None]
         mixture_N: Vector = self(window[None], active_BN)[0, -1].double().cpu().numpy()
         return mixture_N
 

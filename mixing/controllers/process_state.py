@@ -59,6 +59,9 @@ def _modes_of_torch() -> Callable[[], None]:
             _kept.append(mode)
         if _default_device() != device:
             torch.set_default_device(device)
+            if device is None:
+                # torch 2.7 fails where the device was unset, not where it never was set
+                del torch._GLOBAL_DEVICE_CONTEXT.device_context
         for kind, enabled in autocast.items():
             torch.set_autocast_enabled(kind, enabled)
         if torch.are_deterministic_algorithms_enabled() != deterministic:

@@ -88,7 +88,7 @@ class OpenStreams:
                 starting.enter_context(_starting_alone())
                 _remove_orphans()
                 if remote is not None:
-                    owned = _owned_cache(local, folder_paths, wait_seconds=cache_wait_seconds)
+                    owned = _owned_cache(local, folders, folder_paths, wait_seconds=cache_wait_seconds)
                     self._held.enter_context(owned)
                     _drop_other_indexes(folders, local, index_sha256 or {})
                 for folder in folders:
@@ -175,7 +175,9 @@ def _starting_alone() -> Iterator[None]:
 
 
 @contextmanager
-def _owned_cache(local: Path, folder_paths: Sequence[str], *, wait_seconds: float) -> Iterator[None]:
+def _owned_cache(
+    local: Path, folders: Sequence[str], folder_paths: Sequence[str], *, wait_seconds: float
+) -> Iterator[None]:
     """Holds a cache folder for this run, cleared of what a killed run left in shared memory.
 
     The folder is this user's alone: others could put shards of their own there.
@@ -192,7 +194,7 @@ def _owned_cache(local: Path, folder_paths: Sequence[str], *, wait_seconds: floa
             f" {found.st_mode & 0o777:03o}); remove it, or set another cache_folder in the training file"
         )
     # a cache_folder may come with a received run: nothing is written or removed among files of others
-    own = {".lock", ".lock.holder", *(path.split("/")[0] for path in folder_paths)}
+    own = {".lock", ".lock.holder", *(folder.split("/")[0] for folder in folders)}
     foreign = sorted(path.name for path in local.iterdir() if path.name not in own)
     if foreign:
         raise InputError(

@@ -1,6 +1,6 @@
 """Conservative Q-learning on the simplex (Eq. 5-7), as an algorithm of d3rlpy.
 
-Config and algorithm in d3rlpy's layers; the losses are in `dmix.mixing.learning.cql_impl`. Departs from
+Config and algorithm in d3rlpy's layers; the losses are in `dmix.mixing.learning.cql_losses`. Departs from
 d3rlpy's CQL: Dirichlet policy with densities relative to the uniform distribution, no Lagrange multiplier
 (its stock form falls to 0 in 52 dimensions), batches of whole episodes instead of single
 transitions, since one causal pass gives all prefixes.
@@ -21,7 +21,7 @@ from d3rlpy.types import Shape
 from torch import nn
 
 from dmix.mixing.agent.architectures import config_of, new_agent, new_critic, new_policy
-from dmix.mixing.learning.cql_impl import EpisodeBatch, SimplexCQLImpl
+from dmix.mixing.learning.cql_losses import EpisodeBatch, SimplexCQLImpl
 
 _LARGEST_GRADIENT = 1.0
 

@@ -12,7 +12,7 @@ import torch
 from dmix.mixing.agent.agent import Agent, MixingAgentConfig
 from dmix.mixing.agent.architectures import arguments_of
 from dmix.mixing.learning.cql import SimplexCQL, SimplexCQLConfig
-from dmix.mixing.learning.cql_impl import EpisodeBatch
+from dmix.mixing.learning.cql_losses import EpisodeBatch
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.offline.episodes import Episodes, reward_map
 

@@ -22,7 +22,7 @@ from dmix.mixing.agent.agent import Agent
 from dmix.mixing.agent.architectures import arguments_of
 from dmix.mixing.learning.augmentation import Task, identity_augmentation, random_augmentation, seen
 from dmix.mixing.learning.cql import SimplexCQL, SimplexCQLConfig
-from dmix.mixing.learning.cql_impl import EpisodeBatch
+from dmix.mixing.learning.cql_losses import EpisodeBatch
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.offline.episodes import Episodes, RewardMap, padded_to, reward_map
 from dmix.mixing.world_model.learned_simulator import LearnedSimulator

@@ -29,7 +29,7 @@ def split(
     for taught, weight in zip(sets, error_weights(sets), strict=True):
         order = rng.permutation(len(taught.examples))
         held = int(np.ceil(settings.held_out * len(order))) if len(order) >= 5 else 0
-        active_N = torch.from_numpy(taught.space.active_N).to(device)
+        active_N = torch.tensor(taught.space.active_N, device=device)
         for sft_batches, rows in ((held_out, order[:held]), (training, order[held:])):
             if len(rows):
                 examples = [taught.examples[row] for row in rows]

@@ -308,7 +308,7 @@ class LearnedSimulator:
         """Gradients of what is asked: more of a domain that has given all goes to others of its field."""
         supply_N = torch.from_numpy(self.context.supply_N).float()
         full_PTN = mixtures_PTN.cumsum(1) >= supply_N - _ALL_GIVEN
-        target_N = torch.from_numpy(self.context.space.target_N)
+        target_N = torch.tensor(self.context.space.target_N)
         found_PTN = grad_PTN.clone()
         for field_N in (target_N, ~target_N):
             open_PTN = mixtures_PTN * (~full_PTN & field_N)

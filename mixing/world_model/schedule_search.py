@@ -185,7 +185,7 @@ def _ascend(
     progress: Callable[[str], None],
 ) -> FoundSchedule:
     """All starts at once; the best schedule that any of them passed through."""
-    active_N = torch.from_numpy(context.space.active_N)
+    active_N = torch.tensor(context.space.active_N)
     logits_PTA = starts_PTN[..., active_N].clamp_min(_SMALLEST_START).log().float().requires_grad_()
     optimizer = torch.optim.Adam([logits_PTA], lr=settings.ascent_learning_rate)
     best: FoundSchedule | None = None

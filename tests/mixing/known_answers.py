@@ -27,7 +27,7 @@ from tests.mixing.testbed.simulated_learning import (
     random_gain,
 )
 
-from dmix.mixing.learning.cql_impl import EpisodeBatch
+from dmix.mixing.learning.cql_losses import EpisodeBatch
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import fit

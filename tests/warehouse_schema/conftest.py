@@ -145,6 +145,8 @@ class RunWriter:
             "planned_N": [0.6, 0.2, 0.0, 0.2],
             "planned_samples_N": [6, 2, 0, 2],
             "reasons": {"0": "field exhausted"},
+            "remarks": [],
+            "decided_to": step,
         }
         self.log.write("decision", step=step, **{**given, **values})
         return self

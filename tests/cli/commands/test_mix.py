@@ -75,7 +75,7 @@ def test_no_finished_work_depends_on_the_catalog():
 
     folder = Path(dmix.cli.__file__).parent
     callers = [path.name for path in folder.rglob("*.py") if re.search(r"\bsync\(", path.read_text())]
-    assert callers == ["quickstart.py"]  # whose report is made from the catalog
+    assert callers == ["chain.py"]  # whose report is made from the catalog
 
 
 def test_sample_as_json(dmix):

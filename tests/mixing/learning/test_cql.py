@@ -14,7 +14,13 @@ from torch import nn
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.networks import DirichletPolicy, MixtureCritic
 from dmix.mixing.learning.cql import SimplexCQLConfig
-from dmix.mixing.learning.cql_impl import EpisodeBatch, SimplexCQLImpl, backups, conservative_gap, divergence
+from dmix.mixing.learning.cql_losses import (
+    EpisodeBatch,
+    SimplexCQLImpl,
+    backups,
+    conservative_gap,
+    divergence,
+)
 from dmix.mixing.offline.episodes import returns_to_go
 from dmix.mixing.space.dirichlet import MixtureDistribution
 

@@ -244,6 +244,7 @@ def run_with(controller, space, scores, *, scales):
     return np.stack(mixtures)
 
 
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
 @pytest.mark.parametrize(("factor", "shift"), [(0.3, 0), (3, 0), (1, 2), (1, -2), (3, 2), (0.3, -2)])
 def test_other_scales_of_scores_hardly_change_decisions(with_feedback, factor, shift):
     warehouse, _, _, _ = with_feedback

@@ -7,17 +7,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from benchmarks.worlds.priors import WorldRuns, fit_priors
+from benchmarks.worlds.rows import WorldRow, ahead, judged_rows, world_runs
 from tests.training.comparison.conftest import MODEL, SETTING, TRAINING, write_lines
 
 from dmix.cli.workflows.data.comparison import prepare_comparison
 from dmix.cli.workflows.effects.comparison import measure_world
-from dmix.training.comparison.analysis.world_rows import WorldRow, ahead, judged_rows, world_runs
 from dmix.training.comparison.data.settings import load_setting
 from dmix.training.comparison.effects.world_plans import (
     PLAIN,
     PRIORS_FILE,
-    WorldRuns,
-    fit_priors,
     read_priors,
 )
 from dmix.training.comparison.runs.comparison import Request, reports, run_comparison, study_of

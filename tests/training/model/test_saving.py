@@ -85,7 +85,7 @@ def test_a_damaged_model_of_ours_is_named(saved, manifest, damage):
 
 def test_a_model_whose_record_is_no_object_is_refused(saved, manifest):
     (saved / "dmix.json").write_text("[]")
-    with pytest.raises(InputError, match=r"dmix\.json is damaged"):
+    with pytest.raises(InputError, match=r"dmix\.json contains a list"):
         load_model(str(saved), manifest)
 
 

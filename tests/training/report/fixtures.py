@@ -192,6 +192,8 @@ def add_run(
             planned_N=planned.tolist(),
             planned_samples_N=samples.tolist(),
             reasons=reasons,
+            remarks=[],
+            decided_to=step,
             scores={},
         )
         if step > finished:

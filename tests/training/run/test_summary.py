@@ -9,7 +9,7 @@ SPACE = [["source", "A"], ["target", "A"]]
 
 
 def write_step(log, step, *, score, source=4, chain="c"):
-    log.write("decision", step=step, asked_N=[0.5, 0.5], planned_N=[0.5, 0.5])
+    log.write("decision", step=step, asked_N=[0.5, 0.5], planned_N=[0.5, 0.5], remarks=[], decided_to=step)
     log.write(
         "step_done",
         step=step,

@@ -1,19 +1,17 @@
-"""What worlds teach of text, and how it steers runs in other worlds (method §8, §9).
+"""How priors that worlds taught steer runs in other worlds (method §8, §9).
 
 Scales of a world are the spread that counts predict over tilts of its natural mixture, so they need no
-run. Priors are fitted to the fitting worlds' stored runs: how far the promises of counts and of
-gradients come true, how the gain bends away from natural mixing, what natural mixing gains, and how far
-scores move otherwise. All but beta and gamma are in scales, so that they carry over.
+run. `benchmarks/worlds` fits the priors to the stored runs of fitting worlds: how far the promises of
+counts and of gradients come true, how the gain bends away from natural mixing, what natural mixing
+gains, and how far scores move otherwise. All but beta and gamma are in scales, so that they carry over.
 
 Shapes: N domains, D objectives, P runs.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import nnls
 
 from dmix.mixing.controllers.effect import EffectController
 from dmix.mixing.controllers.fixed import constant
@@ -22,8 +20,7 @@ from dmix.mixing.effects.belief import BeliefSettings
 from dmix.mixing.effects.plan import Supply, make_plan
 from dmix.mixing.effects.prediction import Coefficients, Prediction, predict
 from dmix.mixing.effects.store import StoredEffects
-from dmix.mixing.space.domains import Array, DomainSpace, Vector
-from dmix.mixing.space.simplex import clipped, kl
+from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.training.comparison.data.settings import ComparisonSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import read_json
@@ -36,8 +33,6 @@ COUNTS = "counts"
 
 # Part of a nat below which no scale goes, so that an objective without effects does not rule.
 _LEAST_SCALE = 0.01
-# Runs of typical size that the defaults of the plan count for.
-_RIDGE = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,96 +177,3 @@ def world_controller(
         settings, space, counts=counts, gradients=gradients, priors=priors, weights_D=weights_D
     )
     return constant(mixture_N, name=PLAN)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WorldRuns:
-    """What a fitting world's runs came to.
-
-    Attributes:
-        roles: Of its D objectives.
-        scales_D: s_o.
-        mixtures_PN: Mixtures of its runs, without natural mixing.
-        natural_N: n.
-        target_N: True for target domains.
-        promised_PD: What counts promised over natural mixing, nats per token.
-        linear_PD: What gradients promised.
-        gains_PD: What came, over natural mixing.
-        natural_TD: Scores of its run of natural mixing, from the model before it on.
-    """
-
-    roles: tuple[str, ...]
-    scales_D: Vector
-    mixtures_PN: Array
-    natural_N: Vector
-    target_N: Array
-    promised_PD: Array
-    linear_PD: Array
-    gains_PD: Array
-    natural_TD: Array
-
-
-def fit_priors(worlds: Sequence[WorldRuns]) -> WorldPriors:
-    """Priors by pooled non-negative ridge, and by moments of what it leaves unexplained.
-
-    Raises:
-        InputError: If there are fewer than two worlds.
-    """
-    if len(worlds) < 2:
-        raise InputError(f"{len(worlds)} fitting worlds are done, expected at least 2; run more of them")
-    features = [_features(world) for world in worlds]
-    rows_RC, gains_R = np.concatenate([f for f, _ in features]), np.concatenate([g for _, g in features])
-    hold_C = np.sqrt(_RIDGE * np.maximum((rows_RC**2).mean(0), 1e-12))
-    start_C = np.array([1.0, 0.0, 0.0])
-    held_RC, wanted_R = np.vstack([rows_RC, np.diag(hold_C)]), np.concatenate([gains_R, hold_C * start_C])
-    beta, gamma, q = nnls(held_RC, wanted_R)[0]
-    left = [gain - feature @ [beta, gamma, q] for feature, gain in features]
-    corrections = [
-        float(f[:, 0] @ rest / max(f[:, 0] @ f[:, 0], 1e-9))
-        for (f, _), rest in zip(features, left, strict=True)
-    ]
-    directions = [_slope(_shares(world), rest) for world, rest in zip(worlds, left, strict=True)]
-    ends = {
-        role: [gain for world in worlds for gain in _natural(world, role)] for role in ("general", "target")
-    }
-    noise = [np.diff(world.natural_TD, 2, axis=0) / world.scales_D / np.sqrt(6) for world in worlds]
-    return WorldPriors(
-        beta=float(beta),
-        gamma=float(gamma),
-        q=float(q),
-        natural_gain={role: float(np.mean(found)) for role, found in ends.items()},
-        drift=float(np.sqrt(np.mean([np.var(found, ddof=1) for found in ends.values()]))),
-        scale=float(np.std(corrections, ddof=1)),
-        direction=float(np.std(directions, ddof=1)),
-        noise=float(np.sqrt(np.mean(np.concatenate([n.ravel() for n in noise]) ** 2))),
-        worlds=len(worlds),
-        runs=sum(1 + len(world.mixtures_PN) for world in worlds),
-    )
-
-
-def _features(world: WorldRuns) -> tuple[Array, Vector]:
-    """Promises by counts and gradients, minus the KL; and gains: a row a run and objective, in scales."""
-    kl_P = np.array([float(kl(m, clipped(world.natural_N))) for m in world.mixtures_PN])
-    size = len(world.scales_D)
-    columns = [
-        (world.promised_PD / world.scales_D).ravel(),
-        (world.linear_PD / world.scales_D).ravel(),
-        -np.repeat(kl_P, size),
-    ]
-    return np.column_stack(columns), (world.gains_PD / world.scales_D).ravel()
-
-
-def _shares(world: WorldRuns) -> Vector:
-    """Target share over the natural one, for each row of `_features`."""
-    apart_P = (world.mixtures_PN - world.natural_N) @ world.target_N.astype(np.float64)
-    return np.repeat(apart_P, len(world.scales_D))
-
-
-def _slope(shares_R: Vector, left_R: Vector) -> float:
-    square = float(shares_R @ shares_R)
-    return float(shares_R @ left_R) / square if square > 1e-6 else 0.0
-
-
-def _natural(world: WorldRuns, role: str) -> list[float]:
-    gained_D = (world.natural_TD[-1] - world.natural_TD[0]) / world.scales_D
-    return [float(g) for g, own in zip(gained_D, world.roles, strict=True) if own == role]

@@ -121,7 +121,7 @@ def test_a_checkpoint_gives_tokenizer_and_rate(text, tmp_path):
     assert f"--tokenizer {folder}" in (tmp_path / "out/run.sh").read_text()
     (folder / "model.safetensors").write_bytes(b"short")
     with pytest.raises(InputError, match="safetensors"):
-        init_project(text, tmp_path / "other", model=str(folder), hours=0.01)
+        prepared(text, tmp_path / "other", model=str(folder), hours=0.01)
 
 
 def test_sizes_fit_the_hours_and_the_text(monkeypatch):

@@ -14,9 +14,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from dmix.training.comparison.analysis.world_rows import ahead, judged_rows, world_runs
-from dmix.training.comparison.data.worlds import load_split, write_worlds
-from dmix.training.comparison.effects.world_plans import PRIORS_FILE, fit_priors
+from benchmarks.worlds.priors import fit_priors
+from benchmarks.worlds.rows import ahead, judged_rows, world_runs
+from benchmarks.worlds.settings import load_split, write_worlds
+
+from dmix.training.comparison.effects.world_plans import PRIORS_FILE
 from dmix.warehouse_schema.files.layout import publish_json
 
 

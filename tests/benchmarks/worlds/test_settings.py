@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from dmix.training.comparison.data import worlds as module
-from dmix.training.comparison.data.settings import load_setting
-from dmix.training.comparison.data.worlds import (
+from benchmarks.worlds import settings as module
+from benchmarks.worlds.settings import (
     BASES,
     KINDS,
     draw_world,
@@ -18,9 +16,11 @@ from dmix.training.comparison.data.worlds import (
     world_setting,
     write_worlds,
 )
+
+from dmix.training.comparison.data.settings import load_setting
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
-SHIPPED = Path(__file__).parents[4] / "benchmarks" / "quality"
+SHIPPED = Path(__file__).parents[3] / "benchmarks" / "quality"
 SPLIT = load_split(SHIPPED / "worlds.yaml")
 FILES = {name: f"corpora/{name}.jsonl.gz" for name in SPLIT.kilobytes}
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from benchmarks.worlds.priors import WorldRuns
 
 from dmix.mixing.space.domains import Array
 from dmix.training.comparison.effects.promises import PROMISES, read_table
-from dmix.training.comparison.effects.world_plans import COUNTS, WorldRuns
+from dmix.training.comparison.effects.world_plans import COUNTS
 from dmix.training.comparison.runs.store import Row
 from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.taxonomy import FIELDS

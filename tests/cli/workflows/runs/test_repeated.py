@@ -1,0 +1,57 @@
+"""What a run that is named again finds in its events."""
+
+import pytest
+
+from dmix.cli.workflows.runs.repeated import has_started, is_finished, refuse_a_third_failure
+from dmix.warehouse_schema.errors import TrainingError
+from dmix.warehouse_schema.files.events import EventLog
+from dmix.warehouse_schema.files.layout import Warehouse
+
+FAILED = ("run_failed", 3, "loss is not finite")
+
+
+@pytest.fixture
+def warehouse(tmp_path):
+    return Warehouse.at(tmp_path / "w")
+
+
+def write(warehouse, *ends):
+    """An attempt for each end: its event, step and detail."""
+    for attempt, (event, step, detail) in enumerate(ends, start=1):
+        log = EventLog(warehouse.run("r") / "events.jsonl", run_id="r", attempt=attempt)
+        log.write("run_started")
+        log.write("note", step=step, kind="guard", detail="floor raised")
+        log.write(event, step=step, detail=detail)
+
+
+def test_a_run_has_started_with_its_first_event(warehouse):
+    assert not has_started(warehouse, "r")
+    write(warehouse, FAILED)
+    assert has_started(warehouse, "r")
+
+
+def test_a_run_is_finished_when_its_model_is_there_too(warehouse):
+    write(warehouse, FAILED, ("run_done", 5, ""))
+    assert not is_finished(warehouse, "r")
+    (warehouse.run("r") / "model").mkdir()
+    assert is_finished(warehouse, "r")
+
+
+def test_two_equal_failures_refuse_a_third_attempt(warehouse):
+    write(warehouse, FAILED, FAILED)
+    with pytest.raises(TrainingError, match=r"failed twice at step 3: loss is not finite.*--back"):
+        refuse_a_third_failure(warehouse, "r")
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        [FAILED],
+        [FAILED, ("run_failed", 4, FAILED[2])],
+        [FAILED, ("run_failed", 3, "memory ran out")],
+        [FAILED, FAILED, ("run_done", 5, "")],
+    ],
+)
+def test_other_ends_may_be_tried_again(warehouse, ends):
+    write(warehouse, *ends)
+    refuse_a_third_failure(warehouse, "r")
