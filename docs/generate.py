@@ -10,7 +10,7 @@ import dataclasses
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ def commands_page() -> str:
     parts = [
         _NOTE,
         "# Commands\n",
-        "Every command takes `--config FILE`, a YAML file with flag names as keys.\n",
+        "Every command takes `--config FILE`, a YAML file with flag names as keys."
+        " In the tables, a flag without a value is a switch.\n",
     ]
     for words, command in leaves(dmix, ()):
         parts.append(f"## {' '.join(('dmix', *words))}\n")
@@ -64,7 +65,7 @@ def commands_page() -> str:
         if arguments:
             parts.append(f"Arguments: {', '.join(f'`{name}`' for name in arguments)}\n")
         rows = [_option_row(p) for p in command.params if isinstance(p, click.Option) and not p.hidden]
-        parts.append(table(("flag", "meaning", "default"), rows))
+        parts.append(table(("flag", "value", "meaning", "default"), rows))
     return "\n".join(parts)
 
 
@@ -88,10 +89,10 @@ def configuration_page() -> str:
     for title, cls, what in FILES:
         hints = typing.get_type_hints(cls)
         rows = [
-            (f"`{f.name}`", _type_name(hints[f.name]), _default(f), f.metadata.get("help", ""))
+            (f"`{f.name}`", _values(f, hints[f.name]), _default(f), f.metadata.get("help", ""))
             for f in dataclasses.fields(cls)
         ]
-        parts += [f"## {title}\n", f"{what}\n", table(("field", "type", "default", "meaning"), rows)]
+        parts += [f"## {title}\n", f"{what}\n", table(("field", "value", "default", "meaning"), rows)]
     return "\n".join(parts)
 
 
@@ -135,16 +136,40 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))
 
 
-def _option_row(option: click.Option) -> tuple[str, str, str]:
+def _option_row(option: click.Option) -> tuple[str, str, str, str]:
     text, _, default = (option.help or "").partition("  [default: ")
     flags = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-    choices = ""
-    if isinstance(option.type, click.Choice):
-        choices = f" One of {', '.join(f'`{choice}`' for choice in option.type.choices)}."
     shown = default.removesuffix("]")
     if not shown and option.show_default and option.default not in (None, "", ()):
         shown = str(option.default)
-    return f"{flags}{' (required)' if option.required else ''}", text + choices, shown
+    return f"{flags}{' (required)' if option.required else ''}", _value_name(option), text, shown
+
+
+def _value_name(option: click.Option) -> str:
+    """What a flag takes: its choices, its placeholder, or a kind of number; empty for a switch."""
+    if option.is_flag:
+        return ""
+    if isinstance(option.type, click.Choice):
+        return _alternatives(option.type.choices)
+    if option.metavar:
+        return f"`{option.metavar}`"
+    return {int: "integer", float: "number"}.get(_python_type(option.type), "text")
+
+
+def _python_type(kind: click.ParamType) -> type:
+    if isinstance(kind, (click.IntRange, type(click.INT))):
+        return int
+    return float if isinstance(kind, (click.FloatRange, type(click.FLOAT))) else str
+
+
+def _alternatives(choices: Iterable[Any]) -> str:
+    return ", ".join(f"`{choice}`" for choice in choices)
+
+
+def _values(field: Any, hint: Any) -> str:
+    """The allowed texts of a field, else its type."""
+    choices = field.metadata.get("choices")
+    return _alternatives(choices) if choices else _type_name(hint)
 
 
 def _type_name(hint: Any) -> str:
@@ -168,7 +193,7 @@ def _default(field: Any) -> str:
     else:
         return "required"
     if dataclasses.is_dataclass(value):
-        return "that file's"
+        return "the defaults of a training file"
     if value is None:
         return "null"
     return str(list(value) if isinstance(value, tuple) else value)

@@ -42,8 +42,9 @@ def agent() -> None:
 def sft() -> Workflow:
     """Fine-tune an agent on the trajectories of K = 1 (Eq. 4).
 
-    The agent reads the set's feedback if there is some, and mixtures alone otherwise. With
-    --architecture set, it learns from sets of any domains and objectives and steers runs over others.
+    The agent reads the set's feedback (proxy scores) if there is some, and only mixtures otherwise. With
+    --architecture set, it learns from sets of trajectories over any domains and objectives, and steers
+    runs over other ones.
 
     Example: dmix agent sft --set first --agent first-sft --epochs 20
     """

@@ -65,7 +65,8 @@ def evaluate() -> Workflow:
     """Judge an agent from a farm alone, before you spend a run on it.
 
     Fitted Q evaluation and learned simulators estimate the agent's utility, in the unit of the set's
-    utility. The guard limits show how many of its steps are outside the farm's range.
+    utility. The output also shows how many of the agent's steps are outside the farm's range (the guard
+    limits).
 
     Example: dmix agent evaluate --set farm --agent first-rl
     """

@@ -31,7 +31,7 @@ from dmix.cli.workflows.bench.quality import STAGES
     type=click.Choice(("smoke", "small", "full")),
     default="small",
     show_default=True,
-    help="Size of the comparison. smoke: minutes. small: hours on two cores. full: a cluster.",
+    help="Size of the comparison. 'smoke': minutes. 'small': hours on two cores. 'full': for a cluster.",
 )
 @click.option(
     "--stage",
@@ -61,7 +61,7 @@ from dmix.cli.workflows.bench.quality import STAGES
     show_default=True,
     help="Number of single-threaded processes.",
 )
-@click.option("--hours", type=FiniteFloat(min=0), help="Hours after which no new run starts.")
+@click.option("--hours", type=FiniteFloat(min=0), help="Time limit in hours; after it, no new run starts.")
 @master_option
 @json_option
 @dry_run_option
@@ -71,10 +71,10 @@ def quality() -> Workflow:
 
     Every finished run is stored, so you can stop the command, start it again, and read the tables at
     any time. The confirmation runs only on request. It needs a committed, unchanged protocol.yaml
-    beside the setting file. Settings of the third protocol have three stages of their own.
-    yardstick decides which objectives may judge. effects compares the promises of counts and gradients
-    with runs of fresh mixtures. probes trains short runs, which effects then judges, too. Settings of a
-    world have the stage worlds alone.
+    beside the setting file. Settings of the third protocol have three more stages.
+    Stage 'yardstick' decides which objectives count. Stage 'effects' compares the predictions of counts
+    and gradients with runs of fresh mixtures. Stage 'probes' trains short runs; 'effects' then compares
+    their predictions, too. Settings with worlds have only the stage 'worlds'.
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """

@@ -36,7 +36,7 @@ from dmix.mixing.regression import REGRESSORS
 @dry_run_option
 @calls_workflow
 def regmix() -> Workflow:
-    """Judge regressors on the published runs of RegMix, from mixtures to losses of larger models.
+    """Judge regressors, which predict losses from mixtures, on the published runs of RegMix.
 
     Each regressor is fitted on the training runs alone. Its score is Spearman's rank correlation
     (times 100) over each table of test runs.

@@ -57,7 +57,8 @@ def etl() -> None:
     "--seq-len",
     type=click.IntRange(min=2),
     metavar="N",
-    help="Also shard the corpora, as 'dmix etl shard --seq-len N', by the same workers.",
+    help="Tokens per sample. If given, the same workers also shard the corpora, as 'dmix etl"
+    " shard --seq-len N' does.",
 )
 @settings_options(ClassifySettings)
 @executor_options
@@ -70,8 +71,8 @@ def classify() -> Workflow:
     """Read JSON Lines, Parquet and text files and give every document its domain.
 
     Name all inputs of a corpus in one call, or add more later with --add. dmix keeps earlier labels:
-    the same inputs change nothing, and a new file is classified alone. The view rejects lists every
-    document that was not accepted, with the reason.
+    the same inputs change nothing, and of new inputs it classifies only the new files. The view 'rejects'
+    lists every rejected document, with the reason.
 
     Known endings: .jsonl .ndjson .json .txt .md (also with .gz .zst .bz2) and .parquet. Inputs may be
     remote: s3://bucket/folder, gs:// or hdfs://.

@@ -26,9 +26,9 @@ from dmix.etl.distilling.settings import DistilSettings
 def distil() -> Workflow:
     """Train a fast classifier on another classifier's labels, and measure how well they agree.
 
-    The teacher is the classifier that labelled the corpora. Afterwards `dmix etl classify --classifier
-    distilled:NAME` labels the rest at the speed of the embedded classifier. With `--fallback nvidia
-    --margin 0.2`, the teacher still labels the unsure documents.
+    The teacher is the classifier that labelled the corpora. Afterwards, 'dmix etl classify --classifier
+    distilled:NAME' labels other documents at the speed of the embedded classifier. With '--fallback
+    nvidia --margin 0.2', the teacher labels the documents on which the fast classifier is unsure.
 
     Example: dmix etl distil --name fast
     """

@@ -24,7 +24,7 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 @dry_run_option
 @calls_workflow
 def duplicates() -> Workflow:
-    """Find documents with the same text, within and across corpora, for the view duplicates.
+    """Find documents with the same text, within and across corpora, and list them in the view 'duplicates'.
 
     The comparison ignores case, punctuation and white space. `dmix etl shard --drop-duplicates` keeps
     the first document by corpus, file and position. The command reads each label file only once.
@@ -52,10 +52,11 @@ def duplicates() -> Workflow:
 @dry_run_option
 @calls_workflow
 def contamination() -> Workflow:
-    """Find evaluation items in the text of corpora, for the view contamination.
+    """Find evaluation items in the text of corpora, and list them in the view 'contamination'.
 
     A document contains an item if it has 13 consecutive words of it, or a whole question of 7 to 12
-    words. The command looks for all items in the environment's files and ignores split and limit.
+    words. The command looks for all items in the files that the environment lists, and ignores their
+    'split' and 'limit'.
 
     Example: dmix etl contamination --environment environment.yaml
     """

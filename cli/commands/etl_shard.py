@@ -29,8 +29,8 @@ from dmix.etl.shard.settings import ShardSettings
     type=Path,
     multiple=True,
     metavar="FILE",
-    help="Environment file whose evaluation items are kept out of the training text; see --contaminated."
-    " Repeat the flag for several.",
+    help="Environment file; dmix keeps its evaluation items out of the training text (see"
+    " --contaminated). Repeat the flag for several.",
 )
 @executor_options
 @data_url_option
@@ -78,7 +78,7 @@ def verify() -> Workflow:
 def gc() -> Workflow:
     """Remove files that no manifest names, such as the remains of killed jobs.
 
-    First run every killed job that should resume; otherwise it starts from its beginning. The command
+    If a killed job should resume, run it first; otherwise it starts again from its beginning. The command
     leaves running jobs alone.
 
     Example: dmix etl gc --dry-run

@@ -26,10 +26,11 @@ from dmix.etl.synthetic.start_state.settings import StartStateSettings
     type=click.Choice(("corpus", "model")),
     default="corpus",
     show_default=True,
-    help="corpus: count the documents and samples of a dataset. model: classify text that a model writes.",
+    help="'corpus': count the documents and samples of a dataset. 'model': classify text that"
+    " a model writes.",
 )
 @click.option(
-    "--model", metavar="PATH|HUB-ID", help="Causal language model that writes the text; with --from model."
+    "--model", metavar="PATH|HUB-ID", help="Causal language model that writes the text, for --from model."
 )
 @click.option("--name", help="Name of the model's estimate. Default: the last part of --model.")
 @settings_options(StartStateSettings)
@@ -42,9 +43,9 @@ def start_state() -> Workflow:
     """Show each domain's share of its field, in documents and in samples.
 
     With --from model, the command classifies documents that a model writes from its start token. It
-    stops when the bootstrap bound of the KL is small enough (--kl-bound). The views start_state,
-    start_state_estimates and start_state_convergence show the estimate, its intervals and its
-    convergence. With --dataset, the convergence includes the distance to that dataset's source field.
+    stops when the sampling error of the shares is small enough (--kl-bound). The views 'start_state',
+    'start_state_estimates' and 'start_state_convergence' show the estimate, its intervals and its
+    convergence. With --dataset, they also show its distance from that dataset's source field.
 
     Example: dmix etl start-state --dataset small
     """

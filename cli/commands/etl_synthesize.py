@@ -20,19 +20,24 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
 @click.command()
 @config_option
 @click.option(
-    "--model", required=True, metavar="PATH|HUB-ID", help="Causal language model that writes the documents."
+    "--model",
+    required=True,
+    metavar="PATH|HUB-ID",
+    help="Causal language model that writes the documents: a folder or a hub id.",
 )
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the documents."
 )
 @click.option(
-    "--tokens", type=int, help="Budget: smallest number of tokens to write, including dropped documents."
+    "--tokens",
+    type=int,
+    help="Budget: minimum number of tokens to write, including those of dropped documents.",
 )
 @click.option(
     "--documents",
     metavar="FIRST:STOP",
-    help="Instead of a budget: index range of the documents to write, in whole blocks. Use it to divide"
-    " the work between machines.",
+    help="Index range FIRST:STOP of the documents to write, in whole blocks, instead of a"
+    " budget (--tokens). Use it to divide the work between machines.",
 )
 @settings_options(GenerationSettings, parameter="generation")
 @settings_options(QualitySettings, parameter="quality")
@@ -40,7 +45,8 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
     "--bandwidth",
     type=FiniteFloat(),
     metavar="GB/S",
-    help="Memory bandwidth to compare the speed with. Default: measured here.",
+    help="Memory bandwidth of this machine, from which dmix computes the limit of the speed."
+    " Default: dmix measures it.",
 )
 @executor_options
 @json_option
@@ -50,12 +56,12 @@ def synthesize() -> Workflow:
     """Let a model write documents from its start token, if the source data is unavailable.
 
     dmix samples text at temperature 1. A document depends only on the model, the seed and its index.
-    Empty documents and those of low quality are dropped and counted. Give the folder to 'dmix etl
+    It drops and counts empty documents and those of low quality. Give the folder to 'dmix etl
     classify --source', which marks the corpus as synthetic. If the command is killed, run it again to
     resume. Several machines that write separate ranges produce the same text as one.
 
-    Each Spark task writes a block, and each worker process loads the model: use --master local[2,3] for
-    two processes, and one process per GPU.
+    Each task writes a block of documents, and each worker process loads the model. For two processes, use
+    --master local[2,3]. Use one process per GPU.
 
     Example: dmix etl synthesize --model EleutherAI/pythia-1.4b --tokens 10000000 --out spoken
     """

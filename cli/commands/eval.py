@@ -54,30 +54,30 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
     type=click.Choice(KINDS),
     default=KINDS[0],
     show_default=True,
-    help="Form of the items. multiple_choice: question, choices and label. qa: question and answer.",
+    help="Form of the items. 'multiple_choice': question, choices and label. 'qa': question and answer.",
 )
 @click.option(
     "--environment",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Environment file: score the models of --run on its objectives, in nats per token, and show"
-    " the change from the first to the last --step.",
+    help="Environment file. dmix scores the models of --run on its objectives, in nats per"
+    " token, and shows the change from the first to the last --step.",
 )
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Accept changed items or a changed starting model. dmix records both digests.",
+    help="Accept changed items or a changed starting model. dmix records the old and the new digest.",
 )
 @settings_options(EvaluationSettings)
 @json_option
 @dry_run_option
 @calls_workflow
 def evaluate() -> Workflow:
-    """Score models of a run on objectives or benchmarks, for the view `evaluations` of the catalog.
+    """Score models of a run on objectives or benchmarks, and store the scores in the view 'evaluations'.
 
-    With --environment judging.yaml it answers, on items that no controller saw, what the run learned
-    and forgot. A --task downloads its items from the hub; --items reads a file. dmix skips scores that
-    it has already.
+    With --environment judging.yaml, the command shows what the run learned and forgot, on items that no
+    controller saw. With --task, dmix downloads items from the hub; with --items, it reads a file. dmix
+    skips scores that the warehouse already has.
 
     Example: dmix eval --run natural --step all --environment judging.yaml
     """

@@ -38,8 +38,8 @@ from dmix.etl.templates.settings import TextSettings
 def init() -> Workflow:
     """Write the files and commands of a first run on your own text into OUT.
 
-    The command holds out evaluation items, checks the model, chooses sizes that fit the machine, and
-    estimates the time of each step. It trains nothing: read OUT/run.sh, then start it.
+    The command takes some evaluation items out of the text, checks the model, chooses sizes that fit
+    the machine, and estimates the time of each step. It trains nothing. Read OUT/run.sh, then start it.
 
     Example: dmix init --data my-text --hours 0.5 my-project
     """

@@ -31,7 +31,7 @@ def mix() -> None:
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
-    help="Number of processes, at most one per K. Default: one per core.",
+    help="Number of processes, at most one per value of --top-k. Default: one per core.",
 )
 @json_option
 @dry_run_option
@@ -39,9 +39,10 @@ def mix() -> None:
 def sample() -> Workflow:
     """Sample trajectories with Algorithm 1, from the start state towards the target.
 
-    Every finished trajectory is a file, so a killed run resumes. The command prints R, M, the coverage
-    under natural mixing, the active domains of each field with their effective number, and the target
-    shares that no trajectory reaches.
+    Every finished trajectory is a file, so a killed run resumes. The command prints the number of
+    samples per step (R), the number of steps (M), and how many times natural mixing covers the target
+    text in them. It also prints the number of domains with samples in each field, their effective
+    number, and the target shares that no trajectory reaches.
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """

@@ -38,15 +38,16 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     "bases",
     metavar="NAME",
     multiple=True,
-    help="Base model that the proxies start from (init: base). Repeat the flag for base models of"
-    " another width or pre-training; some of the varied proxies use them (see vary in the proxy file).",
+    help="Base model that the proxies start from, if the proxy file has init: base. Repeat the"
+    " flag for base models of another width or pre-training; some of the varied proxies"
+    " use them (see 'vary' in the proxy file).",
 )
 @click.option(
     "--stack",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Maximum number of proxies that one task trains at once. More of them use a GPU better.",
+    help="Maximum number of proxies that one task trains at once. A larger stack uses a GPU better.",
 )
 @click.option(
     "--gpus-per-task",
@@ -55,12 +56,16 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     " (spark.executor.resource.gpu.*).",
 )
 @master_option
-@click.option("--in-process", is_flag=True, help="Train the stacks here, one after the other, without Spark.")
+@click.option(
+    "--in-process",
+    is_flag=True,
+    help="Train in this process, one stack of proxies after the other, without Spark.",
+)
 @unscreened_option
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Accept changed items or changed base models. dmix records both digests.",
+    help="Accept changed items or changed base models. dmix records the old and the new digest.",
 )
 @json_option
 @dry_run_option
@@ -68,9 +73,9 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 def collect() -> Workflow:
     """Train a proxy along every trajectory of a set and score it at each step.
 
-    A killed run keeps its finished trajectories and resumes. In a `default` set, a quarter of the
-    proxies are varied, so that an agent can learn from feedback. The column `variation` of the view
-    `feedback` shows how.
+    A killed run keeps its finished trajectories and resumes. In a set of the preset
+    'default', a quarter of the proxies are varied (another learning rate, width, base model or source),
+    so that an agent can learn from scores. The column 'variation' of the view 'feedback' shows how.
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
     """

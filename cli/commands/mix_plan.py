@@ -26,8 +26,9 @@ from dmix.mixing.effects.settings import PlanRules
     "probes",
     multiple=True,
     metavar="NAME",
-    help="Name of the effects to plan from, as 'dmix mix probe' gave it. Give one by counts, one measured"
-    " on a model, or both. Default: the dataset's newest.",
+    help="Name of the effects to plan from, as 'dmix mix probe' printed it. Repeat the flag to"
+    " combine effects by counts with effects measured on a model. Default: the dataset's"
+    " newest effects.",
 )
 @click.option(
     "--out",
@@ -42,18 +43,18 @@ from dmix.mixing.effects.settings import PlanRules
     type=click.Choice(FORMATS),
     default="dmix",
     show_default=True,
-    help="Trainer that will read the file. dmix reads it with --controller static:FILE.",
+    help="Trainer that will read the file. 'dmix': give the file to --controller static:FILE.",
 )
 @click.option(
     "--environment",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Environment file with the weights and scales to use. Default: the one that measured the effects.",
+    help="Environment file with the weights and scales to use. Default: the file that 'dmix mix probe' used.",
 )
 @click.option(
     "--samples",
     type=click.IntRange(min=1),
-    help="Samples that the run will draw. Default: all of the dataset's.",
+    help="Number of samples that the run will draw. Default: all samples of the dataset.",
 )
 @click.option(
     "--max-passes",
@@ -66,14 +67,16 @@ from dmix.mixing.effects.settings import PlanRules
 @click.option(
     "--check",
     is_flag=True,
-    help="Test the plan with six runs of --samples on --model: four pulls, and natural mixing twice. The"
-    " best plan wins if it is ahead by two standard errors; otherwise natural mixing does.",
+    help="Test the plan with six runs of --samples samples on --model: plans at four values of"
+    " --pull, and natural mixing twice. The command takes the best plan if it is ahead of"
+    " natural mixing by two standard errors; otherwise it takes natural mixing.",
 )
 @click.option(
     "--second-round",
     is_flag=True,
-    help="After --check, probe up to eight domains around the mixture that it takes, each by a quarter of a"
-    " run, and plan once more within a KL of 0.2 of that mixture. No run checks the second plan.",
+    help="After --check, probe up to eight domains around the mixture that the check took,"
+    " each with a quarter of a run. Then plan once more, within a KL divergence of 0.2"
+    " from that mixture. No run checks the second plan.",
 )
 @click.option(
     "--model",
@@ -92,9 +95,10 @@ from dmix.mixing.effects.settings import PlanRules
 def plan() -> Workflow:
     """Write the mixture with the largest predicted gain, for dmix or another trainer.
 
-    The command prints each domain's share and passes, and each objective's predicted gain over natural
-    mixing with an interval. The interval covers only the sampling of items; runs must show whether the
-    estimator suits your model. If the effects are noise, the plan is natural mixing.
+    The command prints each domain's share and number of passes, and each objective's predicted gain
+    over natural mixing with an interval. The interval covers only the sampling of items; runs must
+    show whether the estimator suits your model. If the effects are smaller than their noise, the plan
+    is natural mixing.
 
     Example: dmix mix plan --out mixture.yaml
     """

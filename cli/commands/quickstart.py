@@ -35,7 +35,8 @@ from dmix.cli.show.result import show_result
 @click.option(
     "--full",
     is_flag=True,
-    help="Collect a farm and train an agent on it, instead of using the effect agent.",
+    help="Train proxies along trajectories (a farm) and an agent on their scores, instead of"
+    " using the effect agent.",
 )
 @master_option
 @json_option
@@ -49,10 +50,10 @@ def quickstart(
     as_json: bool,
     config: str | None,
 ) -> None:
-    """Run the whole chain at small size: text, streams, effects, runs, report.
+    """Run all steps at small size: text, streams, effects, runs, report.
 
-    It takes minutes on two cores. If it is interrupted, the same command resumes it. With --full, it also
-    trains proxies along trajectories, and an agent on their feedback.
+    The command takes minutes on two cores. If you interrupt it, the same command resumes. With --full, it
+    also trains proxies (small models) along trajectories of mixtures, and an agent on their scores.
 
     Example: dmix quickstart --out demo
     """

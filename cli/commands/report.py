@@ -24,7 +24,8 @@ from dmix.warehouse_schema.files.layout import Warehouse
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.html",
-    help="File to write. Default: report.html, in the run's folder for one --run, else in the warehouse.",
+    help="File to write. Default: report.html, in the run's folder if you give one --run,"
+    " otherwise in the warehouse.",
 )
 @click.option(
     "--watch",

@@ -42,7 +42,7 @@ def missing_run(query: str, warehouse: Warehouse) -> str:
     type=click.Choice(["table", "list", "json", "jsonl", "csv"]),
     default="table",
     show_default=True,
-    help="Output format on stdout. table cuts long cells, and shows rows as a list if they do not fit.",
+    help="Output format on stdout. 'table' cuts long cells, and shows rows as a list if they do not fit.",
 )
 @json_option
 @click.option(

@@ -54,7 +54,8 @@ _logger_option = click.option(
 _ranks_option = click.option(
     "--ranks",
     type=click.IntRange(min=1),
-    help="Number of ranks for the memory estimate of --dry-run. Default: the ranks of this launch.",
+    help="Number of ranks (training processes) for the memory estimate of --dry-run. Default:"
+    " the ranks of this launch.",
 )
 
 
@@ -81,8 +82,8 @@ SECTIONS = {
 @click.option(
     "--agent",
     metavar="NAME|PATH",
-    help="Agent that steers the run: a trained agent (name or folder) or effect[:NAME]. The effect agent"
-    " starts from a plan and corrects it by the run's scores.",
+    help="Agent that steers the run: a trained agent (name or folder) or effect[:NAME]. The"
+    " effect agent starts from a plan and corrects it with the run's scores.",
 )
 @click.option(
     "--controller",
@@ -97,9 +98,9 @@ SECTIONS = {
 @click.option(
     "--resume",
     is_flag=True,
-    help="Resume --run from its newest checkpoint. --steps may change, and so may learning_rate,"
-    " checkpoints_kept and microbatch_size of --training; each change is an event. dmix refuses any other"
-    " difference.",
+    help="Resume --run from its newest checkpoint. You may change --steps, and learning_rate,"
+    " checkpoints_kept and microbatch_size in --training; dmix records each change as an"
+    " event. dmix refuses any other difference.",
 )
 @click.option(
     "--trust-controller",
@@ -111,7 +112,8 @@ SECTIONS = {
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="With --resume: accept changed items or changed controller code. dmix records both digests.",
+    help="With --resume: accept changed items or changed controller code. dmix records the old"
+    " and the new digest.",
 )
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
 @_logger_option
@@ -124,7 +126,7 @@ SECTIONS = {
 def train(context: click.Context, /, *, as_json: bool, config: str | None, **values: Any) -> None:
     """Train a model under an agent or another controller, step by step.
 
-    Composer's launcher works too: composer -n 8 -c dmix train --config run.yaml
+    For several GPUs, use Composer's launcher: composer -n 8 -c dmix train --config run.yaml
 
     Example: dmix train --model model.yaml --environment environment.yaml --controller natural
     """
@@ -160,7 +162,7 @@ def train(context: click.Context, /, *, as_json: bool, config: str | None, **val
 def base() -> Workflow:
     """Pre-train a model on the source field alone, for farms and comparisons.
 
-    If it is interrupted, the same command resumes it. It does nothing if the model is finished.
+    If you interrupt the command, run it again to resume. It does nothing if the model is finished.
 
     Example: dmix train base --model model.yaml --tokens 1000000 --name small
     """

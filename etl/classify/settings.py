@@ -26,12 +26,12 @@ class ClassifySettings(TextSettings):
     )
     taxonomy: str | None = setting(
         None,
-        help="Labels that column:NAME allows: a file with one label per line, 'nvidia-26',"
-        " 'weborganizer-topics', 'weborganizer-formats', or 'from-data'. Default: the 26 labels of"
-        " nvidia/domain-classifier.",
+        help="Labels that --classifier column:NAME allows: a file with one label per line,"
+        " 'nvidia-26', 'weborganizer-topics', 'weborganizer-formats', or 'from-data'."
+        " Default: the 26 labels of nvidia/domain-classifier.",
     )
     fallback: str | None = setting(
-        None, help="Second classifier, for documents whose margin is below --margin."
+        None, help="Second classifier, which decides on documents whose margin is below --margin."
     )
     margin: float = setting(
         0.2,
@@ -44,15 +44,18 @@ class ClassifySettings(TextSettings):
         " name and the document's position in it.",
     )
     max_document_bytes: int = setting(
-        256 << 20, help="Largest document in bytes, as it is in the input file. dmix rejects larger ones."
+        256 << 20,
+        help="Size limit of a document in bytes, measured in the input file. dmix rejects larger documents.",
     )
     part_bytes: int = setting(
-        16 << 20, help="Inputs smaller than this (in bytes) are classified together, as one part."
+        16 << 20,
+        help="Part size in bytes. dmix classifies smaller inputs together, in parts of up to this size.",
     )
     piece_bytes: int = setting(
         32 << 20,
-        help="Smallest piece in bytes into which larger inputs are cut (compressed lines: after"
-        " decompression). Each piece is classified and kept on its own.",
+        help="Piece size in bytes. dmix cuts inputs above --part-bytes into pieces of at least"
+        " this size (compressed lines: after decompression). It classifies and stores each"
+        " piece separately.",
     )
 
     def __post_init__(self) -> None:

@@ -16,8 +16,8 @@ class DistilSettings:
 
     documents_per_label: int = setting(
         3000,
-        help="Documents per label, drawn at random for training and testing. A label with fewer gives"
-        " all of them.",
+        help="Number of documents per label, drawn at random for training and testing. If a"
+        " label has fewer, dmix takes all of them.",
     )
     epochs: int = setting(3, help="Passes over the documents.")
     seed: int = setting(0, help="Seed of the draw and the training.")

@@ -22,8 +22,8 @@ class QualitySettings:
     )
     max_low: float = setting(
         0.5,
-        help="Keep documents up to this probability of low quality. Documents with the label Low are"
-        " always dropped.",
+        help="Keep a document if its probability of low quality is at most this. dmix always"
+        " drops documents with the label Low.",
     )
 
     def __post_init__(self) -> None:

@@ -20,28 +20,30 @@ class ShardSettings:
     )
     special_token: tuple[str, ...] = setting(
         (),
-        help="Special token of the tokenizer, such as '<|im_start|>'. Where a text contains it literally (as"
-        " chat templates write it), it becomes one token. Repeat the flag for each. Without the flag,"
-        " it is encoded as plain characters.",
+        help="Special token of the tokenizer, such as '<|im_start|>'. Where a text contains"
+        " this token literally (as chat templates write it), dmix encodes it as one token."
+        " Repeat the flag for each. Without the flag, dmix encodes such text as plain"
+        " characters.",
     )
     seq_len: int = setting(
         512,
-        help="Tokens per sample. The default is about one document (everyday text and code: 464 on"
-        " average), so that small domains still fill some samples.",
+        help="Tokens per sample. The default is about the length of one document (464 tokens"
+        " on average in everyday text and code), so that small domains still fill some"
+        " samples.",
     )
     seed: int = setting(0, help="Seed of the sample order. A run can set its own.")
     name: str = setting("", help="Name of the dataset, to use instead of its id.")
     drop_duplicates: bool = setting(
-        False, help="Keep only the first copy of each text; see the view duplicates."
+        False, help="Keep only the first copy of each text; the view 'duplicates' lists the copies."
     )
     contaminated: str = setting(
         "remove",
-        help="What to do with documents that contain an item of --environment. remove: leave them out."
-        " report: only list them in the view contamination.",
+        help="What to do with documents that contain an item of --environment. 'remove': leave"
+        " them out. 'report': only list them in the view 'contamination'.",
         choices=("remove", "report"),
     )
     split_bytes: int = setting(
-        64 << 20, help="Bytes of text per task; a larger domain is split into several tasks."
+        64 << 20, help="Bytes of text per task; dmix splits a larger domain into several tasks."
     )
     shard_bytes: int = setting(32 << 20, help="Largest shard in bytes.")
 

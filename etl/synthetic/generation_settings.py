@@ -26,20 +26,20 @@ class GenerationSettings:
     )
     block_documents: int = setting(
         64,
-        help="Documents per batch and per file. Another size may give other text, because rounding"
-        " depends on the batch.",
+        help="Documents per batch and per file. With another size, the model may write other"
+        " text, because rounding depends on the batch.",
     )
     start_token: str | None = setting(
         None, help="Token that starts every document. Default: the tokenizer's BOS, else its EOS."
     )
     engine: str = setting(
         "transformers",
-        help="Library that runs the model: transformers, or vllm if installed (faster on a GPU).",
+        help="Library that runs the model: 'transformers', or 'vllm' if it is installed (faster on a GPU).",
         choices=("transformers", "vllm"),
     )
     precision: str = setting(
         "auto",
-        help="Number format; auto means bf16 on a GPU and fp32 on a CPU.",
+        help="Number format. 'auto' means bf16 on a GPU and fp32 on a CPU.",
         choices=("auto", "fp32", "bf16"),
     )
 

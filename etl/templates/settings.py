@@ -25,10 +25,11 @@ class TextSettings:
     )
     template: str | None = setting(
         None,
-        help="Template that makes one text of a record: 'chat' (messages, conversations), 'instruction'"
-        " (prompt and response, instruction and output, question and answer), 'model:PATH' (both, by the"
-        " chat template of a checkpoint), or text with columns in braces, such as"
-        r" '{title}\n\n{body}'.",
+        help="Template that turns a record into one text: 'chat' (reads messages or"
+        " conversations), 'instruction' (reads prompt and response, instruction and"
+        " output, or question and answer), 'model:PATH' (reads the same columns and writes"
+        " the format of the checkpoint's chat template), or a text with columns in braces,"
+        " such as '{title}\\n\\n{body}'.",
     )
 
     def __post_init__(self) -> None:

@@ -12,7 +12,9 @@ class PlanRules:
     """How bold a plan is."""
 
     pull: float = setting(
-        0.25, help="Tau: pull towards natural mixing, in utility per nat of KL(mixture || natural)."
+        0.25,
+        help="Tau: strength of the pull towards natural mixing. The planner subtracts this"
+        " much utility per nat of KL(mixture || natural).",
     )
     caution: float = setting(1.0, help="z: number of standard errors subtracted from every predicted gain.")
 

@@ -35,25 +35,30 @@ class Objective:
 
     name: str = setting(help="Name of the objective in tables and in the catalog.")
     role: str = setting(
-        help="general: the field that the model must keep. target: the field that it must learn.",
+        help="'general': measures the field that the model must keep. 'target': measures the"
+        " field that it must learn.",
         choices=("general", "target"),
     )
     kind: str = setting(
-        help="Form of the records. qa: id, question and answer. continuation: id and text; the second"
-        " half of the text is the answer. choice: id, question, choices, and label, the index of"
-        " the right choice.",
+        help="Form of the records. 'qa': id, question and answer. 'continuation': id and text;"
+        " the second half of the text is the answer. 'choice': id, question, choices, and"
+        " label (the index of the right choice).",
         choices=("qa", "continuation", "choice"),
     )
     path: str = setting(help="JSON Lines file, plain or .gz, relative to the environment file.")
     limit: int | None = setting(None, help="Number of items to draw with `seed`. Default: all.")
     seed: int = setting(0, help="Seed for drawing `limit` items.")
     weight: float | None = setting(
-        None, help="Lambda: relative weight in the utility. Default: 1, so that all objectives count alike."
+        None,
+        help="Lambda: relative weight in the utility, the weighted sum of the objectives'"
+        " gains. Default: 1 for every objective.",
     )
     licence: str = setting("", help="Licence of the items; reports show it.")
     split: str = setting(
         "all",
-        help="Items of the file to use: all, or one of three disjoint layers (chosen by a hash of the id).",
+        help="Part of the file's items to use: 'all', or one of the disjoint layers"
+        " 'feedback', 'development' and 'confirmation' (6, 2 and 2 tenths, by a hash of"
+        " the id).",
         choices=tuple(SPLITS),
     )
 

@@ -22,22 +22,27 @@ class SampleSettings:
 
     preset: str = setting(
         "default",
-        help="paper: Algorithm 1 to the letter. default: hierarchical draw, aligned steps and random paths.",
+        help="'paper': Algorithm 1 to the letter. 'default': it draws the share of the fields"
+        " before those of the domains, compares a candidate with the same step of earlier"
+        " paths, and adds random paths.",
         choices=PRESETS,
     )
-    paths: int | None = setting(None, help="Paths per K (paper: 96, default: 21).")
+    paths: int | None = setting(
+        None, help="Paths per K, see --top-k (preset 'paper': 96, preset 'default': 21)."
+    )
     random_paths: int | None = setting(
         None,
-        help="Random paths: piecewise-constant, a third of them static (paper: 0, default: 44). With"
-        " --paths, the default is half the number of paths of Algorithm 1.",
+        help="Number of random paths (preset 'paper': 0, preset 'default': 44). A random path"
+        " changes its mixture a few times; a third of them never change it. If --paths is"
+        " given, the default is half the number of paths of Algorithm 1.",
     )
     top_k: tuple[int, ...] = setting(
         (),
-        help="K: each step draws one of the K best candidates. Repeat the flag for several K (default:"
-        " 1, 100, 1000, 10000).",
+        help="K: each step of a path draws one of the K best candidate mixtures. Repeat the"
+        " flag for several K. Default: 1, 100, 1000 and 10000.",
     )
     steps: int | None = setting(
-        None, help="M: maximum number of steps per trajectory (paper: 80, default: 16)."
+        None, help="M: maximum number of steps per trajectory (preset 'paper': 80, preset 'default': 16)."
     )
     candidates: int = setting(20_000, help="Candidate mixtures per step (from the paper).")
     alpha: float = setting(
@@ -46,20 +51,25 @@ class SampleSettings:
     beta: float = setting(1.0, help="Beta: weight of the distance from the target state (not in the paper).")
     gamma: float = setting(1.0, help="Gamma: weight of the distance from earlier paths (not in the paper).")
     samples_per_step: int | str = setting(
-        "auto", help="R of the proxies: samples per step. auto: as for --run-samples-per-step."
+        "auto",
+        help="R of the proxies: number of samples per step. 'auto': chosen as for --run-samples-per-step.",
     )
     run_samples_per_step: int | str = setting(
         "auto",
-        help="R of the guided run, which decides when a path has used up the target. auto: the smallest"
-        " multiple of the batch with which natural mixing covers the target in M steps.",
+        help="R of the guided run: number of samples per step. It decides when a path has used"
+        " up the target text. 'auto': the smallest multiple of the batch with which"
+        " natural mixing draws all target samples in M steps.",
     )
     max_passes: int = setting(
         1,
-        help="Passes through each domain in the guided run. With 1 (the paper), a path ends once it has"
-        " covered the target. With more (--exhaustion repeat), it has all M steps.",
+        help="Passes through each domain in the guided run. With 1 (as in the paper), a path"
+        " ends once it has drawn all target samples. With more passes (for runs with"
+        " --exhaustion repeat), a path has all M steps.",
     )
     batch_size: int = setting(
-        32, help="B: samples in a global batch of the guided run. Both R are multiples of it."
+        32,
+        help="B: samples in a global batch of the guided run. Both numbers of samples per step"
+        " are multiples of it.",
     )
     seed: int = setting(0, help="Seed of the candidates and the random paths.")
 

@@ -33,10 +33,11 @@ class EvaluationSettings:
     """How models are evaluated; scores under different settings are not comparable."""
 
     limit: int | None = setting(
-        None, help="Use only the first items of each task, up to this number. Default: all."
+        None, help="Maximum number of items per task, taken from the beginning. Default: all."
     )
     few_shot: int | None = setting(
-        None, help="Solved items before each question. Default: the task's own number, or 0 for --items."
+        None,
+        help="Number of solved items before each question. Default: the task's own number, or 0 for --items.",
     )
     batch_size: int = setting(8, help="Items in one forward pass.")
     again: bool = setting(False, help="Recompute scores that the warehouse already has.")

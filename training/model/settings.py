@@ -62,7 +62,7 @@ class LoraSettings:
     """Low-rank adapters (LoRA, arXiv 2106.09685) in place of whole weights, through peft."""
 
     rank: int = setting(16, help="Rank of the two matrices whose product is the change of a weight.")
-    alpha: int = setting(32, help="Scale of the adapters: their output counts alpha / rank times.")
+    alpha: int = setting(32, help="Scale of the adapters: their output is multiplied by alpha / rank.")
     targets: tuple[str, ...] = setting(
         ("all-linear",),
         help="Linear layers that get adapters, such as q_proj and v_proj; all-linear means all except"
@@ -87,13 +87,15 @@ class TrainingSettings:
     batch_size: int = setting(32, help="B: samples in a global batch, over all ranks and microbatches.")
     microbatch_size: int | str | None = setting(
         None,
-        help="Samples in one forward pass on one rank. Default: the rank's whole share. auto finds the"
-        " largest number that fits: on a CPU by an estimate, on a GPU by halving when memory runs out.",
+        help="Samples in one forward pass on one rank. Default: the rank's whole share of the"
+        " batch. 'auto' finds the largest number that fits: on a CPU by an estimate, on a"
+        " GPU by halving when memory runs out.",
     )
     learning_rate: float | None = setting(
         None,
-        help="Peak AdamW learning rate. Default: 1e-3 from random weights, 3e-5 from a checkpoint (2e-4"
-        " with lora), and the old rate for a model that dmix trained.",
+        help="Peak AdamW learning rate. Default: 1e-3 from random weights, 3e-5 from a"
+        " checkpoint (2e-4 with lora), and the rate of its training for a model that dmix"
+        " trained.",
     )
     betas: tuple[float, ...] = setting((0.9, 0.95), help="The two AdamW decay rates.")
     epsilon: float = setting(1e-8, help="AdamW epsilon.")
@@ -114,14 +116,16 @@ class TrainingSettings:
     )
     precision: str = setting(
         "auto",
-        help="Number format; auto means bf16 on a GPU and fp32 on a CPU. Some processors compute bf16, too.",
+        help="Number format. 'auto' means bf16 on a GPU and fp32 on a CPU. You can also set"
+        " bf16 on a CPU; it is fast only with AVX512-BF16 or AMX.",
         choices=("auto", "fp32", "bf16"),
     )
     sharding: str = setting(
         "none",
-        help="How ranks hold weights, gradients and optimiser state. none: each rank has a copy. full:"
-        " ranks share them and gather a layer while it runs. gradients: ranks share them and keep"
-        " weights whole from forward to backward.",
+        help="How ranks hold weights, gradients and optimiser state. 'none': each rank has a"
+        " copy. 'full': ranks share them and gather a layer while it runs. 'gradients':"
+        " ranks share them, and gather the weights once for the forward and the backward"
+        " pass.",
         choices=("none", "full", "gradients"),
     )
     activation_checkpointing: bool = setting(
@@ -156,14 +160,17 @@ class TrainingSettings:
         " of proxies that runs at the same time on a machine has its own cache.",
     )
     checkpoint_steps: int = setting(
-        1, help="Steps between two checkpoints; 0 saves none at the end of steps."
+        1, help="Number of steps between two checkpoints; 0 means no checkpoints at the end of steps."
     )
-    checkpoint_batches: int = setting(0, help="Batches between two checkpoints within a step; 0 saves none.")
+    checkpoint_batches: int = setting(
+        0, help="Number of batches between two checkpoints within a step; 0 means none within a step."
+    )
     checkpoints_kept: int = setting(2, help="Number of checkpoints to keep, newest first.")
     keep: str = setting(
         "all",
-        help="Files that a finished run keeps. all: checkpoints, model and optimiser state. model: the model"
-        " alone. With model and checkpoint_steps 0, the run writes a checkpoint only if a signal stops it.",
+        help="Files that dmix keeps after a run has finished. 'all': checkpoints, model and"
+        " optimiser state. 'model': only the model. With 'model' and checkpoint_steps: 0,"
+        " the run writes a checkpoint only if a signal stops it.",
         choices=("all", "model"),
     )
     deterministic: bool = setting(
@@ -250,14 +257,15 @@ class ProxySettings:
     seed: int = setting(0, help="Seed of the random weights.")
     init: str = setting(
         "scratch",
-        help="scratch: start from random weights. base: start from the model that --base names, with its"
-        " optimiser state.",
+        help="Where proxies start. 'scratch': from random weights. 'base': from the model in"
+        " --base, with its optimiser state.",
         choices=("scratch", "base"),
     )
     vary: float | None = setting(
         None,
-        help="Share of the proxies that are varied: each gets another learning rate, width, base model"
-        " or subset of the source. Default: 0.25 for a set of the preset default, 0 for paper.",
+        help="Share of the proxies that are varied: each gets another learning rate, width,"
+        " base model or subset of the source. Default: 0.25 if the set has the preset"
+        " 'default', 0 if it has 'paper'.",
     )
     training: TrainingSettings = field(
         default_factory=TrainingSettings,

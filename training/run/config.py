@@ -80,7 +80,7 @@ class RunConfig:
     shadow: str = setting("", help="Controller in shadow mode; empty means none.")
     shuffle_block: int = setting(8, help="Shards of a domain whose samples are shuffled together.")
     promise: dict[str, Any] | None = setting(
-        None, help="Mixture and promised gains of the run's plan; null for other controllers."
+        None, help="Mixture and predicted gains of the run's plan; null for other controllers."
     )
     allow_other_tokenizer: bool = setting(
         False, help="Whether the model may have another tokenizer than the dataset."

@@ -31,15 +31,15 @@ class RunRequest:
     steps: int = setting(DEFAULT_STEPS, help="M: number of re-weighting steps.")
     samples_per_step: int | str = setting(
         "auto",
-        help="R: samples drawn under one mixture, a multiple of the batch. auto: the smallest R with"
-        " which natural mixing covers the target in M steps.",
+        help="R: samples drawn under one mixture, a multiple of the batch. 'auto': the"
+        " smallest R with which natural mixing draws all target samples in M steps.",
     )
     batch_size: int | None = setting(None, help="B: samples in a global batch. Default: the training file's.")
     exhaustion: str = setting(
         "stop",
-        help="What happens when a domain has no samples left. stop: the run ends once it has covered the"
-        " target. repeat: the domain starts another pass. redistribute: the other domains take over"
-        " its share.",
+        help="What happens when a domain has no samples left. 'stop': the run ends once it has"
+        " drawn all target samples. 'repeat': the domain starts another pass."
+        " 'redistribute': the other domains take over its share.",
         choices=EXHAUSTION,
     )
     max_passes: int = setting(
@@ -53,8 +53,8 @@ class RunRequest:
     guard: str = setting(
         "auto",
         help="Guard rails as SET or SET:QUANTILE: keep mixtures within the range of that set's"
-        " trajectories. auto: guard an agent by its training set, if the warehouse has that set for"
-        " the same domains. off: no guard.",
+        " trajectories. 'auto': guard an agent by the set of trajectories that it learned"
+        " from, if the warehouse has this set for the same domains. 'off': no guard.",
     )
     shadow: str | None = setting(
         None,

@@ -21,8 +21,8 @@ class StartStateSettings:
     )
     kl_bound: float = setting(
         0.01,
-        help="Stop once the sampling error is at most this, with probability --confidence (KL in nats,"
-        " by bootstrap).",
+        help="Stop when, with probability --confidence, the sampling error of the shares is at"
+        " most this (KL divergence in nats, by bootstrap).",
     )
     confidence: float = setting(0.95, help="Confidence of the KL bound and of the shares' intervals.")
     min_documents: int = setting(512, help="Minimum number of documents to write.")

@@ -12,12 +12,15 @@ class CloneSettings(SftSettings):
     """How an agent imitates a farm; the rest is that of `dmix agent sft`."""
 
     best: float = setting(
-        0.1, help="Share of the trajectories to imitate, best final utility first; 1 means all."
+        0.1,
+        help="Share of the trajectories to imitate: those with the best final utility. 1 means"
+        " all trajectories.",
     )
     aim: float | None = setting(
         None,
-        help="Condition the agent on final utility and aim at this quantile of the farm's utilities (1:"
-        " its best). Default: no conditioning.",
+        help="The agent also reads the final utility that a run should reach, and --aim sets"
+        " it: this quantile of the farm's utilities (1: the best). Default: the agent does"
+        " not read it.",
     )
 
     def __post_init__(self) -> None:

@@ -11,19 +11,21 @@ class EvaluateSettings:
     """How an agent is judged from a farm alone."""
 
     repeats: int = setting(
-        3, help="Number of trainings per estimator, each with its own seed, to show the spread."
+        3, help="Number of trainings per estimator, each with its own seed; the output shows their spread."
     )
     fqe_steps: int = setting(1500, help="Number of updates in fitted Q evaluation.")
     simulator_steps: int = setting(1500, help="Gradient steps per learned simulator.")
     batch_episodes: int = setting(32, help="Episodes per gradient step.")
     learning_rate: float = setting(1e-3, help="Adam learning rate of fitted Q evaluation.")
     simulator_learning_rate: float = setting(3e-3, help="Adam learning rate of the learned simulators.")
-    runs: int = setting(8, help="Number of runs of a policy in each learned simulator; their mean counts.")
-    hidden_size: int = setting(64, help="Hidden width of both estimators.")
-    heads: int = setting(4, help="Attention heads of both estimators.")
+    runs: int = setting(
+        8, help="Number of runs of a policy in each learned simulator; the estimate is their mean."
+    )
+    hidden_size: int = setting(64, help="Hidden width of fitted Q evaluation and of the learned simulators.")
+    heads: int = setting(4, help="Attention heads of fitted Q evaluation and of the learned simulators.")
     held_out: float = setting(0.2, help="Share of trajectories held out to test the learned simulator.")
     quantile: float = setting(0.99, help="Quantile of the farm's own steps that sets the guard limits.")
-    seed: int = setting(0, help="Seed of the first training; the others count up from it.")
+    seed: int = setting(0, help="Seed of the first training. Each further training adds 1 to it.")
 
     def __post_init__(self) -> None:
         for name in ("repeats", "fqe_steps", "simulator_steps", "batch_episodes", "runs", "heads"):

@@ -35,80 +35,98 @@ class RlSettings:
 
     architecture: str | None = setting(
         None,
-        help="paper: the paper's agent, for the set's own domains. set: an agent for any domains and"
-        " objectives. Default: the architecture of --from, else paper.",
+        help="'paper': the paper's agent, only for the domains of --set. 'set': an agent for"
+        " any domains and objectives. Default: the architecture of --from, or 'paper'"
+        " without --from.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
         None,
-        help="default: an unbounded critic that reads feedback. paper: a sigmoid critic of mixtures"
-        " alone. Default: the set's preset.",
+        help="'default': the critic has no bounds and reads scores, too. 'paper': the critic"
+        " has a sigmoid output and reads only mixtures. Default: the preset of --set.",
         choices=PRESETS,
     )
     steps: int = setting(2000, help="Number of critic updates.")
-    actor_delay: int = setting(200, help="Critic updates before the first actor update.")
-    returns_steps: int = setting(500, help="Gradient steps that first fit the critics to the farm's returns.")
+    actor_delay: int = setting(200, help="Number of critic updates before the first actor update.")
+    returns_steps: int = setting(
+        500,
+        help="Number of gradient steps that fit the critics to the farm's returns before the first update.",
+    )
     batch_episodes: int = setting(64, help="Episodes per gradient step.")
     actor_learning_rate: float = setting(3e-4, help="Adam learning rate of the actor.")
     critic_learning_rate: float = setting(1e-3, help="Adam learning rate of the critics.")
     conservative_weight: float | None = setting(
         None,
-        help="Weight of the conservative term, for returns of standard deviation 1 (default: 0.02;"
-        " paper: 5).",
+        help="Weight of the conservative term, for returns of standard deviation 1 (preset"
+        " 'default': 0.02; preset 'paper': 5).",
     )
-    discount: float | None = setting(None, help="Discount of rewards per step (default: 1; paper: 0.99).")
-    critics: int = setting(2, help="Number of critics; their minimum counts.")
+    discount: float | None = setting(
+        None, help="Discount of rewards per step (preset 'default': 1; preset 'paper': 0.99)."
+    )
+    critics: int = setting(2, help="Number of critics. The update uses their smallest value.")
     action_samples: int = setting(
-        10, help="Mixtures drawn from each of the three distributions in the conservative term."
+        10, help="Number of mixtures drawn from each of the three distributions in the conservative term."
     )
     backup_samples: int = setting(
-        10, help="Mixtures drawn from the policy in the backup; their largest value counts."
+        10,
+        help="Number of mixtures drawn from the policy in the Bellman backup, which takes"
+        " their largest value.",
     )
     tau: float = setting(0.03, help="Rate at which the target critics follow the critics.")
     imagined: float | None = setting(
         None,
-        help="Share of each batch that comes from rollouts in learned simulators (default: 0.75; paper: 0).",
+        help="Share of each batch that comes from rollouts in learned simulators (preset"
+        " 'default': 0.75; preset 'paper': 0).",
     )
     simulator_share: float | None = setting(
         None,
-        help="Share of the actor's gradient from learned simulators; the critics give the rest (default:"
-        " 0.9; paper: 0).",
+        help="Share of the actor's gradient from learned simulators; the critics give the rest"
+        " (preset 'default': 0.9; preset 'paper': 0).",
     )
     proximity: float | None = setting(
         None,
-        help="Penalty per nat of KL from a rollout's mixtures to the actor's, so that the actor stays where"
-        " its gradients from the simulators hold (default: 0.1; paper: 0).",
+        help="Penalty per nat of KL from a rollout's mixtures to the actor's, so that the"
+        " actor stays near the mixtures for which the simulators gave its gradients"
+        " (preset 'default': 0.1; preset 'paper': 0).",
     )
     pessimism: float | None = setting(
         None,
-        help="Uncertainty penalty of the learned simulators. It lowers a score by this many standard"
-        " deviations of the farm's scores per unit of half the log leverage, where leverage exceeds"
-        " 1 (default: 3; paper: 0).",
+        help="Uncertainty penalty of the learned simulators. Where a state is unlike the"
+        " farm's states (leverage above 1), it lowers a score by this many standard"
+        " deviations of the farm's scores per unit of half the log leverage (preset"
+        " 'default': 3; preset 'paper': 0).",
     )
     views: float = setting(
         0.0,
-        help="Share of a set agent's training on augmented tasks: tasks with grouped domains, or with"
-        " fewer or re-weighted objectives. Above 0, tasks with half as many and 2.5 times as many steps are"
-        " added.",
+        help="Share of a set agent's training on augmented tasks: tasks with grouped domains,"
+        " or with fewer or re-weighted objectives. Above 0, dmix also adds tasks with half"
+        " as many steps and with 2.5 times as many.",
     )
     imagined_every: int = setting(
-        10, help="Updates between rollout refreshes; each refresh uses the next simulator."
+        10,
+        help="Number of updates between two refreshes of the rollouts; each refresh uses the next simulator.",
     )
-    imagined_runs: int = setting(64, help="Rollouts per refresh; the last four refreshes are kept.")
+    imagined_runs: int = setting(
+        64, help="Number of rollouts per refresh; dmix keeps the rollouts of the last four refreshes."
+    )
     simulators: int = setting(3, help="Number of learned simulators for rollouts.")
     simulator_steps: int = setting(1500, help="Gradient steps per learned simulator.")
     simulator_width: int = setting(64, help="Hidden width of the learned simulators.")
     simulator_learning_rate: float = setting(3e-3, help="Adam learning rate of the learned simulators.")
     best_share: float = setting(
-        0.1, help="Share of the trajectories, best first, that an actor without --from clones at the start."
+        0.1, help="Without --from, the actor first clones the best trajectories: this share of all."
     )
     clone_epochs: int = setting(30, help="Maximum number of passes over the cloned trajectories.")
     context: int = setting(80, help="Number of past steps that the agent reads (from the paper).")
     hidden_size: int | None = setting(
-        None, help="Hidden width of a new agent and its critics (paper: 256, from the paper; set: 128)."
+        None,
+        help="Hidden width of a new agent and its critics (architecture 'paper': 256, as in"
+        " the paper; architecture 'set': 128).",
     )
     feedforward: int | None = setting(
-        None, help="SwiGLU width of a new agent and its critics (paper: 1024, from the paper; set: 256)."
+        None,
+        help="SwiGLU width of a new agent and its critics (architecture 'paper': 1024, as in"
+        " the paper; architecture 'set': 256).",
     )
     domain_width: int = setting(64, help="Width of a domain's state in a new set agent.")
     layers: int = setting(2, help="Decoder layers of a new agent (from the paper).")

@@ -17,12 +17,12 @@ class SftSettings:
 
     architecture: str = setting(
         "paper",
-        help="paper: the paper's agent, for the domains of one set. set: an agent for any domains"
-        " and objectives, trained on one set of trajectories or several.",
+        help="'paper': the paper's agent, only for the domains of --set. 'set': an agent for"
+        " any domains and objectives, trained on one or several sets of trajectories.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
-        None, help="Preset of the agent's tokens and features. Default: the set's preset.", choices=PRESETS
+        None, help="Preset of the agent's inputs. Default: the preset of --set.", choices=PRESETS
     )
     learning_rate: float = setting(1e-3, help="AdamW learning rate.")
     weight_decay: float = setting(0.01, help="AdamW weight decay.")
@@ -30,14 +30,20 @@ class SftSettings:
     epochs: int = setting(200, help="Maximum number of passes over the trajectories.")
     patience: int = setting(30, help="Epochs without a better held-out loss before training stops.")
     held_out: float = setting(
-        0.1, help="Share of trajectories held out to measure the loss; none with fewer than 5 trajectories."
+        0.1,
+        help="Share of trajectories held out to measure the loss; with fewer than 5"
+        " trajectories, none is held out.",
     )
     context: int = setting(80, help="Number of past steps that the agent reads (from the paper).")
     hidden_size: int | None = setting(
-        None, help="Hidden width of the agent (paper: 256, from the paper; set: 128)."
+        None,
+        help="Hidden width of the agent (architecture 'paper': 256, as in the paper;"
+        " architecture 'set': 128).",
     )
     feedforward: int | None = setting(
-        None, help="SwiGLU width of the agent (paper: 1024, from the paper; set: 256)."
+        None,
+        help="SwiGLU width of the agent (architecture 'paper': 1024, as in the paper;"
+        " architecture 'set': 256).",
     )
     domain_width: int = setting(64, help="Width of a domain's state in a set agent.")
     layers: int = setting(2, help="Decoder layers of the agent (from the paper).")
