@@ -48,6 +48,7 @@ def _modes_of_torch() -> Callable[[], None]:
     gradients, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
     number_type, device = torch.get_default_dtype(), _default_device()
     autocast = {kind: torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")}
+    depth = _autocast_depth()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
 
@@ -64,6 +65,11 @@ def _modes_of_torch() -> Callable[[], None]:
                 del torch._GLOBAL_DEVICE_CONTEXT.device_context
         for kind, enabled in autocast.items():
             torch.set_autocast_enabled(kind, enabled)
+        if _autocast_depth() > depth:
+            # the outermost block alone drops the casts that it keeps, and weights would stay as they are
+            torch.clear_autocast_cache()
+        while _autocast_depth() > depth:
+            torch.autocast_decrement_nesting()
         if torch.are_deterministic_algorithms_enabled() != deterministic:
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_rng_state(state)
@@ -75,6 +81,15 @@ def _modes_of_torch() -> Callable[[], None]:
             torch.set_num_threads(threads)
 
     return put_back
+
+
+def _autocast_depth() -> int:
+    """How many blocks of autocast are open."""
+    import torch
+
+    torch.autocast_increment_nesting()
+    depth: int = torch.autocast_decrement_nesting()
+    return depth
 
 
 def _default_device() -> "torch.device | None":

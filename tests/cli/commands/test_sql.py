@@ -24,7 +24,14 @@ def warehouse(tmp_path, monkeypatch):
         "run_started", kind="guided", controller="naive", config={}, space=SPACE, resumed_from_step=None
     )
     log.write(
-        "decision", step=1, asked_N=[0.25, 0.75], planned_N=[0.25, 0.75], planned_samples_N=[2, 6], reasons={}
+        "decision",
+        step=1,
+        asked_N=[0.25, 0.75],
+        planned_N=[0.25, 0.75],
+        planned_samples_N=[2, 6],
+        reasons={},
+        remarks=[],
+        decided_to=1,
     )
     monkeypatch.setenv("DMIX_WAREHOUSE", str(warehouse.root))
     return warehouse

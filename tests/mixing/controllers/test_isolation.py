@@ -115,6 +115,7 @@ def test_modes_that_a_controller_leaves_on_do_not_reach_the_run(history, tmp_pat
         modes = (
             torch.is_inference_mode_enabled(),
             torch.is_autocast_enabled("cpu"),
+            (torch.autocast_increment_nesting(), torch.autocast_decrement_nesting()),
             torch.ones(1).device,
         )
         kept = np.geterr(), list(warnings.filters), torch.are_deterministic_algorithms_enabled()

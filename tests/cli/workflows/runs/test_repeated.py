@@ -19,7 +19,7 @@ def write(warehouse, *ends):
     """An attempt for each end: its event, step and detail."""
     for attempt, (event, step, detail) in enumerate(ends, start=1):
         log = EventLog(warehouse.run("r") / "events.jsonl", run_id="r", attempt=attempt)
-        log.write("run_started")
+        log.write("run_started", config={}, space=[])
         log.write("note", step=step, kind="guard", detail="floor raised")
         log.write(event, step=step, detail=detail)
 
