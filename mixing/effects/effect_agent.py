@@ -264,6 +264,8 @@ def replan(
     mixture_N, _ = ascend(
         objective, gradient, start_N, floors_N=floors_N, ceilings_N=ceilings_N, tolerance=_GAP
     )
+    if prediction.kept_FN is not None:
+        mixture_N = within_bounds(prediction.kept(mixture_N), floors_N, ceilings_N)
     best_N = mixture_N if objective(mixture_N) > objective(start_N) + 1e-9 else start_N
     return within_bounds(_asked(history, best_N, listening), floors_N, ceilings_N)
 

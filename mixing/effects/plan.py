@@ -165,6 +165,8 @@ def make_plan(
     floors_N, ceilings_N = supply.bounds()
     start_N = within_bounds(natural_N, floors_N, ceilings_N)
     mixture_N, gap = ascend(objective, gradient, start_N, floors_N=floors_N, ceilings_N=ceilings_N)
+    if prediction.kept_FN is not None:
+        mixture_N = within_bounds(prediction.kept(mixture_N), floors_N, ceilings_N)
     gain_D, stderr_D = prediction.gains(mixture_N), prediction.stderr(mixture_N)
     if objective(mixture_N) <= objective(start_N) + 1e-9:
         mixture_N = start_N
@@ -336,5 +338,10 @@ def _note(prediction: Prediction, mixture_N: Vector, start_N: Vector, *, ceiling
         return "No other mixture's predicted gain exceeds its risk, so the plan is natural mixing."
     silent = [name for name in prediction.objectives if name not in telling]
     if silent:
-        return f"The plan ignores objectives whose effects are within noise: {', '.join(silent)}."
+        note = f"The plan ignores objectives whose effects are within noise: {', '.join(silent)}."
+        if prediction.kept_FN is not None:
+            note += (
+                " The cost of less text of their field is unknown, so it keeps at least its natural share."
+            )
+        return note
     return "All objectives have effects beyond noise."

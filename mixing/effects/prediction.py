@@ -68,6 +68,8 @@ class Prediction:
         natural_gain_D: N_o, the gain of natural mixing itself over the model before the run; 0 where
             nobody measured it.
         sources: Names of the effects that it is made of.
+        kept_FN: Masks of the fields that a plan gives their natural share at least, shape (F, N): those whose
+            objectives all have effects within noise, so that nobody knows what less of the field costs.
     """
 
     natural_N: Vector
@@ -78,6 +80,17 @@ class Prediction:
     errors: tuple[Array, ...]
     natural_gain_D: Vector
     sources: tuple[str, ...] = ()
+    kept_FN: NDArray[np.bool_] | None = None
+
+    def kept(self, mixture_N: Vector) -> Vector:
+        """The mixture with the share of each field of `kept_FN` raised to its natural one."""
+        for field_N in () if self.kept_FN is None else self.kept_FN:
+            wanted, share = float(self.natural_N[field_N].sum()), float(mixture_N[field_N].sum())
+            if share < wanted:
+                raised_N = self.natural_N if share == 0 else mixture_N * (wanted / share)
+                rest_N = mixture_N * ((1 - wanted) / (1 - share))
+                mixture_N = np.where(field_N, raised_N, rest_N)
+        return mixture_N
 
     def scores(self, mixture_N: Vector) -> Vector:
         """S_o(rho) less the score before the run, nats per token, shape (D,)."""
@@ -220,6 +233,33 @@ def predict_stored(found: Sequence[StoredEffects]) -> Prediction:
     Raises:
         InputError: If the effects do not belong together.
     """
+    prediction = _predict_stored(found)
+    kept_FN = _unheard_fields(prediction, found[0])
+    return dataclasses.replace(prediction, kept_FN=kept_FN) if len(kept_FN) else prediction
+
+
+def _unheard_fields(prediction: Prediction, stored: StoredEffects) -> NDArray[np.bool_]:
+    """Masks (F, N) of the fields whose objectives with weight all have effects within noise.
+
+    Counts relative to a model say nothing about what it knows already, so they cannot see that it forgets.
+    """
+    effects = stored.effects
+    weights = dict(zip(stored.environment.names, stored.environment.weights_D, strict=True))
+    heard_D = prediction.coefficients.beta_D + prediction.coefficients.gamma_D > 0
+    masks = []
+    for field, role in zip(FIELDS, ("general", "target"), strict=True):
+        of_role = [
+            heard
+            for heard, name, own in zip(heard_D, effects.objectives, effects.roles, strict=True)
+            if own == role and weights.get(name, 1.0) > 0
+        ]
+        if of_role and not any(of_role):
+            masks.append([of == field for of, _ in effects.names])
+    return np.array(masks, bool).reshape(len(masks), len(effects.names))
+
+
+def _predict_stored(found: Sequence[StoredEffects]) -> Prediction:
+    """The prediction of stored effects, without what it keeps."""
     effects = [stored.effects for stored in found]
     counts = next((stored.counts for stored in found if stored.counts is not None), None)
     first = predict(effects, counts)

@@ -1,5 +1,6 @@
 """The effect agent begins as the plan, keeps to it while forecasts hold, and follows news."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -180,3 +181,16 @@ def test_missing_scores_and_other_objectives():
     other = History(**{**vars(history()), "objectives": ("x", "y")})
     with pytest.raises(InputError, match="mix probe"):
         controller.propose(other)
+
+
+def test_the_source_keeps_its_share_where_nobody_knows_what_less_would_cost():
+    silent_ND = EFFECT_ND * [0.0, 1.0]
+    free = prediction(silent_ND)
+    kept = dataclasses.replace(free, kept_FN=~SPACE.target_N[None])
+    natural = SPACE.natural_N[SPACE.target_N].sum()
+    shares = [
+        driven(EffectController(p), lambda m, step: np.array([0.0, 0.1]))[0][:, SPACE.target_N].sum(1)
+        for p in (free, kept)
+    ]
+    assert shares[0][0] > natural + 0.1
+    assert (shares[1] <= natural + 1e-9).all()

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -205,3 +206,16 @@ def test_a_second_plan_stays_near_the_first(make_effects):
     careful = plan_around(quiet, **{**given, "rules": PlanRules()})
     assert careful.mixture_N == pytest.approx(mixture, abs=1e-5)
     assert careful.utility == pytest.approx(0, abs=1e-6)
+
+
+def test_a_plan_and_its_note_keep_the_field_that_nobody_heard(make_effects):
+    effects = make_effects([[0.0, -2.0], [0.0, -1.0], [0.0, 1.0], [0.0, 2.0]], 0.05)
+    free = predict([effects], None)
+    kept = dataclasses.replace(free, kept_FN=np.array([[True, True, False, False]]))
+    plans = [
+        make_plan(p, weights_D=np.full(2, 0.5), scales_D=np.ones(2), supply=supply(4)) for p in (free, kept)
+    ]
+    assert plans[0].mixture_N[:2].sum() < 0.1
+    assert plans[1].mixture_N[:2].sum() == pytest.approx(0.5)
+    assert plans[1].mixture_N[3] > plans[1].mixture_N[2] > 0 and plans[1].utility > 0
+    assert "natural share" in plans[1].note and "natural share" not in plans[0].note

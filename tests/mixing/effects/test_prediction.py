@@ -162,3 +162,40 @@ def test_around_another_mixture_a_prediction_is_the_same_plus_what_was_measured_
     assert found.gains(other) - none.gains(other) == pytest.approx([-0.6 * 3])
     # 0.6 of share: 0.5 * 0.1 of each domain, and 0.4 of domain 1
     assert found.stderr(other) == pytest.approx([0.6 * np.sqrt(2 * 0.05**2 + 0.4**2)], abs=1e-3)
+
+
+FIELD_EFFECTS = [[0.0, -2.0], [0.0, -1.0], [0.0, 1.0], [0.0, 2.0]]
+
+
+def stored_fields(make_effects, effect_ND, *, weights=(1.0, 1.0), **options):
+    """Effects of a general and a target objective on two domains of each field."""
+    effects = make_effects(effect_ND, 0.05, roles=("general", "target"), **options)
+    objectives = tuple(
+        Objective(name=f"o{i}", role=role, kind="qa", path="p", weight=weight)
+        for i, (role, weight) in enumerate(zip(("general", "target"), weights, strict=True))
+    )
+    environment = Environment(objectives=objectives)
+    return StoredEffects(effects=effects, counts=None, environment=environment, facts={})
+
+
+def test_a_field_whose_objectives_are_all_within_noise_keeps_its_share(make_effects):
+    natural_N = np.array([0.4, 0.2, 0.3, 0.1])
+    prediction = predict_stored([stored_fields(make_effects, FIELD_EFFECTS, natural_N=natural_N)])
+    assert prediction.kept_FN.tolist() == [[True, True, False, False]]
+    # 0.3 of the source become 0.6, two to one as before; the target shares out the rest as before
+    moved = prediction.kept(np.array([0.2, 0.1, 0.1, 0.6]))
+    assert moved == pytest.approx([0.4, 0.2, 0.4 / 7, 2.4 / 7])
+    assert prediction.kept(np.array([0.0, 0.0, 0.5, 0.5])) == pytest.approx([0.4, 0.2, 0.2, 0.2])
+    more_source = np.array([0.5, 0.3, 0.1, 0.1])
+    assert prediction.kept(more_source) is more_source
+
+
+@pytest.mark.parametrize(
+    ("effect_ND", "weights"),
+    [([[2.0, -2.0], [1.0, -1.0], [-1.0, 1.0], [-2.0, 2.0]], (1.0, 1.0)), (FIELD_EFFECTS, (0.0, 1.0))],
+)
+def test_fields_that_are_heard_or_do_not_count_are_free(effect_ND, weights, make_effects):
+    prediction = predict_stored([stored_fields(make_effects, effect_ND, weights=weights)])
+    assert prediction.kept_FN is None
+    mixture = np.array([0.1, 0.1, 0.1, 0.7])
+    assert prediction.kept(mixture) is mixture
