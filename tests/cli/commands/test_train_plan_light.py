@@ -63,7 +63,7 @@ def test_a_dry_run_needs_no_torch(files, checkpoint, environment_file, tmp_path)
 
 
 def test_a_finished_run_is_shown_without_torch(files, tmp_path):
-    line = ["train", *files, *SIZES[:-1], "--model", str(tmp_path / "model.yaml"), "--run", "shown"]
+    line = ["train", *files, *SIZES[:-1], "--model", str(tmp_path / "model.yaml"), "--run", "finished-light"]
     assert run(line) == 0
     assert imported(line) == "found 0 []"
 

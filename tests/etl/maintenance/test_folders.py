@@ -56,9 +56,11 @@ def linked(*digests):
 
 def test_a_manifest_that_was_edited_is_named(warehouse, corpus):
     path = warehouse.labels("main") / "v1.json"
-    assert found(edited_manifests(warehouse, [corpus], [])) == []
+    assert found(edited_manifests(warehouse, [corpus], [], whole=False)) == []
     path.write_text(json.dumps({**json.loads(path.read_text()), "synthetic": True}))
-    assert found(edited_manifests(warehouse, [corpus], [])) == [("manifest", "labels/main/v1.json")]
+    assert found(edited_manifests(warehouse, [corpus], [], whole=False)) == [
+        ("manifest", "labels/main/v1.json")
+    ]
 
 
 def test_a_chain_holds_where_each_link_is_the_hash_of_the_one_before(warehouse):
