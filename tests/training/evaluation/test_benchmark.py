@@ -112,7 +112,8 @@ def test_scores_are_kept_and_found_again_until_settings_change(judged_run, item_
     sync(judged_run)
     with Catalog.open_reader(judged_run) as catalog:
         _, rows = catalog.query(
-            "select run_id, step, task, metric, value, items from evaluations where task = 'letters' order by step"
+            "select run_id, step, task, metric, value, items from evaluations where task = 'letters'"
+            " order by step"
         )
     assert rows == [(RUN, 0, "letters", "acc", 0.5, 2), (RUN, 2, "letters", "acc", 0.5, 2)]
 
