@@ -39,8 +39,8 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
     "tasks",
     multiple=True,
     metavar="NAME",
-    help="Task of lm-evaluation-harness, humaneval or mbpp (run by evalplus), or a group: general, math,"
-    " code. Repeat the flag for several.",
+    help="A task of lm-evaluation-harness; or humaneval or mbpp, which evalplus runs; or a group: general,"
+    " math, code. Repeat the flag for several.",
 )
 @click.option(
     "--items",

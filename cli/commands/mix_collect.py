@@ -39,8 +39,8 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     metavar="NAME",
     multiple=True,
     help="Base model that the proxies start from, if the proxy file has init: base. Repeat the"
-    " flag for base models of another width or pre-training; some of the varied proxies"
-    " use them (see 'vary' in the proxy file).",
+    " flag for base models with another width or another pre-training; some of the varied"
+    " proxies use them (see 'vary' in the proxy file).",
 )
 @click.option(
     "--stack",

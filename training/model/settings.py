@@ -93,9 +93,9 @@ class TrainingSettings:
     )
     learning_rate: float | None = setting(
         None,
-        help="Peak AdamW learning rate. Default: 1e-3 from random weights, 3e-5 from a"
-        " checkpoint (2e-4 with lora), and the rate of its training for a model that dmix"
-        " trained.",
+        help="Peak AdamW learning rate. Default: 1e-3 from random weights; 3e-5 from a"
+        " checkpoint (2e-4 with lora); for a model that dmix trained, the rate at which dmix"
+        " trained it.",
     )
     betas: tuple[float, ...] = setting((0.9, 0.95), help="The two AdamW decay rates.")
     epsilon: float = setting(1e-8, help="AdamW epsilon.")
@@ -156,8 +156,8 @@ class TrainingSettings:
     )
     cache_limit: str | None = setting(
         None,
-        help="Disk limit for downloaded shards, such as 20gb. Default: no limit. In a farm, each stack"
-        " of proxies that runs at the same time on a machine has its own cache.",
+        help="Disk limit for downloaded shards, such as 20gb. Default: no limit. In a farm, several"
+        " stacks of proxies can run at the same time on a machine; each has its own cache.",
     )
     checkpoint_steps: int = setting(
         1, help="Number of steps between two checkpoints; 0 means no checkpoints at the end of steps."
