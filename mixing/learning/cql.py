@@ -24,6 +24,8 @@ from dmix.mixing.agent.architectures import config_of, new_agent, new_critic, ne
 from dmix.mixing.learning.cql_losses import EpisodeBatch, SimplexCQLImpl
 
 _LARGEST_GRADIENT = 1.0
+# Share of the actor's updates over which the proximity falls to 0.
+_PROXIMITY_UNTIL = 0.5
 
 
 @dataclasses.dataclass()
@@ -66,6 +68,11 @@ class SimplexCQLConfig(LearnableConfig):
     actor_updates: int = 0
     critic_updates: int = 0
     critic_layers: int = 1
+
+    def proximity_at(self, grad_step: int) -> float:
+        """Proximity at an update: it falls linearly and is 0 from half of the actor's updates on."""
+        done = (grad_step - self.actor_delay) / max(1, self.actor_updates)
+        return self.proximity * max(0.0, 1 - done / _PROXIMITY_UNTIL)
 
     def create(self, device: Any = False, enable_ddp: bool = False) -> "SimplexCQL":
         return SimplexCQL(self, device, enable_ddp)

@@ -200,6 +200,7 @@ class SimplexCQLImpl(CQLImpl):
             device=device,
         )
         self._config = config
+        self._proximity = config.proximity
 
     def serve(self, active_N: Tensor) -> None:
         """Turns the networks of a set agent to another domain space."""
@@ -211,6 +212,7 @@ class SimplexCQLImpl(CQLImpl):
         """Critics, then the actor unless it is frozen, then the target critics."""
         losses = self.update_critic(batch)
         if grad_step >= self._config.actor_delay:
+            self._proximity = self._config.proximity_at(grad_step)
             losses.update(self.update_actor(batch))
         self.update_critic_target()
         return losses
@@ -297,7 +299,7 @@ class SimplexCQLImpl(CQLImpl):
         simulator_gain = _mean((mean_ETN * batch.grad_ETN).sum(-1), has_grad_ET)
         departure = _mean(divergence(batch.actions_ETN, mean_ETN), has_grad_ET)
         share = self._config.simulator_share
-        simulated = simulator_gain - self._config.proximity * departure
+        simulated = simulator_gain - self._proximity * departure
         return ActorLoss(
             actor_loss=(1 - share) * _mean(loss_ET, batch.valid_mask_ET) - share * simulated,
             divergence=_mean(action.divergence_from_uniform().detach(), batch.valid_mask_ET),

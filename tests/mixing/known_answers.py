@@ -60,7 +60,7 @@ SMALL = RlSettings(
 # What solves problem A with 0.02M parameters, in less than a minute.
 QUICK: dict[str, Any] = {
     "trajectories": TRAJECTORIES,
-    "steps": 800,
+    "steps": 600,
     "hidden_size": 16,
     "feedforward": 32,
     "actor_learning_rate": 2e-3,

@@ -33,7 +33,7 @@ HIDDEN_TYPE = {"steps": 3000, "actor_learning_rate": 2e-3, "simulator_steps": 30
 # The set agent that solves problem A, with 0.01M parameters.
 SETS: dict[str, Any] = {
     "architecture": "set",
-    "steps": 800,
+    "steps": 600,
     "hidden_size": 16,
     "feedforward": 32,
     "domain_width": 16,

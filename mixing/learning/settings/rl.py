@@ -86,8 +86,8 @@ class RlSettings:
     proximity: float | None = setting(
         None,
         help="Penalty per nat of KL from a rollout's mixtures to the actor's, so that the"
-        " actor stays near the mixtures for which the simulators gave its gradients"
-        " (preset 'default': 0.1; preset 'paper': 0).",
+        " actor stays near the mixtures for which the simulators gave its gradients. It falls to 0 over"
+        " the first half of the actor's updates (preset 'default': 0.1; preset 'paper': 0).",
     )
     pessimism: float | None = setting(
         None,

@@ -259,6 +259,11 @@ def test_proximity_pulls_a_share_out_of_a_saturated_softmax():
     assert float(divergence(from_N, from_N)) == 0
 
 
+def test_proximity_is_gone_from_half_of_the_actor_s_updates_on():
+    config = SimplexCQLConfig(proximity=0.4, actor_delay=10, actor_updates=100)
+    assert [config.proximity_at(step) for step in (10, 35, 60, 100)] == pytest.approx([0.4, 0.2, 0, 0])
+
+
 def test_actor_moves_to_the_best_mixture_and_stays_frozen_before():
     torch.manual_seed(0)
     policy = FixedPolicy(torch.zeros(3), torch.ones(3, dtype=torch.bool), concentration=500.0)
