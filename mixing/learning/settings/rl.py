@@ -15,7 +15,7 @@ _PRESET_VALUES: dict[str, dict[str, Any]] = {
         "conservative_weight": 0.02,
         "imagined": 0.75,
         "simulator_share": 0.9,
-        "proximity": 0.1,
+        "proximity": 0.5,
         "pessimism": 3.0,
     },
     "paper": {
@@ -87,7 +87,7 @@ class RlSettings:
         None,
         help="Penalty per nat of KL from a rollout's mixtures to the actor's, so that the"
         " actor stays near the mixtures for which the simulators gave its gradients. It falls to 0 over"
-        " the first half of the actor's updates (preset 'default': 0.1; preset 'paper': 0).",
+        " the first half of the actor's updates (preset 'default': 0.5; preset 'paper': 0).",
     )
     pessimism: float | None = setting(
         None,
