@@ -44,7 +44,7 @@ class SimplexCQLConfig(LearnableConfig):
         n_critics: Critics; their minimum is backed up.
         tau: Rate at which target critics follow.
         simulator_share: Share of the actor's gradient that comes from rollouts.
-        proximity: Penalty per nat of KL from the mixtures of rollouts to the actor's.
+        proximity: Penalty per nat of KL from the mixtures of rollouts to the actor's, at its first update.
         actor_delay: Updates with a frozen actor.
         actor_updates: Updates over which the actor's rate falls to 0 (cosine); 0 keeps it.
         critic_updates: The same for the critics, those towards returns included.

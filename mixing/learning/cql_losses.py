@@ -21,7 +21,7 @@ from d3rlpy.algos.qlearning.torch.ddpg_impl import DDPGBaseActorLoss, DDPGBaseCr
 from d3rlpy.dataclass_utils import asdict_as_float
 from d3rlpy.torch_utility import eval_api, train_api
 from d3rlpy.types import Shape
-from torch import Tensor
+from torch import Tensor, nn
 
 from dmix.mixing.offline.episodes import Episodes, RewardMap, returns_to_go
 from dmix.mixing.space.dirichlet import MixtureDistribution, uniform_mixtures
@@ -154,15 +154,21 @@ def conservative_gap(q_sampled_S: Tensor, q_data: Tensor) -> Tensor:
     return torch.logsumexp(q_sampled_S, dim=-1) - math.log(q_sampled_S.shape[-1]) - q_data
 
 
-def divergence(from_N: Tensor, to_N: Tensor) -> Tensor:
+def departure(from_N: Tensor, to_N: Tensor) -> Tensor:
     """KL(from || to) in nats over the last axis.
 
     Its derivative by the logits of `to` is `to - from`: it pulls a share that fell too far back up, where
     the derivative of a value through the softmax is next to none.
+
+    Args:
+        from_N: Mixtures, shape (..., N).
+        to_N: Mixtures, shape (..., N).
+
+    Returns:
+        Shape (...).
     """
     smallest = torch.finfo(to_N.dtype).tiny
-    ratio_N = from_N.clamp_min(smallest).log() - to_N.clamp_min(smallest).log()
-    return (from_N * ratio_N).sum(-1)
+    return nn.functional.kl_div(to_N.clamp_min(smallest).log(), from_N, reduction="none").sum(-1)
 
 
 def backups(rewards_ET: Tensor, value_ES: Tensor, terminal_ET: Tensor, *, discount: float) -> Tensor:
@@ -297,14 +303,14 @@ class SimplexCQLImpl(CQLImpl):
         has_grad_ET = batch.valid_mask_ET & batch.has_grad_E[:, None]
         mean_ETN = action.mean()
         simulator_gain = _mean((mean_ETN * batch.grad_ETN).sum(-1), has_grad_ET)
-        departure = _mean(divergence(batch.actions_ETN, mean_ETN), has_grad_ET)
+        left = _mean(departure(batch.actions_ETN, mean_ETN), has_grad_ET)
         share = self._config.simulator_share
-        simulated = simulator_gain - self._proximity * departure
+        simulated = simulator_gain - self._proximity * left
         return ActorLoss(
             actor_loss=(1 - share) * _mean(loss_ET, batch.valid_mask_ET) - share * simulated,
             divergence=_mean(action.divergence_from_uniform().detach(), batch.valid_mask_ET),
             simulator_gain=simulator_gain.detach(),
-            departure=departure.detach(),
+            departure=left.detach(),
         )
 
     def update_actor(self, batch: EpisodeBatch) -> dict[str, float]:

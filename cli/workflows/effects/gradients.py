@@ -1,6 +1,6 @@
 """Effects by gradients of a model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 _GRADIENT_SPARE = 0.45
 
 
-# ---- gradients
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GradientPlan:
     """What gradients will take.
@@ -32,7 +29,7 @@ class GradientPlan:
         budget: How much text.
         parameters: Weights of the model.
         hours: Expected time.
-        memory_bytes: Weights, gradients and sketches that are kept at once.
+        memory_bytes: Peak memory of the process, without what the libraries take (about 1 GiB).
     """
 
     task: "GradientTask"
@@ -75,24 +72,34 @@ def plan_gradients(found: Measured, request: ProbeRequest) -> GradientPlan:
         budget=budget,
         parameters=speed.parameters,
         hours=speed.hours(budget.tokens) / _GRADIENT_SPARE,
-        memory_bytes=_memory(
-            speed.parameters,
-            budget,
-            domains=domains,
-            objectives=len(items),
-            vocabulary=found.manifest.tokenizer.vocab_size,
-        ),
+        memory_bytes=_memory(task, vectors=domains * budget.batches + len(items)),
     )
 
 
-def _memory(
-    parameters: int, budget: "GradientBudget", *, domains: int, objectives: int, vocabulary: int
-) -> int:
-    """Bytes of weights, metric, a gradient and its scaled copy, of all sketches, and of logits of items."""
-    from dmix.training.farm.gradients import PASS_TOKENS, SKETCH
+def _memory(task: "GradientTask", *, vectors: int) -> int:
+    """Bytes of the passes, of the metric, of a scaled gradient, and of so many sketches.
 
-    vectors = domains * budget.batches + objectives
-    return 4 * (4 * parameters + 2 * vectors * min(parameters, SKETCH) + 3 * PASS_TOKENS * vocabulary)
+    A pass over items keeps the logits of all its tokens; one over samples keeps them in chunks.
+    """
+    from dmix.training.farm.gradients import PASS_TOKENS, SKETCH
+    from dmix.training.model.estimate.memory import memory_per_rank
+    from dmix.training.model.estimate.shapes import shape_of
+    from dmix.training.model.precision import computes_in_bf16
+
+    training, seq_len = task.training, task.manifest.seq_len
+    rows = max(training.rows_at_a_time(training.batch_size), -(-PASS_TOKENS // seq_len))
+    shape = shape_of(task.model, task.manifest)
+    passes = memory_per_rank(
+        shape,
+        replace(training, batch_size=rows, microbatch_size=None),
+        ranks=1,
+        seq_len=seq_len,
+        bf16=computes_in_bf16(training),
+    )
+    vector = 4 * shape.parameters
+    sketches = 2 * vectors * 4 * min(shape.parameters, SKETCH)  # as they are made, and as one matrix
+    logits = 3 * 4 * PASS_TOKENS * shape.vocabulary
+    return passes.total - passes.optimizer - passes.logits + 2 * vector + sketches + logits
 
 
 def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Progress) -> "StoredEffects":

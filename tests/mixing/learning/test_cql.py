@@ -19,7 +19,6 @@ from dmix.mixing.learning.cql_losses import (
     SimplexCQLImpl,
     backups,
     conservative_gap,
-    divergence,
 )
 from dmix.mixing.offline.episodes import returns_to_go
 from dmix.mixing.space.dirichlet import MixtureDistribution
@@ -254,9 +253,9 @@ def test_proximity_pulls_a_share_out_of_a_saturated_softmax():
     """The derivative of KL(from || to) by the logits of `to` is to - from, however small a share is."""
     logits = torch.tensor([-12.0, 0.0, -12.0], requires_grad=True)
     from_N = torch.tensor([0.5, 0.3, 0.2])
-    divergence(from_N, logits.softmax(-1)).backward()
+    departure(from_N, logits.softmax(-1)).backward()
     torch.testing.assert_close(logits.grad, logits.detach().softmax(-1) - from_N, atol=1e-5, rtol=0)
-    assert float(divergence(from_N, from_N)) == 0
+    assert float(departure(from_N, from_N)) == 0
 
 
 def test_proximity_is_gone_from_half_of_the_actor_s_updates_on():
