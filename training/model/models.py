@@ -18,11 +18,10 @@ from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import adapted_checkpoint, add_adapters, with_merged_adapters
 from dmix.training.model.own_tokenizer import fitting_tokenizer
 from dmix.training.model.saving import quiet_transformers
-from dmix.training.model.settings import LoraSettings, ModelSettings
+from dmix.training.model.settings import LoraSettings, ModelSettings, read_model
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import check_saved_model, damaged_weights
-from dmix.warehouse_schema.settings import load_settings
 
 _CONFIGS: dict[str, type[PretrainedConfig]] = {"llama": LlamaConfig, "gpt_neox": GPTNeoXConfig}
 # Regularisation that small models of one epoch do not want; a user's own value wins.
@@ -62,8 +61,7 @@ def load_model(
             another tokenizer or weights that are not finite, or it cannot keep documents apart.
         VerificationError: If a model of ours is damaged.
     """
-    if isinstance(model, str) and Path(model).suffix in (".yaml", ".yml"):
-        model = load_settings(ModelSettings, model)
+    model = read_model(model)
     if isinstance(model, str):
         tokenizer = fitting_tokenizer(
             model, manifest, tokenizer_file=tokenizer_file, allow_other=allow_other_tokenizer
@@ -162,8 +160,7 @@ def empty_model(
     Raises:
         NotFoundError, InputError: As `load_model`.
     """
-    if isinstance(model, str) and Path(model).suffix in (".yaml", ".yml"):
-        model = load_settings(ModelSettings, model)
+    model = read_model(model)
     with torch.device("meta"):
         if isinstance(model, ModelSettings):
             network = _from_scratch(model, manifest)

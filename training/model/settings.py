@@ -236,6 +236,17 @@ class ModelSettings:
     seed: int = setting(0, help="Seed of the random weights.")
 
 
+def read_model(model: str | ModelSettings) -> str | ModelSettings:
+    """The settings of a model file; a checkpoint's name as it is.
+
+    Raises:
+        NotFoundError, InputError: If a model file does not exist or is wrong.
+    """
+    if isinstance(model, str) and Path(model).suffix in (".yaml", ".yml"):
+        return load_settings(ModelSettings, model)
+    return model
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProxySettings:
     """The small model that is trained along trajectories to see what mixtures do."""

@@ -295,18 +295,16 @@ def check_task(
 ) -> "ProbeTask":
     """What all check runs share: the planned run in steps of a sixteenth of it."""
     from dmix.training.farm.probe import ProbeTask
-    from dmix.training.model.settings import ModelSettings
+    from dmix.training.model.settings import read_model
     from dmix.training.run.request import resolve_model
-    from dmix.warehouse_schema.settings import load_settings
 
     resolved = resolve_model(model, warehouse)
-    is_file = Path(resolved).suffix in (".yaml", ".yml")
     batch = training.batch_size
     return ProbeTask(
         warehouse=warehouse,
         manifest=planned.manifest,
         environment=planned.objectives,
-        model=load_settings(ModelSettings, resolved) if is_file else resolved,
+        model=read_model(resolved),
         training=training,
         steps=_STEPS,
         step_samples=max(1, planned.total // _STEPS // batch) * batch,

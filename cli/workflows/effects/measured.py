@@ -110,20 +110,18 @@ def measured(warehouse: Warehouse, request: ProbeRequest) -> Measured:
     from dmix.mixing.effects.store import environment_digest
     from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.trajectories.objectives import load_environment
-    from dmix.training.model.settings import ModelSettings
+    from dmix.training.model.settings import read_model
     from dmix.training.run.request import resolve_model
-    from dmix.warehouse_schema.settings import load_settings
 
     manifest = read_dataset_manifest(warehouse.require(), request.dataset)
     environment = load_environment(request.environment)
     resolved = resolve_model(request.model, warehouse)
-    is_file = Path(resolved).suffix in (".yaml", ".yml")
     return Measured(
         warehouse=warehouse,
         manifest=manifest,
         space=DomainSpace.of_dataset(manifest),
         environment=environment,
         digest=environment_digest(environment),
-        model=load_settings(ModelSettings, resolved) if is_file else resolved,
+        model=read_model(resolved),
         model_name=Path(resolved).name if Path(resolved).exists() else resolved,
     )

@@ -19,6 +19,7 @@ from dmix.mixing.learning.cql_losses import (
     SimplexCQLImpl,
     backups,
     conservative_gap,
+    departure,
 )
 from dmix.mixing.offline.episodes import returns_to_go
 from dmix.mixing.space.dirichlet import MixtureDistribution

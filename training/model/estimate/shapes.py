@@ -14,11 +14,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from dmix.training.model.families import check_fit, feed_forward_of, key_value_heads_of, layers_of
-from dmix.training.model.settings import ADAPTER_CONFIG, LoraSettings, ModelSettings
+from dmix.training.model.settings import ADAPTER_CONFIG, LoraSettings, ModelSettings, read_model
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import first_not_finite, stored_weights
-from dmix.warehouse_schema.settings import load_settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -140,8 +139,7 @@ def shape_of(
     Raises:
         NotFoundError, InputError: As `load_model`.
     """
-    if isinstance(model, str) and Path(model).suffix in (".yaml", ".yml"):
-        model = load_settings(ModelSettings, model)
+    model = read_model(model)
     config = None if lora is not None else _known_config(model, manifest)
     if config is None:
         return _built_shape(model, manifest, lora=lora)
