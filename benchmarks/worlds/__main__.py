@@ -3,10 +3,10 @@
     python -m benchmarks.worlds write --data DATA --out WORLDS
     dmix bench quality --data DATA --setting WORLDS/fitting-00.yaml --stage worlds --results RESULTS
     python -m benchmarks.worlds fit --out WORLDS --results RESULTS
-    python -m benchmarks.worlds table --results RESULTS
+    python -m benchmarks.worlds table --out WORLDS --results RESULTS
 
-`write` and `fit` train nothing; the runs of held-out worlds need the priors that `fit` writes beside the
-setting files.
+`write` and `fit` train nothing. Runs of held-out worlds need the priors that `fit` writes beside the setting
+files. Each world of the ladder has priors of its own, from fitting worlds that share no target with it.
 """
 
 import argparse
@@ -14,12 +14,24 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from benchmarks.worlds.priors import fit_priors
-from benchmarks.worlds.rows import ahead, judged_rows, world_runs
-from benchmarks.worlds.settings import load_split, write_worlds
+from benchmarks.worlds.rows import ahead, judged_rows, promised_and_got, rungs, world_runs
+from benchmarks.worlds.settings import LADDER, load_split, write_worlds
 
-from dmix.training.comparison.effects.world_plans import PRIORS_FILE
-from dmix.warehouse_schema.files.layout import publish_json
+from dmix.training.comparison.effects.world_plans import (
+    AGENT,
+    COUNTS_PLAN,
+    NATURAL,
+    PLAN,
+    PRIORS_FILE,
+    priors_file,
+    read_priors,
+)
+from dmix.warehouse_schema.files.layout import publish_json, read_json
+
+STEPS = {"ladder": (NATURAL, COUNTS_PLAN, PLAN, AGENT), "held-out": (NATURAL, PLAN, AGENT)}
+"""What is compared with what came before it."""
 
 
 def write(data: Path, out: Path) -> list[Path]:
@@ -31,15 +43,24 @@ def write(data: Path, out: Path) -> list[Path]:
     return write_worlds(load_split(), out, files=files)
 
 
-def fit(out: Path, results: Path) -> Path:
-    """Fits priors to the fitting worlds that are done."""
-    found = [world_runs(path.parent) for path in sorted(results.glob("fitting-*/setting.json"))]
-    priors = fit_priors([world for world in found if world is not None])
-    publish_json(out / PRIORS_FILE, asdict(priors))
-    return out / PRIORS_FILE
+def fit(out: Path, results: Path) -> list[Path]:
+    """Fits priors to the fitting worlds that are done: for held-out worlds, and for each of the ladder."""
+    done = {path.parent.name: world_runs(path.parent) for path in results.glob("fitting-*/setting.json")}
+    found = {name: runs for name, runs in sorted(done.items()) if runs is not None}
+    targets = {world["name"]: set(world["targets"]) for world in read_json(out / "worlds.json")}
+    files = {out / PRIORS_FILE: list(found.values())}
+    for number in range(LADDER):
+        own = targets[f"fitting-{number:02d}"]
+        setting_file = out / f"ladder-{number:02d}.yaml"
+        files[priors_file(setting_file, "ladder")] = [
+            runs for name, runs in found.items() if not targets[name] & own
+        ]
+    for path, worlds in files.items():
+        publish_json(path, asdict(fit_priors(worlds)))
+    return list(files)
 
 
-def table(results: Path) -> str:
+def table(out: Path, results: Path) -> str:
     """Mean utility and nats of each controller in each world, and in how many it is ahead."""
     rows = [
         row for path in sorted(results.glob("*-[0-9][0-9]/setting.json")) for row in judged_rows(path.parent)
@@ -51,12 +72,41 @@ def table(results: Path) -> str:
             sum(values) / len(own) for values in ([r.utility for r in own], [r.nats for r in own])
         )
         lines.append(f"| {world} | {controller} | {len(own)} | {utility:+.3f} | {nats:+.4f} |")
-    for kind in ("fitting", "held-out"):
+    for kind in ("fitting", "ladder", "held-out"):
         chosen = [row for row in rows if row.world.startswith(kind)]
-        for name in sorted({row.controller for row in chosen} - {"natural"}):
-            won, of = ahead(chosen, name, "natural")
+        for name in sorted({row.controller for row in chosen} - {NATURAL}):
+            won, of = ahead(chosen, name, NATURAL)
             lines.append(f"\n{kind}: {name} is ahead of natural mixing in {won} of {of} worlds.")
-    return "\n".join(lines)
+        steps = () if kind == "fitting" else rungs(chosen, STEPS[kind])
+        if steps:
+            head = f"| {kind}: step | over | worlds | gain in U [95%] | ahead in |"
+            lines += ["", head, "|---|---|---|---|---|"]
+        for step in steps:
+            low, high = step.gain - step.half_width, step.gain + step.half_width
+            gain = f"{step.gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+            lines.append(f"| {step.name} | {step.before} | {step.worlds} | {gain} | {step.won} |")
+    return "\n".join([*lines, *_calibration(out, results)])
+
+
+def _calibration(out: Path, results: Path) -> list[str]:
+    """What the plan promised over natural mixing, and what it got, in each world that has priors."""
+    lines = ["", "| world | plan promised, U | got |", "|---|---|---|"]
+    pairs = []
+    for path in sorted(results.glob("*-[0-9][0-9]/setting.json")):
+        name = path.parent.name
+        kind = name.rpartition("-")[0]
+        priors = priors_file(out / f"{name}.yaml", kind)
+        if kind == "fitting" or not priors.is_file():
+            continue
+        promised, got = promised_and_got(path.parent, read_priors(priors))
+        pairs.append((promised, got))
+        lines.append(f"| {name} | {promised:+.3f} | {got:+.3f} |")
+    if not pairs:
+        return []
+    promised_W, got_W = np.array(pairs).T
+    slope = float(promised_W @ got_W / (promised_W @ promised_W))
+    last = f"Of each unit of U that the plan promised, {slope:.2f} came (least squares through 0)."
+    return [*lines, "", last]
 
 
 def main() -> None:
@@ -66,9 +116,11 @@ def main() -> None:
     )
     parser.add_argument("command", choices=("write", "fit", "table"))
     parser.add_argument("--data", type=Path, help="folder of corpora")
-    parser.add_argument("--out", type=Path, default=Path("worlds"), help="folder of the setting files")
     parser.add_argument(
-        "--results", type=Path, default=Path("benchmarks/results/quality/round-3"), help="stored runs"
+        "--out", type=Path, default=Path("benchmarks/quality/worlds"), help="folder of the setting files"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=Path("benchmarks/results/quality/round-3/worlds"), help="stored runs"
     )
     given = parser.parse_args()
     if given.command == "write":
@@ -77,10 +129,10 @@ def main() -> None:
         for path in write(given.data, given.out):
             print(path)
     elif given.command == "fit":
-        path = fit(given.out, given.results)
-        print(f"{path}: {json.dumps(json.loads(path.read_text()), indent=1)}")
+        for path in fit(given.out, given.results):
+            print(f"{path}: {json.dumps(json.loads(path.read_text()), indent=1)}")
     else:
-        print(table(given.results))
+        print(table(given.out, given.results))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ class WorldRuns:
     Attributes:
         roles: Of its D objectives.
         scales_D: s_o.
-        mixtures_PN: Mixtures of its runs, without natural mixing.
+        specs: What steered each of its P runs, those of natural mixing left out.
+        mixtures_PN: Their mixtures.
         natural_N: n.
         target_N: True for target domains.
         promised_PD: What counts promised over natural mixing, nats per token.
@@ -36,6 +37,7 @@ class WorldRuns:
 
     roles: tuple[str, ...]
     scales_D: Vector
+    specs: tuple[str, ...]
     mixtures_PN: Array
     natural_N: Vector
     target_N: Array

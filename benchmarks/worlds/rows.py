@@ -4,6 +4,7 @@ Everything follows from the results of each world: `setting.json`, `runs`, `step
 `promises.parquet`. Shapes: N domains, D objectives, P runs.
 """
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,11 +15,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from benchmarks.worlds.priors import WorldRuns
+from scipy import stats
 
 from dmix.mixing.space.domains import Array
+from dmix.mixing.space.simplex import clipped, kl
 from dmix.training.comparison.effects.promises import PROMISES, read_table
-from dmix.training.comparison.effects.world_plans import COUNTS
+from dmix.training.comparison.effects.world_plans import COUNTS, PLAN, WorldPriors
 from dmix.training.comparison.runs.store import Row
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.taxonomy import FIELDS
 
@@ -63,8 +67,9 @@ def world_runs(folder: Path) -> WorldRuns | None:
         )
 
     final_PD = np.array([[scores[run["unit_id"], name] for name in names] for run in others])
-    natural_D = np.array([scores[natural[0]["unit_id"], name] for name in names])
+    natural_D = np.array([[scores[run["unit_id"], name] for name in names] for run in natural]).mean(0)
     return WorldRuns(
+        specs=tuple(_spec(run) for run in others),
         roles=tuple(objective["role"] for objective in facts["objectives"]),
         scales_D=np.array([objective["scale"] for objective in facts["objectives"]]),
         mixtures_PN=np.array([mixture[run["unit_id"]] for run in others]),
@@ -100,13 +105,81 @@ def judged_rows(folder: Path) -> list[WorldRow]:
 
 def ahead(rows: Sequence[WorldRow], controller: str, rival: str) -> tuple[int, int]:
     """In how many worlds a controller's mean utility is above a rival's, and in how many both ran."""
-    means: dict[tuple[str, str], list[float]] = defaultdict(list)
+    (found,) = rungs(rows, (rival, controller)) or [None]
+    return (found.won, found.worlds) if found is not None else (0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """What a controller adds to the one before it, over worlds.
+
+    Attributes:
+        name, before: The two controllers.
+        worlds: Worlds in which both ran.
+        gain: Mean over worlds of the difference of their mean utilities.
+        half_width: Half of the 95% interval by Student's t over worlds; NaN for a single world.
+        won: Worlds in which it is ahead.
+    """
+
+    name: str
+    before: str
+    worlds: int
+    gain: float
+    half_width: float
+    won: int
+
+
+def rungs(rows: Sequence[WorldRow], names: Sequence[str]) -> list[Rung]:
+    """Each of the named controllers, which ran in the same worlds, against the one before it."""
+    means = _means(rows)
+    found = []
+    for before, name in itertools.pairwise(names):
+        worlds = sorted({w for w, c in means if c == name} & {w for w, c in means if c == before})
+        if not worlds:
+            continue
+        gains = np.array([means[w, name] - means[w, before] for w in worlds])
+        half = float("nan")
+        if len(worlds) > 1:
+            half = float(stats.t.ppf(0.975, len(worlds) - 1) * gains.std(ddof=1) / np.sqrt(len(worlds)))
+        found.append(
+            Rung(
+                name=name,
+                before=before,
+                worlds=len(worlds),
+                gain=float(gains.mean()),
+                half_width=half,
+                won=int((gains > 0).sum()),
+            )
+        )
+    return found
+
+
+def promised_and_got(folder: Path, priors: WorldPriors) -> tuple[float, float]:
+    """What the plan of a world promises over natural mixing, and what it got: both in utility.
+
+    Raises:
+        InputError: If the plan or natural mixing has not run there.
+    """
+    runs = world_runs(folder)
+    plans = [number for number, spec in enumerate(runs.specs if runs else ()) if spec == f"world:{PLAN}"]
+    if runs is None or not plans:
+        raise InputError(
+            f"{folder} has no runs of the plan and of natural mixing; run its stage worlds first"
+        )
+    weights_D = np.array([1 / (2 * runs.roles.count(role)) for role in runs.roles]) / runs.scales_D
+    mixture_N = runs.mixtures_PN[plans[0]]
+    bend = priors.q * float(kl(mixture_N, clipped(runs.natural_N)))
+    promised_D = priors.beta * runs.promised_PD[plans[0]] + priors.gamma * runs.linear_PD[plans[0]]
+    promised_D = promised_D - bend * runs.scales_D
+    return float(weights_D @ promised_D), float(weights_D @ runs.gains_PD[plans].mean(0))
+
+
+def _means(rows: Sequence[WorldRow]) -> dict[tuple[str, str], float]:
+    """Mean utility by world and controller."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in rows:
-        means[row.world, row.controller].append(row.utility)
-    worlds = sorted({row.world for row in rows})
-    both = [w for w in worlds if (w, controller) in means and (w, rival) in means]
-    won = sum(np.mean(means[w, controller]) > np.mean(means[w, rival]) for w in both)
-    return int(won), len(both)
+        found[row.world, row.controller].append(row.utility)
+    return {key: float(np.mean(values)) for key, values in found.items()}
 
 
 def _done(folder: Path) -> list[Row]:

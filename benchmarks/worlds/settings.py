@@ -23,6 +23,8 @@ from dmix.warehouse_schema.settings import load_settings, setting
 
 WORLDS_FILE = SHIPPED / "worlds.yaml"
 KINDS = ("fitting", "held-out")
+LADDER = 4
+"""So many of the first fitting worlds are run again, step by step of the ladder (method §8)."""
 BASES = {"fitting": (0, 1, 2, 3), "held-out": (4, 5, 6, 7)}
 
 _ITEMS, _SEQ_LEN, _RUN_SAMPLES, _BATCH = 30, 256, 2560, 8
@@ -227,8 +229,12 @@ def write_worlds(split: WorldSplit, folder: Path, *, files: Mapping[str, str]) -
     for factor in _RATES:
         content = {**training, "learning_rate": training["learning_rate"] * factor}
         publish_bytes(folder / f"training-{factor:g}.yaml", yaml.safe_dump(content).encode())
+    ladder = [
+        dataclasses.replace(world, name=f"ladder-{number:02d}", kind="ladder")
+        for number, world in enumerate(worlds[:LADDER])
+    ]
     paths = []
-    for world in worlds:
+    for world in (*worlds, *ladder):
         paths.append(folder / f"{world.name}.yaml")
         publish_bytes(paths[-1], yaml.safe_dump(world_setting(world, files), sort_keys=False).encode())
     plain = [{**dataclasses.asdict(w), "target_share": round(w.target_share, 4)} for w in worlds]

@@ -54,7 +54,14 @@ def measure_world(study: "Study") -> None:
     from dmix.training.comparison.data.prepare import base_name
     from dmix.training.comparison.effects.design import mixture_of
     from dmix.training.comparison.effects.promises import store_measurement
-    from dmix.training.comparison.effects.world_plans import gradients_of, planned_mixture, world_scales
+    from dmix.training.comparison.effects.world_plans import (
+        COUNTS_PLAN,
+        PLAIN,
+        PLAN,
+        gradients_of,
+        planned_mixture,
+        world_scales,
+    )
     from dmix.training.comparison.runs.recipes import world_priors
     from dmix.training.comparison.runs.run_unit import feedback_environment
     from dmix.training.comparison.runs.stages import run_space, world_specs
@@ -66,19 +73,22 @@ def measure_world(study: "Study") -> None:
     counts, gradients = (read_effects(warehouse, name) for name in (COUNTS, gradients_of(base_name(base))))
     scales = dict(zip(counts.effects.objectives, world_scales(counts).tolist(), strict=True))
     publish_json(study.paths.scales, scales)
-    plan_N = planned_mixture(
-        settings,
-        space,
-        counts=counts,
-        gradients=gradients,
-        priors=priors,
-        weights_D=feedback_environment(study.paths).weights_D,
-    )
-    mixtures = {
-        spec: mixture_of(spec, settings, space) for part, spec, _ in world_specs(study) if part == "fresh"
-    }
+    weights_D = feedback_environment(study.paths).weights_D
+    mixtures = {}
+    for part, spec, _ in world_specs(study):
+        if part == "fresh":
+            mixtures[spec] = mixture_of(spec, settings, space)
+        elif spec in (COUNTS_PLAN, PLAN):
+            mixtures[f"world:{spec}"] = planned_mixture(
+                settings,
+                space,
+                counts=counts,
+                gradients=gradients,
+                priors=PLAIN if spec == COUNTS_PLAN else priors,
+                weights_D=weights_D,
+            )
     for measurement in found:
-        store_measurement(study.paths.results, measurement, mixtures | {"world:plan": plan_N})
+        store_measurement(study.paths.results, measurement, mixtures)
 
 
 def _measured(study: "Study", estimator: str, base: int) -> "Measurement":

@@ -76,7 +76,7 @@ def test_a_world_does_not_depend_on_how_many_there_are_or_on_the_order_of_the_li
 def test_every_world_is_a_setting_of_the_third_protocol(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SHIPPED", SHIPPED)
     paths = write_worlds(SPLIT, tmp_path, files=FILES)
-    assert len(paths) == 24
+    assert len(paths) == 28
     for path in paths:
         loaded = load_setting(str(path))
         assert loaded.settings.protocol == 3 and loaded.settings.items == 30

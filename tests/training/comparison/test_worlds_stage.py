@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from benchmarks.worlds.priors import WorldRuns, fit_priors
-from benchmarks.worlds.rows import WorldRow, ahead, judged_rows, world_runs
+from benchmarks.worlds.rows import WorldRow, ahead, judged_rows, promised_and_got, rungs, world_runs
 from tests.training.comparison.conftest import MODEL, SETTING, TRAINING, write_lines
 
 from dmix.cli.workflows.data.comparison import prepare_comparison
@@ -17,6 +17,7 @@ from dmix.training.comparison.data.settings import load_setting
 from dmix.training.comparison.effects.world_plans import (
     PLAIN,
     PRIORS_FILE,
+    priors_file,
     read_priors,
 )
 from dmix.training.comparison.runs.comparison import Request, reports, run_comparison, study_of
@@ -57,7 +58,8 @@ def worlds(toy_data, tmp_path_factory):
     apart = [{"text": " ".join(reversed(r["text"].split()))} for r in essays[:40]]
     write_lines(data / "source" / "essays_c.jsonl", apart)
     held_out = {**WORLD, "name": "held-out-00", "world": "held-out", "seed": 5}
-    files = {"fitting-00": WORLD, "held-out-00": held_out}
+    ladder = {**WORLD, "name": "ladder-00", "world": "ladder"}
+    files = {"fitting-00": WORLD, "held-out-00": held_out, "ladder-00": ladder}
     files |= {"model": MODEL, "base-training": TRAINING, "training": TRAINING}
     for name, content in files.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
@@ -95,16 +97,29 @@ def test_a_fitting_world_teaches_priors_and_a_held_out_one_follows_them(worlds):
 
     loaded = load_setting(str(worlds / "held-out-00.yaml"))
     with pytest.raises(NotFoundError, match="fit"):
-        read_priors(loaded.file.parent)
+        read_priors(priors_file(loaded.file, "held-out"))
     priors = fit_priors([found, replace(found, gains_PD=found.gains_PD * 0.9)])
     (worlds / PRIORS_FILE).write_text(json.dumps(asdict(priors)))
     (report,), request, loaded = run(worlds, "held-out-00", lines)
     assert (report.planned, report.done) == (6, 6), "\n".join(lines)
     rows = judged_rows(worlds / "results" / "held-out-00")
     assert sorted(row.controller for row in rows) == ["effect"] * 2 + ["natural"] * 2 + ["plan"] * 2
+    promised, got = promised_and_got(worlds / "results" / "held-out-00", priors)
+    assert np.isfinite([promised, got]).all()
     (worlds / PRIORS_FILE).write_text(json.dumps(asdict(replace(priors, q=9.0))))
     (report,) = reports(study_of(loaded, request, lines.append))
     assert report.done == 2, "other priors are another plan and another agent, and natural mixing stays"
+    own = priors_file(worlds / "ladder-00.yaml", "ladder")
+    own.write_text(json.dumps(asdict(priors)))
+    assert own.name == "priors-ladder-00.json"
+    (report,), _, _ = run(worlds, "ladder-00", lines)
+    assert (report.planned, report.done) == (8, 8), "\n".join(lines)
+    rows = judged_rows(worlds / "results" / "ladder-00")
+    assert [rung.name for rung in rungs(rows, ("natural", "counts-plan", "plan", "effect"))] == [
+        "counts-plan",
+        "plan",
+        "effect",
+    ]
 
 
 def test_priors_by_hand():
@@ -112,6 +127,7 @@ def test_priors_by_hand():
     natural_N = np.array([0.5, 0.5])
     world = WorldRuns(
         roles=("general",),
+        specs=("fresh:0/2",) * 80,
         scales_D=np.array([1.0]),
         mixtures_PN=np.array([[0.6, 0.4], [0.7, 0.3]] * 40),
         natural_N=natural_N,
@@ -142,4 +158,19 @@ def test_worlds_that_are_won():
             ("c", "x", 1.0),
         ]
     ]
-    assert ahead(rows, "x", "y") == (1, 2)
+    assert ahead(rows, "x", "y") == (1, 2) and ahead(rows, "x", "z") == (0, 0)
+
+
+def test_a_rung_has_the_interval_of_students_t():
+    gains = {"a": 1.0, "b": 2.0, "c": 3.0}
+    rows = [
+        WorldRow(world=world, controller=name, seed=seed, utility=gain * (name == "plan"), nats=0.0)
+        for world, gain in gains.items()
+        for name in ("natural", "plan")
+        for seed in (0, 1)
+    ]
+    (found,) = rungs(rows, ("natural", "plan", "effect"))
+    assert (found.before, found.name, found.worlds, found.won) == ("natural", "plan", 3, 3)
+    assert found.gain == pytest.approx(2.0)
+    # t of 0.975 with 2 degrees of freedom is 4.303; the standard error of (1, 2, 3) is 1 / sqrt(3)
+    assert found.half_width == pytest.approx(4.303 / 3**0.5, abs=1e-3)

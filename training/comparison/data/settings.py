@@ -158,8 +158,9 @@ class ComparisonSettings:
     )
     world: str | None = setting(
         None,
-        help="Kind of world: fitting or held-out. A world has the stage worlds.",
-        choices=("fitting", "held-out"),
+        help="Kind of world: fitting, ladder (a fitting world again, under priors that leave it out) or"
+        " held-out. A world has the stage worlds.",
+        choices=("fitting", "ladder", "held-out"),
     )
     run_base: int = setting(0, help="Number of the base model that the runs of a world start from.")
     objectives: tuple[ComparisonObjective, ...] = setting(help="Objectives that score the runs.")

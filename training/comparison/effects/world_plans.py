@@ -27,7 +27,8 @@ from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.files.manifests import digest_of
 
 PRIORS_FILE = "priors.json"
-NATURAL, PLAN, AGENT = "natural", "plan", "effect"
+NATURAL, COUNTS_PLAN, PLAN, AGENT = "natural", "counts-plan", "plan", "effect"
+FITTING, LADDER = "fitting", "ladder"
 FRESH = 2
 COUNTS = "counts"
 
@@ -87,14 +88,19 @@ PLAIN = WorldPriors(
 """Those of the plan without any fit: counts alone."""
 
 
-def read_priors(folder: Path) -> WorldPriors:
-    """The priors beside the setting files of worlds.
+def priors_file(setting_file: Path, kind: str) -> Path:
+    """The priors of a world: one file for all held-out worlds, and one for each world of the ladder."""
+    name = f"priors-{setting_file.stem}.json" if kind == LADDER else PRIORS_FILE
+    return setting_file.with_name(name)
+
+
+def read_priors(path: Path) -> WorldPriors:
+    """The priors of a file.
 
     Raises:
         NotFoundError: If no fit was made yet.
         InputError: If the file is damaged.
     """
-    path = folder / PRIORS_FILE
     if not path.is_file():
         raise NotFoundError(
             f"{path} does not exist; run the fitting worlds, then 'python -m benchmarks.worlds fit'"
@@ -166,7 +172,10 @@ def world_controller(
     priors: WorldPriors,
     weights_D: Vector,
 ) -> Controller:
-    """The controller of a run: `natural`, `plan`, or `effect`, which listens; see `planned_mixture`."""
+    """The controller of a run; see `planned_mixture`.
+
+    `natural`, `counts-plan` (nothing fitted), `plan` (with priors and gradients), or `effect`, which listens.
+    """
     if spec == NATURAL:
         return constant(space.natural_N, name=NATURAL)
     if spec == AGENT:
@@ -174,6 +183,11 @@ def world_controller(
             world_prediction(counts, gradients, priors), name=AGENT, belief=priors.belief()
         )
     mixture_N = planned_mixture(
-        settings, space, counts=counts, gradients=gradients, priors=priors, weights_D=weights_D
+        settings,
+        space,
+        counts=counts,
+        gradients=gradients,
+        priors=PLAIN if spec == COUNTS_PLAN else priors,
+        weights_D=weights_D,
     )
-    return constant(mixture_N, name=PLAN)
+    return constant(mixture_N, name=spec)

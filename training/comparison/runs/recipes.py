@@ -20,7 +20,15 @@ from dmix.training.comparison.data.settings import LoadedSetting, said
 from dmix.training.comparison.data.study_paths import FARM, PAPER, StudyPaths
 from dmix.training.comparison.data.text import corpus_files
 from dmix.training.comparison.data.tiers import Tier
-from dmix.training.comparison.effects.world_plans import NATURAL, PLAIN, WorldPriors, read_priors
+from dmix.training.comparison.effects.world_plans import (
+    COUNTS_PLAN,
+    FITTING,
+    NATURAL,
+    PLAIN,
+    WorldPriors,
+    priors_file,
+    read_priors,
+)
 from dmix.training.comparison.runs.agents import agent_recipe
 from dmix.training.comparison.runs.units import FORMAT, Unit
 from dmix.warehouse_schema.errors import NotFoundError
@@ -62,8 +70,10 @@ def controller_recipe(spec: str, *, loaded: LoadedSetting, tier: Tier, warehouse
         return digest_of([PAPER, farm, tier.paper_paths, said(tier.sft), said(tier.rl), argument])
     if kind == "world":
         # natural mixing follows from the setting; plan and agent from what other worlds taught as well
-        natural = argument == NATURAL
-        return "" if natural else digest_of(["world", argument, world_priors(loaded).digest])
+        if argument == NATURAL:
+            return ""
+        priors = PLAIN if argument == COUNTS_PLAN else world_priors(loaded)
+        return digest_of(["world", argument, priors.digest])
     if kind == "replay":
         return digest_of(["replay", farm, argument])
     if kind == "agent":
@@ -115,12 +125,13 @@ def current_rows(
 
 
 def world_priors(loaded: LoadedSetting) -> WorldPriors:
-    """What steers the runs of a world: nothing learnt in fitting ones, the file beside held-out ones.
+    """What steers the runs of a world: nothing learnt in fitting ones, a file beside the others.
 
     Raises:
-        NotFoundError: If a held-out world has no priors yet.
+        NotFoundError: If that world has no priors yet.
     """
-    return PLAIN if loaded.settings.world == "fitting" else read_priors(loaded.file.parent)
+    kind = loaded.settings.world or FITTING
+    return PLAIN if kind == FITTING else read_priors(priors_file(loaded.file, kind))
 
 
 @functools.cache

@@ -13,7 +13,15 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.training.comparison.data.prepare import RUN_DATASET
 from dmix.training.comparison.data.tiers import EFFECTS_SEED, PROBE_SEED, WORLDS_SEED, YARDSTICK_SEED
 from dmix.training.comparison.effects.design import probe_spec, setting_probes
-from dmix.training.comparison.effects.world_plans import AGENT, FRESH, NATURAL, PLAN
+from dmix.training.comparison.effects.world_plans import (
+    AGENT,
+    COUNTS_PLAN,
+    FITTING,
+    FRESH,
+    LADDER,
+    NATURAL,
+    PLAN,
+)
 from dmix.training.comparison.runs.headroom import (
     farm_draws,
     headroom_draws,
@@ -170,16 +178,18 @@ def effect_units(study: Study) -> list[Unit]:
 def world_specs(study: Study) -> list[tuple[str, str, int]]:
     """Part, spec and seed of every run of a world.
 
-    A fitting world has natural mixing, the plan and two fresh mixtures, one run each; a held-out one has
-    natural mixing, the plan and the agent on a few seeds.
+    A fitting world has natural mixing, the plan and two fresh mixtures, one run each. One of the ladder has
+    natural mixing, the plan from counts alone, the plan and the agent on a few seeds. A held-out one has the
+    same without the plan from counts.
     """
-    if study.loaded.settings.world == "fitting":
+    kind = study.loaded.settings.world
+    if kind == FITTING:
         fresh = [("fresh", f"fresh:{n}/{FRESH}", WORLDS_SEED) for n in range(FRESH)]
         return [("world", NATURAL, WORLDS_SEED), ("world", PLAN, WORLDS_SEED), *fresh]
     return [
         ("world", spec, WORLDS_SEED + seed)
         for seed in range(study.tier.world_seeds)
-        for spec in (NATURAL, PLAN, AGENT)
+        for spec in (NATURAL, *([COUNTS_PLAN] if kind == LADDER else []), PLAN, AGENT)
     ]
 
 
