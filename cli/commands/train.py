@@ -61,7 +61,7 @@ _ranks_option = click.option(
 
 SECTIONS = {
     "Model and data": ("model", "dataset", "environment", "training", "warehouse", "config"),
-    "Steering": ("agent", "controller", "guard", "shadow"),
+    "Steering": ("agent", "controller", "guard", "shadow", "gradients_every"),
     "Size of the run": ("steps", "samples_per_step", "batch_size", "exhaustion", "max_passes", "seed"),
     "Name and resume": ("run_id", "resume", "back", "accept_changes", "trust_controller"),
     "Output": ("loggers", "ranks", "as_json", "dry_run"),

@@ -15,6 +15,7 @@ from dmix.mixing.effects.effect_agent import (
     forecast_of,
     listen,
     replan,
+    with_run_effects,
 )
 from dmix.mixing.effects.prediction import Prediction, predict_stored
 from dmix.mixing.effects.settings import PlanRules
@@ -74,8 +75,9 @@ class EffectController:
                 f"the utility fell short of its forecasts by {heard.surprise:.1f} standard errors (limit"
                 f" {self._listening.contradiction:g}), so the effects are wrong for this run",
             )
-        mixture_N = replan(history, self._prediction, heard, rules=self._rules, listening=self._listening)
-        forecast = forecast_of(history, self._prediction, heard, mixture_N)
+        prediction = with_run_effects(self._prediction, history, trust=self._listening.trust)
+        mixture_N = replan(history, prediction, heard, rules=self._rules, listening=self._listening)
+        forecast = forecast_of(history, prediction, heard, mixture_N)
         event = ControllerEvent(kind="forecast", detail=forecast_json(history.objectives, forecast))
         return Proposal(mixture_N, events=(event,))
 

@@ -33,6 +33,7 @@ from dmix.mixing.effects.belief import (
     Forecast,
     StepInput,
 )
+from dmix.mixing.effects.gradients import error_matrices
 from dmix.mixing.effects.plan import Supply, ascend
 from dmix.mixing.effects.prediction import Prediction
 from dmix.mixing.effects.settings import PlanRules
@@ -73,6 +74,9 @@ class ListeningRules:
     )
     asking_steps: int = setting(3, help="Steps of half a swing.")
     asking_until: float = setting(0.75, help="Part of the run with swings.")
+    trust: float = setting(
+        0.4, help="Part of the change in gradients of the run's model that corrects the effects."
+    )
 
     def __post_init__(self) -> None:
         if not (0 <= self.inertia < np.inf and self.contradiction > 0):
@@ -85,6 +89,29 @@ class ListeningRules:
                 f"asking is {self.asking}, asking_steps {self.asking_steps} and asking_until"
                 f" {self.asking_until}; expected 0 to below 1, at least 1, and 0 to 1"
             )
+        if not 0 <= self.trust <= 1:
+            raise InputError(f"trust is {self.trust}, expected 0 to 1")
+
+
+def with_run_effects(prediction: Prediction, history: History, *, trust: float) -> Prediction:
+    """The prediction plus what gradients of the run's model say has changed since they were first taken.
+
+    What the estimator gets wrong throughout cancels; what is learnt by now, and so helps less, stays.
+
+    Args:
+        prediction: Made before the run.
+        history: Its `effects` are those before step 1 and the newest ones; with fewer, nothing changes.
+        trust: Part of the change that counts.
+    """
+    if len(history.effects) < 2 or trust == 0:
+        return prediction
+    first, last = history.effects[0], history.effects[-1]
+    known_D = prediction.coefficients.beta_D + prediction.coefficients.gamma_D > 0
+    weight_D = trust * known_D
+    stderr_ND = weight_D * np.hypot(first.stderr_ND, last.stderr_ND)
+    return prediction.corrected(
+        weight_D * (last.effect_ND - first.effect_ND), error_matrices(stderr_ND, prediction.natural_N)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

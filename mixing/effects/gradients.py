@@ -9,7 +9,7 @@ it is the first order; where a run would overshoot, it is the step that ends at 
 
 Departs from method.md section 8, which has R P alone: that promised thousands of nats (docs/log.md).
 
-The passes that need a model are in `dmix.training.farm.gradients`; here is what is made of their
+The passes that need a model are in `dmix.training.scoring.gradients`; here is what is made of their
 inner products. Shapes: N domains, D objectives, B batches of a domain, M = N B batches.
 """
 
@@ -43,7 +43,13 @@ class GradientBudget:
 
 
 def gradient_budget(
-    *, tokens: float, seq_len: int, domains: int, item_tokens_D: Vector, items_D: Vector
+    *,
+    tokens: float,
+    seq_len: int,
+    domains: int,
+    item_tokens_D: Vector,
+    items_D: Vector,
+    fix: str = "raise --max-hours, or take the estimator counts",
 ) -> GradientBudget:
     """A budget of at most so many tokens; half of them for the items.
 
@@ -53,6 +59,7 @@ def gradient_budget(
         domains: Number of domains with samples.
         item_tokens_D: Tokens of all items of each objective, prompts included.
         items_D: Number of items of each objective.
+        fix: What helps where that is too little.
 
     Raises:
         InputError: If not even two samples of each domain and two items of each objective fit.
@@ -64,7 +71,7 @@ def gradient_budget(
     if samples < 2 or (items is not None and items < 2):
         raise InputError(
             f"{tokens:,.0f} tokens of gradients are too few for {domains} domains and"
-            f" {len(items_D)} objectives; raise --max-hours, or take the estimator counts"
+            f" {len(items_D)} objectives; {fix}"
         )
     batches = min(4, samples)
     each = min(64, samples // batches)
@@ -74,8 +81,8 @@ def gradient_budget(
 
 def gradient_effects(
     products_NBD: Array, gram_MM: Array, natural_N: Vector, *, rate_sum: float
-) -> tuple[Array, tuple[Array, ...]]:
-    """Effects (N, D) and their error matrices, as `Effects` holds them.
+) -> tuple[Array, Array]:
+    """Effects and their standard errors, shape (N, D) both; see `error_matrices`.
 
     The error is that of the domains' batches; which items an objective has adds to it, and is not
     in it.
@@ -86,15 +93,21 @@ def gradient_effects(
         natural_N: n.
         rate_sum: R, sum of the learning rates of all updates of the run that the effects are for.
     """
-    size, batches, _ = products_NBD.shape
+    batches = products_NBD.shape[1]
     moved_NBD = bounded_steps(products_NBD, gram_MM, natural_N, rate_sum=rate_sum)
     effect_ND = centred(-moved_NBD.mean(1), natural_N)
     stderr_ND = moved_NBD.std(1, ddof=1) / np.sqrt(batches)
-    # relative to the natural mean, an error of one domain moves all others a little
+    return effect_ND, stderr_ND
+
+
+def error_matrices(stderr_ND: Array, natural_N: Vector) -> tuple[Array, ...]:
+    """Error matrices (N, N) of each objective, as `Effects` holds them, of independent errors of domains.
+
+    Relative to the natural mean, an error of one domain moves all others a little.
+    """
     active_N = natural_N > 0
-    apart_NN = np.where(np.outer(active_N, active_N), np.eye(size) - natural_N[:, None], 0.0)
-    errors = tuple(stderr_ND[:, index, None] * apart_NN for index in range(stderr_ND.shape[1]))
-    return effect_ND, errors
+    apart_NN = np.where(np.outer(active_N, active_N), np.eye(len(natural_N)) - natural_N[:, None], 0.0)
+    return tuple(stderr_D[:, None] * apart_NN for stderr_D in stderr_ND.T)
 
 
 def bounded_steps(products_NBD: Array, gram_MM: Array, natural_N: Vector, *, rate_sum: float) -> Array:

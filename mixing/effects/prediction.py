@@ -139,18 +139,27 @@ class Prediction:
             correction_ND: What is added to the effects, nats per token per unit of share.
             errors: Its error matrices, joined to those that are there.
         """
-        c = self.coefficients
         apart_N = np.log(clipped(mixture_N)) - np.log(clipped(self.natural_N))
-        linear_ND = correction_ND - apart_N[:, None] * c.q_D
+        correction_ND = correction_ND - apart_N[:, None] * self.coefficients.q_D
+        return dataclasses.replace(
+            self.corrected(correction_ND, errors), natural_N=mixture_N, natural_gain_D=self.scores(mixture_N)
+        )
+
+    def corrected(self, correction_ND: Array, errors: tuple[Array, ...]) -> "Prediction":
+        """The same prediction with something added to its effects.
+
+        Args:
+            correction_ND: Nats per token per unit of share.
+            errors: Its error matrices, joined to those that are there.
+        """
+        c = self.coefficients
         if self.effect_ND is not None:
-            linear_ND = linear_ND + c.gamma_D * self.effect_ND
+            correction_ND = correction_ND + c.gamma_D * self.effect_ND
         return dataclasses.replace(
             self,
-            natural_N=mixture_N,
             coefficients=dataclasses.replace(c, gamma_D=np.ones_like(c.gamma_D)),
-            effect_ND=linear_ND,
+            effect_ND=correction_ND,
             errors=tuple(np.concatenate(pair) for pair in zip(self.errors, errors, strict=True)),
-            natural_gain_D=self.scores(mixture_N),
         )
 
     @cached_property

@@ -85,6 +85,38 @@ class TruncatedHistory:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class RunEffects:
+    """Effects by gradients of the run's own model: nats per token per unit of share, of a whole run.
+
+    Attributes:
+        step: They were measured before this step.
+        effect_ND: Effect of each domain on each objective; centred on natural mixing.
+        stderr_ND: Its standard error.
+    """
+
+    step: int
+    effect_ND: NDArray[np.float64]
+    stderr_ND: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "effect_ND", read_only(self.effect_ND))
+        object.__setattr__(self, "stderr_ND", read_only(self.stderr_ND))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, float64 without loss."""
+        return {"step": self.step, "effect": self.effect_ND.tolist(), "stderr": self.stderr_ND.tolist()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "RunEffects":
+        """What `to_json` wrote."""
+        return cls(
+            step=value["step"],
+            effect_ND=np.array(value["effect"], np.float64),
+            stderr_ND=np.array(value["stderr"], np.float64),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class History:
     """The run so far, from the point of view of the controller that decides step t.
 
@@ -108,6 +140,7 @@ class History:
         roles: general or target, an objective each; () where nobody says.
         rate_shares_M: Share of the run's summed learning rate that falls into each step, shape (M,),
             sum 1. All alike when left out.
+        effects: What gradients of the run's model said first and last; () in a run without them.
     """
 
     space: DomainSpace
@@ -125,6 +158,7 @@ class History:
     truncated: TruncatedHistory | None = None
     roles: tuple[str, ...] = ()
     rate_shares_M: Vector = field(default_factory=lambda: np.empty(0))
+    effects: tuple[RunEffects, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.mixtures_TN.shape

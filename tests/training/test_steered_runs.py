@@ -261,6 +261,43 @@ def test_controllers_that_read_losses_go_on_after_a_stop_as_if_there_had_been_no
     assert [event["step"] for event in shadows if event["attempt"] == 2] == [3, 4, 5]
 
 
+def test_the_effect_agent_measures_gradients_on_the_way_and_resumes_with_them(configure, warehouse):
+    sizes = {"steps": 4, "samples_per_step": 32, "gradients_every": 2}
+    config = configure("whole-gradients", "effect", **sizes)
+    manifest = read_dataset_manifest(warehouse)
+    assert f"before 2 of the steps, over {2 * 32 * manifest.seq_len:,} tokens" in describe(config, manifest)
+    whole = start_run(warehouse, config, progress=quiet)
+    notes = events(warehouse, "whole-gradients", "gradients")
+    assert [note["step"] for note in notes] == [1, 3]
+    first, last = (np.array(note["value"]["effect"]) for note in notes)
+    assert first.any() and not np.allclose(first, last), "the model has learnt in between"
+    cut = configure("cut-gradients", "effect", **sizes)
+    with pytest.raises(InterruptedRunError):
+        start_run(warehouse, cut, progress=Interrupt(3))
+    resumed = resume_run(warehouse, "cut-gradients", progress=quiet)
+    np.testing.assert_array_equal(resumed.planned_TN, whole.planned_TN)
+    assert resumed.chain == whole.chain
+    plain = start_run(
+        warehouse, configure("no-gradients", "effect", steps=4, samples_per_step=32), progress=quiet
+    )
+    np.testing.assert_array_equal(plain.planned_TN[:2], whole.planned_TN[:2])
+    np.testing.assert_array_equal(plain.feedback_TD[:3], whole.feedback_TD[:3])
+    assert not np.array_equal(plain.planned_TN, whole.planned_TN), "step 3 heard of the change"
+
+
+def test_gradients_are_refused_where_nobody_reads_them(configure):
+    with pytest.raises(InputError, match="--agent effect"):
+        configure("never", "natural", gradients_every=2)
+    with pytest.raises(InputError, match="0 or more"):
+        configure("never", "effect", gradients_every=-1)
+
+
+def test_a_step_too_short_for_gradients_says_what_helps(configure, warehouse):
+    config = configure("short", "effect", steps=2, samples_per_step=8, gradients_every=1)
+    with pytest.raises(InputError, match="--samples-per-step"):
+        start_run(warehouse, config, progress=quiet)
+
+
 def test_a_missing_score_is_a_run_event(configure, warehouse, monkeypatch):
     scores = Scorer.scores
     calls = []

@@ -30,6 +30,7 @@ from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.training.model.language_model import LanguageModel
+from dmix.training.run.assembly.gradients import RunGradients
 from dmix.training.run.checkpoint_files import SAVED, fingerprint
 from dmix.training.run.decisions import Decision, decide, log_controller_events
 from dmix.training.run.ranks import is_first_rank, on_first_rank
@@ -46,6 +47,8 @@ LOSS_JUMP = 0.5
 _LEAST_BATCHES = 4
 # Kind of the note that says how many samples `microbatch_size: auto` found to fit.
 MICROBATCH = "microbatch_size"
+# Kind of the note with effects that gradients of the run's model gave.
+GRADIENTS = "gradients"
 
 logger_of_run = logging.getLogger(__name__)
 
@@ -72,6 +75,7 @@ class MixtureCallback(Callback):
         monitor: Told of batches and steps, on rank 0.
         learning_rate: Peak rate, to name when it makes the loss jump.
         finds_microbatch: Whether the size of a forward pass was found, not given; then it is an event.
+        gradients: Measures effects of the model as it is; None in a run without.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class MixtureCallback(Callback):
         monitor: Monitor,
         learning_rate: float,
         finds_microbatch: bool = False,
+        gradients: RunGradients | None = None,
     ) -> None:
         self.space, self.streams, self.settings = space, streams, settings
         self.steps, self.rate_shares_M, self.seq_len = steps, np.array(rate_shares), seq_len
@@ -112,6 +117,7 @@ class MixtureCallback(Callback):
         self.learning_rate = learning_rate
         self._first_losses: list[float] = []
         self._finds_microbatch, self._microbatch = finds_microbatch, 0
+        self._gradients = gradients
 
     @property
     def batches_in_step(self) -> int:
@@ -142,6 +148,7 @@ class MixtureCallback(Callback):
     def epoch_start(self, state: State, logger: Logger) -> None:
         """Decides and plans the next step; the decision is on disk before a batch is trained."""
         self._step_started = time.monotonic()
+        self._measure_effects(state)
         decision = on_first_rank(lambda: decide(self.controller, self._history(), self.recorded))
         self.state.asked = decision.asked_N.tolist()
         plan = self._plan_after(self.state.mixer, decision.asked_N)
@@ -240,6 +247,7 @@ class MixtureCallback(Callback):
             truncated=self.state.truncated,
             roles=() if environment is None else environment.roles,
             rate_shares_M=self.rate_shares_M,
+            effects=tuple(self.state.effects),
         )
 
     def _check_finite(self, state: State) -> None:
@@ -306,6 +314,21 @@ class MixtureCallback(Callback):
                 f"no score is finite {when}: the model gives no probabilities;"
                 " lower the learning rate, or start from another model"
             )
+
+    def _measure_effects(self, state: State) -> None:
+        """Takes gradients of the model where they are due, also before a step that was decided earlier."""
+        step = self.state.steps_done + 1
+        if self._gradients is None or not self._gradients.due(step):
+            return
+        gradients, started = self._gradients, time.monotonic()
+        optimizer = state.optimizers[0]
+        found = on_first_rank(lambda: gradients.measure(self.model, optimizer, step=step))
+        self.state.note_effects(found)
+        detail = (
+            f"gradients of the model over {gradients.budget.tokens:,} tokens,"
+            f" {time.monotonic() - started:.0f} s"
+        )
+        self._write("note", step=step, kind=GRADIENTS, detail=detail, value=found.to_json())
 
     # ---- what is written and said
 

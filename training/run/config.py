@@ -85,6 +85,7 @@ class RunConfig:
     allow_other_tokenizer: bool = setting(
         False, help="Whether the model may have another tokenizer than the dataset."
     )
+    gradients_every: int = setting(0, help="Steps between measurements by gradients; 0 means none.")
     name: str = setting("", help="Name of the trained model in the warehouse; base models only.")
 
     @property
@@ -137,6 +138,7 @@ def make_config(
     shadow = absolute_spec(request.shadow or "")
     if (guided or is_agent(shadow)) and environment is None:
         raise InputError("an agent decides by feedback; give the environment file with --environment")
+    _check_gradients(request, controller, training)
     resolved = resolve_model(model, warehouse)
     check_model_tokenizer(warehouse, manifest, resolved, allow_other=request.allow_other_tokenizer)
     controller = absolute_spec(controller)
@@ -157,6 +159,7 @@ def make_config(
         shadow=shadow,
         shuffle_block=request.shuffle_block,
         allow_other_tokenizer=request.allow_other_tokenizer,
+        gradients_every=request.gradients_every,
         seed=manifest.seed if request.seed is None else request.seed,
         training=with_rate(dataclasses.replace(training, batch_size=batch), resolved),
     )
@@ -165,6 +168,20 @@ def make_config(
     config = with_effects(warehouse, with_promise(warehouse, config, space), space)
     check_controllers(warehouse, config, space)  # so is one that does not fit
     return config
+
+
+def _check_gradients(request: RunRequest, controller: str, training: TrainingSettings) -> None:
+    if not request.gradients_every:
+        return
+    if controller.partition(":")[0] != "effect":
+        raise InputError(
+            "--gradients-every is for the effect agent; name it with --agent effect, or leave the flag out"
+        )
+    if training.sharding != "none":
+        raise InputError(
+            "--gradients-every needs the whole weights on the first rank; set sharding: none in the training"
+            " file, or leave the flag out"
+        )
 
 
 def is_agent(spec: str) -> bool:
@@ -354,10 +371,15 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
         promise = f"; the plan promises {gain:+.3f} of utility (standard error {error:.3f}): " + str(
             config.promise["note"]
         )
+    gradients = ""
+    if config.gradients_every:
+        times = -(-config.steps // config.gradients_every)
+        read = times * config.step_samples * manifest.seq_len
+        gradients = f"; gradients before {times} of the steps, over {read:,} tokens in all"
     samples = f"{config.step_samples:,} sample{'' if config.step_samples == 1 else 's'}"
     return (
         f"run {config.run_id}: {config.steps} steps of {samples} in batches of"
-        f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}{promise}{warning}"
+        f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}{gradients}{promise}{warning}"
     )
 
 

@@ -181,6 +181,7 @@ def job_of(warehouse: Warehouse, config: RunConfig, *, controller: Controller | 
         environment=environment,
         result=config.result(warehouse),
         allow_other_tokenizer=config.allow_other_tokenizer,
+        gradients_every=config.gradients_every,
         config=dataclasses.asdict(config),
     )
 

@@ -64,6 +64,11 @@ class RunRequest:
     allow_other_tokenizer: bool = setting(
         False, help="Accept a model whose tokenizer differs from the dataset's."
     )
+    gradients_every: int = setting(
+        0,
+        help="Number of steps after which the effect agent measures effects again, by gradients of the"
+        " run's model. Each measurement reads as many tokens as a step. 0: never.",
+    )
     seed: int | None = setting(
         None, help="Seed of the sample order and of random controllers. Default: the dataset's."
     )
@@ -78,6 +83,8 @@ class RunRequest:
         for name, value in counts.items():
             if value is not None and value < 1:
                 raise InputError(f"--{name} is {value}, expected at least 1")
+        if self.gradients_every < 0:
+            raise InputError(f"--gradients-every is {self.gradients_every}, expected 0 or more")
 
 
 def rank_here() -> int:

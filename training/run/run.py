@@ -218,6 +218,7 @@ def _run(
             job,
             model,
             sampler,
+            dataset,
             folder=folder,
             checkpoint=checkpoint,
             log=log,

@@ -17,7 +17,7 @@ from dmix.mixing.delivery.digest import CHAIN_START, Ids, chain_digest
 from dmix.mixing.delivery.ledger import StepLedger
 from dmix.mixing.delivery.plan import MixerState
 from dmix.mixing.space.domains import Vector
-from dmix.mixing.space.history import TruncatedHistory
+from dmix.mixing.space.history import RunEffects, TruncatedHistory
 
 
 @dataclass
@@ -35,6 +35,7 @@ class RunState:
         consumed: What the step under way has consumed.
         asked: The mixture asked for the step under way; None between steps.
         finished: True after the last step.
+        effects: What gradients of the model said first and last; empty in a run without them.
     """
 
     mixer: MixerState
@@ -47,6 +48,7 @@ class RunState:
     chain: str = CHAIN_START
     asked: list[float] | None = None
     finished: bool = False
+    effects: list[RunEffects] = field(default_factory=list)
 
     @classmethod
     def at_start(cls, mixer: MixerState, start_N: Vector) -> "RunState":
@@ -71,6 +73,10 @@ class RunState:
     def counts_TN(self) -> NDArray[np.int64]:
         """As `History.counts_TN`."""
         return np.array([[0] * len(self.mixtures[0]), *self.counts], np.int64)
+
+    def note_effects(self, found: RunEffects) -> None:
+        """Keeps the first effects of the run and the newest."""
+        self.effects = [*self.effects[:1], found]
 
     def finish_step(self, planned_N: Vector, *, state_after: MixerState, digest: str) -> None:
         """Takes the step under way into the past; what it consumed stays until it has been written."""
@@ -106,6 +112,7 @@ class RunState:
                 "consumed": self.consumed.to_json(),
                 "asked": self.asked,
                 "finished": self.finished,
+                "effects": [found.to_json() for found in self.effects],
             }
         )
 
@@ -135,4 +142,5 @@ class RunState:
             chain=value["chain"],
             asked=asked,
             finished=value["finished"],
+            effects=[RunEffects.from_json(found) for found in value.get("effects", [])],
         )

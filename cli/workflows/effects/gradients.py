@@ -1,9 +1,8 @@
 """Effects by gradients of a model."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from dmix.cli.workflows.effects.measured import Measured, ProbeRequest, measured
 from dmix.cli.workflows.effects.names import model_digest
@@ -13,7 +12,10 @@ from dmix.warehouse_schema.progress import Progress
 if TYPE_CHECKING:
     from dmix.mixing.effects.gradients import GradientBudget
     from dmix.mixing.effects.store import StoredEffects
-    from dmix.training.farm.gradients import GradientTask
+    from dmix.mixing.trajectories.objectives import Environment
+    from dmix.training.model.settings import ModelSettings, TrainingSettings
+    from dmix.training.scoring.gradients import GradientTask
+    from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 # Speed of gradients as a part of the speed that is timed on whole batches: items are padded and need their
 # logits, a domain's batch may be one sample, and each gradient is sketched. Measured at 135M weights.
@@ -45,50 +47,56 @@ def plan_gradients(found: Measured, request: ProbeRequest) -> GradientPlan:
     Raises:
         InputError: If too little fits.
     """
-    from dmix.mixing.effects.gradients import gradient_budget
-    from dmix.training.farm.gradients import GradientTask, encoded_items
     from dmix.training.model.estimate.measured import measure_speed
+    from dmix.training.scoring.gradients import budget_of
 
-    task = GradientTask(
-        warehouse=found.warehouse,
-        manifest=found.manifest,
-        environment=found.environment,
-        model=found.model,
-        training=request.training,
-    )
+    task = gradient_task(found.warehouse, found.manifest, found.environment, request.training)
     speed = measure_speed(found.model, found.manifest, request.training)
-    items = encoded_items(task, max_length=found.manifest.seq_len)
     hours = 1.0 if request.max_hours is None else request.max_hours
-    domains = int(found.space.active_N.sum())
-    budget = gradient_budget(
-        tokens=request.tokens or hours * 3600 * speed.tokens_per_second * _GRADIENT_SPARE,
-        seq_len=found.manifest.seq_len,
-        domains=domains,
-        item_tokens_D=np.array([sum(len(item.ids) for item in of) for of in items], np.float64),
-        items_D=np.array([len(of) for of in items], np.float64),
-    )
+    tokens = request.tokens or hours * 3600 * speed.tokens_per_second * _GRADIENT_SPARE
+    budget = budget_of(task, tokens=tokens, max_length=found.manifest.seq_len)
+    vectors = int(found.space.active_N.sum()) * budget.batches + len(found.environment.objectives)
     return GradientPlan(
         task=task,
         budget=budget,
         parameters=speed.parameters,
         hours=speed.hours(budget.tokens) / _GRADIENT_SPARE,
-        memory_bytes=_memory(task, vectors=domains * budget.batches + len(items)),
+        memory_bytes=_memory(found.model, task, vectors=vectors),
     )
 
 
-def _memory(task: "GradientTask", *, vectors: int) -> int:
+def gradient_task(
+    warehouse: Warehouse,
+    manifest: "DatasetManifest",
+    environment: "Environment",
+    training: "TrainingSettings",
+) -> "GradientTask":
+    """Text and items of a warehouse that gradients are taken of."""
+    from dmix.mixing.effects.counting import sample_rows
+    from dmix.training.scoring.gradients import GradientTask
+
+    return GradientTask(
+        manifest=manifest,
+        samples=lambda index, number: sample_rows(warehouse, manifest, manifest.streams[index], number),
+        tokenizer_file=warehouse.stream(manifest.dataset) / "tokenizer.json",
+        environment=environment,
+        training=training,
+    )
+
+
+def _memory(model: "str | ModelSettings", task: "GradientTask", *, vectors: int) -> int:
     """Bytes of the passes, of the metric, of a scaled gradient, and of so many sketches.
 
     A pass over items keeps the logits of all its tokens; one over samples keeps them in chunks.
     """
-    from dmix.training.farm.gradients import PASS_TOKENS, SKETCH
     from dmix.training.model.estimate.memory import memory_per_rank
     from dmix.training.model.estimate.shapes import shape_of
     from dmix.training.model.precision import computes_in_bf16
+    from dmix.training.scoring.gradients import PASS_TOKENS, SKETCH
 
     training, seq_len = task.training, task.manifest.seq_len
     rows = max(training.rows_at_a_time(training.batch_size), -(-PASS_TOKENS // seq_len))
-    shape = shape_of(task.model, task.manifest)
+    shape = shape_of(model, task.manifest)
     passes = memory_per_rank(
         shape,
         replace(training, batch_size=rows, microbatch_size=None),
@@ -104,9 +112,13 @@ def _memory(task: "GradientTask", *, vectors: int) -> int:
 
 def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Progress) -> "StoredEffects":
     """Effects by gradients of the model as it is now."""
-    from dmix.mixing.effects.gradients import gradient_effects
+    from composer.utils import get_device
+
+    from dmix.mixing.effects.gradients import error_matrices, gradient_effects
     from dmix.mixing.effects.store import StoredEffects, write_effects
-    from dmix.training.farm.gradients import gradient_products, rate_sum
+    from dmix.training.model.models import load_model
+    from dmix.training.run.assembly.result import OPTIMIZER_FILE
+    from dmix.training.scoring.gradients import gradient_products, load_moments, rate_sum
 
     found = measured(warehouse, request)
     name, stored = found.already("gradient", request, progress)
@@ -117,12 +129,18 @@ def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Pr
         f"gradients over {plan.budget.tokens:,} tokens: {plan.budget.batches} batches of"
         f" {plan.budget.samples} samples per domain; about {plan.hours:.2g} hours"
     )
-    products_NBD, gram_MM = gradient_products(plan.task, plan.budget, progress=progress)
+    model = get_device(None).module_to_device(load_model(found.model, found.manifest))
+    moments_file = Path(found.model, OPTIMIZER_FILE) if isinstance(found.model, str) else None
+    moments = load_moments(moments_file) if moments_file is not None and moments_file.is_file() else []
+    products_NBD, gram_MM = gradient_products(
+        model, plan.task, plan.budget, moments=moments, progress=progress
+    )
     samples = request.samples or int(found.space.samples_N.sum())
     rates = rate_sum(samples, request.training)
-    effect_ND, errors = gradient_effects(products_NBD, gram_MM, found.space.natural_N, rate_sum=rates)
+    natural_N = found.space.natural_N
+    effect_ND, stderr_ND = gradient_effects(products_NBD, gram_MM, natural_N, rate_sum=rates)
     stored = StoredEffects(
-        effects=found.effects("gradient", name, effect_ND, errors),
+        effects=found.effects("gradient", name, effect_ND, error_matrices(stderr_ND, natural_N)),
         counts=None,
         environment=found.environment,
         facts={

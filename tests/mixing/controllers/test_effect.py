@@ -8,11 +8,12 @@ import pytest
 
 from dmix.mixing.controllers.effect import EffectController
 from dmix.mixing.effects.belief import BeliefSettings
+from dmix.mixing.effects.effect_agent import ListeningRules
 from dmix.mixing.effects.effects import Effects
 from dmix.mixing.effects.plan import Supply, make_plan
 from dmix.mixing.effects.prediction import Coefficients, predict
 from dmix.mixing.space.domains import DomainSpace
-from dmix.mixing.space.history import History
+from dmix.mixing.space.history import History, RunEffects
 from dmix.warehouse_schema.errors import InputError
 
 STEPS = 8
@@ -155,6 +156,30 @@ def test_no_step_asks_for_more_than_the_rest_of_the_run_can_draw():
     remaining = np.array([60_000, 40_000, 30_000, 40])
     proposal = EffectController(prediction()).propose(history(remaining_N=remaining))
     assert proposal.mixture_N[3] <= 40 / (100 * STEPS) + 1e-9
+
+
+def test_the_change_of_gradients_corrects_the_plan_and_what_they_got_wrong_throughout_does_not():
+    """Text of target/b has taught what it had to teach; the estimator is off by 5 everywhere."""
+    first_ND = EFFECT_ND + 5.0
+    learnt_ND = first_ND - np.array([0.0, 0.0, 0.0, 1.0])[:, None] * [0.0, 1.0]
+    silent = np.zeros(EFFECT_ND.shape)
+    taken = [
+        RunEffects(step=step, effect_ND=effect_ND, stderr_ND=silent)
+        for step, effect_ND in ((1, first_ND), (3, first_ND), (5, learnt_ND))
+    ]
+    whole = history([SPACE.natural_N] * 4, [(-4.0, -5.0)] * 4)
+    controller = EffectController(measured())
+
+    def share(*effects):
+        return controller.propose(dataclasses.replace(whole, effects=effects)).mixture_N[3]
+
+    assert share() == share(taken[0]) == pytest.approx(share(taken[0], taken[1]))
+    assert share(taken[0], taken[2]) < share() - 0.01
+    deaf = EffectController(measured(), listening=ListeningRules(trust=0.0))
+    proposal = deaf.propose(dataclasses.replace(whole, effects=(taken[0], taken[2])))
+    assert proposal.mixture_N[3] == pytest.approx(share())
+    with pytest.raises(InputError, match="trust is 2"):
+        ListeningRules(trust=2.0)
 
 
 def test_names_and_order_of_domains_change_nothing():

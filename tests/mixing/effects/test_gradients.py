@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.effects.gradients import bounded_steps, gradient_budget, gradient_effects
+from dmix.mixing.effects.gradients import (
+    bounded_steps,
+    error_matrices,
+    gradient_budget,
+    gradient_effects,
+)
 from dmix.warehouse_schema.errors import InputError
 
 
@@ -9,13 +14,14 @@ def test_effects_are_those_worked_by_hand():
     # two domains, two batches, one objective; text of domain 0 lowers the score by 2 per unit of rate
     products = np.array([[[1.0], [3.0]], [[-4.0], [-4.0]]])
     natural = np.array([0.75, 0.25])
-    effect, errors = gradient_effects(products, np.zeros((4, 4)), natural, rate_sum=0.5)
+    effect, stderr = gradient_effects(products, np.zeros((4, 4)), natural, rate_sum=0.5)
     # -0.5 * (2, -4) = (-1, 2), less the natural mean -0.25
     assert effect[:, 0] == pytest.approx([-0.75, 2.25])
     assert natural @ effect == pytest.approx([0])
     # batches 1 and 3: standard error 0.5 * sqrt(2) / sqrt(2) = 0.5 of domain 0, and 0 of domain 1
-    stderr = np.sqrt((errors[0] ** 2).sum(0))
-    assert stderr == pytest.approx([0.5 * 0.25, 0.5 * 0.75])
+    assert stderr[:, 0] == pytest.approx([0.5, 0])
+    (matrix,) = error_matrices(stderr, natural)
+    assert np.sqrt((matrix**2).sum(0)) == pytest.approx([0.5 * 0.25, 0.5 * 0.75])
 
 
 def test_a_long_run_ends_at_the_minimum_and_not_beyond():
@@ -43,8 +49,9 @@ def test_bounded_steps_are_those_of_the_whole_matrix_of_weights():
 
 def test_domains_without_samples_have_no_effect_and_no_error():
     products = np.array([[[1.0], [3.0]], [[0.0], [0.0]], [[-4.0], [-4.0]]])
-    effect, errors = gradient_effects(products, np.eye(6), np.array([0.5, 0.0, 0.5]), rate_sum=1.0)
-    assert effect[1] == 0 and not errors[0][:, 1].any()
+    natural = np.array([0.5, 0.0, 0.5])
+    effect, stderr = gradient_effects(products, np.eye(6), natural, rate_sum=1.0)
+    assert effect[1] == 0 and not error_matrices(stderr, natural)[0][:, 1].any()
 
 
 def test_a_budget_keeps_to_its_tokens():

@@ -41,6 +41,8 @@ def like(
     for setting, flag in _FLAGS.items():
         words += [flag, str(config[setting])] if config.get(setting) is not None else []
     words += _steering(run) if controller is None else ["--controller", controller]
+    every = config.get("gradients_every") if controller is None else 0
+    words += ["--gradients-every", str(every)] if every else []
     seed = config.get("seed") if seed is None else seed
     words += ["--seed", str(seed)] if seed is not None else []
     words += ["--allow-other-tokenizer"] if config.get("allow_other_tokenizer") else []

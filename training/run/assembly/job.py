@@ -42,6 +42,7 @@ class TrainingJob:
         optimizer: File with an optimiser's state to start from.
         result: Folder that the trained model goes to; None keeps none.
         allow_other_tokenizer: Take a model that comes with another tokenizer than the dataset's.
+        gradients_every: Steps between two measurements of effects by gradients of the model; 0: none.
         keep_checkpoints: False for runs that are cheaper to repeat than to resume.
         config: Plain values for `run_started`.
         content: Digests of what the run reads elsewhere: items of objectives, code of controllers.
@@ -61,6 +62,7 @@ class TrainingJob:
     optimizer: Path | None = None
     result: Path | None = None
     allow_other_tokenizer: bool = False
+    gradients_every: int = 0
     keep_checkpoints: bool = True
     config: dict[str, Any] = field(default_factory=dict)
     content: dict[str, str] = field(default_factory=dict)

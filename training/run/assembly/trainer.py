@@ -29,6 +29,7 @@ from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.precision import computes_in_bf16, on_gpu
 from dmix.training.model.settings import TrainingSettings, learning_rate_factor, rate_shares
+from dmix.training.run.assembly.gradients import RunGradients
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.callback import MixtureCallback, is_microbatch_note
 from dmix.training.run.checkpoint_files import (
@@ -108,6 +109,7 @@ def make_callback(
     job: TrainingJob,
     model: LanguageModel,
     sampler: StepBatchSampler,
+    dataset: MixedDataset,
     *,
     folder: Path,
     checkpoint: Path | None,
@@ -136,6 +138,7 @@ def make_callback(
         monitor=monitor,
         learning_rate=job.training.peak_rate,
         finds_microbatch=job.training.microbatch_size == "auto",
+        gradients=RunGradients.of(job, model, dataset),
     )
 
 

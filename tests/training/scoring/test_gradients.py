@@ -6,31 +6,32 @@ import numpy as np
 import pytest
 import torch
 
+from dmix.cli.workflows.effects.gradients import gradient_task
 from dmix.mixing.effects.gradients import GradientBudget, gradient_effects
 from dmix.mixing.space.domains import DomainSpace
-from dmix.training.farm.gradients import (
-    GradientTask,
+from dmix.training.model.models import load_model
+from dmix.training.model.settings import TrainingSettings
+from dmix.training.scoring.gradients import (
     Sketch,
     encoded_items,
     gradient_products,
+    load_moments,
     loss_gradient,
     rate_sum,
     score_gradient,
 )
-from dmix.training.model.models import load_model
-from dmix.training.model.settings import TrainingSettings
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
 @pytest.fixture
-def task(tiny_warehouse, environment, tiny_model, fast_training):
-    return GradientTask(
-        warehouse=tiny_warehouse,
-        manifest=read_dataset_manifest(tiny_warehouse),
-        environment=environment,
-        model=tiny_model,
-        training=fast_training,
-    )
+def task(tiny_warehouse, environment, fast_training):
+    return gradient_task(tiny_warehouse, read_dataset_manifest(tiny_warehouse), environment, fast_training)
+
+
+@pytest.fixture
+def model(tiny_model, task):
+    return load_model(tiny_model, task.manifest).eval()
 
 
 def scores(model, items):
@@ -44,8 +45,7 @@ def scores(model, items):
     return float(np.mean(found))
 
 
-def test_the_gradient_of_a_score_is_its_slope(task):
-    model = load_model(task.model, task.manifest).eval()
+def test_the_gradient_of_a_score_is_its_slope(model, task):
     items = encoded_items(task, max_length=64)[1]
     before = scores(model, items)
     score_gradient(model, items, training=task.training)
@@ -57,8 +57,7 @@ def test_the_gradient_of_a_score_is_its_slope(task):
     assert scores(model, items) - before == pytest.approx(rate * slope, rel=0.05)
 
 
-def test_microbatches_change_nothing(task):
-    model = load_model(task.model, task.manifest).eval()
+def test_microbatches_change_nothing(model, task):
     ids = torch.arange(5 * 16).view(5, 16) % 20
     grads = []
     for microbatch in (None, 2):
@@ -68,9 +67,8 @@ def test_microbatches_change_nothing(task):
         torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-6)
 
 
-def test_all_passes_compute_in_the_precision_of_a_run(task, monkeypatch):
+def test_all_passes_compute_in_the_precision_of_a_run(model, task, monkeypatch):
     training = replace(task.training, precision="bf16")
-    model = load_model(task.model, task.manifest).eval()
     inside = []
     for layer in model.network.modules():
         layer.register_forward_hook(lambda *given: inside.append(torch.is_autocast_enabled("cpu")))
@@ -80,10 +78,10 @@ def test_all_passes_compute_in_the_precision_of_a_run(task, monkeypatch):
     assert all(weight.grad.dtype == torch.float32 for weight in model.parameters() if weight.grad is not None)
 
 
-def test_text_of_each_field_helps_the_objective_in_its_letters(task):
+def test_text_of_each_field_helps_the_objective_in_its_letters(model, task):
     budget = GradientBudget(batches=2, samples=4, items=None, tokens=0)
     lines = []
-    products, gram = gradient_products(task, budget, progress=lines.append)
+    products, gram = gradient_products(model, task, budget, progress=lines.append)
     space = DomainSpace.of_dataset(task.manifest)
     source, target = (space.active_N & side for side in (~space.target_N, space.target_N))
     effect, _ = gradient_effects(products, gram, space.natural_N, rate_sum=1e-5)
@@ -113,17 +111,27 @@ def test_a_sketch_keeps_inner_products():
     assert abs(float(folded(first) @ folded(other)) - wanted) < 4 * lengths / 997**0.5
 
 
-def test_a_metric_never_blows_up_weights_that_the_text_before_the_run_left_in_peace(task, tmp_path):
-    model = load_model(task.model, task.manifest)
+def test_a_metric_never_blows_up_weights_that_the_text_before_the_run_left_in_peace(model, task, tmp_path):
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    model.network.save_pretrained(tmp_path)
     state = {i: {"exp_avg_sq": torch.full_like(weight, 1e-30)} for i, weight in enumerate(weights)}
     torch.save({"state": state}, tmp_path / "optimizer.pt")
     budget = GradientBudget(batches=2, samples=4, items=None, tokens=0)
-    quiet, _ = gradient_products(replace(task, model=str(tmp_path)), budget, progress=str)
-    (tmp_path / "optimizer.pt").unlink()
-    plain, _ = gradient_products(replace(task, model=str(tmp_path)), budget, progress=str)
+    moments = load_moments(tmp_path / "optimizer.pt")
+    quiet, _ = gradient_products(model, task, budget, moments=moments, progress=str)
+    plain, _ = gradient_products(model, task, budget, progress=str)
     assert quiet == pytest.approx(plain, rel=1e-3)
+    with pytest.raises(InputError, match="of 1 weights"):
+        gradient_products(model, task, budget, moments=moments[:1], progress=str)
+
+
+def test_a_model_keeps_its_mode_and_its_weights(model, task):
+    budget = GradientBudget(batches=2, samples=4, items=None, tokens=0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    gradient_products(model.train(), task, budget, progress=str)
+    assert model.training and torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
 
 
 def test_rates_of_a_run_are_summed_over_its_schedule():

@@ -9,26 +9,22 @@ N domains, B batches of a domain, M = N B, D objectives, K numbers of a sketch.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from composer.utils import get_device
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmix.mixing.effects.counting import sample_rows
-from dmix.mixing.effects.gradients import GradientBudget
+from dmix.mixing.effects.gradients import GradientBudget, gradient_budget
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.encoding import EncodedItem, encode_item, load_tokenizer_file
 from dmix.mixing.trajectories.objectives import Environment, read_items
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.model.models import load_model
 from dmix.training.model.precision import precision_context
-from dmix.training.model.settings import ModelSettings, TrainingSettings, learning_rate_factor
-from dmix.training.run.assembly.result import OPTIMIZER_FILE
+from dmix.training.model.settings import TrainingSettings, learning_rate_factor
 from dmix.training.scoring.environment import batches_by_length
 from dmix.warehouse_schema.errors import InputError, TrainingError
-from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import readable
 
@@ -41,23 +37,23 @@ class GradientTask:
     """What gradients are taken of.
 
     Attributes:
-        warehouse: Where the dataset is.
         manifest: The dataset.
+        samples: At most so many samples of the domain of an index, evenly over its text; shape (S, L).
+        tokenizer_file: Of the dataset.
         environment: The objectives.
-        model: Path of a model file or checkpoint folder, a hub id, or settings.
         training: Says how AdamW scales gradients, and how long a pass may be.
     """
 
-    warehouse: Warehouse
     manifest: DatasetManifest
+    samples: Callable[[int, int], NDArray[Any]]
+    tokenizer_file: Path
     environment: Environment
-    model: str | ModelSettings
     training: TrainingSettings
 
 
 def encoded_items(task: GradientTask, *, max_length: int) -> list[list[EncodedItem]]:
     """The items of each objective as ids."""
-    tokenizer = load_tokenizer_file(task.warehouse.stream(task.manifest.dataset) / "tokenizer.json")
+    tokenizer = load_tokenizer_file(task.tokenizer_file)
     eot_id = task.manifest.tokenizer.eot_id
     return [
         [
@@ -68,22 +64,61 @@ def encoded_items(task: GradientTask, *, max_length: int) -> list[list[EncodedIt
     ]
 
 
+def budget_of(task: GradientTask, *, tokens: float, max_length: int, **named: str) -> GradientBudget:
+    """The text and items that so many tokens suffice for; named arguments as in `gradient_budget`."""
+    items = encoded_items(task, max_length=max_length)
+    return gradient_budget(
+        tokens=tokens,
+        seq_len=task.manifest.seq_len,
+        domains=int(DomainSpace.of_dataset(task.manifest).active_N.sum()),
+        item_tokens_D=np.array([sum(len(item.ids) for item in of) for of in items], np.float64),
+        items_D=np.array([len(of) for of in items], np.float64),
+        **named,
+    )
+
+
 def gradient_products(
-    task: GradientTask, budget: GradientBudget, *, progress: Callable[[str], None]
+    model: LanguageModel,
+    task: GradientTask,
+    budget: GradientBudget,
+    *,
+    moments: Sequence[Tensor] = (),
+    progress: Callable[[str], None],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """<grad S_o, P grad L> of every batch of each domain, and <grad L, P grad L> of every two of them.
 
     Shapes (N, B, D) and (M, M), domain by domain; 0 without samples. P comes from as many natural
-    batches as a domain has, and from the optimiser's state beside the model where that is larger.
+    batches as a domain has, and from the optimiser's moments where those are larger.
+
+    Args:
+        model: The model, which keeps its weights and its mode and loses its gradients.
+        task: Text and items.
+        budget: How much of both.
+        moments: The optimiser's mean squares of gradients, for each weight that learns; may be left out.
+        progress: Receives a line per objective and domain.
 
     Raises:
         InputError: If the model has a kind of objective or of layer that gradients cannot be taken of.
         TrainingError: If a gradient is not finite.
     """
-    model = get_device(None).module_to_device(load_model(task.model, task.manifest)).eval()
+    training = model.training
+    try:
+        return _products(model.eval(), task, budget, moments=moments, progress=progress)
+    finally:
+        model.train(training)
+
+
+def _products(
+    model: LanguageModel,
+    task: GradientTask,
+    budget: GradientBudget,
+    *,
+    moments: Sequence[Tensor],
+    progress: Callable[[str], None],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     space = DomainSpace.of_dataset(task.manifest)
     items = encoded_items(task, max_length=model.max_length)
-    sketch = Sketch(_scale(task, model, space, budget))
+    sketch = Sketch(_scale(task, model, space, budget, moments=moments))
     wanted = []
     for objective, of in zip(task.environment.objectives, items, strict=True):
         score_gradient(model, of[: budget.items], training=task.training)
@@ -209,26 +244,39 @@ def _taken(model: LanguageModel, what: str) -> list[Tensor]:
     return taken
 
 
+def load_moments(file: Path) -> list[Tensor]:
+    """The mean squares of gradients in a file of an optimiser's state, a tensor for each weight.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    with readable(file, what="the state of an optimiser", fix="remove it, or train the model again"):
+        state = torch.load(file, map_location="cpu", weights_only=True)["state"]
+        return [state[index]["exp_avg_sq"] for index in range(len(state))]
+
+
 def _scale(
-    task: GradientTask, model: LanguageModel, space: DomainSpace, budget: GradientBudget
+    task: GradientTask,
+    model: LanguageModel,
+    space: DomainSpace,
+    budget: GradientBudget,
+    *,
+    moments: Sequence[Tensor],
 ) -> list[Tensor]:
     """1 / (sqrt(v) + eps) of every weight that learns, v as a run has it once it is on its way.
 
     An optimiser's state alone will not do: where the text before the run left a weight in peace for
     long, v is close to 0, and a run fills it within its first batches.
     """
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
     squares = _natural_squares(task, model, space, budget)
-    file = Path(task.model, OPTIMIZER_FILE) if isinstance(task.model, str) else None
-    if file is not None and file.is_file():
-        with readable(file, what="the state of an optimiser", fix="remove it, or train the model again"):
-            state = torch.load(file, map_location="cpu", weights_only=True)["state"]
-        if len(state) != len(weights):
-            raise InputError(
-                f"{file} has the state of {len(state)} weights, but the model has {len(weights)}; remove it"
-            )
+    if moments and len(moments) != len(squares):
+        raise InputError(
+            f"the optimiser's state is of {len(moments)} weights, but the model has {len(squares)}; remove"
+            " the file of that state"
+        )
+    if moments:
         squares = [
-            torch.maximum(square, state[i]["exp_avg_sq"].to(square)) for i, square in enumerate(squares)
+            torch.maximum(square, moment.to(square)) for square, moment in zip(squares, moments, strict=True)
         ]
     return [1 / (square.sqrt() + task.training.epsilon) for square in squares]
 
@@ -263,6 +311,4 @@ def _rows(task: GradientTask, index: int, budget: GradientBudget) -> list[Tensor
 
 def _sample(task: GradientTask, index: int, number: int) -> Tensor:
     """Samples of a domain, evenly over its shards."""
-    stream = task.manifest.streams[index]
-    rows = sample_rows(task.warehouse, task.manifest, stream, number)
-    return torch.from_numpy(rows[:number].astype(np.int64))
+    return torch.from_numpy(task.samples(index, number)[:number].astype(np.int64))
