@@ -379,7 +379,8 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
     samples = f"{config.step_samples:,} sample{'' if config.step_samples == 1 else 's'}"
     return (
         f"run {config.run_id}: {config.steps} steps of {samples} in batches of"
-        f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}{gradients}{promise}{warning}"
+        f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}{gradients}{promise}"
+        f"{warning}"
     )
 
 
