@@ -30,7 +30,6 @@ from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.run.assembly.gradients import RunGradients
 from dmix.training.run.checkpoint_files import SAVED, fingerprint
 from dmix.training.run.decisions import Decision, decide, log_controller_events
 from dmix.training.run.ranks import is_first_rank, on_first_rank
@@ -39,6 +38,7 @@ from dmix.training.run.watching.metrics import score_metrics, step_metrics
 from dmix.training.run.watching.progress import BatchReport, Monitor, StepReport
 from dmix.training.run.watching.signals import StopRequest
 from dmix.training.scoring.environment import Scorer
+from dmix.training.scoring.run_gradients import RunGradients
 from dmix.warehouse_schema.errors import TrainingError
 from dmix.warehouse_schema.files.events import Event, EventLog
 

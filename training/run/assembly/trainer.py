@@ -29,7 +29,7 @@ from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.precision import computes_in_bf16, on_gpu
 from dmix.training.model.settings import TrainingSettings, learning_rate_factor, rate_shares
-from dmix.training.run.assembly.gradients import RunGradients
+from dmix.training.run.assembly.gradients import run_gradients
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.callback import MixtureCallback, is_microbatch_note
 from dmix.training.run.checkpoint_files import (
@@ -138,7 +138,7 @@ def make_callback(
         monitor=monitor,
         learning_rate=job.training.peak_rate,
         finds_microbatch=job.training.microbatch_size == "auto",
-        gradients=RunGradients.of(job, model, dataset),
+        gradients=run_gradients(job, model, dataset),
     )
 
 
