@@ -31,8 +31,8 @@ from dmix.warehouse_schema.files.layout import publish_bytes, publish_json
 
 FOLDER = RESULTS / "quality" / "round-3" / "listening"
 _COLUMNS = (
-    *("hidden", "natural", "open loop", "heard", "best"),
-    *("heard closes", "shuffled closes", "frozen closes"),
+    *("hidden", "natural mixing", "without scores", "with scores", "clairvoyant"),
+    *("closed by scores", "closed by another world's scores", "closed by constant scores"),
 )
 # Far from the seeds that settings were chosen on.
 FIRST_SEED = 50_000
@@ -68,13 +68,23 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("agent", "hypotheses, price of doubt, asking"),
-    Variant("no-asking", "a constant plan", listening=dataclasses.replace(_LISTENING, asking=0.0)),
-    Variant("one-belief", "no hypotheses", belief=dataclasses.replace(_BELIEF, minor=1.0)),
-    Variant("no-curvature", "gains add up without end", belief=dataclasses.replace(_BELIEF, headroom=np.inf)),
+    Variant("agent", "the effect agent"),
+    Variant(
+        "no-asking",
+        "without changes of the mixture that only serve to learn effects",
+        listening=dataclasses.replace(_LISTENING, asking=0.0),
+    ),
+    Variant(
+        "one-belief",
+        "without alternative hypotheses about the effects",
+        belief=dataclasses.replace(_BELIEF, minor=1.0),
+    ),
+    Variant(
+        "no-curvature", "gains add up without a limit", belief=dataclasses.replace(_BELIEF, headroom=np.inf)
+    ),
     Variant(
         "first",
-        "curvature by q fitted on tilts, pull and caution, repetition unknown, as first measured",
+        "the first measurement: fitted curvature q, pull and caution, unknown cost of repetition",
         belief=BeliefSettings(drift=1.0, scale=0.7, direction=8.0, noise=0.2, headroom=np.inf, minor=1.0),
         rules=PlanRules(),
         listening=ListeningRules(),
@@ -83,7 +93,7 @@ VARIANTS = (
     ),
     Variant("long", "24 to 40 steps", steps=40),
     Variant("many", "up to 50 domains, up to 40 steps", labels=25, steps=40),
-    Variant("fading", "skills fade, which the agent does not know", forgetting=True),
+    Variant("fading", "skills fade, and the agent does not know this", forgetting=True),
 )
 
 
@@ -138,9 +148,15 @@ def page(folder: Path) -> str:
     lines = [
         "# Listening on synthetic worlds",
         "",
-        "Share of the gap from the open loop (the same agent without scores) to the clairvoyant schedule that"
-        " each arm closes, with 95% intervals over worlds; mean utilities beside it. `frozen`: scores that"
-        " never move. `shuffled`: another world's scores.",
+        "These tables show how much the effect agent gains from scores in synthetic worlds (simulated models"
+        " with known effects). Each row is a kind of worlds: *hidden* is the property of the effects that the"
+        " agent does not know.",
+        "",
+        "The first four columns are mean utilities: of natural mixing, of the agent without scores, of the"
+        " agent with the run's scores, and of the clairvoyant schedule. This schedule is the best one for"
+        " somebody who knows the world. The gap is the utility of the clairvoyant schedule minus that of the"
+        " agent without scores. The last three columns are the shares of the gap that scores close, with 95%"
+        " intervals over worlds. The scores are those of the run, those of another world, or constant.",
     ]
     for variant in VARIANTS:
         path = folder / f"{variant.name}.json"
@@ -150,10 +166,10 @@ def page(folder: Path) -> str:
         found = [Outcome(**row) for row in stored["outcomes"]]
         lines += [
             "",
-            f"## {variant.name}: {variant.what}",
+            f"## `{variant.name}`: {variant.what}",
             "",
-            f"{stored['worlds']} worlds a kind, commit {stored['commit'][:9]}, "
-            f"{stored['processor_seconds']:.0f} s of a core.",
+            f"{stored['worlds']} worlds per kind, commit {stored['commit'][:9]}, "
+            f"{stored['processor_seconds']:.0f} s of processor time.",
             "",
             f"| {' | '.join(_COLUMNS)} |",
             "|" + "---|" * len(_COLUMNS),

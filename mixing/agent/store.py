@@ -87,7 +87,7 @@ def _model_card(agent: Agent, name: str, notes: Sequence[str]) -> str:
         "---",
         f"# {name}",
         "",
-        "An agent that chooses the data mixture of the next step of a continual pre-training run from the"
+        f"`{name}` chooses the data mixture of each step of a continual pre-training run. It reads the"
         " mixtures and scores so far (Data Mixing Agent, arXiv 2507.15640).",
         "",
         *(f"- {note}" for note in notes),

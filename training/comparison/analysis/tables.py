@@ -143,7 +143,7 @@ def controller_table(rows: Sequence[Row]) -> str:
     """The main table in Markdown."""
     confirmed = any(row.confirmation for row in rows)
     header = ["controller", "runs", "U development [95%]", *(["U confirmation [95%]"] if confirmed else [])]
-    header += ["general (gain)", "target (gain)", "source tokens", "less the best other [95%]"]
+    header += ["general (gain)", "target (gain)", "source tokens", "minus the best other [95%]"]
     body = [
         [
             f"`{row.controller}`",
@@ -198,7 +198,7 @@ def early_table(stop: EarliestStop) -> str:
         ]
         for row in stop.rows
     ]
-    return markdown(["controller", "U [95%]", "less the best other [95%]"], body)
+    return markdown(["controller", "U [95%]", "minus the best other [95%]"], body)
 
 
 def cost_table(rows: Sequence[Row]) -> str:
@@ -217,7 +217,14 @@ def cost_table(rows: Sequence[Row]) -> str:
                 ]
             )
     return markdown(
-        ["controller", "tokens of a run", "proxy tokens", "used once", "shared by its runs"], body
+        [
+            "controller",
+            "tokens of a run",
+            "proxy tokens",
+            "run and all proxies",
+            "run and its share of the proxies",
+        ],
+        body,
     )
 
 

@@ -19,6 +19,12 @@ from dmix.training.comparison.analysis.tables import SLACK, Row, count, interval
 
 # Names under which the trained agent runs, where setting.json does not say which controller it is.
 AGENT_NAMES = ("agent:rl", "rl")
+# Kinds of items by the name of their slice, as a noun.
+_ITEMS = {
+    "without near-duplicates": "items without near-duplicates of training text",
+    "in origin": "items whose origin is in the training text",
+    "out of origin": "items of other origins",
+}
 WORDS = {"above": "is ahead of", "below": "is behind", "tie": "ties with", "unknown": "is not yet told from"}
 
 
@@ -80,8 +86,8 @@ def stage_words(
         said.append(_decision(panel, pair, adjusted_p=adjusted_p))
     elif stage == "screening":
         said.append(
-            f"`{rows[0].controller}` has the highest mean utility on development items. Screening chooses"
-            " finalists; it decides nothing."
+            f"`{rows[0].controller}` has the highest mean utility on development items. The screening only"
+            " chooses the pair of the confirmation."
         )
     agent = pair.agent if pair and pair.agent in panel.controllers else None
     if agent:
@@ -95,8 +101,8 @@ def stage_words(
     noise = pair_noise(panel.utility_CS)
     if np.isfinite(noise):
         said.append(
-            f"Seed-to-seed standard deviation of the difference of two controllers: {number(noise)}"
-            " in utility."
+            "From seed to seed, the difference in utility of two controllers has a standard deviation of"
+            f" {number(noise)}."
         )
     return said
 
@@ -105,30 +111,36 @@ def headroom_words(study: Headroom) -> list[str]:
     """Sentences about the headroom study."""
     said = []
     for best in study.best:
-        kind = best.kind.replace("_", "-")
+        kind = "static mixtures" if best.kind == "static" else "schedules (open-loop mixtures)"
         text = (
-            f"Best of {len(best.found)} {kind} mixtures ({best.started} started): `{best.name}`, U ="
-            f" {number(best.selected)} as selected"
+            f"The best of {len(best.found)} {kind} ({best.started} started) is `{best.name}`. In the run that"
+            f" selected it, its U is {number(best.selected)}."
         )
         if best.fresh:
             text += (
-                f" and {interval(best.fresh)} on {best.fresh.seeds} fresh seeds: selection added"
-                f" {number(best.curse, sign=True)}"
+                f" On {best.fresh.seeds} fresh seeds, its U is {interval(best.fresh)}. So the selection added"
+                f" {number(best.curse, sign=True)}."
             )
         else:
-            text += "; it has not been run on fresh seeds yet, so this number is too high"
-        said.append(text + ".")
+            text += " This number is too high, because there are no runs on fresh seeds yet."
+        said.append(text)
         if best.over_natural:
-            against = f"Over natural mixing: {interval(best.over_natural, sign=True)}"
+            against = f"Its gain over natural mixing is {interval(best.over_natural, sign=True)}"
             if study.noise > 0:
                 times = abs(best.over_natural.value) / study.noise
-                against += f", {number(times, digits=1)} times the seed noise of a pair"
+                against += f". This is {number(times, digits=1)} times the noise of a difference"
             said.append(against + ".")
     if len(study.natural_S):
-        said.append(f"Natural mixing: U = {number(study.natural_S.mean())} over {len(study.natural_S)} runs.")
+        said.append(
+            f"Natural mixing has a mean U of {number(study.natural_S.mean())} over"
+            f" {len(study.natural_S)} runs."
+        )
     if np.isfinite(study.noise):
         how = "on shared seeds" if study.paired else "√2 times that of natural mixing"
-        said.append(f"Seed-to-seed standard deviation of a pair's difference: {number(study.noise)} ({how}).")
+        said.append(
+            "The noise is the standard deviation from seed to seed of the difference of two mixtures:"
+            f" {number(study.noise)} ({how})."
+        )
     return said
 
 
@@ -140,20 +152,18 @@ def _decision(panel: Panel, pair: Hypothesis, *, adjusted_p: float) -> str:
         )
     found = panel.difference(pair.agent, pair.rival)
     text = (
-        f"**`{pair.agent}` {WORDS[found.verdict]} `{pair.rival}`**, the best other controller of screening:"
-        f" difference in utility {interval(found, sign=True)} over {found.seeds} paired runs and"
-        f" {found.items} items"
+        f"**`{pair.agent}` {WORDS[found.verdict]} `{pair.rival}`**, the best other controller of the"
+        f" screening. The difference in utility is {interval(found, sign=True)}, over {found.seeds} paired"
+        f" runs and {found.items} items."
     )
     if not np.isfinite(found.p):
-        return f"{text}; one pair of runs gives no interval."
-    text += f", p = {_p(found.p)}"
+        return f"{text} One pair of runs gives no interval."
+    text += f" For this difference, p = {_p(found.p)}"
     if not np.isfinite(adjusted_p):
         return f"{text}."
-    text += f", {_p(adjusted_p)} after Holm over the settings."
+    text += f"; p = {_p(adjusted_p)} after Holm's correction over the settings."
     if found.verdict != "tie" and adjusted_p >= 0.05:
-        text += (
-            " After the adjustment, p is no longer below 0.05: by itself, this setting shows no difference."
-        )
+        text += " After the correction, p is no longer below 0.05, so this setting shows no difference."
     return text
 
 
@@ -165,7 +175,7 @@ def _against_all(panel: Panel, agent: str) -> str:
     told = [f"{WORDS[verdict]} {', '.join(groups[verdict])}" for verdict in WORDS if verdict in groups]
     if not told:
         return f"`{agent}` is the only controller with scored runs."
-    return f"Against each controller, by its own interval: `{agent}` {'; '.join(told)}."
+    return f"By the 95% interval of each difference, `{agent}` {'; '.join(told)}."
 
 
 def _other_items(evidence: Evidence, stage: str, panel: Panel, *, agent: str, rival: str) -> list[str]:
@@ -179,10 +189,10 @@ def _other_items(evidence: Evidence, stage: str, panel: Panel, *, agent: str, ri
     for name, part in parts.items():
         if {agent, rival} <= set(part.controllers):
             found = part.difference(agent, rival)
-            same = "the same" if found.verdict == verdict else "another"
+            same = "the same" if found.verdict == verdict else "different"
             said.append(
-                f"{name[0].upper()}{name[1:]}: {same} verdict, `{agent}` {WORDS[found.verdict]} `{rival}`"
-                f" ({interval(found, sign=True)})."
+                f"On {_ITEMS.get(name, name)}, the verdict is {same}: `{agent}` {WORDS[found.verdict]}"
+                f" `{rival}` ({interval(found, sign=True)})."
             )
     return said
 
@@ -191,17 +201,17 @@ def _constraint(rows: Sequence[Row], agent: str | None) -> list[str]:
     scored = [row for row in rows if row.judged]
     kept = [row for row in scored if row.general_gain >= -SLACK]
     if not kept:
-        return [f"No controller keeps the general score within {SLACK} nats per token of the base."]
+        return [f"Under every controller, the general score falls by more than {SLACK} nats per token."]
     best = max(kept, key=lambda row: row.target_gain)
     said = (
-        f"Of the {len(kept)} (of {len(scored)}) controllers that keep the general score within {SLACK} nats"
-        f" a token of the base, `{best.controller}` gains most on the target"
+        f"{len(kept)} of {len(scored)} controllers keep the general score within {SLACK} nats per token of"
+        f" the base model's score. Among them, `{best.controller}` gains most on the target"
         f" ({number(best.target_gain, sign=True)} nats per token)"
     )
     if agent and agent != best.controller:
         own = next(row for row in rows if row.controller == agent)
-        state = "keeps it and" if own in kept else "does not keep it and"
-        said += f"; `{agent}` {state} gains {number(own.target_gain, sign=True)}"
+        state = "is among them, too" if own in kept else "is not among them"
+        said += f". `{agent}` {state}; it gains {number(own.target_gain, sign=True)}"
     return [said + "."]
 
 
@@ -214,7 +224,7 @@ def _tokens(rows: Sequence[Row], *, agent: str, rival: str) -> list[str]:
         "as many as" if abs(change) < 0.005 else f"{abs(change):.0%} {'fewer' if change < 0 else 'more'} than"
     )
     return [
-        f"`{agent}` reads {count(own.source_tokens)} source tokens per run, {amount} `{rival}`; it"
+        f"`{agent}` reads {count(own.source_tokens)} source tokens per run, {amount} `{rival}`. `{agent}`"
         f" {'is' if own.on_front else 'is not'} on the Pareto front of source tokens and utility."
     ]
 

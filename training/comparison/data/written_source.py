@@ -39,16 +39,18 @@ def written_words(found: Mapping[str, Any]) -> str:
         found: From `written_source`.
     """
     generated, kept, empty = found["generated"], found["kept"], found["empty"]
-    judged = "quality was not judged"
+    judged = "No filter judged the quality."
     if found["quality"] != "none":
-        judged = f"{generated - kept - empty:,} of low quality by `{found['quality']}`"
-    labelled = f"Its domains are those that `{found['classifier']}` gave it"
+        judged = (
+            f"{generated - kept - empty:,} documents are of low quality according to `{found['quality']}`."
+        )
+    labelled = f"`{found['classifier']}` assigned the domains."
     if found["agreement"] is not None:
-        labelled += f", which gives {found['agreement']:.1%} of held-out documents their own label"
+        labelled += f" It gives {found['agreement']:.1%} of held-out documents their own label."
     return (
-        f"The source text of the runs was written by `{'`, `'.join(found['models'])}`:"
-        f" {generated:,} documents of at most {found['max_tokens']:,} tokens ({found['capped']:,} were cut"
-        f" there), {found['tokens']:,} tokens in all. Kept were {kept:,} documents ({kept / generated:.1%})"
-        f" with {found['tokens_kept']:,} tokens ({found['tokens_kept'] / found['tokens']:.1%});"
-        f" {empty:,} were empty, {judged}. {labelled}."
+        f"`{'`, `'.join(found['models'])}` wrote the source text of the runs: {generated:,} documents of at"
+        f" most {found['max_tokens']:,} tokens, {found['tokens']:,} tokens in all. {found['capped']:,}"
+        f" documents were cut at this length. The runs use {kept:,} documents ({kept / generated:.1%}) with"
+        f" {found['tokens_kept']:,} tokens ({found['tokens_kept'] / found['tokens']:.1%}). {empty:,}"
+        f" documents are empty. {judged} {labelled}"
     )

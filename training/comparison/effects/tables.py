@@ -22,25 +22,26 @@ def judged_page(
         admitted: Weights and scales come from the yardstick.
     """
     first = found[0]
-    state = "" if first.mixtures == planned else f"Provisional, {first.mixtures} of {planned} mixtures: "
+    state = "" if first.mixtures == planned else f"Provisional, {first.mixtures} of {planned} mixtures. "
     chance = chance_level(first.mixtures)
     lines = [
-        f"# Effects of `{settings.name}`: promised and real",
+        f"# Effects in `{settings.name}`: predicted and measured gains",
         "",
-        f"{state}{first.mixtures} fresh mixtures, one run each, and {first.natural_runs} runs of natural"
-        " mixing. Each estimator promises a gain over natural mixing; the table shows Spearman's rank"
-        " correlation with the real gain on the items that judge, which no estimator saw."
+        f"{state}Each estimator of effects predicts the gain of {first.mixtures} fresh mixtures over natural"
+        " mixing. One run of each mixture measures the gain, against"
+        f" {first.natural_runs} runs of natural mixing. The tables show Spearman's rank correlation of"
+        " predicted and measured gains on the judging items, which no estimator saw."
         + (
-            f" {first.mixtures} mixtures are too few to tell any correlation from chance."
+            f" {first.mixtures} mixtures are too few to distinguish any correlation from chance."
             if chance is None
-            else f" With {first.mixtures} mixtures, chance alone exceeds ±{chance:.2f} in one case of twenty."
+            else f" With {first.mixtures} mixtures, chance alone exceeds ±{chance:.2f} in 1 of 20 cases."
         ),
     ]
     if not admitted:
         lines += [
             "",
-            "The yardstick is not run, or admits no objective: U weighs all objectives, and its scales are"
-            " the standard deviations of these fresh mixtures.",
+            "The yardstick is not run, or admits no objective. So all objectives have weight in the utility"
+            " U. Their scales are the standard deviations over these fresh mixtures.",
         ]
     for base in sorted({row.base for row in found}):
         rows = [row for row in found if row.base == base]
@@ -64,10 +65,11 @@ def chance_level(pairs: int) -> float | None:
 
 def _estimators(rows: Sequence[Judged]) -> list[str]:
     lines = [
-        "Mean over objectives with weight. *Slope* is the real gain of U for each promised unit; *price*"
-        " counts runs of the comparison.",
+        "*U* is the correlation for the utility, *objectives* the mean correlation over the objectives with"
+        " weight. *Slope* is the measured gain of U per unit of predicted gain. *Price* is the cost in runs"
+        " of the comparison.",
         "",
-        "| estimator | U | U, items it saw | objectives | slope | price |",
+        "| estimator | U | U, on items that it saw | objectives | slope | price |",
         "|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(row.estimator for row in rows):
@@ -89,8 +91,9 @@ def _objectives(rows: Sequence[Judged]) -> list[str]:
     judged = [row for row in rows if row.layer == JUDGING]
     names = list(dict.fromkeys(row.estimator for row in judged))
     lines = [
-        "*Noise* is the standard deviation of natural runs, *spread* that of the mixtures' real gains, in"
-        " nats per token (for choices per item).",
+        "*Noise* is the standard deviation of the runs of natural mixing. *Spread* is the standard deviation"
+        " of the mixtures' measured gains. Both are in nats per token, or per item for multiple choice. The"
+        " other columns are the correlations of the estimators.",
         "",
         f"| objective | weight | noise | spread | {' | '.join(names)} |",
         "|---|---|---|---|" + "---|" * len(names),

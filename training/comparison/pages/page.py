@@ -132,10 +132,11 @@ def overview(
         )
     header = ["setting", "hypothesis", "difference in U [95%]", "paired runs", "p", "p (Holm)", "verdict"]
     words = (
-        "Each setting has one hypothesis: the agent against the best other controller of the screening, on"
-        " items and seeds that served no choice. The agent is ahead or behind if the 95% interval excludes 0"
-        f" and p, after Holm over the {sum(evidence.promised for evidence in settings)} settings that the"
-        " protocol names, is below 0.05. A setting without a confirmation counts as p = 1."
+        "Each setting has one hypothesis: the agent against the best other controller of the screening. The"
+        " confirmation tests the hypothesis on new items and seeds. The agent is ahead or behind under two"
+        " conditions: the 95% interval of the difference excludes 0, and p is below 0.05 after Holm's"
+        f" correction over the {sum(evidence.promised for evidence in settings)} settings that the protocol"
+        " names. A setting without a confirmation counts as p = 1."
     )
     return f"# Comparison\n\n{words}\n\n{markdown(header, body)}\n"
 
@@ -160,9 +161,9 @@ def _introduction(evidence: Evidence) -> list[str]:
         size += f", tier `{facts['tier']}`"
     return [
         str(facts.get("title", "")),
-        f"{size}. Utility U is the weighted sum of (score − base) / scale over the objectives"
-        f" ({measured}), where a score is the mean log-probability of the answers in nats per token."
-        " Intervals are 95%, from a bootstrap over seeds and items; differences are paired by seed and item.",
+        f"The setting has {size}. Utility U is the weighted sum of (score − base score) / scale over the"
+        f" objectives ({measured}). A score is the mean log-probability of the answers in nats per token."
+        " Intervals are 95%, from a bootstrap over seeds and items. Differences are paired by seed and item.",
         # missing where people wrote the text, and in results from before it was kept
         *([written_words(facts["written_source"])] if "written_source" in facts else []),
     ]
@@ -180,15 +181,13 @@ def _stage(
     if len(panel.slices) > 1:
         parts += ["**By kind of item** (U)", tables.slice_table(panel)]
     parts += [
-        f"**Keeping the source** (general gain at least −{tables.SLACK})",
+        f"**Controllers that keep the source** (general gain at least −{tables.SLACK} nats per token)",
         tables.constraint_table(rows),
     ]
-    parts += ["**Tokens, with proxy runs charged once and shared**", tables.cost_table(rows)]
+    parts += ["**Tokens with those of proxy runs, for one run and as a share**", tables.cost_table(rows)]
     stop = earliest_stop(evidence, stage)
     if stop:
-        title = (
-            f"**At the earliest stop of any run** (step {stop.step}, feedback items, seeds resampled alone)"
-        )
+        title = f"**When the first run stops** (step {stop.step}, feedback items, bootstrap over seeds alone)"
         parts += [title, tables.early_table(stop)]
     parts += _overfitting(evidence, stage)
     if pair and {pair.agent, pair.rival} <= set(panel.controllers):
@@ -209,8 +208,8 @@ def _overfitting(evidence: Evidence, stage: str) -> list[str]:
     body = [[f"`{name}`", interval(excess, sign=True)] for name, excess in found.items() if excess]
     if not body:
         return []
-    gap = f"U on feedback items less U on {unseen.layer} items, less the same of natural mixing"
-    return [f"**Reward over-fitting** ({gap})", markdown(["controller", "excess [95%]"], body)]
+    gap = f"U on feedback items − U on {unseen.layer} items, minus the same difference of natural mixing"
+    return [f"**Over-fitting to feedback items** ({gap})", markdown(["controller", "excess [95%]"], body)]
 
 
 def _by_base(evidence: Evidence, stage: str, pair: Hypothesis) -> list[str]:

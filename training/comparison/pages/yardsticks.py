@@ -14,8 +14,9 @@ def write_yardsticks(folders: Sequence[Path], out: Path) -> None:
     lines = [
         "# Yardsticks",
         "",
-        "Each page says what its runs show so far. An objective is admitted if at least 80% of its variance"
-        " within base models comes from the mixture.",
+        "The table shows how many objectives each setting admits so far. A setting admits an objective if the"
+        " mixture explains at least 80% of the variance of its scores within base models. The page of a"
+        " setting has the figures of each objective.",
         "",
         "| setting | mixtures | objectives | admitted | refused |",
         "|---|---|---|---|---|",

@@ -190,19 +190,21 @@ _COLUMNS = (
 def admission_page(settings: ComparisonSettings, tier: Tier, found: Sequence[Admission]) -> str:
     """The admissions in Markdown."""
     judged = [a for a in found if a.layer == JUDGING]
-    state = "" if judged[0].mixtures == tier.tilts else "Provisional, until all mixtures are done: "
+    state = "" if judged[0].mixtures == tier.tilts else "Provisional, until all mixtures are done. "
     refused = ", ".join(f"`{a.objective}`" for a in judged if not a.admitted)
     lines = [
         f"# Yardstick of `{settings.name}`",
         "",
-        f"{state}{sum(a.admitted for a in judged)} of {len(judged)} objectives are admitted; refused:"
-        f" {refused or 'none'}. {judged[0].mixtures} of {tier.tilts} mixtures at the natural target share,"
-        f" {tier.tilt_seeds} seeds, {tier.tilt_bases} base models. An objective is admitted if at least"
-        f" {THRESHOLD:.0%} of its variance within base models comes from the mixture, on the items that"
-        " judge.",
+        f"{state}The yardstick admits {sum(a.admitted for a in judged)} of {len(judged)} objectives and"
+        f" refuses {refused or 'none'}. It runs mixtures at the natural target share; {judged[0].mixtures} of"
+        f" {tier.tilts} are done. Each mixture has {tier.tilt_seeds} seeds and {tier.tilt_bases} base models."
+        f" The yardstick admits an objective if the mixture explains at least {THRESHOLD:.0%} of the variance"
+        " of its scores within base models, on the judging items (layer `confirmation`).",
         "",
-        "Standard deviations in nats: per token, for choices per item. `bound` is the 5% quantile over"
-        " bootstrap draws of mixtures; weight is lambda among the admitted.",
+        "The columns *mixture*, *base × mixture* and *seed* are standard deviations of the score by these"
+        " causes. They are in nats per token, or per item for multiple choice. *Reliability* is the share of"
+        " the variance that the mixture explains. *Bound* is its 5% quantile over bootstrap draws of"
+        " mixtures. *Weight* is the weight (lambda) in the utility.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         "|" + "---|" * len(_COLUMNS),

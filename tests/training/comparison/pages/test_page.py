@@ -74,15 +74,15 @@ def test_holm_is_taken_over_the_settings_that_the_protocol_names(make_results, t
     results = compare(make_results(facts={"hypothesis": {"agent": AGENT, "rival": "regmix"}}), 0.1)
     text = written(results, tmp_path)
     found = decisive_difference(read_evidence(results.folder), Hypothesis(AGENT, "regmix"))
-    assert f"p = {found.p:.2g}, {3 * found.p:.2g} after Holm" in text
-    assert "after Holm over the 3 settings" in (tmp_path / "out" / "index.md").read_text()
+    assert f"p = {found.p:.2g}; p = {3 * found.p:.2g} after Holm's" in text
+    assert "after Holm's correction over the 3 settings" in (tmp_path / "out" / "index.md").read_text()
 
 
 def test_difference_that_does_not_survive_holm_is_said_to_show_nothing(make_results):
     evidence = read_evidence(compare(make_results(), 0.1).write())
     rows = {"screening": [], "confirmation": controller_rows(evidence, "confirmation")}
     pair = Hypothesis(AGENT, "regmix")
-    said = "After the adjustment, p is no longer below 0.05"
+    said = "After the correction, p is no longer below 0.05"
     for p, expected in ((0.2, True), (0.04, False)):
         text = pages.setting_page(evidence, rows=rows, study=None, pair=pair, adjusted_p=p)
         assert (said in text) == expected
@@ -106,20 +106,23 @@ def test_headroom_appears_with_its_first_run(make_results, tmp_path):
     assert "## Headroom" not in written(results.add("natural"), tmp_path)
     results.add("static-0", stage="headroom", part="draw", kind="static", gains=(0, 0.1))
     text = written(results, tmp_path)
-    assert "Best of 1 static mixtures (1 started): `static-0`, U = 0.250 as selected; it has not" in text
+    assert (
+        "best of 1 static mixtures (1 started) is `static-0`. In the run that selected it, its U is 0.250."
+        in text
+    )
     for seed in (1, 2):
         results.add("static-0", stage="headroom", part="rerun", kind="static", seed=seed, gains=(0, 0.06))
     text = written(results, tmp_path)
-    assert "and 0.150 [0.150, 0.150] on 2 fresh seeds: selection added +0.100" in text
+    assert "On 2 fresh seeds, its U is 0.150 [0.150, 0.150]. So the selection added +0.100." in text
     assert "| `static-0` | static | 0.250 | 0.150 |" in text
 
 
 def test_screening_decides_nothing(make_results, tmp_path):
     text = written(compare(make_results(), 0.1, stage="screening"), tmp_path)
-    assert "Screening chooses finalists; it decides nothing." in text
+    assert "The screening only chooses the pair of the confirmation." in text
     assert "after Holm" not in text and "U confirmation" not in text
     assert f"`{AGENT}` is ahead of `regmix`, `natural`." in text
-    assert "500 source tokens per run, 50% fewer than `regmix`; it is on the Pareto front" in text
+    assert f"500 source tokens per run, 50% fewer than `regmix`. `{AGENT}` is on the Pareto front" in text
 
 
 def test_rival_is_the_best_other_controller_of_screening(make_results):
@@ -146,7 +149,7 @@ def test_near_duplicates_that_change_the_verdict_are_told(make_results, tmp_path
         if row["near_duplicate"] and row["unit_id"].startswith(f"screening-{AGENT}"):
             row["score"] += 0.5
     text = written(results, tmp_path)
-    assert f"Without near-duplicates: another verdict, `{AGENT}` ties with `regmix`" in text
+    assert f"near-duplicates of training text, the verdict is different: `{AGENT}` ties with `regmix`" in text
 
 
 def test_bases_are_told_one_by_one(make_results, tmp_path):
