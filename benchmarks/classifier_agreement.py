@@ -49,6 +49,9 @@ def table(agreed: Counter[str], documents: Counter[str]) -> str:
     """The table in Markdown: unseen origins by agreement, then those of the training."""
     lines = [
         "<!-- written by `python -m benchmarks.classifier_agreement`; do not edit -->\n",
+        "# Agreement of the embedded classifier with weak labels\n\n",
+        "The table shows the share of documents of each origin whose label is the origin's weak label (one"
+        ' label for many documents). The rows "never" are origins that training did not use.\n\n',
         "| origin | trained on | documents | agreement |\n|---|---|---:|---:|\n",
     ]
     for seen in (False, True):

@@ -238,6 +238,13 @@ def _tested(
 def report(rows: list[dict]) -> str:
     """What is dropped, as a Markdown table."""
     lines = ["<!-- written by `python -m benchmarks.make_assets.quality`; do not edit -->"]
+    lines += [
+        "# Texts that the embedded quality classifier drops",
+        "",
+        "The first row is held-out documents of training origins, the next rows are unseen corpora, and the"
+        f" last {len(CORRUPTIONS)} rows are Low text, made from good text.",
+        "",
+    ]
     lines += ["| text | texts | dropped |", "|---|---|---|"]
     lines += [f"| {row['text']} | {row['texts']:,} | {row['dropped']:.1%} |" for row in rows]
     return "\n".join(lines) + "\n"

@@ -29,7 +29,10 @@ def table_text(rows: list[Row]) -> str:
     """The page of figures."""
     if not rows:
         return "No rows yet: run `make real-model`.\n"
-    parts = []
+    parts = [
+        "# Figures of a real model\n\nThese are the results of `make real-model`, for each size of the study."
+        " [A real model](../guide/real-model.md) explains them.\n"
+    ]
     for size in dict.fromkeys(row["size"] for row in rows):
         of_size = {row["stage"]: row for row in rows if row["size"] == size}
         for make in (_scores, _promises, _agreement, _tasks, _written, _time):
@@ -94,8 +97,8 @@ def _promises(rows: dict[str, Row]) -> str:
                 [target, estimator, name, f"{promised['gain']:+.3f} ± {promised['stderr']:.3f}", difference,
                  str(min(len(got), len(base)))]
             )  # fmt: skip
-    head = ["target", "estimator", "objective", "predicted", "real (judging items)", "seeds"]
-    return _section("Predicted and real gain over natural mixing, nats per token", head, lines)
+    head = ["target", "estimator", "objective", "predicted", "measured (judging items)", "seeds"]
+    return _section("Predicted and measured gain over natural mixing, nats per token", head, lines)
 
 
 def _end(rows: dict[str, Row], run: str, name: str) -> float:
@@ -163,16 +166,16 @@ def _written(rows: dict[str, Row]) -> str:
             text = " ".join(row["wrote"].split())
             said.append(f"- {stage}: text that plain transformers generates after training: `{text}`")
         if "said" in row:
-            said.append(f"- {stage}: another tokenizer, exit {row['exit']}: `{row['said']}`")
+            said.append(f"- {stage}: with another tokenizer, dmix exits with {row['exit']}: `{row['said']}`")
         if "synthesis" in row:
             made = row["synthesis"]
             said.append(
-                f"- The model wrote {made['generated']} documents of at most {made['max_tokens']} tokens;"
-                f" the quality filter kept {made['share_kept']:.1%}, {made['capped']} reached the cap."
+                f"- The model wrote {made['generated']} documents of at most {made['max_tokens']} tokens. The"
+                f" quality filter kept {made['share_kept']:.1%}. {made['capped']} documents were cut."
             )
         if "start_state" in row:
-            said.append(f"- Start state, estimated from the model's text: {_start_state(row['start_state'])}")
-    return "" if not said else "### Words\n\n" + "\n".join(said) + "\n"
+            said.append(f"- {_start_state(row['start_state'])}")
+    return "" if not said else "### Messages and written text\n\n" + "\n".join(said) + "\n"
 
 
 def _start_state(found: Row) -> str:
@@ -184,8 +187,9 @@ def _start_state(found: Row) -> str:
     )
     curve = ", ".join(f"{point['divergence_bound']:.3f} ({point['documents']})" for point in found["curve"])
     return (
-        f"{found['generated']} documents, KL bound {found['divergence_bound']:.3f} nats"
-        f" ({found['kl_bound']} asked); bound by documents: {curve}; largest shares: {shares}."
+        f"The start state is estimated from {found['generated']} documents that the model wrote. The bound of"
+        f" the KL divergence is {found['divergence_bound']:.3f} nats; at most {found['kl_bound']} was"
+        f" required. The bound by number of documents: {curve}. The largest shares, with intervals: {shares}."
     )
 
 
@@ -204,8 +208,8 @@ def _time(rows: dict[str, Row]) -> str:
     commits = ", ".join(sorted({row["commit"] for row in every}))
     return (
         _section("Time", ["stage", "rows", "core seconds each", "core minutes"], lines)
-        + f"\nTotal: {total:.0f} minutes of one core; {dates[0]} to {dates[-1]}; mean load of the machine"
-        f" {mean(row['load_before'] for row in every):.1f}; commits {commits}.\n"
+        + f"\nThe total is {total:.0f} minutes of one core, from {dates[0]} to {dates[-1]}. The mean"
+        f" load of the machine was {mean(row['load_before'] for row in every):.1f}. Commits: {commits}.\n"
     )
 
 

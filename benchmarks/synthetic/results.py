@@ -77,6 +77,12 @@ def table(grouped: dict[Key, list[dict]], models: Sequence[dict]) -> str:
     names = list(dict.fromkeys(model for model, _ in grouped))
     lines = [
         "<!-- written by `python -m benchmarks.synthetic`; do not edit -->",
+        "# Distance of written text from the training text",
+        "",
+        f"The columns {NUMBERS[0]:,} to {NUMBERS[-1]:,} are numbers of documents. The cells show the mean and"
+        " range of KL(estimate || truth) over the runs, in nats. The first row is documents of the training"
+        " text itself.",
+        "",
         f"| model | tokens seen | last loss | runs | {' | '.join(f'{n:,}' for n in NUMBERS)} |"
         f" total variation at {max(NUMBERS):,} |",
         "|---|---|---|---|" + "---|" * (len(NUMBERS) + 1),

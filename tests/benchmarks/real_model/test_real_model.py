@@ -117,11 +117,11 @@ def test_the_table_shows_seeds_promises_and_judges_side_by_side():
     rows.append({"stage": "start-state", "start_state": told, **common})
     text = table_text(rows)
     assert "| math | gradient | books | 1.00 | 3 |" in text
-    assert "bound by documents: 0.250 (64), 0.040 (128); largest shares: Science 0.20 [0.10, 0.30]" in text
+    assert "0.250 (64), 0.040 (128). The largest shares, with intervals: Science 0.20 [0.10, 0.30]." in text
     judged_natural = "| math | natural | books | -3.000 | -2.900 | -2.700 ± 0.071 | +0.300 | +0.500 | 2 |"
     assert f"{judged_natural} 4,096 | 1.0 | m |" in text
     assert "| math | counts | books | +0.200 ± 0.050 | +0.100 | 2 |" in text
-    assert "Total: 17 minutes of one core" in text
+    assert "The total is 17 minutes of one core" in text
     assert "No rows yet" in table_text([])
 
 
