@@ -244,7 +244,8 @@ def write_report(judged: list[Judged], folder: Path) -> None:
         "<!-- written by `python -m benchmarks.make_assets.classifier`; do not edit -->",
         "# Accuracy of the embedded classifier\n",
         'The labels are weak: one label for many documents. "Left out" means that a model was trained'
-        ' without this origin. The column "reference" is the accuracy of a hashed bag of words with a linear layer.\n',
+        ' without this origin. The column "reference" is the accuracy of a hashed bag of words with a'
+        " linear layer.\n",
         "## Accuracy\n",
         figures_table(figures, reference=REFERENCE),
         *(
