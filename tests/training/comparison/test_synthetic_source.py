@@ -119,7 +119,7 @@ def test_the_results_say_what_was_written_kept_and_how_it_got_domains(prepared):
     # a page is made of the results alone
     write_page(paths.facts.parent.parent, paths.work / "pages")
     page = (paths.work / "pages" / "spoken.md").read_text()
-    assert f"written by `base-0`: {blocks['generated']:,} documents" in page
+    assert f"`base-0` wrote the source text of the runs: {blocks['generated']:,} documents" in page
 
 
 def test_written_text_has_the_amount_and_the_domains_of_the_source(prepared):
