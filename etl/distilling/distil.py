@@ -50,7 +50,8 @@ from dmix.warehouse_schema.files.layout import (
     storage_errors,
 )
 from dmix.warehouse_schema.files.locks import held_lock
-from dmix.warehouse_schema.files.manifests import CorpusVersion, content_digest, digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
+from dmix.warehouse_schema.files.manifests import CorpusVersion, content_digest
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import Taxonomy

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.kept_out import evaluation_items
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 
 if TYPE_CHECKING:
     from dmix.etl.screening.screening import ScreenedFile

@@ -14,7 +14,7 @@ import numpy as np
 from dmix.cli.workflows.effects.plan import CheckedGain, PlannedMixture
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from dmix.mixing.trajectories.store import read_set
 from dmix.training.run.request import resolve_model, run_config_file
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifest_json import altered
 from dmix.warehouse_schema.files.manifests import (
-    altered,
     read_corpus_version,
     read_dataset_manifest,
     write_corpus_version,

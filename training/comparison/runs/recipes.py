@@ -33,7 +33,7 @@ from dmix.training.comparison.runs.agents import agent_recipe
 from dmix.training.comparison.runs.units import FORMAT, Unit
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 
 Row = dict[str, Any]
 

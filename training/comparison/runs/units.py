@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 
 FORMAT = 1
 """Goes up when a change of the code changes what a recipe comes to, beyond rounding."""

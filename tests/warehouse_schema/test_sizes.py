@@ -1,6 +1,6 @@
 import pytest
 
-from dmix.warehouse_schema.files.sizes import size_text
+from dmix.warehouse_schema.sizes import size_text
 
 
 @pytest.mark.parametrize(
