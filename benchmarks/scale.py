@@ -26,7 +26,8 @@ from benchmarks.rows import add_row_options, measure
 from dmix.etl.classify.parts import part_fingerprint, plan_parts
 from dmix.mixing.delivery.plan import MixerState, PlanSettings, StreamSizes, plan_step
 from dmix.training.run.decisions import recorded_decisions
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.events import EventLog, last_attempt, read_events
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifest_json import digest_of

@@ -154,7 +154,7 @@ def test_method_names_code_that_exists():
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory):
     """One of everything in a warehouse, scores on a benchmark too."""
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.sync import sync
     from dmix.warehouse_schema.files.layout import Warehouse, publish_json
 
     fixtures = module_at(ROOT / "tests" / "warehouse_schema" / "conftest.py")
@@ -205,7 +205,8 @@ def test_readme_has_commands_to_parse():
 
 
 def test_sql_of_the_readme_runs_on_an_empty_warehouse(tmp_path):
-    from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+    from dmix.warehouse_schema.catalog.catalog import Catalog
+    from dmix.warehouse_schema.catalog.sync import sync
     from dmix.warehouse_schema.files.layout import Warehouse
 
     warehouse = Warehouse.at(tmp_path)

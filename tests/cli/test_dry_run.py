@@ -21,7 +21,7 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.objectives import load_environment, write_environment
 from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.layout import Warehouse
 
 QUALITY = Path(__file__).parents[2] / "benchmarks" / "quality"

@@ -110,7 +110,8 @@ def _plan_result(corpora: "Sequence[CorpusVersion]", todo: "Sequence[ScreenedFil
 
 def _screening_result(warehouse: Warehouse, screening: "Screening", sql: str, progress: Progress) -> Result:
     """Counts of what a screening found, as the catalog has them; left out where it has none as yet."""
-    from dmix.warehouse_schema.catalog.catalog import Catalog, sync_at_end
+    from dmix.warehouse_schema.catalog.catalog import Catalog
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     columns: list[str] = []
     rows: list[tuple[Any, ...]] = []

@@ -6,7 +6,8 @@ import pytest
 
 from dmix.etl.maintenance.gc import collect_garbage
 from dmix.etl.maintenance.verify import verify_warehouse
-from dmix.warehouse_schema.catalog.catalog import Catalog, rebuild
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import rebuild
 from dmix.warehouse_schema.errors import CatalogError, InputError
 from dmix.warehouse_schema.files.locks import held_lock, is_held
 from dmix.warehouse_schema.files.manifest_json import with_digest
