@@ -221,7 +221,7 @@ def test_sql_of_the_readme_runs_on_an_empty_warehouse(tmp_path):
 
 
 def test_page_of_controllers_lists_them_all():
-    from dmix.mixing.controllers import CONTROLLERS
+    from dmix.mixing.controllers.registry import CONTROLLERS
 
     page = (ROOT / "docs/controllers.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(.*?)` \|", page, re.M) == list(CONTROLLERS)
@@ -230,7 +230,7 @@ def test_page_of_controllers_lists_them_all():
 def test_own_controller_of_the_docs_steers(tmp_path):
     import numpy as np
 
-    from dmix.mixing.controllers import make_controller
+    from dmix.mixing.controllers.registry import make_controller
     from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.space.history import History
     from dmix.warehouse_schema.files.layout import Warehouse

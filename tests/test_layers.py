@@ -180,6 +180,16 @@ def test_a_folder_holds_at_most_twelve_modules(folder):
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_an_init_holds_imports_and_exports_alone(folder):
+    for path in (ROOT / folder).rglob("__init__.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            exports = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+            text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            plain = exports or text or isinstance(node, ast.Import | ast.ImportFrom)
+            assert plain, f"{path}:{node.lineno} has logic; give it a module with a name"
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_retired_words_are_in_no_identifier(folder):
     for path in python_files(folder):
         names = {

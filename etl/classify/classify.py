@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dmix.etl.classifiers import Classifier, ClassifierSpec, make_classifier
+from dmix.etl.classifiers.interface import Classifier
+from dmix.etl.classifiers.registry import ClassifierSpec, make_classifier
 from dmix.etl.classify.label_tasks import LabelJob, label_part, try_input
 from dmix.etl.classify.parts import CorpusFolders, PartPlan
 from dmix.etl.classify.plan import CorpusPlan, CorpusRequest, columns_read, plan_corpora, requested_classifier

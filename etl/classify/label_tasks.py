@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dmix.etl.classifiers import MISSING_LABEL, Classifier, ClassifierSpec, Labels, make_classifier
+from dmix.etl.classifiers.interface import MISSING_LABEL, Classifier, Labels
+from dmix.etl.classifiers.registry import ClassifierSpec, make_classifier
 from dmix.etl.classify.parts import CorpusFolders, PartPlan, finished_part, publish_part
 from dmix.etl.publishing.labels import SCHEMA, LabelWriter
 from dmix.etl.publishing.publish import attempt_folder

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dmix.etl.classifiers import Classifier, ClassifierSpec, classifier_spec, make_classifier
+from dmix.etl.classifiers.interface import Classifier
+from dmix.etl.classifiers.registry import ClassifierSpec, classifier_spec, make_classifier
 from dmix.etl.classify.parts import (
     CorpusFolders,
     Identity,

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.etl.classifiers import WEIGHTS_NAME
 from dmix.etl.classifiers.embedded import most_probable
 from dmix.etl.classifiers.linear import LinearModel
 from dmix.etl.classifiers.linear_training import (
@@ -29,6 +28,7 @@ from dmix.etl.classifiers.linear_training import (
     fit_temperature,
     train_linear,
 )
+from dmix.etl.classifiers.registry import WEIGHTS_NAME
 from dmix.etl.classifiers.softmax import softmax
 from dmix.etl.distilling.agreement import (
     DomainAgreement,

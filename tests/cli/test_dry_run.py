@@ -16,7 +16,7 @@ from tests.training import conftest as _training
 from dmix.cli.main import dmix, run
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.store import publish_agent
-from dmix.mixing.controllers import CONTROLLERS
+from dmix.mixing.controllers.registry import CONTROLLERS
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.objectives import load_environment, write_environment

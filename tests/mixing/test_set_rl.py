@@ -15,7 +15,7 @@ from dmix.mixing.agent.architectures import arguments_of
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig
 from dmix.mixing.agent.store import load_agent, publish_agent
-from dmix.mixing.controllers import make_controller
+from dmix.mixing.controllers.registry import make_controller
 from dmix.mixing.learning.rl import fit_simulators, prepare, train_rl
 from dmix.mixing.learning.rl_fit import fit_cql, new_algorithm
 from dmix.mixing.learning.settings.rl import RlSettings

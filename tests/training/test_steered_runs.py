@@ -12,7 +12,7 @@ import yaml
 from dmix.cli.workflows.effects.counts import probe_counts
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.store import publish_agent
-from dmix.mixing.controllers import CONTROLLERS
+from dmix.mixing.controllers.registry import CONTROLLERS
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.feedback import write_feedback

@@ -21,7 +21,8 @@ from composer.core import Callback, State, get_precision_context
 from composer.loggers import Logger
 from composer.utils import dist
 
-from dmix.mixing.controllers import Controller, context_of
+from dmix.mixing.controllers import Controller
+from dmix.mixing.controllers.interface import context_of
 from dmix.mixing.delivery.dataset import StepBatchSampler
 from dmix.mixing.delivery.ledger import RankNotes, StepLedger
 from dmix.mixing.delivery.plan import MixerState, PlanSettings, StepPlan, ending, plan_step, remaining_samples

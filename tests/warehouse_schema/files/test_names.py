@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dmix.etl.classifiers import classifier_spec
+from dmix.etl.classifiers.registry import classifier_spec
 from dmix.mixing.agent.folders import agent_folder
 from dmix.mixing.effects.store import read_effects
 from dmix.mixing.trajectories.feedback import load_feedback

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from dmix.mixing.agent.folders import agent_folder
-from dmix.mixing.controllers import Controller, make_controller, prepare_controller
+from dmix.mixing.controllers import Controller
 from dmix.mixing.controllers.fixed import constant
+from dmix.mixing.controllers.registry import make_controller, prepare_controller
 from dmix.mixing.controllers.replay import ReplayController
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.mixing.effects.store import read_effects

@@ -6,8 +6,8 @@ import torch
 
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.store import publish_agent
-from dmix.mixing.controllers import make_controller
 from dmix.mixing.controllers.agent import AgentController
+from dmix.mixing.controllers.registry import make_controller
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
