@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.mixing.testbed.simulated import SCALE, random_schedules, simulated_context
 from tests.mixing.testbed.simulated_learning import SET_TOY, learn, mean_gain, new_agent
+from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.agent.architectures import arguments_of
 from dmix.mixing.agent.set_agent import SetAgent
@@ -22,7 +23,6 @@ from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.offline.farm import load_farm
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
-from dmix.mixing.world_model.simulator import Simulator
 from dmix.warehouse_schema.errors import InputError
 
 REFERENCE = Simulator(steps=6)

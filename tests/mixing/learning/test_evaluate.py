@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.mixing.testbed.simulated import SCALE, random_schedules, simulated_context, simulated_episodes
+from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.set_agent import SetAgent
@@ -18,7 +19,6 @@ from dmix.mixing.learning.fqe import fitted_value
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.trajectories.store import read_trajectories
 from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
-from dmix.mixing.world_model.simulator import Simulator
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 TWO = Simulator().restricted([0, 3], steps=5)

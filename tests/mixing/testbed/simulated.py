@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from tests.mixing.testbed.simulator import Simulator
 from torch import Tensor
 
 from dmix.mixing.agent.features import RunContext, tokens
@@ -18,7 +19,6 @@ from dmix.mixing.space.domains import Array, DomainSpace, Vector
 from dmix.mixing.trajectories.candidates import HierarchicalDistribution
 from dmix.mixing.trajectories.random_paths import random_paths
 from dmix.mixing.trajectories.store import Trajectory, trajectory_id
-from dmix.mixing.world_model.simulator import Simulator
 
 _SAMPLES_A_STEP = 1000
 # s_i of both skills, about the deviation of their scores over random schedules. Being equal, they

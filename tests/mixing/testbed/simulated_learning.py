@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from tests.mixing.testbed.simulated import SCALE, roll_out, simulated_context, simulated_episodes
+from tests.mixing.testbed.simulator import Simulator
 from torch import Tensor
 
 from dmix.mixing.agent.agent import Agent
@@ -21,7 +22,6 @@ from dmix.mixing.learning.rl_fit import RlResult, fit_cql
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.space.domains import Array
-from dmix.mixing.world_model.simulator import Simulator
 
 logger = logging.getLogger(__name__)
 

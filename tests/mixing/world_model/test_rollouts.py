@@ -7,12 +7,12 @@ import pytest
 import torch
 from tests.mixing.testbed.simulated import SCALE, random_schedules, simulated_context, simulated_episodes
 from tests.mixing.testbed.simulated_learning import new_agent
+from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.agent.networks import DirichletPolicy
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
 from dmix.mixing.world_model.rollouts import make_rollouts
-from dmix.mixing.world_model.simulator import Simulator
 
 TWO = Simulator().restricted([0, 3], steps=5)
 MODEL = SimulatorSettings(steps=150, batch_episodes=32, learning_rate=5e-3, width=16, held_out=0.0, seed=0)

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.mixing.testbed.simulator import Simulator, best_schedule, best_static
 
-from dmix.mixing.world_model.simulator import Simulator, best_schedule, best_static
 from dmix.warehouse_schema.errors import InputError
 
 

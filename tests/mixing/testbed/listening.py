@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tests.mixing.testbed.random_worlds import Policy, World
 
 from dmix.mixing.space.domains import Array
-from dmix.mixing.world_model.random_worlds import Policy, World
 
 ARMS = ("heard", "silent", "frozen", "shuffled")
 

@@ -9,6 +9,7 @@ Shapes: N domains, D objectives, T steps.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from tests.mixing.testbed.random_worlds import Policy, World
 
 from dmix.mixing.agent.features import Tokens, history_tokens
 from dmix.mixing.agent.inputs import told_of
@@ -19,7 +20,6 @@ from dmix.mixing.learning.sft import SftResult, fit_sets
 from dmix.mixing.offline.sft_examples import Example, SftDataset
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import History
-from dmix.mixing.world_model.random_worlds import Policy, World
 
 
 def cloned_policy(agent: SetAgent, prediction: Prediction) -> Policy:

@@ -15,12 +15,12 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from tests.mixing.testbed.simulator import Simulator, best_schedule
 
 from dmix.mixing.effects.effects import Effects, centred, tilts
 from dmix.mixing.effects.prediction import Prediction, fitted_coefficients, predict
 from dmix.mixing.space.domains import Array, DomainSpace, Vector
 from dmix.mixing.space.history import History
-from dmix.mixing.world_model.simulator import Simulator, best_schedule
 
 Policy = Callable[[History], Vector]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.listening import VARIANTS, case_of
+from tests.mixing.testbed.effect_clone import clone_effect_agent, cloned_policy, taught_by
 
 from dmix.mixing.agent.architectures import arguments_of, config_of
 from dmix.mixing.agent.inputs import told_of
@@ -13,7 +14,6 @@ from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig
 from dmix.mixing.agent.set_features import EFFECT_WIDTH, effect_columns
 from dmix.mixing.controllers.agent import AgentController
-from dmix.mixing.learning.effect_clone import clone_effect_agent, cloned_policy, taught_by
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.warehouse_schema.errors import InputError
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from dmix.mixing.world_model.random_worlds import HIDDEN, random_world
+from tests.mixing.testbed.random_worlds import HIDDEN, random_world
 
 
 def world(seed, hidden=None):

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from benchmarks.listening import VARIANTS, case_of
-
-from dmix.mixing.world_model.listening import Outcome, closed, interval, outcomes
+from tests.mixing.testbed.listening import Outcome, closed, interval, outcomes
 
 WORLDS = 5
 AGENT = dataclasses.replace(VARIANTS[0], steps=10)
