@@ -77,45 +77,30 @@ def run_queue(
     """
     with held_lock(paths.lock, what=f"the queue in {paths.work}"):
         todo = missing_units(units, paths)
-        if not todo:
-            return QueueReport(done=0, failed=0, left=0)
-        return _run(todo, paths, loaded, workers=workers, until=until, commit=commit, progress=progress)
-
-
-def _run(
-    todo: list[Unit],
-    paths: StudyPaths,
-    loaded: LoadedSetting,
-    *,
-    workers: int,
-    until: float | None,
-    commit: str,
-    progress: Callable[[str], None],
-) -> QueueReport:
-    waiting, running = list(todo), dict[Future[tuple[float, str]], Unit]()
-    taken: list[float] = []
-    failed = 0
-    context = multiprocessing.get_context("spawn")
-    with (
-        _one_thread_each(),
-        ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool,
-    ):
-        while True:
-            # only as many as there are workers are handed out, so that a limit of time holds
-            while waiting and len(running) < workers and (until is None or time.monotonic() < until):
-                unit = waiting.pop(0)
-                running[pool.submit(execute, unit, paths, loaded, commit)] = unit
-            if not running:
-                break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                unit = running.pop(future)
-                seconds, error = future.result()
-                failed += bool(error)
-                taken += [] if error else [seconds]
-                done, mean = len(taken) + failed, sum(taken) / max(1, len(taken))
-                left = duration(mean * (len(todo) - done) / workers)
-                progress(f"unit {done}/{len(todo)} · {_outcome(unit, seconds, error)} · about {left} left")
-    return QueueReport(done=len(taken), failed=failed, left=len(waiting))
+        waiting, running = list(todo), dict[Future[tuple[float, str]], Unit]()
+        taken: list[float] = []
+        failed = 0
+        context = multiprocessing.get_context("spawn")
+        with (
+            _one_thread_each(),
+            ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool,
+        ):
+            while True:
+                # only as many as there are workers are handed out, so that a limit of time holds
+                while waiting and len(running) < workers and (until is None or time.monotonic() < until):
+                    unit = waiting.pop(0)
+                    running[pool.submit(execute, unit, paths, loaded, commit)] = unit
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    unit = running.pop(future)
+                    seconds, error = future.result()
+                    failed += bool(error)
+                    taken += [] if error else [seconds]
+                    done, mean = len(taken) + failed, sum(taken) / max(1, len(taken))
+                    left, said = duration(mean * (len(todo) - done) / workers), _outcome(unit, seconds, error)
+                    progress(f"unit {done}/{len(todo)} · {said} · about {left} left")
+        return QueueReport(done=len(taken), failed=failed, left=len(waiting))
 
 
 def execute(unit: Unit, paths: StudyPaths, loaded: LoadedSetting, commit: str) -> tuple[float, str]:
