@@ -7,8 +7,6 @@ mixture in it. Shapes: R runs, N domains, V values a run (losses, or one utility
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
 from dmix.mixing.space.domains import Array
 from dmix.warehouse_schema.errors import InputError
 
@@ -58,22 +56,3 @@ def regressor(name: str) -> Fit:
 
         return fit_log_linear
     raise InputError(f"regressor {name!r} is not one of {', '.join(REGRESSORS)}")
-
-
-def checked_runs(mixtures_RN: Array, values_RV: Array) -> tuple[Array, Array]:
-    """Both as float64, if they describe the same runs.
-
-    Raises:
-        InputError: If the shapes disagree, there are fewer than two runs, or a number is not finite.
-    """
-    mixtures_RN, values_RV = (np.asarray(a, dtype=np.float64) for a in (mixtures_RN, values_RV))
-    if mixtures_RN.ndim != 2 or values_RV.ndim != 2 or len(mixtures_RN) != len(values_RV):
-        raise InputError(
-            f"mixtures have shape {mixtures_RN.shape} and values {values_RV.shape}, expected (runs, domains)"
-            " and (runs, values) of the same runs"
-        )
-    if len(mixtures_RN) < 2:
-        raise InputError(f"{len(mixtures_RN)} runs are too few to fit a regressor; give it at least 2")
-    if not (np.isfinite(mixtures_RN).all() and np.isfinite(values_RV).all()):
-        raise InputError("a mixture or value is not finite; leave that run out")
-    return mixtures_RN, values_RV

@@ -31,9 +31,9 @@ from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.run.checkpoint_files import SAVED, fingerprint
 from dmix.training.run.decisions import Decision, decide, log_controller_events
 from dmix.training.run.ranks import is_first_rank, on_first_rank
+from dmix.training.run.resuming.checkpoint_files import SAVED, fingerprint
 from dmix.training.run.state import RunState
 from dmix.training.run.watching.metrics import score_metrics, step_metrics
 from dmix.training.run.watching.progress import BatchReport, Monitor, StepReport

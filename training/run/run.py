@@ -35,18 +35,18 @@ from dmix.training.run.assembly.trainer import (
     take_rate,
 )
 from dmix.training.run.callback import MixtureCallback
-from dmix.training.run.checkpoint_files import (
-    Restart,
-    choose_checkpoint,
-    latest_checkpoint,
-    steps_done_at,
-)
 from dmix.training.run.checkpoints import without_unpickling
 from dmix.training.run.ranks import (
     failing_together,
     is_first_rank,
     on_first_rank,
     prepare_ranks,
+)
+from dmix.training.run.resuming.checkpoint_files import (
+    Restart,
+    choose_checkpoint,
+    latest_checkpoint,
+    steps_done_at,
 )
 from dmix.training.run.resuming.differences import changed_content
 from dmix.training.run.summary import RunSummary, summarise

@@ -7,7 +7,7 @@ from tests.training.run.runs import events, with_training
 
 from dmix.training.model.estimate.memory import disk_of_run
 from dmix.training.model.estimate.shapes import shape_of
-from dmix.training.run.checkpoint_files import checkpoints
+from dmix.training.run.resuming.checkpoint_files import checkpoints
 from dmix.training.run.run import train
 
 

@@ -9,7 +9,7 @@ from tests.training.run.runs import Steady, Swinging, events, with_training
 from dmix.mixing.controllers import Proposal
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.training.model.models import load_model
-from dmix.training.run.checkpoint_files import checkpoints
+from dmix.training.run.resuming.checkpoint_files import checkpoints
 from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import (
     TrainingError,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.training.run.runs import StopAfter, Swinging, chains, events, with_training
 
-from dmix.training.run.checkpoint_files import checkpoints
+from dmix.training.run.resuming.checkpoint_files import checkpoints
 from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import (
     InterruptedRunError,

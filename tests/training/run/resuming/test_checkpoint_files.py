@@ -3,7 +3,7 @@ import zipfile
 
 import pytest
 
-from dmix.training.run.checkpoint_files import (
+from dmix.training.run.resuming.checkpoint_files import (
     SAVED,
     Restart,
     checkpoints,
