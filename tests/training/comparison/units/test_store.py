@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dmix.training.comparison.data.study_paths import StudyPaths
-from dmix.training.comparison.runs.queue import missing_units
-from dmix.training.comparison.runs.store import (
+from dmix.training.comparison.units.queue import missing_units
+from dmix.training.comparison.units.store import (
     Scales,
     compact,
     final_utilities,
@@ -18,7 +18,7 @@ from dmix.training.comparison.runs.store import (
     run_row,
     write_unit,
 )
-from dmix.training.comparison.runs.units import Unit
+from dmix.training.comparison.units.units import Unit
 
 UNIT = Unit(
     setting="s",

@@ -29,8 +29,8 @@ from dmix.training.comparison.effects.world_plans import (
     priors_file,
     read_priors,
 )
-from dmix.training.comparison.runs.agents import agent_recipe
-from dmix.training.comparison.runs.units import FORMAT, Unit
+from dmix.training.comparison.units.agents import agent_recipe
+from dmix.training.comparison.units.units import FORMAT, Unit
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifest_json import digest_of

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import StudyPaths
-from dmix.training.comparison.runs.store import finished_units, keep_attempt, now, run_row, write_unit
-from dmix.training.comparison.runs.units import Unit
+from dmix.training.comparison.units.store import finished_units, keep_attempt, now, run_row, write_unit
+from dmix.training.comparison.units.units import Unit
 from dmix.training.run.watching.progress import duration
 from dmix.warehouse_schema.errors import DmixError
 from dmix.warehouse_schema.files.locks import held_lock
@@ -105,7 +105,7 @@ def run_queue(
 
 def execute(unit: Unit, paths: StudyPaths, loaded: LoadedSetting, commit: str) -> tuple[float, str]:
     """Runs one unit and writes its file; returns seconds, and what went wrong."""
-    from dmix.training.comparison.runs.run_unit import run_unit
+    from dmix.training.comparison.units.run_unit import run_unit
 
     row = run_row(unit, status="running", commit=commit, started_at=now())
     keep_attempt(paths, unit)

@@ -34,8 +34,8 @@ from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import FARM, PAPER, StudyPaths
 from dmix.training.comparison.effects.design import PROBES, TRIALS, mixture_of, probe_steps
 from dmix.training.comparison.effects.world_plans import COUNTS, gradients_of, world_controller
-from dmix.training.comparison.runs.recipes import world_priors
-from dmix.training.comparison.runs.units import Unit
+from dmix.training.comparison.units.recipes import world_priors
+from dmix.training.comparison.units.units import Unit
 from dmix.training.farm.variations import varied_mixtures, varied_proxy
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import ModelSettings, ProxySettings

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from dmix.mixing.trajectories.objectives import utility
 from dmix.training.comparison.data.settings import LAYERS
 from dmix.training.comparison.data.study_paths import StudyPaths
-from dmix.training.comparison.runs.units import Unit
+from dmix.training.comparison.units.units import Unit
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes, read_json
 

@@ -8,8 +8,8 @@ import pytest
 from dmix.training.comparison.data.settings import load_setting
 from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.tiers import TIERS
-from dmix.training.comparison.runs.recipes import controller_recipe, current_rows, study_inputs
-from dmix.training.comparison.runs.store import read_runs, read_tables
+from dmix.training.comparison.units.recipes import controller_recipe, current_rows, study_inputs
+from dmix.training.comparison.units.store import read_runs, read_tables
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 
