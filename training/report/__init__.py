@@ -2,7 +2,7 @@
 
     queries/    what the catalog says (`reader.py`, `run_facts.py`, …), numbers made of it (`series.py`,
                 `seeds.py`), runs that can be compared (`judged.py`), and what an agent did (`story.py`)
-    figures/    plotly figures (`*_figures.py`) in panels: every choice that a reader has is a variant (`charts.py`)
+    figures/    plotly figures (`*_figures.py`) in panels with choices (`charts.py`)
     page/       Jinja2 templates that escape all text, HTML tables, sections, the whole page, and `build.py`,
                 which reads, draws and publishes
 
