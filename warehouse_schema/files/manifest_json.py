@@ -98,7 +98,7 @@ def record_from_json(cls: type[T], value: Any) -> T:
     """
     if not isinstance(value, Mapping):
         raise TypeError(f"{value!r} is no {cls.__name__}")
-    readers = _readers(cls)
+    readers = _readers(cast(type, cls))
     return cls(**{name: readers[name](name, item) for name, item in value.items()})
 
 
@@ -137,6 +137,6 @@ def _mapping_of(read: Callable[[str, Any], Any], name: str, value: Any) -> dict[
 
 
 def _plain(kind: type, name: str, value: Any) -> Any:
-    if type(value) is not kind or (kind is int and not 0 <= value < _COUNTS_END):
+    if type(value) is not kind or (isinstance(value, int) and not 0 <= value < _COUNTS_END):
         raise TypeError(f"{name} is {value!r}, expected {kind.__name__}")
     return value
