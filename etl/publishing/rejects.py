@@ -1,7 +1,8 @@
 """Rejected documents, with reason and position. Every document that dmix drops has a row here.
 
 `REASONS` lists all reasons. Reading decides them (`etl/reading/documents.py`,
-`etl/templates/conversations.py`), and classifying does where there is no label (`etl/classify/label_tasks.py`).
+`etl/templates/conversations.py`), and so does classifying, where no label is found
+(`etl/classify/label_tasks.py`).
 """
 
 from collections import Counter
