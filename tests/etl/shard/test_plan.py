@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from tests.etl.conftest import SMALL, write_corpus
+from tests.etl.conftest import SMALL, shard_here, words, write_corpus
 
 from dmix.etl.screening.ngrams import EvaluationItem
 from dmix.etl.shard.plan import (
@@ -17,13 +17,13 @@ from dmix.etl.shard.plan import (
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
-FILES = [[("News", "some words of news"), ("Games", "a game")]]
+FILES = [[("News", words(0, 40)), ("Games", words(1, 40))]]
 
 
 @pytest.fixture
 def pair(warehouse):
     source = write_corpus(warehouse, "main-source", "source", FILES)
-    return source, write_corpus(warehouse, "main-target", "target", [[("News", "other words")]])
+    return source, write_corpus(warehouse, "main-target", "target", [[("News", words(2, 40))]])
 
 
 def test_the_only_pair_needs_no_name(warehouse, pair):
@@ -60,7 +60,10 @@ def test_the_id_depends_on_content_and_settings_alone(warehouse, pair):
 
 
 def test_items_that_are_kept_out_are_part_of_the_id_and_of_the_record(warehouse, pair):
-    items = [EvaluationItem("math", str(i), "what is one and one", "two") for i in range(2)]
+    items = [
+        EvaluationItem(objective="math", item_id=str(i), question="one and one", answer="two")
+        for i in range(2)
+    ]
     plan = plan_dataset(warehouse, corpora=pair, settings=SMALL, items=items)
     assert plan.dataset != plan_dataset(warehouse, corpora=pair, settings=SMALL).dataset
     assert len(plan.kept_out) == 1  # the same question and answer, twice
@@ -107,8 +110,6 @@ def test_a_name_that_is_an_id_or_a_path_is_refused(warehouse, pair, name):
 
 
 def test_a_dataset_that_is_there_is_found_and_its_name_kept(warehouse, pair):
-    from tests.etl.conftest import shard_here
-
     plan = plan_dataset(warehouse, corpora=pair, settings=SMALL)
     assert published_dataset(warehouse, plan) is None
     shard_here(warehouse, pair)

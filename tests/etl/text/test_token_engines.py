@@ -29,7 +29,7 @@ DOCUMENT = {
 }
 
 
-class PanicException(BaseException):  # noqa: N818: the name of what gigatoken raises
+class PanicException(BaseException):
     pass
 
 
@@ -78,7 +78,9 @@ def test_probes_hold_every_literal_alone_and_inside_of_text():
 
 @pytest.fixture
 def encoder():
-    return encoder_json(DOCUMENT | {"pre_tokenizer": {"type": "WhitespaceSplit"}}, {"<eot>"})
+    return encoder_json(
+        DOCUMENT | {"added_tokens": [], "pre_tokenizer": {"type": "WhitespaceSplit"}}, {"<eot>"}
+    )
 
 
 def choose(monkeypatch, encoder, **engines):
