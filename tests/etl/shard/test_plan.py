@@ -60,10 +60,8 @@ def test_the_id_depends_on_content_and_settings_alone(warehouse, pair):
 
 
 def test_items_that_are_kept_out_are_part_of_the_id_and_of_the_record(warehouse, pair):
-    items = [
-        EvaluationItem(objective="math", item_id=str(i), question="one and one", answer="two")
-        for i in range(2)
-    ]
+    asked = {"objective": "math", "question": "one and one", "answer": "two"}
+    items = [EvaluationItem(item_id=str(i), **asked) for i in range(2)]
     plan = plan_dataset(warehouse, corpora=pair, settings=SMALL, items=items)
     assert plan.dataset != plan_dataset(warehouse, corpora=pair, settings=SMALL).dataset
     assert len(plan.kept_out) == 1  # the same question and answer, twice
