@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from benchmarks.listening import FIRST_SEED, FOLDER, VARIANTS, case_of
 from benchmarks.provenance import commit_of
+from tests.mixing.testbed.effect_clone import clone_effect_agent, cloned_policy, taught_by
+from tests.mixing.testbed.listening import Outcome, closed, outcomes
+from tests.mixing.testbed.random_worlds import HIDDEN
 
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig
-from dmix.mixing.learning.effect_clone import clone_effect_agent, cloned_policy, taught_by
 from dmix.mixing.learning.settings.sft import SftSettings
-from dmix.mixing.world_model.listening import Outcome, closed, outcomes
-from dmix.mixing.world_model.random_worlds import HIDDEN
 from dmix.warehouse_schema.files.layout import publish_json
 
 TEACHING_SEED = 70_000

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.provenance import RESULTS, commit_of
+from tests.mixing.testbed.listening import ARMS, Case, Outcome, closed, interval, outcomes
+from tests.mixing.testbed.random_worlds import HIDDEN, World, random_world
 
 from dmix.mixing.controllers.effect import EffectController
 from dmix.mixing.effects.belief import BeliefSettings
 from dmix.mixing.effects.effect_agent import ListeningRules
 from dmix.mixing.effects.prediction import Coefficients, Prediction
 from dmix.mixing.effects.settings import PlanRules
-from dmix.mixing.world_model.listening import ARMS, Case, Outcome, closed, interval, outcomes
-from dmix.mixing.world_model.random_worlds import HIDDEN, World, random_world
 from dmix.warehouse_schema.files.layout import publish_bytes, publish_json
 
 FOLDER = RESULTS / "quality" / "round-3" / "listening"

@@ -18,7 +18,7 @@ from tests.training.report.browser import Browser
 from tests.training.report.fixtures import paper_size
 
 from dmix.training.report import write_report
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.sync import sync
 
 OPENINGS = 4
 DRAWN = "document.querySelectorAll('.plot .main-svg').length > 0"

@@ -31,9 +31,9 @@ from composer.optim import DecoupledAdamW  # noqa: E402
 from dmix.cli.workflows.data.comparison import prepare_comparison  # noqa: E402
 from dmix.mixing.delivery.dataset import MixedDataset  # noqa: E402
 from dmix.training.comparison.data.settings import load_setting  # noqa: E402
-from dmix.training.comparison.runs import run_unit as units  # noqa: E402
 from dmix.training.comparison.runs.comparison import Request, study_of  # noqa: E402
 from dmix.training.comparison.runs.stages import effect_units  # noqa: E402
+from dmix.training.comparison.units import run_unit as units  # noqa: E402
 from dmix.training.model.language_model import LanguageModel  # noqa: E402
 from dmix.training.model.loss import CHUNK_TOKENS, MeanNextTokenLoss  # noqa: E402
 

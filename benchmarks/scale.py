@@ -26,9 +26,11 @@ from benchmarks.rows import add_row_options, measure
 from dmix.etl.classify.parts import part_fingerprint, plan_parts
 from dmix.mixing.delivery.plan import MixerState, PlanSettings, StreamSizes, plan_step
 from dmix.training.run.decisions import recorded_decisions
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.events import EventLog, last_attempt, read_events
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     DatasetManifest,
@@ -36,7 +38,6 @@ from dmix.warehouse_schema.files.manifests import (
     InputFile,
     LabelFile,
     LabelPart,
-    digest_of,
     read_corpus_version,
     read_dataset_manifest,
     write_corpus_version,

@@ -11,9 +11,9 @@ from pathlib import Path
 from dmix.training.comparison.data.settings import load_setting
 from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.tiers import tier_named
-from dmix.training.comparison.runs.recipes import renamed_units, study_inputs
-from dmix.training.comparison.runs.store import read_runs
-from dmix.training.comparison.runs.units import FORMAT
+from dmix.training.comparison.units.recipes import renamed_units, study_inputs
+from dmix.training.comparison.units.store import read_runs
+from dmix.training.comparison.units.units import FORMAT
 from dmix.warehouse_schema.files.layout import publish_json, read_json
 
 

@@ -154,7 +154,7 @@ def test_method_names_code_that_exists():
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory):
     """One of everything in a warehouse, scores on a benchmark too."""
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.sync import sync
     from dmix.warehouse_schema.files.layout import Warehouse, publish_json
 
     fixtures = module_at(ROOT / "tests" / "warehouse_schema" / "conftest.py")
@@ -205,7 +205,8 @@ def test_readme_has_commands_to_parse():
 
 
 def test_sql_of_the_readme_runs_on_an_empty_warehouse(tmp_path):
-    from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+    from dmix.warehouse_schema.catalog.catalog import Catalog
+    from dmix.warehouse_schema.catalog.sync import sync
     from dmix.warehouse_schema.files.layout import Warehouse
 
     warehouse = Warehouse.at(tmp_path)
@@ -220,7 +221,7 @@ def test_sql_of_the_readme_runs_on_an_empty_warehouse(tmp_path):
 
 
 def test_page_of_controllers_lists_them_all():
-    from dmix.mixing.controllers import CONTROLLERS
+    from dmix.mixing.controllers.registry import CONTROLLERS
 
     page = (ROOT / "docs/controllers.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(.*?)` \|", page, re.M) == list(CONTROLLERS)
@@ -229,7 +230,7 @@ def test_page_of_controllers_lists_them_all():
 def test_own_controller_of_the_docs_steers(tmp_path):
     import numpy as np
 
-    from dmix.mixing.controllers import make_controller
+    from dmix.mixing.controllers.registry import make_controller
     from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.space.history import History
     from dmix.warehouse_schema.files.layout import Warehouse

@@ -11,7 +11,8 @@ import pytest
 
 from dmix.cli.main import run
 from dmix.training.run.summary import summarise
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.layout import Warehouse
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "warehouse-0.1.tar.gz"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dmix.etl.classifiers import ClassifierSpec, make_classifier
+from dmix.etl.classifiers.registry import ClassifierSpec, make_classifier
 from dmix.etl.classify.classify import classify_corpora
 from dmix.etl.classify.plan import CorpusRequest
 from dmix.etl.classify.settings import ClassifySettings

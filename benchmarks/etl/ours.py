@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.etl.processes import PeakMemory, seconds_of_tree
 
-from dmix.etl.classifiers import make_classifier
+from dmix.etl.classifiers.registry import make_classifier
 from dmix.etl.classify.classify import classify_corpora, field_requests
 from dmix.etl.classify.plan import requested_classifier
 from dmix.etl.classify.settings import ClassifySettings

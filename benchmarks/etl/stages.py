@@ -18,7 +18,7 @@ from unittest import mock
 from benchmarks.etl.ours import CLASSIFY, SHARD, fields_of, quiet
 from benchmarks.etl.texts import files_of
 
-from dmix.etl.classifiers import make_classifier
+from dmix.etl.classifiers.registry import make_classifier
 from dmix.etl.classify.classify import classify_corpora, field_requests
 from dmix.etl.classify.plan import requested_classifier
 from dmix.etl.reading.blocks import file_blocks

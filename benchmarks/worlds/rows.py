@@ -21,7 +21,7 @@ from dmix.mixing.space.domains import Array
 from dmix.mixing.space.simplex import clipped, kl
 from dmix.training.comparison.effects.promises import PROMISES, read_table
 from dmix.training.comparison.effects.world_plans import COUNTS, PLAN, WorldPriors
-from dmix.training.comparison.runs.store import Row
+from dmix.training.comparison.units.store import Row
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.taxonomy import FIELDS

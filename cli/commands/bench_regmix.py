@@ -6,7 +6,7 @@ import click
 
 from dmix.cli.show.options import config_option, dry_run_option, json_option
 from dmix.cli.show.workflow import Workflow, calls_workflow
-from dmix.mixing.regression import REGRESSORS
+from dmix.mixing.regression.regressors import REGRESSORS
 
 
 @click.command()

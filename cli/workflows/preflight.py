@@ -48,7 +48,7 @@ def check_controller(warehouse: Warehouse, spec: str) -> None:
 
     Only sets and agents are looked for here; controllers that name neither are light to make.
     """
-    from dmix.mixing.controllers import kind_of
+    from dmix.mixing.controllers.registry import kind_of
 
     kind, argument = kind_of(spec), spec.partition(":")[2]
     if kind.name == "agent":

@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Sequence
 
-from dmix.etl.classifiers import Classifier, Labels, Records
+from dmix.etl.classifiers.interface import Classifier, Labels, Records
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 

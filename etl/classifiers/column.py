@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dmix.etl.classifiers import MISSING_LABEL, UNKNOWN_LABEL, Labels, Records
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.etl.classifiers.interface import MISSING_LABEL, UNKNOWN_LABEL, Labels, Records
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 VERSION = 1

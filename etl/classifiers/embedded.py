@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.etl.classifiers import Labels
 from dmix.etl.classifiers.features import WordTable, document_features
+from dmix.etl.classifiers.interface import Labels
 from dmix.etl.classifiers.linear import LinearModel
 from dmix.etl.classifiers.softmax import softmax
 from dmix.etl.text.tokens import EMBEDDED, EMBEDDED_PATH, Tokenizer, load_tokenizer

@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmix.etl.classifiers import Labels, Records
 from dmix.etl.classifiers.gpu_lock import model_at_work
+from dmix.etl.classifiers.interface import Labels, Records
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 if TYPE_CHECKING:

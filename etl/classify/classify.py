@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dmix.etl.classifiers import Classifier, ClassifierSpec, make_classifier
+from dmix.etl.classifiers.interface import Classifier
+from dmix.etl.classifiers.registry import ClassifierSpec, make_classifier
 from dmix.etl.classify.label_tasks import LabelJob, label_part, try_input
 from dmix.etl.classify.parts import CorpusFolders, PartPlan
 from dmix.etl.classify.plan import CorpusPlan, CorpusRequest, columns_read, plan_corpora, requested_classifier
@@ -36,19 +37,18 @@ from dmix.etl.synthetic.inputs import generation_of
 from dmix.warehouse_schema.errors import DmixError, InputError
 from dmix.warehouse_schema.files.layout import Warehouse, checked_name, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.manifest_json import digest_of, record_from_json
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     LabelPart,
     corpus_versions,
-    digest_of,
-    label_part_from_json,
     read_corpus_version,
     write_corpus_version,
 )
 from dmix.warehouse_schema.files.names import refuse_links
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import RemotePath
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_labels
 
 logger = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ def _make_parts(
                 values[number] = value
     made: list[list[LabelPart]] = [[] for _ in plans]
     for (_, index), value in zip(items, values, strict=True):
-        made[index].append(label_part_from_json(value))
+        made[index].append(record_from_json(LabelPart, value))
     return made
 
 

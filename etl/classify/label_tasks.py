@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dmix.etl.classifiers import MISSING_LABEL, Classifier, ClassifierSpec, Labels, make_classifier
+from dmix.etl.classifiers.interface import MISSING_LABEL, Classifier, Labels
+from dmix.etl.classifiers.registry import ClassifierSpec, make_classifier
 from dmix.etl.classify.parts import CorpusFolders, PartPlan, finished_part, publish_part
 from dmix.etl.publishing.labels import SCHEMA, LabelWriter
 from dmix.etl.publishing.publish import attempt_folder
 from dmix.etl.publishing.rejects import PREFIX_CHARACTERS, Reject, RejectWriter
-from dmix.etl.reading.records import Columns, Document, read_documents, read_piece
+from dmix.etl.reading.documents import Columns, Document
+from dmix.etl.reading.records import read_documents, read_piece
 from dmix.etl.spark.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import storage_errors

@@ -21,14 +21,8 @@ from pathlib import Path
 from dmix.etl.publishing.publish import publish_files, records_folder
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
-from dmix.warehouse_schema.files.manifests import (
-    InputFile,
-    LabelPart,
-    Piece,
-    check_part,
-    digest_of,
-    label_part_from_json,
-)
+from dmix.warehouse_schema.files.manifest_json import digest_of, record_from_json
+from dmix.warehouse_schema.files.manifests import InputFile, LabelPart, Piece, check_part
 from dmix.warehouse_schema.files.storage import Place, size_of
 
 FORMAT = 2
@@ -156,7 +150,7 @@ def part_in_place(folders: CorpusFolders, part: LabelPart) -> bool:
 def finished_part(folders: CorpusFolders, plan: PartPlan) -> LabelPart | None:
     """A part that an earlier, unfinished job has made, if all of it is there."""
     try:
-        part = label_part_from_json(read_json(_record(folders, plan.fingerprint)))
+        part = record_from_json(LabelPart, read_json(_record(folders, plan.fingerprint)))
         check_part(part, _record(folders, plan.fingerprint))
     except (NotFoundError, InputError, KeyError, TypeError):
         return None

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dmix.etl.classifiers import Classifier, ClassifierSpec, classifier_spec, make_classifier
+from dmix.etl.classifiers.interface import Classifier
+from dmix.etl.classifiers.registry import ClassifierSpec, classifier_spec, make_classifier
 from dmix.etl.classify.parts import (
     CorpusFolders,
     Identity,
@@ -19,27 +20,27 @@ from dmix.etl.classify.parts import (
     plan_parts,
 )
 from dmix.etl.classify.settings import ClassifySettings
+from dmix.etl.reading.documents import Columns
 from dmix.etl.reading.input_records import InputRecords
-from dmix.etl.reading.inspection import Inspection, hashed, inspect_and_cut, inspection_from_json
-from dmix.etl.reading.records import Columns
+from dmix.etl.reading.inspection import Inspection, hashed, inspect_and_cut
 from dmix.etl.reading.sources import FoundFile, find_files
 from dmix.etl.spark.executors import ExecutorLike, OnSpark, as_executor
 from dmix.etl.spark.pool import worker_pool
 from dmix.etl.spark.tasks import completed_tasks, grouped, reported, run_tasks
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifest_json import digest_of, record_from_json
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     InputFile,
     LabelPart,
     Piece,
     corpus_versions,
-    digest_of,
     read_corpus_version,
 )
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import is_url
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 
 _INSPECT_BYTES = 128 << 20
 _INSPECT_FILES = 500
@@ -285,7 +286,7 @@ def _inspected(
             alone = [[file] for file in group]
             found = run_tasks(where, inspect, alone, size_bytes=size_bytes, died=_unreadable)
             values[number] = [value for one in found for value in one]
-    read = iter(inspection_from_json(value) for group in values for value in group)
+    read = iter(record_from_json(Inspection, value) for group in values for value in group)
     return [[inspection or next(read) for inspection in before] for before in known]
 
 

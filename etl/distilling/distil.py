@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.etl.classifiers import WEIGHTS_NAME
 from dmix.etl.classifiers.embedded import most_probable
 from dmix.etl.classifiers.linear import LinearModel
 from dmix.etl.classifiers.linear_training import (
@@ -29,6 +28,7 @@ from dmix.etl.classifiers.linear_training import (
     fit_temperature,
     train_linear,
 )
+from dmix.etl.classifiers.registry import WEIGHTS_NAME
 from dmix.etl.classifiers.softmax import softmax
 from dmix.etl.distilling.agreement import (
     DomainAgreement,
@@ -50,7 +50,8 @@ from dmix.warehouse_schema.files.layout import (
     storage_errors,
 )
 from dmix.warehouse_schema.files.locks import held_lock
-from dmix.warehouse_schema.files.manifests import CorpusVersion, content_digest, digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
+from dmix.warehouse_schema.files.manifests import CorpusVersion, content_digest
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import Taxonomy

@@ -11,11 +11,8 @@ from dmix.warehouse_schema.errors import DmixError
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.layout import PUBLISHED_FILES, Warehouse
 from dmix.warehouse_schema.files.locks import is_held
-from dmix.warehouse_schema.files.manifests import (
-    CorpusVersion,
-    DatasetManifest,
-    altered,
-)
+from dmix.warehouse_schema.files.manifest_json import altered
+from dmix.warehouse_schema.files.manifests import CorpusVersion, DatasetManifest
 from dmix.warehouse_schema.files.names import links_below, top_links
 from dmix.warehouse_schema.taxonomy import FIELDS, slug
 

@@ -32,8 +32,8 @@ from dmix.etl.maintenance.problems import Problem, orphan_at
 from dmix.warehouse_schema.files.changes import accepted_changes
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.names import top_links
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,9 @@
-"""Rejected documents, with reason and position. Every document that dmix drops has a row here."""
+"""Rejected documents, with reason and position. Every document that dmix drops has a row here.
+
+`REASONS` lists all reasons. Reading decides them (`etl/reading/documents.py`,
+`etl/templates/conversations.py`), and so does classifying, where no label is found
+(`etl/classify/label_tasks.py`).
+"""
 
 from collections import Counter
 from pathlib import Path

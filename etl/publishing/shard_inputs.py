@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from dmix.warehouse_schema.errors import NotFoundError, VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.manifests import CorpusVersion, digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
+from dmix.warehouse_schema.files.manifests import CorpusVersion
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.storage import Place, is_url, parquet_input, read_errors, size_of
 

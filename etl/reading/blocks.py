@@ -1,4 +1,6 @@
-"""Bytes of an input, local or remote, in blocks: read, counted, hashed, decompressed. Memory: a few blocks.
+"""Bytes of an input, local or remote, in blocks: read, counted, hashed, decompressed, cut into lines.
+
+Memory: a few blocks.
 
 Own loops over the decompressors of zlib, bz2 and zstandard, because the file objects around
 them lose what stands before a break (pyarrow) or do not notice one (zstandard).
@@ -9,10 +11,11 @@ import errno
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import zstandard
 
+from dmix.etl.publishing.rejects import PREFIX_CHARACTERS
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.storage import is_url, open_place, read_errors
 
@@ -31,6 +34,9 @@ _INFLATED_BYTES = 16 << 20
 
 _STEP_BYTES = {"zstd": 1 << 10}
 """Stored bytes that are given to a decompressor that takes no bound: 1 KiB of zstd inflate to 32 MiB."""
+
+_PREFIX_BYTES = PREFIX_CHARACTERS * 4
+"""Bytes of a line too long to keep that are kept for its reject."""
 
 _SHOWN = 400
 """Characters of a path that are shown: one may be too long for the system."""
@@ -189,3 +195,56 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     "bz2": bz2.BZ2Decompressor,
     "zstd": lambda: zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj(),
 }
+
+
+class LongLine(NamedTuple):
+    """A line that was too long to keep.
+
+    Attributes:
+        size_bytes: Its length.
+        prefix: Its first bytes.
+    """
+
+    size_bytes: int
+    prefix: bytes
+
+
+def lines_of(blocks: Iterator[bytes], *, max_bytes: int) -> Iterator[bytes | LongLine]:
+    """Lines without their `\\n`; the last one may lack it. Memory: one block and `max_bytes`.
+
+    Raises:
+        BrokenInputError: After the line that the break cuts, which comes last.
+    """
+    held, size_bytes = bytearray(), 0
+    broken = None
+    try:
+        for block in blocks:
+            *complete, rest = block.split(b"\n")
+            for part in complete:
+                if size_bytes:
+                    size_bytes += len(part)
+                    if size_bytes <= max_bytes:
+                        held += part
+                    yield _line(held, size_bytes, max_bytes)
+                    held, size_bytes = bytearray(), 0
+                else:
+                    yield _line(part, len(part), max_bytes)
+            size_bytes += len(rest)
+            if size_bytes <= max_bytes:
+                held += rest
+            elif len(held) > _PREFIX_BYTES:
+                del held[_PREFIX_BYTES:]
+            elif len(held) < _PREFIX_BYTES:
+                held += rest[:_PREFIX_BYTES]
+    except BrokenInputError as error:
+        broken = error
+    if size_bytes or broken:
+        yield _line(held, size_bytes, max_bytes)
+    if broken:
+        raise broken
+
+
+def _line(content: bytes | bytearray, size_bytes: int, max_bytes: int) -> bytes | LongLine:
+    if size_bytes > max_bytes:
+        return LongLine(size_bytes, bytes(content[:_PREFIX_BYTES]))
+    return bytes(content)

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dmix.etl.reading.inspection import Inspection, inspection_from_json
+from dmix.etl.reading.inspection import Inspection
 from dmix.etl.reading.sources import FoundFile
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_json, read_json
+from dmix.warehouse_schema.files.manifest_json import record_from_json
 
 SETTLED_SECONDS = 10
 """More than the coarsest clock of a file system (2 s on FAT) and a remote clock that is a bit off."""
@@ -54,7 +55,8 @@ class InputRecords:
         entry = self._known.get(found.path)
         if entry is None or list(found.stamp) != entry["stamp"]:
             return None
-        inspection = inspection_from_json(entry)
+        facts = {name: value for name, value in entry.items() if name != "stamp"}
+        inspection = record_from_json(Inspection, facts)
         return dataclasses.replace(inspection, source=dataclasses.replace(inspection.source, name=found.name))
 
     def keep(self, inspected: Iterable[tuple[FoundFile, Inspection]]) -> None:

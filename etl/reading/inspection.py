@@ -5,9 +5,8 @@ The first bytes have to agree with the ending, since endings say how a file is r
 
 import hashlib
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -45,13 +44,6 @@ class Inspection:
 
     source: InputFile
     pieces: tuple[Piece, ...]
-
-
-def inspection_from_json(value: Mapping[str, Any]) -> Inspection:
-    """The inspection whose plain form (`dataclasses.asdict`) was stored as JSON."""
-    return Inspection(
-        source=InputFile(**value["source"]), pieces=tuple(Piece(**piece) for piece in value["pieces"])
-    )
 
 
 def inspect_file(found: FoundFile, *, columns: Sequence[str], shapes: Shapes = ()) -> InputFile:

@@ -9,100 +9,32 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from dmix.etl.publishing.rejects import PREFIX_CHARACTERS, Reject, prefix_of
-from dmix.etl.reading.blocks import BrokenInputError, decompressed, file_blocks, reading
-from dmix.etl.reading.exact_ids import digits_of, id_of_number
+from dmix.etl.reading.blocks import BrokenInputError, LongLine, decompressed, file_blocks, lines_of, reading
+from dmix.etl.reading.documents import (
+    Columns,
+    Document,
+    decoded_text,
+    document_or_reject,
+    encodes,
+    templated_text,
+    too_long,
+)
+from dmix.etl.reading.exact_ids import digits_of
 from dmix.etl.reading.parquet import batches, damage, id_of_value, open_parquet, row_count, top_level_names
 from dmix.etl.reading.pieces import line_blocks, stored_range
 from dmix.etl.spark.tasks import Meter
 from dmix.etl.templates.conversations import Refusal, Unreadable, kind_of, what_it_has
-from dmix.etl.templates.settings import TextSettings
-from dmix.etl.templates.templates import Template, template_of
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import InputFile, Piece
 from dmix.warehouse_schema.files.storage import open_place
 
-DEFAULT_ID_COLUMN = "id"
 _BOM = b"\xef\xbb\xbf"
-
-
-class Document(NamedTuple):
-    """One document.
-
-    Attributes:
-        id: Its own, or a hash of input name and position.
-        text: Not empty, encodable as UTF-8.
-        size_bytes: UTF-8 bytes of the text.
-        path: Name of the input.
-        position: Place in the input, from 1.
-        values: Raw values of `Columns.others`.
-    """
-
-    id: str
-    text: str
-    size_bytes: int
-    path: str
-    position: int
-    values: tuple[object, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """What is read of a record.
-
-    Attributes:
-        text: Column of the text, if there is no template.
-        id: Column of the id; None takes `id` where a document has one.
-        others: Columns that the classifier looks at.
-        template: What makes one text of several columns; None where one column holds it.
-    """
-
-    text: str
-    id: str | None
-    others: tuple[str, ...]
-    template: Template | None = None
-
-    @classmethod
-    def of(cls, settings: TextSettings, *, id: str | None = None, others: tuple[str, ...] = ()) -> "Columns":
-        """The columns that settings name.
-
-        Raises:
-            InputError: If the template cannot be used.
-            NotFoundError: If it is that of a checkpoint which does not exist.
-        """
-        template = template_of(settings)
-        return cls(text=settings.text_column[0], id=id, others=others, template=template)
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """Columns that the text may come from."""
-        return (self.text,) if self.template is None else self.template.columns
-
-    @property
-    def text_shapes(self) -> tuple[tuple[str, ...], ...]:
-        """Columns that a Parquet file needs for a text: all of one of these."""
-        return ((self.text,),) if self.template is None else self.template.shapes
-
-    @property
-    def id_or_default(self) -> str:
-        return self.id or DEFAULT_ID_COLUMN
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        """Columns that a Parquet file needs beside those of the text."""
-        return (*((self.id,) if self.id else ()), *self.others)
-
-    @property
-    def identity(self) -> list[object]:
-        """What documents depend on, as plain values."""
-        template = None if self.template is None else self.template.identity
-        return [self.text, self.id, self.others, template]
 
 
 def read_documents(
@@ -196,72 +128,6 @@ def _changed(source: InputFile) -> InputError:
     )
 
 
-def document_id(value: object, path: str, position: int) -> str:
-    """The id of a document: its own if that is text or a number, else a hash of its place."""
-    known = id_of_number(value)
-    if isinstance(known, str) and known and _encodes(known):
-        return known
-    return sha256(f"{path}\0{position}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
-
-
-def utf8_size(text: str) -> int:
-    """UTF-8 bytes of a text."""
-    return len(text) if text.isascii() else len(text.encode())
-
-
-class LongLine(NamedTuple):
-    """A line that was too long to keep.
-
-    Attributes:
-        size_bytes: Its length.
-        prefix: Its first bytes.
-    """
-
-    size_bytes: int
-    prefix: bytes
-
-
-def lines_of(blocks: Iterator[bytes], *, max_bytes: int) -> Iterator[bytes | LongLine]:
-    """Lines without their `\\n`; the last one may lack it. Memory: one block and `max_bytes`.
-
-    Raises:
-        BrokenInputError: After the line that the break cuts, which comes last.
-    """
-    held, size_bytes = bytearray(), 0
-    broken = None
-    try:
-        for block in blocks:
-            *complete, rest = block.split(b"\n")
-            for part in complete:
-                if size_bytes:
-                    size_bytes += len(part)
-                    if size_bytes <= max_bytes:
-                        held += part
-                    yield _line(held, size_bytes, max_bytes)
-                    held, size_bytes = bytearray(), 0
-                else:
-                    yield _line(part, len(part), max_bytes)
-            size_bytes += len(rest)
-            if size_bytes <= max_bytes:
-                held += rest
-            elif len(held) > PREFIX_CHARACTERS * 4:
-                del held[PREFIX_CHARACTERS * 4 :]
-            elif len(held) < PREFIX_CHARACTERS * 4:
-                held += rest[: PREFIX_CHARACTERS * 4]
-    except BrokenInputError as error:
-        broken = error
-    if size_bytes or broken:
-        yield _line(held, size_bytes, max_bytes)
-    if broken:
-        raise broken
-
-
-def _line(content: bytes | bytearray, size_bytes: int, max_bytes: int) -> bytes | LongLine:
-    if size_bytes > max_bytes:
-        return LongLine(size_bytes, bytes(content[: PREFIX_CHARACTERS * 4]))
-    return bytes(content)
-
-
 def _from_lines(
     name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: int, *, first: int = 1
 ) -> Iterator[Document | Reject]:
@@ -291,7 +157,7 @@ def _from_line(
 ) -> Document | Reject | None:
     """The document of a line, or its reject; None for a blank line."""
     if isinstance(line, LongLine):
-        return Reject(name, position, *_too_long(line.size_bytes, max_bytes), prefix_of(line.prefix))
+        return Reject(name, position, *too_long(line.size_bytes, max_bytes), prefix_of(line.prefix))
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -307,10 +173,13 @@ def _from_line(
     id_value = record.get(columns.id_or_default)
     if type(id_value) is float:  # orjson makes one of a whole number that is longer than 64 bits
         id_value = digits_of(line, columns.id_or_default)
-    text = record.get(columns.text) if columns.template is None else _templated(record, columns, max_bytes)
+    if columns.template is None:
+        text = record.get(columns.text)
+    else:
+        text = templated_text(record, columns, max_bytes)
     if text is None:
         text = Refusal("missing_text", f"no text in column {columns.text!r}{what_it_has(record)}")
-    return _taken(
+    return document_or_reject(
         text,
         path=name,
         position=position,
@@ -319,18 +188,6 @@ def _from_line(
         values=tuple([record.get(other) for other in columns.others]),
         stored=line,
     )
-
-
-def _templated(record: Mapping[str, object], columns: Columns, max_bytes: int) -> str | Refusal:
-    """The text that the template makes of a record, or why there is none."""
-    assert columns.template is not None
-    text = columns.template.text_of(record)
-    if isinstance(text, Refusal):
-        return text
-    if not _encodes(text):
-        return Refusal("invalid_utf8", "half a surrogate pair")
-    size_bytes = utf8_size(text)
-    return text if size_bytes <= max_bytes else _too_long(size_bytes, max_bytes)
 
 
 def _forgiving(line: bytes, columns: Columns, error: str) -> Any:
@@ -356,7 +213,7 @@ def _forgiving(line: bytes, columns: Columns, error: str) -> Any:
             (columns.text,) if columns.template is None else ()
         )  # what a template makes is looked at later
         read = (*plain, *columns.required)
-        if not all(_encodes(value.get(name)) for name in read):
+        if not all(encodes(value.get(name)) for name in read):
             return not_utf8
     return value
 
@@ -364,57 +221,6 @@ def _forgiving(line: bytes, columns: Columns, error: str) -> Any:
 def _whole_number(digits: str) -> int | float:
     # Python refuses to read longer ones, and no id or label has as many digits
     return int(digits) if len(digits) < 4000 else float(digits)
-
-
-def _encodes(value: object) -> bool:
-    """True unless a value is text that UTF-8 cannot express."""
-    try:
-        if isinstance(value, str):
-            value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _taken(
-    text: object,
-    *,
-    path: str,
-    position: int,
-    columns: Columns,
-    id_value: object = None,
-    values: tuple[object, ...],
-    stored: object,
-) -> Document | Reject:
-    """The document with this text, or why there is none; `stored` is what a reject shows of it."""
-    if isinstance(text, str) and text and not text.isspace():
-        if columns.id is None or isinstance(id_of_number(id_value), str | None):
-            own_id = document_id(id_value, path, position)
-            return Document(own_id, text, utf8_size(text), path, position, values)
-        reason, detail = "id_not_text", f"column {columns.id!r} holds {kind_of(id_value)}"
-    elif isinstance(text, Refusal):
-        reason, detail = text
-    elif text is None:
-        reason, detail = "missing_text", f"no text in column {columns.text!r}"
-    elif isinstance(text, str):
-        reason, detail = "empty_text", f"{len(text)} characters of white space"
-    else:
-        reason, detail = "text_not_string", f"column {columns.text!r} holds {kind_of(text)}"
-    prefix = prefix_of(stored) if isinstance(stored, bytes) else str(stored)[:PREFIX_CHARACTERS]
-    return Reject(path, position, reason, detail, prefix)
-
-
-def _decoded(stored: bytes, path: str, position: int) -> str | Reject:
-    """Stored bytes as text, or why they are none."""
-    try:
-        return stored.decode()
-    except UnicodeDecodeError as error:
-        detail = f"byte {error.start} of the text: {error.reason}"
-        return Reject(path, position, "invalid_utf8", detail, prefix_of(stored))
-
-
-def _too_long(size_bytes: int, max_bytes: int) -> Refusal:
-    return Refusal("too_long", f"{size_bytes} bytes, --max-document-bytes is {max_bytes}")
 
 
 def _from_text(name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: int) -> Document | Reject:
@@ -429,13 +235,13 @@ def _from_text(name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: 
     except BrokenInputError as error:
         return Reject(name, 1, error.reason, error.detail, prefix_of(content))
     if size_bytes > max_bytes:
-        return Reject(name, 1, *_too_long(size_bytes, max_bytes), prefix_of(content))
+        return Reject(name, 1, *too_long(size_bytes, max_bytes), prefix_of(content))
     stored = bytes(content).removeprefix(_BOM)
-    text = _decoded(stored, name, 1)
+    text = decoded_text(stored, name, 1)
     if isinstance(text, Reject):
         return text
     values = (None,) * len(columns.others)
-    return _taken(text, path=name, position=1, columns=columns, values=values, stored=stored)
+    return document_or_reject(text, path=name, position=1, columns=columns, values=values, stored=stored)
 
 
 def _from_parquet(
@@ -487,7 +293,7 @@ def _row_texts(
         return stored.get(columns.text, [None] * rows)
     by_name = {name: stored[name] for name in columns.texts if name in stored}
     records = ({name: _plain(values[row]) for name, values in by_name.items()} for row in range(rows))
-    return (_templated(record, columns, max_bytes) for record in records)
+    return (templated_text(record, columns, max_bytes) for record in records)
 
 
 def _plain(value: object) -> object:
@@ -516,12 +322,12 @@ def _from_value(
     text = stored
     if isinstance(stored, bytes):
         if len(stored) > max_bytes:
-            return Reject(path, position, *_too_long(len(stored), max_bytes), prefix_of(stored))
-        decoded = _decoded(stored, path, position)
+            return Reject(path, position, *too_long(len(stored), max_bytes), prefix_of(stored))
+        decoded = decoded_text(stored, path, position)
         if isinstance(decoded, Reject):
             return decoded
         text = decoded
-    return _taken(
+    return document_or_reject(
         text,
         path=path,
         position=position,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dmix.etl.screening.words import VERSION as WORDS_VERSION
 from dmix.etl.screening.words import NormalTexts, normal_texts, window_hashes
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 
 VERSION = 1
 """Part of the digest of items; one more for every change of what is found."""

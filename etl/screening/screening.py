@@ -20,11 +20,11 @@ from dmix.etl.publishing.publish import STAGING, attempt_folder
 from dmix.etl.publishing.shard_inputs import RowRange, ShardInput, excluded_rows, label_path
 from dmix.warehouse_schema.files import manifests
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     content_digest,
     corpus_versions,
-    digest_of,
     read_corpus_version,
 )
 from dmix.warehouse_schema.files.screenings import KINDS, Screening, find_screening, write_screening

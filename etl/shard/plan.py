@@ -16,6 +16,7 @@ from dmix.etl.shard.tasks import ShardJob
 from dmix.etl.text.tokens import Tokenizer, load_tokenizer
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, checked_name
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import (
     CorpusReference,
     CorpusVersion,
@@ -24,7 +25,6 @@ from dmix.warehouse_schema.files.manifests import (
     content_digest,
     corpora,
     datasets,
-    digest_of,
     item_digest,
     read_corpus_version,
     read_dataset_manifest,

@@ -45,8 +45,8 @@ from dmix.warehouse_schema.files.manifests import (
 )
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.screenings import Screening
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 __all__ = ["ShardSettings", "shard_dataset"]

@@ -28,9 +28,9 @@ from dmix.etl.text.tokens import Tokenizer
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import storage_errors
 from dmix.warehouse_schema.files.manifests import TokenizerFile
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.storage import Place
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 from dmix.warehouse_schema.taxonomy import slug
 
 BATCH_BYTES = 8 << 20

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dmix.etl.synthetic.generation_settings import MOST_TOKENS, GenerationSettings
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.weights import damaged_weights
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from dmix.etl.synthetic.source_models import (
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_json, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.progress import Progress
 
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]

@@ -60,7 +60,7 @@ def code_digest(spec: str) -> str | None:
     Of a module, it is the digest of its file; modules that it imports are not looked at.
 
     Args:
-        spec: One of `dmix.mixing.controllers.CONTROLLERS`.
+        spec: One of `dmix.mixing.controllers.registry.CONTROLLERS`.
 
     Raises:
         NotFoundError: If the file or the module does not exist.

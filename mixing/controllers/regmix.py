@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.interface import Controller
-from dmix.mixing.regression import DEFAULT_REGRESSOR, REGRESSORS, regressor
 from dmix.mixing.regression.farm_runs import load_farm_runs
 from dmix.mixing.regression.fits import PlannedFit
+from dmix.mixing.regression.regressors import DEFAULT_REGRESSOR, REGRESSORS, regressor
 from dmix.mixing.regression.search import AVERAGED, CANDIDATES, best_mixture, simulated_mixtures
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.simplex import masked_mixture

@@ -14,10 +14,10 @@ import numpy as np
 
 from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.interface import Controller
-from dmix.mixing.regression import regressor
 from dmix.mixing.regression.farm_runs import load_farm_runs
 from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.regression.radius import FOLDS, RADII, choose, within
+from dmix.mixing.regression.regressors import regressor
 from dmix.mixing.regression.search import AVERAGED, CANDIDATES, best_mixture, simulated_mixtures
 from dmix.mixing.space.domains import Array, DomainSpace, Vector
 from dmix.mixing.space.simplex import masked_mixture

@@ -29,7 +29,7 @@ from dmix.mixing.trajectories.objectives import Environment, environment_to_json
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
 from dmix.warehouse_schema.files.locks import held_lock
-from dmix.warehouse_schema.files.manifests import FORMAT, digest_of, with_digest
+from dmix.warehouse_schema.files.manifest_json import FORMAT, digest_of, with_digest
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import settings_from
 from dmix.warehouse_schema.text_files import read_json_object

@@ -9,7 +9,7 @@ until the report is written, so a call that was broken off goes on.
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -140,12 +140,7 @@ def simulator_of(
 ) -> LearnedSimulator:
     """A simulator with the widths of the settings and the agent's tokens."""
     return fit_simulator(
-        farm.episodes,
-        preset=agent.config.preset,
-        scales_D=farm.scales_D,
-        weights_D=farm.weights_D,
-        context=farm.context,
-        target_steps=farm.target_steps,
+        replace(farm, preset=agent.config.preset),
         settings=SimulatorSettings(
             steps=settings.simulator_steps,
             batch_episodes=settings.batch_episodes,

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -152,37 +151,19 @@ def tasks_of(farm: Farm, *, settings: RlSettings, progress: Callable[[str], None
     return [
         Task(
             episodes=each.episodes,
-            simulators=tuple(
-                fit_simulators(
-                    each.episodes,
-                    preset=each.preset,
-                    scales_D=each.scales_D,
-                    weights_D=each.weights_D,
-                    context=each.context,
-                    target_steps=each.target_steps,
-                    settings=settings,
-                    progress=progress,
-                )
-            ),
+            simulators=tuple(fit_simulators(each, settings=settings, progress=progress)),
         )
         for each in farms
     ]
 
 
 def fit_simulators(
-    episodes: Episodes, *, settings: RlSettings, progress: Callable[[str], None], **farm: Any
+    farm: Farm, *, settings: RlSettings, progress: Callable[[str], None]
 ) -> list[LearnedSimulator]:
-    """As many simulators as the settings ask for, on all episodes, from different seeds.
-
-    Args:
-        episodes: The farm.
-        settings: Resolved ones.
-        progress: Gets a line now and then.
-        farm: What else `fit_simulator` asks for.
-    """
+    """As many simulators as the settings (resolved ones) ask for, on all episodes, from different seeds."""
     return [
         fit_simulator(
-            episodes,
+            farm,
             settings=SimulatorSettings(
                 steps=settings.simulator_steps,
                 batch_episodes=settings.batch_episodes,
@@ -193,7 +174,6 @@ def fit_simulators(
                 pessimism=settings.required("pessimism"),
             ),
             progress=progress,
-            **farm,
         )
         for number in range(settings.simulators if settings.required("imagined") > 0 else 0)
     ]

@@ -132,7 +132,7 @@ class _Loop:
         with _interrupts() as interrupted:
             losses = self._train(interrupted)
         if self.settings.views:
-            self.algorithm.impl.serve(torch.from_numpy(self.tasks[0].episodes.space.active_N))
+            self.algorithm.impl.serve(torch.tensor(self.tasks[0].episodes.space.active_N))
         policy = self.algorithm.impl.policy
         trained: Agent = policy.agent.to("cpu").eval()
         return RlResult(
@@ -223,7 +223,7 @@ class _Loop:
             else identity_augmentation(task)
         )
         self._use(seen(task, augmentation))
-        self.algorithm.impl.serve(torch.from_numpy(augmentation.space.active_N))
+        self.algorithm.impl.serve(torch.tensor(augmentation.space.active_N))
         self.rollouts = []
 
     def _mapped(self, episodes: Episodes) -> EpisodeBatch:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import lightgbm
 import numpy as np
 
-from dmix.mixing.regression import checked_runs
+from dmix.mixing.regression.tables import checked_runs
 from dmix.mixing.space.domains import Array
 
 # The first three are RegMix's; one thread and `deterministic` make fits repeat to the bit.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from dmix.mixing.regression import checked_runs
+from dmix.mixing.regression.tables import checked_runs
 from dmix.mixing.space.domains import Array
 
 # Errors beyond this, in deviations of the value, count linearly.

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, lapack
 from scipy.optimize import minimize
 
-from dmix.mixing.regression import checked_runs
+from dmix.mixing.regression.tables import checked_runs
 from dmix.mixing.space.domains import Array
 from dmix.warehouse_schema.errors import InputError
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from dmix.mixing.regression import regressor
+from dmix.mixing.regression.regressors import regressor
 from dmix.mixing.regression.tables import RunTable
 from dmix.mixing.space.domains import Array
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmix.mixing.regression import checked_runs
+from dmix.mixing.regression.tables import checked_runs
 from dmix.mixing.space.domains import Array
 
 _LEAST_SHARE = 1e-3

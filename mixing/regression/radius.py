@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from dmix.mixing.regression import Fit
+from dmix.mixing.regression.regressors import Fit
 from dmix.mixing.space.domains import Array, Vector
 
 RADII = (0.1, 0.3, 0.6)

@@ -1,4 +1,4 @@
-"""The tables that RegMix publishes: mixtures and losses of runs, one CSV file each.
+"""Tables of runs, such as RegMix publishes: mixtures and losses, one CSV file each.
 
 `train_mixture_<size>.csv` and `train_pile_loss_<size>.csv`, and the same with `test_` for every
 size that is judged. The first column, `index`, joins the two; the other columns are the domains
@@ -153,3 +153,22 @@ def _aligned(test: RunTable, train: RunTable) -> RunTable:
         mixtures_RN=test.mixtures_RN[:, [test.domains.index(name) for name in train.domains]],
         values_RV=test.values_RV[:, [test.losses.index(name) for name in train.losses]],
     )
+
+
+def checked_runs(mixtures_RN: Array, values_RV: Array) -> tuple[Array, Array]:
+    """Both as float64, if they describe the same runs.
+
+    Raises:
+        InputError: If the shapes disagree, there are fewer than two runs, or a number is not finite.
+    """
+    mixtures_RN, values_RV = (np.asarray(a, dtype=np.float64) for a in (mixtures_RN, values_RV))
+    if mixtures_RN.ndim != 2 or values_RV.ndim != 2 or len(mixtures_RN) != len(values_RV):
+        raise InputError(
+            f"mixtures have shape {mixtures_RN.shape} and values {values_RV.shape}, expected (runs, domains)"
+            " and (runs, values) of the same runs"
+        )
+    if len(mixtures_RN) < 2:
+        raise InputError(f"{len(mixtures_RN)} runs are too few to fit a regressor; give it at least 2")
+    if not (np.isfinite(mixtures_RN).all() and np.isfinite(values_RV).all()):
+        raise InputError("a mixture or value is not finite; leave that run out")
+    return mixtures_RN, values_RV

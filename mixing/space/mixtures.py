@@ -48,9 +48,11 @@ def parse_mixture(weights: Mapping[str, Any], *, space: DomainSpace, where: str)
         mixture_N[index] += weight
     if not mixture_N.any():
         raise InputError(f"{where}: the weights sum to 0; give at least one domain a weight above 0")
-    if not math.isfinite(mixture_N.sum()):
+    with np.errstate(over="ignore"):
+        total = float(mixture_N.sum())
+    if not math.isfinite(total):
         raise InputError(f"{where}: the weights are too large to be summed; give shares, for example 0 to 1")
-    return mixture_N / mixture_N.sum()
+    return mixture_N / total
 
 
 def index_of_name(name: str, *, space: DomainSpace, where: str) -> int:

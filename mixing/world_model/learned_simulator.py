@@ -32,6 +32,7 @@ from dmix.mixing.agent.features import RunContext, tokens
 from dmix.mixing.agent.standardise import features
 from dmix.mixing.delivery.exhaustion import feasible
 from dmix.mixing.offline.episodes import Episodes, Run, assembled, ends_at
+from dmix.mixing.offline.farm import Farm
 from dmix.mixing.space.domains import Array, Vector
 
 _REPORTS = 4
@@ -331,27 +332,16 @@ class LearnedSimulator:
 
 
 def fit_simulator(
-    episodes: Episodes,
-    *,
-    preset: str,
-    scales_D: Vector,
-    weights_D: Vector,
-    context: RunContext,
-    target_steps: float,
-    settings: SimulatorSettings,
-    progress: Callable[[str], None],
+    farm: Farm, *, settings: SimulatorSettings, progress: Callable[[str], None]
 ) -> LearnedSimulator:
-    """Fits a simulator on episodes by maximum likelihood.
+    """Fits a simulator on the episodes of a farm by maximum likelihood.
 
     Args:
-        episodes: The farm.
-        preset: Of the tokens that policies will see.
-        scales_D, weights_D: s_i in nats per token, and lambda_i.
-        context: Of the farm's runs.
-        target_steps: |T| / R.
+        farm: The episodes, and what their runs share.
         settings: Steps, rates, and the share that is held out.
         progress: Gets a line now and then.
     """
+    episodes, context = farm.episodes, farm.context
     rng = np.random.default_rng(settings.seed)
     order = rng.permutation(len(episodes))
     held = min(len(episodes) - 1, int(np.ceil(settings.held_out * len(episodes))))
@@ -384,11 +374,11 @@ def fit_simulator(
     model.learn_limits(training.actions_ETN, training.changes_ESD, training.valid_mask_ET)
     return LearnedSimulator(
         model=model.eval(),
-        scales_D=scales_D,
-        weights_D=weights_D,
+        scales_D=farm.scales_D,
+        weights_D=farm.weights_D,
         context=context,
-        target_steps=target_steps,
-        preset=preset,
+        target_steps=farm.target_steps,
+        preset=farm.preset,
         pessimism=settings.pessimism,
         held_out_r2_D=_explained(model, measuring),
     )

@@ -16,12 +16,12 @@ from tests.training import conftest as _training
 from dmix.cli.main import dmix, run
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.store import publish_agent
-from dmix.mixing.controllers import CONTROLLERS
+from dmix.mixing.controllers.registry import CONTROLLERS
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.objectives import load_environment, write_environment
 from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.layout import Warehouse
 
 QUALITY = Path(__file__).parents[2] / "benchmarks" / "quality"

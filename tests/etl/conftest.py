@@ -13,13 +13,13 @@ from dmix.etl.shard.plan import plan_dataset
 from dmix.etl.shard.shard import ShardSettings, shard_dataset
 from dmix.etl.shard.tasks import encode_shard_input
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     DomainRows,
     InputFile,
     LabelFile,
     LabelPart,
-    digest_of,
     write_corpus_version,
 )
 from dmix.warehouse_schema.taxonomy import Taxonomy

@@ -17,7 +17,7 @@ from tests.etl.soak_kills import digests, write_raw
 
 from dmix.etl.maintenance.gc import collect_garbage
 from dmix.etl.maintenance.verify import verify_warehouse
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.layout import Warehouse
 
 

@@ -21,7 +21,8 @@ from dmix.etl.shard.shard import shard_dataset
 from dmix.etl.shard.tasks import encode_shard_input
 from dmix.etl.synthetic.blocks import BlockFacts, block_name, write_block
 from dmix.etl.synthetic.generation import GeneratedDocument
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import corpus_versions, read_corpus_version

@@ -10,11 +10,11 @@ import pytest
 from streaming import MDSWriter
 from tests.manifests import dataset_manifest, written_files
 from tests.mixing.testbed.simulated import random_schedules, simulated_context, simulated_trajectories
+from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.store import TrajectorySet, publish_set, write_trajectory
-from dmix.mixing.world_model.simulator import Simulator
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, TokenizerFile
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy

@@ -26,6 +26,7 @@ from tests.mixing.testbed.simulated_learning import (
     policy_of,
     random_gain,
 )
+from tests.mixing.testbed.simulator import Simulator, best_schedule
 
 from dmix.mixing.learning.cql_losses import EpisodeBatch
 from dmix.mixing.learning.settings.rl import RlSettings
@@ -36,7 +37,6 @@ from dmix.mixing.offline.sft_examples import Example
 from dmix.mixing.space.domains import Array
 from dmix.mixing.trajectories.algorithm1 import EarlierPaths, PathProblem, sample_path
 from dmix.mixing.trajectories.candidates import HierarchicalDistribution
-from dmix.mixing.world_model.simulator import Simulator, best_schedule
 
 # Runs that a mean gain is taken over; its standard error is far below the margins of the problems.
 RUNS = 200

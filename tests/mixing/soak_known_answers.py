@@ -20,10 +20,10 @@ from tests.mixing.known_answers import (
     sft_policy,
 )
 from tests.mixing.testbed.simulated_learning import learn, policy_of
+from tests.mixing.testbed.simulator import Simulator, best_schedule, best_static
 from tests.soak import SoakError, Unit
 
 from dmix.mixing.learning.settings.rl import RlSettings
-from dmix.mixing.world_model.simulator import Simulator, best_schedule, best_static
 
 # The best mean gain on problem C of one schedule for both types.
 OPEN_LOOP = 0.290

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from tests.mixing.known_answers import QUICK, Scale, grid_optimum, judged, learnt, problem_a
 from tests.mixing.testbed.simulated_learning import policy_of
-
-from dmix.mixing.world_model.simulator import best_schedule
+from tests.mixing.testbed.simulator import best_schedule
 
 
 @pytest.fixture(scope="module")

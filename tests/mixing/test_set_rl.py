@@ -8,21 +8,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.mixing.testbed.simulated import SCALE, random_schedules, simulated_context
+from tests.mixing.testbed.simulated import random_schedules, simulated_context, simulated_farm
 from tests.mixing.testbed.simulated_learning import SET_TOY, learn, mean_gain, new_agent
+from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.agent.architectures import arguments_of
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig
 from dmix.mixing.agent.store import load_agent, publish_agent
-from dmix.mixing.controllers import make_controller
+from dmix.mixing.controllers.registry import make_controller
 from dmix.mixing.learning.rl import fit_simulators, prepare, train_rl
 from dmix.mixing.learning.rl_fit import fit_cql, new_algorithm
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.offline.farm import load_farm
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
-from dmix.mixing.world_model.simulator import Simulator
 from dmix.warehouse_schema.errors import InputError
 
 REFERENCE = Simulator(steps=6)
@@ -58,12 +58,7 @@ def test_learned_simulators_show_the_policy_the_tokens_of_the_farm(learnt):
     episodes = learnt[0].episodes
     context = simulated_context(REFERENCE, as_sets=True)
     (simulator,) = fit_simulators(
-        episodes,
-        preset="default",
-        scales_D=np.full(2, SCALE),
-        weights_D=REFERENCE.weights_K,
-        context=context,
-        target_steps=float("inf"),
+        simulated_farm(REFERENCE, episodes, as_sets=True),
         settings=replace(SET_TOY, simulators=1, simulator_steps=1).resolved("default"),
         progress=quiet,
     )

@@ -11,7 +11,7 @@ from setuptools.dist import Distribution
 from dmix.mixing.agent.folders import agent_folder, shipped_agents
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.store import load_agent
-from dmix.mixing.controllers import make_controller
+from dmix.mixing.controllers.registry import make_controller
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.warehouse_schema.files.layout import Warehouse

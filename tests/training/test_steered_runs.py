@@ -12,7 +12,7 @@ import yaml
 from dmix.cli.workflows.effects.counts import probe_counts
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.store import publish_agent
-from dmix.mixing.controllers import CONTROLLERS
+from dmix.mixing.controllers.registry import CONTROLLERS
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.feedback import write_feedback
@@ -24,7 +24,8 @@ from dmix.training.run.config import describe, make_config, read_config
 from dmix.training.run.launch import resume_run, start_run
 from dmix.training.run.request import RunRequest
 from dmix.training.scoring.environment import Scorer
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError, NotFoundError
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest

@@ -6,7 +6,7 @@ from typing import Any
 from tests.soak import Unit
 from tests.warehouse_schema.catalog.sql_fuzz import try_statements
 
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.layout import Warehouse
 

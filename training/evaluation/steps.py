@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dmix.training.run.checkpoint_files import checkpoints, latest_checkpoint, steps_done_at
 from dmix.training.run.config import RunConfig
+from dmix.training.run.resuming.checkpoint_files import checkpoints, latest_checkpoint, steps_done_at
 from dmix.training.run.summary import summarise
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse

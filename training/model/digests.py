@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dmix.training.model.settings import ADAPTER_CONFIG, ModelSettings
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.weights import file_digest, known_digest
 
 # What a checkpoint's folder holds that decides its scores; tokenizers are compared on their own.

@@ -21,7 +21,8 @@ from composer.core import Callback, State, get_precision_context
 from composer.loggers import Logger
 from composer.utils import dist
 
-from dmix.mixing.controllers import Controller, context_of
+from dmix.mixing.controllers import Controller
+from dmix.mixing.controllers.interface import context_of
 from dmix.mixing.delivery.dataset import StepBatchSampler
 from dmix.mixing.delivery.ledger import RankNotes, StepLedger
 from dmix.mixing.delivery.plan import MixerState, PlanSettings, StepPlan, ending, plan_step, remaining_samples
@@ -30,9 +31,9 @@ from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.run.checkpoint_files import SAVED, fingerprint
 from dmix.training.run.decisions import Decision, decide, log_controller_events
 from dmix.training.run.ranks import is_first_rank, on_first_rank
+from dmix.training.run.resuming.checkpoint_files import SAVED, fingerprint
 from dmix.training.run.state import RunState
 from dmix.training.run.watching.metrics import score_metrics, step_metrics
 from dmix.training.run.watching.progress import BatchReport, Monitor, StepReport

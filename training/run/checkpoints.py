@@ -24,7 +24,7 @@ from torch.torch_version import TorchVersion
 from dmix.training.model.estimate.memory import is_out_of_memory
 from dmix.training.model.saving import write_errors
 from dmix.training.model.settings import TrainingSettings
-from dmix.training.run.checkpoint_files import FILE_NAME, checkpoints, forget_set_aside
+from dmix.training.run.resuming.checkpoint_files import FILE_NAME, checkpoints, forget_set_aside
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import sync_path
 

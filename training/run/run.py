@@ -35,18 +35,18 @@ from dmix.training.run.assembly.trainer import (
     take_rate,
 )
 from dmix.training.run.callback import MixtureCallback
-from dmix.training.run.checkpoint_files import (
-    Restart,
-    choose_checkpoint,
-    latest_checkpoint,
-    steps_done_at,
-)
 from dmix.training.run.checkpoints import without_unpickling
 from dmix.training.run.ranks import (
     failing_together,
     is_first_rank,
     on_first_rank,
     prepare_ranks,
+)
+from dmix.training.run.resuming.checkpoint_files import (
+    Restart,
+    choose_checkpoint,
+    latest_checkpoint,
+    steps_done_at,
 )
 from dmix.training.run.resuming.differences import changed_content
 from dmix.training.run.summary import RunSummary, summarise
@@ -260,23 +260,7 @@ def _fit(
     A run that could not even be built leaves no events, so that it can be started again.
     """
     if log is not None:
-        for change in restart.changes:  # first: a start with the new digests would hide them from the next
-            log.write(EVENT, step=callback.state.steps_done, detail=change.digests, **change.to_json())
-        log.write(
-            "run_started",
-            kind=job.kind,
-            dataset=job.manifest.dataset,
-            controller=job.controller.name,
-            config=job.config,
-            content=job.content,
-            space=[list(pair) for pair in callback.space.names],
-            resumed_from_step=callback.state.steps_done,
-            resumed_from_batch=trainer.state.timestamp.batch.value,
-            parameters=callback.model.parameters_count,
-            world_size=dist.get_world_size(),
-        )
-        for note in restart.notes:
-            log.write("note", step=callback.state.steps_done, kind="checkpoint", detail=note)
+        _write_start(log, job, trainer, callback, restart=restart)
     try:
         if not callback.state.finished:
             restore_random_state(trainer)
@@ -313,6 +297,29 @@ def _fit(
         log.write("run_done", step=callback.state.steps_done, detail=callback.ending)
         if job.training.keep == "model":
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _write_start(
+    log: EventLog, job: TrainingJob, trainer: Trainer, callback: MixtureCallback, *, restart: Restart
+) -> None:
+    """Writes the events that an attempt begins with: what changed, the start, notes on checkpoints."""
+    for change in restart.changes:  # first: a start with the new digests would hide them from the next
+        log.write(EVENT, step=callback.state.steps_done, detail=change.digests, **change.to_json())
+    log.write(
+        "run_started",
+        kind=job.kind,
+        dataset=job.manifest.dataset,
+        controller=job.controller.name,
+        config=job.config,
+        content=job.content,
+        space=[list(pair) for pair in callback.space.names],
+        resumed_from_step=callback.state.steps_done,
+        resumed_from_batch=trainer.state.timestamp.batch.value,
+        parameters=callback.model.parameters_count,
+        world_size=dist.get_world_size(),
+    )
+    for note in restart.notes:
+        log.write("note", step=callback.state.steps_done, kind="checkpoint", detail=note)
 
 
 def _is_done(job: TrainingJob, events: Path) -> bool:

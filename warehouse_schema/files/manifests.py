@@ -6,32 +6,20 @@ dataset a new dataset. `dmix.etl` writes them, the catalog is an index over them
 """
 
 import dataclasses
-import functools
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, checked_name, json_of, publish_json, read_json
+from dmix.warehouse_schema.files.manifest_json import digest_of, manifest_from_json, manifest_to_json
 from dmix.warehouse_schema.files.names import inner_path, plain_name
 from dmix.warehouse_schema.files.storage import Place
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, slug
 
-FORMAT = 1
-# Key of the hash over everything else that a manifest says.
-_DIGEST = "digest"
-
 T = TypeVar("T")
-
-
-def digest_of(value: Any) -> str:
-    """SHA-256 of a plain value's canonical JSON form, 64 hexadecimal digits."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +295,7 @@ def content_digest(version: CorpusVersion) -> str:
 
 def write_corpus_version(warehouse: Warehouse, version: CorpusVersion) -> Path:
     """Publishes a version; this is the step that makes its parts visible."""
-    name, value = f"v{version.version}.json", _to_json(version)
+    name, value = f"v{version.version}.json", manifest_to_json(version)
     path = warehouse.labels(version.corpus) / name
     if warehouse.data != warehouse.root:
         publish_json(warehouse.label_data(version.corpus) / name, value)
@@ -317,7 +305,7 @@ def write_corpus_version(warehouse: Warehouse, version: CorpusVersion) -> Path:
 
 def write_dataset_manifest(warehouse: Warehouse, manifest: DatasetManifest) -> Path:
     """Publishes a dataset; this is the step that makes its streams visible."""
-    value = _to_json(manifest)
+    value = manifest_to_json(manifest)
     path = warehouse.stream(manifest.dataset) / "manifest.json"
     if warehouse.data != warehouse.root:
         publish_json(warehouse.stream_data(manifest.dataset) / path.name, value)
@@ -358,7 +346,7 @@ def read_corpus_version(warehouse: Warehouse, corpus: str, version: int | None =
             f"corpus {corpus!r} has no version {chosen} (available: {versions[0]} to {versions[-1]})"
         )
     path = warehouse.labels(corpus) / f"v{chosen}.json"
-    found: CorpusVersion = _from_json(CorpusVersion, read_json(path), path)
+    found = load_manifest(CorpusVersion, path)
     if (found.corpus, found.version) != (corpus, chosen):
         raise InputError(
             f"{path} is of corpus {found.corpus!r} version {found.version}; restore it from a copy, or run"
@@ -380,7 +368,7 @@ def read_dataset_manifest(warehouse: Warehouse, dataset: str | None = None) -> D
         InputError: If the choice is open, or the file is damaged or from a newer dmix.
     """
     manifests = [
-        _from_json(DatasetManifest, read_json(path), path)
+        load_manifest(DatasetManifest, path)
         for path in (warehouse.stream(name) / "manifest.json" for name in datasets(warehouse))
     ]
     if not manifests:
@@ -401,33 +389,7 @@ def load_manifest(cls: type[T], path: Path) -> T:
         NotFoundError: If there is no such file.
         InputError: If it is damaged or from a newer dmix.
     """
-    return cast(T, _from_json(cls, read_json(path), path))
-
-
-def altered(path: Path) -> bool:
-    """Whether a manifest says something else than when it was written; False if it has no digest.
-
-    Manifests of dmix 0.1 have none. A digest tells damage and edits by hand, not forgery.
-
-    Raises:
-        NotFoundError: If there is no such file.
-        InputError: If it is not JSON.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict) or _DIGEST not in value:
-        return False
-    found = value.pop(_DIGEST)
-    return bool(found != digest_of(value))
-
-
-def _to_json(manifest: CorpusVersion | DatasetManifest) -> dict[str, Any]:
-    return with_digest({"format": FORMAT, **dataclasses.asdict(manifest)})
-
-
-def with_digest(value: Mapping[str, Any]) -> dict[str, Any]:
-    """What a manifest says, as plain values, with the digest that `altered` compares."""
-    found: dict[str, Any] = json.loads(json.dumps(value))
-    return {**found, _DIGEST: digest_of(found)}
+    return _manifest(cls, read_json(path), path)
 
 
 def manifest_from_bytes(cls: type[T], content: bytes, where: Place) -> T:
@@ -436,52 +398,12 @@ def manifest_from_bytes(cls: type[T], content: bytes, where: Place) -> T:
     Raises:
         InputError: If it is damaged or from a newer dmix.
     """
-    return cast(T, _from_json(cls, json_of(content, where), where))
+    return _manifest(cls, json_of(content, where), where)
 
 
-def _from_json(cls: Any, value: Any, path: Place) -> Any:
-    if not isinstance(value, dict):
-        raise InputError(
-            f"{path} contains a {type(value).__name__}, expected a manifest; restore it from a copy"
-        )
-    value = dict(value)
-    value.pop(_DIGEST, None)
-    found = value.pop("format", None)
-    if found != FORMAT:
-        raise InputError(f"{path} has format {found!r}, but this dmix reads {FORMAT}; update dmix")
-    try:
-        manifest = _NESTED[cls](value)
-        _check_values(manifest)
-        _CHECKS[cls](manifest, path)
-    except (KeyError, TypeError, AttributeError) as error:
-        said = repr(error)[:300]
-        raise InputError(f"{path} is damaged ({said}); repeat the command that made it") from None
-    return manifest
-
-
-@functools.cache
-def _types_of(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
-
-
-def _check_values(item: Any) -> None:
-    """Raises a TypeError unless texts are texts and counts are counts, in a manifest and what it holds."""
-    kind: type = type(item)
-    for name, wanted in _types_of(kind).items():
-        value = getattr(item, name)
-        if wanted in (str, bool, int):
-            if type(value) is not wanted or (wanted is int and not 0 <= value < 2**63):
-                raise TypeError(f"{name} is {value!r}, expected {wanted.__name__}")
-        elif dataclasses.is_dataclass(value):
-            _check_values(value)
-        elif isinstance(value, tuple):
-            for inner in value:
-                if dataclasses.is_dataclass(inner):
-                    _check_values(inner)
-        elif value is not None and not isinstance(value, Mapping):
-            raise TypeError(f"{name} is {value!r}, expected names with values")
-    if isinstance(item, LabelPart) and not all(type(count) is int for count in item.rejected.values()):
-        raise TypeError(f"rejected is {item.rejected!r}, expected counts")
+def _manifest(cls: type[T], value: Any, where: Place) -> T:
+    """The manifest that a value of JSON says, if its names stay in their folders."""
+    return manifest_from_json(cls, value, where, check=_CHECKS[cls])
 
 
 def _check_corpus(version: CorpusVersion, where: object) -> None:
@@ -520,47 +442,4 @@ def _check_dataset(manifest: DatasetManifest, where: object) -> None:
             plain_name(file.name, what="shard", where=where)
 
 
-def _label_file(value: dict[str, Any]) -> LabelFile:
-    return LabelFile(**{**value, "domains": tuple(DomainRows(**rows) for rows in value["domains"])})
-
-
-def label_part_from_json(value: dict[str, Any]) -> LabelPart:
-    """The part whose plain form (`dataclasses.asdict`) was stored as JSON."""
-    return LabelPart(
-        **{
-            **value,
-            "inputs": tuple(InputFile(**entry) for entry in value["inputs"]),
-            "files": tuple(_label_file(entry) for entry in value["files"]),
-            "reject_files": tuple(_label_file(entry) for entry in value["reject_files"]),
-            "piece": Piece(**value["piece"]) if value.get("piece") else None,
-        }
-    )
-
-
-def _corpus_version(value: dict[str, Any]) -> CorpusVersion:
-    taxonomy, parts = (
-        Taxonomy.from_json(value["taxonomy"]),
-        tuple(label_part_from_json(entry) for entry in value["parts"]),
-    )
-    return CorpusVersion(**{**value, "taxonomy": taxonomy, "parts": parts})
-
-
-def _stream_entry(value: dict[str, Any]) -> StreamEntry:
-    return StreamEntry(**{**value, "files": tuple(StreamFile(**entry) for entry in value["files"])})
-
-
-def _dataset_manifest(value: dict[str, Any]) -> DatasetManifest:
-    return DatasetManifest(
-        **{
-            **value,
-            "taxonomy": Taxonomy.from_json(value["taxonomy"]),
-            "tokenizer": TokenizerFile(**value["tokenizer"]),
-            "corpora": tuple(CorpusReference(**entry) for entry in value["corpora"]),
-            "streams": tuple(_stream_entry(entry) for entry in value["streams"]),
-            "kept_out": None if value.get("kept_out") is None else tuple(value["kept_out"]),
-        }
-    )
-
-
 _CHECKS: dict[Any, Any] = {CorpusVersion: _check_corpus, DatasetManifest: _check_dataset}
-_NESTED = {CorpusVersion: _corpus_version, DatasetManifest: _dataset_manifest}

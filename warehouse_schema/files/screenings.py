@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json
-from dmix.warehouse_schema.files.manifests import with_digest
+from dmix.warehouse_schema.files.manifest_json import record_from_json, with_digest
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.text_files import read_json_object
 
@@ -85,6 +85,6 @@ def load_screening(path: Path) -> Screening:
     if found != FORMAT:
         raise InputError(f"{path} has format {found!r}, but this dmix reads {FORMAT}; update dmix")
     try:
-        return Screening(**{**value, "corpora": tuple(value["corpora"])})
+        return record_from_json(Screening, value)
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error!r}); remove its folder and screen again") from None

@@ -79,7 +79,7 @@ def collect_farm(
     from dmix.mixing.trajectories.objectives import load_environment
     from dmix.training.farm.farm import collect as collect_feedback
     from dmix.training.farm.farm import default_proxy, plan_farm
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     base = bases[0] if bases else None
     farm = plan_farm(

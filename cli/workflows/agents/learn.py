@@ -181,7 +181,7 @@ def train_agent(
         overwrite=overwrite,
         progress=progress,
     )
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     sync_at_end(warehouse, warn=progress)
     return _agent_result(report | asdict(summary) | {"folder": str(warehouse.agent(agent_name))})

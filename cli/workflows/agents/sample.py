@@ -43,7 +43,7 @@ def sample_set(
         read_trajectories,
         sample_trajectories,
     )
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     manifest = read_dataset_manifest(warehouse.require(), dataset)

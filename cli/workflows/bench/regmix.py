@@ -9,7 +9,7 @@ from typing import Any
 
 from dmix import __version__
 from dmix.cli.show.result import Result
-from dmix.mixing.regression import REGRESSORS
+from dmix.mixing.regression.regressors import REGRESSORS
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.progress import Progress
 

@@ -22,7 +22,7 @@ def rebuild_catalog(
     Raises:
         LockHeldError: If another process writes the catalog for longer.
     """
-    from dmix.warehouse_schema.catalog.catalog import rebuild
+    from dmix.warehouse_schema.catalog.sync import rebuild
     from dmix.warehouse_schema.catalog.units import published_units
 
     counts = Counter(unit.kind for unit in published_units(warehouse.require()).values())

@@ -79,7 +79,7 @@ def classify_text(
     from dmix.etl.classify import classify as job
     from dmix.etl.classify.plan import plan_corpora
     from dmix.etl.publishing.mirror import use_data_url
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     if not dry_run:
         use_data_url(warehouse, data_url)

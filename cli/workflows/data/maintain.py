@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from dmix.cli.show.result import Result
 from dmix.warehouse_schema.errors import VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 
 if TYPE_CHECKING:
     from dmix.etl.maintenance.problems import Problem

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.kept_out import evaluation_items
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 
 if TYPE_CHECKING:
     from dmix.etl.screening.screening import ScreenedFile
@@ -48,12 +48,10 @@ def screen_duplicates(
         NotFoundError: If a corpus does not exist.
     """
     from dmix.etl.screening.duplicates import files_to_digest, find_duplicates
-    from dmix.etl.screening.screening import screened_files
-    from dmix.etl.shard.plan import resolve_corpora
 
-    corpora = resolve_corpora(warehouse.require(), corpus)
+    corpora, files = _corpora_and_files(warehouse, corpus)
     if dry_run:
-        return _plan_result(corpora, files_to_digest(warehouse, screened_files(warehouse, corpora)))
+        return _plan_result(corpora, files_to_digest(warehouse, files))
     found = find_duplicates(executor, warehouse, corpora=corpora, progress=progress)
     return _screening_result(warehouse, found, _PAIRS, progress)
 
@@ -81,16 +79,24 @@ def screen_contamination(
         NotFoundError: If a corpus or file does not exist.
     """
     from dmix.etl.screening.contamination import contamination_id, files_to_search, find_contamination
+
+    corpora, files = _corpora_and_files(warehouse, corpus)
+    items = evaluation_items([environment])
+    if dry_run:
+        folder = warehouse.screening("contamination", contamination_id(corpora, items))
+        return _plan_result(corpora, files_to_search(folder, files))
+    found = find_contamination(executor, warehouse, corpora=corpora, items=items, progress=progress)
+    return _screening_result(warehouse, found, _OBJECTIVES, progress)
+
+
+def _corpora_and_files(
+    warehouse: Warehouse, corpus: Sequence[str]
+) -> "tuple[Sequence[CorpusVersion], Sequence[ScreenedFile]]":
     from dmix.etl.screening.screening import screened_files
     from dmix.etl.shard.plan import resolve_corpora
 
     corpora = resolve_corpora(warehouse.require(), corpus)
-    items = evaluation_items([environment])
-    if dry_run:
-        folder = warehouse.screening("contamination", contamination_id(corpora, items))
-        return _plan_result(corpora, files_to_search(folder, screened_files(warehouse, corpora)))
-    found = find_contamination(executor, warehouse, corpora=corpora, items=items, progress=progress)
-    return _screening_result(warehouse, found, _OBJECTIVES, progress)
+    return corpora, screened_files(warehouse, corpora)
 
 
 def _plan_result(corpora: "Sequence[CorpusVersion]", todo: "Sequence[ScreenedFile]") -> Result:
@@ -110,7 +116,8 @@ def _plan_result(corpora: "Sequence[CorpusVersion]", todo: "Sequence[ScreenedFil
 
 def _screening_result(warehouse: Warehouse, screening: "Screening", sql: str, progress: Progress) -> Result:
     """Counts of what a screening found, as the catalog has them; left out where it has none as yet."""
-    from dmix.warehouse_schema.catalog.catalog import Catalog, sync_at_end
+    from dmix.warehouse_schema.catalog.catalog import Catalog
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     columns: list[str] = []
     rows: list[tuple[Any, ...]] = []

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.kept_out import evaluation_items
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 
 if TYPE_CHECKING:
     from dmix.etl.shard.plan import ShardPlan
@@ -49,7 +49,7 @@ def shard_corpora(
     from dmix.etl.publishing.mirror import use_data_url
     from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
     from dmix.etl.shard.shard import shard_dataset
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     if not dry_run:
         use_data_url(warehouse, data_url)

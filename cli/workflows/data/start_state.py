@@ -65,7 +65,7 @@ def show_start_state(
     from dmix.etl.synthetic.start_state.job import estimate_start_state
     from dmix.etl.synthetic.start_state.plan import plan_start_state
     from dmix.etl.synthetic.synthesize import local_processes
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
     from dmix.warehouse_schema.taxonomy import slug
 
     plan = plan_start_state(

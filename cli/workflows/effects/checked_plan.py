@@ -14,7 +14,7 @@ import numpy as np
 from dmix.cli.workflows.effects.plan import CheckedGain, PlannedMixture
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
@@ -62,23 +62,12 @@ def check_plan(
         check, and what the check measured stands beside it.
     """
     from dmix.mixing.effects.plan import checked_choice
-    from dmix.mixing.effects.probes import Probe
     from dmix.training.farm.probe import probe_scores
 
     plans = [plan_at(dataclasses.replace(rules, pull=rules.pull * factor)) for factor in PULLS]
     first = plans[0]
     task = check_task(warehouse, first, model=model, training=training)
-    natural_N = first.space.natural_N
-    runs = [
-        *(
-            Probe(probe_id=f"pull-{i}", domains=(), dose=0.0, mixture_N=planned.plan.mixture_N)
-            for i, planned in enumerate(plans, start=1)
-        ),
-        *(
-            Probe(probe_id=f"natural-{i + 1}", domains=(), dose=0.0, mixture_N=natural_N)
-            for i in range(NATURAL_RUNS)
-        ),
-    ]
+    runs = _check_runs(plans)
     key = digest_of([repr(task.model), repr(training), task.samples, [r.mixture_N.tolist() for r in runs]])
     folder = warehouse.effects(first.plan.sources[0]) / "checks" / key[:12]
     found = []
@@ -117,6 +106,18 @@ def check_plan(
     if not second_round:
         return checked
     return _second_round(checked, taught, task, rules=rules, folder=folder, progress=progress)
+
+
+def _check_runs(plans: "Sequence[PlannedMixture]") -> "list[Probe]":
+    """A run at the mixture of each plan, then those at natural mixing."""
+    from dmix.mixing.effects.probes import Probe
+
+    mixtures = {f"pull-{i}": planned.plan.mixture_N for i, planned in enumerate(plans, start=1)}
+    mixtures |= {f"natural-{i}": plans[0].space.natural_N for i in range(1, NATURAL_RUNS + 1)}
+    return [
+        Probe(probe_id=name, domains=(), dose=0.0, mixture_N=mixture_N)
+        for name, mixture_N in mixtures.items()
+    ]
 
 
 def _natural(planned: PlannedMixture, *, checked: str) -> PlannedMixture:

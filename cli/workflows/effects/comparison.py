@@ -62,9 +62,9 @@ def measure_world(study: "Study") -> None:
         planned_mixture,
         world_scales,
     )
-    from dmix.training.comparison.runs.recipes import world_priors
-    from dmix.training.comparison.runs.run_unit import feedback_environment
     from dmix.training.comparison.runs.stages import run_space, world_specs
+    from dmix.training.comparison.units.recipes import world_priors
+    from dmix.training.comparison.units.run_unit import feedback_environment
     from dmix.warehouse_schema.files.layout import publish_json
 
     space, settings, priors = run_space(study), study.loaded.settings, world_priors(study.loaded)

@@ -14,7 +14,8 @@ from dmix.cli.workflows.effects.names import effects_name
 from dmix.cli.workflows.effects.probes import DESIGN, fitted_effects
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
-from dmix.warehouse_schema.files.manifests import digest_of, read_dataset_manifest
+from dmix.warehouse_schema.files.manifest_json import digest_of
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:

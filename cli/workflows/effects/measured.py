@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dmix.cli.workflows.effects.names import effects_name, model_digest, stored_already
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of, read_dataset_manifest
+from dmix.warehouse_schema.files.manifest_json import digest_of
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, checked_name
-from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
+from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:

@@ -69,7 +69,7 @@ def probe_effects(
         raise InputError("--export writes probes and --scores reads their results; give only one of the two")
     if export_to is not None:
         return _exported(warehouse, environment, dataset, groups, export_to, samples=samples)
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     if scores is not None:
         from dmix.cli.workflows.effects.exchange import import_scores

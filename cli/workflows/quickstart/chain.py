@@ -61,7 +61,7 @@ def quickstart(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from dmix.etl.spark.executors import Automatic
     from dmix.training.report import write_report
-    from dmix.warehouse_schema.catalog.catalog import sync
+    from dmix.warehouse_schema.catalog.sync import sync
 
     if seeds < 1:
         raise InputError(f"seeds is {seeds}, expected at least 1")

@@ -78,7 +78,7 @@ def evaluate_models(
     from dmix.training.evaluation.benchmark import benchmark_models
     from dmix.training.evaluation.candidates import model_candidate, run_candidates
     from dmix.training.evaluation.objective_tasks import read_objective_tasks
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     objectives = [] if environment is None else read_objective_tasks(environment)
     if run_id is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def finish_run(warehouse: Warehouse, summary: "RunSummary", *, progress: Progress) -> Result | None:
     """Brings the run into the catalog; what it came to on the first rank, None on others."""
-    from dmix.warehouse_schema.catalog.catalog import sync_at_end
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     if rank_here():
         return None

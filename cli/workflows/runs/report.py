@@ -6,8 +6,8 @@ from pathlib import Path
 from dmix.cli.show.notebook import in_notebook
 from dmix.cli.show.result import Result
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 
 
 def report_runs(

@@ -25,6 +25,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
+    from dmix.training.run.config import RunConfig
     from dmix.training.run.summary import RunSummary
 
 
@@ -94,33 +95,60 @@ def train_run(
                 controller=controller,
                 training=training,
             )
-        if not resume and is_finished(warehouse, run_id):
-            changed_settings(given, warehouse, run_id, may_change=False)
-            summary = run_summary(warehouse, run_id)
-            return _finished(summary) if dry_run else finish_run(warehouse, summary, progress=progress)
-        changes = _checked_resume(warehouse, run_id, given, loggers, asked=resume)
-        if dry_run:
-            from dmix.training.run.resuming.differences import plan_resume
-
-            resumed, notes = plan_resume(
-                warehouse,
-                run_id,
-                trust_controller=trust_controller,
-                back=back,
-                accept_changes=accept_changes,
-                changes=changes,
-            )
-            return run_plan(warehouse, resumed, ranks=ranks, notes=notes)
-        return _resume(
+        return _continued(
             warehouse,
             run_id,
-            loggers=loggers,
-            trust_controller=trust_controller,
-            back=back,
-            accept_changes=accept_changes,
-            changes=changes,
+            given,
+            loggers,
+            asked=resume,
+            dry_run=dry_run,
+            ranks=ranks,
             progress=progress,
+            how={"trust_controller": trust_controller, "back": back, "accept_changes": accept_changes},
         )
+    config = _new_run(
+        warehouse,
+        request,
+        model=model,
+        environment=environment,
+        agent=agent,
+        controller=controller,
+        training=training,
+        loggers=loggers,
+        dataset=dataset,
+        run_id=run_id,
+    )
+    if environment is not None:
+        check_kept_out(
+            warehouse,
+            config.dataset,
+            environment,
+            allow_unscreened=allow_unscreened,
+            progress=progress if rank_here() == 0 else lambda line: None,
+        )
+    if dry_run:
+        return run_plan(warehouse, config, ranks=ranks)
+    from dmix.training.run.launch import start_run
+
+    with run_monitor(title=f"run {config.run_id}") as monitor:
+        summary = start_run(warehouse, config, progress=progress, monitor=monitor)
+    return finish_run(warehouse, summary, progress=progress)
+
+
+def _new_run(
+    warehouse: Warehouse,
+    request: RunRequest,
+    *,
+    model: str | None,
+    environment: Path | None,
+    agent: str | None,
+    controller: str | None,
+    training: Path | None,
+    loggers: Sequence[str],
+    dataset: str | None,
+    run_id: str | None,
+) -> "RunConfig":
+    """The configuration of a run that has not started, all parts of which are there."""
     if model is None:
         raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
     spec = controller_spec(agent, controller)
@@ -133,7 +161,7 @@ def train_run(
         new_run_folder(warehouse, run_id)
     from dmix.training.run.config import make_config
 
-    resolved = make_config(
+    return make_config(
         warehouse,
         request,
         model=model,
@@ -143,20 +171,49 @@ def train_run(
         dataset=dataset,
         run_id=run_id,
     )
-    if environment is not None:
-        check_kept_out(
-            warehouse,
-            resolved.dataset,
-            environment,
-            allow_unscreened=allow_unscreened,
-            progress=progress if rank_here() == 0 else lambda line: None,
-        )
-    if dry_run:
-        return run_plan(warehouse, resolved, ranks=ranks)
-    from dmix.training.run.launch import start_run
 
-    with run_monitor(title=f"run {resolved.run_id}") as monitor:
-        summary = start_run(warehouse, resolved, progress=progress, monitor=monitor)
+
+def _continued(
+    warehouse: Warehouse,
+    run_id: str,
+    given: Mapping[str, Any],
+    loggers: Sequence[str],
+    *,
+    asked: bool,
+    dry_run: bool,
+    ranks: int | None,
+    progress: Progress,
+    how: Mapping[str, bool],
+) -> Result | None:
+    """A run that has started: finished already, planned, or trained to its end.
+
+    Args:
+        warehouse: Where the run is.
+        run_id: The run.
+        given: What the user gave of its configuration.
+        loggers: Where metrics go from now on.
+        asked: Whether it was `--resume` that goes on, not the same command again.
+        dry_run: Say what it would take, and train nothing.
+        ranks: Ranks that a dry run plans the memory for.
+        progress: Receives lines for people.
+        how: Flags of `resume_run`.
+    """
+    if not asked and is_finished(warehouse, run_id):
+        changed_settings(given, warehouse, run_id, may_change=False)
+        summary = run_summary(warehouse, run_id)
+        return _finished(summary) if dry_run else finish_run(warehouse, summary, progress=progress)
+    changes = _checked_resume(warehouse, run_id, given, loggers, asked=asked)
+    if dry_run:
+        from dmix.training.run.resuming.differences import plan_resume
+
+        resumed, notes = plan_resume(warehouse, run_id, changes=changes, **how)
+        return run_plan(warehouse, resumed, ranks=ranks, notes=notes)
+    from dmix.training.run.launch import resume_run
+
+    with run_monitor(title=f"run {run_id}") as monitor:
+        summary = resume_run(
+            warehouse, run_id, loggers=loggers, changes=changes, progress=progress, monitor=monitor, **how
+        )
     return finish_run(warehouse, summary, progress=progress)
 
 
@@ -189,35 +246,6 @@ def _finished(summary: "RunSummary") -> Result:
     result = Result(summary.to_json(), summary)
     result.line(f"run {summary.run_id} is finished after {summary.steps} steps; nothing would be trained")
     return result
-
-
-def _resume(
-    warehouse: Warehouse,
-    run_id: str,
-    *,
-    loggers: Sequence[str],
-    trust_controller: bool,
-    back: bool,
-    accept_changes: bool,
-    changes: Mapping[str, Any],
-    progress: Progress,
-) -> Result | None:
-    """Goes on with a run, whose configuration decides everything but where metrics go and `changes`."""
-    from dmix.training.run.launch import resume_run
-
-    with run_monitor(title=f"run {run_id}") as monitor:
-        summary = resume_run(
-            warehouse,
-            run_id,
-            loggers=loggers,
-            trust_controller=trust_controller,
-            back=back,
-            accept_changes=accept_changes,
-            changes=changes,
-            progress=progress,
-            monitor=monitor,
-        )
-    return finish_run(warehouse, summary, progress=progress)
 
 
 def training_settings(path: Path | None, loggers: Sequence[str]) -> TrainingSettings:

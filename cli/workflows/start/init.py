@@ -30,14 +30,14 @@ from dmix.cli.workflows.start.project_files import (
 from dmix.etl.templates.settings import PLAIN_TEXT, TextSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.files.weights import stored_weights
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
+    from dmix.etl.reading.documents import Columns
     from dmix.etl.reading.holdout import HeldOut
-    from dmix.etl.reading.records import Columns
 
 # Items of each field and kind (feedback, judging).
 ITEMS = 100
@@ -98,8 +98,8 @@ def init_project(
         InputError: If a field has no text or too few documents, `out` holds a project already, or the
             model is no checkpoint.
     """
+    from dmix.etl.reading.documents import Columns
     from dmix.etl.reading.holdout import field_folders
-    from dmix.etl.reading.records import Columns
 
     data, out = data.expanduser().absolute(), out.expanduser().absolute()
     if not data.is_dir():

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.etl.classifiers import ClassifierSpec, make_classifier
+from dmix.etl.classifiers.registry import ClassifierSpec, make_classifier
 from dmix.etl.synthetic.blocks import read_blocks
 from dmix.etl.synthetic.start_state.estimate import (
     NO_TEXT,

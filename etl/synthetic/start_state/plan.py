@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmix.etl.classifiers import ClassifierSpec, classifier_spec, make_classifier
+from dmix.etl.classifiers.registry import ClassifierSpec, classifier_spec, make_classifier
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.generation_tasks import GenerationJob
 from dmix.etl.synthetic.memory import check_fits

@@ -9,7 +9,7 @@ import torch
 from dmix.cli.main import run
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.store import load_agent, publish_agent
-from dmix.mixing.controllers import make_controller
+from dmix.mixing.controllers.registry import make_controller
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.warehouse_schema.files.layout import Warehouse

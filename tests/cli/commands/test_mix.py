@@ -63,7 +63,7 @@ def test_a_catalog_that_another_process_holds_is_a_warning(dmix, monkeypatch):
         raise LockHeldError("the catalog is being written by process 7")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dmix.warehouse_schema.catalog.catalog.sync", held)
+        patch.setattr("dmix.warehouse_schema.catalog.sync.sync", held)
         code, out, err = dmix(*SMALL)
     assert code == 0
     assert "process 7" in err and "dmix catalog rebuild" in err

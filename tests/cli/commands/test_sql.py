@@ -8,7 +8,7 @@ import time
 import pytest
 
 from dmix.cli.main import run
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -17,7 +17,7 @@ import yaml
 
 from dmix.cli.commands import train as train_module
 from dmix.cli.main import run
-from dmix.mixing.controllers import CONTROLLERS
+from dmix.mixing.controllers.registry import CONTROLLERS
 from dmix.training.run import run as run_module
 from dmix.training.run.summary import summarise
 from dmix.warehouse_schema.catalog.catalog import Catalog

@@ -6,7 +6,7 @@ from tests.training.report.fixtures import add_run, warehouse_with_data
 from dmix.cli.show.output import Coloured
 from dmix.cli.show.run_end import STYLES, aftermath, model_lines
 from dmix.training.evaluation.verdicts import Verdict
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.sync import sync
 
 
 def test_a_run_is_judged_and_held_against_natural_mixing(tmp_path):

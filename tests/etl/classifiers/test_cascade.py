@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from dmix.etl.classifiers import UNKNOWN_LABEL, Labels, classifier_spec, make_classifier
 from dmix.etl.classifiers.cascade import CascadeClassifier
+from dmix.etl.classifiers.interface import UNKNOWN_LABEL, Labels
+from dmix.etl.classifiers.registry import classifier_spec, make_classifier
 from dmix.etl.classify.label_tasks import label_batch
-from dmix.etl.reading.records import Document
+from dmix.etl.reading.documents import Document
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.taxonomy import Taxonomy
 

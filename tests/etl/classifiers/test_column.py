@@ -2,13 +2,9 @@ import pickle
 
 import pytest
 
-from dmix.etl.classifiers import (
-    MISSING_LABEL,
-    UNKNOWN_LABEL,
-    classifier_spec,
-    make_classifier,
-)
 from dmix.etl.classifiers.column import ColumnClassifier
+from dmix.etl.classifiers.interface import MISSING_LABEL, UNKNOWN_LABEL
+from dmix.etl.classifiers.registry import classifier_spec, make_classifier
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 

@@ -10,7 +10,6 @@ import pytest
 from benchmarks.make_assets.keyword_model import keyword_forms, keyword_texts, keyword_weights
 from benchmarks.make_assets.reference_corpora import COPYLEFT, RESEARCH_ONLY, read_reference
 
-from dmix.etl.classifiers import classifier_spec, make_classifier
 from dmix.etl.classifiers.embedded import WEIGHTS_PATH, EmbeddedClassifier, most_probable
 from dmix.etl.classifiers.features import NUM_FEATURES, WordTable, document_features, word_hashes
 from dmix.etl.classifiers.keywords import DomainWords, domain_words
@@ -23,6 +22,7 @@ from dmix.etl.classifiers.linear_training import (
     rarity,
     train_linear,
 )
+from dmix.etl.classifiers.registry import classifier_spec, make_classifier
 from dmix.etl.text.inflection import past, plural, with_article
 from dmix.etl.text.tokens import load_tokenizer
 from dmix.warehouse_schema.errors import InputError, NotFoundError

@@ -12,13 +12,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 from transformers import DebertaV2Config, DebertaV2Model
 
-from dmix.etl.classifiers import classifier_spec, make_classifier
 from dmix.etl.classifiers.nvidia import (
     MAX_CHARACTERS,
     MAX_TOKENS,
     NvidiaClassifier,
     length_batches,
 )
+from dmix.etl.classifiers.registry import classifier_spec, make_classifier
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY, NVIDIA_26, Taxonomy
 

@@ -10,7 +10,7 @@ import pytest
 from tests.etl import conftest as _etl
 from tests.etl.classifiers import test_nvidia as _nvidia
 
-from dmix.etl.classifiers import classifier_spec, make_classifier
+from dmix.etl.classifiers.registry import classifier_spec, make_classifier
 from dmix.etl.classify.classify import classify_corpora
 from dmix.etl.classify.plan import CorpusRequest
 from dmix.etl.classify.settings import ClassifySettings

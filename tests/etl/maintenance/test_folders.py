@@ -13,7 +13,7 @@ from dmix.etl.maintenance.folders import (
     link_problems,
     run_problems,
 )
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.layout import publish_bytes
 

@@ -9,7 +9,7 @@ import pytest
 from dmix.etl.maintenance.gc import collect_garbage
 from dmix.etl.maintenance.verify import verify_warehouse
 from dmix.etl.publishing.unnamed import unnamed_below
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import corpus_versions

@@ -9,7 +9,7 @@ import pytest
 
 from dmix.etl.maintenance.verify import verify_warehouse
 from dmix.etl.publishing.shard_inputs import label_paths
-from dmix.warehouse_schema.catalog.catalog import rebuild, sync
+from dmix.warehouse_schema.catalog.sync import rebuild, sync
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.layout import Warehouse

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmix.etl.publishing.rejects import REASONS, Reject
+from dmix.etl.reading.documents import Columns
 from dmix.etl.reading.inspection import inspect_and_cut
-from dmix.etl.reading.records import Columns, read_documents, read_piece
+from dmix.etl.reading.records import read_documents, read_piece
 from dmix.etl.reading.sources import find_files
 from dmix.etl.spark.in_child import in_child
 from dmix.etl.spark.tasks import Meter

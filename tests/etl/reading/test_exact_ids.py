@@ -2,8 +2,8 @@ from decimal import Decimal
 
 import pytest
 
+from dmix.etl.reading.documents import document_id
 from dmix.etl.reading.exact_ids import digits_of, id_of_bytes, id_of_number
-from dmix.etl.reading.records import document_id
 
 
 @pytest.mark.parametrize(

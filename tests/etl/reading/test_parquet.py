@@ -10,9 +10,10 @@ import pytest
 from dmix.cli.workflows.preflight import check_id_column
 from dmix.etl.publishing.rejects import Reject
 from dmix.etl.reading.blocks import BrokenInputError
+from dmix.etl.reading.documents import Columns
 from dmix.etl.reading.inspection import inspect_file
 from dmix.etl.reading.parquet import batches, damage, open_parquet, refuse_id_type
-from dmix.etl.reading.records import Columns, read_documents
+from dmix.etl.reading.records import read_documents
 from dmix.etl.reading.sources import find_files
 from dmix.etl.spark.tasks import Meter
 from dmix.warehouse_schema.errors import InputError

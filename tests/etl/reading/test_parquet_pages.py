@@ -10,9 +10,10 @@ import pytest
 from dmix.etl.publishing.rejects import Reject
 from dmix.etl.reading import parquet, parquet_pages
 from dmix.etl.reading.blocks import BrokenInputError
+from dmix.etl.reading.documents import Columns
 from dmix.etl.reading.inspection import inspect_file
 from dmix.etl.reading.parquet_pages import Page, check_page, pages
-from dmix.etl.reading.records import Columns, read_documents
+from dmix.etl.reading.records import read_documents
 from dmix.etl.reading.sources import find_files
 from dmix.etl.spark.in_child import in_child
 from dmix.etl.spark.tasks import Meter

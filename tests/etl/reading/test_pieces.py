@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmix.etl.reading import pieces
+from dmix.etl.reading.documents import Columns, Document
 from dmix.etl.reading.inspection import inspect_and_cut
 from dmix.etl.reading.pieces import LineCutter, line_blocks, piece_bytes_of
-from dmix.etl.reading.records import Columns, Document, read_documents, read_piece
+from dmix.etl.reading.records import read_documents, read_piece
 from dmix.etl.reading.sources import find_files
 from dmix.etl.spark.tasks import Meter
 from dmix.warehouse_schema.errors import InputError

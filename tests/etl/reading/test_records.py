@@ -8,12 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dmix.etl.publishing.rejects import REASONS, Reject
+from dmix.etl.reading.documents import Columns, Document, document_id
 from dmix.etl.reading.inspection import inspect_file
-from dmix.etl.reading.records import Columns, Document, LongLine, document_id, lines_of, read_documents
+from dmix.etl.reading.records import read_documents
 from dmix.etl.reading.sources import find_files
 from dmix.etl.spark.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
@@ -248,49 +247,6 @@ def test_file_that_changed_since_it_was_hashed_is_refused(tmp_path, name):
     write("after!")
     with pytest.raises(InputError, match="changed while dmix read it"):
         list(read_documents(source, columns=PLAIN, max_document_bytes=LIMIT, meter=Meter(None)))
-
-
-@settings(deadline=None)
-@given(
-    content=st.lists(st.sampled_from([b"a", b"\n", b"bc", b"dddddddd"]), max_size=30).map(b"".join),
-    cuts=st.lists(st.integers(1, 5), max_size=40),
-)
-def test_lines_do_not_depend_on_blocks(content, cuts):
-    blocks, start = [], 0
-    for cut in [*cuts, len(content)]:
-        blocks.append(content[start : start + cut])
-        start += cut
-    wanted = content.split(b"\n")
-    if not wanted[-1]:
-        wanted.pop()
-    lines = list(lines_of(iter(blocks), max_bytes=6))
-    assert [len(line) if isinstance(line, bytes) else line.size_bytes for line in lines] == [
-        len(line) for line in wanted
-    ]
-    for line, whole in zip(lines, wanted, strict=True):
-        assert line == whole if len(whole) <= 6 else isinstance(line, LongLine)
-
-
-def test_long_line_is_not_held():
-    produced = 0
-
-    def blocks():
-        nonlocal produced
-        for _ in range(1000):
-            produced += 1 << 16
-            yield b"x" * (1 << 16)
-        yield b"\nshort"
-
-    import tracemalloc
-
-    tracemalloc.start()
-    lines = list(lines_of(blocks(), max_bytes=1 << 20))
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert lines[0].size_bytes == produced == 1000 << 16
-    assert lines[0].prefix.startswith(b"xxx")
-    assert lines[1] == b"short"
-    assert peak_bytes < 6 << 20
 
 
 def test_every_entry_is_a_document_or_a_reject(read_bytes):

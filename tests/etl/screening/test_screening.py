@@ -21,7 +21,8 @@ from dmix.etl.screening.screening import ScreenedFile, excluded_documents, witho
 from dmix.etl.shard.plan import manifest_id, plan_dataset
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.shard.shard import shard_dataset
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest

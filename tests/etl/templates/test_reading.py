@@ -9,8 +9,9 @@ import pytest
 import zstandard
 
 from dmix.etl.publishing.rejects import Reject
+from dmix.etl.reading.documents import Columns
 from dmix.etl.reading.inspection import inspect_and_cut
-from dmix.etl.reading.records import Columns, read_documents, read_piece
+from dmix.etl.reading.records import read_documents, read_piece
 from dmix.etl.reading.sources import find_files
 from dmix.etl.spark.tasks import Meter
 from dmix.etl.templates.settings import TextSettings

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import make_controller
 from dmix.mixing.controllers.best_of import best_trajectory
+from dmix.mixing.controllers.registry import make_controller
 from dmix.mixing.trajectories.feedback import feedback_file, read_feedback, write_feedback
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 

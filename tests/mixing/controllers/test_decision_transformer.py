@@ -5,12 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import (
-    check_controller,
-    decision_transformer,
-    make_controller,
-    prepare_controller,
-)
+from dmix.mixing.controllers import decision_transformer
+from dmix.mixing.controllers.registry import check_controller, make_controller, prepare_controller
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import ControllerEvent, Proposal, context_of
+from dmix.mixing.controllers import ControllerEvent, Proposal
 from dmix.mixing.controllers.guarded import GuardedController, load_limits
+from dmix.mixing.controllers.interface import context_of
 from dmix.mixing.trajectories.guard import farm_limits
 from dmix.mixing.trajectories.store import read_trajectories
 from dmix.warehouse_schema.errors import InputError, NotFoundError

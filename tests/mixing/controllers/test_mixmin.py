@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import make_controller, prepare_controller
 from dmix.mixing.controllers.mixmin import item_chances, mixmin, probe_chances, probed_mixtures
+from dmix.mixing.controllers.registry import make_controller, prepare_controller
 from dmix.mixing.effects.counts import CountModel, ScoredTokens
 from dmix.mixing.effects.effects import Effects
 from dmix.mixing.effects.store import StoredEffects, write_effects

@@ -5,14 +5,8 @@ import functools
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import (
-    check_controller,
-    make_controller,
-    prepare_controller,
-    regmix_d,
-    regmix_kl,
-    schedule,
-)
+from dmix.mixing.controllers import regmix_d, regmix_kl, schedule
+from dmix.mixing.controllers.registry import check_controller, make_controller, prepare_controller
 from dmix.mixing.regression.farm_runs import load_farm_runs
 from dmix.mixing.regression.radius import RADII, divergence
 from dmix.mixing.space.domains import DomainSpace

@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import make_controller, prepare_controller
 from dmix.mixing.controllers.plan import plan_for_run, promised_controller
+from dmix.mixing.controllers.registry import make_controller, prepare_controller
 from dmix.mixing.effects.effects import Effects
 from dmix.mixing.effects.plan import Supply
 from dmix.mixing.effects.store import StoredEffects, environment_digest, write_effects

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dmix.mixing.controllers import CONTROLLERS, make_controller
+from dmix.mixing.controllers.registry import CONTROLLERS, make_controller
 
 SPECS = {
     "static:FILE": "static:{root}/half.yaml",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmix.mixing.controllers import make_controller
+from dmix.mixing.controllers.registry import make_controller
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 

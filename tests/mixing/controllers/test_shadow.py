@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from dmix.mixing.controllers import ControllerEvent, Proposal, context_of
+from dmix.mixing.controllers import ControllerEvent, Proposal
+from dmix.mixing.controllers.interface import context_of
 from dmix.mixing.controllers.shadow import ShadowController
 
 NATURAL, TARGET = [0.3, 0, 0.5, 0.2], [0, 0, 0.8, 0.2]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dmix.mixing.controllers import make_controller
+from dmix.mixing.controllers.registry import make_controller
 from dmix.mixing.controllers.untrained import UntrainedController
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse

@@ -14,7 +14,8 @@ from dmix.mixing.effects.store import (
     write_effects,
 )
 from dmix.mixing.trajectories.objectives import Environment, Objective
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.mixing.testbed.simulated_learning import SET_TOY
+from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.agent.set_agent import SetAgent
 from dmix.mixing.agent.set_encoder import SetAgentConfig
@@ -16,7 +17,6 @@ from dmix.mixing.learning.rl_fit import fit_cql
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.learning.time_resampling import between, paced, time_resampled
 from dmix.mixing.offline.farm import load_farm
-from dmix.mixing.world_model.simulator import Simulator
 from dmix.warehouse_schema.errors import InputError
 
 REFERENCE = Simulator(steps=6)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from tests.mixing.testbed.simulated import SCALE, simulated_episodes
+from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.learning.clone import clone, train_clone
 from dmix.mixing.learning.settings.clone import CloneSettings
 from dmix.mixing.offline.farm import load_farm
 from dmix.mixing.trajectories.feedback import read_feedback, write_feedback
-from dmix.mixing.world_model.simulator import Simulator
 from dmix.warehouse_schema.errors import InputError
 
 STEPS = 3

@@ -6,7 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.mixing.testbed.simulated import SCALE, random_schedules, simulated_context, simulated_episodes
+from tests.mixing.testbed.simulated import (
+    SCALE,
+    random_schedules,
+    simulated_episodes,
+    simulated_farm,
+)
+from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.set_agent import SetAgent
@@ -18,7 +24,6 @@ from dmix.mixing.learning.fqe import fitted_value
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.trajectories.store import read_trajectories
 from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
-from dmix.mixing.world_model.simulator import Simulator
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 TWO = Simulator().restricted([0, 3], steps=5)
@@ -76,12 +81,7 @@ def test_fitted_q_evaluation_finds_the_utility_of_a_static_policy(episodes, logi
 def test_learned_simulator_predicts_schedules_it_has_not_seen(episodes):
     agent = static_agent([0.0, 0.0])
     simulator = fit_simulator(
-        episodes,
-        preset=agent.config.preset,
-        scales_D=np.full(2, SCALE),
-        weights_D=TWO.weights_K,
-        context=simulated_context(TWO),
-        target_steps=float("inf"),
+        simulated_farm(TWO, episodes, preset=agent.config.preset),
         settings=SimulatorSettings(
             steps=600, batch_episodes=32, learning_rate=5e-3, held_out=0.2, width=64, seed=0
         ),

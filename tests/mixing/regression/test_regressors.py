@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.regression import REGRESSORS, regressor
 from dmix.mixing.regression.boosted_trees import BoostedTrees, fit_boosted_trees
 from dmix.mixing.regression.exponential import fit_exponential
+from dmix.mixing.regression.regressors import REGRESSORS, regressor
 from dmix.warehouse_schema.errors import InputError
 
 

@@ -8,17 +8,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from tests.mixing.testbed.simulator import Simulator
 from torch import Tensor
 
 from dmix.mixing.agent.features import RunContext, tokens
 from dmix.mixing.agent.set_features import ObjectiveSpec
 from dmix.mixing.agent.standardise import features
 from dmix.mixing.offline.episodes import Episodes, make_episodes
+from dmix.mixing.offline.farm import Farm
 from dmix.mixing.space.domains import Array, DomainSpace, Vector
 from dmix.mixing.trajectories.candidates import HierarchicalDistribution
 from dmix.mixing.trajectories.random_paths import random_paths
 from dmix.mixing.trajectories.store import Trajectory, trajectory_id
-from dmix.mixing.world_model.simulator import Simulator
 
 _SAMPLES_A_STEP = 1000
 # s_i of both skills, about the deviation of their scores over random schedules. Being equal, they
@@ -97,6 +98,24 @@ def simulated_episodes(
         context=simulated_context(simulators[0], as_sets=as_sets),
         target_steps=float("inf"),
         preset=preset,
+    )
+
+
+def simulated_farm(
+    simulator: Simulator, episodes: Episodes, *, preset: str = "default", as_sets: bool = False
+) -> Farm:
+    """What learners read of a stored farm, made of episodes of a simulator."""
+    return Farm(
+        set_name="simulated",
+        preset=preset,
+        objectives=("general", "target"),
+        scales_D=_scales(simulator),
+        weights_D=simulator.weights_K,
+        context=simulated_context(simulator, as_sets=as_sets),
+        target_steps=float("inf"),
+        target_supply=float("inf"),
+        trajectories=(),
+        episodes=episodes,
     )
 
 

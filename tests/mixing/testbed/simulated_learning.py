@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tests.mixing.testbed.simulated import SCALE, roll_out, simulated_context, simulated_episodes
+from tests.mixing.testbed.simulated import (
+    SCALE,
+    roll_out,
+    simulated_episodes,
+    simulated_farm,
+)
+from tests.mixing.testbed.simulator import Simulator
 from torch import Tensor
 
 from dmix.mixing.agent.agent import Agent
@@ -21,7 +27,6 @@ from dmix.mixing.learning.rl_fit import RlResult, fit_cql
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.space.domains import Array
-from dmix.mixing.world_model.simulator import Simulator
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +104,7 @@ def learn(
     cloned = new_agent(episodes, settings)
     clone_best(cloned, episodes, settings=settings, progress=progress)
     models = fit_simulators(
-        episodes,
-        preset=settings.preset,
-        scales_D=np.full(len(simulators[0].weights_K), SCALE),
-        weights_D=simulators[0].weights_K,
-        context=simulated_context(simulators[0], as_sets=as_sets),
-        target_steps=float("inf"),
+        simulated_farm(simulators[0], episodes, preset=settings.preset, as_sets=as_sets),
         settings=settings,
         progress=progress,
     )

@@ -5,14 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tests.mixing.testbed.simulated import SCALE, random_schedules, simulated_context, simulated_episodes
+from tests.mixing.testbed.simulated import (
+    random_schedules,
+    simulated_episodes,
+    simulated_farm,
+)
 from tests.mixing.testbed.simulated_learning import new_agent
+from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.agent.networks import DirichletPolicy
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
 from dmix.mixing.world_model.rollouts import make_rollouts
-from dmix.mixing.world_model.simulator import Simulator
 
 TWO = Simulator().restricted([0, 3], steps=5)
 MODEL = SimulatorSettings(steps=150, batch_episodes=32, learning_rate=5e-3, width=16, held_out=0.0, seed=0)
@@ -25,16 +29,7 @@ def farm():
 
 @pytest.fixture(scope="module")
 def learned(farm):
-    return fit_simulator(
-        farm,
-        preset="default",
-        scales_D=np.full(2, SCALE),
-        weights_D=TWO.weights_K,
-        context=simulated_context(TWO),
-        target_steps=float("inf"),
-        settings=MODEL,
-        progress=lambda line: None,
-    )
+    return fit_simulator(simulated_farm(TWO, farm), settings=MODEL, progress=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -163,16 +158,7 @@ def test_a_run_draws_no_more_of_a_domain_than_it_has_where_its_kind_of_run_is_li
 def test_asking_for_more_of_what_is_used_up_is_worth_what_its_field_takes_over():
     four = Simulator().restricted([0, 1, 3, 4], steps=4)
     episodes = simulated_episodes([four], random_schedules(four, number=8, seed=0), np.random.default_rng(0))
-    learned = fit_simulator(
-        episodes,
-        preset="default",
-        scales_D=np.full(2, SCALE),
-        weights_D=four.weights_K,
-        context=simulated_context(four),
-        target_steps=float("inf"),
-        settings=MODEL,
-        progress=lambda line: None,
-    )
+    learned = fit_simulator(simulated_farm(four, episodes), settings=MODEL, progress=lambda line: None)
     small = limited(learned, [9.0, 9.0, 0.5, 9.0])
     schedule_TN, noise_PTD = np.tile([0.2, 0.2, 0.3, 0.3], (4, 1)), np.zeros((1, 4, 2))
     made = small.run(following(schedule_TN), noise_PTD=noise_PTD)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from tests.mixing.testbed.simulated import random_schedules, simulated_context, simulated_episodes
+from tests.mixing.testbed.simulator import Simulator, best_schedule
 
 from dmix.mixing.world_model.schedule_search import ScheduleSettings, _end, find_schedule
-from dmix.mixing.world_model.simulator import Simulator, best_schedule
 
 INFINITE = float("inf")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmix.training.comparison.runs.store import SCHEMAS
+from dmix.training.comparison.units.store import SCHEMAS
 
 OBJECTIVES = (
     {"name": "stories", "role": "general", "weight": 1, "scale": 0.1, "origin": "in"},

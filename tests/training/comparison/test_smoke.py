@@ -17,8 +17,8 @@ from dmix.training.comparison.data.study_paths import FARM
 from dmix.training.comparison.pages.page import write_page
 from dmix.training.comparison.runs.comparison import Request, reports, run_comparison, study_of
 from dmix.training.comparison.runs.headroom import farm_draws, headroom_draws, restore_feedback
-from dmix.training.comparison.runs.queue import missing_units
 from dmix.training.comparison.runs.trials import finalists, screening_runs
+from dmix.training.comparison.units.queue import missing_units
 from dmix.warehouse_schema.errors import InputError
 
 # Seventeen runs and three agents: a minute on an idle core, many where cores are shared.

@@ -16,11 +16,12 @@ from dmix.training.comparison.data.corpora import choose_text
 from dmix.training.comparison.data.settings import load_setting
 from dmix.training.comparison.data.text import CorpusText
 from dmix.training.comparison.pages.page import write_page
-from dmix.training.comparison.runs.agents import make_agent
 from dmix.training.comparison.runs.comparison import Request, publish, study_of
-from dmix.training.comparison.runs.run_unit import run_unit
 from dmix.training.comparison.runs.study import make_unit
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.training.comparison.units.agents import make_agent
+from dmix.training.comparison.units.run_unit import run_unit
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.files.manifests import read_corpus_version, read_dataset_manifest

@@ -19,7 +19,8 @@ from dmix.training.evaluation.settings import EvaluationSettings
 from dmix.training.run.config import make_config
 from dmix.training.run.launch import start_run
 from dmix.training.run.request import RunRequest
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.changes import accepted_changes
 

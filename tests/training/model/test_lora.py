@@ -16,7 +16,7 @@ from dmix.training.model.lora import add_adapters, merge_adapters
 from dmix.training.model.models import load_model, load_network
 from dmix.training.model.settings import LoraSettings, ProxySettings, TrainingSettings, load_training
 from dmix.training.run.assembly.job import TrainingJob
-from dmix.training.run.checkpoint_files import checkpoints
+from dmix.training.run.resuming.checkpoint_files import checkpoints
 from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest

@@ -5,7 +5,7 @@ from tests.training.report.browser import Browser, find_chromium
 from tests.training.report.fixtures import add_run, paper_size
 
 from dmix.training.report import write_report
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.sync import sync
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on the PATH")
 

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dmix.warehouse_schema.catalog import importing
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.catalog.units import published_units, read_unit
 from dmix.warehouse_schema.files.layout import publish_json
 from dmix.warehouse_schema.files.manifests import write_corpus_version, write_dataset_manifest

@@ -4,7 +4,8 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from dmix.warehouse_schema.catalog.catalog import Catalog, export_views, rebuild, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog, export_views
+from dmix.warehouse_schema.catalog.sync import rebuild, sync
 from dmix.warehouse_schema.errors import CatalogError, DmixError
 
 

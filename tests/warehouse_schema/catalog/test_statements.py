@@ -3,7 +3,8 @@ import os
 import pytest
 from tests.warehouse_schema.catalog.sql_fuzz import tree, try_statements
 
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError
 
 RUNS = [("r1",)]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dmix.etl.classifiers import classifier_spec
+from dmix.etl.classifiers.registry import classifier_spec
 from dmix.mixing.agent.folders import agent_folder
 from dmix.mixing.effects.store import read_effects
 from dmix.mixing.trajectories.feedback import load_feedback
@@ -10,8 +10,8 @@ from dmix.mixing.trajectories.store import read_set
 from dmix.training.run.request import resolve_model, run_config_file
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifest_json import altered
 from dmix.warehouse_schema.files.manifests import (
-    altered,
     read_corpus_version,
     read_dataset_manifest,
     write_corpus_version,

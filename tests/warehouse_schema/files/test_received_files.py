@@ -6,10 +6,12 @@ import pytest
 
 from dmix.etl.maintenance.gc import collect_garbage
 from dmix.etl.maintenance.verify import verify_warehouse
-from dmix.warehouse_schema.catalog.catalog import Catalog, rebuild
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import rebuild
 from dmix.warehouse_schema.errors import CatalogError, InputError
 from dmix.warehouse_schema.files.locks import held_lock, is_held
-from dmix.warehouse_schema.files.manifests import read_corpus_version, with_digest
+from dmix.warehouse_schema.files.manifest_json import with_digest
+from dmix.warehouse_schema.files.manifests import read_corpus_version
 from dmix.warehouse_schema.files.names import printable
 from dmix.warehouse_schema.files.screenings import Screening, find_screening, write_screening
 

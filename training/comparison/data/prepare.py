@@ -22,7 +22,8 @@ from dmix.training.run.base_model import base_config, train_base
 from dmix.training.run.config import RunConfig
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read_json
-from dmix.warehouse_schema.files.manifests import DatasetManifest, digest_of, read_dataset_manifest
+from dmix.warehouse_schema.files.manifest_json import digest_of
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.settings import settings_from
 

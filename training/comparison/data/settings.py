@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.settings import load_settings, read_yaml, setting
 
 LAYERS = ("feedback", "development", "confirmation")

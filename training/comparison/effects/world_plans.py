@@ -24,7 +24,7 @@ from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.training.comparison.data.settings import ComparisonSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import read_json
-from dmix.warehouse_schema.files.manifests import digest_of
+from dmix.warehouse_schema.files.manifest_json import digest_of
 
 PRIORS_FILE = "priors.json"
 NATURAL, COUNTS_PLAN, PLAN, AGENT = "natural", "counts-plan", "plan", "effect"

@@ -26,12 +26,12 @@ from dmix.training.comparison.runs.protocol import (
     committed_protocol,
     promised,
 )
-from dmix.training.comparison.runs.queue import missing_units, run_queue
-from dmix.training.comparison.runs.recipes import current_rows
 from dmix.training.comparison.runs.stages import batches, planned_runs, run_space
-from dmix.training.comparison.runs.store import Row, compact, read_runs, read_tables
 from dmix.training.comparison.runs.study import Study
 from dmix.training.comparison.runs.trials import finalists
+from dmix.training.comparison.units.queue import missing_units, run_queue
+from dmix.training.comparison.units.recipes import current_rows
+from dmix.training.comparison.units.store import Row, compact, read_runs, read_tables
 from dmix.training.comparison.yardstick.admission import admission_page, admissions
 from dmix.training.comparison.yardstick.csv_rows import csv_rows
 from dmix.training.model.estimate.measured import measure_speed

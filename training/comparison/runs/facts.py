@@ -15,7 +15,7 @@ from dmix.training.comparison.data.prepare import RUN_DATASET
 from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.data.written_source import written_source
-from dmix.training.comparison.runs.store import Row, Scales
+from dmix.training.comparison.units.store import Row, Scales
 from dmix.warehouse_schema.files.layout import publish_json, read_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 

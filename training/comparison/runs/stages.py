@@ -36,7 +36,6 @@ from dmix.training.comparison.runs.paper import (
     paper_runs,
 )
 from dmix.training.comparison.runs.protocol import CommittedProtocol
-from dmix.training.comparison.runs.queue import missing_units
 from dmix.training.comparison.runs.study import Study, make_unit
 from dmix.training.comparison.runs.trials import (
     confirmation_units,
@@ -44,7 +43,8 @@ from dmix.training.comparison.runs.trials import (
     screening_runs,
     screening_units,
 )
-from dmix.training.comparison.runs.units import Unit
+from dmix.training.comparison.units.queue import missing_units
+from dmix.training.comparison.units.units import Unit
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest

@@ -12,9 +12,9 @@ from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.data.tiers import Tier
 from dmix.training.comparison.runs.facts import find_scales
-from dmix.training.comparison.runs.recipes import controller_recipe, study_inputs
-from dmix.training.comparison.runs.store import final_utilities, read_tables
-from dmix.training.comparison.runs.units import Unit
+from dmix.training.comparison.units.recipes import controller_recipe, study_inputs
+from dmix.training.comparison.units.store import final_utilities, read_tables
+from dmix.training.comparison.units.units import Unit
 
 SELECTION_LAYER = "development"
 """Layer of items that choices between controllers are made on."""

@@ -6,12 +6,12 @@ from dataclasses import replace
 from dmix.mixing.trajectories.store import read_trajectories
 from dmix.training.comparison.data.study_paths import FARM
 from dmix.training.comparison.data.tiers import SCREENING_SEED
-from dmix.training.comparison.runs.agents import AGENTS, agent_name, make_agent
 from dmix.training.comparison.runs.facts import Finalists
 from dmix.training.comparison.runs.protocol import CommittedProtocol
-from dmix.training.comparison.runs.store import read_runs
 from dmix.training.comparison.runs.study import Study, make_unit, mean_utilities
-from dmix.training.comparison.runs.units import Unit
+from dmix.training.comparison.units.agents import AGENTS, agent_name, make_agent
+from dmix.training.comparison.units.store import read_runs
+from dmix.training.comparison.units.units import Unit
 from dmix.warehouse_schema.errors import InputError
 
 _BEST_OF = {"best-static": "static", "best-open-loop": "open_loop"}

@@ -17,8 +17,8 @@ from pathlib import Path
 from dmix.training.model.estimate.shapes import ModelShape
 from dmix.training.model.settings import CHUNK_TOKENS, TrainingSettings
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.sizes import size_text
 from dmix.warehouse_schema.memory import free_memory
+from dmix.warehouse_schema.sizes import size_text
 
 _FP32, _BF16 = 4, 2
 # Share of the free memory that an estimate may fill: it leaves out buffers and fragments.

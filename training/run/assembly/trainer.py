@@ -32,14 +32,12 @@ from dmix.training.model.settings import TrainingSettings, learning_rate_factor,
 from dmix.training.run.assembly.gradients import run_gradients
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.callback import MixtureCallback, is_microbatch_note
-from dmix.training.run.checkpoint_files import (
-    steps_done_at,
-)
 from dmix.training.run.checkpoints import due, make_saver
 from dmix.training.run.decisions import recorded_decisions
 from dmix.training.run.ranks import (
     RANK_TIMEOUT_SECONDS,
 )
+from dmix.training.run.resuming.checkpoint_files import steps_done_at
 from dmix.training.run.state import RunState
 from dmix.training.run.watching.loggers import make_loggers
 from dmix.training.run.watching.progress import Monitor

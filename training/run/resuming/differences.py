@@ -9,8 +9,8 @@ from dmix.mixing.controllers.custom import code_digest
 from dmix.mixing.trajectories.objectives import Environment, items_digests
 from dmix.training.model.digests import model_digest
 from dmix.training.model.settings import ModelSettings
-from dmix.training.run.checkpoint_files import found_checkpoint
 from dmix.training.run.config import RunConfig, read_config
+from dmix.training.run.resuming.checkpoint_files import found_checkpoint
 from dmix.training.run.summary import summarise
 from dmix.training.run.watching.trust import require_trusted
 from dmix.warehouse_schema.errors import InputError, NotFoundError

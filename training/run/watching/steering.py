@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dmix.mixing.agent.folders import agent_folder
-from dmix.mixing.controllers import Controller, check_controller, make_controller, prepare_controller
+from dmix.mixing.controllers import Controller
 from dmix.mixing.controllers.guarded import GuardedController, load_limits
 from dmix.mixing.controllers.plan import promised_controller
+from dmix.mixing.controllers.registry import check_controller, make_controller, prepare_controller
 from dmix.mixing.controllers.shadow import ShadowController
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.store import read_set, sets
@@ -29,7 +30,7 @@ def steering_controller(
     """The controller `spec`, within the limits `guard`, beside the controller `shadow`.
 
     Args:
-        spec: One of `dmix.mixing.controllers.CONTROLLERS`.
+        spec: One of `dmix.mixing.controllers.registry.CONTROLLERS`.
         guard: `SET` or `SET:QUANTILE`; empty for no guard rails.
         shadow: A spec too; empty for none. It is not guarded: what it would do is to be seen.
         warehouse: Where sets and agents are looked for.

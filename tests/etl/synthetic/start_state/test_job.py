@@ -15,7 +15,8 @@ from dmix.etl.synthetic.start_state.plan import plan_start_state
 from dmix.etl.synthetic.start_state.settings import StartStateSettings
 from dmix.etl.synthetic.start_state.shares import divergence, divergence_bound, shares, smoothed_shares
 from dmix.etl.synthetic.synthesize import run_here
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.taxonomy import DEFAULT_TAXONOMY
 

@@ -3,7 +3,7 @@ from tests.training.report.fixtures import add_farm, add_run, report_page
 
 from dmix.training.report import write_report
 from dmix.training.report.page.build import DEFAULT_RUNS, MAX_FARMS
-from dmix.warehouse_schema.catalog.catalog import sync
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 

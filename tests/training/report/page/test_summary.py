@@ -8,7 +8,8 @@ from tests.training.report.fixtures import ENVIRONMENT, add_run, report_page
 from dmix.training.report.page.summary import changes, interventions, mixed
 from dmix.training.report.page.summary import next_steps as next_steps_of
 from dmix.training.report.queries import run_facts
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.events import EventLog
 
 

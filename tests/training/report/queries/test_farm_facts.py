@@ -2,7 +2,8 @@ import pytest
 from tests.training.report.fixtures import add_farm
 
 from dmix.training.report.queries.farm_facts import read_farms
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 
 
 @pytest.fixture

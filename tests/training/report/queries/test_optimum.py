@@ -5,7 +5,8 @@ from tests.training.report.fixtures import add_farm, add_run
 
 from dmix.mixing.regression.fits import PlannedFit
 from dmix.training.report.queries.optimum import regmix_optima
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 
 DATASET = "d0123456789abcde"
 

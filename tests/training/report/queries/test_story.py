@@ -6,7 +6,8 @@ from tests.training.report.fixtures import add_run, report_page
 from dmix.training.report.queries import run_facts
 from dmix.training.report.queries.run_facts import RunEvent
 from dmix.training.report.queries.story import forecast_story, forecasts, mixture_story
-from dmix.warehouse_schema.catalog.catalog import Catalog, sync
+from dmix.warehouse_schema.catalog.catalog import Catalog
+from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.events import EventLog
 
 

@@ -1,0 +1,158 @@
+"""Controllers by the names that users give; `make_controller` makes one.
+
+To add a kind, write a module of this folder with a function `make(argument, *, warehouse, space)`, and a
+row in `KINDS`. `make` neither fits nor writes. A kind that needs a fit has a function `plan`, with the same
+arguments, that gives a `PlannedFit`; `prepare_controller` fits and keeps it, `make` reads it.
+"""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from dmix.mixing.controllers.interface import Controller
+from dmix.mixing.regression.fits import PlannedFit
+from dmix.mixing.space.domains import DomainSpace
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of controller.
+
+    Attributes:
+        spec: How users write it: `KIND`, `KIND:ARGUMENT`, or `KIND[:ARGUMENT]` if it may be left out.
+        what: What it does, in a few words.
+        module: The module of this folder that makes it.
+        make: The function there.
+    """
+
+    spec: str
+    what: str
+    module: str
+    make: str = "make"
+
+    @property
+    def name(self) -> str:
+        """The part before the colon."""
+        return self.spec.partition(":")[0].removesuffix("[")
+
+    @property
+    def of_set(self) -> bool:
+        """Whether its argument begins with the name of a set of trajectories."""
+        return ":SET" in self.spec
+
+    def takes(self, argument: str | None) -> bool:
+        """Whether it can be made with this argument (None: none was given)."""
+        if argument is None:
+            return ":" not in self.spec or "[" in self.spec
+        return ":" in self.spec and argument != ""
+
+
+KINDS = (
+    Kind("natural", "shares of all samples", "fixed", "natural"),
+    Kind("naive", "the target field alone", "fixed", "naive"),
+    Kind("stratified", "the same share for each active domain", "fixed", "stratified"),
+    Kind("static:FILE", "the constant mixture of a YAML file", "fixed", "static"),
+    Kind("plan[:NAME]", "the constant mixture with the largest predicted gain", "plan"),
+    Kind("source-share:SHARE", "a fixed share of source replay", "fixed", "source_share"),
+    Kind("linear:FROM-TO", "target share on a straight line over the steps", "fixed", "linear"),
+    Kind("cosine:FROM-TO", "target share along half a cosine over the steps", "fixed", "cosine"),
+    Kind(
+        "three-stage[:FROM-TO]",
+        "near the source, then a transition, then heavy on the target",
+        "fixed",
+        "three_stage",
+    ),
+    Kind("odm", "Online Data Mixing: a bandit that seeks high training loss", "odm"),
+    Kind("ado", "Adaptive Data Optimization: a scaling law for each domain, fitted in the run", "ado"),
+    Kind("aioli", "Aioli: a linear model of how domains lower each other's loss", "aioli"),
+    Kind("sheared[:FILE]", "Sheared LLaMA: more of each domain whose loss is above its reference", "sheared"),
+    Kind("agent:NAME", "a trained agent, by name or folder", "agent"),
+    Kind("effect[:NAME]", "the plan by effects, corrected by the scores of the run", "effect"),
+    Kind("untrained[:SEED]", "an agent with random weights", "untrained"),
+    Kind("replay:SET/TRAJECTORY", "the mixtures of a trajectory", "replay"),
+    Kind("best-of:SET", "the mixtures of the trajectory with the highest utility", "best_of"),
+    Kind("regmix:SET", "the constant mixture that a regression on a set's static runs finds", "regmix"),
+    Kind(
+        "regmix-kl:SET",
+        "as regmix for each objective, within a cross-validated distance of natural mixing",
+        "regmix_kl",
+    ),
+    Kind("mixmin[:NAME]", "MixMin: the mixture of domain models that explains the items best", "mixmin"),
+    Kind("skill-it[:NAME]", "Skill-It: more of the domains that help lagging objectives", "skill_it"),
+    Kind("regmix-d:SET", "each step's mixture by a regression on the steps of a set", "regmix_d"),
+    Kind("schedule:SET", "the schedule that learned simulators of a set find best", "schedule"),
+    Kind(
+        "decision-transformer:SET[:QUANTILE]",
+        "imitates a set's runs, conditioned on their outcome, and aims high",
+        "decision_transformer",
+    ),
+    Kind("python:MODULE:CLASS", "a class of your own, from a module or a .py file", "custom"),
+)
+
+CONTROLLERS = {kind.spec: kind.what for kind in KINDS}
+
+
+def make_controller(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """The controller that a user names; only reads.
+
+    Args:
+        spec: One of `CONTROLLERS`.
+        warehouse: Where agents and trajectories are looked for.
+        space: The domain space of the run; files, agents and trajectories must fit it.
+
+    Raises:
+        InputError: If there is no such controller, or what it names does not fit the space.
+        NotFoundError: If a file, an agent or a trajectory does not exist, or the fit that the
+            controller needs is not prepared.
+    """
+    make: Callable[..., Controller] = getattr(_module(spec), kind_of(spec).make)
+    return make(spec.partition(":")[2], warehouse=warehouse, space=space)
+
+
+def prepare_controller(
+    spec: str, *, warehouse: Warehouse, space: DomainSpace, progress: Callable[[str], None]
+) -> None:
+    """Fits what a controller needs and keeps it in the warehouse; does nothing where that is done.
+
+    One process calls it, before any calls `make_controller`; the arguments and errors are the same.
+    """
+    fit = _planned_fit(spec, warehouse=warehouse, space=space)
+    if fit is not None:
+        fit.prepare(progress=progress)
+
+
+def check_controller(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> None:
+    """Raises what `prepare_controller` and `make_controller` would refuse; neither fits nor writes."""
+    if _planned_fit(spec, warehouse=warehouse, space=space) is None:
+        make_controller(spec, warehouse=warehouse, space=space)
+
+
+def _planned_fit(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedFit | None:
+    """The fit that a controller needs; None for those that need none."""
+    plan: Callable[..., PlannedFit] | None = getattr(_module(spec), "plan", None)
+    return None if plan is None else plan(spec.partition(":")[2], warehouse=warehouse, space=space)
+
+
+def _module(spec: str) -> Any:
+    """The module of the kind that a user names, imported when asked for: agents need torch."""
+    return import_module(f"dmix.mixing.controllers.{kind_of(spec).module}")
+
+
+def kind_of(spec: str) -> Kind:
+    """The kind of controller that a user names; whether what it names is there is not asked.
+
+    Raises:
+        InputError: If there is no such controller.
+    """
+    name, colon, given = spec.partition(":")
+    argument = given if colon else None
+    for kind in KINDS:
+        if kind.name == name and kind.takes(argument):
+            return kind
+    near = difflib.get_close_matches(name, [kind.name for kind in KINDS], n=1)
+    hint = f"; did you mean {next(k.spec for k in KINDS if k.name == near[0])!r}?" if near else ""
+    raise InputError(f"controller {spec!r} is not one of {', '.join(CONTROLLERS)}{hint}")

@@ -1,0 +1,139 @@
+import os
+import zipfile
+
+import pytest
+
+from dmix.training.run.resuming.checkpoint_files import (
+    SAVED,
+    Restart,
+    checkpoints,
+    choose_checkpoint,
+    fingerprint,
+    forget_set_aside,
+    latest_checkpoint,
+    steps_done_at,
+)
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.events import EventLog
+
+
+def write(folder, name, *, whole=True):
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        archive.writestr("data", name.ljust(1000, "x"))
+    if not whole:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+
+
+def test_the_newest_is_found_by_batch_and_then_by_step(tmp_path):
+    for name in ("step9-ba90.pt", "step10-ba100.pt", "step9-ba100.pt", "other.pt"):
+        write(tmp_path, name)
+    names = [path.name for path in checkpoints(tmp_path)]
+    assert names == ["step9-ba90.pt", "step9-ba100.pt", "step10-ba100.pt"]
+    assert latest_checkpoint(tmp_path).name == "step10-ba100.pt"
+
+
+def test_a_file_that_was_cut_short_is_no_checkpoint(tmp_path):
+    write(tmp_path, "step1-ba3.pt")
+    write(tmp_path, "step2-ba6.pt", whole=False)
+    (tmp_path / "step3-ba9.pt").touch()
+    assert latest_checkpoint(tmp_path).name == "step1-ba3.pt"
+
+
+def test_an_absent_or_empty_folder_has_no_checkpoint(tmp_path):
+    assert latest_checkpoint(tmp_path) is None and latest_checkpoint(tmp_path / "absent") is None
+
+
+def put_zeros(path):
+    content = bytearray(path.read_bytes())
+    content[200:700] = bytes(500)
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Folder and events of a run of three steps with a checkpoint each."""
+    log = EventLog(tmp_path / "events.jsonl", run_id="r", attempt=1)
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for step in (1, 2, 3):
+        log.write("step_done", step=step)
+        write(folder, f"step{step}-ba{step * 4}.pt")
+    return folder, log.path
+
+
+def names(folder):
+    return [path.name for path in checkpoints(folder)]
+
+
+def test_a_run_goes_on_from_the_newest_and_without_any_from_the_beginning(run, tmp_path):
+    folder, events = run
+    assert choose_checkpoint(folder, events) == Restart(folder / "step3-ba12.pt")
+    assert choose_checkpoint(tmp_path / "absent", events) == Restart()
+
+
+def test_zeros_in_a_checkpoint_are_noticed_and_the_one_before_is_taken(run):
+    folder, events = run
+    put_zeros(folder / "step3-ba12.pt")
+    restart = choose_checkpoint(folder, events)
+    assert restart.checkpoint == folder / "step2-ba8.pt"
+    assert restart.notes == ("checkpoint step3-ba12.pt is damaged", "resuming from step2-ba8.pt")
+    assert names(folder) == ["step1-ba4.pt", "step2-ba8.pt"]
+    assert (folder / "step3-ba12.pt.aside").is_file()
+    forget_set_aside(folder)
+    assert not (folder / "step3-ba12.pt.aside").exists()
+
+
+def test_a_checkpoint_ahead_of_the_events_is_not_taken(run):
+    folder, events = run
+    lines = events.read_bytes().splitlines(keepends=True)
+    events.write_bytes(lines[0])
+    restart = choose_checkpoint(folder, events)
+    assert restart.checkpoint == folder / "step1-ba4.pt"
+    assert "step3-ba12.pt is ahead of events.jsonl, which lacks step 3" in restart.notes[0]
+    events.write_bytes(b"")
+    assert choose_checkpoint(folder, events).checkpoint is None
+
+
+@pytest.mark.parametrize("way", ["of another run", "exchanged"])
+def test_a_file_that_the_run_did_not_write_is_named_and_the_one_before_is_taken(run, way):
+    folder, events = run
+    log = EventLog(events, run_id="r", attempt=1)
+    for path in checkpoints(folder):
+        log.write(SAVED, step=steps_done_at(path), file=path.name, fingerprint=fingerprint(path))
+    last, other = folder / "step3-ba12.pt", folder / "step2-ba8.pt"
+    if way == "exchanged":
+        content = other.read_bytes()
+        other.write_bytes(last.read_bytes())
+        last.write_bytes(content)
+    else:
+        with zipfile.ZipFile(last, "w") as archive:
+            archive.writestr("data", "of another run")
+    restart = choose_checkpoint(folder, events)
+    assert restart.checkpoint == folder / ("step1-ba4.pt" if way == "exchanged" else "step2-ba8.pt")
+    assert restart.notes[0] == "checkpoint step3-ba12.pt is not the one that this run wrote"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_no_checkpoint_and_is_set_aside(run, kind):
+    folder, events = run
+    last = folder / "step3-ba12.pt"
+    last.unlink()
+    last.mkdir() if kind == "folder" else os.mkfifo(last)
+    assert choose_checkpoint(folder, events).checkpoint == folder / "step2-ba8.pt"
+    forget_set_aside(folder)
+    assert not last.with_name("step3-ba12.pt.aside").exists()
+
+
+def test_going_back_takes_the_one_before(run):
+    folder, events = run
+    restart = choose_checkpoint(folder, events, back=True)
+    assert restart.checkpoint == folder / "step2-ba8.pt"
+    assert "skipping checkpoint step3-ba12.pt" in restart.notes[0] and names(folder) == [
+        "step1-ba4.pt",
+        "step2-ba8.pt",
+    ]
+    choose_checkpoint(folder, events, back=True)
+    with pytest.raises(InputError, match=r"no complete checkpoint before step1-ba4\.pt"):
+        choose_checkpoint(folder, events, back=True)
+    assert names(folder) == ["step1-ba4.pt"]

@@ -1,0 +1,88 @@
+"""What a resume may change, and content that differs from the last attempt."""
+
+import pytest
+
+from dmix.training.model.settings import ModelSettings, TrainingSettings
+from dmix.training.run.config import RunConfig
+from dmix.training.run.resuming.differences import (
+    STARTING_MODEL,
+    changed_config,
+    changed_content,
+    content_of,
+    model_of,
+    recorded_content,
+)
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.events import EventLog
+
+CONFIG = RunConfig(
+    run_id="r",
+    kind="baseline",
+    dataset="d",
+    model="model.yaml",
+    model_file={"architecture": "llama", "hidden_size": 16},
+    controller="natural",
+    steps=5,
+    step_samples=32,
+    batch_size=8,
+    exhaustion="stop",
+    max_passes=1,
+    seed=0,
+    training=TrainingSettings(batch_size=8, checkpoint_steps=2),
+)
+CONTENT = {"the items of objective a": "1" * 64, "the items of objective b": "2" * 64}
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Events of a run that has done two steps of five."""
+    log = EventLog(tmp_path / "events.jsonl", run_id="r", attempt=1)
+    log.write("run_started", config={}, space=[["source", "a"]], content=CONTENT)
+    for step in (1, 2):
+        counts = {"delivered_samples_N": [32], "planned_samples_N": [32]}
+        log.write(
+            "decision", step=step, asked_N=[1.0], planned_N=[1.0], decided_to=step, remarks=[], **counts
+        )
+        log.write("step_done", step=step, loss=3.0, **counts)
+    return log
+
+
+def test_nothing_changes_without_changes(tmp_path):
+    assert changed_config(CONFIG, {}, tmp_path / "none") == (CONFIG, ())
+
+
+def test_steps_and_training_change_with_a_sentence_each(log):
+    found, notes = changed_config(CONFIG, {"steps": 9, "checkpoint_steps": 1}, log.path)
+    assert (found.steps, found.training.checkpoint_steps) == (9, 1)
+    assert notes == ("steps changed from 5 to 9", "checkpoint_steps changed from 2 to 1")
+    assert found.training.batch_size == CONFIG.training.batch_size
+
+
+def test_steps_that_are_done_already_are_refused(log):
+    with pytest.raises(InputError, match=r"started with steps 5, and --steps is now 2, .* has done 2 steps"):
+        changed_config(CONFIG, {"steps": 2}, log.path)
+    log.write("run_done", step=2, detail="")
+    with pytest.raises(InputError, match="has ended after 2 steps"):
+        changed_config(CONFIG, {"steps": 9}, log.path)
+
+
+def test_content_of_the_last_attempt_counts(log, tmp_path):
+    assert recorded_content(log.path) == CONTENT
+    later = EventLog(log.path, run_id="r", attempt=2)
+    later.write("run_started", config={}, space=[["source", "a"]], content={})
+    assert recorded_content(log.path) == {}
+
+
+def test_changed_items_need_consent_and_new_names_are_fine(log):
+    now = {**CONTENT, "the items of objective b": "3" * 64, "the code of controller x": "4" * 64}
+    with pytest.raises(InputError, match=r"run r: the items of objective b changed .*--accept-changes"):
+        changed_content("r", now, log.path, accept=False)
+    [change] = changed_content("r", now, log.path, accept=True)
+    assert change.digests == f"the items of objective b changed from {'2' * 12} to {'3' * 12}"
+    assert changed_content("r", CONTENT, log.path, accept=False) == ()
+
+
+def test_a_model_file_is_the_model_and_part_of_the_content():
+    model = model_of(CONFIG)
+    assert isinstance(model, ModelSettings) and model.hidden_size == 16
+    assert set(content_of(CONFIG)) == {STARTING_MODEL} and len(content_of(CONFIG)[STARTING_MODEL]) == 64
