@@ -191,8 +191,8 @@ def _stored_crc32(source: InputFile, piece: Piece) -> int | None:
 
 def _changed(source: InputFile) -> InputError:
     return InputError(
-        f"input {source.path} changed while dmix read it; wait until nothing writes to it, then run"
-        " the same command again"
+        f"input {source.path} changed while dmix read it; wait until no program writes to it, then run "
+        "the same command again"
     )
 
 
@@ -303,7 +303,9 @@ def _from_line(
     if isinstance(record, Refusal):
         return Reject(name, position, record.reason, record.detail, prefix_of(line))
     if not isinstance(record, dict):
-        return Reject(name, position, "not_an_object", f"the line holds {kind_of(record)}", prefix_of(line))
+        return Reject(
+            name, position, "not_an_object", f"the line contains {kind_of(record)}", prefix_of(line)
+        )
     id_value = record.get(columns.id_or_default)
     if type(id_value) is float:  # orjson makes one of a whole number that is longer than 64 bits
         id_value = digits_of(line, columns.id_or_default)
@@ -391,7 +393,7 @@ def _taken(
         if columns.id is None or isinstance(id_of_number(id_value), str | None):
             own_id = document_id(id_value, path, position)
             return Document(own_id, text, utf8_size(text), path, position, values)
-        reason, detail = "id_not_text", f"column {columns.id!r} holds {kind_of(id_value)}"
+        reason, detail = "id_not_text", f"column {columns.id!r} contains {kind_of(id_value)}"
     elif isinstance(text, Refusal):
         reason, detail = text
     elif text is None:
@@ -399,7 +401,7 @@ def _taken(
     elif isinstance(text, str):
         reason, detail = "empty_text", f"{len(text)} characters of white space"
     else:
-        reason, detail = "text_not_string", f"column {columns.text!r} holds {kind_of(text)}"
+        reason, detail = "text_not_string", f"column {columns.text!r} contains {kind_of(text)}"
     prefix = prefix_of(stored) if isinstance(stored, bytes) else str(stored)[:PREFIX_CHARACTERS]
     return Reject(path, position, reason, detail, prefix)
 
@@ -414,7 +416,9 @@ def _decoded(stored: bytes, path: str, position: int) -> str | Reject:
 
 
 def _too_long(size_bytes: int, max_bytes: int) -> Refusal:
-    return Refusal("too_long", f"{size_bytes} bytes, --max-document-bytes is {max_bytes}")
+    return Refusal(
+        "too_long", f"the document has {size_bytes} bytes, and --max-document-bytes is {max_bytes}"
+    )
 
 
 def _from_text(name: str, blocks: Iterator[bytes], columns: Columns, max_bytes: int) -> Document | Reject:
@@ -449,7 +453,9 @@ def _from_parquet(
             names = Counter(top_level_names(file))
             twice = [name for name in (*columns.texts, *columns.required) if names[name] > 1]
             if twice:
-                raise BrokenInputError("ambiguous_columns", f"it has {names[twice[0]]} columns {twice[0]!r}")
+                raise BrokenInputError(
+                    "ambiguous_columns", f"the file has {names[twice[0]]} columns {twice[0]!r}"
+                )
             wanted = dict.fromkeys((*columns.texts, columns.id_or_default, *columns.others))
             groups = range(file.num_row_groups)
             for rows, stored in batches(

@@ -63,8 +63,8 @@ def gradient_budget(
     samples = int((tokens - spent) / seq_len / (domains + 1))
     if samples < 2 or (items is not None and items < 2):
         raise InputError(
-            f"{tokens:,.0f} tokens of gradients are too few for {domains} domains and"
-            f" {len(items_D)} objectives; raise --max-hours, or take the estimator counts"
+            f"{tokens:,.0f} tokens of gradients are too few for {domains} domains and {len(items_D)} "
+            "objectives; raise --max-hours, or use --estimator counts"
         )
     batches = min(4, samples)
     each = min(64, samples // batches)

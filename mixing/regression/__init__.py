@@ -69,11 +69,11 @@ def checked_runs(mixtures_RN: Array, values_RV: Array) -> tuple[Array, Array]:
     mixtures_RN, values_RV = (np.asarray(a, dtype=np.float64) for a in (mixtures_RN, values_RV))
     if mixtures_RN.ndim != 2 or values_RV.ndim != 2 or len(mixtures_RN) != len(values_RV):
         raise InputError(
-            f"mixtures have shape {mixtures_RN.shape} and values {values_RV.shape}, expected (runs, domains)"
-            " and (runs, values) of the same runs"
+            f"mixtures have shape {mixtures_RN.shape} and values have {values_RV.shape}, expected (runs, "
+            "domains) and (runs, values) of the same runs"
         )
     if len(mixtures_RN) < 2:
-        raise InputError(f"{len(mixtures_RN)} runs are too few to fit a regressor; give it at least 2")
+        raise InputError(f"{len(mixtures_RN)} runs are too few to fit a regressor; give at least 2")
     if not (np.isfinite(mixtures_RN).all() and np.isfinite(values_RV).all()):
-        raise InputError("a mixture or value is not finite; leave that run out")
+        raise InputError("a mixture or a value is not finite; leave this run out")
     return mixtures_RN, values_RV

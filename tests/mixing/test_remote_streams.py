@@ -100,7 +100,7 @@ def test_cache_without_a_limit_is_used_again(remote: Any, tmp_path: Path) -> Non
 
 def test_a_folder_with_files_of_others_is_no_cache(remote: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("of the user")
-    with pytest.raises(InputError, match=r"notes\.txt.*no cache of dmix; set another"):
+    with pytest.raises(InputError, match=r"notes\.txt.*set another cache_folder"):
         MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

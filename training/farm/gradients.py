@@ -203,7 +203,9 @@ def _taken(model: LanguageModel, what: str) -> list[Tensor]:
         if weight.requires_grad:
             grad = torch.zeros_like(weight) if weight.grad is None else weight.grad.detach()
             if not torch.isfinite(grad).all():
-                raise TrainingError(f"the gradient of {what} is not finite; try precision fp32")
+                raise TrainingError(
+                    f"the gradient of {what} is not finite; set precision: fp32 in the training file"
+                )
             taken.append(grad)
     model.zero_grad(set_to_none=True)
     return taken
@@ -221,11 +223,14 @@ def _scale(
     squares = _natural_squares(task, model, space, budget)
     file = Path(task.model, OPTIMIZER_FILE) if isinstance(task.model, str) else None
     if file is not None and file.is_file():
-        with readable(file, what="the state of an optimiser", fix="remove it, or train the model again"):
+        with readable(
+            file, what="the state of an optimiser", fix="remove this file, or train the model again"
+        ):
             state = torch.load(file, map_location="cpu", weights_only=True)["state"]
         if len(state) != len(weights):
             raise InputError(
-                f"{file} has the state of {len(state)} weights, but the model has {len(weights)}; remove it"
+                f"{file} has the state of {len(state)} weights, but the model has "
+                f"{len(weights)}; remove this file"
             )
         squares = [
             torch.maximum(square, state[i]["exp_avg_sq"].to(square)) for i, square in enumerate(squares)

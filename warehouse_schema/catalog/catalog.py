@@ -110,10 +110,9 @@ def sync_at_end(
         sync(warehouse, lock_seconds=lock_seconds)
     except (LockHeldError, CatalogError, StorageError) as error:
         warn(
-            f"warning: the results of this command are stored, but the catalog does not list them yet"
-            f" ({error.message}); the next command that writes adds them, or run"
-            " 'dmix catalog rebuild --warehouse"
-            f" {shlex.quote(str(warehouse.root))}'"
+            "warning: dmix stored the results of this command, but not yet in the catalog "
+            f"({error.message}). The next command that writes adds them. To add them now, run 'dmix "
+            f"catalog rebuild --warehouse {shlex.quote(str(warehouse.root))}'"
         )
         return False
     return True
@@ -229,10 +228,8 @@ class Catalog:
             sql: One statement; a semicolon at its end is fine.
             parameters: Values for its `?`.
 
-        Raises:
-            InputError: If it is not exactly one query, or DuckDB refuses it, or the result does not fit into
-                memory; the message is DuckDB's.
-            KeyboardInterrupt: If Ctrl-C ended it.
+        Raises: InputError: If it is not exactly one query, or DuckDB refuses it, or the result is too
+        large into memory; the message is DuckDB's. KeyboardInterrupt: If Ctrl-C ended it.
         """
         return self._answer(
             sql,
@@ -269,13 +266,15 @@ class Catalog:
                 raise
             raise KeyboardInterrupt from None
         except (MemoryError, duckdb.OutOfMemoryException) as error:
-            said = str(error).splitlines()[0] if str(error) else "the result does not fit"
+            said = str(error).splitlines()[0] if str(error) else "the result is too large"
             raise InputError(
-                f"the query exceeds its memory limit ({said}); select fewer rows, aggregate them,"
-                " or raise --memory-gb"
+                f"the query needs more memory than its limit ({said}); select fewer rows, aggregate "
+                "them, or raise --memory-gb"
             ) from None
         except duckdb.CatalogException as error:
-            raise InputError(f"{error}\n\nSHOW TABLES lists the views, and DESCRIBE their columns") from None
+            raise InputError(
+                f"{error}\n\nSHOW TABLES lists the views. DESCRIBE lists the columns of a view"
+            ) from None
         except duckdb.Error as error:
             raise InputError(str(error)) from None
 
@@ -338,7 +337,7 @@ def _remove_copies(warehouse: Warehouse) -> None:
 def _write(warehouse: Warehouse, schema: Schema, *, empty: bool) -> None:
     """Migrates and fills a copy of the catalog, or an empty one, and publishes it if that changed it."""
     if warehouse.catalog.is_dir():
-        raise CatalogError(f"{warehouse.catalog} is a folder, expected a file; remove it")
+        raise CatalogError(f"{warehouse.catalog} is a folder, expected a file; remove this folder")
     copy = warehouse.root / f".catalog-{os.getpid()}.duckdb"
     if warehouse.catalog.exists() and not empty:
         shutil.copyfile(warehouse.catalog, copy)
@@ -386,17 +385,17 @@ def _check_whole(copy: Path, schema: Schema, rows: dict[str, int]) -> None:
     """
     try:
         if Path(f"{copy}.wal").exists():
-            raise CatalogError("some rows are only in its log")
+            raise CatalogError("some rows are only in the log of the new catalog")
         with closing(duckdb.connect(str(copy), read_only=True, config=_CONFIG)) as connection:
             require_tables(connection, schema)
             if is_current(connection, schema) and _row_counts(connection) == rows:
                 return
-            said = "its rows differ from the written ones"
+            said = "the rows of the new catalog differ from the written rows"
     except (duckdb.Error, CatalogError) as error:
         said = str(error).splitlines()[0]
     raise StorageError(
-        f"dmix could not finish the new catalog in {copy.parent} ({said[:200]}) and keeps the old one; free"
-        " some space, or raise the limit on file sizes, then run the same command again"
+        f"dmix cannot finish the new catalog in {copy.parent} ({said[:200]}) and keeps the old catalog; "
+        "free some space, or raise the limit on file sizes, then run the same command again"
     )
 
 
@@ -468,8 +467,8 @@ def _damage_named(path: Path) -> Iterator[None]:
                     " another --warehouse, then run the same command again"
                 ) from error
         raise CatalogError(
-            f"catalog {path} cannot be used ({str(error).splitlines()[0]});"
-            " run 'dmix catalog rebuild' to make it again from the warehouse"
+            f"dmix cannot use catalog {path} ({str(error).splitlines()[0]}); run 'dmix catalog rebuild' "
+            "to make it again"
         ) from error
 
 
@@ -492,7 +491,7 @@ def _overlay(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, live: 
         try:
             tables = arrow_rows(read_unit(warehouse, unit), schemas)
         except DAMAGE as error:
-            logger.warning("the last imported state of %s is shown: %s", unit.path, error)
+            logger.warning("dmix shows the last imported state of %s: %s", unit.path, error)
             continue
         connection.execute("insert into live.replaced values (?)", [unit.path])
         for table, rows in tables.items():

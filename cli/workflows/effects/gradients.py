@@ -114,8 +114,8 @@ def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Pr
         return stored
     plan = plan_gradients(found, request)
     progress(
-        f"gradients over {plan.budget.tokens:,} tokens: {plan.budget.batches} batches of"
-        f" {plan.budget.samples} samples per domain; about {plan.hours:.2g} hours"
+        f"gradients over {plan.budget.tokens:,} tokens, in about {plan.hours:.2g} hours: "
+        f"{plan.budget.batches} batches of {plan.budget.samples} samples per domain"
     )
     products_NBD, gram_MM = gradient_products(plan.task, plan.budget, progress=progress)
     samples = request.samples or int(found.space.samples_N.sum())

@@ -47,7 +47,7 @@ def test_the_example_of_the_help_works(tmp_path, capsys, monkeypatch):
     ("arguments", "message"),
     [
         (("--setting", "nowhere"), "setting 'nowhere' is neither a file nor"),
-        (("--setting", str(SHIPPED / "origin.yaml")), "matches no file"),
+        (("--setting", str(SHIPPED / "origin.yaml")), "no file matches"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path, capsys, arguments, message):

@@ -135,7 +135,7 @@ def test_a_resumed_run_takes_its_loggers_from_the_flag_and_refuses_other_setting
     monkeypatch.setattr("dmix.training.run.launch.train", train)
     capsys.readouterr()
     assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard", "--steps", "40"]) == 2
-    assert "steps 2, and --steps is now 40" in capsys.readouterr().err
+    assert "--steps is 40, but run" in capsys.readouterr().err
     assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard"]) == 0
     assert run(["train", "--run", "relogged", "--resume"]) == 0
     capsys.readouterr()
@@ -287,9 +287,9 @@ def test_items_that_changed_are_refused_unless_they_are_accepted(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--agent", "x"], "both were given"),
-        (["--samples-per-step", "20"], "nearest fitting --samples-per-step: 16 and 24"),
-        (["--resume"], "name it with --run"),
+        (["--agent", "x"], "got both"),
+        (["--samples-per-step", "20"], "nearest valid values are 16 and 24"),
+        (["--resume"], "give it with --run"),
         (["--resume", "--run", "absent"], "run 'absent' is not in"),
         (["--environment", "absent.yaml"], "absent.yaml does not exist"),
     ],

@@ -131,7 +131,7 @@ def test_a_left_out_link_into_a_closed_folder_is_no_matter(tmp_path, monkeypatch
         ("file:///in", "scheme file://"),
         ("~no-such-user/in", "give the whole path"),
         ("x" * 5000, "shorter names"),
-        ("s3:///in", "names no remote folder"),
+        ("s3:///in", "is not a remote folder"),
     ],
 )
 def test_a_name_that_can_be_no_input_is_refused(given, said):

@@ -75,7 +75,7 @@ def test_no_feedback_is_refused():
 
 
 def test_feedback_of_another_length_is_refused():
-    with pytest.raises(InputError, match="2 entries and feedback on 3"):
+    with pytest.raises(InputError, match="2 entries, but feedback on 3"):
         episodes([path("p", SOURCE)], {"p": [[0, 0]] * 3})
 
 

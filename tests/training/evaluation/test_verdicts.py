@@ -100,10 +100,10 @@ def test_the_headline_answers_four_questions():
 
 def test_the_headline_says_what_is_not_sure():
     close = [group("agent:a", [0.9, 1.1], guided=True), group("natural", [1.0, 1.2])]
-    assert "so undecided" in headline(close)
+    assert "undecided" in headline(close)
     single = [group("agent:a", [1.0], target=[1.0], guided=True), group("natural", [0.2], target=[0.1])]
-    assert "one seed each cannot confirm this" in headline(single)
-    assert "natural run shows" in headline(single[:1])
+    assert "One seed each cannot confirm this" in headline(single)
+    assert "run of natural mixing shows" in headline(single[:1])
     assert headline([]) == ""
 
 

@@ -65,7 +65,7 @@ def test_a_configuration_survives_its_file(configure, tiny_warehouse):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"request": RunRequest(samples_per_step=20)}, "nearest fitting --samples-per-step: 16 and 24"),
+        ({"request": RunRequest(samples_per_step=20)}, "nearest valid values are 16 and 24"),
         ({"request": RunRequest(samples_per_step="many")}, "expected auto or a number"),
         ({"controller": "nature"}, "did you mean 'natural'"),
         ({"controller": "agent:none", "environment": None}, "give the environment file"),

@@ -192,7 +192,7 @@ def test_a_damaged_file_is_named_and_hides_nothing_else(ask, full_warehouse, cap
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(content)
     assert ask("select (select count(*) from runs), (select count(*) from agents)") == [(1, 1)]
-    assert f"{path} is left out of the catalog" in caplog.text
+    assert f"the catalog leaves out {path}" in caplog.text
 
 
 def test_a_missing_reject_file_is_named_and_read_when_it_is_back(ask, full_warehouse, make_corpus, caplog):

@@ -19,7 +19,12 @@ from dmix.training.comparison.analysis.tables import SLACK, Row, count, interval
 
 # Names under which the trained agent runs, where setting.json does not say which controller it is.
 AGENT_NAMES = ("agent:rl", "rl")
-WORDS = {"above": "is ahead of", "below": "is behind", "tie": "ties with", "unknown": "is not yet told from"}
+WORDS = {
+    "above": "is ahead of",
+    "below": "is behind",
+    "tie": "ties with",
+    "unknown": "does not differ clearly from",
+}
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,8 @@ def stage_words(
         said.append(_decision(panel, pair, adjusted_p=adjusted_p))
     elif stage == "screening":
         said.append(
-            f"`{rows[0].controller}` has the highest mean utility on development items. Screening chooses"
-            " finalists; it decides nothing."
+            f"`{rows[0].controller}` has the highest mean utility on development items. The screening "
+            "chooses finalists, but does not decide the comparison."
         )
     agent = pair.agent if pair and pair.agent in panel.controllers else None
     if agent:
@@ -116,7 +121,7 @@ def headroom_words(study: Headroom) -> list[str]:
                 f" {number(best.curse, sign=True)}"
             )
         else:
-            text += "; it has not been run on fresh seeds yet, so this number is too high"
+            text += "; there is no run on fresh seeds yet, so this number is too high"
         said.append(text + ".")
         if best.over_natural:
             against = f"Over natural mixing: {interval(best.over_natural, sign=True)}"
@@ -151,9 +156,7 @@ def _decision(panel: Panel, pair: Hypothesis, *, adjusted_p: float) -> str:
         return f"{text}."
     text += f", {_p(adjusted_p)} after Holm over the settings."
     if found.verdict != "tie" and adjusted_p >= 0.05:
-        text += (
-            " After the adjustment, p is no longer below 0.05: by itself, this setting shows no difference."
-        )
+        text += " After the adjustment, p is 0.05 or more: this setting alone shows no difference."
     return text
 
 
@@ -194,9 +197,9 @@ def _constraint(rows: Sequence[Row], agent: str | None) -> list[str]:
         return [f"No controller keeps the general score within {SLACK} nats per token of the base."]
     best = max(kept, key=lambda row: row.target_gain)
     said = (
-        f"Of the {len(kept)} (of {len(scored)}) controllers that keep the general score within {SLACK} nats"
-        f" a token of the base, `{best.controller}` gains most on the target"
-        f" ({number(best.target_gain, sign=True)} nats per token)"
+        f"{len(kept)} of {len(scored)} controllers keep the general score within {SLACK} nats per token "
+        f"of the base. Among these, `{best.controller}` gains most on the target "
+        f"({number(best.target_gain, sign=True)} nats per token)"
     )
     if agent and agent != best.controller:
         own = next(row for row in rows if row.controller == agent)

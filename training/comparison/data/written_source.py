@@ -39,16 +39,17 @@ def written_words(found: Mapping[str, Any]) -> str:
         found: From `written_source`.
     """
     generated, kept, empty = found["generated"], found["kept"], found["empty"]
-    judged = "quality was not judged"
+    judged = "there was no judgement of quality"
     if found["quality"] != "none":
         judged = f"{generated - kept - empty:,} of low quality by `{found['quality']}`"
-    labelled = f"Its domains are those that `{found['classifier']}` gave it"
+    labelled = f"`{found['classifier']}` labelled the documents with domains"
     if found["agreement"] is not None:
-        labelled += f", which gives {found['agreement']:.1%} of held-out documents their own label"
+        labelled += f", and gives {found['agreement']:.1%} of held-out documents the right label"
     return (
-        f"The source text of the runs was written by `{'`, `'.join(found['models'])}`:"
-        f" {generated:,} documents of at most {found['max_tokens']:,} tokens ({found['capped']:,} were cut"
-        f" there), {found['tokens']:,} tokens in all. Kept were {kept:,} documents ({kept / generated:.1%})"
-        f" with {found['tokens_kept']:,} tokens ({found['tokens_kept'] / found['tokens']:.1%});"
-        f" {empty:,} were empty, {judged}. {labelled}."
+        f"`{'`, `'.join(found['models'])}` wrote the source text of the runs: {generated:,} documents "
+        f"with {found['tokens']:,} tokens. A document has at most {found['max_tokens']:,} tokens; "
+        f"{found['capped']:,} documents were cut there. dmix kept {kept:,} documents "
+        f"({kept / generated:.1%}) with {found['tokens_kept']:,} tokens "
+        f"({found['tokens_kept'] / found['tokens']:.1%}). {empty:,} documents were empty, {judged}. "
+        f"{labelled}."
     )

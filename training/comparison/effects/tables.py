@@ -27,20 +27,24 @@ def judged_page(
     lines = [
         f"# Effects of `{settings.name}`: promised and real",
         "",
-        f"{state}{first.mixtures} fresh mixtures, one run each, and {first.natural_runs} runs of natural"
-        " mixing. Each estimator promises a gain over natural mixing; the table shows Spearman's rank"
-        " correlation with the real gain on the items that judge, which no estimator saw."
+        f"{state}{first.mixtures} fresh mixtures, one run each, and {first.natural_runs} runs of natural "
+        "mixing. Each estimator predicts a gain over natural mixing. The table shows Spearman's rank "
+        "correlation of the predicted gain with the real gain. The real gain is measured on items that "
+        "no estimator saw."
         + (
-            f" {first.mixtures} mixtures are too few to tell any correlation from chance."
+            f" {first.mixtures} mixtures are too few to distinguish a correlation from chance."
             if chance is None
-            else f" With {first.mixtures} mixtures, chance alone exceeds ±{chance:.2f} in one case of twenty."
+            else (
+                f" With {first.mixtures} mixtures, chance alone gives more than ±{chance:.2f} in one "
+                "case of twenty."
+            )
         ),
     ]
     if not admitted:
         lines += [
             "",
-            "The yardstick is not run, or admits no objective: U weighs all objectives, and its scales are"
-            " the standard deviations of these fresh mixtures.",
+            "There is no yardstick, or it admits no objective. Therefore U has all objectives, and its "
+            "scales are the standard deviations over these fresh mixtures.",
         ]
     for base in sorted({row.base for row in found}):
         rows = [row for row in found if row.base == base]
@@ -64,8 +68,8 @@ def chance_level(pairs: int) -> float | None:
 
 def _estimators(rows: Sequence[Judged]) -> list[str]:
     lines = [
-        "Mean over objectives with weight. *Slope* is the real gain of U for each promised unit; *price*"
-        " counts runs of the comparison.",
+        "*Objectives* is the mean over objectives with a weight. *Slope* is the real gain of U per unit "
+        "of predicted gain. *Price* is the cost in runs of the comparison.",
         "",
         "| estimator | U | U, items it saw | objectives | slope | price |",
         "|---|---|---|---|---|---|",

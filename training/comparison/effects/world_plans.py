@@ -97,7 +97,7 @@ def read_priors(folder: Path) -> WorldPriors:
     path = folder / PRIORS_FILE
     if not path.is_file():
         raise NotFoundError(
-            f"{path} does not exist; run the fitting worlds, then 'python -m benchmarks.worlds fit'"
+            f"{path} does not exist; run the fitting worlds, then run 'python -m benchmarks.worlds fit'"
         )
     try:
         return WorldPriors(**read_json(path))

@@ -50,7 +50,7 @@ def write_page(results: Path, out: Path) -> None:
     """
     folders = sorted(path.parent for path in results.glob("*/setting.json"))
     if not folders:
-        raise NotFoundError(f"{results} has no setting; run `dmix bench quality` with this folder first")
+        raise NotFoundError(f"{results} has no setting; run 'dmix bench quality' with this folder first")
     third = [folder for folder in folders if read_json(folder / "setting.json").get("protocol") == 3]
     if third:
         write_yardsticks(third, out)
@@ -132,10 +132,11 @@ def overview(
         )
     header = ["setting", "hypothesis", "difference in U [95%]", "paired runs", "p", "p (Holm)", "verdict"]
     words = (
-        "Each setting has one hypothesis: the agent against the best other controller of the screening, on"
-        " items and seeds that served no choice. The agent is ahead or behind if the 95% interval excludes 0"
-        f" and p, after Holm over the {sum(evidence.promised for evidence in settings)} settings that the"
-        " protocol names, is below 0.05. A setting without a confirmation counts as p = 1."
+        "Each setting has one hypothesis: the agent against the best other controller of the screening. "
+        "Its items and seeds were not used for any choice. The agent is ahead or behind if the 95% "
+        "interval excludes 0 and p, after Holm over the "
+        f"{sum(evidence.promised for evidence in settings)} settings that the protocol names, is below "
+        "0.05. A setting without a confirmation counts as p = 1."
     )
     return f"# Comparison\n\n{words}\n\n{markdown(header, body)}\n"
 
@@ -160,9 +161,10 @@ def _introduction(evidence: Evidence) -> list[str]:
         size += f", tier `{facts['tier']}`"
     return [
         str(facts.get("title", "")),
-        f"{size}. Utility U is the weighted sum of (score − base) / scale over the objectives"
-        f" ({measured}), where a score is the mean log-probability of the answers in nats per token."
-        " Intervals are 95%, from a bootstrap over seeds and items; differences are paired by seed and item.",
+        f"{size}. Utility U is the weighted sum of (score − base) / scale over the objectives "
+        f"({measured}), and a score is the mean log-probability of the answers in nats per token. "
+        "Intervals are 95% intervals, by a bootstrap over seeds and items. Differences are paired by "
+        "seed and item.",
         # missing where people wrote the text, and in results from before it was kept
         *([written_words(facts["written_source"])] if "written_source" in facts else []),
     ]
@@ -253,26 +255,26 @@ def _warnings(evidence: Evidence) -> list[str]:
     """What a reader must know before trusting the numbers."""
     said = []
     if evidence.failed_attempts:
-        said.append(f"{evidence.failed_attempts} attempts failed and were made again.")
+        said.append(f"{evidence.failed_attempts} attempts failed, and dmix made them again.")
     for stage in COMPARED:
         layer = judged_layer(stage)
         panel = evidence.panel(stage, layer)
         unscored = len(evidence.done(stage)) - len(panel.units if panel else ())
         if unscored:
             said.append(
-                f"{stage.capitalize()}: {unscored} finished runs have no usable {layer} scores; they count as"
-                " failed."
+                f"{stage.capitalize()}: {unscored} finished runs have no usable {layer} scores and count "
+                "as failed."
             )
         gap = utility_disagreement(evidence, stage, layer)
         if gap > TOLERANCE:
             said.append(
-                f"{stage.capitalize()}: utilities stored with the runs differ from those of their items by"
-                f" up to {gap:.2g}; the tables use the items."
+                f"{stage.capitalize()}: the stored utilities of runs differ from the utilities of their "
+                f"items by up to {gap:.2g}. The tables use the items."
             )
     if evidence.facts.get("scales") == "provisional":
-        said.append("The scales of the utility are provisional: they change until the farm is complete.")
+        said.append("The scales of the utility are provisional and change until the farm is complete.")
     if len(_protocols(evidence)) > 1:
-        said.append("The confirmation runs name more than one protocol: they are not one confirmation.")
+        said.append("The confirmation runs have more than one protocol, so they are not one confirmation.")
     return [_list([f"**{text}**" for text in said])] if said else []
 
 

@@ -14,8 +14,8 @@ def write_yardsticks(folders: Sequence[Path], out: Path) -> None:
     lines = [
         "# Yardsticks",
         "",
-        "Each page says what its runs show so far. An objective is admitted if at least 80% of its variance"
-        " within base models comes from the mixture.",
+        "Each page shows the results so far. An objective is admitted if the mixture explains at least "
+        "80% of its variance within base models.",
         "",
         "| setting | mixtures | objectives | admitted | refused |",
         "|---|---|---|---|---|",

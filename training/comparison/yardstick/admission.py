@@ -195,14 +195,14 @@ def admission_page(settings: ComparisonSettings, tier: Tier, found: Sequence[Adm
     lines = [
         f"# Yardstick of `{settings.name}`",
         "",
-        f"{state}{sum(a.admitted for a in judged)} of {len(judged)} objectives are admitted; refused:"
-        f" {refused or 'none'}. {judged[0].mixtures} of {tier.tilts} mixtures at the natural target share,"
-        f" {tier.tilt_seeds} seeds, {tier.tilt_bases} base models. An objective is admitted if at least"
-        f" {THRESHOLD:.0%} of its variance within base models comes from the mixture, on the items that"
-        " judge.",
+        f"{state}{sum(a.admitted for a in judged)} of {len(judged)} objectives are admitted; refused: "
+        f"{refused or 'none'}. The yardstick has {judged[0].mixtures} of {tier.tilts} mixtures at the "
+        f"natural target share, {tier.tilt_seeds} seeds and {tier.tilt_bases} base models. An objective "
+        f"is admitted if the mixture explains at least {THRESHOLD:.0%} of its variance within base "
+        "models, on held-out items.",
         "",
-        "Standard deviations in nats: per token, for choices per item. `bound` is the 5% quantile over"
-        " bootstrap draws of mixtures; weight is lambda among the admitted.",
+        "Standard deviations are in nats per token, or in nats per item for choices. `bound` is the 5% "
+        "quantile over bootstrap draws of mixtures. `weight` is lambda of an admitted objective.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         "|" + "---|" * len(_COLUMNS),

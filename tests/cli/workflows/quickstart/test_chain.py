@@ -64,7 +64,7 @@ def test_a_chain_of_one_thread_says_when_stopped_that_the_same_command_goes_on(t
     monkeypatch.setattr(chain_module, "write_files", stopped)
     assert run(["quickstart", "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().err
-    assert said.endswith("stopped in stage 1 of 5; the same command resumes it\n")
+    assert said.endswith("stopped in stage 1 of 5; run the same command to resume\n")
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 

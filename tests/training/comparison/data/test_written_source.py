@@ -25,20 +25,17 @@ make_results = pytest.fixture(results_below)
 
 def test_dropped_documents_are_told_apart():
     words = written_words(FACTS)
-    assert (
-        "written by `base-0`: 4,000 documents of at most 255 tokens (2,000 were cut there), 800,000" in words
-    )
-    assert "Kept were 1,000 documents (25.0%) with 120,000 tokens (15.0%)" in words
-    assert "10 were empty, 2,990 of low quality by `embedded`" in words
-    assert (
-        "`distilled:real-source` gave it, which gives 96.3% of held-out documents their own label." in words
-    )
+    assert "`base-0` wrote the source text of the runs: 4,000 documents with 800,000 tokens" in words
+    assert "at most 255 tokens; 2,000 documents were cut" in words
+    assert "kept 1,000 documents (25.0%) with 120,000 tokens (15.0%)" in words
+    assert "10 documents were empty, 2,990 of low quality by `embedded`" in words
+    assert "`distilled:real-source` labelled" in words and "gives 96.3% of held-out documents" in words
 
 
 def test_without_a_filter_and_a_distilled_classifier_nothing_is_claimed_of_them():
     words = written_words(FACTS | {"quality": "none", "classifier": "embedded", "agreement": None})
-    assert "10 were empty, quality was not judged" in words
-    assert words.endswith("those that `embedded` gave it.")
+    assert "10 documents were empty, there was no judgement of quality" in words
+    assert words.endswith("`embedded` labelled the documents with domains.")
 
 
 @pytest.mark.parametrize("facts", [{}, {"written_source": FACTS}], ids=["people", "model"])
@@ -49,4 +46,4 @@ def test_only_pages_of_written_text_have_the_paragraph(make_results, tmp_path, f
     results.write()
     write_page(results.folder.parent, tmp_path / "pages")
     page = (tmp_path / "pages" / "sums.md").read_text(encoding="utf-8")
-    assert ("The source text of the runs was written by" in page) == bool(facts)
+    assert ("wrote the source text of the runs" in page) == bool(facts)

@@ -82,7 +82,7 @@ def test_difference_that_does_not_survive_holm_is_said_to_show_nothing(make_resu
     evidence = read_evidence(compare(make_results(), 0.1).write())
     rows = {"screening": [], "confirmation": controller_rows(evidence, "confirmation")}
     pair = Hypothesis(AGENT, "regmix")
-    said = "After the adjustment, p is no longer below 0.05"
+    said = "After the adjustment, p is 0.05 or more"
     for p, expected in ((0.2, True), (0.04, False)):
         text = pages.setting_page(evidence, rows=rows, study=None, pair=pair, adjusted_p=p)
         assert (said in text) == expected
@@ -116,7 +116,7 @@ def test_headroom_appears_with_its_first_run(make_results, tmp_path):
 
 def test_screening_decides_nothing(make_results, tmp_path):
     text = written(compare(make_results(), 0.1, stage="screening"), tmp_path)
-    assert "Screening chooses finalists; it decides nothing." in text
+    assert "The screening chooses finalists" in text
     assert "after Holm" not in text and "U confirmation" not in text
     assert f"`{AGENT}` is ahead of `regmix`, `natural`." in text
     assert "500 source tokens per run, 50% fewer than `regmix`; it is on the Pareto front" in text
@@ -178,7 +178,7 @@ def test_readers_are_warned(make_results, tmp_path):
     for seed, protocol in enumerate(("aa", "bb")):
         results.add("a", seed=seed, stage="confirmation", layers=("confirmation",), protocol_sha256=protocol)
     text = written(results, tmp_path)
-    assert "1 attempts failed and were made again" in text
+    assert "1 attempts failed, and dmix made them again" in text
     assert "Screening: 1 finished runs have no usable development scores" in text
     assert "differ from those of their items by up to 0.5" in text
     assert "scales of the utility are provisional" in text
