@@ -34,8 +34,8 @@ from dmix.mixing.learning.settings.clone import CloneSettings
 def clone() -> Workflow:
     """Train a baseline agent that imitates the best trajectories of a set.
 
-    Compare it with an agent from 'dmix agent rl'. The method is behaviour cloning. With --aim, the agent
-    also reads the final utility that a run should reach, as in Decision Transformer.
+    Compare this baseline with an agent from 'dmix agent rl'. The method is behaviour cloning. With --aim,
+    the agent also reads the final utility that a run should reach, as in Decision Transformer.
 
     Example: dmix agent clone --set farm --agent dt --best 1 --aim 1
     """

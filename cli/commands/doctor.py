@@ -14,8 +14,8 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 def doctor() -> Workflow:
     """Check this machine: versions, Java, cores, memory, GPU and disk.
 
-    For each missing part, the command shows how to install it. The exit code is 1 if an essential part is
-    missing. The command uses no network.
+    The command shows how to install missing parts. The exit code is 1 if an essential part is missing. The
+    command uses no network.
 
     Example: dmix doctor --json
     """

@@ -63,7 +63,7 @@ def etl() -> None:
     "--seq-len",
     type=click.IntRange(min=2),
     metavar="N",
-    help="Number of tokens per sample. With this flag, dmix also shards the corpora, as 'dmix etl shard "
+    help="Number of tokens per sample. With this flag, dmix also makes a dataset, as 'dmix etl shard "
     "--seq-len N' does.",
 )
 @settings_options(ClassifySettings)
@@ -74,13 +74,13 @@ def etl() -> None:
 @dry_run_option
 @calls_workflow
 def classify() -> Workflow:
-    """Read text files and label every document with its domain.
+    """Read files and label every document with its domain.
 
     Give all inputs of a corpus in one call, or add more later with --add. dmix keeps earlier labels and
     classifies only new files. The view 'rejects' lists each rejected document with the reason.
 
-    dmix reads .jsonl, .ndjson, .json, .txt, .md and .parquet files. All but .parquet may also end in .gz,
-    .zst or .bz2. Inputs may be remote: s3://bucket/folder, gs:// or hdfs://.
+    dmix reads .jsonl, .ndjson, .json, .txt, .md and .parquet files. All except .parquet may also end in
+    .gz, .zst or .bz2. Inputs may be remote: s3://bucket/folder, gs:// or hdfs://.
 
     With --seq-len, the command also makes a dataset of the corpora. All other settings of 'dmix etl shard'
     keep their defaults.

@@ -36,8 +36,8 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
 @click.option(
     "--documents",
     metavar="FIRST:STOP",
-    help="Range FIRST:STOP of document numbers to write, instead of --tokens. Both must be multiples of "
-    "--block-documents. Ranges divide the work between machines.",
+    help="Range FIRST:STOP of document numbers to write, instead of --tokens. FIRST and STOP must be "
+    "multiples of --block-documents. Use ranges to divide the work between machines.",
 )
 @settings_options(GenerationSettings, parameter="generation")
 @settings_options(QualitySettings, parameter="quality")
@@ -45,8 +45,8 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
     "--bandwidth",
     type=FiniteFloat(),
     metavar="GB/S",
-    help="Memory bandwidth of this machine in GB/s. dmix computes the highest possible speed from it. "
-    "Default: dmix measures the bandwidth.",
+    help="Memory bandwidth of this machine in GB/s. dmix computes the highest possible speed from this "
+    "bandwidth. Default: dmix measures the bandwidth.",
 )
 @executor_options
 @json_option

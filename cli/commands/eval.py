@@ -39,8 +39,8 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
     "tasks",
     multiple=True,
     metavar="NAME",
-    help="Task of lm-evaluation-harness, or humaneval or mbpp (run by evalplus), or a group of tasks: "
-    "general, math, code. Repeat the flag for several tasks.",
+    help="Task of lm-evaluation-harness. You can also give humaneval or mbpp, which evalplus runs, or a "
+    "group of tasks: general, math or code. Repeat the flag for several tasks.",
 )
 @click.option(
     "--items",
@@ -67,8 +67,7 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Accept changed items or a changed starting model. dmix records both digests, the old one "
-    "and the new one.",
+    help="Accept changed items or a changed starting model. dmix records the old and the new digest.",
 )
 @settings_options(EvaluationSettings)
 @json_option

@@ -38,10 +38,10 @@ from dmix.etl.templates.settings import TextSettings
 def init() -> Workflow:
     """Make a project folder OUT for a first run on your own text.
 
-    'source' is text like the text that the model already knows. 'target' is text that the model should
-    learn. dmix holds out some text as evaluation items. dmix also checks the model, chooses sizes that fit
-    the machine, and estimates the time of each step. The command trains nothing. Read the script
-    OUT/run.sh, then start it.
+    'source' is text like the pre-training text of the model. 'target' is text that the model should learn.
+    dmix holds out some text as evaluation items. dmix also checks the model, chooses sizes that fit the
+    machine, and estimates the time of each step. The command trains nothing. Read the script OUT/run.sh,
+    then start it.
 
     Example: dmix init --data my-text --hours 0.5 my-project
     """

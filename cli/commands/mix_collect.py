@@ -72,8 +72,7 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Accept changed items or changed base models. dmix records both digests, the old one and the "
-    "new one.",
+    help="Accept changed items or changed base models. dmix records the old and the new digest.",
 )
 @json_option
 @dry_run_option
@@ -82,9 +81,9 @@ def collect() -> Workflow:
     """Train a small model (a proxy) along every trajectory of a set, and score it after each step.
 
     The scores are the feedback from which agents learn. If the command is killed, run it again to resume;
-    dmix keeps finished trajectories. With preset 'default', dmix varies a quarter of the proxies: another
-    learning rate, width, base model or part of the source. The column 'variation' of the view 'feedback'
-    shows the variation.
+    dmix keeps finished trajectories. With preset 'default', a quarter of the proxies have another learning
+    rate, width, base model or part of the source. The column 'variation' of the view 'feedback' lists
+    these differences.
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
     """

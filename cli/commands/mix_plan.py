@@ -74,9 +74,10 @@ from dmix.mixing.effects.settings import PlanRules
 @click.option(
     "--second-round",
     is_flag=True,
-    help="After --check, make short runs around the mixture that the check chose. Each run is a quarter "
-    "of a full run and has more of one domain, for up to eight domains. Then plan once more, within "
-    "a KL divergence of 0.2 nats from that mixture. No run checks the second plan.",
+    help="After --check, make short runs near the mixture that the check chose. A short run draws a "
+    "quarter of the samples and has more of one domain. dmix tests up to eight domains. Then dmix "
+    "plans again, within a KL divergence of 0.2 nats from that mixture. No run checks the second "
+    "plan.",
 )
 @click.option(
     "--model",
@@ -98,8 +99,8 @@ def plan() -> Workflow:
 
     The command prints each domain's share and number of passes. It also prints each objective's predicted
     gain over natural mixing, with an interval. The interval covers only the random choice of evaluation
-    items. The estimator itself may be wrong about your model; --check tests this with runs. If the effects
-    are smaller than their noise, the plan is natural mixing.
+    items. The estimator itself may be wrong about your model. To test the plan with runs, use --check. If
+    the effects are smaller than their noise, the plan is natural mixing.
 
     Example: dmix mix plan --out mixture.yaml
     """

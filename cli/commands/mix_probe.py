@@ -42,8 +42,8 @@ ESTIMATORS = ("counts", "gradient", "probe")
     "--model",
     metavar="PATH|HUB-ID",
     help="Model for --estimator gradient or probe: model file (.yaml), checkpoint folder, model of the "
-    "warehouse, or hub id. With --estimator counts, a model is optional; then text that the model "
-    "already predicts well counts less.",
+    "warehouse, or hub id. With --estimator counts, a model is optional. If you give a model, text "
+    "that it already predicts well counts less.",
 )
 @click.option(
     "--training",
@@ -71,8 +71,8 @@ ESTIMATORS = ("counts", "gradient", "probe")
 @click.option(
     "--max-hours",
     type=FiniteFloat(),
-    help="Time limit in hours. With --estimator probe, dmix then groups domains. With --estimator "
-    "gradient, dmix then reads less text. Default: 1 for gradient, no limit for probe.",
+    help="Time limit in hours. To stay below the limit, --estimator probe groups domains, and "
+    "--estimator gradient reads less text. Default: 1 for gradient, no limit for probe.",
 )
 @click.option(
     "--export",

@@ -88,7 +88,7 @@ SECTIONS = {
 @click.option(
     "--controller",
     metavar="NAME",
-    help="Controller that chooses the mixtures, instead of --agent: natural, naive, stratified, "
+    help="Controller that chooses the mixtures, instead of --agent. One of: natural, naive, stratified, "
     "static:FILE, plan[:NAME], source-share:SHARE, linear:FROM-TO, cosine:FROM-TO, "
     "three-stage[:FROM-TO], odm, ado, aioli, sheared[:FILE], untrained[:SEED], effect[:NAME], "
     "mixmin[:NAME], skill-it[:NAME], replay:SET/TRAJECTORY, best-of:SET, regmix:SET, regmix-kl:SET, "
@@ -106,15 +106,15 @@ SECTIONS = {
 @click.option(
     "--trust-controller",
     is_flag=True,
-    help="With --resume: run the code of the 'python:' controller in the run's config.yaml, even if you "
-    "never started a run with this code. Read the code first.",
+    help="With --resume: run the code of the 'python:' controller in the run's config.yaml. You need "
+    "this flag if you never started a run with this code. Read the code first.",
 )
 @click.option("--back", is_flag=True, help="With --resume: start from the second-newest checkpoint.")
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="With --resume: accept changed items or changed controller code. dmix records both digests, the "
-    "old one and the new one.",
+    help="With --resume: accept changed items or changed controller code. dmix records the old and the "
+    "new digest.",
 )
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
 @_logger_option

@@ -50,8 +50,8 @@ class ClassifySettings(TextSettings):
     )
     part_bytes: int = setting(
         16 << 20,
-        help="Maximum size of a part in bytes. dmix groups small input files into parts of this size, "
-        "and classifies each part at once.",
+        help="Maximum size of a part in bytes. dmix groups small input files into parts, and classifies "
+        "each part as one task.",
     )
     piece_bytes: int = setting(
         32 << 20,

@@ -22,8 +22,8 @@ class QualitySettings:
     )
     max_low: float = setting(
         0.5,
-        help="Largest probability of low quality that a kept document may have. dmix always drops "
-        "documents with the label Low.",
+        help="Largest allowed probability that a document has low quality. dmix drops documents above "
+        "this value, and all documents with the label Low.",
     )
 
     def __post_init__(self) -> None:

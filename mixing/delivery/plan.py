@@ -275,13 +275,13 @@ def check_settings(
     step, batch = settings.step_samples, settings.batch_size
     if step % batch:
         raise InputError(
-            f"--samples-per-step is {step}, which is not a multiple of the batch of {batch}; the nearest "
-            f"valid values are {_nearest(step, batch)}"
+            f"--samples-per-step is {step}, which is not a multiple of the batch of {batch}; nearest "
+            f"valid: {_nearest(step, batch)}"
         )
     if batch % world_size:
         raise InputError(
-            f"--batch-size is {batch}, which is not a multiple of the {world_size} ranks; the nearest "
-            f"valid values are {_nearest(batch, world_size)}"
+            f"--batch-size is {batch}, which is not a multiple of the {world_size} ranks; nearest "
+            f"valid: {_nearest(batch, world_size)}"
         )
     if streams is not None and settings.passes * streams.samples_N.sum() < batch:
         raise InputError(

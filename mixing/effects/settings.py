@@ -13,8 +13,8 @@ class PlanRules:
 
     pull: float = setting(
         0.25,
-        help="Tau: cost of distance from natural mixing. The planner subtracts this utility for each nat "
-        "of KL(mixture || natural).",
+        help="Tau: cost of distance from natural mixing. The planner subtracts this amount of utility "
+        "per nat of KL(mixture || natural).",
     )
     caution: float = setting(
         1.0, help="z: number of standard errors that the planner subtracts from every predicted gain."

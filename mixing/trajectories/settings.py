@@ -35,13 +35,13 @@ class SampleSettings:
     random_paths: int | None = setting(
         None,
         help="Number of random paths. A random path changes its mixture at a few steps; a third of the "
-        "random paths never change it. Default: 0 for preset 'paper', 44 for preset 'default'. If "
-        "preset 'default' has another --paths or --top-k: half the number of the other paths.",
+        "random paths never change it. Default: 0 for preset 'paper', 44 for preset 'default'. With "
+        "preset 'default' and --paths or --top-k, the default is half the number of the other paths.",
     )
     top_k: tuple[int, ...] = setting(
         (),
-        help="K: number of best candidate mixtures from which each step draws one. Repeat the flag for "
-        "several K. Default: 1, 100, 1000 and 10000.",
+        help="K: number of best candidate mixtures. Each step draws its mixture from these. Repeat the "
+        "flag for several K. Default: 1, 100, 1000 and 10000.",
     )
     steps: int | None = setting(
         None,
@@ -49,7 +49,7 @@ class SampleSettings:
         "preset 'default'.",
     )
     candidates: int = setting(
-        20_000, help="Number of candidate mixtures per step. The default is the paper's."
+        20_000, help="Number of candidate mixtures per step. The default is the value in the paper."
     )
     alpha: float = setting(
         1.0, help="Alpha: weight of the distance from the last mixture. The paper gives no value."

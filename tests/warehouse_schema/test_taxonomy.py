@@ -27,7 +27,7 @@ def test_slug_keeps_safe_labels_and_marks_changed_ones():
 
 
 def test_labels_that_share_a_folder_are_refused():
-    with pytest.raises(InputError, match="one folder: 'Games' and 'games'"):
+    with pytest.raises(InputError, match="same folder name: 'Games' and 'games'"):
         Taxonomy("t", ("Games", "games"))
 
 

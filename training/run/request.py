@@ -55,8 +55,9 @@ class RunRequest:
     guard: str = setting(
         "auto",
         help="Guard rails, as SET or SET:QUANTILE: dmix keeps mixtures within the range of this set of "
-        "trajectories. 'auto': dmix uses the set from which the agent learned, if the warehouse has "
-        "that set for the same domains. 'off': no guard rails.",
+        "trajectories. 'auto': dmix uses the set from which the agent learned. If the warehouse "
+        "does not have that set for the same domains, there are no guard rails. 'off': no guard "
+        "rails.",
     )
     shadow: str | None = setting(
         None,

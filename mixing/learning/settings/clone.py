@@ -19,7 +19,7 @@ class CloneSettings(SftSettings):
     aim: float | None = setting(
         None,
         help="Final utility that a run should reach, as a quantile of the utilities in --set. 1 is the "
-        "best utility. The agent reads this utility. Default: the agent reads none.",
+        "best utility. The agent reads this utility. Default: the agent reads no such utility.",
     )
 
     def __post_init__(self) -> None:

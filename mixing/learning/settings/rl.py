@@ -42,8 +42,9 @@ class RlSettings:
     )
     preset: str | None = setting(
         None,
-        help="Preset of the critics. 'default': reads mixtures and scores; the output has no bounds. "
-        "'paper': reads only mixtures; the output is a sigmoid. Default: the preset of --set.",
+        help="Preset of the critics. 'default': the critics read mixtures and scores, and their output "
+        "has no bounds. 'paper': the critics read only mixtures, and their output is a sigmoid. "
+        "Default: the preset of --set.",
         choices=PRESETS,
     )
     steps: int = setting(2000, help="Number of critic updates.")
@@ -93,21 +94,21 @@ class RlSettings:
     proximity: float | None = setting(
         None,
         help="Penalty per nat of KL from a rollout's mixtures to the actor's mixtures. The penalty keeps "
-        "the actor near mixtures for which it has gradients, and falls to 0 over the first half of "
-        "the actor's updates. Default: 0.5 for preset 'default', 0 for preset 'paper'.",
+        "the actor near mixtures for which it has gradients. The penalty falls to 0 over the first "
+        "half of the actor's updates. Default: 0.5 for preset 'default', 0 for preset 'paper'.",
     )
     pessimism: float | None = setting(
         None,
-        help="Uncertainty penalty of the learned simulators. The leverage of a state measures how far "
-        "the state is from the farm's states. Above a leverage of 1, the penalty lowers a score by "
-        "--pessimism times half the log leverage, in standard deviations of the farm's scores. "
-        "Default: 3 for preset 'default', 0 for preset 'paper'.",
+        help="Uncertainty penalty of the learned simulators, in standard deviations of the farm's "
+        "scores. The leverage of a state measures its distance from the farm's states. If the "
+        "leverage is above 1, a score falls by this penalty times half the log leverage. Default: 3 "
+        "for preset 'default', 0 for preset 'paper'.",
     )
     views: float = setting(
         0.0,
-        help="Share of the training on augmented tasks. Such a task groups domains, drops objectives or "
-        "changes their weights. Above 0, dmix also adds tasks with half and with 2.5 times the "
-        "number of steps. Only for architecture 'set'.",
+        help="Share of augmented tasks in the training. An augmented task groups domains, drops "
+        "objectives or changes their weights. Above 0, dmix also adds tasks with half and with 2.5 "
+        "times the number of steps. Only for architecture 'set'.",
     )
     imagined_every: int = setting(
         10,
@@ -126,7 +127,9 @@ class RlSettings:
         "no effect with --from.",
     )
     clone_epochs: int = setting(30, help="Maximum number of passes over the imitated trajectories.")
-    context: int = setting(80, help="Number of past steps that the agent reads. The default is the paper's.")
+    context: int = setting(
+        80, help="Number of past steps that the agent reads. The default is the value in the paper."
+    )
     hidden_size: int | None = setting(
         None,
         help="Hidden width of a new agent and its critics. Default: 256 for architecture 'paper', as in "
@@ -140,7 +143,9 @@ class RlSettings:
     domain_width: int = setting(
         64, help="Width of the state of a domain in a new agent. Only for architecture 'set'."
     )
-    layers: int = setting(2, help="Number of decoder layers of a new agent. The default is the paper's.")
+    layers: int = setting(
+        2, help="Number of decoder layers of a new agent. The default is the value in the paper."
+    )
     heads: int = setting(4, help="Number of attention heads of a new agent. The paper gives no value.")
     seed: int = setting(0, help="Seed of the weights and of all draws.")
 

@@ -38,7 +38,9 @@ class SftSettings:
         help="Share of the trajectories that dmix holds out to measure the loss, from 0 to below 1. With "
         "fewer than 5 trajectories, dmix holds out none.",
     )
-    context: int = setting(80, help="Number of past steps that the agent reads. The default is the paper's.")
+    context: int = setting(
+        80, help="Number of past steps that the agent reads. The default is the value in the paper."
+    )
     hidden_size: int | None = setting(
         None,
         help="Hidden width of the agent. Default: 256 for architecture 'paper', as in the paper; 128 for "
@@ -50,7 +52,9 @@ class SftSettings:
         "for architecture 'set'.",
     )
     domain_width: int = setting(64, help="Width of the state of a domain. Only for architecture 'set'.")
-    layers: int = setting(2, help="Number of decoder layers of the agent. The default is the paper's.")
+    layers: int = setting(
+        2, help="Number of decoder layers of the agent. The default is the value in the paper."
+    )
     heads: int = setting(4, help="Number of attention heads of the agent. The paper gives no value.")
     seed: int = setting(
         0, help="Seed of the weights, of the order of trajectories, and of the held-out trajectories."

@@ -57,4 +57,4 @@ def test_what_is_missing_is_named(tmp_path, capsys, arguments, message):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
     assert quality("--dry-run", data=tmp_path / "missing") == 2
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err

@@ -187,7 +187,7 @@ def test_gc_shows_and_then_removes_what_no_manifest_names(dmix):
         (("--corpus", "nope"), "corpus 'nope' is not in"),
         (("--corpus", "main-source@v9"), "has no version 9"),
         (("--name", "a/b"), "dataset name 'a/b' cannot be a folder"),
-        (("--shard-bytes", "100"), "shard_bytes is 100"),
+        (("--shard-bytes", "100"), "--shard-bytes is 100"),
         (("--seq-len", "100000"), "no domain has enough text"),
     ],
 )

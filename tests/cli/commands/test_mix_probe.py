@@ -111,7 +111,7 @@ def test_megatron_gets_weights_and_prefixes(dmix, probed, tmp_path):
     [
         (("--probe", "nothing"), "mix probe"),
         (("--samples", "100000000"), "--max-passes"),
-        (("--pull", "-1"), "from 0 on"),
+        (("--pull", "-1"), "expected 0 or more"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(dmix, probed, tmp_path, arguments, said):
@@ -249,7 +249,7 @@ def test_a_checked_plan_says_what_its_runs_came_to_and_keeps_them(dmix, probed, 
     code, shown, _ = dmix(*call, "--json")
     assert code == 0
     found = json.loads(shown)
-    assert "Checked by 6 runs" in found["checked"]
+    assert "6 runs checked" in found["checked"]
     assert found["natural"] == ("less than two" in found["checked"])
     kept = found["checked"].split("Effects '")[1].split("'")[0]
     fit = read_effects(dmix.warehouse, kept).facts["fit"]

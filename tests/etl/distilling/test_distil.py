@@ -162,7 +162,7 @@ def test_an_unknown_classifier_names_those_that_are_there(taught):
     folder = taught.warehouse.classifiers
     with pytest.raises(NotFoundError, match=r"'slow' is not in .* \(available: fast\)"):
         classifier_spec("distilled:slow", taxonomy=None, distilled=folder)
-    with pytest.raises(InputError, match="not those of 'weborganizer-topics'"):
+    with pytest.raises(InputError, match="not the labels of 'weborganizer-topics'"):
         classifier_spec("distilled:fast", taxonomy="weborganizer-topics", distilled=folder)
     with pytest.raises(InputError, match="have different labels"):
         classifier_spec("distilled:fast", taxonomy=None, distilled=folder, fallback="embedded")

@@ -170,7 +170,7 @@ def test_what_is_known_is_not_looked_for_again(screened):
         progress=said.append,
     )
     assert again == screened.clean
-    assert [line.endswith("known from before") for line in said] == [True, True, False]
+    assert [line.endswith("(from an earlier search)") for line in said] == [True, True, False]
 
 
 def test_what_is_left_out_is_exactly_what_was_found(screened):

@@ -180,7 +180,7 @@ def test_usual_name_is_taken_where_no_config_names_the_end_of_text(tmp_path):
 def test_tokenizer_without_end_of_text_is_refused(tmp_path):
     path = tmp_path / "tokenizer.json"
     byte_level(["<pad>"]).save(str(path))
-    with pytest.raises(InputError, match=r"has no end-of-text token .* add eos_token"):
+    with pytest.raises(InputError, match=r"has no end-of-text token: .* add eos_token"):
         load_tokenizer(str(path))
 
 
@@ -224,7 +224,7 @@ def test_folder_with_vocabulary_and_merges_is_converted(tmp_path):
     [
         ("{", "is not JSON"),
         ("[]", "no 'model' entry"),
-        ('{"model": {"type": "Nonsense"}}', "cannot be loaded"),
+        ('{"model": {"type": "Nonsense"}}', "cannot load tokenizer"),
     ],
 )
 def test_file_that_is_no_tokenizer_is_refused(tmp_path, content, message):

@@ -142,7 +142,7 @@ def test_regressors_leave_out_proxies_that_departed_from_the_usual_one(farm):
     names = [trajectory.trajectory_id for trajectory in usual.trajectories]
     assert (len(whole.trajectories), len(usual.changes()[0])) == (10, 7 * STEPS)
     assert names == [f"static-{number:04d}" for number in (1, 2, 5, 6, 7, 8, 9)]
-    with pytest.raises(InputError, match="has 7 static runs with feedback"):
+    with pytest.raises(InputError, match="has 7 constant runs"):
         mixtures_of("regmix:set", warehouse)
 
 

@@ -286,14 +286,14 @@ def test_step_10_000_costs_what_step_2_costs() -> None:
 
 
 def test_step_that_is_no_multiple_of_the_batch_names_the_two_nearest() -> None:
-    with pytest.raises(InputError, match=r"1000 samples per step.*batch of 64.*960 and 1024"):
+    with pytest.raises(InputError, match=r"samples-per-step is 1000.*batch of 64.*960 and 1024"):
         check_settings(PlanSettings(step_samples=1000, batch_size=64))
-    with pytest.raises(InputError, match=r"fitting --samples-per-step: 64$"):
+    with pytest.raises(InputError, match=r"nearest valid: 64$"):
         check_settings(PlanSettings(step_samples=10, batch_size=64))
 
 
 def test_batch_that_the_ranks_cannot_share_names_the_two_nearest() -> None:
-    with pytest.raises(InputError, match=r"batch of 64 cannot be cut into 6.*60 and 66"):
+    with pytest.raises(InputError, match=r"batch-size is 64.*6 ranks.*60 and 66"):
         check_settings(PlanSettings(step_samples=640, batch_size=64), world_size=6)
 
 

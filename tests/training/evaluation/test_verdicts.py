@@ -91,7 +91,7 @@ def test_the_headline_answers_four_questions():
     natural = group("natural", [0.1, 0.3], general=[0.0, 0.02], target=[0.3, 0.5])
     told = headline([natural, agent])
     # noise of web: each pair differs by 0.02, so 0.0141; two of it over root two is 0.02
-    assert "Under agent:a (mean of 2 seeds): target better (maths +2.00)" in told
+    assert "With agent:a (mean of 2 seeds): target better (maths +2.00)" in told
     assert "general forgot a little (web -0.06)" in told
     # noise of U: 0.1414; of a difference of two means of two: the same, times two
     assert "Best: agent:a, U +1.00 against +0.20 under natural" in told

@@ -252,7 +252,7 @@ def test_a_failing_proxy_is_named_and_not_tried_again(tiny_warehouse, environmen
 
 def test_another_proxy_does_not_mix_into_the_feedback_of_a_set(farmed, tiny_warehouse, environment, proxy):
     other = dataclasses.replace(proxy, seed=5)
-    with pytest.raises(InputError, match="collected with another proxy"):
+    with pytest.raises(InputError, match="has another proxy"):
         plan_farm(tiny_warehouse, "farm", environment=environment, proxy=other)
 
 

@@ -164,7 +164,7 @@ def test_adapters_of_a_model_that_is_not_kept_are_refused(tiny_model, job, tmp_p
         load_model(str(job.result), manifest, lora=LORA)
     config = job.result / "adapter_config.json"
     config.write_text(config.read_text().replace(job.model, "/nowhere/at-all"))
-    with pytest.raises(NotFoundError, match="adapters of /nowhere/at-all"):
+    with pytest.raises(NotFoundError, match="checkpoint /nowhere/at-all"):
         load_network(str(job.result))
 
 

@@ -91,7 +91,7 @@ def test_rebuild_equals_incremental_sync(full_warehouse, make_corpus, run_writer
 def test_rebuild_replaces_a_damaged_catalog(full_warehouse):
     full_warehouse.catalog.write_bytes(b"no database" * 1000)
     for use in (sync, lambda w: ask(w, "from runs")):
-        with pytest.raises(CatalogError, match=r"cannot be used .* run 'dmix catalog rebuild'"):
+        with pytest.raises(CatalogError, match=r"cannot use catalog .* run 'dmix catalog rebuild'"):
             use(full_warehouse)
     rebuild(full_warehouse)
     assert ask(full_warehouse, "select count(*) from runs") == [(1,)]

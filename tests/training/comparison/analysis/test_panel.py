@@ -87,7 +87,7 @@ def test_runs_on_other_items_are_refused(make_results):
 def test_items_of_an_unknown_objective_are_refused(make_results):
     results = make_results().add("a")
     results.items[0]["objective"] = "riddles"
-    with pytest.raises(InputError, match="items name 'riddles'"):
+    with pytest.raises(InputError, match="items contain 'riddles'"):
         read_evidence(results.write()).panel("screening", "development")
 
 

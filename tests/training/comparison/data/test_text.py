@@ -51,7 +51,7 @@ def test_exponent_one_keeps_natural_shares():
 @pytest.mark.parametrize(
     ("total", "fixed", "message"),
     [
-        (500, {}, "the field has 400 tokens, but the setting asks for 500"),
+        (500, {}, "the field has 400 tokens, but the setting needs 500"),
         (200, {"a": 101}, "a has 100 tokens"),
     ],
 )

@@ -106,7 +106,7 @@ def test_headroom_appears_with_its_first_run(make_results, tmp_path):
     assert "## Headroom" not in written(results.add("natural"), tmp_path)
     results.add("static-0", stage="headroom", part="draw", kind="static", gains=(0, 0.1))
     text = written(results, tmp_path)
-    assert "Best of 1 static mixtures (1 started): `static-0`, U = 0.250 as selected; it has not" in text
+    assert "Best of 1 static mixtures (1 started): `static-0`, U = 0.250 as selected; there is no run" in text
     for seed in (1, 2):
         results.add("static-0", stage="headroom", part="rerun", kind="static", seed=seed, gains=(0, 0.06))
     text = written(results, tmp_path)
@@ -180,7 +180,7 @@ def test_readers_are_warned(make_results, tmp_path):
     text = written(results, tmp_path)
     assert "1 attempts failed, and dmix made them again" in text
     assert "Screening: 1 finished runs have no usable development scores" in text
-    assert "differ from those of their items by up to 0.5" in text
+    assert "differ from the utilities of their items by up to 0.5" in text
     assert "scales of the utility are provisional" in text
     assert "more than one protocol" in text
 
