@@ -40,9 +40,9 @@ def sample() -> Workflow:
     """Sample trajectories: sequences of mixtures that lead from the start state to the target.
 
     dmix uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If the command is killed, run
-    it again to resume. The command prints the number of steps (M), the samples per step (R), and the
-    passes through the target text under natural mixing. The command also prints the number of domains, and
-    the target shares that no trajectory reaches.
+    it again to resume. The command prints the number of steps (M) and the number of samples per step (R).
+    It also prints the passes through the target text under natural mixing, the number of domains, and
+    target shares without trajectories.
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """

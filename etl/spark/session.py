@@ -195,9 +195,10 @@ def _need_connect_packages() -> None:
 
         said = str(error).strip().splitlines()[0][:200]
         raise MissingDependencyError(
-            f"a master of the form {CONNECT}… needs the packages of Spark Connect ({said}); run"
-            f" pip install 'pyspark[connect]=={__version__}' in an environment without dmix's extras 'code'"
-            " and 'dev', whose protobuf is older, or name the cluster by spark://, yarn or k8s://"
+            f"a master of the form {CONNECT}… needs the packages of Spark Connect ({said}); run pip "
+            f"install 'pyspark[connect]=={__version__}', or give a master with spark://, yarn or k8s://. "
+            "The extras 'code' and 'dev' of dmix need an older protobuf, so use an environment without "
+            "them"
         ) from None
 
 

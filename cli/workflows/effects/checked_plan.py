@@ -161,7 +161,7 @@ def round_probes(planned: PlannedMixture, prediction: "Prediction", task: "Probe
     if not domains:
         raise InputError(
             f"every domain has too few samples for --second-round: a probe of {task.samples:,} samples "
-            "needs an eighth of them from one domain; lower --samples"
+            "must draw an eighth from one domain; lower --samples"
         )
     return probes_around(space, planned.plan.mixture_N, domains, samples=task.samples)
 

@@ -78,7 +78,7 @@ def test_one_of_several_masters_that_answers_is_enough(silent, listening):
 
 def test_connect_without_its_packages_names_them(listening, monkeypatch):
     monkeypatch.setitem(session.sys.modules, "pyspark.sql.connect.session", None)
-    wanted = r"needs the packages of Spark Connect .*pip install 'pyspark\[connect\]==4.* or name the cluster"
+    wanted = r"needs the packages of Spark Connect .*pip install 'pyspark\[connect\]==4.* or give a master"
     with pytest.raises(MissingDependencyError, match=wanted):
         session.spark_session(master=f"sc://127.0.0.1:{listening}")
 

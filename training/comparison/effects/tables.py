@@ -93,8 +93,8 @@ def _objectives(rows: Sequence[Judged]) -> list[str]:
     judged = [row for row in rows if row.layer == JUDGING]
     names = list(dict.fromkeys(row.estimator for row in judged))
     lines = [
-        "*Noise* is the standard deviation of natural runs, *spread* that of the mixtures' real gains, in"
-        " nats per token (for choices per item).",
+        "*Noise* is the standard deviation of natural runs. *Spread* is the standard deviation of the "
+        "mixtures' real gains. Both are in nats per token, or in nats per item for choices.",
         "",
         f"| objective | weight | noise | spread | {' | '.join(names)} |",
         "|---|---|---|---|" + "---|" * len(names),

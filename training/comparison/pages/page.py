@@ -134,9 +134,9 @@ def overview(
     words = (
         "Each setting has one hypothesis: the agent against the best other controller of the screening. "
         "Its items and seeds were not used for any choice. The agent is ahead or behind if the 95% "
-        "interval excludes 0 and p, after Holm over the "
-        f"{sum(evidence.promised for evidence in settings)} settings that the protocol names, is below "
-        "0.05. A setting without a confirmation counts as p = 1."
+        "interval excludes 0 and p is below 0.05. p is adjusted by Holm over the "
+        f"{sum(evidence.promised for evidence in settings)} settings of the protocol. A setting without "
+        "a confirmation counts as p = 1."
     )
     return f"# Comparison\n\n{words}\n\n{markdown(header, body)}\n"
 
@@ -162,9 +162,8 @@ def _introduction(evidence: Evidence) -> list[str]:
     return [
         str(facts.get("title", "")),
         f"{size}. Utility U is the weighted sum of (score − base) / scale over the objectives "
-        f"({measured}), and a score is the mean log-probability of the answers in nats per token. "
-        "Intervals are 95% intervals, by a bootstrap over seeds and items. Differences are paired by "
-        "seed and item.",
+        f"({measured}). A score is the mean log-probability of the answers in nats per token. Intervals "
+        "are 95% intervals, by a bootstrap over seeds and items. Differences are paired by seed and item.",
         # missing where people wrote the text, and in results from before it was kept
         *([written_words(facts["written_source"])] if "written_source" in facts else []),
     ]

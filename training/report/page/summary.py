@@ -190,7 +190,7 @@ def _forgetful(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
         name = again.free_name("half-source", [run.run_id for run in runs])
         yield Advice(
             f"With the agent, the model forgot: {listed}. Increase the weight of the general objectives "
-            "in the environment file and train the agent again, or use a fixed share of the source:",
+            "in the environment file, then train the agent again. Or use a fixed share of the source:",
             again.like(first, warehouse=warehouse, name=name, controller="source-share:0.5"),
         )
 

@@ -75,7 +75,7 @@ def test_holm_is_taken_over_the_settings_that_the_protocol_names(make_results, t
     text = written(results, tmp_path)
     found = decisive_difference(read_evidence(results.folder), Hypothesis(AGENT, "regmix"))
     assert f"p = {found.p:.2g}, {3 * found.p:.2g} after Holm" in text
-    assert "after Holm over the 3 settings" in (tmp_path / "out" / "index.md").read_text()
+    assert "by Holm over the 3 settings" in (tmp_path / "out" / "index.md").read_text()
 
 
 def test_difference_that_does_not_survive_holm_is_said_to_show_nothing(make_results):
