@@ -25,33 +25,41 @@ from dmix.warehouse_schema.files.names import printable
 
 # name: (module, attribute, help line shown by `dmix --help`)
 COMMANDS = {
-    "init": ("dmix.cli.commands.init", "init", "Write the files of a first run on your own text."),
+    "init": ("dmix.cli.commands.init", "init", "Make a project folder for a first run on your own text."),
     "quickstart": (
         "dmix.cli.commands.quickstart",
         "quickstart",
-        "Run the whole chain at small size, in minutes.",
+        "Try dmix: run every step at small size, in minutes.",
     ),
     "doctor": (
         "dmix.cli.commands.doctor",
         "doctor",
-        "Show versions and hardware, and how to get what is missing.",
+        "Check this machine, and show how to install missing parts.",
     ),
-    "etl": ("dmix.cli.commands.etl", "etl", "Classify raw text and shard it into one stream per domain."),
+    "etl": ("dmix.cli.commands.etl", "etl", "Label text with domains, and make datasets."),
     "mix": (
         "dmix.cli.commands.mix",
         "mix",
-        "Measure which text helps which objective, and plan mixtures.",
+        "Measure how each domain changes each objective, and plan mixtures.",
     ),
-    "agent": ("dmix.cli.commands.agent", "agent", "Train the agent that chooses mixtures."),
-    "train": ("dmix.cli.commands.train", "train", "Train a model under the agent or another controller."),
-    "eval": ("dmix.cli.commands.eval", "evaluate", "Score models of a run on benchmarks."),
+    "agent": ("dmix.cli.commands.agent", "agent", "Train an agent that chooses mixtures."),
+    "train": (
+        "dmix.cli.commands.train",
+        "train",
+        "Train a model; an agent or another controller chooses its mixtures.",
+    ),
+    "eval": ("dmix.cli.commands.eval", "evaluate", "Score models on benchmarks or objectives."),
     "bench": (
         "dmix.cli.commands.bench",
         "bench",
-        "Compare controllers on real text, and regressors on published runs.",
+        "Compare controllers, or test regressors.",
     ),
-    "report": ("dmix.cli.commands.report", "report", "Write one HTML report about runs and their data."),
-    "sql": ("dmix.cli.commands.sql", "sql", "Ask the catalog a question in SQL."),
+    "report": (
+        "dmix.cli.commands.report",
+        "report",
+        "Write a report about runs and their data: one HTML file.",
+    ),
+    "sql": ("dmix.cli.commands.sql", "sql", "Query the catalog in SQL."),
     "catalog": ("dmix.cli.commands.catalog", "catalog", "Rebuild or export the catalog."),
 }
 
@@ -110,7 +118,7 @@ class LazyGroup(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Show log messages on stderr.")
 @click.pass_context
 def dmix(context: click.Context, debug: bool, verbose: bool) -> None:
-    """Continual pre-training whose data mixture a learned agent steers.
+    """Continual pre-training in which a learned agent chooses the data mixture.
 
     Example: dmix quickstart --out demo
     """
@@ -165,10 +173,7 @@ def run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in OF_TRAIN:
-            message = (
-                f"this command needs {package}, which the extra 'train' installs; run pip install"
-                " 'dmix[train]'"
-            )
+            message = f"the package {package} is not installed; run pip install 'dmix[train]'"
             return _report(error, message, MissingDependencyError.exit_code, debug)
         failure = explained(error, command=next((a for a in arguments if not a.startswith("-")), ""))
         return _report(error, failure.message, failure.exit_code, debug)
@@ -185,14 +190,14 @@ _LEFT = {
     "doctor": "nothing was changed",
     "report": "no report was written",
     "etl verify": "nothing was changed",
-    "etl gc": "the removed files are gone; nothing else was changed",
+    "etl gc": "some files were removed; nothing else was changed",
     "catalog": "the catalog was not changed",
-    "agent": "no agent was written; training starts at its beginning",
-    "agent rl": "its last save is kept",
+    "agent": "no agent was written; the command starts again from the beginning",
+    "agent rl": "the last saved state of the training is kept",
     "init": "the files written so far are kept",
-    "train": "a run with a --run name resumes from its last checkpoint; others start again",
+    "train": "a run with --run resumes from its last checkpoint; without --run, a new run starts",
     "train plan": "nothing was changed",
-    "train base": "its last checkpoint is kept",
+    "train base": "the last checkpoint is kept",
     "mix plan": "nothing was written",
 }
 
@@ -203,7 +208,7 @@ def after_interrupt(arguments: list[str]) -> str:
     words = list(itertools.takewhile(lambda argument: not argument.startswith("-"), asked))
     known = [" ".join(words[:size]) for size in (2, 1)]
     left = next((_LEFT[name] for name in known if name in _LEFT), "finished parts are kept")
-    return f"{left}. Again: {shlex.join(['dmix', *asked])}"
+    return f"{left}. To run the command again: {shlex.join(['dmix', *asked])}"
 
 
 def suggestion(error: click.UsageError) -> str:

@@ -77,7 +77,7 @@ def read_yaml(path: str | Path, *, keep_names: bool = False) -> dict[str, Any]:
     for given, value in values.items():
         name = str(given) if keep_names else str(given).replace("-", "_")
         if name in named:
-            raise InputError(f"{path} gives {name!r} twice, once as {str(given)!r}; keep one of them")
+            raise InputError(f"{path} contains {name!r} twice, once as {str(given)!r}; keep one of them")
         named[name] = value
     return named
 

@@ -140,7 +140,7 @@ class Taxonomy:
 
     def __post_init__(self) -> None:
         if not self.labels:
-            raise InputError(f"taxonomy {self.name!r} has no labels; give it at least one")
+            raise InputError(f"taxonomy {self.name!r} has no labels; give at least one label")
         if any(not label.strip() for label in self.labels):
             raise InputError(f"taxonomy {self.name!r} has an empty label; remove the empty line")
         seen: dict[str, str] = {}
@@ -148,8 +148,8 @@ class Taxonomy:
             other = seen.setdefault(slug(label).lower(), label)
             if other is not label:
                 raise InputError(
-                    f"taxonomy {self.name!r} has two labels for one folder: {other!r} and {label!r};"
-                    " rename or remove one"
+                    f"two labels of taxonomy {self.name!r} give the same folder name: {other!r} and "
+                    f"{label!r}; rename or remove one"
                 )
 
     def __len__(self) -> int:
@@ -200,15 +200,15 @@ def load_taxonomy(given: str) -> Taxonomy:
         return BUILT_IN[given]
     if not Path(given).is_file():
         raise NotFoundError(
-            f"taxonomy {given!r} is neither a file nor built in; give a file with one label per line, or one"
-            f" of {', '.join(BUILT_IN)}"
+            f"taxonomy {given!r} does not exist; give a file with one label per line, or one of "
+            f"{', '.join(BUILT_IN)}"
         )
     taxonomy = taxonomy_from_file(given)
     known = BUILT_IN.get(taxonomy.name)
     if known is not None and known != taxonomy:
         raise InputError(
-            f"taxonomy file {given} has the name {taxonomy.name!r} of a built-in taxonomy with other labels;"
-            " rename the file"
+            f"taxonomy file {given} has the same name as the built-in taxonomy {taxonomy.name!r}, but "
+            "other labels; rename the file"
         )
     return taxonomy
 

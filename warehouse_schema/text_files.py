@@ -50,9 +50,9 @@ def read_json_object(path: str | Path) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}); repair or remove it") from None
+        raise InputError(f"{path} is not valid JSON ({error}); repair or remove the file") from None
     if not isinstance(value, dict):
-        raise InputError(f"{path} contains a {type(value).__name__}, expected a JSON object; repair it")
+        raise InputError(f"{path} contains a {type(value).__name__}, expected a JSON object; repair the file")
     return value
 
 
@@ -75,12 +75,12 @@ def decoded(content: bytes, *, where: str) -> str:
         text = content[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{where} is not {encoding.upper()} text (byte {error.start + len(mark)}: {error.reason});"
-            " save it as UTF-8"
+            f"{where} is not {encoding.upper()} text (byte {error.start + len(mark)}: {error.reason}); "
+            "save the file as UTF-8"
         ) from None
     if "\0" in text:
         raise InputError(
-            f"{where} has zero bytes, so it may be UTF-16 without a byte order mark; save it as UTF-8"
+            f"{where} has zero bytes, so it may be UTF-16 without a byte order mark; save the file as UTF-8"
         )
     return text
 
@@ -104,7 +104,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
         _check_names(node, where)
         return loader.construct_document(node)
     except RecursionError:
-        raise InputError(f"{where} is nested too deeply; flatten it") from None
+        raise InputError(f"{where} has too many levels; use fewer") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
         if isinstance(error, InputError):
             raise
@@ -121,7 +121,7 @@ def _content(path: str | Path) -> bytes:
     except IsADirectoryError:
         raise InputError(f"{path} is a folder, expected a file") from None
     except PermissionError:
-        raise InputError(f"{path} may not be read; check its permissions") from None
+        raise InputError(f"dmix may not read {path}; check its permissions") from None
 
 
 def _children(node: yaml.Node) -> Iterator[yaml.Node]:
@@ -139,13 +139,16 @@ def _check_size(root: yaml.Node, where: str) -> None:
     def size(node: yaml.Node) -> int:
         known = sizes.get(id(node), 0)
         if known is None:
-            raise InputError(f"{where} has an alias that refers to itself; write the value out")
+            raise InputError(
+                f"{where} has an alias that refers to itself; write the value instead of the alias"
+            )
         if not known:
             sizes[id(node)] = None
             known = sizes[id(node)] = 1 + sum(map(size, _children(node)))
             if known > MOST_YAML_VALUES:
                 raise InputError(
-                    f"{where} expands to more than {MOST_YAML_VALUES:,} values; write its aliases out"
+                    f"{where} expands to more than {MOST_YAML_VALUES:,} values; write values "
+                    "instead of aliases"
                 )
         return known
 
@@ -170,6 +173,6 @@ def _check_names(root: yaml.Node, where: str) -> None:
             key, line = (name.tag, name.value), name.start_mark.line + 1
             if key in lines:
                 raise InputError(
-                    f"{where} gives {name.value!r} twice (lines {lines[key]} and {line}); keep one of them"
+                    f"{where} contains {name.value!r} twice (lines {lines[key]} and {line}); keep one of them"
                 )
             lines[key] = line

@@ -19,7 +19,7 @@ from dmix.mixing.learning.settings.sft import SftSettings
 
 @click.group()
 def agent() -> None:
-    """Train the agent that chooses mixtures."""
+    """Train an agent that chooses mixtures."""
 
 
 @agent.command()
@@ -31,20 +31,21 @@ def agent() -> None:
     required=True,
     multiple=True,
     metavar="NAME",
-    help="Set of trajectories to learn from. A set agent takes several: repeat the flag.",
+    help="Name of the set of trajectories to learn from. With --architecture set, repeat the flag for "
+    "several sets.",
 )
-@click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the agent.")
+@click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the new agent.")
 @settings_options(SftSettings)
 @click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")
 @json_option
 @dry_run_option
 @calls_workflow
 def sft() -> Workflow:
-    """Fine-tune an agent on the trajectories of K = 1 (Eq. 4).
+    """Train an agent to imitate the trajectories with K = 1 (Eq. 4 of the paper).
 
-    The agent reads the set's feedback (proxy scores) if there is some, and only mixtures otherwise. With
-    --architecture set, it learns from sets of trajectories over any domains and objectives, and steers
-    runs over other ones.
+    If the set has feedback (scores of proxies), the agent reads mixtures and scores. Otherwise, the agent
+    reads only mixtures. With --architecture set, one agent learns from several sets and steers runs with
+    other domains and objectives.
 
     Example: dmix agent sft --set first --agent first-sft --epochs 20
     """

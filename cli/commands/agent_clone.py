@@ -18,18 +18,24 @@ from dmix.mixing.learning.settings.clone import CloneSettings
 @click.command()
 @config_option
 @warehouse_option
-@click.option("--set", "set_names", required=True, metavar="NAME", help="Set of trajectories with feedback.")
-@click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the agent.")
+@click.option(
+    "--set",
+    "set_names",
+    required=True,
+    metavar="NAME",
+    help="Name of the set of trajectories. The set needs feedback from 'dmix mix collect'.",
+)
+@click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the new agent.")
 @settings_options(CloneSettings, hidden=("architecture", "domain_width"))
 @click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")
 @json_option
 @dry_run_option
 @calls_workflow
 def clone() -> Workflow:
-    """Train an agent to imitate the best trajectories of a set.
+    """Train a baseline agent that imitates the best trajectories of a set.
 
-    The result is a baseline for agents of 'dmix agent rl': behaviour cloning by default, and with --aim
-    a return-conditioned agent in the manner of Decision Transformer.
+    Compare this baseline with an agent from 'dmix agent rl'. The method is behaviour cloning. With --aim,
+    the agent also reads the final utility that a run should reach, as in Decision Transformer.
 
     Example: dmix agent clone --set farm --agent dt --best 1 --aim 1
     """

@@ -20,20 +20,28 @@ from dmix.mixing.learning.settings.rl import RlSettings
 @click.command()
 @config_option
 @warehouse_option
-@click.option("--set", "set_names", required=True, metavar="NAME", help="Set of trajectories with feedback.")
-@click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the agent.")
+@click.option(
+    "--set",
+    "set_names",
+    required=True,
+    metavar="NAME",
+    help="Name of the set of trajectories. The set needs feedback from 'dmix mix collect'.",
+)
+@click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the new agent.")
 @click.option(
     "--from",
     "start",
     metavar="NAME",
-    help="Agent that the actor starts from, for example one by 'dmix agent sft'. Default: a clone of the"
-    " best trajectories.",
+    help="Agent from which the actor starts, for example one from 'dmix agent sft'. Default: dmix first "
+    "trains an actor that imitates the best trajectories.",
 )
 @retired_options(
-    n_steps="critics back up one reward at a time; leave it out, or raise --returns-steps",
-    importance="the conservative term weighs all mixtures alike; --conservative-weight sets its weight",
-    divergence_target="--conservative-weight and --simulator-share keep the policy near the farm",
-    potential="critics learn the remaining gain; --returns-steps fits them to the farm's returns first",
+    n_steps="the critics learn from one reward at a time; leave the flag out, or raise --returns-steps",
+    importance="the conservative term gives all mixtures the same weight; set the term's weight with "
+    "--conservative-weight",
+    divergence_target="use --conservative-weight and --simulator-share to keep the policy near the farm",
+    potential="the critics learn the remaining gain; use --returns-steps to fit the critics to the farm's "
+    "returns first",
 )
 @settings_options(RlSettings)
 @click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")
@@ -41,9 +49,9 @@ from dmix.mixing.learning.settings.rl import RlSettings
 @dry_run_option
 @calls_workflow
 def rl() -> Workflow:
-    """Train an agent by conservative Q-learning (Eq. 5-7) on a set with feedback.
+    """Train an agent by conservative Q-learning (Eq. 5-7 of the paper) on a set with feedback.
 
-    If the training is interrupted, the same command resumes it.
+    If you interrupt the training, run the command again to resume.
 
     Example: dmix agent rl --set farm --agent first-rl --from first-sft
     """
@@ -55,18 +63,24 @@ def rl() -> Workflow:
 @click.command()
 @config_option
 @warehouse_option
-@click.option("--set", "set_name", required=True, metavar="NAME", help="Set of trajectories with feedback.")
-@click.option("--agent", "agent_name", required=True, metavar="NAME", help="Agent to judge.")
+@click.option(
+    "--set",
+    "set_name",
+    required=True,
+    metavar="NAME",
+    help="Name of the set of trajectories. The set needs feedback from 'dmix mix collect'.",
+)
+@click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the agent to evaluate.")
 @settings_options(EvaluateSettings)
 @json_option
 @dry_run_option
 @calls_workflow
 def evaluate() -> Workflow:
-    """Judge an agent from a farm alone, before you spend a run on it.
+    """Estimate the utility of an agent without a run.
 
-    Fitted Q evaluation and learned simulators estimate the agent's utility, in the unit of the set's
-    utility. The output also shows how many of the agent's steps are outside the farm's range (the guard
-    limits).
+    dmix uses only the farm: a set of trajectories with feedback. Two methods estimate the utility: fitted
+    Q evaluation and learned simulators. The output also shows how many of the agent's steps are outside
+    the guard limits, the range of the farm's own steps.
 
     Example: dmix agent evaluate --set farm --agent first-rl
     """

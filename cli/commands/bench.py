@@ -8,7 +8,7 @@ from dmix.cli.commands.bench_regmix import regmix
 
 @click.group()
 def bench() -> None:
-    """Compare controllers, and regressors, on data whose outcome is measured."""
+    """Compare controllers, or test regressors."""
 
 
 bench.add_command(quality)

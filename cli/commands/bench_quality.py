@@ -16,15 +16,15 @@ from dmix.cli.workflows.bench.quality import STAGES
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="Data folder with corpora and evaluation items; paths in setting files are relative to it.",
+    help="Folder with corpora and evaluation items. Paths in setting files are relative to this folder.",
 )
 @click.option(
     "--setting",
     "setting_names",
     multiple=True,
     metavar="NAME|FILE",
-    help="Setting file, or its name under benchmarks/quality. Repeat the flag for several.  [default:"
-    " origin, field]",
+    help="Setting file, or its name in the folder benchmarks/quality. Repeat the flag for several "
+    "settings.  [default: origin, field]",
 )
 @click.option(
     "--tier",
@@ -38,7 +38,7 @@ from dmix.cli.workflows.bench.quality import STAGES
     "stages",
     multiple=True,
     type=click.Choice(STAGES),
-    help="Stage to run. Repeat the flag for several.  [default: headroom, farm and screening]",
+    help="Stage to run. Repeat the flag for several stages.  [default: headroom, farm and screening]",
 )
 @click.option(
     "--work",
@@ -46,35 +46,40 @@ from dmix.cli.workflows.bench.quality import STAGES
     default=Path("quality-work"),
     show_default=True,
     metavar="DIR",
-    help="Working folder for text, warehouse and runs; dmix can rebuild it.",
+    help="Working folder for text, warehouse and runs. You can delete it; dmix then makes it again.",
 )
 @click.option(
     "--results",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder for tables and base models. Do not delete it.  [default: benchmarks/results/quality/TIER]",
+    help="Folder for tables and base models. Do not delete this folder.  [default: "
+    "benchmarks/results/quality/TIER]",
 )
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="Number of single-threaded processes.",
+    help="Number of processes. Each process uses one thread.",
 )
-@click.option("--hours", type=FiniteFloat(min=0), help="Time limit in hours; after it, no new run starts.")
+@click.option(
+    "--hours",
+    type=FiniteFloat(min=0),
+    help="Time limit in hours. After the limit, no new run starts. Default: no limit.",
+)
 @master_option
 @json_option
 @dry_run_option
 @calls_workflow
 def quality() -> Workflow:
-    """Compare controllers on real text: headroom study, farm, screening, one confirmation.
+    """Compare controllers on real text.
 
-    Every finished run is stored, so you can stop the command, start it again, and read the tables at
-    any time. The confirmation runs only on request. It needs a committed, unchanged protocol.yaml
-    beside the setting file. Settings of the third protocol have three more stages.
-    Stage 'yardstick' decides which objectives count. Stage 'effects' compares the predictions of counts
-    and gradients with runs of fresh mixtures. Stage 'probes' trains short runs; 'effects' then compares
-    their predictions, too. Settings with worlds have only the stage 'worlds'.
+    The stages are a headroom study, a farm, a screening and a confirmation. dmix stores every finished
+    run, so you can stop the command and start it again. The confirmation runs only if you name its stage.
+    A committed, unchanged protocol.yaml must be beside the setting file. Settings of protocol 3 have three
+    other stages. Stage 'yardstick' decides which objectives count. Stage 'effects' compares predictions by
+    counts and gradients with runs of fresh mixtures. Stage 'probes' trains short runs and adds their
+    predictions to this comparison. Settings with worlds have only the stage 'worlds'.
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """

@@ -16,30 +16,30 @@ from dmix.mixing.regression.regressors import REGRESSORS
     type=click.Path(path_type=Path),
     required=True,
     metavar="DIR",
-    help="Folder with train_mixture_1m.csv, train_pile_loss_1m.csv, and their test_ counterparts for"
-    " each size.",
+    help="Folder with the tables of RegMix: train_mixture_1m.csv, train_pile_loss_1m.csv, and test "
+    "tables for each size.",
 )
 @click.option(
     "--regressor",
     "regressors",
     multiple=True,
     type=click.Choice(list(REGRESSORS)),
-    help="Regressor to judge. Repeat the flag for several. Default: all.",
+    help="Regressor to test. Repeat the flag for several regressors. Default: all.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="File for the figures, or a folder, which gets regmix-<machine>-<date>.json.",
+    help="File for the results. In a folder, dmix names the file regmix-<machine>-<date>.json.",
 )
 @json_option
 @dry_run_option
 @calls_workflow
 def regmix() -> Workflow:
-    """Judge regressors, which predict losses from mixtures, on the published runs of RegMix.
+    """Test regressors on the published runs of RegMix.
 
-    Each regressor is fitted on the training runs alone. Its score is Spearman's rank correlation
-    (times 100) over each table of test runs.
+    A regressor predicts losses from mixtures. dmix fits each regressor to the training runs only. The
+    score is Spearman's rank correlation, times 100, on each table of test runs.
 
     Example: dmix bench regmix --data regmix --regressor lightgbm --json
     """

@@ -24,13 +24,13 @@ def catalog() -> None:
     type=FiniteFloat(min=0),
     default=10.0,
     show_default=True,
-    help="Seconds to wait for another process that writes the catalog.",
+    help="Number of seconds to wait if another process writes the catalog.",
 )
 @json_option
 @dry_run_option
 @calls_workflow
 def rebuild() -> Workflow:
-    """Rebuild the catalog from the manifests, events and Parquet files of the warehouse.
+    """Make the catalog again from the files of the warehouse.
 
     Example: dmix catalog rebuild
     """
@@ -47,13 +47,13 @@ def rebuild() -> Workflow:
     required=True,
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the files.",
+    help="Folder for the Parquet files.",
 )
 @json_option
 @dry_run_option
 @calls_workflow
 def export() -> Workflow:
-    """Write every public view as DIR/<view>.parquet, with the current state of unfinished runs.
+    """Write every view of the catalog as DIR/<view>.parquet. The files include unfinished runs.
 
     Example: dmix catalog export --out catalog-parquet
     """

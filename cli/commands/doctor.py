@@ -12,9 +12,10 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 @json_option
 @calls_workflow
 def doctor() -> Workflow:
-    """Show versions, Java, cores, memory, GPU and disk, and how to get what is missing.
+    """Check this machine: versions, Java, cores, memory, GPU and disk.
 
-    The exit code is 1 if something essential is missing. The command uses no network.
+    The command shows how to install missing parts. The exit code is 1 if an essential part is missing. The
+    command uses no network.
 
     Example: dmix doctor --json
     """

@@ -35,30 +35,36 @@ class ManyPaths(click.Command):
 
 @click.group()
 def etl() -> None:
-    """Classify raw text and shard it into one stream per domain."""
+    """Label text with domains, and make datasets."""
 
 
 @etl.command(cls=ManyPaths)
 @config_option
 @click.option(
-    "--source", multiple=True, metavar="PATH…", help="Files, folders, globs or URLs of the source field."
+    "--source",
+    multiple=True,
+    metavar="PATH…",
+    help="Inputs of the source field: files, folders, glob patterns or URLs.",
 )
 @click.option(
-    "--target", multiple=True, metavar="PATH…", help="Files, folders, globs or URLs of the target field."
+    "--target",
+    multiple=True,
+    metavar="PATH…",
+    help="Inputs of the target field: files, folders, glob patterns or URLs.",
 )
 @click.option(
     "--name",
     default="main",
     show_default=True,
-    help="Name of the pair of corpora, NAME-source and NAME-target.",
+    help="Name of the corpora. dmix calls them NAME-source and NAME-target.",
 )
-@click.option("--add", is_flag=True, help="Add these inputs to those of the last version.")
+@click.option("--add", is_flag=True, help="Add these inputs to the inputs of the last version.")
 @click.option(
     "--seq-len",
     type=click.IntRange(min=2),
     metavar="N",
-    help="Tokens per sample. If given, the same workers also shard the corpora, as 'dmix etl"
-    " shard --seq-len N' does.",
+    help="Number of tokens per sample. With this flag, dmix also makes a dataset, as 'dmix etl shard "
+    "--seq-len N' does.",
 )
 @settings_options(ClassifySettings)
 @executor_options
@@ -68,17 +74,16 @@ def etl() -> None:
 @dry_run_option
 @calls_workflow
 def classify() -> Workflow:
-    """Read JSON Lines, Parquet and text files and give every document its domain.
+    """Read files and label every document with its domain.
 
-    Name all inputs of a corpus in one call, or add more later with --add. dmix keeps earlier labels:
-    the same inputs change nothing, and of new inputs it classifies only the new files. The view 'rejects'
-    lists every rejected document, with the reason.
+    Give all inputs of a corpus in one call, or add more later with --add. dmix keeps earlier labels and
+    classifies only new files. The view 'rejects' lists each rejected document with the reason.
 
-    Known endings: .jsonl .ndjson .json .txt .md (also with .gz .zst .bz2) and .parquet. Inputs may be
-    remote: s3://bucket/folder, gs:// or hdfs://.
+    dmix reads .jsonl, .ndjson, .json, .txt, .md and .parquet files. All except .parquet may also end in
+    .gz, .zst or .bz2. Inputs may be remote: s3://bucket/folder, gs:// or hdfs://.
 
-    With --seq-len, the command also makes a dataset of the corpora, as dmix etl shard does with its
-    other settings left at their defaults.
+    With --seq-len, the command also makes a dataset of the corpora. All other settings of 'dmix etl shard'
+    keep their defaults.
 
     Example: dmix etl classify --source books/ --target papers/*.jsonl.gz --warehouse w
     """

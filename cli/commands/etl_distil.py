@@ -17,18 +17,21 @@ from dmix.etl.distilling.settings import DistilSettings
 @click.command()
 @config_option
 @warehouse_option
-@click.option("--name", required=True, help="Name of the classifier; use it as distilled:NAME.")
+@click.option(
+    "--name", required=True, help="Name of the new classifier. Other commands take it as distilled:NAME."
+)
 @corpora_option
 @settings_options(DistilSettings)
 @json_option
 @dry_run_option
 @calls_workflow
 def distil() -> Workflow:
-    """Train a fast classifier on another classifier's labels, and measure how well they agree.
+    """Train a fast classifier on the labels of another classifier, the teacher.
 
-    The teacher is the classifier that labelled the corpora. Afterwards, 'dmix etl classify --classifier
-    distilled:NAME' labels other documents at the speed of the embedded classifier. With '--fallback
-    nvidia --margin 0.2', the teacher labels the documents on which the fast classifier is unsure.
+    The teacher is the classifier that labelled the corpora. The command prints how often both classifiers
+    agree. Then 'dmix etl classify --classifier distilled:NAME' labels other documents as fast as the
+    embedded classifier. If you add '--fallback nvidia --margin 0.2', the teacher labels the documents on
+    which the fast classifier is unsure.
 
     Example: dmix etl distil --name fast
     """

@@ -24,10 +24,10 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 @dry_run_option
 @calls_workflow
 def duplicates() -> Workflow:
-    """Find documents with the same text, within and across corpora, and list them in the view 'duplicates'.
+    """Find documents with the same text, within and across corpora.
 
-    The comparison ignores case, punctuation and white space. `dmix etl shard --drop-duplicates` keeps
-    the first document by corpus, file and position. The command reads each label file only once.
+    The view 'duplicates' lists these documents. The comparison ignores case, punctuation and white space.
+    'dmix etl shard --drop-duplicates' keeps the first copy, in the order of corpus, file and position.
 
     Example: dmix etl duplicates
     """
@@ -45,18 +45,18 @@ def duplicates() -> Workflow:
     type=Path,
     required=True,
     metavar="FILE",
-    help="Environment file with the items to look for.",
+    help="Environment file that lists the evaluation items to search for.",
 )
 @executor_options
 @json_option
 @dry_run_option
 @calls_workflow
 def contamination() -> Workflow:
-    """Find evaluation items in the text of corpora, and list them in the view 'contamination'.
+    """Find evaluation items in the text of corpora.
 
-    A document contains an item if it has 13 consecutive words of it, or a whole question of 7 to 12
-    words. The command looks for all items in the files that the environment lists, and ignores their
-    'split' and 'limit'.
+    The view 'contamination' lists the findings. A document contains an item if they share 13 consecutive
+    words. For a question of 7 to 12 words, the document must contain the whole question. The command
+    searches for all items in the files of the environment, whatever their 'split' and 'limit'.
 
     Example: dmix etl contamination --environment environment.yaml
     """

@@ -29,8 +29,8 @@ from dmix.etl.shard.settings import ShardSettings
     type=Path,
     multiple=True,
     metavar="FILE",
-    help="Environment file; dmix keeps its evaluation items out of the training text (see"
-    " --contaminated). Repeat the flag for several.",
+    help="Environment file. dmix keeps its evaluation items out of the training text, see "
+    "--contaminated. Repeat the flag for several files.",
 )
 @executor_options
 @data_url_option
@@ -38,11 +38,11 @@ from dmix.etl.shard.settings import ShardSettings
 @dry_run_option
 @calls_workflow
 def shard() -> Workflow:
-    """Tokenise corpora and pack them into one stream of samples per (field, domain).
+    """Make a dataset: tokenise corpora and pack them into samples.
 
-    The same corpora and settings give the same dataset: a second run changes nothing, and a killed run
-    resumes. --drop-duplicates keeps only the first copy of each text. --environment leaves out documents
-    that contain one of its evaluation items.
+    Each pair of field and domain gets one stream of samples. The same corpora and settings always give the
+    same dataset. If the command is killed, run it again to resume. --drop-duplicates keeps only the first
+    copy of each text. --environment leaves out documents that contain evaluation items.
 
     Example: dmix etl shard --seq-len 512 --name small
     """
@@ -58,9 +58,10 @@ def shard() -> Workflow:
 @json_option
 @calls_workflow
 def verify() -> Workflow:
-    """Compare every file with the manifests; exit code 4 if something differs.
+    """Compare every file of the warehouse with its manifest.
 
-    With --dataset, the command checks only that dataset and its corpora.
+    The exit code is 4 if a file differs. With --dataset, the command checks only that dataset and its
+    corpora.
 
     Example: dmix etl verify
     """
@@ -76,10 +77,10 @@ def verify() -> Workflow:
 @dry_run_option
 @calls_workflow
 def gc() -> Workflow:
-    """Remove files that no manifest names, such as the remains of killed jobs.
+    """Remove files that belong to no manifest, such as the remains of killed jobs.
 
-    If a killed job should resume, run it first; otherwise it starts again from its beginning. The command
-    leaves running jobs alone.
+    Resume killed jobs before you run this command. Otherwise, they start again from the beginning. The
+    command does not touch the files of running jobs.
 
     Example: dmix etl gc --dry-run
     """

@@ -26,13 +26,17 @@ from dmix.etl.synthetic.start_state.settings import StartStateSettings
     type=click.Choice(("corpus", "model")),
     default="corpus",
     show_default=True,
-    help="'corpus': count the documents and samples of a dataset. 'model': classify text that"
-    " a model writes.",
+    help="Origin of the shares. 'corpus': count the documents and samples of a dataset. 'model': "
+    "classify text that a model writes.",
 )
 @click.option(
-    "--model", metavar="PATH|HUB-ID", help="Causal language model that writes the text, for --from model."
+    "--model",
+    metavar="PATH|HUB-ID",
+    help="Causal language model that writes the text. Only for --from model.",
 )
-@click.option("--name", help="Name of the model's estimate. Default: the last part of --model.")
+@click.option(
+    "--name", help="Name under which dmix stores the estimate of a model. Default: the last part of --model."
+)
 @settings_options(StartStateSettings)
 @settings_options(GenerationSettings, parameter="generation")
 @executor_options
@@ -40,12 +44,13 @@ from dmix.etl.synthetic.start_state.settings import StartStateSettings
 @dry_run_option
 @calls_workflow
 def start_state() -> Workflow:
-    """Show each domain's share of its field, in documents and in samples.
+    """Show the share of each domain in its field (source or target).
 
-    With --from model, the command classifies documents that a model writes from its start token. It
-    stops when the sampling error of the shares is small enough (--kl-bound). The views 'start_state',
-    'start_state_estimates' and 'start_state_convergence' show the estimate, its intervals and its
-    convergence. With --dataset, they also show its distance from that dataset's source field.
+    Shares are counted in documents and in samples. With --from model, a model writes documents and dmix
+    classifies them. The command stops when the sampling error of the shares is below --kl-bound. The view
+    'start_state' shows the shares with their intervals. The views 'start_state_estimates' and
+    'start_state_convergence' show the sampling error. With --dataset, dmix also compares the shares with
+    that dataset's source field.
 
     Example: dmix etl start-state --dataset small
     """

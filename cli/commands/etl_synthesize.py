@@ -23,7 +23,7 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
     "--model",
     required=True,
     metavar="PATH|HUB-ID",
-    help="Causal language model that writes the documents: a folder or a hub id.",
+    help="Causal language model that writes the documents: a checkpoint folder or a hub id.",
 )
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the documents."
@@ -31,13 +31,13 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
 @click.option(
     "--tokens",
     type=int,
-    help="Budget: minimum number of tokens to write, including those of dropped documents.",
+    help="Minimum number of tokens to write. Tokens of dropped documents count, too.",
 )
 @click.option(
     "--documents",
     metavar="FIRST:STOP",
-    help="Index range FIRST:STOP of the documents to write, in whole blocks, instead of a"
-    " budget (--tokens). Use it to divide the work between machines.",
+    help="Range FIRST:STOP of document numbers to write, instead of --tokens. FIRST and STOP must be "
+    "multiples of --block-documents. Use ranges to divide the work between machines.",
 )
 @settings_options(GenerationSettings, parameter="generation")
 @settings_options(QualitySettings, parameter="quality")
@@ -45,23 +45,23 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
     "--bandwidth",
     type=FiniteFloat(),
     metavar="GB/S",
-    help="Memory bandwidth of this machine, from which dmix computes the limit of the speed."
-    " Default: dmix measures it.",
+    help="Memory bandwidth of this machine in GB/s. dmix computes the highest possible speed from this "
+    "bandwidth. Default: dmix measures the bandwidth.",
 )
 @executor_options
 @json_option
 @dry_run_option
 @calls_workflow
 def synthesize() -> Workflow:
-    """Let a model write documents from its start token, if the source data is unavailable.
+    """Let a model write source text, if the source data is unavailable.
 
-    dmix samples text at temperature 1. A document depends only on the model, the seed and its index.
-    It drops and counts empty documents and those of low quality. Give the folder to 'dmix etl
-    classify --source', which marks the corpus as synthetic. If the command is killed, run it again to
-    resume. Several machines that write separate ranges produce the same text as one.
+    The model writes each document from its start token, at temperature 1. dmix drops and counts empty
+    documents and documents of low quality. Pass the folder to 'dmix etl classify --source', which marks
+    the corpus as synthetic. If the command is killed, run it again to resume. With --documents, several
+    machines can write the same text as one machine would.
 
-    Each task writes a block of documents, and each worker process loads the model. For two processes, use
-    --master local[2,3]. Use one process per GPU.
+    Each worker process loads the model. For two processes, use --master local[2,3]. Use one process per
+    GPU.
 
     Example: dmix etl synthesize --model EleutherAI/pythia-1.4b --tokens 10000000 --out spoken
     """

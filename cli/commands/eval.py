@@ -19,49 +19,50 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
 @config_option
 @warehouse_option
 @click.option(
-    "--run", "run_id", metavar="ID", help="Run whose models are evaluated; dmix stores the scores with it."
+    "--run", "run_id", metavar="ID", help="Run whose models dmix scores. The warehouse stores the scores."
 )
 @click.option(
     "--step",
     "steps",
     multiple=True,
     metavar="K|all",
-    help="Step of the run; 0 is the model before any step. Repeat the flag for several. Default: the"
-    " newest model.",
+    help="Step of the run after which to score the model. 0 is the model before any step. Repeat the "
+    "flag for several steps. Default: the newest model.",
 )
 @click.option(
     "--model",
     metavar="PATH|NAME|HUB-ID",
-    help="Model outside any run; dmix shows its scores and stores nothing.",
+    help="Model outside any run. dmix shows its scores and stores nothing.",
 )
 @click.option(
     "--task",
     "tasks",
     multiple=True,
     metavar="NAME",
-    help="A task of lm-evaluation-harness; or humaneval or mbpp, which evalplus runs; or a group: general,"
-    " math, code. Repeat the flag for several.",
+    help="Task of lm-evaluation-harness. You can also give humaneval or mbpp, which evalplus runs, or a "
+    "group of tasks: general, math or code. Repeat the flag for several tasks.",
 )
 @click.option(
     "--items",
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File of evaluation items (.jsonl, .jsonl.gz); needs no network. Repeat the flag for several.",
+    help="File of your own evaluation items (.jsonl or .jsonl.gz). Repeat the flag for several files.",
 )
 @click.option(
     "--kind",
     type=click.Choice(KINDS),
     default=KINDS[0],
     show_default=True,
-    help="Form of the items. 'multiple_choice': question, choices and label. 'qa': question and answer.",
+    help="Form of the records in --items. 'multiple_choice': question, choices and label. 'qa': "
+    "question and answer.",
 )
 @click.option(
     "--environment",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Environment file. dmix scores the models of --run on its objectives, in nats per"
-    " token, and shows the change from the first to the last --step.",
+    help="Environment file. dmix scores the models of --run on the objectives of this file, in nats per "
+    "token. The output also shows the change from the first to the last --step.",
 )
 @click.option(
     "--accept-changes",
@@ -73,11 +74,11 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
 @dry_run_option
 @calls_workflow
 def evaluate() -> Workflow:
-    """Score models of a run on objectives or benchmarks, and store the scores in the view 'evaluations'.
+    """Score models of a run on objectives or benchmarks.
 
-    With --environment judging.yaml, the command shows what the run learned and forgot, on items that no
-    controller saw. With --task, dmix downloads items from the hub; with --items, it reads a file. dmix
-    skips scores that the warehouse already has.
+    The view 'evaluations' lists the scores. With --environment, the command shows which objectives
+    improved and which got worse. With --task, dmix downloads items from the hub. With --items, dmix reads
+    a file. dmix skips scores that the warehouse already has.
 
     Example: dmix eval --run natural --step all --environment judging.yaml
     """

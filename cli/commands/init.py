@@ -17,7 +17,7 @@ from dmix.etl.templates.settings import TextSettings
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="Folder of text with sub-folders source* and target*.",
+    help="Folder of your text, with sub-folders whose names start with 'source' and 'target'.",
 )
 @click.option(
     "--model",
@@ -36,10 +36,12 @@ from dmix.etl.templates.settings import TextSettings
 @dry_run_option
 @calls_workflow
 def init() -> Workflow:
-    """Write the files and commands of a first run on your own text into OUT.
+    """Make a project folder OUT for a first run on your own text.
 
-    The command takes some evaluation items out of the text, checks the model, chooses sizes that fit
-    the machine, and estimates the time of each step. It trains nothing. Read OUT/run.sh, then start it.
+    'source' is text like the pre-training text of the model. 'target' is text that the model should learn.
+    dmix holds out some text as evaluation items. dmix also checks the model, chooses sizes that fit the
+    machine, and estimates the time of each step. The command trains nothing. Read the script OUT/run.sh,
+    then start it.
 
     Example: dmix init --data my-text --hours 0.5 my-project
     """

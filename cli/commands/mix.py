@@ -19,7 +19,7 @@ from dmix.mixing.trajectories.settings import SampleSettings
 
 @click.group()
 def mix() -> None:
-    """Measure which text helps what, plan mixtures, sample trajectories, collect proxy feedback."""
+    """Measure effects of domains, plan mixtures, and make training data for agents."""
 
 
 @mix.command()
@@ -31,18 +31,18 @@ def mix() -> None:
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
-    help="Number of processes, at most one per value of --top-k. Default: one per core.",
+    help="Number of processes. dmix uses at most one per value of --top-k. Default: one per core.",
 )
 @json_option
 @dry_run_option
 @calls_workflow
 def sample() -> Workflow:
-    """Sample trajectories with Algorithm 1, from the start state towards the target.
+    """Sample trajectories: sequences of mixtures that lead from the start state to the target.
 
-    Every finished trajectory is a file, so a killed run resumes. The command prints the number of
-    samples per step (R), the number of steps (M), and how many times natural mixing covers the target
-    text in them. It also prints the number of domains with samples in each field, their effective
-    number, and the target shares that no trajectory reaches.
+    dmix uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If the command is killed, run
+    it again to resume. The command prints the number of steps (M) and the number of samples per step (R).
+    It also prints the passes through the target text under natural mixing, the number of domains, and
+    target shares without trajectories.
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """

@@ -19,47 +19,54 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 @click.command()
 @config_option
 @warehouse_option
-@click.option("--set", "set_name", required=True, metavar="NAME", help="Set of trajectories to follow.")
+@click.option(
+    "--set",
+    "set_name",
+    required=True,
+    metavar="NAME",
+    help="Name of the set of trajectories, from 'dmix mix sample'.",
+)
 @click.option(
     "--environment",
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Environment file with the objectives that score the proxies.",
+    help="Environment file. Its objectives score the proxies.",
 )
 @click.option(
     "--proxy",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Proxy file: the proxy model and its training. Default: a small LLaMA.",
+    help="Proxy file: YAML file that describes the proxy model and its training. Default: a small "
+    "LLaMA model.",
 )
 @click.option(
     "--base",
     "bases",
     metavar="NAME",
     multiple=True,
-    help="Base model that the proxies start from, if the proxy file has init: base. Repeat the"
-    " flag for base models with another width or another pre-training; some of the varied"
-    " proxies use them (see 'vary' in the proxy file).",
+    help="Base model from which the proxies start, if the proxy file has 'init: base'. Repeat the flag "
+    "to add base models of another width or pre-training. Only varied proxies start from these "
+    "additional models; see 'vary' in the proxy file.",
 )
 @click.option(
     "--stack",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Maximum number of proxies that one task trains at once. A larger stack uses a GPU better.",
+    help="Maximum number of proxies that one task trains at once. A larger number uses a GPU better.",
 )
 @click.option(
     "--gpus-per-task",
     type=FiniteFloat(),
-    help="GPUs per Spark task; with 0.25, four tasks share one. The cluster's executors need GPUs"
-    " (spark.executor.resource.gpu.*).",
+    help="Number of GPUs per Spark task. With 0.25, four tasks share one GPU. Set "
+    "spark.executor.resource.gpu.* so that the cluster's executors have GPUs.",
 )
 @master_option
 @click.option(
     "--in-process",
     is_flag=True,
-    help="Train in this process, one stack of proxies after the other, without Spark.",
+    help="Train in this process, without Spark, one stack of proxies after the other.",
 )
 @unscreened_option
 @click.option(
@@ -71,11 +78,12 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 @dry_run_option
 @calls_workflow
 def collect() -> Workflow:
-    """Train a proxy along every trajectory of a set and score it at each step.
+    """Train a small model (a proxy) along every trajectory of a set, and score it after each step.
 
-    A killed run keeps its finished trajectories and resumes. In a set of the preset
-    'default', a quarter of the proxies are varied (another learning rate, width, base model or source),
-    so that an agent can learn from scores. The column 'variation' of the view 'feedback' shows how.
+    The scores are the feedback from which agents learn. If the command is killed, run it again to resume;
+    dmix keeps finished trajectories. With preset 'default', a quarter of the proxies have another learning
+    rate, width, base model or part of the source. The column 'variation' of the view 'feedback' lists
+    these differences.
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
     """

@@ -26,16 +26,15 @@ from dmix.mixing.effects.settings import PlanRules
     "probes",
     multiple=True,
     metavar="NAME",
-    help="Name of the effects to plan from, as 'dmix mix probe' printed it. Repeat the flag to"
-    " combine effects by counts with effects measured on a model. Default: the dataset's"
-    " newest effects.",
+    help="Name of the effects to use, as 'dmix mix probe' printed it. Repeat the flag to combine effects "
+    "by counts with effects measured on a model. Default: the newest effects of the dataset.",
 )
 @click.option(
     "--out",
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Mixture file to write.",
+    help="File to write the mixture to.",
 )
 @click.option(
     "--format",
@@ -43,13 +42,14 @@ from dmix.mixing.effects.settings import PlanRules
     type=click.Choice(FORMATS),
     default="dmix",
     show_default=True,
-    help="Trainer that will read the file. 'dmix': give the file to --controller static:FILE.",
+    help="Trainer that will read the file. For dmix, pass the file to 'dmix train --controller static:FILE'.",
 )
 @click.option(
     "--environment",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Environment file with the weights and scales to use. Default: the file that 'dmix mix probe' used.",
+    help="Environment file with the weights and scales of the objectives. Default: the file that "
+    "'dmix mix probe' used.",
 )
 @click.option(
     "--samples",
@@ -61,44 +61,46 @@ from dmix.mixing.effects.settings import PlanRules
     type=click.IntRange(min=1),
     default=4,
     show_default=True,
-    help="Maximum number of passes through each domain.",
+    help="Maximum number of passes through the samples of each domain.",
 )
 @settings_options(PlanRules, parameter="rules")
 @click.option(
     "--check",
     is_flag=True,
-    help="Test the plan with six runs of --samples samples on --model: plans at four values of"
-    " --pull, and natural mixing twice. The command takes the best plan if it is ahead of"
-    " natural mixing by two standard errors; otherwise it takes natural mixing.",
+    help="Test plans with six runs of --samples samples on --model. Four runs use plans with different "
+    "values of --pull; two runs use natural mixing. If the best plan gains at least two standard "
+    "errors over natural mixing, dmix writes this plan. Otherwise, dmix writes natural mixing.",
 )
 @click.option(
     "--second-round",
     is_flag=True,
-    help="After --check, probe up to eight domains around the mixture that the check took,"
-    " each with a quarter of a run. Then plan once more, within a KL divergence of 0.2"
-    " from that mixture. No run checks the second plan.",
+    help="After --check, make short runs near the mixture that the check chose. A short run draws a "
+    "quarter of the samples and has more of one domain. dmix tests up to eight domains. Then dmix "
+    "plans again, within a KL divergence of 0.2 nats from that mixture. No run checks the second "
+    "plan.",
 )
 @click.option(
     "--model",
     metavar="PATH|HUB-ID",
-    help="Model of the check runs: model file (.yaml), checkpoint folder, model of the warehouse, or hub id.",
+    help="Model for the runs of --check: model file (.yaml), checkpoint folder, model of the "
+    "warehouse, or hub id.",
 )
 @click.option(
     "--training",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="YAML file with the training settings of the check runs.",
+    help="Training file (YAML) for the runs of --check.",
 )
 @json_option
 @dry_run_option
 @calls_workflow
 def plan() -> Workflow:
-    """Write the mixture with the largest predicted gain, for dmix or another trainer.
+    """Plan a mixture: write the mixture with the largest predicted gain to a file.
 
-    The command prints each domain's share and number of passes, and each objective's predicted gain
-    over natural mixing with an interval. The interval covers only the sampling of items; runs must
-    show whether the estimator suits your model. If the effects are smaller than their noise, the plan
-    is natural mixing.
+    The command prints each domain's share and number of passes. It also prints each objective's predicted
+    gain over natural mixing, with an interval. The interval covers only the random choice of evaluation
+    items. The estimator itself may be wrong about your model. To test the plan with runs, use --check. If
+    the effects are smaller than their noise, the plan is natural mixing.
 
     Example: dmix mix plan --out mixture.yaml
     """

@@ -27,84 +27,87 @@ ESTIMATORS = ("counts", "gradient", "probe")
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Environment file with the objectives.",
+    help="Environment file that lists the objectives.",
 )
 @click.option(
     "--estimator",
     type=click.Choice(ESTIMATORS),
     default="counts",
     show_default=True,
-    help="'counts': compare the bigrams (word pairs) of each domain with the items; this takes"
-    " seconds and needs no model. 'gradient': compare gradients of your model; this takes"
-    " about an hour. 'probe': train short runs of your model, each with more of one"
-    " domain.",
+    help="Method of measurement. 'counts': compare bigrams (pairs of tokens) of each domain with the "
+    "evaluation items, in seconds and without a model. 'gradient': compare gradients of your model, "
+    "in about an hour. 'probe': train short runs of your model, each with more of one domain.",
 )
 @click.option(
     "--model",
     metavar="PATH|HUB-ID",
-    help="Model to measure with --estimator gradient or probe: model file (.yaml), checkpoint"
-    " folder, model of the warehouse, or hub id. If given with --estimator counts, a"
-    " domain gets credit only for text that the model does not predict well yet.",
+    help="Model for --estimator gradient or probe: model file (.yaml), checkpoint folder, model of the "
+    "warehouse, or hub id. With --estimator counts, a model is optional. If you give a model, text "
+    "that it already predicts well counts less.",
 )
 @click.option(
     "--training",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="YAML file with the training settings of the planned runs.",
+    help="Training file (YAML) of the planned run.",
 )
 @click.option(
     "--groups",
     type=click.IntRange(min=2),
-    help="Maximum number of probes, without the controls. With more domains, a probe covers a"
-    " group of domains. Default: 40.",
+    help="Maximum number of probes (short runs), not counting runs of natural mixing. If there are more "
+    "domains, a probe covers a group of domains. Default: 40.",
 )
-@click.option("--steps", type=click.IntRange(min=4), help="Steps per probe. Default: 4 (a quarter of a run).")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=4),
+    help="Number of steps per probe. Default: 4, a quarter of a run of 16 steps.",
+)
 @click.option(
     "--samples",
     type=click.IntRange(min=1),
-    help="Number of samples of the planned run, as in 'dmix mix plan'; a probe draws a quarter"
-    " of them. Default: all samples of the dataset.",
+    help="Number of samples of the planned run, as in 'dmix mix plan'. A probe draws a quarter of this "
+    "number. Default: all samples of the dataset.",
 )
 @click.option(
     "--max-hours",
     type=FiniteFloat(),
-    help="Time limit in hours. To meet it, dmix probes groups of domains (--estimator probe)"
-    " or reads less text (--estimator gradient). Default: 1 for gradient, none for probe.",
+    help="Time limit in hours. To stay below the limit, --estimator probe groups domains, and "
+    "--estimator gradient reads less text. Default: 1 for gradient, no limit for probe.",
 )
 @click.option(
     "--export",
     "export_to",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the mixtures of the probes and an empty table of scores, so that your own"
-    " trainer can run the probes. dmix trains nothing.",
+    help="Folder for a list of probe mixtures and an empty table of scores. Use this flag to run the "
+    "probes with your own trainer. dmix trains nothing.",
 )
 @click.option(
     "--scores",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="File with your own trainer's scores (.csv, .jsonl or .parquet with the columns"
-    " probe, objective and score). It must be in the folder of --export, beside"
-    " probes.json.",
+    help="File with the scores of your own trainer (.csv, .jsonl or .parquet). Its columns are probe, "
+    "objective and score. Keep the file in the folder of --export, beside probes.json.",
 )
-@click.option("--name", help="Name of the effects. Default: made from the inputs.")
+@click.option("--name", help="Name of the effects. Default: dmix makes a name from the inputs.")
 @click.option(
     "--master",
     envvar="DMIX_MASTER",
     show_envvar=True,
     metavar="URL",
-    help="Spark master for counting a dataset that is too large for one machine. Default: this process.",
+    help="URL of a Spark master, to count a dataset that is too large for one machine. Default: dmix "
+    "counts in this process.",
 )
 @unscreened_option
 @json_option
 @dry_run_option
 @calls_workflow
 def probe() -> Workflow:
-    """Measure which domain helps which objective, before a run.
+    """Measure how each domain changes each objective, before a run.
 
-    The table has a row per domain: each objective's gain, in nats per token, when a tenth of the mixture
-    moves from natural mixing to this domain. The warehouse keeps these effects (views 'effects' and
-    'effect_objectives'); 'dmix mix plan' turns them into a mixture.
+    The command prints a table with a row per domain and a column per objective. A cell shows the gain in
+    nats per token when a tenth of the mixture moves to this domain. The warehouse stores these effects in
+    the views 'effects' and 'effect_objectives'. 'dmix mix plan' makes a mixture from the effects.
 
     Example: dmix mix probe --environment environment.yaml
     """

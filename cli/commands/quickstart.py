@@ -15,7 +15,8 @@ from dmix.cli.show.result import show_result
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder of your own text, with sub-folders source* and target*. Default: generated text.",
+    help="Folder of your own text, with sub-folders whose names start with 'source' and 'target'. "
+    "Default: dmix generates text.",
 )
 @click.option(
     "--out",
@@ -23,7 +24,7 @@ from dmix.cli.show.result import show_result
     default=Path("demo"),
     show_default=True,
     metavar="DIR",
-    help="Folder for files, warehouse and report.",
+    help="Folder for input files, warehouse and report.",
 )
 @click.option(
     "--seeds",
@@ -35,8 +36,8 @@ from dmix.cli.show.result import show_result
 @click.option(
     "--full",
     is_flag=True,
-    help="Train proxies along trajectories (a farm) and an agent on their scores, instead of"
-    " using the effect agent.",
+    help="Train an agent on the scores of small models (proxies). Default: use the effect agent, which "
+    "needs no training.",
 )
 @master_option
 @json_option
@@ -50,10 +51,11 @@ def quickstart(
     as_json: bool,
     config: str | None,
 ) -> None:
-    """Run all steps at small size: text, streams, effects, runs, report.
+    """Try dmix: run every step at small size, from text to report.
 
-    The command takes minutes on two cores. If you interrupt it, the same command resumes. With --full, it
-    also trains proxies (small models) along trajectories of mixtures, and an agent on their scores.
+    The command takes minutes on two cores. If you interrupt the command, run it again to resume. With
+    --full, dmix trains small models (proxies) along many mixtures. dmix then trains an agent on their
+    scores.
 
     Example: dmix quickstart --out demo
     """

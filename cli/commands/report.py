@@ -18,19 +18,19 @@ from dmix.warehouse_schema.files.layout import Warehouse
     "runs",
     multiple=True,
     metavar="ID",
-    help="Run to show. Repeat the flag for several. Default: the newest runs.",
+    help="Run to show. Repeat the flag for several runs. Default: the newest runs.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.html",
-    help="File to write. Default: report.html, in the run's folder if you give one --run,"
-    " otherwise in the warehouse.",
+    help="HTML file to write. Default: report.html, in the run's folder if you give one --run, otherwise "
+    "in the warehouse.",
 )
 @click.option(
     "--watch",
     is_flag=True,
-    help="Rewrite the file until all its runs have ended; Ctrl-C stops earlier.",
+    help="Write the file again and again until all its runs have ended. Ctrl-C stops earlier.",
 )
 @click.option(
     "--every",
@@ -38,7 +38,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
     default=15.0,
     show_default=True,
     metavar="SECONDS",
-    help="Seconds between two updates with --watch.",
+    help="Number of seconds between two updates with --watch.",
 )
 @json_option
 def report(
@@ -51,11 +51,11 @@ def report(
     every: float,
     as_json: bool,
 ) -> None:
-    """Write one HTML report about runs and their data.
+    """Write a report about runs and their data: one HTML file.
 
-    The file needs no network. It shows mixture, feedback and losses over steps, final scores, events,
-    trajectories and the domains of the data. An unfinished run appears with its steps so far. With
-    --watch, the page reloads itself while the run continues.
+    The file needs no network. The page shows mixtures, feedback and losses by step, final scores and
+    events. The page also shows trajectories and the domains of the data. For an unfinished run, the page
+    shows the steps so far. With --watch, the page reloads itself until the run ends.
 
     Example: dmix report --run agent-1 --run natural-1 --out report.html
     """

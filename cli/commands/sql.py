@@ -42,13 +42,14 @@ def missing_run(query: str, warehouse: Warehouse) -> str:
     type=click.Choice(["table", "list", "json", "jsonl", "csv"]),
     default="table",
     show_default=True,
-    help="Output format on stdout. 'table' cuts long cells, and shows rows as a list if they do not fit.",
+    help="Output format on stdout. 'table' cuts long cells. If rows do not fit, 'table' shows them as "
+    "a list.",
 )
 @json_option
 @click.option(
     "--allow-io",
     is_flag=True,
-    help="Let the query read files, and let COPY (query) TO 'file' write outside the warehouse.",
+    help="Allow the query to read files. Also allow COPY (query) TO 'file' to write outside the warehouse.",
 )
 @click.option(
     "--memory-gb",
@@ -65,11 +66,11 @@ def sql(
     memory_gb: float | None,
     config: str | None,
 ) -> None:
-    """Run a query on the catalog in DuckDB's SQL: QUERY, or '-' for stdin.
+    """Query the catalog in DuckDB's SQL. QUERY is one statement, or '-' for stdin.
 
-    The answer includes the current state of unfinished runs. "SHOW TABLES" lists the views. The database
-    also explains their columns: "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE
-    database_name = current_database()".
+    The answer includes unfinished runs. "SHOW TABLES" lists the views. To see the meaning of all columns:
+    "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE database_name =
+    current_database()".
 
     Example: dmix sql "SELECT corpus, version, documents FROM corpora"
     """

@@ -23,7 +23,7 @@ from dmix.training.model.settings import LOGGERS
 from dmix.training.run.request import RunRequest
 
 _MODEL_HELP = "Model file (.yaml), checkpoint folder, model of the warehouse, or hub id."
-_TRAINING_HELP = "Training file (YAML), or the config.yaml of a run."
+_TRAINING_HELP = "Training file (YAML) with the training settings, or the config.yaml of a run."
 
 # what a resumed run takes from the command line; everything else is in its configuration
 _OF_A_RESUME = {
@@ -46,8 +46,8 @@ _logger_option = click.option(
     "loggers",
     multiple=True,
     type=click.Choice(LOGGERS),
-    help="Logger to which Composer sends metrics. Repeat the flag for several. It replaces the loggers"
-    " of the training file or, with --resume, of the run.",
+    help="Logger to which Composer sends metrics. Repeat the flag for several loggers. These loggers "
+    "replace those of the training file, or with --resume those of the run.",
 )
 
 
@@ -82,38 +82,39 @@ SECTIONS = {
 @click.option(
     "--agent",
     metavar="NAME|PATH",
-    help="Agent that steers the run: a trained agent (name or folder) or effect[:NAME]. The"
-    " effect agent starts from a plan and corrects it with the run's scores.",
+    help="Agent that chooses the mixtures: the name or folder of a trained agent, or effect[:NAME]. The "
+    "effect agent starts from a plan, and corrects the plan by the scores of the run.",
 )
 @click.option(
     "--controller",
     metavar="NAME",
-    help="Controller that steers instead of an agent: natural, naive, stratified, static:FILE,"
-    " plan[:NAME], source-share:SHARE, linear:FROM-TO, cosine:FROM-TO, three-stage[:FROM-TO], odm,"
-    " ado, aioli, sheared[:FILE], untrained[:SEED], effect[:NAME], mixmin[:NAME], skill-it[:NAME],"
-    " replay:SET/TRAJECTORY, best-of:SET, regmix:SET, regmix-kl:SET, regmix-d:SET, schedule:SET,"
-    " decision-transformer:SET[:QUANTILE], or python:MODULE:CLASS for your own class.",
+    help="Controller that chooses the mixtures, instead of --agent. One of: natural, naive, stratified, "
+    "static:FILE, plan[:NAME], source-share:SHARE, linear:FROM-TO, cosine:FROM-TO, "
+    "three-stage[:FROM-TO], odm, ado, aioli, sheared[:FILE], untrained[:SEED], effect[:NAME], "
+    "mixmin[:NAME], skill-it[:NAME], replay:SET/TRAJECTORY, best-of:SET, regmix:SET, regmix-kl:SET, "
+    "regmix-d:SET, schedule:SET, decision-transformer:SET[:QUANTILE], or python:MODULE:CLASS for "
+    "your own class.",
 )
-@click.option("--run", "run_id", metavar="ID", help="Name of the run. Default: made from the time.")
+@click.option("--run", "run_id", metavar="ID", help="Name of the run. Default: a name made from the time.")
 @click.option(
     "--resume",
     is_flag=True,
-    help="Resume --run from its newest checkpoint. You may change --steps, and learning_rate,"
-    " checkpoints_kept and microbatch_size in --training; dmix records each change as an"
-    " event. dmix refuses any other difference.",
+    help="Resume --run from its newest checkpoint. You may change --steps. In --training, you may change "
+    "learning_rate, checkpoints_kept and microbatch_size. dmix records each change as an event, and "
+    "refuses any other change.",
 )
 @click.option(
     "--trust-controller",
     is_flag=True,
-    help="With --resume: trust the python: controller in the run's config.yaml, even if you never"
-    " started a run with it. dmix runs its code, so read it first.",
+    help="With --resume: run the code of the 'python:' controller in the run's config.yaml. You need "
+    "this flag if you never started a run with this code. Read the code first.",
 )
 @click.option("--back", is_flag=True, help="With --resume: start from the second-newest checkpoint.")
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="With --resume: accept changed items or changed controller code. dmix records the old"
-    " and the new digest.",
+    help="With --resume: accept changed items or changed controller code. dmix records the old and the "
+    "new digest.",
 )
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
 @_logger_option
@@ -124,9 +125,9 @@ SECTIONS = {
 @dry_run_option
 @click.pass_context
 def train(context: click.Context, /, *, as_json: bool, config: str | None, **values: Any) -> None:
-    """Train a model under an agent or another controller, step by step.
+    """Train a model. Before each step, an agent or another controller chooses the mixture.
 
-    For several GPUs, use Composer's launcher: composer -n 8 -c dmix train --config run.yaml
+    For several GPUs, use the launcher of Composer: composer -n 8 -c dmix train --config run.yaml
 
     Example: dmix train --model model.yaml --environment environment.yaml --controller natural
     """
@@ -160,9 +161,10 @@ def train(context: click.Context, /, *, as_json: bool, config: str | None, **val
 @dry_run_option
 @calls_workflow
 def base() -> Workflow:
-    """Pre-train a model on the source field alone, for farms and comparisons.
+    """Pre-train a base model on the source field only.
 
-    If you interrupt the command, run it again to resume. It does nothing if the model is finished.
+    Proxies and runs can start from this model. If you interrupt the command, run it again to resume. If
+    the model is finished, the command does nothing.
 
     Example: dmix train base --model model.yaml --tokens 1000000 --name small
     """

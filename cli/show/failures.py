@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from dmix.warehouse_schema.errors import DmixError, StorageError
 from dmix.warehouse_schema.files.layout import storage_errors
 
-_DEFECT = "This is a defect of dmix; --debug shows where."
+_DEFECT = "This is a defect of dmix. Add --debug to see its place in the code."
 _MOST_CHARACTERS = 300
 _MEMORY = re.compile(
     r"out of memory|cannot allocate memory|malloc of size|unable to allocate|can't allocate memory"
@@ -35,10 +35,10 @@ _DAMAGE_TYPES = (
     "ZstdError",
 )
 _LOWER = {
-    "etl": "run fewer tasks at a time (--master 'local[1,3]') or lower --max-document-bytes",
+    "etl": "run fewer tasks at the same time (--master 'local[1,3]') or lower --max-document-bytes",
     "train": "lower microbatch_size in the training file, or --batch-size",
     "mix": "lower microbatch_size in the training settings, or --stack",
-    "eval": "free some memory, or evaluate fewer tasks at once",
+    "eval": "free some memory, or give fewer --task",
 }
 _RAISED = re.compile(
     r"^(?P<type>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Fault)\w*)(?:: (?P<said>.*))?$"
@@ -108,11 +108,11 @@ def _advice(cause: _Cause, command: str) -> str | None:
     if cause.number in (errno.EMFILE, errno.ENFILE):
         return "too many files are open: raise the limit ('ulimit -n 65536'), then run the same command again"
     if cause.number == errno.EIO:
-        return "reading or writing the disk failed there: check the disk (dmesg shows errors), or use another"
+        return "the disk failed: check it (run dmesg to see its errors), or use another disk"
     if name in _DAMAGE_TYPES:
         return (
-            "a file is damaged: 'dmix etl verify' names damaged files of the warehouse; restore the"
-            " file, or remove it and repeat the step that made it"
+            "a file is damaged: run 'dmix etl verify' to find it. Restore the file, or remove it and run "
+            "the command again that made it"
         )
     return None
 

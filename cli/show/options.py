@@ -91,8 +91,8 @@ def data_url_option(command: Command) -> Command:
         envvar="DMIX_DATA_URL",
         show_envvar=True,
         metavar="URL",
-        help="Remote folder for labels and streams, for example s3://bucket/folder. The warehouse"
-        " remembers it.",
+        help="Remote folder for labels and streams, for example s3://bucket/folder. The warehouse stores "
+        "this URL, and later commands use it.",
     )(command)
 
 
@@ -108,9 +108,11 @@ def dry_run_option(command: Command) -> Command:
 
 def dataset_option(command: Command) -> Command:
     """`--dataset ID`, which may be left out when the warehouse has one."""
-    return click.option("--dataset", metavar="ID|NAME", help="Dataset to use. Default: the only one.")(
-        command
-    )
+    return click.option(
+        "--dataset",
+        metavar="ID|NAME",
+        help="Dataset to use. Default: the dataset, if the warehouse has only one.",
+    )(command)
 
 
 def corpora_option(command: Command) -> Command:
@@ -119,8 +121,8 @@ def corpora_option(command: Command) -> Command:
         "--corpus",
         multiple=True,
         metavar="NAME[@vK]",
-        help="Corpus to use; without @vK, its newest version. Repeat the flag for several. Default: the"
-        " pair NAME-source and NAME-target, if the warehouse has one pair.",
+        help="Corpus to use. Without @vK, dmix uses the newest version. Repeat the flag for several "
+        "corpora. Default: NAME-source and NAME-target, if the warehouse has one such pair.",
     )(command)
 
 
@@ -129,7 +131,8 @@ def unscreened_option(command: Command) -> Command:
     return click.option(
         "--allow-unscreened",
         is_flag=True,
-        help="Only warn if the dataset was not screened for evaluation items (dmix etl shard --environment).",
+        help="Only warn if the text may contain evaluation items. Default: refuse such a dataset. 'dmix "
+        "etl shard --environment' leaves out documents with items.",
     )(command)
 
 
@@ -150,7 +153,8 @@ def executor_options(command: Command) -> Command:
         default=IN_PROCESS_BYTES,
         envvar="DMIX_IN_PROCESS_BYTES",
         show_default=True,
-        help="Without --master, local processes handle inputs up to this size; Spark handles larger ones.",
+        help="Number of input bytes up to which dmix works without Spark. With --master, dmix always "
+        "uses Spark.",
     )(call)
     return master_option(call)
 
@@ -162,8 +166,8 @@ def master_option(command: Command) -> Command:
         envvar="DMIX_MASTER",
         show_envvar=True,
         metavar="URL",
-        help="Spark master. If given, dmix uses Spark for inputs of any size. "
-        f" [default: {DEFAULT_MASTER} where Spark is needed]",
+        help="URL of the Spark master. With this flag, dmix uses Spark for inputs of any size.  "
+        f"[default: {DEFAULT_MASTER} where Spark is needed]",
     )(command)
 
 
@@ -185,7 +189,7 @@ def config_option(command: Command) -> Command:
                 raise InputError(f"{value}: unknown setting {name!r}; known ones: {', '.join(sorted(flags))}")
             multiple = isinstance(option, click.Option) and option.multiple
             if isinstance(given, list) and not multiple:
-                raise InputError(f"{value}: {name} is {given!r}, expected one value")
+                raise InputError(f"{value}: {name} is {given!r}, expected a single value")
             assert option.name is not None
             defaults[option.name] = [given] if multiple and not isinstance(given, list) else given
         context.default_map = {**(context.default_map or {}), **defaults}
@@ -242,7 +246,7 @@ def retired_options(**replacements: str) -> Callable[[Command], Command]:
 
     def refuse(context: click.Context, parameter: click.Parameter, value: object) -> None:
         if context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT:
-            raise InputError(f"{parameter.opts[0]} is gone: {replacements[str(parameter.name)]}")
+            raise InputError(f"{parameter.opts[0]} no longer exists: {replacements[str(parameter.name)]}")
 
     def decorate(command: Command) -> Command:
         for name in replacements:

@@ -109,8 +109,8 @@ def show_table(
     console.print(table)
     if cut:
         say(
-            f"the table cuts cells longer than {longest_cell} characters; --format list and json show"
-            " them whole"
+            f"the table cuts cells after {longest_cell} characters; use --format list or json to see "
+            "whole cells"
         )
 
 

@@ -54,7 +54,7 @@ class LiveMonitor:
     def render(self) -> Group:
         """The display as it is now."""
         if self._batch is None:
-            return Group(Text("preparing: scoring the model before its first step"))
+            return Group(Text("preparing: dmix scores the model before the first step"))
         return Group(*self._progress(self._batch), self._mixture(self._batch), *self._feedback())
 
     def _progress(self, now: BatchReport) -> Iterator[Text | Table]:

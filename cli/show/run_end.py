@@ -89,11 +89,11 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
     utility = own.utilities[0] if own.utilities else None
     if utility is not None:
         lines.append(
-            f"U {utility:+.2f} is the sum of the changes, each times its weight and divided by its scale;"
-            " 0 is the model before the run"
+            f"U {utility:+.2f} is the utility: the weighted sum of the changes, each divided by its "
+            "scale. The model before the run has U 0"
         )
     if any(not verdict.grade for verdict in verdicts.values()):
-        lines.append(f"{RULE} A scale is 1 nat per token if the environment file names none.")
+        lines.append(f"{RULE} A scale is 1 nat per token if the environment file gives none.")
     natural = [other for other in others if other.controller == "natural"]
     if run.controller != "natural" and natural:
         same = [other for other in natural if configuration(other) == configuration(natural[0])]
@@ -101,12 +101,11 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
         words = ["dmix", "report", "--warehouse", str(warehouse.root)]
         for name in (run_id, *(other.run_id for other in same)):
             words += ["--run", name]
-        lines.append(f"to compare them: {shlex.join(words)}")
+        lines.append(f"to compare these runs: {shlex.join(words)}")
     elif run.controller != "natural":
         lines.append(
-            "there is no natural run of the same size and start to compare with; repeat the command"
-            f" with --controller natural --run {shlex.quote(f'{run_id}-natural')} instead of its"
-            " agent or controller"
+            "there is no comparable run of natural mixing. Run the command again with --controller "
+            f"natural --run {shlex.quote(f'{run_id}-natural')} instead of the agent or controller"
         )
     return Aftermath(verdicts=verdicts, utility=utility, lines=tuple(lines))
 
@@ -117,7 +116,7 @@ _MOST_RUNS = 20
 def model_lines(model: Path) -> list[str]:
     """Where a model is, and how Python loads it."""
     load = f"from transformers import AutoModelForCausalLM as M; M.from_pretrained({json.dumps(str(model))})"
-    return [f"model: {model}", f"to load it: python -c {shlex.quote(load)}"]
+    return [f"model: {model}", f"to load the model: python -c {shlex.quote(load)}"]
 
 
 def difference_lines(own: "Group", natural: "Group", *, names: Sequence[str]) -> list[str]:
@@ -128,4 +127,4 @@ def difference_lines(own: "Group", natural: "Group", *, names: Sequence[str]) ->
     for name, changes in own.changes.items():
         if changes and natural.changes.get(name):
             told.append(f"{name} {changes[0] - float(np.mean(natural.changes[name])):+.2f}")
-    return [f"against natural mixing ({', '.join(names)}): {', '.join(told)}"] if told else []
+    return [f"difference from natural mixing ({', '.join(names)}): {', '.join(told)}"] if told else []

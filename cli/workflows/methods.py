@@ -43,8 +43,12 @@ _REPEATED = {
 # Arguments of workflows that a session gives by itself.
 _OWN = ("warehouse", "progress", "given")
 _EXECUTOR = {
-    "master": "Spark master, `$DMIX_MASTER` by default; with one, Spark runs at any size.",
-    "in_process_bytes": "Without `master`, inputs up to this size need no Spark.",
+    "master": (
+        "Spark master. Default: `$DMIX_MASTER`. With a master, dmix uses Spark for inputs of any size."
+    ),
+    "in_process_bytes": (
+        "Maximum size of the input in bytes that dmix processes without Spark. Has no effect with `master`."
+    ),
 }
 
 

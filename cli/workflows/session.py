@@ -132,7 +132,7 @@ class Session:
             raise InputError(f"method is {method!r}, expected one of {', '.join(METHODS)}")
         given = {name: value for name, value in settings.items() if value is not None}
         for name in sorted(given.keys() & METHODS[method].hidden):
-            raise InputError(f"{name} is no setting of method {method!r}; leave it out")
+            raise InputError(f"method {method!r} has no setting {name}; leave this setting out")
         return train_agent_of(
             self.warehouse,
             method=method,

@@ -29,8 +29,8 @@ class CascadeClassifier:
             or first.taxonomy.labels != second.taxonomy.labels
         ):
             raise InputError(
-                f"classifiers {first.name!r} and {second.name!r} have different labels; a fallback needs the"
-                " same ones in the same order"
+                f"classifiers {first.name!r} and {second.name!r} have different labels; choose a "
+                "fallback with the same labels in the same order"
             )
         self.name = f"{first.name}, {second.name} below {margin:g}"
         self.taxonomy: Taxonomy = first.taxonomy

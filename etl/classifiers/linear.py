@@ -104,20 +104,23 @@ class LinearModel:
             InputError: If it is not such a file.
         """
         if not path.is_file():
-            raise NotFoundError(f"classifier weights {path} do not exist; give the file that training wrote")
+            raise NotFoundError(
+                f"the file of classifier weights {path} does not exist; give the file that training wrote"
+            )
         try:
             with safe_open(path, framework="numpy") as file:
                 facts = json.loads((file.metadata() or {}).get("dmix", "{}"))
                 if facts.get("format") != FORMAT:
                     raise InputError(
-                        f"{path} has format {facts.get('format')!r}, expected {FORMAT!r}; train it again"
+                        f"{path} has format {facts.get('format')!r}, expected {FORMAT!r}; train "
+                        "the classifier again"
                     )
                 tensors = {name: file.get_tensor(name) for name in ("weight", "mass", "bias")}
         except InputError:
             raise
         except Exception as error:  # safetensors raises a type of its own, KeyError or OSError
             raise InputError(
-                f"{path} is not a file of classifier weights ({error}); train it again"
+                f"{path} is not a file of classifier weights ({error}); train the classifier again"
             ) from None
         taxonomy = Taxonomy.from_json(facts["taxonomy"])
         if tensors["weight"].shape != (NUM_FEATURES, len(taxonomy)):
@@ -140,4 +143,6 @@ def read_taxonomy(path: Path) -> Taxonomy:
     except InputError:
         raise
     except Exception as error:  # safetensors raises a type of its own, TypeError, KeyError or OSError
-        raise InputError(f"{path} is not a file of classifier weights ({error}); train it again") from None
+        raise InputError(
+            f"{path} is not a file of classifier weights ({error}); train the classifier again"
+        ) from None

@@ -188,7 +188,9 @@ class NvidiaClassifier:
         if torch.cuda.is_available():
             model = model.to(torch.bfloat16)
         else:
-            logger.warning("without a GPU, the nvidia classifier reads only some KB per second and core")
+            logger.warning(
+                "without a GPU, the nvidia classifier is slow: it reads a few KB per second on each core"
+            )
         return model.eval()
 
 
@@ -226,8 +228,8 @@ def _fetched(location: str, *, hub_id: str) -> Path:
     if not folder.is_dir():
         if location.count("/") != 1 or location.startswith((".", "~", "/")):
             raise NotFoundError(
-                f"classifier folder {location} does not exist; fill one with"
-                f" 'hf download {hub_id} --local-dir {location}'"
+                f"classifier folder {location} does not exist; run 'hf download {hub_id} --local-dir "
+                f"{location}'"
             )
         folder = _downloaded(location)
     missing = [name for name in _FILES if not (folder / name).is_file()]
@@ -247,9 +249,8 @@ def _downloaded(hub_id: str) -> Path:
     except Exception as error:  # the hub's client raises many kinds, without a common base
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise NotFoundError(
-            f"dmix cannot download {hub_id} from the Hugging Face hub ({reason[:200]}); download it"
-            f" on a machine with a network ('hf download {hub_id} --local-dir DIR') and name it as"
-            " nvidia:DIR"
+            f"dmix cannot download {hub_id} from the Hugging Face hub ({reason[:200]}); run 'hf download "
+            f"{hub_id} --local-dir DIR' on a machine with a network, then use nvidia:DIR"
         ) from error
 
 
@@ -265,7 +266,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f" fc_dropout and id2label as in {HUB_ID}"
         ) from None
     if sorted(map(int, labels)) != list(range(len(labels))):
-        raise InputError(f"{path}: id2label numbers its labels {sorted(labels)}, expected 0, 1, 2, …")
+        raise InputError(
+            f"{path}: the labels in id2label have the numbers {sorted(labels)}, expected 0, 1, 2, …"
+        )
     if "hidden_size" in config:
         return dict(config)
     return {
@@ -294,9 +297,9 @@ def _label_order(config: Mapping[str, Any], taxonomy: Taxonomy) -> np.ndarray:
     if set(outputs) != set(taxonomy.labels):
         differing = sorted(set(outputs) ^ set(taxonomy.labels))
         raise InputError(
-            f"the checkpoint has {len(outputs)} labels, which differ from taxonomy {taxonomy.name!r}"
-            f" ({len(taxonomy)}), for example in {', '.join(differing[:5])}. Give a file with the"
-            " checkpoint's labels by --taxonomy"
+            f"the checkpoint has {len(outputs)} labels, which differ from taxonomy {taxonomy.name!r} "
+            f"({len(taxonomy)}), for example in {', '.join(differing[:5])}. Give a file with the "
+            "checkpoint's labels with --taxonomy"
         )
     return np.asarray([outputs[label] for label in taxonomy.labels], dtype=np.int64)
 
@@ -328,14 +331,14 @@ def _load_model(folder: Path, config: Mapping[str, Any]) -> "torch.nn.Module":
         missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
     except Exception as error:  # shapes, or a type of safetensors
         raise InputError(
-            f"{folder / 'model.safetensors'} does not fit its config.json"
-            f" ({' '.join(str(error).split())[:300]}); download both again"
+            f"{folder / 'model.safetensors'} does not fit its config.json "
+            f"({' '.join(str(error).split())[:300]}); download both files again"
         ) from None
     unexpected = [name for name in unexpected if not name.endswith("position_ids")]
     if missing or unexpected:
         raise InputError(
-            f"{folder / 'model.safetensors'} is not from a domain classifier: missing {missing[:3]},"
-            f" unexpected {unexpected[:3]}; download it again from {HUB_ID}"
+            f"{folder / 'model.safetensors'} does not belong to a domain classifier: missing "
+            f"{missing[:3]}, unexpected {unexpected[:3]}; download it again from {HUB_ID}"
         )
     return model
 

@@ -78,15 +78,15 @@ def classifier_spec(
         return spec
     if spec.taxonomy is None:
         raise InputError(
-            f"--fallback {fallback} needs a classifier with labels of its own, not --taxonomy {FROM_DATA}"
+            f"--fallback {fallback} does not work with --taxonomy {FROM_DATA}; leave one of the two out"
         )
     second = _plain_spec(fallback, None, distilled)
     if second.weights is None and not fallback.startswith("embedded"):
         second = dataclasses.replace(second, taxonomy=spec.taxonomy)
     if second.taxonomy is None or second.taxonomy.labels != spec.taxonomy.labels:
         raise InputError(
-            f"classifiers {name!r} and {fallback!r} have different labels; a fallback needs the same ones in"
-            " the same order"
+            f"classifiers {name!r} and {fallback!r} have different labels; choose a fallback with the "
+            "same labels in the same order"
         )
     return dataclasses.replace(spec, fallback=second, margin=margin)
 
@@ -97,8 +97,8 @@ def _plain_spec(name: str, taxonomy: str | None, distilled: Path | None) -> Clas
     known = {"embedded": not rest, "nvidia": True, "column": bool(rest), "distilled": bool(rest)}
     if not known.get(kind, False):
         raise InputError(
-            f"classifier {name!r} is unknown; use embedded, nvidia, nvidia:PATH, column:NAME (a"
-            " column with the documents' labels), or distilled:NAME (made by dmix etl distil)"
+            f"classifier {name!r} is unknown; use embedded, nvidia, nvidia:PATH, column:NAME (a column "
+            "with labels), or distilled:NAME (made by 'dmix etl distil')"
         )
     if kind == "embedded" and taxonomy not in (None, DEFAULT_TAXONOMY.name):
         raise InputError(
@@ -122,7 +122,7 @@ def _distilled_spec(
 
     if folder is None:
         raise InputError(
-            f"classifier {name!r} needs a warehouse, and there is none here; use another classifier"
+            f"classifier {name!r} needs a warehouse, and this command has none; use another classifier"
         )
     weights = folder / checked_name("classifier", distilled) / WEIGHTS_NAME
     if not weights.is_file():
@@ -135,8 +135,8 @@ def _distilled_spec(
     taxonomy = read_taxonomy(weights)
     if wanted is not None and wanted.labels != taxonomy.labels:
         raise InputError(
-            f"classifier {name!r} has the {len(taxonomy)} labels of {taxonomy.name!r}, not those of"
-            f" {wanted.name!r}; leave --taxonomy out, or distil another one"
+            f"classifier {name!r} has the {len(taxonomy)} labels of {taxonomy.name!r}, not the labels of "
+            f"{wanted.name!r}; leave --taxonomy out, or make another classifier with 'dmix etl distil'"
         )
     return ClassifierSpec(name=name, taxonomy=taxonomy, weights=weights)
 

@@ -54,12 +54,12 @@ from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_label
 logger = logging.getLogger(__name__)
 
 _REMEDIES = {
-    "missing_text": "name the right column with --text-column, or a template with --template",
-    "text_not_string": "name the right column with --text-column, or a template with --template",
-    "not_messages": "name the columns yourself, such as --template '{prompt} {answer}'",
-    "missing_label": "name the right column with --classifier column:NAME",
-    "unknown_label": "use --taxonomy from-data, or a file with the labels of the data",
-    "id_not_text": "name the right column with --id-column, or leave it out",
+    "missing_text": "give the right column with --text-column, or a template with --template",
+    "text_not_string": "give the right column with --text-column, or a template with --template",
+    "not_messages": "give a template with your own columns, such as --template '{prompt} {answer}'",
+    "missing_label": "give the right column with --classifier column:NAME",
+    "unknown_label": "use --taxonomy from-data, or give a file with the labels of the data to --taxonomy",
+    "id_not_text": "give the right column with --id-column, or leave --id-column out",
     "ambiguous_columns": "rename one of the columns",
     "too_long": "raise --max-document-bytes",
 }
@@ -204,7 +204,7 @@ def _make_parts(
     items.sort(key=lambda item: _working_order(item[0]))
     kept = sum(len(plan.kept) for plan in plans)
     total_bytes = sum(part.size_bytes for part, _ in items)
-    progress(f"classifying {len(items)} parts ({size_text(total_bytes)}); {kept} parts were finished before")
+    progress(f"classifying {len(items)} parts ({size_text(total_bytes)}); {kept} other parts are finished")
 
     def line(seconds: float) -> str | None:
         done = sum(metered(job.meters) for job in jobs)
@@ -224,7 +224,10 @@ def _make_parts(
         values = run_tasks(executor, task, items, size_bytes=total_bytes, died=lambda _: None)
         lost = [number for number, value in enumerate(values) if value is None]
         if lost:
-            progress(f"{len(lost)} parts ended the processes that made them; trying their inputs one by one")
+            progress(
+                f"{len(lost)} parts ended their processes; dmix now tries the inputs of these parts "
+                "one by one"
+            )
             made_after = _without_deadly(executor, [items[number] for number in lost], jobs, progress)
             for number, value in zip(lost, made_after, strict=True):
                 values[number] = value
@@ -251,7 +254,7 @@ def _without_deadly(
     )
     deadly = [plan.inputs[0] for (plan, _), fine in zip(alone, outlived, strict=True) if not fine]
     for source in deadly:
-        progress(f"{source.path} ends the process that reads it; it is rejected (worker_died)")
+        progress(f"{source.path} ends the process that reads it; dmix rejects this file (reason worker_died)")
     work = functools.partial(label_part, deadly=frozenset(source.path for source in deadly))
     return run_tasks(executor, functools.partial(_make_part, jobs=tuple(jobs), work=work), items)
 
@@ -286,13 +289,15 @@ def _check_documents(plan: CorpusPlan, parts: Sequence[LabelPart], folders: Corp
         return
     reasons = sum((Counter(part.rejected) for part in parts), Counter())
     if not reasons:
-        raise InputError(f"the inputs of corpus {plan.request.corpus!r} have no document; name other inputs")
+        raise InputError(
+            f"the inputs of corpus {plan.request.corpus!r} contain no document; give other inputs"
+        )
     reason, count = reasons.most_common(1)[0]
     listed = ", ".join(f"{name} {number:,}" for name, number in reasons.most_common())
     raise InputError(
-        f"no document of corpus {plan.request.corpus!r} was accepted (rejected: {listed});"
-        f" {count:,} times {REASONS[reason]}{_example(parts, folders, reason)};"
-        f" {_REMEDIES.get(reason, 'check the inputs')}"
+        f"dmix rejected every document of corpus {plan.request.corpus!r} (reasons: {listed}). {count:,} "
+        f"times: {REASONS[reason]}{_example(parts, folders, reason)}; "
+        f"{_REMEDIES.get(reason, 'check the inputs')}"
     )
 
 
@@ -326,8 +331,8 @@ def _taxonomy_of(
             labels.update(plan.last.taxonomy.labels)
     if len(labels) > MOST_LABELS:
         raise InputError(
-            f"{classifier.name} gives {len(labels):,} different labels, expected at most {MOST_LABELS:,};"
-            " name a column that holds topics, or give the labels that count with --taxonomy FILE"
+            f"{classifier.name} gives {len(labels):,} different labels, expected at most "
+            f"{MOST_LABELS:,}; use a column with topics, or give the valid labels with --taxonomy FILE"
         )
     # two sets of labels never share a name, which is the key of the catalog's domains
     name = f"{classifier.name.partition(':')[2]}-{digest_of(sorted(labels))[:8]}"

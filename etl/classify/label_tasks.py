@@ -70,8 +70,8 @@ def label_part(plan: PartPlan, job: LabelJob, *, deadly: Collection[str] = ()) -
     classifier = make_classifier(job.classifier)
     if classifier.fingerprint != job.classifier_fingerprint:
         raise InputError(
-            f"classifier {classifier.name!r} is not the same on this worker and on the driver;"
-            " install the same weights on both"
+            f"classifier {classifier.name!r} differs between this worker and the driver; install the "
+            "same weights on both"
         )
     done = finished_part(job.folders, plan)
     if done is not None:  # by an attempt whose job went down with another part
@@ -124,7 +124,7 @@ def _label_inputs(
         if source.path in deadly:
             position = plan.piece.first if plan.piece else 1
             reject_writer.add(
-                Reject(source.name, position, "worker_died", "nothing from here on was read", "")
+                Reject(source.name, position, "worker_died", "dmix read nothing after this place", "")
             )
             continue
         for entry in read(

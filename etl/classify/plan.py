@@ -163,8 +163,8 @@ def _refuse_shared_files(files: Mapping[str, Sequence[FoundFile]]) -> None:
             other = field_of.setdefault(real, field)
             if other != field:
                 raise InputError(
-                    f"{file.path} is an input of the {other} field and of the {field} field; name other files"
-                    " for one of them"
+                    f"{file.path} is an input of both fields, {other} and {field}; leave the file out of "
+                    "one field"
                 )
 
 
@@ -201,8 +201,8 @@ def _last_version(warehouse: Warehouse, request: CorpusRequest) -> CorpusVersion
     last = read_corpus_version(warehouse, request.corpus)
     if last.field != request.field:
         raise InputError(
-            f"corpus {request.corpus!r} is of the {last.field} field, not {request.field};"
-            " choose another --name"
+            f"corpus {request.corpus!r} has the field {last.field}, not {request.field}; choose another "
+            "--name"
         )
     return last
 
@@ -210,9 +210,10 @@ def _last_version(warehouse: Warehouse, request: CorpusRequest) -> CorpusVersion
 def _check_same_settings(last: CorpusVersion, fingerprint: functools.partial, classifier: Classifier) -> None:
     if any(part.fingerprint != fingerprint(part.inputs, part.piece) for part in last.parts):
         raise InputError(
-            f"corpus {last.corpus!r} was classified by {last.classifier!r} with other settings than this call"
-            f" ({classifier.name!r}): weights, text column, template, id column or limits. To add files, use"
-            " the same settings; or leave --add out and name all inputs, or give these files another --name"
+            f"corpus {last.corpus!r} has other settings than this command: classifier "
+            f"{last.classifier!r} (now {classifier.name!r}), text column, template, id column or limits. "
+            "To add files, use the same settings. Otherwise, leave --add out and give all inputs, or "
+            "choose another --name"
         )
 
 
@@ -262,7 +263,7 @@ def _inspected(
     )
     size_bytes = sum(file.size_bytes for file in unknown)
     if unknown:
-        progress(f"reading {len(unknown)} input files ({size_text(size_bytes)}) to find new ones")
+        progress(f"reading {len(unknown)} input files ({size_text(size_bytes)}) to find new files")
     inspect = functools.partial(
         _inspect_files,
         required=columns.required,

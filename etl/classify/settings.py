@@ -20,42 +20,44 @@ class ClassifySettings(TextSettings):
 
     classifier: str = setting(
         "embedded",
-        help="Classifier that gives documents their domain: 'embedded' (ships with dmix), 'nvidia' (from"
-        " the hub), 'nvidia:PATH' (a folder with its files), 'distilled:NAME' (made by dmix etl"
-        " distil), or 'column:NAME' (labels in the documents).",
+        help="Classifier that labels documents with a domain. 'embedded': part of dmix. 'nvidia': from "
+        "the Hugging Face hub. 'nvidia:PATH': the same, from a folder. 'distilled:NAME': made by "
+        "'dmix etl distil'. 'column:NAME': labels in a column of the documents.",
     )
     taxonomy: str | None = setting(
         None,
-        help="Labels that --classifier column:NAME allows: a file with one label per line,"
-        " 'nvidia-26', 'weborganizer-topics', 'weborganizer-formats', or 'from-data'."
-        " Default: the 26 labels of nvidia/domain-classifier.",
+        help="Labels that --classifier column:NAME accepts. Give a file with one label per line, or "
+        "'nvidia-26', 'weborganizer-topics' or 'weborganizer-formats'. 'from-data': accept all "
+        "labels in the data. Default: the 26 labels of nvidia/domain-classifier.",
     )
     fallback: str | None = setting(
-        None, help="Second classifier, which decides on documents whose margin is below --margin."
+        None, help="Second classifier. It labels the documents whose margin is below --margin."
     )
     margin: float = setting(
         0.2,
-        help="Margin below which --fallback decides. The margin is the most probable label's lead over"
-        " the second one, in [0, 1].",
+        help="Smallest margin with which the first classifier decides, from 0 to 1. The margin is the "
+        "probability of the best label minus that of the second.",
     )
     id_column: str | None = setting(
         None,
-        help="Column of the document's id. Default: the column 'id'; without one, a hash of the input's"
-        " name and the document's position in it.",
+        help="Column of the document's id. Default: the column 'id'. Without that column, dmix makes an "
+        "id from the file name and the document's position.",
     )
     max_document_bytes: int = setting(
         256 << 20,
-        help="Size limit of a document in bytes, measured in the input file. dmix rejects larger documents.",
+        help="Maximum size of a document in bytes, as stored in the input file. dmix rejects larger "
+        "documents.",
     )
     part_bytes: int = setting(
         16 << 20,
-        help="Part size in bytes. dmix classifies smaller inputs together, in parts of up to this size.",
+        help="Maximum size of a part in bytes. dmix groups small input files into parts, and classifies "
+        "each part as one task.",
     )
     piece_bytes: int = setting(
         32 << 20,
-        help="Piece size in bytes. dmix cuts inputs above --part-bytes into pieces of at least"
-        " this size (compressed lines: after decompression). It classifies and stores each"
-        " piece separately.",
+        help="Minimum size of a piece in bytes. For compressed lines, the size after decompression "
+        "counts. dmix cuts an input file larger than --part-bytes into pieces, and classifies each "
+        "piece separately.",
     )
 
     def __post_init__(self) -> None:
@@ -63,7 +65,7 @@ class ClassifySettings(TextSettings):
         if not 0 <= self.margin <= 1:
             raise InputError(f"margin is {self.margin}, expected 0 to 1; change --margin")
         if self.id_column == "":
-            raise InputError("id_column is empty; name a column with --id-column")
+            raise InputError("id_column is empty; give a column with --id-column")
         if not 1 <= self.max_document_bytes <= MOST_DOCUMENT_BYTES:
             raise InputError(
                 f"max_document_bytes is {self.max_document_bytes}, expected 1 to {MOST_DOCUMENT_BYTES};"

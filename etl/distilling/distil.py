@@ -128,8 +128,8 @@ def distil(
         if known is not None:
             if known.fingerprint != fingerprint:
                 raise InputError(
-                    f"classifier {name!r} exists already, made from {', '.join(known.corpora)} or with other"
-                    " settings, and corpora may refer to it; choose another --name"
+                    f"classifier {name!r} exists already, made from {', '.join(known.corpora)} with "
+                    "other inputs or settings; choose another --name"
                 )
             progress(f"classifier {name} exists already with these settings; nothing to do")
             return known
@@ -270,18 +270,18 @@ def _logits(model: LinearModel, rows: FeatureRows) -> NDArray[np.float32]:
 
 def _shared_taxonomy(corpora: Sequence[CorpusVersion]) -> Taxonomy:
     if not corpora:
-        raise InputError("there is no corpus; name at least one with --corpus")
+        raise InputError("there is no corpus; give at least one with --corpus")
     taxonomy = corpora[0].taxonomy
     for corpus in corpora:
         if corpus.taxonomy != taxonomy:
             raise InputError(
-                f"corpora {corpora[0].corpus!r} and {corpus.corpus!r} have different labels"
-                f" ({taxonomy.name!r}, {corpus.taxonomy.name!r}); distil from corpora of one taxonomy"
+                f"corpora {corpora[0].corpus!r} and {corpus.corpus!r} have different labels "
+                f"({taxonomy.name!r}, {corpus.taxonomy.name!r}); use corpora of one taxonomy"
             )
     if len(taxonomy) > MOST_LABELS:
         raise InputError(
-            f"taxonomy {taxonomy.name!r} has {len(taxonomy):,} labels, expected at most {MOST_LABELS}; distil"
-            " from corpora of fewer labels"
+            f"taxonomy {taxonomy.name!r} has {len(taxonomy):,} labels, expected at most {MOST_LABELS}; "
+            "use corpora with fewer labels"
         )
     return taxonomy
 
@@ -290,9 +290,9 @@ def _check_sample(sample: LabelledSample) -> None:
     labels = len(np.unique(sample.labels_N))
     if len(sample.labels_N) < FEWEST_DOCUMENTS or labels < 2:
         raise InputError(
-            f"there are only {len(sample.labels_N):,} documents of {labels} labels to learn from,"
-            f" expected at least {FEWEST_DOCUMENTS} of 2 labels; classify more documents, or raise"
-            " --documents-per-label"
+            f"the corpora give only {len(sample.labels_N):,} documents with {labels} labels, expected at "
+            f"least {FEWEST_DOCUMENTS} documents with 2 labels; classify more documents, or raise "
+            "--documents-per-label"
         )
 
 

@@ -16,11 +16,11 @@ class DistilSettings:
 
     documents_per_label: int = setting(
         3000,
-        help="Number of documents per label, drawn at random for training and testing. If a"
-        " label has fewer, dmix takes all of them.",
+        help="Number of documents per label that dmix draws at random for training and testing. If a "
+        "label has fewer documents, dmix takes all of them.",
     )
-    epochs: int = setting(3, help="Passes over the documents.")
-    seed: int = setting(0, help="Seed of the draw and the training.")
+    epochs: int = setting(3, help="Number of passes over the documents.")
+    seed: int = setting(0, help="Seed of the random draw and of the training.")
 
     def __post_init__(self) -> None:
         for name, least in (("documents_per_label", 10), ("epochs", 1), ("seed", 0)):

@@ -23,15 +23,16 @@ def dataset_problems(warehouse: Warehouse, manifest: DatasetManifest) -> Iterato
     folder = warehouse.stream_data(manifest.dataset)
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.is_file():
-        yield problem_at(warehouse, "missing", tokenizer, "the file is not there")
+        yield problem_at(warehouse, "missing", tokenizer, "the file is missing")
     elif hashlib.sha256(tokenizer.read_bytes()).hexdigest() != manifest.tokenizer.sha256:
-        yield problem_at(warehouse, "hash", tokenizer, "it is not the tokenizer that the manifest names")
+        yield problem_at(warehouse, "hash", tokenizer, "the tokenizer is not the one in the manifest")
     if manifest_id(manifest) != manifest.dataset:
         yield problem_at(
             warehouse,
             "manifest",
             folder / "manifest.json",
-            f"its entries give id {manifest_id(manifest)}, not {manifest.dataset}: it was altered",
+            f"somebody changed the manifest: its entries give id {manifest_id(manifest)}, not "
+            f"{manifest.dataset}",
         )
     for path in unnamed_streams(folder, manifest):
         # no reader sees staging folders, and a zombie of a killed job may make one anew
@@ -52,20 +53,20 @@ def _stream_problems(
             warehouse,
             "count",
             path,
-            f"its shards hold {samples:,} samples, but the entry says {stream.samples:,}",
+            f"the shards contain {samples:,} samples, but the manifest says {stream.samples:,}",
         )
     if stream.tokens != stream.samples * manifest.seq_len or stream.tail_tokens >= manifest.seq_len:
         yield problem_at(
             warehouse,
             "count",
             path,
-            f"{stream.tokens:,} tokens and a tail of {stream.tail_tokens:,} do not fit {stream.samples:,}"
-            f" samples of {manifest.seq_len:,}",
+            f"{stream.tokens:,} tokens and {stream.tail_tokens:,} left-over tokens do not agree with "
+            f"{stream.samples:,} samples of {manifest.seq_len:,} tokens",
         )
     index, shard_format = path / INDEX, shard_format_of(manifest)
     expected = shard_format.index_bytes(shards) if shards and shard_format else None
     if expected is not None and index.is_file() and index.read_bytes() != expected:
-        yield problem_at(warehouse, "index", index, "it differs from the manifest")
+        yield problem_at(warehouse, "index", index, "the file differs from the manifest")
 
 
 def origin_problems(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator[Problem]:
@@ -77,17 +78,17 @@ def origin_problems(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator
         try:
             version = read_corpus_version(warehouse, reference.corpus, reference.version)
         except DmixError as error:
-            yield problem_at(
-                warehouse, "missing", path, f"corpus {name}, which it was made from: {error.message}"
-            )
+            yield problem_at(warehouse, "missing", path, f"input corpus {name}: {error.message}")
             return
         if content_digest(version) != reference.manifest_sha256:
-            yield problem_at(warehouse, "hash", path, f"corpus {name} is not the one that it was made from")
+            yield problem_at(
+                warehouse, "hash", path, f"corpus {name} has changed since dmix made the dataset"
+            )
         for label, count in version.domain_documents().items():
             documents[version.field, label] = documents.get((version.field, label), 0) + count
     screened = {"duplicates", "contamination"} & set(manifest.settings)
     for stream in manifest.streams:
         found = documents.get((stream.field, stream.domain), 0)
         if stream.documents > found or (not screened and stream.documents != found):
-            detail = f"{stream.path} was made from {stream.documents:,} documents, its corpora have {found:,}"
+            detail = f"{stream.path} has {stream.documents:,} documents, but the corpora have {found:,}"
             yield problem_at(warehouse, "count", path, detail)

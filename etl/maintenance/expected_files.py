@@ -116,7 +116,7 @@ def start_state_files(warehouse: Warehouse, problems: list[Problem]) -> Iterator
             continue
         except KeyError:
             problems.append(
-                problem_at(warehouse, "manifest", path, "it does not name the blocks that it counts")
+                problem_at(warehouse, "manifest", path, "the manifest counts blocks without listing them")
             )
             continue
         for block in blocks:
@@ -140,7 +140,7 @@ def effects_files(warehouse: Warehouse, problems: list[Problem]) -> Iterator[Exp
         except DmixError as error:
             problems.append(problem_at(warehouse, "manifest", path, error.message))
         except (KeyError, TypeError, AttributeError):
-            problems.append(problem_at(warehouse, "manifest", path, "it does not name its files"))
+            problems.append(problem_at(warehouse, "manifest", path, "the manifest does not list its files"))
         else:
             yield from named
 
@@ -170,7 +170,7 @@ def file_problems(warehouse: Warehouse, file: ExpectedFile) -> Iterator[Problem]
                 if len(head) < head_bytes:
                     head += chunk
     except FileNotFoundError:
-        yield problem_at(warehouse, "missing", file.path, "the file is not there")
+        yield problem_at(warehouse, "missing", file.path, "the file is missing")
         return
     except OSError as error:
         yield problem_at(warehouse, "missing", file.path, f"the file cannot be read: {error.strerror}")

@@ -37,7 +37,7 @@ def edited_manifests(
         except DmixError:
             continue  # one that cannot be read is named elsewhere
         if edited:
-            yield problem_at(warehouse, "manifest", path, "it was edited after it was written")
+            yield problem_at(warehouse, "manifest", path, "somebody edited the file after dmix wrote it")
 
 
 def run_problems(warehouse: Warehouse) -> Iterator[Problem]:
@@ -54,10 +54,12 @@ def run_problems(warehouse: Warehouse) -> Iterator[Problem]:
             if digest is None:
                 continue
             if step == last + 1 and _next_link(previous, digest) != row["chain"]:
-                yield problem_at(warehouse, "hash", path, f"the chain of digests breaks at step {step}")
+                yield problem_at(
+                    warehouse, "hash", path, f"the chain of digests is wrong from step {step} on"
+                )
             planned = row["planned_samples"]
             if planned is not None and list(delivered or []) != list(planned):
-                detail = f"step {step} delivered other samples per domain than were planned"
+                detail = f"the delivered samples of step {step} differ from the planned samples"
                 yield problem_at(warehouse, "count", path, detail)
             previous, last = row["chain"], step
 
@@ -90,7 +92,7 @@ def ghost_problems(warehouse: Warehouse) -> Iterator[Problem]:
             )
             if not foreign or any(folder.glob(manifest)) or slug(name) != name or is_held(lock(name)):
                 continue
-            detail = "it has files that no job writes, and no manifest; restore the manifest or remove it"
+            detail = "the folder has files but no manifest; restore the manifest, or remove the folder"
             yield problem_at(warehouse, "orphan", folder, detail)
 
 
@@ -130,7 +132,7 @@ def _folders(warehouse: Warehouse, first: str) -> list[Path]:
 
 
 def _ghost(warehouse: Warehouse, folder: Path, lacking: str) -> Problem:
-    detail = f"it lacks {lacking}, so it was only partly written or copied; restore it or remove the folder"
+    detail = f"{lacking} is missing, so the folder is incomplete; restore the file, or remove the folder"
     return problem_at(warehouse, "orphan", folder, detail)
 
 
@@ -138,14 +140,16 @@ def link_problems(warehouse: Warehouse) -> Iterator[Problem]:
     """Links below the first level, except those of models that stay inside them; above, those of files."""
     for link, target in top_links(warehouse.root):
         if not target.is_dir():
-            yield problem_at(warehouse, "link", link, f"it is a link to {target}, which is no folder")
+            yield problem_at(
+                warehouse, "link", link, f"this is a link to {target}, and the target is not a folder"
+            )
     for first in sorted(path for path in warehouse.root.iterdir() if path.is_dir()):
         for link in links_below(first):
             model = first / link.relative_to(first).parts[0]
             if first.name == "models" and link.resolve().is_relative_to(model.resolve()) and link != model:
                 continue
             yield problem_at(
-                warehouse, "link", link, "it is a link; below the first level nothing may be one"
+                warehouse, "link", link, "this is a link; a warehouse may have links only at its first level"
             )
 
 
@@ -176,7 +180,7 @@ def catalog_problems(
             warehouse,
             "catalog",
             warehouse.catalog,
-            f"view {key[0]} has {'/'.join(key[1:])}, no manifest does",
+            f"view {key[0]} has {'/'.join(key[1:])}, but no manifest has it",
         )
         for key in ghosts
     ] + [

@@ -24,7 +24,9 @@ class Problem:
 
 def orphan_at(warehouse: Warehouse, path: Place) -> Problem:
     """A file that no manifest names."""
-    return problem_at(warehouse, "orphan", path, "no manifest names it; 'dmix etl gc' removes it")
+    return problem_at(
+        warehouse, "orphan", path, "the file belongs to no manifest; run 'dmix etl gc' to remove it"
+    )
 
 
 def problem_at(warehouse: Warehouse, kind: str, path: Place, detail: str) -> Problem:

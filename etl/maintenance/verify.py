@@ -87,7 +87,7 @@ def verify_warehouse(
         for link, target in top_links(warehouse.root):
             progress(f"{link} is a link to {target}")
         for place, change in accepted_changes(warehouse):
-            progress(f"{place}: {change.digests}, which was accepted at {change.time[:19]}")
+            progress(f"{place}: {change.digests}; the user accepted this change at {change.time[:19]}")
     problems += catalog_problems(warehouse, versions, manifests, whole=dataset is None)
     unique = tuple(dict.fromkeys(problems))
     return VerificationReport(files=len(files), size_bytes=size_bytes, problems=unique)

@@ -85,5 +85,5 @@ def copy_published(warehouse: Warehouse) -> int:
 def _check_named(name: str, folder: str, where: RemotePath) -> None:
     if name != folder:
         raise InputError(
-            f"{where} belongs to {name!r}, not to {folder!r}; remove it from the store, or restore it"
+            f"{where} belongs to {name!r}, not to {folder!r}; restore this file, or remove it from the store"
         )

@@ -129,7 +129,9 @@ def check_label_files(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) ->
                     " restore it from a copy, or run 'dmix etl classify' again with the same inputs"
                 )
             if found != size_bytes:
-                raise _damaged(str(path), f"it has {found:,} bytes, but the manifest says {size_bytes:,}")
+                raise _damaged(
+                    str(path), f"the file has {found:,} bytes, but the manifest says {size_bytes:,}"
+                )
 
 
 def read_texts(shard_input: ShardInput, *, batch_bytes: int) -> Iterator[list[str]]:
@@ -249,11 +251,11 @@ def _read_batches(rows: RowRange, columns: Sequence[str], batch_rows: int) -> It
                     return
     except FileNotFoundError:
         raise NotFoundError(
-            f"label file {rows.path} vanished; run 'dmix etl verify' to see what is missing"
+            f"label file {rows.path} disappeared; run 'dmix etl verify' to list missing files"
         ) from None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
         raise _damaged(rows.path, str(error).splitlines()[0]) from None
-    raise _damaged(rows.path, f"it ends before row {rows.stop}")
+    raise _damaged(rows.path, f"the file ends before row {rows.stop}")
 
 
 @functools.lru_cache(maxsize=2)
@@ -287,6 +289,6 @@ def _row_groups(ends: np.ndarray, rows: RowRange) -> tuple[list[int], int]:
 
 def _damaged(path: str, what: str) -> VerificationError:
     return VerificationError(
-        f"label file {path} is damaged: {what}; restore it from a copy, or remove it and run"
-        " 'dmix etl classify' again with the same inputs ('dmix etl verify' lists all damage)"
+        f"label file {path} is damaged: {what}. Restore the file from a copy, or remove it and run 'dmix "
+        "etl classify' again with the same inputs. To list all damage, run 'dmix etl verify'"
     )

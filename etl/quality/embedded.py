@@ -99,20 +99,22 @@ class QualityModel:
         from safetensors.numpy import load_file
 
         if not path.is_file():
-            raise NotFoundError(f"quality weights {path} do not exist; install dmix again")
+            raise NotFoundError(f"the file of quality weights {path} does not exist; install dmix again")
         try:
             tensors = load_file(path)
             tables = [tensors[name] for name in ("words", "pairs", "triples")]
             weight, bias = tensors["weight"], float(tensors["bias"][0])
             mean, std = tensors["mean"], tensors["deviation"]
         except Exception as error:  # safetensors raises a type of its own, KeyError or OSError
-            raise InputError(f"{path} is not a file of quality weights ({error}); train it again") from None
+            raise InputError(
+                f"{path} is not a file of quality weights ({error}); train the classifier again"
+            ) from None
         if weight.shape != (NUM_INPUTS,) or [len(table) for table in tables] != [
             WORD_BUCKETS,
             PAIR_BUCKETS // 8,
             TRIPLE_BUCKETS // 8,
         ]:
-            raise InputError(f"{path} has weights of other measures or tables; train it again")
+            raise InputError(f"{path} has weights for other measures or tables; train the classifier again")
         return cls(NeighbourTables(*tables), mean, std, weight, bias)
 
 

@@ -84,4 +84,4 @@ def make_quality(name: str) -> QualityJudge:
         from dmix.etl.classifiers.nvidia import QUALITY_CHECKPOINT
 
         return NvidiaQuality(rest or QUALITY_CHECKPOINT.hub_id)
-    raise InputError(f"quality {name!r} is unknown; use embedded, nvidia, nvidia:PATH or none")
+    raise InputError(f"quality classifier {name!r} is unknown; use embedded, nvidia, nvidia:PATH or none")

@@ -16,14 +16,14 @@ class QualitySettings:
 
     quality: str = setting(
         "embedded",
-        help="Classifier that judges documents: 'embedded' (ships with dmix), 'nvidia'"
-        " (quality-classifier-deberta from the hub), 'nvidia:PATH' (a folder with its files), or"
-        " 'none'.",
+        help="Classifier that judges the quality of documents. 'embedded': part of dmix. 'nvidia': "
+        "quality-classifier-deberta from the hub. 'nvidia:PATH': the same, from a folder. 'none': "
+        "no judgement.",
     )
     max_low: float = setting(
         0.5,
-        help="Keep a document if its probability of low quality is at most this. dmix always"
-        " drops documents with the label Low.",
+        help="Largest allowed probability that a document has low quality. dmix drops documents above "
+        "this value, and all documents with the label Low.",
     )
 
     def __post_init__(self) -> None:

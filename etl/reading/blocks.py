@@ -42,8 +42,8 @@ _SHOWN = 400
 """Characters of a path that are shown: one may be too long for the system."""
 
 _REMEDIES = {
-    errno.ENAMETOOLONG: "give its folders shorter names, or name a folder inside of it",
-    errno.ELOOP: "remove the link, which leads to itself",
+    errno.ENAMETOOLONG: "give its folders shorter names, or give a folder inside it",
+    errno.ELOOP: "remove the link; its target is the link itself",
     errno.ENOTCONN: "mount its file system again",
     errno.ESTALE: "mount its file system again",
     errno.ENODEV: "mount its file system again",
@@ -74,15 +74,15 @@ def reading(path: str) -> Iterator[None]:
         with read_errors(path):
             yield
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFoundError(f"input {path} vanished; restore it and run the same command again") from None
+        raise NotFoundError(f"input {path} disappeared; restore it and run the same command again") from None
     except PermissionError:
-        raise InputError(f"input {path} may not be read; check its permissions") from None
+        raise InputError(f"dmix may not read input {path}; check its permissions") from None
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0)
         if remedy is None:
             raise
         shown = path if len(path) < _SHOWN else f"{path[:_SHOWN]}…"
-        raise InputError(f"input {shown} cannot be read ({error.strerror}); {remedy}") from None
+        raise InputError(f"dmix cannot read input {shown} ({error.strerror}); {remedy}") from None
 
 
 def block_bytes(path: str) -> int:

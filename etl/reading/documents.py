@@ -140,7 +140,7 @@ def document_or_reject(
         if columns.id is None or isinstance(id_of_number(id_value), str | None):
             own_id = document_id(id_value, path, position)
             return Document(own_id, text, utf8_size(text), path, position, values)
-        reason, detail = "id_not_text", f"column {columns.id!r} holds {kind_of(id_value)}"
+        reason, detail = "id_not_text", f"column {columns.id!r} contains {kind_of(id_value)}"
     elif isinstance(text, Refusal):
         reason, detail = text
     elif text is None:
@@ -148,7 +148,7 @@ def document_or_reject(
     elif isinstance(text, str):
         reason, detail = "empty_text", f"{len(text)} characters of white space"
     else:
-        reason, detail = "text_not_string", f"column {columns.text!r} holds {kind_of(text)}"
+        reason, detail = "text_not_string", f"column {columns.text!r} contains {kind_of(text)}"
     prefix = prefix_of(stored) if isinstance(stored, bytes) else str(stored)[:PREFIX_CHARACTERS]
     return Reject(path, position, reason, detail, prefix)
 
@@ -164,4 +164,6 @@ def decoded_text(stored: bytes, path: str, position: int) -> str | Reject:
 
 def too_long(size_bytes: int, max_bytes: int) -> Refusal:
     """Why a document of this size is not taken."""
-    return Refusal("too_long", f"{size_bytes} bytes, --max-document-bytes is {max_bytes}")
+    return Refusal(
+        "too_long", f"the document has {size_bytes} bytes, and --max-document-bytes is {max_bytes}"
+    )

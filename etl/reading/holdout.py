@@ -125,10 +125,10 @@ def hold_out(
             held[kind] += ends
     if not kept or not all(held.values()):
         raise InputError(
-            f"{', '.join(given)} gives only {len(kept)} documents for training and"
-            f" {min(map(len, held.values()))} for evaluation; give more text (dmix holds out one"
-            f" document in {_ONE_IN}, or the end of one longer than"
-            f" {_MIN_ITEM_CHARACTERS / _TAKEN_OF_AN_END:,.0f} characters)"
+            f"{', '.join(given)} has only {len(kept)} documents for training and "
+            f"{min(map(len, held.values()))} for evaluation; give more text. dmix holds out one document "
+            f"in {_ONE_IN}, or the end of a document longer than "
+            f"{_MIN_ITEM_CHARACTERS / _TAKEN_OF_AN_END:,.0f} characters"
         )
     if not dry_run:
         write_items(items, held[FEEDBACK])
@@ -236,7 +236,7 @@ def field_folders(folder: Path) -> dict[str, list[str]]:
             )
     real = {field: {Path(path).resolve() for path in paths} for field, paths in found.items()}
     for shared in real["source"] & real["target"]:
-        raise InputError(f"{folder}: {shared} is a folder of both fields; name other folders for one of them")
+        raise InputError(f"{folder}: both fields have the folder {shared}; use other folders for one of them")
     return found
 
 

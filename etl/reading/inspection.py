@@ -166,11 +166,11 @@ def _check_magic(found: FoundFile, head: bytes, tail: bytes) -> None:
             return
         if detected in ENDINGS:
             raise InputError(
-                f"{found.path} holds {detected} data; rename it to {found.path}{ENDINGS[detected]}"
+                f"{found.path} contains {detected} data; rename it to {found.path}{ENDINGS[detected]}"
             )
         raise InputError(
-            f"{found.path} holds {detected} data, but its ending names another format; decompress it or"
-            f" correct its name ({KNOWN})"
+            f"{found.path} contains {detected} data, but its ending is of another format; decompress it "
+            f"or correct its name ({KNOWN})"
         )
     magic = _MAGIC[wanted]
     # a file that was cut off inside or after its magic is a truncated one, and a reject says so
@@ -179,8 +179,8 @@ def _check_magic(found: FoundFile, head: bytes, tail: bytes) -> None:
     if detected == "zstd" and wanted == "zstd":
         return
     raise InputError(
-        f"{found.path} is named like a {wanted} file but holds {detected or 'something else'};"
-        " correct its name or compress it again"
+        f"{found.path} has the ending of a {wanted} file, but contains {detected or 'another format'}; "
+        "correct its name or compress it again"
     )
 
 
@@ -196,8 +196,8 @@ def _check_one_document_a_line(found: FoundFile) -> None:
     if not first.startswith(b"[") and not (is_object and following):
         return
     raise InputError(
-        f"{found.path} is one JSON document over several lines, expected one object per line; write it as"
-        f" lines with: {_conversion(found, '.[]' if first.startswith(b'[') else '.')} , then name that file"
+        f"{found.path} is one JSON document over several lines, expected one object per line. Convert it "
+        f"with: {_conversion(found, '.[]' if first.startswith(b'[') else '.')} , then give the new file"
     )
 
 
@@ -229,8 +229,8 @@ def _check_parquet_columns(
     missing = [column for column in columns if column not in names]
     if missing:
         raise InputError(
-            f"{found.path} has no column {missing[0]!r} (it has: {', '.join(names)}); name the right one"
-            " with --id-column or column:NAME"
+            f"{found.path} has no column {missing[0]!r} (its columns: {', '.join(names)}); give the "
+            "right column with --id-column or column:NAME"
         )
     if shapes and not any(set(shape) <= set(names) for shape in shapes):
         raise _without_text(found, shapes, names)
@@ -245,10 +245,10 @@ def _without_text(found: FoundFile, shapes: Shapes, names: Sequence[str]) -> Inp
     else:
         wanted = f"columns {' or '.join(' and '.join(shape) for shape in shapes)}"
     fitting = fitting_template(names)
-    use = f"use --template {fitting}, or name" if fitting else "name"
+    use = f"use --template {fitting}, or give" if fitting else "name"
     return InputError(
-        f"{found.path} has no {wanted} (it has: {', '.join(names)}); {use} the right one with --text-column"
-        " or --template"
+        f"{found.path} has no {wanted} (its columns: {', '.join(names)}); {use} the right column with "
+        "--text-column or --template"
     )
 
 

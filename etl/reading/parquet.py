@@ -131,7 +131,7 @@ def batches(
             yield batch.num_rows, values
         if seen != expected:
             raise BrokenInputError(
-                "damaged_input", f"row group {group} holds {seen:,} rows, but the footer says {expected:,}"
+                "damaged_input", f"row group {group} contains {seen:,} rows, but the footer says {expected:,}"
             )
 
 
@@ -147,7 +147,7 @@ def row_count(file: pq.ParquetFile) -> int:
         if sum(groups) != metadata.num_rows or any(rows < 0 for rows in groups):
             raise BrokenInputError(
                 "damaged_input",
-                f"the footer says {metadata.num_rows:,} rows and {sum(groups):,} in row groups",
+                f"the footer says {metadata.num_rows:,} rows, but its row groups have {sum(groups):,}",
             )
         return int(metadata.num_rows)
 
@@ -163,8 +163,8 @@ def refuse_id_type(kind: pa.DataType, *, column: str, path: str) -> None:
     wrong = pa.types.is_temporal(kind) or pa.types.is_boolean(kind) or pa.types.is_nested(kind)
     if wrong and not isinstance(kind, pa.UuidType):
         raise InputError(
-            f"{path}: column {column!r} holds {kind}, which gives no exact id; name a column of text,"
-            " numbers, bytes or UUIDs with --id-column, or leave it out"
+            f"{path}: column {column!r} contains {kind}, and dmix cannot use this type as an id; give a "
+            "column of text, numbers, bytes or UUIDs with --id-column, or leave --id-column out"
         )
 
 

@@ -55,8 +55,8 @@ def check_page(page: Page, *, repeated: bool) -> None:
     if page.decoded_bytes > max(LARGE_BYTES, MOST_RATIO * page.stored_bytes):
         raise BrokenInputError(
             "damaged_input",
-            f"a page of {page.stored_bytes:,} bytes claims {page.decoded_bytes:,} decoded bytes; more than"
-            f" {LARGE_BYTES:,} must be stored in at least a hundredth of that",
+            f"a page of {page.stored_bytes:,} bytes claims {page.decoded_bytes:,} decoded bytes. Above "
+            f"{LARGE_BYTES:,} decoded bytes, dmix accepts at most 100 times the stored bytes",
         )
     if repeated and page.values > MOST_VALUES:
         raise BrokenInputError(
@@ -111,9 +111,11 @@ def _page_at(handle: BinaryIO, position: int) -> tuple[Page, int]:
     about = fields.get(5) or fields.get(7) or fields.get(8) or {}
     values = (about.get(1) or 0) if isinstance(about, dict) else 0
     if not (isinstance(decoded, int) and isinstance(stored, int) and decoded >= 0 and stored >= 0):
-        raise BrokenInputError("damaged_input", f"the page header at byte {position:,} names no sizes")
+        raise BrokenInputError("damaged_input", f"the page header at byte {position:,} gives no sizes")
     if not isinstance(values, int) or values < 0:
-        raise BrokenInputError("damaged_input", f"the page header at byte {position:,} names no values")
+        raise BrokenInputError(
+            "damaged_input", f"the page header at byte {position:,} gives no number of values"
+        )
     dictionary = not (fields.get(5) or fields.get(8))
     return Page(decoded_bytes=decoded, stored_bytes=stored, values=values, dictionary=dictionary), size
 
@@ -201,4 +203,4 @@ def _unsigned(content: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
         if shift > 63:
-            raise BrokenInputError("damaged_input", "a page header holds a number of more than 64 bits")
+            raise BrokenInputError("damaged_input", "a page header contains a number of more than 64 bits")

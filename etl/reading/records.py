@@ -123,8 +123,8 @@ def _stored_crc32(source: InputFile, piece: Piece) -> int | None:
 
 def _changed(source: InputFile) -> InputError:
     return InputError(
-        f"input {source.path} changed while dmix read it; wait until nothing writes to it, then run"
-        " the same command again"
+        f"input {source.path} changed while dmix read it; wait until no program writes to it, then run "
+        "the same command again"
     )
 
 
@@ -169,7 +169,9 @@ def _from_line(
     if isinstance(record, Refusal):
         return Reject(name, position, record.reason, record.detail, prefix_of(line))
     if not isinstance(record, dict):
-        return Reject(name, position, "not_an_object", f"the line holds {kind_of(record)}", prefix_of(line))
+        return Reject(
+            name, position, "not_an_object", f"the line contains {kind_of(record)}", prefix_of(line)
+        )
     id_value = record.get(columns.id_or_default)
     if type(id_value) is float:  # orjson makes one of a whole number that is longer than 64 bits
         id_value = digits_of(line, columns.id_or_default)
@@ -255,7 +257,9 @@ def _from_parquet(
             names = Counter(top_level_names(file))
             twice = [name for name in (*columns.texts, *columns.required) if names[name] > 1]
             if twice:
-                raise BrokenInputError("ambiguous_columns", f"it has {names[twice[0]]} columns {twice[0]!r}")
+                raise BrokenInputError(
+                    "ambiguous_columns", f"the file has {names[twice[0]]} columns {twice[0]!r}"
+                )
             wanted = dict.fromkeys((*columns.texts, columns.id_or_default, *columns.others))
             groups = range(file.num_row_groups)
             for rows, stored in batches(

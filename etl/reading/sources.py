@@ -123,7 +123,7 @@ def find_files(
         kind = file_kind(path)
         assert kind is not None
         if not _is_unicode(name):
-            raise InputError(f"{name!r} is no Unicode file name; rename the file")
+            raise InputError(f"the file name {name!r} is not Unicode; rename the file")
         stamp = stamps.get(path) or _stamp(path)
         files.append(
             FoundFile(
@@ -154,7 +154,9 @@ def file_kind(path: str) -> tuple[str, str] | None:
     if lower.suffix in COMPRESSIONS:
         inner = FORMATS.get(PurePath(lower.stem).suffix)
         if inner == "parquet":
-            raise InputError(f"{path}: a Parquet file is compressed inside; decompress it to .parquet")
+            raise InputError(
+                f"{path}: dmix reads Parquet files only without outer compression; decompress it to .parquet"
+            )
         return (inner, COMPRESSIONS[lower.suffix]) if inner else None
     form = FORMATS.get(lower.suffix)
     return (form, "none") if form else None
@@ -172,7 +174,7 @@ def _remote(
     """(URL, prefix that names are relative to) of a remote file, or of all files below a folder."""
     if glob.has_magic(given.url):
         raise InputError(
-            f"{given}: globs are for local paths; name a remote file, or a folder to take all of it"
+            f"{given}: glob patterns work only for local paths; give a remote file or a remote folder"
         )
     size_bytes = given.size_bytes
     if size_bytes is not None:
@@ -203,7 +205,7 @@ def _remote(
     if not total:
         raise NotFoundError(f"input {given} does not exist or is empty; check the bucket and the folder")
     if not count:
-        raise InputError(f"{given} holds no file that dmix reads (it holds {total} other files); {KNOWN}")
+        raise InputError(f"{given} contains no file that dmix reads, only {total} other files; {KNOWN}")
 
 
 def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> Iterator[tuple[str, PurePath]]:
@@ -223,7 +225,7 @@ def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> It
         return
     if path.is_symlink():
         raise InputError(
-            f"link {pattern} leads nowhere ({path.readlink()} does not exist); restore its target"
+            f"the target of link {pattern} does not exist ({path.readlink()}); restore the target"
         )
     if path.exists():
         raise InputError(f"{pattern} is neither a file nor a folder; give regular files")
@@ -257,18 +259,18 @@ def _local_path(pattern: str) -> Path:
         InputError: If it is empty, a URL of a scheme that dmix does not read, or of an unknown user.
     """
     if not pattern.strip():
-        raise InputError("an input has an empty name; name a file, a folder, a glob pattern or a URL")
+        raise InputError("an input has an empty name; give a file, a folder, a glob pattern or a URL")
     scheme, _, behind = pattern.partition("://")
     if behind and scheme.isalnum():
         known = ", ".join(f"{name}://" for name in SCHEMES)
         raise InputError(
-            f"input {pattern} is a URL of the scheme {scheme}://, expected one of {known} or a local path;"
-            " copy it to one of them"
+            f"input {pattern} has the URL scheme {scheme}://, expected {known} or a local path; copy the "
+            "input to one of these"
         )
     try:
         return Path(pattern).expanduser()
     except RuntimeError:
-        raise InputError(f"input {pattern}: its user has no home folder; give the whole path") from None
+        raise InputError(f"input {pattern}: this user has no home folder; give the whole path") from None
 
 
 def _check_readable(root: Path, depth: int | None) -> None:
@@ -299,8 +301,8 @@ def _files_below(
             count += 1
             yield str(file), root
     if not count:
-        seen = f" (it holds {sum(skipped.values())} other files)" if skipped else ""
-        raise InputError(f"{given} holds no file that dmix reads{seen}; {KNOWN}")
+        seen = f", only {sum(skipped.values())} other files" if skipped else ""
+        raise InputError(f"{given} contains no file that dmix reads{seen}; {KNOWN}")
 
 
 def _is_wanted(path: Path) -> bool:

@@ -74,7 +74,7 @@ def walk(
                 left_out[f"{path.name} (no regular file)"] += 1
         else:
             if path.is_symlink() and path != top and _holds(path):
-                left_out[f"link {path.name} to a folder that holds it"] += 1
+                left_out[f"link {path.name} to a folder that contains the link"] += 1
                 continue
             found: list[Path] = []
             waiting += _files_and_links(
@@ -185,8 +185,8 @@ def _is_iceberg(folder: Sequence[str], name: str) -> bool:
 
 def _table_error(where: str, kind: str) -> InputError:
     return InputError(
-        f"{where} is a table of {kind}. Only its log lists the valid files, and dmix does not read this log;"
-        " export the table as plain Parquet, or name the valid files (for example by a glob)"
+        f"{where} is a table of {kind}. Only its log lists the valid files, and dmix does not read this "
+        "log. Export the table as plain Parquet, or give only the valid files"
     )
 
 
@@ -204,11 +204,8 @@ def _mode(path: Path, wanted: Callable[[Path], bool]) -> int | None:
         if path.suffix and not wanted(path):
             return None
         target = path.readlink()
-        why = "it leads to itself" if error.errno == errno.ELOOP else f"{target} does not exist"
-        raise InputError(
-            f"link {path} leads nowhere ({why}); restore its target, for example by downloading it again, or"
-            " remove the link"
-        ) from None
+        why = "the link points to itself" if error.errno == errno.ELOOP else f"{target} does not exist"
+        raise InputError(f"link {path} is broken ({why}); restore its target, or remove the link") from None
 
 
 def _holds(link: Path) -> bool:

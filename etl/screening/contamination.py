@@ -74,12 +74,14 @@ def find_contamination(
         StorageError: If the disk is full or refuses.
     """
     if not items:
-        raise InputError("there are no evaluation items to look for; give an environment with objectives")
+        raise InputError(
+            "there are no evaluation items to search for; give an environment file with objectives"
+        )
     screening = contamination_id(corpora, items)
     with held_lock(warehouse.screening_lock(screening), what=f"screening {screening}"):
         known = find_screening(warehouse, KIND, screening)
         if known is not None:
-            progress(f"contamination: {_summary(known)}, known from before")
+            progress(f"contamination: {_summary(known)} (from an earlier search)")
             return known
         check_label_files(warehouse, corpora)
         files = screened_files(warehouse, corpora)
@@ -119,8 +121,8 @@ def _search_files(
     todo = sorted(files_to_search(folder, files), key=lambda file: -file.rows.text_bytes)
     megabytes = sum(file.rows.text_bytes for file in todo) / 1e6
     progress(
-        f"contamination: looking for {len(items):,} items in {megabytes:,.1f} MB of text"
-        f" ({len(todo)} of {len(files)} label files)"
+        f"contamination: searching for {len(items):,} items in {megabytes:,.1f} MB of text ({len(todo)} "
+        f"of {len(files)} label files)"
     )
 
     def line(seconds: float) -> str | None:
@@ -168,11 +170,11 @@ def _findings(folder: Path, file: ScreenedFile) -> Path:
 
 def _summary(screening: Screening) -> str:
     short = (
-        f" ({screening.items_too_short:,} are too short to be looked for)"
+        f" ({screening.items_too_short:,} of these items are too short for the search)"
         if screening.items_too_short
         else ""
     )
     return (
-        f"{screening.found:,} of {screening.documents:,} documents hold one of {screening.items:,}"
-        f" items{short}"
+        f"{screening.found:,} of {screening.documents:,} documents contain one of {screening.items:,} "
+        f"items{short}"
     )

@@ -109,7 +109,7 @@ def find_duplicates(
     with held_lock(warehouse.screening_lock(screening), what=f"screening {screening}"):
         known = find_screening(warehouse, KIND, screening)
         if known is not None:
-            progress(f"duplicates: {known.found:,} of {known.documents:,} documents, known from before")
+            progress(f"duplicates: {known.found:,} of {known.documents:,} documents (from an earlier search)")
             return known
         check_label_files(warehouse, corpora)
         files = screened_files(warehouse, corpora)
@@ -165,8 +165,8 @@ def _digest_files(
     todo = sorted(files_to_digest(warehouse, files), key=lambda file: -file.rows.text_bytes)
     megabytes = sum(file.rows.text_bytes for file in todo) / 1e6
     progress(
-        f"duplicates: reading {megabytes:,.1f} MB of text in {len(todo)} of {len(files)} label files; the"
-        " others were read before"
+        f"duplicates: reading {megabytes:,.1f} MB of text in {len(todo)} of {len(files)} label files; an "
+        "earlier search read the others"
     )
 
     def line(seconds: float) -> str | None:

@@ -52,8 +52,8 @@ class ShardFormat:
         smallest = 2 * _UINT32 + len(self.config_bytes) + self.sample_bytes + _UINT32
         if not smallest <= self.shard_bytes < 1 << 32:
             raise InputError(
-                f"shard_bytes is {self.shard_bytes:,}; samples of {self.seq_len:,} tokens need"
-                f" {smallest:,} to {(1 << 32) - 1:,}; change --shard-bytes or --seq-len"
+                f"--shard-bytes is {self.shard_bytes:,}, expected {smallest:,} to {(1 << 32) - 1:,} for "
+                f"samples of {self.seq_len:,} tokens; change --shard-bytes or --seq-len"
             )
 
     @property
@@ -159,7 +159,7 @@ def header_problem(content: bytes, *, entry: Mapping[str, Any]) -> str | None:
         entry: The shard's entry in `index.json`.
     """
     if len(content) < 2 * _UINT32:
-        return f"{len(content)} bytes hold no MDS header"
+        return f"{len(content)} bytes are too few for an MDS header"
     samples = int(np.frombuffer(content, "<u4", count=1)[0])
     if samples != entry["samples"]:
         return f"the header says {samples:,} samples, but the index says {entry['samples']:,}"

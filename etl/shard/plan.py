@@ -228,13 +228,13 @@ def published_dataset(warehouse: Warehouse, plan: ShardPlan) -> DatasetManifest 
         if manifest.dataset == plan.dataset and plan.name not in ("", manifest.name):
             called = f"is called {manifest.name!r}" if manifest.name else "has no name"
             raise InputError(
-                f"this dataset exists already as {manifest.dataset} and {called}, which cannot be changed;"
-                f" leave out --name {plan.name} and use the id"
+                f"this dataset exists already as {manifest.dataset} and {called}; its name cannot "
+                f"change. Leave out --name {plan.name} and use the id"
             )
         if manifest.dataset != plan.dataset and plan.name and plan.name == manifest.name:
             raise InputError(
-                f"name {plan.name!r} belongs to dataset {manifest.dataset}, which has other content or"
-                " settings; choose another --name"
+                f"dataset {manifest.dataset} with other content or settings already has the name "
+                f"{plan.name!r}; choose another --name"
             )
     return next((manifest for manifest in known if manifest.dataset == plan.dataset), None)
 
@@ -258,8 +258,8 @@ def resolve_corpora(warehouse: Warehouse, names: Sequence[str]) -> tuple[CorpusV
         return tuple(read_corpus_version(warehouse, name) for name in known)
     listed = ", ".join(known) or "none; run 'dmix etl classify' first"
     raise InputError(
-        f"{warehouse.root} has {len(known)} corpora ({listed}), not one pair NAME-source and NAME-target;"
-        " say which to use with --corpus, once for each"
+        f"{warehouse.root} has {len(known)} corpora ({listed}), expected one pair NAME-source and "
+        "NAME-target; give each corpus with --corpus"
     )
 
 
@@ -285,26 +285,29 @@ def estimated_tokens(plan: ShardPlan) -> dict[tuple[str, str], int]:
 def _resolve(warehouse: Warehouse, name: str) -> CorpusVersion:
     match = re.fullmatch(r"(.+?)(?:@v(\d+))?", name)
     if match is None or "@" in match[1]:
-        raise InputError(f"corpus {name!r} is neither NAME nor NAME@vK; write for example main-source@v2")
+        raise InputError(
+            f"corpus {name!r} has the wrong form; write NAME or NAME@vK, for example main-source@v2"
+        )
     return read_corpus_version(warehouse, match[1], int(match[2]) if match[2] else None)
 
 
 def _check_corpora(versions: Sequence[CorpusVersion]) -> None:
     if not versions:
-        raise InputError("no corpora were given; name at least one with --corpus")
+        raise InputError("no corpora were given; give at least one with --corpus")
     first = versions[0]
     seen: dict[str, CorpusVersion] = {}
     for version in versions:
         if version.taxonomy != first.taxonomy:
             raise InputError(
-                f"corpora of one dataset must share a taxonomy: {first.corpus!r} has"
-                f" {first.taxonomy.name!r} ({len(first.taxonomy)} labels), {version.corpus!r} has"
-                f" {version.taxonomy.name!r} ({len(version.taxonomy)} labels); classify one of them again"
+                f"the corpora have different taxonomies: {first.corpus!r} has {first.taxonomy.name!r} "
+                f"({len(first.taxonomy)} labels), {version.corpus!r} has {version.taxonomy.name!r} "
+                f"({len(version.taxonomy)} labels); classify one of them again"
             )
         if not version.documents:
             raise InputError(
-                f"corpus {version.corpus!r} version {version.version} has no documents"
-                f" ({version.rejected:,} were rejected, see the view 'rejects'); leave it out with --corpus"
+                f"corpus {version.corpus!r} version {version.version} has no documents, and "
+                f"{version.rejected:,} rejected ones (see the view 'rejects'); give only other corpora "
+                "with --corpus"
             )
         other = seen.setdefault(content_digest(version), version)
         if other is not version:
@@ -315,21 +318,21 @@ def _check_corpora(versions: Sequence[CorpusVersion]) -> None:
     for source, target, shared in _shared_inputs(versions):
         if shared in (set(_inputs(source)), set(_inputs(target))):
             raise InputError(
-                f"source corpus {source.corpus!r} and target corpus {target.corpus!r} were made of the same"
-                f" files ({_some(shared, source)}), so the same text would be in both fields; classify"
-                " other text as one of them, or leave one out with --corpus"
+                f"source corpus {source.corpus!r} and target corpus {target.corpus!r} have the same "
+                f"files ({_some(shared, source)}), so both fields would have the same text; classify "
+                "other files for one field, or give only one of them with --corpus"
             )
     names = [version.corpus for version in versions]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"corpus {twice[0]!r} was given in two versions; give one of them")
+        raise InputError(f"two versions of corpus {twice[0]!r} were given; give one of them")
 
 
 def shared_inputs(versions: Sequence[CorpusVersion]) -> list[str]:
     """A sentence for each pair of a source and a target corpus that some files are in both of."""
     return [
-        f"warning: {len(shared):,} files ({_some(shared, source)}) are in source corpus {source.corpus!r} and"
-        f" in target corpus {target.corpus!r}; their text counts as both"
+        f"warning: {len(shared):,} files ({_some(shared, source)}) are in source corpus "
+        f"{source.corpus!r} and also in target corpus {target.corpus!r}; both fields use their text"
         for source, target, shared in _shared_inputs(versions)
     ]
 

@@ -16,36 +16,34 @@ class ShardSettings:
 
     tokenizer: str = setting(
         "embedded",
-        help="Tokenizer: 'embedded', a tokenizer.json, a Hugging Face folder, or a hub id.",
+        help="Tokenizer: 'embedded', the path of a tokenizer.json, a Hugging Face folder, or a hub id.",
     )
     special_token: tuple[str, ...] = setting(
         (),
-        help="Special token of the tokenizer, such as '<|im_start|>'. Where a text contains"
-        " this token literally (as chat templates write it), dmix encodes it as one token."
-        " Repeat the flag for each. Without the flag, dmix encodes such text as plain"
-        " characters.",
+        help="Special token of the tokenizer, such as '<|im_start|>', that chat templates write into the "
+        "text. dmix encodes these characters as one token. Repeat the flag for several tokens. "
+        "Default: dmix encodes such text as plain characters.",
     )
     seq_len: int = setting(
         512,
-        help="Tokens per sample. The default is about the length of one document (464 tokens"
-        " on average in everyday text and code), so that small domains still fill some"
-        " samples.",
+        help="Number of tokens per sample. Small values let small domains fill at least some samples. "
+        "The default is about the mean length of a document, 464 tokens in everyday text and code.",
     )
-    seed: int = setting(0, help="Seed of the sample order. A run can set its own.")
-    name: str = setting("", help="Name of the dataset, to use instead of its id.")
+    seed: int = setting(0, help="Seed of the sample order. A run can use another seed.")
+    name: str = setting("", help="Name of the dataset. You can use the name instead of the id.")
     drop_duplicates: bool = setting(
-        False, help="Keep only the first copy of each text; the view 'duplicates' lists the copies."
+        False, help="Keep only the first copy of each text. The view 'duplicates' lists the other copies."
     )
     contaminated: str = setting(
         "remove",
-        help="What to do with documents that contain an item of --environment. 'remove': leave"
-        " them out. 'report': only list them in the view 'contamination'.",
+        help="Treatment of documents that contain an item of --environment. 'remove': leave the "
+        "documents out. 'report': only list the documents in the view 'contamination'.",
         choices=("remove", "report"),
     )
     split_bytes: int = setting(
-        64 << 20, help="Bytes of text per task; dmix splits a larger domain into several tasks."
+        64 << 20, help="Number of bytes of text per task. dmix splits a larger domain into several tasks."
     )
-    shard_bytes: int = setting(32 << 20, help="Largest shard in bytes.")
+    shard_bytes: int = setting(32 << 20, help="Maximum size of a shard file in bytes.")
 
     def __post_init__(self) -> None:
         for name, least in (("seq_len", 2), ("seed", 0), ("split_bytes", 1), ("shard_bytes", 1)):

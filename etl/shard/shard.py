@@ -131,10 +131,9 @@ def _make(
         publish_bytes(place / "tokenizer.json", plan.tokenizer.json_bytes)
     pending = [shard_input for shard_input in plan.all_shard_inputs if _record(job, shard_input) is None]
     progress(
-        f"dataset {plan.dataset}: {size_text(plan.text_bytes)} of text in"
-        f" {len(plan.all_shard_inputs)} shard inputs,"
-        f" {len(plan.all_shard_inputs) - len(pending)} of them done before; tokenizer {plan.tokenizer.name}"
-        f" ({plan.tokenizer.engine})"
+        f"dataset {plan.dataset}: {size_text(plan.text_bytes)} of text in {len(plan.all_shard_inputs)} "
+        f"shard inputs, {len(plan.all_shard_inputs) - len(pending)} of them already finished; tokenizer "
+        f"{plan.tokenizer.name} ({plan.tokenizer.engine})"
     )
     if pending:
         seconds = run_shard_inputs(executor, pending, job=job, progress=progress, work=work)
@@ -183,7 +182,7 @@ def _finished_stream(
     done = [record for record in records if record is not None]
     if len(done) < len(records):
         raise StorageError(
-            f"parts of {field}/{domain} vanished from {job.folder} during the job; run the command again"
+            f"files of {field}/{domain} disappeared from {job.folder} during the job; run the command again"
         )
     tails = [np.frombuffer(record.tail, dtype=job.format.dtype) for record in done]
     empty = np.empty(0, dtype=job.format.dtype)
@@ -200,8 +199,8 @@ def _finished_stream(
     encoded = sum(record.tokens for record in done)
     if encoded != samples * job.format.seq_len + len(rest):
         raise VerificationError(
-            f"{field}/{domain}: {encoded:,} tokens were encoded, but {samples:,} samples and a tail of"
-            f" {len(rest):,} tokens were written; remove {job.folder} and run the command again"
+            f"{field}/{domain}: dmix encoded {encoded:,} tokens, but wrote {samples:,} samples and "
+            f"{len(rest):,} left-over tokens; remove {job.folder} and run the command again"
         )
     index = []
     if shards:
@@ -226,14 +225,14 @@ def _check_counts(manifest: DatasetManifest, corpora: Sequence[CorpusVersion], *
     encoded, labelled = sum(s.documents for s in manifest.streams), sum(c.documents for c in corpora)
     if encoded != labelled - excluded:
         raise VerificationError(
-            f"{encoded:,} documents were encoded, but the corpora have {labelled:,}, of which {excluded:,}"
-            " are left out; run 'dmix etl verify'"
+            f"dmix encoded {encoded:,} documents, but the corpora have {labelled:,} minus {excluded:,} "
+            "left out; run 'dmix etl verify'"
         )
     if not any(stream.samples for stream in manifest.streams):
         longest = max(stream.tail_tokens for stream in manifest.streams)
         raise InputError(
-            f"no domain fills one sample: the largest has {longest:,} tokens, --seq-len is"
-            f" {manifest.seq_len:,}; lower --seq-len or add text"
+            f"no domain has enough text for one sample: the largest has {longest:,} tokens, and "
+            f"--seq-len is {manifest.seq_len:,}; lower --seq-len or add text"
         )
 
 
@@ -243,6 +242,6 @@ def _speed(shard_inputs: Sequence[ShardInput], seconds: StageSeconds, wall_secon
     stages = {"read": seconds.read, "encode": seconds.encode, "write": seconds.write}
     listed = ", ".join(f"{name} {megabytes / max(took, 1e-9):,.0f}" for name, took in stages.items())
     return (
-        f"tokenised {megabytes:,.1f} MB in {wall_seconds:,.1f} s ({megabytes / wall_seconds:,.0f} MB/s);"
-        f" a worker's MB/s: {listed}"
+        f"tokenised {megabytes:,.1f} MB in {wall_seconds:,.1f} s ({megabytes / wall_seconds:,.0f} MB/s); "
+        f"MB/s per worker: {listed}"
     )

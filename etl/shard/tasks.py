@@ -141,8 +141,8 @@ def encode_documents(tokenizer: Tokenizer, texts: Sequence[str], *, dtype: str) 
     highest = int(ids_T.max(initial=0))
     if highest >= tokenizer.vocab_size:
         raise InputError(
-            f"tokenizer {tokenizer.name!r} returned id {highest:,}, but its vocabulary has"
-            f" {tokenizer.vocab_size:,} ids; use a consistent tokenizer.json"
+            f"tokenizer {tokenizer.name!r} returned id {highest:,}, but its vocabulary has only "
+            f"{tokenizer.vocab_size:,} ids; give a correct tokenizer.json"
         )
     return with_end_of_text(ids_T, lengths_D, eot_id=tokenizer.eot_id, dtype=dtype)
 

@@ -62,8 +62,8 @@ def outcome_in_child(task: Task[T], item: T) -> Outcome:
         return Outcome(WORKER_DIED, how)
     if ended.ended_by is not None:
         raise ClusterError(
-            f"a process was ended by {ended.ended_by.name}, most likely because memory ran out; let fewer"
-            " work at a time (--master 'local[1,3]'), then run the same command again, which resumes the job"
+            f"the system ended a process with {ended.ended_by.name}, most likely because memory ran out; "
+            "run fewer processes (--master 'local[1,3]'), then run the same command again to resume"
         )
     found: Outcome = ended.value
     return found
@@ -103,7 +103,9 @@ class OnSpark:
             except ClusterError as error:
                 if not workers_crashed(error):
                     raise
-            logger.warning("a task ended its worker repeatedly; dmix now runs each task in its own process")
+            logger.warning(
+                "a task ended its worker several times; dmix now runs each task in its own process"
+            )
             self._in_children = True
         return self._run(task, items, of=outcome_in_child)
 

@@ -39,8 +39,8 @@ def check_master(master: str) -> None:
     """
     if not _KNOWN.fullmatch(master):
         raise InputError(
-            f"--master {master!r} names no Spark master; expected local[N,3], spark://HOST:PORT, yarn,"
-            " k8s://https://HOST:PORT or sc://HOST:PORT"
+            f"--master {master!r} is not a Spark master; expected local[N,3], spark://HOST:PORT, yarn, "
+            "k8s://https://HOST:PORT or sc://HOST:PORT"
         )
     if master == "yarn" and not any(os.environ.get(name) for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR")):
         raise InputError(
@@ -64,7 +64,7 @@ def refuse_connect(master: str, *, command: str, reason: str) -> None:
     """
     if master.startswith(CONNECT):
         raise InputError(
-            f"{command} cannot use Spark Connect: {reason}; name the cluster by spark://, yarn or k8s://"
+            f"{command} cannot use Spark Connect: {reason}; give a master with spark://, yarn or k8s://"
         )
 
 
@@ -93,7 +93,7 @@ def _check_address(master: str) -> None:
         except OSError as error:
             failures.append(f"{host}:{port} ({error.strerror or error})")
     raise ClusterError(
-        f"no Spark answers at {', '.join(failures)}; start it there, or correct --master (or DMIX_MASTER)"
+        f"there is no Spark at {', '.join(failures)}; start Spark there, or correct --master (or DMIX_MASTER)"
     )
 
 
@@ -125,28 +125,28 @@ def worker_errors() -> AbstractContextManager[None]:
     """Says what to do when Spark gives a job up because its workers died."""
     return spark_errors(
         "Spark gave up",
-        fix="check that all of the cluster is up, then run the same command again, which resumes the job",
+        fix="check that the whole cluster is running, then run the same command again to resume",
     )
 
 
 _FIXES = (
     (
         r"exited unexpectedly|Python worker crashed|OutOfMemoryError|Container killed",
-        "most likely memory ran out: let fewer work at a time (--master 'local[1,3]'; on a cluster, fewer"
-        " cores or more memory an executor), then run the same command again, which resumes the job",
+        "most likely memory ran out: run fewer processes (--master 'local[1,3]'; on a cluster, fewer "
+        "cores or more memory per executor), then run the same command again to resume",
     ),
     (
         r"No space left on device|Disk quota exceeded|Failed to create local dir",
-        "free some space where Spark keeps its own files (SPARK_LOCAL_DIRS, else /tmp), then run the same"
-        " command again, which resumes the job",
+        "free some space in Spark's own folder (SPARK_LOCAL_DIRS or /tmp), then run the same command "
+        "again to resume",
     ),
     (
         r"Cannot run program|Python in worker has different version|PYTHON_VERSION_MISMATCH",
-        "set PYSPARK_PYTHON to a Python of this version that all workers have, with dmix in it",
+        "set PYSPARK_PYTHON to a Python of this version that all workers have, with dmix installed",
     ),
     (
         r"No module named '?dmix",
-        "install dmix where the workers run, or send it along (docs/guide/cluster.md)",
+        "install dmix on the workers, or send it with the job (docs/guide/cluster.md)",
     ),
     (
         r"UnknownHostException|BindException|Cannot assign requested address",

@@ -161,8 +161,8 @@ class _Worker:
             )
         except OSError as error:
             raise ClusterError(
-                f"a worker process could not be started ({error}); close other programs, or name a Spark"
-                " master with --master"
+                f"dmix cannot start a worker process ({error}); close other programs, or give a Spark "
+                "master with --master"
             ) from error
         assert self._process.stdin is not None and self._process.stdout is not None
         self._tasks: IO[bytes] = self._process.stdin

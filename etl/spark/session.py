@@ -98,9 +98,9 @@ def _need_java() -> None:
     found = java_version()
     if found is None or found < JAVA_NEEDED:
         raise MissingDependencyError(
-            f"dmix needs Java {JAVA_NEEDED} or newer for Spark (found: {found or 'none'}); install it, on"
-            " Debian or Ubuntu with 'sudo apt-get install openjdk-17-jre-headless', elsewhere from"
-            " https://adoptium.net, or set JAVA_HOME"
+            f"Spark needs Java {JAVA_NEEDED} or newer (found: {found or 'none'}). Install Java, or set "
+            "JAVA_HOME. Debian and Ubuntu: 'sudo apt-get install openjdk-17-jre-headless'. Other "
+            "systems: https://adoptium.net"
         )
 
 
@@ -113,14 +113,14 @@ def _need_this_spark() -> None:
 
     if not Path(home, "bin", "spark-submit").is_file():
         raise MissingDependencyError(
-            f"SPARK_HOME is {home!r}, where no Spark is (no bin/spark-submit); run 'unset SPARK_HOME' to"
-            " use the one that dmix installed, or correct it"
+            f"SPARK_HOME is {home!r}, but this folder has no bin/spark-submit; correct SPARK_HOME, or "
+            "run 'unset SPARK_HOME' to use the Spark of dmix"
         )
     found = {jar.stem.rpartition("-")[2] for jar in Path(home, "jars").glob("spark-core_*.jar")}
     if found and __version__ not in found:
         raise MissingDependencyError(
-            f"SPARK_HOME is {home!r} with Spark {', '.join(sorted(found))}, and pyspark is {__version__}; run"
-            " 'unset SPARK_HOME' to use the one that dmix installed"
+            f"SPARK_HOME is {home!r} with Spark {', '.join(sorted(found))}, but pyspark is "
+            f"{__version__}; run 'unset SPARK_HOME' to use the Spark of dmix"
         )
 
 
@@ -133,16 +133,15 @@ def user_name() -> str | None:
 
 
 NO_USER_NAME = (
-    "add it where the container is made (for example RUN useradd --uid UID NAME), or start the container with"
-    " --user and the name of a known user"
+    "add the user to the image (for example RUN useradd --uid UID NAME), or start the container with "
+    "--user and a known user name"
 )
 
 
 def _need_user_name() -> None:
     if user_name() is None:
         raise MissingDependencyError(
-            f"user id {os.getuid()} has no name in /etc/passwd, and Spark does not start without one;"
-            f" {NO_USER_NAME}"
+            f"user id {os.getuid()} has no name in /etc/passwd, and Spark needs a user name; {NO_USER_NAME}"
         )
 
 
@@ -196,9 +195,10 @@ def _need_connect_packages() -> None:
 
         said = str(error).strip().splitlines()[0][:200]
         raise MissingDependencyError(
-            f"a master of the form {CONNECT}… needs the packages of Spark Connect ({said}); run"
-            f" pip install 'pyspark[connect]=={__version__}' in an environment without dmix's extras 'code'"
-            " and 'dev', whose protobuf is older, or name the cluster by spark://, yarn or k8s://"
+            f"a master of the form {CONNECT}… needs the packages of Spark Connect ({said}); run pip "
+            f"install 'pyspark[connect]=={__version__}', or give a master with spark://, yarn or k8s://. "
+            "The extras 'code' and 'dev' of dmix need an older protobuf, so use an environment without "
+            "them"
         ) from None
 
 

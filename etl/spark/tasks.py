@@ -78,9 +78,9 @@ def run_tasks(
             values.append(died(item))
         else:
             raise ClusterError(
-                f"a worker process ended {one.value}, and again when its task ran alone; most likely"
-                " memory ran out, or a library crashed on its input: free memory and run the same command"
-                " again, which resumes the job"
+                f"a worker process ended {one.value} twice, the second time with only one task. Most "
+                "likely memory ran out, or a library crashed on the input. Free some memory and run the "
+                "same command again to resume"
             )
     return values
 

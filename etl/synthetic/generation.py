@@ -150,8 +150,8 @@ def _cache_of(output: Any, model: SourceModel) -> Any:
     cache = getattr(output, "past_key_values", None)
     if cache is None:
         raise InputError(
-            f"model {model.name!r} ({model.config.model_type}) keeps no keys and values; choose a"
-            " decoder with attention, such as Pythia, or use --engine vllm"
+            f"model {model.name!r} ({model.config.model_type}) has no cache of keys and values; choose a "
+            "decoder with attention, such as Pythia, or use --engine vllm"
         )
     return cache
 

@@ -19,27 +19,33 @@ class GenerationSettings:
         InputError: If a number is out of range.
     """
 
-    seed: int = setting(0, help="Seed of the text. Document i depends only on the model, the seed and i.")
+    seed: int = setting(
+        0,
+        help="Seed of the text. Each document depends only on the model, the seed and the document's number.",
+    )
     max_tokens: int | None = setting(
         None,
-        help=f"Longest document in tokens. Default: the model's number of positions, at most {MOST_TOKENS}.",
+        help="Maximum length of a document in tokens. Default: the context length of the model, at "
+        f"most {MOST_TOKENS}.",
     )
     block_documents: int = setting(
         64,
-        help="Documents per batch and per file. With another size, the model may write other"
-        " text, because rounding depends on the batch.",
+        help="Number of documents per batch and per file. Another number may change the text, because "
+        "rounding depends on the batch.",
     )
     start_token: str | None = setting(
-        None, help="Token that starts every document. Default: the tokenizer's BOS, else its EOS."
+        None,
+        help="Token that starts every document. Default: the tokenizer's BOS token; if there is none, "
+        "its EOS token.",
     )
     engine: str = setting(
         "transformers",
-        help="Library that runs the model: 'transformers', or 'vllm' if it is installed (faster on a GPU).",
+        help="Library that runs the model. 'vllm' is faster on a GPU, and you must install it first.",
         choices=("transformers", "vllm"),
     )
     precision: str = setting(
         "auto",
-        help="Number format. 'auto' means bf16 on a GPU and fp32 on a CPU.",
+        help="Number format of the weights. 'auto': bf16 on a GPU and fp32 on a CPU.",
         choices=("auto", "fp32", "bf16"),
     )
 

@@ -92,11 +92,10 @@ def check_memory(model: SourceModel, need: MemoryNeed, *, available: int, copies
     several = f" for each of {copies} processes" if copies > 1 else ""
     fewer = "a smaller --master (local[1,3]), " if copies > 1 else ""
     raise InputError(
-        f"model {model.name!r} needs about {need.total / 1000000000.0:,.2f} GB{several} (weights"
-        f" {need.weights / 1000000000.0:,.2f}, keys and values {need.cache / 1000000000.0:,.2f},"
-        f" scores {need.scores / 1000000000.0:,.2f}), but only {available / 1000000000.0:,.2f} GB"
-        f" are free; choose {fewer}a smaller --block-documents or --max-tokens, --precision bf16, or"
-        " a smaller model"
+        f"model {model.name!r} needs about {need.total / 1000000000.0:,.2f} GB{several} (weights "
+        f"{need.weights / 1000000000.0:,.2f}, keys and values {need.cache / 1000000000.0:,.2f}, scores "
+        f"{need.scores / 1000000000.0:,.2f}), but only {available / 1000000000.0:,.2f} GB are free; "
+        f"choose {fewer}a smaller --block-documents or --max-tokens, --precision bf16, or a smaller model"
     )
 
 

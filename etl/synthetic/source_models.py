@@ -133,9 +133,8 @@ def fetched(model: SourceModel) -> Path:
             )
     except Exception as error:  # the hub's client raises many kinds, without a common base
         raise NotFoundError(
-            f"dmix cannot download the weights of {model.name!r} ({_first_line(error)}); download"
-            f" them on a machine with a network ('hf download {model.name} --local-dir DIR') and"
-            " give the folder"
+            f"dmix cannot download the weights of {model.name!r} ({_first_line(error)}); run 'hf "
+            f"download {model.name!r} --local-dir DIR' on a machine with a network, and give the folder"
         ) from error
     return folder
 
@@ -160,7 +159,7 @@ def load_network(folder: Path, settings: GenerationSettings, *, device: str) -> 
                 str(folder), dtype=precision_of(settings), trust_remote_code=False
             )
     except Exception as error:  # safetensors, pickle, shapes: unrelated types
-        said = damaged_weights(folder) or f"the weights in {folder} cannot be loaded ({_first_line(error)})"
+        said = damaged_weights(folder) or f"dmix cannot load the weights in {folder} ({_first_line(error)})"
         raise InputError(f"{said}; download the model again") from error
     return network.to(device).eval()  # type: ignore[arg-type]
 
@@ -211,9 +210,8 @@ def _check_vocabulary(name: str, config: "PretrainedConfig", tokenizer: Any) -> 
     ids = 1 + max(tokenizer.get_vocab().values())
     if ids > config.vocab_size or ids < LEAST_VOCABULARY_SHARE * config.vocab_size:
         raise InputError(
-            f"model {name!r} has a vocabulary of {config.vocab_size:,} ids, but its tokenizer has"
-            f" {ids:,}, so they do not belong together; put the model's own tokenizer files into its"
-            " folder"
+            f"model {name!r} has a vocabulary of {config.vocab_size:,} ids, but its tokenizer has "
+            f"{ids:,}; put the model's own tokenizer files into its folder"
         )
 
 
@@ -229,16 +227,16 @@ def _start_id(name: str, config: "PretrainedConfig", tokenizer: Any, wanted: str
     told = [int(i) for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None]
     if not told:
         raise InputError(
-            f"model {name!r} has no start token: its tokenizer names neither a BOS nor an EOS token; name one"
-            " with --start-token, or in its tokenizer_config.json"
+            f"model {name!r} has no start token: its tokenizer has neither a BOS nor an EOS token; give "
+            "one with --start-token, or add one to its tokenizer_config.json"
         )
     stated = _stated_ids(config)
     same_start = tokenizer.bos_token_id is not None and config.bos_token_id == tokenizer.bos_token_id
     if stated and not stated & set(told) and not same_start:
         raise InputError(
-            f"model {name!r} names {sorted(stated)} as ids of BOS and EOS, but its tokenizer names"
-            f" {sorted(set(told))}; put the model's own tokenizer files into its folder, or, if"
-            " these are its own, name the start token with --start-token"
+            f"model {name!r} names {sorted(stated)} as ids of BOS and EOS, but its tokenizer names "
+            f"{sorted(set(told))}; put the model's own tokenizer files into its folder. If they are "
+            "already the right files, give the start token with --start-token"
         )
     return told[0]
 
@@ -255,8 +253,8 @@ def _end_id(name: str, config: "PretrainedConfig", tokenizer: Any, start_id: int
     same_start = tokenizer.bos_token_id is not None and config.bos_token_id == tokenizer.bos_token_id == told
     if same_start and None not in ends and ends and told not in ends:
         logger.warning(
-            "the tokenizer of %s ends texts with %r, which is its start token; dmix ends documents"
-            " with %r, as config.json says",
+            "the tokenizer of %s ends texts with %r, its start token; dmix ends documents with %r, as "
+            "config.json says",
             name,
             tokenizer.eos_token,
             tokenizer.convert_ids_to_tokens(ends[0]),
@@ -273,8 +271,8 @@ def _warn_of_chat(name: str, tokenizer: Any, start_id: int) -> None:
     if any(turn.search(text) for text in templates):
         others = [known for known in tokenizer.all_special_tokens if known != token]
         logger.warning(
-            "model %s starts documents with %r, the start of a chat turn, so it may write turns"
-            " instead of documents; name another token with --start-token (known: %s)",
+            "model %s starts documents with %r, the start of a chat turn. It may write chat turns "
+            "instead of documents; give another token with --start-token (known: %s)",
             name,
             token,
             ", ".join(others) or "none",
@@ -300,8 +298,8 @@ def _length_cap(name: str, config: "PretrainedConfig", wanted: int | None) -> in
         return min(MOST_TOKENS, room or MOST_TOKENS)
     if room is not None and wanted > room:
         raise InputError(
-            f"max_tokens is {wanted}, but model {name!r} has positions for {room} tokens after the"
-            f" first; use --max-tokens {room}"
+            f"max_tokens is {wanted}, but model {name!r} has room for only {room} tokens after the "
+            f"first; use --max-tokens {room}"
         )
     return wanted
 

@@ -133,7 +133,7 @@ def plan_synthesis(
         MissingDependencyError: If the engine is not installed.
     """
     if (tokens is None) == (documents is None):
-        raise InputError("give either a budget with --tokens or a range with --documents FIRST:STOP")
+        raise InputError("dmix needs either --tokens or --documents FIRST:STOP; give one of the two")
     if tokens is not None and tokens < 1:
         raise InputError(f"--tokens is {tokens}, expected at least 1")
     blocks = range(0) if documents is None else _whole_blocks(documents, settings.block_documents)
@@ -254,8 +254,8 @@ def write_missing(
     cost = total_cost(run(functools.partial(write_generated_block, job=job), missing))
     if not set(missing) <= set(finished_blocks(folder)):
         raise InputError(
-            f"workers wrote blocks that are missing in {folder} here; give a folder that all"
-            " machines share, or give each machine a range with --documents and a local --master"
+            f"blocks from workers are missing in {folder} on this machine; give a folder that all "
+            "machines share, or give each machine a range with --documents and a local --master"
         )
     return cost, len(missing)
 
@@ -264,8 +264,8 @@ def _whole_blocks(documents: tuple[int, int], block_documents: int) -> range:
     first, stop = documents
     if not 0 <= first < stop or first % block_documents or stop % block_documents:
         raise InputError(
-            f"--documents is {first}:{stop}, expected FIRST:STOP with FIRST below STOP, both multiples of"
-            f" --block-documents ({block_documents}), since a block is written as one batch"
+            f"--documents is {first}:{stop}, expected FIRST:STOP with FIRST below STOP, both multiples "
+            f"of --block-documents ({block_documents})"
         )
     return range(first // block_documents, stop // block_documents)
 
@@ -280,6 +280,6 @@ def check_same_generation(out: Path, job: GenerationJob) -> None:
         for number in finished_blocks(folder):
             if require_facts(folder / block_name(number)).digest != job.digest:
                 raise InputError(
-                    f"{folder} has documents of another model, seed or other settings"
-                    f" ({block_name(number)}); choose another --out, or remove them"
+                    f"{folder} has documents with another model, seed or other settings "
+                    f"({block_name(number)}); choose another --out, or remove these documents"
                 )

@@ -28,7 +28,7 @@ def vllm_writer(folder: Path, settings: GenerationSettings) -> BlockWriter:
         vllm = importlib.import_module("vllm")
     except ImportError as error:
         raise MissingDependencyError(
-            f"importing vllm fails here ({error}); reinstall it, or use --engine transformers"
+            f"dmix cannot import vllm ({error}); install vllm again, or use --engine transformers"
         ) from None
     precision = str(precision_of(settings)).removeprefix("torch.")
     engine = vllm.LLM(model=str(folder), dtype=precision, seed=settings.seed % 2**31)

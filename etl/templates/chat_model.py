@@ -56,11 +56,11 @@ class ModelTemplate:
             return messages
         if isinstance(messages, str):
             found = next((token for token in self.written if token in messages), None)
-            return messages if found is None else Refusal("special_token", f"the text holds {found!r}")
+            return messages if found is None else Refusal("special_token", f"the text contains {found!r}")
         for number, message in enumerate(messages, 1):
             found = next((token for token in self.written if token in message.content), None)
             if found is not None:
-                return Refusal("special_token", f"message {number} holds {found!r}")
+                return Refusal("special_token", f"message {number} contains {found!r}")
         return self.render(messages)
 
     def render(self, messages: list[Message]) -> str | Refusal:
@@ -81,14 +81,14 @@ def model_template(path: str) -> ModelTemplate:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise NotFoundError(
-            f"--template model:{path}: {folder} is no folder; download the checkpoint and name its folder"
+            f"--template model:{path}: {folder} is not a folder; download the checkpoint and give its folder"
         )
     config = _read(folder / "tokenizer_config.json")
     source = _source(folder, config)
     if source is None:
         raise InputError(
-            f"--template model:{path}: the checkpoint has no chat template (looked into chat_template.jinja"
-            " and tokenizer_config.json); use --template chat"
+            f"--template model:{path}: the checkpoint has no chat template in chat_template.jinja or "
+            "tokenizer_config.json; use --template chat"
         )
     tokens = _tokens({**_read(folder / "special_tokens_map.json"), **config})
     template = ModelTemplate(source, tuple(sorted(tokens.items())), ())
@@ -183,7 +183,7 @@ class _Renderer:
             line = b""
         if not line.endswith(b"\n"):
             self.end()
-            return {"error": "it ended the process that renders it"}
+            return {"error": "the template ended its process"}
         found: Mapping[str, str] = json.loads(line)
         return found
 

@@ -95,7 +95,7 @@ def conversation_of(record: Mapping[str, object]) -> list[Message] | Refusal:
         return missing(CONVERSATIONS, record)
     found = record[name]
     if not isinstance(found, list):
-        return _no_text(found) or Refusal("not_messages", f"column {name!r} holds {kind_of(found)}")
+        return _no_text(found) or Refusal("not_messages", f"column {name!r} contains {kind_of(found)}")
     messages: list[Message] = []
     for number, value in enumerate(found, 1):
         message = _message(value, f"message {number} of {name!r}")
@@ -104,7 +104,7 @@ def conversation_of(record: Mapping[str, object]) -> list[Message] | Refusal:
         if message.content or message.role != "system":
             messages.append(message)
     if not messages:
-        return Refusal("empty_text", f"column {name!r} holds no message")
+        return Refusal("empty_text", f"column {name!r} contains no message")
     return messages
 
 
@@ -144,7 +144,7 @@ def text_in(value: object, name: str) -> str | Refusal:
         return value
     if value is None:
         return Refusal("missing_text", f"no text in column {name!r}")
-    return _no_text(value) or Refusal("text_not_string", f"column {name!r} holds {kind_of(value)}")
+    return _no_text(value) or Refusal("text_not_string", f"column {name!r} contains {kind_of(value)}")
 
 
 def missing(wanted: Collection[str], record: Mapping[str, object]) -> Refusal:
@@ -158,7 +158,7 @@ def what_it_has(names: Collection[str]) -> str:
     shown = ", ".join(str(name)[:40] for name in list(names)[:_MOST_NAMES])
     template = fitting_template(names)
     hint = f" (use --template {template})" if template else ""
-    return f"; it has {shown}{hint}" if shown else ""
+    return f"; the columns are {shown}{hint}" if shown else ""
 
 
 def fitting_template(names: Collection[str]) -> str | None:

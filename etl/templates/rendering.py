@@ -80,9 +80,11 @@ def main() -> None:
                     answer = {"text": render(template, request["messages"], tokens)}
                 written = json.dumps(answer)
         except OutOfTimeError:
-            written = json.dumps({"error": f"it took more than {SECONDS:.0f} s of processor time"})
+            written = json.dumps({"error": f"the template needs more than {SECONDS:.0f} s of processor time"})
         except MemoryError:
-            written = json.dumps({"error": f"it took more than {MEMORY_BYTES >> 20} MiB of memory"})
+            written = json.dumps(
+                {"error": f"the template needs more than {MEMORY_BYTES >> 20} MiB of memory"}
+            )
         except Exception as error:  # whatever a template makes of its values
             words = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
             written = json.dumps({"error": " ".join(words.split())[:200]})

@@ -20,29 +20,29 @@ class TextSettings:
 
     text_column: tuple[str, ...] = setting(
         (DEFAULT_COLUMN,),
-        help="Text column of JSON Lines and Parquet files. Repeat the flag to join several columns by a"
-        " blank line.",
+        help="Column of JSON Lines and Parquet files that contains the text. Repeat the flag to join "
+        "several columns with a blank line.",
     )
     template: str | None = setting(
         None,
-        help="Template that turns a record into one text: 'chat' (reads messages or"
-        " conversations), 'instruction' (reads prompt and response, instruction and"
-        " output, or question and answer), 'model:PATH' (reads the same columns and writes"
-        " the format of the checkpoint's chat template), or a text with columns in braces,"
-        " such as '{title}\\n\\n{body}'.",
+        help="Template that turns a record into one text. 'chat': reads the columns messages or "
+        "conversations. 'instruction': reads prompt and response, instruction and output, or "
+        "question and answer. 'model:PATH': reads any of these columns, and writes them with the "
+        "checkpoint's chat template. You can also give a text with columns in braces, such as "
+        "'{title}\\n\\n{body}'.",
     )
 
     def __post_init__(self) -> None:
         if isinstance(self.text_column, str):  # from Python, where one name is enough
             object.__setattr__(self, "text_column", (self.text_column,))
         if not self.text_column or "" in self.text_column:
-            raise InputError("text_column is empty; name a column with --text-column")
+            raise InputError("text_column is empty; give a column with --text-column")
         twice = next((name for name in self.text_column if self.text_column.count(name) > 1), None)
         if twice is not None:
-            raise InputError(f"text_column names {twice!r} twice; name each column once")
+            raise InputError(f"text_column has {twice!r} twice; give each column once")
         if self.template is not None and self.text_column != (DEFAULT_COLUMN,):
             raise InputError(
-                "the template says which columns it reads; leave out either --text-column or --template"
+                "--template already gives the columns; leave out either --text-column or --template"
             )
 
     def absolute(self) -> "TextSettings":

@@ -167,7 +167,7 @@ def _made(name: str) -> Template:
     if "{" in name or "}" in name:
         return parsed(name)
     near = difflib.get_close_matches(name, NAMED, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else r"name columns in braces, such as '{title}\n\n{body}'"
+    hint = f"did you mean {near[0]!r}?" if near else r"write columns in braces, such as '{title}\n\n{body}'"
     raise InputError(f"template {name!r} is unknown (available: {', '.join(NAMED)}, {MODEL}PATH); {hint}")
 
 
@@ -189,16 +189,16 @@ def parsed(text: str) -> Pattern:
         found = list(string.Formatter().parse(plain))
     except ValueError as error:
         raise InputError(
-            f"template {text!r} cannot be read ({error}); write each column as {{name}}, and a brace as"
-            " {{ or }}"
+            f"dmix cannot read template {text!r} ({error}); write each column as {{name}}, and a brace "
+            "as {{ or }}"
         ) from None
     for _, name, form, conversion in found:
         if name is not None and (not name or form or conversion):
             raise InputError(
-                f"template {text!r}: write each column as {{name}}, with nothing beside its name"
+                f"template {text!r}: write each column as {{name}}, with only its name between the braces"
             )
     if not any(name for _, name, _, _ in found):
-        raise InputError(f"template {text!r} names no column; write one as {{name}}")
+        raise InputError(f"template {text!r} contains no column; write a column as {{name}}")
     return Pattern(tuple((literal, name) for literal, name, _, _ in found))
 
 

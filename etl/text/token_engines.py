@@ -112,8 +112,8 @@ def choose_engine(
     leaked = sorted(set(expected[0].tolist()) & set(specials))
     if leaked:
         raise InputError(
-            f"tokenizer {name!r} turns the literal text {specials[leaked[0]]!r} into its special token"
-            " even when that token is switched off; choose another tokenizer"
+            f"tokenizer {name!r} encodes the plain text {specials[leaked[0]]!r} as a special token, even "
+            "with special tokens off; choose another tokenizer"
         )
     reasons = []
     for engine, build in (("gigatoken", gigatoken_engine), ("fastokens", fastokens_engine)):
@@ -124,7 +124,7 @@ def choose_engine(
             if not _is_failure(error):
                 raise
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            reasons.append(f"{engine} cannot run it: {said}")
+            reasons.append(f"{engine} cannot run this tokenizer: {said}")
             continue
         if all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True)):
             if reasons:  # nothing to do for a reader: the ids are those of the reference

@@ -148,8 +148,9 @@ def _check_written(name: str, written: Sequence[str], specials: set[str]) -> Non
     if unknown is not None:
         listed = ", ".join(sorted(specials)[:20])
         raise InputError(
-            f"tokenizer {name!r} has no special token {unknown!r} (it has: {listed}); correct"
-            " --special-token, or name the tokenizer of the checkpoint whose chat template wrote the text"
+            f"tokenizer {name!r} has no special token {unknown!r} (its special tokens: {listed}); "
+            "correct --special-token, or use the tokenizer of the checkpoint whose chat template wrote "
+            "the text"
         )
 
 
@@ -200,8 +201,8 @@ def _reference_tokenizer(text: str, name: str) -> Any:
         return Reference.from_str(text)
     except Exception as error:  # the Rust side raises bare Exception
         raise InputError(
-            f"tokenizer {name!r} cannot be loaded by tokenizers ({error}); give the tokenizer.json of a"
-            " fast tokenizer"
+            f"the package tokenizers cannot load tokenizer {name!r} ({error}); give the tokenizer.json "
+            "of a fast tokenizer"
         ) from None
 
 
@@ -210,16 +211,15 @@ def _end_of_text(name: str, vocabulary: dict[str, int], wanted: str | None) -> s
         return wanted
     if wanted is not None:
         raise InputError(
-            f"tokenizer {name!r} names {wanted!r} as its end of text, which is not in its vocabulary;"
-            " correct eos_token in tokenizer_config.json or special_tokens_map.json"
+            f"the end-of-text token {wanted!r} of tokenizer {name!r} is not in its vocabulary; correct "
+            "eos_token in tokenizer_config.json or special_tokens_map.json"
         )
     for token in END_OF_TEXT_NAMES:
         if token in vocabulary:
             return token
     raise InputError(
-        f"tokenizer {name!r} has no end-of-text token (looked for eos_token in"
-        f" {' and '.join(_CONFIGURATIONS)}, and for {', '.join(END_OF_TEXT_NAMES)}); add eos_token"
-        " to a tokenizer_config.json beside it"
+        f"tokenizer {name!r} has no end-of-text token: no eos_token in {' or '.join(_CONFIGURATIONS)}, "
+        f"and none of {', '.join(END_OF_TEXT_NAMES)}; add eos_token to a tokenizer_config.json beside it"
     )
 
 
@@ -258,8 +258,8 @@ def _warn_of_other_end(tokenizer: Tokenizer, model_config: Path) -> None:
     ):
         return
     logger.warning(
-        "tokenizer %s ends texts with %r, which begins them in config.json, where %r ends them; samples"
-        " separate documents by the former unless you correct eos_token in tokenizer_config.json",
+        "tokenizer %s ends texts with %r, but config.json starts texts with this token and ends them "
+        "with %r. dmix uses the first one; to change this, correct eos_token in tokenizer_config.json",
         tokenizer.name,
         tokenizer.eot_token,
         tokenizer.decode(ends[:1]),
@@ -279,8 +279,8 @@ def _from_transformers(name: str) -> Tokenizer:
     except Exception as error:  # hub, network, conversion: dozens of unrelated types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotFoundError(
-            f"tokenizer {name!r} is not a local tokenizer, and the hub has none ({reason}); check the"
-            " spelling and the network, or download it and give the folder"
+            f"tokenizer {name!r} is neither a local tokenizer nor on the hub ({reason}); check the "
+            "spelling and the network, or download the tokenizer and give its folder"
         ) from None
     if not tokenizer.is_fast:
         raise InputError(f"tokenizer {name!r} has no fast form; give one with a tokenizer.json")
@@ -293,6 +293,6 @@ def _require_utf8(text: str, index: int) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
-            f"text {index} has a lone surrogate at character {error.start}, which UTF-8 cannot express;"
-            " replace it"
+            f"text {index} has half a surrogate pair at character {error.start}, and UTF-8 cannot encode "
+            "it; replace this character"
         ) from None

@@ -23,8 +23,8 @@ def check_free(warehouse: Warehouse, *, name: str, overwrite: bool) -> None:
     """Raises `InputError` if an agent of that name exists and is not to be replaced."""
     if warehouse.agent(name).exists() and not overwrite:
         raise InputError(
-            f"agent {name!r} exists in {warehouse.root}; choose another --agent, or replace it with"
-            " --overwrite"
+            f"agent {name!r} already exists in {warehouse.root}; choose another --agent, or replace this "
+            "agent with --overwrite"
         )
 
 
@@ -42,9 +42,10 @@ def agent_folder(warehouse: Warehouse, name_or_path: str) -> Path:
                 refuse_links(folder)
             return folder
     raise NotFoundError(
-        f"agent {name_or_path!r} is neither a folder with config.json, nor in {warehouse.root}"
-        f" (available: {', '.join(agents(warehouse)) or 'none yet'}), nor one that comes with dmix"
-        f" ({', '.join(shipped_agents()) or 'none'}); train one with 'dmix agent sft'"
+        f"agent {name_or_path!r} does not exist. {warehouse.root} has: "
+        f"{', '.join(agents(warehouse)) or 'none yet'}. dmix has: "
+        f"{', '.join(shipped_agents()) or 'none'}. Give one of these or the folder of an agent, or train "
+        "an agent with 'dmix agent sft'"
     )
 
 

@@ -77,16 +77,17 @@ def reading(
     reads_effects = getattr(config, "effects", False)
     if reads_effects and (prediction is None or prediction.objectives != history.objectives):
         raise InputError(
-            f"{name} needs effects on {', '.join(history.objectives) or 'objectives'}, and has none;"
-            " measure them with 'dmix mix probe' on the environment of the run"
+            f"{name} needs effects on {', '.join(history.objectives) or 'objectives'}, but has none; run "
+            "'dmix mix probe' with the environment file of the run"
         )
     known = dict(zip(config.objectives, config.scales, strict=True))
     if config.fixed_space:
         missing = [objective for objective in known if objective not in history.objectives]
         if missing:
             raise InputError(
-                f"{name} reads the objectives {', '.join(known)}, but the environment has no"
-                f" {', '.join(missing)}; use the environment it was trained with, or a set agent"
+                f"{name} reads the objectives {', '.join(known)}, but the environment file has no "
+                f"{', '.join(missing)}; use the environment file of its training, or an agent with "
+                "--architecture set"
             )
         return Reading(objectives=tuple(known), scales_D=np.array(list(known.values())), objective_spec=None)
     if not known:

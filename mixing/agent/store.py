@@ -71,10 +71,12 @@ def load_agent(warehouse: Warehouse, name_or_path: str) -> Agent:
         agent: Agent = AGENTS.get(kind, MixingAgent).from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and safetensors raise many kinds
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        said = damaged_weights(folder) or f"{folder} has no agent that dmix can read ({first_line})"
-        raise InputError(f"{said}; train it again") from error
+        said = damaged_weights(folder) or f"dmix cannot read the agent in {folder} ({first_line})"
+        raise InputError(f"{said}; train the agent again") from error
     if agent.config.fixed_space and not agent.config.labels:
-        raise InputError(f"{folder} is not an agent of dmix: its config has no labels; train it again")
+        raise InputError(
+            f"{folder} is not an agent of dmix: its config.json has no labels; train the agent again"
+        )
     return agent.eval()
 
 
@@ -92,8 +94,11 @@ def _model_card(agent: Agent, name: str, notes: Sequence[str]) -> str:
         "",
         *(f"- {note}" for note in notes),
         f"- Trained at {config.trained_at} on the set `{config.set_name}`, preset `{config.preset}`.",
-        f"- {config.parameters:,} parameters, {_domains(config)}, looks back at most {config.context} steps.",
-        f"- Objectives it reads: {_objectives(config)}.",
+        (
+            f"- {config.parameters:,} parameters, {_domains(config)}; reads at most the last "
+            f"{config.context} steps."
+        ),
+        f"- Objectives that the agent reads: {_objectives(config)}.",
         "",
         f"Use: `dmix train --model model.yaml --environment environment.yaml --agent {name}`."
         f" {_labels(config)}",
@@ -111,12 +116,15 @@ def _domains(config: MixingAgentConfig) -> str:
 
 def _objectives(config: MixingAgentConfig) -> str:
     if not config.objectives:
-        return "none (mixtures alone)"
+        return "none (only mixtures)"
     names = ", ".join(config.objectives)
     return names if config.fixed_space else f"any (in training: {names})"
 
 
 def _labels(config: MixingAgentConfig) -> str:
     if not config.fixed_space:
-        return "It works with any labels, and describes a domain by its size, its supply and its past scores."
-    return f"The labels, in the order of its outputs (source, then target): {', '.join(config.labels)}."
+        return (
+            "The agent works with any labels. It describes a domain by its size, its supply and its "
+            "past scores."
+        )
+    return f"Labels, in the order of the outputs (source, then target): {', '.join(config.labels)}."

@@ -47,10 +47,10 @@ class AgentController:
         agent = load_agent(warehouse, name_or_path)
         if agent.config.fixed_space and tuple(agent.config.labels) != space.labels:
             raise InputError(
-                f"agent {name_or_path!r} chooses among {len(agent.config.labels)} labels"
-                f" ({', '.join(agent.config.labels[:3])}, …), but the dataset has {len(space.labels)}"
-                f" ({', '.join(space.labels[:3])}, …); train an agent on a set of this dataset, or one that"
-                " takes any domains with 'dmix agent sft --architecture set'"
+                f"agent {name_or_path!r} has {len(agent.config.labels)} labels "
+                f"({', '.join(agent.config.labels[:3])}, …), but the dataset has {len(space.labels)} "
+                f"({', '.join(space.labels[:3])}, …). Train an agent on a set of this dataset. For an "
+                "agent that works with any domains, use 'dmix agent sft --architecture set'"
             )
         prediction = None
         if getattr(agent.config, "effects", False):
@@ -85,16 +85,16 @@ class AgentController:
         found = target_samples / (history.step_samples * history.steps)
         if learnt and abs(found - learnt) > _SUPPLY_TOLERANCE * learnt:
             detail = (
-                f"{self.name} was trained with |T|/(R*M) = {learnt:.3f}, but this run has {found:.3f}, so the"
-                " target data ends at another step than in training; --samples-per-step of about"
-                f" {round(target_samples / (learnt * history.steps))} would match"
+                f"in this run, the target data ends at another step than in the training of {self.name}: "
+                f"|T|/(R*M) is {found:.3f} here, and was {learnt:.3f} there. To match, set "
+                f"--samples-per-step to about {round(target_samples / (learnt * history.steps))}"
             )
             return (ControllerEvent(kind="supply", detail=detail),)
         return ()
 
 
 def _natural(history: History, why: str) -> Proposal:
-    return Proposal(history.space.natural_N.copy(), note=f"{why}, falling back to natural shares")
+    return Proposal(history.space.natural_N.copy(), note=f"{why}, so this step uses natural mixing")
 
 
 def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:

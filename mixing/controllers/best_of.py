@@ -36,8 +36,8 @@ def best_trajectory(warehouse: Warehouse, set_name: str) -> str:
     finite = {name: gain for name, gain in gains.items() if np.isfinite(gain)}
     if not finite:
         raise InputError(
-            f"no trajectory of set {set_name!r} whose proxy was the default one has a first and a last score;"
-            " collect it again"
+            f"set {set_name!r} has no trajectory of the default proxy with a first and a last score; run "
+            f"'dmix mix collect --set {set_name!r}' again"
         )
     return max(finite, key=lambda name: finite[name])
 

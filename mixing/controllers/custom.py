@@ -30,7 +30,7 @@ def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controll
     name, colon, text = rest.partition(":")
     if not where or not name:
         raise InputError(
-            f"python:{argument} does not name a class; write python:MODULE:CLASS or python:FILE.py:CLASS"
+            f"python:{argument} contains no class; write python:MODULE:CLASS or python:FILE.py:CLASS"
         )
     module = load_module(where)
     found = getattr(module, name, None)
@@ -81,7 +81,7 @@ def code_digest(spec: str) -> str | None:
                 return hashlib.sha256(_source(path)).hexdigest()
     if found is None:
         raise NotFoundError(
-            f"module {where!r} is not installed; install it, or name its file: python:FILE.py:CLASS"
+            f"module {where!r} is not installed; install it, or give its file: python:FILE.py:CLASS"
         )
     origin = Path(found.origin) if found.origin and Path(found.origin).is_file() and not rest else None
     return hashlib.sha256(where.encode() if origin is None else _source(origin)).hexdigest()
@@ -102,14 +102,14 @@ def load_module(where: str) -> ModuleType:
         if where != error.name and not where.startswith(f"{error.name}."):
             raise InputError(f"module {where} needs {error.name}, which is not installed") from error
         raise NotFoundError(
-            f"module {where!r} is not installed; install it, or name its file: python:FILE.py:CLASS"
+            f"module {where!r} is not installed; install it, or give its file: python:FILE.py:CLASS"
         ) from error
     except (InputError, NotFoundError):
         raise
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise InputError(f"{where} cannot be loaded ({type(error).__name__}: {error})") from error
+        raise InputError(f"dmix cannot load {where} ({type(error).__name__}: {error})") from error
 
 
 def _load_file(path: Path) -> ModuleType:

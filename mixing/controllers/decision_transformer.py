@@ -67,7 +67,7 @@ class DecisionTransformerController:
         read = reading(self._network.config, history, name=self.name)
         scores_TD = history.feedback_TD[:, [history.objectives.index(name) for name in read.objectives]]
         if not np.isfinite(scores_TD[[0, -1]]).all():
-            note = "a score is missing, falling back to natural shares"
+            note = "a score is missing, so this step uses natural mixing"
             return Proposal(history.space.natural_N.copy(), note=note)
         gained_T = utility(scores_TD, scores_TD[0], read.scales_D, self._weights_D)
         # a missing score in between says nothing new of what is still to gain
@@ -115,7 +115,9 @@ def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controll
     farm = load_farm(warehouse, set_name, preset=None)
     taught, network = farm.episodes.best(1.0), _network(farm)
     plan = _plan(warehouse, farm)
-    with readable(plan.path, what="weights of this controller", fix="delete it; dmix then fits them again"):
+    with readable(
+        plan.path, what="weights of this controller", fix="delete the file; dmix then fits the weights again"
+    ):
         network.load_state_dict(load(base64.b64decode(plan.read())))
     return DecisionTransformerController(
         network.eval(),

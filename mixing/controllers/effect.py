@@ -72,8 +72,8 @@ class EffectController:
         if heard.surprise > self._listening.contradiction:
             return _natural(
                 history,
-                f"the utility fell short of its forecasts by {heard.surprise:.1f} standard errors (limit"
-                f" {self._listening.contradiction:g}), so the effects are wrong for this run",
+                f"the effects do not fit this run: the utility is {heard.surprise:.1f} standard errors "
+                f"below its forecasts (limit {self._listening.contradiction:g})",
             )
         prediction = with_run_effects(self._prediction, history, trust=self._listening.trust)
         mixture_N = replan(history, prediction, heard, rules=self._rules, listening=self._listening)
@@ -84,8 +84,9 @@ class EffectController:
     def _check(self, history: History) -> None:
         if history.objectives != self._prediction.objectives:
             raise InputError(
-                f"the effects were measured on {', '.join(self._prediction.objectives)}, but the run scores"
-                f" {', '.join(history.objectives) or 'nothing'}; measure them with 'dmix mix probe'"
+                f"the effects are on the objectives {', '.join(self._prediction.objectives)}, but the "
+                f"run has {', '.join(history.objectives) or 'none'}; run 'dmix mix probe' with the "
+                "environment file of the run"
             )
         if len(history.space) != len(self._prediction.natural_N):
             raise InputError(
@@ -95,7 +96,7 @@ class EffectController:
 
 
 def _natural(history: History, why: str) -> Proposal:
-    return Proposal(history.space.natural_N.copy(), note=f"{why}; natural shares instead")
+    return Proposal(history.space.natural_N.copy(), note=f"{why}; dmix uses natural mixing instead")
 
 
 def resolved_name(

@@ -112,7 +112,7 @@ def source_share(argument: str, **_: object) -> FixedController:
         share = -1.0
     if not 0 <= share <= 1:
         raise InputError(
-            f"source-share:{argument} does not name a share from 0 to 1; write for example source-share:0.05"
+            f"source-share:{argument} contains no share from 0 to 1; write for example source-share:0.05"
         )
     return _by_target_share(lambda part: 1 - share, name=f"source-share:{argument}")
 
@@ -161,6 +161,7 @@ def parse_range(argument: str, *, spec: str) -> tuple[float, float]:
     found = _RANGE.fullmatch(argument)
     if found is None or not all(float(share) <= 1 for share in found.groups()):
         raise InputError(
-            f"{spec}:{argument} does not name two target shares from 0 to 1; write for example {spec}:0.2-0.8"
+            f"{spec}:{argument} does not contain two target shares from 0 to 1; write for "
+            f"example {spec}:0.2-0.8"
         )
     return float(found[1]), float(found[2])

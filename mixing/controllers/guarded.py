@@ -44,8 +44,8 @@ class GuardedController:
         """
         if len(self._limits.floors_N) != len(history.space):
             raise InputError(
-                f"guard limits cover {len(self._limits.floors_N)} domains, but the run has"
-                f" {len(history.space)}; take them from a set of the same dataset"
+                f"the guard limits are for {len(self._limits.floors_N)} domains, but the run has "
+                f"{len(history.space)}; use a set of the same dataset for --guard"
             )
         proposal = self._controller.propose(history)
         if not isinstance(proposal, Proposal):
@@ -66,8 +66,8 @@ class GuardedController:
             events.append(
                 ControllerEvent(
                     kind="guard",
-                    detail=f"the guard rails moved {moved * history.step_samples:.2f} of"
-                    f" {history.step_samples} samples, to stay within the range of the set",
+                    detail=f"the guard rails moved {moved * history.step_samples:.2f} of "
+                    f"{history.step_samples} samples to other domains",
                 )
             )
         return dataclasses.replace(
@@ -87,7 +87,7 @@ def load_limits(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> Guard
         share = float(quantile) if colon else DEFAULT_QUANTILE
     except ValueError:
         raise InputError(
-            f"guard {spec!r} does not name a set and a quantile; write for example farm:0.99"
+            f"--guard {spec!r} is not a set and a quantile; write for example farm:0.99"
         ) from None
     read_fitting_set(warehouse, set_name, space=space)
     return farm_limits(read_trajectories(warehouse, set_name), quantile=share)

@@ -34,8 +34,8 @@ def asked(controller: Controller, history: History) -> Proposal:
         raise
     except BaseException as error:  # SystemExit, and what libraries derive from BaseException
         raise InputError(
-            f"controller {controller.name} failed at step {history.step}: {type(error).__name__}: {error}"
-            f"{_where(error)}; correct it, then resume the run"
+            f"controller {controller.name} failed at step {history.step}: {type(error).__name__}: "
+            f"{error}{_where(error)}; correct the controller, then resume the run"
         ) from error
     _check(proposal, history, name=controller.name)
     return proposal
@@ -63,16 +63,16 @@ def _check(proposal: object, history: History, *, name: str) -> None:
         )
     if not isinstance(proposal.note, str) or not _are_events(proposal.events):
         raise InputError(
-            f"{who} a Proposal whose note is not text, or whose events are not of type"
-            " ControllerEvent, with kind and detail as text; correct it"
+            f"{who} a Proposal with a note that is not text, or with events that are not ControllerEvent "
+            "objects of text; correct the controller"
         )
     if not np.isfinite(mixture_N).all():
         return
     if (mixture_N < 0).any():
         index = int(mixture_N.argmin())
         raise InputError(
-            f"{who} the weight {mixture_N[index]:g} for {'/'.join(history.space.names[index])}, expected a"
-            " number from 0 on"
+            f"{who} the weight {mixture_N[index]:g} for {'/'.join(history.space.names[index])}, expected "
+            "0 or more"
         )
     if abs(mixture_N.sum() - 1) > SUM_TOLERANCE:
         raise InputError(

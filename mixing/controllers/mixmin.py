@@ -151,7 +151,9 @@ def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> KeptPlan
 
     def fit(progress: Callable[[str], None]) -> dict[str, Any]:
         weight_K, gap = mixmin(experts.log_chance_IK, experts.weight_I)
-        progress(f"mixmin: within {gap:.1e} nats per token of the least cross entropy of the items")
+        progress(
+            f"mixmin: the cross entropy of the items is at most {gap:.1e} nats per token above its minimum"
+        )
         return {"mixture": (weight_K @ experts.mixture_KN).tolist(), "gap": gap}
 
     return KeptPlan(
@@ -182,8 +184,8 @@ def _experts(stored: StoredEffects, *, warehouse: Warehouse, space: DomainSpace)
         found = _Experts(log_chance_IK, weight_I, mixture_KN)
     else:
         raise InputError(
-            f"effects {stored.name!r} have no item probabilities, which mixmin needs; run 'dmix mix probe"
-            " --estimator counts' or '--estimator probe'"
+            f"effects {stored.name!r} have no probabilities of items, but mixmin needs them; run 'dmix "
+            "mix probe' with --estimator counts or --estimator probe"
         )
     used_I = found.weight_I > 0
     return replace(found, log_chance_IK=found.log_chance_IK[used_I], weight_I=found.weight_I[used_I])

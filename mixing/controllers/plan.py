@@ -91,9 +91,8 @@ def plan_for_run(
     objectives = stored.environment if environment is None else environment
     if objectives.names != stored.effects.objectives:
         raise InputError(
-            f"effects {stored.name!r} are on {', '.join(stored.effects.objectives)}, but the run's"
-            f" environment lists {', '.join(objectives.names)}; run 'dmix mix probe' with the run's"
-            " environment"
+            f"effects {stored.name!r} are on {', '.join(stored.effects.objectives)}, but the environment "
+            f"file of the run has {', '.join(objectives.names)}; run 'dmix mix probe' with that file"
         )
     return stored.name, _planned(stored, objectives, supply).to_json(space.names)
 

@@ -39,13 +39,13 @@ def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedF
     chosen = chosen or DEFAULT_REGRESSOR
     if chosen not in REGRESSORS:
         raise InputError(
-            f"regmix:{argument} names the regressor {chosen!r}, expected one of {', '.join(REGRESSORS)}"
+            f"regmix:{argument} has the regressor {chosen!r}, expected one of {', '.join(REGRESSORS)}"
         )
     read_fitting_set(warehouse, set_name, space=space)
     mixtures_RN, values_R1 = load_farm_runs(warehouse, set_name).static()
 
     def fit(progress: Callable[[str], None]) -> list[float]:
-        progress(f"regmix: fits {chosen} to {len(mixtures_RN)} static runs of set {set_name}")
+        progress(f"regmix: fitting {chosen} to {len(mixtures_RN)} constant runs of set {set_name}")
         fitted = regressor(chosen)(mixtures_RN, values_R1)
         candidates_CN = simulated_mixtures(space, number=CANDIDATES, seed=0)
         found: list[float] = best_mixture(lambda m: fitted.predict(m)[:, 0], candidates_CN).tolist()

@@ -60,7 +60,7 @@ def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedF
     features_RX, changes_R1 = load_farm_runs(warehouse, argument).changes()
 
     def fit(progress: Callable[[str], None]) -> list[str]:
-        progress(f"regmix-d: fits boosted trees to {len(features_RX)} steps of set {argument}")
+        progress(f"regmix-d: fitting boosted trees to {len(features_RX)} steps of set {argument}")
         return fit_boosted_trees(features_RX, changes_R1).to_text()
 
     return PlannedFit(

@@ -44,7 +44,8 @@ def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedF
 
     def fit(progress: Callable[[str], None]) -> dict[str, Any]:
         progress(
-            f"regmix-kl: fits {' and '.join(REGRESSORS)} to {len(mixtures_RN)} static runs of set {argument}"
+            f"regmix-kl: fitting {' and '.join(REGRESSORS)} to {len(mixtures_RN)} constant runs "
+            f"of set {argument}"
         )
         chosen, radius, worth = choose(
             mixtures_RN,
@@ -58,7 +59,7 @@ def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedF
             simulated_mixtures(space, number=CANDIDATES, seed=0), space.natural_N, radius=radius
         )
         mixture_N = best_mixture(lambda m: value(fitted.predict(m)), candidates_CN)
-        progress(f"regmix-kl: {chosen} within {radius:g} nats of natural mixing")
+        progress(f"regmix-kl: uses {chosen}, at most {radius:g} nats from natural mixing")
         return {
             "mixture": mixture_N.tolist(),
             "regressor": chosen,

@@ -34,7 +34,7 @@ class ReplayController:
         """
         set_name, slash, trajectory = argument.partition("/")
         if not slash or not trajectory or "/" in trajectory:
-            raise InputError(f"replay:{argument} does not name a trajectory; use replay:SET/TRAJECTORY")
+            raise InputError(f"replay:{argument} contains no trajectory; write replay:SET/TRAJECTORY")
         read_fitting_set(warehouse, set_name, space=space)
         path = trajectory_file(warehouse.trajectories(set_name), trajectory)
         if not path.is_file():

@@ -46,7 +46,9 @@ class ShadowController:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            logger.warning("step %d: %s failed in shadow", history.step, self._shadow.name, exc_info=True)
+            logger.warning(
+                "step %d: the shadow controller %s failed", history.step, self._shadow.name, exc_info=True
+            )
             failed = {"controller": self._shadow.name, "error": f"{type(error).__name__}: {error}"}
             detail = json.dumps(failed, ensure_ascii=False)
         event = ControllerEvent(kind="shadow", detail=detail)

@@ -83,7 +83,7 @@ def read_references(path: str, *, space: DomainSpace) -> Vector:
     references_N = np.full(len(space), np.nan)
     values = read_yaml(Path(path).expanduser(), keep_names=True)
     if not values:
-        raise InputError(f"{path} names no reference loss; write for example 'source/News: 3.2'")
+        raise InputError(f"{path} contains no reference loss; write for example 'source/News: 3.2'")
     for name, given in sorted(values.items(), key=lambda item: item[0] not in FIELDS):
         loss = checked_weight(given, f"{path}: {name}")
         if name in FIELDS:

@@ -50,9 +50,9 @@ class SkillItController:
         """
         if history.objectives != self._objectives or len(history.space) != len(self._graph_ND):
             raise InputError(
-                f"{self.name} has effects on {', '.join(self._objectives)}, but the run is scored on"
-                f" {', '.join(history.objectives) or 'nothing'}; run 'dmix mix probe' with the run's"
-                " environment"
+                f"{self.name} has effects on {', '.join(self._objectives)}, but the run has the "
+                f"objectives {', '.join(history.objectives) or 'none'}; run 'dmix mix probe' with the "
+                "environment file of the run"
             )
         return Proposal(shares(self._graph_ND, recent_losses(history), active_N=history.space.active_N))
 

@@ -51,5 +51,5 @@ def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controll
         InputError: If it is no whole number from 0 on.
     """
     if argument and not argument.isdecimal():
-        raise InputError(f"untrained:{argument} does not name a seed; write for example untrained:1")
+        raise InputError(f"untrained:{argument} contains no seed; write for example untrained:1")
     return UntrainedController(int(argument or 0))

@@ -156,8 +156,8 @@ class MixedDataset(Dataset):
             InputError: Always.
         """
         raise InputError(
-            "a MixedDataset cannot be sent to another process; use a DataLoader with"
-            " multiprocessing_context='fork', or open the dataset there"
+            "dmix cannot send a MixedDataset to another process; use a DataLoader with "
+            "multiprocessing_context='fork', or open the dataset in that process"
         )
 
     def batch(self, ids: Sequence[int] | Ids) -> Batch:
@@ -204,7 +204,7 @@ class MixedDataset(Dataset):
     def _check(self, least: int, most: int) -> None:
         """Raises an InputError unless ids from `least` to `most` can be read."""
         if self._closed:
-            raise InputError("the dataset was closed; open it again to read from it")
+            raise InputError("the dataset is closed; open the dataset again to read from it")
         if not 0 <= least <= most < self._samples:
             raise InputError(
                 f"sample ids {least} to {most} were requested, but the dataset has {self._samples} samples"
@@ -215,17 +215,17 @@ class MixedDataset(Dataset):
         stated = np.concatenate([shards for shards in self.sizes.shard_samples if len(shards)])
         if not np.array_equal(stated, self._streaming.samples_per_shard):
             raise VerificationError(
-                f"the streams of dataset {self.manifest.dataset} in {where} hold"
-                f" {self._streaming.num_samples} samples in {self._streaming.num_shards} shards, but its"
-                f" manifest states {stated.sum()} in {len(stated)}; run 'dmix etl verify'"
+                f"the streams of dataset {self.manifest.dataset} in {where} have "
+                f"{self._streaming.num_samples} samples in {self._streaming.num_shards} shards, but the "
+                f"manifest says {stated.sum()} in {len(stated)}; run 'dmix etl verify'"
             )
         wanted = (np.dtype(self.manifest.token_dtype).newbyteorder("<"), self.manifest.seq_len)
         for layout in self._fixed:
             if layout not in (wanted, None):
                 raise VerificationError(
-                    f"a shard of dataset {self.manifest.dataset} in {where} holds rows of {layout[1]}"
-                    f" {layout[0].name}, but its manifest states {wanted[1]} {wanted[0].name};"
-                    " run 'dmix etl verify'"
+                    f"a shard of dataset {self.manifest.dataset} in {where} has rows of {layout[1]} "
+                    f"{layout[0].name}, but the manifest says {wanted[1]} {wanted[0].name}; run 'dmix "
+                    "etl verify'"
                 )
 
     def _read(self, shard: int, rows: Ids | int) -> NDArray:
@@ -241,8 +241,8 @@ class MixedDataset(Dataset):
                     self._streaming._shard_access_times[shard] = time.time_ns()
                 return tokens
         raise StorageError(
-            f"shard {shard} was removed from the cache {_EVICTION_RETRIES} times before it could be read;"
-            " raise the cache limit or use fewer loader workers"
+            f"the cache is too small: {_EVICTION_RETRIES} times, shard {shard} disappeared before dmix "
+            "read it; raise cache_limit, or lower loader_workers in the training file"
         )
 
     def _token_rows(self, shard: int, rows: Ids | int) -> NDArray:
@@ -292,13 +292,13 @@ class MixedDataset(Dataset):
                 self._held[shard] = seen
                 return
             if attempt == 1:
-                logger.warning("%s differs from the manifest; downloading it again", path)
+                logger.warning("%s differs from the manifest; dmix downloads it again", path)
                 path.unlink(missing_ok=True)
                 self._streaming._shard_states[shard] = _SHARD_REMOTE
                 self._fetch(shard)
         raise VerificationError(
-            f"shard {name} of {reader.dirname}, as downloaded, differs from the one that the manifest of"
-            f" dataset {self.manifest.dataset} names (SHA-256 {wanted[:16]}…); run 'dmix etl verify'"
+            f"the downloaded shard {name} of {reader.dirname} differs from the manifest of dataset "
+            f"{self.manifest.dataset} (SHA-256 {wanted[:16]}…); run 'dmix etl verify'"
         )
 
     def _fetch(self, shard: int) -> None:
@@ -310,9 +310,9 @@ class MixedDataset(Dataset):
             self._streaming._shard_states[shard] = _SHARD_REMOTE
             stream = self._streaming.streams[self._streaming.stream_per_shard[shard]]
             raise StorageError(
-                f"shard {self._streaming.shards[shard].raw_data.basename} of"
-                f" {stream.remote or stream.local} cannot be read:"
-                f" {error}; check that the dataset is complete with 'dmix etl verify'"
+                f"shard {self._streaming.shards[shard].raw_data.basename} of "
+                f"{stream.remote or stream.local} cannot be read: {error}; run 'dmix etl verify' to "
+                "check the dataset"
             ) from error
 
 

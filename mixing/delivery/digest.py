@@ -50,9 +50,9 @@ class StepDigest:
         digest.update(prefix)
         if digest.hexdigest() != expected:
             raise VerificationError(
-                f"the {len(prefix)} planned samples before the interruption have the digest"
-                f" {digest.hexdigest()[:12]}, but the checkpoint says {expected[:12]}; resume with the"
-                " dataset, seed and settings that the run was started with"
+                f"the {len(prefix)} planned samples before the interruption have the digest "
+                f"{digest.hexdigest()[:12]}, but the checkpoint says {expected[:12]}; resume with the "
+                "first dataset, seed and settings of the run"
             )
         return digest
 
@@ -82,8 +82,8 @@ def merge_ranks(ids_by_rank: Sequence[Ids], *, batch_size: int) -> Ids:
     lengths = {len(ids) for ids in ids_by_rank}
     if len(lengths) > 1:
         raise VerificationError(
-            f"ranks consumed {sorted(lengths)} samples, expected equal numbers; stop the run and resume from"
-            " the last checkpoint"
+            f"the ranks used {sorted(lengths)} samples, expected equal numbers; stop the run and resume "
+            "from the last checkpoint"
         )
     slice_size = batch_size // len(ids_by_rank)
     return np.stack(

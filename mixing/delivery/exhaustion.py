@@ -21,8 +21,8 @@ _ROUNDING = 1e-12
 
 NO_SAMPLES = "no samples"
 EXHAUSTED = "exhausted"
-RUNS_OUT = "runs out in this step"
-TAKES_OVER = "takes over from domains without samples"
+RUNS_OUT = "has no samples left after this step"
+TAKES_OVER = "replaces domains without samples"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,10 +57,13 @@ def checked_mixture(asked_N: Vector, *, size: int) -> Vector:
         raise InputError(f"mixture has {mixture_N[where]} at index {where}, expected finite weights")
     if (mixture_N < 0).any():
         where = mixture_N.argmin()
-        raise InputError(f"mixture has {mixture_N[where]} at index {where}, expected weights from 0")
+        raise InputError(f"mixture has {mixture_N[where]} at index {where}, expected weights of 0 or more")
     total = math.fsum(mixture_N)
     if abs(total - 1) > SUM_TOLERANCE:
-        raise InputError(f"mixture sums to {total:.9f}, expected 1 (tolerance {SUM_TOLERANCE}); divide by it")
+        raise InputError(
+            f"mixture sums to {total:.9f}, expected 1 (tolerance {SUM_TOLERANCE}); divide the "
+            "weights by their sum"
+        )
     return mixture_N / total
 
 

@@ -78,9 +78,9 @@ class StepLedger:
         digest = self.digest.hexdigest()
         if digest != step_digest(plan.ids) or not np.array_equal(self.samples_N, plan.counts_N):
             raise VerificationError(
-                f"step {plan.step} consumed {self.digest.consumed} samples that are not the {len(plan.ids)}"
-                " planned ones in their order; stop the run, check the data with 'dmix etl verify', and"
-                " resume from the last checkpoint"
+                f"step {plan.step} used {self.digest.consumed} samples, but not the {len(plan.ids)} "
+                "planned samples in order; stop the run, check the data with 'dmix etl verify', and "
+                "resume from the last checkpoint"
             )
         return digest
 

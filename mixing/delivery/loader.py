@@ -177,8 +177,8 @@ class MixedLoader:
         for name, value in here.items():
             if saved.get(name) != value:
                 raise InputError(
-                    f"the run was started with {name} {saved.get(name)!r}, but this loader has {value!r};"
-                    " resume with the settings of the start"
+                    f"the run started with {name} {saved.get(name)!r}, but this loader has {value!r}; "
+                    "resume with the first settings of the run"
                 )
         self.state = MixerState.from_json(state["mixer"])
         self.chain, self._last = state["chain"], state["finished"]
@@ -231,8 +231,8 @@ class MixedLoader:
 def _gather_distributed(own: Ids) -> Sequence[Ids]:
     if not (distributed.is_available() and distributed.is_initialized()):
         raise InputError(
-            "several ranks need torch.distributed to agree on what was consumed; call"
-            " torch.distributed.init_process_group() first, or pass gather="
+            "several ranks need torch.distributed to compare their samples; call "
+            "torch.distributed.init_process_group() first, or pass gather="
         )
     gathered: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(gathered, own)

@@ -182,8 +182,8 @@ def plan_step(
     total = step_total(remaining_N, settings=settings)
     if total == 0:
         raise InputError(
-            f"step {state.step + 1} cannot fill a batch of {settings.batch_size}: {remaining_N.sum()} samples"
-            " are left; end the run after the step that is marked as the last"
+            f"step {state.step + 1} has only {remaining_N.sum()} samples left, fewer than a batch of "
+            f"{settings.batch_size}; end the run after its last planned step"
         )
     allocation = allocate(
         mixture_N,
@@ -225,13 +225,12 @@ def remaining_samples(state: MixerState, *, streams: StreamSizes, settings: Plan
     """
     if len(state.cursor_N) != len(streams):
         raise InputError(
-            f"the state has {len(state.cursor_N)} domains and the streams have {len(streams)};"
-            " resume with the dataset that the run was started with"
+            f"the state has {len(state.cursor_N)} domains, but the streams have {len(streams)}; resume "
+            "with the first dataset of the run"
         )
     if ((state.cursor_N > 0) & (state.cursor_N >= streams.samples_N)).any():
         raise InputError(
-            "the state has taken more samples than a domain has; resume with the dataset that the run"
-            " was started with"
+            "the state has used more samples than a domain has; resume with the first dataset of the run"
         )
     return np.maximum(0, settings.passes * streams.samples_N - _drawn(state, streams))
 
@@ -246,13 +245,13 @@ def ending(state: MixerState, *, steps: int, streams: StreamSizes, settings: Pla
     """Why a run of at most `steps` steps ends after `state`, and what it leaves undrawn, in words."""
     left_N = remaining_samples(state, streams=streams, settings=settings)
     if not left_N.any():
-        return "every sample was drawn"
+        return "the run has drawn every sample"
     if state.step >= steps:
         why = f"all {steps} steps are done"
     elif step_total(left_N, settings=settings) == 0:
-        why = f"the remaining samples fill no batch of {settings.batch_size}"
+        why = f"the remaining samples are too few for a batch of {settings.batch_size}"
     else:
-        why = "the target is covered"
+        why = "the run has drawn all target samples"
     target = int(left_N[streams.target_N].sum())
     source = int(left_N.sum()) - target
     if settings.passes > 1:
@@ -260,8 +259,8 @@ def ending(state: MixerState, *, steps: int, streams: StreamSizes, settings: Pla
         drawn_N = _drawn(state, streams)
         target = int(drawn_N[streams.target_N].sum())
         source = int(drawn_N.sum()) - target
-        return f"{why}; drawn: {source:,} samples of the source, {target:,} of the target"
-    return f"{why}; not drawn: {source:,} samples of the source, {target:,} of the target"
+        return f"{why}; drawn: {source:,} source samples and {target:,} target samples"
+    return f"{why}; not drawn: {source:,} source samples and {target:,} target samples"
 
 
 def check_settings(
@@ -276,13 +275,13 @@ def check_settings(
     step, batch = settings.step_samples, settings.batch_size
     if step % batch:
         raise InputError(
-            f"{step} samples per step are not a multiple of the batch of {batch}; the nearest fitting"
-            f" --samples-per-step: {_nearest(step, batch)}"
+            f"--samples-per-step is {step}, which is not a multiple of the batch of {batch}; nearest "
+            f"valid: {_nearest(step, batch)}"
         )
     if batch % world_size:
         raise InputError(
-            f"a global batch of {batch} cannot be cut into {world_size} equal slices, one per rank; the"
-            f" nearest fitting --batch-size: {_nearest(batch, world_size)}"
+            f"--batch-size is {batch}, which is not a multiple of the {world_size} ranks; nearest "
+            f"valid: {_nearest(batch, world_size)}"
         )
     if streams is not None and settings.passes * streams.samples_N.sum() < batch:
         raise InputError(

@@ -103,8 +103,8 @@ class OpenStreams:
                 self._held.close()
                 kind = InputError if isinstance(error, ValueError) else StorageError
                 raise kind(
-                    f"the streams in {remote or local} cannot be opened: {error}; if they should be there,"
-                    " check them with 'dmix etl verify'"
+                    f"dmix cannot open the streams in {remote or local}: {error}; run 'dmix etl verify' "
+                    "to check them"
                 ) from error
             self._owner = _own_blocks(self.dataset._shm_prefix_int, folder_paths)
             if remote is not None:
@@ -123,8 +123,8 @@ class OpenStreams:
                 found = hashlib.sha256(path.read_bytes()).hexdigest()
                 if folder in index_sha256 and found != index_sha256[folder]:
                     raise VerificationError(
-                        f"the index of {folder}, as it was downloaded, is not the one that the manifest names"
-                        f" (SHA-256 {found[:16]}…, not {index_sha256[folder][:16]}…); run 'dmix etl verify'"
+                        f"the downloaded index of {folder} differs from the manifest (SHA-256 "
+                        f"{found[:16]}…, not {index_sha256[folder][:16]}…); run 'dmix etl verify'"
                     )
         except BaseException:
             self._give_back(self._blocks)
@@ -190,16 +190,17 @@ def _owned_cache(
     found = local.lstat()
     if local.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise InputError(
-            f"the cache folder {local} is a link, belongs to another user or may be written by others (mode"
-            f" {found.st_mode & 0o777:03o}); remove it, or set another cache_folder in the training file"
+            f"the cache folder {local} is not safe: it is a link, belongs to another user, or others may "
+            f"write to it (mode {found.st_mode & 0o777:03o}); remove this folder, or set another "
+            "cache_folder in the training file"
         )
     # a cache_folder may come with a received run: nothing is written or removed among files of others
     own = {".lock", ".lock.holder", *(folder.split("/")[0] for folder in folders)}
     foreign = sorted(path.name for path in local.iterdir() if path.name not in own)
     if foreign:
         raise InputError(
-            f"the cache folder {local} has other files ({foreign[0]}), so it is no cache of dmix; set another"
-            " cache_folder in the training file"
+            f"the cache folder {local} has files of other programs ({foreign[0]}); set another "
+            "cache_folder in the training file"
         )
     with held_lock(local / ".lock", what=f"the cache folder {local}", timeout_seconds=wait_seconds):
         _remove_stale(folder_paths)
@@ -242,7 +243,9 @@ def _owners_folder() -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise StorageError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of yours")
+        raise StorageError(
+            f"{folder} belongs to another user; remove this folder, or set TMPDIR to your own folder"
+        )
     return folder
 
 

@@ -38,11 +38,11 @@ class StreamSizes:
         size = len(self.shard_samples)
         if len(self.target_N) != size:
             raise InputError(
-                f"{size} domains have shards, but {len(self.target_N)} have a field; give both for each"
-                " domain"
+                f"{size} domains have shards, but {len(self.target_N)} domains have a field; give shards "
+                "and field for each domain"
             )
         if any((shards <= 0).any() for shards in self.shard_samples):
-            raise InputError("a shard without samples cannot be drawn from; leave it out of the sizes")
+            raise InputError("a shard has no samples; leave this shard out of the sizes")
         if not self.samples_N.any():
             raise InputError("no domain has a single sample; add text or shorten --seq-len")
 

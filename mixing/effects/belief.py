@@ -99,13 +99,13 @@ class BeliefSettings:
     def __post_init__(self) -> None:
         for name in ("drift", "scale", "direction", "walk"):
             if not 0 <= getattr(self, name) < np.inf:
-                raise InputError(f"{name} is {getattr(self, name)}, expected a number from 0 on")
+                raise InputError(f"{name} is {getattr(self, name)}, expected 0 or more")
         if not 0 < self.noise < np.inf:
             raise InputError(f"noise is {self.noise}, expected a number above 0")
         if not (self.headroom > 0 and 0 <= self.fading < 1):
             raise InputError(
-                f"headroom is {self.headroom} and fading {self.fading}; expected a number above 0, and one"
-                " from 0 to below 1"
+                f"headroom is {self.headroom} and fading is {self.fading}; expected headroom above 0, "
+                "and fading from 0 to below 1"
             )
 
 

@@ -81,13 +81,14 @@ class ListeningRules:
     def __post_init__(self) -> None:
         if not (0 <= self.inertia < np.inf and self.contradiction > 0):
             raise InputError(
-                f"inertia is {self.inertia} and contradiction {self.contradiction}; expected a number from"
-                " 0 on and one above 0"
+                f"inertia is {self.inertia} and contradiction is {self.contradiction}; expected inertia "
+                "of 0 or more, and contradiction above 0"
             )
         if not (0 <= self.asking < 1 and self.asking_steps >= 1 and 0 <= self.asking_until <= 1):
             raise InputError(
-                f"asking is {self.asking}, asking_steps {self.asking_steps} and asking_until"
-                f" {self.asking_until}; expected 0 to below 1, at least 1, and 0 to 1"
+                f"asking is {self.asking}, asking_steps is {self.asking_steps} and asking_until is "
+                f"{self.asking_until}; expected asking from 0 to below 1, asking_steps of at least 1, "
+                "and asking_until from 0 to 1"
             )
         if not 0 <= self.trust <= 1:
             raise InputError(f"trust is {self.trust}, expected 0 to 1")

@@ -65,7 +65,7 @@ class Effects:
         if len(self.errors) != shape[1] or any(error.shape[1] != shape[0] for error in self.errors):
             raise InputError(f"effects need an error matrix with {shape[0]} columns for each objective")
         if not np.isfinite(self.effect_ND).all():
-            raise InputError("an effect is not finite; measure the objective that it belongs to again")
+            raise InputError("an effect is not finite; measure its objective again")
 
     @cached_property
     def stderr_ND(self) -> Array:

@@ -49,7 +49,7 @@ def gradient_budget(
     domains: int,
     item_tokens_D: Vector,
     items_D: Vector,
-    fix: str = "raise --max-hours, or take the estimator counts",
+    fix: str = "raise --max-hours, or use --estimator counts",
 ) -> GradientBudget:
     """A budget of at most so many tokens; half of them for the items.
 

@@ -71,8 +71,9 @@ class Supply:
             ceilings_N = np.where(self.samples_N > 0, np.minimum(ceilings_N, self.ceilings_N), 0.0)
             if ceilings_N.sum() < 1:
                 raise InputError(
-                    f"guard rails and supply allow weights that sum to {ceilings_N.sum():.3f}, less than"
-                    " 1; allow more passes, a shorter run, or another guard"
+                    "guard rails and available samples limit the sum of all weights to "
+                    f"{ceilings_N.sum():.3f}, expected 1 or more; allow more passes, a shorter run, or "
+                    "other guard rails"
                 )
         floors_N = np.zeros_like(ceilings_N) if self.floors_N is None else self.floors_N
         return np.minimum(floors_N, ceilings_N), ceilings_N
@@ -330,7 +331,7 @@ def _note(prediction: Prediction, mixture_N: Vector, start_N: Vector, *, ceiling
         name for name, used in zip(prediction.objectives, c.beta_D + c.gamma_D, strict=True) if used > 0
     ]
     if not telling:
-        return "The effects of all objectives are within noise, so the plan is natural mixing."
+        return "The effects of all objectives are smaller than their noise, so the plan is natural mixing."
     if total_variation(mixture_N, start_N) < _NATURAL:
         tight = np.isclose(ceilings_N[ceilings_N > 0].sum(), 1, atol=1e-3)
         if tight:
@@ -338,10 +339,11 @@ def _note(prediction: Prediction, mixture_N: Vector, start_N: Vector, *, ceiling
         return "No other mixture's predicted gain exceeds its risk, so the plan is natural mixing."
     silent = [name for name in prediction.objectives if name not in telling]
     if silent:
-        note = f"The plan ignores objectives whose effects are within noise: {', '.join(silent)}."
+        note = f"The plan ignores objectives with effects smaller than their noise: {', '.join(silent)}."
         if prediction.kept_FN is not None:
             note += (
-                " The cost of less text of their field is unknown, so it keeps at least its natural share."
+                " Their field keeps at least its natural share, because the cost of a smaller "
+                "share is unknown."
             )
         return note
-    return "All objectives have effects beyond noise."
+    return "All objectives have effects larger than their noise."

@@ -198,15 +198,15 @@ def predict(
             first.environment,
         ):
             raise InputError(
-                f"effects {other.name!r} and {first.name!r} were measured on other datasets or objectives;"
-                " name effects of one dataset and one environment"
+                f"effects {other.name!r} and {first.name!r} have different datasets or objectives; give "
+                "effects of one dataset and one environment file"
             )
     counted = [e for e in effects if e.estimator == "counts"]
     measured = [e for e in effects if e.estimator != "counts"]
     if len(counted) > 1 or len(measured) > 1 or bool(counted) != (counts is not None):
         raise InputError(
-            f"{len(counted)} effects by counts and {len(measured)} measured ones are given; give one of each"
-            " kind at most"
+            f"{len(counted)} effects by counts and {len(measured)} effects measured on a model were "
+            "given; give at most one of each kind"
         )
     size = len(first.objectives)
     if coefficients is None:

@@ -73,8 +73,8 @@ def design_probes(
     groups = group_domains(space, samples=samples, most_groups=most_groups, effect_ND=effect_ND)
     if len(groups) < 2:
         raise InputError(
-            f"{len(groups)} group of domains is not enough to compare; shorten the probes with --steps, or"
-            " raise --groups"
+            f"there is only {len(groups)} group of domains, expected at least 2; shorten the probes with "
+            "--steps, or raise --groups"
         )
     natural_N = space.natural_N
     controls = controls_of(len(groups))

@@ -13,11 +13,13 @@ class PlanRules:
 
     pull: float = setting(
         0.25,
-        help="Tau: strength of the pull towards natural mixing. The planner subtracts this"
-        " much utility per nat of KL(mixture || natural).",
+        help="Tau: cost of distance from natural mixing. The planner subtracts this amount of utility "
+        "per nat of KL(mixture || natural).",
     )
-    caution: float = setting(1.0, help="z: number of standard errors subtracted from every predicted gain.")
+    caution: float = setting(
+        1.0, help="z: number of standard errors that the planner subtracts from every predicted gain."
+    )
 
     def __post_init__(self) -> None:
         if not (0 <= self.pull < math.inf and 0 <= self.caution < math.inf):
-            raise InputError(f"pull is {self.pull} and caution {self.caution}, expected numbers from 0 on")
+            raise InputError(f"pull is {self.pull} and caution is {self.caution}; expected 0 or more")

@@ -143,8 +143,8 @@ def _published(
         if before.get("files") == manifest["files"]:
             return path
         raise InputError(
-            f"effects {name!r} are in {warehouse.root} and were measured otherwise; choose another"
-            f" --name, or remove {folder}"
+            f"{warehouse.root} already has effects {name!r} with other inputs; choose another --name, or "
+            f"remove {folder}"
         )
     for file, data in content.items():
         publish_bytes(folder / file, data)
@@ -224,8 +224,8 @@ def fitting_effects(
         stored = read_effects(warehouse, name)
         if not _about(stored, space):
             raise InputError(
-                f"effects {name!r} were measured on another dataset than that of the run; run 'dmix mix"
-                " probe' with it"
+                f"effects {name!r} have another dataset than the run; run 'dmix mix probe' with the "
+                "dataset of the run"
             )
         return stored
     for known in reversed(effect_names(warehouse)):

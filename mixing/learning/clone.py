@@ -160,12 +160,12 @@ def _fit_conditioned(
 
 def _notes(summary: CloneSummary) -> list[str]:
     notes = [
-        f"It imitates {summary.trajectories} trajectories of a farm (Eq. 4). Their final utility is at least"
-        f" {summary.lowest_utility:.3f}, and {summary.mean_utility:.3f} on average."
+        f"The agent imitates {summary.trajectories} trajectories of a farm (Eq. 4). Their final utility "
+        f"is at least {summary.lowest_utility:.3f}, and {summary.mean_utility:.3f} on average."
     ]
     if summary.aimed_utility is not None:
         notes.append(
-            f"Conditioned on the final utility (arXiv 2106.01345, 2112.10751), it aims at"
-            f" {summary.aimed_utility:.3f}."
+            "The agent also reads the final utility that a run should reach: "
+            f"{summary.aimed_utility:.3f} (arXiv 2106.01345, 2112.10751)."
         )
     return notes

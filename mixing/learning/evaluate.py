@@ -49,15 +49,15 @@ def load_subject(warehouse: Warehouse, *, set_name: str, agent_name: str) -> tup
     farm = load_farm(warehouse, set_name, preset=agent.config.preset, as_sets=not fixed)
     if fixed and tuple(agent.config.labels) != farm.space.labels:
         raise InputError(
-            f"agent {agent_name!r} chooses among {len(agent.config.labels)} labels, but set {set_name!r} has"
-            f" {len(farm.space.labels)} others; choose a set of the dataset that it was trained for"
+            f"agent {agent_name!r} has {len(agent.config.labels)} labels, but set {set_name!r} has "
+            f"{len(farm.space.labels)} other labels; choose a set with the labels of the agent"
         )
     # A set agent reads any objectives, but one that was trained without feedback reads none in runs.
     if tuple(agent.config.objectives) != farm.objectives and (fixed or not agent.config.objectives):
         raise InputError(
-            f"agent {agent_name!r} reads the objectives {', '.join(agent.config.objectives) or 'none'}, but"
-            f" set {set_name!r} has {', '.join(farm.objectives)}; judge the agent on a set with the same"
-            " objectives, or train an agent on this set"
+            f"agent {agent_name!r} reads the objectives {', '.join(agent.config.objectives) or 'none'}, "
+            f"but set {set_name!r} has {', '.join(farm.objectives)}; choose a set with the same "
+            "objectives, or train an agent on this set"
         )
     return farm, agent
 

@@ -263,8 +263,8 @@ def _architecture(given: Agent, settings: RlSettings, start: str) -> str:
     found = "paper" if given.config.fixed_space else "set"
     if settings.architecture not in (None, found):
         raise InputError(
-            f"agent {start!r} has the architecture {found}, but --architecture asks for"
-            f" {settings.architecture}; leave one of the two out"
+            f"agent {start!r} has the architecture {found}, but --architecture is "
+            f"{settings.architecture}; leave out --from or --architecture"
         )
     return found
 
@@ -279,8 +279,8 @@ def _check_fits(config: MixingAgentConfig, farm: Farm, start: str) -> None:
     for name, (found, wanted) in pairs.items():
         if found != wanted:
             raise InputError(
-                f"agent {start!r} has the {name} {_short(found)}, but set {farm.set_name!r} has"
-                f" {_short(wanted)}; fine-tune one on this set with 'dmix agent sft', or leave --from out"
+                f"agent {start!r} has the {name} {_short(found)}, but set {farm.set_name!r} has "
+                f"{_short(wanted)}; run 'dmix agent sft' on this set first, or leave --from out"
             )
 
 
@@ -301,8 +301,8 @@ def _publish(
 ) -> None:
     result.agent.config.rl = {**asdict(settings), **asdict(summary)}
     notes = [
-        f"Trained by conservative Q-learning (Eq. 5-7) on {summary.trajectories} trajectories with"
-        f" feedback; its actor started from: {summary.start}.",
+        f"dmix trained the agent by conservative Q-learning (Eq. 5-7) on {summary.trajectories} "
+        f"trajectories with feedback. The actor started from: {summary.start}.",
         f"{summary.updates} updates, conservative weight {settings.conservative_weight:g},"
         f" discount {settings.discount:g}, {settings.critics} critics.",
         f"The critics learned the farm's returns G as {summary.reward_scale:.4g} * G"

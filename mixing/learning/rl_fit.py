@@ -89,8 +89,8 @@ def fit_cql(
     """
     if episodes.valid_mask_ET.shape[1] > agent.config.context:
         raise InputError(
-            f"the longest trajectory has {episodes.valid_mask_ET.shape[1]} steps, but the agent looks back"
-            f" {agent.config.context}; train it with a longer --context"
+            f"the longest trajectory has {episodes.valid_mask_ET.shape[1]} steps, but the agent reads "
+            f"only {agent.config.context}; train the agent with a longer --context"
         )
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
@@ -275,12 +275,12 @@ class _Loop:
     def _load(self) -> None:
         if self.checkpoint is None or not self.checkpoint.is_file():
             return
-        with readable(self.checkpoint, what="a state of training", fix="delete it to start again"):
+        with readable(self.checkpoint, what="a state of training", fix="delete this file to start again"):
             state = torch.load(self.checkpoint, weights_only=True)
         if state["identity"] != self._identity():
             raise InputError(
-                f"{self.checkpoint} belongs to a training with other settings or data; repeat those, or"
-                " delete it to start again"
+                f"{self.checkpoint} belongs to a training with other settings or data; use the same ones, or "
+                "delete this file to start again"
             )
         self.done = state["done"]
         if self.settings.views and sum(self.done.values()):

@@ -117,11 +117,11 @@ def load_sft_datasets(
     as_sets = settings.architecture == "set"
     if len(set_names) > 1 and not as_sets:
         raise InputError(
-            f"the paper's agent learns from one set, got {len(set_names)} ({', '.join(set_names)}); give one,"
-            " or add --architecture set"
+            f"architecture 'paper' learns from one set, but {len(set_names)} were given "
+            f"({', '.join(set_names)}); give one, or add --architecture set"
         )
     if len(set(set_names)) < len(set_names):
-        raise InputError(f"--set names a set twice: {', '.join(set_names)}; remove one")
+        raise InputError(f"--set contains a set twice: {', '.join(set_names)}; remove one")
     return [
         load_sft_dataset(warehouse, set_name=name, preset=settings.preset, as_sets=as_sets)
         for name in set_names
@@ -269,10 +269,10 @@ def _card_notes(result: SftResult) -> list[str]:
     if result.held_out_losses:
         losses += f", {result.held_out_losses[result.best_epoch - 1]:.5f} held out"
     notes = [
-        f"Fine-tuned (Eq. 4) on {result.trajectories} trajectories,"
-        f" {result.with_feedback} of them with feedback.",
+        f"dmix trained the agent (Eq. 4) on {result.trajectories} trajectories, {result.with_feedback} "
+        "of them with feedback.",
         f"{losses}.",
     ]
     if not result.with_feedback:
-        notes.append("None of them had feedback, so this agent has not learned to use feedback.")
+        notes.append("No trajectory had feedback, so this agent has not learned to use feedback.")
     return notes

@@ -109,8 +109,8 @@ class Episodes:
         finished = torch.nonzero(self.comparable_E).ravel()
         if not len(finished):
             raise InputError(
-                "no trajectory of the set was scored to its end under the default proxy; collect its feedback"
-                " first"
+                "the set has no trajectory of the default proxy with scores of all steps; run 'dmix mix "
+                "collect' first"
             )
         number = max(1, round(share * len(finished)))
         order = torch.argsort(self.gains_E[finished], descending=True, stable=True)
@@ -155,7 +155,7 @@ def make_episodes(
         states = len(known_S) if known_S.all() else int(known_S.argmin())
         if states < 2:
             logger.warning(
-                "%s is left out: it has fewer than two scores from the start", trajectory.trajectory_id
+                "dmix leaves out %s: it has fewer than two scores from the start on", trajectory.trajectory_id
             )
             continue
         mixtures_SN = trajectory.mixtures_TN
@@ -272,8 +272,8 @@ def assembled(rows: Sequence[Run], *, space: DomainSpace, weights_D: Vector) -> 
 def _checked(scores_SD: NDArray[np.float64], trajectory: Trajectory) -> NDArray[np.float64]:
     if len(scores_SD) != len(trajectory.mixtures_TN):
         raise InputError(
-            f"trajectory {trajectory.trajectory_id} has {len(trajectory.mixtures_TN)} entries and feedback"
-            f" on {len(scores_SD)}; delete its feedback file and collect it again"
+            f"trajectory {trajectory.trajectory_id} has {len(trajectory.mixtures_TN)} entries, but "
+            f"feedback on {len(scores_SD)}; delete its feedback file and run 'dmix mix collect' again"
         )
     return scores_SD
 

@@ -120,8 +120,8 @@ def make_examples(
         feedback_TD = by_id.get(trajectory.trajectory_id, np.zeros((len(mixtures_TN), len(scales_D))))
         if len(feedback_TD) != len(mixtures_TN):
             raise InputError(
-                f"trajectory {trajectory.trajectory_id} has {len(mixtures_TN)} entries and feedback on"
-                f" {len(feedback_TD)}; delete its feedback file and collect it again"
+                f"trajectory {trajectory.trajectory_id} has {len(mixtures_TN)} entries, but feedback on "
+                f"{len(feedback_TD)}; delete its feedback file and run 'dmix mix collect' again"
             )
         tokens_TX = tokens(mixtures_TN[:-1], feedback_TD[:-1], context=context, preset=preset)
         examples.append(Example(tokens_TX=tokens_TX, mixtures_TN=mixtures_TN[1:].astype(np.float32)))
@@ -134,7 +134,5 @@ def _taught(trajectories: Sequence[Trajectory], *, preset: str) -> list[Trajecto
     lowest = min((t.top_k for t in inductive if t.top_k is not None), default=None)
     if lowest is None or (preset == "paper" and lowest != 1):
         there = "none" if lowest is None else f"the lowest K is {lowest}"
-        raise InputError(
-            f"the set has no trajectories of K = 1 ({there}); sample it with 'dmix mix sample --top-k 1'"
-        )
+        raise InputError(f"the set has no trajectories with K = 1 ({there}); run 'dmix mix sample --top-k 1'")
     return [t for t in inductive if t.top_k == lowest]

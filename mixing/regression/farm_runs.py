@@ -71,9 +71,9 @@ class FarmRuns:
         ]
         if len(found) < FEWEST_RUNS:
             raise InputError(
-                f"set {self.set_name!r} has {len(found)} static runs with feedback, but a regression"
-                f" needs {FEWEST_RUNS} with the default proxy; sample it with 'dmix mix sample --preset"
-                " default' and collect its feedback"
+                f"set {self.set_name!r} has {len(found)} constant runs of the default proxy with "
+                f"feedback, expected at least {FEWEST_RUNS}; run 'dmix mix sample --preset default' and "
+                "'dmix mix collect'"
             )
         return np.stack([mixture_N for mixture_N, _ in found]), np.array([[value] for _, value in found])
 

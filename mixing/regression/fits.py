@@ -63,8 +63,8 @@ class PlannedFit:
         path = self.path
         if not path.is_file():
             raise NotFoundError(
-                f"{self.kind} is not fitted to set {self.set_name!r}: {path} does not exist; start a run"
-                " with 'dmix train', or call prepare_controller(), which fit it"
+                f"{self.kind} has no fit to set {self.set_name!r} yet: {path} does not exist; run "
+                "'dmix train', or call prepare_controller()"
             )
         return read_json(path)
 

@@ -89,8 +89,8 @@ def _table(folder: Path, kind: str, size: str) -> RunTable:
     if mixtures.keys() != values.keys():
         alone = sorted(mixtures.keys() ^ values.keys())
         raise InputError(
-            f"{mixture_file.name} and {loss_file.name} describe other runs (only in one of them:"
-            f" {', '.join(alone[:3])}); take both from one release of the tables"
+            f"{mixture_file.name} and {loss_file.name} contain different runs (only in one file: "
+            f"{', '.join(alone[:3])}); take both files from one release of the tables"
         )
     mixtures_RN = np.array(list(mixtures.values()))
     values_RV = np.array([values[index] for index in mixtures])
@@ -98,8 +98,8 @@ def _table(folder: Path, kind: str, size: str) -> RunTable:
     if (mixtures_RN < 0).any() or np.abs(sums_R - 1).max() > _SUM_TOLERANCE:
         row = list(mixtures)[int(np.abs(sums_R - 1).argmax())]
         raise InputError(
-            f"{mixture_file}: run {row} is not a mixture (sum {sums_R[np.abs(sums_R - 1).argmax()]:.3f}),"
-            " expected shares from 0 on that sum to 1"
+            f"{mixture_file}: run {row} is not a mixture (sum "
+            f"{sums_R[np.abs(sums_R - 1).argmax()]:.3f}), expected shares of 0 or more that sum to 1"
         )
     return RunTable(size=size, domains=domains, losses=losses, mixtures_RN=mixtures_RN, values_RV=values_RV)
 
@@ -120,7 +120,7 @@ def _rows(path: Path) -> tuple[tuple[str, ...], dict[str, list[float]]]:
         for number, row in enumerate(reader, start=2):
             rows[str(row[_INDEX])] = [_number(row[name], f"{path} line {number}: {name}") for name in columns]
     if not rows:
-        raise InputError(f"{path} has no runs; fetch it again")
+        raise InputError(f"{path} has no runs; download it again")
     return columns, rows
 
 
@@ -130,7 +130,7 @@ def _number(text: str | None, where: str) -> float:
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
-        raise InputError(f"{where} is {text!r}, expected a finite number; fetch the table again")
+        raise InputError(f"{where} is {text!r}, expected a finite number; download the table again")
     return value
 
 
@@ -164,11 +164,11 @@ def checked_runs(mixtures_RN: Array, values_RV: Array) -> tuple[Array, Array]:
     mixtures_RN, values_RV = (np.asarray(a, dtype=np.float64) for a in (mixtures_RN, values_RV))
     if mixtures_RN.ndim != 2 or values_RV.ndim != 2 or len(mixtures_RN) != len(values_RV):
         raise InputError(
-            f"mixtures have shape {mixtures_RN.shape} and values {values_RV.shape}, expected (runs, domains)"
-            " and (runs, values) of the same runs"
+            f"mixtures have shape {mixtures_RN.shape} and values have {values_RV.shape}, expected (runs, "
+            "domains) and (runs, values) of the same runs"
         )
     if len(mixtures_RN) < 2:
-        raise InputError(f"{len(mixtures_RN)} runs are too few to fit a regressor; give it at least 2")
+        raise InputError(f"{len(mixtures_RN)} runs are too few to fit a regressor; give at least 2")
     if not (np.isfinite(mixtures_RN).all() and np.isfinite(values_RV).all()):
-        raise InputError("a mixture or value is not finite; leave that run out")
+        raise InputError("a mixture or a value is not finite; leave this run out")
     return mixtures_RN, values_RV

@@ -105,7 +105,8 @@ class DomainSpace:
         counts_N = np.where(self.target_N == bool(field), self.samples_N, 0)
         if not counts_N.any():
             raise InputError(
-                f"the {FIELDS[field]} field has no samples; give it a corpus with 'dmix etl shard'"
+                f"the {FIELDS[field]} field has no samples; make a dataset with a "
+                f"{FIELDS[field]} corpus (dmix etl shard)"
             )
         return read_only(counts_N / counts_N.sum())
 

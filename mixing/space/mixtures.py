@@ -42,8 +42,8 @@ def parse_mixture(weights: Mapping[str, Any], *, space: DomainSpace, where: str)
         index = index_of_name(name, space=space, where=where)
         if weight and not space.active_N[index]:
             raise InputError(
-                f"{where}: {name!r} has weight {weight:g}, but the dataset has no sample of it;"
-                " remove the line or add text"
+                f"{where}: {name!r} has weight {weight:g}, but the dataset has no sample of this domain; "
+                "remove the line or add text"
             )
         mixture_N[index] += weight
     if not mixture_N.any():
@@ -51,7 +51,7 @@ def parse_mixture(weights: Mapping[str, Any], *, space: DomainSpace, where: str)
     with np.errstate(over="ignore"):
         total = float(mixture_N.sum())
     if not math.isfinite(total):
-        raise InputError(f"{where}: the weights are too large to be summed; give shares, for example 0 to 1")
+        raise InputError(f"{where}: the sum of the weights is too large; give shares from 0 to 1")
     return mixture_N / total
 
 
@@ -64,7 +64,7 @@ def index_of_name(name: str, *, space: DomainSpace, where: str) -> int:
     index = {f"{field}/{domain}": i for i, (field, domain) in enumerate(space.names)}
     if name not in index:
         near = difflib.get_close_matches(name, [*index, *FIELDS], n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"names look like {next(iter(index))!r}"
+        hint = f"did you mean {near[0]!r}?" if near else f"a valid name is for example {next(iter(index))!r}"
         raise InputError(f"{where}: {name!r} is not a field/domain of the dataset; {hint}")
     return index[name]
 
@@ -76,5 +76,5 @@ def checked_weight(given: Any, where: str) -> float:
         with contextlib.suppress(ValueError, OverflowError):
             weight = float(given)  # YAML 1.1 reads 1e-3 as text
     if not math.isfinite(weight) or weight < 0:
-        raise InputError(f"{where} is {given!r}, expected a number from 0 on")
+        raise InputError(f"{where} is {given!r}, expected 0 or more")
     return weight

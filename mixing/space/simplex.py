@@ -63,7 +63,7 @@ def masked_mixture(mixture_N: NDArray[np.float64], space: DomainSpace) -> Vector
         raise InputError(f"mixture has shape {weights_N.shape}, expected ({len(space)},)")
     if not np.isfinite(weights_N).all() or (weights_N < 0).any():
         worst = weights_N[~(weights_N >= 0)][:1]
-        raise InputError(f"mixture has the weight {worst}, expected finite numbers from 0 on")
+        raise InputError(f"mixture has the weight {worst}, expected finite numbers of 0 or more")
     weights_N = np.where(space.active_N, weights_N, 0.0)
     total = math.fsum(weights_N)
     return weights_N / total if total > 0 else space.natural_N.copy()

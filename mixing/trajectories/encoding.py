@@ -53,7 +53,7 @@ def load_tokenizer_file(path: Path) -> Tokenizer:
     Raises:
         InputError: If the file is missing or damaged.
     """
-    with readable(path, what="a tokenizer", fix="restore it, or shard the dataset again"):
+    with readable(path, what="a tokenizer", fix="restore the file, or run 'dmix etl shard' again"):
         tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
     return tokenizer

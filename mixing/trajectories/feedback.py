@@ -122,8 +122,8 @@ def load_feedback(warehouse: Warehouse, set_name: str) -> Feedback:
         names = names or found
         if found != names:
             raise InputError(
-                f"{path} has scores on {', '.join(found)}, but the first file of the set has"
-                f" {', '.join(names)}; collect the set again with one environment"
+                f"{path} has scores on {', '.join(found)}, but the first file of the set has "
+                f"{', '.join(names)}; run 'dmix mix collect' again with one environment file"
             )
         steps = table["step"].to_numpy()
         order = np.argsort(steps, kind="stable")
@@ -178,8 +178,8 @@ def farm_scales(scores: Iterable[NDArray[np.float64]], *, objectives: Sequence[s
         scales_D[index] = finite.std() if len(finite) else 0.0
         if scales_D[index] == 0:
             raise InputError(
-                f"objective {name!r} has {len(finite)} scores in the farm, all of them equal;"
-                " collect more trajectories, or give its scale in the environment file"
+                f"objective {name!r} has {len(finite)} scores in the farm, and all are equal; add more "
+                f"trajectories, or give a scale for {name!r} in the environment file"
             )
     return scales_D
 

@@ -51,7 +51,9 @@ def farm_limits(trajectories: Sequence[Trajectory], *, quantile: float = 0.99) -
         raise InputError(f"quantile is {quantile}, expected at least 0.5 and below 1")
     paths = [t.mixtures_TN for t in trajectories if len(t.mixtures_TN) > 1]
     if not paths:
-        raise InputError("no trajectory has a step to take limits from; sample the set first")
+        raise InputError(
+            "no trajectory has a step, so there are no guard limits; run 'dmix mix sample' first"
+        )
     stacked_RN = np.concatenate([path[1:] for path in paths])
     first = [float(kl_of_steps(path)[0]) for path in paths]
     later = np.concatenate([kl_of_steps(path)[1:] for path in paths])
@@ -90,20 +92,20 @@ def alarms(history: History, proposal_N: Vector, limits: GuardLimits) -> list[st
     change = float(kl_of_steps(mixtures_SN[-2:])[0])
     if history.step == 1 and change > limits.largest_first_kl:
         found.append(
-            f"random start: the first mixture is {change:.2f} nats from the start state; in the farm, it is"
-            f" at most {limits.largest_first_kl:.2f}"
+            f"random start: the first mixture is {change:.2f} nats from the start state; the maximum in "
+            f"the farm is {limits.largest_first_kl:.2f} nats"
         )
     moved = oscillation(mixtures_SN)
     if moved > limits.largest_oscillation:
         found.append(
-            f"oscillation: the mixtures moved {moved:.2f} back and forth in {OSCILLATION_WINDOW} steps; in"
-            f" the farm, at most {limits.largest_oscillation:.2f}"
+            f"oscillation: the mixtures moved {moved:.2f} back and forth in {OSCILLATION_WINDOW} steps; "
+            f"the maximum in the farm is {limits.largest_oscillation:.2f}"
         )
     number = float(effective_number(proposal_N))
     if number < limits.least_effective_number:
         found.append(
-            f"collapse: the mixture has {number:.2f} effective domains; in the farm, mixtures have at least"
-            f" {limits.least_effective_number:.2f}"
+            f"collapse: the mixture has {number:.2f} effective domains; the minimum in the farm is "
+            f"{limits.least_effective_number:.2f}"
         )
     return found
 

@@ -35,36 +35,37 @@ class Objective:
 
     name: str = setting(help="Name of the objective in tables and in the catalog.")
     role: str = setting(
-        help="'general': measures the field that the model must keep. 'target': measures the"
-        " field that it must learn.",
+        help="Role of the objective. 'general': measures knowledge of the source field, which the model "
+        "must keep. 'target': measures knowledge of the target field, which the model must learn.",
         choices=("general", "target"),
     )
     kind: str = setting(
-        help="Form of the records. 'qa': id, question and answer. 'continuation': id and text;"
-        " the second half of the text is the answer. 'choice': id, question, choices, and"
-        " label (the index of the right choice).",
+        help="Form of the records. 'qa': id, question and answer. 'continuation': id and text; the "
+        "second half of the text is the answer. 'choice': id, question, choices and label. The "
+        "label is the index of the right choice, from 0.",
         choices=("qa", "continuation", "choice"),
     )
-    path: str = setting(help="JSON Lines file, plain or .gz, relative to the environment file.")
-    limit: int | None = setting(None, help="Number of items to draw with `seed`. Default: all.")
-    seed: int = setting(0, help="Seed for drawing `limit` items.")
+    path: str = setting(
+        help="JSON Lines file with the items, plain or .gz. The path is relative to `folder`."
+    )
+    limit: int | None = setting(None, help="Number of items that dmix draws at random. Default: all.")
+    seed: int = setting(0, help="Seed of the random draw for `limit`.")
     weight: float | None = setting(
         None,
-        help="Lambda: relative weight in the utility, the weighted sum of the objectives'"
-        " gains. Default: 1 for every objective.",
+        help="Lambda: relative weight in the utility. The utility is the weighted sum of the gains of "
+        "all objectives. Default: 1 for every objective.",
     )
-    licence: str = setting("", help="Licence of the items; reports show it.")
+    licence: str = setting("", help="Licence of the items. Reports show this text.")
     split: str = setting(
         "all",
-        help="Part of the file's items to use: 'all', or one of the disjoint layers"
-        " 'feedback', 'development' and 'confirmation' (6, 2 and 2 tenths, by a hash of"
-        " the id).",
+        help="Part of the items to use. 'all': every item. 'feedback': six tenths. 'development': two "
+        "tenths. 'confirmation': the other two tenths. A hash of the id decides the part of an item.",
         choices=tuple(SPLITS),
     )
 
     def __post_init__(self) -> None:
         if not self.name:
-            raise InputError("an objective has an empty name; give it one")
+            raise InputError("an objective has an empty name; give a name")
         if self.limit is not None and self.limit < 1:
             raise InputError(
                 f"objective {self.name!r}: limit is {self.limit}, expected at least 1 or no limit"
@@ -77,22 +78,30 @@ class Objective:
 class Environment:
     """A set of objectives, and the folder of their files."""
 
-    objectives: tuple[Objective, ...] = setting(help="The D objectives. Score vectors have the same order.")
-    scales: dict[str, float] = setting(
-        {}, help="Scale s_i of each objective in nats per token, by name. It overrides the farm's scale."
+    objectives: tuple[Objective, ...] = setting(
+        help="List of objectives. Tables and score vectors have the same order."
     )
-    folder: str = setting(".", help="Base folder of all paths, relative to the environment file.")
+    scales: dict[str, float] = setting(
+        {},
+        help="Scale of each objective in nats per token, by name. This value replaces the scale from "
+        "the farm.",
+    )
+    folder: str = setting(
+        ".",
+        help="Folder to which all paths are relative. This folder is itself relative to the environment "
+        "file.",
+    )
 
     def __post_init__(self) -> None:
         names = self.names
         if not names:
-            raise InputError("the environment lists no objectives; give it at least one")
+            raise InputError("the environment file lists no objectives; give at least one")
         if len(set(names)) < len(names):
-            raise InputError(f"these objective names are given twice: {', '.join(names)}; rename one")
+            raise InputError(f"two objectives have the same name: {', '.join(names)}; rename one")
         for name, scale in self.scales.items():
             if name not in names:
                 raise InputError(
-                    f"scales name {name!r}, which is not an objective (available: {', '.join(names)})"
+                    f"'scales' contains {name!r}, which is not an objective (available: {', '.join(names)})"
                 )
             if not 0 < scale < np.inf:
                 raise InputError(f"the scale of {name!r} is {scale}, expected a number above 0")
@@ -304,7 +313,7 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         InputError: If it is damaged, or a line is not a JSON object.
     """
     if not path.is_file():
-        raise NotFoundError(f"item file {path} does not exist; correct the path where it is named")
+        raise NotFoundError(f"item file {path} does not exist; correct its path")
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -313,7 +322,7 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if line.strip():
                     yield number, _record(line, f"{path} line {number}")
     except (EOFError, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is a damaged gzip file ({error}); fetch it again") from None
+        raise InputError(f"{path} is a damaged gzip file ({error}); download it again") from None
 
 
 def _record(line: bytes, where: str) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def sample_trajectories(
     processes = min(len(runs), processes or len(os.sched_getaffinity(0)))
     total, missing = sum(run.paths for run in runs), _missing(runs)
     if not missing:
-        progress(f"set {set_name}: all {total} inductive paths exist already")
+        progress(f"set {set_name}: all {total} paths of Algorithm 1 exist already")
     elif processes <= 1:
         _sample_here(runs, progress=_PathCounter(total, missing, progress))
     else:
@@ -198,7 +198,7 @@ class _PathCounter:
         self._reported = now
         seconds = (now - self._started) / max(1, done) * still_missing
         left = f", about {seconds:.0f} s left" if still_missing else f" in {now - self._started:.0f} s"
-        self._progress(f"{self._total - still_missing} of {self._total} inductive paths{left}")
+        self._progress(f"{self._total - still_missing} of {self._total} paths of Algorithm 1{left}")
 
 
 def _runs(warehouse: Warehouse, found: TrajectorySet, settings: SampleSettings) -> list[_Run]:

@@ -22,56 +22,67 @@ class SampleSettings:
 
     preset: str = setting(
         "default",
-        help="'paper': Algorithm 1 to the letter. 'default': it draws the share of the fields"
-        " before those of the domains, compares a candidate with the same step of earlier"
-        " paths, and adds random paths.",
+        help="Version of Algorithm 1. 'paper': exactly as published. 'default': first draws the share of "
+        "each field, then the shares of the domains. 'default' also adds random paths, and compares "
+        "a candidate only with the same step of earlier paths.",
         choices=PRESETS,
     )
     paths: int | None = setting(
-        None, help="Paths per K, see --top-k (preset 'paper': 96, preset 'default': 21)."
+        None,
+        help="Number of paths for each K of --top-k. Default: 96 for preset 'paper', 21 for preset "
+        "'default'.",
     )
     random_paths: int | None = setting(
         None,
-        help="Number of random paths (preset 'paper': 0, preset 'default': 44). A random path"
-        " changes its mixture a few times; a third of them never change it. If --paths is"
-        " given, the default is half the number of paths of Algorithm 1.",
+        help="Number of random paths. A random path changes its mixture at a few steps; a third of the "
+        "random paths never change it. Default: 0 for preset 'paper', 44 for preset 'default'. With "
+        "preset 'default' and --paths or --top-k, the default is half the number of the other paths.",
     )
     top_k: tuple[int, ...] = setting(
         (),
-        help="K: each step of a path draws one of the K best candidate mixtures. Repeat the"
-        " flag for several K. Default: 1, 100, 1000 and 10000.",
+        help="K: number of best candidate mixtures. Each step draws its mixture from these. Repeat the "
+        "flag for several K. Default: 1, 100, 1000 and 10000.",
     )
     steps: int | None = setting(
-        None, help="M: maximum number of steps per trajectory (preset 'paper': 80, preset 'default': 16)."
+        None,
+        help="M: maximum number of steps per trajectory. Default: 80 for preset 'paper', 16 for "
+        "preset 'default'.",
     )
-    candidates: int = setting(20_000, help="Candidate mixtures per step (from the paper).")
+    candidates: int = setting(
+        20_000, help="Number of candidate mixtures per step. The default is the value in the paper."
+    )
     alpha: float = setting(
-        1.0, help="Alpha: weight of the distance from the last mixture (not in the paper)."
+        1.0, help="Alpha: weight of the distance from the last mixture. The paper gives no value."
     )
-    beta: float = setting(1.0, help="Beta: weight of the distance from the target state (not in the paper).")
-    gamma: float = setting(1.0, help="Gamma: weight of the distance from earlier paths (not in the paper).")
+    beta: float = setting(
+        1.0, help="Beta: weight of the distance from the target state. The paper gives no value."
+    )
+    gamma: float = setting(
+        1.0, help="Gamma: weight of the distance from earlier paths. The paper gives no value."
+    )
     samples_per_step: int | str = setting(
         "auto",
-        help="R of the proxies: number of samples per step. 'auto': chosen as for --run-samples-per-step.",
+        help="R of the proxies (small models that train along the trajectories): number of samples per "
+        "step. 'auto': the same number as --run-samples-per-step auto.",
     )
     run_samples_per_step: int | str = setting(
         "auto",
-        help="R of the guided run: number of samples per step. It decides when a path has used"
-        " up the target text. 'auto': the smallest multiple of the batch with which"
-        " natural mixing draws all target samples in M steps.",
+        help="R of the guided run, in which an agent chooses the mixtures: number of samples per step. "
+        "This number decides when a path has used up the target text. 'auto': the smallest multiple "
+        "of the batch with which natural mixing draws all target samples in M steps.",
     )
     max_passes: int = setting(
         1,
-        help="Passes through each domain in the guided run. With 1 (as in the paper), a path"
-        " ends once it has drawn all target samples. With more passes (for runs with"
-        " --exhaustion repeat), a path has all M steps.",
+        help="Maximum number of passes through each domain in the guided run. With 1, as in the paper, a "
+        "path ends once it has drawn all target samples. With more, a path has all M steps; use "
+        "this for runs with --exhaustion repeat.",
     )
     batch_size: int = setting(
         32,
-        help="B: samples in a global batch of the guided run. Both numbers of samples per step"
-        " are multiples of it.",
+        help="B: number of samples in a global batch of the guided run. Both values of R must be "
+        "multiples of B.",
     )
-    seed: int = setting(0, help="Seed of the candidates and the random paths.")
+    seed: int = setting(0, help="Seed of the candidate mixtures and of the random paths.")
 
     def __post_init__(self) -> None:
         positive = {"paths": self.paths, "steps": self.steps, "candidates": self.candidates}
@@ -86,7 +97,7 @@ class SampleSettings:
         if self.random_paths is not None and self.random_paths < 0:
             raise InputError(f"--random-paths is {self.random_paths}, expected 0 or more")
         if len(set(self.top_k)) < len(self.top_k):
-            raise InputError(f"--top-k lists a K twice: {', '.join(map(str, self.top_k))}; remove one")
+            raise InputError(f"--top-k has a K twice: {', '.join(map(str, self.top_k))}; remove one")
         for k in self.top_k or _TOP_K:
             if k > self.candidates:
                 raise InputError(

@@ -132,8 +132,8 @@ def publish_set(warehouse: Warehouse, wanted: TrajectorySet) -> TrajectorySet:
         differing = _differences(found, wanted)
         if differing:
             raise InputError(
-                f"set {wanted.set_name!r} exists with other settings: {'; '.join(differing)};"
-                " choose another --set, or repeat the settings that it was made with"
+                f"set {wanted.set_name!r} already exists with other settings: {'; '.join(differing)}; "
+                "choose another --set, or give the settings of this set"
             )
         return found
     stamped = dataclasses.replace(wanted, created_at=datetime.now(UTC).isoformat(timespec="seconds"))
@@ -169,7 +169,7 @@ def read_set(warehouse: Warehouse, set_name: str) -> TrajectorySet:
                 raise TypeError(f"{number!r} is not a whole number")
         return read
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error!r}); sample the set again") from None
+        raise InputError(f"{path} is damaged ({error!r}); run 'dmix mix sample' again") from None
 
 
 def read_fitting_set(warehouse: Warehouse, set_name: str, *, space: DomainSpace) -> TrajectorySet:
@@ -182,8 +182,8 @@ def read_fitting_set(warehouse: Warehouse, set_name: str, *, space: DomainSpace)
     found = read_set(warehouse, set_name)
     if found.space != space.names:
         raise InputError(
-            f"set {set_name!r} has other (field, domain) pairs than the dataset of the run;"
-            " choose a set that was sampled for the same taxonomy"
+            f"set {set_name!r} has other domains than the dataset of the run; choose a set with the same "
+            "taxonomy"
         )
     return found
 
@@ -259,7 +259,9 @@ def _differences(found: TrajectorySet, wanted: TrajectorySet) -> list[str]:
     for name in sorted({*found.settings, *wanted.settings}):
         pairs.append((name, found.settings.get(name), wanted.settings.get(name)))
     return [
-        f"{name} is {old}, asked for {new}" if len(f"{old}{new}") < 100 else f"{name} differs"
+        f"{name} is {old} in the set, and {new} in this command"
+        if len(f"{old}{new}") < 100
+        else f"{name} differs"
         for name, old, new in pairs
         if old != new
     ]

@@ -212,7 +212,7 @@ def _ascend(
             (-cautious_P.sum()).backward()
             optimizer.step()
     assert best is not None, "a model predicted no finite utility"
-    progress(f"schedule: expected utility {best.expected:.3f}, models differ by {best.disagreement:.3f}")
+    progress(f"schedule: expected utility {best.expected:.3f}; the models differ by {best.disagreement:.3f}")
     return best
 
 

@@ -248,7 +248,7 @@ def test_a_run_with_a_fitted_controller_fits_and_its_dry_resume_does_not(world, 
     line = f"{TRAIN} --controller regmix:farm --steps 2 --samples-per-step 24 --run fitted"
     line += " --warehouse warehouse"
     assert run(line.format(**world).split()) == 0
-    assert "regmix: fits gaussian-process" in capsys.readouterr().err
+    assert "regmix: fitting gaussian-process" in capsys.readouterr().err
     fits = world["here"] / "warehouse" / "trajectories" / "farm" / "fits"
     assert len(list(fits.iterdir())) == 1
     dry_run("train --run fitted --resume")

@@ -52,12 +52,16 @@ def raising(error):
         (errors.NotFoundError("no such"), 2, "Error: no such\n"),
         (errors.LockHeldError("held"), 3, "Error: held\n"),
         (errors.VerificationError("differs"), 4, "Error: differs\n"),
-        (KeyboardInterrupt(), 130, "interrupted; finished parts are kept. Again: dmix fail\n"),
-        (click.Abort(), 130, "interrupted; finished parts are kept. Again: dmix fail\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted; finished parts are kept. To run the command again: dmix fail\n",
+        ),
+        (click.Abort(), 130, "interrupted; finished parts are kept. To run the command again: dmix fail\n"),
         (
             RuntimeError("first\nsecond"),
             1,
-            "Error: RuntimeError: first\nThis is a defect of dmix; --debug shows",
+            "Error: RuntimeError: first\nThis is a defect of dmix. Add --debug",
         ),
         (RuntimeError(), 1, "Error: RuntimeError: no message\n"),
         (
@@ -224,19 +228,25 @@ def test_a_slip_gets_a_suggestion(typed, said, capsys):
 @pytest.mark.parametrize(
     ("arguments", "left"),
     [
-        (["sql", "SELECT 1"], "nothing was changed. Again: dmix sql 'SELECT 1'"),
+        (["sql", "SELECT 1"], "nothing was changed. To run the command again: dmix sql 'SELECT 1'"),
         (
             ["etl", "verify", "--warehouse", "a b"],
-            "nothing was changed. Again: dmix etl verify --warehouse 'a b'",
+            "nothing was changed. To run the command again: dmix etl verify --warehouse 'a b'",
         ),
-        (["etl", "shard"], "finished parts are kept. Again: dmix etl shard"),
+        (["etl", "shard"], "finished parts are kept. To run the command again: dmix etl shard"),
         (
             ["agent", "sft", "--set", "f"],
-            "no agent was written; training starts at its beginning",
+            "no agent was written; the command starts again",
         ),
-        (["agent", "rl"], "its last save is kept. Again: dmix agent rl"),
-        (["train", "base", "--name", "b"], "its last checkpoint is kept. Again: dmix train base --name b"),
-        (["--debug", "train", "--model", "base"], "a run with a --run name resumes"),
+        (
+            ["agent", "rl"],
+            "the last saved state of the training is kept. To run the command again: dmix agent rl",
+        ),
+        (
+            ["train", "base", "--name", "b"],
+            "the last checkpoint is kept. To run the command again: dmix train base --name b",
+        ),
+        (["--debug", "train", "--model", "base"], "a run with --run resumes"),
     ],
 )
 def test_after_ctrl_c_the_words_fit_the_command_and_can_be_pasted(arguments, left):

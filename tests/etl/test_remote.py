@@ -129,7 +129,7 @@ def test_remote_inputs_become_the_labels_of_the_same_files_here(raw, remote_raw,
 def test_remote_inputs_that_are_not_there_are_named(bucket, remote_raw):
     with pytest.raises(NotFoundError, match=rf"{bucket}/nothing does not exist or is empty; check the"):
         find_files([f"{bucket}/nothing"])
-    with pytest.raises(InputError, match="globs are for local paths"):
+    with pytest.raises(InputError, match="only for local paths"):
         find_files([f"{bucket}/raw/*.jsonl"])
     with pytest.raises(InputError, match="ending that dmix does not read"):
         find_files([f"{remote_raw}/notes.csv"])
@@ -149,7 +149,9 @@ def test_remote_input_that_vanishes_is_named(tmp_path, remote_raw):
         RemotePath(plan.inputs[0].path).unlink()
         return label_part(plan, job)
 
-    with pytest.raises(NotFoundError, match=r"s3://\S+ vanished; restore it and run the same command again"):
+    with pytest.raises(
+        NotFoundError, match=r"s3://\S+ disappeared; restore it and run the same command again"
+    ):
         classify(Warehouse.at(tmp_path / "w"), remote_raw, work=vanish)
 
 
@@ -240,11 +242,11 @@ def test_another_machine_takes_over_what_is_published_and_reads_it(raw, remote_w
 
 def test_place_of_data_is_chosen_once(raw, remote_warehouse, tmp_path, bucket):
     use_data_url(remote_warehouse, f"{bucket}/data")
-    with pytest.raises(InputError, match=r"keeps its labels and streams in s3://\S+/data, not in s3://\S+/x"):
+    with pytest.raises(InputError, match=r"are in s3://\S+/data, not in s3://\S+/x"):
         use_data_url(remote_warehouse, f"{bucket}/x")
     local = Warehouse.at(tmp_path / "local")
     classify(local, raw)
-    with pytest.raises(InputError, match="leave --data-url out, or name another --warehouse"):
+    with pytest.raises(InputError, match="leave --data-url out, or give another --warehouse"):
         use_data_url(local, f"{bucket}/data")
-    with pytest.raises(InputError, match="names no remote folder; write for example s3://bucket/folder"):
+    with pytest.raises(InputError, match="is not a remote folder; write for example s3://bucket/folder"):
         use_data_url(Warehouse.at(tmp_path / "new"), str(tmp_path))

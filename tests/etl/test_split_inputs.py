@@ -262,7 +262,9 @@ def test_folder_that_vanishes_in_the_middle_is_named_and_the_rest_kept(place, ra
             raw.rename(tmp_path / "moved")
         return label_part(plan, job)
 
-    with pytest.raises(NotFoundError, match=r"raw/\S+ vanished; restore it and run the same command again"):
+    with pytest.raises(
+        NotFoundError, match=r"raw/\S+ disappeared; restore it and run the same command again"
+    ):
         classify(warehouse, raw, vanish)
     (tmp_path / "moved").rename(raw)
     assert len(classify(warehouse, raw).plan.kept) == 1
@@ -270,7 +272,7 @@ def test_folder_that_vanishes_in_the_middle_is_named_and_the_rest_kept(place, ra
 
 def test_parquet_file_without_the_text_column_is_named(place, raw):
     pq.write_table(pa.table({"content": ["a"], "topic": ["News"]}), raw / "z.parquet")
-    with pytest.raises(InputError, match=r"z.parquet has no column 'text' \(it has: content, topic\)"):
+    with pytest.raises(InputError, match=r"z.parquet has no column 'text' \(its columns: content, topic\)"):
         classify(place("w"), raw)
 
 

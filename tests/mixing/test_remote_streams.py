@@ -100,7 +100,7 @@ def test_cache_without_a_limit_is_used_again(remote: Any, tmp_path: Path) -> Non
 
 def test_a_folder_with_files_of_others_is_no_cache(remote: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("of the user")
-    with pytest.raises(InputError, match=r"notes\.txt.*no cache of dmix; set another"):
+    with pytest.raises(InputError, match=r"notes\.txt.*set another cache_folder"):
         MixedDataset(remote.manifest, tmp_path, remote=BUCKET)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -134,7 +134,7 @@ def test_cache_of_a_killed_run_can_be_opened_again(remote: Any, tmp_path: Path) 
 
 
 def test_limit_that_streaming_cannot_work_with_is_refused(remote: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot be opened.*[Cc]ache"):
+    with pytest.raises(InputError, match=r"cannot open the streams.*[Cc]ache"):
         MixedDataset(remote.manifest, tmp_path, remote=BUCKET, cache_limit=3000)
 
 
@@ -142,5 +142,5 @@ def test_missing_bucket_is_an_error_that_names_it(
     remote: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dmix.mixing.delivery.shared_streams._DOWNLOAD_RETRIES", 1)
-    with pytest.raises(StorageError, match="streams in s3://nowhere cannot be opened"):
+    with pytest.raises(StorageError, match="cannot open the streams in s3://nowhere"):
         MixedDataset(remote.manifest, tmp_path, remote="s3://nowhere")

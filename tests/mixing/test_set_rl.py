@@ -180,11 +180,11 @@ def test_training_from_a_set_agent_adds_to_what_it_knows(farm):
 
 def test_architectures_that_do_not_go_together_are_refused(farm):
     publish_agent(farm, agent=SetAgent(SetAgentConfig()), name="taught", stage="sft", notes=())
-    with pytest.raises(InputError, match="has the architecture set, but --architecture asks for paper"):
+    with pytest.raises(InputError, match="has the architecture set, but --architecture is paper"):
         prepare(farm, set_name="farm", settings=RlSettings(architecture="paper"), start="taught")
-    with pytest.raises(InputError, match="--architecture set is not in the paper"):
+    with pytest.raises(InputError, match="--architecture set does not work with --preset paper"):
         prepare(farm, set_name="farm", settings=RlSettings(preset="paper"), start="taught")
-    with pytest.raises(InputError, match="--architecture set is not in the paper"):
+    with pytest.raises(InputError, match="--architecture set does not work with --preset paper"):
         RlSettings(architecture="set", preset="paper")
 
 

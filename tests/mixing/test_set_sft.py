@@ -152,9 +152,9 @@ def test_lessons_hold_roles_and_weights_of_the_environment(warehouse):
         (
             {"architecture": "paper"},
             ("of-6",),
-            r"learns from one set, got 2 \(of-12, of-6\)",
+            r"learns from one set, but 2 were given \(of-12, of-6\)",
         ),
-        ({}, ("of-6", "of-6"), "names a set twice"),
+        ({}, ("of-6", "of-6"), "contains a set twice"),
     ],
 )
 def test_sets_that_do_not_go_together_are_refused(warehouse, changes, more_sets, message):
@@ -164,7 +164,7 @@ def test_sets_that_do_not_go_together_are_refused(warehouse, changes, more_sets,
 
 
 def test_the_set_agent_is_no_part_of_the_paper():
-    with pytest.raises(InputError, match="--architecture set is not in the paper"):
+    with pytest.raises(InputError, match="--architecture set does not work with --preset paper"):
         SftSettings(architecture="set", preset="paper")
     assert SftSettings().widths == (256, 1024)
     assert SftSettings(architecture="set").widths == (128, 256)

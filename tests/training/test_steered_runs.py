@@ -171,7 +171,7 @@ def test_every_controller_steers_a_run(kind, configure, warehouse, folder, monke
 def test_a_run_keeps_what_its_plan_promised(configure, warehouse):
     config = configure("promised", "plan:counted", guard="calm")
     assert read_dataset_manifest(warehouse).dataset == config.dataset
-    assert "the plan promises" in describe(config, read_dataset_manifest(warehouse))
+    assert "the plan predicts" in describe(config, read_dataset_manifest(warehouse))
     assert set(config.promise["objectives"]) == {"general", "target"}
     start_run(warehouse, config, progress=quiet)
     assert read_config(warehouse, "promised").promise == config.promise
@@ -313,4 +313,4 @@ def test_a_missing_score_is_a_run_event(configure, warehouse, monkeypatch):
     start_run(warehouse, config, progress=quiet)
     (event,) = events(warehouse, "blind", "fallback")
     assert event["step"] == 2
-    assert event["detail"] == "a score is missing, falling back to natural shares"
+    assert event["detail"] == "a score is missing, so this step uses natural mixing"

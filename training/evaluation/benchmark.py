@@ -79,7 +79,7 @@ def benchmark_models(
     if not names:
         raise InputError("no task was given; give --task NAME, --items FILE or --environment FILE")
     if judged and keep is None:
-        raise InputError("objectives need the tokenizer of a run's dataset; name a run with --run")
+        raise InputError("--environment needs the tokenizer of a run's dataset; give a run with --run")
     check_tasks(tasks, items=bool(item_tasks), settings=settings)
     changes = () if keep is None else changed_content(*keep, candidates, list(items.values()))
     require_accepted(changes, of="the evaluation", accepted=accept_changes)
@@ -96,7 +96,7 @@ def benchmark_models(
             facts = _facts(candidate, task, items.get(task), settings)
             stored = None if path is None or settings.again else _stored(path, facts)
             if stored is not None:
-                progress(f"{_label(candidate)}, {task}: has scores already")
+                progress(f"{_label(candidate)}, {task}: the scores exist already")
                 scores, item_scores = stored
                 found.append(Evaluation(candidate.step, task, scores, stored=True, item_scores=item_scores))
                 continue

@@ -49,8 +49,8 @@ def model_candidate(model: str) -> Candidate:
         except Exception as error:  # transformers and tokenizers raise many kinds
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"{model} has no tokenizer that transformers can load ({said}); put its tokenizer.json and"
-                " tokenizer_config.json beside the weights"
+                f"transformers cannot load the tokenizer of {model} ({said}); put its tokenizer.json and "
+                "tokenizer_config.json beside the weights"
             ) from error
 
     return Candidate(None, model, load)

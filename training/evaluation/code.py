@@ -40,8 +40,8 @@ def code_scores(
         if done.returncode or not files:
             last = (done.stderr.strip() or "no message").splitlines()[-1][:300]
             raise DmixError(
-                f"evalplus failed on {task} ({last}); if it cannot fetch its problems, name a file of them in"
-                f" {task.upper()}_OVERRIDE_PATH"
+                f"evalplus failed on {task} ({last}). If evalplus cannot download its problems, set "
+                f"{task.upper()}_OVERRIDE_PATH to a file of problems"
             )
         return pass_rates(task, json.loads(files[0].read_text(encoding="utf-8")))
 

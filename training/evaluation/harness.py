@@ -57,7 +57,9 @@ class Harness:
         for name in names:
             if name not in self._manager.all_tasks:
                 near = difflib.get_close_matches(name, self._manager.all_tasks, n=3)
-                hint = f"did you mean {', '.join(near)}?" if near else "'lm_eval ls tasks' lists them"
+                hint = (
+                    f"did you mean {', '.join(near)}?" if near else "run 'lm_eval ls tasks' to list all tasks"
+                )
                 raise InputError(f"lm-evaluation-harness has no task {name!r}; {hint}")
         self._items = {task.name: task for task in item_tasks}
         if len(self._items) < len(item_tasks) or self._items.keys() & set(names):
@@ -101,9 +103,9 @@ class Harness:
                 if task in self._items or not _is_unreachable(error):
                     raise
                 raise NotFoundError(
-                    f"the items of task {task!r} cannot be downloaded from the hub ({_first_line(error)});"
-                    " connect this machine, fill its cache on one that is (HF_HOME), or give your own items"
-                    " by --items"
+                    f"dmix cannot download the items of task {task!r} from the hub "
+                    f"({_first_line(error)}); connect this machine to the network, copy a filled cache "
+                    "(HF_HOME) to it, or give your own items with --items"
                 ) from error
         return scores_of(results)
 
@@ -118,8 +120,8 @@ def check_item_task(
     """
     if few_shot >= len(task.records):
         raise InputError(
-            f"--few-shot is {few_shot}, and {task.name} has {len(task.records)} items, one of which is"
-            f" asked; give at most {len(task.records) - 1}"
+            f"--few-shot is {few_shot}, but {task.name} has only {len(task.records) - 1} items besides "
+            f"the question; give at most {len(task.records) - 1}"
         )
     positions = positions_of(network.config)
     for number, record in enumerate(task.records, start=1):
@@ -127,8 +129,9 @@ def check_item_task(
             length = len(tokenizer.encode(answer, add_special_tokens=False))
             if positions is not None and length >= positions:
                 raise InputError(
-                    f"{task.name}, item {number}: the answer {answer[:40]!r} has {length} tokens, but the"
-                    f" model has {positions} positions; shorten it or remove the item"
+                    f"{task.name}, item {number}: the answer {answer[:40]!r} has {length} tokens, but "
+                    f"the context length of the model is {positions} tokens; shorten the answer or "
+                    "remove the item"
                 )
 
 

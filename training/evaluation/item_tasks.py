@@ -118,8 +118,8 @@ def _text(record: Record, name: str, where: str) -> str:
     value = record.get(name)
     if value is None and isinstance(record.get("text"), str):
         raise InputError(
-            f"{where}: this is an item of kind continuation (it has 'text', and no {name!r}); name its file"
-            " in an environment file and use --environment instead of --items"
+            f"{where}: this item has 'text' but no {name!r}, so its kind is continuation; list its file "
+            "in an environment file, and use --environment instead of --items"
         )
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{where}: {name!r} is {value!r}, expected text; correct the record or --kind")

@@ -150,6 +150,8 @@ def change_of(before: Sequence[float], after: Sequence[float]) -> Change:
         ValueError: If the items differ in number.
     """
     if len(before) != len(after):
-        raise ValueError(f"{len(before)} items before and {len(after)} after, expected the same items")
+        raise ValueError(
+            f"there were {len(before)} items before and {len(after)} after, expected the same items"
+        )
     paired = mean_score("", np.subtract(after, before).tolist())
     return Change(float(np.mean(before)), float(np.mean(after)), paired.value, paired.stderr)

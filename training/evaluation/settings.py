@@ -33,16 +33,17 @@ class EvaluationSettings:
     """How models are evaluated; scores under different settings are not comparable."""
 
     limit: int | None = setting(
-        None, help="Maximum number of items per task, taken from the beginning. Default: all."
+        None, help="Maximum number of items per task. dmix takes the first items of the task. Default: all."
     )
     few_shot: int | None = setting(
         None,
-        help="Number of solved items before each question. Default: the task's own number, or 0 for --items.",
+        help="Number of solved items before each question. Default: the number that the task sets, or "
+        "0 for --items.",
     )
-    batch_size: int = setting(8, help="Items in one forward pass.")
-    again: bool = setting(False, help="Recompute scores that the warehouse already has.")
+    batch_size: int = setting(8, help="Number of items in one forward pass.")
+    again: bool = setting(False, help="Compute scores again that the warehouse already has.")
     allow_code: bool = setting(
-        False, help="Let evalplus run the programs that the model writes. Use this only in a container."
+        False, help="Let evalplus run the programs that the model writes. Use this flag only in a container."
     )
 
     def __post_init__(self) -> None:
@@ -77,12 +78,14 @@ def check_tasks(names: Sequence[str], *, items: bool, settings: EvaluationSettin
             f"task {code[0]} needs evalplus, which is not installed; {how_to_install('code')}"
         )
     if not settings.allow_code:
-        raise InputError(f"task {code[0]} runs programs that the model writes; allow it with --allow-code")
+        raise InputError(
+            f"task {code[0]} runs programs that the model writes; add --allow-code to allow this"
+        )
     for flag, value in (("--limit", settings.limit), ("--few-shot", settings.few_shot)):
         if value is not None:
             raise InputError(
-                f"{flag} has no effect on {code[0]}, which evalplus runs on all its problems; leave it out,"
-                f" or name a file of some problems in {code[0].upper()}_OVERRIDE_PATH"
+                f"{flag} has no effect on {code[0]}: evalplus runs all its problems. Leave {flag} out, "
+                f"or set {code[0].upper()}_OVERRIDE_PATH to a file with some problems"
             )
 
 

@@ -38,8 +38,8 @@ def chosen_models(warehouse: Warehouse, config: RunConfig, steps: Sequence[str])
         if step not in there:
             known = ", ".join(map(str, sorted(there)))
             raise NotFoundError(
-                f"run {config.run_id} has no model of step {step} (available: {known}); a training file's"
-                " checkpoints_kept and checkpoint_steps decide which ones are kept"
+                f"run {config.run_id} has no model of step {step} (available: {known}); checkpoints_kept "
+                "and checkpoint_steps in the training file decide which models dmix keeps"
             )
     return {step: there[step] for step in wanted}
 
@@ -60,5 +60,5 @@ def _models_there(warehouse: Warehouse, config: RunConfig) -> dict[int, Path | N
 
 def _step_number(text: str) -> int:
     if not text.isdecimal():
-        raise InputError(f"--step is {text!r}, expected a number from 0 on, or all")
+        raise InputError(f"--step is {text!r}, expected 0 or more, or all")
     return int(text)

@@ -26,9 +26,9 @@ _WORSE = {
     "general": ("forgot a little", "forgot", "forgot much"),
 }
 RULE = (
-    "Unchanged: within two standard deviations between seeds"
-    f" (with one seed, below {UNCHANGED_SHARE:g} of the objective's scale)."
-    f" A little: below {GRADES[0]:g} of the scale. Much: from {GRADES[1]:g} on."
+    f"Unchanged: within two standard deviations between seeds (with one seed, below {UNCHANGED_SHARE:g} "
+    f"of the objective's scale). A little: below {GRADES[0]:g} of the scale. Much: {GRADES[1]:g} of the "
+    "scale or more."
 )
 
 
@@ -161,8 +161,8 @@ def headline(groups: Sequence[Group]) -> str:
         said.append(_best(ranked))
     elif ranked:
         said.append(
-            "There is nothing to compare it with yet. A natural run shows whether the mixture matters, and a"
-            " second seed shows the noise."
+            "There is no other run for a comparison yet. A run of natural mixing shows whether the "
+            "mixture matters. A second seed shows the noise."
         )
     return " ".join(said)
 
@@ -191,22 +191,25 @@ def learned(group: Group, groups: Sequence[Group]) -> str:
             clauses.append(f"{role} {word} ({name} {one.change:+.2f})")
     runs = max((len(values) for values in group.changes.values()), default=len(group.utilities))
     seeds = f"mean of {runs} seeds" if runs > 1 else "one seed"
-    return f"Under {group.controller} ({seeds}): {', '.join(clauses) or 'nothing was scored'}"
+    return f"With {group.controller} ({seeds}): {', '.join(clauses) or 'no scores'}"
 
 
 def _best(ranked: Sequence[Group]) -> str:
     first, second = ranked[:2]
     means = [float(np.mean(group.utilities)) for group in (first, second)]
     told = (
-        f"Best: {first.controller}, U {means[0]:+.2f} against {means[1]:+.2f} under {second.controller},"
-        " the next best"
+        f"Best: {first.controller} with U {means[0]:+.2f}. Next best: {second.controller} with U "
+        f"{means[1]:+.2f}"
     )
     noise = noise_between_seeds([group.utilities for group in ranked])
     if noise is None:
-        return f"{told}; one seed each cannot confirm this."
+        return f"{told}. One seed each cannot confirm this."
     spread = noise * (1 / len(first.utilities) + 1 / len(second.utilities)) ** 0.5
     if means[0] - means[1] > NOISE_WIDTH * spread:
         return (
-            f"{told}; the difference is larger than the noise between seeds (± {NOISE_WIDTH * spread:.2f})."
+            f"{told}. The difference is larger than the noise between seeds (± {NOISE_WIDTH * spread:.2f})."
         )
-    return f"{told}; within the noise between seeds (± {NOISE_WIDTH * spread:.2f}), so undecided."
+    return (
+        f"{told}. The difference is within the noise between seeds (± {NOISE_WIDTH * spread:.2f}), "
+        "so the comparison is undecided."
+    )

@@ -105,9 +105,10 @@ class FarmPlan:
         if abs(supply - found.target_supply) <= _SAME_SUPPLY * found.target_supply:
             return ""
         return (
-            f"|T|/(R*M) is {supply:.3f} for proxies (R = {found.step_samples:,}) and"
-            f" {found.target_supply:.3f} for the guided run (R = {found.run_step_samples:,}): the target"
-            " runs out at another step, so the feedback fits the run less well; sample a set with equal R"
+            "the target data ends at another step for proxies than for the guided run: |T|/(R*M) is "
+            f"{supply:.3f} (R = {found.step_samples:,}) and {found.target_supply:.3f} (R = "
+            f"{found.run_step_samples:,}). The feedback then fits the run less well; sample a set with "
+            "equal R"
         )
 
 
@@ -144,7 +145,7 @@ def plan_farm(
     if proxy.vary is None:
         proxy = dataclasses.replace(proxy, vary=_VARIED[found.preset])
     if len({base, *other_bases}) <= len(other_bases):
-        raise InputError(f"--base names a model twice: {', '.join([str(base), *other_bases])}; remove one")
+        raise InputError(f"--base contains a model twice: {', '.join([str(base), *other_bases])}; remove one")
     folders = [base_of_proxies(warehouse, name, init=proxy.init) for name in (base, *other_bases)]
     task = ProxyTask(
         root=warehouse.root,
@@ -353,8 +354,8 @@ def _check_same_farm(warehouse: Warehouse, task: ProxyTask, *, accept_changes: b
     for name in now:
         if name not in ("items", "models") and before.get(name) != now[name]:
             raise InputError(
-                f"set {task.set_name!r} has feedback that was collected with another {name}; give the same,"
-                f" sample another set, or delete {path.parent}"
+                f"the feedback of set {task.set_name!r} has another {name}; give the same {name}, sample "
+                f"another set, or delete {path.parent}"
             )
     changes = changes_between(_content(before), _content(now))
     require_accepted(changes, of=f"set {task.set_name!r} has feedback", accepted=accept_changes)

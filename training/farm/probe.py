@@ -133,7 +133,9 @@ def probe_scores(task: ProbeTask, probe: Probe, *, folder: Path) -> ProbeScores:
             delivered_N=np.array([float(share) for share in delivered.split(",")]),
         )
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); remove it and run the same command again") from None
+        raise InputError(
+            f"{path} is damaged ({error}); remove this file and run the same command again"
+        ) from None
 
 
 def starting_scores(task: ProbeTask) -> ProbeScores:

@@ -96,8 +96,8 @@ class FarmTasks:
         context, profile = spark.sparkContext, self.profile()
         if profile is not None and str(context.master).startswith("local"):
             raise InputError(
-                f"--gpus-per-task needs a cluster, and Spark runs as {context.master}; name one with"
-                " --master, or leave the option out: local proxies share the machine's GPU"
+                f"--gpus-per-task needs a cluster, but Spark runs as {context.master}; give a cluster "
+                "with --master, or leave --gpus-per-task out. Local proxies share the machine's GPU"
             )
         tasks = context.parallelize(stacks, len(stacks))
         if profile is not None:
@@ -124,8 +124,9 @@ class FarmTasks:
             failures = [message for stack in future.result() for message in stack]
         if failures:
             raise TrainingError(
-                f"{len(failures)} of {sum(map(len, stacks))} proxies failed. The first error: {failures[0]}."
-                " Finished trajectories are kept; the same command runs the others again"
+                f"{len(failures)} of {sum(map(len, stacks))} proxies failed. The first error: "
+                f"{failures[0]}. dmix keeps finished trajectories; run the same command again for the "
+                "others"
             )
 
 

@@ -46,13 +46,13 @@ def check_family(config: "PretrainedConfig", name: str) -> None:
     encoder = config.model_type in _ENCODERS and not getattr(config, "is_decoder", False)
     if getattr(config, "is_encoder_decoder", False) or encoder:
         raise InputError(
-            f"model {name} is of the family {config.model_type}, which is not a causal language model; give"
-            " one that predicts the next token from the previous ones"
+            f"model {name} of the family {config.model_type} is not a causal language model; give a "
+            "model that predicts the next token from the previous ones"
         )
     if not hasattr(config, "vocab_size"):
         raise InputError(
-            f"model {name} is of the family {config.model_type}, which reads more than text; save its"
-            " language model alone (its text_config) and give that folder"
+            f"model {name} of the family {config.model_type} reads more than text; save only its "
+            "language model (its text_config) and give that folder"
         )
 
 
@@ -68,15 +68,16 @@ def check_fit(config: Any, manifest: DatasetManifest) -> None:
     """
     if config.vocab_size < manifest.tokenizer.vocab_size:
         raise InputError(
-            f"the model has a vocabulary of {config.vocab_size} ids, but the dataset's tokenizer"
-            f" {manifest.tokenizer.name!r} has {manifest.tokenizer.vocab_size}; shard the dataset with the"
-            " model's own tokenizer, or raise vocab_size"
+            f"the model has a vocabulary of {config.vocab_size} ids, but the dataset's tokenizer "
+            f"{manifest.tokenizer.name!r} has {manifest.tokenizer.vocab_size}; make a dataset with the "
+            "model's own tokenizer (dmix etl shard --tokenizer), or raise vocab_size"
         )
     positions = positions_of(config)
     if positions is not None and positions < manifest.seq_len:
         raise InputError(
-            f"the model has positions for {positions} tokens, but a sample has {manifest.seq_len}; shard the"
-            " dataset with a smaller --seq-len, or raise max_position_embeddings"
+            f"the context length of the model is {positions} tokens, but a sample has "
+            f"{manifest.seq_len}; make a dataset with a smaller --seq-len, or raise "
+            "max_position_embeddings"
         )
 
 

@@ -202,6 +202,6 @@ def _check_resettable(config: PretrainedConfig) -> None:
     attention = config._attn_implementation
     if config.model_type not in _RESETTABLE or attention != "sdpa":
         raise InputError(
-            f"reset_at_documents works with {' and '.join(_RESETTABLE)} models and sdpa attention, but this"
-            f" model is {config.model_type} with {attention}; set reset_at_documents to false"
+            f"reset_at_documents works only with {' and '.join(_RESETTABLE)} models and sdpa attention, "
+            f"but this model is {config.model_type} with {attention}; set reset_at_documents: false"
         )

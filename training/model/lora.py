@@ -50,7 +50,7 @@ def add_adapters(network: PreTrainedModel, settings: LoraSettings, *, seed: int)
             network.add_adapter(config)
         except ValueError as error:  # peft names the kinds of layers that it knows
             said = str(error).strip().splitlines()[0]
-            raise InputError(f"lora cannot adapt this model ({said}); name other targets") from error
+            raise InputError(f"lora cannot adapt this model ({said}); give other targets") from error
 
 
 def has_adapters(network: PreTrainedModel) -> bool:
@@ -107,13 +107,13 @@ def adapted_checkpoint(folder: str) -> str | None:
     name = PeftConfig.from_pretrained(folder).base_model_name_or_path
     if not name:
         raise InputError(
-            f"{folder} has adapters without the name of their checkpoint; set base_model_name_or_path in"
-            f" its {ADAPTER_CONFIG}"
+            f"the adapters in {folder} do not say their checkpoint; set base_model_name_or_path in "
+            f"{ADAPTER_CONFIG}"
         )
     if Path(name).is_absolute() and not Path(name).is_dir():
         raise NotFoundError(
-            f"{folder} has adapters of {name}, which does not exist here; restore the checkpoint, or set"
-            f" base_model_name_or_path in {ADAPTER_CONFIG}"
+            f"the checkpoint {name} of the adapters in {folder} does not exist; restore the checkpoint, "
+            f"or set base_model_name_or_path in {ADAPTER_CONFIG}"
         )
     return str(name)
 

@@ -122,13 +122,15 @@ def check_stackable(network: PreTrainedModel) -> None:
     """
     if not has_plain_output(network):
         raise InputError(
-            f"models of the family {network.config.model_type} cannot be trained at once; give --stack 1"
+            f"dmix cannot train several models of the family {network.config.model_type} at "
+            "once; give --stack 1"
         )
     drops = [name for name in _DROPOUTS if getattr(network.config, name, 0)]
     if drops:
         raise InputError(
-            f"models with {drops[0]} cannot be trained at once, because the dropped values would depend on"
-            " the stack; set it to 0 in the proxy file's config, or give --stack 1"
+            f"dmix cannot train several models with {drops[0]} at once, because the dropped values would "
+            f"depend on the stack; set {drops[0]} to 0 under 'config' in the proxy file, or give --stack "
+            "1"
         )
 
 

@@ -90,21 +90,22 @@ def check_lora_model(model: str | ModelSettings, lora: LoraSettings) -> None:
         return
     if isinstance(model, ModelSettings) or Path(model).suffix in (".yaml", ".yml"):
         raise InputError(
-            "lora saves adapters of a checkpoint, but this model starts from random weights, which dmix does"
-            " not keep; set merge: true in lora, or leave lora out"
+            "lora saves only adapters, but the random weights of this model are not stored; set merge: "
+            "true under lora, or leave lora out"
         )
     if adapted_checkpoint(model) is not None:
         raise InputError(
-            f"{model} holds adapters. dmix merges them into their checkpoint before training and does not"
-            " store the merged model, so new adapters would have no checkpoint; set merge: true in lora"
+            f"{model} contains adapters. dmix merges them into their checkpoint before training, but "
+            "does not store the merged model. New adapters would have no checkpoint; set merge: true "
+            "under lora"
         )
 
 
 def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrainedModel:
     if settings.tokenizer is not None and settings.tokenizer != manifest.tokenizer.name:
         raise InputError(
-            f"the model file names tokenizer {settings.tokenizer!r}, but the dataset has"
-            f" {manifest.tokenizer.name!r}; shard the dataset with --tokenizer {settings.tokenizer}"
+            f"the model file has the tokenizer {settings.tokenizer!r}, but the dataset has "
+            f"{manifest.tokenizer.name!r}; run 'dmix etl shard' with --tokenizer {settings.tokenizer!r}"
         )
     config_class = _CONFIGS[settings.architecture]
     known = config_class().to_dict()
@@ -112,7 +113,10 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise InputError(
-                f"config field {name!r} of the model file is not one of {config_class.__name__}; "
+                (
+                    f"the model file has the config field {name!r}, but {config_class.__name__} has "
+                    "no such field; "
+                )
                 + (f"did you mean {near[0]!r}?" if near else "see its page in the transformers documentation")
             )
     eot = manifest.tokenizer.eot_id
@@ -133,8 +137,9 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
         except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"transformers cannot make a model of the model file's config ({said}); check its"
-                " sizes: the hidden size is a multiple of the number of heads, and all sizes are at least 1"
+                f"transformers cannot make a model from 'config' in the model file ({said}). Check the "
+                "sizes: each must be at least 1, and the hidden size must be a multiple of the number of "
+                "heads"
             ) from error
     return network
 
@@ -144,7 +149,9 @@ def _check_heads(config: PretrainedConfig) -> None:
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", None) or heads
     if heads % keys or getattr(config, "head_dim", 0) % 2:
-        raise ValueError(f"{heads} heads, {keys} of keys, do not fit a hidden size of {config.hidden_size}")
+        raise ValueError(
+            f"{heads} heads and {keys} key heads do not fit a hidden size of {config.hidden_size}"
+        )
 
 
 def empty_model(
@@ -208,8 +215,8 @@ def load_network(name: str) -> PreTrainedModel:
     lacking = sorted(found["missing_keys"])
     if lacking:
         raise InputError(
-            f"the checkpoint {name} lacks {len(lacking)} weights of its architecture, such as {lacking[0]},"
-            " which would start from random numbers; restore its files, or give the right config.json"
+            f"checkpoint {name} has no values for {len(lacking)} weights, such as {lacking[0]}; restore "
+            "its files, or give the right config.json"
         )
     return network
 
@@ -218,10 +225,10 @@ def _no_model(name: str, error: Exception) -> InputError:
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     damaged = damaged_weights(Path(name))
     if damaged:
-        return InputError(f"{damaged}; restore it, or fetch the checkpoint again")
+        return InputError(f"{damaged}; restore this file, or download the checkpoint again")
     return NotFoundError(
-        f"no model can be loaded from {name!r} ({first_line}); give a model file, a checkpoint folder or a"
-        " hub id that this machine can reach"
+        f"dmix cannot load a model from {name!r} ({first_line}); give a model file, a checkpoint folder, "
+        "or a hub id that this machine can reach"
     )
 
 

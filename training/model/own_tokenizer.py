@@ -143,8 +143,8 @@ def own_tokenizer(model: str) -> "PreTrainedTokenizerBase | None":
             return None  # a hub repository of weights alone
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"the tokenizer of model {model} cannot be loaded ({said}); restore its files, or remove them if"
-            " the model has the dataset's tokenizer"
+            f"dmix cannot load the tokenizer of model {model} ({said}); restore its files, or remove "
+            "them if the model has the dataset's tokenizer"
         ) from error
     return tokenizer
 
@@ -168,10 +168,10 @@ def check_own_tokenizer(
     difference = _difference(own, load_tokenizer_file(dataset_file), manifest)
     if difference:
         raise InputError(
-            f"model {model} has another tokenizer than dataset {manifest.dataset}"
-            f" ({manifest.tokenizer.name}): {difference}. Shard the data with the model's own"
-            f" ('dmix etl shard --tokenizer {model}'), or give --allow-other-tokenizer to train it on"
-            " ids that it learned for other texts"
+            f"model {model} has another tokenizer than dataset {manifest.dataset} "
+            f"({manifest.tokenizer.name}): {difference}. Run 'dmix etl shard --tokenizer {model}'. To "
+            "train anyway, although the ids have other meanings for the model, add "
+            "--allow-other-tokenizer"
         )
 
 
@@ -180,8 +180,9 @@ def _check_origin(folder: Path, manifest: DatasetManifest) -> None:
     origin = model_origin(folder)
     if origin is not None and origin.tokenizer_sha256 != manifest.tokenizer.sha256:
         raise InputError(
-            f"the model in {folder} comes from dataset {origin.dataset}, whose tokenizer is"
-            f" not that of dataset {manifest.dataset}; train a base model on this dataset, or choose that one"
+            f"the model in {folder} was trained on dataset {origin.dataset}, which has another tokenizer "
+            f"than dataset {manifest.dataset}; train a base model on dataset {manifest.dataset}, or use "
+            f"dataset {origin.dataset}"
         )
 
 

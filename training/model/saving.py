@@ -74,7 +74,7 @@ def save_model(
 def dataset_tokenizer(streams: Path, manifest: DatasetManifest) -> PreTrainedTokenizerFast:
     """The tokenizer of a dataset as transformers knows it; end of text begins and ends a text."""
     path = streams / "tokenizer.json"
-    with readable(path, what="a tokenizer", fix="restore it, or shard the dataset again"):
+    with readable(path, what="a tokenizer", fix="restore the file, or run 'dmix etl shard' again"):
         fast = PreTrainedTokenizerFast(tokenizer_file=str(path))
     end_of_text = fast.convert_ids_to_tokens(manifest.tokenizer.eot_id)
     fast.add_special_tokens({"bos_token": end_of_text, "eos_token": end_of_text})
@@ -104,8 +104,8 @@ def try_saving(model: LanguageModel, result: Path, *, streams: Path, manifest: D
     except Exception as error:  # whatever transformers finds wrong with its own settings
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"the trained model could not be saved ({type(error).__name__}: {said}); correct the"
-            " configuration files beside the model's weights"
+            f"dmix cannot save the trained model ({type(error).__name__}: {said}); correct the "
+            "configuration files beside the model's weights"
         ) from error
     finally:
         shutil.rmtree(trial, ignore_errors=True)
@@ -122,8 +122,8 @@ def mend_generation_settings(network: PreTrainedModel) -> None:
         given = [name for name in _SAMPLING if name in settings.to_diff_dict()]
         settings.do_sample = True
         logger.warning(
-            "generation_config.json sets %s without do_sample, which cannot be saved; the trained model"
-            " gets do_sample: true",
+            "generation_config.json sets %s without do_sample, and transformers cannot save this; the "
+            "trained model gets do_sample: true",
             ", ".join(given) or "sampling values",
         )
 

@@ -62,120 +62,136 @@ class LoraSettings:
     """Low-rank adapters (LoRA, arXiv 2106.09685) in place of whole weights, through peft."""
 
     rank: int = setting(16, help="Rank of the two matrices whose product is the change of a weight.")
-    alpha: int = setting(32, help="Scale of the adapters: their output is multiplied by alpha / rank.")
+    alpha: int = setting(32, help="Scale of the adapters. dmix multiplies their output by alpha / rank.")
     targets: tuple[str, ...] = setting(
         ("all-linear",),
-        help="Linear layers that get adapters, such as q_proj and v_proj; all-linear means all except"
-        " the output layer.",
+        help="Names of the linear layers that get adapters, such as q_proj and v_proj. all-linear: all "
+        "linear layers except the output layer.",
     )
     merge: bool = setting(
         False,
-        help="Save a whole model with the adapters added to its weights. Otherwise, save the adapters alone.",
+        help="Whether to add the adapters to the weights and save a whole model. Otherwise, dmix "
+        "saves only the adapters.",
     )
 
     def __post_init__(self) -> None:
         _at_least("lora: rank", self.rank, 1)
         _at_least("lora: alpha", self.alpha, 1)
         if not self.targets or not all(self.targets):
-            raise InputError("lora: targets is empty; name linear layers, or leave it out for all of them")
+            raise InputError(
+                "lora: targets is empty; give names of linear layers, or leave targets out to adapt "
+                "all layers"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """How a model is trained; the mixture is not part of it."""
 
-    batch_size: int = setting(32, help="B: samples in a global batch, over all ranks and microbatches.")
+    batch_size: int = setting(
+        32, help="B: number of samples in a global batch, over all ranks and microbatches."
+    )
     microbatch_size: int | str | None = setting(
         None,
-        help="Samples in one forward pass on one rank. Default: the rank's whole share of the"
-        " batch. 'auto' finds the largest number that fits: on a CPU by an estimate, on a"
-        " GPU by halving when memory runs out.",
+        help="Number of samples in one forward pass on one rank. 'auto' finds the largest number that "
+        "fits into memory. On a CPU, 'auto' uses an estimate. On a GPU, 'auto' halves the number "
+        "whenever memory runs out. Default: the rank's whole share of the batch.",
     )
     learning_rate: float | None = setting(
         None,
-        help="Peak AdamW learning rate. Default: 1e-3 from random weights; 3e-5 from a"
-        " checkpoint (2e-4 with lora); for a model that dmix trained, the rate at which dmix"
-        " trained it.",
+        help="Peak AdamW learning rate. Default from random weights: 1e-3. Default from a checkpoint: "
+        "3e-5, or 2e-4 with lora. Default from a model that dmix trained: the rate of that training.",
     )
-    betas: tuple[float, ...] = setting((0.9, 0.95), help="The two AdamW decay rates.")
+    betas: tuple[float, ...] = setting((0.9, 0.95), help="Decay rates of AdamW, beta 1 and beta 2.")
     epsilon: float = setting(1e-8, help="AdamW epsilon.")
     weight_decay: float = setting(
-        1e-5, help="Decoupled weight decay: the share of a weight removed per batch at the peak rate."
+        1e-5,
+        help="Decoupled weight decay: share of a weight that each batch removes at the peak learning rate.",
     )
-    gradient_clip: float | None = setting(1.0, help="Largest gradient norm; null turns clipping off.")
+    gradient_clip: float | None = setting(1.0, help="Largest gradient norm. null turns clipping off.")
     schedule: str = setting(
         "cosine",
         help="Shape of the learning rate after the warm-up.",
         choices=("constant", "cosine"),
     )
     warmup: float = setting(
-        0.02, help="Warm-up: share of the planned batches during which the rate rises from 0."
+        0.02,
+        help="Length of the warm-up, as a share of all planned batches. During the warm-up, the "
+        "learning rate rises from 0.",
     )
     final_rate: float = setting(
         0.1, help="Final learning rate of the cosine schedule, as a share of the peak rate."
     )
     precision: str = setting(
         "auto",
-        help="Number format. 'auto' means bf16 on a GPU and fp32 on a CPU. You can also set"
-        " bf16 on a CPU; it is fast only with AVX512-BF16 or AMX.",
+        help="Number format. 'auto': bf16 on a GPU and fp32 on a CPU. On a CPU, bf16 is fast only with "
+        "AVX512-BF16 or AMX.",
         choices=("auto", "fp32", "bf16"),
     )
     sharding: str = setting(
         "none",
-        help="How ranks hold weights, gradients and optimiser state. 'none': each rank has a"
-        " copy. 'full': ranks share them and gather a layer while it runs. 'gradients':"
-        " ranks share them, and gather the weights once for the forward and the backward"
-        " pass.",
+        help="Distribution of weights, gradients and optimiser state over the ranks. 'none': each rank "
+        "has a copy of everything. 'full': each rank stores a part, and ranks gather one layer at a "
+        "time. 'gradients': each rank stores a part, and ranks gather all weights once per forward "
+        "and backward pass.",
         choices=("none", "full", "gradients"),
     )
     activation_checkpointing: bool = setting(
-        False, help="Recompute each layer's activations in the backward pass, to save memory. Needs sharding."
+        False,
+        help="Compute each layer's activations again in the backward pass, to save memory. Works only "
+        "if `sharding` is 'full' or 'gradients'.",
     )
     lora: LoraSettings | None = setting(
         None,
-        help="Train low-rank adapters instead of the checkpoint's weights. Fields: rank, alpha, targets,"
-        " merge.",
+        help="Settings of low-rank adapters, which dmix then trains instead of the checkpoint's weights. "
+        "Fields: rank, alpha, targets, merge. Default: dmix trains all weights.",
     )
     reset_at_documents: bool = setting(
-        False, help="Restart attention and positions at every document in a sample (off in the paper)."
+        False,
+        help="Whether attention and positions start again at every document in a sample. The paper "
+        "does not do this.",
     )
     loggers: tuple[str, ...] = setting(
         (),
-        help=f"Where Composer sends metrics, in addition to the run's events: any of {', '.join(LOGGERS)}.",
+        help=f"Loggers to which Composer sends metrics: any of {', '.join(LOGGERS)}.",
     )
     loader_workers: int | None = setting(
-        None, help="Processes per rank that read samples. Default: 2 on a GPU, 0 on a CPU."
+        None, help="Number of processes per rank that read samples. Default: 2 on a GPU, 0 on a CPU."
     )
     streams_url: str | None = setting(
         None,
-        help="URL of a copy of the warehouse's folder streams, for example s3://bucket/streams. Training"
-        " downloads each shard when it needs it. Default: the warehouse's own streams.",
+        help="URL of a copy of the warehouse's folder 'streams', for example s3://bucket/streams. dmix "
+        "downloads each shard just before its first use. Default: the warehouse's own streams.",
     )
     cache_folder: str | None = setting(
-        None, help="Local folder for downloaded shards. Default: a folder in the system's temporary folder."
+        None,
+        help="Local folder for downloaded shards. Default: a folder in the temporary folder of the system.",
     )
     cache_limit: str | None = setting(
         None,
-        help="Disk limit for downloaded shards, such as 20gb. Default: no limit. In a farm, several"
-        " stacks of proxies can run at the same time on a machine; each has its own cache.",
+        help="Maximum disk space for downloaded shards, such as 20gb. In a farm, each stack of proxies "
+        "has its own folder and limit. Default: no limit.",
     )
     checkpoint_steps: int = setting(
-        1, help="Number of steps between two checkpoints; 0 means no checkpoints at the end of steps."
+        1, help="Number of steps between two checkpoints. 0: no checkpoints at the end of steps."
     )
     checkpoint_batches: int = setting(
-        0, help="Number of batches between two checkpoints within a step; 0 means none within a step."
+        0, help="Number of batches between two checkpoints within a step. 0: no checkpoints within a step."
     )
-    checkpoints_kept: int = setting(2, help="Number of checkpoints to keep, newest first.")
+    checkpoints_kept: int = setting(
+        2, help="Number of checkpoints that dmix keeps. dmix deletes the oldest checkpoints first."
+    )
     keep: str = setting(
         "all",
-        help="Files that dmix keeps after a run has finished. 'all': checkpoints, model and"
-        " optimiser state. 'model': only the model. With 'model' and checkpoint_steps: 0,"
-        " the run writes a checkpoint only if a signal stops it.",
+        help="Files that dmix keeps after the run. 'all': checkpoints, model and optimiser state. "
+        "'model': only the model. If you also set checkpoint_steps: 0, the run writes a checkpoint "
+        "only when a signal stops the run.",
         choices=("all", "model"),
     )
     deterministic: bool = setting(
         False,
-        help="Use deterministic kernels only. This is slower on a GPU and changes nothing on most CPUs.",
+        help="Whether to use only deterministic kernels. They are slower on a GPU, and change nothing "
+        "on most CPUs.",
     )
     seed: int = setting(0, help="Seed of all random draws in training, except the sample order.")
 
@@ -202,16 +218,17 @@ class TrainingSettings:
                 raise InputError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
         for name in self.loggers:
             if name not in LOGGERS:
-                raise InputError(f"loggers names {name!r}, expected some of {', '.join(LOGGERS)}")
+                raise InputError(f"loggers contains {name!r}, expected some of {', '.join(LOGGERS)}")
         if self.activation_checkpointing and self.sharding == "none":
-            raise InputError("activation_checkpointing needs sharding; set sharding to full or gradients")
+            raise InputError(
+                "activation_checkpointing needs sharding; set sharding: full or sharding: gradients"
+            )
         if self.lora is not None and self.sharding != "none":
             raise InputError(
-                f"lora needs sharding: none, but sharding is {self.sharding}; set sharding to none, or"
-                " leave lora out"
+                f"lora does not work with sharding: {self.sharding}; set sharding: none, or leave lora out"
             )
         if self.weight_decay < 0 or (self.gradient_clip is not None and self.gradient_clip <= 0):
-            raise InputError("weight_decay must be 0 or more, and gradient_clip above 0 or null")
+            raise InputError("weight_decay must be 0 or more, and gradient_clip must be null or above 0")
 
     def rows_at_a_time(self, share: int) -> int:
         """Samples of one forward pass of a rank that has `share` samples of a batch; auto is all of them."""
@@ -230,9 +247,12 @@ class ModelSettings:
     architecture: str = setting(help="Model family.", choices=("llama", "gpt_neox"))
     config: dict[str, Any] = setting(
         {},
-        help="Fields of the family's transformers configuration. Default of vocab_size: the tokenizer's.",
+        help="Fields of the transformers configuration of this model family. Default of vocab_size: "
+        "the size of the tokenizer's vocabulary.",
     )
-    tokenizer: str | None = setting(None, help="Tokenizer of the model. If given, it must be the dataset's.")
+    tokenizer: str | None = setting(
+        None, help="Tokenizer of the model. If you give one, it must be the tokenizer of the dataset."
+    )
     seed: int = setting(0, help="Seed of the random weights.")
 
 
@@ -260,27 +280,27 @@ class ProxySettings:
             "num_attention_heads": 4,
             "tie_word_embeddings": True,
         },
-        help="Fields of the family's transformers configuration.",
+        help="Fields of the transformers configuration of this model family.",
     )
     tokenizer: str | None = setting(
-        None, help="Tokenizer of the proxies. If given, it must be the dataset's."
+        None, help="Tokenizer of the proxies. If you give one, it must be the tokenizer of the dataset."
     )
     seed: int = setting(0, help="Seed of the random weights.")
     init: str = setting(
         "scratch",
-        help="Where proxies start. 'scratch': from random weights. 'base': from the model in"
-        " --base, with its optimiser state.",
+        help="Start of the proxies. 'scratch': random weights. 'base': the model in --base, with its "
+        "optimiser state.",
         choices=("scratch", "base"),
     )
     vary: float | None = setting(
         None,
-        help="Share of the proxies that are varied: each gets another learning rate, width,"
-        " base model or subset of the source. Default: 0.25 if the set has the preset"
-        " 'default', 0 if it has 'paper'.",
+        help="Share of the proxies that dmix varies. A varied proxy has another learning rate, width, "
+        "base model or subset of the source. Default: 0.25 for a set with preset 'default', 0 for "
+        "preset 'paper'.",
     )
     training: TrainingSettings = field(
         default_factory=TrainingSettings,
-        metadata={"help": "Training settings, with the fields of a training file."},
+        metadata={"help": "Training settings of the proxies. Fields: as in a training file."},
     )
 
     def __post_init__(self) -> None:
@@ -288,8 +308,8 @@ class ProxySettings:
             raise InputError(f"vary is {self.vary}, expected a share from 0 to 1")
         if self.training.microbatch_size == "auto":
             raise InputError(
-                "proxies train several at a time, so microbatch_size: auto cannot see how much fits; give a"
-                " number in the proxy file, or leave it out"
+                "microbatch_size: auto does not work for proxies, because a task trains several at once; "
+                "give a number in the proxy file, or leave microbatch_size out"
             )
         if self.training.lora is not None:
             raise InputError("proxies train all of their weights; leave lora out of the proxy file")

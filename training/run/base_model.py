@@ -52,13 +52,13 @@ def base_config(
     """
     if training.lora is not None:
         raise InputError(
-            "a base model trains all of its weights, because proxies start from its optimiser state; leave"
-            " lora out of the training file"
+            "lora does not work for a base model, because proxies need the optimiser state of all "
+            "weights; leave lora out of the training file"
         )
     if training.keep == "model":
         raise InputError(
-            "a base model keeps its optimiser's state, because proxies start from it; leave keep out of the"
-            " training file"
+            "keep does not work for a base model, because proxies need its optimiser state; leave keep "
+            "out of the training file"
         )
     if tokens < 1:
         raise InputError(f"--tokens is {tokens}, expected at least 1")
@@ -126,7 +126,7 @@ def _stage(warehouse: Warehouse, config: RunConfig) -> str:
     difference = _first_difference(read_config(warehouse, config.run_id), config)
     if difference:
         raise InputError(
-            f"model {config.name!r} was trained with other settings ({difference}); choose another --name"
+            f"model {config.name!r} exists already with other settings ({difference}); choose another --name"
         )
     finished = summarise(events).finished and warehouse.model(config.name).is_dir()
     return "finished" if finished else "cut off"
@@ -151,4 +151,4 @@ def _first_difference(before: RunConfig, now: RunConfig) -> str:
         for config in (before, now)
     )
     names = [name for name in old if name != "model" or now.model_file is None]
-    return next((f"{n}: {old[n]!r} then, {new[n]!r} now" for n in names if old[n] != new[n]), "")
+    return next((f"{n}: {old[n]!r} before, {new[n]!r} now" for n in names if old[n] != new[n]), "")

@@ -277,7 +277,7 @@ class MixtureCallback(Callback):
         self._microbatch = size
         detail = f"microbatch_size auto: {size} samples per forward pass on a rank"
         if before:
-            detail += f", {before} before memory ran out"
+            detail += f", after {before} needed too much memory"
         self._write("note", step=self.state.steps_done + 1, kind=MICROBATCH, detail=detail, value=size)
         if is_first_rank():
             logger_of_run.info("%s", detail)
@@ -290,8 +290,9 @@ class MixtureCallback(Callback):
         if jump <= LOSS_JUMP or not is_first_rank():
             return
         detail = (
-            f"the loss rose by {jump:.2f} nats per token in the first step: learning_rate"
-            f" {self.learning_rate:g} is too large for this model; lower it in the training file"
+            f"the loss rose by {jump:.2f} nats per token in the first step: learning_rate "
+            f"{self.learning_rate:g} is too large for this model; lower learning_rate in the training "
+            "file"
         )
         self._write("note", step=step, kind="loss_jump", detail=detail)
         logger_of_run.warning("%s", detail)
@@ -312,8 +313,8 @@ class MixtureCallback(Callback):
         if not np.isfinite(scores_D).any():
             when = f"after step {step}" if step else "before training"
             raise TrainingError(
-                f"no score is finite {when}: the model gives no probabilities;"
-                " lower the learning rate, or start from another model"
+                f"no score is finite {when}, because the model gives no probabilities; lower the "
+                "learning rate, or start from another model"
             )
 
     def _measure_effects(self, state: State) -> None:

@@ -170,17 +170,17 @@ def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool =
         if is_out_of_memory(error):
             raise
         raise InputError(
-            f"checkpoint {path} is damaged ({str(error).splitlines()[0][:200]}); remove it to resume from the"
-            " one before"
+            f"checkpoint {path} is damaged ({str(error).splitlines()[0][:200]}); remove this file to "
+            "resume from the previous checkpoint"
         ) from error
     except pickle.UnpicklingError as error:
         found = next(
             (line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line), ""
         )
         raise InputError(
-            f"checkpoint {path} contains objects that dmix does not load"
-            f" ({found.strip()[:200] or 'an unknown type'}), which could run code; remove the file to resume"
-            " from the one before"
+            f"checkpoint {path} contains objects that could run code "
+            f"({found.strip()[:200] or 'an unknown type'}), and dmix does not load them; remove this "
+            "file to resume from the previous checkpoint"
         ) from None
 
 
@@ -194,7 +194,7 @@ def load_run_checkpoint(path: Path | str, *, map_location: str = "cpu") -> Any:
     state = content.get("state") if isinstance(content, dict) else None
     if not isinstance(state, dict) or _PARTS - state.keys():
         raise InputError(
-            f"checkpoint {path} is not the checkpoint of a run; remove it to resume from the one before"
+            f"{path} is not the checkpoint of a run; remove this file to resume from the previous checkpoint"
         )
     return content
 

@@ -137,7 +137,7 @@ def make_config(
     guided = is_agent(controller)
     shadow = absolute_spec(request.shadow or "")
     if (guided or is_agent(shadow)) and environment is None:
-        raise InputError("an agent decides by feedback; give the environment file with --environment")
+        raise InputError("an agent needs scores; give the environment file with --environment")
     _check_gradients(request, controller, training)
     resolved = resolve_model(model, warehouse)
     check_model_tokenizer(warehouse, manifest, resolved, allow_other=request.allow_other_tokenizer)
@@ -258,7 +258,9 @@ def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
     path = run_config_file(warehouse, run_id)
     config = load_settings(RunConfig, path)
     if config.run_id != run_id:  # it would be written into another run's folder
-        raise InputError(f"{path} is of run {config.run_id!r}, not {run_id!r}; restore the file of this run")
+        raise InputError(
+            f"{path} belongs to run {config.run_id!r}, not to {run_id!r}; restore the file of run {run_id!r}"
+        )
     return dataclasses.replace(
         config,
         model=_unlinked(_in_this_warehouse(config.model, warehouse, run_id), warehouse),
@@ -356,10 +358,10 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
     coverage = expected_passes(config, manifest)
     tokens = config.steps * config.step_samples * manifest.seq_len
     expected = (
-        f"{coverage.source:.1f} passes over the source"
+        f"{coverage.source:.1f} passes through the source"
         if config.kind == "base"
-        else f"natural mixing would cover {coverage.target:.0%} of the target and"
-        f" {coverage.source:.0%} of the source"
+        else f"natural mixing would make {coverage.target:.0%} passes through the target and "
+        f"{coverage.source:.0%} through the source"
     )
     guard = f"; guard rails from the set {config.guard}" if config.guard else ""
     shadow = f"; {config.shadow} in shadow" if config.shadow else ""
@@ -368,8 +370,9 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
     promise = ""
     if config.promise is not None:
         gain, error = config.promise["utility"], config.promise["utility_stderr"]
-        promise = f"; the plan promises {gain:+.3f} of utility (standard error {error:.3f}): " + str(
-            config.promise["note"]
+        promise = (
+            f"; the plan predicts a gain of {gain:+.3f} in utility (standard error {error:.3f}): "
+            + str(config.promise["note"])
         )
     gradients = ""
     if config.gradients_every:
@@ -379,7 +382,7 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
     samples = f"{config.step_samples:,} sample{'' if config.step_samples == 1 else 's'}"
     return (
         f"run {config.run_id}: {config.steps} steps of {samples} in batches of"
-        f" {config.batch_size}, {tokens:,} tokens at most; {expected}{guard}{shadow}{gradients}{promise}"
+        f" {config.batch_size}, at most {tokens:,} tokens; {expected}{guard}{shadow}{gradients}{promise}"
         f"{warning}"
     )
 
@@ -400,7 +403,7 @@ def _step_samples(asked: int | str, space: DomainSpace, *, steps: int, batch_siz
     if asked == "auto":
         return auto_step_samples(space, steps, batch_size)
     if not str(asked).isdecimal() or int(asked) < 1:
-        raise InputError(f"--samples-per-step is {asked!r}, expected auto or a number from 1 on")
+        raise InputError(f"--samples-per-step is {asked!r}, expected auto or a number of at least 1")
     return int(asked)
 
 

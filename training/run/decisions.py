@@ -84,7 +84,7 @@ def decide(controller: Controller, history: History, recorded: dict[int, Decisio
         proposal = dataclasses.replace(
             proposal,
             mixture_N=history.mixtures_TN[-1],
-            note=f"{controller.name} proposed weights that are not finite; the last mixture stays",
+            note=f"{controller.name} proposed weights that are not finite; dmix uses the last mixture again",
         )
     fallback = (ControllerEvent(kind="fallback", detail=proposal.note),) if proposal.note else ()
     return Decision(proposal.mixture_N, events=(*fallback, *proposal.events))
@@ -107,5 +107,8 @@ def log_controller_events(events: tuple[ControllerEvent, ...], *, step: int, sai
             continue
         said.add(kind)
         logger.warning(
-            "step %d, %s: %s (later ones are only in the view run_events)", step, event.kind, event.detail
+            "step %d, %s: %s (the view run_events lists later events of this kind)",
+            step,
+            event.kind,
+            event.detail,
         )

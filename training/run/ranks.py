@@ -96,7 +96,7 @@ def failing_together() -> Iterator[None]:
             raise
         words = watch.failure()
         if words and isinstance(error, Exception) and not isinstance(error, DmixError):
-            raise TrainingError(f"{words}; rank {dist.get_global_rank()} ends too") from error
+            raise TrainingError(f"{words}; rank {dist.get_global_rank()} also ends") from error
         watch.tell(_in_words(error))
         raise
     else:
@@ -155,7 +155,7 @@ class _Watch(threading.Thread):
         while not self._stopped.wait(_POLL_SECONDS):
             words = self.failure()
             if words and not self._stopped.wait(GRACE_SECONDS):
-                sys.stderr.write(f"Error: {words}; rank {self._rank} ends too\n")
+                sys.stderr.write(f"Error: {words}; rank {self._rank} also ends\n")
                 sys.stderr.flush()
                 os._exit(1)
 
@@ -169,7 +169,7 @@ class _Watch(threading.Thread):
                 if is_alive(process) is False and not self._store.check([f"{self.name}/left/{rank}"]):
                     return f"rank {rank} was killed"
         except Exception:
-            return "" if self._stopped.is_set() else "the first rank is gone"
+            return "" if self._stopped.is_set() else "the first rank has ended"
         return ""
 
 

@@ -31,38 +31,41 @@ class RunRequest:
     steps: int = setting(DEFAULT_STEPS, help="M: number of re-weighting steps.")
     samples_per_step: int | str = setting(
         "auto",
-        help="R: samples drawn under one mixture, a multiple of the batch. 'auto': the"
-        " smallest R with which natural mixing draws all target samples in M steps.",
+        help="R: number of samples per step, a multiple of the batch. 'auto': the smallest R with which "
+        "natural mixing draws all target samples in M steps.",
     )
-    batch_size: int | None = setting(None, help="B: samples in a global batch. Default: the training file's.")
+    batch_size: int | None = setting(
+        None, help="B: number of samples in a global batch. Default: batch_size of the training file."
+    )
     exhaustion: str = setting(
         "stop",
-        help="What happens when a domain has no samples left. 'stop': the run ends once it has"
-        " drawn all target samples. 'repeat': the domain starts another pass."
-        " 'redistribute': the other domains take over its share.",
+        help="Rule for a domain without samples left. 'stop': the run ends once it has drawn all target "
+        "samples. 'repeat': the domain starts another pass. 'redistribute': the other domains get "
+        "its share.",
         choices=EXHAUSTION,
     )
     max_passes: int = setting(
-        4, help="Maximum number of passes through each domain under --exhaustion repeat."
+        4, help="Maximum number of passes through each domain, with --exhaustion repeat."
     )
     shuffle_block: int = setting(
         8,
-        help="Number of a domain's shards that are shuffled together. Fewer shards mean fewer open files"
-        " per step; all of a domain's shards give a full shuffle.",
+        help="Number of shards of a domain that dmix shuffles together. Fewer shards mean fewer open "
+        "files per step. If you give the number of all shards, the shuffle is complete.",
     )
     guard: str = setting(
         "auto",
-        help="Guard rails as SET or SET:QUANTILE: keep mixtures within the range of that set's"
-        " trajectories. 'auto': guard an agent by the set of trajectories that it learned"
-        " from, if the warehouse has this set for the same domains. 'off': no guard.",
+        help="Guard rails, as SET or SET:QUANTILE: dmix keeps mixtures within the range of this set of "
+        "trajectories. 'auto': dmix uses the set from which the agent learned. If the warehouse "
+        "does not have that set for the same domains, there are no guard rails. 'off': no guard "
+        "rails.",
     )
     shadow: str | None = setting(
         None,
-        help="Second controller that also proposes a mixture at every step. The run records these"
-        " mixtures and never uses them.",
+        help="Second controller that also proposes a mixture at every step. The run records these "
+        "mixtures but does not use them.",
     )
     allow_other_tokenizer: bool = setting(
-        False, help="Accept a model whose tokenizer differs from the dataset's."
+        False, help="Accept a model whose tokenizer differs from the tokenizer of the dataset."
     )
     gradients_every: int = setting(
         0,
@@ -70,7 +73,7 @@ class RunRequest:
         " run's model. Each measurement reads as many tokens as a step. 0: never.",
     )
     seed: int | None = setting(
-        None, help="Seed of the sample order and of random controllers. Default: the dataset's."
+        None, help="Seed of the sample order and of random controllers. Default: the seed of the dataset."
     )
 
     def __post_init__(self) -> None:
@@ -133,8 +136,8 @@ def new_run_folder(warehouse: Warehouse, run_id: str) -> Path:
     refuse_links(folder)
     if (folder / "events.jsonl").is_file():
         raise InputError(
-            f"run {run_id} exists in {warehouse.root}; resume it by {resume_command(folder)}, or choose"
-            " another --run"
+            f"run {run_id} already exists in {warehouse.root}; to resume this run, use "
+            f"{resume_command(folder)}. Otherwise, choose another --run"
         )
     return folder
 
@@ -180,10 +183,12 @@ def base_of_proxies(warehouse: Warehouse, base: str | None, *, init: str) -> Pat
     """
     if init == "scratch":
         if base is not None:
-            raise InputError(f"--base {base} is given, but the proxies' init is scratch; set init: base")
+            raise InputError(
+                f"--base {base} needs 'init: base' in the proxy file, but init is scratch; set init: base"
+            )
         return None
     if base is None:
-        raise InputError("the proxies' init is base; name a base model with --base")
+        raise InputError("init is base in the proxy file; give a base model with --base")
     return base_model_folder(warehouse, base)
 
 
@@ -217,7 +222,7 @@ def rate_warning(training: TrainingSettings, model: str) -> str:
     if Path(model).suffix in (".yaml", ".yml") or training.peak_rate <= _FAR_ABOVE * default:
         return ""
     return (
-        f"learning_rate {training.peak_rate:g} is {training.peak_rate / default:.0f} times the usual rate of"
-        f" such a checkpoint ({default:g}), so the model may forget what it learned; lower the"
-        " rate in the training file"
+        f"learning_rate {training.peak_rate:g} is {training.peak_rate / default:.0f} times the usual "
+        f"rate for such a checkpoint ({default:g}). The model may forget what it learned; lower "
+        "learning_rate in the training file"
     )

@@ -153,9 +153,9 @@ def _memory_errors(job: TrainingJob) -> Iterator[None]:
         rows = job.training.rows_at_a_time(rows)
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise TrainingError(
-            f"memory ran out ({said}): a forward pass takes {rows} samples of {job.manifest.seq_len} tokens;"
-            " set microbatch_size lower in the training file, spread the weights over more ranks"
-            " (sharding: full), or take a smaller model"
+            f"memory ran out ({said}) in a forward pass of {rows} samples with {job.manifest.seq_len} "
+            "tokens each. In the training file, set a smaller microbatch_size, or set sharding: full and "
+            "use more ranks. Otherwise, use a smaller model"
         ) from error
 
 
@@ -173,12 +173,11 @@ def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool, lo
     if not locked:
         stack.enter_context(run_lock(events.parent, job.run_id))
     if resume and not events.is_file():
-        raise NotFoundError(
-            f"run {job.run_id} has not started yet, so it cannot be resumed; leave out --resume"
-        )
+        raise NotFoundError(f"run {job.run_id} has not started yet; leave out --resume")
     if not resume and events.is_file():
         raise InputError(
-            f"run {job.run_id} exists; resume it by {_resuming(job, events.parent)}, or choose another --run"
+            f"run {job.run_id} already exists; to resume this run, use "
+            f"{_resuming(job, events.parent)}. Otherwise, choose another --run"
         )
     return EventLog(events, run_id=job.run_id)
 
@@ -272,8 +271,8 @@ def _fit(
                 trainer.fit()
         if not callback.state.finished:
             raise InterruptedRunError(
-                f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; resume it"
-                f" by {_resuming(job, folder)}"
+                f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; to "
+                f"resume this run, use {_resuming(job, folder)}"
             )
         if job.result is not None:
             keep_model(job, callback.model, trainer.state.optimizers[0])
@@ -290,7 +289,7 @@ def _fit(
         if isinstance(error, KeyboardInterrupt) and job.keep_checkpoints and dist.get_world_size() == 1:
             whole = _what_is_whole(job, folder)
             raise InterruptedRunError(
-                f"run {job.run_id} ended in step {step} without saving it; {whole}"
+                f"run {job.run_id} ended in step {step} and did not save this step; {whole}"
             ) from None
         raise
     if log is not None:
@@ -334,10 +333,10 @@ def _what_is_whole(job: TrainingJob, folder: Path) -> str:
     """Which checkpoint a failed run can go on from, in words."""
     whole = latest_checkpoint(folder / "checkpoints")
     if whole is None:
-        return f"it has no checkpoint yet; start it again with {_resuming(job, folder)}"
+        return f"the run has no checkpoint yet; to start it again, use {_resuming(job, folder)}"
     return (
-        f"checkpoint {whole.name} (after step {steps_done_at(whole)}) is complete; resume from it with"
-        f" {_resuming(job, folder)}"
+        f"checkpoint {whole.name} (after step {steps_done_at(whole)}) is complete; to resume from there, "
+        f"use {_resuming(job, folder)}"
     )
 
 

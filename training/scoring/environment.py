@@ -79,7 +79,7 @@ class Scorer:
             cut = sum(any(sequence.cut for sequence in sequences) for sequences in encoded)
             if cut:
                 logger.warning(
-                    "objective %s: %d of %d answers are longer than the model's %d positions and were cut",
+                    "objective %s: dmix cut %d of %d answers to the model's context length of %d tokens",
                     objective.name,
                     cut,
                     len(encoded),

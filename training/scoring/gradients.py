@@ -238,7 +238,7 @@ def _taken(model: LanguageModel, what: str) -> list[Tensor]:
         if weight.requires_grad:
             grad = torch.zeros_like(weight) if weight.grad is None else weight.grad.detach()
             if not torch.isfinite(grad).all():
-                raise TrainingError(f"the gradient of {what} is not finite; try precision fp32")
+                raise TrainingError(f"the gradient of {what} is not finite; set precision: fp32")
             taken.append(grad)
     model.zero_grad(set_to_none=True)
     return taken
@@ -250,7 +250,7 @@ def load_moments(file: Path) -> list[Tensor]:
     Raises:
         InputError: If the file is damaged.
     """
-    with readable(file, what="the state of an optimiser", fix="remove it, or train the model again"):
+    with readable(file, what="the state of an optimiser", fix="remove this file, or train the model again"):
         state = torch.load(file, map_location="cpu", weights_only=True)["state"]
         return [state[index]["exp_avg_sq"] for index in range(len(state))]
 

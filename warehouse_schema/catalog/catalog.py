@@ -142,10 +142,8 @@ class Catalog:
             sql: One statement; a semicolon at its end is fine.
             parameters: Values for its `?`.
 
-        Raises:
-            InputError: If it is not exactly one query, or DuckDB refuses it, or the result does not fit into
-                memory; the message is DuckDB's.
-            KeyboardInterrupt: If Ctrl-C ended it.
+        Raises: InputError: If it is not exactly one query, or DuckDB refuses it, or the result is too
+        large into memory; the message is DuckDB's. KeyboardInterrupt: If Ctrl-C ended it.
         """
         return self._answer(
             sql,
@@ -182,13 +180,15 @@ class Catalog:
                 raise
             raise KeyboardInterrupt from None
         except (MemoryError, duckdb.OutOfMemoryException) as error:
-            said = str(error).splitlines()[0] if str(error) else "the result does not fit"
+            said = str(error).splitlines()[0] if str(error) else "the result is too large"
             raise InputError(
-                f"the query exceeds its memory limit ({said}); select fewer rows, aggregate them,"
-                " or raise --memory-gb"
+                f"the query needs more memory than its limit ({said}); select fewer rows, aggregate "
+                "them, or raise --memory-gb"
             ) from None
         except duckdb.CatalogException as error:
-            raise InputError(f"{error}\n\nSHOW TABLES lists the views, and DESCRIBE their columns") from None
+            raise InputError(
+                f"{error}\n\nSHOW TABLES lists the views. DESCRIBE lists the columns of a view"
+            ) from None
         except duckdb.Error as error:
             raise InputError(str(error)) from None
 

@@ -171,7 +171,7 @@ def _arrow_tables(
             else:
                 tables = arrow_rows(read_unit(warehouse, unit), schemas)
         except DAMAGE as error:
-            logger.warning("%s is left out of the catalog: %s", unit.path, error)
+            logger.warning("the catalog leaves out %s: %s", unit.path, error)
             continue
         yield from tables.items()
         stamp = {
@@ -214,5 +214,5 @@ def _import_rejects(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse)
         try:
             units.append(Unit.of(warehouse, warehouse.root / path, "rejects"))
         except OSError as error:
-            logger.warning("%s is left out of the catalog: %s", path, error)
+            logger.warning("the catalog leaves out %s: %s", path, error)
     _insert_all(connection, warehouse, units)

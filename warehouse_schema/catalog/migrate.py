@@ -114,14 +114,13 @@ def pending(
     for number, name, sha256 in sorted(applied):
         if number not in known:
             raise CatalogError(
-                f"the catalog has migration {number:04d} ({name}), but this dmix has migrations up to"
-                f" {len(known):04d}; update dmix, or run 'dmix catalog rebuild' to make the catalog again"
-                " with this one"
+                f"a newer dmix made the catalog: it has migration {number:04d} ({name}), but this dmix "
+                f"has only {len(known)} migrations; update dmix, or run 'dmix catalog rebuild'"
             )
         if known[number].sha256 != sha256:
             raise CatalogError(
-                f"migration {number:04d} ({name}) was applied as {sha256[:12]} but is now"
-                f" {known[number].sha256[:12]}; run 'dmix catalog rebuild' to make the catalog again"
+                f"migration {number:04d} ({name}) has changed from {sha256[:12]} to "
+                f"{known[number].sha256[:12]} since dmix made the catalog; run 'dmix catalog rebuild'"
             )
     done = {number for number, _, _ in applied}
     return [migration for migration in schema.migrations if migration.number not in done]
@@ -151,8 +150,7 @@ def require_tables(
     missing = sorted(set(made) - {name for (name,) in rows})
     if missing:
         raise CatalogError(
-            f"the catalog lacks the tables {', '.join(missing)}; run 'dmix catalog rebuild' to make it again"
-            " from the warehouse"
+            f"the catalog has no tables {', '.join(missing)}; run 'dmix catalog rebuild' to make it again"
         )
 
 
@@ -171,8 +169,8 @@ def refuse_views(connection: duckdb.DuckDBPyConnection, *, database: str | None 
     ).fetchall()
     if found:
         raise CatalogError(
-            f"the catalog has the view {'.'.join(found[0])!r} in the place of a table, which dmix never"
-            " writes; run 'dmix catalog rebuild' to make it again from the warehouse"
+            f"the catalog has a view {'.'.join(found[0])!r} instead of a table, and dmix never writes "
+            "this; run 'dmix catalog rebuild' to make it again"
         )
 
 
@@ -208,7 +206,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, schema: Schema) -> None:
         connection.execute("rollback")
         names = ", ".join(f"{m.number:04d}_{m.name}" for m in waiting) or "views"
         first_line = str(error).splitlines()[0]
-        raise CatalogError(f"cannot apply {names} ({first_line}); the catalog is unchanged") from error
+        raise CatalogError(f"dmix cannot apply {names} ({first_line}); the catalog is unchanged") from error
 
 
 def apply_views(connection: duckdb.DuckDBPyConnection, schema: Schema) -> None:

@@ -178,8 +178,8 @@ def _check_lengths(fold: RunFold, size: int) -> None:
             for key, value in event.items():
                 if key.endswith("_N") and value is not None and len(value) != size:
                     raise ValueError(
-                        f"{key} of the event {event['event']} of step {step} has {len(value)} numbers, not"
-                        f" {size}, one per domain; restore events.jsonl from a copy"
+                        f"in step {step}, {key} of event {event['event']} has {len(value)} numbers, "
+                        f"expected {size}, one per domain; restore events.jsonl from a copy"
                     )
 
 

@@ -30,8 +30,8 @@ _WRITING = {"insert", "update", "delete", "merge", "copy", "truncate", "create",
 # Options of COPY that become part of a path, with "../" in it if they hold that.
 _NAMING_OPTIONS = {"filename_pattern", "file_extension"}
 _HINT = (
-    "the catalog is read only: ask with SELECT, FROM, WITH, PIVOT, DESCRIBE, SHOW, SUMMARIZE, or EXPLAIN of"
-    " one of these"
+    "the catalog is read only: use SELECT, FROM, WITH, PIVOT, DESCRIBE, SHOW, SUMMARIZE, or EXPLAIN of "
+    "one of these"
 )
 
 Token = tuple[str, str]
@@ -60,17 +60,21 @@ def checked_statement(
     try:
         sql.encode()
     except UnicodeEncodeError:  # a shell hands on bytes that are no UTF-8 as halves of surrogates
-        raise InputError("the statement has bytes that are not UTF-8 text; write it again") from None
+        raise InputError(
+            "the statement has bytes that are not UTF-8 text; write the statement again"
+        ) from None
     tokens = tokens_of(sql)
     if _depth(tokens) > DEEPEST_NESTING:
-        raise InputError(f"the statement nests brackets {_depth(tokens)} deep, expected {DEEPEST_NESTING}")
+        raise InputError(
+            f"the statement has brackets {_depth(tokens)} levels deep, expected at most {DEEPEST_NESTING}"
+        )
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
-        raise InputError(f"got {len(statements)} SQL statements, expected 1; send them one by one")
+        raise InputError(f"got {len(statements)} SQL statements, expected 1; run them one by one")
     statement = statements[0]
     words = tokens_of(statement.query)
     if not words:
-        raise InputError("got 0 SQL statements, expected 1; send them one by one")
+        raise InputError("got no SQL statement, expected 1; give a statement")
     if is_query(connection, statement.query):
         return statement
     if words[0][1] == "explain":
@@ -168,14 +172,10 @@ def _check_copy(sql: str, protected: Sequence[Path]) -> None:
             targets.append(index + 1)
     plain = [tokens[i][1] for i in targets if i < len(tokens) and tokens[i][0] == "string_const"]
     if len(targets) != 1 or len(plain) != 1 or not re.fullmatch(r"'([^']|'')*'", plain[0]):
-        raise InputError(
-            "COPY needs TO and the name of one file as plain text: COPY (SELECT …) TO 'file.csv'"
-        )
+        raise InputError("COPY needs TO and a file name as plain text: COPY (SELECT …) TO 'file.csv'")
     naming = {text.strip('"') for _, text in tokens[targets[0] + 1 :]} & _NAMING_OPTIONS
     if naming:
-        raise InputError(
-            f"COPY with {min(naming)} may write outside of the folder that it names; leave that option out"
-        )
+        raise InputError(f"COPY with {min(naming)} may write outside its folder; leave this option out")
     if any(text in _WRITING for _, text in tokens[1:]):
         raise InputError(f"got COPY of a statement that is not a query, but {_HINT}")
     name = plain[0][1:-1].replace("''", "'")
@@ -183,7 +183,7 @@ def _check_copy(sql: str, protected: Sequence[Path]) -> None:
     for folder in protected:
         real = Path(os.path.realpath(folder))
         if target == real or real in target.parents or target in real.parents or _same_file(target, real):
-            raise InputError(f"COPY would write into {name}, which the warehouse uses; name another file")
+            raise InputError(f"COPY would write into {name}, which the warehouse uses; give another file")
 
 
 def _local(name: str) -> str:

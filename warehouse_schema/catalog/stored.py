@@ -53,8 +53,8 @@ def damage_named(path: Path) -> Iterator[None]:
                     " another --warehouse, then run the same command again"
                 ) from error
         raise CatalogError(
-            f"catalog {path} cannot be used ({str(error).splitlines()[0]});"
-            " run 'dmix catalog rebuild' to make it again from the warehouse"
+            f"dmix cannot use catalog {path} ({str(error).splitlines()[0]}); run 'dmix catalog rebuild' "
+            "to make it again"
         ) from error
 
 
@@ -121,7 +121,7 @@ def overlay(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, live: S
         try:
             tables = arrow_rows(read_unit(warehouse, unit), schemas)
         except DAMAGE as error:
-            logger.warning("the last imported state of %s is shown: %s", unit.path, error)
+            logger.warning("dmix shows the last imported state of %s: %s", unit.path, error)
             continue
         connection.execute("insert into live.replaced values (?)", [unit.path])
         for table, rows in tables.items():

@@ -71,10 +71,9 @@ def sync_at_end(
         sync(warehouse, lock_seconds=lock_seconds)
     except (LockHeldError, CatalogError, StorageError) as error:
         warn(
-            f"warning: the results of this command are stored, but the catalog does not list them yet"
-            f" ({error.message}); the next command that writes adds them, or run"
-            " 'dmix catalog rebuild --warehouse"
-            f" {shlex.quote(str(warehouse.root))}'"
+            "warning: dmix stored the results of this command, but not yet in the catalog "
+            f"({error.message}). The next command that writes adds them. To add them now, run 'dmix "
+            f"catalog rebuild --warehouse {shlex.quote(str(warehouse.root))}'"
         )
         return False
     return True
@@ -112,7 +111,7 @@ def _remove_copies(warehouse: Warehouse) -> None:
 def _write(warehouse: Warehouse, schema: Schema, *, empty: bool) -> None:
     """Migrates and fills a copy of the catalog, or an empty one, and publishes it if that changed it."""
     if warehouse.catalog.is_dir():
-        raise CatalogError(f"{warehouse.catalog} is a folder, expected a file; remove it")
+        raise CatalogError(f"{warehouse.catalog} is a folder, expected a file; remove this folder")
     copy = warehouse.root / f".catalog-{os.getpid()}.duckdb"
     if warehouse.catalog.exists() and not empty:
         shutil.copyfile(warehouse.catalog, copy)
@@ -160,17 +159,17 @@ def _check_whole(copy: Path, schema: Schema, rows: dict[str, int]) -> None:
     """
     try:
         if Path(f"{copy}.wal").exists():
-            raise CatalogError("some rows are only in its log")
+            raise CatalogError("some rows are only in the log of the new catalog")
         with closing(duckdb.connect(str(copy), read_only=True, config=CONFIG)) as connection:
             require_tables(connection, schema)
             if is_current(connection, schema) and _row_counts(connection) == rows:
                 return
-            said = "its rows differ from the written ones"
+            said = "the rows of the new catalog differ from the written rows"
     except (duckdb.Error, CatalogError) as error:
         said = str(error).splitlines()[0]
     raise StorageError(
-        f"dmix could not finish the new catalog in {copy.parent} ({said[:200]}) and keeps the old one; free"
-        " some space, or raise the limit on file sizes, then run the same command again"
+        f"dmix cannot finish the new catalog in {copy.parent} ({said[:200]}) and keeps the old catalog; "
+        "free some space, or raise the limit on file sizes, then run the same command again"
     )
 
 

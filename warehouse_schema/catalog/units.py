@@ -86,7 +86,7 @@ def _is_published(path: Path, kind: str) -> bool:
         or path.parent.is_symlink()
         or (kind == "evaluation" and path.parents[1].is_symlink())
     ):
-        logger.warning("%s is left out of the catalog: it is reached through a link", path)
+        logger.warning("the catalog leaves out %s: its path has a link", path)
         return False
     if kind == "corpus":
         return re.fullmatch(r"v\d+\.json", path.name) is not None

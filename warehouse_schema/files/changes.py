@@ -69,8 +69,8 @@ def require_accepted(changes: Iterable[Change], *, of: str, accepted: bool) -> N
     names = ", ".join(change.what for change in changes)
     if names and not accepted:
         raise InputError(
-            f"{of}: {names} changed since the last time; restore the earlier version, or accept the change"
-            " with --accept-changes, which records both digests"
+            f"{of}: {names} changed since the last time; restore the earlier version, or add "
+            "--accept-changes, which also records both digests"
         )
 
 

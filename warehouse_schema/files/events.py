@@ -121,8 +121,8 @@ def repair_events(path: Path) -> str:
         file.truncate(whole_bytes)
         os.fsync(file.fileno())
     return (
-        f"{path} was damaged after line {lines}; it now ends with that line, and the {len(rest):,} bytes"
-        f" behind it are in {aside.name}"
+        f"{path} was damaged after line {lines}. dmix moved the {len(rest):,} bytes after this line to "
+        f"{aside.name}"
     )
 
 
@@ -162,8 +162,8 @@ def last_attempt(path: Path) -> int:
     found = next((event.get("attempt") for event in read_events_backwards(path)), 0)
     if not isinstance(found, int):
         raise InputError(
-            f"the last event of {path} has the attempt {found!r}, expected a number; dmix never writes this:"
-            " restore the file from a copy, or delete the folder of the run"
+            f"the last event of {path} has the attempt {found!r}, expected a number; restore the file "
+            "from a copy, or delete the folder of the run"
         )
     return found
 
@@ -172,8 +172,8 @@ def _parsed(line: bytes, path: Path, number: int | str) -> Event:
     event = _event_of(line)
     if event is None:
         raise InputError(
-            f"{path}, line {number} is not an event: {line[:60]!r}; '{resume_command(path.parent)}' keeps the"
-            " lines before it and trains the rest again, or delete the folder of the run"
+            f"{path}, line {number} is not an event: {line[:60]!r}; run '{resume_command(path.parent)}' "
+            "to keep the earlier lines and train the rest again, or delete the folder of the run"
         )
     return event
 

@@ -48,7 +48,7 @@ def checked_name(kind: str, name: str) -> str:
     """
     if not name or slug(name) != name:
         raise InputError(
-            f"{kind} name {name!r} cannot be a folder; use letters, digits, '_', '-' and '.' (at most 80)"
+            f"{kind} name {name!r} cannot be a folder; use at most 80 letters, digits, '_', '-' and '.'"
         )
     return name
 
@@ -73,11 +73,11 @@ class Warehouse:
         """
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(root)):
             raise InputError(
-                f"warehouse {str(root)!r} is a URL, expected a local folder; name one with --warehouse, and"
-                " keep labels and streams at the URL with --data-url"
+                f"warehouse {str(root)!r} is a URL, expected a local folder; give a folder with "
+                "--warehouse. To keep labels and streams at the URL, use --data-url"
             )
         if not str(root).strip():
-            raise InputError("the warehouse has an empty name; name its folder with --warehouse")
+            raise InputError("the warehouse has an empty name; give its folder with --warehouse")
         try:
             path = Path(root).expanduser().absolute()
         except RuntimeError:
@@ -88,8 +88,8 @@ class Warehouse:
         for character in ("?", "\\"):
             if character in str(path):
                 raise InputError(
-                    f"warehouse {str(path)!r} has {character!r} in its path, where DuckDB cannot keep a"
-                    " catalog; name another folder with --warehouse"
+                    f"warehouse {str(path)!r} has {character!r} in its path, and DuckDB cannot use such "
+                    "a path; give another folder with --warehouse"
                 )
         return cls(path)
 
@@ -128,7 +128,9 @@ class Warehouse:
             return self.root
         url = found.get("url") if isinstance(found, dict) else None
         if not isinstance(url, str):
-            raise InputError(f"{self.data_settings} names no URL; restore it from a copy, or remove it")
+            raise InputError(
+                f"{self.data_settings} contains no URL; restore this file from a copy, or remove it"
+            )
         return RemotePath.at(url)
 
     def label_data(self, corpus: str) -> Place:
@@ -240,8 +242,8 @@ class Warehouse:
         """
         if not self.root.is_dir():
             raise NotFoundError(
-                f"warehouse {self.root} does not exist; run 'dmix etl classify' first, or name another"
-                " one with --warehouse or DMIX_WAREHOUSE"
+                f"warehouse {self.root} does not exist; run 'dmix etl classify' first, or give another "
+                "warehouse with --warehouse or DMIX_WAREHOUSE"
             )
         return self
 
@@ -259,7 +261,7 @@ def storage_errors(what: str) -> Iterator[None]:
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             remedy = "check the permissions of the folder"
         elif error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
-            remedy = "name another folder with --warehouse"
+            remedy = "give another folder with --warehouse"
         else:
             raise
         where = f" ({error.filename})" if error.filename else ""
@@ -319,8 +321,8 @@ def store_data_url(warehouse: Warehouse, url: str | None) -> bool:
     kept = [name for name in ("labels", "streams") if any((warehouse.root / name).glob("*/*"))]
     if kept or isinstance(warehouse.data, RemotePath):
         raise InputError(
-            f"warehouse {warehouse.root} keeps its labels and streams in {warehouse.data}, not in {wanted};"
-            " leave --data-url out, or name another --warehouse"
+            f"the labels and streams of warehouse {warehouse.root} are in {warehouse.data}, not in "
+            f"{wanted}; leave --data-url out, or give another --warehouse"
         )
     wanted.check_reachable()
     publish_json(warehouse.data_settings, {"url": wanted.url})
@@ -356,5 +358,5 @@ def json_of(content: bytes, path: Place) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} is not valid JSON ({error}); restore it or run the step that made it again"
+            f"{path} is not valid JSON ({error}); restore this file, or run the command again that made it"
         ) from None

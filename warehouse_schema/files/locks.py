@@ -41,14 +41,14 @@ def held_lock(path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT
     with storage_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink() or path.is_dir():
-            raise InputError(f"the lock file {path} is a link or a folder, which dmix never makes; remove it")
+            raise InputError(f"the lock file {path} is a link or a folder, expected a file; remove it")
         lock = FileLock(path)
         try:
             lock.acquire(timeout=timeout_seconds)
         except Timeout:
             raise LockHeldError(
-                f"{what} is being written by {_holder(path)}; waited {timeout_seconds:g} s."
-                " Wait until it has finished, then run the same command again"
+                f"{what} is locked by {_holder(path)}; dmix waited {timeout_seconds:g} s. Wait until "
+                "this process has finished, then run the same command again"
             ) from None
     side_file = _side_file(path)
     try:

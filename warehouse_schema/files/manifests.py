@@ -349,8 +349,8 @@ def read_corpus_version(warehouse: Warehouse, corpus: str, version: int | None =
     found = load_manifest(CorpusVersion, path)
     if (found.corpus, found.version) != (corpus, chosen):
         raise InputError(
-            f"{path} is of corpus {found.corpus!r} version {found.version}; restore it from a copy, or run"
-            " 'dmix etl classify' again"
+            f"{path} belongs to corpus {found.corpus!r} version {found.version}; restore the right file "
+            "from a copy, or run 'dmix etl classify' again"
         )
     return found
 
@@ -378,7 +378,10 @@ def read_dataset_manifest(warehouse: Warehouse, dataset: str | None = None) -> D
     if not chosen:
         raise NotFoundError(f"dataset {dataset!r} is not in {warehouse.root} (available: {listed})")
     if len(chosen) > 1:
-        raise InputError(f"{len(chosen)} datasets fit; choose one by id with --dataset (available: {listed})")
+        raise InputError(
+            f"there are {len(chosen)} such datasets; choose one by its id with --dataset (available: "
+            f"{listed})"
+        )
     return chosen[0]
 
 
@@ -410,7 +413,7 @@ def _check_corpus(version: CorpusVersion, where: object) -> None:
     """Raises an InputError unless every name stays in its folder."""
     checked_name("corpus", version.corpus)
     if version.field not in FIELDS:
-        raise InputError(f"{where} names the field {version.field!r}, expected one of {', '.join(FIELDS)}")
+        raise InputError(f"{where} has the field {version.field!r}, expected one of {', '.join(FIELDS)}")
     for part in version.parts:
         check_part(part, where)
 
@@ -430,12 +433,12 @@ def _check_dataset(manifest: DatasetManifest, where: object) -> None:
     seen = set()
     for stream in manifest.streams:
         if stream.field not in FIELDS:
-            raise InputError(f"{where} names the field {stream.field!r}, expected one of {', '.join(FIELDS)}")
+            raise InputError(f"{where} has the field {stream.field!r}, expected one of {', '.join(FIELDS)}")
         inner_path(stream.path, what="stream", where=where)
         if stream.path != f"{stream.field}/{slug(stream.domain)}" or stream.path in seen:
             raise InputError(
-                f"{where} puts the stream of {stream.field}/{stream.domain} into {stream.path!r}, expected"
-                f" '{stream.field}/{slug(stream.domain)}', once; run 'dmix etl shard' again"
+                f"{where} has the stream of {stream.field}/{stream.domain} in {stream.path!r}, expected "
+                f"'{stream.field}/{slug(stream.domain)}' and only once; run 'dmix etl shard' again"
             )
         seen.add(stream.path)
         for file in stream.files:

@@ -47,8 +47,9 @@ def plain_name(value: Any, *, what: str, where: object) -> str:
         or len(value) > 255
     ):
         raise InputError(
-            f"{where} names the {what} {str(value)[:200]!r}, which is not a name inside its folder; the file"
-            " is damaged or was made to reach other files: restore it from a copy that you trust"
+            f"{where} contains the {what} {str(value)[:200]!r}, which is not inside its folder. The file "
+            "is damaged, or somebody wants to reach other files; restore the file from a copy that you "
+            "trust"
         )
     return value
 
@@ -102,9 +103,9 @@ def refuse_links(folder: Path, *, inside: Path | None = None) -> None:
         if inside is not None and target.is_relative_to(os.path.realpath(inside)) and link != inside:
             continue
         raise InputError(
-            f"{link} is a link to {target}; below its first level, a warehouse may have no links, because"
-            " dmix would read or write elsewhere: put the files in its place, or link the folder above"
-            " (labels, streams, runs, …) as a whole"
+            f"{link} is a link to {target}. A warehouse may have links only at its first level; replace "
+            "the link with the files, or link the whole folder at the first level (labels, streams, "
+            "runs, …)"
         )
 
 
@@ -123,7 +124,7 @@ def refuse_credentials(url: str, *, what: str) -> None:
     keys = any(_SECRET.search(name) for name, _ in parse_qsl(query, keep_blank_values=True))
     if (at and (":" in user or scheme in ("s3", "gs"))) or keys:
         raise InputError(
-            f"{what} has credentials in its URL ({scheme}://…), which would be stored in clear; write the"
-            " URL without them and use the store's own variables or files (AWS_ACCESS_KEY_ID, ~/.aws,"
-            " GOOGLE_APPLICATION_CREDENTIALS)"
+            f"{what} has credentials in its URL ({scheme}://…), and dmix would store them as plain text. "
+            "Remove them from the URL, and use the variables or files of the store (AWS_ACCESS_KEY_ID, "
+            "~/.aws, GOOGLE_APPLICATION_CREDENTIALS)"
         )

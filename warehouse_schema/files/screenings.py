@@ -87,4 +87,7 @@ def load_screening(path: Path) -> Screening:
     try:
         return record_from_json(Screening, value)
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error!r}); remove its folder and screen again") from None
+        raise InputError(
+            f"{path} is damaged ({error!r}); remove its folder, then run 'dmix etl duplicates' or "
+            "'dmix etl contamination' again"
+        ) from None

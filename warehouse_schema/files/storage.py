@@ -40,8 +40,8 @@ _REQUEST_SECONDS = 60
 _WHAT_TO_CHECK = {
     "s3": f"check the address, {ENDPOINT_VARIABLES[0]} and the credentials",
     "gs": "check the bucket's name and the credentials (GOOGLE_APPLICATION_CREDENTIALS)",
-    "hdfs": "check the address, and that Java and Hadoop's native library are found (JAVA_HOME,"
-    " HADOOP_HOME or ARROW_LIBHDFS_DIR, CLASSPATH=$(hadoop classpath --glob))",
+    "hdfs": "check the address, and the paths of Java and of Hadoop's native library (JAVA_HOME, "
+    "HADOOP_HOME or ARROW_LIBHDFS_DIR, CLASSPATH=$(hadoop classpath --glob))",
 }
 
 
@@ -75,7 +75,7 @@ class RemotePath:
         if not is_url(url) or not behind.strip("/") or (behind[0] == "/" and not url.startswith("hdfs")):
             known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
             raise InputError(
-                f"{url!r} names no remote folder; write for example s3://bucket/folder ({known})"
+                f"{url!r} is not a remote folder; write for example s3://bucket/folder ({known})"
             )
         return cls(url.rstrip("/"))
 
@@ -245,7 +245,9 @@ def remote_errors(url: str) -> Iterator[None]:
     except OSError as error:
         said = str(error).splitlines()[0][:300]
         what = _WHAT_TO_CHECK[url.partition("://")[0]]
-        raise StorageError(f"cannot reach {url}: {said}; {what}, then run the same command again") from None
+        raise StorageError(
+            f"dmix cannot reach {url}: {said}; {what}, then run the same command again"
+        ) from None
 
 
 def _filesystem(url: str) -> tuple["FileSystem", str]:

@@ -84,13 +84,13 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         try:
             if not 0 < size <= path.stat().st_size - 8:
-                raise ValueError("it ends within its header")
+                raise ValueError("the file ends within its header")
             header = json.loads(file.read(size))
             header.pop("__metadata__", None)
             for entry in header.values():
                 math.prod(entry["shape"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is not a safetensors file ({error}); download it again") from None
+            raise InputError(f"{path} is not a safetensors file ({error}); download the file again") from None
     return header, 8 + size
 
 

@@ -74,7 +74,7 @@ def collect_farm(
         refuse_connect(
             master or DEFAULT_MASTER,
             command="dmix mix collect",
-            reason="its tasks need RDDs, which Connect lacks",
+            reason="its tasks need RDDs, and Spark Connect has none",
         )
     from dmix.mixing.trajectories.objectives import load_environment
     from dmix.training.farm.farm import collect as collect_feedback
@@ -115,8 +115,8 @@ def _announce(set_name: str, farm: "FarmPlan", progress: Progress) -> None:
     for change in farm.changes:
         progress(f"accepted: {change.digests}")
     progress(
-        f"set {set_name}: {farm.done} of {farm.done + len(farm.todo)} trajectories have feedback;"
-        f" {farm.tokens:,} tokens to train on at most"
+        f"set {set_name}: {farm.done} of {farm.done + len(farm.todo)} trajectories have feedback; at "
+        f"most {farm.tokens:,} tokens of training"
     )
     if farm.variations:
         progress("varied proxies: " + ", ".join(f"{n} {name}" for name, n in farm.variations.items()))
@@ -140,7 +140,7 @@ def _farm_plan_result(warehouse: Warehouse, farm: "FarmPlan") -> Result:
     }
     result = Result(plan, farm)
     result.line(
-        f"{plan['runs']} proxies of {speed.parameters:,} parameters:"
-        f" {in_words(3600 * speed.hours(farm.tokens))} of one core without scoring"
+        f"{plan['runs']} proxies of {speed.parameters:,} parameters: "
+        f"{in_words(3600 * speed.hours(farm.tokens))} on one core, without scoring"
     )
     return result

@@ -24,9 +24,8 @@ def unfinished_farm(warehouse: Warehouse, set_name: str) -> str | None:
     if not 0 < scored < total:
         return None
     return (
-        f"warning: the farm of set {set_name} is not finished: {scored:,} of {total:,} trajectories"
-        f" have feedback. Run 'dmix mix collect --set {set_name}' first, or train on these"
-        " trajectories"
+        f"warning: only {scored:,} of {total:,} trajectories of set {set_name} have feedback. dmix uses "
+        f"these. To get feedback for all, run 'dmix mix collect --set {set_name}' first"
     )
 
 
@@ -162,9 +161,14 @@ def train_agent(
     """
     names = (set_names,) if isinstance(set_names, str) else tuple(set_names)
     if method != "sft" and len(names) != 1:
-        raise InputError(f"method {method!r} learns from one set, got {len(names)}: {', '.join(names)}")
+        raise InputError(
+            f"method {method!r} learns from one set, but {len(names)} were given: {', '.join(names)}"
+        )
     if method != "rl" and start is not None:
-        raise InputError(f"method {method!r} starts from no agent; leave {start!r} out, or take method 'rl'")
+        raise InputError(
+            f"only method 'rl' starts from an agent; leave {start!r} out, or use method 'rl' instead "
+            f"of {method!r}"
+        )
     check_set(warehouse, *names)
     _warn_of_unfinished(warehouse, names, progress)
     check_new_agent(warehouse, agent_name, overwrite=overwrite)

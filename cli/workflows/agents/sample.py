@@ -132,9 +132,10 @@ def _farm_work(tokens: int) -> dict[str, Any]:
 
 def _farm_words(report: dict[str, Any]) -> str:
     return (
-        f"proxies on all trajectories would train on at most {report['farm_tokens_at_most']:,} tokens,"
-        f" {in_words(3600 * report['farm_hours_of_a_small_proxy'])} on this machine for a proxy of"
-        f" {_PROXY_WEIGHTS / 1e6:.1f} million weights ('dmix mix collect --dry-run' measures yours)"
+        f"proxies on all trajectories would train on at most {report['farm_tokens_at_most']:,} tokens. A "
+        f"proxy of {_PROXY_WEIGHTS / 1e6:.1f} million weights takes "
+        f"{in_words(3600 * report['farm_hours_of_a_small_proxy'])} on this machine. For your proxy, run "
+        "'dmix mix collect --dry-run'"
     )
 
 
@@ -152,9 +153,9 @@ def _sample_result(report: dict[str, Any]) -> Result:
     )
     if "coverage" not in report:
         result.line(
-            f"{report['missing']} of {report['trajectories']} trajectories to sample,"
-            f" at most {report['candidate_steps_at_most']:,} steps of Algorithm 1"
-            f" ({in_words(3600 * report['core_hours_at_most'])} of one core)"
+            f"{report['missing']} of {report['trajectories']} trajectories are missing. Algorithm 1 "
+            f"needs at most {report['candidate_steps_at_most']:,} steps for these "
+            f"({in_words(3600 * report['core_hours_at_most'])} on one core)"
         )
         result.line(_farm_words(report))
         return result
@@ -170,8 +171,8 @@ def _sample_result(report: dict[str, Any]) -> Result:
         ["target share", "fewest", "most", "steps without data"], rows, title="Trajectories per step"
     )
     result.line(
-        f"{report['trajectories']} trajectories in set {report['set']};"
-        f" {found['empty_cells']} (share, step) cells are empty"
+        f"{report['trajectories']} trajectories in set {report['set']}; {found['empty_cells']} pairs of "
+        "target share and step have no trajectory"
     )
     result.line(_farm_words(report))
     return result

@@ -60,7 +60,7 @@ def compare_controllers(
         NotFoundError: If data or the protocol do not exist.
     """
     if not data.is_dir():
-        raise InputError(f"--data {data} is no folder; name the folder of corpora and items")
+        raise InputError(f"--data {data} is not a folder; give the folder with the corpora and items")
     if unknown := set(stages) - set(STAGES):
         raise InputError(f"stage is {min(unknown)!r}, expected one of {', '.join(STAGES)}")
     from dmix.training.comparison.data.settings import load_setting

@@ -66,7 +66,7 @@ def classify_text(
         InputError: If there is no input, or it or a setting cannot be used.
     """
     if not source and not target:
-        raise InputError("there is no input; name files, folders or globs with --source and --target")
+        raise InputError("there is no input; give files, folders or glob patterns with --source and --target")
     check_inputs((*source, *target))
     check_id_column((*source, *target), settings.id_column)
     check_classifier(warehouse, settings)
@@ -101,8 +101,8 @@ def classify_text(
     if tokens:
         folder = shlex.quote(str(settings.template).removeprefix(MODEL))
         result.line(
-            "the chat template writes special tokens; keep them with: dmix etl shard --tokenizer"
-            f" {folder}{tokens}"
+            "the chat template writes special tokens. To encode each as one token, run: dmix etl shard "
+            f"--tokenizer {folder}{tokens}"
         )
     if shard is None:
         return result
@@ -161,12 +161,12 @@ def without_text(warehouse: Warehouse, version: "CorpusVersion", settings: "Clas
     lines = []
     for name, count in found.most_common(_MOST_FILES):
         others = [other for other in columns[name] if other not in settings.text_column or settings.template]
-        has = f"; it has {', '.join(others[:_MOST_COLUMNS])}" if others else ""
+        has = f"; the file has the columns {', '.join(others[:_MOST_COLUMNS])}" if others else ""
         lines.append(
             f"{version.corpus}: {count:,} records of {name} have no text {asked}{has}; {_remedy(others)}"
         )
     if len(found) > _MOST_FILES:
-        lines.append(f"{version.corpus}: {len(found) - _MOST_FILES:,} more files have such records")
+        lines.append(f"{version.corpus}: {len(found) - _MOST_FILES:,} more files have records without text")
     return lines
 
 
@@ -176,7 +176,7 @@ def _remedy(columns: Sequence[str]) -> str:
     if template is not None:
         return f"use --template {template}"
     example = f", for example --text-column {shlex.quote(columns[0])}" if columns else ""
-    return f"name the column of the text with --text-column{example}"
+    return f"give the text column with --text-column{example}"
 
 
 def _columns(source: "InputFile | None", prefix: str) -> list[str]:
@@ -247,7 +247,7 @@ def _plans_result(plans: "list[CorpusPlan]") -> Result:
     result.table(
         ("corpus", "files", "bytes", "formats", "parts kept", "parts to do", "bytes to do"),
         rows,
-        title="what would be done",
+        title="planned work",
     )
     return result
 
@@ -312,8 +312,8 @@ def _outcomes_result(outcomes: "list[CorpusOutcome]") -> Result:
         version, plan = outcome.version, outcome.plan
         state = "published" if outcome.published else "unchanged"
         result.line(
-            f"{version.corpus} v{version.version} {state}: {version.documents:,} documents,"
-            f" {version.rejected:,} rejected; {len(plan.to_do)} parts made, {len(plan.kept)} kept"
+            f"{version.corpus} v{version.version} {state}: {version.documents:,} documents, "
+            f"{version.rejected:,} rejected; {len(plan.to_do)} parts made, {len(plan.kept)} parts kept"
         )
         asked = _asked(version)
         if asked:

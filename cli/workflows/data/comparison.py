@@ -191,13 +191,13 @@ class DatasetBuilder:
         while True:
             facts = self._written(model, out, budget=budget)
             kept = facts.tokens_kept + facts.kept
-            self.progress(f"{model.name} wrote {facts.tokens:,} tokens; {kept:,} of {tokens:,} are kept")
+            self.progress(f"{model.name} wrote {facts.tokens:,} tokens; dmix keeps {kept:,} of {tokens:,}")
             if kept >= tokens:
                 return
             if not kept:
                 raise InputError(
-                    f"the quality filter dropped all {facts.generated:,} documents by {model.name};"
-                    " set synthetic_quality to none"
+                    f"the quality filter dropped all {facts.generated:,} documents by {model.name}; set "
+                    "synthetic_quality: none in the setting file"
                 )
             budget = math.ceil(facts.tokens * tokens / kept)
 

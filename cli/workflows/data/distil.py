@@ -24,13 +24,10 @@ def distil_classifier(
 ) -> Result:
     """Trains a fast classifier on another one's labels; the result's value is the report.
 
-    Args:
-        warehouse: Where the corpora are and the classifier goes.
-        name: Name of the classifier; it is used as `distilled:NAME`.
-        corpus: Names of corpora, `NAME[@vK]`; may be empty where one pair is there.
-        settings: How many documents it learns from.
-        dry_run: Count the documents to be drawn, and write nothing.
-        progress: Receives lines for people.
+    Args: warehouse: Where the corpora are and the classifier goes. name: Name of the classifier; it is
+    used as `distilled:NAME`. corpus: Names of corpora, `NAME[@vK]`; may be empty where one pair is there.
+    settings: How many documents it learns from. dry_run: Count the documents to draw, and write nothing.
+    progress: Receives lines for people.
 
     Raises:
         NotFoundError: If a corpus does not exist.
@@ -50,7 +47,7 @@ def distil_classifier(
         for label, documents in version.domain_documents().items():
             drawn[label] = min(settings.documents_per_label, drawn.get(label, 0) + documents)
     result = Result({"name": name, "documents": drawn})
-    result.table(("domain", "documents to be drawn"), list(drawn.items()))
+    result.table(("domain", "documents to draw"), list(drawn.items()))
     return result
 
 
@@ -62,13 +59,13 @@ def _report_result(report: "DistilReport") -> Result:
         title=f"agreement with {', '.join(report.teacher)}",
     )
     result.table(
-        ("--margin", "share sent to the fallback", "agreement of the rest", "agreement of both"),
+        ("--margin", "share labelled by the fallback", "agreement of the rest", "agreement of both together"),
         [(row.margin, row.sent, row.kept_agreement, row.agreement) for row in report.margins],
         title="with the teacher as fallback",
     )
     result.line(
-        f"{report.name}: learned from {report.training_documents:,} documents, agrees on"
-        f" {report.agreement:.1%} of all (estimated from {report.held_out_documents:,} held-out ones); use"
-        f" --classifier distilled:{report.name}"
+        f"{report.name}: trained on {report.training_documents:,} documents. It agrees with the teacher "
+        f"on {report.agreement:.1%} of documents, estimated from {report.held_out_documents:,} held-out "
+        f"documents. Use --classifier distilled:{report.name}"
     )
     return result

@@ -59,20 +59,18 @@ def check_kept_out(
         return
     if manifest.kept_out is None:
         progress(
-            f"warning: an older dmix made dataset {manifest.name or manifest.dataset} and did not"
-            f" record which evaluation items it kept out; {count:,} of {environment} may be in the"
-            " text"
+            f"warning: an older dmix made dataset {manifest.name or manifest.dataset} and stored no list "
+            f"of evaluation items. {count:,} items of {environment} may be in its text"
         )
         return
     message = (
-        f"dataset {manifest.name or manifest.dataset} was not screened for {count:,} of"
-        f" {len(used):,} evaluation items of {environment}, so a model may train on text that scores"
-        " it"
+        f"dataset {manifest.name or manifest.dataset} may contain evaluation items: dmix did not search "
+        f"its text for {count:,} of {len(used):,} items of {environment}"
     )
     if not allow_unscreened:
         raise InputError(
-            f"{message}; run 'dmix etl shard' with --environment {environment} and the same other"
-            " flags, or use --allow-unscreened"
+            f"{message}. Run 'dmix etl shard' again with the same flags and --environment {environment}, "
+            "or use --allow-unscreened"
         )
     progress(f"warning: {message}")
 

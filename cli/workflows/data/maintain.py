@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 _WHOLE_PATH = 1000
 # By the kind of a problem, or else by the folder that it lies in.
 _REMEDIES = {
-    "orphan": "'dmix etl gc' removes orphans",
-    "link": "replace each link by its files, or link the whole first-level folder",
-    "catalog": "'dmix catalog rebuild' rebuilds the catalog",
-    "labels": "remove the named files of labels and rejects and run 'dmix etl classify' again with the same"
-    " inputs",
-    "streams": "remove the manifest.json of the dataset and run 'dmix etl shard' again",
-    "effects": "remove the named folder of effects and run 'dmix mix probe' again",
-    "start_states": "remove the named start state and run 'dmix etl start-state' again",
+    "orphan": "run 'dmix etl gc' to remove files without a manifest",
+    "link": "replace each link with its files, or link the whole first-level folder",
+    "catalog": "run 'dmix catalog rebuild' to make the catalog again",
+    "labels": "remove these files of labels and rejects, then run 'dmix etl classify' again with the "
+    "same inputs",
+    "streams": "remove the manifest.json of the dataset, then run 'dmix etl shard' again",
+    "effects": "remove this folder of effects, then run 'dmix mix probe' again",
+    "start_states": "remove this start state, then run 'dmix etl start-state' again",
     "runs": "restore the events.jsonl of the run from a copy, or train it again under another name",
 }
-_OTHER_REMEDY = "restore the named files from a copy that you trust"
+_OTHER_REMEDY = "restore these files from a copy that you trust"
 
 
 def verify_files(warehouse: Warehouse, *, dataset: str | None = None, progress: Progress) -> Result:
@@ -88,7 +88,10 @@ def remove_unnamed(warehouse: Warehouse, *, dry_run: bool = False, progress: Pro
 
     report = collect_garbage(warehouse.require(), dry_run=dry_run)
     for what in report.in_use:
-        progress(f"left {what} alone, because a job uses it; run this again when the job has finished")
+        progress(
+            f"dmix did not touch {what}, because a job uses it; run the command again when the job "
+            "has finished"
+        )
     found = [{"path": str(garbage.path), "size_bytes": garbage.size_bytes} for garbage in report.found]
     total = {"size_bytes": report.size_bytes, "removed": not dry_run}
     result = Result({"found": found, "in_use": report.in_use, **total}, report)

@@ -108,8 +108,8 @@ def _plan_result(corpora: "Sequence[CorpusVersion]", todo: "Sequence[ScreenedFil
     }
     result = Result(facts, todo)
     result.line(
-        f"{', '.join(facts['corpora'])}: {len(todo)} label files would be read,"
-        f" {size_text(facts['text_bytes_to_read'])} of text"
+        f"{', '.join(facts['corpora'])}: dmix would read {len(todo)} label files with "
+        f"{size_text(facts['text_bytes_to_read'])} of text"
     )
     return result
 
@@ -137,7 +137,7 @@ def _screening_result(warehouse: Warehouse, screening: "Screening", sql: str, pr
     if rows:
         result.table(columns, rows)
     result.line(
-        f"found {screening.found:,} of {screening.documents:,} documents; to list them, run dmix sql"
-        f" \"SELECT * FROM {screening.kind} WHERE screening = '{screening.screening}'\""
+        f"found {screening.found:,} of {screening.documents:,} documents. To list them, run dmix sql "
+        f"\"SELECT * FROM {screening.kind} WHERE screening = '{screening.screening}'\""
     )
     return result

@@ -88,8 +88,12 @@ def _shard_plan_result(plan: "ShardPlan", *, exists: bool) -> Result:
     ]
     result = Result({"dataset": plan.dataset, "exists": exists, "domains": domains}, plan)
     result.table(list(domains[0]), [list(domain.values()) for domain in domains])
-    state = "exists already; nothing would be done" if exists else "would be made"
-    less = ", less those that are left out" if plan.drop_duplicates or plan.remove_contaminated else ""
+    state = "exists already; there is nothing to do" if exists else "would be new"
+    less = (
+        ", minus the tokens of documents to leave out"
+        if plan.drop_duplicates or plan.remove_contaminated
+        else ""
+    )
     result.line(
         f"dataset {plan.dataset} {state}: {len(plan.all_shard_inputs)} shard inputs,"
         f" {size_text(plan.text_bytes)} of text, about {sum(estimates.values()):,} tokens{less}"
@@ -148,7 +152,7 @@ def dataset_result(manifest: "DatasetManifest", *, existed: bool | None = None) 
             "samples",
             "active domains",
             "effective domains",
-            "effective by documents",
+            "effective number",
         ],
         [
             (f.field, f.documents, f.tokens, f.samples, f.active, f.effective, f.effective_documents)

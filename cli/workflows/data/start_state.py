@@ -56,7 +56,7 @@ def show_start_state(
         raise InputError(f"--from is {origin!r}, expected corpus or model")
     if origin == "corpus":
         if model is not None:
-            raise InputError("--model goes with --from model; add it, or leave --model out")
+            raise InputError("--model needs --from model; add --from model, or leave --model out")
         return dataset_result(read_dataset_manifest(warehouse.require(), dataset))
     if model is None:
         raise InputError("--from model needs --model PATH|HUB-ID")
@@ -120,9 +120,9 @@ def _estimate_result(estimate: "StartStateEstimate") -> Result:
     result.table(columns, rows, title=f"start state of {estimate.model} (model:{estimate.name})")
     met = "met" if estimate.converged else f"NOT met after the maximum of {estimate.generated:,} documents"
     result.line(
-        f"{estimate.documents:,} documents ({estimate.empty:,} more were empty); KL bound"
-        f" {estimate.divergence_bound:.4f} at {estimate.confidence:.0%}, requested"
-        f" {estimate.kl_bound:g}: {met}. {estimate.capped:,} documents were cut at"
-        f" {estimate.max_tokens:,} tokens, which biases token shares, but not document shares"
+        f"{estimate.documents:,} documents, and {estimate.empty:,} empty ones; KL bound "
+        f"{estimate.divergence_bound:.4f} at {estimate.confidence:.0%}, requested {estimate.kl_bound:g}: "
+        f"{met}. dmix cut {estimate.capped:,} documents at {estimate.max_tokens:,} tokens. This biases "
+        "shares of tokens, but not shares of documents"
     )
     return result

@@ -105,8 +105,8 @@ def _plan_result(plan: "SynthesisPlan", *, bandwidth: float) -> Result:
     result.table(list(value), [list(value.values())], title="plan")
     words = "at least" if budget else "exactly"
     result.line(
-        f"{words} {len(plan.blocks):,} blocks, {duration(seconds)} or more: memory of"
-        f" {bandwidth / 1e9:,.1f} GB/s limits one process to {limit:,.0f} tokens/s"
+        f"{words} {len(plan.blocks):,} blocks, in {duration(seconds)} or more. The memory bandwidth of "
+        f"{bandwidth / 1e9:,.1f} GB/s limits one process to {limit:,.0f} tokens/s"
     )
     return result
 
@@ -118,7 +118,7 @@ def _made_result(made: "Synthesis", value: dict[str, Any]) -> Result:
         "kept": facts.kept,
         "share kept": facts.share_kept,
         "empty": facts.empty,
-        "cut at the cap": facts.capped,
+        "cut at the maximum length": facts.capped,
         "tokens": facts.tokens,
         "tokens kept": facts.tokens_kept,
     }

@@ -87,12 +87,12 @@ def check_plan(
     means_RD = np.array([scores.means(first.objectives.names) for scores in found])
     taught, kept = _taught(warehouse, plans, means_RD, task, key=key)
     said = (
-        f"Checked by {len(runs)} runs: the best of {len(plans)} pulls gains {gain_P[best]:+.3f} of"
-        f" utility over natural mixing (standard error {stderr_P[best]:.3f})"
+        f"{len(runs)} runs checked {len(plans)} plans: the best plan gains {gain_P[best]:+.3f} of "
+        f"utility over natural mixing (standard error {stderr_P[best]:.3f})"
     )
-    keeps = "" if kept is None else f" Effects {kept!r} store the coefficients that fit these runs."
+    keeps = "" if kept is None else f" Effects {kept!r} contain the coefficients that fit these runs."
     if chosen is None:
-        checked = _natural(first, checked=f"{said}, less than two standard errors.{keeps}")
+        checked = _natural(first, checked=f"{said}. This is less than two standard errors.{keeps}")
     else:
         checked = dataclasses.replace(
             plans[chosen],
@@ -132,7 +132,8 @@ def _natural(planned: PlannedMixture, *, checked: str) -> PlannedMixture:
         utility=0.0,
         utility_stderr=0.0,
         passes_N=natural_N * planned.total / np.maximum(planned.space.samples_N, 1),
-        note="No checked plan is ahead of natural mixing by two standard errors, so the plan is natural.",
+        note="No plan gains two standard errors over natural mixing in the check runs, so the plan is "
+        "natural mixing.",
     )
     return dataclasses.replace(planned, plan=plan, checked=checked)
 
@@ -160,8 +161,8 @@ def round_probes(planned: PlannedMixture, prediction: "Prediction", task: "Probe
     )
     if not domains:
         raise InputError(
-            f"no domain has an eighth of the {task.samples:,} samples of a probe, so --second-round cannot"
-            " probe any; lower --samples"
+            f"every domain has too few samples for --second-round: a probe of {task.samples:,} samples "
+            "must draw an eighth from one domain; lower --samples"
         )
     return probes_around(space, planned.plan.mixture_N, domains, samples=task.samples)
 
@@ -215,13 +216,16 @@ def _second_round(
         rules=rules,
     )
     names = ", ".join("/".join(space.names[d]) for d in domains)
-    said = f"{checked.checked} Second round: {len(probes)} probes around that mixture, of {names}."
+    said = (
+        f"{checked.checked} The second round made {len(probes)} short runs around that mixture, for {names}."
+    )
     if second.utility <= 0:
-        said += " No mixture near it promises more than it risks, so it stays."
+        said += " No mixture near it has a predicted gain above its risk, so dmix keeps that mixture."
         return dataclasses.replace(checked, checked=said)
     said += (
-        f" Within a KL of {RADIUS:g} of it, this mixture promises {second.utility:+.3f} of utility more"
-        f" (standard error {second.utility_stderr:.3f}); no run has checked that."
+        f" The new mixture has a KL divergence of at most {RADIUS:g} nats from that mixture. Its "
+        f"predicted utility is {second.utility:+.3f} higher (standard error "
+        f"{second.utility_stderr:.3f}); no run has checked this prediction."
     )
     return dataclasses.replace(
         checked, plan=_from_natural(checked, second, taught), checked=said, measured=None
@@ -236,7 +240,10 @@ def _from_natural(checked: PlannedMixture, second: "Plan", taught: "Prediction")
     stderr_D = np.hypot(taught.stderr(first_N), second.stderr_D)
     note = checked.plan.note
     if checked.plan.is_natural:
-        note = "No checked plan is ahead of natural mixing, but probes around it show a better mixture."
+        note = (
+            "No plan beats natural mixing in the check runs, but short runs near natural mixing show "
+            "a better mixture."
+        )
     return dataclasses.replace(
         second,
         natural_N=checked.space.natural_N,

@@ -114,13 +114,13 @@ def import_scores(
     design = read_json(scores.absolute().parent / DESIGN)
     if design.get("dataset") != manifest.dataset:
         raise InputError(
-            f"{scores.absolute().parent / DESIGN} belongs to dataset {design.get('dataset')}, not to"
-            f" {manifest.dataset}; name that dataset with --dataset"
+            f"{scores.absolute().parent / DESIGN} is for dataset {design.get('dataset')}, not for "
+            f"{manifest.dataset}; add --dataset {design.get('dataset')}"
         )
     if tuple(design["objectives"]) != objectives.names:
         raise InputError(
-            f"the exported probes have the objectives {', '.join(design['objectives'])}, but the"
-            f" environment lists {', '.join(objectives.names)}; give the same environment file"
+            f"the exported probes have the objectives {', '.join(design['objectives'])}, but the "
+            f"environment file has {', '.join(objectives.names)}; give the environment file of the export"
         )
     table = read_scores(scores)
     index = {"/".join(pair): i for i, pair in enumerate(space.names)}
@@ -138,7 +138,7 @@ def import_scores(
         missing = [o for o in objectives.names if (probe.probe_id, o) not in table]
         if missing:
             raise InputError(
-                f"{scores} has no score of {probe.probe_id} on {', '.join(missing)}; fill in every row"
+                f"{scores} has no score of {probe.probe_id} on {', '.join(missing)}; add these rows"
             )
         means[probe.probe_id] = np.array([table[probe.probe_id, o] for o in objectives.names])
     found = Measured(
@@ -166,7 +166,7 @@ def read_scores(path: Path) -> dict[tuple[str, str], float]:
         InputError: If a column is missing, a score is no finite number, or a row comes twice.
     """
     if not path.is_file():
-        raise NotFoundError(f"{path} does not exist; name the table of scores")
+        raise NotFoundError(f"{path} does not exist; give the table of scores with --scores")
     readers: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
         ".csv": lambda p: list(csv.DictReader(p.open(encoding="utf-8-sig", newline=""))),
         ".jsonl": lambda p: [json.loads(line) for line in p.read_text("utf-8").splitlines() if line.strip()],
@@ -177,7 +177,7 @@ def read_scores(path: Path) -> dict[tuple[str, str], float]:
     try:
         rows = readers[path.suffix](path)
     except (ValueError, OSError) as error:
-        raise InputError(f"dmix cannot read {path} ({error}); write it again") from None
+        raise InputError(f"dmix cannot read {path} ({error}); write the file again") from None
     found: dict[tuple[str, str], float] = {}
     for number, row in enumerate(rows, start=1):
         try:

@@ -126,8 +126,8 @@ def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Pr
         return stored
     plan = plan_gradients(found, request)
     progress(
-        f"gradients over {plan.budget.tokens:,} tokens: {plan.budget.batches} batches of"
-        f" {plan.budget.samples} samples per domain; about {plan.hours:.2g} hours"
+        f"gradients over {plan.budget.tokens:,} tokens, in about {plan.hours:.2g} hours: "
+        f"{plan.budget.batches} batches of {plan.budget.samples} samples per domain"
     )
     model = get_device(None).module_to_device(load_model(found.model, found.manifest))
     moments_file = Path(found.model, OPTIMIZER_FILE) if isinstance(found.model, str) else None

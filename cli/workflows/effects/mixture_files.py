@@ -69,8 +69,9 @@ def mixture_file(
             for weight in _parts(float(passes_N[i]))
         ]
         note = (
-            "# One entry per pass; weight is the share of the domain's documents to draw (Axolotl"
-            " from June 2026 on).\n# Replace each path by the documents of that domain.\n"
+            "# Each entry is one pass through a domain. 'weight' is the share of the domain's documents "
+            "to draw.\n# Use Axolotl of June 2026 or later. Replace each path with the documents of that "
+            "domain.\n"
         )
         return comments + note + _dumped({"datasets": found})
     weights = {f"{streams[i].field}/{streams[i].domain}": round(float(mixture_N[i]), 6) for i in chosen}

@@ -43,8 +43,8 @@ def stored_already(
     found = stored.effects
     if (found.dataset, found.environment, found.estimator) != (dataset, environment, estimator):
         raise InputError(
-            f"effects {name!r} exist for {found.estimator}, dataset {found.dataset} and other"
-            f" objectives; choose another --name, or remove {warehouse.effects(name)}"
+            f"effects {name!r} exist already, by {found.estimator} for dataset {found.dataset} and other "
+            f"objectives; choose another --name, or remove {warehouse.effects(name)}"
         )
     progress(f"effects {name} exist already; nothing to do")
     return stored

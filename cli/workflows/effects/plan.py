@@ -109,23 +109,23 @@ def plan_mixture(
     for stored in found:
         if stored.effects.dataset != manifest.dataset:
             raise InputError(
-                f"effects {stored.name!r} belong to dataset {stored.effects.dataset}, not to"
-                f" {manifest.dataset}; run 'dmix mix probe --dataset {manifest.dataset}'"
+                f"effects {stored.name!r} are for dataset {stored.effects.dataset}, not for "
+                f"{manifest.dataset}; run 'dmix mix probe --dataset {manifest.dataset}'"
             )
     objectives = found[0].environment if environment is None else load_environment(environment)
     if objectives.names != found[0].effects.objectives:
         raise InputError(
-            f"the environment lists {', '.join(objectives.names)}, but effects {found[0].name!r}"
-            f" have the objectives {', '.join(found[0].effects.objectives)}; give the environment"
-            " file of that probe"
+            f"the environment file has the objectives {', '.join(objectives.names)}, but effects "
+            f"{found[0].name!r} have {', '.join(found[0].effects.objectives)}; give the environment file "
+            "of these effects"
         )
     total = int(space.samples_N.sum()) if samples is None else samples
     if total < 1 or max_passes < 1:
         raise InputError(f"--samples is {total} and --max-passes {max_passes}; both must be at least 1")
     if total > max_passes * int(space.samples_N.sum()):
         raise InputError(
-            f"the run draws {total:,} samples, but the dataset has {int(space.samples_N.sum()):,}"
-            f" per pass and {max_passes} passes; lower --samples or raise --max-passes"
+            f"the run draws {total:,} samples, but {max_passes} passes of {int(space.samples_N.sum()):,} "
+            "samples have fewer; lower --samples or raise --max-passes"
         )
     prediction = predict_stored(found)
     plan = make_plan(
@@ -145,7 +145,7 @@ def plan_mixture(
         scales=dict(zip(objectives.names, objectives.scales_D.tolist(), strict=True)),
         scales_from="from the environment file"
         if objectives.scales
-        else "1 nat each (the environment file names none)",
+        else "1 nat per token (the environment file gives none)",
         objectives=objectives,
         max_passes=max_passes,
     )
@@ -172,27 +172,27 @@ def promise_lines(planned: PlannedMixture) -> list[str]:
     plan = planned.plan
     low, high = plan.interval
     lines = [
-        f"Plan from effects {', '.join(plan.sources)} for {planned.total:,} samples of dataset"
-        f" {planned.manifest.name or planned.manifest.dataset}.",
+        f"This plan uses effects {', '.join(plan.sources)}, for {planned.total:,} samples of dataset "
+        f"{planned.manifest.name or planned.manifest.dataset}.",
         plan.note,
         *([planned.checked] if planned.checked else []),
     ]
     got = planned.measured
     for o, name in enumerate(plan.objectives):
         gain, error = plan.gain_D[o], plan.stderr_D[o]
-        beside = "" if got is None else f"; the check run gained {got.gain_D[o]:+.3f}"
+        beside = "" if got is None else f"; measured in the check run: {got.gain_D[o]:+.3f}"
         lines.append(
-            f"{name}: {gain:+.3f} nats per token over natural mixing (95%: {gain - 1.96 * error:+.3f} to"
-            f" {gain + 1.96 * error:+.3f}){beside}"
+            f"{name}: predicted gain {gain:+.3f} nats per token over natural mixing (95% interval: "
+            f"{gain - 1.96 * error:+.3f} to {gain + 1.96 * error:+.3f}){beside}"
         )
     measured = (
         ""
         if got is None
-        else f"; the check run gained {got.utility:+.3f} (standard error {got.utility_stderr:.3f})"
+        else f"; measured in the check run: {got.utility:+.3f} (standard error {got.utility_stderr:.3f})"
     )
     lines.append(
-        f"utility: {plan.utility:+.3f} (95%: {low:+.3f} to {high:+.3f}){measured};"
-        f" scales: {planned.scales_from}"
+        f"utility: {plan.utility:+.3f} (95% interval: {low:+.3f} to {high:+.3f}){measured}; scales: "
+        f"{planned.scales_from}"
     )
     return lines
 

@@ -64,11 +64,11 @@ def plan_from_effects(
     """
     warehouse.require()
     if out.is_dir():
-        raise InputError(f"--out {out} is a folder; name a file in it, for example {out / 'mixture.yaml'}")
+        raise InputError(f"--out {out} is a folder; give a file in it, for example {out / 'mixture.yaml'}")
     if check != (model is not None):
-        raise InputError("--check runs a model: give both --check and --model, or neither")
+        raise InputError("--check needs --model, and --model needs --check; give both or neither")
     if second_round and not check:
-        raise InputError("--second-round probes around the mixture that --check takes: give --check, too")
+        raise InputError("--second-round needs --check; give both")
 
     def plan_at(chosen: PlanRules) -> PlannedMixture:
         return plan_mixture(
@@ -125,15 +125,15 @@ def _check_line(
     task = check_task(warehouse, planned, model=model, training=training)
     speed = measure_speed(task.model, planned.manifest, training)
     tokens = RUNS * task.tokens
-    said = f"would check the plan by {RUNS} runs of {task.tokens:,} tokens"
+    said = f"would check the plan with {RUNS} runs of {task.tokens:,} tokens"
     if second_round:
         short = round_task(task)
         probes = round_probes(planned, planned.prediction, short)
         domains = sum(bool(probe.domains) for probe in probes)
         tokens += len(probes) * short.tokens
         said += (
-            f", then probe {domains} domains around the mixture that is taken, by {len(probes)} runs of"
-            f" {short.tokens:,} tokens ({tokens / task.tokens:.3g} runs in all)"
+            f", then probe {domains} domains with {len(probes)} short runs of {short.tokens:,} tokens "
+            f"(together as long as {tokens / task.tokens:.3g} runs)"
         )
     return f"{said}: about {speed.hours(tokens):.2g} hours on this machine, without scoring"
 

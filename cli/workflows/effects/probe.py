@@ -66,7 +66,7 @@ def probe_effects(
     check_environment(environment)
     check_kept_out(warehouse, dataset, environment, allow_unscreened=allow_unscreened, progress=progress)
     if export_to is not None and scores is not None:
-        raise InputError("--export writes probes and --scores reads their results; give only one of the two")
+        raise InputError("--export and --scores do not work together; give one of the two")
     if export_to is not None:
         return _exported(warehouse, environment, dataset, groups, export_to, samples=samples)
     from dmix.warehouse_schema.catalog.sync import sync_at_end
@@ -94,7 +94,7 @@ def probe_effects(
         )
     else:
         if model is None:
-            raise InputError(f"--estimator {estimator} needs a model; name it with --model")
+            raise InputError(f"--estimator {estimator} needs a model; give it with --model")
         check_model(warehouse, model)
         from dmix.cli.workflows.effects.measured import ProbeRequest
 
@@ -156,9 +156,9 @@ def _exported(
     result = Result({"folder": str(out), "probes": [probe.probe_id for probe in probes]}, probes)
     controls = sum(not probe.domains for probe in probes)
     result.line(
-        f"wrote {len(probes)} mixtures to {out}, {controls} of them natural. Train each mixture and"
-        f" fill its scores into {out / SCORES}; keep {DESIGN} beside it. Then run 'dmix mix probe"
-        f" --environment {environment} --scores {out / SCORES}'"
+        f"wrote {len(probes)} mixtures to {out}; {controls} of them are natural mixing. Train a model on "
+        f"each mixture and write its scores into {out / SCORES}. Keep {DESIGN} beside that file. Then "
+        f"run 'dmix mix probe --environment {environment} --scores {out / SCORES}'"
     )
     return result
 
@@ -169,7 +169,7 @@ def _counting(warehouse: Warehouse, dataset: str | None) -> Result:
     manifest = read_dataset_manifest(warehouse, dataset)
     tokens = sum(stream.tokens for stream in manifest.streams)
     result = Result({"estimator": "counts", "runs": 0, "tokens_read": tokens, "tokens_trained": 0})
-    result.line(f"would count bigrams in {tokens:,} tokens once, and train nothing")
+    result.line(f"would count bigrams in {tokens:,} tokens, and train nothing")
     return result
 
 
@@ -193,10 +193,11 @@ def _measuring(warehouse: Warehouse, request: "ProbeRequest", estimator: str) ->
             "samples_per_domain": plan.budget.batches * plan.budget.samples,
         }
         line = (
-            f"gradients of {plan.parameters:,} weights over {plan.budget.tokens:,} tokens,"
-            f" {plan.budget.batches * plan.budget.samples} samples per domain and"
-            f" {'all' if plan.budget.items is None else plan.budget.items} items per objective:"
-            f" {in_words(3600 * plan.hours)} and {plan.memory_bytes / 2**30:.2g} GiB on this machine"
+            f"would compute gradients of {plan.parameters:,} weights over {plan.budget.tokens:,} tokens: "
+            f"{plan.budget.batches * plan.budget.samples} samples per domain and "
+            f"{'all' if plan.budget.items is None else plan.budget.items} items per objective. This "
+            f"takes {in_words(3600 * plan.hours)} and {plan.memory_bytes / 2**30:.2g} GiB of memory on "
+            "this machine"
         )
     else:
         probes = plan_probes(found, request)
@@ -216,10 +217,10 @@ def _measuring(warehouse: Warehouse, request: "ProbeRequest", estimator: str) ->
             ],
         }
         line = (
-            f"{len(probes.probes)} probes of {probes.task.tokens:,} tokens ({len(groups)} groups of"
-            f" {int(found.space.active_N.sum())} domains, and controls),"
-            f" {probes.run_equivalents:.3g} runs in all: {in_words(3600 * probes.hours)} on this"
-            " machine without scoring"
+            f"would train {len(probes.probes)} probes of {probes.task.tokens:,} tokens ({len(groups)} "
+            f"groups of {int(found.space.active_N.sum())} domains, and controls), together as long as "
+            f"{probes.run_equivalents:.3g} runs. This takes {in_words(3600 * probes.hours)} on this "
+            "machine, without scoring"
         )
     result = Result(facts)
     result.line(line)

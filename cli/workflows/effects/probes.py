@@ -83,9 +83,9 @@ def plan_probes(found: Measured, request: ProbeRequest) -> ProbePlan:
         fits = [g for g in range(2, most + 1) if (g + controls_of(g)) * each <= request.max_hours]
         if not fits:
             raise InputError(
-                f"a probe of {steps} steps takes about {each:.2g} hours, and dmix needs at least"
-                f" five probes; raise --max-hours {request.max_hours:g}, or use the estimator counts"
-                " or gradient"
+                f"--max-hours {request.max_hours:g} is too low: a probe of {steps} steps takes about "
+                f"{each:.2g} hours, and dmix needs at least five probes; raise --max-hours, or use "
+                "--estimator counts or gradient"
             )
         most = fits[-1]
     counted = None
@@ -165,11 +165,13 @@ def _trained_probes(
     }
     if design_file.is_file() and read_json(design_file) != json.loads(json.dumps(wanted)):
         raise InputError(
-            f"{folder} has probes of another design; give the same options as before or another"
-            " --name, or remove the folder"
+            f"{folder} has probes with other options; give the same options as before or another --name, "
+            "or remove the folder"
         )
     publish_json(design_file, wanted)
-    progress(f"{len(plan.probes)} probes of {plan.task.tokens:,} tokens: about {plan.hours:.2g} hours")
+    progress(
+        f"training {len(plan.probes)} probes of {plan.task.tokens:,} tokens, in about {plan.hours:.2g} hours"
+    )
     before = starting_scores(plan.task)
     scores = {}
     for number, probe in enumerate(plan.probes, start=1):

@@ -28,7 +28,7 @@ def answer_result(runs: dict[str, list["RunSummary"]], report: Path, warehouse: 
     result.line(answer)
     query = "SELECT * FROM domain_tokens"
     result.line(
-        f"to ask for more: dmix sql --warehouse {shlex.quote(str(warehouse.root))} {shlex.quote(query)}"
+        f"to query the catalog: dmix sql --warehouse {shlex.quote(str(warehouse.root))} {shlex.quote(query)}"
     )
     result.line(note)
     return result
@@ -52,18 +52,18 @@ def size_note(groups: "list[Group]", run: "RunSummary") -> str:
     seeds = max((len(group.utilities) for group in groups), default=1)
     needed = seeds_that_suffice(groups)
     if needed is None:
-        seeds_note = "at least two seeds are needed to measure the noise"
+        seeds_note = "To measure the noise, use at least two seeds"
     elif needed > seeds:
-        seeds_note = f"about {needed:,} seeds would distinguish the two best controllers, and {seeds} ran"
+        seeds_note = f"To distinguish the two best controllers, use about {needed:,} seeds; {seeds} ran"
     else:
         seeds_note = (
             f"{seeds} seeds distinguish the two best controllers, but only on this text and at this size"
         )
     return (
-        f"This demonstrates the chain and proves nothing: {sizes.PARAMETERS / 1000000.0:.1f} million"
-        f" weights after {sizes.BASE_TOKENS:,} tokens cannot read, and {run.tokens:,} tokens per run are"
-        f" few; {seeds_note}. For a judgement, use your own text and a checkpoint that can read, of"
-        " 100 million weights or more: dmix init --data FOLDER --model PATH OUT"
+        f"This demonstration proves nothing about controllers. A model of {sizes.PARAMETERS / 1e6:.1f} "
+        f"million weights learns little from {sizes.BASE_TOKENS:,} tokens, and {run.tokens:,} tokens per "
+        f"run are few. {seeds_note}. For a real comparison, use your own text and a checkpoint of 100 "
+        "million weights or more: dmix init --data FOLDER --model PATH OUT"
     )
 
 

@@ -103,15 +103,15 @@ def _chain(
     with stage(3, "a base model, pre-trained on the source"):
         stages.make_base(warehouse, files, progress=progress)
     if full:
-        with stage(4, "trajectories, and the feedback of their proxies"):
+        with stage(4, "trajectories, and feedback from proxies"):
             stages.collect_feedback(warehouse, files, master=executor.master, progress=progress)
         with stage(5, "the agent, by supervised fine-tuning"):
             stages.make_agent(warehouse, progress=progress)
-        named = "agent, natural and naive mixing"
+        named = "runs: agent, natural and naive mixing"
     else:
-        with stage(4, "which text helps which objective: effects by counts"):
+        with stage(4, "effects of domains on objectives, by counts"):
             stages.count_effects(warehouse, files, progress=progress)
-        named = "effect agent, natural and half-and-half mixing"
+        named = "runs: effect agent, natural and half-and-half mixing"
     with stage(6 if full else 5, f"{len(jobs)} runs: {named}"):
         return train_all(warehouse, files, jobs, helper, progress=progress)
 
@@ -122,8 +122,8 @@ def _refuse_mixed(warehouse: Warehouse, *, full: bool) -> None:
     scaled = (warehouse.feedback(sizes.NAME) / "environment.yaml").is_file()
     if full and started and not scaled:
         raise InputError(
-            f"{warehouse.root} has runs without --full, which have no scales from a farm; choose"
-            " another --out for --full"
+            f"{warehouse.root} has runs without --full, which use no scales from a farm; choose "
+            "another --out for --full"
         )
 
 
@@ -135,6 +135,6 @@ def _stage(stages: int, progress: Progress, number: int, title: str) -> Iterator
         yield
     except InterruptedRunError:
         raise InterruptedRunError(
-            f"stopped in stage {number} of {stages}; the same command resumes it"
+            f"stopped in stage {number} of {stages}; run the same command to resume"
         ) from None
     progress(f"[{number}/{stages}] done in {monotonic() - started:.0f} s")

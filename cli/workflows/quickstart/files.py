@@ -52,7 +52,7 @@ def write_files(files: Files, data: Path | None, *, progress: Progress) -> None:
     for name, text in texts.items():
         publish_bytes(files.config(name), text.encode())
     if files.environment.is_file():
-        progress(f"{files.data} has text already; choose another --out for other text")
+        progress(f"{files.data} has other text already; choose another --out")
     elif data is None:
         from dmix.etl.demo.corpus import write_demo_corpus
 
@@ -73,7 +73,7 @@ def hold_out(files: Files, data: Path, *, progress: Progress) -> None:
         result = copy_text(folders, field=field, text=files.data, out=files.data, num_items=sizes.ITEMS)
         found[f"{sizes.NAME}-{field}"] = dict(result.rejected)
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in result.rejected.items())
-        more = "more left out beyond" if result.left_out else "all within"
+        more = "more documents left out after" if result.left_out else "all within"
         progress(
             f"{field}: {result.kept:,} documents to train on; {result.items} feedback and"
             f" {result.judging} judging items held out;"

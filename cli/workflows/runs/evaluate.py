@@ -56,17 +56,15 @@ def evaluate_models(
         InputError: If arguments contradict each other, or there is nothing to evaluate on.
     """
     if (run_id is None) == (model is None):
-        raise InputError("name the model to evaluate with either --run ID or --model")
+        raise InputError("no model was given; give either --run ID or --model")
     if steps and run_id is None:
-        raise InputError("--step is a step of a run; name the run with --run")
+        raise InputError("--step needs a run; give it with --run")
     if not tasks and not items and environment is None:
         raise InputError(
             "there is no task to evaluate on; give --task NAME, --items FILE or --environment FILE"
         )
     if environment is not None and run_id is None:
-        raise InputError(
-            "--environment scores models of a run, with the tokenizer of its dataset; name it with --run"
-        )
+        raise InputError("--environment needs the tokenizer of a run's dataset; give the run with --run")
     names = task_names(tuple(tasks))
     item_tasks = [read_item_task(path, kind=kind) for path in items]
     if run_id is not None:
@@ -147,7 +145,7 @@ def _add_changes(
         return
     if len(steps) < 2:
         result.line(
-            "to see what the model learned and forgot, score the step before training too: --step all"
+            "to see the change of each score, add --step all, which also scores the model before training"
         )
         return
     first, last = steps[0], steps[-1]
@@ -158,4 +156,9 @@ def _add_changes(
         beyond = "yes" if change.beyond_noise else "no"
         rows.append((task.name, task.role, change.before, change.after, change.change, change.stderr, beyond))
     columns = ["objective", "role", f"step {first}", f"step {last}", "change", "stderr", "beyond noise"]
-    result.table(columns, rows, title="Change in nats per token: target up = learned, general down = forgot")
+    result.table(
+        columns,
+        rows,
+        title="Change of score in nats per token. If a target score rises, the model learned. If a general "
+        "score falls, it forgot",
+    )

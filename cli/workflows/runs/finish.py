@@ -33,9 +33,9 @@ def finish_run(warehouse: Warehouse, summary: "RunSummary", *, progress: Progres
     if rows:
         result.table(["objective", "score before", "score after", "change", "verdict"], rows)
     result.line(
-        f"run {summary.run_id}: {summary.steps} steps, {summary.tokens:,} tokens"
-        f" ({summary.source_tokens:,} of the source), loss {summary.loss:.3f} in the last step;"
-        f" {summary.ending}"
+        f"run {summary.run_id}: {summary.steps} steps, {summary.tokens:,} tokens "
+        f"({summary.source_tokens:,} from the source), loss {summary.loss:.3f} in the last step; "
+        f"{summary.ending}"
     )
     for line in after_it.lines if after_it else ():
         result.line(line)

@@ -96,7 +96,7 @@ def run_plan(
     _add_sizes(result, memory=memory, disk=disk, speed=speed)
     full = _full_disk(warehouse, config, disk)
     if full:
-        result.line(f"the start would be refused: {full}")
+        result.line(f"dmix would refuse to start this run: {full}")
     return result
 
 
@@ -145,22 +145,24 @@ def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Spe
     """Lines and a table about what a run takes, beside the facts of the result."""
     facts = result.facts
     result.line(
-        f"{facts['parameters']:,} parameters, {facts['batches']:,} batches,"
-        f" {facts['microbatch_size']} samples per forward pass; each rank (of {facts['ranks']}) needs about"
-        f" {memory.total / 2**30:.2g} GiB:"
+        f"{facts['parameters']:,} parameters, {facts['batches']:,} batches, {facts['microbatch_size']} "
+        f"samples per forward pass; each of {facts['ranks']} ranks needs about "
+        f"{memory.total / 2**30:.2g} GiB of memory:"
     )
     result.table(
         ["memory per rank", "GiB"],
         [(name, size / 2**30) for name, size in dataclasses.asdict(memory).items()],
     )
-    result.line(f"disk: {disk}; checkpoints_kept and keep of the training file change it")
+    result.line(f"disk: {disk}; to change this, set checkpoints_kept and keep in the training file")
     if speed is None:
         result.line(
-            "the model is too large to time it on this machine; run this command where the model will train"
+            "the model is too large to estimate its speed on this machine; run this command on "
+            "the machine that will train it"
         )
         return
     result.line(
-        f"about {speed.tokens_per_second:,.0f} tokens per second in this process:"
-        f" {in_words(3600 * facts['hours'])} without scoring, estimated from one matrix"
-        " product. Half or twice that is possible, and more if other processes use the machine"
+        f"about {speed.tokens_per_second:,.0f} tokens per second in this process: "
+        f"{in_words(3600 * facts['hours'])} without scoring. dmix estimated this from one matrix "
+        "product. The true time can be half or twice as long, or longer if other processes use the "
+        "machine"
     )

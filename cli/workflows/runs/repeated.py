@@ -53,9 +53,9 @@ def refuse_a_third_failure(warehouse: Warehouse, run_id: str) -> None:
         return
     if (ends[0]["step"], ends[0]["detail"]) == (ends[2]["step"], ends[2]["detail"]):
         raise TrainingError(
-            f"run {run_id} failed twice at step {ends[0]['step']}: {ends[0]['detail']}. Fix the cause, then"
-            f" try once more with {resume_command(warehouse.run(run_id))}; add --back to start from the"
-            " second-newest checkpoint"
+            f"run {run_id} failed twice at step {ends[0]['step']}: {ends[0]['detail']}. Fix the cause, "
+            f"then resume with {resume_command(warehouse.run(run_id))}. To start from the second-newest "
+            "checkpoint, add --back"
         )
 
 
@@ -84,11 +84,11 @@ def changed_settings(
 
 
 def _differs(run_id: str, name: str, old: Any, new: Any) -> InputError:
-    hint = "give --resume to change it" if name in ("steps", *MAY_CHANGE) else "choose another --run"
+    hint = "add --resume to change the value" if name in ("steps", *MAY_CHANGE) else "choose another --run"
     was, now = (textwrap.shorten(repr(value), 120, placeholder=" …") for value in (old, new))
     return InputError(
-        f"run {run_id} was started with {name.replace('_', '-')} {was}, and now it is {now};"
-        f" give the old value, or {hint}"
+        f"{name.replace('_', '-')} is {now}, but run {run_id} started with {was}; give the old value, or "
+        f"{hint}"
     )
 
 

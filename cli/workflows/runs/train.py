@@ -82,7 +82,7 @@ def train_run(
         TrainingError: If the run failed twice in the same way, or fails.
     """
     if resume and run_id is None:
-        raise InputError("--resume needs a run; name it with --run")
+        raise InputError("--resume needs a run; give it with --run")
     if back and not resume:
         raise InputError("--back needs --resume; give both")
     if run_id is not None and (resume or has_started(warehouse, run_id)):
@@ -153,7 +153,7 @@ def _new_run(
         raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
     spec = controller_spec(agent, controller)
     if agent is not None and environment is None:
-        raise InputError("an agent needs feedback; give the environment file with --environment")
+        raise InputError("an agent needs scores; give the environment file with --environment")
     for named in (spec, request.shadow):
         if named is not None:
             check_controller(warehouse, named)
@@ -244,7 +244,7 @@ def _not_default(request: RunRequest, **values: Any) -> dict[str, Any]:
 def _finished(summary: "RunSummary") -> Result:
     """What a dry run says of a run that has ended."""
     result = Result(summary.to_json(), summary)
-    result.line(f"run {summary.run_id} is finished after {summary.steps} steps; nothing would be trained")
+    result.line(f"run {summary.run_id} is finished after {summary.steps} steps; there is nothing to train")
     return result
 
 
@@ -266,8 +266,10 @@ def controller_spec(agent: str | None, controller: str | None) -> str:
         InputError: If both or none were given.
     """
     if (agent is None) == (controller is None):
-        given = "both were given" if agent is not None else "none was given"
-        raise InputError(f"--agent or --controller decides the mixtures, and {given}; give exactly one")
+        given = "dmix got both" if agent is not None else "dmix got neither"
+        raise InputError(
+            f"dmix needs --agent or --controller to choose the mixtures, and {given}; give exactly one"
+        )
     if agent is None:
         return str(controller)
     return agent if agent.partition(":")[0] == "effect" else f"agent:{agent}"

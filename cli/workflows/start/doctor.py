@@ -28,8 +28,8 @@ OPTIONAL = {
     "evalplus": ("code", "dmix eval --task code"),
 }
 JAVA_FIX = (
-    f"install Java {JAVA_NEEDED} or newer, on Debian or Ubuntu with 'sudo apt-get install"
-    " openjdk-17-jre-headless', elsewhere from https://adoptium.net, or set JAVA_HOME"
+    f"install Java {JAVA_NEEDED} or newer, or set JAVA_HOME. Debian and Ubuntu: 'sudo apt-get install "
+    "openjdk-17-jre-headless'. Other systems: https://adoptium.net"
 )
 
 
@@ -78,7 +78,11 @@ def examine_machine(warehouse: Warehouse, *, progress: Progress) -> Result:
         if check.fix:
             progress(f"{check.status}: {check.name}: {check.fix}")
     missing = ", ".join(check.name for check in checks if check.status == "missing")
-    error = MissingDependencyError(f"missing: {missing}; the lines above name the fix") if missing else None
+    error = (
+        MissingDependencyError(f"missing: {missing}; the lines above show how to fix this")
+        if missing
+        else None
+    )
     facts = {"ok": not missing, "checks": [asdict(check) for check in checks]}
     result = Result(facts, checks, error=error)
     result.table(["check", "status", "found"], [(c.name, c.status, c.found) for c in checks])
@@ -142,7 +146,10 @@ def import_check(package: str) -> Check:
         importlib.import_module(package)
     except Exception as error:  # whatever a broken build raises
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        fix = "install torch and torchvision together, in the versions that setup.cfg pins, from one index"
+        fix = (
+            "install torch and torchvision together from one package index, in the versions that "
+            "setup.cfg pins"
+        )
         return Check(name=f"import {package}", status="missing", found=first_line[:200], fix=fix)
     return Check(name=f"import {package}", status="ok", found="works")
 
@@ -181,12 +188,12 @@ def user_check(name: str | None) -> Check:
 def link_checks(root: Path) -> Iterator[Check]:
     """One check for each link that a warehouse is, or has as a folder."""
     for link, target in top_links(root):
-        name, found = f"link {link.name}", f"leads to {target}"
+        name, found = f"link {link.name}", f"is a link to {target}"
         if target.is_dir():
             yield Check(name=name, status="ok", found=found)
         else:
-            fix = f"remove {link}, or mount the disk that it leads to"
-            yield Check(name=name, status="missing", found=f"{found}, which is not a folder", fix=fix)
+            fix = f"remove {link}, or mount the disk of its target"
+            yield Check(name=name, status="missing", found=f"{found}: this is not a folder", fix=fix)
 
 
 def memory_check() -> Check:
@@ -199,9 +206,9 @@ def memory_check() -> Check:
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
         total = min(total, int(text))
         available = min(available, total)
-    found = f"{available / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    found = f"{available / 2**30:.1f} of {total / 2**30:.1f} GiB are free"
     if available < MEMORY_WANTED_GIB * 2**30:
-        fix = f"close other programs: Spark and a small model together take about {MEMORY_WANTED_GIB} GiB"
+        fix = f"close other programs: Spark and a small model together need about {MEMORY_WANTED_GIB} GiB"
         return Check(name="memory", status="warning", found=found, fix=fix)
     return Check(name="memory", status="ok", found=found)
 
@@ -227,7 +234,10 @@ def disk_check(folder: Path) -> Check:
     free_gb = shutil.disk_usage(folder).free / 1e9
     found = f"{free_gb:.1f} GB free at {folder}"
     if free_gb < DISK_WANTED_GB:
-        fix = f"free some space, or choose a --warehouse on a disk with {DISK_WANTED_GB} GB or more"
+        fix = (
+            f"free some space, or choose a --warehouse on a disk with at least {DISK_WANTED_GB} GB "
+            "of free space"
+        )
         return Check(name="disk", status="warning", found=found, fix=fix)
     return Check(name="disk", status="ok", found=found)
 

@@ -104,13 +104,13 @@ def init_project(
     data, out = data.expanduser().absolute(), out.expanduser().absolute()
     if not data.is_dir():
         raise NotFoundError(
-            f"{data} is no folder; name the folder with the sub-folders 'source' and 'target'"
+            f"{data} is not a folder; give the folder with the sub-folders 'source' and 'target'"
         )
     if not 0 < hours < float("inf"):
         raise InputError(f"--hours is {hours}, expected a number above 0")
     if (out / "environment.yaml").exists():
         raise InputError(
-            f"{out} has a project already (environment.yaml); choose another folder or remove it"
+            f"{out} already has a project (environment.yaml); choose another folder, or remove this one"
         )
     checkpoint = _look_at(model)
     reading = settings.absolute()  # run.sh works in another folder
@@ -174,27 +174,27 @@ def _result(found: InitResult, *, hours: float, dry_run: bool) -> Result:
     result = Result({**shown, "folder": str(found.folder)}, found)
     for field, text in found.fields.items():
         result.line(
-            f"{field}: {size_text(text.size_bytes)}, about {text.tokens:,} tokens; held out"
-            f" {text.feedback} feedback and {text.judging} judging"
-            f" items{' from the ends of documents' if text.copied else ''}"
+            f"{field}: {size_text(text.size_bytes)}, about {text.tokens:,} tokens. dmix held out "
+            f"{text.feedback} feedback items and {text.judging} judging "
+            f"items{' from the ends of documents' if text.copied else ''}"
         )
         if text.skipped:
             listed = ", ".join(f"{count:,} {what}" for what, count in text.skipped.items())
-            result.line(f"{field}: files left out because of their names' endings: {listed}")
+            result.line(f"{field}: dmix left out files with unknown endings: {listed}")
         for line in not_read_lines(text):
             result.line(f"{field}: {line}")
     if found.not_read:
-        result.line(f"every record that was not read: {found.folder / found.not_read}")
+        result.line(f"list of all records that dmix could not read: {found.folder / found.not_read}")
     sizes = found.sizes
     result.line(
-        f"a run: {sizes.steps} steps of {num_samples(sizes.samples_per_step)} of {sizes.seq_len} tokens,"
-        f" {sizes.tokens:,} tokens{time_of_run(sizes)}"
+        f"a run: {sizes.steps} steps, each with {num_samples(sizes.samples_per_step)} of {sizes.seq_len} "
+        f"tokens; {sizes.tokens:,} tokens in all{time_of_run(sizes)}"
     )
     if sizes.minutes is not None and sizes.minutes > 1.1 * 60 * hours:
         result.line(
-            f"warning: this is more than --hours {hours:g}, and dmix found no smaller run. A model"
-            " scores the items before the first step and after each one: 'limit: 10' beside each path in"
-            " environment.yaml takes fewer items, --steps in run.sh fewer steps"
+            f"warning: a run takes longer than --hours {hours:g}, and dmix found no smaller run. dmix "
+            "scores all items before the first step and after each step. To save time, write 'limit: 10' "
+            "beside each path in environment.yaml, or lower --steps in run.sh"
         )
     result.table(["file", "content"], list(found.files.items()))
     result.line(
@@ -256,8 +256,8 @@ def _look_at(model: str | None) -> Checkpoint:
     file = folder / "config.json"
     if not file.is_file():
         raise InputError(
-            f"--model: {folder} has no config.json; give a folder that transformers can load, as"
-            " `save_pretrained` writes it"
+            f"--model: {folder} has no config.json; give a folder that transformers can load, for "
+            "example one that `save_pretrained` wrote"
         )
     try:
         config = json.loads(file.read_text(encoding="utf-8"))

@@ -120,11 +120,11 @@ def project_files(
     scratch = checkpoint.name is None
     files = {
         "environment.yaml": (
-            "objectives that score every step",
+            "objectives that score the model after every step",
             environment_text("feedback", "items"),
         ),
         "judging.yaml": (
-            "the same objectives, for dmix eval; no controller sees their items",
+            "the same objectives with other items, for dmix eval; no controller sees these items",
             environment_text("judging", "judging"),
         ),
         "training.yaml": (
@@ -135,11 +135,14 @@ def project_files(
                 why=(
                     "a small model that dmix trained on your source first"
                     if scratch
-                    else "trained weights; ten to a hundred times below the rate of their pre-training"
+                    else "trained weights; ten to a hundred times below the usual rate of pre-training"
                 ),
             ),
         ),
-        "proxy.yaml": ("the proxy of `dmix mix collect`, for an agent of your own", proxy_text("scratch")),
+        "proxy.yaml": (
+            "the proxy (small model) for `dmix mix collect`, if you train an agent",
+            proxy_text("scratch"),
+        ),
     }
     if scratch:
         files["model.yaml"] = ("a small model from random weights", MODEL)
@@ -148,7 +151,7 @@ def project_files(
             training_text(sizes.batch_size, BASE_RATE, why="a model from random weights"),
         )
     files["run.sh"] = (
-        "the commands, in order",
+        "all commands in order",
         _script(fields, sizes, checkpoint, reading=reading),
     )
     return files
@@ -156,7 +159,10 @@ def project_files(
 
 # What a person does about records that cannot be read, by reason; the others need no word.
 _REMEDIES = {
-    "missing_text": "name the column with --text-column; where records differ, rename it in the file",
+    "missing_text": (
+        "give the text column with --text-column; if records use different names, rename the columns "
+        "in the file"
+    ),
     "invalid_utf8": "convert the file: iconv -f latin1 -t utf-8 FILE > NEW",
     "not_messages": "choose another --template",
 }
@@ -167,9 +173,11 @@ def not_read_lines(text: FieldText) -> list[str]:
     lines = []
     for reason, count in text.rejected.items():
         first = next((reject for reject in text.rejects if reject.reason == reason), None)
-        where = "" if first is None else f", first in {first.path}, record {first.position}: {first.detail}"
+        where = (
+            "" if first is None else f"; the first is record {first.position} of {first.path}: {first.detail}"
+        )
         remedy = f" ({_REMEDIES[reason]})" if reason in _REMEDIES else ""
-        lines.append(f"{count:,} not read, {reason}{where}{remedy}")
+        lines.append(f"{count:,} records not read, reason {reason}{where}{remedy}")
     return lines
 
 
@@ -213,7 +221,9 @@ def _script(
     megabytes = sum(text.size_bytes for text in fields.values()) / 1e6
     text_time = in_words(_START_SECONDS + megabytes / (_TEXT_RATE * (os.cpu_count() or 1)))
     run_time = (
-        "time unknown: add --dry-run" if sizes.minutes is None else f"{in_words(60 * sizes.minutes)} each"
+        "time unknown; add --dry-run to estimate it"
+        if sizes.minutes is None
+        else f"{in_words(60 * sizes.minutes)} each"
     )
     tokenizer = "embedded" if checkpoint.name is None else shlex.quote(checkpoint.name)
     trained = "base" if checkpoint.name is None else shlex.quote(checkpoint.name)
@@ -226,10 +236,9 @@ def _script(
         tokens = min(fields["source"].tokens, sizes.tokens) // 2
         took = None if sizes.tokens_per_second is None else tokens / sizes.tokens_per_second
         base = (
-            "\n# A model pre-trained on the source, to start from"
-            f" ({'time not known' if took is None else in_words(took)}).\n"
-            "dmix train base --model model.yaml --training base-training.yaml"
-            f" --tokens {tokens} --name base\n"
+            "\n# Pre-train a model on the source "
+            f"({'time unknown' if took is None else in_words(took)}). The runs start from it.\ndmix "
+            f"train base --model model.yaml --training base-training.yaml --tokens {tokens} --name base\n"
         )
     return _SCRIPT.format(
         megabytes=f"{megabytes:,.1f}",
@@ -262,8 +271,8 @@ def _special_tokens(checkpoint: Checkpoint, reading: TextSettings) -> str:
 
 
 _ENVIRONMENT = """\
-# Objectives on documents that were held out of the training text ({kind} items). The second half of each
-# item is scored, given the first. You can add objectives; the example
+# Objectives on documents that dmix held out of the training text ({kind} items). The score of an item
+# is the mean log-probability of its second half, given its first half. You can add objectives.
 # {examples}/environment.yaml shows all fields.
 objectives:
   - {{name: source_text, role: general, kind: continuation, path: {folder}/source.jsonl}}
@@ -276,11 +285,11 @@ batch_size: {batch}
 learning_rate: {rate}   # for {why}
 warmup: 0.1
 checkpoints_kept: 1
-# precision: bf16   # faster on a CPU that has AVX512-BF16 or AMX (see lscpu); a GPU takes it by itself
+# precision: bf16   # faster on a CPU with AVX512-BF16 or AMX (see lscpu); on a GPU, the default is bf16
 """
 
 MODEL = """\
-# A LLaMA of 0.6 million random weights. `dmix init --model` takes a checkpoint instead.
+# A LLaMA model of 0.6 million random weights. To use a checkpoint instead, run `dmix init --model`.
 architecture: llama
 config:
   hidden_size: 64
@@ -302,8 +311,8 @@ training:
 
 _SCRIPT = """\
 #!/usr/bin/env bash
-# From text to judged runs. Every command can be stopped and started again: finished parts are kept.
-# Times are estimates for this machine; add --dry-run to a command to see what it would do.
+# All steps from text to scored runs. You can stop and repeat every command; dmix keeps finished parts.
+# Times are estimates for this machine. Add --dry-run to a command to see its plan.
 set -euo pipefail
 cd "$(dirname "$0")"
 export DMIX_WAREHOUSE=warehouse
@@ -311,23 +320,23 @@ export DMIX_WAREHOUSE=warehouse
 # 1. Label every document with a domain ({megabytes} MB, {text_time}).
 {classify}
 
-# 2. One stream of samples per (field, domain); documents with evaluation items stay out ({text_time}).
+# 2. Make a dataset, without documents that contain evaluation items ({text_time}).
 dmix etl shard --tokenizer {tokenizer} --seq-len {seq_len} \\
   --environment environment.yaml --environment judging.yaml{special_tokens}
 {base}
-# 3. Which of my text helps what, by counting (seconds), and the mixture that follows for a run of step 4.
+# 3. Measure how each domain changes each objective (seconds), and plan a mixture from these effects.
 dmix mix probe --environment environment.yaml
 dmix mix plan --samples {samples} --out mixture.yaml
 
-# 4. Two runs of {tokens} tokens ({run_time}): natural mixing to compare with, then the agent that
-# starts from that mixture and corrects it by the scores of the run.
+# 4. Train twice on {tokens} tokens ({run_time}). The first run uses natural mixing, for comparison. In
+# the second run, the effect agent starts from a plan and corrects it by the scores of the run.
 dmix train --run natural --controller natural {common}
 dmix train --run effect --agent effect {common}
 
-# 5. Did the model forget, did it learn? Items that no controller saw judge each run before and after.
+# 5. Measure how much each run learned and forgot, on items that no controller saw.
 dmix eval --run natural --step all --environment judging.yaml
 dmix eval --run effect --step all --environment judging.yaml
 
-# 6. What happened: one HTML file.
+# 6. Write a report: one HTML file.
 dmix report --out report.html
 """

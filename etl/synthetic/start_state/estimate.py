@@ -142,8 +142,8 @@ def make_estimate(domains: Sequence[NDArray[np.int64]], plan: StartStatePlan) ->
     told_D = domains_D != NO_TEXT
     if not told_D.any():
         raise InputError(
-            f"model {plan.job.model!r} wrote {len(told_D):,} documents, all of them empty; check"
-            " that it is trained, or name another --start-token"
+            f"model {plan.job.model!r} wrote {len(told_D):,} documents, and all are empty; check that "
+            "the model is trained, or give another --start-token"
         )
     bound = sampling_bound(domain_counts(domains, plan.taxonomy), plan)
     return StartStateEstimate(

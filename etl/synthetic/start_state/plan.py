@@ -70,8 +70,8 @@ def plan_start_state(
     """
     if settings.classifier.startswith("column"):
         raise InputError(
-            f"classifier {settings.classifier!r} reads labels, and a model writes none; use embedded"
-            " or nvidia"
+            f"classifier {settings.classifier!r} reads labels, but a model writes no labels; use "
+            "embedded or nvidia"
         )
     spec = classifier_spec(settings.classifier, taxonomy=None)
     taxonomy = make_classifier(spec).taxonomy

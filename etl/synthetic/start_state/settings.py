@@ -16,18 +16,22 @@ class StartStateSettings:
 
     classifier: str = setting(
         "embedded",
-        help="Classifier that gives documents their domain: 'embedded' (ships with dmix), 'nvidia' (from"
-        " the hub), or 'nvidia:PATH' (a folder with its files).",
+        help="Classifier that labels documents with a domain. 'embedded': part of dmix. 'nvidia': from "
+        "the Hugging Face hub. 'nvidia:PATH': the same, from a folder.",
     )
     kl_bound: float = setting(
         0.01,
-        help="Stop when, with probability --confidence, the sampling error of the shares is at"
-        " most this (KL divergence in nats, by bootstrap).",
+        help="Largest sampling error of the shares: a KL divergence in nats, estimated by bootstrap. "
+        "dmix stops writing when the error is below this bound with probability --confidence.",
     )
-    confidence: float = setting(0.95, help="Confidence of the KL bound and of the shares' intervals.")
-    min_documents: int = setting(512, help="Minimum number of documents to write.")
+    confidence: float = setting(
+        0.95, help="Confidence level of --kl-bound and of the intervals of the shares, between 0 and 1."
+    )
+    min_documents: int = setting(512, help="Minimum number of documents that the model writes.")
     max_documents: int = setting(
-        20_000, help="Maximum number of documents to write, even if the bound is not met."
+        20_000,
+        help="Maximum number of documents that the model writes, even if the sampling error is still "
+        "above --kl-bound.",
     )
 
     def __post_init__(self) -> None:

@@ -13,21 +13,21 @@ class CloneSettings(SftSettings):
 
     best: float = setting(
         0.1,
-        help="Share of the trajectories to imitate: those with the best final utility. 1 means"
-        " all trajectories.",
+        help="Share of the trajectories to imitate, from the best final utility downwards. 1 means all "
+        "trajectories.",
     )
     aim: float | None = setting(
         None,
-        help="The agent also reads the final utility that a run should reach, and --aim sets"
-        " it: this quantile of the farm's utilities (1: the best). Default: the agent does"
-        " not read it.",
+        help="Final utility that a run should reach, as a quantile of the utilities in --set. 1 is the "
+        "best utility. The agent reads this utility. Default: the agent reads no such utility.",
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.architecture != "paper":
             raise InputError(
-                f"--architecture is {self.architecture}; a clone uses the paper's agent, so leave it out"
+                f"--architecture is {self.architecture}, but 'dmix agent clone' supports only "
+                "'paper'; leave --architecture out"
             )
         if not 0 < self.best <= 1:
             raise InputError(f"--best is {self.best}, expected a number above 0, at most 1")

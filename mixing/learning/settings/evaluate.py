@@ -11,21 +11,33 @@ class EvaluateSettings:
     """How an agent is judged from a farm alone."""
 
     repeats: int = setting(
-        3, help="Number of trainings per estimator, each with its own seed; the output shows their spread."
+        3,
+        help="Number of times that dmix trains each estimator, each time with another seed. The "
+        "output shows the spread of the estimates.",
     )
     fqe_steps: int = setting(1500, help="Number of updates in fitted Q evaluation.")
-    simulator_steps: int = setting(1500, help="Gradient steps per learned simulator.")
-    batch_episodes: int = setting(32, help="Episodes per gradient step.")
+    simulator_steps: int = setting(1500, help="Number of gradient steps per learned simulator.")
+    batch_episodes: int = setting(
+        32, help="Number of episodes per gradient step. An episode is the run of one trajectory."
+    )
     learning_rate: float = setting(1e-3, help="Adam learning rate of fitted Q evaluation.")
     simulator_learning_rate: float = setting(3e-3, help="Adam learning rate of the learned simulators.")
     runs: int = setting(
-        8, help="Number of runs of a policy in each learned simulator; the estimate is their mean."
+        8, help="Number of simulated runs of the agent in each learned simulator. The estimate is their mean."
     )
     hidden_size: int = setting(64, help="Hidden width of fitted Q evaluation and of the learned simulators.")
-    heads: int = setting(4, help="Attention heads of fitted Q evaluation and of the learned simulators.")
-    held_out: float = setting(0.2, help="Share of trajectories held out to test the learned simulator.")
-    quantile: float = setting(0.99, help="Quantile of the farm's own steps that sets the guard limits.")
-    seed: int = setting(0, help="Seed of the first training. Each further training adds 1 to it.")
+    heads: int = setting(
+        4, help="Number of attention heads of fitted Q evaluation and of the learned simulators."
+    )
+    held_out: float = setting(
+        0.2, help="Share of the trajectories that dmix holds out to test the learned simulators."
+    )
+    quantile: float = setting(
+        0.99, help="Quantile of the farm's own steps at which dmix sets the guard limits."
+    )
+    seed: int = setting(
+        0, help="Seed of the first training. The seed increases by 1 for each further training."
+    )
 
     def __post_init__(self) -> None:
         for name in ("repeats", "fqe_steps", "simulator_steps", "batch_episodes", "runs", "heads"):

@@ -35,102 +35,118 @@ class RlSettings:
 
     architecture: str | None = setting(
         None,
-        help="'paper': the paper's agent, only for the domains of --set. 'set': an agent for"
-        " any domains and objectives. Default: the architecture of --from, or 'paper'"
-        " without --from.",
+        help="Architecture of the agent. 'paper': as in the paper, only for the domains of --set. 'set': "
+        "for any domains and objectives. Default: the architecture of --from, or 'paper' without "
+        "--from.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
         None,
-        help="'default': the critic has no bounds and reads scores, too. 'paper': the critic"
-        " has a sigmoid output and reads only mixtures. Default: the preset of --set.",
+        help="Preset of the critics. 'default': the critics read mixtures and scores, and their output "
+        "has no bounds. 'paper': the critics read only mixtures, and their output is a sigmoid. "
+        "Default: the preset of --set.",
         choices=PRESETS,
     )
     steps: int = setting(2000, help="Number of critic updates.")
-    actor_delay: int = setting(200, help="Number of critic updates before the first actor update.")
+    actor_delay: int = setting(200, help="Number of critic updates before the first update of the actor.")
     returns_steps: int = setting(
         500,
-        help="Number of gradient steps that fit the critics to the farm's returns before the first update.",
+        help="Number of gradient steps on the farm's returns, before the first update. These steps "
+        "fit the critics.",
     )
-    batch_episodes: int = setting(64, help="Episodes per gradient step.")
+    batch_episodes: int = setting(
+        64, help="Number of episodes per gradient step. An episode is the run of one trajectory."
+    )
     actor_learning_rate: float = setting(3e-4, help="Adam learning rate of the actor.")
     critic_learning_rate: float = setting(1e-3, help="Adam learning rate of the critics.")
     conservative_weight: float | None = setting(
         None,
-        help="Weight of the conservative term, for returns of standard deviation 1 (preset"
-        " 'default': 0.02; preset 'paper': 5).",
+        help="Weight of the conservative term, for returns with standard deviation 1. Default: 0.02 for "
+        "preset 'default', 5 for preset 'paper'.",
     )
     discount: float | None = setting(
-        None, help="Discount of rewards per step (preset 'default': 1; preset 'paper': 0.99)."
+        None, help="Discount of rewards per step. Default: 1 for preset 'default', 0.99 for preset 'paper'."
     )
-    critics: int = setting(2, help="Number of critics. The update uses their smallest value.")
+    critics: int = setting(2, help="Number of critics. An update uses the smallest value of all critics.")
     action_samples: int = setting(
-        10, help="Number of mixtures drawn from each of the three distributions in the conservative term."
+        10,
+        help="Number of mixtures that dmix draws for the conservative term, from each of its three "
+        "distributions.",
     )
     backup_samples: int = setting(
         10,
-        help="Number of mixtures drawn from the policy in the Bellman backup, which takes"
-        " their largest value.",
+        help="Number of mixtures that dmix draws from the policy for the Bellman backup. The backup "
+        "takes the largest value.",
     )
-    tau: float = setting(0.03, help="Rate at which the target critics follow the critics.")
+    tau: float = setting(
+        0.03, help="Rate at which the target critics follow the critics, from 0 to 1 per update."
+    )
     imagined: float | None = setting(
         None,
-        help="Share of each batch that comes from rollouts in learned simulators (preset"
-        " 'default': 0.75; preset 'paper': 0).",
+        help="Share of each batch that comes from rollouts (runs in learned simulators). Default: 0.75 "
+        "for preset 'default', 0 for preset 'paper'.",
     )
     simulator_share: float | None = setting(
         None,
-        help="Share of the actor's gradient from learned simulators; the critics give the rest"
-        " (preset 'default': 0.9; preset 'paper': 0).",
+        help="Share of the actor's gradient that comes from learned simulators. The rest comes from the "
+        "critics. Default: 0.9 for preset 'default', 0 for preset 'paper'.",
     )
     proximity: float | None = setting(
         None,
-        help="Penalty per nat of KL from a rollout's mixtures to the actor's, so that the"
-        " actor stays near the mixtures for which the simulators gave its gradients. It falls to 0 over"
-        " the first half of the actor's updates (preset 'default': 0.5; preset 'paper': 0).",
+        help="Penalty per nat of KL from a rollout's mixtures to the actor's mixtures. The penalty keeps "
+        "the actor near mixtures for which it has gradients. The penalty falls to 0 over the first "
+        "half of the actor's updates. Default: 0.5 for preset 'default', 0 for preset 'paper'.",
     )
     pessimism: float | None = setting(
         None,
-        help="Uncertainty penalty of the learned simulators. Where a state is unlike the"
-        " farm's states (leverage above 1), it lowers a score by this many standard"
-        " deviations of the farm's scores per unit of half the log leverage (preset"
-        " 'default': 3; preset 'paper': 0).",
+        help="Uncertainty penalty of the learned simulators, in standard deviations of the farm's "
+        "scores. The leverage of a state measures its distance from the farm's states. If the "
+        "leverage is above 1, a score falls by this penalty times half the log leverage. Default: 3 "
+        "for preset 'default', 0 for preset 'paper'.",
     )
     views: float = setting(
         0.0,
-        help="Share of a set agent's training on augmented tasks: tasks with grouped domains,"
-        " or with fewer or re-weighted objectives. Above 0, dmix also adds tasks with half"
-        " as many steps and with 2.5 times as many.",
+        help="Share of augmented tasks in the training. An augmented task groups domains, drops "
+        "objectives or changes their weights. Above 0, dmix also adds tasks with half and with 2.5 "
+        "times the number of steps. Only for architecture 'set'.",
     )
     imagined_every: int = setting(
         10,
-        help="Number of updates between two refreshes of the rollouts; each refresh uses the next simulator.",
+        help="Number of updates between two refreshes of the rollouts. Each refresh uses the next simulator.",
     )
     imagined_runs: int = setting(
-        64, help="Number of rollouts per refresh; dmix keeps the rollouts of the last four refreshes."
+        64, help="Number of rollouts per refresh. dmix keeps the rollouts of the last four refreshes."
     )
     simulators: int = setting(3, help="Number of learned simulators for rollouts.")
-    simulator_steps: int = setting(1500, help="Gradient steps per learned simulator.")
+    simulator_steps: int = setting(1500, help="Number of gradient steps per learned simulator.")
     simulator_width: int = setting(64, help="Hidden width of the learned simulators.")
     simulator_learning_rate: float = setting(3e-3, help="Adam learning rate of the learned simulators.")
     best_share: float = setting(
-        0.1, help="Without --from, the actor first clones the best trajectories: this share of all."
+        0.1,
+        help="Share of the trajectories that the actor imitates first, from the best downwards. Has "
+        "no effect with --from.",
     )
-    clone_epochs: int = setting(30, help="Maximum number of passes over the cloned trajectories.")
-    context: int = setting(80, help="Number of past steps that the agent reads (from the paper).")
+    clone_epochs: int = setting(30, help="Maximum number of passes over the imitated trajectories.")
+    context: int = setting(
+        80, help="Number of past steps that the agent reads. The default is the value in the paper."
+    )
     hidden_size: int | None = setting(
         None,
-        help="Hidden width of a new agent and its critics (architecture 'paper': 256, as in"
-        " the paper; architecture 'set': 128).",
+        help="Hidden width of a new agent and its critics. Default: 256 for architecture 'paper', as in "
+        "the paper; 128 for architecture 'set'.",
     )
     feedforward: int | None = setting(
         None,
-        help="SwiGLU width of a new agent and its critics (architecture 'paper': 1024, as in"
-        " the paper; architecture 'set': 256).",
+        help="SwiGLU width of a new agent and its critics. Default: 1024 for architecture 'paper', as in "
+        "the paper; 256 for architecture 'set'.",
     )
-    domain_width: int = setting(64, help="Width of a domain's state in a new set agent.")
-    layers: int = setting(2, help="Decoder layers of a new agent (from the paper).")
-    heads: int = setting(4, help="Attention heads of a new agent (not in the paper).")
+    domain_width: int = setting(
+        64, help="Width of the state of a domain in a new agent. Only for architecture 'set'."
+    )
+    layers: int = setting(
+        2, help="Number of decoder layers of a new agent. The default is the value in the paper."
+    )
+    heads: int = setting(4, help="Number of attention heads of a new agent. The paper gives no value.")
     seed: int = setting(0, help="Seed of the weights and of all draws.")
 
     def __post_init__(self) -> None:
@@ -172,8 +188,8 @@ class RlSettings:
             raise InputError(f"--views is {self.views}, expected 0 to 1")
         if self.views and (self.preset == "paper" or self.imagined == 0 or self.architecture == "paper"):
             raise InputError(
-                f"--views is {self.views}, which needs a set agent and learned simulators; add --architecture"
-                " set and leave --preset and --imagined out"
+                "--views above 0 needs architecture 'set' and learned simulators; add --architecture "
+                "set, and leave --preset and --imagined out"
             )
         if self.simulator_share is not None and not 0 <= self.simulator_share <= 1:
             raise InputError(f"--simulator-share is {self.simulator_share}, expected 0 to 1")

@@ -17,38 +17,48 @@ class SftSettings:
 
     architecture: str = setting(
         "paper",
-        help="'paper': the paper's agent, only for the domains of --set. 'set': an agent for"
-        " any domains and objectives, trained on one or several sets of trajectories.",
+        help="Architecture of the agent. 'paper': as in the paper, only for the domains of --set. 'set': "
+        "for any domains and objectives, trained on one or several sets of trajectories.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
-        None, help="Preset of the agent's inputs. Default: the preset of --set.", choices=PRESETS
+        None,
+        help="Preset that decides which inputs the agent reads. Default: the preset of --set.",
+        choices=PRESETS,
     )
     learning_rate: float = setting(1e-3, help="AdamW learning rate.")
     weight_decay: float = setting(0.01, help="AdamW weight decay.")
-    batch_trajectories: int = setting(16, help="Trajectories per gradient step.")
+    batch_trajectories: int = setting(16, help="Number of trajectories per gradient step.")
     epochs: int = setting(200, help="Maximum number of passes over the trajectories.")
-    patience: int = setting(30, help="Epochs without a better held-out loss before training stops.")
+    patience: int = setting(
+        30, help="Number of epochs without a better held-out loss after which training stops."
+    )
     held_out: float = setting(
         0.1,
-        help="Share of trajectories held out to measure the loss; with fewer than 5"
-        " trajectories, none is held out.",
+        help="Share of the trajectories that dmix holds out to measure the loss, from 0 to below 1. With "
+        "fewer than 5 trajectories, dmix holds out none.",
     )
-    context: int = setting(80, help="Number of past steps that the agent reads (from the paper).")
+    context: int = setting(
+        80, help="Number of past steps that the agent reads. The default is the value in the paper."
+    )
     hidden_size: int | None = setting(
         None,
-        help="Hidden width of the agent (architecture 'paper': 256, as in the paper;"
-        " architecture 'set': 128).",
+        help="Hidden width of the agent. Default: 256 for architecture 'paper', as in the paper; 128 for "
+        "architecture 'set'.",
     )
     feedforward: int | None = setting(
         None,
-        help="SwiGLU width of the agent (architecture 'paper': 1024, as in the paper;"
-        " architecture 'set': 256).",
+        help="SwiGLU width of the agent. Default: 1024 for architecture 'paper', as in the paper; 256 "
+        "for architecture 'set'.",
     )
-    domain_width: int = setting(64, help="Width of a domain's state in a set agent.")
-    layers: int = setting(2, help="Decoder layers of the agent (from the paper).")
-    heads: int = setting(4, help="Attention heads of the agent (not in the paper).")
-    seed: int = setting(0, help="Seed of the weights, the order and the held-out trajectories.")
+    domain_width: int = setting(64, help="Width of the state of a domain. Only for architecture 'set'.")
+    layers: int = setting(
+        2, help="Number of decoder layers of the agent. The default is the value in the paper."
+    )
+    heads: int = setting(4, help="Number of attention heads of the agent. The paper gives no value.")
+    seed: int = setting(
+        0, help="Seed of the weights, of the order of trajectories, and of the held-out trajectories."
+    )
 
     def __post_init__(self) -> None:
         for name in (
@@ -87,8 +97,6 @@ def widths_of(architecture: str, *, hidden_size: int | None, feedforward: int | 
 def check_architecture(architecture: str | None, *, preset: str | None, hidden_size: int, heads: int) -> None:
     """Raises `InputError` unless the preset and the widths go with the architecture."""
     if architecture == "set" and preset == "paper":
-        raise InputError(
-            "--architecture set is not in the paper and goes with --preset default; leave one out"
-        )
+        raise InputError("--architecture set does not work with --preset paper; leave one of the two out")
     if hidden_size < 1 or hidden_size % (2 * heads):
         raise InputError(f"--hidden-size is {hidden_size}, expected a multiple of {2 * heads} (2 x --heads)")

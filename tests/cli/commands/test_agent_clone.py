@@ -50,13 +50,13 @@ def test_example_of_the_help_trains_publishes_and_fills_the_view(dmix):
     agent = load_agent(dmix.warehouse, "dt")
     assert agent.config.stage == "clone"
     assert agent.encoder.project.in_features == agent.config.token_width
-    assert "it aims at" in (dmix.warehouse.agent("dt") / "README.md").read_text()
+    assert "final utility that a run should reach" in (dmix.warehouse.agent("dt") / "README.md").read_text()
     with Catalog.open_reader(dmix.warehouse) as catalog:
         _, rows = catalog.query("select agent, set_name from agents")
     assert rows == [("dt", "farm")]
     code, _, err = dmix(*example, *TINY)
     assert code == 2
-    assert "replace it with --overwrite" in err
+    assert "--overwrite" in err
 
 
 def test_table_shows_losses_by_their_ends(dmix):

@@ -57,11 +57,11 @@ def test_a_flag_that_is_gone_is_exit_2_and_names_what_replaces_it(flags, replace
     command = ["agent", "rl", "--set", "farm", "--agent", "a", "--warehouse", str(tmp_path)]
     assert run([*command, *flags]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert f"{flags[0].replace('--no-', '--')} is gone" in said and replacement in said
+    assert f"{flags[0].replace('--no-', '--')} no longer exists" in said and replacement in said
 
 
 def test_a_config_file_with_such_a_name_is_refused_too(tmp_path, capsys):
     (tmp_path / "rl.yaml").write_text("n_steps: 3\n")
     command = ["agent", "rl", "--set", "farm", "--agent", "a", "--warehouse", str(tmp_path)]
     assert run([*command, "--config", str(tmp_path / "rl.yaml")]) == 2
-    assert "--n-steps is gone" in capsys.readouterr().err
+    assert "--n-steps no longer exists" in capsys.readouterr().err

@@ -47,7 +47,7 @@ def test_the_example_of_the_help_works(tmp_path, capsys, monkeypatch):
     ("arguments", "message"),
     [
         (("--setting", "nowhere"), "setting 'nowhere' is neither a file nor"),
-        (("--setting", str(SHIPPED / "origin.yaml")), "matches no file"),
+        (("--setting", str(SHIPPED / "origin.yaml")), "no file matches"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path, capsys, arguments, message):
@@ -57,4 +57,4 @@ def test_what_is_missing_is_named(tmp_path, capsys, arguments, message):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
     assert quality("--dry-run", data=tmp_path / "missing") == 2
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err

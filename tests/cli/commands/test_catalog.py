@@ -38,7 +38,7 @@ def test_a_dry_run_of_rebuild_writes_nothing(warehouse, capsys):
 def test_a_held_lock_exits_3_and_names_the_holder(warehouse, capsys):
     with held_lock(warehouse.lock, what="x"):
         assert run(["catalog", "rebuild", "--lock-seconds", "0.1"]) == 3
-    assert f"is being written by process {os.getpid()} on " in capsys.readouterr().err
+    assert f"is locked by process {os.getpid()} on " in capsys.readouterr().err
 
 
 def test_export_writes_parquet_files(warehouse, tmp_path, capsys):

@@ -47,7 +47,7 @@ def test_corpora_are_shown_and_in_the_catalog(spark, inputs, capsys):
         "main-source",
     ]
     assert "malformed_json" in shown.out
-    assert "main-source v1 published: 3 documents, 1 rejected; 1 parts made, 0 kept" in shown.err
+    assert "main-source v1 published: 3 documents, 1 rejected; 1 parts made, 0 parts kept" in shown.err
     assert "main-source: files left out: .csv 1" in shown.err
     with Catalog.open_reader(Warehouse.at("w")) as catalog:
         _, rows = catalog.query(
@@ -110,7 +110,7 @@ def test_config_file_names_the_same_options(spark, inputs, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name files, folders or globs with --source and --target"),
+        ([], "with --source and --target"),
         (["--source", "nowhere"], "input nowhere does not exist"),
         (["--source", "books/notes.csv"], "ending that dmix does not read"),
         (["--source", "books", "--max-document-bytes", "0"], "max_document_bytes is 0, expected 1 to"),

@@ -55,7 +55,7 @@ def test_what_is_found_is_shown_and_left_out_by_shard(folder, capsys):
     assert "main-source" in shown.out
     assert "found 1 of 9 documents" in shown.err and "dmix sql" in shown.err
     assert run(["etl", "duplicates", "--dry-run"]) == 0
-    assert "0 label files would be read" in capsys.readouterr().err
+    assert "0 label files" in capsys.readouterr().err
 
 
 def test_all_items_of_the_files_count_whatever_the_limit(folder):

@@ -134,8 +134,8 @@ def test_verify_advises_each_remedy_that_is_needed_once_and_shows_whole_paths(dm
         assert str(path.relative_to(dmix.warehouse)) in out
     advice = err.partition(" files: ")[2].strip().split("; ")
     assert sorted(advice, reverse=True) == [
-        "remove the named files of labels and rejects and run 'dmix etl classify' again with the same inputs",
-        "'dmix etl gc' removes orphans",
+        "remove these files of labels and rejects, then run 'dmix etl classify' again with the same inputs",
+        "run 'dmix etl gc' to remove files without a manifest",
     ]
 
 
@@ -187,8 +187,8 @@ def test_gc_shows_and_then_removes_what_no_manifest_names(dmix):
         (("--corpus", "nope"), "corpus 'nope' is not in"),
         (("--corpus", "main-source@v9"), "has no version 9"),
         (("--name", "a/b"), "dataset name 'a/b' cannot be a folder"),
-        (("--shard-bytes", "100"), "shard_bytes is 100"),
-        (("--seq-len", "100000"), "no domain fills one sample"),
+        (("--shard-bytes", "100"), "--shard-bytes is 100"),
+        (("--seq-len", "100000"), "no domain has enough text"),
     ],
 )
 def test_bad_input_is_named_with_exit_code_2(dmix, arguments, message):

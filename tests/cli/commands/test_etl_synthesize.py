@@ -53,7 +53,7 @@ def test_start_state_from_a_model_needs_one_and_only_then(here, capsys):
     assert run(["etl", "start-state", "--from", "model"]) == 2
     assert "--from model needs --model" in capsys.readouterr().err
     assert run(["etl", "start-state", "--model", "x"]) == 2
-    assert "--model goes with --from model" in capsys.readouterr().err
+    assert "--from model" in capsys.readouterr().err
 
 
 def test_start_state_from_a_model_is_shown_and_stored(spark, here, writer, capsys):
@@ -65,7 +65,7 @@ def test_start_state_from_a_model_is_shown_and_stored(spark, here, writer, capsy
     assert run([*arguments, *bounds]) == 0
     shown = capsys.readouterr()
     assert "start state of" in shown.out
-    assert "wanted 0.2" in shown.err and "but not document shares" in shown.err
+    assert "wanted 0.2" in shown.err and "but not shares of documents" in shown.err
     with Catalog.open_reader(Warehouse.at("w")) as catalog:
         _, rows = catalog.query("select estimator, sum(document_weight) from start_state group by all")
     assert rows == [("model:tiny", pytest.approx(1))]

@@ -17,9 +17,9 @@ def items(tmp_path):
     [
         ([], "either --run ID or --model"),
         (["--run", "a", "--model", "b", "--task", "piqa"], "either --run ID or --model"),
-        (["--model", "m", "--step", "2", "--task", "piqa"], "--step is a step of a run"),
+        (["--model", "m", "--step", "2", "--task", "piqa"], "--step needs a run"),
         (["--run", "a"], "give --task NAME, --items FILE or --environment FILE"),
-        (["--model", "m", "--environment", "e.yaml"], "name it with --run"),
+        (["--model", "m", "--environment", "e.yaml"], "give the run with --run"),
         (["--run", "a", "--task", "piqa", "--limit", "0"], "--limit is 0"),
     ],
 )

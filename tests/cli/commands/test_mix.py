@@ -33,7 +33,7 @@ def test_sample_shows_budget_dimensions_and_coverage(dmix):
     assert "R = 176 samples per step" in err
     assert "|T|/(R*M) = 0.455" in err
     assert "natural mixing covers the target 1.023 times" in err
-    assert "4 of 4 inductive paths" in err
+    assert "4 of 4 paths of Algorithm 1" in err
     assert "effective number" in out
     assert "steps without data" in out
     assert "6 trajectories in set first" in err
@@ -60,7 +60,7 @@ def test_sample_fills_the_view(dmix):
 
 def test_a_catalog_that_another_process_holds_is_a_warning(dmix, monkeypatch):
     def held(*_, **__):
-        raise LockHeldError("the catalog is being written by process 7")
+        raise LockHeldError("the catalog is locked by process 7")
 
     with monkeypatch.context() as patch:
         patch.setattr("dmix.warehouse_schema.catalog.sync.sync", held)
@@ -92,7 +92,7 @@ def test_sampling_again_does_nothing_and_other_settings_are_refused(dmix):
     assert dmix(*SMALL)[0] == 0
     code, _, err = dmix(*SMALL)
     assert code == 0
-    assert "all 4 inductive paths" in err
+    assert "all 4 paths of Algorithm 1" in err
     code, _, err = dmix(*SMALL, "--seed", "3")
     assert code == 2
     assert "seed is 0, asked for 3" in err
@@ -109,7 +109,7 @@ def test_dry_run_writes_nothing(dmix):
     assert not dmix.warehouse.trajectories("first").exists()
     code, _, err = dmix(*SMALL, "--dry-run")
     assert code == 0
-    assert "6 of 6 trajectories to sample" in err
+    assert "6 of 6 trajectories" in err
     assert "at most 42,240 tokens, about" in err
 
 

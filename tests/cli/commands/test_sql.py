@@ -129,7 +129,7 @@ def test_a_query_ends_within_its_memory(warehouse, capsys):
     ):
         assert run(["sql", sql, "--memory-gb", "0.5"]) == 2
         error = capsys.readouterr().err
-        assert "exceeds its memory limit" in error and "--memory-gb" in error
+        assert "more memory than its limit" in error and "--memory-gb" in error
 
 
 @pytest.mark.parametrize("sql", ["select sleep_ms(60000)", "select count(*) from range(1000000000000)"])

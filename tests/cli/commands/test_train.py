@@ -135,7 +135,7 @@ def test_a_resumed_run_takes_its_loggers_from_the_flag_and_refuses_other_setting
     monkeypatch.setattr("dmix.training.run.launch.train", train)
     capsys.readouterr()
     assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard", "--steps", "40"]) == 2
-    assert "steps 2, and --steps is now 40" in capsys.readouterr().err
+    assert "--steps is 40, but run" in capsys.readouterr().err
     assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard"]) == 0
     assert run(["train", "--run", "relogged", "--resume"]) == 0
     capsys.readouterr()
@@ -164,8 +164,8 @@ def test_one_command_starts_resumes_and_shows_a_run(arguments, tiny_warehouse, t
         assert run(command) == 1
         assert "failed twice at step 2" in capsys.readouterr().err
     for change, said in (
-        (["--seed", "7"], "seed 0, and now it is 7"),
-        (["--steps", "5"], "steps 2, and now it is 5"),
+        (["--seed", "7"], "seed is 7, but run"),
+        (["--steps", "5"], "steps is 5, but run"),
     ):
         assert run([*command, *change]) == 2
         assert said in capsys.readouterr().err
@@ -176,7 +176,7 @@ def test_one_command_starts_resumes_and_shows_a_run(arguments, tiny_warehouse, t
         assert run([*again, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["finished"]
     assert run([*command, "--steps", "5"]) == 2
-    assert "steps 2, and now it is 5" in capsys.readouterr().err
+    assert "steps is 5, but run" in capsys.readouterr().err
     assert (tiny_warehouse.run("repeated") / "events.jsonl").read_bytes() == written
 
 
@@ -203,7 +203,7 @@ def test_a_resume_changes_steps_rate_and_checkpoints_kept_and_records_it(
     again = ["train", "--run", "retuned", "--training", str(other)]
     capsys.readouterr()
     assert run(again) == 2
-    assert "learning-rate 0.003, and now it is 0.001" in capsys.readouterr().err
+    assert "learning-rate is 0.001, but run" in capsys.readouterr().err
     _a_dry_run_says_what_a_resume_would_change(again, tiny_warehouse, environment_file, capsys)
     rates = []
     with pytest.MonkeyPatch.context() as patch:
@@ -247,8 +247,8 @@ def _a_dry_run_says_what_a_resume_would_change(again, warehouse, environment_fil
     other = environment_file.with_name("other-environment.yaml")
     other.write_text(environment_file.read_text() + "scales: {general: 9.0}\n")
     for change, said in (
-        (["--seed", "7"], "seed 0, and now it is 7"),
-        (["--batch-size", "16"], "batch-size 8, and now it is 16"),
+        (["--seed", "7"], "seed is 7, but run"),
+        (["--batch-size", "16"], "batch-size is 16, but run"),
         (["--steps", "1"], "is now 1, but the run has done 1"),
         (["--back"], "no complete checkpoint before"),
         (["--environment", str(other)], "environment: scales"),
@@ -287,9 +287,9 @@ def test_items_that_changed_are_refused_unless_they_are_accepted(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--agent", "x"], "both were given"),
-        (["--samples-per-step", "20"], "nearest fitting --samples-per-step: 16 and 24"),
-        (["--resume"], "name it with --run"),
+        (["--agent", "x"], "got both"),
+        (["--samples-per-step", "20"], "nearest valid: 16 and 24"),
+        (["--resume"], "give it with --run"),
         (["--resume", "--run", "absent"], "run 'absent' is not in"),
         (["--environment", "absent.yaml"], "absent.yaml does not exist"),
     ],

@@ -73,7 +73,7 @@ def test_a_dry_run_says_time_by_arithmetic_and_how_sure_it_is(files, checkpoint,
     plan = json.loads(capsys.readouterr().out)
     assert plan["hours"] > 0
     assert run(["train", *files, *SIZES, "--model", str(checkpoint)]) == 0
-    assert "Half or twice" in capsys.readouterr().err
+    assert "half or twice" in capsys.readouterr().err
 
 
 def damaged(folder):

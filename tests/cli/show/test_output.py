@@ -71,7 +71,7 @@ def test_long_cells_are_cut_in_tables_alone(capsys):
     lines = shown.out.splitlines()
     assert len(lines) == 2 + len(rows) and max(map(len, lines)) <= 200  # one line per row
     assert lines[2].split()[0] == "first" and lines[2].rstrip().endswith("…")
-    assert shown.err.startswith("the table cuts cells longer than 191 characters; --format list")
+    assert shown.err.startswith("the table cuts cells after 191 characters; use --format list")
     show_rows(["agent", "config"], rows, form="csv")
     shown = capsys.readouterr()
     assert "x" * 300 in shown.out and shown.err == ""

@@ -20,10 +20,10 @@ def test_a_run_is_judged_and_held_against_natural_mixing(tmp_path):
     assert (str(found.word("maths")), str(found.word("general"))) == ("much better", "unchanged")
     assert found.word("maths").style == "bold green" and found.word("other") == ""
     # (1.6 - 0.08) / 2 against (0.16 - 0.08) / 2
-    assert "against natural mixing (natural-0): U +0.72, general +0.00, maths +0.36" in found.lines
+    assert "difference from natural mixing (natural-0): U +0.72, general +0.00, maths +0.36" in found.lines
     (rule,) = [line for line in found.lines if line.startswith("Unchanged: ")]
     assert "scale" in rule
-    pasted = shlex.split(found.lines[-1].removeprefix("to compare them: "))
+    pasted = shlex.split(found.lines[-1].removeprefix("to compare these runs: "))
     assert pasted == ["dmix", "report", "--warehouse", str(place.root), "--run", "one", "--run", "natural-0"]
 
 
@@ -38,7 +38,7 @@ def test_a_run_without_a_natural_one_says_how_to_get_it(tmp_path):
 
 
 def test_the_load_command_can_be_pasted():
-    command = model_lines(Path("/a folder/it's/model"))[1].removeprefix("to load it: ")
+    command = model_lines(Path("/a folder/it's/model"))[1].removeprefix("to load the model: ")
     words = shlex.split(command)
     assert words[:2] == ["python", "-c"]
     compile(words[2], "pasted", "exec")

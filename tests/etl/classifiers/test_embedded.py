@@ -139,7 +139,7 @@ def test_shipped_weights_are_small_and_know_the_default_taxonomy(classifier):
 
 
 def test_missing_weights_are_named(tmp_path):
-    with pytest.raises(NotFoundError, match=r"gone\.safetensors do not exist"):
+    with pytest.raises(NotFoundError, match=r"gone\.safetensors does not exist"):
         EmbeddedClassifier(tmp_path / "gone.safetensors").classify(["text"], {})
 
 

@@ -192,7 +192,7 @@ def test_missing_files_say_what_to_download(checkpoint, tmp_path):
         NotFoundError, match=r"has no model.safetensors; .*hf download nvidia/domain-classifier"
     ):
         make(damaged(checkpoint, tmp_path, model=None))
-    with pytest.raises(NotFoundError, match=r"does not exist; fill one with 'hf download"):
+    with pytest.raises(NotFoundError, match=r"does not exist; run 'hf download"):
         make(tmp_path / "nowhere")
 
 

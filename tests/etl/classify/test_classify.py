@@ -307,7 +307,7 @@ def test_inputs_without_a_single_good_document_publish_nothing(classify, warehou
     with pytest.raises(InputError, match=r"rejected: missing_text 3.*right column with --text-column"):
         classify(path)
     assert corpus_versions(warehouse, "c-source") == []
-    with pytest.raises(InputError, match="have no document"):
+    with pytest.raises(InputError, match="contain no document"):
         classify(write_jsonl(tmp_path / "empty.jsonl", []))
 
 
@@ -397,7 +397,7 @@ def test_input_that_vanishes_in_the_middle_is_named(executor, tmp_path, raw):
         Path(plan.inputs[-1].path).unlink()
         return label_part(plan, job)
 
-    with pytest.raises(NotFoundError, match=r"vanished; restore it and run the same command again"):
+    with pytest.raises(NotFoundError, match=r"disappeared; restore it and run the same command again"):
         classify_with(executor, Warehouse.at(tmp_path / "vanish"), raw, vanish)
 
 

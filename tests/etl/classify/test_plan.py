@@ -17,5 +17,5 @@ def test_one_folder_as_source_and_target_is_refused(tmp_path, warehouse, target)
         CorpusRequest(corpus="main-source", field="source", inputs=(str(folder),)),
         CorpusRequest(corpus="main-target", field="target", inputs=(str(tmp_path / target),)),
     ]
-    with pytest.raises(InputError, match=r"a\.jsonl is an input of the source field and of the target field"):
+    with pytest.raises(InputError, match=r"a\.jsonl is an input of both fields, source and target"):
         plan_corpora(None, warehouse, requests, settings=ClassifySettings(), progress=lambda line: None)

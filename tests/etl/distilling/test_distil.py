@@ -148,7 +148,7 @@ def test_a_label_without_documents_is_never_given(warehouse, make_corpus):
 
 def test_too_few_documents_and_mixed_labels_are_refused(warehouse, make_corpus, monkeypatch):
     few = make_corpus("few-source", "source", [[("Games", "a b c")] * 30], taxonomy=TAXONOMY)
-    with pytest.raises(InputError, match=r"30 documents of 1 labels to learn from, expected at least 500"):
+    with pytest.raises(InputError, match=r"30 documents with 1 labels, expected at least 500"):
         make(warehouse, [few])
     other = make_corpus("few-target", "target", [[("A", "x")]], taxonomy=Taxonomy("mine", ("A", "B")))
     with pytest.raises(InputError, match="have different labels"):
@@ -162,7 +162,7 @@ def test_an_unknown_classifier_names_those_that_are_there(taught):
     folder = taught.warehouse.classifiers
     with pytest.raises(NotFoundError, match=r"'slow' is not in .* \(available: fast\)"):
         classifier_spec("distilled:slow", taxonomy=None, distilled=folder)
-    with pytest.raises(InputError, match="not those of 'weborganizer-topics'"):
+    with pytest.raises(InputError, match="not the labels of 'weborganizer-topics'"):
         classifier_spec("distilled:fast", taxonomy="weborganizer-topics", distilled=folder)
     with pytest.raises(InputError, match="have different labels"):
         classifier_spec("distilled:fast", taxonomy=None, distilled=folder, fallback="embedded")

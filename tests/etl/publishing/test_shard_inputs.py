@@ -104,5 +104,5 @@ def test_fewer_rows_than_the_manifest_says_are_refused(warehouse, make_corpus):
     (split,) = plan_shard_inputs(warehouse, corpora=[corpus], split_bytes=100)["source", "News"]
     path, _ = next(label_paths(warehouse, corpus))
     path.write_bytes(next(label_paths(warehouse, other))[0].read_bytes())
-    with pytest.raises(VerificationError, match="it ends before row 2"):
+    with pytest.raises(VerificationError, match="ends before row 2"):
         texts_of(split)

@@ -151,7 +151,7 @@ def test_weights_survive_a_file_and_a_damaged_file_is_named(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="is not a file of quality weights"):
         QualityModel.load(tmp_path / "w.safetensors")
-    with pytest.raises(NotFoundError, match="do not exist"):
+    with pytest.raises(NotFoundError, match="does not exist"):
         QualityModel.load(tmp_path / "none.safetensors")
 
 

@@ -76,5 +76,5 @@ def test_fields_are_folders_by_prefix(tmp_path):
 def test_one_folder_for_both_fields_is_refused(tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "target").symlink_to(tmp_path / "source")
-    with pytest.raises(InputError, match="folder of both fields"):
+    with pytest.raises(InputError, match="both fields have the folder"):
         field_folders(tmp_path)

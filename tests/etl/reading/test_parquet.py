@@ -60,7 +60,7 @@ def test_ids_of_every_type_are_exact_text(read, column, first):
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.date32(), pa.bool_(), pa.list_(pa.int64())])
 def test_a_column_without_exact_text_is_refused_as_ids(tmp_path, kind):
-    with pytest.raises(InputError, match=r"a\.parquet: column 'id' holds .*--id-column"):
+    with pytest.raises(InputError, match=r"a\.parquet: column 'id' contains .*--id-column"):
         refuse_id_type(kind, column="id", path="a.parquet")
 
 
@@ -123,5 +123,5 @@ def test_ids_without_exact_text_are_refused_before_anything_starts(tmp_path):
     pq.write_table(pa.table({"text": ["a"], "day": pa.array([1], pa.date32())}), tmp_path / "a.parquet")
     (tmp_path / "b.parquet").write_bytes(b"PAR1 damaged PAR1")
     check_id_column([str(tmp_path)], "text")
-    with pytest.raises(InputError, match=r"a\.parquet: column 'day' holds date32"):
+    with pytest.raises(InputError, match=r"a\.parquet: column 'day' contains date32"):
         check_id_column([str(tmp_path)], "day")

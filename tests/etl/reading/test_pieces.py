@@ -159,5 +159,5 @@ def test_last_bytes_of_a_piece_are_those_before_the_next(tmp_path):
     stored = [b"".join(line_blocks(inspection.source, piece)) for piece in inspection.pieces]
     assert b"".join(stored) == path.read_bytes()
     moved = dataclasses.replace(inspection.source, path=str(tmp_path / "gone.jsonl"))
-    with pytest.raises(InputError, match="vanished; restore it"):
+    with pytest.raises(InputError, match="disappeared; restore it"):
         list(line_blocks(moved, inspection.pieces[0]))

@@ -96,7 +96,7 @@ def test_missing_path_is_not_found(tmp_path, pattern):
 
 def test_folder_without_known_files_names_the_known_endings(tmp_path):
     (tmp_path / "a.csv").write_text("x")
-    with pytest.raises(InputError, match=r"no file that dmix reads \(it holds 1 other files\); .*\.parquet"):
+    with pytest.raises(InputError, match=r"no file that dmix reads, only 1 other files; .*\.parquet"):
         find_files([str(tmp_path)])
 
 
@@ -137,10 +137,10 @@ def test_kind_follows_from_the_ending(name, kind):
         ("a.txt", bz2.compress(LINE), "holds bz2 data; rename it to .*a.txt.bz2"),
         ("a.jsonl", XZ, "holds xz data.*decompress it"),
         ("a.jsonl", LZ4, "holds lz4 data.*decompress it"),
-        ("a.jsonl.gz", LINE, "is named like a gzip file but holds something else"),
-        ("a.jsonl.zst", gzip.compress(LINE, mtime=0), "is named like a zstd file but holds gzip"),
-        ("a.jsonl.gz", XZ, "is named like a gzip file but holds xz"),
-        ("a.parquet", LINE, "is named like a parquet file but holds something else"),
+        ("a.jsonl.gz", LINE, "ending of a gzip file, but contains another format"),
+        ("a.jsonl.zst", gzip.compress(LINE, mtime=0), "ending of a zstd file, but contains gzip"),
+        ("a.jsonl.gz", XZ, "ending of a gzip file, but contains xz"),
+        ("a.parquet", LINE, "ending of a parquet file, but contains another format"),
         ("a.json", b'[\n{"text": "a"}]', "one JSON document over several lines.*jq -c"),
         ("a.json.gz", gzip.compress(b'\n{\n "text": 1}', mtime=0), "one JSON document over several lines"),
     ],
@@ -176,7 +176,7 @@ def test_inspection_accepts_and_hashes(tmp_path, name, content):
 
 def test_parquet_without_the_text_column_names_the_columns_that_it_has(tmp_path):
     pq.write_table(pa.table({"content": ["a"], "url": ["b"]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"no column 'text' \(it has: content, url\).*--text-column"):
+    with pytest.raises(InputError, match=r"no column 'text' \(its columns: content, url\).*--text-column"):
         inspected(tmp_path / "a.parquet", shapes=(("text",),))
     assert inspected(tmp_path / "a.parquet", shapes=(("content",),)).format == "parquet"
 

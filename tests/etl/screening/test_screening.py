@@ -171,7 +171,7 @@ def test_what_is_known_is_not_looked_for_again(screened):
         progress=said.append,
     )
     assert again == screened.clean
-    assert [line.endswith("known from before") for line in said] == [True, True, False]
+    assert [line.endswith("(from an earlier search)") for line in said] == [True, True, False]
 
 
 def test_what_is_left_out_is_exactly_what_was_found(screened):
@@ -215,7 +215,7 @@ def test_reported_contamination_stays_in_a_dataset_of_the_same_id(screened, tmp_
     )
     assert found == plain
     assert sum(stream.documents for stream in plain.streams) == 11
-    assert "2 of 11 documents hold one of 4 items (1 are too short to be looked for)" in said[0]
+    assert "2 of 11 documents contain one of 4 items (1 of these items are too short" in said[0]
     sync(warehouse)
     rows = ask(warehouse, "select distinct dataset, removed from contamination order by removed nulls last")
     assert rows == [(screened.clean.dataset, True), (plain.dataset, None)]
@@ -297,7 +297,7 @@ def test_copies_of_many_batches_go_to_the_file_of_each(tmp_path):
 
 def test_no_items_and_missing_label_files_are_named(warehouse, make_corpus):
     corpus = make_corpus("main-source", "source", SOURCE)
-    with pytest.raises(InputError, match="no evaluation items to look for"):
+    with pytest.raises(InputError, match="no evaluation items"):
         find_contamination(None, warehouse, corpora=[corpus], items=(), progress=quiet)
     next(warehouse.labels("main-source").glob("parts/*/*.parquet")).unlink()
     with pytest.raises(NotFoundError, match="is missing; restore it from a copy"):
@@ -307,7 +307,7 @@ def test_no_items_and_missing_label_files_are_named(warehouse, make_corpus):
 def test_damaged_manifest_says_what_to_do(tmp_path):
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps({"format": 1, "kind": "duplicates"}))
-    with pytest.raises(InputError, match=r"is damaged .* screen again"):
+    with pytest.raises(InputError, match=r"is damaged .* run 'dmix etl"):
         load_screening(path)
     path.write_text(json.dumps({"format": 9}))
     with pytest.raises(InputError, match="format 9, but this dmix reads 1; update dmix"):

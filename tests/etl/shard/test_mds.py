@@ -65,7 +65,7 @@ def test_a_shard_too_small_for_a_sample_is_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content[:5], "hold no MDS header"),
+        (lambda content: content[:5], "too few for an MDS header"),
         (lambda content: content[:20], "header is cut off"),
         (lambda content: b"\x09" + content[1:], "the header says 9 samples, but the index says 10"),
         (lambda content: content[:8] + b"\xff" + content[9:], "samples of"),

@@ -71,7 +71,7 @@ def test_a_spark_home_without_this_spark_is_named(monkeypatch, tmp_path):
     (tmp_path / "jars").mkdir()
     (tmp_path / "jars" / "spark-core_2.13-3.1.2.jar").touch()
     monkeypatch.setenv("SPARK_HOME", str(tmp_path))
-    with pytest.raises(MissingDependencyError, match=r"Spark 3\.1\.2, and pyspark is"):
+    with pytest.raises(MissingDependencyError, match=r"Spark 3\.1\.2, but pyspark is"):
         session._need_this_spark()
 
 

@@ -64,7 +64,7 @@ def test_a_model_that_does_not_remember_what_it_has_written_is_refused(writer):
     _, model = loaded(writer, max_tokens=8)
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 16}
     network = BertLMHeadModel(BertConfig(vocab_size=model.config.vocab_size, **sizes)).eval()
-    with pytest.raises(InputError, match="keeps no keys and values"):
+    with pytest.raises(InputError, match="has no cache of keys and values"):
         generate_block(network, model, range(4), seed=0)
 
 

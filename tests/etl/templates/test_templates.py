@@ -64,7 +64,7 @@ def test_one_column_needs_no_template():
         ("{}", "{name}"),
         ("{0!r}", "{name}"),
         ("{title:>9999999999}", "{name}"),
-        ("{{title}}", "names no column"),
+        ("{{title}}", "contains no column"),
     ],
 )
 def test_what_is_no_template_is_refused(template, said):

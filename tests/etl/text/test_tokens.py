@@ -180,14 +180,14 @@ def test_usual_name_is_taken_where_no_config_names_the_end_of_text(tmp_path):
 def test_tokenizer_without_end_of_text_is_refused(tmp_path):
     path = tmp_path / "tokenizer.json"
     byte_level(["<pad>"]).save(str(path))
-    with pytest.raises(InputError, match=r"has no end-of-text token .* add eos_token"):
+    with pytest.raises(InputError, match=r"has no end-of-text token: .* add eos_token"):
         load_tokenizer(str(path))
 
 
 def test_configured_end_of_text_that_is_no_token_is_refused(tmp_path):
     byte_level(["</s>"]).save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<gone>"}')
-    with pytest.raises(InputError, match="'<gone>' as its end of text, which is not in its vocabulary"):
+    with pytest.raises(InputError, match=r"end-of-text token '<gone>' .* is not in its vocabulary"):
         load_tokenizer(str(tmp_path))
 
 
@@ -203,7 +203,7 @@ def test_unknown_hub_id_is_a_clear_error(monkeypatch):
         raise OSError("nobody/nothing is not a valid model identifier\nmore lines")
 
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", refuse)
-    with pytest.raises(NotFoundError, match=r"the hub has none \(nobody/nothing is not a valid model ident"):
+    with pytest.raises(NotFoundError, match=r"nor on the hub \(nobody/nothing is not a valid model ident"):
         load_tokenizer("nobody/nothing")
 
 
@@ -224,7 +224,7 @@ def test_folder_with_vocabulary_and_merges_is_converted(tmp_path):
     [
         ("{", "is not JSON"),
         ("[]", "no 'model' entry"),
-        ('{"model": {"type": "Nonsense"}}', "cannot be loaded"),
+        ('{"model": {"type": "Nonsense"}}', "cannot load tokenizer"),
     ],
 )
 def test_file_that_is_no_tokenizer_is_refused(tmp_path, content, message):
@@ -235,7 +235,7 @@ def test_file_that_is_no_tokenizer_is_refused(tmp_path, content, message):
 
 
 def test_lone_surrogate_is_named_by_text_and_position(embedded):
-    with pytest.raises(InputError, match="text 1 has a lone surrogate at character 3"):
+    with pytest.raises(InputError, match="text 1 has half a surrogate pair at character 3"):
         embedded.encode(["fine", "abc\ud800"])
 
 
@@ -406,5 +406,5 @@ def test_a_tokenizer_that_ends_with_what_begins_the_models_texts_is_warned_of(tm
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<|im_start|>"}')
     (tmp_path / "config.json").write_text(json.dumps({"bos_token_id": 1, "eos_token_id": ends}))
     assert load_tokenizer(str(tmp_path)).eot_id == 1
-    said = "ends texts with '<|im_start|>', which begins them in config.json, where '<|im_end|>' ends them"
+    said = "config.json starts texts with this token and ends them with '<|im_end|>'"
     assert (said in caplog.text) == warned

@@ -127,7 +127,7 @@ def test_config_holds_what_the_catalog_shows(warehouse):
 
 def test_model_card_says_how_it_was_trained(warehouse):
     card = (publish(warehouse, small()) / "README.md").read_text()
-    for part in ("# first", "Trained in a test.", "none (mixtures alone)", "a, b", "--agent first"):
+    for part in ("# first", "Trained in a test.", "none (only mixtures)", "a, b", "--agent first"):
         assert part in card
 
 
@@ -144,9 +144,7 @@ def test_existing_agent_is_replaced_on_request_alone(warehouse):
 
 def test_missing_agent_lists_those_that_are_there(warehouse):
     publish(warehouse, small())
-    with pytest.raises(
-        NotFoundError, match=r"'other' is neither .* \(available: first\), nor one that comes with dmix"
-    ):
+    with pytest.raises(NotFoundError, match=r"'other' does not exist\. .* has: first\. dmix has:"):
         load_agent(warehouse, "other")
 
 

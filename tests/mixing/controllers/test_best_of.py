@@ -53,7 +53,7 @@ def test_proxies_that_departed_from_the_usual_one_do_not_compete(farm_warehouse)
         assert best_trajectory(farm_warehouse, "farm") == "static-0002"
         for name in scores:
             vary(name)
-        with pytest.raises(InputError, match="whose proxy was the default one"):
+        with pytest.raises(InputError, match="no trajectory of the default proxy"):
             best_trajectory(farm_warehouse, "farm")
     finally:
         for name, content in kept.items():

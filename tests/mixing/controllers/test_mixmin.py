@@ -105,7 +105,7 @@ def test_the_controller_is_prepared_and_constant(tmp_path, space, history, count
 
 def test_effects_without_probabilities_are_refused(tmp_path, space):
     warehouse = stored(tmp_path, space, None)
-    with pytest.raises(InputError, match="no item probabilities"):
+    with pytest.raises(InputError, match="no probabilities of items"):
         make_controller("mixmin", warehouse=warehouse, space=space)
 
 

@@ -55,13 +55,13 @@ def test_a_run_of_one_step_takes_the_first_share(make, history, space):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("linear:0.2", "linear:0.2 does not name two target shares from 0 to 1"),
+        ("linear:0.2", "linear:0.2 does not contain two target shares from 0 to 1"),
         ("linear:0.2-1.5", "write for example linear:0.2-0.8"),
-        ("cosine:a-b", "cosine:a-b does not name two"),
+        ("cosine:a-b", "cosine:a-b does not contain two"),
         ("three-stage:0.2", "write for example three-stage:0.2-0.8"),
-        ("source-share:5%", "source-share:5% does not name a share from 0 to 1"),
+        ("source-share:5%", "source-share:5% contains no share from 0 to 1"),
         ("source-share:1.2", "write for example source-share:0.05"),
-        ("source-share:nan", "does not name a share"),
+        ("source-share:nan", "contains no share"),
         ("linear", "is not one of natural, .*did you mean 'linear:FROM-TO'"),
     ],
 )

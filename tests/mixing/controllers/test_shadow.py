@@ -55,7 +55,7 @@ def test_a_shadow_that_fails_is_recorded_too(history, caplog):
     proposal = made.propose(history(1))
     assert proposal.mixture_N.tolist() == NATURAL
     assert shadow_of(proposal) == {"controller": "broken", "error": "RuntimeError: no mixture today"}
-    assert "broken failed in shadow" in caplog.text
+    assert "shadow controller broken failed" in caplog.text
 
 
 def test_a_shadow_that_is_not_finite_is_recorded_as_a_failure(history):

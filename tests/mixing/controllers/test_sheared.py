@@ -51,10 +51,10 @@ def test_references_of_a_file(history, space, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "names no reference loss"),
+        ("", "contains no reference loss"),
         ("target/Lew: 3", "did you mean 'target/Law'"),
         ("target: low", "'low', expected a number"),
-        ("target: -1", "expected a number from 0 on"),
+        ("target: -1", "expected 0 or more"),
     ],
 )
 def test_what_a_file_of_references_cannot_say(space, tmp_path, content, message):

@@ -138,7 +138,7 @@ def test_closing_twice_leaves_the_dataset_that_took_its_names(stored: Any) -> No
 def test_dataset_that_was_closed_says_so(two_domains: Any) -> None:
     with MixedDataset(two_domains.manifest, two_domains.folder) as opened:
         assert opened[0]["input_ids"].tolist() == two_domains.rows[0].tolist()
-    with pytest.raises(InputError, match="the dataset was closed; open it again"):
+    with pytest.raises(InputError, match="the dataset is closed"):
         opened[0]
 
 
@@ -164,9 +164,7 @@ def test_truncated_shard_is_an_error_and_no_wrong_tokens(two_domains: Any, tmp_p
     shard = next(folder.glob("target/A/shard.00000.mds"))
     shard.write_bytes(shard.read_bytes()[:-1])
     with MixedDataset(two_domains.manifest, folder) as opened:
-        with pytest.raises(
-            VerificationError, match=r"shard.00000.mds \(\d+ bytes\) does not contain the \d+"
-        ):
+        with pytest.raises(VerificationError, match=r"shard.00000.mds \(\d+ bytes\) is too small for \d+"):
             opened.batch([20])
 
 
@@ -182,7 +180,7 @@ def test_missing_shard_is_an_error_that_names_it_every_time(two_domains: Any, tm
 def test_missing_stream_is_an_error_that_names_the_folder(two_domains: Any, tmp_path: Path) -> None:
     folder = copy_of(two_domains, tmp_path)
     shutil.rmtree(folder / "target")
-    with pytest.raises(StorageError, match=f"streams in {folder} cannot be opened"):
+    with pytest.raises(StorageError, match=f"cannot open the streams in {folder}"):
         MixedDataset(two_domains.manifest, folder)
 
 
@@ -191,11 +189,11 @@ def test_streams_that_are_not_what_the_manifest_states_are_refused(two_domains: 
     shards = (one.files[0], *(dataclasses.replace(f, samples=f.samples + 1) for f in one.files[1:]))
     other = dataclasses.replace(two_domains.manifest, streams=(dataclasses.replace(one, files=shards), *rest))
     with pytest.raises(
-        VerificationError, match=r"hold 50 samples in 3 shards, but its manifest states 51 in 3"
+        VerificationError, match=r"have 50 samples in 3 shards, but the manifest says 51 in 3"
     ):
         MixedDataset(other, two_domains.folder)
     longer = dataclasses.replace(two_domains.manifest, seq_len=16)
-    with pytest.raises(VerificationError, match="holds rows of 8 uint16, but its manifest states 16 uint16"):
+    with pytest.raises(VerificationError, match="has rows of 8 uint16, but the manifest says 16 uint16"):
         MixedDataset(longer, two_domains.folder)
 
 
@@ -222,7 +220,7 @@ def test_ranks_cut_each_global_batch_into_slices(dataset: MixedDataset, world: i
 
 
 def test_sampler_refuses_what_it_cannot_cut(dataset: MixedDataset) -> None:
-    with pytest.raises(InputError, match="batch of 12 cannot be cut into 5"):
+    with pytest.raises(InputError, match=r"batch-size is 12.*5 ranks"):
         StepBatchSampler(dataset, settings=SETTINGS, rank=0, world_size=5)
     sampler = StepBatchSampler(dataset, settings=SETTINGS)
     assert isinstance(sampler, DistributedSampler)
@@ -305,7 +303,7 @@ def test_a_cache_that_others_may_write_is_refused(two_domains: Any, tmp_path: Pa
     cache = tmp_path / "cache"
     cache.mkdir()
     cache.chmod(mode)
-    with pytest.raises(InputError, match="may be written by others"):
+    with pytest.raises(InputError, match="others may write to it"):
         MixedDataset(two_domains.manifest, cache, remote=str(two_domains.folder))
 
 

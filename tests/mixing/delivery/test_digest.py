@@ -40,7 +40,7 @@ def test_ranks_merge_into_global_batches() -> None:
 
 
 def test_ranks_that_consumed_different_numbers_are_an_error() -> None:
-    with pytest.raises(VerificationError, match=r"ranks consumed \[2, 4\] samples"):
+    with pytest.raises(VerificationError, match=r"ranks used \[2, 4\] samples"):
         merge_ranks([np.arange(4), np.arange(2)], batch_size=4)
 
 

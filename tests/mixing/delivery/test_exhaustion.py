@@ -89,7 +89,7 @@ def test_carry_that_can_no_longer_be_served_goes_on() -> None:
         ([0.5, float("nan"), 0.5], "nan at index 1"),
         ([0.5, float("inf"), 0.5], "inf at index 1"),
         ([0.6, 0.6, -0.2], "-0.2 at index 2"),
-        ([0.5, 0.5, 0.1], "sums to 1.1.*divide by it"),
+        ([0.5, 0.5, 0.1], "sums to 1.1.*divide the weights"),
         ([0.0, 0.0, 0.0], "sums to 0.0"),
     ],
 )

@@ -223,7 +223,7 @@ def test_batches_other_than_the_planned_ones_end_the_run(
     monkeypatch.setattr(MixedDataset, "batch", lambda _, ids: read(fault(ids)))
     loader = MixedLoader(dataset, settings=SETTINGS)
     loader.begin_step(weights_of(1))
-    with pytest.raises(VerificationError, match="step 1 consumed 48 samples that are not the 48 planned"):
+    with pytest.raises(VerificationError, match="step 1 used 48 samples, but not the 48 planned"):
         list(loader)
 
 

@@ -141,7 +141,7 @@ def test_run_ends_exactly_when_its_rule_says(run: tuple) -> None:
         covered = has_target and left[streams.target_N].sum() == 0
         assert plan.last == (used_up or (chosen.exhaustion == "stop" and covered))
         if plan.last and used_up:
-            with pytest.raises(InputError, match="cannot fill a batch"):
+            with pytest.raises(InputError, match="fewer than a batch"):
                 plan_step(plan.asked_N, plan.state_after, streams=streams, settings=chosen)
 
 
@@ -210,7 +210,10 @@ def test_stop_ends_when_the_target_is_covered_and_fills_the_step_from_the_source
     plans = run_of([0.2, 0.4, 0.4], 3, streams, PlanSettings(step_samples=10, batch_size=5))
     assert [plan.counts_N.tolist() for plan in plans] == [[2, 4, 4], [2, 7, 1], [6, 4, 0]]
     assert [plan.last for plan in plans] == [False, False, True]
-    assert plans[1].reasons == {1: "takes over from domains without samples", 2: "runs out in this step"}
+    assert plans[1].reasons == {
+        1: "replaces domains without samples",
+        2: "has no samples left after this step",
+    }
     assert plans[2].unserved_samples == 90
 
 
@@ -228,19 +231,19 @@ def test_the_end_of_a_run_says_why_and_what_it_leaves() -> None:
     chosen = PlanSettings(step_samples=8, batch_size=4)
     plans = run_of([0.5, 0.5], 2, streams, chosen)
     told = [ending(p.state_after, steps=1, streams=streams, settings=chosen) for p in plans]
-    assert told[0] == "all 1 steps are done; not drawn: 113 samples of the source, 2 of the target"
+    assert told[0] == "all 1 steps are done; not drawn: 113 source samples and 2 target samples"
     told = [ending(p.state_after, steps=9, streams=streams, settings=chosen) for p in plans]
     assert plans[1].last
-    assert told[1] == "the target is covered; not drawn: 107 samples of the source, 0 of the target"
+    assert (
+        told[1] == "the run has drawn all target samples; not drawn: 107 source samples and 0 target samples"
+    )
     rest = PlanSettings(step_samples=40, batch_size=40, exhaustion="redistribute")
     plan = run_of([0.5, 0.5], 3, streams, rest)[-1]
     told = [ending(plan.state_after, steps=9, streams=streams, settings=rest)]
-    assert told == [
-        "the remaining samples fill no batch of 40; not drawn: 3 samples of the source, 0 of the target"
-    ]
+    assert len(told) == 1 and "too few for a batch of 40; not drawn: 3 source samples and 0 target" in told[0]
     used_up = run_of([0.5, 0.5], 1, streams_of([[5], [3]], 1), chosen)[0]
     told = [ending(used_up.state_after, steps=9, streams=streams_of([[5], [3]], 1), settings=chosen)]
-    assert told == ["every sample was drawn"]
+    assert told == ["the run has drawn every sample"]
 
 
 def test_repeat_starts_another_order_each_pass_within_a_step() -> None:
@@ -250,7 +253,7 @@ def test_repeat_starts_another_order_each_pass_within_a_step() -> None:
     own = plan.ids[plan.ids < 3]
     assert plan.counts_N.tolist() == [9, 11]
     assert [sorted(own[k : k + 3].tolist()) for k in (0, 3, 6)] == [[0, 1, 2]] * 3
-    assert plan.reasons == {0: "runs out in this step", 1: "takes over from domains without samples"}
+    assert plan.reasons == {0: "has no samples left after this step", 1: "replaces domains without samples"}
     assert plan.passes_N.tolist() == [3.0, 0.22]
 
 
@@ -283,14 +286,14 @@ def test_step_10_000_costs_what_step_2_costs() -> None:
 
 
 def test_step_that_is_no_multiple_of_the_batch_names_the_two_nearest() -> None:
-    with pytest.raises(InputError, match=r"1000 samples per step.*batch of 64.*960 and 1024"):
+    with pytest.raises(InputError, match=r"samples-per-step is 1000.*batch of 64.*960 and 1024"):
         check_settings(PlanSettings(step_samples=1000, batch_size=64))
-    with pytest.raises(InputError, match=r"fitting --samples-per-step: 64$"):
+    with pytest.raises(InputError, match=r"nearest valid: 64$"):
         check_settings(PlanSettings(step_samples=10, batch_size=64))
 
 
 def test_batch_that_the_ranks_cannot_share_names_the_two_nearest() -> None:
-    with pytest.raises(InputError, match=r"batch of 64 cannot be cut into 6.*60 and 66"):
+    with pytest.raises(InputError, match=r"batch-size is 64.*6 ranks.*60 and 66"):
         check_settings(PlanSettings(step_samples=640, batch_size=64), world_size=6)
 
 
@@ -319,12 +322,12 @@ def test_settings_out_of_range_are_refused(changes: dict, message: str) -> None:
 
 def test_state_of_other_streams_is_refused() -> None:
     chosen = PlanSettings(step_samples=8, batch_size=4)
-    with pytest.raises(InputError, match="state has 3 domains and the streams have 4"):
+    with pytest.raises(InputError, match="state has 3 domains, but the streams have 4"):
         plan_step(np.full(4, 0.25), MixerState.start(3), streams=long_streams(), settings=chosen)
     state = plan_step(
         np.full(4, 0.25), MixerState.start(4), streams=long_streams(), settings=chosen
     ).state_after
-    with pytest.raises(InputError, match="taken more samples than a domain"):
+    with pytest.raises(InputError, match="used more samples than a domain"):
         plan_step(np.full(4, 0.25), state, streams=long_streams(samples=2), settings=chosen)
 
 
@@ -340,5 +343,5 @@ def test_streams_need_a_field_for_each_domain_and_something_to_draw() -> None:
         StreamSizes((np.array([3]), np.array([4])), np.array([True]))
     with pytest.raises(InputError, match="no domain has a single sample"):
         StreamSizes((np.array([], dtype=np.int64),), np.array([True]))
-    with pytest.raises(InputError, match="shard without samples"):
+    with pytest.raises(InputError, match="a shard has no samples"):
         StreamSizes((np.array([3, 0]),), np.array([True]))

@@ -251,9 +251,9 @@ def test_cloning_views_brings_the_actor_nearer_to_the_best_of_each(task):
 
 def test_views_without_a_set_agent_or_simulators_are_refused():
     for wrong in ({"architecture": "paper"}, {"preset": "paper"}, {"imagined": 0.0}):
-        with pytest.raises(InputError, match="needs a set agent and learned simulators"):
+        with pytest.raises(InputError, match="needs architecture 'set'"):
             RlSettings(views=0.5, **wrong)
-    with pytest.raises(InputError, match="needs a set agent"):
+    with pytest.raises(InputError, match="needs architecture 'set'"):
         RlSettings(views=0.5).resolved("default")
     with pytest.raises(InputError, match=r"--views is 2\.0, expected 0 to 1"):
         RlSettings(views=2.0, architecture="set")

@@ -68,7 +68,7 @@ def test_an_agent_conditioned_on_the_outcome_reaches_for_its_aim(episodes, aim, 
     [
         ({"best": 0.0}, "--best is 0.0, expected a number above 0"),
         ({"aim": 1.5}, "--aim is 1.5, expected a quantile"),
-        ({"architecture": "set"}, "a clone uses the paper's agent"),
+        ({"architecture": "set"}, "supports only 'paper'"),
         ({"epochs": 0}, "--epochs is 0"),
     ],
 )

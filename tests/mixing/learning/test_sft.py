@@ -92,7 +92,7 @@ def test_lessons_are_the_trajectories_of_k_1(make_set):
 def test_without_k_1_default_takes_the_lowest_k_and_paper_refuses(make_set):
     warehouse = make_set(top_k=(20, 5), paths=2)
     assert len(load_sft_dataset(warehouse, set_name="set", preset="default").examples) == 2
-    with pytest.raises(InputError, match=r"no trajectories of K = 1 .*the lowest K is 5"):
+    with pytest.raises(InputError, match=r"no trajectories with K = 1 .*the lowest K is 5"):
         load_sft_dataset(warehouse, set_name="set", preset="paper")
 
 
@@ -130,7 +130,7 @@ def test_feedback_of_another_length_is_refused(make_set):
         objectives=NAMES,
         scores_TD=np.random.default_rng(0).normal(size=(3, 2)),
     )
-    with pytest.raises(InputError, match=r"inductive-1-0000 has \d+ entries and feedback on 3"):
+    with pytest.raises(InputError, match=r"inductive-1-0000 has \d+ entries, but feedback on 3"):
         load_sft_dataset(warehouse, set_name="set", preset=None)
 
 

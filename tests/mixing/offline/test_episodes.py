@@ -66,7 +66,7 @@ def test_missing_score_cuts_before_it_and_is_never_a_reward():
 def test_missing_first_score_leaves_a_trajectory_out(caplog):
     scores = {"p": [[np.nan, -4], [-2, -4]], "q": [[-3, -4], [-2, -4]]}
     assert len(episodes([path("p", SOURCE), path("q", SOURCE)], scores)) == 1
-    assert "p is left out" in caplog.text
+    assert "dmix leaves out p" in caplog.text
 
 
 def test_no_feedback_is_refused():
@@ -75,7 +75,7 @@ def test_no_feedback_is_refused():
 
 
 def test_feedback_of_another_length_is_refused():
-    with pytest.raises(InputError, match="2 entries and feedback on 3"):
+    with pytest.raises(InputError, match="2 entries, but feedback on 3"):
         episodes([path("p", SOURCE)], {"p": [[0, 0]] * 3})
 
 
@@ -132,5 +132,5 @@ def test_best_leaves_out_proxies_that_departed_from_the_usual_one():
     torch.testing.assert_close(made.best(0.5).gains_E, made.gains_E[[2]])
     assert len(made.best(1.0)) == 2
     assert padded_to(made, 5).is_default_proxy_E.tolist() == [True, False, True]
-    with pytest.raises(InputError, match="under the default proxy"):
+    with pytest.raises(InputError, match="of the default proxy"):
         made.chosen([1]).best(1.0)

@@ -38,7 +38,7 @@ def test_trees_survive_their_text_form():
     [
         (mixtures(3), np.ones((2, 1)), r"shape \(3, 3\) and values \(2, 1\)"),
         (mixtures(1), np.ones((1, 1)), "1 runs are too few"),
-        (mixtures(2), np.array([[1], [np.nan]]), "is not finite; leave that run out"),
+        (mixtures(2), np.array([[1], [np.nan]]), "is not finite; leave this run out"),
     ],
 )
 def test_unfit_runs_are_refused(name, runs, values, message):

@@ -75,8 +75,8 @@ def test_rank_correlation_worked_by_hand():
             "line 2: train_a is 'x', expected a finite",
         ),
         ("test_mixture_1m.csv", "index,train_a,b\n1,1\n", InputError, "line 2: b is None, expected a finite"),
-        ("test_mixture_1m.csv", "index,train_a\n7,1\n", InputError, "describe other runs"),
-        ("train_mixture_1m.csv", "index,a\n1,0.4\n", InputError, "other runs"),
+        ("test_mixture_1m.csv", "index,train_a\n7,1\n", InputError, "contain different runs"),
+        ("train_mixture_1m.csv", "index,a\n1,0.4\n", InputError, "different runs"),
     ],
 )
 def test_damaged_tables_are_refused(folder, file, content, error, message):

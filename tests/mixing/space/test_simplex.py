@@ -65,7 +65,7 @@ def test_masked_mixture_of_nothing_is_natural(space):
 
 @pytest.mark.parametrize("bad", [[-0.1, 0, 1, 0.1], [np.nan, 0, 1, 0], [np.inf, 0, 0, 0]])
 def test_masked_mixture_refuses_weights_that_are_none(space, bad):
-    with pytest.raises(InputError, match="expected finite numbers from 0 on"):
+    with pytest.raises(InputError, match="expected finite numbers of 0 or more"):
         masked_mixture(np.array(bad), space)
 
 

@@ -45,5 +45,5 @@ def test_a_damaged_tokenizer_is_named(content, tmp_path):
     path = tmp_path / "tokenizer.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"tokenizer\.json cannot be read .* shard the dataset again"):
+    with pytest.raises(InputError, match=r"tokenizer\.json cannot be read .* run 'dmix etl shard' again"):
         load_tokenizer_file(path)

@@ -111,7 +111,7 @@ def test_wrong_shape_is_refused(warehouse):
 def test_two_environments_in_one_set_are_refused(warehouse):
     write(warehouse)
     write(warehouse, "static-0001", objectives=("z general", "code"))
-    with pytest.raises(InputError, match="collect the set again with one environment"):
+    with pytest.raises(InputError, match="with one environment file"):
         read_feedback(warehouse, "set")
 
 
@@ -131,5 +131,5 @@ def test_scales_are_standard_deviations_over_everything_that_is_there():
 
 @pytest.mark.parametrize("scores", [[], [np.full((3, 2), -1.0)], [np.full((2, 2), np.nan)]])
 def test_scores_without_spread_have_no_scale(scores):
-    with pytest.raises(InputError, match=r"'z general' has .* all of them equal"):
+    with pytest.raises(InputError, match=r"'z general' has .* all are equal"):
         farm_scales(scores, objectives=NAMES)

@@ -88,7 +88,7 @@ def test_processes_do_not_change_the_bytes(tmp_path, manifest):
     lines = []
     spread = sample(tmp_path / "b", manifest, processes=2, lines=lines)
     assert contents(spread) == contents(sample(tmp_path / "a", manifest))
-    assert "6 of 6 inductive paths" in lines[-1]
+    assert "6 of 6 paths of Algorithm 1" in lines[-1]
 
 
 def test_killed_sampling_goes_on_to_the_same_bytes(tmp_path, manifest, monkeypatch):
@@ -117,7 +117,7 @@ def test_finished_set_is_not_touched(tmp_path, manifest):
     lines = []
     sample(tmp_path, manifest, lines=lines)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == times
-    assert lines == ["set set: all 6 inductive paths exist already"]
+    assert lines == ["set set: all 6 paths of Algorithm 1 exist already"]
     assert len(contents(warehouse)) == 12
 
 

@@ -45,7 +45,7 @@ def test_samples_per_step_of_the_farm_may_differ_from_the_runs():
         ({"paths": 0}, "--paths is 0, expected at least 1"),
         ({"steps": 0}, "--steps is 0"),
         ({"top_k": (0,)}, "--top-k is 0"),
-        ({"top_k": (1, 1)}, "--top-k lists a K twice"),
+        ({"top_k": (1, 1)}, "--top-k has a K twice"),
         ({"candidates": 100}, "K is 1000, but a step has 100 candidates"),
         ({"seed": -1}, "--seed is -1, expected 0 or more"),
         ({"alpha": float("nan")}, "--alpha is nan"),

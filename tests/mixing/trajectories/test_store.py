@@ -89,7 +89,7 @@ def test_a_set_whose_values_were_altered_is_named(warehouse, change):
     publish_set(warehouse, WANTED)
     path = warehouse.trajectories("first") / "set.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(InputError, match=r"set\.json is damaged .* sample the set again"):
+    with pytest.raises(InputError, match=r"set\.json is damaged .* run 'dmix mix sample' again"):
         read_set(warehouse, "first")
 
 

@@ -105,7 +105,7 @@ def test_finalists_are_the_agent_and_another_controller(finished):
     assert pair.agent == "rl"
     assert pair.rival in {"natural", "best-static", "clone", "sft"}
     with pytest.raises(
-        InputError, match="agent is 'gpt', expected one of the screening: natural, best-static, clone"
+        InputError, match="agent is 'gpt', expected an agent of the screening: natural, best-static, clone"
     ):
         finalists(finished[0], agent="gpt")
 

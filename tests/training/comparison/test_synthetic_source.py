@@ -196,7 +196,7 @@ def test_text_that_is_to_be_written_has_no_small_pools(setting_files):
     settings = load_setting(str(setting_files / "spoken.yaml")).settings
     pools = replace(settings, small_pools={"essays_a": 0.1})
     corpora = [_corpus(name, "source") for name in ORIGINS]
-    with pytest.raises(InputError, match="small pool 'essays_a' is of the source, which a model writes"):
+    with pytest.raises(InputError, match="small pool 'essays_a' is a source corpus"):
         choose_text(corpora, pools)
 
 
@@ -209,5 +209,5 @@ def test_a_filter_that_keeps_nothing_is_named(prepared, tmp_path):
     # documents of one token have fewer than eight words, or repeat themselves, and are Low by rule
     settings = replace(study.loaded.settings, synthetic_quality="embedded", seq_len=2)
     builder = DatasetBuilder(study.paths.warehouse, settings, master="local[1]", progress=str)
-    with pytest.raises(InputError, match=r"dropped all .* by base-0; set synthetic_quality to none"):
+    with pytest.raises(InputError, match=r"dropped all .* by base-0; set synthetic_quality: none"):
         builder.write(study.paths.warehouse.model("base-0"), tmp_path / "written", tokens=100)

@@ -217,7 +217,7 @@ def test_tables_come_from_stored_rows_in_a_new_work_folder_without_training(fini
 
 def test_stages_of_the_second_protocol_are_refused(finished):
     study, request, *_ = finished
-    with pytest.raises(InputError, match="follows protocol 3, whose stages are yardstick, probes, effects"):
+    with pytest.raises(InputError, match="other stages: yardstick, probes, effects"):
         run_comparison(
             study.loaded, dataclasses.replace(request, stages=("farm",)), prepare=PREPARE, progress=print
         )

@@ -68,7 +68,7 @@ def test_evalplus_is_named_where_it_is_missing_and_asked_for_only_there(monkeypa
 def test_programs_run_only_if_that_is_allowed(monkeypatch):
     installed(monkeypatch, "evalplus")
     check_tasks(["mbpp"], items=False, settings=ALLOWED)
-    with pytest.raises(InputError, match="allow it with --allow-code"):
+    with pytest.raises(InputError, match="add --allow-code"):
         check_tasks(["mbpp"], items=False, settings=EvaluationSettings())
 
 

@@ -252,7 +252,7 @@ def test_a_failing_proxy_is_named_and_not_tried_again(tiny_warehouse, environmen
 
 def test_another_proxy_does_not_mix_into_the_feedback_of_a_set(farmed, tiny_warehouse, environment, proxy):
     other = dataclasses.replace(proxy, seed=5)
-    with pytest.raises(InputError, match="collected with another proxy"):
+    with pytest.raises(InputError, match="has another proxy"):
         plan_farm(tiny_warehouse, "farm", environment=environment, proxy=other)
 
 
@@ -340,7 +340,7 @@ def test_proxies_start_from_a_base_model_with_its_optimiser(tiny_warehouse, envi
     job = proxy_job(farm.task, other, warehouse=tiny_warehouse)
     assert job.model == str(tiny_warehouse.model("farm-base-2"))
     assert job.optimizer.parent.name == "farm-base-2"
-    with pytest.raises(InputError, match="--base names a model twice: farm-base, farm-base; remove one"):
+    with pytest.raises(InputError, match="--base contains a model twice: farm-base, farm-base; remove one"):
         plan_farm(
             tiny_warehouse,
             "farm-from-base-2",
@@ -356,7 +356,7 @@ def test_proxies_start_from_a_base_model_with_its_optimiser(tiny_warehouse, envi
     ("init", "base", "message"),
     [
         ("scratch", "b", "init is scratch"),
-        ("base", None, "name a base model with --base"),
+        ("base", None, "give a base model with --base"),
         ("base", "absent", "'absent' is not in"),
     ],
 )
@@ -453,7 +453,7 @@ def test_another_supply_of_target_in_the_run_is_worth_a_warning(tiny_warehouse, 
     publish_trajectories(tiny_warehouse, "unlike", run_step_samples=48)
     farm = plan_farm(tiny_warehouse, "unlike", environment=environment, proxy=proxy)
     # 80 target samples; 3 steps of 24 and of 48 samples
-    assert "|T|/(R*M) is 1.111 for proxies (R = 24) and 0.556 for the guided run (R = 48)" in farm.warning
+    assert "|T|/(R*M) is 1.111 (R = 24) and 0.556 (R = 48)" in farm.warning
 
 
 def test_every_proxy_reads_other_samples():

@@ -54,7 +54,7 @@ def test_a_stack_holds_at_least_one():
 
 
 def test_a_local_spark_has_no_gpus_to_give(spark):
-    with pytest.raises(InputError, match=r"--gpus-per-task needs a cluster, and Spark runs as local"):
+    with pytest.raises(InputError, match=r"--gpus-per-task needs a cluster, but Spark runs as local"):
         FarmTasks(gpus_per_task=1).run(
             [tuple(trajectories(1))], spark=spark, group="g", work=print, finished=lambda: 0, progress=print
         )

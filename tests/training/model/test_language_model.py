@@ -91,5 +91,5 @@ def test_weights_that_are_sharded_are_used_through_the_whole_network(settings, m
 def test_a_network_whose_documents_cannot_be_kept_apart_is_refused(tiny_model, manifest):
     network = load_model(tiny_model, manifest).network
     network.set_attn_implementation("eager")
-    with pytest.raises(InputError, match="this model is llama with eager; set reset_at_documents to false"):
+    with pytest.raises(InputError, match="this model is llama with eager; set reset_at_documents: false"):
         LanguageModel(network, reset_at=EOT)

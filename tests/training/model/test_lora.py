@@ -160,11 +160,11 @@ def test_adapters_of_a_model_that_is_not_kept_are_refused(tiny_model, job, tmp_p
         load_model(tiny_model, manifest, lora=LORA)
     assert load_model(tiny_model, manifest, lora=dataclasses.replace(LORA, merge=True))
     train(job, folder=tmp_path / "run")
-    with pytest.raises(InputError, match=r"holds adapters.* merge: true"):
+    with pytest.raises(InputError, match=r"contains adapters.* merge: true"):
         load_model(str(job.result), manifest, lora=LORA)
     config = job.result / "adapter_config.json"
     config.write_text(config.read_text().replace(job.model, "/nowhere/at-all"))
-    with pytest.raises(NotFoundError, match="adapters of /nowhere/at-all"):
+    with pytest.raises(NotFoundError, match="checkpoint /nowhere/at-all"):
         load_network(str(job.result))
 
 
@@ -176,7 +176,7 @@ def test_settings_of_adapters_are_read_and_checked(tmp_path, monkeypatch):
         LoraSettings(rank=0)
     with pytest.raises(InputError, match="targets is empty"):
         LoraSettings(targets=())
-    with pytest.raises(InputError, match="sharding: none, but sharding is full"):
+    with pytest.raises(InputError, match="does not work with sharding: full"):
         TrainingSettings(lora=LORA, sharding="full")
     with pytest.raises(InputError, match="leave lora out of the proxy file"):
         ProxySettings(training=TrainingSettings(lora=LORA))

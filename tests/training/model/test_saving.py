@@ -48,7 +48,7 @@ def test_settings_that_cannot_be_saved_are_refused_before_training(
         raise TypeError("set is not JSON serializable")
 
     monkeypatch.setattr(model.network, "save_pretrained", refuses)
-    with pytest.raises(InputError, match=r"could not be saved .TypeError: set is not JSON"):
+    with pytest.raises(InputError, match=r"cannot save the trained model .TypeError: set is not JSON"):
         try_saving(model, tmp_path / "out", streams=tiny_warehouse.stream("tiny"), manifest=manifest)
     assert not list(tmp_path.glob(".out.*"))
 

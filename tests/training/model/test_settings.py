@@ -42,7 +42,7 @@ def test_files_are_read_with_nested_settings(tmp_path):
         ("betas: [0.9]", "two numbers"),
         ("schedule: linear", "expected one of constant, cosine"),
         ("warmup: 2", "warmup is 2"),
-        ("gradient_clip: 0", "gradient_clip above 0"),
+        ("gradient_clip: 0", "gradient_clip must be null or above 0"),
         ("batchsize: 8", "did you mean 'batch_size'"),
     ],
 )
@@ -56,7 +56,7 @@ def test_mistakes_in_a_training_file_are_named(tmp_path, content, message):
     ("content", "message"),
     [
         ("sharding: some", "expected one of none, full, gradients"),
-        ("activation_checkpointing: true", "needs sharding; set sharding to full or gradients"),
+        ("activation_checkpointing: true", "needs sharding; set sharding: full"),
         ("loggers: [tensorbord]", "loggers names 'tensorbord', expected some of tensorboard"),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_recorded_decision_is_replayed_whatever_the_controller_says():
 def test_weights_that_are_not_finite_give_way_to_the_last_mixture():
     decision = decide(Nonsense(), history(), {})
     assert decision.asked_N.tolist() == [0.6, 0.4]
-    why = "nonsense proposed weights that are not finite; the last mixture stays"
+    why = "nonsense proposed weights that are not finite; dmix uses the last mixture again"
     assert decision.events == (ControllerEvent(kind="fallback", detail=why),)
 
 
@@ -125,8 +125,8 @@ def test_each_kind_of_remark_is_warned_of_once_in_a_run(caplog):
         )
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warned == [
-        "step 1, alarm: oscillation: 1 to and fro (later ones are only in the view run_events)",
-        "step 1, guard: moved by 0.1 (later ones are only in the view run_events)",
-        "step 3, alarm: collapse: 1 domain (later ones are only in the view run_events)",
+        "step 1, alarm: oscillation: 1 to and fro (the view run_events lists later events of this kind)",
+        "step 1, guard: moved by 0.1 (the view run_events lists later events of this kind)",
+        "step 3, alarm: collapse: 1 domain (the view run_events lists later events of this kind)",
     ]
     assert len(caplog.records) == 7

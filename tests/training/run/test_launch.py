@@ -65,7 +65,7 @@ def test_a_configuration_survives_its_file(configure, tiny_warehouse):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"request": RunRequest(samples_per_step=20)}, "nearest fitting --samples-per-step: 16 and 24"),
+        ({"request": RunRequest(samples_per_step=20)}, "nearest valid: 16 and 24"),
         ({"request": RunRequest(samples_per_step="many")}, "expected auto or a number"),
         ({"controller": "nature"}, "did you mean 'natural'"),
         ({"controller": "agent:none", "environment": None}, "give the environment file"),
@@ -122,7 +122,7 @@ def test_a_run_needs_none_of_its_files_to_be_resumed(configure, tiny_warehouse, 
 def test_a_batch_that_the_ranks_cannot_share_leaves_no_folder(configure, tiny_warehouse, monkeypatch):
     monkeypatch.setattr("dmix.training.run.launch.prepare_ranks", lambda: None)
     monkeypatch.setattr("composer.utils.dist.get_world_size", lambda: 3)
-    with pytest.raises(InputError, match=r"batch of 8 cannot be cut into 3 equal slices.*6 and 9"):
+    with pytest.raises(InputError, match=r"batch-size is 8.*3 ranks.*6 and 9"):
         start_run(tiny_warehouse, configure(run_id="three"), progress=print)
     assert not tiny_warehouse.run("three").exists()
 

@@ -71,7 +71,7 @@ def test_weights_that_the_last_batch_broke_end_the_run_too(job, tmp_path):
         plan=PlanSettings(step_samples=8, batch_size=8, exhaustion="redistribute"),
         steps=1,
     )
-    with pytest.raises(TrainingError, match=r"no score is finite.*it has no checkpoint yet"):
+    with pytest.raises(TrainingError, match=r"no score is finite.*the run has no checkpoint yet"):
         train(broken, folder=tmp_path)
     assert not checkpoints(tmp_path / "checkpoints")
 

@@ -92,7 +92,7 @@ def test_a_run_ends_early_when_the_target_is_covered(job, tmp_path):
     # 216 samples in steps of 32: six full steps, and what is left of a seventh in whole batches
     assert summary.finished and summary.steps == 7
     assert summary.samples_N.sum() == 216
-    assert summary.ending == "every sample was drawn"
+    assert summary.ending == "the run has drawn every sample"
 
 
 def test_a_run_holds_as_much_after_sixty_steps_as_after_thirty(job, tmp_path, monkeypatch):
@@ -128,7 +128,7 @@ def test_samples_per_step_must_be_a_multiple_of_the_batch(job, tmp_path):
 def test_samples_other_than_the_planned_ones_end_the_run(job, tmp_path, monkeypatch):
     read = MixedDataset.batch
     monkeypatch.setattr(MixedDataset, "batch", lambda self, ids: read(self, ids[::-1]))
-    with pytest.raises(VerificationError, match="step 1 consumed 32 samples that are not the 32 planned"):
+    with pytest.raises(VerificationError, match="step 1 used 32 samples, but not the 32 planned"):
         train(job, folder=tmp_path / "run")
     assert not events(tmp_path / "run", "step_done")
 
@@ -151,7 +151,7 @@ def test_bf16_on_a_cpu_scores_nearly_as_fp32_and_keeps_the_weights_in_fp32(
 
 
 def test_a_run_that_cannot_be_built_leaves_no_events_and_can_be_started_again(job, tmp_path):
-    with pytest.raises(NotFoundError, match="no model can be loaded"):
+    with pytest.raises(NotFoundError, match="cannot load a model"):
         train(dataclasses.replace(job, model=str(tmp_path)), folder=tmp_path / "run")
     assert train(dataclasses.replace(job, steps=1), folder=tmp_path / "run").finished
 
@@ -169,5 +169,5 @@ def test_a_run_is_neither_overwritten_nor_resumed_from_nothing(job, tmp_path):
     with pytest.raises(NotFoundError, match="has not started yet"):
         train(job, folder=tmp_path / "run", resume=True)
     train(dataclasses.replace(job, steps=1), folder=tmp_path / "run")
-    with pytest.raises(InputError, match=r"exists; resume it by dmix train .* --resume"):
+    with pytest.raises(InputError, match=r"already exists; to resume this run, use dmix train .* --resume"):
         train(job, folder=tmp_path / "run")

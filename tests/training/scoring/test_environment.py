@@ -101,7 +101,7 @@ def test_scoring_leaves_the_model_in_its_mode_and_without_gradients(
 
 def test_answers_that_are_too_long_lose_their_end_and_are_counted(tmp_path, tokenizer, manifest, caplog):
     make_scorer(tmp_path, tokenizer, manifest, [("a", "bcdefg"), ("a", "b")], max_length=4)
-    assert "1 of 2 answers are longer than the model's 4 positions" in caplog.text
+    assert "cut 1 of 2 answers to the model's context length of 4 tokens" in caplog.text
 
 
 def test_items_of_similar_length_share_a_batch():

@@ -193,14 +193,14 @@ def test_a_damaged_file_is_named_and_hides_nothing_else(ask, full_warehouse, cap
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(content)
     assert ask("select (select count(*) from runs), (select count(*) from agents)") == [(1, 1)]
-    assert f"{path} is left out of the catalog" in caplog.text
+    assert f"the catalog leaves out {path}" in caplog.text
 
 
 def test_a_missing_reject_file_is_named_and_read_when_it_is_back(ask, full_warehouse, make_corpus, caplog):
     path = full_warehouse.rejects("main-source") / "f00d" / "rejects-0.parquet"
     path.rename(path.with_suffix(".away"))
     assert ask("select count(*) from rejects") == [(0,)]
-    assert "rejects/main-source/f00d/rejects-0.parquet is left out of the catalog" in caplog.text
+    assert "the catalog leaves out rejects/main-source/f00d/rejects-0.parquet" in caplog.text
     path.with_suffix(".away").rename(path)
     write_corpus_version(full_warehouse, make_corpus(version=2))
     assert ask("select count(*) from rejects") == [(4,)]

@@ -132,7 +132,7 @@ def test_no_option_of_copy_leads_into_the_warehouse(full_warehouse, tmp_path):
             f"per_thread_output true, overwrite true, file_extension '/{up}/catalog.duckdb'",
             f"file_size_bytes 1, \"FILENAME_PATTERN\" '{up}/x'",
         ):
-            with pytest.raises(InputError, match="outside of the folder"):
+            with pytest.raises(InputError, match="outside its folder"):
                 catalog.query(f"copy (select 1) to '{folder}' (format csv, {options})")
         assert catalog.query("select 1 as filename_pattern")[1] == [(1,)]
     assert tree(full_warehouse.root) == before

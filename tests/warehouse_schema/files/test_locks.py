@@ -33,7 +33,7 @@ def test_the_message_names_the_holder(tmp_path, other_holder):
         with held_lock(tmp_path / "l.lock", what="the catalog of w", timeout_seconds=0):
             pass
     message = caught.value.message
-    assert message.startswith(f"the catalog of w is being written by process {other_holder.pid} on ")
+    assert message.startswith(f"the catalog of w is locked by process {other_holder.pid} on ")
     assert "since 2" in message and "waited 0 s" in message
     assert message.endswith("then run the same command again")
 
@@ -62,7 +62,7 @@ def test_an_error_in_the_body_gives_the_lock_back(tmp_path):
 
 def test_a_holder_without_a_side_file_is_still_a_holder(tmp_path, other_holder):
     (tmp_path / "l.lock.holder").unlink()
-    with pytest.raises(LockHeldError, match="x is being written by another process"):
+    with pytest.raises(LockHeldError, match="x is locked by another process"):
         with held_lock(tmp_path / "l.lock", what="x", timeout_seconds=0):
             pass
 

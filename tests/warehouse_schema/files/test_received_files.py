@@ -44,7 +44,7 @@ def test_a_count_that_is_none_is_a_damaged_manifest(full_warehouse, odd):
             continue
         holder[name] = odd
         path.write_text(json.dumps(with_digest({k: v for k, v in value.items() if k != "digest"})))
-        with pytest.raises(InputError, match=r"damaged|is of corpus"):
+        with pytest.raises(InputError, match=r"damaged|belongs to corpus"):
             read_corpus_version(full_warehouse, path.parent.name)
         assert any(problem.kind == "manifest" for problem in problems(full_warehouse))
 
@@ -52,7 +52,7 @@ def test_a_count_that_is_none_is_a_damaged_manifest(full_warehouse, odd):
 @pytest.mark.parametrize("content", ["[]", '{"url": 5}', "3"])
 def test_a_data_file_without_a_url_is_named(warehouse, content):
     warehouse.data_settings.write_text(content)
-    with pytest.raises(InputError, match=r"data\.json names no URL"):
+    with pytest.raises(InputError, match=r"data\.json contains no URL"):
         _ = warehouse.data
 
 
@@ -86,12 +86,12 @@ def test_an_edited_manifest_of_effects_or_of_a_screening_is_found(warehouse):
     )
     path = write_screening(warehouse, screening)
     assert find_screening(warehouse, "duplicates", "0" * 16) == screening
-    assert not any("edited after" in problem.detail for problem in problems(warehouse))
+    assert not any("edited the file after" in problem.detail for problem in problems(warehouse))
     value["objectives"][0]["reliability"] = 0.99
     (folder / "effects.json").write_text(json.dumps(value))
     path.write_text(path.read_text().replace('"found": 1', '"found": 0'))
     rebuild(warehouse)
-    found = [problem for problem in problems(warehouse) if "edited after" in problem.detail]
+    found = [problem for problem in problems(warehouse) if "edited the file after" in problem.detail]
     assert len(found) == 2
 
 

@@ -31,7 +31,7 @@ def test_urls_of_all_stores_are_paths(root):
 
 @pytest.mark.parametrize("url", ["s3://", "gs:///", "hdfs://", "ftp://host/a", "/a/b", "s3:/bucket"])
 def test_url_without_a_place_or_of_another_kind_is_refused(url):
-    with pytest.raises(InputError, match="names no remote folder; write for example s3://bucket/folder"):
+    with pytest.raises(InputError, match="is not a remote folder; write for example s3://bucket/folder"):
         RemotePath.at(url)
 
 

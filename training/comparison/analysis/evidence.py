@@ -74,7 +74,7 @@ def read_evidence(folder: Path) -> Evidence:
         InputError: If runs of one stage were scored on different items.
     """
     if not (folder / "setting.json").is_file():
-        raise NotFoundError(f"{folder} has no setting.json; name a folder that `dmix bench quality` wrote")
+        raise NotFoundError(f"{folder} has no setting.json; give a folder that 'dmix bench quality' wrote")
     facts = json.loads((folder / "setting.json").read_text(encoding="utf-8"))
     objectives = tuple(
         ObjectiveFacts(
@@ -125,5 +125,7 @@ def utility_disagreement(evidence: Evidence, stage: str, layer: str) -> float:
 def _read_table(folder: Path, name: str) -> pd.DataFrame:
     path = next((p for p in (folder / f"{name}.parquet", folder / name) if p.exists()), None)
     if path is None:
-        raise NotFoundError(f"{folder} has no table {name!r}; run `dmix bench quality` on it first")
+        raise NotFoundError(
+            f"{folder} has no table {name!r}; run 'dmix bench quality' with this folder first"
+        )
     return ds.dataset(path, format="parquet").to_table().to_pandas()

@@ -198,15 +198,17 @@ def make_panel(
         return None
     unknown = sorted(set(items.objective) - {objective.name for objective in objectives})
     if unknown:
-        raise InputError(f"items name {unknown[0]!r}, which setting.json does not; write both from one run")
+        raise InputError(
+            f"the items contain {unknown[0]!r}, but setting.json does not; write both files from one run"
+        )
     scores = items.pivot(index="unit_id", columns=["objective", "item_id"], values="score")
     # every run has each of the items, or the pivot has holes where another run has numbers
     counts = items.groupby("unit_id").size()
     uneven = counts[counts != scores.shape[1]]
     if len(uneven):
         raise InputError(
-            f"unit {uneven.index[0]} was scored on {uneven.iloc[0]} {layer} items and all units together on "
-            f"{scores.shape[1]}, expected the same ones; score it again"
+            f"unit {uneven.index[0]} has scores on {uneven.iloc[0]} {layer} items, but all units "
+            f"together have {scores.shape[1]}; score this unit again"
         )
     bases = items.pivot(index="unit_id", columns=["objective", "item_id"], values="base_score")
     near = items.drop_duplicates(["objective", "item_id"]).set_index(["objective", "item_id"]).near_duplicate

@@ -60,7 +60,7 @@ def write_text(
     files = {field: corpus_files(data, globs[field]) for field in FIELDS}
     both = files["source"].keys() & files["target"].keys()
     if both:
-        raise InputError(f"a corpus named {min(both)!r} is in both fields; rename one of the files")
+        raise InputError(f"both fields have a corpus {min(both)!r}; rename one of the files")
     fields = {name: field for field in FIELDS for name in files[field]}
     records = {
         name: read_corpus(files[field][name], field=field, seed=settings.seed)
@@ -68,7 +68,7 @@ def write_text(
     }
     for name in settings.by_label:
         if name not in records:
-            raise InputError(f"by_label names {name!r}, which is not one of {', '.join(records)}")
+            raise InputError(f"by_label contains {name!r}, which is not one of {', '.join(records)}")
         labels = split_by_label(name, records.pop(name))
         fields |= dict.fromkeys(labels, fields.pop(name))
         records |= labels
@@ -79,7 +79,7 @@ def write_text(
             items[objective.name] = items_of_file(objective, settings, data=data, count_tokens=count_tokens)
     unknown = set(settings.external) - left.keys()
     if unknown:
-        raise InputError(f"external names {min(unknown)!r}, which is not one of {', '.join(left)}")
+        raise InputError(f"'external' contains {min(unknown)!r}, which is not one of {', '.join(left)}")
     corpora = [
         CorpusText(name, fields[name], found, 1.0 + np.asarray(count_tokens([r["text"] for r in found])))
         for name, found in left.items()
@@ -87,7 +87,7 @@ def write_text(
     ]
     chosen = choose_text(corpora, settings)
     if settings.protocol == 3:
-        progress("leaving out items that are nearly in the training text")
+        progress("leaving out items that are almost the same as training text")
         items = without(items, near_items(items, settings, chosen))
     write_layers(paths, settings, items)
     if settings.shuffled:
@@ -127,8 +127,8 @@ def choose_text(corpora: Sequence[CorpusText], settings: ComparisonSettings) -> 
             )
         elif fixed:
             raise InputError(
-                f"small pool {min(fixed)!r} is of the source, which a model writes in {settings.name!r};"
-                " only corpora of the target can be small pools there"
+                f"small pool {min(fixed)!r} is a source corpus, but in {settings.name!r} a model writes "
+                "the source; use only target corpora as small pools"
             )
         if field == "source":
             # a text that is too small is passed over more than once, as `train base` does

@@ -54,14 +54,14 @@ def hold_out(
         for name in objective.corpora:
             if name not in left:
                 raise InputError(
-                    f"objective {objective.name!r} names corpus {name!r}, which is not one of"
-                    f" {', '.join(left)}"
+                    f"objective {objective.name!r} has the corpus {name!r}, which is not one of "
+                    f"{', '.join(left)}"
                 )
             found, left[name] = _take_documents(left[name], quota)
             if len(found) < quota or not left[name]:
                 raise InputError(
-                    f"corpus {name!r} has {len(found)} documents to hold out, {objective.name!r} needs"
-                    f" {quota} and some text must be left; lower `items` or name more corpora"
+                    f"corpus {name!r} has {len(found)} documents to hold out, but {objective.name!r} "
+                    f"needs {quota} and some more text for training; lower `items` or give more corpora"
                 )
             taken.append(found)
         turns = itertools.chain.from_iterable(zip(*taken, strict=True))
@@ -116,8 +116,8 @@ def items_of_file(
     least = settings.items_of(objective) * len(settings.layers_of(objective))
     if len(fitting) < least:
         raise InputError(
-            f"{path} has {len(fitting)} items of at most {settings.seq_len} tokens for {objective.name!r},"
-            f" expected {least}; lower `items` or name another file"
+            f"{path} has {len(fitting)} items of at most {settings.seq_len} tokens for "
+            f"{objective.name!r}, expected at least {least}; lower `items` or give another file"
         )
     ordered: list[Record] = in_hash_order(fitting, seed=settings.seed, of=str)
     return ordered[:wanted]
@@ -130,7 +130,7 @@ def _file_item(record: Record, objective: ComparisonObjective, path: Path) -> Re
         return {**item, "answer": _text_of(record, objective.answer, path)}
     choices, label = record.get("choices"), record.get("label")
     if not isinstance(choices, list) or not isinstance(label, int) or not 0 <= label < len(choices):
-        raise InputError(f"{path}: item {record['id']} has no choices with the label of the right one")
+        raise InputError(f"{path}: item {record['id']} has no choices, or no label of the right choice")
     lettered = [f"{chr(ord('A') + number)}. {text}" for number, text in enumerate(choices)]
     return {**item, "choices": lettered, "label": label, "answer": lettered[label]}
 
@@ -165,8 +165,8 @@ def write_layers(
             found = items[objective.name][start : start + count]
             if len(found) < count:
                 raise InputError(
-                    f"objective {objective.name!r} has {len(items[objective.name])} items,"
-                    f" {count * len(layers)} are needed; lower `items` or name more text"
+                    f"objective {objective.name!r} has {len(items[objective.name])} items, but needs "
+                    f"{count * len(layers)}; lower `items` or give more text"
                 )
             write_records(paths.items(layer, objective.name), found)
         write_environment(paths.environment(layer), layer_environment(settings, layer))

@@ -34,8 +34,8 @@ def check_same_setting(paths: StudyPaths, loaded: LoadedSetting) -> None:
     """Raises `InputError` if the folder holds text of another setting."""
     if paths.text_record.is_file() and read_json(paths.text_record)["setting"] != loaded.digest:
         raise InputError(
-            f"{paths.work} was made for another content of setting {loaded.settings.name!r}; choose another"
-            " --work, or undo the change of the setting"
+            f"setting {loaded.settings.name!r} has changed since dmix made {paths.work}; choose another "
+            "--work, or undo the change"
         )
 
 
@@ -100,7 +100,7 @@ def make_base(paths: StudyPaths, loaded: LoadedSetting, base: int, *, progress: 
     if made.is_dir():
         pass
     elif kept is not None:
-        progress(f"base model {name}: taken from {kept}")
+        progress(f"base model {name}: copied from {kept}")
         copy_folder(kept, made)
     else:
         train_base(warehouse, _base_config(paths, loaded, base, manifest), progress=progress)

@@ -62,13 +62,13 @@ class ComparisonObjective:
         unknown = [layer for layer in self.layers if layer not in LAYERS]
         if unknown or not self.layers:
             raise InputError(
-                f"objective {self.name!r} names layers {list(self.layers)}, expected some of"
-                f" {', '.join(LAYERS)}"
+                f"objective {self.name!r} has the layers {list(self.layers)}, expected some of "
+                f"{', '.join(LAYERS)}"
             )
         if set(self.layers) != set(LAYERS) and self.weight != 0:
             raise InputError(
-                f"objective {self.name!r} lacks items in some layers; give it weight 0, so that the utility"
-                " means the same in all of them"
+                f"objective {self.name!r} has no items in some layers; set its weight to 0, so that the "
+                "utility means the same in all layers"
             )
 
     @property
@@ -181,12 +181,15 @@ class ComparisonSettings:
             outside = bool(objective.corpora) and set(objective.corpora) <= set(self.external)
             if objective.corpora and outside != (objective.origin == "out"):
                 raise InputError(
-                    f"{self.name}: objective {objective.name!r} has origin {objective.origin!r}, and its"
-                    f" corpora are {'all' if outside else 'not all'} external; correct one of the two"
+                    f"{self.name}: objective {objective.name!r} has origin {objective.origin!r}, but its "
+                    f"corpora are {'all' if outside else 'not all'} external; correct one of the two"
                 )
         names = [objective.name for objective in self.objectives]
         if not names or len(set(names)) < len(names):
-            raise InputError(f"{self.name}: objectives are {names}, expected at least one, each name once")
+            raise InputError(
+                f"{self.name}: objectives are {names}, expected at least one objective and each name "
+                "only once"
+            )
 
     @property
     def run_samples(self) -> int:
@@ -255,8 +258,8 @@ def load_setting(name_or_file: str) -> LoadedSetting:
         file = SHIPPED / f"{name_or_file}.yaml"
     if not file.is_file():
         raise NotFoundError(
-            f"setting {name_or_file!r} is neither a file nor {file}; name a setting file, or run the command"
-            " in a checkout of dmix"
+            f"setting {name_or_file!r} does not exist, neither as a file nor as {file}; give a setting "
+            "file, or run the command in a checkout of dmix"
         )
     settings = load_settings(ComparisonSettings, file)
     model, base, run = (

@@ -62,12 +62,12 @@ def corpus_files(data: Path, globs: Sequence[str]) -> dict[str, Path]:
         files = sorted(path for path in data.glob(pattern) if path.is_file())
         if not files:
             raise NotFoundError(
-                f"{data / pattern} matches no file; name the folder of the corpora with --data"
+                f"no file matches {data / pattern}; give the folder of the corpora with --data"
             )
         for path in files:
             stem = path.name.partition(".")[0]
             if stem in found:
-                raise InputError(f"{found[stem]} and {path} share the name {stem!r}; rename one")
+                raise InputError(f"{found[stem]} and {path} both have the name {stem!r}; rename one")
             found[stem] = path
     return dict(sorted(found.items()))
 
@@ -80,7 +80,7 @@ def read_records(path: Path) -> Iterator[Record]:
         InputError: If a line is not an object in JSON.
     """
     if not path.is_file():
-        raise NotFoundError(f"{path} does not exist; name the folder of the data with --data")
+        raise NotFoundError(f"{path} does not exist; give the data folder with --data")
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -118,7 +118,9 @@ def read_corpus(path: Path, *, field: str, seed: int) -> list[Record]:
         if isinstance(record.get("text"), str) and record["text"].strip()
     ]
     if not records:
-        raise InputError(f"{path} has no record with text; remove the file or name others in the setting")
+        raise InputError(
+            f"{path} has no record with text; remove the file, or give other files in the setting"
+        )
     return in_hash_order(records, seed=seed, of=document_of)
 
 
@@ -145,8 +147,7 @@ def split_supply(
         have = sizes[short[0]] if short else sum(sizes.values())
         want = fixed[short[0]] if short else total
         raise InputError(
-            f"{name} has {have:,.0f} tokens, but the setting asks for {want:,.0f}; lower its supply or add"
-            " text"
+            f"{name} has {have:,.0f} tokens, but the setting needs {want:,.0f}; lower its supply or add text"
         )
     given = dict(fixed)
     sharing = [name for name in sizes if name not in fixed]

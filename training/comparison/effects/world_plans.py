@@ -103,7 +103,7 @@ def read_priors(path: Path) -> WorldPriors:
     """
     if not path.is_file():
         raise NotFoundError(
-            f"{path} does not exist; run the fitting worlds, then 'python -m benchmarks.worlds fit'"
+            f"{path} does not exist; run the fitting worlds, then run 'python -m benchmarks.worlds fit'"
         )
     try:
         return WorldPriors(**read_json(path))

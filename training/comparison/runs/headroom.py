@@ -134,7 +134,8 @@ def publish_farm(
     )
     if farm.todo:
         raise InputError(
-            f"{len(farm.todo)} trajectories of set {set_name!r} have no feedback; run its stage again"
+            f"{len(farm.todo)} trajectories of set {set_name!r} have no feedback; run the stage "
+            "of this set again"
         )
     collect(study.paths.warehouse, farm, spark=None, progress=study.progress)
 

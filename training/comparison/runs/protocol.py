@@ -46,8 +46,8 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.first_seed < CONFIRMATION_SEED:
             raise InputError(
-                f"first_seed is {self.first_seed}, where choices are made on seeds below {CONFIRMATION_SEED};"
-                " take another one"
+                f"first_seed is {self.first_seed}, expected {CONFIRMATION_SEED} or more, because earlier "
+                "choices used smaller seeds; choose another seed"
             )
 
 
@@ -67,12 +67,14 @@ def committed_protocol(file: Path) -> CommittedProtocol:
         InputError: If it is not committed, was changed since, or says something wrong.
     """
     if not file.is_file():
-        raise NotFoundError(f"{file} does not exist; write and commit the protocol before the confirmation")
+        raise NotFoundError(
+            f"{file} does not exist; write the protocol and commit it before the confirmation"
+        )
     folder, name = file.absolute().parent, file.name
     if _git(folder, "ls-files", "--error-unmatch", "--", name) is None:
         raise InputError(f"{file} is not committed; commit it before the first run of the confirmation")
     if _git(folder, "status", "--porcelain", "--", name):
-        raise InputError(f"{file} was changed after its last commit; commit it, or take the change back")
+        raise InputError(f"{file} has changed since its last commit; commit the change, or undo it")
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     return CommittedProtocol(load_settings(Protocol, file), sha256)
 

@@ -81,8 +81,8 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
     """
     if stage not in planned_runs(study):
         raise InputError(
-            f"setting {study.loaded.settings.name!r} follows protocol {study.loaded.settings.protocol}, whose"
-            f" stages are {', '.join(planned_runs(study))}; choose one of them by --stage"
+            f"setting {study.loaded.settings.name!r} has other stages: {', '.join(planned_runs(study))} "
+            f"(protocol {study.loaded.settings.protocol}); choose one of these with --stage"
         )
     if stage == "yardstick":
         yield yardstick_units(study)
@@ -109,7 +109,7 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
         yield units
     else:
         if protocol is None:
-            raise InputError("the confirmation needs a committed protocol, and none was given")
+            raise InputError("the confirmation needs a committed protocol, but there is none")
         units = confirmation_units(study, protocol)
         make_agents(study, missing_units(units, study.paths))
         yield units

@@ -29,7 +29,7 @@ def screening_units(study: Study) -> list[Unit]:
         InputError: If the farm or the headroom study is not done.
     """
     if not (study.paths.warehouse.feedback(FARM) / "environment.yaml").is_file():
-        raise InputError("the farm is not done, and agents learn from it; run --stage farm first")
+        raise InputError("agents learn from the farm, but the farm is not finished; run --stage farm first")
     return _paired_units(
         study,
         (*study.tier.controllers, *study.tier.beside),
@@ -57,7 +57,7 @@ def finalists(study: Study, *, agent: str) -> Finalists | None:
     """
     names = [shown_name(name) for name in study.tier.controllers]
     if agent not in names:
-        raise InputError(f"agent is {agent!r}, expected one of the screening: {', '.join(names)}")
+        raise InputError(f"agent is {agent!r}, expected an agent of the screening: {', '.join(names)}")
     done = sum(
         row["stage"] == "screening" and row["status"] == "done" and row["controller"] in names
         for row in read_runs(study.paths)
@@ -77,11 +77,14 @@ def confirmation_units(study: Study, committed: CommittedProtocol) -> list[Unit]
     """
     name, protocol = study.loaded.settings.name, committed.protocol
     if name not in protocol.settings:
-        raise InputError(f"the protocol names the settings {', '.join(protocol.settings)}, not {name!r}")
+        raise InputError(
+            f"the protocol has the settings {', '.join(protocol.settings)}, but not {name!r}; choose "
+            "one of these"
+        )
     pair = finalists(study, agent=protocol.agent)
     if pair is None:
         raise InputError(
-            "the screening is not done, and it chooses the finalists; run --stage screening first"
+            "the screening chooses the finalists, but is not finished; run --stage screening first"
         )
     full_names = {shown_name(full): full for full in study.tier.controllers}
     units = _paired_units(

@@ -140,7 +140,7 @@ def _data_hash(data: Path, files: tuple[Path, ...]) -> str:
     found = hashlib.sha256()
     for file in sorted(set(files)):
         if not file.is_file():
-            raise NotFoundError(f"{file} does not exist; name the folder of the data with --data")
+            raise NotFoundError(f"{file} does not exist; give the data folder with --data")
         found.update(str(file.relative_to(data)).encode() + b"\0")
         found.update(hashlib.sha256(file.read_bytes()).digest())
     return found.hexdigest()

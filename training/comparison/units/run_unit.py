@@ -109,8 +109,8 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
         summary = train(job, folder=Path(scratch, "run"), progress=logger.debug)
         if summary.steps < steps:
             raise TrainingError(
-                f"the run ended after {summary.steps} of {steps} steps for lack of text; lower"
-                " samples_per_step, or raise supplies or max_passes of the setting"
+                f"the run had too little text and ended after {summary.steps} of {steps} steps; in the "
+                "setting, lower samples_per_step, or raise supplies or max_passes"
             )
         # effects see what controllers see, and nothing that judges
         layers = settings.layers[:1] if unit.part in PROBES else settings.layers

@@ -54,8 +54,8 @@ def check_stack(task: ProxyTask, trajectory: Trajectory) -> None:
     refused = [name for name in ("loggers", "sharding") if getattr(job.training, name) not in ((), "none")]
     if refused:
         raise InputError(
-            f"proxies that train at once cannot use {refused[0]}; leave it out of the proxy file, or give"
-            " --stack 1"
+            f"{refused[0]} does not work with several proxies per task; leave {refused[0]} out of the "
+            "proxy file, or give --stack 1"
         )
 
 
@@ -83,8 +83,8 @@ def stacked_feedback(task: ProxyTask, trajectories: Sequence[Trajectory]) -> Ite
             yield from _StackRun(task, proxies).outcomes()
         except torch.OutOfMemoryError as error:
             raise TrainingError(
-                f"the GPU has too little memory to train {len(jobs)} proxies at once; give a smaller --stack,"
-                " or set microbatch_size in the training part of the proxy file"
+                f"the GPU has too little memory to train {len(jobs)} proxies at once; give a smaller "
+                "--stack, or set microbatch_size under 'training' in the proxy file"
             ) from error
 
 

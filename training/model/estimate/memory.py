@@ -68,7 +68,8 @@ def memory_per_rank(
     """
     if ranks < 1 or training.batch_size % ranks:
         raise InputError(
-            f"a batch of {training.batch_size} samples cannot be split over {ranks} ranks; make it a multiple"
+            f"batch_size is {training.batch_size}, which is not a multiple of the {ranks} ranks; "
+            "change batch_size"
         )
     rows = training.batch_size // ranks
     tokens = training.rows_at_a_time(rows) * seq_len
@@ -176,8 +177,8 @@ class RunDisk:
 
     def __str__(self) -> str:
         return (
-            f"at most {size_text(self.peak)} during the run (a checkpoint is {size_text(self.checkpoint)},"
-            f" {self.checkpoints} stay), {size_text(self.kept)} when it is finished"
+            f"at most {size_text(self.peak)} during the run ({self.checkpoints} checkpoints of "
+            f"{size_text(self.checkpoint)} each), and {size_text(self.kept)} afterwards"
         )
 
 
@@ -240,10 +241,10 @@ def check_room(need: RunDisk, *, checkpoints: Path, result: Path, what: str) -> 
         free = shutil.disk_usage(folder).free
         if size_bytes > free:
             raise InputError(
-                f"{what} needs {size_text(size_bytes)} on disk for its checkpoints"
-                f" ({size_text(need.checkpoint)} each) and its model, and {folder} has"
-                f" {size_text(free)} free; free some space, set checkpoints_kept: 1 or keep: model in the"
-                " training file, or put the warehouse on a larger disk"
+                f"{what} needs {size_text(size_bytes)} on disk for its model and its checkpoints "
+                f"({size_text(need.checkpoint)} each), but {folder} has {size_text(free)} free. Free "
+                "some space, set checkpoints_kept: 1 or keep: model in the training file, or put the "
+                "warehouse on a larger disk"
             )
 
 

@@ -217,7 +217,7 @@ def plain_text(text: str) -> str:
 
 def thinning_note(width: int) -> str:
     """Addition to a note if a point shows several steps."""
-    return f" Every point is the mean of {width} neighbouring steps." if width > 1 else ""
+    return f" Each point is the mean of {width} neighbouring steps." if width > 1 else ""
 
 
 def rounded(values: Iterable[Any], *, digits: int = 5) -> list[float | None]:

@@ -74,8 +74,8 @@ def start_state(start: StartState, *, panel_id: str) -> Panel | None:
         return None
     return Panel(
         panel_id=panel_id,
-        note="Share of each domain within its field, by estimator. 'corpus' is a count and has no"
-        " interval. 'model' comes from text that a model wrote, with its interval.",
+        note="Share of each domain within its field, by estimator. 'corpus': counted in the data, "
+        "without an interval. 'model': estimated from text that a model wrote, with an interval.",
         choices=(Choice("Shares of", (("samples", "samples"), ("documents", "documents"))),),
         figures=tuple(figures),
     )
@@ -121,8 +121,8 @@ def convergence(start: StartState, *, panel_id: str) -> Panel | None:
     figure.y_axis(type="log", tickvals=_log_ticks(seen), tickformat="~g")
     return Panel(
         panel_id=panel_id,
-        note="Distance of the estimate from its final value and from the documents of the corpus, by"
-        " number of documents. The bound decides when to stop.",
+        note="KL divergence of the estimate from its final value and from the documents of the corpus, "
+        "by number of documents. dmix stops when the divergence is below the bound.",
         choices=(),
         figures=(Figure(title="Convergence of the start state", variants={"": figure}),),
     )

@@ -28,12 +28,11 @@ def effects(found: EffectFacts, *, panel_id: str) -> Panel:
     """
     return Panel(
         panel_id=panel_id,
-        note=f"Gain of each objective, in nats per token, when {MOVED:.0%} of the mixture moves from"
-        " natural mixing to a domain. Each domain is in the group of the objective that it helps"
-        " most, best first; domains that help none come last. Cells within two standard errors of 0"
-        " are empty.",
+        note=f"Gain of each objective, in nats per token, when {MOVED:.0%} of the mixture moves from "
+        "natural mixing to a domain. Each domain is in the group of the objective that gains most. "
+        "Domains without a gain are at the end. Cells within two standard errors of 0 are empty.",
         choices=(),
-        figures=(Figure(title="Which text helps which objective", variants={"": _map(found)}),),
+        figures=(Figure(title="Effects of domains on objectives", variants={"": _map(found)}),),
     )
 
 

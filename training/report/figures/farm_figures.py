@@ -92,9 +92,9 @@ def covered(farm: FarmFacts, *, panel_id: str) -> Panel:
     empty = int((counts_ZM == 0).sum())
     return Panel(
         panel_id=panel_id,
-        note=f"Number of trajectories per cell of target share and step: {counts_ZM.size - empty:,} of"
-        f" {counts_ZM.size:,} cells have some. An agent cannot learn the effect of mixtures in empty"
-        " cells.",
+        note=f"Number of trajectories per cell of target share and step. {counts_ZM.size - empty:,} of "
+        f"{counts_ZM.size:,} cells have trajectories. An agent cannot learn the effect of mixtures "
+        "in empty cells.",
         choices=(),
         figures=(Figure(title="Coverage", variants={"": figure}),),
     )
@@ -117,13 +117,15 @@ def contrasts(farm: FarmFacts, *, panel_id: str) -> Panel:
     )
     return Panel(
         panel_id=panel_id,
-        note=f"Mean mixture of the {TAIL:.0%} of the farm's steps ({first.tail:,} of {first.steps:,})"
-        " after which the objective rose most, and of those after which it fell most (or rose"
-        " least). Early steps change most under any mixture; 'relative to the step's mean' compares"
-        " each step with all trajectories at the same step. Diamonds show the mean of all steps."
-        " Varied proxies are left out.",
+        note=f"Mean mixtures of two groups of steps of the farm: the {TAIL:.0%} ({first.tail:,} of "
+        f"{first.steps:,}) after which the objective rose most, and the {TAIL:.0%} after which it "
+        "fell most or rose least. Early steps change scores most, whatever the mixture. Therefore "
+        "'relative to the step's mean' compares each step with all trajectories at the same step. "
+        "Diamonds show the mean of all steps. The figure leaves out varied proxies.",
         choices=choices,
-        figures=(Figure(title="Mixtures that raised and lowered each objective", variants=variants),),
+        figures=(
+            Figure(title="Mixtures of the steps that raised or lowered each objective", variants=variants),
+        ),
     )
 
 

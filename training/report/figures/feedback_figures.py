@@ -79,8 +79,8 @@ def feedback(runs: Sequence[Run], *, panel_id: str, colours: RunColours | None =
     )
     return Panel(
         panel_id=panel_id,
-        note="Mean log-probability of the answers in nats per token; higher is better. Change is against"
-        " the model before any training (step 0)."
+        note="Mean log-probability of the answers in nats per token; higher is better. Changes are "
+        "relative to the model before any training (step 0)."
         + (
             " General objectives have cool colours, target objectives warm ones."
             if colours is None

@@ -15,8 +15,9 @@ def forecast_panel(run: Run, *, panel_id: str) -> Panel | None:
     return Panel(
         panel_id=panel_id,
         lead=forecast_story(run),
-        note="Before each step, the agent forecasts the score after it. A score outside the band makes"
-        " it correct its plan. If scores stay below the band, it falls back to natural mixing.",
+        note="Before each step, the agent forecasts the score after the step. If a score is outside the "
+        "band, the agent corrects its plan. If scores stay below the band, the agent changes to "
+        "natural mixing.",
         choices=(),
         figures=tuple(
             Figure(title=f"Forecast and score: {name}", variants={"": _drawing(run, name, of)})

@@ -44,8 +44,8 @@ def field_mixture(run: Run, optimum: Optimum | None, *, panel_id: str) -> Panel:
     variants = {q: _field_lines(run, {q: mixtures[q]}, optimum) for q in QUANTITIES}
     variants["together"] = _field_lines(run, mixtures, optimum)
     note = (
-        "Asked is the controller's mixture. Planned is the same after masks, floors and exhausted"
-        " domains. Delivered is the mixture that the training loop consumed."
+        "Asked: the mixture from the controller. Planned: the same after guard rails, and after changes "
+        "for domains without samples. Delivered: the mixture that the training used."
     )
     width = max(mixture.width for mixture in mixtures.values())
     return Panel(
@@ -66,8 +66,8 @@ def domain_mixture(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None,
         variants[f"{quantity}{SEPARATOR}areas"] = _stacked(mixture, stacked)
         variants[f"{quantity}{SEPARATOR}lines"] = _domain_lines(run, mixture, stacked, optimum)
     note = (
-        "The largest domains of each field have a colour; the figure below shows all domains."
-        " Source domains have cool colours, target domains warm ones."
+        "The largest domains of each field have their own colour; the figure below shows all domains. "
+        "Source domains have cool colours, and target domains have warm colours."
     )
     lines = _optimum_note(optimum, where="Among the lines")
     return Panel(
@@ -105,11 +105,15 @@ def every_domain(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None, *
                 _add_optimum_column(figure, optimum, members, last_step=int(mixture.steps_T[-1]))
             variants[quantity] = figure
         figures.append(Figure(title=f"Every domain of the {field}", variants=variants))
-    column = "" if optimum is None else f" The column on the right shows the optimum of {optimum.name}."
+    column = (
+        ""
+        if optimum is None
+        else f" The column on the right shows the best constant mixture according to {optimum.name}."
+    )
     return Panel(
         panel_id=panel_id,
-        note="Share of samples, largest domain on top. The colour follows the square root, so that small"
-        " shares are visible." + column + thinning_note(width),
+        note="Share of samples. The largest domain is at the top. The colour shows the square root of "
+        "the share, so that small shares are visible." + column + thinning_note(width),
         choices=(QUANTITY,),
         figures=tuple(figures),
     )
@@ -180,8 +184,8 @@ def guard_rails(run: Run, *, panel_id: str) -> Panel | None:
         figure.x_axis(range=[0, int(run.steps_T[-1]) + 1])
     return Panel(
         panel_id=panel_id,
-        note="Interventions by step: fall-backs, alarms, guard rails, exhausted supplies. The list of"
-        " events below has the full text.",
+        note="Interventions by step: changes to natural mixing, alarms, guard rails, and domains without "
+        "samples. The list of events below has the full text.",
         choices=(),
         figures=(Figure(title="Guard rails", variants={"": figure}),),
     )
@@ -353,4 +357,7 @@ def _optimum_note(optimum: Optimum | None, *, where: str = "Dashed") -> str:
     if optimum is None:
         return ""
     dashed = "dashed" if where != "Dashed" else ""
-    return f" {where}{', ' if dashed else ''}{dashed}: the optimum of {optimum.name} ({optimum.origin})."
+    return (
+        f" {where}{', ' if dashed else ''}{dashed}: the best constant mixture according to "
+        f"{optimum.name} ({optimum.origin})."
+    )

@@ -97,7 +97,7 @@ def write_report(
     """
     warehouse.require()
     if out is not None and out.is_dir():
-        raise InputError(f"--out {out} is a folder; name a file in it, for example {out / 'report.html'}")
+        raise InputError(f"--out {out} is a folder; give a file in it, for example {out / 'report.html'}")
     with Catalog.open_reader(warehouse) as catalog:
         rendered = render_report(
             catalog,
@@ -179,8 +179,8 @@ def render_report(
 def _changed(warehouse: Warehouse, *, shown: Collection[str]) -> list[str]:
     """A sentence for each change of content that was accepted under what the page shows."""
     return [
-        f"{place}: {change.digests}. The user accepted this change; do not compare scores before and"
-        " after it."
+        f"{place}: {change.digests}. The user accepted this change. Do not compare scores from before "
+        "with scores from after the change."
         for place, change in accepted_changes(warehouse)
         if place.split()[-1] in shown
     ]
@@ -190,7 +190,9 @@ def _banners(*, known: Mapping[str, str], shown: int, named: bool, farms: int, e
     """What the page leaves out, in sentences; `known` is the kind of every run by id."""
     found = []
     if not known:
-        found.append("There is no run yet, so this page shows only the data. Start a run with 'dmix train'.")
+        found.append(
+            "There is no run yet, so this page shows only the data. To start a run, use 'dmix train'."
+        )
     elif shown < len(known) and not named:
         bases = sum(kind == "base" for kind in known.values())
         what = f" ({bases} of them base models)" if bases else ""

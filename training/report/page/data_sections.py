@@ -11,7 +11,7 @@ from dmix.training.report.page.templates import joined, part
 from dmix.training.report.queries.data_facts import CorpusFacts, Dataset, StartState
 from dmix.training.report.queries.farm_facts import FarmFacts
 
-NO_CONTRASTS = "These trajectories have no feedback yet. Train their proxies with 'dmix mix collect'."
+NO_CONTRASTS = "These trajectories have no feedback yet. To get feedback, run 'dmix mix collect'."
 
 
 def farm_section(farm: FarmFacts) -> Section:
@@ -42,7 +42,7 @@ def farm_facts(farm: FarmFacts) -> dict[str, Any]:
         "Most steps (M)": farm.steps,
         "Mean steps": f"{sum(lengths) / len(lengths):.1f}",
         "With feedback": f"{farm.scored:,}",
-        "Of other proxies": farm.varied or None,
+        "Varied proxies": farm.varied or None,
     }
 
 
@@ -71,14 +71,14 @@ def data_section(corpora: Sequence[CorpusFacts], datasets: Sequence[Dataset], lo
     if alone:
         panels += alone
         parts += [
-            part("heading", text="Start states of models alone", anchor="start"),
+            part("heading", text="Start states of models without a dataset", anchor="start"),
             *(panel_box(panel) for panel in alone),
         ]
     if not datasets:
         hint = (
-            "There is no dataset yet. Make one with 'dmix etl shard'."
+            "There is no dataset yet. To make a dataset, run 'dmix etl shard'."
             if corpora
-            else "There is no corpus yet. Start with 'dmix etl classify'."
+            else "There is no corpus yet. To make a corpus, run 'dmix etl classify'."
         )
         parts.append(note(hint))
     return Section(anchor="data", title="Data", content=joined(parts), panels=tuple(panels))
@@ -86,7 +86,7 @@ def data_section(corpora: Sequence[CorpusFacts], datasets: Sequence[Dataset], lo
 
 def corpora_note(corpora: Sequence[CorpusFacts]) -> str:
     """What the counts of corpora mean, and which search has not been made."""
-    counted = "Rejected documents have no domain, because dmix rejects them before classification."
+    counted = "Rejected documents have no domain, because dmix does not classify them."
     commands = {
         "duplicates": "To find copies, run 'dmix etl duplicates'.",
         "contamination": "To find evaluation items, run 'dmix etl contamination --environment FILE'.",

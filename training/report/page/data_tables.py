@@ -34,7 +34,7 @@ def corpora_table(corpora: Sequence[CorpusFacts]) -> Markup:
     ]
     columns = ["corpus", "field", "version", "documents", "rejected", "rejected because"]
     columns += [*FOUND.values(), "classifier", "synthetic", "created"]
-    return table(columns, rows, caption="Corpora, newest version of each")
+    return table(columns, rows, caption="Corpora (newest versions)")
 
 
 def domain_table(dataset: Dataset) -> Markup:

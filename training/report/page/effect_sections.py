@@ -13,8 +13,8 @@ from dmix.training.report.queries.effects import EffectFacts
 from dmix.training.report.queries.run_facts import Run
 
 NO_NATURAL = (
-    "This page shows no natural run with the same settings, so the plan's gain over natural mixing"
-    " is unknown. Run 'dmix train --controller natural' with the same options and show both runs."
+    "The plan's gain over natural mixing is unknown, because this page shows no natural run with the "
+    "same settings. Run 'dmix train --controller natural' with the same options, then show both runs."
 )
 # What has to agree between a planned run and the natural one that it is compared with.
 _SAME = ("model", "steps", "step_samples", "batch_size", "environment")
@@ -63,8 +63,8 @@ def promise_parts(run: Run, runs: Sequence[Run]) -> list[Any]:
     made: list[Any] = [
         _promise_table(columns, rows),
         note(
-            f"{promise.get('note', '')} The interval (95%) covers only the sampling of items; the"
-            " estimator may be wrong about this model."
+            f"{promise.get('note', '')} The 95% interval covers only the random choice of items. The "
+            "estimator itself may be wrong about this model."
         ),
     ]
     if natural:

@@ -19,12 +19,13 @@ from dmix.training.report.queries.seeds import seed_groups
 
 NO_FEEDBACK = "There is no feedback yet: no step of this run has a score."
 NO_STEPS = "The controller has not decided any step yet."
-NO_INTERVALS = "There is no interval, because no two finished runs here differ only in their seeds."
+NO_INTERVALS = "There is no interval, because no two finished runs on this page differ only in their seeds."
 # What a seed of the configuration draws.
 SEEDS = {"seed": "samples", "training.seed": "training", "model_file.seed": "first weights"}
 SCORES = (
-    "Scores are mean log-probabilities in nats per token; higher is better. Utility sums the score"
-    " changes since step 0, each times its weight and divided by its scale in the environment."
+    "Scores are mean log-probabilities in nats per token; higher is better. The utility is the weighted "
+    "sum of the score changes since step 0. Each change is divided by its scale from the environment "
+    "file."
 )
 
 
@@ -167,7 +168,13 @@ def _details(run: Run, ranks: Mapping[Pair, int]) -> list[Any]:
         parts.append(folded("Domains of this run in numbers", numbers, anchor=f"{prefix}-numbers"))
     if run.departures:
         listed = run_tables.departures_table(run.departures)
-        parts.append(folded("Where planned differs from asked", listed, anchor=f"{prefix}-departures"))
+        parts.append(
+            folded(
+                "Steps with a planned weight other than the asked weight",
+                listed,
+                anchor=f"{prefix}-departures",
+            )
+        )
     if run.events:
         listed = run_tables.events_table(run.events)
         parts.append(folded(f"Events ({len(run.events):,})", listed, anchor=f"{prefix}-events"))

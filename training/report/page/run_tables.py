@@ -151,7 +151,7 @@ def departures_table(departures: Sequence[Departure]) -> Markup:
     return table(
         ["domain", "field", "reason", "steps", "first step", "last step"],
         rows,
-        caption=f"Where planned differs from asked{left_out}",
+        caption=f"Steps with a planned weight other than the asked weight{left_out}",
     )
 
 

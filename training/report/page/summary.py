@@ -64,8 +64,8 @@ def glance_table(runs: Sequence[Run]) -> Markup:
     return table(
         columns,
         rows,
-        caption="At a glance (changes in nats per token since step 0; delivered target share: first → last"
-        " step, mean)",
+        caption="Summary. Changes are in nats per token since step 0. Delivered target share: first step "
+        "→ last step (mean)",
         cards=True,
     )
 
@@ -157,10 +157,10 @@ def _beaten(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
         for controller, mean in means.items():
             if controller.startswith("agent:") and mean < means[best] and not best.startswith("agent:"):
                 fewest = min(len(by_controller[name]) for name in (best, controller))
-                caveat = "" if fewest >= _ENOUGH_RUNS else ", although so few runs prove little"
+                caveat = "" if fewest >= _ENOUGH_RUNS else ", but so few runs prove little"
                 said = (
-                    f"The mean utility is {means[best]:+.2f} under {best} and {mean:+.2f} under"
-                    f" {controller}: the agent has not paid off{caveat}."
+                    f"The mean utility is {means[best]:+.2f} with {best} and {mean:+.2f} with "
+                    f"{controller}. The agent is not better{caveat}."
                 )
                 yield _expected(said, next(run for run in runs if run.controller == controller), warehouse)
 
@@ -172,7 +172,8 @@ def _expected(said: str, run: Run, warehouse: Path) -> Advice:
         return Advice(said, "")
     agent = run.controller.partition(":")[2]
     return Advice(
-        f"{said} Compare its expected utility, from its proxy runs, and the steps outside their range:",
+        f"{said} Compare the agent's expected utility from its farm, and count its steps outside "
+        "the farm's range:",
         _command(warehouse, "agent", "evaluate", "--set", set_name, "--agent", agent),
     )
 
@@ -188,9 +189,8 @@ def _forgetful(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
         first = next(run for run in runs if run.run_id in lost)
         name = again.free_name("half-source", [run.run_id for run in runs])
         yield Advice(
-            f"Under the agent, the model forgot: {listed}. Increase the weight of its general"
-            " objectives in the environment and train the agent again, or replay a share of the"
-            " source:",
+            f"With the agent, the model forgot: {listed}. Increase the weight of the general objectives "
+            "in the environment file, then train the agent again. Or use a fixed share of the source:",
             again.like(first, warehouse=warehouse, name=name, controller="source-share:0.5"),
         )
 
@@ -203,8 +203,9 @@ def _repetitive(runs: Sequence[Run], warehouse: Path, corpora: Mapping[str, str]
             text = domain.replace("_", " ")
             pair = ["--name", corpora[run.dataset]] if run.dataset in corpora else []
             yield Advice(
-                f"Run {run.run_id} read its {field} text on {text} {passes_N.max():.1f} times; after"
-                f" {MANY_PASSES} passes, text teaches little. Add more of it (MORE_TEXT is its folder):",
+                f"Run {run.run_id} read its {field} text of domain {text} {passes_N.max():.1f} times. "
+                f"After {MANY_PASSES} passes, a text teaches little. Add more such text (MORE_TEXT is "
+                "its folder):",
                 _command(warehouse, "etl", "classify", f"--{field}", "MORE_TEXT", *pair, "--add"),
             )
             return
@@ -216,8 +217,8 @@ def _not_comparable(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
     if guided and not any(run.controller == "natural" for run in runs):
         name = again.free_name("natural", taken)
         yield Advice(
-            f"{guided[0].run_id} has no run to compare with. Add a run without an agent and with the"
-            " same other flags:",
+            f"There is no run to compare with {guided[0].run_id}. Add a run without an agent and with "
+            "the same other flags:",
             again.like(guided[0], warehouse=warehouse, name=name, controller="natural"),
         )
     if runs and not seed_groups(runs):
@@ -225,8 +226,8 @@ def _not_comparable(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
         seed = (series.setting_of(run.config, "seed") or 0) + 1
         name = again.free_name(f"{run.run_id}-seed-{seed}", taken)
         yield Advice(
-            "A difference between two runs matters only relative to the spread between seeds."
-            " Repeat each configuration, for example:",
+            "To compare two runs, you need the spread between seeds. Repeat each configuration with "
+            "another seed, for example:",
             again.like(run, warehouse=warehouse, name=name, seed=seed),
         )
 
@@ -236,8 +237,8 @@ def _unjudged(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
     if done and not any(run.evaluations for run in runs):
         steps = ["--step", "0", "--step", str(series.steps_done(done[0]))]
         yield Advice(
-            "These scores are of items that steered the run or could have. Judge the model on others, such as"
-            " the judging.yaml that dmix init writes:",
+            "A controller may have used the items of these scores. Score the model on other items, such "
+            "as the judging.yaml from 'dmix init':",
             _command(warehouse, "eval", "--run", done[0].run_id, *steps, "--environment", "judging.yaml"),
         )
 

@@ -38,7 +38,7 @@ def watch_report(
         Others: As `write_report`.
     """
     if seconds < 1:
-        raise InputError(f"--every is {seconds:g} seconds, expected 1 or more")
+        raise InputError(f"--every is {seconds:g} seconds, expected 1 second or more")
     while True:
         try:
             report = write_report(warehouse, runs=runs, out=out, reload_seconds=seconds)

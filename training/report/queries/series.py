@@ -149,7 +149,7 @@ def environment_of(config: Mapping[str, Any]) -> Environment | None:
             try:
                 return settings_from(Environment, value, where="the run's configuration")
             except InputError as error:
-                logger.warning("the report leaves out the utility of a run: %s", error)
+                logger.warning("the report does not show the utility of a run: %s", error)
     return None
 
 

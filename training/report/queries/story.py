@@ -12,10 +12,10 @@ from dmix.warehouse_schema.taxonomy import FIELDS
 
 _STEPPED_IN = {
     "exhausted": "A domain ran out of samples",
-    "guard": "It was limited by the guard rails",
-    "alarm": "It was outside the range of the agent's training",
-    "fallback": "It was replaced by a fall-back",
-    "fall_back": "It was replaced by a fall-back",
+    "guard": "The guard rails limited the mixture",
+    "alarm": "The mixture was outside the range of the agent's training",
+    "fallback": "Natural mixing replaced the mixture",
+    "fall_back": "Natural mixing replaced the mixture",
 }
 _COUNTS = {1: "once", 2: "twice", 3: "three times"}
 
@@ -97,8 +97,8 @@ def forecast_story(run: Run) -> str:
         if (scored := [one for one in of if one.got is not None])
     ]
     return (
-        f"{held} of {len(seen)} scores were within the agent's 95% interval. After the last step:"
-        f" {'; '.join(last)}."
+        f"{held} of {len(seen)} scores were within the agent's 95% interval. Scores after the last step: "
+        f"{'; '.join(last)}."
     )
 
 

@@ -84,8 +84,8 @@ def open_streams(job: TrainingJob) -> MixedDataset:
     if remote is None:
         if settings.cache_folder or settings.cache_limit:
             raise InputError(
-                "cache_folder and cache_limit are for streams that are downloaded, and these are local; set"
-                " streams_url, or leave them out of the training file"
+                "cache_folder and cache_limit have no effect on local streams; set streams_url, or leave "
+                "both out of the training file"
             )
         return MixedDataset(job.manifest, job.streams)
     cache = Path(settings.cache_folder or Path(tempfile.gettempdir(), f"dmix-cache-{os.getuid()}"))

@@ -62,7 +62,7 @@ def make_optimizer(
         weight_decay=settings.weight_decay,
     )
     if state_file is not None:
-        with readable(state_file, what="the state of an optimiser", fix="train its model again"):
+        with readable(state_file, what="the state of an optimiser", fix="train the model again"):
             saved = torch.load(state_file, map_location="cpu", weights_only=True)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})

@@ -75,10 +75,10 @@ def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> 
         if not is_whole(path):
             notes.append(f"checkpoint {path.name} is damaged")
         elif not _is_own(path, events_file):
-            notes.append(f"checkpoint {path.name} is not the one that this run wrote")
+            notes.append(f"checkpoint {path.name} differs from the checkpoint that this run wrote")
         elif not _is_logged(events_file, steps_done_at(path)):
             step = steps_done_at(path)
-            notes.append(f"checkpoint {path.name} is ahead of {events_file.name}, which lacks step {step}")
+            notes.append(f"checkpoint {path.name} has step {step}, but {events_file.name} does not")
         else:
             usable.append(path)
             if back and len(usable) == 1:
@@ -89,8 +89,8 @@ def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> 
     if back and len(usable) < 2:
         newest = usable[0].name if usable else "the start"
         raise InputError(
-            f"{folder} has no complete checkpoint before {newest};"
-            " keep more with checkpoints_kept, or resume without --back"
+            f"{folder} has no complete checkpoint before {newest}; resume without --back. To keep more "
+            "checkpoints, set checkpoints_kept in the training file"
         )
     checkpoint = usable[-1] if usable else None
     if back:

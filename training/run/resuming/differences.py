@@ -39,7 +39,7 @@ def plan_resume(
     config, folder = read_config(warehouse, run_id), warehouse.run(run_id)
     events = folder / "events.jsonl"
     if not events.is_file():
-        raise NotFoundError(f"run {run_id} has not started yet, so it cannot be resumed; leave out --resume")
+        raise NotFoundError(f"run {run_id} has not started yet; leave out --resume")
     if not trust_controller:
         require_trusted([config.controller, config.shadow], origin=str(folder / "config.yaml"))
     config, notes = changed_config(config, changes, events)
@@ -73,9 +73,9 @@ def changed_config(
     steps = changes.get("steps", config.steps)
     if "steps" in changes and (done.finished or steps <= done.steps):
         raise InputError(
-            f"run {config.run_id} was started with steps {config.steps}, and --steps is now {steps}, but the"
-            f" run has {'ended after' if done.finished else 'done'} {done.steps} steps; raise --steps while a"
-            " run is unfinished, or start another --run from its model"
+            f"--steps is {steps}, but run {config.run_id} started with {config.steps} steps and has "
+            f"{'ended after' if done.finished else 'done'} {done.steps}. Raise --steps while a run is "
+            "unfinished, or start another --run from its model"
         )
     before = {"steps": config.steps, **dataclasses.asdict(config.training)}
     of_training = {name: value for name, value in changes.items() if name != "steps"}

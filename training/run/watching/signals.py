@@ -40,8 +40,8 @@ def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[S
             raise KeyboardInterrupt
         request.received = signal.Signals(number).name
         say(
-            f"{request.received}: the run saves its state after this batch (or after the scoring that is"
-            " under way) and stops; a second signal ends it at once, without saving"
+            f"{request.received}: the run saves its state after this batch or scoring, then stops. A "
+            "second signal ends the run at once, without saving"
         )
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}

@@ -39,7 +39,7 @@ def trust_controllers(specs: Iterable[str]) -> None:
             publish_json(trust_file(), {**known, **entries})
             trust_file().chmod(0o600)
         except (OSError, StorageError) as error:
-            logger.warning("resuming this run will need --trust-controller: %s", error)
+            logger.warning("to resume this run, you will need --trust-controller: %s", error)
 
 
 def require_trusted(specs: Iterable[str], *, origin: str) -> None:
@@ -56,9 +56,8 @@ def require_trusted(specs: Iterable[str], *, origin: str) -> None:
     for spec, digest in _digests(specs).items():
         if digest not in known:
             raise InputError(
-                f"{origin} names the controller {spec}, but you never started a run with its code"
-                f" (SHA-256 {digest[:16]}); read it, and give --trust-controller if it may run on this"
-                " machine"
+                f"{origin} contains the controller {spec}, but you never started a run with its code "
+                f"(SHA-256 {digest[:16]}). Read the code. If you trust the code, add --trust-controller"
             )
 
 

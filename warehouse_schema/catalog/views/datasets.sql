@@ -13,11 +13,11 @@ select
 from store.datasets;
 
 comment on view datasets is 'Published datasets, from which runs draw';
-comment on column datasets.dataset is 'Id: hash of everything that the dataset was made from';
-comment on column datasets.name is 'Name that the user gave, or empty';
+comment on column datasets.dataset is 'Id of the dataset: a hash of its inputs and settings';
+comment on column datasets.name is 'Name from the user; empty if there is none';
 comment on column datasets.taxonomy is 'Taxonomy of the streams';
-comment on column datasets.tokenizer is 'Tokenizer as the user named it: embedded, a path or a hub id';
-comment on column datasets.seq_len is 'Tokens per sample';
-comment on column datasets.seed is 'Default seed of the order of samples';
-comment on column datasets.corpora is 'Corpus versions it was made from, as name@version';
-comment on column datasets.created_at is 'When the dataset was published, UTC';
+comment on column datasets.tokenizer is 'Tokenizer, as the user gave it: embedded, a path or a hub id';
+comment on column datasets.seq_len is 'Number of tokens per sample';
+comment on column datasets.seed is 'Default seed of the sample order';
+comment on column datasets.corpora is 'Corpora of the dataset, as name@version';
+comment on column datasets.created_at is 'Time when dmix published the dataset, UTC';

@@ -23,8 +23,8 @@ where loss_tokens > 0;
 
 comment on view domain_loss is 'Training loss by domain and step';
 comment on column domain_loss.run_id is 'Id of the run';
-comment on column domain_loss.step is 'Re-weighting step, from 1';
-comment on column domain_loss.field is 'source or target';
+comment on column domain_loss.step is 'Number of the step, from 1';
+comment on column domain_loss.field is 'Field of the domain: source or target';
 comment on column domain_loss.domain is 'Domain label';
-comment on column domain_loss.loss is 'Mean training loss on the domain''s tokens in this step, nats per token';
+comment on column domain_loss.loss is 'Mean training loss on the domain''s tokens in this step, in nats per token';
 comment on column domain_loss.tokens is 'Number of tokens in the mean';

@@ -10,9 +10,9 @@ select
 from store.taxonomies
 group by all;
 
-comment on view domains is 'Domain labels of every taxonomy in use, in the order that mixtures follow';
+comment on view domains is 'Domain labels of every taxonomy in use, in the order of mixtures';
 comment on column domains.taxonomy is 'Name of the taxonomy, for example nvidia-26';
 comment on column domains.domain_index is 'Position of the label in the taxonomy, from 0';
-comment on column domains.domain is 'The label';
-comment on column domains.slug is 'Path-safe form of the label; the folder of its streams';
-comment on column domains.used_by is 'Corpora (name@version) and datasets with this label; distinguishes taxonomies of one name';
+comment on column domains.domain is 'Label of the domain';
+comment on column domains.slug is 'Folder name made from the label; the folder contains the domain''s streams';
+comment on column domains.used_by is 'Corpora (name@version) and datasets with this label';

@@ -21,18 +21,18 @@ join store.screenings as s on s.screening = f.screening and s.kind = 'duplicates
 left join (select distinct corpus, field from store.corpora) as c on c.corpus = f.corpus
 left join store.datasets as d on list_sort(d.corpora) = list_sort(s.corpora);
 
-comment on view duplicates is 'Exact duplicates (of normalised text) within and across corpora: all copies but the first';
-comment on column duplicates.dataset is 'Dataset made of these corpora; NULL if there is none';
+comment on view duplicates is 'Documents with the same text as an earlier document, within and across corpora';
+comment on column duplicates.dataset is 'Dataset made from these corpora; NULL if there is none';
 comment on column duplicates.corpus is 'Corpus of the copy';
 comment on column duplicates.document_id is 'Id of the copy';
-comment on column duplicates.first_corpus is 'Corpus of the first document with this text, which is kept';
+comment on column duplicates.first_corpus is 'Corpus of the first document with this text';
 comment on column duplicates.first_document_id is 'Id of the first document with this text';
-comment on column duplicates.path is 'Input file of the copy, below what the user gave';
-comment on column duplicates.position is 'Line or row of the copy in its file, from 1';
+comment on column duplicates.path is 'Input file of the copy, relative to the given input';
+comment on column duplicates.position is 'Number of the copy''s line or row in its file, from 1';
 comment on column duplicates.first_path is 'Input file of the first document with this text';
-comment on column duplicates.first_position is 'Line or row of the first document, from 1';
+comment on column duplicates.first_position is 'Number of the first document''s line or row in its file, from 1';
 comment on column duplicates.dropped is 'True if the dataset leaves the copy out';
-comment on column duplicates.screening is 'Id of the screening that found it';
-comment on column duplicates.corpora is 'Corpora that were screened together, as name@version';
+comment on column duplicates.screening is 'Id of the search that found the copy, see the view screenings';
+comment on column duplicates.corpora is 'Corpora of the same search, as name@version';
 comment on column duplicates.field is 'Field of the corpus: source or target';
-comment on column duplicates.domain is 'Domain of the copy; NULL in findings of an older dmix, which did not store it';
+comment on column duplicates.domain is 'Domain of the copy; NULL if an older dmix made the search';

@@ -10,10 +10,10 @@ select
     variation
 from store.feedback;
 
-comment on view feedback is 'Feedback of proxy models along trajectories';
+comment on view feedback is 'Scores of proxies (small models) along trajectories';
 comment on column feedback.set_name is 'Set of trajectories';
 comment on column feedback.trajectory_id is 'Id of the trajectory within its set';
-comment on column feedback.step is 'Last trained step before the score; 0 is before any training';
+comment on column feedback.step is 'Last trained step before the score; 0 means before any training';
 comment on column feedback.objective is 'Objective of the set''s environment';
-comment on column feedback.score is 'Mean log-probability of the answers, nats per token; higher is better';
-comment on column feedback.variation is 'How the proxy differed from the default proxy of its farm; empty if it did not';
+comment on column feedback.score is 'Mean log-probability of the answers, in nats per token; higher is better';
+comment on column feedback.variation is 'Difference from the default proxy; empty for a default proxy';

@@ -17,15 +17,15 @@ select
 from store.run_steps as m
 join store.runs as r on r.run_id = m.run_id;
 
-comment on view mixture is 'The data mixture of a run, step by step';
+comment on view mixture is 'Data mixture of a run by step';
 comment on column mixture.run_id is 'Id of the run';
-comment on column mixture.step is 'Re-weighting step, from 1';
-comment on column mixture.field is 'source or target';
+comment on column mixture.step is 'Number of the step, from 1';
+comment on column mixture.field is 'Field of the domain: source or target';
 comment on column mixture.domain is 'Domain label';
-comment on column mixture.asked_weight is 'Weight that the controller requested';
-comment on column mixture.planned_weight is 'Weight after masks, floors and exhaustion';
-comment on column mixture.planned_samples is 'Whole samples planned for this step';
-comment on column mixture.delivered_samples is 'Samples that the training loop consumed; NULL until the step has ended';
-comment on column mixture.delivered_tokens is 'Tokens that the training loop consumed; NULL until the step has ended';
-comment on column mixture.passes is 'Passes over the domain''s samples so far; NULL until the step has ended';
-comment on column mixture.reason is 'Why the planned weight differs from the requested one; NULL if it does not';
+comment on column mixture.asked_weight is 'Weight from the controller';
+comment on column mixture.planned_weight is 'Weight after guard rails, and after changes for domains without samples';
+comment on column mixture.planned_samples is 'Number of samples planned for this step';
+comment on column mixture.delivered_samples is 'Number of samples used in training; NULL until the step has ended';
+comment on column mixture.delivered_tokens is 'Number of tokens used in training; NULL until the step has ended';
+comment on column mixture.passes is 'Number of passes through the domain''s samples so far; NULL until the step has ended';
+comment on column mixture.reason is 'Reason if the planned weight differs from the asked weight; otherwise NULL';

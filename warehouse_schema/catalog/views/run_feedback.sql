@@ -8,8 +8,8 @@ select
     score
 from store.run_feedback;
 
-comment on view run_feedback is 'Feedback that the controller of a run saw';
+comment on view run_feedback is 'Scores that the controller of a run received';
 comment on column run_feedback.run_id is 'Id of the run';
-comment on column run_feedback.step is 'Last trained step before the score; 0 is before any training';
+comment on column run_feedback.step is 'Last trained step before the score; 0 means before any training';
 comment on column run_feedback.objective is 'Objective of the environment';
-comment on column run_feedback.score is 'Mean log-probability of the answers, nats per token; higher is better; NaN if it failed';
+comment on column run_feedback.score is 'Mean log-probability of the answers, in nats per token; higher is better; NaN if scoring failed';

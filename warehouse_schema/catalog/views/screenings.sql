@@ -12,12 +12,12 @@ select
     created_at
 from store.screenings;
 
-comment on view screenings is 'Searches for duplicates and evaluation items, with counts; the views duplicates and contamination list the findings';
-comment on column screenings.kind is 'duplicates or contamination';
+comment on view screenings is 'Searches for duplicates and for evaluation items; the views duplicates and contamination list the findings';
+comment on column screenings.kind is 'Kind of the search: duplicates or contamination';
 comment on column screenings.screening is 'Id of the search';
-comment on column screenings.corpora is 'Corpora that were searched together, as name@version';
-comment on column screenings.documents is 'Documents that were searched';
-comment on column screenings.found is 'Documents in which something was found; of duplicates, all copies but the first';
-comment on column screenings.items is 'Evaluation items of the search; 0 for duplicates';
-comment on column screenings.items_too_short is 'Items that are too short for the search';
-comment on column screenings.created_at is 'When the search ended, UTC';
+comment on column screenings.corpora is 'Corpora of the search, as name@version';
+comment on column screenings.documents is 'Number of searched documents';
+comment on column screenings.found is 'Number of documents with a finding; the first copy of a text does not count';
+comment on column screenings.items is 'Number of evaluation items in the search; 0 for duplicates';
+comment on column screenings.items_too_short is 'Number of items that are too short for the search';
+comment on column screenings.created_at is 'Time when the search ended, UTC';

@@ -1,4 +1,4 @@
--- How estimates of start states converged with the number of documents: the curve of the paper's
+-- Convergence of estimated start states: one row per number of documents: the curve of the paper's
 -- Fig. 3. Where the truth is not known, the estimate at the end and the dataset stand for it.
 
 create view start_state_convergence as
@@ -14,12 +14,12 @@ select
 from store.start_state_curves as c
 join store.start_state_estimates as e using (unit);
 
-comment on view start_state_convergence is 'How estimates of start states converged with the number of documents';
-comment on column start_state_convergence.dataset is 'Dataset that it was compared with; NULL for none';
-comment on column start_state_convergence.estimator is 'As in start_state: model:NAME';
-comment on column start_state_convergence.documents is 'Documents so far';
-comment on column start_state_convergence.divergence is 'KL of the shares so far to those at the end, in nats';
-comment on column start_state_convergence.divergence_bound is 'Bootstrap quantile of the KL so far, in nats; the stop rule looks at it';
-comment on column start_state_convergence.divergence_to_corpus is 'KL of the shares so far to the document shares of the dataset''s source field, in nats; NULL without one';
-comment on column start_state_convergence.kl_bound is 'Requested value of divergence_bound';
+comment on view start_state_convergence is 'Convergence of estimated start states: one row per number of documents';
+comment on column start_state_convergence.dataset is 'Id of the compared dataset; NULL if there is none';
+comment on column start_state_convergence.estimator is 'Origin of the shares, model:NAME as in start_state';
+comment on column start_state_convergence.documents is 'Number of documents so far';
+comment on column start_state_convergence.divergence is 'KL divergence of the shares so far from the final shares, in nats';
+comment on column start_state_convergence.divergence_bound is 'Sampling error so far: a bootstrap quantile of the KL divergence, in nats; decides when to stop';
+comment on column start_state_convergence.divergence_to_corpus is 'KL divergence of the shares so far from the document shares of the dataset''s source field, in nats; NULL without a dataset';
+comment on column start_state_convergence.kl_bound is 'Bound that the user set for divergence_bound, in nats';
 comment on column start_state_convergence.confidence is 'Probability of the quantile';

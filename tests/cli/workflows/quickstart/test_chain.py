@@ -33,7 +33,7 @@ def test_chain_ends_with_an_answer_and_a_report_and_redoes_nothing(tmp_path, cap
     assert list(rows) == ["(before)", "effect", "natural", "source-share"]
     half = [rows["source-share"][f"{field} tokens"] for field in ("source", "target")]
     assert abs(half[0] - half[1]) <= 4 * sizes.SEQ_LEN  # whole samples of each domain
-    assert "Under effect:quickstart (one seed)" in first["answer"] and "Best: " in first["answer"]
+    assert "With effect:quickstart (one seed)" in first["answer"] and "Best: " in first["answer"]
     assert "proves nothing" in first["note"] and "at least two seeds" in first["note"]
     assert "<html" in (tmp_path / "report.html").read_text()
     kept = kept_files(tmp_path)
@@ -64,7 +64,7 @@ def test_a_chain_of_one_thread_says_when_stopped_that_the_same_command_goes_on(t
     monkeypatch.setattr(chain_module, "write_files", stopped)
     assert run(["quickstart", "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().err
-    assert said.endswith("stopped in stage 1 of 5; the same command resumes it\n")
+    assert said.endswith("stopped in stage 1 of 5; run the same command to resume\n")
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 

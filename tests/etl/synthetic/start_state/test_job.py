@@ -214,7 +214,7 @@ def test_a_dataset_gives_the_curve_its_distance(estimate, writer, warehouse, mak
 
 def test_a_model_that_writes_nothing_is_named(make_writer, warehouse, tmp_path):
     silent = make_writer(tmp_path / "silent", ends=1 - 1e-9)
-    with pytest.raises(InputError, match="wrote 48 documents, all of them empty"):
+    with pytest.raises(InputError, match="wrote 48 documents, and all are empty"):
         told(warehouse, silent, settings=StartStateSettings(min_documents=16, max_documents=48))
 
 

@@ -80,14 +80,14 @@ def test_runs_without_usable_scores_are_no_point(make_results):
 def test_runs_on_other_items_are_refused(make_results):
     results = make_results().add("a").add("b")
     results.items.pop()
-    with pytest.raises(InputError, match="scored on 11 development items and all units together on 12"):
+    with pytest.raises(InputError, match="scores on 11 development items, but all units together have 12"):
         read_evidence(results.write()).panel("screening", "development")
 
 
 def test_items_of_an_unknown_objective_are_refused(make_results):
     results = make_results().add("a")
     results.items[0]["objective"] = "riddles"
-    with pytest.raises(InputError, match="items name 'riddles'"):
+    with pytest.raises(InputError, match="items contain 'riddles'"):
         read_evidence(results.write()).panel("screening", "development")
 
 

@@ -53,8 +53,8 @@ def test_the_hash_follows_what_decides_results(toy_setting, tmp_path):
     ("objective", "message"),
     [
         ({"name": "x", "role": "general"}, "needs either corpora or a path"),
-        ({"name": "x", "role": "general", "path": "p", "layers": ["other"]}, "names layers"),
-        ({"name": "x", "role": "general", "path": "p", "layers": ["feedback"]}, "give it weight 0"),
+        ({"name": "x", "role": "general", "path": "p", "layers": ["other"]}, "has the layers"),
+        ({"name": "x", "role": "general", "path": "p", "layers": ["feedback"]}, "set its weight to 0"),
     ],
 )
 def test_a_wrong_objective_is_refused(toy_setting, tmp_path, objective, message):

@@ -51,7 +51,7 @@ def test_exponent_one_keeps_natural_shares():
 @pytest.mark.parametrize(
     ("total", "fixed", "message"),
     [
-        (500, {}, "the field has 400 tokens, but the setting asks for 500"),
+        (500, {}, "the field has 400 tokens, but the setting needs 500"),
         (200, {"a": 101}, "a has 100 tokens"),
     ],
 )
@@ -85,7 +85,7 @@ def test_a_broken_line_is_named(tmp_path):
 def test_files_that_share_a_stem_and_globs_without_a_file_are_refused(tmp_path):
     (tmp_path / "a.jsonl").touch()
     (tmp_path / "a.jsonl.gz").touch()
-    with pytest.raises(InputError, match="share the name 'a'"):
+    with pytest.raises(InputError, match="have the name 'a'"):
         corpus_files(tmp_path, ["*"])
-    with pytest.raises(NotFoundError, match="matches no file"):
+    with pytest.raises(NotFoundError, match="no file matches"):
         corpus_files(tmp_path, ["b*"])

@@ -21,20 +21,20 @@ def git(folder, *arguments):
 
 def test_only_a_committed_and_unchanged_protocol_is_taken(tmp_path):
     file = tmp_path / PROTOCOL_FILE
-    with pytest.raises(NotFoundError, match="write and commit the protocol"):
+    with pytest.raises(NotFoundError, match="write the protocol and commit it"):
         committed_protocol(file)
     file.write_bytes(SHIPPED.read_bytes())
     git(tmp_path, "init", "-q")
     with pytest.raises(InputError, match="is not committed"):
         committed_protocol(file)
     git(tmp_path, "add", PROTOCOL_FILE)
-    with pytest.raises(InputError, match="was changed after its last commit"):
+    with pytest.raises(InputError, match="has changed since its last commit"):
         committed_protocol(file)
     git(tmp_path, "commit", "-q", "-m", "protocol")
     found = committed_protocol(file)
     assert found.sha256 == hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
     file.write_text(file.read_text().replace("seeds: 5", "seeds: 6"))
-    with pytest.raises(InputError, match="was changed after its last commit"):
+    with pytest.raises(InputError, match="has changed since its last commit"):
         committed_protocol(file)
 
 
@@ -54,7 +54,7 @@ def test_a_later_round_may_not_take_seeds_that_choices_were_made_on(tmp_path):
     file = tmp_path / PROTOCOL_FILE
     text = SHIPPED.read_text()
     file.write_text(text.replace("first_seed: 4100", "first_seed: 3002"))
-    with pytest.raises(InputError, match="first_seed is 3002, where choices are made on seeds below 4000"):
+    with pytest.raises(InputError, match="first_seed is 3002, expected 4000 or more"):
         load_settings(Protocol, file)
     file.write_text(text.replace("first_seed: 4100\n", ""))
     assert load_settings(Protocol, file).first_seed == 4000

@@ -33,7 +33,7 @@ def test_the_recipe_follows_the_bytes_of_the_data_and_not_where_they_are(toy_dat
 
 
 def test_data_that_are_not_there_are_named(toy_setting, tmp_path):
-    with pytest.raises(NotFoundError, match="matches no file"):
+    with pytest.raises(NotFoundError, match="no file matches"):
         study_inputs(load_setting(str(toy_setting)), tmp_path)
 
 

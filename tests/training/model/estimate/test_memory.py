@@ -94,7 +94,7 @@ def test_as_many_samples_as_fit_are_taken_at_a_time(microbatch, ranks):
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused():
-    with pytest.raises(InputError, match="8 samples cannot be split over 3 ranks"):
+    with pytest.raises(InputError, match="batch_size is 8, which is not a multiple of the 3 ranks"):
         memory(ranks=3)
 
 

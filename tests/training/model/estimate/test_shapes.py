@@ -104,7 +104,7 @@ def test_a_model_file_with_another_tokenizer_is_refused(manifest):
 
 def test_a_checkpoint_with_too_few_ids_or_positions_is_refused(manifest, tmp_path):
     folder = checkpoint(tmp_path / "m", "llama", WIDE)
-    with pytest.raises(InputError, match="positions for 64"):
+    with pytest.raises(InputError, match="context length of the model is 64"):
         shape_of(str(folder), replace(manifest, seq_len=65))
     (folder / "config.json").write_text(
         json.dumps(json.loads((folder / "config.json").read_text()) | {"vocab_size": 3})

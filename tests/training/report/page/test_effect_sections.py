@@ -15,7 +15,7 @@ PROMISE = {
     "objectives": {"general": {"gain": -0.01, "stderr": 0.0}, "maths": {"gain": 0.25, "stderr": 0.05}},
     "utility": 0.1,
     "utility_stderr": 0.01,
-    "note": "All objectives have effects beyond noise.",
+    "note": "All objectives have effects larger than their noise.",
 }
 
 
@@ -48,7 +48,7 @@ def counted(warehouse):
 
 def test_the_page_shows_which_text_helps_what_and_what_is_noise(counted, tmp_path):
     page = report_page(counted, tmp_path)
-    assert "effects-counted-map" in page.figures and "Which text helps which objective" in page.text
+    assert "effects-counted-map" in page.figures and "Effects of domains on objectives" in page.text
     rows = page.table("beyond noise")
     assert (rows["general"]["beyond noise"], rows["maths"]["beyond noise"]) == ("yes", "no")
 

@@ -60,9 +60,9 @@ def test_advice_follows_from_what_the_runs_lack(warehouse):
     said = reasons([one])
     # 0.8 of the scale
     assert "forgot: one (general -0.04)" in said
-    assert "one has no run to compare with" in said
+    assert "no run to compare with one" in said
     assert "Repeat each configuration" in said
-    assert "Judge the model on others" in said
+    assert "Score the model on other items" in said
     assert next_steps([one])[-1].command == (
         "dmix eval --run one --step 0 --step 4 --environment judging.yaml --warehouse '/my data/w'"
     )
@@ -76,18 +76,18 @@ def test_an_agent_below_a_baseline_of_the_same_size_has_not_paid_off(warehouse):
     add_run(warehouse, "one")
     add_run(warehouse, "natural", controller="natural", kind="baseline")
     one, natural = read(warehouse, "one", "natural")
-    assert "not paid off" not in reasons([one, natural])
+    assert "agent is not better" not in reasons([one, natural])
     better = dataclasses.replace(natural, scores={**natural.scores, "maths": ((0, -4.0), (4, -3.0))})
     advice = next_steps([one, better])[0]
     # 2 x 1.0 - 0.04 against 2 x 0.4 - 0.04
     assert advice.reason.startswith("The mean utility is +1.96 under natural and +0.76 under agent:tiny")
-    assert "not paid off, although so few runs prove little" in advice.reason
+    assert "not better, but so few runs prove little" in advice.reason
     assert advice.command == ""
     guarded = dataclasses.replace(one, config={**one.config, "guard": "farm:0.99"})
     assert "dmix agent evaluate --set farm --agent tiny" in next_steps([guarded, better])[0].command
-    assert "not paid off." in next_steps([one] * 3 + [better] * 3)[0].reason
+    assert "The agent is not better." in next_steps([one] * 3 + [better] * 3)[0].reason
     longer = dataclasses.replace(better, config={**better.config, "steps": 8})
-    assert "not paid off" not in reasons([one, longer])
+    assert "agent is not better" not in reasons([one, longer])
 
 
 def test_a_run_that_failed_is_to_be_gone_on_with_first(warehouse):
@@ -123,6 +123,6 @@ def test_the_page_starts_with_the_answer(warehouse, tmp_path):
     add_run(warehouse, "natural", controller="natural", kind="baseline", gain=0.01)
     page = report_page(warehouse, tmp_path)
     # U: (0.4 / 0.25 - 0.04 / 0.5) / 2 and (0.04 / 0.25 - 0.04 / 0.5) / 2
-    answer = "Best: agent:tiny, U +0.76 against +0.04 under natural, the next best"
-    assert page.text.index(answer) < page.text.index("At a glance")
-    assert "one seed each cannot confirm this" in page.text
+    answer = "Best: agent:tiny with U +0.76. Next best: natural with U +0.04"
+    assert page.text.index(answer) < page.text.index("Summary. Changes")
+    assert "One seed each cannot confirm this" in page.text

@@ -36,5 +36,5 @@ def test_ctrl_c_leaves_a_page_that_stays_as_it_is(under_way):
 
 
 def test_less_than_a_second_between_pages_is_refused(under_way):
-    with pytest.raises(InputError, match=r"--every is 0\.2 seconds, expected 1 or more"):
+    with pytest.raises(InputError, match=r"--every is 0\.2 seconds, expected 1 second or more"):
         watch_report(under_way, seconds=0.2)

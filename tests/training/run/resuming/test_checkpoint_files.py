@@ -90,7 +90,7 @@ def test_a_checkpoint_ahead_of_the_events_is_not_taken(run):
     events.write_bytes(lines[0])
     restart = choose_checkpoint(folder, events)
     assert restart.checkpoint == folder / "step1-ba4.pt"
-    assert "step3-ba12.pt is ahead of events.jsonl, which lacks step 3" in restart.notes[0]
+    assert "step3-ba12.pt has step 3, but events.jsonl does not" in restart.notes[0]
     events.write_bytes(b"")
     assert choose_checkpoint(folder, events).checkpoint is None
 
@@ -111,7 +111,7 @@ def test_a_file_that_the_run_did_not_write_is_named_and_the_one_before_is_taken(
             archive.writestr("data", "of another run")
     restart = choose_checkpoint(folder, events)
     assert restart.checkpoint == folder / ("step1-ba4.pt" if way == "exchanged" else "step2-ba8.pt")
-    assert restart.notes[0] == "checkpoint step3-ba12.pt is not the one that this run wrote"
+    assert restart.notes[0] == "checkpoint step3-ba12.pt differs from the checkpoint that this run wrote"
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])

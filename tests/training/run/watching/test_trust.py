@@ -18,7 +18,7 @@ def code(tmp_path, monkeypatch):
 
 def test_unknown_code_is_refused_and_not_run(code):
     spec, mark = code
-    with pytest.raises(InputError, match=r"runs/x/config.yaml names the controller .*--trust-controller"):
+    with pytest.raises(InputError, match=r"runs/x/config.yaml contains the controller .*--trust-controller"):
         require_trusted(["natural", spec, ""], origin="runs/x/config.yaml")
     assert not mark.exists()
 
