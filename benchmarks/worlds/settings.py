@@ -30,6 +30,8 @@ BASES = {"fitting": (0, 1, 2, 3), "held-out": (4, 5, 6, 7)}
 _ITEMS, _SEQ_LEN, _RUN_SAMPLES, _BATCH = 30, 256, 2560, 8
 _SOURCES, _STEPS, _TARGET_SHARES, _SUPPLY = (5, 10), (8, 24), (0.03, 0.6), (0.6, 1.5)
 _PASSES, _RATES = (1, 2, 4), (0.5, 1.0, 2.0)
+# Text over all passes, over that of a run: below it, natural mixing would end before its last step.
+_ENOUGH = 1.1
 # Bytes of a token, on the safe side, and the part of a corpus that is left when items are held out.
 _TOKEN_BYTES, _LEFT = 4.5, 0.8
 
@@ -157,6 +159,9 @@ def draw_world(split: WorldSplit, kind: str, number: int) -> World:
     steps = int(rng.integers(_STEPS[0], _STEPS[1] + 1))
     share = float(np.exp(rng.uniform(*np.log(_TARGET_SHARES))))
     supply = min(float(rng.uniform(*_SUPPLY)), _most(split, sources))
+    target_supply = min(supply * share / (1 - share), _most(split, targets))
+    drawn = int(rng.choice(_PASSES))
+    passes = next(n for n in _PASSES if n >= drawn and n * (supply + target_supply) >= _ENOUGH)
     return World(
         name=f"{kind}-{number:02d}",
         kind=kind,
@@ -165,8 +170,8 @@ def draw_world(split: WorldSplit, kind: str, number: int) -> World:
         outside=outside,
         by_label=tuple(labelled),
         source_supply=round(supply, 4),
-        target_supply=round(min(supply * share / (1 - share), _most(split, targets)), 4),
-        max_passes=int(rng.choice(_PASSES)),
+        target_supply=round(target_supply, 4),
+        max_passes=passes,
         learning_rate=float(rng.choice(_RATES)),
         steps=steps,
         step_samples=max(_BATCH, round(_RUN_SAMPLES / steps / _BATCH) * _BATCH),

@@ -100,5 +100,5 @@ def test_a_label_file_of_any_editor_has_the_same_labels(tmp_path):
         path.write_bytes(content)
         assert taxonomy_from_file(path).labels == ("Cats", "Dogs")
     path.write_bytes("Größe".encode("latin-1"))
-    with pytest.raises(InputError, match="save it as UTF-8"):
+    with pytest.raises(InputError, match="save the file as UTF-8"):
         taxonomy_from_file(path)

@@ -70,11 +70,12 @@ def checked_statement(
         )
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
-        raise InputError(f"got {len(statements)} SQL statements, expected 1; run them one by one")
+        fix = "run them one by one" if statements else "give a statement"
+        raise InputError(f"got {len(statements)} SQL statements, expected 1; {fix}")
     statement = statements[0]
     words = tokens_of(statement.query)
     if not words:
-        raise InputError("got no SQL statement, expected 1; give a statement")
+        raise InputError("got 0 SQL statements, expected 1; give a statement")
     if is_query(connection, statement.query):
         return statement
     if words[0][1] == "explain":

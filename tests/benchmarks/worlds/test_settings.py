@@ -64,6 +64,7 @@ def test_worlds_are_within_their_bounds_and_differ(kind):
         assert world.step_samples % 8 == 0
         assert world.steps * world.step_samples == pytest.approx(2560, rel=0.05)
         assert 0 < world.target_share <= 0.6 + 1e-6
+        assert world.max_passes * (world.source_supply + world.target_supply) > 1.09
     assert np.std([world.target_share for world in found]) > 0.05
 
 

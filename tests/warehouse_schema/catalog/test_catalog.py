@@ -42,7 +42,7 @@ def test_readers_touch_no_file(full_warehouse, tmp_path, sql):
         ("attach '/tmp/x.duckdb'", "got ATTACH"),
         ("set enable_external_access = true", "got SET"),
         ("select 1; select 2", "got 2 SQL statements, expected 1"),
-        ("-- nothing", "got no SQL statement, expected 1"),
+        ("-- nothing", "got 0 SQL statements, expected 1"),
         ("select nothing from runs", 'Referenced column "nothing" not found'),
         ("from warehouse", "Table with name warehouse does not exist"),
     ],

@@ -90,7 +90,7 @@ def test_a_damaged_event_file_hides_no_other_run(full_warehouse, run_writer, cap
     with open(run.path, "ab") as file:
         file.write(b"garbage\n")
     assert ask(full_warehouse, "select run_id from runs order by 1") == [("bad",), ("r1",)]
-    assert "the last imported state of runs/bad/events.jsonl is shown" in caplog.text
+    assert "shows the last imported state of runs/bad/events.jsonl" in caplog.text
 
 
 def test_a_shell_that_opened_the_catalog_for_writing_blocks_nobody(full_warehouse, make_corpus):
