@@ -31,8 +31,8 @@ def agent() -> None:
     required=True,
     multiple=True,
     metavar="NAME",
-    help="Name of the set of trajectories to learn from. With --architecture set, repeat the flag for "
-    "several sets.",
+    help="Name of the set of trajectories (series of mixtures) from 'dmix mix sample'. With "
+    "--architecture set, repeat the flag for several sets.",
 )
 @click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the new agent.")
 @settings_options(SftSettings)
@@ -41,11 +41,12 @@ def agent() -> None:
 @dry_run_option
 @calls_workflow
 def sft() -> Workflow:
-    """Train an agent to imitate the trajectories with K = 1 (Eq. 4 of the paper).
+    """Train an agent to imitate trajectories, that is, series of mixtures (Eq. 4 of the paper).
 
-    If the set has feedback (scores of proxies), the agent reads mixtures and scores. Otherwise, the agent
-    reads only mixtures. With --architecture set, one agent learns from several sets and steers runs with
-    other domains and objectives.
+    The agent imitates the trajectories of the set with K = 1: each of their steps has the best candidate
+    mixture (see --top-k of 'dmix mix sample'). If the set has feedback (scores of small models), the agent
+    reads mixtures and scores. Otherwise, the agent reads only mixtures. With --architecture set, one agent
+    learns from several sets and steers runs with other domains and objectives.
 
     Example: dmix agent sft --set first --agent first-sft --epochs 20
     """

@@ -23,7 +23,8 @@ from dmix.mixing.learning.settings.clone import CloneSettings
     "set_names",
     required=True,
     metavar="NAME",
-    help="Name of the set of trajectories. The set needs feedback from 'dmix mix collect'.",
+    help="Name of the set of trajectories (series of mixtures) from 'dmix mix sample'. The set needs "
+    "feedback: scores from 'dmix mix collect'.",
 )
 @click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the new agent.")
 @settings_options(CloneSettings, hidden=("architecture", "domain_width"))
@@ -32,10 +33,11 @@ from dmix.mixing.learning.settings.clone import CloneSettings
 @dry_run_option
 @calls_workflow
 def clone() -> Workflow:
-    """Train a baseline agent that imitates the best trajectories of a set.
+    """Train a baseline agent that imitates the best trajectories (series of mixtures) of a set.
 
-    Compare this baseline with an agent from 'dmix agent rl'. The method is behaviour cloning. With --aim,
-    the agent also reads the final utility that a run should reach, as in Decision Transformer.
+    Compare this baseline with an agent from 'dmix agent rl'. The method is behaviour cloning. The utility
+    of a trajectory is the weighted gain over all objectives (goals). With --aim, the agent also reads the
+    final utility that a run should reach, as in Decision Transformer.
 
     Example: dmix agent clone --set farm --agent dt --best 1 --aim 1
     """

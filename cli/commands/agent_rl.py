@@ -25,7 +25,8 @@ from dmix.mixing.learning.settings.rl import RlSettings
     "set_names",
     required=True,
     metavar="NAME",
-    help="Name of the set of trajectories. The set needs feedback from 'dmix mix collect'.",
+    help="Name of the set of trajectories (series of mixtures) from 'dmix mix sample'. The set needs "
+    "feedback: scores from 'dmix mix collect'.",
 )
 @click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the new agent.")
 @click.option(
@@ -49,9 +50,12 @@ from dmix.mixing.learning.settings.rl import RlSettings
 @dry_run_option
 @calls_workflow
 def rl() -> Workflow:
-    """Train an agent by conservative Q-learning (Eq. 5-7 of the paper) on a set with feedback.
+    """Train an agent by conservative Q-learning (Eq. 5-7 of the paper).
 
-    If you interrupt the training, run the command again to resume.
+    The agent learns from a set of trajectories (series of mixtures) and their scores. The actor is the
+    network that chooses mixtures. The critics are networks that predict how much utility a run still gains.
+    The utility is the weighted gain over all objectives (goals). If you interrupt the training, run the
+    command again to resume.
 
     Example: dmix agent rl --set farm --agent first-rl --from first-sft
     """
@@ -68,7 +72,8 @@ def rl() -> Workflow:
     "set_name",
     required=True,
     metavar="NAME",
-    help="Name of the set of trajectories. The set needs feedback from 'dmix mix collect'.",
+    help="Name of the set of trajectories (series of mixtures) from 'dmix mix sample'. The set needs "
+    "feedback: scores from 'dmix mix collect'.",
 )
 @click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the agent to evaluate.")
 @settings_options(EvaluateSettings)
@@ -78,9 +83,11 @@ def rl() -> Workflow:
 def evaluate() -> Workflow:
     """Estimate the utility of an agent without a run.
 
-    dmix uses only the farm: a set of trajectories with feedback. Two methods estimate the utility: fitted
-    Q evaluation and learned simulators. The output also shows how many of the agent's steps are outside
-    the guard limits, the range of the farm's own steps.
+    dmix uses only the farm: a set of trajectories (series of mixtures) with scores. The utility is the
+    weighted gain over all objectives (goals). Two methods estimate it: fitted Q evaluation (a network that
+    predicts the utility of the agent's choices) and learned simulators (networks that predict the next
+    scores). The output also shows how many of the agent's steps are outside the guard limits, the range of
+    the farm's own steps.
 
     Example: dmix agent evaluate --set farm --agent first-rl
     """

@@ -74,12 +74,14 @@ from dmix.cli.workflows.bench.quality import STAGES
 def quality() -> Workflow:
     """Compare controllers on real text.
 
-    The stages are a headroom study, a farm, a screening and a confirmation. dmix stores every finished
-    run, so you can stop the command and start it again. The confirmation runs only if you name its stage.
-    A committed, unchanged protocol.yaml must be beside the setting file. Settings of protocol 3 have three
-    other stages. Stage 'yardstick' decides which objectives count. Stage 'effects' compares predictions by
-    counts and gradients with runs of fresh mixtures. Stage 'probes' trains short runs and adds their
-    predictions to this comparison. Settings with worlds have only the stage 'worlds'.
+    There are four stages. 'headroom' measures the largest possible gain. 'farm' collects runs from which
+    controllers learn. 'screening' runs all controllers, and 'confirmation' tests the best ones again. dmix
+    stores every finished run, so you can stop the command and start it again. The confirmation runs only if
+    you name its stage. A committed, unchanged protocol.yaml must be beside the setting file. Settings of
+    protocol 3 have three other stages. Stage 'yardstick' decides which objectives (goals) count. Stage
+    'effects' compares the predictions of 'dmix mix probe' (by counts and gradients) with runs of fresh
+    mixtures. Stage 'probes' trains short runs and adds their predictions to this comparison. A world is a
+    random choice of domains and objectives. Settings with worlds have only the stage 'worlds'.
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """

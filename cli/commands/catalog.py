@@ -10,7 +10,7 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 
 @click.group()
 def catalog() -> None:
-    """Rebuild or export the catalog.
+    """Rebuild or export the catalog, the database that 'dmix sql' reads.
 
     Example: dmix catalog rebuild --warehouse ./warehouse
     """

@@ -55,8 +55,9 @@ def contamination() -> Workflow:
     """Find evaluation items in the text of corpora.
 
     The view 'contamination' lists the findings. A document contains an item if they share 13 consecutive
-    words. For a question of 7 to 12 words, the document must contain the whole question. The command
-    searches for all items in the files of the environment, whatever their 'split' and 'limit'.
+    words. For a question of 7 to 12 words, the document must contain the whole question. The environment
+    file names files of items. Its 'split' and 'limit' can select some items of a file. The command still
+    searches for all items of the file.
 
     Example: dmix etl contamination --environment environment.yaml
     """

@@ -40,9 +40,10 @@ from dmix.etl.shard.settings import ShardSettings
 def shard() -> Workflow:
     """Make a dataset: tokenise corpora and pack them into samples.
 
-    Each pair of field and domain gets one stream of samples. The same corpora and settings always give the
-    same dataset. If the command is killed, run it again to resume. --drop-duplicates keeps only the first
-    copy of each text. --environment leaves out documents that contain evaluation items.
+    A sample is a text of fixed length in tokens. Each domain of each field (source and target) gets one
+    stream, a folder of samples. The same corpora and settings always give the same dataset. If the command
+    is killed, run it again to resume. --drop-duplicates keeps only the first copy of each text.
+    --environment leaves out documents that contain evaluation items.
 
     Example: dmix etl shard --seq-len 512 --name small
     """
@@ -58,7 +59,7 @@ def shard() -> Workflow:
 @json_option
 @calls_workflow
 def verify() -> Workflow:
-    """Compare every file of the warehouse with its manifest.
+    """Compare every file of the warehouse with its manifest, a list of files with their hashes.
 
     The exit code is 4 if a file differs. With --dataset, the command checks only that dataset and its
     corpora.
@@ -77,7 +78,7 @@ def verify() -> Workflow:
 @dry_run_option
 @calls_workflow
 def gc() -> Workflow:
-    """Remove files that belong to no manifest, such as the remains of killed jobs.
+    """Remove files that no manifest (list of files) names, such as the remains of killed jobs.
 
     Resume killed jobs before you run this command. Otherwise, they start again from the beginning. The
     command does not touch the files of running jobs.

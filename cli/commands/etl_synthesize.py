@@ -60,8 +60,8 @@ def synthesize() -> Workflow:
     the corpus as synthetic. If the command is killed, run it again to resume. With --documents, several
     machines can write the same text as one machine would.
 
-    Each worker process loads the model. For two processes, use --master local[2,3]. Use one process per
-    GPU.
+    Each worker process loads the model. Use one process per GPU. With --master local[2,3], dmix runs 2
+    processes, and tries each task at most 3 times.
 
     Example: dmix etl synthesize --model EleutherAI/pythia-1.4b --tokens 10000000 --out spoken
     """

@@ -74,7 +74,7 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
 @dry_run_option
 @calls_workflow
 def evaluate() -> Workflow:
-    """Score models of a run on objectives or benchmarks.
+    """Score models of a run on objectives (goals) or benchmarks.
 
     The view 'evaluations' lists the scores. With --environment, the command shows which objectives
     improved and which got worse. With --task, dmix downloads items from the hub. With --items, dmix reads

@@ -26,7 +26,7 @@ def mix() -> None:
 @config_option
 @warehouse_option
 @dataset_option
-@click.option("--set", "set_name", required=True, metavar="NAME", help="Name of the set of trajectories.")
+@click.option("--set", "set_name", required=True, metavar="NAME", help="Name of the new set of trajectories.")
 @settings_options(SampleSettings)
 @click.option(
     "--processes",
@@ -37,12 +37,13 @@ def mix() -> None:
 @dry_run_option
 @calls_workflow
 def sample() -> Workflow:
-    """Sample trajectories: sequences of mixtures that lead from the start state to the target.
+    """Sample trajectories: sequences of mixtures that lead from source text to target text.
 
+    'dmix mix collect' then trains a small model along each trajectory, and agents learn from the scores.
     dmix uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If the command is killed, run
     it again to resume. The command prints the number of steps (M) and the number of samples per step (R).
-    It also prints the passes through the target text under natural mixing, the number of domains, and
-    target shares without trajectories.
+    It also prints the number of domains, and target shares without trajectories. Last, it prints the passes
+    through the target text if every domain has a share in proportion to its size.
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """

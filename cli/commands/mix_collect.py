@@ -31,7 +31,7 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Environment file. Its objectives score the proxies.",
+    help="Environment file. It lists the objectives (goals) and the items on which dmix scores the proxies.",
 )
 @click.option(
     "--proxy",
@@ -45,9 +45,9 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     "bases",
     metavar="NAME",
     multiple=True,
-    help="Base model from which the proxies start, if the proxy file has 'init: base'. Repeat the flag "
-    "to add base models of another width or pre-training. Only varied proxies start from these "
-    "additional models; see 'vary' in the proxy file.",
+    help="Model of 'dmix train base' from which the proxies start, if the proxy file has 'init: base'. "
+    "Repeat the flag to add base models of another width or pre-training. Only varied proxies start "
+    "from these additional models; see 'vary' in the proxy file.",
 )
 @click.option(
     "--stack",
@@ -66,7 +66,7 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 @click.option(
     "--in-process",
     is_flag=True,
-    help="Train in this process, without Spark, one stack of proxies after the other.",
+    help="Train in this process, without Spark. See --stack for the number of proxies at once.",
 )
 @unscreened_option
 @click.option(
@@ -80,10 +80,10 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 def collect() -> Workflow:
     """Train a small model (a proxy) along every trajectory of a set, and score it after each step.
 
-    The scores are the feedback from which agents learn. If the command is killed, run it again to resume;
-    dmix keeps finished trajectories. With preset 'default', a quarter of the proxies have another learning
-    rate, width, base model or part of the source. The column 'variation' of the view 'feedback' lists
-    these differences.
+    A trajectory is a series of mixtures, one per step. The scores are the feedback from which agents learn.
+    If the command is killed, run it again to resume; dmix keeps finished trajectories. With preset
+    'default', a quarter of the proxies have another learning rate, width, base model or part of the source.
+    The column 'variation' of the view 'feedback' lists these differences.
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
     """

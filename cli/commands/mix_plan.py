@@ -97,10 +97,11 @@ from dmix.mixing.effects.settings import PlanRules
 def plan() -> Workflow:
     """Plan a mixture: write the mixture with the largest predicted gain to a file.
 
-    The command prints each domain's share and number of passes. It also prints each objective's predicted
-    gain over natural mixing, with an interval. The interval covers only the random choice of evaluation
-    items. The estimator itself may be wrong about your model. To test the plan with runs, use --check. If
-    the effects are smaller than their noise, the plan is natural mixing.
+    The command prints each domain's share and number of passes. It also prints the predicted gain of each
+    objective (goal) over natural mixing, with an interval. Natural mixing draws every domain in proportion
+    to its size. The interval covers only the random choice of evaluation items. The method of 'dmix mix
+    probe' itself may be wrong about your model. To test the plan with runs, use --check. If the effects of
+    'dmix mix probe' are smaller than their noise, the plan is natural mixing.
 
     Example: dmix mix plan --out mixture.yaml
     """

@@ -103,7 +103,7 @@ ESTIMATORS = ("counts", "gradient", "probe")
 @dry_run_option
 @calls_workflow
 def probe() -> Workflow:
-    """Measure how each domain changes each objective, before a run.
+    """Measure how each domain changes each objective (goal), before a run.
 
     The command prints a table with a row per domain and a column per objective. A cell shows the gain in
     nats per token when a tenth of the mixture moves to this domain. The warehouse stores these effects in

@@ -53,9 +53,10 @@ def report(
 ) -> None:
     """Write a report about runs and their data: one HTML file.
 
-    The file needs no network. The page shows mixtures, feedback and losses by step, final scores and
-    events. The page also shows trajectories and the domains of the data. For an unfinished run, the page
-    shows the steps so far. With --watch, the page reloads itself until the run ends.
+    The file needs no network. The page shows mixtures, scores and losses by step, final scores and events.
+    The page also shows the domains of the data, and the trajectories (series of mixtures) from which agents
+    learn. For an unfinished run, the page shows the steps so far. With --watch, the page reloads itself
+    until the run ends.
 
     Example: dmix report --run agent-1 --run natural-1 --out report.html
     """

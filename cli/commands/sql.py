@@ -66,11 +66,11 @@ def sql(
     memory_gb: float | None,
     config: str | None,
 ) -> None:
-    """Query the catalog in DuckDB's SQL. QUERY is one statement, or '-' for stdin.
+    """Query the catalog (the database of the warehouse) in DuckDB's SQL. QUERY is one statement, or '-'.
 
-    The answer includes unfinished runs. "SHOW TABLES" lists the views. To see the meaning of all columns:
-    "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE database_name =
-    current_database()".
+    With '-', dmix reads the statement from stdin. The answer includes unfinished runs. "SHOW TABLES" lists
+    the views. To see the meaning of all columns: "SELECT table_name, column_name, comment FROM
+    duckdb_columns() WHERE database_name = current_database()".
 
     Example: dmix sql "SELECT corpus, version, documents FROM corpora"
     """

@@ -127,7 +127,8 @@ SECTIONS = {
 def train(context: click.Context, /, *, as_json: bool, config: str | None, **values: Any) -> None:
     """Train a model. Before each step, an agent or another controller chooses the mixture.
 
-    For several GPUs, use the launcher of Composer: composer -n 8 -c dmix train --config run.yaml
+    A mixture is the share of each text domain. A step draws its samples under one mixture. For several
+    GPUs, use the launcher of Composer: composer -n 8 -c dmix train --config run.yaml
 
     Example: dmix train --model model.yaml --environment environment.yaml --controller natural
     """
@@ -163,8 +164,8 @@ def train(context: click.Context, /, *, as_json: bool, config: str | None, **val
 def base() -> Workflow:
     """Pre-train a base model on the source field only.
 
-    Proxies and runs can start from this model. If you interrupt the command, run it again to resume. If
-    the model is finished, the command does nothing.
+    Runs, and the small models of 'dmix mix collect', can start from this model. If you interrupt the
+    command, run it again to resume. If the model is finished, the command does nothing.
 
     Example: dmix train base --model model.yaml --tokens 1000000 --name small
     """

@@ -121,8 +121,8 @@ def corpora_option(command: Command) -> Command:
         "--corpus",
         multiple=True,
         metavar="NAME[@vK]",
-        help="Corpus to use. Without @vK, dmix uses the newest version. Repeat the flag for several "
-        "corpora. Default: NAME-source and NAME-target, if the warehouse has one such pair.",
+        help="Corpus (named set of documents) to use. Without @vK, dmix uses the newest version. Repeat the "
+        "flag for several corpora. Default: NAME-source and NAME-target, if the warehouse has one such pair.",
     )(command)
 
 
@@ -166,8 +166,8 @@ def master_option(command: Command) -> Command:
         envvar="DMIX_MASTER",
         show_envvar=True,
         metavar="URL",
-        help="URL of the Spark master. With this flag, dmix uses Spark for inputs of any size.  "
-        f"[default: {DEFAULT_MASTER} where Spark is needed]",
+        help="URL of the Spark master. With this flag, dmix uses Spark for inputs of any size. Default where "
+        f"Spark is needed: {DEFAULT_MASTER} (all cores, and at most 3 attempts per task).",
     )(command)
 
 

@@ -13,11 +13,12 @@ class PlanRules:
 
     pull: float = setting(
         0.25,
-        help="Tau: cost of distance from natural mixing. The planner subtracts this amount of utility "
-        "per nat of KL(mixture || natural).",
+        help="Cost of distance from natural mixing, in which every domain has a share in proportion to "
+        "its size. The planner subtracts this amount of utility (weighted gain) per nat of "
+        "KL(mixture || natural).",
     )
     caution: float = setting(
-        1.0, help="z: number of standard errors that the planner subtracts from every predicted gain."
+        1.0, help="Number of standard errors that the planner subtracts from every predicted gain."
     )
 
     def __post_init__(self) -> None:

@@ -23,64 +23,66 @@ class SampleSettings:
     preset: str = setting(
         "default",
         help="Version of Algorithm 1. 'paper': exactly as published. 'default': first draws the share of "
-        "each field, then the shares of the domains. 'default' also adds random paths, and compares "
-        "a candidate only with the same step of earlier paths.",
+        "each field (source and target), then the shares of the domains. 'default' also adds random "
+        "paths, and compares a candidate only with the same step of earlier paths.",
         choices=PRESETS,
     )
     paths: int | None = setting(
         None,
-        help="Number of paths for each K of --top-k. Default: 96 for preset 'paper', 21 for preset "
-        "'default'.",
+        help="Number of trajectories (paths) for each value of --top-k. Default: 21. With preset "
+        "'paper': 96.",
     )
     random_paths: int | None = setting(
         None,
-        help="Number of random paths. A random path changes its mixture at a few steps; a third of the "
-        "random paths never change it. Default: 0 for preset 'paper', 44 for preset 'default'. With "
-        "preset 'default' and --paths or --top-k, the default is half the number of the other paths.",
+        help="Number of random paths: trajectories with random mixtures. Two thirds of them change the "
+        "mixture at a few steps; the others never change it. Default: 44. With --paths or --top-k: "
+        "half the number of the other paths. With preset 'paper': 0.",
     )
     top_k: tuple[int, ...] = setting(
         (),
-        help="K: number of best candidate mixtures. Each step draws its mixture from these. Repeat the "
-        "flag for several K. Default: 1, 100, 1000 and 10000.",
+        help="Number of best candidate mixtures (K). Each step draws its mixture from these. Repeat the "
+        "flag for several values. Default: 1, 100, 1000 and 10000.",
     )
     steps: int | None = setting(
         None,
-        help="M: maximum number of steps per trajectory. Default: 80 for preset 'paper', 16 for "
-        "preset 'default'.",
+        help="Maximum number of steps per trajectory (M). Default: 16. With preset 'paper': 80.",
     )
     candidates: int = setting(
         20_000, help="Number of candidate mixtures per step. The default is the value in the paper."
     )
     alpha: float = setting(
-        1.0, help="Alpha: weight of the distance from the last mixture. The paper gives no value."
+        1.0, help="Weight (alpha) of the distance from the last mixture. The paper gives no value."
     )
     beta: float = setting(
-        1.0, help="Beta: weight of the distance from the target state. The paper gives no value."
+        1.0,
+        help="Weight (beta) of the distance from the target state, which has only target text. The "
+        "paper gives no value.",
     )
     gamma: float = setting(
-        1.0, help="Gamma: weight of the distance from earlier paths. The paper gives no value."
+        1.0, help="Weight (gamma) of the distance from earlier paths. The paper gives no value."
     )
     samples_per_step: int | str = setting(
         "auto",
-        help="R of the proxies (small models that train along the trajectories): number of samples per "
-        "step. 'auto': the same number as --run-samples-per-step auto.",
+        help="Number of samples per step (R) for the proxies, the small models that train along the "
+        "trajectories. 'auto': the same number as --run-samples-per-step auto.",
     )
     run_samples_per_step: int | str = setting(
         "auto",
-        help="R of the guided run, in which an agent chooses the mixtures: number of samples per step. "
-        "This number decides when a path has used up the target text. 'auto': the smallest multiple "
-        "of the batch with which natural mixing draws all target samples in M steps.",
+        help="Number of samples per step (R) in the guided run: the run in which an agent will choose "
+        "the mixtures. This number decides when a path has used up the target text. 'auto': the "
+        "smallest multiple of --batch-size with which all target samples are drawn in --steps "
+        "steps, if every domain has a share in proportion to its size.",
     )
     max_passes: int = setting(
         1,
-        help="Maximum number of passes through each domain in the guided run. With 1, as in the paper, a "
-        "path ends once it has drawn all target samples. With more, a path has all M steps; use "
-        "this for runs with --exhaustion repeat.",
+        help="Maximum number of passes through each domain in the guided run (see "
+        "--run-samples-per-step). With 1, as in the paper, a path ends once it has drawn all target "
+        "samples. With more, a path has all M steps; use this for runs with --exhaustion repeat.",
     )
     batch_size: int = setting(
         32,
-        help="B: number of samples in a global batch of the guided run. Both values of R must be "
-        "multiples of B.",
+        help="Number of samples per batch (B) in the guided run, over all its processes. "
+        "--samples-per-step and --run-samples-per-step must be multiples of this number.",
     )
     seed: int = setting(0, help="Seed of the candidate mixtures and of the random paths.")
 

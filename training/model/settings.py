@@ -89,7 +89,7 @@ class TrainingSettings:
     """How a model is trained; the mixture is not part of it."""
 
     batch_size: int = setting(
-        32, help="B: number of samples in a global batch, over all ranks and microbatches."
+        32, help="Number of samples per batch (B), over all ranks (training processes) and microbatches."
     )
     microbatch_size: int | str | None = setting(
         None,

@@ -28,14 +28,19 @@ _FAR_ABOVE = 10.0
 class RunRequest:
     """What a user asks for; everything else follows from it and from the dataset."""
 
-    steps: int = setting(DEFAULT_STEPS, help="M: number of re-weighting steps.")
+    steps: int = setting(
+        DEFAULT_STEPS, help="Number of steps (M). Each step draws its samples under one mixture."
+    )
     samples_per_step: int | str = setting(
         "auto",
-        help="R: number of samples per step, a multiple of the batch. 'auto': the smallest R with which "
-        "natural mixing draws all target samples in M steps.",
+        help="Number of samples per step (R), a multiple of the batch. 'auto': the smallest number with "
+        "which all target samples are drawn in --steps steps, if every domain has a share in "
+        "proportion to its size.",
     )
     batch_size: int | None = setting(
-        None, help="B: number of samples in a global batch. Default: batch_size of the training file."
+        None,
+        help="Number of samples per batch (B), over all ranks (training processes). Default: "
+        "batch_size of the training file.",
     )
     exhaustion: str = setting(
         "stop",
@@ -49,15 +54,16 @@ class RunRequest:
     )
     shuffle_block: int = setting(
         8,
-        help="Number of shards of a domain that dmix shuffles together. Fewer shards mean fewer open "
-        "files per step. If you give the number of all shards, the shuffle is complete.",
+        help="Number of shards (files of samples) of a domain that dmix shuffles together. Fewer shards "
+        "mean fewer open files per step. If you give the number of all shards, the shuffle is "
+        "complete.",
     )
     guard: str = setting(
         "auto",
-        help="Guard rails, as SET or SET:QUANTILE: dmix keeps mixtures within the range of this set of "
-        "trajectories. 'auto': dmix uses the set from which the agent learned. If the warehouse "
-        "does not have that set for the same domains, there are no guard rails. 'off': no guard "
-        "rails.",
+        help="Limits on the mixtures, as SET or SET:QUANTILE: dmix keeps mixtures within the range of "
+        "this set of trajectories (series of mixtures). 'auto': dmix uses the set from which the "
+        "agent learned. If the warehouse does not have that set for the same domains, there are no "
+        "limits. 'off': no limits.",
     )
     shadow: str | None = setting(
         None,

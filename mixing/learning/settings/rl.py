@@ -51,8 +51,8 @@ class RlSettings:
     actor_delay: int = setting(200, help="Number of critic updates before the first update of the actor.")
     returns_steps: int = setting(
         500,
-        help="Number of gradient steps on the farm's returns, before the first update. These steps "
-        "fit the critics.",
+        help="Number of gradient steps that fit the critics to the final utilities in --set, before the "
+        "first update.",
     )
     batch_episodes: int = setting(
         64, help="Number of episodes per gradient step. An episode is the run of one trajectory."
@@ -61,11 +61,12 @@ class RlSettings:
     critic_learning_rate: float = setting(1e-3, help="Adam learning rate of the critics.")
     conservative_weight: float | None = setting(
         None,
-        help="Weight of the conservative term, for returns with standard deviation 1. Default: 0.02 for "
-        "preset 'default', 5 for preset 'paper'.",
+        help="Weight of the conservative term, which lowers the critics' values of mixtures that are not "
+        "in --set. The weight is for returns (final utilities) with standard deviation 1. Default: "
+        "0.02. With preset 'paper': 5.",
     )
     discount: float | None = setting(
-        None, help="Discount of rewards per step. Default: 1 for preset 'default', 0.99 for preset 'paper'."
+        None, help="Discount of rewards per step. Default: 1. With preset 'paper': 0.99."
     )
     critics: int = setting(2, help="Number of critics. An update uses the smallest value of all critics.")
     action_samples: int = setting(
@@ -83,26 +84,26 @@ class RlSettings:
     )
     imagined: float | None = setting(
         None,
-        help="Share of each batch that comes from rollouts (runs in learned simulators). Default: 0.75 "
-        "for preset 'default', 0 for preset 'paper'.",
+        help="Share of each batch that comes from rollouts (runs in learned simulators). Default: 0.75. "
+        "With preset 'paper': 0.",
     )
     simulator_share: float | None = setting(
         None,
         help="Share of the actor's gradient that comes from learned simulators. The rest comes from the "
-        "critics. Default: 0.9 for preset 'default', 0 for preset 'paper'.",
+        "critics. Default: 0.9. With preset 'paper': 0.",
     )
     proximity: float | None = setting(
         None,
         help="Penalty per nat of KL from a rollout's mixtures to the actor's mixtures. The penalty keeps "
         "the actor near mixtures for which it has gradients. The penalty falls to 0 over the first "
-        "half of the actor's updates. Default: 0.5 for preset 'default', 0 for preset 'paper'.",
+        "half of the actor's updates. Default: 0.5. With preset 'paper': 0.",
     )
     pessimism: float | None = setting(
         None,
-        help="Uncertainty penalty of the learned simulators, in standard deviations of the farm's "
-        "scores. The leverage of a state measures its distance from the farm's states. If the "
-        "leverage is above 1, a score falls by this penalty times half the log leverage. Default: 3 "
-        "for preset 'default', 0 for preset 'paper'.",
+        help="Uncertainty penalty of the learned simulators, in standard deviations of the scores in "
+        "--set. The leverage of a state measures its distance from the states in --set. If the "
+        "leverage is above 1, a score falls by this penalty times half the log leverage. Default: "
+        "3. With preset 'paper': 0.",
     )
     views: float = setting(
         0.0,
@@ -117,7 +118,9 @@ class RlSettings:
     imagined_runs: int = setting(
         64, help="Number of rollouts per refresh. dmix keeps the rollouts of the last four refreshes."
     )
-    simulators: int = setting(3, help="Number of learned simulators for rollouts.")
+    simulators: int = setting(
+        3, help="Number of learned simulators (networks that predict scores) for rollouts."
+    )
     simulator_steps: int = setting(1500, help="Number of gradient steps per learned simulator.")
     simulator_width: int = setting(64, help="Hidden width of the learned simulators.")
     simulator_learning_rate: float = setting(3e-3, help="Adam learning rate of the learned simulators.")
@@ -132,13 +135,13 @@ class RlSettings:
     )
     hidden_size: int | None = setting(
         None,
-        help="Hidden width of a new agent and its critics. Default: 256 for architecture 'paper', as in "
-        "the paper; 128 for architecture 'set'.",
+        help="Hidden width of a new agent and its critics. Default: 256, as in the paper. With "
+        "architecture 'set': 128.",
     )
     feedforward: int | None = setting(
         None,
-        help="SwiGLU width of a new agent and its critics. Default: 1024 for architecture 'paper', as in "
-        "the paper; 256 for architecture 'set'.",
+        help="SwiGLU width of a new agent and its critics. Default: 1024, as in the paper. With "
+        "architecture 'set': 256.",
     )
     domain_width: int = setting(
         64, help="Width of the state of a domain in a new agent. Only for architecture 'set'."

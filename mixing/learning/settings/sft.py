@@ -43,13 +43,11 @@ class SftSettings:
     )
     hidden_size: int | None = setting(
         None,
-        help="Hidden width of the agent. Default: 256 for architecture 'paper', as in the paper; 128 for "
-        "architecture 'set'.",
+        help="Hidden width of the agent. Default: 256, as in the paper. With architecture 'set': 128.",
     )
     feedforward: int | None = setting(
         None,
-        help="SwiGLU width of the agent. Default: 1024 for architecture 'paper', as in the paper; 256 "
-        "for architecture 'set'.",
+        help="SwiGLU width of the agent. Default: 1024, as in the paper. With architecture 'set': 256.",
     )
     domain_width: int = setting(64, help="Width of the state of a domain. Only for architecture 'set'.")
     layers: int = setting(
