@@ -70,8 +70,8 @@ class SampleSettings:
         "auto",
         help="Number of samples per step (R) in the guided run: the run in which an agent will choose "
         "the mixtures. This number decides when a path has used up the target text. 'auto': the "
-        "smallest multiple of --batch-size with which all target samples are drawn in --steps "
-        "steps, if every domain has a share in proportion to its size.",
+        "smallest multiple of --batch-size with which natural mixing draws all target samples in "
+        "--steps steps. Natural mixing gives every domain a share in proportion to its size.",
     )
     max_passes: int = setting(
         1,
@@ -81,7 +81,7 @@ class SampleSettings:
     )
     batch_size: int = setting(
         32,
-        help="Number of samples per batch (B) in the guided run, over all its processes. "
+        help="Number of samples per batch (B) in the guided run (see --run-samples-per-step). "
         "--samples-per-step and --run-samples-per-step must be multiples of this number.",
     )
     seed: int = setting(0, help="Seed of the candidate mixtures and of the random paths.")

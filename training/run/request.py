@@ -34,8 +34,8 @@ class RunRequest:
     samples_per_step: int | str = setting(
         "auto",
         help="Number of samples per step (R), a multiple of the batch. 'auto': the smallest number with "
-        "which all target samples are drawn in --steps steps, if every domain has a share in "
-        "proportion to its size.",
+        "which natural mixing draws all target samples in --steps steps. Natural mixing gives every "
+        "domain a share in proportion to its size.",
     )
     batch_size: int | None = setting(
         None,
