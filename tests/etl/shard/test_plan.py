@@ -37,7 +37,7 @@ def test_a_version_is_named_behind_an_at_sign(warehouse, pair):
     write_corpus(warehouse, "main-source", "source", [[("News", "newer")]], version=2)
     named = resolve_corpora(warehouse, ["main-source", "main-source@v1"])
     assert [corpus.version for corpus in named] == [2, 1]
-    with pytest.raises(InputError, match="'main-source@1'.*NAME@vK"):
+    with pytest.raises(InputError, match=r"'main-source@1'.*NAME@vK"):
         resolve_corpora(warehouse, ["main-source@1"])
     with pytest.raises(NotFoundError, match="no version 9"):
         resolve_corpora(warehouse, ["main-source@v9"])

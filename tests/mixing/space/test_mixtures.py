@@ -54,7 +54,7 @@ def test_numbers_and_their_texts_are_weights(given, weight):
 
 @pytest.mark.parametrize("given", [True, None, "x", [1], float("nan"), float("inf"), -0.1, 10**400])
 def test_what_is_no_number_from_zero_on_is_refused(given):
-    with pytest.raises(InputError, match="^w is .*, expected"):
+    with pytest.raises(InputError, match=r"^w is .*, expected"):
         checked_weight(given, "w")
 
 
