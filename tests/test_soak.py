@@ -7,7 +7,9 @@ from tests import soak
 
 
 def rows(folder):
-    return [json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.open()]
+    return [
+        json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()
+    ]
 
 
 @pytest.fixture

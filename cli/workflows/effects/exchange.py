@@ -1,6 +1,7 @@
 """Probes for another trainer: mixtures that it trains, scores that it hands back."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable
@@ -168,7 +169,7 @@ def read_scores(path: Path) -> dict[tuple[str, str], float]:
     if not path.is_file():
         raise NotFoundError(f"{path} does not exist; give the table of scores with --scores")
     readers: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
-        ".csv": lambda p: list(csv.DictReader(p.open(encoding="utf-8-sig", newline=""))),
+        ".csv": lambda p: list(csv.DictReader(io.StringIO(p.read_text("utf-8-sig")))),
         ".jsonl": lambda p: [json.loads(line) for line in p.read_text("utf-8").splitlines() if line.strip()],
         ".parquet": _parquet_rows,
     }

@@ -28,7 +28,10 @@ def test_held_out_documents_are_items_and_never_text(tmp_path):
     taken = write_text(tmp_path / "data", tmp_path / "out", target="math", size=size)
     assert set(taken.values()) == {8} and len(taken) == 7
     held_out = {
-        kind: [json.loads(line)["id"] for line in (tmp_path / "out" / f"{kind}-books.jsonl").open()]
+        kind: [
+            json.loads(line)["id"]
+            for line in (tmp_path / "out" / f"{kind}-books.jsonl").read_text().splitlines()
+        ]
         for kind in ("feedback", "judge")
     }
     assert {kind: len(ids) for kind, ids in held_out.items()} == {"feedback": 3, "judge": 2}

@@ -65,7 +65,7 @@ def test_a_distilled_classifier_brings_its_labels(distilled, tmp_path):
         classifier_spec("distilled:mine", taxonomy=None, distilled=tmp_path)
     with pytest.raises(InputError, match="needs a warehouse"):
         classifier_spec("distilled:mine", taxonomy=None)
-    with pytest.raises(InputError, match=r"has the 2 labels of 'two', not those of 'weborganizer-topics'"):
+    with pytest.raises(InputError, match=r"has the 2 labels of 'two', not .* 'weborganizer-topics'"):
         classifier_spec("distilled:mine", taxonomy="weborganizer-topics", distilled=distilled)
 
 
@@ -74,5 +74,5 @@ def test_a_fallback_has_the_labels_of_the_first(distilled):
     assert (spec.fallback.name, spec.fallback.taxonomy, spec.margin) == ("nvidia", DEFAULT_TAXONOMY, 0.2)
     with pytest.raises(InputError, match="have different labels"):
         classifier_spec("embedded", taxonomy=None, fallback="distilled:mine", distilled=distilled)
-    with pytest.raises(InputError, match="needs a classifier with labels of its own"):
+    with pytest.raises(InputError, match=f"--fallback embedded.*{FROM_DATA}"):
         classifier_spec("column:x", taxonomy=FROM_DATA, fallback="embedded")

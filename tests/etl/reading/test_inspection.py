@@ -36,7 +36,7 @@ def test_the_hash_is_of_the_stored_bytes(tmp_path):
         (bz2.compress(LINES), "bz2 data; rename it to .*a.jsonl.bz2"),
         (zstandard.compress(LINES), "zstd data; rename it to .*a.jsonl.zst"),
         (b"\x50\x2a\x4d\x18" + zstandard.compress(LINES), "zstd data"),
-        (b"PK\x03\x04" + LINES, "zip data, but its ending names another format; decompress it"),
+        (b"PK\x03\x04" + LINES, "zip data"),
         (b"PAR1" + LINES + b"PAR1", "parquet data"),
     ],
 )
@@ -54,7 +54,7 @@ def test_letters_of_a_magic_are_text(tmp_path, text):
 
 def test_a_name_of_a_compressed_file_needs_its_bytes(tmp_path):
     (tmp_path / "a.jsonl.gz").write_bytes(LINES)
-    with pytest.raises(InputError, match="named like a gzip file but holds something else"):
+    with pytest.raises(InputError, match=r"a\.jsonl\.gz .*gzip file.*correct its name"):
         inspect_file(found(tmp_path / "a.jsonl.gz"), columns=())
     (tmp_path / "a.jsonl.gz").write_bytes(b"\x1f")  # cut off inside its magic: a reject says so later
     assert inspect_file(found(tmp_path / "a.jsonl.gz"), columns=()).size_bytes == 1
@@ -77,8 +77,8 @@ def parquet(path, **columns):
     ("columns", "shapes", "said"),
     [
         (("origin",), (), "has no column 'origin' .*--id-column or column:NAME"),
-        ((), (("text",),), "has no column 'text' .*it has: body, prompt, response.*--template instruction"),
-        ((), (("text",), ("a", "b")), "has no columns text or a and b"),
+        ((), (("text",),), "'text'.* body, prompt, response.*--template instruction"),
+        ((), (("text",), ("a", "b")), "text or a and b"),
     ],
 )
 def test_a_parquet_file_without_what_is_read_names_what_it_has(tmp_path, columns, shapes, said):

@@ -29,7 +29,7 @@ def pair(warehouse):
 def test_the_only_pair_needs_no_name(warehouse, pair):
     assert [corpus.corpus for corpus in resolve_corpora(warehouse, ())] == ["main-source", "main-target"]
     write_corpus(warehouse, "third", "source", FILES)
-    with pytest.raises(InputError, match=r"has 3 corpora .*say which to use with --corpus"):
+    with pytest.raises(InputError, match=r"has 3 corpora .*with --corpus"):
         resolve_corpora(warehouse, ())
 
 
@@ -37,7 +37,7 @@ def test_a_version_is_named_behind_an_at_sign(warehouse, pair):
     write_corpus(warehouse, "main-source", "source", [[("News", "newer")]], version=2)
     named = resolve_corpora(warehouse, ["main-source", "main-source@v1"])
     assert [corpus.version for corpus in named] == [2, 1]
-    with pytest.raises(InputError, match="neither NAME nor NAME@vK"):
+    with pytest.raises(InputError, match=r"'main-source@1'.*NAME@vK"):
         resolve_corpora(warehouse, ["main-source@1"])
     with pytest.raises(NotFoundError, match="no version 9"):
         resolve_corpora(warehouse, ["main-source@v9"])
@@ -82,10 +82,10 @@ def test_corpora_that_do_not_fit_together_are_refused(warehouse, pair):
     empty = dataclasses.replace(target, parts=())
     newer = write_corpus(warehouse, "main-source", "source", [[("News", "newer")]], version=2)
     for versions, said in (
-        ((), "no corpora were given"),
-        ((source, other), "must share a taxonomy: 'main-source' has 'three' .3 labels., 'other' has 'one'"),
+        ((), "--corpus"),
+        ((source, other), "taxonom.*'main-source' has 'three' .3 labels., 'other' has 'one'"),
         ((source, empty), "corpus 'main-target' version 1 has no documents"),
-        ((source, dataclasses.replace(twin, parts=source.parts)), "have the same documents"),
+        ((source, dataclasses.replace(twin, parts=source.parts)), "same documents"),
         ((source, newer), "corpus 'main-source' was given in two versions"),
         ((source, dataclasses.replace(source, corpus="t", field="target")), "made of the same files"),
     ):
@@ -113,6 +113,6 @@ def test_a_dataset_that_is_there_is_found_and_its_name_kept(warehouse, pair):
     shard_here(warehouse, pair)
     found = published_dataset(warehouse, plan)
     assert found.dataset == plan.dataset == manifest_id(found)
-    with pytest.raises(InputError, match=r"exists already .* leave out --name other"):
+    with pytest.raises(InputError, match=r"exists already .*--name other"):
         published_dataset(warehouse, dataclasses.replace(plan, name="other"))
     assert manifest_id(dataclasses.replace(found, seed=found.seed + 1)) != found.dataset

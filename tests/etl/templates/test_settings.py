@@ -11,10 +11,10 @@ from dmix.warehouse_schema.errors import InputError
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"text_column": ()}, "name a column with --text-column"),
-        ({"text_column": ("a", "")}, "name a column with --text-column"),
-        ({"text_column": ("a", "b", "a")}, "names 'a' twice"),
-        ({"text_column": ("a",), "template": "chat"}, "leave out either --text-column or --template"),
+        ({"text_column": ()}, "--text-column"),
+        ({"text_column": ("a", "")}, "--text-column"),
+        ({"text_column": ("a", "b", "a")}, "'a'"),
+        ({"text_column": ("a",), "template": "chat"}, "--text-column or --template"),
     ],
 )
 def test_columns_that_are_empty_twice_or_beside_a_template_are_refused(given, said):

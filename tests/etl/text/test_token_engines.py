@@ -100,13 +100,13 @@ def test_the_first_engine_that_agrees_is_taken(monkeypatch, encoder, caplog):
 def test_without_a_fast_engine_the_reference_runs_and_a_line_says_why(monkeypatch, encoder, caplog):
     panics = failing(PanicException("boom"), on="")
     name, encode = choose(monkeypatch, encoder, gigatoken=panics, fastokens=engine(1))
-    assert name == "tokenizers" and "gigatoken cannot run it: boom" in caplog.text
+    assert name == "tokenizers" and "gigatoken cannot run" in caplog.text and "boom" in caplog.text
     assert "fastokens gives other ids" in caplog.text
     assert [part.tolist() for part in encode(["a b", ""])] == [[2, 3], [2, 0]]
 
 
 def test_a_literal_that_becomes_its_special_token_is_refused(encoder):
-    with pytest.raises(InputError, match=r"turns the literal text 'a' into its special token"):
+    with pytest.raises(InputError, match=r"'mine'.* text 'a' .*special token"):
         choose_engine("mine", encoder, specials={2: "a"})
 
 

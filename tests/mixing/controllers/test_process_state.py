@@ -21,7 +21,7 @@ CHANGES = {
     "folder": (os.getcwd, os.chdir),
     "recursion": (sys.getrecursionlimit, lambda tmp: sys.setrecursionlimit(5000)),
     "random": (random.getstate, lambda tmp: random.random()),
-    "numpy": (np.random.get_state()[1].tolist, lambda tmp: np.random.random(700)),
+    "numpy": (lambda: list(np.random.get_state()[1]), lambda tmp: np.random.random(700)),
     "numpy errors": (np.geterr, lambda tmp: np.seterr(all="raise")),
     "filters": (lambda: list(warnings.filters), lambda tmp: warnings.simplefilter("always")),
     "torch": (lambda: torch.get_rng_state().tolist(), lambda tmp: torch.rand(3)),

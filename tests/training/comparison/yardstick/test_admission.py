@@ -10,8 +10,7 @@ from dmix.training.comparison.yardstick.admission import admission_page, admissi
 
 
 def objective(name, role="general", origin="in"):
-    layers = ("feedback", "confirmation")
-    return ComparisonObjective(name=name, role=role, corpora=("c",), origin=origin, layers=layers)
+    return ComparisonObjective(name=name, role=role, corpora=("c",), origin=origin)
 
 
 def test_fields_and_within_them_origins_have_equal_halves():

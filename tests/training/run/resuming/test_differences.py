@@ -20,7 +20,7 @@ CONFIG = RunConfig(
     kind="baseline",
     dataset="d",
     model="model.yaml",
-    model_file={"architecture": "llama", "hidden_size": 16},
+    model_file={"architecture": "llama", "config": {"hidden_size": 16}},
     controller="natural",
     steps=5,
     step_samples=32,
@@ -37,13 +37,21 @@ CONTENT = {"the items of objective a": "1" * 64, "the items of objective b": "2"
 def log(tmp_path):
     """Events of a run that has done two steps of five."""
     log = EventLog(tmp_path / "events.jsonl", run_id="r", attempt=1)
-    log.write("run_started", config={}, space=[["source", "a"]], content=CONTENT)
+    log.write(
+        "run_started",
+        kind="baseline",
+        controller="natural",
+        config={},
+        space=[["source", "a"]],
+        content=CONTENT,
+    )
     for step in (1, 2):
         counts = {"delivered_samples_N": [32], "planned_samples_N": [32]}
+        done = {"loss": 3.0, "seconds": 1.0, "delivered_tokens_N": [512], "chain": "c"}
         log.write(
             "decision", step=step, asked_N=[1.0], planned_N=[1.0], decided_to=step, remarks=[], **counts
         )
-        log.write("step_done", step=step, loss=3.0, **counts)
+        log.write("step_done", step=step, **counts, **done)
     return log
 
 
@@ -59,10 +67,10 @@ def test_steps_and_training_change_with_a_sentence_each(log):
 
 
 def test_steps_that_are_done_already_are_refused(log):
-    with pytest.raises(InputError, match=r"started with steps 5, and --steps is now 2, .* has done 2 steps"):
+    with pytest.raises(InputError, match=r"run r .*5.* has done 2"):
         changed_config(CONFIG, {"steps": 2}, log.path)
     log.write("run_done", step=2, detail="")
-    with pytest.raises(InputError, match="has ended after 2 steps"):
+    with pytest.raises(InputError, match="ended after 2"):
         changed_config(CONFIG, {"steps": 9}, log.path)
 
 
@@ -75,7 +83,7 @@ def test_content_of_the_last_attempt_counts(log, tmp_path):
 
 def test_changed_items_need_consent_and_new_names_are_fine(log):
     now = {**CONTENT, "the items of objective b": "3" * 64, "the code of controller x": "4" * 64}
-    with pytest.raises(InputError, match=r"run r: the items of objective b changed .*--accept-changes"):
+    with pytest.raises(InputError, match=r"the items of objective b .*--accept-changes"):
         changed_content("r", now, log.path, accept=False)
     [change] = changed_content("r", now, log.path, accept=True)
     assert change.digests == f"the items of objective b changed from {'2' * 12} to {'3' * 12}"
@@ -84,5 +92,5 @@ def test_changed_items_need_consent_and_new_names_are_fine(log):
 
 def test_a_model_file_is_the_model_and_part_of_the_content():
     model = model_of(CONFIG)
-    assert isinstance(model, ModelSettings) and model.hidden_size == 16
+    assert isinstance(model, ModelSettings) and model.config == {"hidden_size": 16}
     assert set(content_of(CONFIG)) == {STARTING_MODEL} and len(content_of(CONFIG)[STARTING_MODEL]) == 64
