@@ -10,11 +10,12 @@ import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+
+if TYPE_CHECKING:
+    import yaml
 
 # UTF-32's mark begins with that of UTF-16, so it comes first
 _MARKS = (
@@ -95,6 +96,8 @@ def parse_yaml(text: str, *, where: str) -> Any:
     Raises:
         InputError: If it is no YAML, gives a name twice, or its aliases or its nesting explode.
     """
+    import yaml  # commands that read none need not wait for it
+
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
@@ -124,19 +127,19 @@ def _content(path: str | Path) -> bytes:
         raise InputError(f"dmix may not read {path}; check its permissions") from None
 
 
-def _children(node: yaml.Node) -> Iterator[yaml.Node]:
-    if isinstance(node, yaml.MappingNode):
+def _children(node: "yaml.Node") -> "Iterator[yaml.Node]":
+    if node.id == "mapping":
         for name, value in node.value:
             yield from (name, value)
-    elif isinstance(node, yaml.SequenceNode):
+    elif node.id == "sequence":
         yield from node.value
 
 
-def _check_size(root: yaml.Node, where: str) -> None:
+def _check_size(root: "yaml.Node", where: str) -> None:
     """Refuses what is small as a file and huge as values, and what holds itself."""
     sizes: dict[int, int | None] = {}
 
-    def size(node: yaml.Node) -> int:
+    def size(node: "yaml.Node") -> int:
         known = sizes.get(id(node), 0)
         if known is None:
             raise InputError(
@@ -155,7 +158,7 @@ def _check_size(root: yaml.Node, where: str) -> None:
     size(root)
 
 
-def _check_names(root: yaml.Node, where: str) -> None:
+def _check_names(root: "yaml.Node", where: str) -> None:
     """Refuses a name that a mapping gives twice."""
     waiting, done = [root], set()
     while waiting:
@@ -164,11 +167,11 @@ def _check_names(root: yaml.Node, where: str) -> None:
             continue
         done.add(id(node))
         waiting += _children(node)
-        if not isinstance(node, yaml.MappingNode):
+        if node.id != "mapping":
             continue
         lines: dict[tuple[str, str], int] = {}
         for name, _ in node.value:
-            if not isinstance(name, yaml.ScalarNode):
+            if name.id != "scalar":
                 continue
             key, line = (name.tag, name.value), name.start_mark.line + 1
             if key in lines:

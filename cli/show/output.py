@@ -94,6 +94,12 @@ def say(message: str) -> None:
     click.echo(printable(message), err=True)
 
 
+def get_ready_to_show() -> None:
+    """Imports what shows tables, for commands that wait for something else meanwhile."""
+    import rich.console
+    import rich.table  # noqa: F401
+
+
 def show_table(
     columns: Sequence[str],
     rows: Sequence[Sequence[Any]],

@@ -9,7 +9,9 @@ A feature is counted once a document, however often it occurs: repeated words sa
 about the topic, and tables of numbers would otherwise outvote the prose.
 """
 
+import itertools
 import json
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,14 +59,15 @@ class WordTable:
         size = max(vocab.values()) + 1
         opens, closes, plural = np.ones(size, bool), np.ones(size, bool), np.zeros(size, bool)
         share, letters = np.zeros(size, np.uint32), np.zeros(size, np.uint32)
+        powers, alone = _POWERS.tolist(), _mixed(np.arange(size, dtype=np.uint32))
         for token, index in vocab.items():
-            text = bytes(byte_of[symbol] for symbol in token).lower()
+            text = bytes(map(byte_of.__getitem__, token)).lower()
             word = text.lstrip(_NOT_LETTERS)
-            if not word or word.strip(_NOT_LETTERS) != word:
-                share[index] = _mixed(np.array([index], np.uint32))[0]
+            if not word or word.rstrip(_NOT_LETTERS) != word:
+                share[index] = alone[index]
                 continue
-            places = (min(place, _MAX_LETTERS - 1) for place in range(len(word)))
-            share[index] = sum(b * int(_POWERS[p]) for b, p in zip(word, places, strict=True)) % 2**32
+            places = itertools.chain(powers, itertools.repeat(powers[-1]))
+            share[index] = sum(map(operator.mul, word, places)) % 2**32
             letters[index] = len(word)
             opens[index], closes[index], plural[index] = word != text, False, word[-1] == _PLURAL
         alone = _singular(share.copy(), letters, plural)

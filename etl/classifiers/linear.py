@@ -8,11 +8,14 @@ the bias. The file is safetensors: `weight` (features, labels) and `mass` (featu
 `bias` (labels,) in float32; m and the taxonomy as JSON in its metadata.
 """
 
-import itertools
+import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import machinery, util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +29,7 @@ from dmix.warehouse_schema.taxonomy import Taxonomy
 FORMAT = "dmix-linear-1"
 
 _FEW_DOCUMENTS = 32
-"""Up to so many are summed by NumPy: importing SciPy takes longer than that."""
+"""Up to so many are summed without the table, which takes longer to make."""
 
 _LINE = 16
 """Numbers of float32 in a line of the processor's cache."""
@@ -61,18 +64,22 @@ class LinearModel:
     def _sums(self, features: NDArray[np.int32], ends: NDArray[np.int32]) -> NDArray[np.float32]:
         """Sums of the rows of each document, row after row, so that the last bits are always the same."""
         documents = len(ends) - 1
-        if documents <= _FEW_DOCUMENTS:
-            found = [
-                self._table.take(features[start:stop], axis=0).sum(axis=0)
-                for start, stop in itertools.pairwise(ends.tolist())
-            ]
-            return np.array(found, np.float32).reshape(documents, self._table.shape[1])
-        from scipy.sparse import csr_array
-
+        if documents <= _FEW_DOCUMENTS and "_table" not in vars(self):
+            table = np.empty((len(features), len(self.bias) + 1), np.float32)
+            self._fill(table, features)
+            features = np.arange(len(features), dtype=np.int32)
+        else:
+            table = self._table
+        rows, columns = table.shape
+        sums = np.zeros((documents, columns), np.float32)
         ones = np.ones(len(features), np.float32)
-        counts = csr_array((ones, features, ends), shape=(documents, NUM_FEATURES))
-        sums: NDArray[np.float32] = counts @ self._table
+        _row_sums()(documents, rows, columns, ends, features, ones, table.ravel(), sums.ravel())
         return sums
+
+    def _fill(self, table: NDArray[np.float32], features: NDArray[np.int32] | slice) -> None:
+        """Writes weight and mass of some features into a table, a row each."""
+        labels = len(self.bias)
+        table[:, :labels], table[:, labels] = self.weight[features], self.mass[features]
 
     @cached_property
     def _table(self) -> NDArray[np.float32]:
@@ -85,7 +92,7 @@ class LinearModel:
         memory = np.zeros(features * columns + _LINE, np.float32)
         first = -(memory.ctypes.data // memory.itemsize) % _LINE
         table = memory[first : first + features * columns].reshape(features, columns)
-        table[:, :labels], table[:, labels] = self.weight, self.mass
+        self._fill(table, slice(None))
         return table
 
     def save(self, path: Path) -> None:
@@ -129,6 +136,31 @@ class LinearModel:
                 f" {(NUM_FEATURES, len(taxonomy))}; train it again"
             )
         return cls(taxonomy=taxonomy, prior_mass=facts["prior_mass"], **tensors)
+
+
+@functools.cache
+def _row_sums() -> Callable[..., None]:
+    """SciPy's loop behind the product of a sparse matrix (CSR) and a dense one, `csr_matvecs`.
+
+    Its module is loaded alone: the package takes 0.1 s to import, and its matrices check their parts in a
+    fifth of the time of a product. If SciPy keeps the loop elsewhere, the package is imported.
+    """
+    found = util.find_spec("scipy")
+    folders = found.submodule_search_locations or () if found else ()
+    name = "scipy.sparse._sparsetools"
+    for path in (
+        Path(folder, f"sparse/_sparsetools{suffix}")
+        for folder in folders
+        for suffix in machinery.EXTENSION_SUFFIXES
+    ):
+        spec = util.spec_from_file_location(name, path) if path.is_file() else None
+        if spec is not None and spec.loader is not None:
+            module: Any = util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return module.csr_matvecs
+    from scipy.sparse import _sparsetools
+
+    return _sparsetools.csr_matvecs
 
 
 def read_taxonomy(path: Path) -> Taxonomy:

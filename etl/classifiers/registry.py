@@ -169,3 +169,10 @@ def make_classifier(spec: ClassifierSpec) -> Classifier:
     if spec.weights is not None:
         return EmbeddedClassifier(spec.weights, name=spec.name)
     return EmbeddedClassifier()
+
+
+def load_weights(spec: ClassifierSpec) -> None:
+    """Loads what labelling needs into this process, whose forks then have it, if that takes no torch."""
+    first = make_classifier(dataclasses.replace(spec, fallback=None, margin=0.0))
+    if not spec.name.startswith("nvidia"):
+        first.classify(["a text"], {column: ["a label"] for column in first.columns})

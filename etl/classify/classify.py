@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dmix.etl.classifiers.interface import Classifier
@@ -310,8 +309,9 @@ def _example(parts: Sequence[LabelPart], folders: CorpusFolders, reason: str) ->
             rejects = pq.read_table(pa.BufferReader(content))
         except (OSError, pa.ArrowException, DmixError):
             continue
-        for row in rejects.filter(pc.field("reason") == reason).slice(0, 1).to_pylist():
-            return f" (for example {row['path']}:{row['position']}: {row['detail']})"
+        for row in rejects.to_pylist():
+            if row["reason"] == reason:
+                return f" (for example {row['path']}:{row['position']}: {row['detail']})"
     return ""
 
 

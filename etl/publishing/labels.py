@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dmix.warehouse_schema.files.manifests import DomainRows, LabelFile
+from dmix.warehouse_schema.light_arrow import compute
 
 SCHEMA = pa.schema(
     {
@@ -53,7 +53,7 @@ class LabelWriter:
 
     def add(self, batch: pa.Table) -> None:
         """Takes some documents in the form of `SCHEMA`, in reading order."""
-        size_bytes = pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0
+        size_bytes = compute("sum", compute("binary_length", batch.column("text"))).as_py() or 0
         if self._batches and self._size_bytes + size_bytes > self._chunk_bytes:
             self._flush()
         self._batches.append(batch)
@@ -88,8 +88,8 @@ def write_labels(path: Path, chunk: pa.Table, ranks: Mapping[str, int]) -> tuple
     labels = chunk.column("label").to_pylist()
     rank_D = np.fromiter((ranks[label] for label in labels), dtype=np.int64, count=len(labels))
     order_D = np.argsort(rank_D, kind="stable")
-    ordered = chunk.take(pa.array(order_D)).combine_chunks()
-    bytes_D = pc.binary_length(ordered.column("text")).to_numpy()
+    ordered = compute("take", chunk, pa.array(order_D)).combine_chunks()
+    bytes_D = compute("binary_length", ordered.column("text")).to_numpy()
     domains = []
     with pq.ParquetWriter(
         path,

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dmix.warehouse_schema.errors import NotFoundError, VerificationError
@@ -23,6 +22,7 @@ from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import CorpusVersion
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.storage import Place, is_url, parquet_input, read_errors, size_of
+from dmix.warehouse_schema.light_arrow import compute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +144,11 @@ def read_texts(shard_input: ShardInput, *, batch_bytes: int) -> Iterator[list[st
     for rows in shard_input.ranges:
         excluded = excluded_rows(rows.excluded)
         for first, batch in read_rows(rows, columns=("label", "text"), batch_bytes=batch_bytes):
-            of_domain = pc.equal(batch.column("label").cast(pa.string()), shard_input.domain)
-            if not pc.all(pc.fill_null(of_domain, False)).as_py():
+            labels = batch.column("label")
+            if labels.type != pa.string():
+                labels = labels.cast(pa.string())
+            of_domain = compute("equal", labels, pa.scalar(shard_input.domain, pa.string()))
+            if of_domain.true_count < len(of_domain):
                 wrong = f"rows {rows.start} to {rows.stop} are not all of {shard_input.domain!r}"
                 raise _damaged(rows.path, wrong)
             texts = batch.column("text")

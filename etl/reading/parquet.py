@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 from uuid import UUID
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dmix.etl.reading.blocks import BrokenInputError, block_bytes
@@ -24,6 +23,7 @@ from dmix.etl.reading.exact_ids import id_of_bytes, id_of_number
 from dmix.etl.reading.parquet_pages import check_page, pages
 from dmix.etl.templates.conversations import Unreadable
 from dmix.warehouse_schema.errors import DmixError, InputError
+from dmix.warehouse_schema.light_arrow import compute
 
 BATCH_ROWS = 1024
 BATCH_BYTES = 4 << 20
@@ -228,7 +228,7 @@ def _rows_by_dictionary(
     longest = 1
     for column in first.columns:
         for dictionary in _dictionaries(column):
-            longest += pc.max(pc.binary_length(dictionary)).as_py() or 0
+            longest += compute("max", compute("binary_length", dictionary)).as_py() or 0
     return min(rows, max(1, _DECODED_BYTES // (longest * most_values)))
 
 

@@ -3,11 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dmix.etl.publishing.shard_inputs import ShardInput, plan_shard_inputs, read_texts
-from dmix.etl.screening.duplicates import duplicates_rule
-from dmix.etl.screening.ngrams import EvaluationItem, items_digest
 from dmix.etl.screening.screening import in_reading_order
 from dmix.etl.shard.mds import WRITER_FORMAT, ShardFormat
 from dmix.etl.shard.packing import token_dtype
@@ -31,6 +29,9 @@ from dmix.warehouse_schema.files.manifests import (
 )
 from dmix.warehouse_schema.files.storage import Place
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
+
+if TYPE_CHECKING:
+    from dmix.etl.screening.ngrams import EvaluationItem
 
 _ESTIMATE_BYTES = 64 << 10
 """Text of each domain that a dry run encodes."""
@@ -60,7 +61,7 @@ class ShardPlan:
     corpora: tuple[CorpusVersion, ...]
     shard_inputs: Mapping[tuple[str, str], tuple[ShardInput, ...]]
     drop_duplicates: bool
-    items: tuple[EvaluationItem, ...]
+    items: "tuple[EvaluationItem, ...]"
     remove_contaminated: bool
     settings: Mapping[str, Any]
 
@@ -103,7 +104,7 @@ def plan_dataset(
     *,
     corpora: Sequence[CorpusVersion],
     settings: ShardSettings,
-    items: Sequence[EvaluationItem] = (),
+    items: "Sequence[EvaluationItem]" = (),
 ) -> ShardPlan:
     """What `settings` make of the corpora; loads the tokenizer, reads no label file.
 
@@ -132,10 +133,14 @@ def plan_dataset(
     }
     remove_contaminated = bool(items) and settings.contaminated == "remove"
     if settings.drop_duplicates:
+        from dmix.etl.screening.duplicates import duplicates_rule
+
         more["duplicates"] = duplicates_rule(ordered)
     if tokenizer.written:
         more["special_tokens"] = list(tokenizer.written)
     if remove_contaminated:
+        from dmix.etl.screening.ngrams import items_digest
+
         more["contamination"] = items_digest(items)
     plan_id = dataset_id(
         corpora=[content_digest(corpus) for corpus in ordered],

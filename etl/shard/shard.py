@@ -10,15 +10,13 @@ import hashlib
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dmix.etl.publishing.publish import ShardInputRecord, attempt_folder, publish_files, read_record
 from dmix.etl.publishing.shard_inputs import ShardInput, check_label_files
 from dmix.etl.publishing.unnamed import remove_unnamed_streams
-from dmix.etl.screening.contamination import find_contamination
-from dmix.etl.screening.duplicates import find_duplicates
-from dmix.etl.screening.ngrams import EvaluationItem
 from dmix.etl.screening.screening import excluded_documents, without_found
 from dmix.etl.shard.mds import ShardWriter
 from dmix.etl.shard.packing import cut_samples
@@ -49,6 +47,9 @@ from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import size_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
+if TYPE_CHECKING:
+    from dmix.etl.screening.ngrams import EvaluationItem
+
 __all__ = ["ShardSettings", "shard_dataset"]
 
 
@@ -59,7 +60,7 @@ def shard_dataset(
     corpora: Sequence[CorpusVersion],
     settings: ShardSettings,
     progress: Progress,
-    items: Sequence[EvaluationItem] = (),
+    items: "Sequence[EvaluationItem]" = (),
     work: Work = encode_shard_input,
 ) -> DatasetManifest:
     """Makes a dataset, or finds it made; a killed call is taken up where it stopped.
@@ -104,8 +105,12 @@ def _screen(
     """Looks for what the plan asks for; returns the screenings whose findings are to be left out."""
     leave_out = []
     if plan.drop_duplicates:
+        from dmix.etl.screening.duplicates import find_duplicates
+
         leave_out.append(find_duplicates(executor, warehouse, corpora=plan.corpora, progress=progress))
     if plan.items:
+        from dmix.etl.screening.contamination import find_contamination
+
         found = find_contamination(
             executor, warehouse, corpora=plan.corpora, items=plan.items, progress=progress
         )

@@ -24,7 +24,7 @@ from dmix.etl.shard.mds import ShardFormat, ShardWriter
 from dmix.etl.shard.packing import cut_samples, with_end_of_text
 from dmix.etl.spark.executors import ExecutorLike
 from dmix.etl.spark.tasks import grouped, reported, run_tasks
-from dmix.etl.text.tokens import Tokenizer
+from dmix.etl.text.tokens import Tokenizer, kept_tokenizer
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import storage_errors
 from dmix.warehouse_schema.files.manifests import TokenizerFile
@@ -37,9 +37,12 @@ BATCH_BYTES = 8 << 20
 """Text that a worker holds and encodes at once, unless one document is longer."""
 
 _TASK_BYTES = 4 << 20
+_LEAST_TASK_BYTES = 128 << 10
+_TASKS = 16
 _TASK_INPUTS = 256
 """Shard inputs that are smaller share a Spark task: with thousands of tiny domains, starting tasks would
-cost more than their work. What a shard input becomes does not depend on it."""
+cost more than their work. Little text still becomes some tasks, so that every core has one. What a shard
+input becomes does not depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,8 @@ def run_shard_inputs(
         )
 
     with reported(progress, line):
-        groups = grouped(order, size_of=lambda s: s.text_bytes, most_bytes=_TASK_BYTES, most=_TASK_INPUTS)
+        most_bytes = min(_TASK_BYTES, max(_LEAST_TASK_BYTES, total_bytes // _TASKS))
+        groups = grouped(order, size_of=lambda s: s.text_bytes, most_bytes=most_bytes, most=_TASK_INPUTS)
         spent = run_tasks(
             executor, functools.partial(_timed, job=job, work=work), groups, size_bytes=total_bytes
         )
@@ -190,5 +194,4 @@ def _timed(shard_inputs: Sequence[ShardInput], job: ShardJob, work: Work) -> lis
 @functools.lru_cache(maxsize=2)
 def _tokenizer(path: Place, file: TokenizerFile, written: tuple[str, ...]) -> Tokenizer:
     """The dataset's tokenizer, loaded once a worker process."""
-    eot_token = file.eot_token or None
-    return Tokenizer.from_json_bytes(file.name, path.read_bytes(), eot_token=eot_token, written=written)
+    return kept_tokenizer(file.name, path.read_bytes(), file.eot_token or None, written)

@@ -172,12 +172,12 @@ class Automatic:
     def completed(self) -> int:
         return self._used.completed()
 
-    def prepare(self, *modules: str) -> None:
-        """Starts a worker if no master was named, with imports, so that it is ready for the first task."""
+    def prepare(self, *modules: str, load: Callable[[], object] = lambda: None) -> None:
+        """Starts workers if no master was named, ready for the first task; see `WorkerPool.start`."""
         if self.master is None:
             from dmix.etl.spark.pool import worker_pool
 
-            worker_pool().start(*modules)
+            worker_pool().start(*modules, load=load)
 
     def chosen(self, size_bytes: int) -> "OnSpark | WorkerPool":
         """What works on inputs of this size. A session that is there is used for all."""

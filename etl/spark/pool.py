@@ -1,14 +1,17 @@
 """Worker processes of this process: the tasks of a Spark job without a JVM.
 
-Workers are started by `python -m dmix.etl.spark.worker`, not forked, and not by multiprocessing, which
-would import the user's script again in each. They are kept until this process ends, so that a second
-job finds classifier and tokenizer loaded. Each works on one item at a time, so when one dies, the item
-is known: it is tried again alone, when no other works (memory may have run out), and if that ends its
-worker, too, it is an outcome of its own (`WORKER_DIED`).
+Workers are started by `python -c`, not by multiprocessing, which would import the user's script again in
+each. The first ones are forks where this process may fork, as that of a command at its beginning: what both
+need is imported and loaded once, which takes longer than small inputs. They are kept until this
+process ends, so that a second job finds classifier and tokenizer loaded. Each works on one item at a time,
+so when one dies, the item is known: it is tried again alone, when no other works (memory may have run out),
+and if that ends its worker, too, it is an outcome of its own (`WORKER_DIED`).
 """
 
 import atexit
 import contextlib
+import gc
+import importlib
 import os
 import pickle
 import selectors
@@ -16,12 +19,14 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections import deque
-from collections.abc import Sequence
-from typing import IO, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import IO, Any, Protocol, TypeVar
 
 from dmix.etl.spark.outcomes import WORKER_DIED, Outcome, Task
 from dmix.warehouse_schema.errors import ClusterError
+from dmix.warehouse_schema.files.processes import may_fork
 from dmix.warehouse_schema.files.storage import FORWARDED_VARIABLES
 
 T = TypeVar("T")
@@ -31,6 +36,9 @@ ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAY
 
 WORTH_A_START_BYTES = 8 << 20
 """Input that one worker is through with before another one has started."""
+
+MOST_FORKS = 4
+"""Workers that are forked before the size of the inputs is known; a fork takes some milliseconds."""
 
 TRIES = 3
 """How often a task may raise what is no message for people, as under Spark's `local[*,3]`."""
@@ -74,7 +82,7 @@ class WorkerPool:
                         self._completed = job.finished
             except BaseException:
                 for worker in busy:
-                    worker.end()
+                    worker.end(patience_seconds=0)
                 raise
         return [found for found in job.outcomes if found is not None]
 
@@ -87,15 +95,33 @@ class WorkerPool:
             return self.workers
         return min(self.workers, max(len(self._idle), 1 + size_bytes // WORTH_A_START_BYTES))
 
-    def start(self, *modules: str) -> None:
-        """Starts the first worker, which imports some modules while this process does other things."""
-        if not self._idle:
+    def start(self, *modules: str, load: Callable[[], object] = lambda: None) -> None:
+        """Starts the first workers, which have imported some modules.
+
+        Forks have what this process has imported and loaded. Where it cannot be forked safely, one worker
+        starts and imports the modules while this process does other things.
+
+        Args:
+            modules: Names of modules.
+            load: Called in this process before it is forked; loads what tasks need.
+        """
+        if self._idle:
+            return
+        if may_fork():
+            for name in modules:
+                importlib.import_module(name)
+            load()
+        if not may_fork():
             self._idle.append(_Worker(*modules))
+            return
+        gc.freeze()  # else the collector of a fork would write to all that it shares with this process
+        self._idle += [_Worker(fork=True) for _ in range(min(self.workers, MOST_FORKS))]
+        gc.unfreeze()
 
     def close(self) -> None:
         """Ends all workers."""
         for worker in self._idle:
-            worker.end()
+            worker.end(patience_seconds=0)
         self._idle.clear()
 
     def _take(self, job: "_Job", number: int, worker: "_Worker") -> None:
@@ -147,26 +173,29 @@ class _Job:
         self._waiting.append(number)
 
 
+class _Process(Protocol):
+    """What a worker needs of its process, which `subprocess.Popen` has."""
+
+    pid: int
+    returncode: int | None
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def kill(self) -> None: ...
+
+
 class _Worker:
     """One process: imports some modules, gets a task and an item, and answers."""
 
-    def __init__(self, *modules: str) -> None:
-        command = [sys.executable, "-P", "-c", _START, *modules]
-        environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "TOKENIZERS_PARALLELISM": "false"}
-        # the imports of this process, however it came by them, are those of its workers
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    def __init__(self, *modules: str, fork: bool = False) -> None:
         try:
-            self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
+            found = _forked() if fork else _started(modules)
         except OSError as error:
             raise ClusterError(
                 f"dmix cannot start a worker process ({error}); close other programs, or give a Spark "
                 "master with --master"
             ) from error
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._tasks: IO[bytes] = self._process.stdin
-        self.answers: IO[bytes] = self._process.stdout
+        self._process, self._tasks, self.answers = found
         self._task = b""
 
     def give(self, task: bytes, item: bytes) -> None:
@@ -180,10 +209,10 @@ class _Worker:
         """What it says of its item: ("outcome", …) or ("raised", exception); None if it has died."""
         return receive(self.answers)
 
-    def end(self) -> str:
+    def end(self, *, patience_seconds: float = 0.5) -> str:
         """Ends the process; says how it ended if it had ended before."""
         try:
-            self._process.wait(0.5)  # its pipe closes just before it ends
+            self._process.wait(patience_seconds)  # its pipe closes just before it ends
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -191,7 +220,75 @@ class _Worker:
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
         code = self._process.returncode
+        assert code is not None
         return f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+
+
+def _started(modules: Sequence[str]) -> tuple[_Process, IO[bytes], IO[bytes]]:
+    """A new process, where to write its tasks, and where to read its answers."""
+    environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "TOKENIZERS_PARALLELISM": "false"}
+    # the imports of this process, however it came by them, are those of its workers
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", _START, *modules],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    return process, process.stdin, process.stdout
+
+
+def _forked() -> tuple[_Process, IO[bytes], IO[bytes]]:
+    """As `_started`, with a fork of this process."""
+    tasks, give = os.pipe()
+    answers, answer = os.pipe()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(give)
+            os.close(answers)
+            os.environ.update(dict.fromkeys(ONE_THREAD, "1"), TOKENIZERS_PARALLELISM="false")
+            from dmix.etl.spark.worker import fork_main
+
+            fork_main(tasks, answer)
+        finally:
+            os._exit(1)
+    os.close(tasks)
+    os.close(answer)
+    return _Fork(pid), os.fdopen(give, "wb"), os.fdopen(answers, "rb")
+
+
+class _Fork:
+    """A fork of this process, in the form of `subprocess.Popen`."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, negative for a signal.
+
+        Raises:
+            TimeoutExpired: If it still runs after `timeout` seconds.
+        """
+        ends = None if timeout is None else time.monotonic() + timeout
+        while self.returncode is None:
+            found, status = os.waitpid(self.pid, 0 if ends is None else os.WNOHANG)
+            if found:
+                self.returncode = os.waitstatus_to_exitcode(status)
+            elif ends is not None and time.monotonic() >= ends:
+                raise subprocess.TimeoutExpired("worker", timeout or 0)
+            else:
+                time.sleep(0.005)
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, signal.SIGKILL)
 
 
 def packed(value: object) -> bytes:

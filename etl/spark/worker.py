@@ -19,16 +19,34 @@ from dmix.warehouse_schema.light_arrow import keep_pandas_out
 
 
 def main() -> None:
-    """Answers until there is no more to do."""
+    """Answers until there is no more to do; the arguments name modules that are imported first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-    keep_pandas_out()
+    tasks = sys.stdin.buffer
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    keep_pandas_out()
     for name in sys.argv[1:]:
         importlib.import_module(name)
+    serve(tasks, answers)
+
+
+def fork_main(tasks: int, answers: int) -> None:
+    """As `main`, in a fork of the process that gives the tasks; both pipes by their descriptors."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    keep_pandas_out()
+    serve(os.fdopen(tasks, "rb"), os.fdopen(answers, "wb"))
+
+
+def serve(tasks: IO[bytes], answers: IO[bytes]) -> None:
+    """Does what comes from `tasks` until the end of this process."""
     given: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, given), daemon=True).start()
+    threading.Thread(target=_listen, args=(tasks, given), daemon=True).start()
     task: Any = None
     while True:
         stores, new_task, item = given.get()

@@ -14,6 +14,7 @@ No token is added before or after a text; the packer puts end-of-text between do
 Every call runs on the calling thread: cores are shared out by Spark, a task each.
 """
 
+import functools
 import json
 import logging
 import re
@@ -24,7 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from dmix.etl.text.token_engines import choose_engine, encoder_json, special_tokens, unknown_token
+from dmix.etl.text.token_engines import (
+    KNOWN_IDS,
+    choose_engine,
+    encoder_json,
+    special_tokens,
+    unknown_token,
+)
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.text_files import decoded, read_json_object
 
@@ -60,8 +67,8 @@ class Tokenizer:
         self.name = name
         self.json_bytes = json_bytes
         self.sha256 = sha256(json_bytes).hexdigest()
-        self._full = _reference_tokenizer(json_bytes.decode("utf-8"), name)
-        vocabulary = self._full.get_vocab(with_added_tokens=True)
+        known = KNOWN_IDS.get(self.sha256)
+        vocabulary = _own_vocabulary(document) if known else self._full.get_vocab(with_added_tokens=True)
         self.vocab_size = 1 + max(vocabulary.values())
         self.eot_token = _end_of_text(name, vocabulary, eot_token)
         self.eot_id: int = vocabulary[self.eot_token]
@@ -74,7 +81,13 @@ class Tokenizer:
             encoder_json(document, specials),
             specials={vocabulary[s]: s for s in specials - {unknown_token(document)}},
             written=self.written,
+            known=known if specials == special_tokens(document) else None,
         )
+
+    @functools.cached_property
+    def _full(self) -> Any:
+        """The reference, with all special tokens."""
+        return _reference_tokenizer(self.json_bytes.decode("utf-8"), self.name)
 
     @classmethod
     def from_json_bytes(
@@ -154,6 +167,14 @@ def _check_written(name: str, written: Sequence[str], specials: set[str]) -> Non
         )
 
 
+@functools.lru_cache(maxsize=4)
+def kept_tokenizer(
+    name: str, json_bytes: bytes, eot_token: str | None, written: tuple[str, ...] = ()
+) -> Tokenizer:
+    """As `Tokenizer.from_json_bytes`, made once per process: classifying and sharding often need the same."""
+    return Tokenizer(name, json_bytes, eot_token=eot_token, written=written)
+
+
 def load_tokenizer(name: str) -> Tokenizer:
     """The tokenizer that `name` names.
 
@@ -165,7 +186,7 @@ def load_tokenizer(name: str) -> Tokenizer:
         InputError: If it cannot be read, has no fast form or no end-of-text token.
     """
     if name == EMBEDDED:
-        return Tokenizer(name, EMBEDDED_PATH.read_bytes())
+        return kept_tokenizer(name, EMBEDDED_PATH.read_bytes(), END_OF_TEXT_NAMES[0])
     path = Path(name)
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.is_file():
@@ -192,6 +213,12 @@ def _parsed(json_bytes: bytes, name: str) -> dict[str, Any]:
             f"tokenizer {name!r} has no 'model' entry; give the tokenizer.json of a fast tokenizer"
         )
     return document
+
+
+def _own_vocabulary(document: dict[str, Any]) -> dict[str, int]:
+    """Id of each token of a tokenizer that ships with dmix, as the reference has them."""
+    added = {token["content"]: token["id"] for token in document["added_tokens"]}
+    return {**document["model"]["vocab"], **added}
 
 
 def _reference_tokenizer(text: str, name: str) -> Any:

@@ -13,7 +13,19 @@ from dmix.etl.spark.pool import WorkerPool
 from dmix.etl.spark.tasks import run_tasks
 from dmix.warehouse_schema.files.layout import Warehouse
 
-HEAVY = ("torch", "transformers", "streaming", "composer", "pyspark", "pandas", "duckdb")
+HEAVY = (
+    "torch",
+    "transformers",
+    "streaming",
+    "composer",
+    "pyspark",
+    "pandas",
+    "duckdb",
+    "awkward",
+    "scipy",
+    "tokenizers",
+    "pyarrow.compute",
+)
 MOST_MEGABYTES = 300
 
 

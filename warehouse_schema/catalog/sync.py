@@ -34,11 +34,23 @@ from dmix.warehouse_schema.files.locks import DEFAULT_TIMEOUT_SECONDS, held_lock
 
 logger = logging.getLogger(__name__)
 
+_WRITER_CONFIG = {**CONFIG, "enable_external_access": False}
 
-def sync(warehouse: Warehouse, *, lock_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
+
+def sync(
+    warehouse: Warehouse,
+    *,
+    lock_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    template: Path | None = None,
+) -> None:
     """Imports what is new or changed in the warehouse, and forgets what is gone.
 
     Doing it twice changes nothing. Commands that published something end with `sync_at_end`.
+
+    Args:
+        warehouse: The warehouse.
+        lock_seconds: How long to wait for another process that writes the catalog.
+        template: File that a new catalog begins as, made by `empty_catalog`.
 
     Raises:
         NotFoundError: If the warehouse does not exist.
@@ -48,7 +60,7 @@ def sync(warehouse: Warehouse, *, lock_seconds: float = DEFAULT_TIMEOUT_SECONDS)
     """
     warehouse.require()
     with _writing(warehouse, lock_seconds):
-        _write(warehouse, load_schema(), empty=False)
+        _write(warehouse, load_schema(), empty=False, template=template)
 
 
 def sync_at_end(
@@ -56,6 +68,7 @@ def sync_at_end(
     *,
     warn: Callable[[str], None],
     lock_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    template: Path | None = None,
 ) -> bool:
     """`sync` for a command whose work is published: a catalog that cannot be written does not undo it.
 
@@ -63,12 +76,13 @@ def sync_at_end(
         warehouse: The warehouse.
         warn: Receives a line for people if the catalog stays as it was.
         lock_seconds: How long to wait for another process that writes the catalog.
+        template: As of `sync`.
 
     Returns:
         Whether the catalog is up to date.
     """
     try:
-        sync(warehouse, lock_seconds=lock_seconds)
+        sync(warehouse, lock_seconds=lock_seconds, template=template)
     except (LockHeldError, CatalogError, StorageError) as error:
         warn(
             "warning: dmix stored the results of this command, but not yet in the catalog "
@@ -108,19 +122,29 @@ def _remove_copies(warehouse: Warehouse) -> None:
             copy.unlink(missing_ok=True)
 
 
-def _write(warehouse: Warehouse, schema: Schema, *, empty: bool) -> None:
+def empty_catalog(path: Path) -> Path:
+    """Makes a catalog without rows in a new file; returns its path."""
+    with closing(duckdb.connect(str(path), config=_WRITER_CONFIG)) as connection:
+        migrate(connection, load_schema())
+    return path
+
+
+def _write(warehouse: Warehouse, schema: Schema, *, empty: bool, template: Path | None = None) -> None:
     """Migrates and fills a copy of the catalog, or an empty one, and publishes it if that changed it."""
     if warehouse.catalog.is_dir():
         raise CatalogError(f"{warehouse.catalog} is a folder, expected a file; remove this folder")
     copy = warehouse.root / f".catalog-{os.getpid()}.duckdb"
-    if warehouse.catalog.exists() and not empty:
-        shutil.copyfile(warehouse.catalog, copy)
-    config = {**CONFIG, "enable_external_access": False}
-    with damage_named(warehouse.catalog), closing(duckdb.connect(str(copy), config=config)) as connection:
+    start = warehouse.catalog if warehouse.catalog.exists() and not empty else template
+    if start is not None:
+        shutil.copyfile(start, copy)
+    with (
+        damage_named(warehouse.catalog),
+        closing(duckdb.connect(str(copy), config=_WRITER_CONFIG)) as connection,
+    ):
         published = published_units(warehouse)
         refuse_views(connection)
         if is_current(connection, schema):
-            if not has_changes(connection, published):
+            if start == warehouse.catalog and not has_changes(connection, published):
                 return
         elif not empty:
             _back_up(connection, warehouse, schema)

@@ -7,6 +7,7 @@ process is named by host, id and start time.
 import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -38,3 +39,27 @@ def is_alive(process: Mapping[str, Any]) -> bool | None:
         return bool(same and found.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+_KNOWS_FORKS = "jemalloc_bg_thd"
+"""Thread of Arrow's allocator, which gets ready for a fork and does without it afterwards."""
+
+
+_forks_allowed = False
+
+
+def allow_forks() -> None:
+    """For the beginning of a program that is a command of dmix: nobody else has a state in its process."""
+    global _forks_allowed
+    _forks_allowed = True
+
+
+def may_fork() -> bool:
+    """True if forks are allowed and this process has one thread, those of libraries counted."""
+    if not _forks_allowed:
+        return False
+    try:
+        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    except OSError:  # one has just ended
+        return False
+    return sum(name != _KNOWS_FORKS for name in names) == 1  # none where there is no /proc

@@ -1,5 +1,6 @@
 """From raw text to corpora of labelled documents: `dmix etl classify`."""
 
+import functools
 import re
 import shlex
 from collections import Counter
@@ -7,14 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dmix.cli.show.output import get_ready_to_show
 from dmix.cli.show.result import Result
-from dmix.cli.workflows.data.shard import shard_corpora
+from dmix.cli.workflows.data.shard import dataset_result, make_dataset
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.templates.conversations import fitting_template
 from dmix.etl.templates.templates import MODEL, special_token_flags
+from dmix.warehouse_schema.catalog.at_end import catalog_at_end
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import corpus_versions
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.taxonomy import FIELDS
 
@@ -71,62 +75,68 @@ def classify_text(
     check_id_column((*source, *target), settings.id_column)
     check_classifier(warehouse, settings)
     shard = None if seq_len is None else ShardSettings(seq_len=seq_len)
-    executor.prepare(
-        "dmix.etl.classify.classify",
-        "dmix.etl.classifiers.embedded",
-        *(() if shard is None else ("dmix.etl.shard.tasks",)),
-    )
-    from dmix.etl.classify import classify as job
-    from dmix.etl.classify.plan import plan_corpora
-    from dmix.etl.publishing.mirror import use_data_url
-    from dmix.warehouse_schema.catalog.sync import sync_at_end
+    with catalog_at_end(needed=not dry_run) as catalog:
+        executor.prepare(
+            "dmix.etl.classify.classify",
+            "dmix.etl.classifiers.embedded",
+            *(() if shard is None else ("dmix.etl.shard.shard",)),
+            load=functools.partial(_load, warehouse, settings, sharding=shard is not None),
+        )
+        from dmix.etl.classify import classify as job
+        from dmix.etl.classify.plan import plan_corpora
+        from dmix.etl.publishing.mirror import use_data_url
 
-    if not dry_run:
-        use_data_url(warehouse, data_url)
-    requests = job.field_requests(
-        warehouse, {"source": source, "target": target}, name=name, add=add, settings=settings
-    )
-    if dry_run:
-        return _plans_result(
-            plan_corpora(executor, warehouse, requests, settings=settings, progress=progress)
+        if not dry_run:
+            use_data_url(warehouse, data_url)
+        requests = job.field_requests(
+            warehouse, {"source": source, "target": target}, name=name, add=add, settings=settings
         )
-    outcomes = job.classify_corpora(executor, warehouse, requests, settings=settings, progress=progress)
-    if shard is None:
-        sync_at_end(warehouse, warn=progress)
-    result = _outcomes_result(outcomes)
-    for outcome in outcomes:
-        for line in without_text(warehouse, outcome.version, settings):
-            result.line(line)
-    tokens = special_token_flags(settings)
-    if tokens:
-        folder = shlex.quote(str(settings.template).removeprefix(MODEL))
-        result.line(
-            "the chat template writes special tokens. To encode each as one token, run: dmix etl shard "
-            f"--tokenizer {folder}{tokens}"
-        )
-    if shard is None:
+        if dry_run:
+            return _plans_result(
+                plan_corpora(executor, warehouse, requests, settings=settings, progress=progress)
+            )
+        outcomes = job.classify_corpora(executor, warehouse, requests, settings=settings, progress=progress)
+        if shard is not None:
+            pair = [corpus for field in FIELDS if corpus_versions(warehouse, corpus := f"{name}-{field}")]
+            manifest, existed = make_dataset(
+                warehouse, corpus=pair, settings=shard, executor=executor, progress=progress
+            )
+        catalog.begin(warehouse)
+        result = _outcomes_result(outcomes)
+        for outcome in outcomes:
+            for line in without_text(warehouse, outcome.version, settings):
+                result.line(line)
+        tokens = special_token_flags(settings)
+        if tokens:
+            folder = shlex.quote(str(settings.template).removeprefix(MODEL))
+            result.line(
+                "the chat template writes special tokens. To encode each as one token, run: dmix etl shard "
+                f"--tokenizer {folder}{tokens}"
+            )
+        if shard is not None:
+            result = _with_dataset(result, dataset_result(manifest, existed=existed))
+        get_ready_to_show()
+        catalog.end(progress)
         return result
-    return _with_dataset(result, warehouse, name=name, settings=shard, executor=executor, progress=progress)
 
 
-def _with_dataset(
-    result: Result,
-    warehouse: Warehouse,
-    *,
-    name: str,
-    settings: ShardSettings,
-    executor: "Automatic",
-    progress: Progress,
-) -> Result:
+def _load(warehouse: Warehouse, settings: "ClassifySettings", *, sharding: bool) -> None:
+    """Loads what the tasks need into this process; its forks then have it, too."""
+    from dmix.etl.classifiers.registry import load_weights
+    from dmix.etl.classify.plan import requested_classifier
+    from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
+
+    load_weights(requested_classifier(warehouse, settings))
+    if sharding:
+        load_tokenizer(EMBEDDED)
+
+
+def _with_dataset(corpora: Result, dataset: Result) -> Result:
     """What classifying came to, and the dataset of the pair of corpora."""
-    from dmix.warehouse_schema.files.manifests import corpus_versions
-
-    pair = [corpus for field in FIELDS if corpus_versions(warehouse, corpus := f"{name}-{field}")]
-    dataset = shard_corpora(warehouse, corpus=pair, settings=settings, executor=executor, progress=progress)
     return Result(
-        {"corpora": result.facts, "dataset": dataset.facts},
-        (result.value, dataset.value),
-        [*result.blocks, *dataset.blocks],
+        {"corpora": corpora.facts, "dataset": dataset.facts},
+        (corpora.value, dataset.value),
+        [*corpora.blocks, *dataset.blocks],
     )
 
 

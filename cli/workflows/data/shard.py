@@ -1,17 +1,21 @@
 """From corpora to a dataset: `dmix etl shard`."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dmix.cli.show.output import get_ready_to_show
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.kept_out import evaluation_items
+from dmix.warehouse_schema.catalog.at_end import catalog_at_end
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import size_text
 
 if TYPE_CHECKING:
+    from dmix.etl.screening.ngrams import EvaluationItem
     from dmix.etl.shard.plan import ShardPlan
     from dmix.etl.shard.settings import ShardSettings
     from dmix.etl.spark.executors import Automatic
@@ -45,29 +49,68 @@ def shard_corpora(
         NotFoundError: If a corpus or file does not exist.
         InputError: If corpora or settings cannot be used.
     """
-    executor.prepare("dmix.etl.shard.tasks", "dmix.etl.text.tokens")
-    from dmix.etl.publishing.mirror import use_data_url
+    with catalog_at_end(needed=not dry_run) as catalog:
+        executor.prepare("dmix.etl.shard.shard", load=functools.partial(_load, settings))
+        from dmix.etl.publishing.mirror import use_data_url
+        from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
+
+        if not dry_run:
+            use_data_url(warehouse, data_url)
+        items = evaluation_items(environment) if environment else ()
+        if dry_run:
+            corpora = resolve_corpora(warehouse.require(), corpus)
+            plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
+            return _shard_plan_result(plan, exists=published_dataset(warehouse, plan) is not None)
+        manifest, existed = make_dataset(
+            warehouse, corpus=corpus, settings=settings, items=items, executor=executor, progress=progress
+        )
+        catalog.begin(warehouse)
+        result = dataset_result(manifest, existed=existed)
+        get_ready_to_show()
+        catalog.end(progress)
+        return result
+
+
+def make_dataset(
+    warehouse: Warehouse,
+    *,
+    corpus: Sequence[str],
+    settings: "ShardSettings",
+    items: "Sequence[EvaluationItem]" = (),
+    executor: "Automatic",
+    progress: Progress,
+) -> tuple["DatasetManifest", bool]:
+    """The dataset of some corpora, and whether it was there before.
+
+    Args:
+        items: Evaluation items that are kept out of the text.
+        Others: As of `shard_corpora`.
+
+    Raises:
+        As `shard_corpora`.
+    """
     from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
     from dmix.etl.shard.shard import shard_dataset
-    from dmix.warehouse_schema.catalog.sync import sync_at_end
 
-    if not dry_run:
-        use_data_url(warehouse, data_url)
     corpora = resolve_corpora(warehouse.require(), corpus)
-    items = evaluation_items(environment)
     plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
-    manifest = published_dataset(warehouse, plan)
-    if dry_run:
-        return _shard_plan_result(plan, exists=manifest is not None)
-    existed = manifest is not None
-    if manifest is None or items:  # a dataset that exists may not have been screened for these items
-        manifest = shard_dataset(
-            executor, warehouse, corpora=corpora, settings=settings, items=items, progress=progress
-        )
-    else:
-        progress(f"dataset {manifest.dataset} exists already with these settings; nothing to do")
-    sync_at_end(warehouse, warn=progress)
-    return dataset_result(manifest, existed=existed)
+    found = published_dataset(warehouse, plan)
+    if found is not None and not items:
+        progress(f"dataset {found.dataset} exists already with these settings; nothing to do")
+        return found, True
+    # one that exists may not have been screened for these items
+    made = shard_dataset(
+        executor, warehouse, corpora=corpora, settings=settings, items=items, progress=progress
+    )
+    return made, found is not None
+
+
+def _load(settings: "ShardSettings") -> None:
+    """Loads the tokenizer into this process, if it is light; its forks then have it, too."""
+    from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
+
+    if settings.tokenizer == EMBEDDED:
+        load_tokenizer(EMBEDDED)
 
 
 def _shard_plan_result(plan: "ShardPlan", *, exists: bool) -> Result:

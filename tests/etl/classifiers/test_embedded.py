@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from benchmarks.make_assets.keyword_model import keyword_forms, keyword_texts, keyword_weights
 from benchmarks.make_assets.reference_corpora import COPYLEFT, RESEARCH_ONLY, read_reference
+from scipy.sparse import csr_array
 
 from dmix.etl.classifiers.embedded import WEIGHTS_PATH, EmbeddedClassifier, most_probable
 from dmix.etl.classifiers.features import NUM_FEATURES, WordTable, document_features, word_hashes
@@ -244,6 +245,18 @@ def test_few_documents_have_the_sums_of_many(tokenizer, table):
         for start, stop in itertools.pairwise(ends)
     ]
     assert np.array_equal(model.logits(rows.features, rows.offsets), np.array(alone))
+
+
+@pytest.mark.parametrize("documents", [1, 32, 33, 200])
+def test_sums_are_those_of_scipys_sparse_product_to_the_last_bit(documents):
+    model, rng = LinearModel.load(WEIGHTS_PATH), np.random.default_rng(documents)
+    ends = np.append(0, np.cumsum(rng.integers(0, 700, documents))).astype(np.int32)
+    features = rng.integers(0, NUM_FEATURES, ends[-1]).astype(np.int32)
+    found = model._sums(features, ends)
+    ones = np.ones(len(features), np.float32)
+    expected = csr_array((ones, features, ends), shape=(documents, NUM_FEATURES)) @ model._table
+    assert np.array_equal(found, expected[:, : found.shape[1]])
+    assert np.array_equal(model._sums(features, ends)[:, : found.shape[1]], found)
 
 
 def test_training_twice_gives_the_same_weights(tokenizer, table):

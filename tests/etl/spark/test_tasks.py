@@ -131,18 +131,73 @@ def test_workers_that_are_there_are_used_for_little_input(monkeypatch):
     assert pool._most(1) == 2
 
 
-def test_workers_end_with_the_process_that_started_them():
+FORKS = """
+import os, signal, sys, types
+from dmix.etl.spark import outcomes, pool
+from dmix.warehouse_schema.files.processes import allow_forks
+
+def task(item):
+    if item == "die":
+        os.kill(os.getpid(), signal.SIGABRT)
+    print("to standard error")
+    own = [os.environ["OMP_NUM_THREADS"], os.read(0, 1).decode()]
+    return [os.getppid(), loaded, "csv" in sys.modules, item, *own]
+
+module = types.ModuleType("of_the_parent")
+module.task, module.loaded = task, None
+task.__module__ = "of_the_parent"
+sys.modules["of_the_parent"] = module
+loaded = []
+allow_forks()
+workers = pool.WorkerPool(2)
+workers.start("csv", load=lambda: loaded.append("weights"))
+pids = sorted(worker._process.pid for worker in workers._idle)
+found = workers.run(task, ["a", "die", "b"])
+"""
+
+
+def test_first_workers_are_forks_that_have_what_was_loaded():
+    code = FORKS + (
+        "assert len(pids) == 2 and found[1] == (outcomes.WORKER_DIED, 'by signal SIGABRT'), found\n"
+        "import json\n"
+        "a = json.loads(found[0].value)\n"
+        "assert a == [os.getpid(), ['weights'], True, 'a', '1', ''], a\n"
+        "workers.close()\n"
+        "for pid in pids:\n"
+        "    try: os.kill(pid, 0)\n"
+        "    except ProcessLookupError: continue\n"
+        "    raise SystemExit('a worker is still there')\n"
+        "print('done')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+    assert "to standard error" in done.stderr
+
+
+def test_process_that_may_not_fork_starts_a_worker_of_its_own():
+    pool, loaded = WorkerPool(2), []
+    pool.start("csv", load=lambda: loaded.append(1))
+    assert (len(pool._idle), loaded) == (1, [])
+    assert run_tasks(pool, lambda _: "csv" in sys.modules, [0]) == [True]
+    pool.close()
+
+
+@pytest.mark.parametrize("fork", [True, False])
+def test_workers_end_with_the_process_that_started_them(fork):
     code = (
         "import os, signal\n"
         "from dmix.etl.spark.pool import WorkerPool\n"
-        "pool = WorkerPool(1)\n"
-        "print(pool.run(os.getpgid, [0])[0].value, pool._idle[0]._process.pid, flush=True)\n"
+        "pool = WorkerPool(3)\n"
+        "from dmix.warehouse_schema.files.processes import allow_forks\n"
+        f"{'allow_forks(); pool.start()' if fork else ''}\n"
+        "pool.run(os.getpgid, [0, 0, 0])\n"
+        "print(*(worker._process.pid for worker in pool._idle), flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    worker, ends = int(done.stdout.split()[1]), time.monotonic() + 10
-    assert done.returncode == -signal.SIGKILL
-    while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+    workers, ends = [int(pid) for pid in done.stdout.split()], time.monotonic() + 10
+    assert done.returncode == -signal.SIGKILL and workers
+    while any(psutil.pid_exists(w) and psutil.Process(w).status() != psutil.STATUS_ZOMBIE for w in workers):
         assert time.monotonic() < ends
         time.sleep(0.01)
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import subprocess
 import sys
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Reference
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from dmix.etl.text import token_engines
+from dmix.etl.text import token_engines, tokens
 from dmix.etl.text.token_engines import encoder_json, special_tokens
 from dmix.etl.text.tokens import EMBEDDED_PATH, Tokenizer, load_tokenizer
 from dmix.warehouse_schema.errors import InputError, NotFoundError
@@ -27,6 +28,14 @@ pieces = st.sampled_from(
     ["<|endoftext|>", "\r\n", "\t", "  ", "don't", "3.14", "中文", "😀", "Größe", "x=y;", "\u200d"]
 )
 texts = st.lists(st.one_of(encodable, st.lists(st.one_of(pieces, encodable), max_size=8).map("".join)))
+
+
+@pytest.fixture(autouse=True)
+def made_anew():
+    """No test gets a tokenizer that another one made with an engine of its own."""
+    tokens.kept_tokenizer.cache_clear()
+    yield
+    tokens.kept_tokenizer.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +76,43 @@ def byte_level(specials):
 def test_embedded_tokenizer_has_the_promised_form(embedded):
     assert (embedded.vocab_size, embedded.eot_id, embedded.eot_token) == (8192, 0, "<|endoftext|>")
     assert embedded.engine == "gigatoken"
+
+
+def test_known_ids_are_those_of_the_reference(embedded, engines):
+    reference = Reference.from_str(embedded.json_bytes.decode())
+    specials = special_tokens(json.loads(embedded.json_bytes))
+    expected = engines["tokenizers"](token_engines.probe_texts(specials))
+    assert {embedded.sha256: token_engines.ids_digest(*expected)} == token_engines.KNOWN_IDS
+    assert embedded.eot_id not in expected[0]
+    vocabulary = tokens._own_vocabulary(json.loads(embedded.json_bytes))
+    assert vocabulary == reference.get_vocab(with_added_tokens=True)
+
+
+def test_a_shipped_tokenizer_with_another_end_of_text_is_held_to_the_reference():
+    tokenizer = Tokenizer.from_json_bytes("odd", EMBEDDED_PATH.read_bytes(), eot_token="the")
+    assert (tokenizer.engine, tokenizer.eot_token) == ("gigatoken", "the")
+
+
+def test_gigatoken_needs_no_awkward_and_works_with_it(embedded):
+    code = (
+        "import sys\n"
+        "from dmix.etl.text.tokens import load_tokenizer\n"
+        "tokenizer, texts = load_tokenizer('embedded'), ['a text', '', 'and another']\n"
+        "without = tokenizer.encode(texts)\n"
+        "assert 'awkward' not in sys.modules\n"
+        "import awkward\n"
+        "found = tokenizer.encode(texts)\n"
+        "assert isinstance(awkward.Array([1]), awkward.Array)\n"
+        "assert all((a == b).all() and a.dtype == b.dtype for a, b in zip(found, without))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_gigatoken_that_asks_awkward_for_more_gets_awkward(engines, monkeypatch):
+    monkeypatch.delitem(sys.modules, "awkward", raising=False)
+    monkeypatch.delattr(token_engines._Unwrapped, "unflatten")
+    ids, lengths = engines["gigatoken"](["a text", "b"])
+    assert (ids == engines["tokenizers"](["a text", "b"])[0]).all() and lengths.tolist() == [2, 1]
 
 
 def test_embedded_ids_are_the_known_ones(embedded):

@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 
-from dmix.warehouse_schema.files.processes import is_alive, this_process
+from dmix.warehouse_schema.files.processes import is_alive, may_fork, this_process
 
 
 def test_this_process_is_alive():
@@ -35,3 +35,22 @@ def test_other_hosts_and_missing_ids_are_unknown():
     assert is_alive({**this_process(), "host": "elsewhere"}) is None
     assert is_alive({"host": this_process()["host"]}) is None
     assert is_alive({}) is None
+
+
+def test_only_a_command_with_one_thread_may_fork():
+    code = (
+        "import threading\n"
+        "from dmix.warehouse_schema.files.processes import allow_forks, may_fork\n"
+        "import pyarrow\n"
+        "found = [may_fork()]\n"
+        "allow_forks()\n"
+        "found.append(may_fork())\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "print(*found, may_fork())"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "True", "False"]
+    assert not may_fork()
