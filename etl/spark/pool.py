@@ -16,7 +16,6 @@ import os
 import pickle
 import selectors
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import IO, Any, Protocol, TypeVar
 
+from dmix.etl.spark.messages import receive, send
 from dmix.etl.spark.outcomes import WORKER_DIED, Outcome, Task
 from dmix.warehouse_schema.errors import ClusterError
 from dmix.warehouse_schema.files.processes import may_fork
@@ -45,8 +45,6 @@ TRIES = 3
 
 _START = "from dmix.etl.spark.worker import main; main()"
 """What a worker runs; by -c rather than -m, whose module would be loaded a second time under its own name."""
-
-_LENGTH = struct.Struct("<Q")
 
 
 class WorkerPool:
@@ -302,23 +300,6 @@ def packed(value: object) -> bytes:
     from pyspark import cloudpickle
 
     return bytes(cloudpickle.dumps(value))
-
-
-def send(stream: IO[bytes], value: object) -> None:
-    """Writes one message."""
-    content = pickle.dumps(value)
-    stream.write(_LENGTH.pack(len(content)) + content)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> Any:
-    """Reads one message; None at the end of the stream, also where it ends inside a message."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    content = stream.read(length)
-    return pickle.loads(content) if len(content) == length else None
 
 
 def _cores() -> int:

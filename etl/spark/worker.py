@@ -13,8 +13,8 @@ import sys
 import threading
 from typing import IO, Any
 
+from dmix.etl.spark.messages import receive, send
 from dmix.etl.spark.outcomes import outcome, spare_imports
-from dmix.etl.spark.pool import receive, send
 from dmix.warehouse_schema.light_arrow import keep_pandas_out
 
 
