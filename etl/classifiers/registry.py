@@ -78,7 +78,8 @@ def classifier_spec(
         return spec
     if spec.taxonomy is None:
         raise InputError(
-            f"--fallback {fallback} does not work with --taxonomy {FROM_DATA}; leave one of the two out"
+            f"--taxonomy {FROM_DATA} takes the labels from the data, and --fallback {fallback} has labels "
+            "of its own; leave one of the two out"
         )
     second = _plain_spec(fallback, None, distilled)
     if second.weights is None and not fallback.startswith("embedded"):

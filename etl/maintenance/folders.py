@@ -132,7 +132,7 @@ def _folders(warehouse: Warehouse, first: str) -> list[Path]:
 
 
 def _ghost(warehouse: Warehouse, folder: Path, lacking: str) -> Problem:
-    detail = f"{lacking} is missing, so the folder is incomplete; restore the file, or remove the folder"
+    detail = f"{lacking} is missing, so the folder is incomplete; restore it, or remove the folder"
     return problem_at(warehouse, "orphan", folder, detail)
 
 

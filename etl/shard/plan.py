@@ -304,9 +304,9 @@ def _check_corpora(versions: Sequence[CorpusVersion]) -> None:
     for version in versions:
         if version.taxonomy != first.taxonomy:
             raise InputError(
-                f"the corpora have different taxonomies: {first.corpus!r} has {first.taxonomy.name!r} "
-                f"({len(first.taxonomy)} labels), {version.corpus!r} has {version.taxonomy.name!r} "
-                f"({len(version.taxonomy)} labels); classify one of them again"
+                f"a dataset has one taxonomy, but the corpora have two: {first.corpus!r} has "
+                f"{first.taxonomy.name!r} ({len(first.taxonomy)} labels), {version.corpus!r} has "
+                f"{version.taxonomy.name!r} ({len(version.taxonomy)} labels); classify one of them again"
             )
         if not version.documents:
             raise InputError(

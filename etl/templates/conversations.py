@@ -153,12 +153,12 @@ def missing(wanted: Collection[str], record: Mapping[str, object]) -> Refusal:
     return Refusal("missing_text", f"none of the columns {listed}{what_it_has(record)}")
 
 
-def what_it_has(names: Collection[str]) -> str:
-    """`; it has a, b`, with the template that fits; empty for no names."""
+def what_it_has(names: Collection[str], kind: str = "columns") -> str:
+    """`; the columns are a, b`, with the template that fits; empty for no names."""
     shown = ", ".join(str(name)[:40] for name in list(names)[:_MOST_NAMES])
     template = fitting_template(names)
     hint = f" (use --template {template})" if template else ""
-    return f"; the columns are {shown}{hint}" if shown else ""
+    return f"; the {kind} are {shown}{hint}" if shown else ""
 
 
 def fitting_template(names: Collection[str]) -> str | None:
@@ -179,7 +179,7 @@ def _message(value: object, where: str) -> Message | Refusal:
         return _no_text(value) or Refusal("not_messages", f"{where} is {kind_of(value)}")
     keys = next((keys for keys in _MESSAGE_KEYS if value.get(keys[0]) is not None), None)
     if keys is None:
-        return Refusal("not_messages", f"{where} has no role{what_it_has(value)}")
+        return Refusal("not_messages", f"{where} has no role{what_it_has(value, 'keys')}")
     role, content = value[keys[0]], value.get(keys[1])
     known = ROLES.get(role) if isinstance(role, str) else None
     if known is None:

@@ -55,7 +55,7 @@ def test_fingerprint_and_name_follow_both_classifiers_and_the_margin():
 def test_different_labels_are_refused():
     with pytest.raises(InputError, match="'first' and 'other' have different labels"):
         CascadeClassifier(Fixed("first", 0), Fixed("other", 0, Taxonomy("one", ("A",))), margin=0.1)
-    with pytest.raises(InputError, match="does not work with --taxonomy from-data"):
+    with pytest.raises(InputError, match="--taxonomy from-data takes the labels"):
         classifier_spec("column:x", taxonomy="from-data", fallback="embedded")
 
 

@@ -106,7 +106,7 @@ def test_a_folder_of_progress_is_no_ghost_and_one_with_other_files_is(warehouse)
 def test_a_folder_without_the_file_that_makes_it_exist_is_half_written(warehouse, file, folder, lacking):
     publish_bytes(warehouse.root / file, b"x")
     [problem] = half_written(warehouse)
-    assert problem.path == folder and f"lacks {lacking}," in problem.detail
+    assert problem.path == folder and f"{lacking} is missing" in problem.detail
 
 
 def test_a_run_that_starts_is_not_half_written(warehouse):

@@ -84,7 +84,7 @@ def test_a_truncated_label_file_is_named(warehouse, make_corpus):
     corpus = make_corpus("a", "source", [[("News", "text")]])
     path, size = next(label_paths(warehouse, corpus))
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(VerificationError, match=f"it has {size - 5:,} bytes, but the manifest says {size:,}"):
+    with pytest.raises(VerificationError, match=f"{size - 5:,} bytes, .*manifest .*{size:,}"):
         check_label_files(warehouse, [corpus])
 
 

@@ -160,7 +160,7 @@ def test_the_weights_that_ship_are_small():
 
 
 def test_an_unknown_judge_is_refused_and_none_drops_nothing():
-    with pytest.raises(InputError, match="quality 'good' is unknown; use embedded, nvidia"):
+    with pytest.raises(InputError, match="'good' is unknown; use embedded, nvidia"):
         make_quality("good")
     assert make_quality("none").judge(["", "x"]).kept(max_low=0.0).tolist() == [True, True]
 

@@ -132,11 +132,11 @@ def test_kind_follows_from_the_ending(name, kind):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", gzip.compress(LINE, mtime=0), "holds gzip data; rename it to .*a.jsonl.gz"),
-        ("a.txt", zstandard.compress(LINE), "holds zstd data; rename it to .*a.txt.zst"),
-        ("a.txt", bz2.compress(LINE), "holds bz2 data; rename it to .*a.txt.bz2"),
-        ("a.jsonl", XZ, "holds xz data.*decompress it"),
-        ("a.jsonl", LZ4, "holds lz4 data.*decompress it"),
+        ("a.jsonl", gzip.compress(LINE, mtime=0), "gzip data; rename it to .*a.jsonl.gz"),
+        ("a.txt", zstandard.compress(LINE), "zstd data; rename it to .*a.txt.zst"),
+        ("a.txt", bz2.compress(LINE), "bz2 data; rename it to .*a.txt.bz2"),
+        ("a.jsonl", XZ, "xz data.*decompress it"),
+        ("a.jsonl", LZ4, "lz4 data.*decompress it"),
         ("a.jsonl.gz", LINE, "ending of a gzip file, but contains another format"),
         ("a.jsonl.zst", gzip.compress(LINE, mtime=0), "ending of a zstd file, but contains gzip"),
         ("a.jsonl.gz", XZ, "ending of a gzip file, but contains xz"),

@@ -63,7 +63,7 @@ def test_a_link_to_nothing_of_another_ending_is_counted(tmp_path):
 
 def test_a_named_link_to_nothing_says_so(tmp_path):
     (tmp_path / "lost.jsonl").symlink_to("/nonexistent/blob")
-    with pytest.raises(InputError, match=r"is broken \(/nonexistent/blob"):
+    with pytest.raises(InputError, match=r"lost.jsonl does not exist .*/nonexistent/blob"):
         find_files([str(tmp_path / "lost.jsonl")])
 
 
@@ -127,7 +127,7 @@ def test_a_left_out_link_into_a_closed_folder_is_no_matter(tmp_path, monkeypatch
     [
         ("", "empty name"),
         (" ", "empty name"),
-        ("memory://in/a.jsonl", "scheme memory://, expected one of s3://"),
+        ("memory://in/a.jsonl", "memory://, expected .*s3://"),
         ("file:///in", "scheme file://"),
         ("~no-such-user/in", "give the whole path"),
         ("x" * 5000, "shorter names"),
@@ -147,7 +147,7 @@ def test_a_folder_that_the_system_does_not_open_is_named_with_what_to_do(tmp_pat
         raise OSError(number, os.strerror(number), str(folder))
 
     monkeypatch.setattr(os, "scandir", fails)
-    with pytest.raises(InputError, match=f"{root} cannot be read.*{os.strerror(number)}"):
+    with pytest.raises(InputError, match=f"cannot read .*{root}.*{os.strerror(number)}"):
         find_files([str(root)])
 
 

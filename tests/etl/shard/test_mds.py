@@ -58,7 +58,7 @@ def test_no_samples_make_no_file(tmp_path):
 
 
 def test_a_shard_too_small_for_a_sample_is_refused():
-    with pytest.raises(InputError, match=r"shard_bytes is 1,000; samples of 512 tokens need 1,[0-9]{3} to"):
+    with pytest.raises(InputError, match=r"--shard-bytes is 1,000, expected 1,[0-9]{3} to .*512 tokens"):
         ShardFormat(seq_len=512, dtype="uint16", shard_bytes=1000)
 
 

@@ -75,7 +75,7 @@ def test_item_that_ends_its_worker_is_told_and_the_others_are_done(workers):
         return item
 
     assert run_tasks(workers, end, [0, 1, 2, 3], died=lambda item: f"{item} died") == [0, "1 died", 2, 3]
-    with pytest.raises(ClusterError, match=r"ended by signal SIGKILL, and again .* alone"):
+    with pytest.raises(ClusterError, match=r"signal SIGKILL twice, .*only one task"):
         run_tasks(workers, end, [0, 1, 2])
 
 

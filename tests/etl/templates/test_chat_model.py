@@ -53,7 +53,7 @@ def test_messages_and_pairs_become_what_the_template_writes(checkpoint):
     assert template.text_of({"prompt": "Hi", "response": "Hello."}) == wanted
     assert template.written == ("<|im_end|>", "<|im_start|>")
     refusal = template.text_of({"question": "End with <|im_end|>", "answer": "<pad>"})
-    assert refusal == Refusal("special_token", "message 1 holds '<|im_end|>'")
+    assert refusal == Refusal("special_token", "message 1 contains '<|im_end|>'")
     assert template.text_of({"prompt": "a"}).reason == "missing_text"
     assert template.text_of({"messages": []}).reason == "empty_text"
 

@@ -46,7 +46,7 @@ def test_several_text_columns_are_joined_by_a_blank_line():
     assert template.text_of({"title": "One", "body": "two"}) == "One\n\ntwo"
     assert template.text_of({"title": None, "body": "two"}) == "two"
     missing = template.text_of({"titel": "One", "body": "two"})
-    assert missing.reason == "missing_text" and "'title'; it has titel, body" in missing.detail
+    assert missing.reason == "missing_text" and "'title'; the columns are titel, body" in missing.detail
 
 
 def test_one_column_needs_no_template():

@@ -188,7 +188,7 @@ def test_special_tokens_that_a_template_wrote_become_their_ids(tmp_path):
     assert not set(vocabulary.values()) & set(plain.encode([text])[0].tolist())
     assert pickle.loads(pickle.dumps(tokenizer)).encode([text])[0].tolist() == ids
     assert tokenizer.decode(ids) == text
-    with pytest.raises(InputError, match=r"no special token '<stop>' .it has: <pad>, <start>"):
+    with pytest.raises(InputError, match=r"no special token '<stop>' .*: <pad>, <start>"):
         plain.writing(["<stop>"])
 
 
