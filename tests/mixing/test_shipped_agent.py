@@ -100,7 +100,7 @@ def test_it_is_a_set_agent_that_reads_scores(warehouse):
     assert agent.config.stage in ("rl", "clone")
 
 
-@pytest.mark.parametrize("space", spaces(), ids=len)
+@pytest.mark.parametrize("space", list(spaces()), ids=len)
 def test_it_proposes_mixtures_over_any_number_of_domains(warehouse, space):
     scores_TD = np.array([[-3.0, -4.0], [-3.1, -3.6], [-3.2, -3.4]])
     first, second = (proposed(warehouse, history(space, scores_TD)) for _ in range(2))

@@ -197,9 +197,9 @@ def _same_file(target: Path, folder: Path) -> bool:
     """Whether the target is another name (a hard link) of a file at the top of the folder."""
     try:
         found = target.stat()
-        return any(
-            (entry.inode() == found.st_ino and entry.stat().st_dev == found.st_dev)
-            for entry in os.scandir(folder)
-        )
+        with os.scandir(folder) as entries:
+            return any(
+                entry.inode() == found.st_ino and entry.stat().st_dev == found.st_dev for entry in entries
+            )
     except OSError:
         return False

@@ -41,7 +41,7 @@ def space_of(*samples):
 
 
 SPACE = space_of(50, 0, 30, 20, 70, 40)
-ACTIVE = torch.from_numpy(SPACE.active_N)
+ACTIVE = torch.tensor(SPACE.active_N)
 
 
 def networks():
@@ -85,7 +85,7 @@ def test_a_value_does_not_depend_on_the_order_of_domains():
     step, domain, rest = seen[..., :9], seen[..., 9 : 9 + at], seen[..., 9 + at :]
     domain = domain.reshape(3, 5, 6, 8)[:, :, order].reshape(3, 5, at)
     values = critic(seen, judged)
-    critic.active_N = torch.from_numpy(moved.active_N)
+    critic.active_N = torch.tensor(moved.active_N)
     assert torch.allclose(critic(torch.cat([step, domain, rest], -1), judged[..., order]), values, atol=1e-5)
 
 
@@ -110,7 +110,7 @@ def test_the_critic_learns_which_domains_are_worth_more():
 def test_policy_and_critic_serve_other_spaces(samples):
     policy, critic = networks()
     space = space_of(*samples)
-    policy.active_N = critic.active_N = torch.from_numpy(space.active_N)
+    policy.active_N = critic.active_N = torch.tensor(space.active_N)
     seen, judged = made(space)
     assert policy.mean(seen).shape == (3, 5, len(samples))
     assert critic(seen, judged).shape == (3, 5, 4)

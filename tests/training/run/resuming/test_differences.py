@@ -20,7 +20,7 @@ CONFIG = RunConfig(
     kind="baseline",
     dataset="d",
     model="model.yaml",
-    model_file={"architecture": "llama", "hidden_size": 16},
+    model_file={"architecture": "llama", "config": {"hidden_size": 16}},
     controller="natural",
     steps=5,
     step_samples=32,
@@ -37,13 +37,14 @@ CONTENT = {"the items of objective a": "1" * 64, "the items of objective b": "2"
 def log(tmp_path):
     """Events of a run that has done two steps of five."""
     log = EventLog(tmp_path / "events.jsonl", run_id="r", attempt=1)
-    log.write("run_started", config={}, space=[["source", "a"]], content=CONTENT)
+    started = {"kind": "baseline", "controller": "natural", "space": [["source", "a"]]}
+    log.write("run_started", config={}, content=CONTENT, **started)
     for step in (1, 2):
         counts = {"delivered_samples_N": [32], "planned_samples_N": [32]}
         log.write(
             "decision", step=step, asked_N=[1.0], planned_N=[1.0], decided_to=step, remarks=[], **counts
         )
-        log.write("step_done", step=step, loss=3.0, **counts)
+        log.write("step_done", step=step, loss=3.0, delivered_tokens_N=[512], seconds=1.0, **counts)
     return log
 
 
@@ -59,10 +60,10 @@ def test_steps_and_training_change_with_a_sentence_each(log):
 
 
 def test_steps_that_are_done_already_are_refused(log):
-    with pytest.raises(InputError, match=r"started with steps 5, and --steps is now 2, .* has done 2 steps"):
+    with pytest.raises(InputError, match=r"--steps is 2, .*started with 5 steps .*done 2"):
         changed_config(CONFIG, {"steps": 2}, log.path)
     log.write("run_done", step=2, detail="")
-    with pytest.raises(InputError, match="has ended after 2 steps"):
+    with pytest.raises(InputError, match=r"--steps is 9, .*ended after 2"):
         changed_config(CONFIG, {"steps": 9}, log.path)
 
 
@@ -84,5 +85,5 @@ def test_changed_items_need_consent_and_new_names_are_fine(log):
 
 def test_a_model_file_is_the_model_and_part_of_the_content():
     model = model_of(CONFIG)
-    assert isinstance(model, ModelSettings) and model.hidden_size == 16
+    assert isinstance(model, ModelSettings) and model.config == {"hidden_size": 16}
     assert set(content_of(CONFIG)) == {STARTING_MODEL} and len(content_of(CONFIG)[STARTING_MODEL]) == 64
