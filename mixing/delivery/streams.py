@@ -38,8 +38,7 @@ class StreamSizes:
         size = len(self.shard_samples)
         if len(self.target_N) != size:
             raise InputError(
-                f"{size} domains have shards, but {len(self.target_N)} domains have a field; give shards "
-                "and field for each domain"
+                f"got shards of {size} domains, but fields of {len(self.target_N)}; give both for each domain"
             )
         if any((shards <= 0).any() for shards in self.shard_samples):
             raise InputError("a shard has no samples; leave this shard out of the sizes")

@@ -76,5 +76,5 @@ def checked_weight(given: Any, where: str) -> float:
         with contextlib.suppress(ValueError, OverflowError):
             weight = float(given)  # YAML 1.1 reads 1e-3 as text
     if not math.isfinite(weight) or weight < 0:
-        raise InputError(f"{where} is {given!r}, expected 0 or more")
+        raise InputError(f"{where} is {given!r}, expected a finite number, 0 or more")
     return weight

@@ -58,7 +58,7 @@ def share_error(agent, warehouse, domains):
     dataset = load_sft_dataset(warehouse, set_name=f"of-{domains}", preset=None, as_sets=True)
     errors = []
     for example in dataset.examples:
-        active = torch.from_numpy(dataset.space.active_N)[None]
+        active = torch.tensor(dataset.space.active_N)[None]
         with torch.no_grad():
             found = agent(torch.from_numpy(example.tokens_TX)[None], active)[0].numpy()
         target = dataset.space.target_N

@@ -126,7 +126,7 @@ def _stage(warehouse: Warehouse, config: RunConfig) -> str:
     difference = _first_difference(read_config(warehouse, config.run_id), config)
     if difference:
         raise InputError(
-            f"model {config.name!r} exists already with other settings ({difference}); choose another --name"
+            f"model {config.name!r} already exists with other settings ({difference}); choose another --name"
         )
     finished = summarise(events).finished and warehouse.model(config.name).is_dir()
     return "finished" if finished else "cut off"

@@ -133,7 +133,7 @@ def test_model_card_says_how_it_was_trained(warehouse):
 
 def test_existing_agent_is_replaced_on_request_alone(warehouse):
     publish(warehouse, small())
-    with pytest.raises(InputError, match=r"agent 'first' exists .* --overwrite"):
+    with pytest.raises(InputError, match=r"agent 'first' already exists .*--overwrite"):
         publish(warehouse, small())
     with pytest.raises(InputError, match="exists"):
         check_free(warehouse, name="first", overwrite=False)

@@ -53,7 +53,7 @@ def decisions(agent, space, run, *, dtype=torch.float32):
     context = RunContext(space=space, steps=10, supply_N=space.samples_N / 100, objective_spec=objective_spec)
     read = torch.from_numpy(tokens(mixtures, feedback, context=context, preset="default")).to(dtype)
     with torch.no_grad():
-        return agent.to(dtype)(read[None], torch.from_numpy(space.active_N)[None])[0].double().numpy()
+        return agent.to(dtype)(read[None], torch.tensor(space.active_N)[None])[0].double().numpy()
 
 
 def test_untrained_it_draws_half_from_each_field_at_natural_shares():
@@ -129,7 +129,7 @@ def test_a_decision_sees_no_later_token_and_padding_changes_nothing():
     context = RunContext(space=space, steps=10, supply_N=space.samples_N / 100, objective_spec=objective_spec)
     read = torch.from_numpy(tokens(mixtures, feedback, context=context, preset="default"))
     padded = torch.cat([read, torch.zeros(2, read.shape[1])]).requires_grad_()
-    found = agent.float()(padded[None], torch.from_numpy(space.active_N)[None])
+    found = agent.float()(padded[None], torch.tensor(space.active_N)[None])
     assert found[0, :STEPS].detach().numpy() == pytest.approx(whole, abs=1e-6)
     found[0, -1].square().sum().backward()
     assert torch.isfinite(padded.grad).all()

@@ -40,7 +40,10 @@ def natural(history):
         (lambda h: sys.exit(), "SystemExit"),
         (lambda h: (_ for _ in ()).throw(CancelledError("own")), "CancelledError: own"),
         (lambda h: Proposal(h.space.natural_N, events=None), "ControllerEvent"),
-        (lambda h: Proposal(h.space.natural_N, events=(ControllerEvent(kind="a", detail=1),)), "as text"),
+        (
+            lambda h: Proposal(h.space.natural_N, events=(ControllerEvent(kind="a", detail=1),)),
+            "events that are not ControllerEvent",
+        ),
         (lambda h: Proposal(["a"]), "ValueError"),
         (lambda h: Proposal(np.array([0.5, 0.5])), r"shape \(2,\), expected \(4,\)"),
         (lambda h: Proposal(np.array([1.2, -0.2, 0, 0])), "weight -0.2 for source/Law"),

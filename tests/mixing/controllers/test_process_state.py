@@ -1,6 +1,7 @@
 """What a body sets of the process is put back, also when it fails."""
 
 import os
+import pickle
 import random
 import sys
 import warnings
@@ -21,7 +22,7 @@ CHANGES = {
     "folder": (os.getcwd, os.chdir),
     "recursion": (sys.getrecursionlimit, lambda tmp: sys.setrecursionlimit(5000)),
     "random": (random.getstate, lambda tmp: random.random()),
-    "numpy": (lambda: list(np.random.get_state()[1]), lambda tmp: np.random.random(700)),
+    "numpy": (lambda: pickle.dumps(np.random.get_state()), lambda tmp: np.random.random(700)),
     "numpy errors": (np.geterr, lambda tmp: np.seterr(all="raise")),
     "filters": (lambda: list(warnings.filters), lambda tmp: warnings.simplefilter("always")),
     "torch": (lambda: torch.get_rng_state().tolist(), lambda tmp: torch.rand(3)),

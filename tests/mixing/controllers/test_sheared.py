@@ -53,8 +53,8 @@ def test_references_of_a_file(history, space, tmp_path):
     [
         ("", "contains no reference loss"),
         ("target/Lew: 3", "did you mean 'target/Law'"),
-        ("target: low", "'low', expected a number"),
-        ("target: -1", "expected 0 or more"),
+        ("target: low", "target is 'low', expected a finite number"),
+        ("target: -1", "target is -1, expected a finite number"),
     ],
 )
 def test_what_a_file_of_references_cannot_say(space, tmp_path, content, message):

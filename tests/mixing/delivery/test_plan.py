@@ -339,7 +339,7 @@ def test_damaged_state_is_refused() -> None:
 
 
 def test_streams_need_a_field_for_each_domain_and_something_to_draw() -> None:
-    with pytest.raises(InputError, match="2 domains have shards, but 1 have a field"):
+    with pytest.raises(InputError, match="shards of 2 domains, but fields of 1"):
         StreamSizes((np.array([3]), np.array([4])), np.array([True]))
     with pytest.raises(InputError, match="no domain has a single sample"):
         StreamSizes((np.array([], dtype=np.int64),), np.array([True]))

@@ -220,7 +220,7 @@ def test_training_leaves_the_global_generator_alone(make_set):
 
 def test_existing_agent_stops_training_before_it_starts(with_feedback):
     warehouse = with_feedback[0]
-    with pytest.raises(InputError, match="agent 'taught' exists"):
+    with pytest.raises(InputError, match=r"agent 'taught' already exists .*--overwrite"):
         train_sft(warehouse, set_name="set", agent_name="taught", settings=SftSettings())
 
 

@@ -40,7 +40,9 @@ def test_static_runs_give_their_mixture_and_its_last_utility():
 
 @pytest.mark.parametrize("ask", ["static", "static_scores"])
 def test_too_few_static_runs_are_refused(ask):
-    with pytest.raises(InputError, match=rf"'set' has {FEWEST_RUNS - 1} .*{FEWEST_RUNS}.*dmix mix collect"):
+    with pytest.raises(
+        InputError, match=rf"{FEWEST_RUNS - 1} constant runs .*at least {FEWEST_RUNS}; run 'dmix mix sample"
+    ):
         getattr(runs(*STATIC[1:], MOVING), ask)()
 
 

@@ -92,7 +92,7 @@ def test_mistakes_in_an_environment_file_are_named(tmp_path, content, message):
 
 
 def test_names_of_objectives_are_unique():
-    with pytest.raises(InputError, match="twice"):
+    with pytest.raises(InputError, match="same name: o, o; rename"):
         Environment(objectives=(objective(), objective()))
 
 

@@ -132,7 +132,9 @@ def test_failing_worker_raises_its_error(tmp_path, manifest):
 
 def test_other_settings_under_the_same_name_are_refused(tmp_path, manifest):
     sample(tmp_path, manifest)
-    with pytest.raises(InputError, match="set 'set' exists with other settings: seed is 0, asked for 7"):
+    with pytest.raises(
+        InputError, match=r"set 'set' already exists .*seed is 0 in the set, and 7 in .*--set"
+    ):
         sample(tmp_path, manifest, seed=7)
 
 

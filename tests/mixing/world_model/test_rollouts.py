@@ -104,10 +104,8 @@ def test_pessimism_lowers_what_a_run_is_worth_by_its_doubt_and_leaves_what_the_p
         drawn_PSD[:, step + 1] = (mean_PTD + std_PTD * noise_PD[:, None])[:, -1].detach()
     uncertainty_penalty = float(model.uncertainty_penalty(plain.actions_ETN, drawn_PSD[:, :-1])[0, -1])
     lost = float(plain.utility_ES[0, -1] - careful.utility_ES[0, -1])
-    assert (
-        lost == pytest.approx(2 * uncertainty_penalty * float(model.unit_D.numpy() @ TWO.weights_K), rel=1e-3)
-        and lost > 0
-    )
+    unit = float(model.unit_D.numpy() @ TWO.weights_K)
+    assert lost == pytest.approx(2 * uncertainty_penalty * unit, rel=1e-3) and lost > 0
     assert torch.equal(plain.tokens_ESX, careful.tokens_ESX)
 
 

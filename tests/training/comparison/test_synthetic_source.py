@@ -89,7 +89,7 @@ def test_the_base_model_of_the_same_text_is_not_trained_again(prepared):
     studies, lines = prepared
     weights = [study.paths.warehouse.model("base-0") / "model.safetensors" for study in studies.values()]
     assert weights[0].read_bytes() == weights[1].read_bytes()
-    assert any("base model base-0: taken from" in line for line in lines), lines
+    assert any("base model base-0: copied from" in line for line in lines), lines
     assert not studies["spoken"].paths.kept_base("base-0").exists()
 
 

@@ -94,7 +94,7 @@ def test_the_headline_answers_four_questions():
     assert "With agent:a (mean of 2 seeds): target better (maths +2.00)" in told
     assert "general forgot a little (web -0.06)" in told
     # noise of U: 0.1414; of a difference of two means of two: the same, times two
-    assert "Best: agent:a, U +1.00 against +0.20 under natural" in told
+    assert "Best: agent:a with U +1.00" in told and "natural with U +0.20" in told
     assert "larger than the noise between seeds (± 0.28)" in told
 
 

@@ -90,5 +90,5 @@ def test_a_family_trains_is_planned_and_saved(family, manifest, tiny_warehouse, 
 
 def test_a_sample_longer_than_the_positions_is_refused_whatever_they_are_called(manifest, tmp_path):
     path = checkpoint(tmp_path / "m", "gpt2")
-    with pytest.raises(InputError, match="positions for 32 tokens, but a sample has 40"):
+    with pytest.raises(InputError, match=r"is 32 tokens, but a sample has 40; .*--seq-len"):
         load_model(path, dataclasses.replace(manifest, seq_len=40))

@@ -57,7 +57,7 @@ def test_mistakes_in_a_training_file_are_named(tmp_path, content, message):
     [
         ("sharding: some", "expected one of none, full, gradients"),
         ("activation_checkpointing: true", "needs sharding; set sharding: full"),
-        ("loggers: [tensorbord]", "loggers names 'tensorbord', expected some of tensorboard"),
+        ("loggers: [tensorbord]", "loggers contains 'tensorbord', expected some of tensorboard"),
     ],
 )
 def test_mistakes_about_ranks_and_loggers_are_named(tmp_path, content, message):

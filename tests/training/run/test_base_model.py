@@ -50,7 +50,7 @@ def test_a_base_model_takes_source_text_alone_and_passes_over_it_again(configure
     assert lines[-1] == "model small is finished; nothing to do"
     logged = replace(TRAINING, loggers=("wandb",))  # where metrics go makes no other model
     assert train_base(tiny_warehouse, configure(training=logged), progress=print).chain == summary.chain
-    with pytest.raises(InputError, match=r"other settings \(steps: 20 then, 16 now\)"):
+    with pytest.raises(InputError, match=r"already exists .*\(steps: 20 before, 16 now\).*--name"):
         train_base(tiny_warehouse, configure(tokens=2000), progress=lines.append)
 
 

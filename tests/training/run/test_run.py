@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import os
 import re
 import weakref
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_one_run_has_one_writer(job, tmp_path, monkeypatch):
     monkeypatch.setattr("dmix.training.run.run.LOCK_SECONDS", 0.1)
     with (
         held_lock(tmp_path / "run" / ".lock", what="run r"),
-        pytest.raises(LockHeldError, match="run r is being"),
+        pytest.raises(LockHeldError, match=rf"run r is locked by process {os.getpid()} "),
     ):
         train(job, folder=tmp_path / "run")
 

@@ -54,7 +54,9 @@ def test_a_synthetic_source_leaves_runs_no_source_text():
     written = dataclasses.replace(SETTINGS, synthetic_source=True)
     assert ("run", "source") not in choose_text(CORPORA, written)
     pools = dataclasses.replace(written, small_pools={"s": 0.1})
-    with pytest.raises(InputError, match=r"small pool 's' is .*source"):
+    with pytest.raises(
+        InputError, match=r"small pool 's' is a source corpus.* a model writes .*only target corpora"
+    ):
         choose_text(CORPORA, pools)
 
 

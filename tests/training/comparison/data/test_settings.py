@@ -65,7 +65,9 @@ def test_a_wrong_objective_is_refused(toy_setting, tmp_path, objective, message)
 
 
 def test_an_unknown_setting_or_tier_is_named():
-    with pytest.raises(NotFoundError, match="setting 'nowhere' is neither a file nor"):
+    with pytest.raises(
+        NotFoundError, match=r"'nowhere' does not exist.*quality/nowhere\.yaml; give a setting file"
+    ):
         load_setting("nowhere")
     with pytest.raises(InputError, match="tier is 'huge', expected one of smoke, small, full"):
         tier_named("huge")

@@ -157,5 +157,5 @@ def test_page_names_the_chance_level_of_its_own_number_of_mixtures():
 def test_page_says_where_weights_and_scales_come_from():
     found = judge(stored())
     assert yardstick_scales(stored(), JUDGING) is None
-    assert "There is no yardstick" in judged_page(SETTINGS, found, planned=12, admitted=False)
-    assert "There is no yardstick" not in judged_page(SETTINGS, found, planned=12, admitted=True)
+    assert "The yardstick is not run" in judged_page(SETTINGS, found, planned=12, admitted=False)
+    assert "The yardstick is not run" not in judged_page(SETTINGS, found, planned=12, admitted=True)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dmix.training.comparison.data.settings import ComparisonObjective
+from dmix.training.comparison.data.settings import THIRD_LAYERS, ComparisonObjective
 from dmix.training.comparison.yardstick.admission import admission_page, admissions, field_weights
 
 
@@ -27,7 +27,7 @@ def test_a_field_alone_has_the_whole_weight():
 
 OBJECTIVES = (objective("telling"), objective("noisy"))
 SETTINGS = SimpleNamespace(
-    name="s", objectives=OBJECTIVES, layers_of=lambda o: o.layers, items_of=lambda o: 40
+    name="s", objectives=OBJECTIVES, layers_of=lambda o: THIRD_LAYERS, items_of=lambda o: 40
 )
 TIER = SimpleNamespace(tilt_bases=2, tilt_seeds=2, tilts=4)
 
@@ -45,7 +45,7 @@ def tables(mixtures=4, *, without=()):
                     {"unit_id": unit, "controller": f"m{m}", "base": base, "seed": seed}
                     | {"part": "tilt", "status": "done"}
                 )
-                for layer in ("feedback", "confirmation"):
+                for layer in THIRD_LAYERS:
                     for name, score in (("telling", m + 0.01 * rng.normal()), ("noisy", rng.normal())):
                         items.append({"unit_id": unit, "layer": layer, "objective": name, "score": score})
     return {"runs": runs, "items": items}
@@ -63,7 +63,7 @@ def test_an_objective_that_mixtures_move_is_admitted_and_has_the_weight():
     assert (telling.admitted, telling.weight, noisy.admitted, noisy.weight) == (True, 1.0, False, 0.0)
     assert telling.reliability > 0.99 and telling.bound <= telling.reliability
     page = admission_page(SETTINGS, TIER, found)
-    assert "1 of 2 objectives are admitted; refused: `noisy`. 4 of 4 mixtures" in page
+    assert "1 of 2 objectives and refuses `noisy`." in page and "4 of 4 are done" in page
     assert "Provisional" not in page and page.count("| `telling` |") == 2
 
 

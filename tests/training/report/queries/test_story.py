@@ -31,7 +31,7 @@ def test_the_share_and_what_held_the_agent_back_in_sentences(warehouse):
     guard = [(step, "guard", "the guard rails moved 3 of 80 samples") for step in (1, 2, 4)]
     told = mixture_story(with_events(read(warehouse), *guard))
     assert told.startswith("The agent raised the target share from 22% to 82%.")
-    assert "guard rails three times (steps 1, 2, 4): the guard rails moved 3 of 80" in told
+    assert "three times (steps 1, 2, 4): the guard rails moved 3 of 80" in told
 
 
 def test_a_high_between_the_ends_is_told(warehouse):

@@ -37,21 +37,14 @@ CONTENT = {"the items of objective a": "1" * 64, "the items of objective b": "2"
 def log(tmp_path):
     """Events of a run that has done two steps of five."""
     log = EventLog(tmp_path / "events.jsonl", run_id="r", attempt=1)
-    log.write(
-        "run_started",
-        kind="baseline",
-        controller="natural",
-        config={},
-        space=[["source", "a"]],
-        content=CONTENT,
-    )
+    started = {"kind": "baseline", "controller": "natural", "space": [["source", "a"]]}
+    log.write("run_started", config={}, content=CONTENT, **started)
     for step in (1, 2):
         counts = {"delivered_samples_N": [32], "planned_samples_N": [32]}
-        done = {"loss": 3.0, "seconds": 1.0, "delivered_tokens_N": [512], "chain": "c"}
         log.write(
             "decision", step=step, asked_N=[1.0], planned_N=[1.0], decided_to=step, remarks=[], **counts
         )
-        log.write("step_done", step=step, **counts, **done)
+        log.write("step_done", step=step, loss=3.0, delivered_tokens_N=[512], seconds=1.0, **counts)
     return log
 
 
@@ -67,10 +60,10 @@ def test_steps_and_training_change_with_a_sentence_each(log):
 
 
 def test_steps_that_are_done_already_are_refused(log):
-    with pytest.raises(InputError, match=r"run r .*5.* has done 2"):
+    with pytest.raises(InputError, match=r"--steps is 2, .*started with 5 steps .*done 2"):
         changed_config(CONFIG, {"steps": 2}, log.path)
     log.write("run_done", step=2, detail="")
-    with pytest.raises(InputError, match="ended after 2"):
+    with pytest.raises(InputError, match=r"--steps is 9, .*ended after 2"):
         changed_config(CONFIG, {"steps": 9}, log.path)
 
 
@@ -83,7 +76,7 @@ def test_content_of_the_last_attempt_counts(log, tmp_path):
 
 def test_changed_items_need_consent_and_new_names_are_fine(log):
     now = {**CONTENT, "the items of objective b": "3" * 64, "the code of controller x": "4" * 64}
-    with pytest.raises(InputError, match=r"the items of objective b .*--accept-changes"):
+    with pytest.raises(InputError, match=r"run r: the items of objective b changed .*--accept-changes"):
         changed_content("r", now, log.path, accept=False)
     [change] = changed_content("r", now, log.path, accept=True)
     assert change.digests == f"the items of objective b changed from {'2' * 12} to {'3' * 12}"

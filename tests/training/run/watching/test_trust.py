@@ -4,12 +4,7 @@ from dmix.mixing.controllers.custom import code_digest, load_module
 from dmix.training.run.watching.trust import require_trusted, trust_controllers, trust_file
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
-CODE = """import pathlib
-with pathlib.Path({mark!r}).open('a') as file:
-    file.write('x')
-class C:
-    propose = None
-"""
+CODE = "with open({mark!r}, 'a') as mark:\n    mark.write('x')\nclass C:\n    propose = None\n"
 
 
 @pytest.fixture
