@@ -234,6 +234,10 @@ class Warehouse:
     def agent(self, name: str) -> Path:
         return self._folder("agents", "agent", name)
 
+    def agent_lock(self, name: str) -> Path:
+        """Held while an agent is trained."""
+        return self.root / ".locks" / f"agent-{checked_name('agent', name)}.lock"
+
     def run(self, run_id: str) -> Path:
         return self._folder("runs", "run", run_id)
 

@@ -215,7 +215,8 @@ def test_what_breaks_a_whole_stack_is_said_of_every_trajectory_that_was_not_fini
     one, two, three = farm.todo
 
     def outcomes(task, trajectories):
-        yield one, proxy_feedback(task, one)
+        if one in trajectories:
+            yield one, proxy_feedback(task, one)
         yield two, TrainingError("the loss is not finite")
         raise StorageError("the disk is full")
 

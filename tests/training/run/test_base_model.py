@@ -93,13 +93,8 @@ def test_what_is_no_state_of_this_model_is_refused_with_the_name_of_the_file(
     folder = tiny_warehouse.model("small")
     model = load_model(str(folder), read_dataset_manifest(tiny_warehouse))
     saved = torch.load(folder / OPTIMIZER_FILE, weights_only=True)["state"]
-    taken = []
     for name, content in odd_states(saved):
         torch.save(content, tmp_path / OPTIMIZER_FILE)
-        try:
+        with pytest.raises(InputError) as refusal:
             make_optimizer(model, TrainingSettings(learning_rate=0.5), tmp_path / OPTIMIZER_FILE)
-        except InputError as error:
-            assert "optimizer.pt cannot be read as the state of an optimiser" in str(error), name
-        else:
-            taken.append(name)
-    assert taken == ["a weight too many"]  # it is of no weight, and changes nothing
+        assert "optimizer.pt cannot be read as the state of an optimiser" in str(refusal.value), name

@@ -74,6 +74,8 @@ def make_optimizer(
 def _check_moments(optimizer: DecoupledAdamW) -> None:
     """Raises a ValueError unless each weight has no state, or finite moments of its shape."""
     for weight, state in optimizer.state.items():
+        if not isinstance(weight, torch.Tensor):
+            raise ValueError("it is of a model with more weights")
         if not state:
             continue
         moments = [state.get(name) for name in ("exp_avg", "exp_avg_sq")]
