@@ -168,7 +168,7 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = (["--debug"] if debug else []) + [a for a in arguments if a != "--debug"]
     try:
-        with storage_errors("the warehouse"):
+        with storage_errors("a file"):
             # what commands leave by `click.exceptions.Exit` comes back as a number
             code = dmix.main(arguments, prog_name="dmix", standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -13,7 +13,7 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.text_files import parse_yaml, read_text
 
 T = TypeVar("T")
@@ -63,9 +63,6 @@ def read_yaml(path: str | Path, *, keep_names: bool = False) -> dict[str, Any]:
         NotFoundError: If the file does not exist.
         InputError: If it is not YAML, not a mapping, or gives a name twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise NotFoundError(f"file {path} does not exist")
     values = parse_yaml(read_text(path), where=str(path))
     if values is None:
         return {}
@@ -143,10 +140,10 @@ def _converted(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise InputError(f"{where} is {value!r}, expected a mapping")
         if not arguments:
-            return value
+            return _finite(value, where)
         return {str(k): _converted(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
     if hint is Any:
-        return value
+        return _finite(value, where)
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
     if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
@@ -163,3 +160,14 @@ def _converted(hint: Any, value: Any, where: str) -> Any:
         return value
     wanted = getattr(hint, "__name__", str(hint))
     raise InputError(f"{where} is {value!r} ({type(value).__name__}), expected {wanted}")
+
+
+def _finite(value: Any, where: str) -> Any:
+    """A value of any type, if all numbers in it are finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where} is {value!r}, expected a finite number")
+    for name, part in value.items() if isinstance(value, dict) else ():
+        _finite(part, f"{where}.{name}")
+    for index, part in enumerate(value) if isinstance(value, list | tuple) else ():
+        _finite(part, f"{where}[{index}]")
+    return value

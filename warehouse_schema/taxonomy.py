@@ -145,12 +145,13 @@ class Taxonomy:
             raise InputError(f"taxonomy {self.name!r} has an empty label; remove the empty line")
         seen: dict[str, str] = {}
         for label in self.labels:
-            other = seen.setdefault(slug(label).lower(), label)
-            if other is not label:
+            folder = slug(label).lower()
+            if folder in seen:
                 raise InputError(
-                    f"two labels of taxonomy {self.name!r} give the same folder name: {other!r} and "
-                    f"{label!r}; rename or remove one"
+                    f"two labels of taxonomy {self.name!r} give the same folder name: {seen[folder]!r} and"
+                    f" {label!r}; rename or remove one"
                 )
+            seen[folder] = label
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -3,7 +3,8 @@
 Editors store them as UTF-8, with or without a byte order mark, or (on Windows, "Unicode") as
 UTF-16 with one; all are read. Anything else is refused with a sentence, since a wrong guess would
 change names and labels in silence. A name that a YAML file gives twice is refused too: PyYAML
-keeps the last value and says nothing.
+keeps the last value and says nothing. An escape that is half a surrogate pair is refused, since no file,
+table or terminal takes the text that it makes.
 """
 
 import codecs
@@ -25,6 +26,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 MOST_YAML_VALUES = 1_000_000
 """Values of a YAML file, those that aliases repeat counted every time."""
@@ -49,11 +52,28 @@ def read_json_object(path: str | Path) -> dict[str, Any]:
     """
     text = read_text(path)
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); repair or remove the file") from None
     if not isinstance(value, dict):
         raise InputError(f"{path} contains a {type(value).__name__}, expected a JSON object; repair the file")
+    return value
+
+
+def parse_json(content: str | bytes, *, paths: bool = False) -> Any:
+    """The value of a JSON document.
+
+    Args:
+        content: The document.
+        paths: It names files, whose names may be no UTF-8: Python makes halves of surrogate pairs of them.
+
+    Raises:
+        ValueError: If it is no JSON, or an escape in it is half a surrogate pair.
+        RecursionError: If it is nested too deeply.
+    """
+    value = json.loads(content)
+    if (b"\\ud" if isinstance(content, bytes) else "\\ud") in content.lower():  # type: ignore[operator]
+        json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape" if paths else "strict")
     return value
 
 
@@ -94,17 +114,19 @@ def parse_yaml(text: str, *, where: str) -> Any:
         where: What messages call it.
 
     Raises:
-        InputError: If it is no YAML, gives a name twice, or its aliases or its nesting explode.
+        InputError: If it is no YAML, gives a name twice, has half a surrogate pair, or its aliases or its
+            nesting explode.
     """
     import yaml  # commands that read none need not wait for it
 
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
         _check_size(node, where)
-        _check_names(node, where)
+        _check_nodes(node, where)
         return loader.construct_document(node)
     except RecursionError:
         raise InputError(f"{where} has too many levels; use fewer") from None
@@ -113,7 +135,8 @@ def parse_yaml(text: str, *, where: str) -> Any:
             raise
         raise InputError(f"{where} is not valid YAML: {' '.join(str(error).split())[:500]}") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _content(path: str | Path) -> bytes:
@@ -125,6 +148,8 @@ def _content(path: str | Path) -> bytes:
         raise InputError(f"{path} is a folder, expected a file") from None
     except PermissionError:
         raise InputError(f"dmix may not read {path}; check its permissions") from None
+    except OSError as error:
+        raise InputError(f"{str(path)[:300]} cannot be read ({error.strerror}); correct the path") from None
 
 
 def _children(node: "yaml.Node") -> "Iterator[yaml.Node]":
@@ -158,8 +183,8 @@ def _check_size(root: "yaml.Node", where: str) -> None:
     size(root)
 
 
-def _check_names(root: "yaml.Node", where: str) -> None:
-    """Refuses a name that a mapping gives twice."""
+def _check_nodes(root: "yaml.Node", where: str) -> None:
+    """Refuses names that a mapping gives twice, halves of surrogate pairs, and numbers of other bases."""
     waiting, done = [root], set()
     while waiting:
         node = waiting.pop()
@@ -167,6 +192,9 @@ def _check_names(root: "yaml.Node", where: str) -> None:
             continue
         done.add(id(node))
         waiting += _children(node)
+        if node.id == "scalar":
+            node.value = _whole_characters(node, where)
+            _refuse_other_bases(node, where)
         if node.id != "mapping":
             continue
         lines: dict[tuple[str, str], int] = {}
@@ -179,3 +207,35 @@ def _check_names(root: "yaml.Node", where: str) -> None:
                     f"{where} contains {name.value!r} twice (lines {lines[key]} and {line}); keep one of them"
                 )
             lines[key] = line
+
+
+def _refuse_other_bases(node: "yaml.ScalarNode", where: str) -> None:
+    """Refuses numbers that YAML 1.1 reads in base 8 or 60, which nobody means who writes 010 or 1:30."""
+    digits = node.value.lstrip("+-")
+    if node.tag not in _NUMBERS or not (
+        ":" in digits or (len(digits) > 1 and digits.isdecimal() and digits[0] == "0")
+    ):
+        return
+    raise InputError(
+        f"{where}, line {node.start_mark.line + 1}: YAML reads the number {node.value} in base"
+        f" {60 if ':' in digits else 8}; write it in base 10, or in quotes if it is text"
+    )
+
+
+def _whole_characters(node: "yaml.ScalarNode", where: str) -> str:
+    """The text of a value; JSON writes characters beyond 16 bits as two escapes, which PyYAML keeps apart.
+
+    Halves that Python makes of the names of files that are no UTF-8 stay.
+    """
+    text: str = node.value
+    if text.isascii():
+        return text
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    try:
+        text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{where}, line {node.start_mark.line + 1}: {node.value!r} has half a surrogate pair, which is no"
+            " character; correct it"
+        ) from None
+    return text

@@ -5,6 +5,7 @@
 | an error of dmix stands among the causes | that one |
 | memory ran out, of the machine, a worker or a GPU | which setting to lower |
 | a disk is full, refuses or fails; too many open files | what to free, check or raise |
+| the system refuses anything else | that it did, and to check the path and the file system |
 | anything in a Spark task | type, message and place from the worker, then as above |
 | bytes that a library cannot read | that a file is damaged, and where to look for its name |
 | anything else | that it is a defect of dmix |
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dmix.warehouse_schema.errors import DmixError, StorageError
-from dmix.warehouse_schema.files.layout import storage_errors
+from dmix.warehouse_schema.files.layout import storage_errors, system_error
 
 _DEFECT = "This is a defect of dmix. Add --debug to see its place in the code."
 _MOST_CHARACTERS = 300
@@ -40,6 +41,8 @@ _LOWER = {
     "mix": "lower microbatch_size in the training settings, or --stack",
     "eval": "free some memory, or give fewer --task",
 }
+# What the system answers to a mistake of a program.
+_OF_PROGRAMS = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTTY, errno.ECHILD, errno.ESRCH)
 _RAISED = re.compile(
     r"^(?P<type>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Fault)\w*)(?:: (?P<said>.*))?$"
 )
@@ -96,6 +99,12 @@ def explained(error: BaseException, *, command: str) -> Failure:
                 return Failure(f"{stored.message} ({cause.place})" if cause.place else stored.message)
             except OSError:
                 pass
+    for cause in causes:
+        if cause.number is not None and cause.number not in _OF_PROGRAMS:
+            return Failure(
+                f"{cause}; the system refused this: check that the path exists and that its file system"
+                " takes files, locks and links, then run the same command again"
+            )
     return Failure(f"{causes[0]}\n{_DEFECT}")
 
 
@@ -109,7 +118,7 @@ def _advice(cause: _Cause, command: str) -> str | None:
         return "too many files are open: raise the limit ('ulimit -n 65536'), then run the same command again"
     if cause.number == errno.EIO:
         return "the disk failed: check it (run dmesg to see its errors), or use another disk"
-    if name in _DAMAGE_TYPES:
+    if name in _DAMAGE_TYPES and cause.number is None:
         return (
             "a file is damaged: run 'dmix etl verify' to find it. Restore the file, or remove it and run "
             "the command again that made it"
@@ -123,7 +132,7 @@ def _cause(error: BaseException) -> _Cause:
         found = worker_cause(text)
         if found is not None:
             return found
-    number = error.errno if isinstance(error, OSError) else None
+    number = error.errno if isinstance(error, OSError) else system_error(text)
     first = text.splitlines()[0] if text else ""
     return _Cause(type(error).__name__, first, number=number)
 

@@ -47,7 +47,7 @@ from dmix.warehouse_schema.files.layout import (
     Warehouse,
     publish_json,
     read_json,
-    storage_errors,
+    write_errors,
 )
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifest_json import digest_of
@@ -302,7 +302,7 @@ def _names(corpora: Sequence[CorpusVersion]) -> tuple[str, ...]:
 
 def _publish(folder: Path, model: LinearModel, report: DistilReport) -> None:
     """Makes the classifier appear; the report, which says that it is there, comes last."""
-    with storage_errors(str(folder)), attempt_folder(folder) as attempt:
+    with write_errors(folder), attempt_folder(folder) as attempt:
         model.save(attempt / WEIGHTS_NAME)
         (attempt / WEIGHTS_NAME).replace(folder / WEIGHTS_NAME)
         publish_json(folder / "report.json", dataclasses.asdict(report))

@@ -11,7 +11,7 @@ from dmix.mixing.agent.agent import Agent, MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.architectures import AGENTS
 from dmix.mixing.agent.folders import agent_folder, check_free
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.files.layout import Warehouse, publish_folder, write_errors
 from dmix.warehouse_schema.files.weights import damaged_weights
 
 
@@ -43,16 +43,14 @@ def publish_agent(
     agent.config.stage = stage
     agent.config.trained_at = datetime.now(UTC).isoformat(timespec="seconds")
     agent.config.parameters = agent.num_parameters()
-    with storage_errors(str(folder)):
+    with write_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the agents and not among them, so that no half-written one is ever listed.
-        scratch = Path(tempfile.mkdtemp(prefix=".agent-", dir=warehouse.root))
+        # on the disk of the agents, which may be a link, and a level below them: none is listed half-written
+        scratch = Path(tempfile.mkdtemp(prefix=".agent-", dir=folder.parent))
         try:
             agent.save_pretrained(scratch / "new")
             (scratch / "new" / "README.md").write_text(_model_card(agent, name, notes), encoding="utf-8")
-            if folder.exists():
-                folder.rename(scratch / "old")
-            (scratch / "new").rename(folder)
+            publish_folder(scratch / "new", folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return folder

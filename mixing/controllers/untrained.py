@@ -15,6 +15,7 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.settings import MOST_SEED
 
 
 class UntrainedController:
@@ -50,6 +51,8 @@ def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controll
     Raises:
         InputError: If it is no whole number from 0 on.
     """
-    if argument and not argument.isdecimal():
-        raise InputError(f"untrained:{argument} contains no seed; write for example untrained:1")
+    if argument and not (argument.isdecimal() and len(argument) <= 10 and int(argument) <= MOST_SEED):
+        raise InputError(
+            f"untrained:{argument[:80]} contains no seed from 0 to {MOST_SEED}; write for example untrained:1"
+        )
     return UntrainedController(int(argument or 0))

@@ -277,19 +277,19 @@ class _Loop:
             return
         with readable(self.checkpoint, what="a state of training", fix="delete this file to start again"):
             state = torch.load(self.checkpoint, weights_only=True)
-        if state["identity"] != self._identity():
-            raise InputError(
-                f"{self.checkpoint} belongs to a training with other settings or data; use the same ones, or "
-                "delete this file to start again"
-            )
-        self.done = state["done"]
-        if self.settings.views and sum(self.done.values()):
-            self._augment((sum(self.done.values()) - 1) // self.settings.imagined_every)
-        self.algorithm.impl.load_model(io.BytesIO(state["weights"]))
-        torch.set_rng_state(state["torch"])
-        self.rng.bit_generator.state = state["numpy"]
-        self.rollouts = [EpisodeBatch(**parts) for parts in state["imagined"]]
-        self.algorithm.resume_at(self.done["updates"])
+            if state["identity"] != self._identity():
+                raise InputError(
+                    f"{self.checkpoint} belongs to a training with other settings or data; use the same"
+                    " ones, or delete this file to start again"
+                )
+            self.done = state["done"]
+            if self.settings.views and sum(self.done.values()):
+                self._augment((sum(self.done.values()) - 1) // self.settings.imagined_every)
+            self.algorithm.impl.load_model(io.BytesIO(state["weights"]))
+            torch.set_rng_state(state["torch"])
+            self.rng.bit_generator.state = state["numpy"]
+            self.rollouts = [EpisodeBatch(**parts) for parts in state["imagined"]]
+            self.algorithm.resume_at(self.done["updates"])
         self.progress(f"resuming after {self.done['updates']} updates")
 
 

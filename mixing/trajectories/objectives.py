@@ -9,7 +9,8 @@ import codecs
 import dataclasses
 import gzip
 import hashlib
-import json
+import math
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ from numpy.typing import NDArray
 from dmix.mixing.space.domains import Vector
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.names import spelled_halves
 from dmix.warehouse_schema.settings import read_yaml, section_of_run, setting, settings_from
+from dmix.warehouse_schema.text_files import parse_json
 
 # Of ten parts of a file (by hash of the item's id), the ones that a split holds: disjoint layers
 # for steering, for development and for the one confirmation (method §7).
@@ -66,6 +69,8 @@ class Objective:
     def __post_init__(self) -> None:
         if not self.name:
             raise InputError("an objective has an empty name; give a name")
+        if spelled_halves(self.name) != self.name:
+            raise InputError(f"the objective {self.name!r} has half a surrogate pair in its name; correct it")
         if self.limit is not None and self.limit < 1:
             raise InputError(
                 f"objective {self.name!r}: limit is {self.limit}, expected at least 1 or no limit"
@@ -107,6 +112,8 @@ class Environment:
                 raise InputError(f"the scale of {name!r} is {scale}, expected a number above 0")
         if not any(objective.weight != 0 for objective in self.objectives):
             raise InputError("every objective has weight 0; give one of them a weight above 0")
+        if not math.isfinite(sum(objective.weight or 0.0 for objective in self.objectives)):
+            raise InputError("the weights of the objectives are too large to be summed; give smaller ones")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -312,22 +319,26 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         NotFoundError: If the file does not exist.
         InputError: If it is damaged, or a line is not a JSON object.
     """
-    if not path.is_file():
-        raise NotFoundError(f"item file {path} does not exist; correct its path")
     try:
+        if not path.is_file():
+            raise NotFoundError(f"item file {path} does not exist; correct its path")
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     raise InputError(f"{path} is UTF-16 text, expected UTF-8; save it as UTF-8")
                 if line.strip():
                     yield number, _record(line, f"{path} line {number}")
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path} is a damaged gzip file ({error}); download it again") from None
+    except OSError as error:
+        raise InputError(
+            f"item file {str(path)[:300]} cannot be read ({error.strerror}); correct its path or permissions"
+        ) from None
 
 
 def _record(line: bytes, where: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON ({error}); expected one object per line") from None
     if not isinstance(record, dict):

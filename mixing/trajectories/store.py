@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.names import refuse_links
 
 FORMAT = 1
@@ -128,17 +129,25 @@ def publish_set(warehouse: Warehouse, wanted: TrajectorySet) -> TrajectorySet:
     """
     path = warehouse.trajectories(wanted.set_name) / "set.json"
     if path.is_file():
-        found = read_set(warehouse, wanted.set_name)
-        differing = _differences(found, wanted)
-        if differing:
-            raise InputError(
-                f"set {wanted.set_name!r} already exists with other settings: {'; '.join(differing)}; "
-                "choose another --set, or give the settings of this set"
-            )
-        return found
-    stamped = dataclasses.replace(wanted, created_at=datetime.now(UTC).isoformat(timespec="seconds"))
-    publish_json(path, {"format": FORMAT, **dataclasses.asdict(stamped)})
-    return stamped
+        return _same_set(warehouse, wanted)
+    with held_lock(warehouse.set_lock(wanted.set_name), what=f"set {wanted.set_name}"):
+        if path.is_file():  # another process was faster
+            return _same_set(warehouse, wanted)
+        stamped = dataclasses.replace(wanted, created_at=datetime.now(UTC).isoformat(timespec="seconds"))
+        publish_json(path, {"format": FORMAT, **dataclasses.asdict(stamped)})
+        return stamped
+
+
+def _same_set(warehouse: Warehouse, wanted: TrajectorySet) -> TrajectorySet:
+    """The set of that name on disk, if it says the same."""
+    found = read_set(warehouse, wanted.set_name)
+    differing = _differences(found, wanted)
+    if differing:
+        raise InputError(
+            f"set {wanted.set_name!r} already exists with other settings: {'; '.join(differing)};"
+            " choose another --set, or give the settings of this set"
+        )
+    return found
 
 
 def read_set(warehouse: Warehouse, set_name: str) -> TrajectorySet:

@@ -67,7 +67,7 @@ def raising(error):
         (
             OSError(errno.ENOSPC, "No space left on device", "f"),
             1,
-            "Error: cannot write the warehouse: No space left",
+            "Error: cannot write a file: No space left on device (f)",
         ),
     ],
 )

@@ -1,4 +1,5 @@
 import dataclasses
+import typing
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,16 @@ def test_an_empty_yaml_file_is_an_empty_mapping_and_a_missing_one_an_error(tmp_p
     assert read_yaml(tmp_path / "empty.yaml") == {}
     with pytest.raises(NotFoundError, match="does not exist"):
         read_yaml(tmp_path / "none.yaml")
+
+
+def test_numbers_of_any_setting_are_finite_at_every_depth():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Free:
+        config: dict[str, typing.Any] = setting({}, help="Anything.")
+        bare: dict = setting({}, help="Anything.")
+
+    fine = {"a": [1.5, {"b": "nan"}], "c": None}
+    assert settings_from(Free, {"config": fine, "bare": fine}, where="f") == Free(config=fine, bare=fine)
+    for name in ("config", "bare"):
+        with pytest.raises(InputError, match=rf"f: {name}\.a\[0\]\.b is nan, expected a finite number"):
+            settings_from(Free, {name: {"a": [{"b": float("nan")}]}}, where="f")

@@ -5,7 +5,7 @@ import codecs
 import pytest
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.text_files import parse_yaml, read_json_object, read_text
+from dmix.warehouse_schema.text_files import parse_json, parse_yaml, read_json_object, read_text
 
 TEXT = "Größe\nनमस्ते\n"
 
@@ -81,8 +81,47 @@ def test_aliases_and_merges_work_and_bombs_of_them_are_refused():
 
 @pytest.mark.parametrize(
     "text",
-    ["a: [", "[" * 5_000, "a: 2001-99-99", "a: !!python/object:os.system {}", "? [1]\n: 2", "9" * 5_000],
+    [
+        "a: [",
+        "a: 1\x1a",
+        "[" * 5_000,
+        "a: 2001-99-99",
+        "a: !!python/object:os.system {}",
+        "? [1]\n: 2",
+        "9" * 5_000,
+    ],
 )
 def test_what_is_no_yaml_is_one_sentence(text):
     with pytest.raises(InputError, match=r"YAML|levels"):
         parse_yaml(text, where="f.yaml")
+
+
+def test_a_character_in_two_escapes_is_one_and_half_of_it_is_refused(tmp_path):
+    assert parse_yaml(r'{"source/\ud83d\ude00": 1}', where="f") == {"source/😀": 1}
+    assert parse_yaml(r'a: "/data/\udcff"', where="f") == {
+        "a": "/data/\udcff"
+        # the name of a file that is no UTF-8
+    }
+    with pytest.raises(InputError, match=r"f\.yaml, line 2.*half a surrogate pair"):
+        parse_yaml('a: 1\n"\\ud800": 2\n', where="f.yaml")
+    path = tmp_path / "c.json"
+    path.write_text(r'{"a": "\ud83d\ude00"}')
+    assert read_json_object(path) == {"a": "😀"}
+    path.write_text(r'{"a": "\uD800"}')
+    with pytest.raises(InputError, match="surrogates not allowed"):
+        read_json_object(path)
+    assert parse_json(rb'{"a": "\udcff"}', paths=True) == {"a": "\udcff"}
+
+
+@pytest.mark.parametrize(("text", "base"), [("seed: 010", 8), ("a: [1:30]", 60), ("-01", 8), ("1:30.5", 60)])
+def test_numbers_that_yaml_reads_in_another_base_are_refused(text, base):
+    with pytest.raises(InputError, match=rf"line 1: YAML reads the number .* in base {base}"):
+        parse_yaml(text, where="f")
+    assert parse_yaml("[0, -0, 10, 0.5, 0x10, '010', 007x, 'a: 1:30', 1e-3]", where="f") == [
+        0, 0, 10, 0.5, 16, "010", "007x", "a: 1:30", "1e-3"
+    ]  # fmt: skip
+
+
+def test_a_path_that_the_system_refuses_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be read .File name too long"):
+        read_text(tmp_path / ("x" * 300))

@@ -14,12 +14,13 @@ from dmix.training.model.lora import merge_adapters
 from dmix.training.model.models import load_model, load_network
 from dmix.training.model.saving import dataset_tokenizer
 from dmix.training.run.assembly.job import TrainingJob
-from dmix.training.run.checkpoints import load_checkpoint
+from dmix.training.run.checkpoints import load_run_checkpoint
 from dmix.training.run.config import read_config
 from dmix.training.run.launch import job_of
 from dmix.training.run.resuming.differences import STARTING_MODEL
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.weights import readable
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def _of_checkpoint(job: TrainingJob, path: Path) -> tuple[PreTrainedModel, PreTr
     """The model that a checkpoint of Composer's holds; sharded runs write whole tensors, too."""
     lora = job.training.lora
     model = load_model(job.model, job.manifest, lora=lora)
-    model.load_state_dict(load_checkpoint(path, mmap=True)["state"]["model"])
+    with readable(path, what="a checkpoint of this run", fix="remove it, or evaluate another --step"):
+        model.load_state_dict(load_run_checkpoint(path, mmap=True)["state"]["model"])
     if lora is not None:
         merge_adapters(model.network)
     return model.network, _tokenizer(job)

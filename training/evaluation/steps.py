@@ -1,13 +1,16 @@
 """Which models of a run are there to evaluate, by the step that they were reached at."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from dmix.training.run.config import RunConfig
-from dmix.training.run.resuming.checkpoint_files import checkpoints, latest_checkpoint, steps_done_at
+from dmix.training.run.resuming.checkpoint_files import checkpoints, is_own, is_whole, steps_done_at
 from dmix.training.run.summary import summarise
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
+
+logger = logging.getLogger(__name__)
 
 
 def chosen_models(warehouse: Warehouse, config: RunConfig, steps: Sequence[str]) -> dict[int, Path | None]:
@@ -48,10 +51,11 @@ def _models_there(warehouse: Warehouse, config: RunConfig) -> dict[int, Path | N
     """What is left of a run, by step: its first model, whole checkpoints, and its result."""
     folder = warehouse.run(config.run_id)
     found: dict[int, Path | None] = {0: None}
-    kept = checkpoints(folder / "checkpoints")
-    newest = latest_checkpoint(folder / "checkpoints")
-    for path in kept[: kept.index(newest) + 1] if newest else []:
-        found[steps_done_at(path)] = path
+    for path in checkpoints(folder / "checkpoints"):
+        if is_whole(path) and is_own(path, folder / "events.jsonl"):
+            found[steps_done_at(path)] = path
+        else:
+            logger.warning("%s is left out: it is damaged, or this run did not write it", path)
     result = config.result(warehouse)
     if (result / "config.json").is_file():
         found[summarise(folder / "events.jsonl").steps] = result

@@ -35,10 +35,12 @@ from dmix.training.farm.variations import starting_model
 from dmix.training.model.digests import model_digest
 from dmix.training.model.settings import ProxySettings, TrainingSettings
 from dmix.training.run.request import base_of_proxies
+from dmix.training.run.run import LOCK_SECONDS
 from dmix.training.run.watching.progress import duration
 from dmix.warehouse_schema.errors import DmixError, InputError, NotFoundError, TrainingError
 from dmix.warehouse_schema.files.changes import Change, changes_between, require_accepted
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import settings_from
@@ -167,11 +169,7 @@ def plan_farm(
         proxy_job(task, trajectories[0], warehouse=warehouse).plan, streams=StreamSizes.of_manifest(manifest)
     )
     changes = _check_same_farm(warehouse, task, accept_changes=accept_changes)
-    todo = tuple(
-        trajectory
-        for trajectory in trajectories
-        if not feedback_file(warehouse, set_name, trajectory.trajectory_id).is_file()
-    )
+    todo = _without_feedback(warehouse, set_name, trajectories)
     steps = sum(len(trajectory.mixtures_TN) - 1 for trajectory in todo)
     return FarmPlan(
         task=task,
@@ -216,11 +214,33 @@ def collect(
     Raises:
         InputError: If the stack is smaller than 1 or its proxies cannot be trained at once, or the GPU
             amount is not one that Spark can give.
+        LockHeldError: If another process collects feedback on the set.
         TrainingError: If a proxy fails.
     """
     name = farm.task.set_name
     tasks = FarmTasks(stack=stack, gpus_per_task=gpus_per_task)
-    stacks = farm.stacks(tasks)
+    lock, what = warehouse.farm_lock(name), f"the feedback on set {name}"
+    with held_lock(lock, what=what, timeout_seconds=LOCK_SECONDS):
+        # another process may have collected since the plan was made
+        _check_same_farm(warehouse, farm.task, accept_changes=bool(farm.changes))
+        todo = _without_feedback(warehouse, name, farm.todo)
+        farm = dataclasses.replace(farm, todo=todo, done=farm.done + len(farm.todo) - len(todo))
+        _collect(warehouse, farm, tasks, spark=spark, progress=progress)
+        scored = with_scales(warehouse, farm.task.environment, name)
+        write_environment(warehouse.feedback(name) / "environment.yaml", scored)
+    return scored
+
+
+def _collect(
+    warehouse: Warehouse,
+    farm: FarmPlan,
+    tasks: FarmTasks,
+    *,
+    spark: "SparkSession | None",
+    progress: Callable[[str], None],
+) -> None:
+    """Trains the missing proxies, in tasks of Spark or one stack after the other."""
+    name, stacks = farm.task.set_name, farm.stacks(tasks)
     _publish_record(warehouse, farm)
     started = time.monotonic()
     if spark is None:
@@ -240,9 +260,16 @@ def collect(
             finished=lambda: _finished(warehouse, farm.todo, name),
             progress=lambda number: progress(_progress_line(farm, number, time.monotonic() - started)),
         )
-    scored = with_scales(warehouse, farm.task.environment, name)
-    write_environment(warehouse.feedback(name) / "environment.yaml", scored)
-    return scored
+
+
+def _without_feedback(
+    warehouse: Warehouse, set_name: str, trajectories: Sequence[Trajectory]
+) -> tuple[Trajectory, ...]:
+    return tuple(
+        trajectory
+        for trajectory in trajectories
+        if not feedback_file(warehouse, set_name, trajectory.trajectory_id).is_file()
+    )
 
 
 def run_stack(task: ProxyTask, trajectories: Sequence[Trajectory]) -> list[str]:

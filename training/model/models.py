@@ -13,6 +13,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from dmix.training.model.estimate.memory import is_out_of_memory
 from dmix.training.model.families import check_family, check_fit
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import adapted_checkpoint, add_adapters, with_merged_adapters
@@ -72,6 +73,7 @@ def load_model(
     else:
         tokenizer = None
         network = _from_scratch(model, manifest)
+        _check_finite(network, "of random weights")
     check_fit(network.config, manifest)
     if lora is not None:
         check_lora_model(model, lora)
@@ -132,26 +134,31 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
         torch.manual_seed(settings.seed)
         try:
             config = config_class(**values)
-            _check_heads(config)
+            _check_sizes(config)
             network: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-        except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+        except Exception as error:  # transformers and torch raise many kinds for wrong values
+            if is_out_of_memory(error):
+                raise
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"transformers cannot make a model from 'config' in the model file ({said}). Check the "
-                "sizes: each must be at least 1, and the hidden size must be a multiple of the number of "
-                "heads"
+                f"transformers cannot make a model from 'config' in the model file ({said}). Check the names"
+                " and sizes: each size must be at least 1, and the hidden size must be a multiple of the"
+                " number of heads"
             ) from error
     return network
 
 
-def _check_heads(config: PretrainedConfig) -> None:
-    """Raises `ValueError` for heads that transformers makes and that fail at the first sample."""
+def _check_sizes(config: PretrainedConfig) -> None:
+    """Raises `ValueError` for sizes that transformers takes and that fail at the first sample."""
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", None) or heads
     if heads % keys or getattr(config, "head_dim", 0) % 2:
         raise ValueError(
             f"{heads} heads and {keys} key heads do not fit a hidden size of {config.hidden_size}"
         )
+    for name in ("num_hidden_layers", "intermediate_size"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}")
 
 
 def empty_model(

@@ -3,9 +3,7 @@
 A saved model lists the SHA-256 of its files in `dmix.json`.
 """
 
-import errno
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,15 +17,13 @@ from transformers.utils import logging as transformers_logging
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import first_adapter_weight, has_adapters, save_adapters
 from dmix.warehouse_schema.errors import InputError, StorageError
-from dmix.warehouse_schema.files.layout import publish_json, storage_errors, sync_path
+from dmix.warehouse_schema.files.layout import publish_json, storage_errors, write_errors
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import ORIGIN_FILE, file_digest, readable
 
 logger = logging.getLogger(__name__)
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
-# What torch and safetensors say, in errors of their own, when a write fails.
-_DISK_WORDS = ("No space left", "StorageFull", "os error 28", "PytorchStreamWriter", "Disk quota")
 
 
 def save_model(
@@ -126,37 +122,6 @@ def mend_generation_settings(network: PreTrainedModel) -> None:
             "trained model gets do_sample: true",
             ", ".join(given) or "sampling values",
         )
-
-
-@contextmanager
-def write_errors(folder: Path) -> Iterator[None]:
-    """Turns what torch, safetensors and the system say about a full or read-only disk into a StorageError."""
-    try:
-        with storage_errors(str(folder)):
-            yield
-    except StorageError:
-        raise
-    except Exception as error:
-        if not any(word in str(error) for word in _DISK_WORDS):
-            raise
-        with storage_errors(str(folder)):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-
-
-def publish_folder(temporary: Path, result: Path) -> None:
-    """Makes a written folder visible in one step, once all of it is on disk; replaces an older one."""
-    with storage_errors(str(result)):
-        sync_tree(temporary)
-        shutil.rmtree(result, ignore_errors=True)
-        result.parent.mkdir(parents=True, exist_ok=True)
-        temporary.replace(result)
-        sync_path(result.parent)
-
-
-def sync_tree(folder: Path) -> None:
-    """Waits until all files of a folder, and their names, are on disk."""
-    for path in (*folder.rglob("*"), folder):
-        sync_path(path)
 
 
 @contextmanager

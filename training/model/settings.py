@@ -6,6 +6,7 @@ each file, with every field explained, is under `docs/examples/`.
 
 import importlib.util
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,9 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 # Tokens whose logits exist at a time (`dmix.training.model.loss`).
 CHUNK_TOKENS = 256
+
+# Sizes as Streaming reads them.
+_BYTES = re.compile(r"[0-9]+b?|[0-9]+(\.[0-9]+)?\s*[kmgtpezy]b", re.IGNORECASE)
 
 # What a run that goes on may take from another training file.
 MAY_CHANGE = ("learning_rate", "checkpoints_kept", "microbatch_size")
@@ -198,6 +202,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.streams_url:
             refuse_credentials(self.streams_url, what="streams_url of the training file")
+        if self.cache_limit is not None and not _BYTES.fullmatch(self.cache_limit.strip()):
+            raise InputError(f"cache_limit is {self.cache_limit!r}, expected a size such as 20gb or 500mb")
         _at_least("batch_size", self.batch_size, 1)
         if isinstance(self.microbatch_size, int):
             _at_least("microbatch_size", self.microbatch_size, 1)

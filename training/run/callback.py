@@ -38,9 +38,9 @@ from dmix.training.run.state import RunState
 from dmix.training.run.watching.metrics import score_metrics, step_metrics
 from dmix.training.run.watching.progress import BatchReport, Monitor, StepReport
 from dmix.training.run.watching.signals import StopRequest
-from dmix.training.scoring.environment import Scorer
+from dmix.training.scoring.environment import Scorer, no_finite_score
 from dmix.training.scoring.run_gradients import RunGradients
-from dmix.warehouse_schema.errors import TrainingError
+from dmix.warehouse_schema.errors import TrainingError, VerificationError
 from dmix.warehouse_schema.files.events import Event, EventLog
 
 # A first step that makes the loss rise by this much, in nats per token, did harm.
@@ -72,6 +72,8 @@ class MixtureCallback(Callback):
         state: Where the run starts; a loaded checkpoint replaces it.
         log: Event file on rank 0, None elsewhere.
         recorded: Decisions on steps that an earlier attempt decided.
+        chain: Chained digest of the samples up to the checkpoint that is resumed, as the events have it;
+            empty if they do not.
         stop: Whether the run was asked to stop.
         monitor: Told of batches and steps, on rank 0.
         learning_rate: Peak rate, to name when it makes the loss jump.
@@ -101,6 +103,7 @@ class MixtureCallback(Callback):
         learning_rate: float,
         finds_microbatch: bool = False,
         gradients: RunGradients | None = None,
+        chain: str = "",
     ) -> None:
         self.space, self.streams, self.settings = space, streams, settings
         self.steps, self.rate_shares_M, self.seq_len = steps, np.array(rate_shares), seq_len
@@ -119,6 +122,7 @@ class MixtureCallback(Callback):
         self._first_losses: list[float] = []
         self._finds_microbatch, self._microbatch = finds_microbatch, 0
         self._gradients = gradients
+        self._recorded_chain = chain
 
     @property
     def batches_in_step(self) -> int:
@@ -212,11 +216,16 @@ class MixtureCallback(Callback):
         """Takes over the state of a checkpoint.
 
         Raises:
-            VerificationError: If it belongs to other data or settings.
+            VerificationError: If it belongs to other data or settings, or to another run.
         """
         self.state = RunState.from_json(
             state["run"], planned_ids=lambda mixer, asked_N: self._plan_after(mixer, asked_N).ids
         )
+        if self._recorded_chain not in ("", self.state.chain):
+            raise VerificationError(
+                f"the checkpoint after step {self.state.steps_done} has seen other samples than events.jsonl"
+                " says, so it is of another run; remove it to resume from the one before"
+            )
 
     # ---- steps
 
@@ -311,11 +320,7 @@ class MixtureCallback(Callback):
         scores = dict(zip(self.scorer.names, scores_D.tolist(), strict=True))
         self._write("feedback", step=step, scores=scores)
         if not np.isfinite(scores_D).any():
-            when = f"after step {step}" if step else "before training"
-            raise TrainingError(
-                f"no score is finite {when}, because the model gives no probabilities; lower the "
-                "learning rate, or start from another model"
-            )
+            raise no_finite_score(step=step)
 
     def _measure_effects(self, state: State) -> None:
         """Takes gradients of the model where they are due, also before a step that was decided earlier."""

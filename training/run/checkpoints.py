@@ -5,7 +5,7 @@ and the few types below, since a checkpoint may come from someone else.
 """
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -22,11 +22,10 @@ from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
 from torch.torch_version import TorchVersion
 
 from dmix.training.model.estimate.memory import is_out_of_memory
-from dmix.training.model.saving import write_errors
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.resuming.checkpoint_files import FILE_NAME, checkpoints, forget_set_aside
 from dmix.warehouse_schema.errors import InputError, TrainingError
-from dmix.warehouse_schema.files.layout import sync_path
+from dmix.warehouse_schema.files.layout import sync_path, write_errors
 
 # What Composer's checkpoints hold beside tensors and plain values: the state of numpy's generator,
 # durations, and the version of torch. None of them runs code when it is made.
@@ -184,27 +183,40 @@ def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool =
         ) from None
 
 
-def load_run_checkpoint(path: Path | str, *, map_location: str = "cpu") -> Any:
+def load_run_checkpoint(
+    path: Path | str, *, map_location: str = "cpu", mmap: bool = False, of: Collection[str] = ()
+) -> Any:
     """As `load_checkpoint`, of a file that Composer saved for a run.
 
+    Args:
+        path: The file.
+        map_location: Device of the tensors.
+        mmap: Read tensors when they are used.
+        of: Names of the run; any, if there are none.
+
     Raises:
-        InputError: If it is another file.
+        InputError: If it is another file, or of another run.
     """
-    content = load_checkpoint(path, map_location=map_location)
+    content = load_checkpoint(path, map_location=map_location, mmap=mmap)
     state = content.get("state") if isinstance(content, dict) else None
     if not isinstance(state, dict) or _PARTS - state.keys():
         raise InputError(
             f"{path} is not the checkpoint of a run; remove this file to resume from the previous checkpoint"
         )
+    if of and state.get("run_name", next(iter(of))) not in of:
+        raise InputError(
+            f"checkpoint {path} is of run {state['run_name']!r}, not of {', '.join(sorted(of))}; remove it to"
+            " resume from the one before"
+        )
     return content
 
 
 @contextmanager
-def without_unpickling() -> Iterator[None]:
+def without_unpickling(*, of: Collection[str] = ()) -> Iterator[None]:
     """Lets Composer read checkpoints by `load_run_checkpoint`; it has no setting for that."""
     original = composer_checkpoint._torch_load_with_validation
     composer_checkpoint._torch_load_with_validation = lambda path, map_location: load_run_checkpoint(
-        path, map_location=map_location
+        path, map_location=map_location, of=of
     )
     try:
         yield

@@ -251,18 +251,22 @@ def check_model_tokenizer(
 def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
     """The configuration that a run was started with, with paths in the warehouse's present folder.
 
+    A run goes by the name of its folder, so that a copied or renamed one never writes into the original.
+
     Raises:
         NotFoundError: If there is no such run.
-        InputError: If the file is damaged, or of another run.
+        InputError: If the file is damaged, or of a base model whose run was renamed.
     """
     path = run_config_file(warehouse, run_id)
     config = load_settings(RunConfig, path)
-    if config.run_id != run_id:  # it would be written into another run's folder
+    if config.name and config.run_id != run_id:  # it would replace the model of the original
         raise InputError(
-            f"{path} belongs to run {config.run_id!r}, not to {run_id!r}; restore the file of run {run_id!r}"
+            f"{path} belongs to run {config.run_id!r}, which makes the model {config.name!r}; give the folder"
+            f" its name {config.run_id!r} back, or make another model with 'dmix train base'"
         )
     return dataclasses.replace(
         config,
+        run_id=run_id,
         model=_unlinked(_in_this_warehouse(config.model, warehouse, run_id), warehouse),
         controller=_in_this_warehouse(config.controller, warehouse, run_id),
         shadow=_in_this_warehouse(config.shadow, warehouse, run_id),

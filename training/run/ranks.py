@@ -29,12 +29,13 @@ _POLL_SECONDS = 1.0
 
 
 def prepare_ranks() -> None:
-    """Joins the ranks that the launcher started, and divides the CPU cores among them.
+    """Joins the ranks that the launcher started, waits for all, and divides the CPU cores among them.
 
     Two torch threads on two busy cores were seen to be ten times slower than one thread each.
     """
     if dist.get_world_size() > 1:
         dist.initialize_dist(get_device(None), timeout=RANK_TIMEOUT_SECONDS)
+        dist.barrier()  # what ranks look for before is not yet written by the first one
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // dist.get_local_world_size()))
 

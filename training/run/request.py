@@ -1,6 +1,8 @@
 """What a user asks of a run: sizes, rules and names. Light to import, since the command line reads it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from dmix.warehouse_schema.files.weights import model_origin
 from dmix.warehouse_schema.settings import setting
 
 DEFAULT_STEPS = 16
+_MOST = 2**31  # what events and the catalog hold
 
 # Rates within this factor of the usual one are a matter of taste.
 _FAR_ABOVE = 10.0
@@ -90,8 +93,8 @@ class RunRequest:
             "shuffle-block": self.shuffle_block,
         }
         for name, value in counts.items():
-            if value is not None and value < 1:
-                raise InputError(f"--{name} is {value}, expected at least 1")
+            if value is not None and not 1 <= value < _MOST:
+                raise InputError(f"--{name} is {value}, expected a number from 1 to {_MOST - 1}")
         if self.gradients_every < 0:
             raise InputError(f"--gradients-every is {self.gradients_every}, expected 0 or more")
 
@@ -104,6 +107,22 @@ def rank_here() -> int:
 def ranks_here() -> int:
     """Number of ranks of this launch."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def joined_ranks() -> Iterator[None]:
+    """Joins the ranks of this launch, so that one that fails in the body ends all of them, with its words.
+
+    The body may begin with what needs none of the others, such as reading files that a node lacks.
+    """
+    if ranks_here() == 1:
+        yield
+        return
+    from dmix.training.run.ranks import failing_together, prepare_ranks  # seconds of torch
+
+    prepare_ranks()
+    with failing_together():
+        yield
 
 
 def resolve_model(spec: str, warehouse: Warehouse) -> str:

@@ -35,7 +35,7 @@ from dmix.training.run.assembly.trainer import (
     take_rate,
 )
 from dmix.training.run.callback import MixtureCallback
-from dmix.training.run.checkpoints import without_unpickling
+from dmix.training.run.checkpoints import check_finite, without_unpickling
 from dmix.training.run.ranks import (
     failing_together,
     is_first_rank,
@@ -111,7 +111,7 @@ def train(
         shared_log = on_first_rank(lambda: _begin(job, events, stack, resume=resume, locked=locked))
         log = shared_log if is_first_rank() else None
         if on_first_rank(lambda: _is_done(job, events)):
-            return on_first_rank(lambda: summarise(events))
+            return on_first_rank(lambda: _summary(job, events))
         changes = on_first_rank(
             lambda: changed_content(job.run_id, job.content, events, accept=accept_changes)
         )
@@ -126,7 +126,12 @@ def train(
         shown = LineMonitor(progress) if monitor is None else monitor
         with _memory_errors(job):
             _run(job, folder=folder, restart=restart, log=log, stop=stop, monitor=shown)
-        return on_first_rank(lambda: summarise(events))
+        return on_first_rank(lambda: _summary(job, events))
+
+
+def _summary(job: TrainingJob, events: Path) -> RunSummary:
+    """What the run came to, under its present name: its folder may have been renamed since it ended."""
+    return dataclasses.replace(summarise(events), run_id=job.run_id)
 
 
 def _where_it_begins(job: TrainingJob, checkpoint: Path | None) -> str:
@@ -224,7 +229,7 @@ def _run(
             stop=stop,
             monitor=monitor,
         )
-        with not_kept_until_exit(), without_unpickling():
+        with not_kept_until_exit(), without_unpickling(of=_names_of_run(job, folder)):
             trainer = make_trainer(
                 job,
                 model,
@@ -275,6 +280,7 @@ def _fit(
                 f"resume this run, use {_resuming(job, folder)}"
             )
         if job.result is not None:
+            check_finite(trainer.state)  # a run may write no checkpoint
             keep_model(job, callback.model, trainer.state.optimizers[0])
     except TrainingError as error:
         if log is not None:
@@ -319,6 +325,12 @@ def _write_start(
     )
     for note in restart.notes:
         log.write("note", step=callback.state.steps_done, kind="checkpoint", detail=note)
+
+
+def _names_of_run(job: TrainingJob, folder: Path) -> set[str]:
+    """Names under which the run trained: that of its folder, and earlier ones."""
+    events = read_events_backwards(folder / "events.jsonl")
+    return {job.run_id, *(event["run_id"] for event in events if event["event"] == "run_started")}
 
 
 def _is_done(job: TrainingJob, events: Path) -> bool:

@@ -25,6 +25,7 @@ from dmix.mixing.trajectories.encoding import EncodedItem, encode_item
 from dmix.mixing.trajectories.objectives import Environment, Item, read_items
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.model_stack import ModelStack
+from dmix.warehouse_schema.errors import TrainingError
 from dmix.warehouse_schema.files.manifests import TokenizerFile
 
 logger = logging.getLogger(__name__)
@@ -185,6 +186,15 @@ class Scorer:
         losses_T = losses_at(ids_BL.to(device), rows_T.to(device), positions_T.to(device))
         parts = losses_T.double().cpu().split(counts, dim=-1)
         return [(index, -part.mean(-1).numpy()) for index, part in zip(batch, parts, strict=True)]
+
+
+def no_finite_score(*, step: int) -> TrainingError:
+    """What is wrong with a model that has no finite score after a step; step 0 is before training."""
+    when = f"after step {step}" if step else "before training"
+    return TrainingError(
+        f"no score is finite {when}, because the model gives no probabilities; lower the learning rate, or"
+        " start from another model"
+    )
 
 
 def item_texts(item: Item) -> list[Item]:

@@ -39,6 +39,7 @@ import orjson
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.event_shapes import is_complete, is_event
 from dmix.warehouse_schema.files.layout import storage_errors
+from dmix.warehouse_schema.files.names import spelled_halves
 from dmix.warehouse_schema.files.processes import this_process
 
 logger = logging.getLogger(__name__)
@@ -83,8 +84,7 @@ class EventLog:
             **values,
         }
         line = json.dumps(record, ensure_ascii=False, allow_nan=True) + "\n"
-        # a lone surrogate (from a file name, say) has no UTF-8 form
-        _append_whole(self.path, line.encode(errors="backslashreplace"))
+        _append_whole(self.path, spelled_halves(line).encode())
         return record
 
 
@@ -210,6 +210,8 @@ def _event_of(line: bytes) -> Event | None:
     except orjson.JSONDecodeError:
         try:
             event = json.loads(line)  # NaN, for a score that is missing
+            if b"\\ud" in line.lower():  # half a surrogate pair, as earlier versions wrote
+                event = json.loads(spelled_halves(json.dumps(event, ensure_ascii=False)))
         except (ValueError, RecursionError):
             return None
     return event if is_event(event) else None

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.storage import Place, RemotePath
 from dmix.warehouse_schema.taxonomy import slug
+from dmix.warehouse_schema.text_files import parse_json
 
 # Files that make something visible, by kind, as patterns below the root of a warehouse.
 PUBLISHED_FILES = {
@@ -38,6 +40,11 @@ PUBLISHED_FILES = {
     "effect_set": "effects/*/effects.json",
     "effects": "effects/*/effects.parquet",
 }
+
+
+# What torch and safetensors say, in errors of their own, when a write fails.
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)|Os \{ code: (\d+)")
+_DISK_WORDS = ("No space left", "StorageFull", "PytorchStreamWriter", "Disk quota")
 
 
 def checked_name(kind: str, name: str) -> str:
@@ -205,6 +212,14 @@ class Warehouse:
     def feedback(self, set_name: str) -> Path:
         return self._folder("feedback", "set", set_name)
 
+    def set_lock(self, set_name: str) -> Path:
+        """Held while the first file of a set is written."""
+        return self.root / ".locks" / f"set-{checked_name('set', set_name)}.lock"
+
+    def farm_lock(self, set_name: str) -> Path:
+        """Held while feedback on a set is collected."""
+        return self.root / ".locks" / f"farm-{checked_name('set', set_name)}.lock"
+
     def effects(self, name: str) -> Path:
         """Folder of what domains do to objectives, as one estimator found it."""
         return self._folder("effects", "effects", name)
@@ -218,6 +233,10 @@ class Warehouse:
 
     def agent(self, name: str) -> Path:
         return self._folder("agents", "agent", name)
+
+    def agent_lock(self, name: str) -> Path:
+        """Held while an agent is trained."""
+        return self.root / ".locks" / f"agent-{checked_name('agent', name)}.lock"
 
     def run(self, run_id: str) -> Path:
         return self._folder("runs", "run", run_id)
@@ -268,6 +287,30 @@ def storage_errors(what: str) -> Iterator[None]:
         raise StorageError(f"cannot write {what}: {error.strerror}{where}; {remedy}") from error
 
 
+@contextmanager
+def write_errors(folder: Path) -> Iterator[None]:
+    """As `storage_errors`, also for the errors of their own that torch and safetensors raise."""
+    try:
+        with storage_errors(str(folder)):
+            yield
+    except StorageError:
+        raise
+    except Exception as error:
+        number = system_error(str(error))
+        if isinstance(error, OSError) or number is None:
+            raise
+        with storage_errors(str(folder)):
+            raise OSError(number, os.strerror(number), str(folder)) from error
+
+
+def system_error(said: str) -> int | None:
+    """The number of the system's error that a library quotes; None if it quotes none."""
+    found = _SYSTEM_ERROR.search(said)
+    if found is not None:
+        return int(found[1] or found[2])
+    return errno.ENOSPC if any(word in said for word in _DISK_WORDS) else None
+
+
 def publish_bytes(path: Place, content: bytes) -> None:
     """Writes a file that readers see whole or not at all: temporary name, fsync, rename; or one upload.
 
@@ -301,6 +344,35 @@ def sync_path(path: Path) -> None:
         os.close(handle)
 
 
+def sync_tree(folder: Path) -> None:
+    """Waits until all files of a folder, and their names, are on disk."""
+    for path in (*folder.rglob("*"), folder):
+        sync_path(path)
+
+
+def publish_folder(temporary: Path, result: Path) -> None:
+    """Makes a written folder visible in one step, once all of it is on disk; replaces an older one.
+
+    Raises:
+        StorageError: If the disk is full or refuses; the older one stays.
+    """
+    old = temporary.with_name(f"{temporary.name}.old")
+    with storage_errors(str(result)):
+        sync_tree(temporary)
+        result.parent.mkdir(parents=True, exist_ok=True)
+        replaces = result.exists()
+        if replaces:
+            result.rename(old)
+        try:
+            temporary.rename(result)
+        except BaseException:
+            if replaces:
+                old.rename(result)
+            raise
+        sync_path(result.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def store_data_url(warehouse: Warehouse, url: str | None) -> bool:
     """Makes a remote folder the place of labels and streams; True if it was not so before.
 
@@ -331,7 +403,8 @@ def store_data_url(warehouse: Warehouse, url: str | None) -> bool:
 
 def publish_json(path: Place, value: Any) -> None:
     """`publish_bytes` of `value` as JSON with sorted keys, so that equal values are equal bytes."""
-    publish_bytes(path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    publish_bytes(path, text.encode(errors="backslashreplace"))  # names of files may be no UTF-8
 
 
 def read_json(path: Place) -> Any:
@@ -339,8 +412,10 @@ def read_json(path: Place) -> Any:
 
     Raises:
         NotFoundError: If there is no such file.
-        InputError: If it is not JSON.
+        InputError: If it is not JSON, or a folder, a pipe or a device.
     """
+    if isinstance(path, Path) and path.exists() and not path.is_file():
+        raise InputError(f"{path} is a folder, a pipe or a device, expected a file; restore it from a copy")
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -352,10 +427,10 @@ def json_of(content: bytes, path: Place) -> Any:
     """The JSON document in the content of the file at `path`.
 
     Raises:
-        InputError: If it is not JSON, or nested so deep that it cannot be read.
+        InputError: If it is not JSON, has half a surrogate pair, or is nested so deep that it cannot be read.
     """
     try:
-        return json.loads(content)
+        return parse_json(content, paths=True)
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is not valid JSON ({error}); restore this file, or run the command again that made it"

@@ -20,12 +20,23 @@ _SECRET = re.compile(r"key|secret|token|signature|password|credential|^sig$", re
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
 def printable(text: str) -> str:
     """A text for a terminal: control characters, which could clear it or write over it, are spelled out.
 
     Names, events and errors come from files of others. Tabs and ends of lines stay.
     """
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def spelled_halves(text: str) -> str:
+    """A text in which halves of surrogate pairs, which have no UTF-8 form, are spelled out (`\\udc80`).
+
+    They come from names of files that are no UTF-8, and from whoever makes text of bytes. The text is JSON.
+    """
+    return _HALVES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text)
 
 
 def plain_name(value: Any, *, what: str, where: object) -> str:

@@ -11,6 +11,7 @@ from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ def train_agent(
     Raises:
         NotFoundError: If set or first agent does not exist.
         InputError: If an agent of that name is there and `overwrite` is false, or the sets cannot be used.
+        LockHeldError: If another process trains an agent of that name.
     """
     names = (set_names,) if isinstance(set_names, str) else tuple(set_names)
     if method != "sft" and len(names) != 1:
@@ -176,15 +178,17 @@ def train_agent(
     report: dict[str, Any] = {"agent": agent_name, "set": ", ".join(names)}
     if dry_run:
         return _agent_result(report | METHODS[method].plan(warehouse, names, settings, start))
-    summary = METHODS[method].train(
-        warehouse,
-        names,
-        start,
-        agent_name=agent_name,
-        settings=settings,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    # two trainings of one name would end with the loss of one
+    with held_lock(warehouse.agent_lock(agent_name), what=f"agent {agent_name}"):
+        summary = METHODS[method].train(
+            warehouse,
+            names,
+            start,
+            agent_name=agent_name,
+            settings=settings,
+            overwrite=overwrite,
+            progress=progress,
+        )
     from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     sync_at_end(warehouse, warn=progress)

@@ -1,8 +1,6 @@
 """Probes for another trainer: mixtures that it trains, scores that it hands back."""
 
 import csv
-import io
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,9 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.weights import readable
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.text_files import parse_json, read_text
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.probes import Probe
@@ -164,28 +164,26 @@ def read_scores(path: Path) -> dict[tuple[str, str], float]:
 
     Raises:
         NotFoundError: If it is not there.
-        InputError: If a column is missing, a score is no finite number, or a row comes twice.
+        InputError: If it cannot be read, lacks a column, or has a row twice or with no finite score.
     """
     if not path.is_file():
         raise NotFoundError(f"{path} does not exist; give the table of scores with --scores")
     readers: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
-        ".csv": lambda p: list(csv.DictReader(io.StringIO(p.read_text("utf-8-sig")))),
-        ".jsonl": lambda p: [json.loads(line) for line in p.read_text("utf-8").splitlines() if line.strip()],
+        ".csv": lambda p: list(csv.DictReader(read_text(p).splitlines(keepends=True))),
+        ".jsonl": lambda p: [parse_json(line) for line in read_text(p).split("\n") if line.strip()],
         ".parquet": _parquet_rows,
     }
     if path.suffix not in readers:
         raise InputError(f"{path} ends in {path.suffix!r}, expected one of {', '.join(readers)}")
-    try:
+    with readable(path, what="a table of scores", fix="write it again"):
         rows = readers[path.suffix](path)
-    except (ValueError, OSError) as error:
-        raise InputError(f"dmix cannot read {path} ({error}); write the file again") from None
     found: dict[tuple[str, str], float] = {}
     for number, row in enumerate(rows, start=1):
         try:
             key, score = (str(row["probe"]), str(row["objective"])), float(row["score"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
-                f"{path}, row {number} is {row}; expected probe, objective and a number as score"
+                f"{path}, row {number} is {str(row)[:200]}; expected probe, objective and a number as score"
             ) from None
         if key in found or not math.isfinite(score):
             what = "comes twice" if key in found else f"has the score {score}"

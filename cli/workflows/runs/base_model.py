@@ -9,10 +9,12 @@ from dmix.cli.workflows.preflight import check_dataset, check_model
 from dmix.cli.workflows.runs.finish import finish_run
 from dmix.cli.workflows.runs.plan import run_plan
 from dmix.cli.workflows.runs.train import training_settings
+from dmix.training.run.request import joined_ranks
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
 
 
+@joined_ranks()
 def train_base_model(
     warehouse: Warehouse,
     *,

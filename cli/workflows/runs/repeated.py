@@ -28,7 +28,8 @@ def run_summary(warehouse: Warehouse, run_id: str) -> "RunSummary":
     """The summary of a run that wrote events."""
     from dmix.training.run.summary import summarise
 
-    return summarise(warehouse.run(run_id) / "events.jsonl")
+    summary = summarise(warehouse.run(run_id) / "events.jsonl")
+    return dataclasses.replace(summary, run_id=run_id)  # its folder may have been renamed
 
 
 def is_finished(warehouse: Warehouse, run_id: str) -> bool:

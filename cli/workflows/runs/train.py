@@ -19,7 +19,13 @@ from dmix.cli.workflows.runs.repeated import (
     run_summary,
 )
 from dmix.training.model.settings import TrainingSettings, check_loggers, check_lora, load_training
-from dmix.training.run.request import RunRequest, new_run_folder, rank_here, run_config_file
+from dmix.training.run.request import (
+    RunRequest,
+    joined_ranks,
+    new_run_folder,
+    rank_here,
+    run_config_file,
+)
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from dmix.training.run.summary import RunSummary
 
 
+@joined_ranks()
 def train_run(
     warehouse: Warehouse,
     *,

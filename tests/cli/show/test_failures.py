@@ -4,6 +4,7 @@ import errno
 
 import pyarrow as pa
 import pytest
+from safetensors import SafetensorError
 
 from dmix.cli.show.failures import explained
 from dmix.warehouse_schema.errors import InputError
@@ -47,6 +48,12 @@ def test_the_exception_of_a_worker_is_named_with_its_place():
         ),
         (OSError(errno.ENOSPC, "No space left on device"), ["free some space"]),
         (OSError(errno.EMFILE, "Too many open files"), ["ulimit -n"]),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/proc/x"), ["/proc/x", "the system refused"]),
+        (OSError(errno.ENOLCK, "No locks available"), ["No locks", "takes files, locks and links"]),
+        (OSError(errno.ESTALE, "Stale file handle"), ["Stale", "its file system"]),
+        (from_worker("BlockingIOError: [Errno 11] Resource temporarily unavailable"), ["system refused"]),
+        (SafetensorError('Os { code: 27, kind: FileTooLarge, message: "too large" }'), ["ulimit -f"]),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0"), ["free some space"]),
         (OSError(errno.EIO, "Input/output error"), ["disk", "check the disk"]),
         (from_worker("safetensors_rust.SafetensorError: header too large"), ["header too large", "damaged"]),
     ],
@@ -73,5 +80,7 @@ def test_an_error_of_dmix_among_the_causes_is_what_is_said():
 
 
 def test_anything_else_is_a_defect():
+    for error in (OSError(errno.EBADF, "Bad file descriptor"), FileNotFoundError("assets/x")):
+        assert "This is a defect" in explained(error, command="").message
     assert explained(KeyError("name"), command="").message.startswith("KeyError: 'name'\nThis is a defect")
     assert explained(RuntimeError(), command="").message.startswith("RuntimeError: no message")

@@ -34,5 +34,6 @@ def test_it_has_the_size_of_the_paper_and_reads_what_the_run_scores(history):
 def test_a_seed_is_a_number(space, tmp_path):
     warehouse = Warehouse.at(tmp_path)
     assert make_controller("untrained", warehouse=warehouse, space=space).name == "untrained:0"
-    with pytest.raises(InputError, match="untrained:x contains no seed"):
-        make_controller("untrained:x", warehouse=warehouse, space=space)
+    for wrong in ("x", "-1", "²", str(2**31), "9" * 5_000):
+        with pytest.raises(InputError, match=f"untrained:{wrong[:80]} contains no seed"):
+            make_controller(f"untrained:{wrong}", warehouse=warehouse, space=space)

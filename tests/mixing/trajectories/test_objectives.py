@@ -178,3 +178,28 @@ def test_a_truncated_gzip_file_is_named(tmp_path):
 def test_a_missing_item_file_is_named(tmp_path):
     with pytest.raises(NotFoundError, match=r"nowhere.jsonl does not exist"):
         read_items(objective(path="nowhere.jsonl"), tmp_path)
+
+
+@pytest.mark.parametrize("damaged", [slice(12, 13), slice(-8, -4)], ids=["deflate", "checksum"])
+def test_a_damaged_gzip_file_is_named(tmp_path, damaged):
+    write_items(tmp_path, [{"id": i, "question": "q", "answer": "a"} for i in range(99)], "items.jsonl.gz")
+    content = bytearray((tmp_path / "items.jsonl.gz").read_bytes())
+    content[damaged] = bytes(255 - byte for byte in content[damaged])
+    (tmp_path / "items.jsonl.gz").write_bytes(content)
+    with pytest.raises(InputError, match=r"items.jsonl.gz is a damaged gzip file"):
+        read_items(objective(path="items.jsonl.gz"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["id", "question"])
+def test_half_a_surrogate_pair_in_an_item_is_named_by_line(tmp_path, name):
+    record = {"id": "a", "question": "q", "answer": "a"}
+    write_items(tmp_path, [record, {**record, name: "\ud800"}])
+    with pytest.raises(InputError, match=r"items.jsonl line 2 .*surrogates not allowed"):
+        read_items(objective(), tmp_path)
+    with pytest.raises(InputError, match="half a surrogate pair"):
+        objective(name="\ud800")
+
+
+def test_weights_that_cannot_be_summed_are_refused():
+    with pytest.raises(InputError, match="too large to be summed"):
+        Environment(objectives=(objective(weight=1e308), objective(name="p", weight=1e308)))

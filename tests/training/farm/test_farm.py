@@ -28,8 +28,15 @@ from dmix.training.farm.variations import FASTER, LESS_SOURCE, NARROWER
 from dmix.training.model.model_stack import ModelStack
 from dmix.training.model.settings import ProxySettings, TrainingSettings
 from dmix.training.run.base_model import base_config, train_base
-from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError, TrainingError
+from dmix.warehouse_schema.errors import (
+    InputError,
+    LockHeldError,
+    NotFoundError,
+    StorageError,
+    TrainingError,
+)
 from dmix.warehouse_schema.files.changes import accepted_changes
+from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 SHARES = {"static-0000": 0.1, "static-0001": 0.9, "static-0002": 0.5}
@@ -208,7 +215,8 @@ def test_what_breaks_a_whole_stack_is_said_of_every_trajectory_that_was_not_fini
     one, two, three = farm.todo
 
     def outcomes(task, trajectories):
-        yield one, proxy_feedback(task, one)
+        if one in trajectories:
+            yield one, proxy_feedback(task, one)
         yield two, TrainingError("the loss is not finite")
         raise StorageError("the disk is full")
 
@@ -458,3 +466,42 @@ def test_another_supply_of_target_in_the_run_is_worth_a_warning(tiny_warehouse, 
 
 def test_every_proxy_reads_other_samples():
     assert order_seed("a", seed=0) != order_seed("b", seed=0) != order_seed("b", seed=1)
+
+
+def test_one_process_collects_feedback_on_a_set(tiny_warehouse, environment, proxy, monkeypatch):
+    monkeypatch.setattr("dmix.training.farm.farm.LOCK_SECONDS", 0.0)
+    publish_trajectories(tiny_warehouse, "two-farms")
+    first = plan_farm(tiny_warehouse, "two-farms", environment=environment, proxy=proxy)
+    other = dataclasses.replace(proxy, seed=7)
+    second = plan_farm(tiny_warehouse, "two-farms", environment=environment, proxy=other)
+    with (
+        held_lock(tiny_warehouse.farm_lock("two-farms"), what="the farm"),
+        pytest.raises(LockHeldError, match="feedback on set two-farms is being written"),
+    ):
+        collect(tiny_warehouse, first, spark=None, progress=print)
+    assert not tiny_warehouse.feedback("two-farms").exists()
+    collect(tiny_warehouse, first, spark=None, progress=print)
+    # both were planned while there was no feedback; that of the second is not mixed into it
+    with pytest.raises(InputError, match="collected with another proxy"):
+        collect(tiny_warehouse, second, spark=None, progress=print)
+    lines = []
+    collect(tiny_warehouse, first, spark=None, progress=lines.append)
+    assert lines == []
+
+
+def test_a_proxy_that_its_last_batch_broke_leaves_its_stack_without_feedback(
+    tiny_warehouse, environment, proxy, monkeypatch
+):
+    publish_trajectories(tiny_warehouse, "broken-last", steps=1, step_samples=8, run_step_samples=8)
+    training = dataclasses.replace(
+        proxy.training, learning_rate=1e30, gradient_clip=None, schedule="constant"
+    )
+    broken = dataclasses.replace(proxy, training=training)
+    farm = plan_farm(tiny_warehouse, "broken-last", environment=environment, proxy=broken)
+    two = farm.todo[:2]  # the third has no step at all
+    for stack in (two, two[:1]):
+        assert {said.partition(" failed: ")[2] for said in run_stack(farm.task, stack)} == {
+            "no score is finite after step 1: the model gives no probabilities; lower the learning rate, or"
+            " start from another model"
+        }
+    assert read_feedback(tiny_warehouse, "broken-last") == {}

@@ -113,3 +113,22 @@ def test_models_are_found_as_files_folders_and_names(tiny_warehouse, tmp_path, m
 def test_a_folder_without_a_model_is_named(manifest, tmp_path):
     with pytest.raises(NotFoundError, match="cannot load a model from"):
         load_model(str(tmp_path), manifest)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"hidden_act": "nope"}, "cannot make a model"),
+        ({"hidden_act": 3}, "cannot make a model"),
+        ({"rope_scaling": {"type": "nope"}}, "cannot make a model"),
+        ({"pad_token_id": 99_999}, "cannot make a model"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
+        ({"intermediate_size": 0}, "intermediate_size is 0"),
+        ({"initializer_range": float("nan")}, "cannot make a model"),
+        ({"initializer_range": float("inf")}, "are not finite"),
+        ({"initializer_range": -1.0}, "cannot make a model"),
+    ],
+)
+def test_a_configuration_that_makes_no_model_is_one_sentence(tiny_model, manifest, values, said):
+    with pytest.raises(InputError, match=said):
+        load_model(with_config(tiny_model, **values), manifest)

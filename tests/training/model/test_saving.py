@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dmix.training.model.models import load_model
-from dmix.training.model.saving import publish_folder, save_model, try_saving, write_errors
-from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
+from dmix.training.model.saving import save_model, try_saving
+from dmix.warehouse_schema.errors import InputError, VerificationError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 
@@ -51,21 +51,6 @@ def test_settings_that_cannot_be_saved_are_refused_before_training(
     with pytest.raises(InputError, match=r"cannot save the trained model .TypeError: set is not JSON"):
         try_saving(model, tmp_path / "out", streams=tiny_warehouse.stream("tiny"), manifest=manifest)
     assert not list(tmp_path.glob(".out.*"))
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(28, "No space left on device"),
-        RuntimeError("[enforce fail at inline_container.cc] PytorchStreamWriter failed writing file data/1"),
-        Exception('I/O error: Os { code: 28, kind: StorageFull, message: "No space left on device" }'),
-    ],
-)
-def test_a_full_disk_is_one_in_whatever_words(error, tmp_path):
-    with pytest.raises(StorageError, match="free some space"), write_errors(tmp_path):
-        raise error
-    with pytest.raises(KeyError), write_errors(tmp_path):
-        raise KeyError("weights")
 
 
 @pytest.mark.parametrize("damage", ["byte", "missing"])
@@ -116,12 +101,3 @@ def test_a_checkpoint_that_is_not_finite_is_refused(saved, manifest):
     change_weights(saved, lambda weights: weights["model.norm.weight"].fill_(torch.nan))
     with pytest.raises(InputError, match=r"not finite .*model\.norm"):
         load_model(str(saved), manifest)
-
-
-def test_a_published_folder_replaces_the_older_one(tmp_path):
-    for content in ("old", "new"):
-        (tmp_path / "t").mkdir()
-        (tmp_path / "t" / "f").write_text(content)
-        publish_folder(tmp_path / "t", tmp_path / "deep" / "r")
-    assert (tmp_path / "deep" / "r" / "f").read_text() == "new"
-    assert not (tmp_path / "t").exists()

@@ -66,3 +66,35 @@ def test_the_state_of_the_optimiser_goes_on_under_new_settings(configure, tiny_w
     for index, moment in enumerate(moments):
         np.testing.assert_array_equal(moment, saved[index]["exp_avg"])
         assert moment.abs().max() > 0
+
+
+def odd_states(saved):
+    """What a file under the name of an optimiser's state may hold."""
+    first = saved[0]
+    for name in ("exp_avg", "exp_avg_sq"):
+        yield f"{name} nan", {"state": saved | {0: first | {name: first[name] * float("nan")}}}
+        yield f"{name} of another shape", {"state": saved | {0: first | {name: first[name][:1]}}}
+        yield f"no {name}", {"state": saved | {0: {k: v for k, v in first.items() if k != name}}}
+        yield f"{name} a number", {"state": saved | {0: first | {name: 3.0}}}
+    yield "negative second moment", {"state": saved | {0: first | {"exp_avg_sq": -first["exp_avg_sq"] - 1}}}
+    yield "steps nan", {"state": saved | {0: first | {"step": torch.tensor(float("nan"))}}}
+    yield "steps negative", {"state": saved | {0: first | {"step": torch.tensor(-5.0)}}}
+    yield "no steps", {"state": saved | {0: {k: v for k, v in first.items() if k != "step"}}}
+    yield "a weight too many", {"state": saved | {999: first}}
+    yield "a list", [saved]
+    yield "text", {"state": "none"}
+    yield "empty", {}
+
+
+def test_what_is_no_state_of_this_model_is_refused_with_the_name_of_the_file(
+    configure, tiny_warehouse, tmp_path
+):
+    train_base(tiny_warehouse, configure(), progress=lambda _: None)
+    folder = tiny_warehouse.model("small")
+    model = load_model(str(folder), read_dataset_manifest(tiny_warehouse))
+    saved = torch.load(folder / OPTIMIZER_FILE, weights_only=True)["state"]
+    for name, content in odd_states(saved):
+        torch.save(content, tmp_path / OPTIMIZER_FILE)
+        with pytest.raises(InputError) as refusal:
+            make_optimizer(model, TrainingSettings(learning_rate=0.5), tmp_path / OPTIMIZER_FILE)
+        assert "optimizer.pt cannot be read as the state of an optimiser" in str(refusal.value), name

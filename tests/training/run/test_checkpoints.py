@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.torch_version import TorchVersion
 
-from dmix.training.run.checkpoints import load_checkpoint, without_unpickling
+from dmix.training.run.checkpoints import load_checkpoint, load_run_checkpoint, without_unpickling
 from dmix.warehouse_schema.errors import InputError
 
 
@@ -52,3 +52,15 @@ def test_composer_reads_checkpoints_without_unpickling(tmp_path):
         composer_checkpoint.safe_torch_load(str(tmp_path / "evil.pt"), map_location="cpu")
     assert composer_checkpoint._torch_load_with_validation is original
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["r", "other", None])
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, name):
+    state = {"model": {}, "optimizers": {}, "callbacks": {}, "timestamp": {}}
+    torch.save({"state": state | ({"run_name": name} if name else {})}, tmp_path / "step1-ba2.pt")
+    assert load_run_checkpoint(tmp_path / "step1-ba2.pt")["state"]["model"] == {}
+    if name == "other":
+        with pytest.raises(InputError, match="is of run 'other', not of r, renamed; remove it"):
+            load_run_checkpoint(tmp_path / "step1-ba2.pt", of={"r", "renamed"})
+    else:
+        assert load_run_checkpoint(tmp_path / "step1-ba2.pt", of={"r", "renamed"}, mmap=True)

@@ -12,6 +12,7 @@ from dmix.training.run.launch import resume_run, start_run
 from dmix.training.run.request import RunRequest
 from dmix.training.run.run import run_lock
 from dmix.warehouse_schema.errors import InputError, LockHeldError, NotFoundError
+from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
@@ -176,3 +177,33 @@ def test_a_run_that_would_fill_the_disk_leaves_nothing(configure, tiny_warehouse
     with pytest.raises(InputError, match=r"run too-large needs .* 100\.0 kB free"):
         start_run(tiny_warehouse, configure(run_id="too-large"), progress=lambda line: None)
     assert not tiny_warehouse.run("too-large").exists()
+
+
+def test_a_run_goes_by_the_name_of_its_folder(configure, tiny_warehouse):
+    short = TrainingSettings(batch_size=8, keep="model", checkpoint_steps=1)
+    config = configure(run_id="named", request=RunRequest(steps=2, samples_per_step=16), training=short)
+    publish_bytes(
+        tiny_warehouse.run("named") / "config.yaml", config_to_yaml(config, tiny_warehouse).encode()
+    )
+    log = EventLog(tiny_warehouse.run("named") / "events.jsonl", run_id="named")
+    log.write("run_started", config={}, space=[], kind="baseline", controller="natural")
+    shutil.copytree(tiny_warehouse.run("named"), tiny_warehouse.run("renamed"))
+    summary = resume_run(tiny_warehouse, "renamed", accept_changes=True, progress=print)
+    assert (summary.run_id, summary.steps) == ("renamed", 2)
+    assert (tiny_warehouse.run("renamed") / "model" / "model.safetensors").is_file()
+    assert sorted(path.name for path in tiny_warehouse.run("named").iterdir()) == [
+        "config.yaml",
+        "events.jsonl",
+    ]
+    tiny_warehouse.run("renamed").rename(tiny_warehouse.run("renamed-again"))
+    finished = resume_run(tiny_warehouse, "renamed-again", progress=print)
+    assert (finished.run_id, finished.chain) == ("renamed-again", summary.chain)
+
+
+def test_a_renamed_run_of_a_base_model_would_replace_its_model_and_is_refused(configure, tiny_warehouse):
+    config = dataclasses.replace(configure(run_id="base-a"), kind="base", name="a")
+    publish_bytes(
+        tiny_warehouse.run("base-b") / "config.yaml", config_to_yaml(config, tiny_warehouse).encode()
+    )
+    with pytest.raises(InputError, match="makes the model 'a'; give the folder its name 'base-a' back"):
+        read_config(tiny_warehouse, "base-b")

@@ -85,3 +85,26 @@ def test_a_run_ends_when_no_score_is_finite_and_goes_on_when_one_is(job, tmp_pat
     with pytest.raises(TrainingError, match="no score is finite after step 2"):
         train(steady, folder=tmp_path)
     assert [event["step"] for event in events(tmp_path, "step_done")] == [1, 2]
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_model_that_is_not_finite_is_not_kept_where_no_checkpoint_is(job, tmp_path, scored):
+    broken = dataclasses.replace(
+        with_training(
+            job,
+            learning_rate=1e300,
+            gradient_clip=None,
+            schedule="constant",
+            keep="model",
+            checkpoint_steps=0,
+        ),
+        environment=job.environment if scored else None,
+        controller=Steady(),
+        plan=PlanSettings(step_samples=8, batch_size=8, exhaustion="redistribute"),
+        steps=1,
+        result=tmp_path / "model",
+    )
+    with pytest.raises(TrainingError, match="finite"):
+        train(broken, folder=tmp_path)
+    assert not (tmp_path / "model").exists()
+    assert events(tmp_path, "run_failed") and not events(tmp_path, "run_done")

@@ -10,13 +10,15 @@ from dmix.warehouse_schema.errors import InputError
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"steps": -2}, "--steps is -2, expected at least 1"),
+        ({"steps": -2}, "--steps is -2, expected a number from 1 to 2147483647"),
+        ({"steps": 2**31}, "--steps is 2147483648"),
+        ({"max_passes": 10**23}, "--max-passes is 1"),
         ({"batch_size": 0}, "--batch-size is 0"),
         ({"max_passes": 0}, "--max-passes is 0"),
         ({"shuffle_block": -1}, "--shuffle-block is -1"),
     ],
 )
-def test_counts_below_one_are_refused(given, message):
+def test_counts_out_of_range_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         RunRequest(**given)
 

@@ -1,4 +1,5 @@
 import errno
+import os
 
 import pytest
 
@@ -7,9 +8,11 @@ from dmix.warehouse_schema.files.layout import (
     Warehouse,
     checked_name,
     publish_bytes,
+    publish_folder,
     publish_json,
     read_json,
     storage_errors,
+    write_errors,
 )
 
 
@@ -79,3 +82,70 @@ def test_a_warehouse_is_no_url(root):
 def test_a_path_that_the_catalog_cannot_have_is_refused_before_anything_is_made(tmp_path, root):
     with pytest.raises(InputError, match="DuckDB"):
         Warehouse.at(tmp_path / root)
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        (OSError(28, "No space left on device"), "free some space"),
+        (
+            RuntimeError("[enforce at inline_container.cc] PytorchStreamWriter failed writing file data/1"),
+            "free some space",
+        ),
+        (
+            Exception('I/O error: Os { code: 28, kind: StorageFull, message: "No space left on device" }'),
+            "free some space",
+        ),
+        (
+            Exception('I/O error: Os { code: 27, kind: FileTooLarge, message: "File too large" }'),
+            "ulimit -f",
+        ),
+        (Exception("Permission denied (os error 13)"), "permissions"),
+    ],
+)
+def test_a_disk_that_refuses_is_one_in_whatever_words(error, fix, tmp_path):
+    with pytest.raises(StorageError, match=fix), write_errors(tmp_path):
+        raise error
+    with pytest.raises(KeyError), write_errors(tmp_path):
+        raise KeyError("weights")
+
+
+def test_a_published_folder_replaces_the_older_one(tmp_path, monkeypatch):
+    result = tmp_path / "deep" / "r"
+
+    def publish(content):
+        (tmp_path / "t").mkdir(exist_ok=True)
+        (tmp_path / "t" / "f").write_text(content)
+        publish_folder(tmp_path / "t", result)
+
+    publish("old")
+    publish("new")
+    assert (result / "f").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+    def refuses(self, target):
+        if self.name == "t":
+            raise OSError(errno.EACCES, "Permission denied", str(target))
+        return rename(self, target)
+
+    rename = type(tmp_path).rename
+    monkeypatch.setattr(type(tmp_path), "rename", refuses)
+    with pytest.raises(StorageError, match="permissions"):
+        publish("newest")
+    assert (result / "f").read_text() == "new" and not (tmp_path / "t.old").exists()
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    (tmp_path / "b.json").mkdir()
+    for name in ("a.json", "b.json"):
+        with pytest.raises(InputError, match=f"{name} is a folder, a pipe or a device"):
+            read_json(tmp_path / name)
+
+
+def test_names_of_files_that_are_no_utf8_survive_and_other_halves_of_characters_are_refused(tmp_path):
+    publish_json(tmp_path / "a.json", {"folder": "/data/\udcff"})
+    assert read_json(tmp_path / "a.json") == {"folder": "/data/\udcff"}
+    (tmp_path / "a.json").write_text(r'{"label": "\ud800"}')
+    with pytest.raises(InputError, match="surrogates not allowed"):
+        read_json(tmp_path / "a.json")

@@ -31,7 +31,7 @@ from dmix.training.model.precision import precision_context
 from dmix.training.model.settings import learning_rate_factor
 from dmix.training.run.assembly.job import TrainingJob, open_streams
 from dmix.training.run.assembly.trainer import make_optimizer, make_scorer
-from dmix.training.scoring.environment import Scorer
+from dmix.training.scoring.environment import Scorer, no_finite_score
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -196,14 +196,14 @@ class _StackRun:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Trains all proxies to their ends."""
-        self._score()
+        yield from self._score()
         while self._proxies:
             for proxy in self._proxies:
                 proxy.begin_step()
             while batches := [batch for proxy in self._proxies for batch in proxy.next_batch()]:
                 yield from self._train_batch(torch.stack(batches).to(self._models.device))
             if self._proxies:
-                self._score()
+                yield from self._score()
             ended = self._leave([place for place, proxy in enumerate(self._proxies) if proxy.ended])
             yield from ((proxy.trajectory, proxy.result(self._task)) for proxy in ended)
 
@@ -228,10 +228,15 @@ class _StackRun:
         broken = (~loss_P.isfinite()).nonzero().flatten().tolist()
         yield from ((proxy.trajectory, proxy.not_finite()) for proxy in self._leave(broken))
 
-    def _score(self) -> None:
+    def _score(self) -> Iterator[Outcome]:
+        """The scores of all proxies; what comes out are those without a finite one."""
         scores_PD = self._scorer.stack_scores(self._models, precision=precision_context(self._training))
         for proxy, scores_D in zip(self._proxies, scores_PD, strict=True):
             proxy.scores.append(scores_D)
+        broken = np.flatnonzero(~np.isfinite(scores_PD).any(axis=1)).tolist()
+        yield from (
+            (proxy.trajectory, no_finite_score(step=proxy.steps_done)) for proxy in self._leave(broken)
+        )
 
     def _leave(self, places: Sequence[int]) -> list[_Proxy]:
         """Takes proxies out of the stack, with their weights and moments."""

@@ -9,11 +9,12 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import merge_adapters
-from dmix.training.model.saving import publish_folder, save_model, try_saving, write_errors
+from dmix.training.model.saving import save_model, try_saving
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.ranks import (
     is_first_rank,
 )
+from dmix.warehouse_schema.files.layout import publish_folder, write_errors
 
 OPTIMIZER_FILE = "optimizer.pt"
 

@@ -1,6 +1,7 @@
 """Composer's trainer of a run: optimiser, loader, callback, scorer, microbatch."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,7 @@ from dmix.training.run.decisions import recorded_decisions
 from dmix.training.run.ranks import (
     RANK_TIMEOUT_SECONDS,
 )
-from dmix.training.run.resuming.checkpoint_files import steps_done_at
+from dmix.training.run.resuming.checkpoint_files import recorded_chain, steps_done_at
 from dmix.training.run.state import RunState
 from dmix.training.run.watching.loggers import make_loggers
 from dmix.training.run.watching.progress import Monitor
@@ -66,7 +67,27 @@ def make_optimizer(
             saved = torch.load(state_file, map_location="cpu", weights_only=True)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+            _check_moments(optimizer)
     return optimizer
+
+
+def _check_moments(optimizer: DecoupledAdamW) -> None:
+    """Raises a ValueError unless each weight has no state, or finite moments of its shape."""
+    for weight, state in optimizer.state.items():
+        if not isinstance(weight, torch.Tensor):
+            raise ValueError("it is of a model with more weights")
+        if not state:
+            continue
+        moments = [state.get(name) for name in ("exp_avg", "exp_avg_sq")]
+        if not all(
+            isinstance(moment, torch.Tensor)
+            and moment.shape == weight.shape
+            and bool(torch.isfinite(moment).all())
+            for moment in moments
+        ):
+            raise ValueError("its moments are not those of the model's weights, or are not finite")
+        if not 0 <= float(state["step"]) < math.inf or bool((moments[1] < 0).any()):
+            raise ValueError("its number of steps or a second moment is negative or not finite")
 
 
 def take_rate(trainer: Trainer, rate: float) -> None:
@@ -137,6 +158,7 @@ def make_callback(
         learning_rate=job.training.peak_rate,
         finds_microbatch=job.training.microbatch_size == "auto",
         gradients=run_gradients(job, model, dataset),
+        chain=recorded_chain(folder / "events.jsonl", step=steps_done_at(checkpoint)),
     )
 
 

@@ -74,7 +74,7 @@ def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> 
     for path in found:
         if not is_whole(path):
             notes.append(f"checkpoint {path.name} is damaged")
-        elif not _is_own(path, events_file):
+        elif not is_own(path, events_file):
             notes.append(f"checkpoint {path.name} differs from the checkpoint that this run wrote")
         elif not _is_logged(events_file, steps_done_at(path)):
             step = steps_done_at(path)
@@ -143,7 +143,7 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
-def _is_own(path: Path, events_file: Path) -> bool:
+def is_own(path: Path, events_file: Path) -> bool:
     """Whether the run wrote this content under this name; True for runs of versions that did not say."""
     saved = (
         event.get("fingerprint")
@@ -152,6 +152,16 @@ def _is_own(path: Path, events_file: Path) -> bool:
     )
     wanted = next(saved, None)  # the last attempt counts
     return wanted is None or wanted == fingerprint(path)
+
+
+def recorded_chain(events_file: Path, *, step: int) -> str:
+    """Chained digest of the samples up to a step, as the last attempt wrote it; empty if none did."""
+    done = (
+        event.get("chain")
+        for event in read_events_backwards(events_file)
+        if event["event"] == "step_done" and event.get("step") == step
+    )
+    return next(done, None) or ""
 
 
 def _is_logged(events_file: Path, step: int) -> bool:

@@ -1,7 +1,15 @@
 """Agents are not trained on half a farm without a word."""
 
-from dmix.cli.workflows.agents.learn import unfinished_farm
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+
+from dmix.cli.workflows.agents import learn
+from dmix.cli.workflows.agents.learn import train_agent, unfinished_farm
+from dmix.warehouse_schema.errors import LockHeldError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.locks import held_lock, is_held
 
 
 def test_a_farm_with_some_feedback_is_called_unfinished(tmp_path):
@@ -23,3 +31,23 @@ def test_farms_with_all_feedback_or_none_are_not(tmp_path):
     warehouse.feedback("farm").mkdir(parents=True)
     (warehouse.feedback("farm") / "static-0000.parquet").touch()
     assert unfinished_farm(warehouse, "farm") is None
+
+
+def test_one_process_trains_an_agent(tmp_path, monkeypatch):
+    warehouse = Warehouse.at(tmp_path)
+    lock, held = warehouse.agent_lock("a"), []
+
+    def train(*_, **__):
+        held.append(is_held(lock))
+        raise KeyError("the training ends here")
+
+    monkeypatch.setitem(learn.METHODS, "sft", SimpleNamespace(train=train))
+    monkeypatch.setattr(learn, "check_set", lambda *_: None)
+    monkeypatch.setattr(learn, "held_lock", partial(held_lock, timeout_seconds=0.0))
+    asked = {"method": "sft", "set_names": "s", "agent_name": "a", "settings": None, "progress": print}
+    with pytest.raises(KeyError):
+        train_agent(warehouse, **asked)
+    assert held == [True] and not is_held(lock)
+    with held_lock(lock, what="agent a"), pytest.raises(LockHeldError, match="agent a is being written"):
+        train_agent(warehouse, **asked)
+    assert held == [True]

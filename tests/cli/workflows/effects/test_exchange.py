@@ -50,3 +50,27 @@ def test_a_missing_column_other_endings_and_damage_are_refused(tmp_path):
             read_scores(tmp_path / name)
     with pytest.raises(NotFoundError):
         read_scores(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"probe,objective,score\np,\0,1\n",
+        b"probe,objective,score\n" + b"p" * 200_000 + b",o,1\n",
+        b"probe,objective,score\np,caf\xe9,1\n",
+        b'{"probe": "p", "objective": "\\ud800", "score": 1}',
+        b'{"probe": "p", "objective": "o", "score": %d}' % 10**400,
+        b"[" * 100_000,
+    ],
+    ids=["zero byte", "long field", "latin-1", "half a pair", "huge", "deep"],
+)
+def test_what_no_table_may_hold_is_one_sentence(tmp_path, content):
+    path = tmp_path / ("s.csv" if content.startswith(b"probe") else "s.jsonl")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=path.name):
+        read_scores(path)
+
+
+def test_a_table_that_excel_saved_as_unicode_text_is_read(tmp_path):
+    (tmp_path / "s.csv").write_text(csv("probe-1,math,-1.5", "probe-1,chat,2"), encoding="utf-16")
+    assert read_scores(tmp_path / "s.csv") == SCORES

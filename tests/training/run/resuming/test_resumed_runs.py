@@ -1,15 +1,17 @@
 """A run that was stopped, killed or damaged ends as one that was not."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
-from tests.training.run.runs import StopAfter, Swinging, chains, events, with_training
+from tests.training.run.runs import Steady, StopAfter, Swinging, chains, events, with_training
 
 from dmix.training.run.resuming.checkpoint_files import checkpoints
 from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import (
     InterruptedRunError,
+    VerificationError,
 )
 
 
@@ -129,3 +131,20 @@ def test_a_damaged_checkpoint_is_named_and_the_run_ends_as_if_it_were_whole(job,
     noted = [event["detail"] for event in events(tmp_path, "note") if event["kind"] == "checkpoint"]
     assert noted == lines[:2]
     assert not list((tmp_path / "checkpoints").glob("*.aside"))
+
+
+def test_a_checkpoint_without_a_fingerprint_is_known_by_the_samples_that_it_saw(job, tmp_path):
+    jobs = {}
+    for name, seed in (("one", 0), ("two", 1)):
+        plan, folder = dataclasses.replace(job.plan, seed=seed), tmp_path / name
+        jobs[name] = dataclasses.replace(job, plan=plan, controller=Steady(), steps=4)
+        train(jobs[name], folder=folder)
+        (folder / "checkpoints" / "step4-ba16.pt").unlink()
+        lines = (folder / "events.jsonl").read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if b"checkpoint_saved" not in line]
+        (folder / "events.jsonl").write_bytes(b"".join(kept))  # as a run of an earlier version
+    own, other = (tmp_path / name / "checkpoints" / "step2-ba8.pt" for name in ("one", "two"))
+    shutil.copyfile(other, own)
+    with pytest.raises(VerificationError, match=r"after step 2 has seen other samples than events\.jsonl"):
+        train(jobs["one"], folder=tmp_path / "one", resume=True)
+    assert train(jobs["two"], folder=tmp_path / "two", resume=True).steps == 4
