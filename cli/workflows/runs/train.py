@@ -273,9 +273,9 @@ def controller_spec(agent: str | None, controller: str | None) -> str:
         InputError: If both or none were given.
     """
     if (agent is None) == (controller is None):
-        given = "dmix got both" if agent is not None else "dmix got neither"
+        given = "neither" if agent is None else "both"
         raise InputError(
-            f"dmix needs --agent or --controller to choose the mixtures, and {given}; give exactly one"
+            f"dmix needs --agent or --controller to choose the mixtures, but got {given}; give exactly one"
         )
     if agent is None:
         return str(controller)

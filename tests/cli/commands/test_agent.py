@@ -53,7 +53,7 @@ def test_existing_agent_needs_overwrite(dmix):
     assert dmix(*SFT, *TINY)[0] == 0
     code, _, err = dmix(*SFT, *TINY)
     assert code == 2
-    assert "agent 'small' exists" in err
+    assert "'small'" in err and "exists" in err and "--overwrite" in err
     assert dmix(*SFT, *TINY, "--overwrite")[0] == 0
 
 

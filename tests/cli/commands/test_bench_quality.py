@@ -46,7 +46,7 @@ def test_the_example_of_the_help_works(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--setting", "nowhere"), "setting 'nowhere' is neither a file nor"),
+        (("--setting", "nowhere"), "'nowhere' does not exist"),
         (("--setting", str(SHIPPED / "origin.yaml")), "no file matches"),
     ],
 )

@@ -35,7 +35,7 @@ def test_agreement_is_shown_and_the_classifier_is_there(folder, capsys):
     assert run(words) == 0
     shown = capsys.readouterr()
     assert "agreement with column:label" in shown.out
-    assert "use --classifier distilled:fast" in shown.err
+    assert "--classifier distilled:fast" in shown.err
     assert run([*words, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["agreement"] > 0.9

@@ -98,7 +98,7 @@ def test_a_dry_run_shows_splits_and_tokens_and_writes_nothing(dmix):
     assert all(domain["estimated_tokens"] > 0 for domain in value["domains"])
     assert not (dmix.warehouse / "streams").exists()
     code, out, err = dmix(*SHARD, "--dry-run")
-    assert "would be made: 3 shard inputs" in err
+    assert "would be new: 3 shard inputs" in err
 
 
 def test_verify_passes_then_finds_a_flipped_byte_with_exit_code_4(dmix):
@@ -133,10 +133,9 @@ def test_verify_advises_each_remedy_that_is_needed_once_and_shows_whole_paths(dm
     for path in labels:
         assert str(path.relative_to(dmix.warehouse)) in out
     advice = err.partition(" files: ")[2].strip().split("; ")
-    assert sorted(advice, reverse=True) == [
-        "remove these files of labels and rejects, then run 'dmix etl classify' again with the same inputs",
-        "run 'dmix etl gc' to remove files without a manifest",
-    ]
+    assert len(advice) == 2
+    for command in ("dmix etl classify", "dmix etl gc"):
+        assert sum(command in remedy for remedy in advice) == 1
 
 
 def test_what_verify_advises_for_streams_repairs_them(dmix):

@@ -95,7 +95,7 @@ def test_sampling_again_does_nothing_and_other_settings_are_refused(dmix):
     assert "all 4 paths of Algorithm 1" in err
     code, _, err = dmix(*SMALL, "--seed", "3")
     assert code == 2
-    assert "seed is 0, asked for 3" in err
+    assert "seed is 0" in err and "3 in this command" in err and "--set" in err
 
 
 def test_dry_run_writes_nothing(dmix):
@@ -110,7 +110,7 @@ def test_dry_run_writes_nothing(dmix):
     code, _, err = dmix(*SMALL, "--dry-run")
     assert code == 0
     assert "6 of 6 trajectories" in err
-    assert "at most 42,240 tokens, about" in err
+    assert "at most 42,240 tokens" in err
 
 
 def test_settings_come_from_a_file_and_flags_win(dmix, tmp_path):

@@ -205,7 +205,7 @@ def test_probes_that_cannot_fit_the_time_are_refused(dmix, environment_file, fil
     assert code == 2 and "--max-hours" in err
 
 
-def test_a_trainer_of_ones_own_gets_mixtures_and_gives_scores_back(dmix, environment_file, tmp_path):
+def test_a_trainer_of_ones_own_gets_mixtures_and_gives_scores_back(dmix, probed, environment_file, tmp_path):
     out = tmp_path / "probes"
     call = ("mix", "probe", "--environment", str(environment_file))
     code, shown, _ = dmix(*call, "--export", str(out), "--json")
@@ -226,7 +226,8 @@ def test_a_trainer_of_ones_own_gets_mixtures_and_gives_scores_back(dmix, environ
     (out / "scores.csv").write_text("\n".join(rows) + "\n")
     code, shown, _ = dmix(*call, "--scores", str(out / "scores.csv"), "--name", "own", "--json")
     assert code == 0 and best_fields(json.loads(shown)) == {"general": "source", "target": "target"}
-    assert dmix("mix", "plan", "--probe", "own", "--probe", "c", "--out", str(out / "m.yaml"))[0] == 0
+    code, _, err = dmix("mix", "plan", "--probe", "own", "--probe", "c", "--out", str(out / "m.yaml"))
+    assert code == 0, err
 
 
 @pytest.mark.parametrize(

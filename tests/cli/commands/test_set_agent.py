@@ -81,7 +81,7 @@ def test_an_agent_of_other_labels_steers_a_run(dmix, warehouse, environment_file
         assert code == 0, err
     code, _, err = dmix(*steered, "--agent", "fixed", "--run", "refused")
     assert code == 2
-    assert "chooses among 2 labels" in err and "--architecture set" in err
+    assert "'fixed' has 2 labels" in err and "--architecture set" in err
     code, _, err = dmix(*steered, "--agent", "any", "--run", "steered")
     assert code == 0, err
     events = list(read_events(warehouse.run("steered") / "events.jsonl"))

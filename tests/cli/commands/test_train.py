@@ -249,7 +249,7 @@ def _a_dry_run_says_what_a_resume_would_change(again, warehouse, environment_fil
     for change, said in (
         (["--seed", "7"], "seed is 7, but run"),
         (["--batch-size", "16"], "batch-size is 16, but run"),
-        (["--steps", "1"], "is now 1, but the run has done 1"),
+        (["--steps", "1"], "--steps is 1, but run retuned started with 2 steps and has done 1"),
         (["--back"], "no complete checkpoint before"),
         (["--environment", str(other)], "environment: scales"),
     ):

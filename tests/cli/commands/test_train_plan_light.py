@@ -97,7 +97,7 @@ def not_finite(folder):
 
 @pytest.mark.parametrize(
     ("spoil", "refusal"),
-    [(damaged, (4, "damaged")), (lacking, (2, "lacks 1 weights")), (not_finite, (2, "not finite"))],
+    [(damaged, (4, "damaged")), (lacking, (2, "model.norm.weight")), (not_finite, (2, "not finite"))],
 )
 def test_a_dry_run_refuses_weights_that_cannot_be_trained(spoil, refusal, files, checkpoint, capsys):
     spoil(checkpoint)
@@ -112,7 +112,7 @@ def test_a_dry_run_says_that_the_disk_is_full(files, checkpoint, capsys, monkeyp
 
     monkeypatch.setattr("dmix.training.model.estimate.memory.check_room", refuse)
     assert run(["train", *files, *SIZES, "--model", str(checkpoint)]) == 0
-    assert "refused: there is no room" in capsys.readouterr().err
+    assert "refuse to start this run: there is no room" in capsys.readouterr().err
 
 
 def test_lora_and_other_formats_go_the_long_way(files, checkpoint, tmp_path, capsys):

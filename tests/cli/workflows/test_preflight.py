@@ -8,7 +8,7 @@ import sys
 HEAVY = {"torch", "pyspark", "composer", "transformers", "streaming", "d3rlpy"}
 CASES = [
     (["train", "--controller", "natural"], "--model is missing"),
-    (["train", "--model", "m.yaml"], "none was given; give exactly one"),
+    (["train", "--model", "m.yaml"], "neither; give exactly one"),
     (["train", "--model", "m.yaml", "--agent", "a"], "give the environment file with --environment"),
     (["train", "--resume"], "--resume needs a run"),
     (["train", "--model", "m.yaml", "--controller", "natural"], "no dataset"),
@@ -25,7 +25,7 @@ CASES = [
     (["eval", "--run", "r", "--task", "piqa"], "run 'r' is not in"),
     (["eval", "--model", "./none", "--task", "piqa"], "model ./none does not exist"),
     (["train", "--run", "r", "--resume"], "run 'r' is not in"),
-    (["bench", "quality", "--data", "{here}", "--setting", "nope"], "setting 'nope' is neither a file"),
+    (["bench", "quality", "--data", "{here}", "--setting", "nope"], "setting 'nope' does not exist"),
 ]
 # Spark's Python side is imported, no session is started
 BEFORE_SPARK = [

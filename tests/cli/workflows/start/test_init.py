@@ -163,7 +163,7 @@ def test_records_that_are_not_read_are_named_and_listed(tmp_path, capsys):
         said.append([line for line in capsys.readouterr().err.splitlines() if line.startswith("source")])
     assert said[0] == said[1]
     (missing,) = [line for line in said[1] if "missing_text" in line]
-    assert "3 not read" in missing and "odd.jsonl, record 1" in missing and "body" in missing
+    assert "3 records" in missing and "record 1 of odd.jsonl" in missing and "body" in missing
     assert "--text-column" in missing
     assert any("invalid_utf8" in line and "iconv" in line for line in said[1])
     assert any("1 .docx" in line for line in said[1])
