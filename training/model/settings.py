@@ -34,6 +34,9 @@ ADAPTER_CONFIG = "adapter_config.json"
 # Tokens whose logits exist at a time (`dmix.training.model.loss`).
 CHUNK_TOKENS = 256
 
+# Numbers that fp32 holds also after the optimiser has divided them by its corrections.
+_LARGEST = 1e30
+
 # Sizes as Streaming reads them.
 _BYTES = re.compile(r"[0-9]+b?|[0-9]+(\.[0-9]+)?\s*[kmgtpezy]b", re.IGNORECASE)
 
@@ -217,8 +220,8 @@ class TrainingSettings:
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"betas are {list(self.betas)}, expected two numbers from 0 to below 1")
         for name, value in (("learning_rate", self.learning_rate), ("epsilon", self.epsilon)):
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"{name} is {value}, expected a number above 0")
+            if value is not None and not 0 < value <= _LARGEST:
+                raise InputError(f"{name} is {value}, expected a number above 0 and at most {_LARGEST:g}")
         for name in ("warmup", "final_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
@@ -233,8 +236,13 @@ class TrainingSettings:
             raise InputError(
                 f"lora does not work with sharding: {self.sharding}; set sharding: none, or leave lora out"
             )
-        if self.weight_decay < 0 or (self.gradient_clip is not None and self.gradient_clip <= 0):
-            raise InputError("weight_decay must be 0 or more, and gradient_clip must be null or above 0")
+        if not 0 <= self.weight_decay <= _LARGEST or (
+            self.gradient_clip is not None and not 0 < self.gradient_clip <= _LARGEST
+        ):
+            raise InputError(
+                "weight_decay must be 0 or more, and gradient_clip must be null or above 0, both at most"
+                f" {_LARGEST:g}"
+            )
 
     def rows_at_a_time(self, share: int) -> int:
         """Samples of one forward pass of a rank that has `share` samples of a batch; auto is all of them."""

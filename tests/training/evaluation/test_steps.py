@@ -36,7 +36,7 @@ def test_all_are_those_on_disk_and_the_model_that_the_run_started_from(run):
     assert list(chosen_models(warehouse, config, ["2", "1", "2"])) == [1, 2]
     with pytest.raises(NotFoundError, match="no model of step 9"):
         chosen_models(warehouse, config, ["9"])
-    with pytest.raises(InputError, match="expected a number"):
+    with pytest.raises(InputError, match="--step is 'two'"):
         chosen_models(warehouse, config, ["two"])
 
 

@@ -9,6 +9,7 @@ from tests.training.run.runs import Steady, Swinging, events, with_training
 from dmix.mixing.controllers import Proposal
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.training.model.models import load_model
+from dmix.training.run.assembly.trainer import make_optimizer
 from dmix.training.run.resuming.checkpoint_files import checkpoints
 from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import (
@@ -88,23 +89,23 @@ def test_a_run_ends_when_no_score_is_finite_and_goes_on_when_one_is(job, tmp_pat
 
 
 @pytest.mark.parametrize("scored", [True, False])
-def test_a_model_that_is_not_finite_is_not_kept_where_no_checkpoint_is(job, tmp_path, scored):
+def test_a_model_that_is_not_finite_is_not_kept_where_no_checkpoint_is(job, tmp_path, monkeypatch, scored):
+    def poisoned(*arguments):
+        optimizer = make_optimizer(*arguments)
+        (weight, *_) = optimizer.param_groups[0]["params"]
+        optimizer.register_step_post_hook(lambda *_: weight.data.fill_(np.nan))
+        return optimizer
+
+    monkeypatch.setattr("dmix.training.run.assembly.trainer.make_optimizer", poisoned)
     broken = dataclasses.replace(
-        with_training(
-            job,
-            learning_rate=1e300,
-            gradient_clip=None,
-            schedule="constant",
-            keep="model",
-            checkpoint_steps=0,
-        ),
+        with_training(job, keep="model", checkpoint_steps=0),
         environment=job.environment if scored else None,
         controller=Steady(),
         plan=PlanSettings(step_samples=8, batch_size=8, exhaustion="redistribute"),
         steps=1,
         result=tmp_path / "model",
     )
-    with pytest.raises(TrainingError, match="finite"):
+    with pytest.raises(TrainingError, match="no score is finite" if scored else "weights are not finite"):
         train(broken, folder=tmp_path)
     assert not (tmp_path / "model").exists()
     assert events(tmp_path, "run_failed") and not events(tmp_path, "run_done")

@@ -48,6 +48,6 @@ def test_one_process_trains_an_agent(tmp_path, monkeypatch):
     with pytest.raises(KeyError):
         train_agent(warehouse, **asked)
     assert held == [True] and not is_held(lock)
-    with held_lock(lock, what="agent a"), pytest.raises(LockHeldError, match="agent a is being written"):
+    with held_lock(lock, what="agent a"), pytest.raises(LockHeldError, match="agent a is locked by"):
         train_agent(warehouse, **asked)
     assert held == [True]
