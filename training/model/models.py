@@ -13,10 +13,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from dmix.training.model.estimate.memory import is_out_of_memory
 from dmix.training.model.families import check_family, check_fit
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import adapted_checkpoint, add_adapters, with_merged_adapters
+from dmix.training.model.out_of_memory import is_out_of_memory
 from dmix.training.model.own_tokenizer import fitting_tokenizer
 from dmix.training.model.saving import quiet_transformers
 from dmix.training.model.settings import LoraSettings, ModelSettings, read_model

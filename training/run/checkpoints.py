@@ -21,7 +21,7 @@ from composer.utils import dist
 from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
 from torch.torch_version import TorchVersion
 
-from dmix.training.model.estimate.memory import is_out_of_memory
+from dmix.training.model.out_of_memory import is_out_of_memory
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.resuming.checkpoint_files import FILE_NAME, checkpoints, forget_set_aside
 from dmix.warehouse_schema.errors import InputError, TrainingError

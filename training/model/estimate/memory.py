@@ -271,13 +271,3 @@ def gpu_memory() -> tuple[int, int] | None:
     import torch
 
     return torch.cuda.mem_get_info() if torch.cuda.is_available() else None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on the GPU or in the process."""
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    words = ("out of memory", "can't allocate memory", "Cannot allocate memory", "std::bad_alloc")
-    return isinstance(error, RuntimeError | OSError) and any(word in str(error) for word in words)
