@@ -42,7 +42,7 @@ def test_only_what_differs_from_the_defaults_counts_as_given():
         ({"run_id": "r", "back": True}, "--back needs --resume"),
         ({}, "--model"),
         ({"model": "m"}, "--agent or --controller"),
-        ({"model": "m", "agent": "a"}, "feedback.*--environment"),
+        ({"model": "m", "agent": "a"}, "an agent needs .*--environment"),
     ],
 )
 def test_contradictions_are_refused_before_anything_is_read(tmp_path, given, said):
