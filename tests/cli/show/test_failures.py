@@ -54,7 +54,7 @@ def test_the_exception_of_a_worker_is_named_with_its_place():
         (from_worker("BlockingIOError: [Errno 11] Resource temporarily unavailable"), ["system refused"]),
         (SafetensorError('Os { code: 27, kind: FileTooLarge, message: "too large" }'), ["ulimit -f"]),
         (RuntimeError("PytorchStreamWriter failed writing file data/0"), ["free some space"]),
-        (OSError(errno.EIO, "Input/output error"), ["disk", "check the disk"]),
+        (OSError(errno.EIO, "Input/output error"), ["disk failed", "dmesg"]),
         (from_worker("safetensors_rust.SafetensorError: header too large"), ["header too large", "damaged"]),
     ],
 )
