@@ -83,7 +83,8 @@ def catalog_at_end(*, needed: bool = True) -> Iterator[CatalogAtEnd]:
         finally:
             with suppress(BrokenPipeError):
                 orders.write(b"\n")  # no order: workers that were forked later hold this pipe open
-            os.waitpid(pid, 0 if catalog.begun else os.WNOHANG)
+            with suppress(ChildProcessError):  # it has died, and others waited for it (or SIGCHLD is ignored)
+                os.waitpid(pid, 0 if catalog.begun else os.WNOHANG)
 
 
 def _wait_for_order(take: int, write: int) -> None:
