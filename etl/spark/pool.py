@@ -205,7 +205,10 @@ class _Worker:
 
     def answer(self) -> Any:
         """What it says of its item: ("outcome", …) or ("raised", exception); None if it has died."""
-        return receive(self.answers)
+        answer = receive(self.answers)
+        if answer is not None and answer[0] == "raised":
+            self._task = b""  # loading the task may have failed, so the next item comes with it again
+        return answer
 
     def end(self, *, patience_seconds: float = 0.5) -> str:
         """Ends the process; says how it ended if it had ended before."""

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import psutil
@@ -152,7 +153,7 @@ allow_forks()
 workers = pool.WorkerPool(2)
 workers.start("csv", load=lambda: loaded.append("weights"))
 pids = sorted(worker._process.pid for worker in workers._idle)
-found = workers.run(task, ["a", "die", "b"])
+found = workers.run(task, ["a", "die"])
 """
 
 
@@ -172,6 +173,16 @@ def test_first_workers_are_forks_that_have_what_was_loaded():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
     assert "to standard error" in done.stderr
+
+
+def test_task_that_workers_cannot_import_is_named_on_the_last_try_too(monkeypatch):
+    module = types.ModuleType("only_in_this_process")
+    exec("def task(item): return item", vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    pool = WorkerPool(1)
+    with pytest.raises(ModuleNotFoundError, match=module.__name__):
+        run_tasks(pool, module.task, [0])
+    pool.close()
 
 
 def test_process_that_may_not_fork_starts_a_worker_of_its_own():
