@@ -22,7 +22,7 @@ from dmix import __version__
 from dmix.cli.show.failures import explained
 from dmix.warehouse_schema.errors import DmixError, MissingDependencyError
 from dmix.warehouse_schema.files.layout import storage_errors
-from dmix.warehouse_schema.files.names import printable
+from dmix.warehouse_schema.files.names import printable, without_credentials
 
 # name: (module, attribute, help line shown by `dmix --help`)
 COMMANDS = {
@@ -137,8 +137,9 @@ def dmix(context: click.Context, debug: bool, verbose: bool) -> None:
 
 
 def _spelled(record: logging.LogRecord) -> bool:
-    """Replaces control characters in a log record, which may quote a stranger's file; keeps the record."""
-    record.msg, record.args = printable(record.getMessage()), None
+    """Replaces control characters in a log record, which may quote a stranger's file, and credentials of
+    URLs; keeps the record."""
+    record.msg, record.args = printable(without_credentials(record.getMessage())), None
     return True
 
 
@@ -175,7 +176,8 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and (meant := suggestion(error)):
             error = click.UsageError(f"{error.message}{meant}", error.ctx)
-        error.show()
+        said = printable(without_credentials(error.format_message()))
+        click.UsageError(said, getattr(error, "ctx", None)).show()
         return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"interrupted; {after_interrupt(arguments)}", err=True)
@@ -239,7 +241,7 @@ def suggestion(error: click.UsageError) -> str:
 def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    click.echo(f"Error: {printable(message)}", err=True)
+    click.echo(f"Error: {printable(without_credentials(message))}", err=True)
     return code
 
 

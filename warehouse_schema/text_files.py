@@ -31,6 +31,8 @@ _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 MOST_YAML_VALUES = 1_000_000
 """Values of a YAML file, those that aliases repeat counted every time."""
+_MOST_DIGITS = 1_000
+"""Characters of a number in a YAML file; Python prints no integer of more than 4,300 digits."""
 
 
 def read_text(path: str | Path) -> str:
@@ -53,7 +55,7 @@ def read_json_object(path: str | Path) -> dict[str, Any]:
     text = read_text(path)
     try:
         value = parse_json(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error}); repair or remove the file") from None
     if not isinstance(value, dict):
         raise InputError(f"{path} contains a {type(value).__name__}, expected a JSON object; repair the file")
@@ -68,10 +70,13 @@ def parse_json(content: str | bytes, *, paths: bool = False) -> Any:
         paths: It names files, whose names may be no UTF-8: Python makes halves of surrogate pairs of them.
 
     Raises:
-        ValueError: If it is no JSON, or an escape in it is half a surrogate pair.
-        RecursionError: If it is nested too deeply.
+        ValueError: If it is no JSON, nested too deeply, has a number of more digits than Python reads, or an
+            escape in it is half a surrogate pair.
     """
-    value = json.loads(content)
+    try:
+        value = json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if (b"\\ud" if isinstance(content, bytes) else "\\ud") in content.lower():  # type: ignore[operator]
         json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape" if paths else "strict")
     return value
@@ -130,7 +135,8 @@ def parse_yaml(text: str, *, where: str) -> Any:
         return loader.construct_document(node)
     except RecursionError:
         raise InputError(f"{where} has too many levels; use fewer") from None
-    except (yaml.YAMLError, ValueError, TypeError) as error:
+    # the constructors of PyYAML (6) raise what they meet, as for `!!bool x` and `!!timestamp x`
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{where} is not valid YAML: {' '.join(str(error).split())[:500]}") from None
@@ -193,6 +199,7 @@ def _check_nodes(root: "yaml.Node", where: str) -> None:
         done.add(id(node))
         waiting += _children(node)
         if node.id == "scalar":
+            _refuse_long_numbers(node, where)
             node.value = _whole_characters(node, where)
             _refuse_other_bases(node, where)
         if node.id != "mapping":
@@ -207,6 +214,18 @@ def _check_nodes(root: "yaml.Node", where: str) -> None:
                     f"{where} contains {name.value!r} twice (lines {lines[key]} and {line}); keep one of them"
                 )
             lines[key] = line
+
+
+def _refuse_long_numbers(node: "yaml.ScalarNode", where: str) -> None:
+    """Refuses numbers that nobody can print, and the character that no path may have."""
+    line = node.start_mark.line + 1
+    if node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
+        raise InputError(
+            f"{where} has a number of {len(node.value):,} characters in line {line}, expected at most"
+            f" {_MOST_DIGITS:,}; shorten it, or quote it if it is text"
+        )
+    if "\0" in node.value:
+        raise InputError(f"{where} has a zero character in line {line}; remove the escape")
 
 
 def _refuse_other_bases(node: "yaml.ScalarNode", where: str) -> None:

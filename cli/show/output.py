@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.cells import cell_len
 
-from dmix.warehouse_schema.files.names import printable
+from dmix.warehouse_schema.files.names import printable, printable_json, without_credentials
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +39,7 @@ class Coloured(str):
 
 def show_json(value: Any) -> None:
     """Prints one JSON document on stdout; NaN and infinities become null, times ISO 8601."""
-    click.echo(json.dumps(plain(value), indent=1, ensure_ascii=False, default=str))
+    click.echo(printable_json(json.dumps(plain(value), indent=1, ensure_ascii=False, default=str)))
 
 
 def show_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, form: str) -> None:
@@ -65,7 +65,7 @@ def show_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, form: st
         if form == "json":
             show_json(objects)
         for value in objects if form == "jsonl" else ():
-            click.echo(json.dumps(plain(value), ensure_ascii=False, default=str))
+            click.echo(printable_json(json.dumps(plain(value), ensure_ascii=False, default=str)))
 
 
 def plain(value: Any) -> Any:
@@ -91,7 +91,7 @@ def plain(value: Any) -> Any:
 
 def say(message: str) -> None:
     """Prints a line for people on stderr."""
-    click.echo(printable(message), err=True)
+    click.echo(printable(without_credentials(message)), err=True)
 
 
 def get_ready_to_show() -> None:
@@ -231,7 +231,9 @@ def _distinct(columns: Sequence[str]) -> Iterator[str]:
 
 
 def _csv_cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    """A value as CSV holds it. A terminal would obey control characters; a file gets them as they are."""
+    cell = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    return printable(cell) if isinstance(cell, str) and sys.stdout.isatty() else cell
 
 
 def cell_text(value: Any) -> str:

@@ -17,7 +17,6 @@ filled by `hf download nvidia/domain-classifier --local-dir DIR`):
 Shapes: B texts of a batch, L tokens of the longest of them, C labels.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,9 @@ from dmix.etl.classifiers.gpu_lock import model_at_work
 from dmix.etl.classifiers.interface import Labels, Records
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.files.manifest_json import digest_of
+from dmix.warehouse_schema.files.weights import check_model_files
 from dmix.warehouse_schema.taxonomy import Taxonomy
+from dmix.warehouse_schema.text_files import read_json_object
 
 if TYPE_CHECKING:
     import torch
@@ -258,14 +259,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
     """`config.json` with all fields of the encoder."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_bytes())
+        config = read_json_object(path)
         base, labels = config["base_model"], config["id2label"]
+        numbered = sorted(map(int, labels)) == list(range(len(labels)))
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not the configuration of a classifier ({error!r}); expected base_model,"
             f" fc_dropout and id2label as in {HUB_ID}"
         ) from None
-    if sorted(map(int, labels)) != list(range(len(labels))):
+    if not numbered:
         raise InputError(
             f"{path}: the labels in id2label have the numbers {sorted(labels)}, expected 0, 1, 2, …"
         )
@@ -352,6 +356,7 @@ def _converted(folder: Path) -> "Tokenizer":
             f"{folder} has no tokenizer; download tokenizer.json of {HUB_ID} into it"
             f" ('hf download {HUB_ID} --local-dir {folder}')"
         )
+    check_model_files(folder)
     try:
         return AutoTokenizer.from_pretrained(
             str(folder), use_fast=True, trust_remote_code=False

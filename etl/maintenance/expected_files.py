@@ -1,8 +1,9 @@
 """The files that manifests name, each compared with what is there."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,9 +17,8 @@ from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     DatasetManifest,
-    corpora,
     corpus_versions,
-    datasets,
+    dataset_in,
     read_corpus_version,
     read_dataset_manifest,
 )
@@ -47,11 +47,12 @@ def readable_manifests(
     if dataset is not None:
         return [read_dataset_manifest(warehouse, dataset)]
     found = []
-    for name in datasets(warehouse):
+    for name in warehouse.names("streams", "manifest.json", links=False):
         try:
-            found.append(read_dataset_manifest(warehouse, name))
+            found.append(dataset_in(warehouse, name))
         except DmixError as error:
-            problems.append(problem_at(warehouse, "manifest", warehouse.stream(name), error.message))
+            path = warehouse.root / "streams" / name
+            problems.append(problem_at(warehouse, "manifest", path, error.message))
     return found
 
 
@@ -60,7 +61,8 @@ def checked_versions(
 ) -> list[CorpusVersion]:
     """All versions of all corpora, or those that datasets were made from."""
     if manifests is None:
-        wanted = [(name, k) for name in corpora(warehouse) for k in corpus_versions(warehouse, name)]
+        names = warehouse.names("labels", "v*.json", links=False)
+        wanted = [(name, k) for name in names for k in corpus_versions(warehouse, name)]
     else:
         wanted = sorted({(c.corpus, c.version) for manifest in manifests for c in manifest.corpora})
     found = []
@@ -68,7 +70,7 @@ def checked_versions(
         try:
             found.append(read_corpus_version(warehouse, name, version))
         except DmixError as error:
-            path = warehouse.labels(name) / f"v{version}.json"
+            path = warehouse.root / "labels" / name / f"v{version}.json"
             problems.append(problem_at(warehouse, "manifest", path, error.message))
     return found
 
@@ -108,41 +110,57 @@ def dataset_files(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator[E
 
 def start_state_files(warehouse: Warehouse, problems: list[Problem]) -> Iterator[ExpectedFile]:
     """Blocks of text that the estimates of start states count."""
+
+    def blocks(path: Path) -> list[ExpectedFile]:
+        return [
+            _named_file(path, block["name"], block, rows=block["documents"])
+            for block in read_json(path)["blocks"]
+        ]
+
     for path in sorted((warehouse.root / "start_states").glob("*/estimate.json")):
-        try:
-            blocks = read_json(path)["blocks"]
-        except DmixError as error:
-            problems.append(problem_at(warehouse, "manifest", path, error.message))
-            continue
-        except KeyError:
-            problems.append(
-                problem_at(warehouse, "manifest", path, "the manifest counts blocks without listing them")
-            )
-            continue
-        for block in blocks:
-            yield ExpectedFile(
-                path=path.parent / plain_name(block["name"], what="block", where=path),
-                size_bytes=block["size_bytes"],
-                sha256=block["sha256"],
-                rows=block["documents"],
-            )
+        yield from _readable(warehouse, path, blocks, problems)
 
 
 def effects_files(warehouse: Warehouse, problems: list[Problem]) -> Iterator[ExpectedFile]:
     """What the manifests of effects name."""
+
+    def files(path: Path) -> list[ExpectedFile]:
+        return [_named_file(path, name, file) for name, file in read_json(path)["files"].items()]
+
     for path in sorted(warehouse.root.glob("effects/*/effects.json")):
-        try:
-            named = [
-                ExpectedFile(path=path.parent / name, size_bytes=file["size_bytes"], sha256=file["sha256"])
-                for name, file in read_json(path)["files"].items()
-                if "/" not in name
-            ]
-        except DmixError as error:
-            problems.append(problem_at(warehouse, "manifest", path, error.message))
-        except (KeyError, TypeError, AttributeError):
-            problems.append(problem_at(warehouse, "manifest", path, "the manifest does not list its files"))
-        else:
-            yield from named
+        yield from _readable(warehouse, path, files, problems)
+
+
+def _readable(
+    warehouse: Warehouse,
+    path: Path,
+    named_by: Callable[[Path], list[ExpectedFile]],
+    problems: list[Problem],
+) -> list[ExpectedFile]:
+    """What a manifest names; one that cannot be read becomes a problem."""
+    try:
+        return named_by(path)
+    except DmixError as error:
+        problems.append(problem_at(warehouse, "manifest", path, error.message))
+    except (KeyError, TypeError, AttributeError):
+        problems.append(problem_at(warehouse, "manifest", path, "the manifest does not list its files"))
+    return []
+
+
+def _named_file(
+    manifest: Path, name: object, value: Mapping[str, Any], *, rows: object = None
+) -> ExpectedFile:
+    """A file beside a manifest, as that says it.
+
+    Raises:
+        InputError: If the name leads elsewhere.
+        KeyError, TypeError: If size, digest or rows are missing, or are no such values.
+    """
+    size_bytes, sha256 = value["size_bytes"], value["sha256"]
+    if type(size_bytes) is not int or not isinstance(sha256, str) or not isinstance(rows, int | None):
+        raise TypeError(f"{value} is no file")
+    path = manifest.parent / plain_name(name, what="file", where=manifest)
+    return ExpectedFile(path=path, size_bytes=size_bytes, sha256=sha256, rows=rows)
 
 
 def shard_format_of(manifest: DatasetManifest) -> ShardFormat | None:

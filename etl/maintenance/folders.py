@@ -77,20 +77,28 @@ _PROGRESS = {"labels": {"parts"}, "streams": {*FIELDS, "tokenizer.json"}}
 
 
 def ghost_problems(warehouse: Warehouse) -> Iterator[Problem]:
-    """Folders of datasets and corpora without a manifest that hold files which no job of dmix writes."""
+    """Folders of datasets and corpora without a manifest that hold files which no job of dmix writes, and
+    those with one under a name that no command takes."""
     for kind, manifest, lock in (
         ("streams", "manifest.json", warehouse.dataset_lock),
         ("labels", "v*.json", warehouse.corpus_lock),
     ):
         for folder in sorted(warehouse.root.glob(f"{kind}/[!.]*/")):
             name = folder.name
+            if folder.is_symlink():
+                continue  # named as a link
+            if slug(name) != name:
+                if any(folder.glob(manifest)):
+                    detail = "dmix gives no folder such a name, so no command reads it; rename or remove it"
+                    yield problem_at(warehouse, "orphan", folder, detail)
+                continue
             foreign = any(
                 path.is_file()
                 for entry in folder.glob("[!.]*")
                 if entry.name not in _PROGRESS[kind]
                 for path in (entry, *entry.rglob("*"))
             )
-            if not foreign or any(folder.glob(manifest)) or slug(name) != name or is_held(lock(name)):
+            if not foreign or any(folder.glob(manifest)) or is_held(lock(name)):
                 continue
             detail = "the folder has files but no manifest; restore the manifest, or remove the folder"
             yield problem_at(warehouse, "orphan", folder, detail)

@@ -29,9 +29,9 @@ from dmix.warehouse_schema.files.locks import held_lock, is_held
 from dmix.warehouse_schema.files.manifests import (
     CorpusVersion,
     corpus_versions,
+    dataset_in,
     datasets,
     read_corpus_version,
-    read_dataset_manifest,
 )
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.storage import Place, RemotePath
@@ -146,7 +146,7 @@ def unnamed_in_dataset(warehouse: Warehouse, dataset: str) -> list[Place]:
     if dataset not in datasets(warehouse):
         unnamed: list[Place] = [folder] if folder.is_dir() else []
         return unnamed + (remote_less(data, set()) if isinstance(data, RemotePath) else [])
-    return unnamed_streams(data, read_dataset_manifest(warehouse, dataset))
+    return unnamed_streams(data, dataset_in(warehouse, dataset))
 
 
 def unnamed_in_start_state(warehouse: Warehouse, name: str) -> list[Place]:
@@ -201,9 +201,11 @@ def _named_by_corpus(warehouse: Warehouse, versions: Iterable[CorpusVersion]) ->
 
 
 def _names(warehouse: Warehouse, kind: str) -> list[str]:
-    """Folders of `labels`, `rejects`, `streams`, `start_states` or `effects` with names that we give."""
+    """Folders of `labels`, `rejects`, `streams`, `start_states` or `effects` with names that we give; links
+    are none of them."""
     folder, data = warehouse.root / kind, warehouse.data
-    found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    inside = folder.iterdir() if folder.is_dir() else ()
+    found = {path.name for path in inside if path.is_dir() and not path.is_symlink()}
     if isinstance(data, RemotePath):
         found |= {file.path.relative_to(data / kind).split("/")[0] for file in (data / kind).files()}
     names = []

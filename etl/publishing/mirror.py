@@ -10,10 +10,11 @@ from pathlib import PurePosixPath
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, store_data_url
 from dmix.warehouse_schema.files.manifests import CorpusVersion, DatasetManifest, manifest_from_bytes
-from dmix.warehouse_schema.files.names import plain_name
+from dmix.warehouse_schema.files.names import inner_path
 from dmix.warehouse_schema.files.storage import RemotePath
 
 _PUBLISHED = ("labels/*/v*.json", "streams/*/manifest.json")
+_PARTS = 3
 
 
 def use_data_url(warehouse: Warehouse, url: str | None) -> None:
@@ -61,11 +62,13 @@ def copy_published(warehouse: Warehouse) -> int:
     for folder in ("labels", "streams"):
         for file in (warehouse.data / folder).files():
             name = PurePosixPath(file.path.relative_to(warehouse.data))
-            local = warehouse.root / name
-            if local.exists() or not any(name.match(pattern) for pattern in _PUBLISHED):
+            # a pattern is matched from the right, and a key of a store may hold `..`
+            if len(name.parts) != _PARTS or not any(name.match(pattern) for pattern in _PUBLISHED):
+                continue
+            local = warehouse.root / inner_path(str(name), what="file", where=warehouse.data)
+            if local.exists():
                 continue
             content, version = file.path.read_bytes(), None
-            plain_name(local.parent.name, what="folder", where=file.path)
             # what a stranger published is looked at before anything of it comes here
             if folder == "labels":
                 version = manifest_from_bytes(CorpusVersion, content, file.path)

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 from dmix.etl.publishing.publish import STAGING, attempt_folder
 from dmix.etl.publishing.shard_inputs import RowRange, ShardInput, excluded_rows, label_path
-from dmix.warehouse_schema.files import manifests
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import (
@@ -29,7 +28,7 @@ from dmix.warehouse_schema.files.manifests import (
 )
 from dmix.warehouse_schema.files.screenings import KINDS, Screening, find_screening, write_screening
 from dmix.warehouse_schema.files.storage import Place
-from dmix.warehouse_schema.taxonomy import FIELDS
+from dmix.warehouse_schema.taxonomy import FIELDS, slug
 
 DIGESTS_LOCK = "digests"
 """Name of the lock that is held while digests of texts are written."""
@@ -158,12 +157,12 @@ def excluded_documents(
 
 
 def started_screenings(warehouse: Warehouse) -> list[tuple[str, str]]:
-    """(kind, id) of all screenings that have a folder, finished or not."""
+    """(kind, id) of all screenings that have a folder, finished or not; links are none."""
     return [
         (kind, folder.name)
         for kind in KINDS
         for folder in sorted((warehouse.root / kind).glob("[!.]*"))
-        if folder.is_dir()
+        if folder.is_dir() and not folder.is_symlink() and slug(folder.name) == folder.name
     ]
 
 
@@ -179,7 +178,7 @@ def stale_digests(warehouse: Warehouse) -> list[Place]:
     """What no job needs among the digests of texts: those of label files that no version names."""
     live = {
         file.rows.sha256
-        for corpus in manifests.corpora(warehouse)
+        for corpus in warehouse.names("labels", "v*.json", links=False)
         for number in corpus_versions(warehouse, corpus)
         for file in screened_files(warehouse, [read_corpus_version(warehouse, corpus, number)])
     }

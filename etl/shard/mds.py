@@ -24,6 +24,7 @@ import numpy as np
 from dmix.etl.shard.packing import Tokens
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import StreamFile
+from dmix.warehouse_schema.text_files import parse_json
 
 WRITER_FORMAT = 1
 """Part of every dataset's id; raised when the same input would become other bytes."""
@@ -176,9 +177,11 @@ def header_problem(content: bytes, *, entry: Mapping[str, Any]) -> str | None:
     if offsets[-1] != entry["raw_data"]["bytes"]:
         return f"the header ends at byte {offsets[-1]:,}, but the index says {entry['raw_data']['bytes']:,}"
     try:
-        config = json.loads(content[(samples + 2) * _UINT32 : offsets[0]])
+        config = parse_json(content[(samples + 2) * _UINT32 : offsets[0]])
     except ValueError:
         return "the header's configuration is not JSON"
+    if not isinstance(config, dict):
+        return "the header's configuration is not a JSON object"
     different = sorted(name for name in config if config[name] != entry.get(name))
     if different:
         return f"header and index differ in {', '.join(different)}"

@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.storage import parquet_input
+from dmix.warehouse_schema.text_files import parse_json
 
 if TYPE_CHECKING:
     # classification looks at blocks, and has no use for what writes them
@@ -165,11 +166,19 @@ def block_facts(path: Path | str) -> BlockFacts | None:
         return None
     if note is None:
         return None
-    facts = json.loads(note)
-    found = facts.pop("format", None)
-    if found != FORMAT:
-        raise InputError(f"{path} has format {found!r}, but this dmix reads {FORMAT}; update dmix")
-    return BlockFacts(**facts)
+    try:
+        facts = parse_json(note)
+        found = facts.pop("format", None)
+        if found != FORMAT:
+            raise InputError(f"{path} has format {found!r}, but this dmix reads {FORMAT}; update dmix")
+        told = BlockFacts(**facts)
+        if any(type(getattr(told, field.name)) is not field.type for field in fields(told)):
+            raise TypeError("counts are no numbers, or names no texts")
+        return told
+    except InputError:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error}); generate its documents again") from None
 
 
 def require_facts(path: Path) -> BlockFacts:

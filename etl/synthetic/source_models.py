@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dmix.etl.synthetic.generation_settings import MOST_TOKENS, GenerationSettings
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.files.manifest_json import digest_of
-from dmix.warehouse_schema.files.weights import damaged_weights
+from dmix.warehouse_schema.files.weights import check_attention, check_model_files, damaged_weights
 
 if TYPE_CHECKING:
     import torch
@@ -193,6 +193,7 @@ def _config_and_tokenizer(name: str) -> tuple["PretrainedConfig", Any]:
             f"model {name!r} does not exist; give the folder of a checkpoint or a hub id (owner/name)"
         )
     location = str(folder) if folder.is_dir() else name
+    check_model_files(folder)
     parts = []
     for what, kind in (("configuration", AutoConfig), ("tokenizer", AutoTokenizer)):
         try:
@@ -203,6 +204,7 @@ def _config_and_tokenizer(name: str) -> tuple["PretrainedConfig", Any]:
                 f"model {name!r} has no {what} ({_first_line(error)}); give a folder or hub id with"
                 " a causal language model and its tokenizer"
             ) from error
+    check_attention({"attn_implementation": getattr(parts[0], "_attn_implementation", None)}, where=name)
     return parts[0], parts[1]
 
 

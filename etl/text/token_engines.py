@@ -51,7 +51,7 @@ def unknown_token(document: dict[str, Any]) -> str | None:
 
 
 def encoder_json(document: dict[str, Any], specials: set[str]) -> str:
-    """The `tokenizer.json` that encodes raw text: no special tokens, nothing added, nothing cut.
+    """The `tokenizer.json` that encodes raw text: no special tokens, nothing added, cut or left to chance.
 
     Args:
         document: A parsed `tokenizer.json`; left unchanged.
@@ -66,6 +66,8 @@ def encoder_json(document: dict[str, Any], specials: set[str]) -> str:
         "padding": None,
     }
     model = document.get("model") or {}
+    if model.get("dropout"):  # merges that are left out by chance, which only training wants
+        encoder["model"] = {**model, "dropout": None}
     if isinstance(model.get("vocab"), list):  # Unigram would match the literal as one piece
         pieces = [[_unreachable(i) if p in specials else p, s] for i, (p, s) in enumerate(model["vocab"])]
         encoder["model"] = {**model, "vocab": pieces}

@@ -33,6 +33,7 @@ from dmix.etl.text.token_engines import (
     unknown_token,
 )
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.weights import check_model_files
 from dmix.warehouse_schema.text_files import decoded, read_json_object
 
 logger = logging.getLogger(__name__)
@@ -299,6 +300,7 @@ def _looks_like_hub_id(name: str) -> bool:
 
 def _from_transformers(name: str) -> Tokenizer:
     """A hub id, or a folder without a `tokenizer.json` that transformers can convert."""
+    check_model_files(Path(name))
     from transformers import AutoTokenizer
 
     try:

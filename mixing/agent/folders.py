@@ -11,12 +11,12 @@ _SHIPPED = Path(__file__).parent.parent / "assets"
 
 def agents(warehouse: Warehouse) -> list[str]:
     """Names of all agents, sorted."""
-    return _agents_in(warehouse.root / "agents")
+    return warehouse.names("agents", "config.json")
 
 
 def shipped_agents() -> list[str]:
     """Names of the agents that come with dmix, sorted."""
-    return _agents_in(_SHIPPED)
+    return sorted(path.parent.name for path in _SHIPPED.glob("*/config.json"))
 
 
 def check_free(warehouse: Warehouse, *, name: str, overwrite: bool) -> None:
@@ -47,7 +47,3 @@ def agent_folder(warehouse: Warehouse, name_or_path: str) -> Path:
         f"{', '.join(shipped_agents()) or 'none'}. Give one of these or the folder of an agent, or train "
         "an agent with 'dmix agent sft'"
     )
-
-
-def _agents_in(folder: Path) -> list[str]:
-    return sorted(path.parent.name for path in folder.glob("*/config.json"))

@@ -1,6 +1,5 @@
 """Agents on disk: `agents/<name>/` in save_pretrained form, with a model card."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +11,8 @@ from dmix.mixing.agent.architectures import AGENTS
 from dmix.mixing.agent.folders import agent_folder, check_free
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_folder, write_errors
-from dmix.warehouse_schema.files.weights import damaged_weights
+from dmix.warehouse_schema.files.weights import check_model_files, damaged_weights
+from dmix.warehouse_schema.text_files import read_json_object
 
 
 def publish_agent(
@@ -65,7 +65,8 @@ def load_agent(warehouse: Warehouse, name_or_path: str) -> Agent:
     """
     folder = agent_folder(warehouse, name_or_path)
     try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        check_model_files(folder)
+        kind = read_json_object(folder / "config.json").get("model_type", "")
         agent: Agent = AGENTS.get(kind, MixingAgent).from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and safetensors raise many kinds
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

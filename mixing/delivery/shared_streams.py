@@ -183,10 +183,19 @@ def _owned_cache(
     The folder is this user's alone: others could put shards of their own there.
 
     Raises:
-        InputError: If it is a link, someone else's, others may write into it, or it has other files.
+        InputError: If it is a link, someone else's, others may write into it, or it has other files or links;
+            or if the folder above it is of such a kind that others may exchange it.
     """
     for folder in (local.parent, local):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    above = local.parent.stat()
+    open_to_all = above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX
+    if above.st_uid not in (0, os.getuid()) or open_to_all:
+        raise InputError(
+            f"the folder {local.parent} belongs to another user or may be written by all (mode"
+            f" {above.st_mode & 0o7777:04o}), who could exchange the cache in it; set another cache_folder in"
+            " the training file"
+        )
     found = local.lstat()
     if local.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise InputError(
@@ -202,6 +211,7 @@ def _owned_cache(
             f"the cache folder {local} has files of other programs ({foreign[0]}); set another "
             "cache_folder in the training file"
         )
+    refuse_links(local)
     with held_lock(local / ".lock", what=f"the cache folder {local}", timeout_seconds=wait_seconds):
         _remove_stale(folder_paths)
         yield
@@ -210,7 +220,6 @@ def _owned_cache(
 def _drop_other_indexes(folders: Sequence[str], local: Path, index_sha256: Mapping[str, str]) -> None:
     """Removes cached indexes that are not those of the manifest, so that they are downloaded again."""
     for folder in folders:
-        refuse_links(local / folder)
         path = local / folder / INDEX
         wanted = index_sha256.get(folder)
         if wanted and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
@@ -218,15 +227,20 @@ def _drop_other_indexes(folders: Sequence[str], local: Path, index_sha256: Mappi
 
 
 def _check_index(path: Path) -> None:
-    """Raises an InputError if an index names files that lie elsewhere."""
+    """Raises an InputError if an index names files that lie elsewhere, or shards of kinds that dmix never
+    writes: compressed ones expand without a bound, and other columns have decoders of their own."""
     if not path.is_file():
         return  # it will be downloaded, or be missed by Streaming
     index = read_json(path)
     try:
         for shard in index["shards"]:
-            for name in ("raw_data", "zip_data"):
-                if shard.get(name):
-                    plain_name(shard[name]["basename"], what="shard", where=path)
+            kinds = {str(encoding).partition(":")[0] for encoding in shard["column_encodings"]}
+            if shard["format"] != "mds" or shard["compression"] or shard["zip_data"] or kinds != {"ndarray"}:
+                raise InputError(
+                    f"index {path} names shards that are compressed or of other columns than token ids"
+                    f" ({', '.join(sorted(kinds))[:200]}), which dmix does not read; run 'dmix etl shard'"
+                )
+            plain_name(shard["raw_data"]["basename"], what="shard", where=path)
     except (KeyError, TypeError, AttributeError) as error:
         raise StorageError(
             f"index {path} is damaged ({error!r}); run 'dmix etl verify', or empty the cache folder"

@@ -82,9 +82,10 @@ def environment_digest(environment: Environment) -> str:
 
 def effect_names(warehouse: Warehouse) -> list[str]:
     """Names of all stored effects, the newest last."""
-    found = [path for path in warehouse.root.glob(f"effects/*/{MANIFEST}") if path.is_file()]
-    stamped = [(str(read_json_object(path).get("created_at", "")), path.parent.name) for path in found]
-    return [name for _, name in sorted(stamped)]
+    names = [n for n in warehouse.names("effects", MANIFEST) if (warehouse.effects(n) / MANIFEST).is_file()]
+    manifests = [read_json_object(warehouse.effects(name) / MANIFEST) for name in names]
+    stamps = [str(manifest.get("created_at", "")) for manifest in manifests]
+    return [name for _, name in sorted(zip(stamps, names, strict=True))]
 
 
 def write_effects(warehouse: Warehouse, stored: StoredEffects) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from dmix.mixing.trajectories.objectives import Item
 from dmix.warehouse_schema.files.weights import readable
@@ -56,4 +57,9 @@ def load_tokenizer_file(path: Path) -> Tokenizer:
     with readable(path, what="a tokenizer", fix="restore the file, or run 'dmix etl shard' again"):
         tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
+    # some files ask for a fixed length, and an item has to be scored whole
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if isinstance(tokenizer.model, BPE):
+        tokenizer.model.dropout = None
     return tokenizer

@@ -23,6 +23,7 @@ from dmix.mixing.trajectories.store import Trajectory, read_trajectories
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.files.weights import readable
 
 _SCHEMA = pa.schema(
     [
@@ -125,11 +126,11 @@ def load_feedback(warehouse: Warehouse, set_name: str) -> Feedback:
                 f"{path} has scores on {', '.join(found)}, but the first file of the set has "
                 f"{', '.join(names)}; run 'dmix mix collect' again with one environment file"
             )
-        steps = table["step"].to_numpy()
-        order = np.argsort(steps, kind="stable")
-        scores[path.stem] = table["score"].to_numpy()[order].reshape(-1, len(names))
-        variations[path.stem] = next(iter(table["variation"].to_pylist()), None) or ""
-        planned[path.stem] = _planned(table)
+        with readable(path, what="scores", fix="delete it and run 'dmix mix collect' again"):
+            order = np.argsort(table["step"].to_numpy(), kind="stable")
+            scores[path.stem] = table["score"].to_numpy()[order].reshape(-1, len(names))
+            variations[path.stem] = next(iter(table["variation"].to_pylist()), None) or ""
+            planned[path.stem] = _planned(table)
     return Feedback(objectives=names, scores=scores, variations=variations, planned=planned)
 
 

@@ -25,11 +25,15 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.names import spelled_halves
 from dmix.warehouse_schema.settings import read_yaml, section_of_run, setting, settings_from
+from dmix.warehouse_schema.sizes import size_text
 from dmix.warehouse_schema.text_files import parse_json
 
 # Of ten parts of a file (by hash of the item's id), the ones that a split holds: disjoint layers
 # for steering, for development and for the one confirmation (method §7).
 SPLITS = {"all": range(10), "feedback": range(6), "development": range(6, 8), "confirmation": range(8, 10)}
+
+_LONGEST_LINE_BYTES = 64 << 20
+"""A line of an item file. A compressed file of a few kB can hold one that no memory takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +224,7 @@ def items_digests(environment: Environment) -> dict[str, str]:
     found = {}
     for objective in environment.objectives:
         items = read_items(objective, environment.folder)
-        content = repr([(item.item_id, item.prompt, item.answer) for item in items])
+        content = repr([(item.item_id, item.prompt, item.answer, *item.choices) for item in items])
         found[objective.name] = hashlib.sha256(content.encode(errors="backslashreplace")).hexdigest()
     return found
 
@@ -323,7 +327,12 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not path.is_file():
             raise NotFoundError(f"item file {path} does not exist; correct its path")
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE_BYTES), b""), start=1):
+                if len(line) == _LONGEST_LINE_BYTES:
+                    raise InputError(
+                        f"{path} line {number} is longer than {size_text(_LONGEST_LINE_BYTES)}, expected an"
+                        " evaluation item; correct the file"
+                    )
                 if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     raise InputError(f"{path} is UTF-16 text, expected UTF-8; save it as UTF-8")
                 if line.strip():

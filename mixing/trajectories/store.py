@@ -24,6 +24,7 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.files.weights import readable
 
 FORMAT = 1
 KINDS = ("inductive", "segments", "static")
@@ -199,7 +200,7 @@ def read_fitting_set(warehouse: Warehouse, set_name: str, *, space: DomainSpace)
 
 def sets(warehouse: Warehouse) -> list[str]:
     """Names of all sets, sorted."""
-    return sorted(path.parent.name for path in (warehouse.root / "trajectories").glob("*/set.json"))
+    return warehouse.names("trajectories", "set.json")
 
 
 def write_trajectory(folder: Path, trajectory: Trajectory) -> Path:
@@ -231,18 +232,16 @@ def read_trajectory(path: Path) -> Trajectory:
     """
     if not path.is_file():
         raise NotFoundError(f"trajectory file {path} does not exist; run 'dmix mix sample' again")
-    try:
+    with readable(path, what="a trajectory", fix="delete it and run 'dmix mix sample' again"):
         table = pq.read_table(path, schema=_SCHEMA, partitioning=None).sort_by("step")
-        mixtures_TN = np.stack(table["weights"].to_numpy())
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it and run 'dmix mix sample' again") from None
-    first = table.slice(0, 1).to_pylist()[0]
-    return Trajectory(
-        trajectory_id=first["trajectory_id"],
-        kind=first["kind"],
-        top_k=first["top_k"],
-        mixtures_TN=mixtures_TN,
-    )
+        first = table.slice(0, 1).to_pylist()[0]
+        KINDS.index(first["kind"])
+        return Trajectory(
+            trajectory_id=first["trajectory_id"],
+            kind=first["kind"],
+            top_k=first["top_k"],
+            mixtures_TN=np.stack(table["weights"].to_numpy()).astype(np.float64),
+        )
 
 
 def read_trajectories(warehouse: Warehouse, set_name: str) -> list[Trajectory]:

@@ -251,3 +251,22 @@ def test_a_slip_gets_a_suggestion(typed, said, capsys):
 )
 def test_after_ctrl_c_the_words_fit_the_command_and_can_be_pasted(arguments, left):
     assert after_interrupt(arguments).startswith(left)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["etl", "classify", "--source", "s3://KEY:SE/CRET@b/x", "--target", "b"],
+        ["sql", "select 1", "--warehouse", "s3://KEY:SECRET@b/x"],
+        ["etl", "verify", "--warehouse", "https://user:SECRET@host/x"],
+        ["train", "--model", "https://user:SECRET@host/m", "--controller", "natural"],
+        ["etl", "shard", "--tokenizer", "https://SECRET@host/t"],
+        ["catalog", "https://user:SECRET@host/x"],
+    ],
+)
+def test_no_message_repeats_credentials(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.err and "SECRET" not in shown.err + shown.out and "CRET" not in shown.err + shown.out
+    assert not any(b"CRET" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

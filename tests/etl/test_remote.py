@@ -14,7 +14,7 @@ from dmix.etl.classify.plan import CorpusRequest
 from dmix.etl.classify.settings import ClassifySettings
 from dmix.etl.maintenance.gc import collect_garbage
 from dmix.etl.maintenance.verify import verify_warehouse
-from dmix.etl.publishing.mirror import use_data_url
+from dmix.etl.publishing.mirror import copy_published, use_data_url
 from dmix.etl.reading.sources import find_files
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.shard.shard import shard_dataset
@@ -250,3 +250,16 @@ def test_place_of_data_is_chosen_once(raw, remote_warehouse, tmp_path, bucket):
         use_data_url(local, f"{bucket}/data")
     with pytest.raises(InputError, match="is not a remote folder; write for example s3://bucket/folder"):
         use_data_url(Warehouse.at(tmp_path / "new"), str(tmp_path))
+
+
+def test_a_manifest_at_another_depth_of_a_store_is_not_copied(tmp_path, bucket, make_corpus):
+    make_corpus("x", "source", [[("News", "a")]])
+    content = (tmp_path / "warehouse/labels/x/v1.json").read_bytes()
+    folder, name = RemotePath(f"{bucket}/data"), "labels/x/v1.json"
+    (folder / f"labels/deep/{name}").write_bytes(content)
+    here = Warehouse.at(tmp_path / "here")
+    use_data_url(here, folder.url)
+    assert list(here.root.rglob("v1.json")) == []
+    (folder / name).write_bytes(content)
+    assert copy_published(here) == 1
+    assert (here.root / name).read_bytes() == content

@@ -88,7 +88,8 @@ def test_aliases_and_merges_work_and_bombs_of_them_are_refused():
         "a: 2001-99-99",
         "a: !!python/object:os.system {}",
         "? [1]\n: 2",
-        "9" * 5_000,
+        "!!bool x",
+        "!!timestamp x",
     ],
 )
 def test_what_is_no_yaml_is_one_sentence(text):
@@ -125,3 +126,21 @@ def test_numbers_that_yaml_reads_in_another_base_are_refused(text, base):
 def test_a_path_that_the_system_refuses_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cannot be read .File name too long"):
         read_text(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 5_000, "1" + ":59" * 50_000, "1" + "_0" * 999, "9" * 1_001])
+def test_a_number_that_nobody_can_print_is_refused_and_its_text_is_not(number):
+    with pytest.raises(InputError, match=r"f\.yaml has a number of .* in line 2"):
+        parse_yaml(f"b: 1\na: {number}", where="f.yaml")
+    assert parse_yaml(f"a: '{number}'", where="f.yaml") == {"a": number}
+
+
+@pytest.mark.parametrize("content", ["a: \x01", "a: \x7f", "\ud800"])
+def test_control_characters_are_no_yaml(content):
+    with pytest.raises(InputError, match="YAML"):
+        parse_yaml(content, where="f.yaml")
+
+
+def test_a_zero_character_is_refused_since_no_path_takes_it():
+    with pytest.raises(InputError, match=r"f\.yaml has a zero character in line 2"):
+        parse_yaml('b: 1\na: ["x\\0y"]', where="f.yaml")

@@ -79,8 +79,9 @@ _CHOICE: dict[str, Any] = {
 }
 _ANSWER: dict[str, Any] = {
     "output_type": "loglikelihood",
-    "doc_to_text": "{{question}}",
-    "doc_to_target": "{{answer}}",
+    # names of columns: of a template, the harness makes a Python list where the text looks like one
+    "doc_to_text": "question",
+    "doc_to_target": "answer",
     "target_delimiter": "\n",
     "process_results": answer_results,
     "metric_list": [{"metric": "acc", **_MEAN}, {"metric": "log_likelihood", **_MEAN}],

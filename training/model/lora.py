@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from dmix.training.model.settings import ADAPTER_CONFIG, LoraSettings, check_lora
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.text_files import read_json_object
 
 _ALL = "all-linear"
 
@@ -96,19 +97,22 @@ def adapted_checkpoint(folder: str) -> str | None:
     """The checkpoint that the adapters of a folder belong to; None where there are no adapters.
 
     Raises:
-        InputError: If they do not say.
+        InputError: If they do not say, or it has adapters itself.
         MissingDependencyError: If peft is not installed.
     """
     if not (Path(folder) / ADAPTER_CONFIG).is_file():
         return None
     check_lora()
-    from peft import PeftConfig
-
-    name = PeftConfig.from_pretrained(folder).base_model_name_or_path
-    if not name:
+    name = read_json_object(Path(folder) / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not name or not isinstance(name, str):
         raise InputError(
             f"the adapters in {folder} do not say their checkpoint; set base_model_name_or_path in "
             f"{ADAPTER_CONFIG}"
+        )
+    if (Path(name) / ADAPTER_CONFIG).is_file():
+        raise InputError(
+            f"{folder} has adapters of {name}, which has adapters itself; merge these into their checkpoint,"
+            f" and set base_model_name_or_path in {folder}/{ADAPTER_CONFIG} to it"
         )
     if Path(name).is_absolute() and not Path(name).is_dir():
         raise NotFoundError(

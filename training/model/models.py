@@ -22,7 +22,7 @@ from dmix.training.model.saving import quiet_transformers
 from dmix.training.model.settings import LoraSettings, ModelSettings, read_model
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
-from dmix.warehouse_schema.files.weights import check_saved_model, damaged_weights
+from dmix.warehouse_schema.files.weights import check_model_files, check_saved_model, damaged_weights
 
 _CONFIGS: dict[str, type[PretrainedConfig]] = {"llama": LlamaConfig, "gpt_neox": GPTNeoXConfig}
 # Regularisation that small models of one epoch do not want; a user's own value wins.
@@ -179,6 +179,7 @@ def empty_model(
         if isinstance(model, ModelSettings):
             network = _from_scratch(model, manifest)
         else:
+            check_model_files(Path(model))
             try:
                 config = AutoConfig.from_pretrained(model, trust_remote_code=False)
                 check_family(config, model)
@@ -201,6 +202,7 @@ def load_network(name: str) -> PreTrainedModel:
         NotFoundError: If there is no such checkpoint.
         InputError: If it lacks weights.
     """
+    check_model_files(Path(name))
     adapted = adapted_checkpoint(name)
     if adapted is not None:
         base = load_network(adapted)

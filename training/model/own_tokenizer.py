@@ -5,14 +5,15 @@ learns nothing and forgets all, without an error. Files may differ where ids do 
 writes `tokenizer.json` anew, so both tokenizers encode the same texts, and their special ids are compared.
 """
 
-import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
-from dmix.warehouse_schema.files.weights import model_origin
+from dmix.warehouse_schema.files.weights import check_model_files, model_origin
+from dmix.warehouse_schema.text_files import read_json_object
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,6 +41,9 @@ _PROBE = (
     "🙂👩‍👩‍👧 ∑∫√ → ∀x∈ℝ: ⌈x⌉ \u200b\u00a0\ufeff",
 )
 
+
+# Tokens of the vocabulary whose texts are compared, which takes a second or two.
+_MOST_TOKENS, _MOST_TOKENS_OF_SLOW = 50_000, 2_000
 
 # Classes of transformers that encode as `tokenizer.json` says, unless `add_prefix_space` disagrees.
 _PLAIN_CLASSES = {
@@ -69,17 +73,18 @@ def _files_agree(folder: Path, dataset_file: Path) -> bool:
     """Whether a model plainly has the dataset's tokenizer; False where that is not sure."""
     try:
         own, dataset, settings = (
-            json.loads(path.read_text(encoding="utf-8"))
+            read_json_object(path)
             for path in (folder / "tokenizer.json", dataset_file, folder / "tokenizer_config.json")
         )
         ids = {token["content"]: token["id"] for token in own["added_tokens"]}
         named = {entry["content"]: int(i) for i, entry in settings.get("added_tokens_decoder", {}).items()}
         kind = str(settings.get("tokenizer_class")).removesuffix("Fast")
         alike = all(own[part] == dataset[part] for part in _DECIDING)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        space = settings.get("add_prefix_space")
+        prefixed = kind != "LlamaTokenizer" and _prefix_spaces(own["pre_tokenizer"]) == {space}
+        spaced = space is None or prefixed
+    except (InputError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    space = settings.get("add_prefix_space")
-    spaced = space is None or (kind != "LlamaTokenizer" and _prefix_spaces(own["pre_tokenizer"]) == {space})
     return alike and kind in _PLAIN_CLASSES and spaced and named.items() <= ids.items()
 
 
@@ -134,6 +139,7 @@ def own_tokenizer(model: str) -> "PreTrainedTokenizerBase | None":
     folder = Path(model)
     if folder.is_dir() and not any((folder / name).is_file() for name in _FILES):
         return None
+    check_model_files(folder)
     from transformers import AutoTokenizer  # seconds
 
     try:
@@ -196,9 +202,14 @@ def _difference(own: "PreTrainedTokenizerBase", dataset: "Tokenizer", manifest: 
         known = dataset.token_to_id(token)
         if known is not None and known != index:
             return f"{token!r} has id {known} in the data and {index} in the model"
-    for text in _PROBE:
+    own_ids = own.get_vocab()
+    for token, index in dataset.get_vocab().items():
+        if own_ids.get(token, index) != index:
+            return f"the token {token!r} has id {index} in the data, and {own_ids[token]} in the model"
+    encoded_by_own = _encoder(own)
+    for text in (*_PROBE, *_texts_of_tokens(own, dataset)):
         ours = dataset.encode(text, add_special_tokens=False).ids
-        theirs = list(own.encode(text, add_special_tokens=False))
+        theirs = encoded_by_own(text)
         if ours != theirs:
             place = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)
             return (
@@ -206,6 +217,34 @@ def _difference(own: "PreTrainedTokenizerBase", dataset: "Tokenizer", manifest: 
                 f" {theirs[place : place + 4]} in the model"
             )
     return ""
+
+
+def _encoder(own: "PreTrainedTokenizerBase") -> Callable[[str], list[int]]:
+    """Encodes a text with nothing added, on this thread: what runs beside it would trouble forked loaders."""
+    if not own.is_fast:
+        return lambda text: list(own.encode(text, add_special_tokens=False))
+    from tokenizers import Tokenizer
+
+    fast = Tokenizer.from_str(own.backend_tokenizer.to_str())  # type: ignore[attr-defined]
+    fast.no_truncation()
+    fast.no_padding()
+    return lambda text: fast.encode(text, add_special_tokens=False).ids
+
+
+def _texts_of_tokens(own: "PreTrainedTokenizerBase", dataset: "Tokenizer") -> Iterator[str]:
+    """What tokens stand for, evenly over the vocabulary: a merge that differs shows at its own token.
+
+    Special tokens are left out, since the model's tokenizer finds them in text.
+    """
+    special = _special_ids(own)
+    # an added token that is an ordinary word; markers such as <think> come in no training text
+    added = (str(token) for token in own.added_tokens_decoder.values() if not token.special)
+    yield from (text for text in added if not set(text) & set("<[{|"))
+    size = dataset.get_vocab_size()
+    for index in range(0, size, -(-size // (_MOST_TOKENS if own.is_fast else _MOST_TOKENS_OF_SLOW))):
+        text = dataset.decode([index], skip_special_tokens=False)
+        if text and not any(token in text for token in special):
+            yield text
 
 
 def _named(tokenizer: "PreTrainedTokenizerBase", index: int) -> str:

@@ -39,6 +39,8 @@ _ALLOWED_TYPES = [
 ]
 _PARTS = {"model", "optimizers", "callbacks", "timestamp"}
 """What a checkpoint of a run has to have, below `state`."""
+_READ_PARTS = _PARTS | {"schedulers", "scaler", "rank_zero_seed", "run_name"}
+"""What Composer is given of it. It evaluates the texts below `algorithms` as Python (0.32)."""
 
 
 class _Saver(CheckpointSaver):
@@ -165,13 +167,6 @@ def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool =
     try:
         with torch.serialization.safe_globals(_ALLOWED_TYPES):
             return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:  # a damaged zip archive
-        if is_out_of_memory(error):
-            raise
-        raise InputError(
-            f"checkpoint {path} is damaged ({str(error).splitlines()[0][:200]}); remove this file to "
-            "resume from the previous checkpoint"
-        ) from error
     except pickle.UnpicklingError as error:
         found = next(
             (line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line), ""
@@ -181,6 +176,13 @@ def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool =
             f"({found.strip()[:200] or 'an unknown type'}), and dmix does not load them; remove this "
             "file to resume from the previous checkpoint"
         ) from None
+    except Exception as error:  # a damaged archive, or one made by hand: the unpickler raises many kinds
+        if is_out_of_memory(error):
+            raise
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise InputError(
+            f"checkpoint {path} is damaged ({said}); remove this file to resume from the previous checkpoint"
+        ) from error
 
 
 def load_run_checkpoint(
@@ -208,7 +210,7 @@ def load_run_checkpoint(
             f"checkpoint {path} is of run {state['run_name']!r}, not of {', '.join(sorted(of))}; remove it to"
             " resume from the one before"
         )
-    return content
+    return {**content, "state": {name: part for name, part in state.items() if name in _READ_PARTS}}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from dmix.training.model.settings import (
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.events import resume_command
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.files.names import refuse_credentials, refuse_links
 from dmix.warehouse_schema.files.weights import model_origin
 from dmix.warehouse_schema.settings import setting
 
@@ -137,6 +137,9 @@ def resolve_model(spec: str, warehouse: Warehouse) -> str:
     Raises:
         NotFoundError: If it looks like a path and nothing is there.
     """
+    if "://" in spec:
+        refuse_credentials(spec, what="the model")
+        raise NotFoundError(f"model {spec} is a URL; give a model file, a checkpoint folder or a hub id")
     path = Path(spec).expanduser()
     if path.exists():
         return str(path.absolute())

@@ -11,6 +11,7 @@ is a quarter of the time that `dmix sql` takes.
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -18,6 +19,7 @@ import duckdb
 from dmix.warehouse_schema.catalog.units import RUN_TABLES, Rows, Unit, read_unit
 from dmix.warehouse_schema.errors import DmixError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.names import inner_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +48,8 @@ TABLES = {
     "feedback": ("feedback",),
     "rejects": ("rejects",),
 }
+# Parts of the path of a reject file: rejects/<corpus>/<fingerprint>/<file>.
+_REJECT_PARTS = 4
 _PARQUET_KINDS = ("trajectories", "feedback", "rejects", "duplicates", "contamination", "effects")
 # Columns that files of an earlier dmix do not have; a file that lacks another one is damaged.
 _ADDED = {"variation", "domain"}
@@ -132,7 +136,7 @@ def _delete(connection: duckdb.DuckDBPyConnection, units: Iterable[Unit]) -> Non
     for unit in units:
         paths_by_kind[unit.kind].append(unit.path)
     for kind, paths in paths_by_kind.items():
-        for table in (*TABLES[kind], "units"):
+        for table in (*TABLES.get(kind, ()), "units"):
             connection.execute(f"delete from store.{table} where unit in (select unnest(?))", [paths])
 
 
@@ -183,6 +187,19 @@ def _arrow_tables(
         yield "units", pa.Table.from_pylist([stamp], schema=schemas["units"])
 
 
+def _is_reject_file(warehouse: Warehouse, path: str) -> bool:
+    """Whether a path is that of a reject file below the warehouse, reached through no link."""
+    try:
+        first, corpus, *_ = inner_path(path, what="reject file", where=warehouse.catalog).split("/")
+        folder = warehouse.rejects(corpus)
+        fine = first == "rejects" and len(Path(path).parts) == _REJECT_PARTS
+    except (DmixError, ValueError) as error:
+        logger.warning("a reject file is left out of the catalog: %s", error)
+        return False
+    places = (folder, *(warehouse.root / path, (warehouse.root / path).parent))
+    return fine and not any(place.is_symlink() for place in places)
+
+
 def _parquet_rows(warehouse: Warehouse, unit: Unit, schema: "pa.Schema") -> "pa.Table":
     """A Parquet unit as rows of its table; what stands in the folder's name is added."""
     import pyarrow as pa
@@ -200,10 +217,12 @@ def _parquet_rows(warehouse: Warehouse, unit: Unit, schema: "pa.Schema") -> "pa.
 
 
 def _import_rejects(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
-    """Reads reject files that a version names, drops those that none names any more."""
-    wanted = {
-        path for (path,) in connection.execute("select distinct path from store.reject_files").fetchall()
-    }
+    """Reads reject files that a version names, drops those that none names any more.
+
+    The names come from a stored catalog, which may be a stranger's.
+    """
+    named = connection.execute("select distinct path from store.reject_files").fetchall()
+    wanted = {path for (path,) in named if _is_reject_file(warehouse, path)}
     held = {
         path
         for (path,) in connection.execute("select unit from store.units where kind = 'rejects'").fetchall()

@@ -79,7 +79,9 @@ def published_units(warehouse: Warehouse, *kinds: str) -> dict[str, Unit]:
 
 
 def _is_published(path: Path, kind: str) -> bool:
-    if path.name.startswith(".") or path.parent.name.startswith(".") or not path.is_file():
+    owner = path.parents[1 if kind == "evaluation" else 0].name
+    # a folder of a name that dmix never gives is a copy or a stranger's; hidden ones are under way
+    if path.name.startswith(".") or slug(owner) != owner or not path.is_file():
         return False
     if (
         path.is_symlink()
@@ -89,7 +91,7 @@ def _is_published(path: Path, kind: str) -> bool:
         logger.warning("the catalog leaves out %s: its path has a link", path)
         return False
     if kind == "corpus":
-        return re.fullmatch(r"v\d+\.json", path.name) is not None
+        return re.fullmatch(r"v[1-9][0-9]*\.json", path.name) is not None
     manifest = _MANIFEST_OF.get(kind)
     return manifest is None or (path.parent / manifest).is_file()
 

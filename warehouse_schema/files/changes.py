@@ -6,7 +6,6 @@ measured before and after cannot be compared; `--accept-changes` goes on and kee
 event `content_changed` of a run, under `changes` in `farm.json` and in the file of an evaluation.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import Any
 
 from dmix.warehouse_schema.errors import DmixError, InputError
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.text_files import parse_json
 
 EVENT = "content_changed"
 
@@ -90,7 +90,7 @@ def _of_run(path: Path) -> list[Change]:
     start = f'{{"event": "{EVENT}"'.encode()
     try:
         with path.open("rb") as file:
-            return [_change(json.loads(line)) for line in file if line.startswith(start)]
+            return [_change(parse_json(line)) for line in file if line.startswith(start)]
     except (OSError, LookupError, TypeError, ValueError):
         return []
 

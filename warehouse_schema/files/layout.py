@@ -248,6 +248,19 @@ class Warehouse:
             refuse_links(folder)
         return folder
 
+    def names(self, first: str, file: str, *, links: bool = True) -> list[str]:
+        """Names of the folders below one of the first level that hold a file, sorted; those that dmix never
+        gives to a folder are left out.
+
+        Args:
+            first: Name of the first-level folder.
+            file: Name of the file, or a pattern of it.
+            links: Include links, which whoever opens them refuses.
+        """
+        found = {path.parent for path in (self.root / first).glob(f"[!.]*/{file}")}
+        plain = (folder for folder in found if links or not folder.is_symlink())
+        return sorted(folder.name for folder in plain if slug(folder.name) == folder.name)
+
     def folders(self) -> list[Path]:
         """The warehouse, and its first-level folders where they are links to somewhere else."""
         links = (path for path in self.root.iterdir() if path.is_symlink() and path.is_dir())
@@ -431,7 +444,7 @@ def json_of(content: bytes, path: Place) -> Any:
     """
     try:
         return parse_json(content, paths=True)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(
             f"{path} is not valid JSON ({error}); restore this file, or run the command again that made it"
         ) from None

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError, LockHeldError
 from dmix.warehouse_schema.files.layout import publish_bytes, storage_errors
+from dmix.warehouse_schema.files.names import without_credentials
 from dmix.warehouse_schema.files.processes import this_process
+from dmix.warehouse_schema.text_files import parse_json
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
@@ -55,7 +57,7 @@ def held_lock(path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT
     try:
         holder = {
             **this_process(),
-            "command": shlex.join(sys.argv),
+            "command": without_credentials(shlex.join(sys.argv)),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         publish_bytes(side_file, json.dumps(holder).encode())
@@ -111,10 +113,10 @@ _LONGEST_COMMAND = 120
 def _holder(path: Path) -> str:
     """Who holds the lock, as far as the side file tells; it may just have been given back."""
     try:
-        holder = json.loads(_side_file(path).read_bytes())
+        holder = parse_json(_side_file(path).read_bytes())
         program, *arguments = shlex.split(holder["command"])
         command = shlex.join([Path(program).name, *arguments])
         shown = command if len(command) <= _LONGEST_COMMAND else f"{command[:_LONGEST_COMMAND]} …"
         return f"process {holder['pid']} on {holder['host']} since {holder['since']} ({shown})"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "another process"

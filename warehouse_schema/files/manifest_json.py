@@ -29,7 +29,8 @@ T = TypeVar("T")
 def digest_of(value: Any) -> str:
     """SHA-256 of a plain value's canonical JSON form, 64 hexadecimal digits."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    # a stranger's JSON may hold half a surrogate pair
+    return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
 def with_digest(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +84,9 @@ def manifest_from_json(cls: type[T], value: Any, where: Place, *, check: Callabl
     try:
         manifest = record_from_json(cls, value)
         check(manifest, where)
-    except (KeyError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         said = repr(error)[:300]
         raise InputError(f"{where} is damaged ({said}); repeat the command that made it") from None
     return manifest

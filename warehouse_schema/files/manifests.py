@@ -316,15 +316,13 @@ def write_dataset_manifest(warehouse: Warehouse, manifest: DatasetManifest) -> P
 def corpus_versions(warehouse: Warehouse, corpus: str) -> list[int]:
     """Published version numbers of a corpus, ascending; empty if there is none."""
     folder = warehouse.labels(corpus)
-    found = (re.fullmatch(r"v(\d+)\.json", path.name) for path in folder.glob("v*.json"))
+    found = (re.fullmatch(r"v([1-9][0-9]*)\.json", path.name) for path in folder.glob("v*.json"))
     return sorted(int(match[1]) for match in found if match)
 
 
 def corpora(warehouse: Warehouse) -> list[str]:
     """Names of all published corpora, sorted."""
-    return sorted(
-        path.name for path in (warehouse.root / "labels").glob("*") if corpus_versions(warehouse, path.name)
-    )
+    return [name for name in warehouse.names("labels", "v*.json") if corpus_versions(warehouse, name)]
 
 
 def read_corpus_version(warehouse: Warehouse, corpus: str, version: int | None = None) -> CorpusVersion:
@@ -357,7 +355,7 @@ def read_corpus_version(warehouse: Warehouse, corpus: str, version: int | None =
 
 def datasets(warehouse: Warehouse) -> list[str]:
     """Ids of all published datasets, sorted."""
-    return sorted(path.parent.name for path in (warehouse.root / "streams").glob("*/manifest.json"))
+    return warehouse.names("streams", "manifest.json")
 
 
 def read_dataset_manifest(warehouse: Warehouse, dataset: str | None = None) -> DatasetManifest:
@@ -383,6 +381,20 @@ def read_dataset_manifest(warehouse: Warehouse, dataset: str | None = None) -> D
             f"{listed})"
         )
     return chosen[0]
+
+
+def dataset_in(warehouse: Warehouse, name: str) -> DatasetManifest:
+    """The dataset in a folder of streams, whatever is in the other folders.
+
+    Raises:
+        NotFoundError: If the folder has no manifest.
+        InputError: If it is a link, or its manifest is damaged, from a newer dmix, or of another dataset.
+    """
+    path = warehouse.stream(name) / "manifest.json"
+    manifest = load_manifest(DatasetManifest, path)
+    if manifest.dataset != name:
+        raise InputError(f"{path} is of dataset {manifest.dataset!r}; restore it from a copy, or remove it")
+    return manifest
 
 
 def load_manifest(cls: type[T], path: Path) -> T:
@@ -416,6 +428,13 @@ def _check_corpus(version: CorpusVersion, where: object) -> None:
         raise InputError(f"{where} has the field {version.field!r}, expected one of {', '.join(FIELDS)}")
     for part in version.parts:
         check_part(part, where)
+    known = set(version.taxonomy.labels)
+    for rows in (rows for part in version.parts for file in part.files for rows in file.domains):
+        if rows.label not in known:
+            raise InputError(
+                f"{where} names the label {rows.label[:80]!r}, which its taxonomy"
+                f" {version.taxonomy.name!r} does not have; restore it from a copy"
+            )
 
 
 def check_part(part: LabelPart, where: object) -> None:

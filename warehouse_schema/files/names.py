@@ -10,14 +10,24 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dmix.warehouse_schema.errors import InputError
 
 _SECRET = re.compile(r"key|secret|token|signature|password|credential|^sig$", re.IGNORECASE)
 
-# C0 and C1 controls, and marks that turn the direction of a text around
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# User and password of a URL, also where a secret holds a slash or one slash of the URL is missing; a number
+# behind the colon is a port. Then the user alone, and a value of the query.
+_PASSWORD = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*:/{1,2})(?!arn:)[^\s/@'\"]*:(?!\d{1,5}/)[^\s@'\"]*@")
+_USER = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^\s/@'\"]+@")
+_VALUE = re.compile(
+    r"([?&#](?:[^\s=&'\"]*(?:key|secret|token|signature|password|credential)|sig)[^\s=&'\"]*=)[^\s&'\"]+",
+    re.IGNORECASE,
+)
+
+# C0 and C1 controls, marks that turn the direction of a text around, and halves of surrogate pairs, which
+# no stream takes
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 _HALVES = re.compile("[\ud800-\udfff]")
@@ -37,6 +47,11 @@ def spelled_halves(text: str) -> str:
     They come from names of files that are no UTF-8, and from whoever makes text of bytes. The text is JSON.
     """
     return _HALVES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text)
+
+
+def printable_json(text: str) -> str:
+    """JSON whose strings hold control characters as escapes alone, which mean the same to who parses it."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def plain_name(value: Any, *, what: str, where: object) -> str:
@@ -120,20 +135,28 @@ def refuse_links(folder: Path, *, inside: Path | None = None) -> None:
         )
 
 
+def without_credentials(text: str) -> str:
+    """A text for people in which URLs have no user, password or key."""
+    if ":/" not in text:
+        return text
+    return _VALUE.sub(r"\1…", _USER.sub(r"\1…@", _PASSWORD.sub(r"\1…@", text)))
+
+
 def refuse_credentials(url: str, *, what: str) -> None:
     """Returns if a URL has no user, password or key in it; they would be stored in the warehouse.
 
     Raises:
         InputError: If it has; the message does not repeat it.
     """
+    scheme, _, rest = url.partition(":")
     try:
-        parts = urlsplit(url)
-        scheme, address, query = parts.scheme, parts.netloc, parts.query
-        user, at, _ = address.rpartition("@")
-    except ValueError:
-        return
-    keys = any(_SECRET.search(name) for name, _ in parse_qsl(query, keep_blank_values=True))
-    if (at and (":" in user or scheme in ("s3", "gs"))) or keys:
+        _, address, _, *queries = urlsplit(url)
+    except ValueError:  # half a bracket
+        address, queries = rest.lstrip("/"), [rest.partition("?")[2]]
+    user, at, _ = address.rpartition("@")
+    keys = any(_SECRET.search(name) for q in queries for name, _ in parse_qsl(q, keep_blank_values=True))
+    secret = ":" in unquote(user) or _PASSWORD.match(url)
+    if (at and (secret or scheme.lower() in ("s3", "gs"))) or secret or keys:
         raise InputError(
             f"{what} has credentials in its URL ({scheme}://…), and dmix would store them as plain text. "
             "Remove them from the URL, and use the variables or files of the store (AWS_ACCESS_KEY_ID, "

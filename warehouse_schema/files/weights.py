@@ -6,7 +6,6 @@ a run starts from it.
 
 import functools
 import hashlib
-import json
 import math
 import struct
 from collections.abc import Iterator
@@ -18,12 +17,14 @@ from typing import Any
 from dmix.warehouse_schema.errors import DmixError, InputError, VerificationError
 from dmix.warehouse_schema.files.names import plain_name
 from dmix.warehouse_schema.settings import setting, settings_from
-from dmix.warehouse_schema.text_files import read_json_object
+from dmix.warehouse_schema.text_files import parse_json, read_json_object
 
 # Which dataset a model of ours was trained on and what its files are, beside its weights.
 ORIGIN_FILE = "dmix.json"
 # Learning rate of models of earlier versions, which do not say theirs.
 _EARLIER_RATE = 1e-3
+# An entry of old tokenizer_config.json files that transformers does not read.
+_UNREAD = ("special_tokens_map_file",)
 # Numbers that are looked at, at a time.
 _CHUNK = 2**22
 # Bits of the exponent of bf16: all of them are set in infinities and NaN.
@@ -61,6 +62,8 @@ def first_not_finite(folder: Path) -> str:
                 continue
             begin, end = entry["data_offsets"]
             kind = np.dtype(types[entry["dtype"]])
+            if (end - begin) % kind.itemsize:
+                raise InputError(f"{path} is not a safetensors file ({name} is cut off); download it again")
             values = np.memmap(path, np.uint8, "r")[start + begin : start + end].view(kind)
             for first in range(0, len(values), _CHUNK):
                 part = values[first : first + _CHUNK]
@@ -85,13 +88,59 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         try:
             if not 0 < size <= path.stat().st_size - 8:
                 raise ValueError("the file ends within its header")
-            header = json.loads(file.read(size))
+            header = parse_json(file.read(size))
             header.pop("__metadata__", None)
             for entry in header.values():
-                math.prod(entry["shape"])
+                begin, end = entry["data_offsets"]
+                numbers = (begin, end, *entry["shape"])
+                fine = isinstance(entry["dtype"], str) and all(type(n) is int and n >= 0 for n in numbers)
+                if not fine or not begin <= end <= path.stat().st_size - 8 - size:
+                    raise ValueError(f"an entry of its header is {str(entry)[:200]}")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is not a safetensors file ({error}); download the file again") from None
     return header, 8 + size
+
+
+def check_model_files(folder: Path) -> None:
+    """Returns if the configuration files of a model folder name neither code nor files elsewhere.
+
+    transformers (4.57) reads weights and vocabularies wherever these files say, and loads an implementation
+    of attention that is named `owner/name` from the hub as native code. Does nothing without a folder.
+
+    Raises:
+        InputError: If one does, or is damaged.
+    """
+    for path in sorted(folder.glob("*.index.json")):
+        named = read_json_object(path).get("weight_map", {})
+        for name in named.values() if isinstance(named, dict) else ():
+            plain_name(name, what="file of weights", where=path)
+    path = folder / "tokenizer_config.json"
+    for name, value in read_json_object(path).items() if path.is_file() else ():
+        if name.endswith("_file") and name not in _UNREAD and value is not None:
+            plain_name(value, what=name, where=path)
+    path = folder / "config.json"
+    if path.is_file():
+        check_attention(read_json_object(path), where=path)
+
+
+def check_attention(value: Any, *, where: object) -> None:
+    """Returns if a configuration of a model, or what it holds, names no attention that is code of the hub.
+
+    Raises:
+        InputError: If it does.
+    """
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        waiting += found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+        for name in found if isinstance(found, dict) else ():
+            kernels = found[name] if name.strip("_").startswith("attn_implementation") else None
+            for kernel in kernels.values() if isinstance(kernels, dict) else (kernels,):
+                if kernel is not None and (not isinstance(kernel, str) or "/" in kernel):
+                    raise InputError(
+                        f"{where} names the {name} {str(kernel)[:200]!r}, which would be loaded as code;"
+                        " remove this entry"
+                    )
 
 
 def file_digest(path: Path) -> str:

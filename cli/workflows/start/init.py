@@ -34,6 +34,7 @@ from dmix.warehouse_schema.files.weights import stored_weights
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import size_text
 from dmix.warehouse_schema.taxonomy import FIELDS
+from dmix.warehouse_schema.text_files import read_json_object
 
 if TYPE_CHECKING:
     from dmix.etl.reading.documents import Columns
@@ -259,10 +260,7 @@ def _look_at(model: str | None) -> Checkpoint:
             f"--model: {folder} has no config.json; give a folder that transformers can load, for "
             "example one that `save_pretrained` wrote"
         )
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"--model: {file} is not JSON: {error}") from None
+    config = read_json_object(file)
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
     positions = next((config[name] for name in names if isinstance(config.get(name), int)), None)
     return Checkpoint(

@@ -116,3 +116,22 @@ def test_a_table_as_text_has_no_colours_where_a_notebook_forces_them(monkeypatch
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):  # as a kernel of Jupyter sets them
         monkeypatch.setenv(name, "1")
     assert "\x1b" not in table_text(["a", "b"], [(1, "x")], title="title")
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_data_for_a_terminal_has_no_control_characters(capsys, monkeypatch, form):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show_rows(["a"], [("\x9b2J\u202e",)], form=form)
+    shown = capsys.readouterr().out
+    assert "9b2J" in shown and "202e" in shown
+    assert not set(shown) & {"\x9b", "\u202e"}
+
+
+def test_csv_for_a_file_keeps_every_character(capsys):
+    show_rows(["a"], [("\x9b\u202e",)], form="csv")
+    assert capsys.readouterr().out == "a\n\x9b\u202e\n"
+
+
+def test_messages_hide_credentials_of_urls(capsys):
+    say("cannot reach s3://KEY:SECRET@bucket/x")
+    assert capsys.readouterr().err == "cannot reach s3://…@bucket/x\n"

@@ -129,3 +129,11 @@ def test_counts_of_the_catalog_are_those_of_the_manifests(warehouse, corpus):
     assert catalog_problems(warehouse, [corpus], [], whole=True) == []
     [ghost] = catalog_problems(warehouse, [], [], whole=True)
     assert ghost.kind == "catalog" and "main/1" in ghost.detail
+
+
+def test_a_corpus_under_a_name_that_no_command_takes_is_named(warehouse, corpus):
+    folder = warehouse.labels("main")
+    folder.rename(folder.with_name("my corpus"))
+    (warehouse.root / "labels/notes of mine").mkdir()
+    (warehouse.root / "labels/linked").symlink_to(folder.with_name("my corpus"))
+    assert found(ghost_problems(warehouse)) == [("orphan", "labels/my corpus")]

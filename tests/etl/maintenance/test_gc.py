@@ -110,17 +110,28 @@ def test_files_that_someone_else_made_stay(warehouse, littered):
     assert all(path.read_text() == "precious" for path in foreign)
 
 
-@pytest.mark.parametrize("name", ["source/News", ".staging/attempts/x", "."])
+@pytest.mark.parametrize("name", ["source/News", ".staging/attempts/x"])
 def test_nothing_is_removed_through_a_link(warehouse, littered, tmp_path, name):
     manifest, _ = littered
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "shard.00000.00000.mds").write_text("precious")
-    place = warehouse.root / "streams" / ("linked" if name == "." else f"{manifest.dataset}/{name}")
+    place = warehouse.stream(manifest.dataset) / name
     shutil.rmtree(place, ignore_errors=True)
     place.symlink_to(victim)
     with pytest.raises(InputError, match="is a link to"):
         collect_garbage(warehouse, dry_run=False)
+    assert (victim / "shard.00000.00000.mds").read_text() == "precious"
+
+
+def test_a_folder_that_is_a_link_is_passed_over(warehouse, littered, tmp_path):
+    _, litter = littered
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "shard.00000.00000.mds").write_text("precious")
+    (warehouse.root / "streams" / "linked").symlink_to(victim)
+    collect_garbage(warehouse, dry_run=False)
+    assert not (warehouse.root / litter[0]).exists()
     assert (victim / "shard.00000.00000.mds").read_text() == "precious"
 
 

@@ -7,6 +7,7 @@ import shutil
 import duckdb
 import pytest
 
+from dmix.etl.maintenance.gc import collect_garbage
 from dmix.etl.maintenance.verify import verify_warehouse
 from dmix.etl.publishing.shard_inputs import label_paths
 from dmix.warehouse_schema.catalog.sync import rebuild, sync
@@ -313,3 +314,52 @@ def test_halves_of_runs_agents_rejects_sets_and_effects_are_found(copy, written,
         path.write_bytes(b"{}")
     found = verify_warehouse(warehouse, dataset=None, progress=print).problems
     assert [(p.kind, p.path) for p in found if p.kind != "catalog"] == ([("orphan", ghost)] if ghost else [])
+
+
+def test_a_stray_folder_and_a_link_stop_neither_verify_nor_gc(copy, tmp_path):
+    warehouse, corpora, manifest = copy
+    for first, name in (("labels", corpora[0].corpus), ("streams", manifest.dataset)):
+        shutil.copytree(warehouse.root / first / name, tmp_path / first)
+        shutil.copytree(warehouse.root / first / name, warehouse.root / first / "a b")
+        (warehouse.root / first / "linked").symlink_to(tmp_path / first)
+    (warehouse.root / "duplicates").mkdir()
+    (warehouse.root / "duplicates" / "linked").symlink_to(tmp_path)
+    outside = (tmp_path / "labels", tmp_path / "streams")
+    before = [sorted(folder.rglob("*")) for folder in outside]
+    report = verify_warehouse(warehouse, dataset=None, progress=lambda line: None)
+    assert sorted((p.kind, p.path) for p in report.problems) == [
+        ("link", "duplicates/linked"),
+        ("link", "labels/linked"),
+        ("link", "streams/linked"),
+        ("orphan", "labels/a b"),
+        ("orphan", "streams/a b"),
+    ]
+    assert collect_garbage(warehouse, dry_run=False).found == ()
+    assert [sorted(folder.rglob("*")) for folder in outside] == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"blocks": 3},
+        {"blocks": [{"name": "a.parquet"}]},
+        {"blocks": [{"name": "a.parquet", "size_bytes": "12", "sha256": "x", "documents": 1}]},
+        {"blocks": [{"name": "../a.parquet", "size_bytes": 12, "sha256": "x", "documents": 1}]},
+        {"files": {"a.parquet": {"size_bytes": 1.5, "sha256": "x"}}},
+        {"files": {"a.parquet": {"size_bytes": 1, "sha256": 7}}},
+    ],
+    ids=str,
+)
+def test_a_manifest_of_another_shape_is_a_problem_and_the_rest_is_checked(copy, content):
+    warehouse, _, manifest = copy
+    of_blocks = "files" not in content
+    path = warehouse.root / ("start_states/s/estimate.json" if of_blocks else "effects/e/effects.json")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content))
+    (warehouse.stream(manifest.dataset) / "tokenizer.json").write_bytes(b"{}")
+    found = verify_warehouse(warehouse, dataset=None, progress=lambda line: None).problems
+    assert {p.path.partition("/")[0] for p in found if p.kind in ("manifest", "hash")} == {
+        path.relative_to(warehouse.root).parts[0],
+        "streams",
+    }

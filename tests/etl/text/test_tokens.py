@@ -454,3 +454,11 @@ def test_a_tokenizer_that_ends_with_what_begins_the_models_texts_is_warned_of(tm
     assert load_tokenizer(str(tmp_path)).eot_id == 1
     said = "config.json starts texts with this token and ends them with '<|im_end|>'"
     assert (said in caplog.text) == warned
+
+
+def test_merges_are_never_left_to_chance(embedded):
+    document = json.loads(embedded.json_bytes)
+    document["model"]["dropout"] = 0.5
+    tokenizer = Tokenizer.from_json_bytes("dropout", json.dumps(document).encode())
+    texts = ["international understanding"] * 5
+    assert tokenizer.encode(texts)[0].tolist() == embedded.encode(texts)[0].tolist()

@@ -1,6 +1,7 @@
 """Reading by the batch: the right tokens for every id, whatever the ranks and workers."""
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import pickle
@@ -346,3 +347,44 @@ def test_blocks_of_a_killed_process_are_taken_away_and_living_ones_stay(stored: 
             assert not block.exists() or block.stat().st_ino != inode
             assert mine.exists()
         assert living[0]["sample_ids"] == 0
+
+
+def test_a_cache_that_others_could_exchange_is_refused(two_domains: Any, tmp_path: Path) -> None:
+    above = tmp_path / "above"
+    above.mkdir()
+    above.chmod(0o777)
+    with pytest.raises(InputError, match="could exchange the cache"):
+        MixedDataset(two_domains.manifest, above / "cache", remote=str(two_domains.folder))
+    above.chmod(0o1777)
+    MixedDataset(two_domains.manifest, above / "cache", remote=str(two_domains.folder)).close()
+
+
+def test_a_link_in_a_cache_is_not_written_through(two_domains: Any, tmp_path: Path) -> None:
+    (tmp_path / "of the user").mkdir()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "source").symlink_to(tmp_path / "of the user")
+    with pytest.raises(InputError, match="source is a link to"):
+        MixedDataset(two_domains.manifest, tmp_path / "cache", remote=str(two_domains.folder))
+    assert not list((tmp_path / "of the user").iterdir())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"compression": "zstd", "zip_data": {"basename": "a.zstd", "bytes": 9, "hashes": {}}},
+        {"column_encodings": ["pkl"]},
+        {"column_encodings": ["jpeg"]},
+        {"format": "json"},
+    ],
+    ids=str,
+)
+def test_shards_of_kinds_that_dmix_never_writes_are_refused(
+    two_domains: Any, tmp_path: Path, change: Any
+) -> None:
+    folder = copy_of(two_domains, tmp_path)
+    path = next(folder.glob("*/A/index.json"))
+    index = json.loads(path.read_text())
+    index["shards"][0] |= change
+    path.write_text(json.dumps(index))
+    with pytest.raises(InputError, match="which dmix does not read"):
+        MixedDataset(two_domains.manifest, folder)

@@ -47,3 +47,13 @@ def test_a_damaged_tokenizer_is_named(content, tmp_path):
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"tokenizer\.json cannot be read .* run 'dmix etl shard' again"):
         load_tokenizer_file(path)
+
+
+def test_a_file_that_cuts_fills_up_or_leaves_merges_to_chance_encodes_whole_texts(tmp_path):
+    vocabulary = {END: 0, "a": 1, "b": 2, "ab": 3, "abab": 4}
+    made = Tokenizer(BPE(vocab=vocabulary, merges=[("a", "b"), ("ab", "ab")], dropout=0.5))
+    made.enable_truncation(2)
+    made.enable_padding(length=12, pad_id=2)
+    made.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer_file(tmp_path / "tokenizer.json")
+    assert [tokenizer.encode("ab" * 8).ids for _ in range(20)] == [[4] * 4] * 20

@@ -133,3 +133,11 @@ def test_scales_are_standard_deviations_over_everything_that_is_there():
 def test_scores_without_spread_have_no_scale(scores):
     with pytest.raises(InputError, match=r"'z general' has .* all are equal"):
         farm_scales(scores, objectives=NAMES)
+
+
+@pytest.mark.parametrize("rows", [5, 0])
+def test_a_file_with_other_rows_is_named(warehouse, rows):
+    path = write(warehouse)
+    pq.write_table(pq.read_table(path).slice(0, rows), path)
+    with pytest.raises(InputError, match=r"static-0000\.parquet cannot be read as scores"):
+        load_feedback(warehouse, "set")

@@ -8,6 +8,7 @@ from dmix.mixing.trajectories.objectives import (
     SPLITS,
     Environment,
     Objective,
+    items_digests,
     load_environment,
     read_items,
     split_text,
@@ -203,3 +204,20 @@ def test_half_a_surrogate_pair_in_an_item_is_named_by_line(tmp_path, name):
 def test_weights_that_cannot_be_summed_are_refused():
     with pytest.raises(InputError, match="too large to be summed"):
         Environment(objectives=(objective(weight=1e308), objective(name="p", weight=1e308)))
+
+
+def test_a_line_that_no_memory_takes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("dmix.mixing.trajectories.objectives._LONGEST_LINE_BYTES", 1000)
+    write_items(tmp_path, [{"question": "q", "answer": "a" * size} for size in (1, 10**6)], "i.gz")
+    with pytest.raises(InputError, match="line 2 is longer than"):
+        read_items(objective(path="i.gz"), tmp_path)
+
+
+def test_items_are_known_by_all_of_their_content(tmp_path):
+    before = {"id": "i", "question": "q", "choices": ["a", "b", "c"], "label": 1}
+    environment = Environment(objectives=(objective(kind="choice"),), folder=str(tmp_path))
+    digests = set()
+    for change in ({}, {"id": "j"}, {"question": "r"}, {"choices": ["a", "b", "d"]}, {"label": 0}):
+        write_items(tmp_path, [{**before, **change}])
+        digests.add(items_digests(environment)["o"])
+    assert len(digests) == 5

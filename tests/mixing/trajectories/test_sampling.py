@@ -126,7 +126,7 @@ def test_failing_worker_raises_its_error(tmp_path, manifest):
     for name in ("inductive-20-0000", "inductive-1-0002"):
         (warehouse.trajectories("set") / f"{name}.parquet").unlink()
     (warehouse.trajectories("set") / "inductive-1-0000.parquet").write_bytes(b"no parquet")
-    with pytest.raises(InputError, match=r"inductive-1-0000.parquet is damaged"):
+    with pytest.raises(InputError, match=r"inductive-1-0000.parquet cannot be read"):
         sample(tmp_path, manifest, processes=2)
 
 

@@ -140,5 +140,5 @@ def test_set_without_trajectories_says_how_to_go_on(warehouse):
 def test_damaged_trajectory_names_its_file(warehouse):
     publish_set(warehouse, WANTED)
     (warehouse.trajectories("first") / "static-0000.parquet").write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(InputError, match=r"static-0000.parquet is damaged .* delete it"):
+    with pytest.raises(InputError, match=r"static-0000.parquet cannot be read .* delete it"):
         read_trajectories(warehouse, "first")

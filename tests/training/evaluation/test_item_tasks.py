@@ -61,3 +61,20 @@ def test_continuation_items_are_sent_to_the_environment(tmp_path, kind):
     path = written(tmp_path, {"id": "1", "text": "A text whose second half is scored."}, name="c.jsonl")
     with pytest.raises(InputError, match=r"continuation.*--environment"):
         read_item_task(path, kind=kind)
+
+
+@pytest.mark.parametrize("answer", ["[1, 2]", "['a']", "[" * 300 + "]" * 300, "{{question}}", "42"])
+def test_the_harness_reads_an_answer_as_the_text_that_it_is(tmp_path, answer):
+    pytest.importorskip("lm_eval", reason="lm-evaluation-harness is the extra 'eval'")
+    from lm_eval.api.task import ConfigurableTask
+
+    path = written(tmp_path, {"question": answer, "answer": answer}, name="sums.jsonl")
+    task = ConfigurableTask(config=read_item_task(path, kind="qa").config())
+    (record,) = task.test_docs()
+    assert (task.doc_to_text(record), task.doc_to_target(record)) == (answer, answer)
+
+
+def test_half_a_surrogate_pair_is_named_by_line(tmp_path):
+    path = written(tmp_path, {"question": "q", "answer": "\ud800"})
+    with pytest.raises(InputError, match=r"line 1 .*surrogates not allowed"):
+        read_item_task(path, kind="qa")

@@ -1,6 +1,7 @@
 """Low-rank adapters: the loop trains them alone, resumes, saves them in peft's form, or merges them."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -201,3 +202,13 @@ def test_two_ranks_train_one_set_of_adapters_and_resume_alone(job, on_real_ranks
     (tmp_path / "two" / "events.jsonl").write_text("".join(lines[: done[1] + 2]))
     resumed = train(dataclasses.replace(two, result=tmp_path / "again"), folder=tmp_path / "two", resume=True)
     np.testing.assert_allclose(resumed.feedback_TD, alone, atol=1e-3)
+
+
+@pytest.mark.parametrize(("base", "said"), [("itself", "has adapters itself"), (["x"], "do not say their")])
+def test_adapters_that_name_no_checkpoint_are_refused(tmp_path, base, said):
+    name = str(tmp_path) if base == "itself" else base
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": name})
+    )
+    with pytest.raises(InputError, match=said):
+        load_network(str(tmp_path))

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from contextlib import suppress
 
 import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from dmix.training.model.models import load_model
-from dmix.training.model.own_tokenizer import own_tokenizer
+from dmix.training.model.own_tokenizer import check_tokenizer, own_tokenizer
 from dmix.training.model.saving import save_model
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
@@ -106,3 +107,31 @@ def test_a_damaged_tokenizer_is_named(checkpoint, dataset_file, manifest):
     (checkpoint / "tokenizer.json").write_bytes(b"{")
     with pytest.raises(InputError, match=r"cannot load the tokenizer of model"):
         load_model(str(checkpoint), manifest, tokenizer_file=dataset_file)
+
+
+def another_word(content):
+    token = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    content["added_tokens"].append({"id": 257, "content": "hello", **token})
+
+
+def swapped_rare_ids(content):
+    vocabulary = content["model"]["vocab"]
+    vocabulary["Ģ"], vocabulary["ģ"] = vocabulary["ģ"], vocabulary["Ģ"]
+
+
+@pytest.mark.parametrize("change", [swapped_rare_ids, another_word])
+def test_a_difference_that_no_usual_text_shows_is_found(checkpoint, dataset_file, manifest, change):
+    content = json.loads(dataset_file.read_text())
+    change(content)
+    save_tokenizer(checkpoint, Tokenizer.from_str(json.dumps(content)), eos_token="<|endoftext|>")
+    with pytest.raises(InputError, match="another tokenizer"):
+        load_model(str(checkpoint), manifest, tokenizer_file=dataset_file)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", ["[" * 200_000, "[]", '{"add_prefix_space": []}'])
+def test_odd_json_beside_a_model_is_no_defect(checkpoint, dataset_file, manifest, name, content):
+    save_tokenizer(checkpoint, Tokenizer.from_file(str(dataset_file)), eos_token="<|endoftext|>")
+    (checkpoint / name).write_text(content)
+    with suppress(InputError):
+        check_tokenizer(str(checkpoint), manifest, tokenizer_file=dataset_file)

@@ -1,4 +1,5 @@
 import os
+import zipfile
 from datetime import timedelta
 
 import numpy as np
@@ -64,3 +65,22 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, name):
             load_run_checkpoint(tmp_path / "step1-ba2.pt", of={"r", "renamed"})
     else:
         assert load_run_checkpoint(tmp_path / "step1-ba2.pt", of={"r", "renamed"}, mmap=True)
+
+
+def test_a_checkpoint_whose_pickle_is_nonsense_is_damaged(tmp_path):
+    torch.save({"state": {"a": torch.arange(4)}}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
+        parts = {part.filename: archive.read(part) for part in archive.infolist()}
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        with zipfile.ZipFile(tmp_path / "b.pt", "w") as archive:
+            for name, content in parts.items():
+                if name.endswith("data.pkl"):
+                    changed = bytearray(content)
+                    changed[rng.integers(len(changed))] = number * 4
+                    content = bytes(changed[: rng.integers(2, len(changed) + 1)])
+                archive.writestr(name, content)
+        try:
+            load_checkpoint(tmp_path / "b.pt")
+        except InputError as error:
+            assert "b.pt" in str(error)

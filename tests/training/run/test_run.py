@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.training.run.runs import events, with_training
+from tests.training.run.runs import StopAfter, events, with_training
 
 from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.plan import PlanSettings
 from dmix.training.model.models import load_model
+from dmix.training.run.checkpoints import load_checkpoint
+from dmix.training.run.resuming.checkpoint_files import checkpoints
 from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import (
     InputError,
+    InterruptedRunError,
     LockHeldError,
     NotFoundError,
     VerificationError,
@@ -172,3 +175,21 @@ def test_a_run_is_neither_overwritten_nor_resumed_from_nothing(job, tmp_path):
     train(dataclasses.replace(job, steps=1), folder=tmp_path / "run")
     with pytest.raises(InputError, match=r"already exists; to resume this run, use dmix train .* --resume"):
         train(job, folder=tmp_path / "run")
+
+
+def test_a_checkpoint_names_no_code_that_composer_would_evaluate(job, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train(with_training(job, checkpoint_steps=1), folder=folder, progress=StopAfter(2))
+    path = checkpoints(folder / "checkpoints")[-1]
+    content = load_checkpoint(path)
+    evil = {"repr": f"BlurPool(*[open({str(tmp_path / 'ran')!r}, 'w')][1:])"}
+    for name in ("algorithms", "_algorithms"):
+        content["state"][name] = [("BlurPool", evil)]
+    torch.save(content, path)
+    events_file = folder / "events.jsonl"
+    kept = [line for line in events_file.read_text().splitlines() if '"checkpoint_saved"' not in line]
+    events_file.write_text("\n".join(kept) + "\n")
+    train(with_training(job, checkpoint_steps=1), folder=folder, resume=True)
+    assert events(folder, "run_started")[-1]["resumed_from_step"] == 2
+    assert not (tmp_path / "ran").exists()

@@ -1,6 +1,7 @@
 """Catalogs that a stranger made: names that are SQL, and views that read files."""
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -81,3 +82,23 @@ def test_a_view_in_the_place_of_a_table_is_not_read(full_warehouse, secret, sche
     rebuild(full_warehouse)
     with Catalog.open_reader(full_warehouse, allow_io=allow_io) as catalog:
         assert catalog.query("select run_id from runs")[1] == [("r1",)]
+
+
+@pytest.mark.parametrize("place", ["../secret.parquet", "/{root}/secret.parquet", "rejects/main-source/link"])
+def test_a_reject_file_that_a_catalog_puts_elsewhere_is_not_read(full_warehouse, tmp_path, caplog, place):
+    rows = {"path": ["/a.jsonl"], "position": [1], "reason": ["of the user"], "detail": [None]}
+    pq.write_table(pa.table(rows), tmp_path / "secret.parquet")
+    if place.endswith("link"):
+        (full_warehouse.rejects("main-source") / "link").symlink_to(tmp_path)
+        place += "/secret.parquet"
+    altered(full_warehouse, f"update store.reject_files set path = '{place.format(root=tmp_path)}'")
+    sync(full_warehouse)
+    with Catalog.open_reader(full_warehouse) as catalog:
+        assert "of the user" not in str(catalog.query("from rejects")[1])
+
+
+def test_a_file_of_an_unknown_kind_leaves_the_catalog(full_warehouse):
+    altered(full_warehouse, "insert into store.units values ('gone.json', 'of another dmix', 1, 1)")
+    sync(full_warehouse)
+    with duckdb.connect(str(full_warehouse.catalog), read_only=True) as connection:
+        assert connection.execute("from store.units where unit = 'gone.json'").fetchall() == []

@@ -20,8 +20,10 @@ from dmix.warehouse_schema.files.names import (
     inner_path,
     links_below,
     plain_name,
+    printable_json,
     refuse_credentials,
     refuse_links,
+    without_credentials,
 )
 from dmix.warehouse_schema.files.screenings import find_screening
 
@@ -200,3 +202,43 @@ def test_a_folder_that_is_a_link_is_refused_by_whoever_reads_it(folder, tmp_path
     (warehouse.root / folder).symlink_to(outside)
     with pytest.raises(InputError, match="x is a link to"):
         READERS[folder](warehouse)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://KEY:SE/CRET@bucket/x", "s3://…@bucket/x"),
+        ("s3:/KEY:SECRET@bucket", "s3:/…@bucket"),
+        ("s3://[KEY:SECRET@bucket", "s3://…@bucket"),
+        ("hdfs://user%3ASECRET@host/x", "hdfs://…@host/x"),
+        ("https://host/x#access_token=SECRET", "https://host/x#access_token=…"),
+        ("https://host/x?a=1&AWSAccessKeyId=SECRET&b=2", "https://host/x?a=1&AWSAccessKeyId=…&b=2"),
+    ],
+)
+def test_credentials_of_odd_forms_are_refused_and_hidden_in_messages(url, shown):
+    with pytest.raises(InputError, match="credentials in its URL") as error:
+        refuse_credentials(url, what="--data-url")
+    assert "SECRET" not in str(error.value)
+    assert without_credentials(f"cannot reach {url} now") == f"cannot reach {shown} now"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hdfs://host:8020/user/a@b",
+        "s3://arn:aws:s3:us-east-1:1:accesspoint/x/a",
+        "s3://bucket/a:b@c",
+        "/data/run:1/a@b",
+        "file.py:12: x@y",
+    ],
+)
+def test_ports_and_paths_are_no_credentials(url):
+    refuse_credentials(url, what="x")
+    assert without_credentials(f"see {url}") == f"see {url}"
+
+
+def test_json_for_a_terminal_means_the_same():
+    value = {"a": "\x9b2J\u202e\x1b\ud800é"}
+    shown = printable_json(json.dumps(value, indent=1, ensure_ascii=False))
+    assert shown == '{\n "a": "\\u009b2J\\u202e\\u001b\\ud800é"\n}'
+    assert json.loads(shown) == value

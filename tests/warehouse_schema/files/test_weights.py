@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError, VerificationError
 from dmix.warehouse_schema.files.weights import (
+    check_model_files,
     check_saved_model,
     damaged_weights,
     file_digest,
@@ -76,3 +77,59 @@ def test_a_saved_model_is_compared_with_its_checksums(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(VerificationError, match="missing"):
         check_saved_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 200_000,
+        b"[]",
+        b'{"a": "x"}',
+        b'{"a": {"shape": [4], "data_offsets": [0, 16]}}',
+        b'{"a": {"dtype": ["F32"], "shape": [4], "data_offsets": [0, 16]}}',
+        b'{"a": {"dtype": "F32", "shape": "44", "data_offsets": [0, 16]}}',
+        b'{"a": {"dtype": "F32", "shape": [-4], "data_offsets": [0, 16]}}',
+        b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 1e99]}}',
+        b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [8, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 99]}}',
+        b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 7]}}',
+        b'{"a": {"dtype": "F32", "shape": [' + b"9" * 10_000 + b'], "data_offsets": [0, 16]}}',
+    ],
+    ids=lambda header: str(header[:60]),
+)
+def test_a_header_made_by_hand_is_a_damaged_file(header, tmp_path):
+    content = len(header).to_bytes(8, "little") + header + bytes(16)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.safetensors is not a safetensors file"):
+        stored_weights(tmp_path)
+        first_not_finite(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", {"attn_implementation": "owner/kernel"}),
+        ("config.json", {"text_config": {"_attn_implementation": "owner/kernel"}}),
+        ("config.json", {"attn_implementation": {"": "eager", "text_config": "owner/kernel"}}),
+        ("config.json", {"_attn_implementation_internal": ["owner/kernel"]}),
+        ("model.safetensors.index.json", {"weight_map": {"a": "../model.safetensors"}}),
+        ("pytorch_model.bin.index.json", {"weight_map": {"a": "/etc/passwd"}}),
+        ("tokenizer_config.json", {"vocab_file": "/etc/passwd"}),
+        ("tokenizer_config.json", {"tokenizer_file": "../tokenizer.json"}),
+    ],
+)
+def test_a_model_folder_that_names_code_or_files_elsewhere_is_refused(file, content, tmp_path):
+    (tmp_path / file).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"{file} (names|contains) the"):
+        check_model_files(tmp_path)
+
+
+def test_a_usual_model_folder_is_taken(tmp_path):
+    for file, content in (
+        ("config.json", {"attn_implementation": "sdpa", "layers": [{"_attn_implementation": None}]}),
+        ("model.safetensors.index.json", {"weight_map": {"a": "model-00001-of-00002.safetensors"}}),
+        ("tokenizer_config.json", {"special_tokens_map_file": "/root/.cache/x", "vocab_file": "v.json"}),
+    ):
+        (tmp_path / file).write_text(json.dumps(content))
+    check_model_files(tmp_path)
+    check_model_files(tmp_path / "owner" / "name")

@@ -6,7 +6,6 @@ refuses a configuration that cannot work. So whatever looks unusual goes that wa
 same numbers.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from dmix.training.model.settings import ADAPTER_CONFIG, LoraSettings, ModelSett
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import first_not_finite, stored_weights
+from dmix.warehouse_schema.text_files import read_json_object
 
 if TYPE_CHECKING:
     from torch import nn
@@ -154,10 +154,14 @@ def _known_config(model: str | ModelSettings, manifest: DatasetManifest) -> Simp
             return None
         return _sizes(model.architecture, model.config, of_dataset=manifest)
     try:
-        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+        config = read_json_object(Path(model) / "config.json")
         family = config["model_type"]
-        unusual = any(config.get(name) for name in _UNUSUAL) or config.get("hidden_act") not in _ACTIVATIONS
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        unusual = (
+            family not in _DEFAULTS
+            or any(config.get(name) for name in _UNUSUAL)
+            or config.get("hidden_act") not in _ACTIVATIONS
+        )
+    except (InputError, KeyError, TypeError):
         return None
     if unusual or not config.keys() >= _SAID or (Path(model) / ADAPTER_CONFIG).exists():
         return None
