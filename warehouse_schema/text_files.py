@@ -159,10 +159,12 @@ def _content(path: str | Path) -> bytes:
 
 
 def _children(node: "yaml.Node") -> "Iterator[yaml.Node]":
-    if node.id == "mapping":
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             yield from (name, value)
-    elif node.id == "sequence":
+    elif isinstance(node, yaml.SequenceNode):
         yield from node.value
 
 
@@ -191,6 +193,8 @@ def _check_size(root: "yaml.Node", where: str) -> None:
 
 def _check_nodes(root: "yaml.Node", where: str) -> None:
     """Refuses names that a mapping gives twice, halves of surrogate pairs, and numbers of other bases."""
+    import yaml
+
     waiting, done = [root], set()
     while waiting:
         node = waiting.pop()
@@ -198,15 +202,15 @@ def _check_nodes(root: "yaml.Node", where: str) -> None:
             continue
         done.add(id(node))
         waiting += _children(node)
-        if node.id == "scalar":
+        if isinstance(node, yaml.ScalarNode):
             _refuse_long_numbers(node, where)
             node.value = _whole_characters(node, where)
             _refuse_other_bases(node, where)
-        if node.id != "mapping":
+        if not isinstance(node, yaml.MappingNode):
             continue
         lines: dict[tuple[str, str], int] = {}
         for name, _ in node.value:
-            if name.id != "scalar":
+            if not isinstance(name, yaml.ScalarNode):
                 continue
             key, line = (name.tag, name.value), name.start_mark.line + 1
             if key in lines:

@@ -476,7 +476,7 @@ def test_one_process_collects_feedback_on_a_set(tiny_warehouse, environment, pro
     second = plan_farm(tiny_warehouse, "two-farms", environment=environment, proxy=other)
     with (
         held_lock(tiny_warehouse.farm_lock("two-farms"), what="the farm"),
-        pytest.raises(LockHeldError, match="feedback on set two-farms is being written"),
+        pytest.raises(LockHeldError, match="feedback on set two-farms is locked"),
     ):
         collect(tiny_warehouse, first, spark=None, progress=print)
     assert not tiny_warehouse.feedback("two-farms").exists()
@@ -500,8 +500,6 @@ def test_a_proxy_that_its_last_batch_broke_leaves_its_stack_without_feedback(
     farm = plan_farm(tiny_warehouse, "broken-last", environment=environment, proxy=broken)
     two = farm.todo[:2]  # the third has no step at all
     for stack in (two, two[:1]):
-        assert {said.partition(" failed: ")[2] for said in run_stack(farm.task, stack)} == {
-            "no score is finite after step 1: the model gives no probabilities; lower the learning rate, or"
-            " start from another model"
-        }
+        (said,) = {said.partition(" failed: ")[2] for said in run_stack(farm.task, stack)}
+        assert "no score is finite after step 1" in said and "lower the learning rate" in said
     assert read_feedback(tiny_warehouse, "broken-last") == {}
