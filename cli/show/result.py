@@ -5,7 +5,7 @@ A command shows a result (`show_result`); in a notebook it shows itself.
 
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,13 @@ _MOST_ROWS = 200
 
 @dataclass(frozen=True)
 class Table:
-    """Rows for people."""
+    """Rows for people; `records` are what a data frame has in their place, if anything."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     title: str | None = None
     longest_cell: int = LONGEST_CELL
+    records: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -53,9 +54,10 @@ class Result:
         title: str | None = None,
         *,
         longest_cell: int = LONGEST_CELL,
+        records: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        """Adds a table for people."""
-        self.blocks.append(Table(columns, rows, title, longest_cell))
+        """Adds a table for people; a data frame of it has the `records` instead, if they are given."""
+        self.blocks.append(Table(columns, rows, title, longest_cell, records))
 
     def line(self, text: str) -> None:
         """Adds a line for people."""
@@ -77,6 +79,8 @@ class Result:
             frame: pd.DataFrame = self.value.to_pandas()
             return frame
         found = self.tables[table]
+        if found.records is not None:
+            return pd.DataFrame(list(found.records))
         return pd.DataFrame([list(row) for row in found.rows], columns=list(found.columns))
 
     def arrow(self, table: int = 0) -> "pyarrow.Table":

@@ -15,6 +15,8 @@ from dmix.warehouse_schema.files.layout import Warehouse
 if TYPE_CHECKING:
     from dmix.training.evaluation.verdicts import Group, Verdict
 
+PRELIMINARY = "preliminary: by the items that the controller sees; judge with dmix eval"
+
 # Terminal styles of verdicts, by name of their colour.
 STYLES = {
     "bad-3": "bold red",
@@ -58,10 +60,12 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
     Raises:
         LockHeldError, CatalogError: If the catalog cannot be read now.
     """
+    from dmix.training.evaluation.judging import judged_changes, judged_sentence
     from dmix.training.evaluation.verdicts import RULE, group_verdicts
     from dmix.training.report.queries.judged import groups_of, terms
     from dmix.training.report.queries.run_facts import read_run
     from dmix.training.report.queries.seeds import configuration
+    from dmix.training.report.queries.series import environment_of
     from dmix.warehouse_schema.catalog.catalog import Catalog
 
     model = warehouse.run(run_id) / "model"
@@ -92,8 +96,11 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
             f"U {utility:+.2f} is the utility: the weighted sum of the changes, each divided by its "
             "scale. The model before the run has U 0"
         )
-    if any(not verdict.grade for verdict in verdicts.values()):
+    if verdicts:
         lines.append(f"{RULE} A scale is 1 nat per token if the environment file gives none.")
+    environment = environment_of(run.config)
+    objectives = [vars(objective) for objective in environment.objectives] if environment else []
+    lines.append(judged_sentence(judged_changes(warehouse, run_id, objectives=objectives)) or PRELIMINARY)
     natural = [other for other in others if other.controller == "natural"]
     if run.controller != "natural" and natural:
         same = [other for other in natural if configuration(other) == configuration(natural[0])]

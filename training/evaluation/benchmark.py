@@ -1,7 +1,5 @@
 """Evaluates models on tasks and keeps the scores of runs where the catalog finds them.
-
-`runs/<id>/evaluations/step<k>-<task>.json` holds the scores of one task, and what they depend on.
-A file whose settings are those asked for is not computed again.
+Which scores are there already is known to `dmix.training.evaluation.stored`.
 """
 
 import dataclasses
@@ -14,33 +12,23 @@ import torch
 
 from dmix.training.evaluation.candidates import Candidate
 from dmix.training.evaluation.code import code_scores
-from dmix.training.evaluation.harness import Harness, Score
+from dmix.training.evaluation.harness import Harness
 from dmix.training.evaluation.item_tasks import ItemTask
 from dmix.training.evaluation.objective_tasks import ObjectiveScorer, ObjectiveTask, mean_score
 from dmix.training.evaluation.settings import CODE_TASKS, EvaluationSettings, check_tasks
+from dmix.training.evaluation.stored import (
+    Evaluation,
+    Score,
+    same_start,
+    score_facts,
+    scores_file,
+    stored_scores,
+)
 from dmix.training.run.resuming.differences import recorded_content
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.changes import Change, changes_between, require_accepted
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.taxonomy import slug
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """The scores of one model on one task.
-
-    Attributes:
-        step: Step of the run; None for a model that is of no run.
-        scores: Of the task and its parts.
-        stored: True if they were found, not computed.
-        item_scores: Score of each item of an objective, in the order of its file; empty for benchmarks.
-    """
-
-    step: int | None
-    task: str
-    scores: tuple[Score, ...]
-    stored: bool
-    item_scores: tuple[float, ...] = ()
 
 
 def benchmark_models(
@@ -92,9 +80,11 @@ def benchmark_models(
     for candidate in candidates:
         network = tokenizer = None
         for task in names:
-            path = None if keep is None else _path(*keep, candidate, task)
-            facts = _facts(candidate, task, items.get(task), settings)
-            stored = None if path is None or settings.again else _stored(path, facts)
+            path = None if keep is None else scores_file(*keep, candidate.step, task)
+            facts = score_facts(candidate.content, task, items.get(task), settings)
+            stored = None if path is None or settings.again else stored_scores(path, facts)
+            if stored is None and path is not None and candidate.step == 0 and not settings.again:
+                stored = _copied(path, keep, task, facts)
             if stored is not None:
                 progress(f"{_label(candidate)}, {task}: the scores exist already")
                 scores, item_scores = stored
@@ -115,7 +105,8 @@ def benchmark_models(
             if path is not None:
                 concerned = {_items_of(task), *candidate.content}
                 accepted = [change for change in changes if change.what in concerned]
-                _publish(path, candidate, facts, scores, item_scores=item_scores, changes=accepted)
+                role = judged[task].role if task in judged else None
+                _publish(path, candidate, facts, scores, item_scores=item_scores, role=role, changes=accepted)
             found.append(Evaluation(candidate.step, task, scores, stored=False, item_scores=item_scores))
     return found
 
@@ -148,33 +139,16 @@ def _label(candidate: Candidate) -> str:
     return candidate.origin if candidate.step is None else f"step {candidate.step}"
 
 
-def _path(warehouse: Warehouse, run_id: str, candidate: Candidate, task: str) -> Path:
-    return warehouse.run(run_id) / "evaluations" / f"step{candidate.step}-{slug(task)}.json"
-
-
-def _facts(
-    candidate: Candidate, task: str, items: ItemTask | ObjectiveTask | None, settings: EvaluationSettings
-) -> dict[str, Any]:
-    """What scores of a task depend on besides the files of the run."""
-    return {
-        "content": dict(candidate.content),
-        "task": task,
-        "kind": items.kind if items else None,
-        "items_sha256": items.sha256 if items else None,
-        "limit": settings.limit,
-        "few_shot": settings.few_shot,
-    }
-
-
-def _stored(path: Path, facts: dict[str, Any]) -> tuple[tuple[Score, ...], tuple[float, ...]] | None:
-    """Scores, and those of single items, of a file with these facts."""
-    if not path.is_file():
+def _copied(
+    path: Path, keep: tuple[Warehouse, str] | None, task: str, facts: dict[str, Any]
+) -> tuple[tuple[Score, ...], tuple[float, ...]] | None:
+    """Scores of step 0 that another run of the same starting model has, now with this run, too."""
+    other = None if keep is None else same_start(*keep, task, facts)
+    if other is None:
         return None
-    content = read_json(path)
-    content.setdefault("content", facts["content"])  # earlier versions kept no digests of models
-    if {name: content.get(name) for name in facts} != facts:
-        return None
-    return tuple(Score(**score) for score in content["scores"]), tuple(content.get("item_scores", ()))
+    source, scores = other
+    publish_json(path, {**read_json(source), "copied_from": source.parts[-3], "changes": []})
+    return scores
 
 
 def _publish(
@@ -184,6 +158,7 @@ def _publish(
     scores: tuple[Score, ...],
     *,
     item_scores: tuple[float, ...],
+    role: str | None,
     changes: Sequence[Change],
 ) -> None:
     content = {
@@ -192,7 +167,7 @@ def _publish(
         "model": candidate.origin,
         "evaluated_at": datetime.now(UTC).isoformat(),
         "scores": [dataclasses.asdict(score) for score in scores],
-        **({"item_scores": item_scores} if item_scores else {}),
+        **({"role": role, "item_scores": item_scores} if item_scores else {}),
         "changes": [change.to_json() for change in changes],
     }
     publish_json(path, content)

@@ -8,8 +8,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.mixing.controllers import fixed
-from dmix.training.evaluation.steps import chosen_models
-from dmix.training.model.digests import model_digest
+from dmix.training.evaluation.stored import KnownModel, known_models
 from dmix.training.model.lora import merge_adapters
 from dmix.training.model.models import load_model, load_network
 from dmix.training.model.saving import dataset_tokenizer
@@ -17,7 +16,6 @@ from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.checkpoints import load_run_checkpoint
 from dmix.training.run.config import read_config
 from dmix.training.run.launch import job_of
-from dmix.training.run.resuming.differences import STARTING_MODEL
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.weights import readable
@@ -66,22 +64,24 @@ def run_candidates(warehouse: Warehouse, run_id: str, steps: Sequence[str]) -> l
     config = read_config(warehouse, run_id)
     # what steers the run is not asked for, so its code is not loaded
     job = job_of(warehouse, config, controller=fixed.source())
-    return [_candidate(job, step, path) for step, path in chosen_models(warehouse, config, steps).items()]
+    return [_candidate(job, known) for known in known_models(warehouse, run_id, steps)]
 
 
-def _candidate(job: TrainingJob, step: int, path: Path | None) -> Candidate:
-    start = {STARTING_MODEL: model_digest(job.model)}
+def _candidate(job: TrainingJob, known: KnownModel) -> Candidate:
+    path = known.path
     if path is None:
-        return Candidate(step, str(job.model), lambda: (_first_network(job), _tokenizer(job)), start)
-    if path.is_dir():
-        adapters_alone = job.training.lora is not None and not job.training.lora.merge
-        content = start if adapters_alone else {}
-        return Candidate(step, str(path), lambda: (load_network(str(path)), _tokenizer(job)), content)
-    return Candidate(step, str(path), partial(_of_checkpoint, job, path))
+        load = partial(_of_start, job)
+    else:
+        load = partial(_of_folder if path.is_dir() else _of_checkpoint, job, path)
+    return Candidate(known.step, known.origin, load, known.content)
 
 
-def _first_network(job: TrainingJob) -> PreTrainedModel:
-    return load_model(job.model, job.manifest).network
+def _of_start(job: TrainingJob) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    return load_model(job.model, job.manifest).network, _tokenizer(job)
+
+
+def _of_folder(job: TrainingJob, path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    return load_network(str(path)), _tokenizer(job)
 
 
 def _tokenizer(job: TrainingJob) -> PreTrainedTokenizerBase:

@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dmix.training.evaluation.harness import Score
+from dmix.training.evaluation.stored import Score
 from dmix.warehouse_schema.errors import DmixError
 
 

@@ -7,34 +7,15 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dmix.training.evaluation.item_tasks import ItemTask
 from dmix.training.evaluation.settings import EvaluationSettings
+from dmix.training.evaluation.stored import Score
 from dmix.training.model.families import positions_of
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """One number of a benchmark.
-
-    Attributes:
-        task: The task, or a part of it.
-        metric: Its name in the harness, the filter after a comma where there is one.
-        value: Mean over the items.
-        stderr: Its standard error; None where the harness gives none.
-        items: Items that the mean is over; None for groups.
-    """
-
-    task: str
-    metric: str
-    value: float
-    stderr: float | None
-    items: int | None
 
 
 class Harness:

@@ -33,6 +33,11 @@ class ItemTask:
     records: tuple[Record, ...]
     sha256: str
 
+    @property
+    def num_items(self) -> int:
+        """Number of its items."""
+        return len(self.records)
+
     def config(self, *, few_shot: int = 0) -> dict[str, Any]:
         """The task in the harness's own terms; its data are made of `records`, not fetched."""
         common = {

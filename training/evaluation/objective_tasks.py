@@ -5,24 +5,22 @@ with the feedback of the run. It needs the tokenizer of the run's dataset and no
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from transformers import PreTrainedModel
 
-from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.mixing.trajectories.objectives import Environment, items_digests, load_environment, read_items
-from dmix.training.evaluation.harness import Score
-from dmix.training.model.language_model import LanguageModel
-from dmix.training.model.precision import precision_context
+from dmix.training.evaluation.judging import items_sha256
+from dmix.training.evaluation.stored import Score
 from dmix.training.run.config import read_config
-from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 METRIC = "score"
 
@@ -65,7 +63,6 @@ def read_objective_tasks(path: Path) -> list[ObjectiveTask]:
     digests = items_digests(environment)
     tasks = []
     for objective in environment.objectives:
-        facts = [digests[objective.name], objective.kind]
         tasks.append(
             ObjectiveTask(
                 f"{path.stem}/{objective.name}",
@@ -73,7 +70,7 @@ def read_objective_tasks(path: Path) -> list[ObjectiveTask]:
                     environment, objectives=(dataclasses.replace(objective, weight=None),), scales={}
                 ),
                 len(read_items(objective, environment.folder)),
-                hashlib.sha256(json.dumps(facts).encode()).hexdigest(),
+                items_sha256(digests[objective.name], objective.kind),
             )
         )
     return tasks
@@ -89,13 +86,19 @@ class ObjectiveScorer:
     """
 
     def __init__(self, warehouse: Warehouse, run_id: str, *, limit: int | None = None) -> None:
+        from dmix.mixing.trajectories.encoding import load_tokenizer_file
+
         config = read_config(warehouse, run_id)
         self._manifest = read_dataset_manifest(warehouse, config.dataset)
         self._tokenizer = load_tokenizer_file(warehouse.stream(self._manifest.dataset) / "tokenizer.json")
         self._training, self._limit = config.training, limit
 
-    def item_scores(self, task: ObjectiveTask, network: PreTrainedModel) -> list[float]:
+    def item_scores(self, task: ObjectiveTask, network: "PreTrainedModel") -> list[float]:
         """Score of each item in nats per token, in the order of the file."""
+        from dmix.training.model.language_model import LanguageModel
+        from dmix.training.model.precision import precision_context
+        from dmix.training.scoring.environment import Scorer
+
         environment = task.environment
         if self._limit is not None:
             (objective,) = environment.objectives
@@ -119,39 +122,3 @@ def mean_score(task: str, item_scores: Sequence[float]) -> Score:
     count = len(item_scores)
     error = float(np.std(item_scores, ddof=1) / np.sqrt(count)) if count > 1 else None
     return Score(task=task, metric=METRIC, value=float(np.mean(item_scores)), stderr=error, items=count)
-
-
-@dataclass(frozen=True)
-class Change:
-    """What training did to one objective.
-
-    Attributes:
-        before: Score at the first of the steps, nats per token.
-        after: Score at the last of them.
-        change: `after` - `before`.
-        stderr: Standard error of `change` over items, each compared with itself; None for one item.
-    """
-
-    before: float
-    after: float
-    change: float
-    stderr: float | None
-
-    @property
-    def beyond_noise(self) -> bool:
-        """Whether the change is more than two standard errors."""
-        return self.stderr is not None and abs(self.change) > 2 * self.stderr
-
-
-def change_of(before: Sequence[float], after: Sequence[float]) -> Change:
-    """The change of a score on the same items.
-
-    Raises:
-        ValueError: If the items differ in number.
-    """
-    if len(before) != len(after):
-        raise ValueError(
-            f"there were {len(before)} items before and {len(after)} after, expected the same items"
-        )
-    paired = mean_score("", np.subtract(after, before).tolist())
-    return Change(float(np.mean(before)), float(np.mean(after)), paired.value, paired.stderr)

@@ -142,11 +142,13 @@ def group_verdicts(group: Group, groups: Sequence[Group], *, role: str) -> dict[
     }
 
 
-def headline(groups: Sequence[Group]) -> str:
+def headline(groups: Sequence[Group], *, alone: bool = True, with_changes: bool = True) -> str:
     """Whether the model forgot, whether it learned, which controller is best, and how sure that is.
 
     Args:
         groups: Comparable configurations; empty gives an empty text.
+        alone: Whether there are no other runs beside these.
+        with_changes: Whether to say what training did to the objectives.
     """
     ranked = sorted(
         (group for group in groups if group.utilities), key=lambda group: -float(np.mean(group.utilities))
@@ -156,15 +158,19 @@ def headline(groups: Sequence[Group]) -> str:
     )
     if shown is None:
         return ""
-    said = [f"{learned(shown, groups)}."]
+    said = [f"{learned(shown, groups)}."] if with_changes else []
     if len(ranked) > 1:
         said.append(_best(ranked))
-    elif ranked:
-        said.append(
-            "There is no other run for a comparison yet. A run of natural mixing shows whether the "
-            "mixture matters. A second seed shows the noise."
-        )
+    elif ranked and alone:
+        said += _missing(ranked[0])
     return " ".join(said)
+
+
+def _missing(only: Group) -> list[str]:
+    """What a reader of one configuration lacks."""
+    natural = "A run of natural mixing shows whether the mixture matters."
+    said = [] if only.controller == "natural" else ["There is no other run for a comparison yet.", natural]
+    return said if len(only.utilities) > 1 else [*said, "A second seed shows the noise."]
 
 
 def seeds_that_suffice(groups: Sequence[Group]) -> int | None:

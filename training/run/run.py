@@ -27,6 +27,7 @@ from dmix.training.run.assembly.job import TrainingJob, open_streams
 from dmix.training.run.assembly.result import keep_model, prepare_result
 from dmix.training.run.assembly.trainer import (
     first_microbatch,
+    halves_when_memory_runs_out,
     make_callback,
     make_loader,
     make_trainer,
@@ -125,7 +126,7 @@ def train(
         stop = stack.enter_context(stop_on_signal(said)) if job.keep_checkpoints else StopRequest()
         shown = LineMonitor(progress) if monitor is None else monitor
         with _memory_errors(job):
-            _run(job, folder=folder, restart=restart, log=log, stop=stop, monitor=shown)
+            _run(job, folder=folder, restart=restart, log=log, stop=stop, monitor=shown, progress=said)
         return on_first_rank(lambda: _summary(job, events))
 
 
@@ -195,11 +196,15 @@ def _run(
     log: EventLog | None,
     stop: StopRequest,
     monitor: Monitor,
+    progress: Callable[[str], None],
 ) -> None:
     """Builds the parts of a run, trains, and writes what it ends with."""
     checkpoint = restart.checkpoint
     # before the weights take their share of the free memory
     microbatch = on_first_rank(lambda: first_microbatch(job, folder / "events.jsonl"))
+    if job.training.microbatch_size == "auto":
+        halves = "; fewer if the memory runs out" if halves_when_memory_runs_out(job.training) else ""
+        progress(f"microbatch_size auto: {microbatch} samples per forward pass on a rank{halves}")
     with open_streams(job) as dataset:
         model = load_model(
             job.model,
@@ -290,8 +295,9 @@ def _fit(
         raise TrainingError(f"{error.message}; {_what_is_whole(job, folder)}") from error
     except (Exception, KeyboardInterrupt) as error:
         step, detail = callback.state.steps_done + 1, str(error) or type(error).__name__
-        if log is not None and not isinstance(error, InterruptedRunError):
-            log.write("run_failed", step=step, detail=detail)
+        if log is not None:
+            stopped = isinstance(error, InterruptedRunError)
+            log.write("run_stopped" if stopped else "run_failed", step=step - stopped, detail=detail)
         if isinstance(error, KeyboardInterrupt) and job.keep_checkpoints and dist.get_world_size() == 1:
             whole = _what_is_whole(job, folder)
             raise InterruptedRunError(

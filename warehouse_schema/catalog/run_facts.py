@@ -20,6 +20,8 @@ Row = dict[str, Any]
 # A process on another host cannot be seen; a step that takes longer than this is unheard of.
 SILENCE_OF_OTHER_HOSTS = timedelta(days=1)
 
+# Status of a run by the last event of its last attempt.
+_STATUS_AT_END = {"run_done": "done", "run_failed": "failed", "run_stopped": "stopped"}
 _DECISION_KEYS = {"asked": "asked_N", "planned": "planned_N", "planned_samples": "planned_samples_N"}
 _RESULT_KEYS = {
     "delivered_samples": "delivered_samples_N",
@@ -67,7 +69,7 @@ class RunFold:
 
     Attributes:
         start: The last `run_started`.
-        end: The `run_done` or `run_failed` of the last attempt; None while it has none.
+        end: The `run_done`, `run_failed` or `run_stopped` of the last attempt; None while it has none.
         first_start: The first `run_started`.
         last: The last event.
         decisions: The decision on each step.
@@ -108,7 +110,7 @@ class RunFold:
             self.unconfirmed.discard(event["step"])
         elif kind == "feedback":
             self.scores[event["step"]] = event
-        elif kind in ("run_done", "run_failed"):
+        elif kind in _STATUS_AT_END:
             self.end = event
         if kind not in ("decision", "step_done", "feedback", "checkpoint_saved"):
             self.log.append((line, event))
@@ -184,14 +186,14 @@ def _check_lengths(fold: RunFold, size: int) -> None:
 
 
 def run_status(start: Event, end: Event | None, last: Event, *, now: datetime) -> str:
-    """`done` or `failed` as the last attempt's end says; else `running`, or `stale`.
+    """`done`, `failed` or `stopped` as the last attempt's end says; else `running`, or `stale`.
 
     An attempt without an end is `stale` if the process that wrote its start (host, process id and
     start time) is gone. From another host, where that cannot be seen, it is `stale` after a day
     without an event.
     """
     if end is not None:
-        return "done" if end["event"] == "run_done" else "failed"
+        return _STATUS_AT_END[end["event"]]
     alive = is_alive(start)
     if alive is None:
         alive = now - datetime.fromisoformat(last["time"]) < SILENCE_OF_OTHER_HOSTS

@@ -18,7 +18,7 @@ the model before any training.
 | content_changed | step, what, before, after, detail: see `files/changes.py`; precedes its run_started |
 | note | step, kind, detail; kinds: fallback, alarm, guard, shadow, supply, non_finite_loss, … |
 | … | … microbatch_size, whose value is the samples of a forward pass that auto found |
-| run_done, run_failed | step, detail |
+| run_done, run_failed, run_stopped | step, detail; stopped: by a signal, after it saved its state |
 
 A decision is on disk before its step starts. When an attempt resumes, its lines supersede the
 older ones of the same step: readers take, for each step and kind, the last line of the file.

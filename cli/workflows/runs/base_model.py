@@ -8,6 +8,7 @@ from dmix.cli.show.result import Result
 from dmix.cli.workflows.preflight import check_dataset, check_model
 from dmix.cli.workflows.runs.finish import finish_run
 from dmix.cli.workflows.runs.plan import run_plan
+from dmix.cli.workflows.runs.repeated import has_started, run_summary
 from dmix.cli.workflows.runs.train import training_settings
 from dmix.training.run.request import joined_ranks
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -60,6 +61,7 @@ def train_base_model(
     )
     if dry_run:
         return run_plan(warehouse, config, ranks=ranks)
+    finished = has_started(warehouse, config.run_id) and run_summary(warehouse, config.run_id).finished
     with run_monitor(title=f"base model {name}") as monitor:
         summary = train_base(warehouse, config, progress=progress, monitor=monitor)
-    return finish_run(warehouse, summary, progress=progress)
+    return finish_run(warehouse, summary, trained=not finished, progress=progress)

@@ -1,6 +1,6 @@
 """Scores of models on benchmarks: `dmix eval`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,9 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
-    from dmix.training.evaluation.benchmark import Evaluation
-    from dmix.training.evaluation.candidates import Candidate
     from dmix.training.evaluation.item_tasks import ItemTask
     from dmix.training.evaluation.objective_tasks import ObjectiveTask
+    from dmix.training.evaluation.stored import Evaluation
 
 
 def evaluate_models(
@@ -73,18 +72,39 @@ def evaluate_models(
     check_environment(environment)
     if not dry_run:
         check_tasks(names, items=bool(items), settings=settings)
-    from dmix.training.evaluation.benchmark import benchmark_models
-    from dmix.training.evaluation.candidates import model_candidate, run_candidates
     from dmix.training.evaluation.objective_tasks import read_objective_tasks
+    from dmix.training.evaluation.stored import known_evaluations, known_models
     from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     objectives = [] if environment is None else read_objective_tasks(environment)
-    if run_id is not None:
-        candidates = run_candidates(warehouse.require(), run_id, steps)
+    given: dict[str, ItemTask | ObjectiveTask | None] = {
+        **{task.name: task for task in item_tasks},
+        **{task.name: task for task in objectives},
+        **dict.fromkeys(names),
+    }
+    models: list[tuple[int | None, str]]
+    known: dict[tuple[int | None, str], Evaluation] = {}
+    if run_id is None:
+        models = [(None, resolve_model(str(model), warehouse))]
     else:
-        candidates = [model_candidate(resolve_model(str(model), warehouse))]
+        there = known_models(warehouse.require(), run_id, steps)
+        models = [(one.step, one.origin) for one in there]
+        known = known_evaluations(warehouse, run_id, there, tasks=given, settings=settings)
+    asked = [(step, task) for step, _ in models for task in given]
     if dry_run:
-        return _plan_result(candidates, names, item_tasks, objectives, limit=settings.limit)
+        return _plan_result(models, given, known, limit=settings.limit)
+    unique = len(given) == len(names) + len(item_tasks) + len(objectives)
+    if unique and all(one in known for one in asked):  # at once, without torch
+        progress("the scores exist already")
+        sync_at_end(warehouse, warn=progress)
+        return _scores_result([known[one] for one in asked], objectives)
+    from dmix.training.evaluation.benchmark import benchmark_models
+    from dmix.training.evaluation.candidates import model_candidate, run_candidates
+
+    if run_id is not None:
+        candidates = run_candidates(warehouse, run_id, steps)
+    else:
+        candidates = [model_candidate(models[0][1])]
     found = benchmark_models(
         candidates,
         tasks=names,
@@ -101,23 +121,28 @@ def evaluate_models(
 
 
 def _plan_result(
-    candidates: "Sequence[Candidate]",
-    names: Sequence[str],
-    items: "Sequence[ItemTask]",
-    objectives: "Sequence[ObjectiveTask]",
+    models: Sequence[tuple[int | None, str]],
+    tasks: "Mapping[str, ItemTask | ObjectiveTask | None]",
+    known: "Mapping[tuple[int | None, str], Evaluation]",
     *,
     limit: int | None,
 ) -> Result:
-    sizes = {task.name: len(task.records) for task in items}
-    sizes |= {task.name: task.num_items for task in objectives}
-    counts = {task: min(size, limit or size) for task, size in sizes.items()}
     plan = [
-        {"step": candidate.step, "model": candidate.origin, "task": task, "items": counts.get(task)}
-        for candidate in candidates
-        for task in (*counts, *names)
+        {
+            "step": step,
+            "model": origin,
+            "task": name,
+            "items": None if task is None else min(task.num_items, limit or task.num_items),
+            "stored": (step, name) in known,
+        }
+        for step, origin in models
+        for name, task in tasks.items()
     ]
     result = Result(plan)
-    result.table(["step", "model", "task", "items"], [tuple(row.values()) for row in plan])
+    result.table(
+        ["step", "model", "task", "items", ""],
+        [(*list(row.values())[:4], "has scores already" if row["stored"] else "") for row in plan],
+    )
     return result
 
 
@@ -128,8 +153,9 @@ def _scores_result(found: "Sequence[Evaluation]", objectives: "Sequence[Objectiv
         for score in evaluation.scores
     ]
     columns = ["step", "task", "metric", "value", "stderr", "items"]
-    result = Result([dict(zip(columns, row, strict=True)) for row in rows], found)
-    result.table(columns, rows)
+    facts = [dict(zip(columns, row, strict=True)) for row in rows]
+    result = Result(facts, found)
+    result.table(columns, rows, records=facts)
     _add_changes(result, found, objectives)
     return result
 
@@ -137,8 +163,11 @@ def _scores_result(found: "Sequence[Evaluation]", objectives: "Sequence[Objectiv
 def _add_changes(
     result: Result, found: "Sequence[Evaluation]", objectives: "Sequence[ObjectiveTask]"
 ) -> None:
-    """A table that answers whether the model learned and forgot between the first and the last step."""
-    from dmix.training.evaluation.objective_tasks import change_of
+    """A table that answers whether the model learned and forgot between the first and the last step.
+
+    The facts of the last step have the same change, its standard error and whether it is beyond noise.
+    """
+    from dmix.training.evaluation.judging import change_of
 
     steps = sorted({evaluation.step for evaluation in found if evaluation.step is not None})
     if not objectives:
@@ -155,6 +184,15 @@ def _add_changes(
         change = change_of(items[task.name, first], items[task.name, last])
         beyond = "yes" if change.beyond_noise else "no"
         rows.append((task.name, task.role, change.before, change.after, change.change, change.stderr, beyond))
+        told = {
+            "role": task.role,
+            "change": change.change,
+            "change_stderr": change.stderr,
+            "beyond_noise": change.beyond_noise,
+        }
+        for fact in result.facts:
+            if fact["task"] == task.name:
+                fact |= told if fact["step"] == last else {**dict.fromkeys(told), "role": task.role}
     columns = ["objective", "role", f"step {first}", f"step {last}", "change", "stderr", "beyond noise"]
     result.table(
         columns,

@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from dmix.training.run.summary import RunSummary
 
 
-def finish_run(warehouse: Warehouse, summary: "RunSummary", *, progress: Progress) -> Result | None:
-    """Brings the run into the catalog; what it came to on the first rank, None on others."""
+def finish_run(
+    warehouse: Warehouse, summary: "RunSummary", *, trained: bool = True, progress: Progress
+) -> Result | None:
+    """Brings the run into the catalog; what it came to on the first rank, None on others.
+
+    Args:
+        warehouse: Where the run is.
+        summary: Of the run.
+        trained: Whether this command trained anything.
+        progress: Receives lines for people.
+    """
     from dmix.warehouse_schema.catalog.sync import sync_at_end
 
     if rank_here():
@@ -24,6 +33,8 @@ def finish_run(warehouse: Warehouse, summary: "RunSummary", *, progress: Progres
     facts = {**summary.to_json(), "utility": after_it and after_it.utility}
     facts["verdicts"] = {name: found.word for name, found in after_it.verdicts.items()} if after_it else {}
     result = Result(facts, summary)
+    if not trained:
+        result.line(f"run {summary.run_id} was finished already; nothing was trained")
     rows: list[tuple[Any, ...]] = [
         (name, before, after, after - before, after_it.word(name) if after_it else "")
         for name, before, after in zip(

@@ -208,7 +208,9 @@ def _continued(
     if not asked and is_finished(warehouse, run_id):
         changed_settings(given, warehouse, run_id, may_change=False)
         summary = run_summary(warehouse, run_id)
-        return _finished(summary) if dry_run else finish_run(warehouse, summary, progress=progress)
+        if dry_run:
+            return _finished(summary)
+        return finish_run(warehouse, summary, trained=False, progress=progress)
     changes = _checked_resume(warehouse, run_id, given, loggers, asked=asked)
     if dry_run:
         from dmix.training.run.resuming.differences import plan_resume
@@ -217,11 +219,12 @@ def _continued(
         return run_plan(warehouse, resumed, ranks=ranks, notes=notes)
     from dmix.training.run.launch import resume_run
 
+    steps_before = run_summary(warehouse, run_id).steps if is_finished(warehouse, run_id) else None
     with run_monitor(title=f"run {run_id}") as monitor:
         summary = resume_run(
             warehouse, run_id, loggers=loggers, changes=changes, progress=progress, monitor=monitor, **how
         )
-    return finish_run(warehouse, summary, progress=progress)
+    return finish_run(warehouse, summary, trained=summary.steps != steps_before, progress=progress)
 
 
 def _checked_resume(

@@ -175,6 +175,7 @@ def test_one_command_starts_resumes_and_shows_a_run(arguments, tiny_warehouse, t
     for again in (command, ["train", "--run", "repeated"]):
         assert run([*again, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["finished"]
+    assert run(command) == 0 and "nothing was trained" in capsys.readouterr().err
     assert run([*command, "--steps", "5"]) == 2
     assert "steps is 5, but run" in capsys.readouterr().err
     assert (tiny_warehouse.run("repeated") / "events.jsonl").read_bytes() == written

@@ -1,7 +1,7 @@
 import shlex
 from pathlib import Path
 
-from tests.training.report.fixtures import add_run, warehouse_with_data
+from tests.training.report.fixtures import add_judged, add_run, warehouse_with_data
 
 from dmix.cli.show.output import Coloured
 from dmix.cli.show.run_end import STYLES, aftermath, model_lines
@@ -23,6 +23,12 @@ def test_a_run_is_judged_and_held_against_natural_mixing(tmp_path):
     assert "difference from natural mixing (natural-0): U +0.72, general +0.00, maths +0.36" in found.lines
     (rule,) = [line for line in found.lines if line.startswith("Unchanged: ")]
     assert "scale" in rule
+    assert any(line.startswith("preliminary: ") for line in found.lines)
+    add_judged(place, "one")
+    judged = next(
+        line for line in aftermath(place, "one", kind="guided").lines if "no controller saw" in line
+    )
+    assert "maths +0.200 ± 0.058 (learned)" in judged and "general +0.000 ± 0.000 (no loss" in judged
     pasted = shlex.split(found.lines[-1].removeprefix("to compare these runs: "))
     assert pasted == ["dmix", "report", "--warehouse", str(place.root), "--run", "one", "--run", "natural-0"]
 

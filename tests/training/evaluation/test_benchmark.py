@@ -13,9 +13,9 @@ import torch
 from dmix.training.evaluation import benchmark as module
 from dmix.training.evaluation.benchmark import benchmark_models
 from dmix.training.evaluation.candidates import model_candidate, run_candidates
-from dmix.training.evaluation.harness import Score
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import EvaluationSettings
+from dmix.training.evaluation.stored import Score
 from dmix.training.run.config import make_config
 from dmix.training.run.launch import start_run
 from dmix.training.run.request import RunRequest

@@ -1,8 +1,9 @@
 import pytest
 
-from dmix.training.evaluation.harness import Harness, Score, scores_of
+from dmix.training.evaluation.harness import Harness, scores_of
 from dmix.training.evaluation.item_tasks import ItemTask
 from dmix.training.evaluation.settings import EvaluationSettings
+from dmix.training.evaluation.stored import Score
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 

@@ -1,6 +1,7 @@
 """The objectives of an environment file judge the models of a run, on items that it never saw."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from dmix.cli.workflows.runs.evaluate import evaluate_models
 from dmix.mixing.trajectories.objectives import load_environment
-from dmix.training.evaluation.objective_tasks import change_of, read_objective_tasks
+from dmix.training.evaluation.judging import change_of
+from dmix.training.evaluation.objective_tasks import read_objective_tasks
 from dmix.training.evaluation.settings import EvaluationSettings
 from dmix.training.run.config import make_config
 from dmix.training.run.launch import start_run
@@ -70,6 +72,10 @@ def test_an_environment_judges_a_run_before_and_after(scored_run, judging):
     for name, change in zip(changes["objective"], changes["change"], strict=True):
         assert float(change) == pytest.approx(score[2, name] - score[0, name])
     assert set(changes["beyond noise"]) <= {"yes", "no"}
+    of_last = [row for row in result.facts if row["step"] == 2]
+    assert [row["change_stderr"] for row in of_last] == list(changes["stderr"])
+    assert list(result.df().query("step == 2")["beyond_noise"]) == [row["beyond_noise"] for row in of_last]
+    assert {row["change"] for row in result.facts if row["step"] == 0} == {None}
     with Catalog.open_reader(scored_run) as catalog:
         _, rows = catalog.query("SELECT step, task, value, items FROM evaluations WHERE run_id = ?", [RUN])
     assert {(step, task): value for step, task, value, _ in rows} == pytest.approx(score)
@@ -80,6 +86,24 @@ def test_stored_scores_give_the_same_changes(scored_run, judging):
     first, second = judged(scored_run, judging), judged(scored_run, judging)
     assert all(evaluation.stored for evaluation in second.value)
     assert second.df(1).equals(first.df(1))
+    planned = judged(scored_run, judging, dry_run=True)
+    assert {row["stored"] for row in planned.facts} == {True} and "has scores already" in repr(planned)
+
+
+def test_scores_that_are_known_load_no_model_and_serve_runs_of_the_same_start(
+    scored_run, judging, monkeypatch
+):
+    judged(scored_run, judging)
+    shutil.copytree(scored_run.run(RUN), scored_run.run("sibling"))
+    shutil.rmtree(scored_run.run("sibling") / "evaluations")
+    loaded = []
+    monkeypatch.setattr(
+        "dmix.training.evaluation.candidates.load_model", lambda *args, **kwargs: loaded.append(args)
+    )
+    judged(scored_run, judging, run_id="sibling", steps=["0"])
+    judged(scored_run, judging)
+    assert loaded == []
+    shutil.rmtree(scored_run.run("sibling"))
 
 
 def test_a_limit_scores_fewer_items(scored_run, judging):

@@ -104,6 +104,8 @@ def test_the_headline_says_what_is_not_sure():
     single = [group("agent:a", [1.0], target=[1.0], guided=True), group("natural", [0.2], target=[0.1])]
     assert "One seed each cannot confirm this" in headline(single)
     assert "run of natural mixing shows" in headline(single[:1])
+    assert "natural mixing" not in headline(single[1:]) and "no other run" not in headline(single[1:])
+    assert "no other run" not in headline(single[:1], alone=False)
     assert headline([]) == ""
 
 

@@ -220,6 +220,28 @@ def add_run(
         log.write("run_done", step=finished, detail="steps done")
 
 
+def add_judged(warehouse, run_id, *, step=4, task="judging", items="1"):
+    """Scores on three items before a run and after a step; those of maths rise by 0.1, 0.2 and 0.3."""
+    folder = warehouse.run(run_id) / "evaluations"
+    folder.mkdir(exist_ok=True)
+    for name, gains in (("general", [0, 0, 0]), ("maths", [0.1, 0.2, 0.3])):
+        for at, more in ((0, [0, 0, 0]), (step, gains)):
+            content = {
+                "content": {},
+                "task": f"{task}/{name}",
+                "kind": "qa",
+                "items_sha256": items * 64,
+                "limit": None,
+                "few_shot": None,
+                "step": at,
+                "model": "model",
+                "evaluated_at": NOW.isoformat(),
+                "scores": [],
+                "item_scores": [-3 + gain for gain in more],
+            }
+            (folder / f"step{at}-{task}-{name}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
 def add_farm(warehouse, *, taxonomy=SMALL, set_name="farm", paths=6, steps=4, scored=True):
     """A set whose `maths` rises by ten times the target share of a step, and `general` falls by it.
 

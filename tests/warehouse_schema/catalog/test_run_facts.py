@@ -88,6 +88,13 @@ def test_a_resume_after_a_failure_is_running_again(run):
     assert facts(run).run["finished_at"] == facts(run).run["last_event_at"]
 
 
+def test_a_run_that_a_signal_stopped_is_stopped_until_it_resumes(run):
+    run.start(pid=2**22 + 1).end(1, "run_stopped")
+    assert facts(run).run["status"] == "stopped"
+    run.start(attempt=2, resumed_from_step=1)
+    assert facts(run).run["status"] == "running"
+
+
 def test_a_run_whose_process_is_gone_is_stale(run):
     run.start(pid=2**22 + 1)
     assert facts(run).run["status"] == "stale"

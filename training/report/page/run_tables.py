@@ -52,7 +52,7 @@ def steps_text(run: Run) -> str:
 
 def status_badge(status: str) -> Markup:
     """The status as a word with its own colour and mark."""
-    marks = {"done": "✓", "running": "▶", "failed": "✗", "stale": "…"}
+    marks = {"done": "✓", "running": "▶", "failed": "✗", "stopped": "■", "stale": "…"}
     known = status if status in marks else "stale"
     return part("badge", text=f"{marks.get(status, '')} {status}".strip(), kind=known)
 

@@ -10,13 +10,16 @@ from types import MappingProxyType
 import numpy as np
 from markupsafe import Markup
 
+from dmix.training.evaluation.judging import Judged, judged_changes, judged_sentence
 from dmix.training.evaluation.verdicts import RULE, Verdict, headline, objective_noise, overall, verdict
+from dmix.training.report.page.run_tables import steps_text
 from dmix.training.report.page.tables import table
 from dmix.training.report.page.templates import joined, part
 from dmix.training.report.queries import again, series
 from dmix.training.report.queries.judged import groups_of, largest_comparison, terms
 from dmix.training.report.queries.run_facts import Run
 from dmix.training.report.queries.seeds import seed_groups
+from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 # Passes over a domain beyond which more of them teach little (arXiv 2305.16264).
@@ -43,31 +46,69 @@ class Advice:
 def glance(runs: Sequence[Run], *, warehouse: Path, corpora: Mapping[str, str]) -> Markup:
     """The answer in a sentence, a table with a row per run, and a list of what to do next."""
     advice = next_steps(runs, warehouse=warehouse, corpora=corpora)
-    answer = headline(largest_comparison(runs))
+    of_eval = {run.run_id: on_other_items(run, warehouse) for run in runs}
+    answer = answer_text(runs, of_eval)
     parts = [part("headline", text=answer)] if answer else []
-    parts += [glance_table(runs), part("note", text=RULE)]
+    parts += [glance_table(runs, of_eval), part("note", text=RULE)]
     return joined(parts + ([part("next_steps", advice=advice)] if advice else []))
 
 
-def glance_table(runs: Sequence[Run]) -> Markup:
+def on_other_items(run: Run, warehouse: Path) -> list[Judged]:
+    """Changes of a run on the items of `dmix eval` that its controller did not see."""
+    environment = series.environment_of(run.config)
+    objectives = [vars(objective) for objective in environment.objectives] if environment else []
+    return judged_changes(Warehouse(warehouse), run.run_id, objectives=objectives)
+
+
+def answer_text(runs: Sequence[Run], of_eval: Mapping[str, Sequence[Judged]]) -> str:
+    """The answer in a few sentences: by the items that no controller saw, where they were scored."""
+    scored = sorted((run for run in runs if of_eval.get(run.run_id)), key=lambda run: run.kind != "guided")
+    told = [
+        judged_sentence(of_eval[run.run_id], who=f", run {run.run_id}" if len(runs) > 1 else "")
+        for run in scored
+    ]
+    compared = largest_comparison(runs)
+    members = sum(max((len(of) for of in group.changes.values()), default=0) for group in compared)
+    by_feedback = headline(compared, alone=members >= len(runs), with_changes=not told)
+    if told and len(compared) > 1:
+        by_feedback = f"By the items that the controller sees: {by_feedback}"
+    return " ".join([*told, *([by_feedback] if by_feedback else [])])
+
+
+def glance_table(runs: Sequence[Run], of_eval: Mapping[str, Sequence[Judged]]) -> Markup:
     """What each run mixed, what became of the objectives of either role, and what stepped in."""
+    on_others = any(of_eval.values())
     rows = [
         [
-            part("run_link", run_id=run.run_id),
+            _run_cell(run),
+            *([_other_items(of_eval.get(run.run_id, ()))] if on_others else []),
             *(_changes(judged(run, role, runs)) for role in _ROLES),
             part("line", text=mixed(run)),
             ", ".join(f"{count:,} × {kind}" for kind, count in interventions(run).items()),
         ]
         for run in runs
     ]
-    columns = ["run", "target objectives", "general objectives", "target share", "stepped in"]
+    columns = ["run", *(["items that no controller saw"] if on_others else [])]
+    columns += ["target objectives", "general objectives", "target share", "stepped in"]
     return table(
         columns,
         rows,
-        caption="Summary. Changes are in nats per token since step 0. Delivered target share: first step "
-        "→ last step (mean)",
+        caption="Summary. Changes are in nats per token since step 0. Target and general objectives: on the "
+        "items that the controller sees. Delivered target share: first step → last step (mean)",
         cards=True,
     )
+
+
+def _run_cell(run: Run) -> Markup:
+    """The run, and how far it came if it has fewer steps than planned."""
+    planned = series.setting_of(run.config, "steps")
+    short = isinstance(planned, int) and series.steps_done(run) < planned
+    link = part("run_link", run_id=run.run_id)
+    return joined([link, part("line", text=f" {steps_text(run)} steps")]) if short else link
+
+
+def _other_items(found: Sequence[Judged]) -> Markup:
+    return joined([part("line", text=f"{one.text} ({one.word}) ") for one in found])
 
 
 def judged(run: Run, role: str, runs: Sequence[Run]) -> dict[str, Verdict]:
@@ -137,7 +178,7 @@ def _command(warehouse: Path, *words: str) -> str:
 
 def _broken_off(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
     for run in runs:
-        if run.status in ("stale", "failed"):
+        if run.status in ("stale", "stopped", "failed"):
             yield Advice(
                 f"Run {run.run_id} ended before its last step.",
                 _command(warehouse, "train", "--run", run.run_id, "--resume"),
@@ -234,7 +275,7 @@ def _not_comparable(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
 
 def _unjudged(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
     done = [run for run in runs if run.status == "done"]
-    if done and not any(run.evaluations for run in runs):
+    if done and not any(on_other_items(run, warehouse) for run in runs):
         steps = ["--step", "0", "--step", str(series.steps_done(done[0]))]
         yield Advice(
             "A controller may have used the items of these scores. Score the model on other items, such "

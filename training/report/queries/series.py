@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 # The three states of a mixture: what the controller said, what was scheduled, what was trained on.
 QUANTITIES = ("delivered", "planned", "asked")
 # Marks of a run that are not about steering.
-PLAIN_MARKS = {"run_started", "run_done", "run_failed", "shadow", "forecast"}
+PLAIN_MARKS = {"run_started", "run_done", "run_failed", "run_stopped", "shadow", "forecast"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

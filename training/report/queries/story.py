@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from dmix.training.report.queries import series
 from dmix.training.report.queries.run_facts import Run
 from dmix.warehouse_schema.taxonomy import FIELDS
@@ -68,19 +70,27 @@ def mixture_story(run: Run) -> str:
     target_T = delivered.by_field(run.pairs)[:, FIELDS.index("target")]
     first, last = float(target_T[0]), float(target_T[-1])
     who = f"{run.controller} " if run.kind != "guided" else "The agent "
-    if abs(last - first) < 0.005:
-        told = f"{who}kept the target share at {first:.0%}"
+    # a share is a whole number of samples
+    rounding = max(0.005, 1.01 * _one_sample(run))
+    if abs(last - first) <= rounding:
+        told = f"{who}kept the target share at {(first + last) / 2:.0%}"
     else:
         told = (
             f"{who}{'raised' if last > first else 'lowered'} the target share from {first:.0%} to {last:.0%}"
         )
     low, high = float(target_T.min()), float(target_T.max())
     ends = [
-        *([f"a low of {low:.0%}"] if min(first, last) - low > 0.05 else []),
-        *([f"a high of {high:.0%}"] if high - max(first, last) > 0.05 else []),
+        *([f"a low of {low:.0%}"] if min(first, last) - low > max(0.05, rounding) else []),
+        *([f"a high of {high:.0%}"] if high - max(first, last) > max(0.05, rounding) else []),
     ]
     told += f", with {' and '.join(ends)} in between" if ends else ""
     return " ".join([f"{told}.", *_held_back(run)])
+
+
+def _one_sample(run: Run) -> float:
+    """The share of one sample in the smallest delivered step."""
+    drawn_T = np.nan_to_num(run.samples_TN).sum(axis=1)
+    return float(1 / drawn_T[drawn_T > 0].min())
 
 
 def forecast_story(run: Run) -> str:

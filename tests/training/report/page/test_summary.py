@@ -3,8 +3,9 @@ import shlex
 from pathlib import Path
 
 import numpy as np
-from tests.training.report.fixtures import ENVIRONMENT, add_run, report_page
+from tests.training.report.fixtures import ENVIRONMENT, add_judged, add_run, report_page
 
+from dmix.training.evaluation.judging import items_sha256, judged_changes
 from dmix.training.report.page.summary import changes, interventions, mixed
 from dmix.training.report.page.summary import next_steps as next_steps_of
 from dmix.training.report.queries import run_facts
@@ -126,3 +127,30 @@ def test_the_page_starts_with_the_answer(warehouse, tmp_path):
     answer = "Best: agent:tiny with U +0.76. Next best: natural with U +0.04"
     assert page.text.index(answer) < page.text.index("Summary. Changes")
     assert "One seed each cannot confirm this" in page.text
+
+
+def test_scores_on_other_items_answer_first(warehouse, tmp_path):
+    add_run(warehouse, "one")
+    add_run(warehouse, "short", steps=4, finished=2, controller="natural", kind="baseline", done=False)
+    assert "no controller saw" not in report_page(warehouse, tmp_path).text
+    add_judged(warehouse, "one")
+    page = report_page(warehouse, tmp_path)
+    assert "On items that no controller saw, run one: maths +0.200 ± 0.058 (learned)" in page.text
+    assert "With agent:tiny" not in page.text and "There is no other run" not in page.text
+    rows = page.table("items that no controller saw")
+    assert "(learned)" in rows["one"]["items that no controller saw"]
+    assert [name for name in rows if "2 of 4 steps" in name]
+
+
+def test_items_that_the_controller_sees_judge_no_run(warehouse):
+    digest = "d" * 64
+    seen = items_sha256(digest, "qa")
+    add_run(warehouse, "one")
+    add_judged(warehouse, "one", items="1")
+    objectives = [{"name": "maths", "role": "target", "kind": "qa"}]
+    assert [one.name for one in judged_changes(warehouse, "one", objectives=objectives)] == ["maths"]
+    log = EventLog(warehouse.run("one") / "events.jsonl", run_id="one", attempt=2)
+    log.write("run_started", content={"the items of objective maths": digest})
+    for path in (warehouse.run("one") / "evaluations").iterdir():
+        path.write_text(path.read_text().replace("1" * 64, seen))
+    assert judged_changes(warehouse, "one", objectives=objectives) == []

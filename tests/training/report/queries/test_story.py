@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import numpy as np
 from tests.training.report.fixtures import add_run, report_page
 
 from dmix.training.report.queries import run_facts
@@ -43,6 +44,16 @@ def test_a_high_between_the_ends_is_told(warehouse):
         "The agent raised the target share from 22% to 41%, with a high of 82% in between."
     )
     assert "A domain ran out of samples once (step 2): source/News" in told
+
+
+def test_a_change_of_one_sample_is_rounding(warehouse):
+    add_run(warehouse, "one")
+    run = read(warehouse)
+    samples_TN = np.zeros((4, len(run.pairs)))
+    samples_TN[:, 0], samples_TN[:, -1] = [6, 7, 6, 7], [2, 1, 2, 1]
+    assert mixture_story(dataclasses.replace(run, samples_TN=samples_TN)).startswith(
+        "The agent kept the target share at 19%."
+    )
 
 
 def test_a_run_without_steps_has_no_story(warehouse):

@@ -66,6 +66,8 @@ def test_a_gpu_without_room_for_one_sample_ends_the_run_with_advice(job, tmp_pat
 def test_on_a_cpu_the_estimate_says_how_many_samples_fit(job, whole_run, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer_module, "room_of_a_rank", lambda ranks: 0)
     found = dataclasses.replace(with_training(job, microbatch_size="auto"), steps=1)
-    train(found, folder=tmp_path)
+    said = []
+    train(found, folder=tmp_path, progress=said.append)
+    assert "microbatch_size auto: 1 samples per forward pass on a rank" in said
     assert found_sizes(tmp_path) == [1]
     assert chains(tmp_path)[1] == chains(whole_run[0])[1]

@@ -22,6 +22,9 @@ def test_a_run_that_was_asked_to_stop_goes_on_as_if_it_had_not(job, whole_run, t
     with pytest.raises(InterruptedRunError, match=r"dmix train .*--run cut --resume$") as stopped:
         train(cut, folder=tmp_path / "cut", progress=StopAfter(2))
     assert stopped.value.exit_code == 130
+    assert events(tmp_path / "cut", "run_stopped")[-1]["step"] == 2 and not events(
+        tmp_path / "cut", "run_failed"
+    )
     again = dataclasses.replace(cut, controller=Swinging())
     resumed = train(again, folder=tmp_path / "cut", resume=True)
     assert chains(tmp_path / "cut") == chains(folder)
