@@ -482,7 +482,7 @@ def test_one_process_collects_feedback_on_a_set(tiny_warehouse, environment, pro
     assert not tiny_warehouse.feedback("two-farms").exists()
     collect(tiny_warehouse, first, spark=None, progress=print)
     # both were planned while there was no feedback; that of the second is not mixed into it
-    with pytest.raises(InputError, match="two-farms.* has another proxy"):
+    with pytest.raises(InputError, match=r"two-farms.* has another proxy"):
         collect(tiny_warehouse, second, spark=None, progress=print)
     lines = []
     collect(tiny_warehouse, first, spark=None, progress=lines.append)
