@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from dmix.etl.publishing.rejects import Reject
+from dmix.etl.publishing.unread import Unread
 from dmix.etl.reading.documents import Columns, Document
 from dmix.etl.reading.inspection import inspect_file
 from dmix.etl.reading.records import read_documents
@@ -36,8 +37,8 @@ _MIN_ITEM_CHARACTERS = 80
 FEWEST_ITEMS = 30
 _TAKEN_OF_AN_END = 0.1
 _MAX_DOCUMENT_BYTES = 16 * 2**20
-# Unreadable records that are kept to be shown; all are counted.
-_MOST_REJECTS = 10_000
+# What gzip and zstd make of English text.
+_COMPRESSED = 3.0
 PLAIN = Columns.of(PLAIN_TEXT)
 
 
@@ -50,8 +51,11 @@ class HeldOut:
         items: Feedback items written: beginnings of documents, or passages from their ends.
         judging: Judging items written, of other documents.
         left_out: Documents beyond the limit of text; reading stops there, so it is a lower bound.
+        size_bytes: UTF-8 bytes of the text to train on.
+        whole: Documents that became items as a whole; the other items are ends of documents.
         rejected: Documents that could not be read, by reason.
         rejects: The first of these documents, with file and place.
+        not_read: Lines about them, one for each file and kind.
         item_characters: Characters of the feedback items.
     """
 
@@ -59,8 +63,11 @@ class HeldOut:
     items: int
     judging: int
     left_out: int
+    size_bytes: int
+    whole: int
     rejected: Mapping[str, int]
     rejects: tuple[Reject, ...] = ()
+    not_read: tuple[str, ...] = ()
     item_characters: int = 0
 
 
@@ -95,8 +102,7 @@ def hold_out(
     kinds = KINDS if judging is not None else (FEEDBACK,)
     kept: list[Record] = []
     held: dict[int, list[Record]] = {kind: [] for kind in kinds}
-    rejected: Counter[str] = Counter()
-    rejects: list[Reject] = []
+    unread = Unread()
     left_out = 0
     quota = -(-num_items // len(files))
     for file in files:
@@ -104,32 +110,26 @@ def hold_out(
         size_bytes = 0
         for document in _documents(file, columns):
             if isinstance(document, Reject):
-                rejected[document.reason] += 1
-                rejects += [document] if len(rejects) < _MOST_REJECTS else []
+                unread.add(document)
                 continue
             kind = _item_kind(document)
             if size_bytes > limit_bytes // len(files):
                 left_out += 1
                 break
-            if kind in held and held_here[kind] < quota:
+            if kind in held and held_here[kind] < quota and len(held[kind]) < num_items:
                 held_here[kind] += 1
                 held[kind].append(_item(document))
             else:
                 size_bytes += document.size_bytes
                 kept.append({"id": document.id, "text": document.text})
+    whole = sum(map(len, held.values()))
     for kind in kinds:
-        held[kind] = held[kind][:num_items]
         missing = min(num_items, FEWEST_ITEMS) - len(held[kind])
         if missing > 0 and kept:
             kept, ends = _without_ends(kept, wanted=missing, kind=kind, kinds=len(kinds))
             held[kind] += ends
     if not kept or not all(held.values()):
-        raise InputError(
-            f"{', '.join(given)} has only {len(kept)} documents for training and "
-            f"{min(map(len, held.values()))} for evaluation; give more text. dmix holds out one document "
-            f"in {_ONE_IN}, or the end of a document longer than "
-            f"{_MIN_ITEM_CHARACTERS / _TAKEN_OF_AN_END:,.0f} characters"
-        )
+        raise _too_few(given, kept, held, unread)
     if not dry_run:
         write_items(items, held[FEEDBACK])
         if judging is not None:
@@ -140,9 +140,29 @@ def hold_out(
         items=len(held[FEEDBACK]),
         judging=len(held.get(JUDGING, ())),
         left_out=left_out,
-        rejected=dict(rejected),
-        rejects=tuple(rejects),
+        size_bytes=sum(len(record["text"].encode()) for record in kept),
+        whole=whole,
+        rejected=dict(unread.counts),
+        rejects=tuple(unread.rejects),
+        not_read=unread.lines(others_read=bool(kept)),
         item_characters=sum(len(item["text"]) for item in held[FEEDBACK]),
+    )
+
+
+def _too_few(
+    given: Sequence[str], kept: Sequence[Record], held: Mapping[int, Sequence[Record]], unread: Unread
+) -> InputError:
+    """The error for text that gives nothing to train on, or no items."""
+    few = (
+        f"{', '.join(given)} has only {len(kept)} documents for training and "
+        f"{min(map(len, held.values()))} for evaluation"
+    )
+    lines = unread.lines(others_read=bool(kept))
+    if lines:
+        return InputError(f"{few}. {'. '.join(lines)}")
+    return InputError(
+        f"{few}; give more text. dmix holds out one document in {_ONE_IN}, or the end of a document longer "
+        f"than {_MIN_ITEM_CHARACTERS / _TAKEN_OF_AN_END:,.0f} characters"
     )
 
 
@@ -154,9 +174,11 @@ class DrawnItems:
         feedback: Feedback items, `{"id", "text"}`.
         judging: Judging items, of other documents.
         documents: Documents read to find them.
-        size_bytes: UTF-8 bytes of the documents read.
+        size_bytes: UTF-8 bytes of the text of all files. Files that were read to their end give the
+            exact number; dmix estimates the others by their size and the share of readable records.
         rejected: Records that could not be read, by reason.
         rejects: The first of these records, with file and place.
+        not_read: Lines about them, one for each file and kind.
     """
 
     feedback: tuple[Record, ...]
@@ -165,6 +187,7 @@ class DrawnItems:
     size_bytes: int
     rejected: Mapping[str, int]
     rejects: tuple[Reject, ...] = ()
+    not_read: tuple[str, ...] = ()
 
     @property
     def enough(self) -> bool:
@@ -187,32 +210,39 @@ def draw_items(given: Sequence[str], *, num_items: int, columns: Columns = PLAIN
     """
     files = sorted(find_files(given).files, key=lambda file: sha256(file.name.encode()).digest())
     held: dict[int, list[Record]] = {kind: [] for kind in KINDS}
-    rejected: Counter[str] = Counter()
-    rejects: list[Reject] = []
-    documents = size_bytes = 0
+    unread = Unread()
+    documents = exact_bytes = 0
+    estimated_bytes = 0.0
     quota = -(-num_items // len(files))
     for file in files:
         wanted = {kind: min(quota, num_items - len(held[kind])) for kind in KINDS}
+        ended, file_bytes = any(wanted.values()), 0
         for document in _documents(file, columns) if any(wanted.values()) else ():
             if isinstance(document, Reject):
-                rejected[document.reason] += 1
-                rejects += [document] if len(rejects) < _MOST_REJECTS else []
+                unread.add(document)
                 continue
             documents += 1
-            size_bytes += document.size_bytes
+            file_bytes += len(document.text.encode())
             kind = _item_kind(document)
             if kind is not None and wanted[kind]:
                 wanted[kind] -= 1
                 held[kind].append(_item(document))
                 if not any(wanted.values()):
+                    ended = False
                     break
+        if ended:
+            exact_bytes += file_bytes
+        else:
+            estimated_bytes += file.size_bytes * (1 if file.compression == "none" else _COMPRESSED)
+    readable = documents / max(1, documents + unread.counts.total())
     return DrawnItems(
         feedback=tuple(held[FEEDBACK]),
         judging=tuple(held[JUDGING]),
         documents=documents,
-        size_bytes=size_bytes,
-        rejected=dict(rejected),
-        rejects=tuple(rejects),
+        size_bytes=exact_bytes + round(estimated_bytes * readable),
+        rejected=dict(unread.counts),
+        rejects=tuple(unread.rejects),
+        not_read=unread.lines(others_read=documents > 0),
     )
 
 

@@ -1,7 +1,6 @@
 """From raw text to corpora of labelled documents: `dmix etl classify`."""
 
 import functools
-import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ from dmix.cli.show.output import get_ready_to_show
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.shard import dataset_result, make_dataset
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
+from dmix.etl.publishing.unread import columns_of_record, text_flag
 from dmix.etl.shard.settings import ShardSettings
-from dmix.etl.templates.conversations import fitting_template
 from dmix.etl.templates.templates import MODEL, special_token_flags
 from dmix.warehouse_schema.catalog.at_end import catalog_at_end
 from dmix.warehouse_schema.errors import InputError
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 # Files without the text column, and columns of each, that a message names.
-_MOST_FILES, _MOST_COLUMNS, _LONGEST_NAME = 3, 12, 40
+_MOST_FILES, _MOST_COLUMNS = 3, 12
 
 
 def classify_text(
@@ -173,20 +172,11 @@ def without_text(warehouse: Warehouse, version: "CorpusVersion", settings: "Clas
         others = [other for other in columns[name] if other not in settings.text_column or settings.template]
         has = f"; the file has the columns {', '.join(others[:_MOST_COLUMNS])}" if others else ""
         lines.append(
-            f"{version.corpus}: {count:,} records of {name} have no text {asked}{has}; {_remedy(others)}"
+            f"{version.corpus}: {count:,} records of {name} have no text {asked}{has}; {text_flag(others)}"
         )
     if len(found) > _MOST_FILES:
         lines.append(f"{version.corpus}: {len(found) - _MOST_FILES:,} more files have records without text")
     return lines
-
-
-def _remedy(columns: Sequence[str]) -> str:
-    """Which flag reads records with these columns."""
-    template = fitting_template(columns)
-    if template is not None:
-        return f"use --template {template}"
-    example = f", for example --text-column {shlex.quote(columns[0])}" if columns else ""
-    return f"give the text column with --text-column{example}"
 
 
 def _columns(source: "InputFile | None", prefix: str) -> list[str]:
@@ -195,14 +185,7 @@ def _columns(source: "InputFile | None", prefix: str) -> list[str]:
         import pyarrow.parquet as pq
 
         return list(pq.read_schema(source.path).names)
-    names, depth = [], 0
-    for token in re.finditer(
-        r'"(?P<text>(?:[^"\\]|\\.)*)"(?P<colon>\s*:)?|(?P<open>[{\[])|(?P<close>[}\]])', prefix
-    ):
-        depth += bool(token["open"]) - bool(token["close"])
-        if depth == 1 and token["colon"] and len(token["text"]) <= _LONGEST_NAME:
-            names.append(token["text"])
-    return list(dict.fromkeys(names))
+    return columns_of_record(prefix)
 
 
 _MOST_SKIPPED = 20

@@ -22,7 +22,6 @@ from dmix.cli.workflows.start.project_files import (
     Checkpoint,
     FieldText,
     Sizes,
-    not_read_lines,
     num_samples,
     project_files,
     time_of_run,
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
 # Items of each field and kind (feedback, judging).
 ITEMS = 100
-# What gzip and zstd make of English text.
-_COMPRESSED = 3.0
 # Weights of the model that `model.yaml` describes.
 _SMALL_WEIGHTS = 624_960
 # A copy of the text is written only where the ends of documents are cut off; such text is small.
@@ -175,14 +172,13 @@ def _result(found: InitResult, *, hours: float, dry_run: bool) -> Result:
     result = Result({**shown, "folder": str(found.folder)}, found)
     for field, text in found.fields.items():
         result.line(
-            f"{field}: {size_text(text.size_bytes)}, about {text.tokens:,} tokens. dmix held out "
-            f"{text.feedback} feedback items and {text.judging} judging "
-            f"items{' from the ends of documents' if text.copied else ''}"
+            f"{field}: {size_text(text.size_bytes)} of text, about {text.tokens:,} tokens. dmix held out "
+            f"{text.feedback} feedback items and {text.judging} judging items; {_held_out_from(text)}"
         )
         if text.skipped:
             listed = ", ".join(f"{count:,} {what}" for what, count in text.skipped.items())
             result.line(f"{field}: dmix left out files with unknown endings: {listed}")
-        for line in not_read_lines(text):
+        for line in text.not_read:
             result.line(f"{field}: {line}")
     if found.not_read:
         result.line(f"list of all records that dmix could not read: {found.folder / found.not_read}")
@@ -204,6 +200,15 @@ def _result(found: InitResult, *, hours: float, dry_run: bool) -> Result:
         else f"next: read {found.folder / 'run.sh'}, then start it"
     )
     return result
+
+
+def _held_out_from(text: FieldText) -> str:
+    """Which documents the items of a field come from."""
+    documents = f"{text.whole} whole document{'' if text.whole == 1 else 's'} became items"
+    if text.whole == text.feedback + text.judging:
+        return documents
+    ends = "items are the ends of documents"
+    return f"{documents}, the other {ends}" if text.whole else f"all {ends}"
 
 
 def fitting_sizes(
@@ -313,10 +318,7 @@ def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_
     from dmix.etl.reading.holdout import draw_items, write_items
     from dmix.etl.reading.sources import find_files
 
-    found = find_files(folders)
-    size_bytes = round(
-        sum(file.size_bytes * (1 if file.compression == "none" else _COMPRESSED) for file in found.files)
-    )
+    skipped = find_files(folders).skipped
     drawn = draw_items(folders, num_items=ITEMS, columns=columns)
     feedback, judging = out / "items" / f"{field}.jsonl", out / "judging" / f"{field}.jsonl"
     if drawn.enough:
@@ -325,24 +327,28 @@ def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_
             write_items(judging, drawn.judging)
         return FieldText(
             inputs=tuple(folders),
-            size_bytes=size_bytes,
+            size_bytes=drawn.size_bytes,
             feedback=len(drawn.feedback),
             judging=len(drawn.judging),
             copied=False,
+            whole=len(drawn.feedback) + len(drawn.judging),
             rejected=drawn.rejected,
             rejects=drawn.rejects,
-            skipped=found.skipped,
+            not_read=drawn.not_read,
+            skipped=skipped,
             item_characters=sum(len(item["text"]) for item in drawn.feedback),
         )
     held = copy_text(folders, field=field, text=out / "data", out=out, columns=columns, dry_run=dry_run)
     return FieldText(
         inputs=(f"data/{field}",),
-        size_bytes=size_bytes,
+        size_bytes=held.size_bytes,
         feedback=held.items,
         judging=held.judging,
         copied=True,
+        whole=held.whole,
         rejected=held.rejected,
         rejects=held.rejects,
-        skipped=found.skipped,
+        not_read=held.not_read,
+        skipped=skipped,
         item_characters=held.item_characters,
     )

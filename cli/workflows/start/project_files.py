@@ -37,12 +37,14 @@ class FieldText:
 
     Attributes:
         inputs: What `dmix etl classify` is given, absolute.
-        size_bytes: UTF-8 bytes, estimated for compressed files.
+        size_bytes: UTF-8 bytes of the text that dmix can read, estimated for files not read to the end.
         feedback: Number of feedback items.
         judging: Number of judging items, of other documents.
         copied: Whether the text was copied without the ends of its documents.
+        whole: Documents that became items as a whole.
         rejected: Records that could not be read while items were drawn, by reason.
         rejects: The first of these records, with file and place.
+        not_read: Lines about them, one for each file and kind.
         skipped: Files that dmix does not read, by ending.
         item_characters: Characters of the feedback items.
     """
@@ -52,8 +54,10 @@ class FieldText:
     feedback: int
     judging: int
     copied: bool
+    whole: int
     rejected: Mapping[str, int]
     rejects: tuple[Reject, ...] = ()
+    not_read: tuple[str, ...] = ()
     skipped: Mapping[str, int] = defaults(default_factory=dict)
     item_characters: int = 0
 
@@ -155,30 +159,6 @@ def project_files(
         _script(fields, sizes, checkpoint, reading=reading),
     )
     return files
-
-
-# What a person does about records that cannot be read, by reason; the others need no word.
-_REMEDIES = {
-    "missing_text": (
-        "give the text column with --text-column; if records use different names, rename the columns "
-        "in the file"
-    ),
-    "invalid_utf8": "convert the file: iconv -f latin1 -t utf-8 FILE > NEW",
-    "not_messages": "choose another --template",
-}
-
-
-def not_read_lines(text: FieldText) -> list[str]:
-    """For each reason why records were not read: how many, the first of them, and what helps."""
-    lines = []
-    for reason, count in text.rejected.items():
-        first = next((reject for reject in text.rejects if reject.reason == reason), None)
-        where = (
-            "" if first is None else f"; the first is record {first.position} of {first.path}: {first.detail}"
-        )
-        remedy = f" ({_REMEDIES[reason]})" if reason in _REMEDIES else ""
-        lines.append(f"{count:,} records not read, reason {reason}{where}{remedy}")
-    return lines
 
 
 def num_samples(count: int) -> str:

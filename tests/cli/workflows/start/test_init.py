@@ -174,6 +174,30 @@ def test_records_that_are_not_read_are_named_and_listed(tmp_path, capsys):
     ]
 
 
+def test_a_field_without_its_text_column_is_refused_with_the_flag(tmp_path):
+    for field, column in (("source", "body"), ("target", "text")):
+        lines = [json.dumps({column: f"{field} {i} " * 40}) for i in range(200)]
+        (tmp_path / "text" / field).mkdir(parents=True)
+        (tmp_path / "text" / field / "a.jsonl").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"200 records .* a\.jsonl.*'text'.*--text-column body"):
+        prepared(tmp_path / "text", tmp_path / "out", hours=0.01)
+
+
+def test_every_set_of_columns_is_named_and_sizes_count_text_that_was_read(tmp_path, capsys):
+    for field in ("source", "target"):
+        write_field(tmp_path / "text" / field, documents=400, words=200)
+    before = prepared(tmp_path / "text", tmp_path / "out", hours=0.01, dry_run=True).fields["source"]
+    odd = tmp_path / "text" / "source" / "odd.jsonl"
+    odd.write_text('{"body": "' + "b" * 10_000 + '"}\n' * 1 + '{"abstract": "a text"}\n' * 3)
+    after = prepared(tmp_path / "text", tmp_path / "out", hours=0.01, dry_run=True).fields["source"]
+    assert 0.9 < after.size_bytes / before.size_bytes <= 1
+    assert [line.split()[0] for line in after.not_read] == ["3", "1"]
+    assert "abstract" in after.not_read[0] and "body" in after.not_read[1]
+    assert 0 < before.whole < before.feedback + before.judging
+    assert run(["init", "--data", str(tmp_path / "text"), "--dry-run", str(tmp_path / "out")]) == 0
+    assert f"{before.whole} whole documents became items" in capsys.readouterr().err
+
+
 def test_files_name_examples_that_are_there_and_in_a_wheel(text, tmp_path, monkeypatch):
     prepared(text, tmp_path / "out", hours=0.01)
     for name in ("environment", "training"):

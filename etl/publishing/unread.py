@@ -1,0 +1,99 @@
+"""Records that were not read: their number by file and kind, and what people can do about them."""
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dmix.etl.publishing.rejects import Reject
+from dmix.etl.templates.conversations import fitting_template
+
+# Unreadable records that are kept to be shown; all are counted.
+_MOST_REJECTS = 10_000
+_MOST_KINDS = 1_000
+_MOST_LINES = 10
+_LONGEST_NAME = 40
+
+# What a person does about records that cannot be read, by reason; the others need no word.
+_REMEDIES = {
+    "invalid_utf8": "convert the file: iconv -f latin1 -t utf-8 FILE > NEW",
+    "not_messages": "choose another --template",
+}
+_RENAME = "if other records use another name, rename the columns in the file"
+
+
+@dataclass
+class _Kind:
+    first: Reject
+    count: int = 0
+
+
+@dataclass
+class Unread:
+    """Counts records that were not read, by reason, file and set of columns.
+
+    Attributes:
+        rejects: The first of them, with file and place.
+        counts: All of them, by reason.
+    """
+
+    rejects: list[Reject] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    _kinds: dict[tuple[str, str, str], _Kind] = field(default_factory=dict)
+
+    def add(self, reject: Reject) -> None:
+        """Counts a record."""
+        self.counts[reject.reason] += 1
+        if len(self.rejects) < _MOST_REJECTS:
+            self.rejects.append(reject)
+        columns = reject.detail if reject.reason == "missing_text" else ""
+        key = (reject.reason, reject.path, columns)
+        if key in self._kinds or len(self._kinds) < _MOST_KINDS:
+            self._kinds.setdefault(key, _Kind(reject)).count += 1
+
+    def lines(self, *, others_read: bool) -> tuple[str, ...]:
+        """For each file and kind of record: how many, the first of them, and what helps.
+
+        Args:
+            others_read: Whether the field also has records that were read.
+        """
+        missing = sum(kind.first.reason == "missing_text" for kind in self._kinds.values())
+        several = others_read or missing > 1
+        kinds = sorted(self._kinds.values(), key=lambda kind: -kind.count)
+        lines = [_line(kind, several=several) for kind in kinds[:_MOST_LINES]]
+        more = self.counts.total() - sum(kind.count for kind in kinds[:_MOST_LINES])
+        return (*lines, *([f"{more:,} more records not read, of other files or kinds"] if more else []))
+
+
+def _line(kind: _Kind, *, several: bool) -> str:
+    first = kind.first
+    remedy = _REMEDIES.get(first.reason, "")
+    if first.reason == "missing_text":
+        remedy = text_flag(columns_of_record(first.prefix)) + (f"; {_RENAME}" if several else "")
+    number = f"{kind.count:,} record{'' if kind.count == 1 else 's'}"
+    return (
+        f"{number} not read, reason {first.reason}; the first is record {first.position} of {first.path}: "
+        f"{first.detail}{f' ({remedy})' if remedy else ''}"
+    )
+
+
+def text_flag(columns: Sequence[str]) -> str:
+    """Which flag reads records with these columns, as advice."""
+    template = fitting_template(columns)
+    if template is not None:
+        return f"use --template {template}"
+    example = f", for example --text-column {shlex.quote(columns[0])}" if columns else ""
+    return f"give the text column with --text-column{example}"
+
+
+def columns_of_record(prefix: str) -> list[str]:
+    """Names of columns that the beginning of a record shows."""
+    names, depth = [], 0
+    for token in re.finditer(
+        r'"(?P<text>(?:[^"\\]|\\.)*)"(?P<colon>\s*:)?|(?P<open>[{\[])|(?P<close>[}\]])', prefix
+    ):
+        depth += bool(token["open"]) - bool(token["close"])
+        if depth == 1 and token["colon"] and len(token["text"]) <= _LONGEST_NAME:
+            names.append(token["text"])
+    return list(dict.fromkeys(names))
