@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from dmix.etl.publishing.rejects import Reject
-from dmix.etl.publishing.unread import Unread
+from dmix.etl.templates.unread import Unread
 from dmix.etl.reading.documents import Columns, Document
 from dmix.etl.reading.inspection import inspect_file
 from dmix.etl.reading.records import read_documents

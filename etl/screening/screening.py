@@ -151,9 +151,14 @@ def without_found(
 
 def excluded_documents(
     warehouse: Warehouse, corpora: Sequence[CorpusVersion], screenings: Sequence[Screening]
-) -> int:
-    """Documents that at least one of the screenings found."""
-    return sum(len(excluded_rows(paths)) for paths in _finding_files(warehouse, corpora, screenings).values())
+) -> dict[str, int]:
+    """Documents that at least one of the screenings found, by corpus."""
+    return {
+        version.corpus: sum(
+            len(excluded_rows(paths)) for paths in _finding_files(warehouse, [version], screenings).values()
+        )
+        for version in corpora
+    }
 
 
 def started_screenings(warehouse: Warehouse) -> list[tuple[str, str]]:

@@ -92,11 +92,15 @@ def shard_dataset(
         check_label_files(warehouse, plan.corpora)
         screenings = _screen(executor, warehouse, plan, progress)
         excluded = excluded_documents(warehouse, plan.corpora, screenings)
+        for version in plan.corpora if screenings else ():
+            progress(
+                f"{excluded[version.corpus]:,} of {version.documents:,} {version.field} documents left out"
+            )
         shard_inputs = without_found(
             plan.shard_inputs, warehouse=warehouse, corpora=plan.corpora, screenings=screenings
         )
         plan = dataclasses.replace(plan, shard_inputs=shard_inputs)
-        return _make(executor, warehouse, plan, excluded=excluded, progress=progress, work=work)
+        return _make(executor, warehouse, plan, excluded=sum(excluded.values()), progress=progress, work=work)
 
 
 def _screen(

@@ -191,9 +191,19 @@ def test_what_is_left_out_is_exactly_what_was_found(screened):
         ("target", "Games"): [],
         ("target", "News"): [""],
     }
-    assert excluded_documents(warehouse, plan.corpora, screenings) == 6
+    assert sum(excluded_documents(warehouse, plan.corpora, screenings).values()) == 6
     # a document that two screenings found counts once
-    assert excluded_documents(warehouse, plan.corpora, [*screenings, screenings[0]]) == 6
+    again = [*screenings, screenings[0]]
+    assert sum(excluded_documents(warehouse, plan.corpora, again).values()) == 6
+
+
+def test_documents_left_out_are_counted_by_field(screened, tmp_path):
+    warehouse, said = screened.copied(tmp_path / "copy"), []
+    settings = ShardSettings(**SMALL, drop_duplicates=True)
+    shard_dataset(None, warehouse, corpora=screened.corpora, settings=settings, progress=said.append)
+    lines = [line for line in said if line.endswith("documents left out")]
+    assert [line.split()[2:4] for line in lines] == [["7", "source"], ["4", "target"]]
+    assert sum(int(line.split()[0]) for line in lines) == screened.duplicates.found
 
 
 def test_rows_of_findings_are_sorted(screened):
