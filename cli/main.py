@@ -20,7 +20,7 @@ import click
 
 from dmix import __version__
 from dmix.cli.show.failures import explained
-from dmix.warehouse_schema.errors import DmixError, MissingDependencyError
+from dmix.warehouse_schema.errors import DmixError, InterruptedRunError, MissingDependencyError
 from dmix.warehouse_schema.files.layout import storage_errors
 from dmix.warehouse_schema.files.names import printable, without_credentials
 
@@ -174,7 +174,9 @@ def run(arguments: list[str]) -> int:
             code = dmix.main(arguments, prog_name="dmix", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        if isinstance(error, click.UsageError) and (meant := suggestion(error)):
+        if isinstance(error, click.UsageError) and (flag := _flag_before(error, arguments)):
+            error = click.UsageError(f"{flag} takes no value; leave out what follows it", error.ctx)
+        elif isinstance(error, click.UsageError) and (meant := suggestion(error)):
             error = click.UsageError(f"{error.message}{meant}", error.ctx)
         said = printable(without_credentials(error.format_message()))
         click.UsageError(said, getattr(error, "ctx", None)).show()
@@ -189,6 +191,8 @@ def run(arguments: list[str]) -> int:
             return _report(error, message, MissingDependencyError.exit_code, debug)
         failure = explained(error, command=next((a for a in arguments if not a.startswith("-")), ""))
         return _report(error, failure.message, failure.exit_code, debug)
+    except InterruptedRunError as error:  # somebody asked for it
+        return _report(error, error.message, error.exit_code, debug, start="")
     except DmixError as error:
         return _report(error, error.message, error.exit_code, debug)
     except Exception as error:
@@ -223,6 +227,16 @@ def after_interrupt(arguments: list[str]) -> str:
     return f"{left}. To run the command again: {shlex.join(['dmix', *asked])}"
 
 
+def _flag_before(error: click.UsageError, arguments: list[str]) -> str:
+    """The flag without a value, behind which an unknown command was given as its value; else empty."""
+    found = re.fullmatch(r"No such command '(.*)'\.", error.message)
+    if found is None or error.ctx is None:
+        return ""
+    before = dict(zip(arguments[1:], arguments, strict=False)).get(found[1], "")
+    flags = [option for option in error.ctx.command.params if getattr(option, "is_flag", False)]
+    return before if any(before in option.opts for option in flags) else ""
+
+
 def suggestion(error: click.UsageError) -> str:
     """The command that was probably meant, as the end of a message; click itself does so for options."""
     context = error.ctx
@@ -238,10 +252,10 @@ def suggestion(error: click.UsageError) -> str:
     return f" The commands are: {', '.join(known)}."
 
 
-def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
+def _report(error: BaseException, message: str, code: int, debug: bool, *, start: str = "Error: ") -> int:
     if debug:
         traceback.print_exception(error)
-    click.echo(f"Error: {printable(without_credentials(message))}", err=True)
+    click.echo(f"{start}{printable(without_credentials(message))}", err=True)
     return code
 
 

@@ -15,13 +15,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from dmix.etl.publishing.rejects import Reject
-from dmix.etl.templates.unread import Unread
 from dmix.etl.reading.documents import Columns, Document
 from dmix.etl.reading.inspection import inspect_file
 from dmix.etl.reading.records import read_documents
 from dmix.etl.reading.sources import FoundFile, find_files
 from dmix.etl.spark.tasks import Meter
 from dmix.etl.templates.settings import PLAIN_TEXT
+from dmix.etl.templates.unread import Unread
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes
 

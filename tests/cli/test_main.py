@@ -218,6 +218,7 @@ def test_completion_script_names_the_program():
         (["mix", "porbe"], "Did you mean 'dmix mix probe'?"),
         (["catalog", "xyzzy"], "The commands are: "),
         (["sql", "--wearhouse", "x", "select 1"], "--warehouse"),
+        (["train", "--run", "a", "--resume", "--back", "1"], "--back takes no value"),
     ],
 )
 def test_a_slip_gets_a_suggestion(typed, said, capsys):
@@ -270,3 +271,12 @@ def test_no_message_repeats_credentials(arguments, tmp_path, monkeypatch, capsys
     shown = capsys.readouterr()
     assert shown.err and "SECRET" not in shown.err + shown.out and "CRET" not in shown.err + shown.out
     assert not any(b"CRET" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_an_interrupted_run_is_no_error(monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise errors.InterruptedRunError("run a stopped after 3 of 4 steps")
+
+    monkeypatch.setattr("dmix.cli.main.dmix.main", stopped)
+    assert run(["train"]) == 130
+    assert capsys.readouterr().err == "run a stopped after 3 of 4 steps\n"

@@ -43,8 +43,3 @@ def cpu_bf16(enabled: bool = True) -> AbstractContextManager[None]:
         return nullcontext()
     context: AbstractContextManager[None] = torch.autocast("cpu", dtype=torch.bfloat16)
     return context
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 by itself (AVX512-BF16 or AMX); others emulate it, slowly."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,5 +1,7 @@
 """What a user asks of a run: sizes, rules and names. Light to import, since the command line reads it."""
 
+import functools
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.names import refuse_credentials, refuse_links
 from dmix.warehouse_schema.files.weights import model_origin
 from dmix.warehouse_schema.settings import setting
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_STEPS = 16
 _MOST = 2**31  # what events and the catalog hold
@@ -151,7 +155,19 @@ def resolve_model(spec: str, warehouse: Warehouse) -> str:
         raise NotFoundError(
             f"model {spec} does not exist; give a model file, a checkpoint folder or a hub id"
         )
+    if rank_here() == 0:
+        _warn_of_hub_id(spec)
     return spec
+
+
+@functools.cache  # once for each model, however often a command resolves it
+def _warn_of_hub_id(spec: str) -> None:
+    logger.warning("%s", unchecked_hub_id(spec))
+
+
+def unchecked_hub_id(spec: str) -> str:
+    """What a user should know who may have mistyped the path of a checkpoint."""
+    return f"no folder {spec} here; dmix takes it as a hub id and has not checked it"
 
 
 def new_run_folder(warehouse: Warehouse, run_id: str) -> Path:

@@ -20,9 +20,10 @@ from torch.distributed.checkpoint.state_dict import _get_fqns
 from dmix.mixing.delivery.dataset import StepBatchSampler
 from dmix.mixing.delivery.plan import check_settings
 from dmix.mixing.delivery.streams import StreamSizes
+from dmix.training.model.estimate.speed import cpu_has_bf16
 from dmix.training.model.models import load_model
 from dmix.training.model.out_of_memory import is_out_of_memory
-from dmix.training.model.precision import composer_precision, computes_in_bf16, cpu_has_bf16, on_gpu
+from dmix.training.model.precision import composer_precision, computes_in_bf16, on_gpu
 from dmix.training.run.assembly.job import TrainingJob, open_streams
 from dmix.training.run.assembly.result import keep_model, prepare_result
 from dmix.training.run.assembly.trainer import (

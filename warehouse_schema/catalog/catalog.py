@@ -9,7 +9,9 @@ read files takes the views of this program, since those of a received file are i
 runs in a transaction that is read only.
 """
 
+import difflib
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -187,10 +189,20 @@ class Catalog:
             ) from None
         except duckdb.CatalogException as error:
             raise InputError(
-                f"{error}\n\nSHOW TABLES lists the views. DESCRIBE lists the columns of a view"
+                f"{self._own_suggestion(str(error))}\n\nSHOW TABLES lists the views. DESCRIBE lists the "
+                "columns of a view"
             ) from None
         except duckdb.Error as error:
             raise InputError(str(error)) from None
+
+    def _own_suggestion(self, said: str) -> str:
+        """DuckDB's words about a missing table, with the nearest view in place of its internal tables."""
+        missing = re.search(r"Table with name (.+) does not exist!", said)
+        if missing is None:
+            return said
+        near = difflib.get_close_matches(missing[1], self.views(), n=1, cutoff=0.5)
+        meant = f'Did you mean "{near[0]}"?' if near else ""
+        return re.sub(r'Did you mean "[^"]*"\?', lambda _: meant, said, count=1).strip()
 
     def views(self) -> list[str]:
         """Names of the public views, sorted."""

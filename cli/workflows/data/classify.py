@@ -11,9 +11,9 @@ from dmix.cli.show.output import get_ready_to_show
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.shard import dataset_result, make_dataset
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
-from dmix.etl.templates.unread import columns_of_record, text_flag
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.templates.templates import MODEL, special_token_flags
+from dmix.etl.templates.unread import columns_of_record, text_flag
 from dmix.warehouse_schema.catalog.at_end import catalog_at_end
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse

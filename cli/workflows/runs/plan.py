@@ -68,7 +68,7 @@ def run_plan(
 
         if isinstance(model, str):
             _check_weights(model, shape, manifest, training)
-        speed = estimated_speed(shape, seq_len=manifest.seq_len)
+        speed = estimated_speed(shape, seq_len=manifest.seq_len, bf16=bf16)
     coverage = expected_passes(config, manifest)
     result = Result(
         {

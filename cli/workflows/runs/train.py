@@ -212,6 +212,8 @@ def _continued(
             return _finished(summary)
         return finish_run(warehouse, summary, trained=False, progress=progress)
     changes = _checked_resume(warehouse, run_id, given, loggers, asked=asked)
+    if how["back"]:
+        _check_back(warehouse, run_id)
     if dry_run:
         from dmix.training.run.resuming.differences import plan_resume
 
@@ -225,6 +227,21 @@ def _continued(
             warehouse, run_id, loggers=loggers, changes=changes, progress=progress, monitor=monitor, **how
         )
     return finish_run(warehouse, summary, trained=summary.steps != steps_before, progress=progress)
+
+
+def _check_back(warehouse: Warehouse, run_id: str) -> None:
+    """Refuses --back before anything is loaded, where a run has no checkpoint to go back to."""
+    from dmix.training.run.resuming.checkpoint_files import checkpoints, found_checkpoint
+
+    folder = warehouse.run(run_id)
+    if not (folder / "events.jsonl").is_file():
+        return  # a run that has not started is refused later
+    if is_finished(warehouse, run_id) and not checkpoints(folder / "checkpoints"):
+        raise InputError(
+            f"run {run_id} is finished and kept only its model, so --back has no checkpoint; choose another "
+            "--run to train again"
+        )
+    found_checkpoint(folder / "checkpoints", folder / "events.jsonl", back=True)
 
 
 def _checked_resume(

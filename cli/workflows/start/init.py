@@ -7,7 +7,7 @@ speed of the machine with one matrix product, and writes the files that the next
 
 import json
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from dmix.cli.workflows.start.project_files import (
     time_of_run,
 )
 from dmix.etl.templates.settings import PLAIN_TEXT, TextSettings
+from dmix.training.run.request import unchecked_hub_id
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.weights import stored_weights
@@ -123,6 +124,7 @@ def init_project(
         longest=checkpoint.max_positions,
         hours=hours,
         scored=round(sum(text.item_characters for text in fields.values()) / BYTES_PER_TOKEN),
+        bf16=checkpoint.bf16,
     )
     texts = project_files(fields, sizes, checkpoint, reading=reading)
     not_read = _not_read(fields)
@@ -138,6 +140,7 @@ def init_project(
             parameters=checkpoint.parameters,
             not_read=NOT_READ if not_read and not dry_run else None,
         ),
+        notes=checkpoint.notes,
         hours=hours,
         dry_run=dry_run,
     )
@@ -165,11 +168,13 @@ def _write(out: Path, texts: Mapping[str, str], *, not_read: str) -> None:
     publish_bytes(out / "environment.yaml", texts["environment.yaml"].encode())
 
 
-def _result(found: InitResult, *, hours: float, dry_run: bool) -> Result:
+def _result(found: InitResult, *, notes: Sequence[str], hours: float, dry_run: bool) -> Result:
     shown = asdict(found)
     for text in shown["fields"].values():
         del text["rejects"]  # as many as there are; the file has them
     result = Result({**shown, "folder": str(found.folder)}, found)
+    for note in notes:
+        result.line(note)
     for field, text in found.fields.items():
         result.line(
             f"{field}: {size_text(text.size_bytes)} of text, about {text.tokens:,} tokens. dmix held out "
@@ -212,7 +217,13 @@ def _held_out_from(text: FieldText) -> str:
 
 
 def fitting_sizes(
-    *, tokens: int, parameters: int | None, longest: int | None, hours: float, scored: int = 0
+    *,
+    tokens: int,
+    parameters: int | None,
+    longest: int | None,
+    hours: float,
+    scored: int = 0,
+    bf16: bool = False,
 ) -> Sizes:
     """Sizes of a run that passes once over the text, or less where that takes too many hours.
 
@@ -224,11 +235,12 @@ def fitting_sizes(
         longest: Most positions that the model takes; None for no bound.
         hours: Longest training run, its scoring included.
         scored: Tokens of the feedback items of both fields.
+        bf16: Whether a processor computes in bf16.
     """
     from dmix.training.model.estimate.shapes import OPERATIONS
     from dmix.training.model.estimate.speed import training_speed
 
-    speed = None if parameters is None else training_speed(OPERATIONS * parameters)
+    speed = None if parameters is None else training_speed(OPERATIONS * parameters, bf16=bf16)
     small = parameters is not None and parameters < 50e6
     seq_len = min(256 if small else 512, longest or 512)
     steps, budget = STEPS, float(tokens)
@@ -251,6 +263,14 @@ def fitting_sizes(
     )
 
 
+def _fast_bf16() -> bool:
+    """Whether training runs on a processor that multiplies bf16; on a GPU, runs are in bf16 anyway."""
+    from dmix.training.model.estimate.memory import gpu_memory
+    from dmix.training.model.estimate.speed import cpu_has_bf16
+
+    return gpu_memory() is None and cpu_has_bf16()
+
+
 def _look_at(model: str | None) -> Checkpoint:
     if model is None:
         return Checkpoint(name=None, parameters=_SMALL_WEIGHTS, max_positions=1024)
@@ -258,7 +278,13 @@ def _look_at(model: str | None) -> Checkpoint:
     if not folder.exists():
         if folder.is_absolute() or model.startswith((".", "~")):
             raise NotFoundError(f"--model: {folder} does not exist; give a checkpoint folder or a hub id")
-        return Checkpoint(name=model, parameters=None, max_positions=None)
+        return Checkpoint(
+            name=model,
+            parameters=None,
+            max_positions=None,
+            bf16=_fast_bf16(),
+            warning=f"warning: {unchecked_hub_id(model)}",
+        )
     file = folder / "config.json"
     if not file.is_file():
         raise InputError(
@@ -272,6 +298,7 @@ def _look_at(model: str | None) -> Checkpoint:
         name=str(folder.absolute()),
         parameters=sum(stored_weights(folder).values()) or None,
         max_positions=positions,
+        bf16=_fast_bf16(),
     )
 
 

@@ -115,6 +115,14 @@ class Checkpoint:
     name: str | None
     parameters: int | None
     max_positions: int | None
+    bf16: bool = False
+    warning: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines for people."""
+        faster = "this processor computes fast in bf16, so training.yaml sets precision: bf16"
+        return [line for line in (self.warning, faster if self.bf16 else "") if line]
 
 
 def project_files(
@@ -141,6 +149,7 @@ def project_files(
                     if scratch
                     else "trained weights; ten to a hundred times below the usual rate of pre-training"
                 ),
+                bf16=checkpoint.bf16,
             ),
         ),
         "proxy.yaml": (
@@ -185,9 +194,10 @@ def environment_text(kind: str, folder: str) -> str:
     return _ENVIRONMENT.format(kind=kind, folder=folder, examples=EXAMPLES)
 
 
-def training_text(batch_size: int, rate: str, *, why: str) -> str:
-    """A training file; `why` says what the learning rate is for."""
-    return _TRAINING.format(batch=batch_size, rate=rate, why=why, examples=EXAMPLES)
+def training_text(batch_size: int, rate: str, *, why: str, bf16: bool = False) -> str:
+    """A training file; `why` says what the learning rate is for, `bf16` whether the processor is fast."""
+    precision = _BF16 if bf16 else _NO_BF16
+    return _TRAINING.format(batch=batch_size, rate=rate, why=why, precision=precision, examples=EXAMPLES)
 
 
 def proxy_text(init: str) -> str:
@@ -224,6 +234,7 @@ def _script(
         megabytes=f"{megabytes:,.1f}",
         text_time=text_time,
         run_time=run_time,
+        judge_time=_judge_time(fields, sizes),
         tokens=f"{sizes.tokens:,}",
         classify="\n".join(_classify(fields, reading)),
         special_tokens=_special_tokens(checkpoint, reading),
@@ -233,6 +244,15 @@ def _script(
         samples=sizes.steps * sizes.samples_per_step,
         common=common,
     )
+
+
+def _judge_time(fields: Mapping[str, FieldText], sizes: Sizes) -> str:
+    """How long `dmix eval` takes for the first and the last model of a run."""
+    if sizes.tokens_per_second is None:
+        return "time unknown"
+    more = sum(text.judging for text in fields.values()) / sum(text.feedback for text in fields.values())
+    tokens = 2 * more * sizes.scored_tokens
+    return f"{in_words(_START_SECONDS + tokens / READ_RATE / sizes.tokens_per_second)} each"
 
 
 def _classify(fields: Mapping[str, FieldText], reading: TextSettings) -> list[str]:
@@ -265,8 +285,12 @@ batch_size: {batch}
 learning_rate: {rate}   # for {why}
 warmup: 0.1
 checkpoints_kept: 1
-# precision: bf16   # faster on a CPU with AVX512-BF16 or AMX (see lscpu); on a GPU, the default is bf16
+{precision}
 """
+_NO_BF16 = (
+    "# precision: bf16   # faster on a CPU with AVX512-BF16 or AMX (see lscpu); on a GPU, the default is bf16"
+)
+_BF16 = "precision: bf16   # this processor has AVX512-BF16 or AMX; set fp32 on a processor without them"
 
 MODEL = """\
 # A LLaMA model of 0.6 million random weights. To use a checkpoint instead, run `dmix init --model`.
@@ -310,13 +334,13 @@ dmix mix plan --samples {samples} --out mixture.yaml
 
 # 4. Train twice on {tokens} tokens ({run_time}). The first run uses natural mixing, for comparison. In
 # the second run, the effect agent starts from a plan and corrects it by the scores of the run.
+# After each run, dmix eval measures how much it learned and forgot, on items that no controller saw
+# ({judge_time}).
 dmix train --run natural --controller natural {common}
-dmix train --run effect --agent effect {common}
-
-# 5. Measure how much each run learned and forgot, on items that no controller saw.
 dmix eval --run natural --step all --environment judging.yaml
+dmix train --run effect --agent effect {common}
 dmix eval --run effect --step all --environment judging.yaml
 
-# 6. Write a report: one HTML file.
+# 5. Write a report: one HTML file.
 dmix report --out report.html
 """

@@ -102,6 +102,7 @@ def test_values_that_json_lacks_are_written_plainly(warehouse, capsys):
         ("selec 1", 'Parser Error: syntax error at or near "selec"'),
         ("select * from nowhere", "Catalog Error: Table with name nowhere does not exist"),
         ("select * from nowhere", "SHOW TABLES lists the views"),
+        ("select * from steps where run_id = 'a'", 'Did you mean "run_steps"?'),
         ("select 1; select 2", "got 2 SQL statements, expected 1"),
         ("insert into runs values (1)", "got INSERT, but the catalog is read only"),
         ("from read_csv('/etc/hostname')", "has been disabled by configuration"),

@@ -233,6 +233,16 @@ def test_a_resume_changes_steps_rate_and_checkpoints_kept_and_records_it(
     assert "ended after 3" in capsys.readouterr().err
 
 
+def test_a_finished_run_that_kept_its_model_alone_cannot_go_back(arguments, tiny_warehouse, tmp_path, capsys):
+    training = tmp_path / "training.yaml"
+    training.write_text("batch_size: 8\nkeep: model\n")
+    assert run([*arguments, "--run", "lean", "--steps", "1", "--training", str(training)]) == 0
+    capsys.readouterr()
+    assert run(["train", "--run", "lean", "--resume", "--back"]) == 2
+    said = capsys.readouterr().err
+    assert "kept only its model" in said and "loading" not in said
+
+
 def _a_dry_run_says_what_a_resume_would_change(again, warehouse, environment_file, capsys):
     before = {path: path.read_bytes() for path in warehouse.run("retuned").rglob("*") if path.is_file()}
     dry = [*again, "--resume", "--dry-run", "--json"]

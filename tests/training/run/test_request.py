@@ -3,8 +3,9 @@ import json
 import pytest
 
 from dmix.training.model.settings import LoraSettings, TrainingSettings
-from dmix.training.run.request import RunRequest, rate_warning, with_rate
+from dmix.training.run.request import RunRequest, rate_warning, resolve_model, with_rate
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,13 @@ from dmix.warehouse_schema.errors import InputError
 def test_counts_out_of_range_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         RunRequest(**given)
+
+
+def test_a_path_that_is_not_there_passes_as_a_hub_id_with_one_warning(tmp_path, caplog):
+    for _ in range(2):
+        assert resolve_model("nowhere/ckpt", Warehouse.at(str(tmp_path))) == "nowhere/ckpt"
+    [said] = caplog.messages
+    assert said.startswith("no folder nowhere/ckpt here")
 
 
 def test_the_default_rate_is_that_of_the_model(tmp_path):

@@ -33,17 +33,29 @@ class Speed:
         return tokens / self.tokens_per_second / 3600
 
 
-def estimated_speed(shape: ModelShape, *, seq_len: int) -> Speed:
-    """Speed of a model by its shape, for samples of L tokens."""
-    return Speed(shape.parameters, training_speed(shape.operations_per_token(seq_len)))
+def estimated_speed(shape: ModelShape, *, seq_len: int, bf16: bool = False) -> Speed:
+    """Speed of a model by its shape, for samples of L tokens; `bf16` as of `training_speed`."""
+    return Speed(shape.parameters, training_speed(shape.operations_per_token(seq_len), bf16=bf16))
 
 
-def training_speed(operations_per_token: float) -> float:
-    """Tokens per second for a model that needs that many floating-point operations for each of them."""
-    return _EFFICIENCY * _matrix_operations_per_second() / operations_per_token
+def training_speed(operations_per_token: float, *, bf16: bool = False) -> float:
+    """Tokens per second for a model that needs that many floating-point operations for each of them.
+
+    Args:
+        operations_per_token: Of forward and backward passes.
+        bf16: Whether a processor computes in bf16; a GPU always does.
+    """
+    return _EFFICIENCY * _matrix_operations_per_second(bf16=bf16) / operations_per_token
 
 
-def _matrix_operations_per_second() -> float:
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 by itself (AVX512-BF16 or AMX); others emulate it, slowly."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _matrix_operations_per_second(*, bf16: bool) -> float:
     """Floating-point operations per second of a matrix product, on the GPU where there is one."""
     if gpu_memory() is not None:
         import torch
@@ -55,6 +67,11 @@ def _matrix_operations_per_second() -> float:
             torch.cuda.synchronize()
 
         return _timed(product, operations=2 * 8192**3)
+    if bf16:
+        import torch
+
+        square = torch.ones((1024, 1024), dtype=torch.bfloat16)
+        return _timed(lambda: torch.mm(square, square), operations=2 * 1024**3)
     import numpy as np
 
     square_ = np.ones((1024, 1024), dtype=np.float32)

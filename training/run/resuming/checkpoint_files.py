@@ -90,7 +90,7 @@ def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> 
         newest = usable[0].name if usable else "the start"
         raise InputError(
             f"{folder} has no complete checkpoint before {newest}; resume without --back. To keep more "
-            "checkpoints, set checkpoints_kept in the training file"
+            "checkpoints, set checkpoints_kept to 2 or more in the training file"
         )
     checkpoint = usable[-1] if usable else None
     if back:

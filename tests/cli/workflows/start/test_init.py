@@ -73,6 +73,8 @@ def test_every_command_of_the_script_is_one_that_dmix_has(text, tmp_path):
     lines = (tmp_path / "out/run.sh").read_text().replace("\\\n", "").splitlines()
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("dmix ")]
     assert len(commands) == 10
+    ran = [words[0] for words in commands]
+    assert ran[-5:] == ["train", "eval", "train", "eval", "report"]
     for words in commands:
         context, group = None, dmix
         while hasattr(group, "get_command") and words and not words[0].startswith("-"):
@@ -124,8 +126,33 @@ def test_a_checkpoint_gives_tokenizer_and_rate(text, tmp_path):
         prepared(text, tmp_path / "other", model=str(folder), hours=0.01)
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_checkpoint_trains_in_bf16_where_the_processor_is_fast(text, tmp_path, capsys, monkeypatch, fast):
+    asked = []
+    monkeypatch.setattr("dmix.training.model.estimate.speed.cpu_has_bf16", lambda: fast)
+    monkeypatch.setattr("dmix.training.model.estimate.memory.gpu_memory", lambda: None)
+    monkeypatch.setattr(
+        "dmix.training.model.estimate.speed.training_speed",
+        lambda _, bf16: asked.append(bf16) or 1e4,
+    )
+    (tmp_path / "config.json").write_text("{}")
+    header = json.dumps({"a": {"dtype": "F32", "shape": [100, 7], "data_offsets": [0, 2800]}}).encode()
+    tensor = struct.pack("<Q", len(header)) + header + bytes(2800)
+    (tmp_path / "model.safetensors").write_bytes(tensor)
+    command = ["init", "--data", str(text), "--hours", "0.01", "--model", str(tmp_path)]
+    assert run([*command, str(tmp_path / "out")]) == 0
+    assert asked == [fast]
+    assert load_training(tmp_path / "out/training.yaml").precision == ("bf16" if fast else "auto")
+    assert ("sets precision: bf16" in capsys.readouterr().err) == fast
+
+
+def test_a_model_that_may_be_a_mistyped_path_is_warned_of(text, tmp_path, capsys):
+    assert run(["init", "--data", str(text), "--model", "nowhere/ckpt", str(tmp_path / "out")]) == 0
+    assert "warning: no folder nowhere/ckpt here" in capsys.readouterr().err
+
+
 def test_sizes_fit_the_hours_and_the_text(monkeypatch):
-    monkeypatch.setattr("dmix.training.model.estimate.speed.training_speed", lambda operations: 1000.0)
+    monkeypatch.setattr("dmix.training.model.estimate.speed.training_speed", lambda operations, bf16: 1000.0)
     sizes = fitting_sizes(tokens=10**9, parameters=10**6, longest=None, hours=1.0)
     assert 0.9 * 3_600_000 < sizes.tokens <= 3_600_000
     assert sizes.samples_per_step % sizes.batch_size == 0
@@ -139,7 +166,7 @@ def test_sizes_fit_the_hours_and_the_text(monkeypatch):
 
 
 def test_a_run_with_much_scoring_has_fewer_steps(monkeypatch):
-    monkeypatch.setattr("dmix.training.model.estimate.speed.training_speed", lambda operations: 10.0)
+    monkeypatch.setattr("dmix.training.model.estimate.speed.training_speed", lambda operations, bf16: 10.0)
     # an hour is 36,000 tokens; 17 scorings of 6,000 tokens cost 34,000, 9 cost 18,000, 5 cost 10,000
     sizes = fitting_sizes(tokens=10**9, parameters=10**8, longest=None, hours=1.0, scored=6_000)
     assert sizes.steps == 8

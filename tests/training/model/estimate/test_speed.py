@@ -5,15 +5,17 @@ from dmix.training.model.estimate.shapes import ModelShape
 
 
 def test_hours_follow_from_operations_and_the_machine(monkeypatch):
-    monkeypatch.setattr(speed, "_matrix_operations_per_second", lambda: 2e9)
+    monkeypatch.setattr(speed, "_matrix_operations_per_second", lambda *, bf16: 2e9 * (1 + bf16))
     shape = ModelShape(
         parameters=500, layer_parameters=100, layers=2, hidden=5, feed_forward=9, gated=True, vocabulary=50
     )
     found = speed.estimated_speed(shape, seq_len=5)
     assert found.tokens_per_second == pytest.approx(0.5 * 2e9 / (6 * (200 + 250 + 50)))
     assert found.parameters == 500
+    in_bf16 = speed.estimated_speed(shape, seq_len=5, bf16=True)
+    assert in_bf16.tokens_per_second == 2 * found.tokens_per_second
     assert found.hours(3600) == pytest.approx(1 / found.tokens_per_second)
 
 
 def test_the_machine_is_asked_for_one_product():
-    assert speed.training_speed(1e6) > 0
+    assert speed.training_speed(1e6) > 0 and speed.training_speed(1e6, bf16=True) > 0
