@@ -211,7 +211,8 @@ _LEFT = {
     "agent": "no agent was written; the command starts again from the beginning",
     "agent rl": "the last saved state of the training is kept",
     "init": "the files written so far are kept",
-    "train": "a run with --run resumes from its last checkpoint; without --run, a new run starts",
+    "train": "a run with --run resumes from its last checkpoint. If it has none yet, nothing was saved and "
+    "it starts again. Without --run, a new run starts",
     "train plan": "nothing was changed",
     "train base": "the last checkpoint is kept",
     "mix plan": "nothing was written",

@@ -33,11 +33,12 @@ from dmix.mixing.learning.settings.clone import CloneSettings
 @dry_run_option
 @calls_workflow
 def clone() -> Workflow:
-    """Train a baseline agent that imitates the best trajectories (series of mixtures) of a set.
+    """Train a baseline agent that imitates the best trajectories.
 
-    Compare this baseline with an agent from 'dmix agent rl'. The method is behaviour cloning. The utility
-    of a trajectory is the weighted gain over all objectives (goals). With --aim, the agent also reads the
-    final utility that a run should reach, as in Decision Transformer.
+    Trajectories are series of mixtures. Compare this baseline with an agent from 'dmix agent rl'. The
+    method is behaviour cloning. The utility of a trajectory is the weighted gain over all objectives
+    (goals). With --aim, the agent also reads the final utility that a run should reach, as in Decision
+    Transformer.
 
     Example: dmix agent clone --set farm --agent dt --best 1 --aim 1
     """

@@ -50,12 +50,12 @@ from dmix.mixing.learning.settings.rl import RlSettings
 @dry_run_option
 @calls_workflow
 def rl() -> Workflow:
-    """Train an agent by conservative Q-learning (Eq. 5-7 of the paper).
+    """Train an agent by conservative Q-learning.
 
-    The agent learns from a set of trajectories (series of mixtures) and their scores. The actor is the
-    network that chooses mixtures. The critics are networks that predict how much utility a run still gains.
-    The utility is the weighted gain over all objectives (goals). If you interrupt the training, run the
-    command again to resume.
+    The method is Equations 5 to 7 of the paper. The agent learns from a set of trajectories (series of
+    mixtures) and their scores. The actor is the network that chooses mixtures. The critics are networks
+    that predict how much utility a run still gains. The utility is the weighted gain over all objectives
+    (goals). If you interrupt the training, run the command again to resume.
 
     Example: dmix agent rl --set farm --agent first-rl --from first-sft
     """

@@ -36,6 +36,16 @@ def _warn_of_unfinished(warehouse: Warehouse, set_names: Sequence[str], progress
             progress(warning)
 
 
+def without_feedback(warehouse: Warehouse, set_name: str) -> str | None:
+    """A warning where no trajectory of a set has feedback, so that `sft` learns from mixtures alone."""
+    if any(warehouse.feedback(set_name).glob("*.parquet")):
+        return None
+    return (
+        f"warning: set {set_name} has no feedback, so the agent does not learn to read scores. To get "
+        f"feedback, run 'dmix mix collect --set {set_name}' first"
+    )
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to train an agent.
@@ -173,6 +183,9 @@ def train_agent(
         )
     check_set(warehouse, *names)
     _warn_of_unfinished(warehouse, names, progress)
+    for name in names if method == "sft" else ():  # the other methods refuse such a set
+        if (warning := without_feedback(warehouse, name)) is not None:
+            progress(warning)
     check_new_agent(warehouse, agent_name, overwrite=overwrite)
     check_agent(warehouse, start)
     report: dict[str, Any] = {"agent": agent_name, "set": ", ".join(names)}
@@ -266,6 +279,8 @@ def _flat(value: dict[str, Any], prefix: str = "") -> Any:
         if isinstance(inner, dict):
             yield from _flat(inner, f"{prefix}{name}.")
         elif isinstance(inner, list | tuple):
+            if not inner:
+                continue
             floats = [x for x in inner if isinstance(x, float)]
             if name.endswith("losses") and floats:
                 yield prefix + name, f"{floats[0]:.5f} → {floats[-1]:.5f} ({len(floats)} epochs)"

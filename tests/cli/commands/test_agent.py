@@ -46,6 +46,7 @@ def test_sft_as_json(dmix):
     report = json.loads(out)
     assert len(report["train_losses"]) == 3
     assert (report["trajectories"], report["with_feedback"]) == (4, 0)
+    assert "warning: set first has no feedback" in err
     assert report["folder"] == str(dmix.warehouse.agent("small"))
 
 
@@ -64,6 +65,11 @@ def test_dry_run_says_what_would_be_learnt_from(dmix):
     assert (report["trajectories"], report["with_feedback"], report["objectives"]) == (4, 0, [])
     assert 0 < report["tokens_at_most"] <= 3 * 4 * 4
     assert not dmix.warehouse.agent("small").exists()
+
+
+def test_short_helps_are_whole_sentences(dmix):
+    _, said, _ = dmix("agent", "--help")
+    assert "Eq" not in said and "..." not in said.partition("Commands:")[2]
 
 
 def test_missing_set_is_exit_2(dmix):
