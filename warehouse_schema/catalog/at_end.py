@@ -2,16 +2,14 @@
 
 Importing DuckDB and making an empty catalog takes as long as labelling some thousand documents. A command
 that publishes something therefore forks while it has a single thread; the fork imports, makes an empty
-catalog in a temporary folder, and waits for its one order. Elsewhere the catalog is written here.
+catalog, and waits for its one order. Elsewhere the catalog is written here.
 """
 
 import json
 import os
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import IO
 
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -89,19 +87,17 @@ def catalog_at_end(*, needed: bool = True) -> Iterator[CatalogAtEnd]:
 
 def _wait_for_order(take: int, write: int) -> None:
     """Gets ready, and syncs the warehouse that it is told; ends at an empty line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that forked this one
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for signal_ in (signal.SIGINT, signal.SIGTERM):  # for the process that forked this one, whose end ends it
+        signal.signal(signal_, signal.SIG_IGN)
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):  # who reads the output of the command need not wait for this process
         os.dup2(nothing, stream)
     warnings: list[str] = []
-    with open(take) as orders, open(write, "w") as answers:
-        with tempfile.TemporaryDirectory(prefix="dmix-catalog-") as folder:
-            from dmix.warehouse_schema.catalog.sync import empty_catalog, sync_at_end
+    from dmix.warehouse_schema.catalog.sync import empty_catalog, sync_at_end
 
-            template = empty_catalog(Path(folder) / "empty.duckdb")
-            order = orders.readline().strip()
-            if not order:
-                return
+    template = empty_catalog()
+    with open(take) as orders, open(write, "w") as answers:
+        order = orders.readline().strip()
+        if order:
             sync_at_end(Warehouse.at(json.loads(order)), warn=warnings.append, template=template)
-        answers.write(json.dumps(warnings) + "\n")
+            answers.write(json.dumps(warnings) + "\n")

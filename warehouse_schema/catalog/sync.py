@@ -9,6 +9,7 @@ import logging
 import os
 import shlex
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -41,7 +42,7 @@ def sync(
     warehouse: Warehouse,
     *,
     lock_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-    template: Path | None = None,
+    template: bytes | None = None,
 ) -> None:
     """Imports what is new or changed in the warehouse, and forgets what is gone.
 
@@ -50,7 +51,7 @@ def sync(
     Args:
         warehouse: The warehouse.
         lock_seconds: How long to wait for another process that writes the catalog.
-        template: File that a new catalog begins as, made by `empty_catalog`.
+        template: What a new catalog begins as, made by `empty_catalog`.
 
     Raises:
         NotFoundError: If the warehouse does not exist.
@@ -68,7 +69,7 @@ def sync_at_end(
     *,
     warn: Callable[[str], None],
     lock_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-    template: Path | None = None,
+    template: bytes | None = None,
 ) -> bool:
     """`sync` for a command whose work is published: a catalog that cannot be written does not undo it.
 
@@ -122,21 +123,25 @@ def _remove_copies(warehouse: Warehouse) -> None:
             copy.unlink(missing_ok=True)
 
 
-def empty_catalog(path: Path) -> Path:
-    """Makes a catalog without rows in a new file; returns its path."""
-    with closing(duckdb.connect(str(path), config=_WRITER_CONFIG)) as connection:
-        migrate(connection, load_schema())
-    return path
+def empty_catalog() -> bytes:
+    """The file of a catalog without rows."""
+    with tempfile.TemporaryDirectory(prefix="dmix-catalog-") as folder:
+        path = Path(folder, "empty.duckdb")
+        with closing(duckdb.connect(str(path), config=_WRITER_CONFIG)) as connection:
+            migrate(connection, load_schema())
+        return path.read_bytes()
 
 
-def _write(warehouse: Warehouse, schema: Schema, *, empty: bool, template: Path | None = None) -> None:
+def _write(warehouse: Warehouse, schema: Schema, *, empty: bool, template: bytes | None = None) -> None:
     """Migrates and fills a copy of the catalog, or an empty one, and publishes it if that changed it."""
     if warehouse.catalog.is_dir():
         raise CatalogError(f"{warehouse.catalog} is a folder, expected a file; remove this folder")
     copy = warehouse.root / f".catalog-{os.getpid()}.duckdb"
-    start = warehouse.catalog if warehouse.catalog.exists() and not empty else template
-    if start is not None:
-        shutil.copyfile(start, copy)
+    begun = warehouse.catalog.exists() and not empty
+    if begun:
+        shutil.copyfile(warehouse.catalog, copy)
+    elif template is not None:
+        copy.write_bytes(template)
     with (
         damage_named(warehouse.catalog),
         closing(duckdb.connect(str(copy), config=_WRITER_CONFIG)) as connection,
@@ -144,7 +149,7 @@ def _write(warehouse: Warehouse, schema: Schema, *, empty: bool, template: Path 
         published = published_units(warehouse)
         refuse_views(connection)
         if is_current(connection, schema):
-            if start == warehouse.catalog and not has_changes(connection, published):
+            if begun and not has_changes(connection, published):
                 return
         elif not empty:
             _back_up(connection, warehouse, schema)

@@ -21,7 +21,7 @@ warehouse, said = Warehouse.at(sys.argv[1]), []
 """
 
 
-def run(code, warehouse, tmp_path):
+def run(code, warehouse, tmp_path, *, ends=0):
     """Output of a program that has a warehouse, and what it leaves in its temporary folder."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -32,7 +32,7 @@ def run(code, warehouse, tmp_path):
         check=False,
         env={**at_end.os.environ, "TMPDIR": str(temporary)},
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == ends, done.stderr
     return done.stdout, temporary
 
 
@@ -99,6 +99,27 @@ except ValueError:
     while psutil.pid_exists(int(said)) or list(temporary.iterdir()):
         assert time.monotonic() < ends
         time.sleep(0.02)
+
+
+def test_a_command_that_is_ended_with_its_group_leaves_no_process_and_no_file(full_warehouse, tmp_path):
+    code = """
+import psutil, signal, time
+os.setsid()
+folder = pathlib.Path(tempfile.gettempdir())
+with catalog_at_end():
+    print(*(child.pid for child in psutil.Process().children()), flush=True)
+    for is_there in (True, False):  # the empty catalog comes and goes
+        while bool(list(folder.iterdir())) != is_there:
+            time.sleep(0.001)
+    os.killpg(0, signal.SIGTERM)
+    time.sleep(60)
+"""
+    said, temporary = run(code, full_warehouse, tmp_path, ends=-15)
+    ends = time.monotonic() + 20
+    while psutil.pid_exists(int(said)):
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_process_that_may_not_fork_writes_the_catalog_itself(full_warehouse, monkeypatch):
