@@ -100,7 +100,9 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
         lines.append(f"{RULE} A scale is 1 nat per token if the environment file gives none.")
     environment = environment_of(run.config)
     objectives = [vars(objective) for objective in environment.objectives] if environment else []
-    lines.append(judged_sentence(judged_changes(warehouse, run_id, objectives=objectives)) or PRELIMINARY)
+    lines.append(
+        judged_sentence({run_id: judged_changes(warehouse, run_id, objectives=objectives)}) or PRELIMINARY
+    )
     natural = [other for other in others if other.controller == "natural"]
     if run.controller != "natural" and natural:
         same = [other for other in natural if configuration(other) == configuration(natural[0])]

@@ -126,14 +126,16 @@ def judged_changes(
     return sorted(judged, key=lambda one: one.role, reverse=True)
 
 
-def judged_sentence(judged: Sequence[Judged], *, who: str = "") -> str:
-    """The answer to whether the model learned and forgot; empty without judged changes.
+def judged_sentence(runs: Mapping[str, Sequence[Judged]]) -> str:
+    """The answer to whether models learned and forgot; empty without judged changes.
 
     Args:
-        judged: Of one run.
-        who: Words that name the run, where there are several.
+        runs: Judged changes by run; an only run goes without its name.
     """
-    if not judged:
+    told = {
+        run_id: ", ".join(f"{o.text} ({o.word})" for o in found) for run_id, found in runs.items() if found
+    }
+    if not told:
         return ""
-    told = ", ".join(f"{one.text} ({one.word})" for one in judged)
-    return f"On items that no controller saw{who}: {told}."
+    named = [f"{f'run {run_id}: ' if len(runs) > 1 else ''}{text}" for run_id, text in told.items()]
+    return f"On items that no controller saw: {'; '.join(named)}."

@@ -62,17 +62,14 @@ def on_other_items(run: Run, warehouse: Path) -> list[Judged]:
 
 def answer_text(runs: Sequence[Run], of_eval: Mapping[str, Sequence[Judged]]) -> str:
     """The answer in a few sentences: by the items that no controller saw, where they were scored."""
-    scored = sorted((run for run in runs if of_eval.get(run.run_id)), key=lambda run: run.kind != "guided")
-    told = [
-        judged_sentence(of_eval[run.run_id], who=f", run {run.run_id}" if len(runs) > 1 else "")
-        for run in scored
-    ]
+    guided_first = sorted(runs, key=lambda run: run.kind != "guided")
+    told = judged_sentence({run.run_id: of_eval[run.run_id] for run in guided_first})
     compared = largest_comparison(runs)
     members = sum(max((len(of) for of in group.changes.values()), default=0) for group in compared)
     by_feedback = headline(compared, alone=members >= len(runs), with_changes=not told)
     if told and len(compared) > 1:
         by_feedback = f"By the items that the controller sees: {by_feedback}"
-    return " ".join([*told, *([by_feedback] if by_feedback else [])])
+    return f"{told} {by_feedback}".strip()
 
 
 def glance_table(runs: Sequence[Run], of_eval: Mapping[str, Sequence[Judged]]) -> Markup:

@@ -135,7 +135,7 @@ def test_scores_on_other_items_answer_first(warehouse, tmp_path):
     assert "no controller saw" not in report_page(warehouse, tmp_path).text
     add_judged(warehouse, "one")
     page = report_page(warehouse, tmp_path)
-    assert "On items that no controller saw, run one: maths +0.200 ± 0.058 (learned)" in page.text
+    assert "On items that no controller saw: run one: maths +0.200 ± 0.058 (learned)" in page.text
     assert "With agent:tiny" not in page.text and "There is no other run" not in page.text
     rows = page.table("items that no controller saw")
     assert "(learned)" in rows["one"]["items that no controller saw"]
