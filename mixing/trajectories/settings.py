@@ -51,15 +51,19 @@ class SampleSettings:
         20_000, help="Number of candidate mixtures per step. The default is the value in the paper."
     )
     alpha: float = setting(
-        1.0, help="Weight (alpha) of the distance from the last mixture. The paper gives no value."
+        1.0,
+        help="Weight (alpha) of a candidate mixture's distance from the last mixture, in the candidate's "
+        "score. The paper gives no value.",
     )
     beta: float = setting(
         1.0,
-        help="Weight (beta) of the distance from the target state, which has only target text. The "
-        "paper gives no value.",
+        help="Weight (beta) of a candidate mixture's distance from pure target text, in the candidate's "
+        "score. The paper gives no value.",
     )
     gamma: float = setting(
-        1.0, help="Weight (gamma) of the distance from earlier paths. The paper gives no value."
+        1.0,
+        help="Weight (gamma) of a candidate mixture's distance from earlier paths, in the candidate's "
+        "score. The paper gives no value.",
     )
     samples_per_step: int | str = setting(
         "auto",
