@@ -25,7 +25,8 @@ class StartStateSettings:
         "dmix stops writing when the error is below this bound with probability --confidence.",
     )
     confidence: float = setting(
-        0.95, help="Confidence level of --kl-bound and of the intervals of the shares, between 0 and 1."
+        0.95,
+        help="Confidence level of --kl-bound and of the intervals of the estimated domain shares, between 0 and 1.",
     )
     min_documents: int = setting(512, help="Minimum number of documents that the model writes.")
     max_documents: int = setting(
