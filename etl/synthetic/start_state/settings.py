@@ -26,7 +26,7 @@ class StartStateSettings:
     )
     confidence: float = setting(
         0.95,
-        help="Confidence level of --kl-bound and of the intervals of the estimated domain shares, between 0 and 1.",
+        help="Confidence level, 0 to 1, of --kl-bound and of the intervals of the estimated domain shares.",
     )
     min_documents: int = setting(512, help="Minimum number of documents that the model writes.")
     max_documents: int = setting(
