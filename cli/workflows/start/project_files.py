@@ -150,6 +150,7 @@ def project_files(
                     else "trained weights; ten to a hundred times below the usual rate of pre-training"
                 ),
                 bf16=checkpoint.bf16,
+                large=not scratch,
             ),
         ),
         "proxy.yaml": (
@@ -194,10 +195,24 @@ def environment_text(kind: str, folder: str) -> str:
     return _ENVIRONMENT.format(kind=kind, folder=folder, examples=EXAMPLES)
 
 
-def training_text(batch_size: int, rate: str, *, why: str, bf16: bool = False) -> str:
-    """A training file; `why` says what the learning rate is for, `bf16` whether the processor is fast."""
-    precision = _BF16 if bf16 else _NO_BF16
-    return _TRAINING.format(batch=batch_size, rate=rate, why=why, precision=precision, examples=EXAMPLES)
+def training_text(batch_size: int, rate: str, *, why: str, bf16: bool = False, large: bool = False) -> str:
+    """A training file.
+
+    Args:
+        batch_size: Samples in a batch.
+        rate: Learning rate.
+        why: What the rate is for.
+        bf16: Whether the processor is fast in bf16.
+        large: Whether the model is a checkpoint, whose run keeps one checkpoint; other runs keep two.
+    """
+    return _TRAINING.format(
+        batch=batch_size,
+        rate=rate,
+        why=why,
+        kept=_ONE_KEPT if large else _TWO_KEPT,
+        precision=_BF16 if bf16 else _NO_BF16,
+        examples=EXAMPLES,
+    )
 
 
 def proxy_text(init: str) -> str:
@@ -284,9 +299,11 @@ _TRAINING = """\
 batch_size: {batch}
 learning_rate: {rate}   # for {why}
 warmup: 0.1
-checkpoints_kept: 1
+{kept}
 {precision}
 """
+_ONE_KEPT = "checkpoints_kept: 1   # with 2, --back can go back one step"
+_TWO_KEPT = "checkpoints_kept: 2   # so that --back can go back one step"
 _NO_BF16 = (
     "# precision: bf16   # faster on a CPU with AVX512-BF16 or AMX (see lscpu); on a GPU, the default is bf16"
 )
