@@ -7,6 +7,7 @@ sampler ends where the step ends. Shapes: b samples of a rank's slice of a batch
 
 import hashlib
 import logging
+import operator
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -74,12 +75,13 @@ class MixedDataset(Dataset):
     def __init__(
         self,
         manifest: DatasetManifest,
-        local: Path,
+        local: str | Path,
         *,
         remote: str | None = None,
         cache_limit: str | int | None = None,
         cache_wait_seconds: float = CACHE_WAIT_SECONDS,
     ) -> None:
+        local = Path(local)
         if remote is None:
             refuse_links(local)
         self.manifest = manifest
@@ -126,7 +128,7 @@ class MixedDataset(Dataset):
         Raises as `batch`, which is many times faster per sample, and an IndexError where there is no
         such sample.
         """
-        index = int(index)
+        index = operator.index(index)  # 1.5 and "1" are no ids
         if not 0 <= index < self._samples:
             raise NoSuchSampleError(f"sample {index} does not exist: the dataset has {self._samples} samples")
         self._check(index, index)
@@ -172,7 +174,12 @@ class MixedDataset(Dataset):
             VerificationError: If a shard is not what the index says.
             InputError: If the dataset was closed or has no such ids.
         """
-        ids = np.array(ids, dtype=np.int64)  # a copy, since the batch is handed out
+        given = np.array(ids)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise InputError(
+                f"sample ids are {given.dtype} of shape {given.shape}, expected whole numbers in a row"
+            )
+        ids = np.array(given, dtype=np.int64)  # a copy, since the batch is handed out
         self._check(*((ids.min(), ids.max()) if len(ids) else (0, 0)))
         shards = np.searchsorted(self._shard_begins, ids, side="right") - 1
         rows = ids - self._shard_begins[shards]

@@ -84,6 +84,17 @@ def test_ids_out_of_range_are_refused(dataset: MixedDataset) -> None:
             dataset.batch(ids)
 
 
+@pytest.mark.parametrize("ids", [[1.7], ["1"], [True], [[1, 2]], 3, [10**30], [None]])
+def test_what_is_no_row_of_whole_numbers_is_refused(dataset: MixedDataset, ids: Any) -> None:
+    with pytest.raises(InputError, match="expected whole numbers in a row"):
+        dataset.batch(ids)
+    assert dataset.batch(np.array([1, 1], np.uint16))["sample_ids"].tolist() == [1, 1]
+    for index in (1.5, "1", None):
+        with pytest.raises(TypeError):
+            _ = dataset[index]  # type: ignore[index]
+    assert dataset[np.int64(1)]["sample_ids"] == dataset[torch.tensor(1)]["sample_ids"] == 1  # type: ignore[index]
+
+
 def test_ids_of_a_domain_follow_the_streams_in_domain_order(dataset: MixedDataset) -> None:
     assert dataset.sizes.samples_N.tolist() == [130, 0, 50, 90, 7, 64]
     assert dataset.sizes.offsets_N.tolist() == [0, 130, 130, 180, 270, 277]
