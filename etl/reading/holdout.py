@@ -8,7 +8,6 @@ with ten long files, `hold_out` cuts the ends of documents off: at most a tenth 
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -104,9 +103,8 @@ def hold_out(
     held: dict[int, list[Record]] = {kind: [] for kind in kinds}
     unread = Unread()
     left_out = 0
-    quota = -(-num_items // len(files))
-    for file in files:
-        held_here: Counter[int] = Counter()
+    for number, file in enumerate(files):
+        wanted = _wanted(held, num_items, files=len(files) - number)
         size_bytes = 0
         for document in _documents(file, columns):
             if isinstance(document, Reject):
@@ -116,8 +114,8 @@ def hold_out(
             if size_bytes > limit_bytes // len(files):
                 left_out += 1
                 break
-            if kind in held and held_here[kind] < quota and len(held[kind]) < num_items:
-                held_here[kind] += 1
+            if kind is not None and wanted.get(kind):
+                wanted[kind] -= 1
                 held[kind].append(_item(document))
             else:
                 size_bytes += document.size_bytes
@@ -147,6 +145,11 @@ def hold_out(
         not_read=unread.lines(others_read=bool(kept)),
         item_characters=sum(len(item["text"]) for item in held[FEEDBACK]),
     )
+
+
+def _wanted(held: Mapping[int, Sequence[Record]], num_items: int, *, files: int) -> dict[int, int]:
+    """Items of each kind that the next of some remaining files gives: its share of those still missing."""
+    return {kind: -(-(num_items - len(found)) // files) for kind, found in held.items()}
 
 
 def _too_few(
@@ -213,9 +216,8 @@ def draw_items(given: Sequence[str], *, num_items: int, columns: Columns = PLAIN
     unread = Unread()
     documents = exact_bytes = 0
     estimated_bytes = 0.0
-    quota = -(-num_items // len(files))
-    for file in files:
-        wanted = {kind: min(quota, num_items - len(held[kind])) for kind in KINDS}
+    for number, file in enumerate(files):
+        wanted = _wanted(held, num_items, files=len(files) - number)
         ended, file_bytes = any(wanted.values()), 0
         for document in _documents(file, columns) if any(wanted.values()) else ():
             if isinstance(document, Reject):

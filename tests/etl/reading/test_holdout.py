@@ -1,8 +1,9 @@
 import json
+from hashlib import sha256
 
 import pytest
 
-from dmix.etl.reading.holdout import field_folders, hold_out, split_end
+from dmix.etl.reading.holdout import draw_items, field_folders, hold_out, split_end
 from dmix.warehouse_schema.errors import InputError
 
 
@@ -27,6 +28,20 @@ def test_items_and_corpus_are_disjoint_and_nothing_is_lost(two_files, tmp_path):
     assert (result.kept, result.items, dict(result.rejected)) == (792, 8, {"malformed_json": 2})
     assert {d["id"] for d in kept} | {d["id"] for d in held} == {f"{n}{i}" for n in "ab" for i in range(400)}
     assert {d["id"][0] for d in held} == {"a", "b"}
+
+
+def test_items_that_an_unreadable_file_cannot_give_come_from_the_others(two_files, tmp_path):
+    (two_files / "a.jsonl").write_text('{"content": "no text column"}\n' * 50)
+    corpus, items = tmp_path / "corpus.jsonl", tmp_path / "items.jsonl"
+    result = hold_out([str(two_files)], corpus=corpus, items=items, num_items=8, limit_bytes=10**6)
+    assert result.items == 8 and {d["id"][0] for d in read(items)} == {"b"}
+    # items are drawn from files in the order of their hashes
+    names = sorted(("a.jsonl", "b.jsonl"), key=lambda name: sha256(name.encode()).digest())
+    (two_files / "b.jsonl").rename(tmp_path / "whole")
+    (two_files / names[0]).write_text('{"content": "no text column"}\n' * 50)
+    (tmp_path / "whole").rename(two_files / names[1])
+    drawn = draw_items([str(two_files)], num_items=8)
+    assert len(drawn.feedback) == 8 and len(drawn.judging) > 4  # the file has six judging documents
 
 
 def test_ten_long_files_give_their_ends(tmp_path):
