@@ -180,12 +180,12 @@ def sample_rows(
 ) -> Integers:
     """At most `number` samples of a domain, evenly over some of its shards, shape (samples, length)."""
     shards = _shards(warehouse, manifest, stream)
-    chosen = [shards[i] for i in _evenly(len(shards), most_shards)]
+    chosen = [shards[i] for i in evenly(len(shards), most_shards)]
     rows = [np.empty((0, manifest.seq_len), np.dtype(manifest.token_dtype))]
     for index, (path, samples, _) in enumerate(chosen):
         part = number * (index + 1) // len(chosen) - number * index // len(chosen)
         rows_SL = read_rows(path, samples=samples, dtype=manifest.token_dtype, length=manifest.seq_len)
-        rows.append(np.array(rows_SL[_evenly(samples, part)]))
+        rows.append(np.array(rows_SL[evenly(samples, part)]))
     return np.concatenate(rows)
 
 
@@ -195,7 +195,7 @@ def _held_rows(warehouse: Warehouse, manifest: DatasetManifest, stream: StreamEn
     return sample_rows(warehouse, manifest, stream, wanted)
 
 
-def _evenly(size: int, number: int) -> list[int]:
+def evenly(size: int, number: int) -> list[int]:
     """At most `number` of `size` indices, evenly spaced."""
     number = min(size, number)
     return [(2 * i + 1) * size // (2 * number) for i in range(number)]

@@ -56,7 +56,6 @@ def measure_world(study: "Study") -> None:
     from dmix.training.comparison.effects.promises import store_measurement
     from dmix.training.comparison.effects.world_plans import (
         COUNTS_PLAN,
-        PLAIN,
         PLAN,
         gradients_of,
         planned_mixture,
@@ -80,11 +79,12 @@ def measure_world(study: "Study") -> None:
             mixtures[spec] = mixture_of(spec, settings, space)
         elif spec in (COUNTS_PLAN, PLAN):
             mixtures[f"world:{spec}"] = planned_mixture(
+                spec,
                 settings,
                 space,
                 counts=counts,
                 gradients=gradients,
-                priors=PLAIN if spec == COUNTS_PLAN else priors,
+                priors=priors,
                 weights_D=weights_D,
             )
     for measurement in found:

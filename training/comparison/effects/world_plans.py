@@ -136,6 +136,7 @@ def world_prediction(
 
 
 def planned_mixture(
+    spec: str,
     settings: ComparisonSettings,
     space: DomainSpace,
     *,
@@ -147,12 +148,15 @@ def planned_mixture(
     """The static plan of a world, shape (N,).
 
     Args:
+        spec: `PLAN`, or `COUNTS_PLAN`, whose priors are `PLAIN`.
         settings: Of the world: its sizes and passes.
         space: Its domains.
         counts, gradients: What was measured in it.
         priors: What other worlds taught.
         weights_D: lambda, summing to 1.
     """
+    if spec == COUNTS_PLAN:
+        priors = PLAIN
     supply = Supply(total=settings.run_samples, samples_N=space.samples_N, max_passes=settings.max_passes)
     return make_plan(
         world_prediction(counts, gradients, priors),
@@ -183,11 +187,6 @@ def world_controller(
             world_prediction(counts, gradients, priors), name=AGENT, belief=priors.belief()
         )
     mixture_N = planned_mixture(
-        settings,
-        space,
-        counts=counts,
-        gradients=gradients,
-        priors=PLAIN if spec == COUNTS_PLAN else priors,
-        weights_D=weights_D,
+        spec, settings, space, counts=counts, gradients=gradients, priors=priors, weights_D=weights_D
     )
     return constant(mixture_N, name=spec)

@@ -4,6 +4,7 @@ import numpy as np
 
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.streams import StreamSizes
+from dmix.mixing.effects.counting import evenly
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.scoring.gradients import GradientTask, budget_of, rate_sum
@@ -21,9 +22,7 @@ def run_gradients(job: TrainingJob, model: LanguageModel, dataset: MixedDataset)
     first_N = StreamSizes.of_manifest(job.manifest).offsets_N
 
     def samples(index: int, number: int) -> np.ndarray:
-        size = job.manifest.streams[index].samples
-        number = min(size, number)
-        places = (2 * np.arange(number) + 1) * size // (2 * max(1, number))
+        places = np.array(evenly(job.manifest.streams[index].samples, number), np.int64)
         found: np.ndarray = dataset.batch(first_N[index] + places)["input_ids"].numpy()
         return found
 
