@@ -1,5 +1,6 @@
 """Evaluates models on tasks and keeps the scores of runs where the catalog finds them.
-Which scores are there already is known to `dmix.training.evaluation.stored`.
+
+`dmix.training.evaluation.stored` finds the scores that a run already has.
 """
 
 import dataclasses

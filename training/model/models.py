@@ -114,12 +114,10 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
     for name in settings.config:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else "see its page in the transformers documentation"
             raise InputError(
-                (
-                    f"the model file has the config field {name!r}, but {config_class.__name__} has "
-                    "no such field; "
-                )
-                + (f"did you mean {near[0]!r}?" if near else "see its page in the transformers documentation")
+                f"the model file has the config field {name!r}, but {config_class.__name__} has no such"
+                f" field; {meant}"
             )
     eot = manifest.tokenizer.eot_id
     values = {

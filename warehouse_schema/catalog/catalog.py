@@ -144,8 +144,10 @@ class Catalog:
             sql: One statement; a semicolon at its end is fine.
             parameters: Values for its `?`.
 
-        Raises: InputError: If it is not exactly one query, or DuckDB refuses it, or the result is too
-        large into memory; the message is DuckDB's. KeyboardInterrupt: If Ctrl-C ended it.
+        Raises:
+            InputError: If it is not exactly one query, or DuckDB refuses it, or the result is too large for
+                the memory; the message is DuckDB's.
+            KeyboardInterrupt: If Ctrl-C ended it.
         """
         return self._answer(
             sql,

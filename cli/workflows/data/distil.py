@@ -24,10 +24,13 @@ def distil_classifier(
 ) -> Result:
     """Trains a fast classifier on another one's labels; the result's value is the report.
 
-    Args: warehouse: Where the corpora are and the classifier goes. name: Name of the classifier; it is
-    used as `distilled:NAME`. corpus: Names of corpora, `NAME[@vK]`; may be empty where one pair is there.
-    settings: How many documents it learns from. dry_run: Count the documents to draw, and write nothing.
-    progress: Receives lines for people.
+    Args:
+        warehouse: Where the corpora are and the classifier goes.
+        name: Name of the classifier; it is used as `distilled:NAME`.
+        corpus: Names of corpora, `NAME[@vK]`; may be empty if there is one pair.
+        settings: How many documents it learns from.
+        dry_run: Count the documents to draw, and write nothing.
+        progress: Receives lines for people.
 
     Raises:
         NotFoundError: If a corpus does not exist.

@@ -80,14 +80,9 @@ def make_dataset(
     executor: "Automatic",
     progress: Progress,
 ) -> tuple["DatasetManifest", bool]:
-    """The dataset of some corpora, and whether it was there before.
+    """The dataset of some corpora, and whether it was there before; arguments and errors as `shard_corpora`.
 
-    Args:
-        items: Evaluation items that are kept out of the text.
-        Others: As of `shard_corpora`.
-
-    Raises:
-        As `shard_corpora`.
+    `items` are the evaluation items that are kept out of the text.
     """
     from dmix.etl.shard.plan import plan_dataset, published_dataset, resolve_corpora
     from dmix.etl.shard.shard import shard_dataset

@@ -128,7 +128,7 @@ def test_a_usual_model_folder_is_taken(tmp_path):
     for file, content in (
         ("config.json", {"attn_implementation": "sdpa", "layers": [{"_attn_implementation": None}]}),
         ("model.safetensors.index.json", {"weight_map": {"a": "model-00001-of-00002.safetensors"}}),
-        ("tokenizer_config.json", {"special_tokens_map_file": "/root/.cache/x", "vocab_file": "v.json"}),
+        ("tokenizer_config.json", {"special_tokens_map_file": "/elsewhere/x", "vocab_file": "v.json"}),
     ):
         (tmp_path / file).write_text(json.dumps(content))
     check_model_files(tmp_path)
