@@ -38,7 +38,7 @@ java:
 	  echo "dmix needs Java 17 or newer for Spark (found: $${version:-none}); install it, on Debian or Ubuntu with 'sudo apt-get install openjdk-17-jre-headless', elsewhere from https://adoptium.net, or set JAVA_HOME." >&2; \
 	  exit 1; fi
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt | java
+$(STAMP): setup.cfg setup.py pyproject.toml constraints.txt etl/classifiers/loops.c | java
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "dmix needs Python 3.11 to 3.13, the versions that its pinned torch has wheels for (found: $$($(PYTHON) --version 2>&1)); name one with 'make PYTHON=python3.12 …'" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -29,7 +29,7 @@ from dmix.etl.classifiers.embedded import WEIGHTS_PATH
 from dmix.etl.classifiers.features import WordTable
 from dmix.etl.classifiers.keywords import domain_words
 from dmix.etl.classifiers.linear import LinearModel
-from dmix.etl.classifiers.linear_training import (
+from dmix.etl.distilling.linear_training import (
     FeatureRows,
     TrainingSettings,
     cooled,

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dmix.etl.classifiers.loops import compiled, compiled_features
+
 WORD_BUCKETS = 1 << 16
 PAIR_BUCKETS = 1 << 15
 NUM_FEATURES = WORD_BUCKETS + PAIR_BUCKETS
@@ -51,6 +53,11 @@ class WordTable:
     letters: NDArray[np.uint32]
     plural: NDArray[np.bool_]
 
+    @property
+    def columns(self) -> tuple[NDArray, ...]:
+        """The six, in the order in which the compiled loop takes them."""
+        return self.opens, self.closes, self.plural, self.alone, self.share, self.letters
+
     @classmethod
     def of(cls, tokenizer_json: bytes) -> "WordTable":
         """The table of a byte-level BPE `tokenizer.json`."""
@@ -77,7 +84,7 @@ class WordTable:
 def document_features(
     ids: NDArray[np.unsignedinteger], lengths: NDArray[np.integer], *, table: WordTable
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The distinct features of each document.
+    """The distinct features of each document: the words and pairs at their last places, in order.
 
     Args:
         ids: Token ids of n documents one after the other, shape (sum of lengths,).
@@ -88,6 +95,12 @@ def document_features(
         features: Feature numbers of all documents, each once a document, int32, flat.
         offsets: Where each document begins in `features`, int32, shape (n,).
     """
+    library = compiled()
+    if library is not None:
+        kept, sizes = compiled_features(
+            library, ids, lengths, tables=table.columns, powers=_POWERS, num_features=NUM_FEATURES
+        )
+        return kept, (np.cumsum(sizes) - sizes).astype(np.int32)
     hashes, num_words = word_hashes(ids, lengths, table=table)
     ends = np.cumsum(num_words)
     found = np.empty((len(hashes), 2), np.intp)
@@ -111,7 +124,7 @@ def _once_a_document(
     start = 0
     for document, end in enumerate(ends.tolist()):
         part, places = features[start:end], order[start:end]
-        seen_at[part] = places  # of several places one stays, whichever
+        seen_at[part] = places  # of several places the last one stays
         np.equal(seen_at.take(part), places, out=kept[start:end])
         sizes[document] = np.count_nonzero(kept[start:end])
         start = end

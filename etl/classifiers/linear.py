@@ -8,14 +8,10 @@ the bias. The file is safetensors: `weight` (features, labels) and `mass` (featu
 `bias` (labels,) in float32; m and the taxonomy as JSON in its metadata.
 """
 
-import functools
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import machinery, util
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from dmix.etl.classifiers.features import NUM_FEATURES
+from dmix.etl.classifiers.loops import compiled, compiled_row_sums
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
@@ -63,36 +60,37 @@ class LinearModel:
 
     def _sums(self, features: NDArray[np.int32], ends: NDArray[np.int32]) -> NDArray[np.float32]:
         """Sums of the rows of each document, row after row, so that the last bits are always the same."""
-        documents = len(ends) - 1
-        if documents <= _FEW_DOCUMENTS and "_table" not in vars(self):
-            table = np.empty((len(features), len(self.bias) + 1), np.float32)
-            self._fill(table, features)
+        if len(ends) - 1 <= _FEW_DOCUMENTS and "_table" not in vars(self):
+            table = self._rows(features)
             features = np.arange(len(features), dtype=np.int32)
         else:
             table = self._table
-        rows, columns = table.shape
-        sums = np.zeros((documents, columns), np.float32)
-        ones = np.ones(len(features), np.float32)
-        _row_sums()(documents, rows, columns, ends, features, ones, table.ravel(), sums.ravel())
-        return sums
+        library = compiled()
+        if library is not None:
+            return compiled_row_sums(library, features, ends, table)
+        from scipy.sparse import csr_array
 
-    def _fill(self, table: NDArray[np.float32], features: NDArray[np.int32] | slice) -> None:
-        """Writes weight and mass of some features into a table, a row each."""
-        labels = len(self.bias)
-        table[:, :labels], table[:, labels] = self.weight[features], self.mass[features]
+        ones = np.ones(len(features), np.float32)
+        chosen = csr_array((ones, features, ends), shape=(len(ends) - 1, len(table)))
+        sums: NDArray[np.float32] = chosen @ table
+        return sums
 
     @cached_property
     def _table(self) -> NDArray[np.float32]:
-        """Weight and mass in one float32 table, so that one pass sums both.
+        """Weight and mass of all features in one float32 table, so that one pass sums both."""
+        return self._rows(slice(None))
+
+    def _rows(self, features: NDArray[np.int32] | slice) -> NDArray[np.float32]:
+        """Weight and mass of some features, a row each.
 
         Each row fills whole cache lines: one that lies across a border costs a line more.
         """
-        features, labels = self.weight.shape
+        labels, weight = len(self.bias), self.weight[features]
         columns = -(-(labels + 1) // _LINE) * _LINE
-        memory = np.zeros(features * columns + _LINE, np.float32)
+        memory = np.zeros(len(weight) * columns + _LINE, np.float32)
         first = -(memory.ctypes.data // memory.itemsize) % _LINE
-        table = memory[first : first + features * columns].reshape(features, columns)
-        self._fill(table, slice(None))
+        table = memory[first : first + len(weight) * columns].reshape(len(weight), columns)
+        table[:, :labels], table[:, labels] = weight, self.mass[features]
         return table
 
     def save(self, path: Path) -> None:
@@ -136,31 +134,6 @@ class LinearModel:
                 f" {(NUM_FEATURES, len(taxonomy))}; train it again"
             )
         return cls(taxonomy=taxonomy, prior_mass=facts["prior_mass"], **tensors)
-
-
-@functools.cache
-def _row_sums() -> Callable[..., None]:
-    """SciPy's loop behind the product of a sparse matrix (CSR) and a dense one, `csr_matvecs`.
-
-    Its module is loaded alone: the package takes 0.1 s to import, and its matrices check their parts in a
-    fifth of the time of a product. If SciPy keeps the loop elsewhere, the package is imported.
-    """
-    found = util.find_spec("scipy")
-    folders = found.submodule_search_locations or () if found else ()
-    name = "scipy.sparse._sparsetools"
-    for path in (
-        Path(folder, f"sparse/_sparsetools{suffix}")
-        for folder in folders
-        for suffix in machinery.EXTENSION_SUFFIXES
-    ):
-        spec = util.spec_from_file_location(name, path) if path.is_file() else None
-        if spec is not None and spec.loader is not None:
-            module: Any = util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            return module.csr_matvecs
-    from scipy.sparse import _sparsetools
-
-    return _sparsetools.csr_matvecs
 
 
 def read_taxonomy(path: Path) -> Taxonomy:

@@ -21,13 +21,6 @@ from numpy.typing import NDArray
 
 from dmix.etl.classifiers.embedded import most_probable
 from dmix.etl.classifiers.linear import LinearModel
-from dmix.etl.classifiers.linear_training import (
-    FeatureRows,
-    TrainingSettings,
-    cooled,
-    fit_temperature,
-    train_linear,
-)
 from dmix.etl.classifiers.registry import WEIGHTS_NAME
 from dmix.etl.classifiers.softmax import softmax
 from dmix.etl.distilling.agreement import (
@@ -38,6 +31,13 @@ from dmix.etl.distilling.agreement import (
     weighted_agreement,
 )
 from dmix.etl.distilling.labelled_sample import PARTS, LabelledSample, draw_sample, label_counts
+from dmix.etl.distilling.linear_training import (
+    FeatureRows,
+    TrainingSettings,
+    cooled,
+    fit_temperature,
+    train_linear,
+)
 from dmix.etl.distilling.settings import DistilSettings
 from dmix.etl.publishing.publish import attempt_folder
 from dmix.etl.publishing.shard_inputs import check_label_files

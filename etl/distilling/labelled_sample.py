@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dmix.etl.classifiers.embedded import MAX_CHARACTERS
 from dmix.etl.classifiers.features import WordTable, document_features
-from dmix.etl.classifiers.linear_training import FeatureRows
+from dmix.etl.distilling.linear_training import FeatureRows
 from dmix.etl.publishing.shard_inputs import RowRange, plan_shard_inputs, read_rows
 from dmix.etl.text.tokens import Tokenizer
 from dmix.warehouse_schema.files.layout import Warehouse

@@ -15,7 +15,8 @@ from dmix.etl.classifiers.embedded import WEIGHTS_PATH, EmbeddedClassifier, most
 from dmix.etl.classifiers.features import NUM_FEATURES, WordTable, document_features, word_hashes
 from dmix.etl.classifiers.keywords import DomainWords, domain_words
 from dmix.etl.classifiers.linear import LinearModel
-from dmix.etl.classifiers.linear_training import (
+from dmix.etl.classifiers.registry import classifier_spec, make_classifier
+from dmix.etl.distilling.linear_training import (
     FeatureRows,
     TrainingSettings,
     cooled,
@@ -23,7 +24,6 @@ from dmix.etl.classifiers.linear_training import (
     rarity,
     train_linear,
 )
-from dmix.etl.classifiers.registry import classifier_spec, make_classifier
 from dmix.etl.text.inflection import past, plural, with_article
 from dmix.etl.text.tokens import load_tokenizer
 from dmix.warehouse_schema.errors import InputError, NotFoundError

@@ -11,6 +11,7 @@ from dmix.cli.workflows.start.doctor import (
     import_check,
     java_check,
     link_checks,
+    loops_check,
     memory_check,
     optional_check,
     package_checks,
@@ -105,6 +106,12 @@ def test_a_package_that_breaks_on_import_is_missing(tmp_path, monkeypatch):
     assert (check.status, check.found) == ("missing", "operator torchvision::nms does not exist")
     assert import_check("json").status == "ok"
     sys.modules.pop("broken_build", None)
+
+
+def test_absent_compiled_loops_are_a_warning_that_names_the_compiler():
+    assert loops_check(True).status == "ok"
+    absent = loops_check(False)
+    assert absent.status == "warning" and "gcc" in absent.fix
 
 
 def test_a_full_disk_is_a_warning(tmp_path, monkeypatch):
