@@ -22,6 +22,7 @@ from dmix.etl.quality.measures import (
     MEASURES,
     PAIR_BUCKETS,
     TRIPLE_BUCKETS,
+    VERSION,
     WORD_BUCKETS,
     NeighbourTables,
     text_measures,
@@ -147,8 +148,10 @@ class EmbeddedQuality:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the weights, the rules and the length at which texts are cut."""
-        rules = f"{LEAST_WORDS} {MOST_REPEATED} {LOW_FROM} {MEDIUM_FROM} {MAX_CHARACTERS} {MEASURES} "
+        """Hash of the weights, the version of the measures, the rules and the length at which texts are cut."""
+        rules = (
+            f"{VERSION} {LEAST_WORDS} {MOST_REPEATED} {LOW_FROM} {MEDIUM_FROM} {MAX_CHARACTERS} {MEASURES} "
+        )
         return sha256(rules.encode() + self._weights.read_bytes()).hexdigest()
 
     def judge(self, texts: Sequence[str]) -> Judged:

@@ -9,12 +9,12 @@ than chance would have it, `known_triples` the share of its triples that came mo
 about the order of a text by its own measure, whatever its topic. Text of a weak model has common
 words in an order that nobody writes, which only these notice.
 
-A word is a run of letters or digits, lower-cased; every other visible character is a word of its
-own, so that punctuation counts. Tables are hashed: bytes for words, bits for pairs and triples, of
+A word is a run of letters or digits with the marks on them (the vowel signs of Hindi, Thai or Tamil are
+marks) and the joiners between them, lower-cased; every other visible character is a word of its own, so
+that punctuation counts. Tables are hashed: bytes for words, bits for pairs and triples, of
 which some are taken for known by accident.
 """
 
-import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +22,11 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dmix.warehouse_schema.letters import JOINERS, find_words
+
+VERSION = 2
+"""Part of the fingerprint of who judges by these measures; one more for every change of them."""
 
 MAX_CHARACTERS = 20_000
 """A longer text is judged by its beginning, which bounds time."""
@@ -60,13 +65,12 @@ MEASURES = (
     "order",
 )
 
-_WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 _FUNCTION_WORDS = frozenset(
-    _WORD.findall(
+    (
         "the of and to in a is that for it as was with be by on not he his but at are this have from or had"
         " an they which one you were all her she there would their we him been has when who will no more if"
         " out so up into than them can its only some could these may then do first any my such"
-    )
+    ).split()
 )
 _MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
 
@@ -108,7 +112,7 @@ class NeighbourTables:
 
 def words_of(text: str) -> list[str]:
     """The words of the beginning of a text."""
-    return _WORD.findall(text[:MAX_CHARACTERS].lower())
+    return _words(text[:MAX_CHARACTERS].lower())
 
 
 def word_hashes(words: list[str]) -> NDArray[np.uint64]:
@@ -142,7 +146,10 @@ def text_measures(text: str, tables: NeighbourTables) -> NDArray[np.float64]:
     hashes = word_hashes(words)
     triples = runs(hashes, 3)
     frequency = tables.words[_word_buckets(hashes)] / STEPS_A_DOUBLING
-    letters = sum(character.isalpha() for character in visible)
+    on_letters = _on_letters(text)
+    letters = sum(character.isalpha() for character in visible) + on_letters
+    signs = sum(not character.isalnum() for character in visible) - on_letters
+    odd = sum(not c.isprintable() and c not in JOINERS or c == "\ufffd" for c in visible)
     known_pairs = _mean(_known(tables.pairs, runs(hashes, 2)))
     apart = mixed_hashes([hashes[:-APART], hashes[APART:]])
     by_chance = _mean(_known(tables.pairs, apart)) if len(apart) else known_pairs
@@ -150,8 +157,8 @@ def text_measures(text: str, tables: NeighbourTables) -> NDArray[np.float64]:
         "log_words": np.log(len(words)),
         "letters": letters / len(visible),
         "digits": sum(character.isdigit() for character in visible) / len(visible),
-        "symbols": sum(not character.isalnum() for character in visible) / len(visible),
-        "odd_characters": sum(not c.isprintable() or c == "\ufffd" for c in visible) / len(visible),
+        "symbols": signs / len(visible),
+        "odd_characters": odd / len(visible),
         "capitals": sum(character.isupper() for character in visible) / max(1, letters),
         "mean_word_length": _mean([len(word) for word in proper]),
         "long_words": _mean([len(word) > 15 for word in proper]),
@@ -165,6 +172,17 @@ def text_measures(text: str, tables: NeighbourTables) -> NDArray[np.float64]:
         "order": np.log((known_pairs + 0.01) / (by_chance + 0.01)),
     }
     return np.array([values[name] for name in MEASURES])
+
+
+def _words(text: str) -> list[str]:
+    return find_words(text, letters=r"[^\W_]", others=r"[^\w\s]|_")
+
+
+def _on_letters(text: str) -> int:
+    """Number of marks and joiners that belong to words."""
+    if text.isascii():
+        return 0
+    return sum(not character.isalnum() for word in _words(text) if word[0].isalnum() for character in word)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -51,7 +51,7 @@ from dmix.training.run.watching.steering import (
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
-from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.files.names import plain_name, refuse_links
 from dmix.warehouse_schema.settings import load_settings, setting, settings_from
 
 # Starts the paths of `config.yaml` that are relative to the warehouse.
@@ -303,7 +303,11 @@ def _in_this_warehouse(value: str, warehouse: Warehouse, run_id: str) -> str:
     """
     kind, path = _kind_and_path(value)
     if path.startswith(_IN_WAREHOUSE):
-        return f"{kind}{warehouse.root}/{path.removeprefix(_IN_WAREHOUSE)}"
+        inner = path.removeprefix(_IN_WAREHOUSE)
+        for part in inner.split("/"):
+            if part in ("", ".."):
+                plain_name(part, what="path", where=f"config.yaml of run {run_id}")
+        return f"{kind}{warehouse.root}/{inner}"
     if not path.startswith("/") or path.startswith(f"{warehouse.root}/"):
         return value
     absolute = Path(path)

@@ -118,9 +118,15 @@ def check_model_files(folder: Path) -> None:
     for name, value in read_json_object(path).items() if path.is_file() else ():
         if name.endswith("_file") and name not in _UNREAD and value is not None:
             plain_name(value, what=name, where=path)
+        if name.endswith("_files") and value is not None:
+            for one in value if isinstance(value, list) else [value]:
+                plain_name(one, what=name, where=path)
     path = folder / "config.json"
     if path.is_file():
-        check_attention(read_json_object(path), where=path)
+        config = read_json_object(path)
+        check_attention(config, where=path)
+        if config.get("transformers_weights") is not None:
+            plain_name(config["transformers_weights"], what="transformers_weights", where=path)
 
 
 def check_attention(value: Any, *, where: object) -> None:

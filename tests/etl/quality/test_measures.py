@@ -47,6 +47,14 @@ def test_shares_of_characters_by_hand(tables):
     assert found["mean_word_length"] == 2 and found["long_words"] == 0
 
 
+def test_marks_and_joiners_of_a_script_are_letters_of_their_words(tables):
+    found = measured("हिन्दी می\u200cخواهم", tables)  # 3 letters and 3 marks; 7 letters and a joiner
+    assert found["letters"] == 1
+    assert found["symbols"] == found["odd_characters"] == 0
+    assert found["mean_word_length"] == (6 + 8) / 2
+    assert measured("\u0301 \u0301", tables)["symbols"] == 1  # on no letter
+
+
 def test_a_loop_repeats_its_triples(tables):
     # 12 words have 10 triples, 3 of which are distinct
     assert measured("a b c " * 4, tables)["repeated_triples"] == pytest.approx(1 - 3 / 10)

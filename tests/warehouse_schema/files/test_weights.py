@@ -116,6 +116,10 @@ def test_a_header_made_by_hand_is_a_damaged_file(header, tmp_path):
         ("pytorch_model.bin.index.json", {"weight_map": {"a": "/etc/passwd"}}),
         ("tokenizer_config.json", {"vocab_file": "/etc/passwd"}),
         ("tokenizer_config.json", {"tokenizer_file": "../tokenizer.json"}),
+        ("tokenizer_config.json", {"fast_tokenizer_files": ["x/../../tokenizer.4.0.0.json"]}),
+        ("tokenizer_config.json", {"fast_tokenizer_files": "/tmp/tokenizer.4.0.0.json"}),
+        ("config.json", {"transformers_weights": "../../other/model.safetensors"}),
+        ("config.json", {"transformers_weights": 3}),
     ],
 )
 def test_a_model_folder_that_names_code_or_files_elsewhere_is_refused(file, content, tmp_path):

@@ -6,20 +6,24 @@ shared 8-grams over those of the item and of as long a stretch of the document (
 where it is shorter), which is Jaccard's similarity of the two.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
+from dmix.warehouse_schema.letters import find_words
+
 GRAM = 8
-_WORD = re.compile(r"\d+|[^\W\d_]+")
 
 
 def masked_grams(text: str) -> frozenset[tuple[str, ...]]:
     """Sets of 8 words in a row, lower case, numbers as `#`; a shorter text is one gram."""
-    words = ["#" if word[0].isdigit() else word for word in _WORD.findall(text.lower())]
+    words = ["#" if word[0].isdigit() else word for word in _words(text.lower())]
     if len(words) <= GRAM:
         return frozenset([tuple(words)] if words else [])
     return frozenset(zip(*(words[start:] for start in range(GRAM)), strict=False))
+
+
+def _words(text: str) -> list[str]:
+    return find_words(text, letters=r"[^\W\d_]", others=r"\d+")
 
 
 def similarities(items: Mapping[str, str], documents: Iterable[str]) -> dict[str, float]:

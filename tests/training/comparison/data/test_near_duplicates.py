@@ -27,3 +27,7 @@ def test_similarity_is_shared_grams_over_all_of_both():
     found = similarities({"item": PROBLEM, "other": "nothing alike"}, [PROBLEM.replace("all", "sum")])
     assert found["item"] == pytest.approx(7 / 9)
     assert found["other"] == 0
+
+
+def test_words_keep_their_marks():
+    assert masked_grams("हिन्दी 12 ไทยที่") == {("हिन्दी", "#", "ไทยที่")}
