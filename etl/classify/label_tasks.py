@@ -27,6 +27,7 @@ from dmix.etl.spark.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import storage_errors
 from dmix.warehouse_schema.files.manifests import LabelPart
+from dmix.warehouse_schema.light_arrow import array_of
 
 BATCH_DOCUMENTS = 2048
 BATCH_BYTES = 8 << 20
@@ -166,8 +167,8 @@ def label_batch(documents: Sequence[Document], classifier: Classifier) -> tuple[
             pa.array(paths, pa.string()),
             pa.array(positions, pa.int64()),
             pa.array(names, pa.string()),
-            pa.array(_rounded(found.probability), pa.float32()),
-            pa.array(_rounded(found.margin), pa.float32()),
+            array_of(_rounded(found.probability)),
+            array_of(_rounded(found.margin)),
         ],
         schema=SCHEMA,
     )

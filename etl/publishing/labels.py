@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmix.warehouse_schema.files.manifests import DomainRows, LabelFile
-from dmix.warehouse_schema.light_arrow import compute
+from dmix.warehouse_schema.light_arrow import array_of, compute
 
 SCHEMA = pa.schema(
     {
@@ -88,7 +88,7 @@ def write_labels(path: Path, chunk: pa.Table, ranks: Mapping[str, int]) -> tuple
     labels = chunk.column("label").to_pylist()
     rank_D = np.fromiter((ranks[label] for label in labels), dtype=np.int64, count=len(labels))
     order_D = np.argsort(rank_D, kind="stable")
-    ordered = compute("take", chunk, pa.array(order_D)).combine_chunks()
+    ordered = compute("take", chunk, array_of(order_D)).combine_chunks()
     bytes_D = compute("binary_length", ordered.column("text")).to_numpy()
     domains = []
     with pq.ParquetWriter(
