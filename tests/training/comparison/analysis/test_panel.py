@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tests.training.comparison.generated_results import OBJECTIVES, WATCHED, results_below
 
-from dmix.training.comparison.analysis.evidence import read_evidence, utility_disagreement
-from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.training.comparison.analysis.evidence import read_evidence
+from dmix.warehouse_schema.errors import InputError
 
 make_results = pytest.fixture(results_below)
 
@@ -18,17 +18,6 @@ def test_utility_by_hand(make_results):
     assert panel.role_CS("general", gain=True)[0, 0] == pytest.approx(-0.05)
     # base scores are −2 … −2.5, −2.25 in the mean
     assert panel.role_CS("target")[0, 0] == pytest.approx(-1.95)
-
-
-def test_stored_utility_agrees_with_that_of_items(make_results):
-    folder = make_results().add("a", noise=0.1).add("b", noise=0.1, seed=1).write()
-    assert utility_disagreement(read_evidence(folder), "screening", "development") < 1e-12
-
-
-def test_stored_utility_that_disagrees_is_seen(make_results):
-    folder = make_results().add("a", utility_development=0.5).write()
-    gap = utility_disagreement(read_evidence(folder), "screening", "development")
-    assert gap == pytest.approx(0.5)
 
 
 def test_watched_objectives_do_not_count_but_are_told(make_results):
@@ -95,21 +84,6 @@ def test_stage_without_finished_runs_has_no_panel(make_results):
     evidence = read_evidence(make_results().add("a", status="running").write())
     assert evidence.panel("screening", "development") is None
     assert len(evidence.stage("screening")) == 1
-
-
-def test_an_attempt_that_failed_stays_on_record(make_results):
-    results = make_results()
-    results.add("a", status="failed", unit="u").add("a", unit="u", attempt=1).add(
-        "a", seed=1, status="failed"
-    )
-    evidence = read_evidence(results.write())
-    assert evidence.runs.set_index("unit_id").status.to_dict() == {"u": "done", "screening-a-1-0-0": "failed"}
-    assert evidence.failed_attempts == 1
-
-
-def test_folder_without_results_is_named(tmp_path):
-    with pytest.raises(NotFoundError, match=r"no setting\.json"):
-        read_evidence(tmp_path)
 
 
 def test_best_first(make_results):

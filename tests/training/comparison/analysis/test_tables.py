@@ -8,7 +8,6 @@ from tests.training.comparison.generated_results import results_below
 
 from dmix.training.comparison.analysis import tables
 from dmix.training.comparison.analysis.evidence import read_evidence
-from dmix.training.comparison.analysis.steps import earliest_stop, mean_steps
 from dmix.training.comparison.analysis.tables import controller_rows
 
 make_results = pytest.fixture(results_below)
@@ -105,28 +104,6 @@ def test_slices_stand_side_by_side(make_results):
     evidence = read_evidence(make_results().add("a", near_duplicate=(0,)).write())
     header = tables.slice_table(evidence.panel("screening", "development")).splitlines()[0]
     assert header == "| controller | all items (12 items) | without near-duplicates (10 items) |"
-
-
-def test_earliest_stop_compares_where_all_still_ran(make_results):
-    results = make_results()
-    for seed in range(2):
-        results.add("long", seed=seed, gains=(0, 0.4), steps=4)
-        results.add("short", seed=seed, gains=(0, 0.4), steps=2)
-    evidence = read_evidence(results.write())
-    stop = earliest_stop(evidence, "screening")
-    # the generator's utility rises by a quarter of the final one a step
-    assert stop.step == 2
-    assert [(row.controller, row.utility.value) for row in stop.rows] == [
-        ("long", pytest.approx(0.5)),
-        ("short", pytest.approx(0.5)),
-    ]
-    assert stop.rows[0].difference.verdict == "tie"
-    assert "| `long` | 0.500 [0.500, 0.500] |" in tables.early_table(stop)
-    assert mean_steps(evidence, "screening")["short"] == ([0, 1, 2], pytest.approx([0, 0.25, 0.5]))
-
-
-def test_no_earliest_stop_where_all_runs_are_as_long(evidence):
-    assert earliest_stop(evidence, "screening") is None
 
 
 @pytest.mark.parametrize(

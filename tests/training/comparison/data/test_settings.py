@@ -7,7 +7,7 @@ import yaml
 
 from dmix.training.comparison.data.prepare import run_training
 from dmix.training.comparison.data.settings import load_setting
-from dmix.training.comparison.data.tiers import TIERS, tier_named
+from dmix.training.comparison.data.tiers import tier_named
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 SHIPPED = Path(__file__).parents[4] / "benchmarks" / "quality"
@@ -71,9 +71,3 @@ def test_an_unknown_setting_or_tier_is_named():
         load_setting("nowhere")
     with pytest.raises(InputError, match="tier is 'huge', expected one of smoke, small, full"):
         tier_named("huge")
-
-
-@pytest.mark.parametrize("tier", TIERS.values(), ids=TIERS)
-def test_the_draws_of_the_headroom_study_are_part_of_the_farm(tier):
-    assert tier.static <= tier.random_paths // 3
-    assert tier.open_loop <= tier.random_paths - tier.random_paths // 3

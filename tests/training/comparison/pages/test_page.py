@@ -6,7 +6,7 @@ from tests.training.comparison.generated_results import results_below
 
 from dmix.training.comparison.analysis.evidence import read_evidence
 from dmix.training.comparison.analysis.tables import controller_rows
-from dmix.training.comparison.analysis.verdict import Hypothesis, decisive_difference, hypothesis
+from dmix.training.comparison.analysis.verdict import Hypothesis, decisive_difference
 from dmix.training.comparison.pages import page as pages
 from dmix.warehouse_schema.errors import NotFoundError
 
@@ -123,21 +123,6 @@ def test_screening_decides_nothing(make_results, tmp_path):
     assert "after Holm" not in text and "U confirmation" not in text
     assert f"`{AGENT}` is ahead of `regmix`, `natural`." in text
     assert f"500 source tokens per run, 50% fewer than `regmix`. `{AGENT}` is on the Pareto front" in text
-
-
-def test_rival_is_the_best_other_controller_of_screening(make_results):
-    results = compare(make_results(), 0.1, stage="screening", seeds=2)
-    assert hypothesis(read_evidence(results.write())) == Hypothesis(AGENT, "regmix")
-
-
-def test_setting_names_its_hypothesis(make_results):
-    facts = {"hypothesis": {"agent": "mine", "rival": "natural"}}
-    folder = compare(make_results(facts=facts), 0.1, stage="screening", seeds=1).write()
-    assert hypothesis(read_evidence(folder)) == Hypothesis("mine", "natural")
-
-
-def test_no_hypothesis_without_an_agent(make_results):
-    assert hypothesis(read_evidence(make_results().add("natural").write())) is None
 
 
 def test_near_duplicates_that_change_the_verdict_are_told(make_results, tmp_path):
