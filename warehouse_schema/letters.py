@@ -1,7 +1,7 @@
 """Words in every script: which characters belong to the word before them.
 
-The vowel signs of Hindi, Thai, Tamil or Khmer, the points of Arabic and Hebrew and accents that stand apart are
-combining marks, which are no letters for Python's regular expressions: `\\w` ends a word at each of them.
+The vowel signs of Hindi, Thai, Tamil or Khmer, the points of Arabic and Hebrew and accents that stand apart
+are combining marks, which are no letters for Python's regular expressions: `\\w` ends a word at each of them.
 """
 
 import functools

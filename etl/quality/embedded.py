@@ -148,7 +148,7 @@ class EmbeddedQuality:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the weights, the version of the measures, the rules and the length at which texts are cut."""
+        """Hash of the weights, the version of the measures, the rules and the length at which texts end."""
         rules = (
             f"{VERSION} {LEAST_WORDS} {MOST_REPEATED} {LOW_FROM} {MEDIUM_FROM} {MAX_CHARACTERS} {MEASURES} "
         )

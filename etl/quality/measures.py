@@ -65,13 +65,12 @@ MEASURES = (
     "order",
 )
 
-_FUNCTION_WORDS = frozenset(
-    (
-        "the of and to in a is that for it as was with be by on not he his but at are this have from or had"
-        " an they which one you were all her she there would their we him been has when who will no more if"
-        " out so up into than them can its only some could these may then do first any my such"
-    ).split()
+_COMMONEST = (
+    "the of and to in a is that for it as was with be by on not he his but at are this have from or had"
+    " an they which one you were all her she there would their we him been has when who will no more if"
+    " out so up into than them can its only some could these may then do first any my such"
 )
+_FUNCTION_WORDS = frozenset(_COMMONEST.split())
 _MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
 
 
@@ -149,7 +148,7 @@ def text_measures(text: str, tables: NeighbourTables) -> NDArray[np.float64]:
     on_letters = _on_letters(text)
     letters = sum(character.isalpha() for character in visible) + on_letters
     signs = sum(not character.isalnum() for character in visible) - on_letters
-    odd = sum(not c.isprintable() and c not in JOINERS or c == "\ufffd" for c in visible)
+    odd = sum((not c.isprintable() and c not in JOINERS) or c == "\ufffd" for c in visible)
     known_pairs = _mean(_known(tables.pairs, runs(hashes, 2)))
     apart = mixed_hashes([hashes[:-APART], hashes[APART:]])
     by_chance = _mean(_known(tables.pairs, apart)) if len(apart) else known_pairs

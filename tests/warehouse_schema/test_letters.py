@@ -24,7 +24,7 @@ def words(text):
         "ພາສາລາວ",  # Lao
         "ភាសាខ្មែរ",  # Khmer
         "မြန်မာဘာသာ",  # Burmese
-        "བོད་ཡིག".split("་")[0],  # Tibetan
+        "བོད",  # Tibetan
         "العَرَبِيَّة",  # Arabic with points
         "עִבְרִית",  # Hebrew with points
         "می\u200cخواهم",  # Persian with a non-joiner
