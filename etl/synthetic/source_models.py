@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any
 from dmix.etl.synthetic.generation_settings import MOST_TOKENS, GenerationSettings
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.files.manifest_json import digest_of
-from dmix.warehouse_schema.files.weights import check_attention, check_model_files, damaged_weights
+from dmix.warehouse_schema.files.weights import (
+    check_attention,
+    check_depth,
+    check_model_files,
+    damaged_weights,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -205,6 +210,7 @@ def _config_and_tokenizer(name: str) -> tuple["PretrainedConfig", Any]:
                 " a causal language model and its tokenizer"
             ) from error
     check_attention({"attn_implementation": getattr(parts[0], "_attn_implementation", None)}, where=name)
+    check_depth(parts[0].to_dict(), where=name)
     return parts[0], parts[1]
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
-from dmix.warehouse_schema.files.weights import check_attention
+from dmix.warehouse_schema.files.weights import check_attention, check_depth
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,9 +42,11 @@ def check_family(config: "PretrainedConfig", name: str) -> None:
     """Refuses a model that is no causal language model, before its weights are read.
 
     Raises:
-        InputError: If it is of encoders, or of several kinds of input, or wants attention that is code.
+        InputError: If it is of encoders, or of several kinds of input, or wants attention that is code, or
+            more layers than any model has.
     """
     check_attention({"attn_implementation": getattr(config, "_attn_implementation", None)}, where=name)
+    check_depth(config.to_dict(), where=name)
     encoder = config.model_type in _ENCODERS and not getattr(config, "is_decoder", False)
     if getattr(config, "is_encoder_decoder", False) or encoder:
         raise InputError(

@@ -22,7 +22,14 @@ from dmix.training.model.saving import quiet_transformers
 from dmix.training.model.settings import LoraSettings, ModelSettings, read_model
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
-from dmix.warehouse_schema.files.weights import check_model_files, check_saved_model, damaged_weights
+from dmix.warehouse_schema.files.weights import (
+    check_depth,
+    check_model_files,
+    check_saved_model,
+    damaged_weights,
+)
+from dmix.warehouse_schema.memory import free_memory
+from dmix.warehouse_schema.sizes import size_text
 
 _CONFIGS: dict[str, type[PretrainedConfig]] = {"llama": LlamaConfig, "gpt_neox": GPTNeoXConfig}
 # Regularisation that small models of one epoch do not want; a user's own value wins.
@@ -134,6 +141,8 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
             config = config_class(**values)
             _check_sizes(config)
             network: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+        except InputError:
+            raise
         except Exception as error:  # transformers and torch raise many kinds for wrong values
             if is_out_of_memory(error):
                 raise
@@ -146,8 +155,28 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
     return network
 
 
+def _check_room(config: PretrainedConfig, name: str) -> None:
+    """Refuses a checkpoint whose configuration asks for more weights than the memory holds.
+
+    Its embeddings and a quarter of a square of its width for each layer are less than any family has.
+
+    Raises:
+        InputError: If they alone do not fit.
+    """
+    sizes = [getattr(config, field, None) for field in ("vocab_size", "hidden_size", "num_hidden_layers")]
+    vocabulary, hidden, layers = (size if isinstance(size, int) else 0 for size in sizes)
+    least, free = 4 * hidden * (vocabulary + layers * hidden // 4), free_memory()
+    if least > free:
+        raise InputError(
+            f"config.json of {name} describes a model of at least {size_text(least)} in fp32 ({layers} "
+            f"layers, hidden size {hidden}, {vocabulary} ids), but {size_text(free)} of memory are free; "
+            "correct config.json, or use a machine with more memory"
+        )
+
+
 def _check_sizes(config: PretrainedConfig) -> None:
     """Raises `ValueError` for sizes that transformers takes and that fail at the first sample."""
+    check_depth(config.to_dict(), where="the model file")
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", None) or heads
     if heads % keys or getattr(config, "head_dim", 0) % 2:
@@ -185,6 +214,8 @@ def empty_model(
             except InputError:
                 raise
             except Exception as error:  # as in load_network
+                if is_out_of_memory(error):
+                    raise
                 raise _no_model(model, error) from error
         check_fit(network.config, manifest)
         if lora is not None:
@@ -207,10 +238,14 @@ def load_network(name: str) -> PreTrainedModel:
         try:
             return with_merged_adapters(base, name)
         except Exception as error:  # peft raises many kinds for adapters that are damaged or of another model
+            if is_out_of_memory(error):
+                raise
             raise _no_model(name, error) from error
     try:
         with quiet_transformers():
-            check_family(AutoConfig.from_pretrained(name, trust_remote_code=False), name)
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+            check_family(config, name)
+            _check_room(config, name)
             network: PreTrainedModel
             network, found = AutoModelForCausalLM.from_pretrained(
                 name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
@@ -218,6 +253,8 @@ def load_network(name: str) -> PreTrainedModel:
     except InputError:
         raise
     except Exception as error:  # transformers, safetensors and torch raise many kinds for damaged files
+        if is_out_of_memory(error):
+            raise
         raise _no_model(name, error) from error
     lacking = sorted(found["missing_keys"])
     if lacking:

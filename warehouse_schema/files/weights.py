@@ -7,6 +7,7 @@ a run starts from it.
 import functools
 import hashlib
 import math
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,11 @@ _EARLIER_RATE = 1e-3
 _UNREAD = ("special_tokens_map_file",)
 # Numbers that are looked at, at a time.
 _CHUNK = 2**22
+# Layers of a model, and experts of a layer, that a configuration may ask for. Each is Python objects, even
+# without weights: ten million of them fill any memory. The deepest model known has 1,000.
+_MOST_LAYERS, _MOST_EXPERTS = 4_096, 16_384
+_LAYERS = re.compile(r"(^|_)n?_?layers?$")
+_EXPERTS = re.compile(r"(^|_)(num|n)_(\w+_)?experts$")
 # Bits of the exponent of bf16: all of them are set in infinities and NaN.
 _BF16_EXPONENT = 0x7F80
 
@@ -125,6 +131,7 @@ def check_model_files(folder: Path) -> None:
     if path.is_file():
         config = read_json_object(path)
         check_attention(config, where=path)
+        check_depth(config, where=path)
         if config.get("transformers_weights") is not None:
             plain_name(config["transformers_weights"], what="transformers_weights", where=path)
 
@@ -147,6 +154,26 @@ def check_attention(value: Any, *, where: object) -> None:
                         f"{where} names the {name} {str(kernel)[:200]!r}, which would be loaded as code;"
                         " remove this entry"
                     )
+
+
+def check_depth(value: Any, *, where: object) -> None:
+    """Returns if a configuration of a model, or what it holds, asks for no absurd number of layers.
+
+    Raises:
+        InputError: If it does; building such a model would fill the memory before a weight is read.
+    """
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        waiting += found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+        for name, number in found.items() if isinstance(found, dict) else ():
+            if not isinstance(name, str) or type(number) not in (int, float):
+                continue
+            most = _MOST_LAYERS if _LAYERS.search(name) else _MOST_EXPERTS if _EXPERTS.search(name) else None
+            if most is not None and number > most:
+                raise InputError(
+                    f"{where} has {name} {str(number)[:40]}, expected at most {most:,}; correct the file"
+                )
 
 
 def file_digest(path: Path) -> str:

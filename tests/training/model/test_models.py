@@ -1,10 +1,11 @@
 import dataclasses
+import json
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dmix.training.model.models import load_model
+from dmix.training.model.models import load_model, load_network
 from dmix.training.model.saving import save_model
 from dmix.training.model.settings import ModelSettings
 from dmix.training.run.request import resolve_model
@@ -123,6 +124,7 @@ def test_a_folder_without_a_model_is_named(manifest, tmp_path):
         ({"rope_scaling": {"type": "nope"}}, "cannot make a model"),
         ({"pad_token_id": 99_999}, "cannot make a model"),
         ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
+        ({"num_hidden_layers": 10**7}, "num_hidden_layers 10000000, expected at most"),
         ({"intermediate_size": 0}, "intermediate_size is 0"),
         ({"initializer_range": float("nan")}, "cannot make a model"),
         ({"initializer_range": float("inf")}, "are not finite"),
@@ -132,3 +134,15 @@ def test_a_folder_without_a_model_is_named(manifest, tmp_path):
 def test_a_configuration_that_makes_no_model_is_one_sentence(tiny_model, manifest, values, said):
     with pytest.raises(InputError, match=said):
         load_model(with_config(tiny_model, **values), manifest)
+
+
+def test_a_checkpoint_whose_configuration_needs_more_than_the_memory_is_refused(
+    tiny_model, manifest, tiny_warehouse, tmp_path
+):
+    model = load_model(tiny_model, manifest)
+    save_model(model, tmp_path, streams=tiny_warehouse.stream(manifest.dataset), manifest=manifest)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for change in ({"hidden_size": 10**7}, {"vocab_size": 10**12}):
+        (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(InputError, match=r"describes a model of at least .* memory are free"):
+            load_network(str(tmp_path))

@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError, VerificationError
 from dmix.warehouse_schema.files.weights import (
+    check_depth,
     check_model_files,
     check_saved_model,
     damaged_weights,
@@ -137,3 +138,27 @@ def test_a_usual_model_folder_is_taken(tmp_path):
         (tmp_path / file).write_text(json.dumps(content))
     check_model_files(tmp_path)
     check_model_files(tmp_path / "owner" / "name")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_hidden_layers": 10**7},
+        {"n_layer": 1e9},
+        {"n_layers": 10**30},
+        {"decoder_layers": 10**7},
+        {"text_config": {"num_hidden_layers": 10**7}},
+        {"num_local_experts": 10**6},
+        {"n_routed_experts": 10**6},
+    ],
+    ids=str,
+)
+def test_a_configuration_of_more_layers_than_any_model_has_is_refused(config, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="expected at most"):
+        check_model_files(tmp_path)
+
+
+def test_usual_depths_are_taken():
+    check_depth({"num_hidden_layers": 1000, "num_experts": 512, "layer_types": ["x"], 3: 4}, where="x")
+    check_depth({"max_position_embeddings": 10**7, "num_layers": None, "n_layer": True}, where="x")
