@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.loader import MixedLoader
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 BATCH = 64

@@ -17,7 +17,7 @@ from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.controllers.agent import AgentController
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.loader import MixedLoader
-from dmix.mixing.delivery.plan import MixerState, PlanSettings, StreamSizes, plan_step
+from dmix.mixing.delivery.step_plan import MixerState, PlanSettings, StreamSizes, plan_step
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import CONTEXT, History
 from dmix.training.run.decisions import recorded_decisions

@@ -24,7 +24,7 @@ from benchmarks.mixing_streams import manifest_of
 from benchmarks.rows import add_row_options, measure
 
 from dmix.etl.classify.parts import part_fingerprint, plan_parts
-from dmix.mixing.delivery.plan import MixerState, PlanSettings, StreamSizes, plan_step
+from dmix.mixing.delivery.step_plan import MixerState, PlanSettings, StreamSizes, plan_step
 from dmix.training.run.decisions import recorded_decisions
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.catalog.sync import sync

@@ -45,6 +45,17 @@ def test_the_way_of_one_document_names_files_that_exist():
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_the_way_of_one_document_names_functions_that_are_in_their_files():
+    text = (ROOT / "docs/one-document.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:etl|mixing|training)/[\w/]+\.py)` \(`(\w+)`\)", text)
+    assert len(named) > 6
+    assert [
+        (file, name)
+        for file, name in named
+        if not re.search(rf"^\s*(def {name}\(|{name}\b.*=)", (ROOT / file).read_text(encoding="utf-8"), re.M)
+    ] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tests_that_pages_name_exist(page):
     text = page.read_text(encoding="utf-8")

@@ -165,11 +165,11 @@ def make_classifier(spec: ClassifierSpec) -> Classifier:
 
         assert spec.taxonomy is not None
         return NvidiaClassifier(rest or HUB_ID, name=spec.name, taxonomy=spec.taxonomy)
-    from dmix.etl.classifiers.embedded import EmbeddedClassifier
+    if kind in ("embedded", "distilled"):
+        from dmix.etl.classifiers.embedded import WEIGHTS_PATH, EmbeddedClassifier
 
-    if spec.weights is not None:
-        return EmbeddedClassifier(spec.weights, name=spec.name)
-    return EmbeddedClassifier()
+        return EmbeddedClassifier(spec.weights or WEIGHTS_PATH, name=spec.name)
+    raise ValueError(f"no class for the classifier {spec.name!r}")
 
 
 def load_weights(spec: ClassifierSpec) -> None:

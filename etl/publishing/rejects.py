@@ -1,8 +1,8 @@
 """Rejected documents, with reason and position. Every document that dmix drops has a row here.
 
-`REASONS` lists all reasons. Reading decides them (`etl/reading/documents.py`,
-`etl/templates/conversations.py`), and so does classifying, where no label is found
-(`etl/classify/label_tasks.py`).
+`REASONS` lists all reasons. Who decides: `etl/reading/records.py` and `documents.py` for a record,
+`blocks.py`, `parquet.py` and `parquet_pages.py` there for a damaged file, `etl/templates/` for messages,
+and `etl/classify/label_tasks.py` for labels and for files that kill a worker.
 """
 
 from collections import Counter

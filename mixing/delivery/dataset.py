@@ -22,8 +22,8 @@ from torch import distributed
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from dmix.mixing.delivery.mds import TOKEN_COLUMN, map_tokens, token_layout
-from dmix.mixing.delivery.plan import PlanSettings, StepPlan, StreamSizes, check_settings
 from dmix.mixing.delivery.shared_streams import CACHE_WAIT_SECONDS, INDEX, OpenStreams
+from dmix.mixing.delivery.step_plan import PlanSettings, StepPlan, StreamSizes, check_settings
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.names import refuse_links

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.delivery.digest import Ids, StepDigest, merge_ranks, step_digest
-from dmix.mixing.delivery.plan import StepPlan
+from dmix.mixing.delivery.step_plan import StepPlan
 from dmix.warehouse_schema.errors import VerificationError
 
 

@@ -23,7 +23,7 @@ from torch import distributed
 from dmix.mixing.delivery.dataset import Batch, MixedDataset, StepBatchSampler, build_dataloader
 from dmix.mixing.delivery.digest import CHAIN_START, StepDigest, chain_digest
 from dmix.mixing.delivery.ledger import RankNotes, StepLedger
-from dmix.mixing.delivery.plan import MixerState, PlanSettings, StepPlan, plan_step, remaining_samples
+from dmix.mixing.delivery.step_plan import MixerState, PlanSettings, StepPlan, plan_step, remaining_samples
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.mixtures import parse_mixture
 from dmix.warehouse_schema.errors import InputError

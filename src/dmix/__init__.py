@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dmix.mixing.controllers import Controller, Proposal
     from dmix.mixing.delivery.dataset import MixedDataset
     from dmix.mixing.delivery.loader import MixedLoader
-    from dmix.mixing.delivery.plan import PlanSettings
+    from dmix.mixing.delivery.step_plan import PlanSettings
     from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.space.history import History
     from dmix.warehouse_schema.catalog.catalog import Catalog
@@ -47,7 +47,7 @@ _HOMES = {
     "History": "dmix.mixing.space.history",
     "MixedDataset": "dmix.mixing.delivery.dataset",
     "MixedLoader": "dmix.mixing.delivery.loader",
-    "PlanSettings": "dmix.mixing.delivery.plan",
+    "PlanSettings": "dmix.mixing.delivery.step_plan",
     "Proposal": "dmix.mixing.controllers",
     "Session": "dmix.cli.workflows.session",
     "Warehouse": "dmix.warehouse_schema.files.layout",

@@ -21,7 +21,7 @@ from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.digest import CHAIN_START, chain_digest, step_digest
 from dmix.mixing.delivery.exhaustion import EXHAUSTION
 from dmix.mixing.delivery.loader import MixedLoader, StepRecord
-from dmix.mixing.delivery.plan import MixerState, PlanSettings, plan_step
+from dmix.mixing.delivery.step_plan import MixerState, PlanSettings, plan_step
 
 EXAMPLES = int(os.environ.get("DMIX_EXAMPLES", "30"))
 PROVEN = settings(max_examples=EXAMPLES, deadline=None, derandomize=True)

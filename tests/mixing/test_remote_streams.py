@@ -14,7 +14,7 @@ import pytest
 
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.loader import MixedLoader
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.warehouse_schema.errors import InputError, LockHeldError, StorageError
 
 SETTINGS = PlanSettings(step_samples=80, batch_size=20, exhaustion="redistribute", shuffle_block=1)

@@ -33,8 +33,8 @@ from dmix.mixing.controllers import Controller
 from dmix.mixing.controllers.agent import AgentController
 from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.replay import ReplayController
-from dmix.mixing.delivery.plan import PlanSettings
 from dmix.mixing.delivery.shared_streams import _remove_stale
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.mixtures import parse_mixture
 from dmix.mixing.trajectories.objectives import load_environment

@@ -14,7 +14,7 @@ import torch
 
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.loader import MixedLoader
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.model.models import load_model
 from dmix.training.model.saving import save_model

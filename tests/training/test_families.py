@@ -10,7 +10,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
 from dmix.mixing.controllers.fixed import natural
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.training.model.estimate.memory import memory_per_rank
 from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.models import load_model

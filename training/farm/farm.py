@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmix.mixing.delivery.plan import check_settings
+from dmix.mixing.delivery.step_plan import check_settings
 from dmix.mixing.delivery.streams import StreamSizes
 from dmix.mixing.trajectories.feedback import farm_scales, feedback_file, read_feedback, write_feedback
 from dmix.mixing.trajectories.objectives import (

@@ -17,7 +17,7 @@ from composer.utils import get_device
 from numpy.typing import NDArray
 
 from dmix.mixing.controllers.fixed import constant
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.effects.probes import Probe
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.trajectories.encoding import load_tokenizer_file

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from dmix.mixing.controllers.replay import ReplayController
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.mixing.trajectories.store import Trajectory

@@ -25,7 +25,14 @@ from dmix.mixing.controllers import Controller
 from dmix.mixing.controllers.interface import context_of
 from dmix.mixing.delivery.dataset import StepBatchSampler
 from dmix.mixing.delivery.ledger import RankNotes, StepLedger
-from dmix.mixing.delivery.plan import MixerState, PlanSettings, StepPlan, ending, plan_step, remaining_samples
+from dmix.mixing.delivery.step_plan import (
+    MixerState,
+    PlanSettings,
+    StepPlan,
+    ending,
+    plan_step,
+    remaining_samples,
+)
 from dmix.mixing.delivery.streams import StreamSizes
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History

@@ -20,7 +20,7 @@ import yaml
 from dmix.mixing.controllers import Controller, effect, fixed
 from dmix.mixing.controllers.guarded import load_limits
 from dmix.mixing.controllers.plan import plan_for_run
-from dmix.mixing.delivery.plan import PlanSettings, check_settings
+from dmix.mixing.delivery.step_plan import PlanSettings, check_settings
 from dmix.mixing.delivery.streams import StreamSizes
 from dmix.mixing.effects.plan import Supply
 from dmix.mixing.space.budget import FieldPasses, auto_step_samples, expected_coverage

@@ -8,7 +8,7 @@ from typing import Any
 from composer.utils import dist
 
 from dmix.mixing.controllers import Controller
-from dmix.mixing.delivery.plan import check_settings
+from dmix.mixing.delivery.step_plan import check_settings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.estimate.memory import RunDisk, check_room, disk_of_run

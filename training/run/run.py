@@ -18,7 +18,7 @@ from composer.utils import dist
 from torch.distributed.checkpoint.state_dict import _get_fqns
 
 from dmix.mixing.delivery.dataset import StepBatchSampler
-from dmix.mixing.delivery.plan import check_settings
+from dmix.mixing.delivery.step_plan import check_settings
 from dmix.mixing.delivery.streams import StreamSizes
 from dmix.training.model.estimate.speed import cpu_has_bf16
 from dmix.training.model.models import load_model

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dmix.mixing.delivery.digest import CHAIN_START, Ids, chain_digest
 from dmix.mixing.delivery.ledger import StepLedger
-from dmix.mixing.delivery.plan import MixerState
+from dmix.mixing.delivery.step_plan import MixerState
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import RunEffects, TruncatedHistory
 

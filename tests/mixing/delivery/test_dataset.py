@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from dmix.mixing.delivery.dataset import MixedDataset, StepBatchSampler, build_dataloader
 from dmix.mixing.delivery.mds import map_tokens, token_layout
-from dmix.mixing.delivery.plan import MixerState, PlanSettings, StepPlan, plan_step
+from dmix.mixing.delivery.step_plan import MixerState, PlanSettings, StepPlan, plan_step
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 
 PROVEN = settings(max_examples=int(os.environ.get("DMIX_EXAMPLES", "40")), deadline=None, derandomize=True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.digest import CHAIN_START, chain_digest, step_digest
 from dmix.mixing.delivery.loader import MixedLoader
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError, VerificationError
 

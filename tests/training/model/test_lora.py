@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from dmix.mixing.controllers.fixed import natural
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.training.model.estimate.memory import memory_per_rank
 from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.lora import add_adapters, merge_adapters

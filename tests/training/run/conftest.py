@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from tests.training.run.runs import Swinging
 
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.run import train
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest

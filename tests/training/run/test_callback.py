@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dmix.mixing.controllers.fixed import natural
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.callback import jump_of

@@ -7,7 +7,7 @@ import pytest
 from tests.training.run.runs import Steady, Swinging, events, with_training
 
 from dmix.mixing.controllers import Proposal
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.training.model.models import load_model
 from dmix.training.run.assembly.trainer import make_optimizer
 from dmix.training.run.resuming.checkpoint_files import checkpoints

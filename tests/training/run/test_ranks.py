@@ -12,7 +12,7 @@ import pytest
 from composer.utils import dist
 
 from dmix.mixing.controllers import Proposal
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.ranks import failing_together, is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.run import train

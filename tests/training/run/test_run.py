@@ -15,7 +15,7 @@ from tests.training.run.runs import StopAfter, events, with_training
 
 from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.dataset import MixedDataset
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.training.model.models import load_model
 from dmix.training.run.checkpoints import load_checkpoint
 from dmix.training.run.resuming.checkpoint_files import checkpoints

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dmix.mixing.delivery.plan import MixerState
+from dmix.mixing.delivery.step_plan import MixerState
 from dmix.training.run.state import RunState
 
 N, D = 52, 3

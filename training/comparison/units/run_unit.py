@@ -22,7 +22,7 @@ from dmix.mixing.controllers import Controller
 from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.registry import make_controller, prepare_controller
 from dmix.mixing.controllers.replay import ReplayController
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.effects.store import read_effects
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.encoding import load_tokenizer_file

@@ -11,7 +11,7 @@ from typing import Any
 
 from dmix.mixing.controllers import Controller
 from dmix.mixing.delivery.dataset import MixedDataset
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.warehouse_schema.errors import (

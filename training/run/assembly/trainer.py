@@ -20,7 +20,7 @@ from composer.utils.reproducibility import load_rng_state
 from torch.utils.data import DataLoader
 
 from dmix.mixing.delivery.dataset import MixedDataset, StepBatchSampler, build_dataloader
-from dmix.mixing.delivery.plan import MixerState
+from dmix.mixing.delivery.step_plan import MixerState
 from dmix.mixing.delivery.streams import StreamSizes
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.encoding import load_tokenizer_file

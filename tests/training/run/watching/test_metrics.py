@@ -9,7 +9,7 @@ from composer.loggers import InMemoryLogger
 from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.digest import StepDigest
 from dmix.mixing.delivery.ledger import StepLedger
-from dmix.mixing.delivery.plan import PlanSettings
+from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.assembly.job import TrainingJob

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmix.mixing.delivery.order import order_slice
-from dmix.mixing.delivery.plan import (
+from dmix.mixing.delivery.step_plan import (
     MixerState,
     PlanSettings,
     StepPlan,
