@@ -23,15 +23,34 @@ MOST_SEED = 2**31 - 1
 """Largest seed that every generator takes, also with the number of a rank or repeat added to it."""
 
 
-def setting(default: Any = dataclasses.MISSING, *, help: str, choices: tuple[str, ...] | None = None) -> Any:
+MOST_COUNT = 2**31 - 1
+"""Largest whole number of a setting that declares no other one: what events and the catalog hold."""
+
+MOST_BYTES = 2**50
+"""Largest number of bytes that a setting takes."""
+
+MOST_WIDTH = 2**16
+"""Largest width, depth or number of the small networks that choose or predict mixtures."""
+
+_LONGEST_SHOWN = 30
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    choices: tuple[str, ...] | None = None,
+    most: int = MOST_COUNT,
+) -> Any:
     """A dataclass field that carries its help text.
 
     Args:
         default: Value when it is not given; leave it out for a required setting.
         help: One sentence with the unit and, where it is not ours, the source of the default.
         choices: The only values allowed, for text settings.
+        most: The largest value allowed, for whole numbers.
     """
-    metadata = {"help": help, "choices": choices}
+    metadata = {"help": help, "choices": choices, "most": most}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -89,7 +108,7 @@ def settings_from(cls: type[T], values: dict[str, Any], *, where: str) -> T:
 
     Raises:
         InputError: For unknown names (with the nearest known one), missing ones, wrong types, numbers
-            that are not finite, and seeds out of range.
+            that are not finite or too large, and seeds out of range.
     """
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -107,10 +126,34 @@ def settings_from(cls: type[T], values: dict[str, Any], *, where: str) -> T:
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in converted:
             raise InputError(f"{where}: setting {name!r} is missing ({field.metadata.get('help', '')})")
+        if name in converted:
+            _refuse_large(converted[name], field.metadata.get("most", MOST_COUNT), where=f"{where}: {name}")
         choices = field.metadata.get("choices")
         if choices and name in converted and converted[name] not in (*choices, None):
             raise InputError(f"{where}: {name} is {converted[name]!r}, expected one of {', '.join(choices)}")
     return cls(**converted)
+
+
+def whole_number(given: int | str, *, name: str, most: int = MOST_COUNT) -> int:
+    """A number of at least 1 that may be written as text, as where a word is allowed in its place.
+
+    Raises:
+        InputError: If it is none, or is too large.
+    """
+    text = str(given)
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
+        shown = text if len(text) <= _LONGEST_SHOWN else f"a text of {len(text)} characters"
+        raise InputError(f"{name} is {shown!r}, expected auto or a number from 1 to {most}")
+    return int(text)
+
+
+def _refuse_large(value: Any, most: int, *, where: str) -> None:
+    """Refuses a whole number, or a list with one, that is too large; what is too small is for its class."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int) and abs(number) > most:
+            text = str(number)
+            shown = text if len(text) <= _LONGEST_SHOWN else f"a number of {len(text)} digits"
+            raise InputError(f"{where} is {shown}, expected at most {most}")
 
 
 def _converted(hint: Any, value: Any, where: str) -> Any:

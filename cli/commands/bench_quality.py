@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option, master_option
+from dmix.cli.show.options import (
+    Count,
+    FiniteFloat,
+    config_option,
+    dry_run_option,
+    json_option,
+    master_option,
+)
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.cli.workflows.bench.quality import STAGES
 
@@ -57,7 +64,7 @@ from dmix.cli.workflows.bench.quality import STAGES
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=Count(min=1, most=1024),
     default=2,
     show_default=True,
     help="Number of processes. Each process uses one thread.",

@@ -4,6 +4,7 @@ import click
 
 from dmix.cli.commands import etl_distil, etl_screening, etl_shard, etl_start_state, etl_synthesize
 from dmix.cli.show.options import (
+    Count,
     config_option,
     data_url_option,
     dry_run_option,
@@ -61,7 +62,7 @@ def etl() -> None:
 @click.option("--add", is_flag=True, help="Add these inputs to the inputs of the last version.")
 @click.option(
     "--seq-len",
-    type=click.IntRange(min=2),
+    type=Count(min=2),
     metavar="N",
     help="Number of tokens per sample. With this flag, dmix also makes a dataset, as 'dmix etl shard "
     "--seq-len N' does.",

@@ -6,6 +6,7 @@ from dmix.cli.commands.mix_collect import collect
 from dmix.cli.commands.mix_plan import plan
 from dmix.cli.commands.mix_probe import probe
 from dmix.cli.show.options import (
+    Count,
     config_option,
     dataset_option,
     dry_run_option,
@@ -30,7 +31,7 @@ def mix() -> None:
 @settings_options(SampleSettings)
 @click.option(
     "--processes",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     help="Number of processes. dmix uses at most one per value of --top-k. Default: one per core.",
 )
 @json_option

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dmix.cli.show.options import (
+    Count,
     FiniteFloat,
     config_option,
     dry_run_option,
@@ -51,7 +52,7 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 )
 @click.option(
     "--stack",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=1,
     show_default=True,
     help="Maximum number of proxies that one task trains at once. A larger number uses a GPU better.",

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dmix.cli.show.options import (
+    Count,
     config_option,
     dataset_option,
     dry_run_option,
@@ -53,12 +54,12 @@ from dmix.mixing.effects.settings import PlanRules
 )
 @click.option(
     "--samples",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     help="Number of samples that the run will draw. Default: all samples of the dataset.",
 )
 @click.option(
     "--max-passes",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=4,
     show_default=True,
     help="Maximum number of passes through the samples of each domain.",

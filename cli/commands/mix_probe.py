@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dmix.cli.show.options import (
+    Count,
     FiniteFloat,
     config_option,
     dataset_option,
@@ -53,18 +54,18 @@ ESTIMATORS = ("counts", "gradient", "probe")
 )
 @click.option(
     "--groups",
-    type=click.IntRange(min=2),
+    type=Count(min=2),
     help="Maximum number of probes (short runs), not counting runs of natural mixing. If there are more "
     "domains, a probe covers a group of domains. Default: 40.",
 )
 @click.option(
     "--steps",
-    type=click.IntRange(min=4),
+    type=Count(min=4),
     help="Number of steps per probe. Default: 4, a quarter of a run of 16 steps.",
 )
 @click.option(
     "--samples",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     help="Number of samples of the planned run, as in 'dmix mix plan'. A probe draws a quarter of this "
     "number. Default: all samples of the dataset.",
 )

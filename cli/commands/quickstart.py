@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import config_option, json_option, master_option
+from dmix.cli.show.options import Count, config_option, json_option, master_option
 from dmix.cli.show.output import say
 from dmix.cli.show.result import show_result
 
@@ -28,7 +28,7 @@ from dmix.cli.show.result import show_result
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=2,
     show_default=True,
     help="Number of runs per controller.",

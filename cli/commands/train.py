@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from dmix.cli.show.options import (
+    Count,
     SectionedGroup,
     config_option,
     dataset_option,
@@ -53,7 +54,7 @@ _logger_option = click.option(
 
 _ranks_option = click.option(
     "--ranks",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     help="Number of ranks (training processes) for the memory estimate of --dry-run. Default:"
     " the ranks of this launch.",
 )
@@ -152,7 +153,7 @@ def train(context: click.Context, /, *, as_json: bool, config: str | None, **val
 @dataset_option
 @click.option("--model", required=True, metavar="PATH|HUB-ID", help=_MODEL_HELP)
 @click.option(
-    "--tokens", required=True, type=click.IntRange(min=1), help="Number of source tokens to train on."
+    "--tokens", required=True, type=Count(min=1, most=2**50), help="Number of source tokens to train on."
 )
 @click.option("--name", required=True, help="Name of the model in the warehouse.")
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)

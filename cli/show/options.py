@@ -18,7 +18,7 @@ from click.core import ParameterSource
 from dmix.etl.spark.masters import DEFAULT_MASTER, IN_PROCESS_BYTES
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.settings import read_yaml, settings_from
+from dmix.warehouse_schema.settings import MOST_BYTES, MOST_COUNT, read_yaml, settings_from
 
 T = TypeVar("T")
 Command = Callable[..., Any]
@@ -36,6 +36,16 @@ class FiniteFloat(click.FloatRange):
     def _describe_range(self) -> str:
         """The range as help shows it; empty for a number without limits, for which click says `x<=None`."""
         return "" if self.min is None and self.max is None else super()._describe_range()
+
+
+class Count(click.IntRange):
+    """A whole number from `min` to a limit that help does not show."""
+
+    def __init__(self, min: int, *, most: int = MOST_COUNT) -> None:
+        super().__init__(min=min, max=most)
+
+    def _describe_range(self) -> str:
+        return f"x>={self.min}"
 
 
 class SectionedGroup(click.Group):
@@ -149,7 +159,7 @@ def executor_options(command: Command) -> Command:
 
     call = click.option(
         "--in-process-bytes",
-        type=click.IntRange(min=0),
+        type=Count(min=0, most=MOST_BYTES),
         default=IN_PROCESS_BYTES,
         envvar="DMIX_IN_PROCESS_BYTES",
         show_default=True,

@@ -31,6 +31,7 @@ from dmix.etl.classifiers.gpu_lock import model_at_work
 from dmix.etl.classifiers.interface import Labels, Records
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.files.manifest_json import digest_of
+from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.files.weights import check_model_files
 from dmix.warehouse_schema.taxonomy import Taxonomy
 from dmix.warehouse_schema.text_files import read_json_object
@@ -225,7 +226,7 @@ def _padded(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple["torch.Tensor
 
 def _fetched(location: str, *, hub_id: str) -> Path:
     """The folder with the files of a checkpoint, downloaded to the hub's cache if need be."""
-    folder = Path(location).expanduser()
+    folder = from_home(location)
     if not folder.is_dir():
         if location.count("/") != 1 or location.startswith((".", "~", "/")):
             raise NotFoundError(

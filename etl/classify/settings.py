@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dmix.etl.templates.settings import TextSettings
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import MOST_BYTES, setting
 
 MOST_DOCUMENT_BYTES = 1 << 30
 """Arrow counts the bytes of a column of text with 31 bits; a batch may hold one document more."""
@@ -47,17 +47,20 @@ class ClassifySettings(TextSettings):
         256 << 20,
         help="Maximum size of a document in bytes, as stored in the input file. dmix rejects larger "
         "documents.",
+        most=MOST_BYTES,
     )
     part_bytes: int = setting(
         16 << 20,
         help="Maximum size of a part in bytes. dmix groups small input files into parts, and classifies "
         "each part as one task.",
+        most=MOST_BYTES,
     )
     piece_bytes: int = setting(
         32 << 20,
         help="Minimum size of a piece in bytes. For compressed lines, the size after decompression "
         "counts. dmix cuts an input file larger than --part-bytes into pieces, and classifies each "
         "piece separately.",
+        most=MOST_BYTES,
     )
 
     def __post_init__(self) -> None:

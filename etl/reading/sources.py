@@ -23,6 +23,7 @@ from pathlib import Path, PurePath
 from dmix.etl.reading.blocks import reading
 from dmix.etl.reading.walking import engine_part, hidden_part, refuse_tables, walk
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.files.storage import SCHEMES, RemotePath, is_url
 
 FORMATS = {
@@ -267,10 +268,7 @@ def _local_path(pattern: str) -> Path:
             f"input {pattern} has the URL scheme {scheme}://, expected {known} or a local path; copy the "
             "input to one of these"
         )
-    try:
-        return Path(pattern).expanduser()
-    except RuntimeError:
-        raise InputError(f"input {pattern}: this user has no home folder; give the whole path") from None
+    return from_home(pattern)
 
 
 def _check_readable(root: Path, depth: int | None) -> None:

@@ -204,7 +204,8 @@ def _mode(path: Path, wanted: Callable[[Path], bool]) -> int | None:
         if path.suffix and not wanted(path):
             return None
         target = path.readlink()
-        why = "the link points to itself" if error.errno == errno.ELOOP else f"{target} does not exist"
+        loops = error.errno == errno.ELOOP
+        why = "it leads to itself, or over too many links" if loops else f"{target} does not exist"
         raise InputError(f"link {path} is broken ({why}); restore its target, or remove the link") from None
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import MOST_BYTES, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,11 @@ class ShardSettings:
         choices=("remove", "report"),
     )
     split_bytes: int = setting(
-        64 << 20, help="Number of bytes of text per task. dmix splits a larger domain into several tasks."
+        64 << 20,
+        help="Number of bytes of text per task. dmix splits a larger domain into several tasks.",
+        most=MOST_BYTES,
     )
-    shard_bytes: int = setting(32 << 20, help="Maximum size of a shard file in bytes.")
+    shard_bytes: int = setting(32 << 20, help="Maximum size of a shard file in bytes.", most=MOST_BYTES)
 
     def __post_init__(self) -> None:
         for name, least in (("seq_len", 2), ("seed", 0), ("split_bytes", 1), ("shard_bytes", 1)):

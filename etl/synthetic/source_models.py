@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dmix.etl.synthetic.generation_settings import MOST_TOKENS, GenerationSettings
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.files.manifest_json import digest_of
+from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.files.weights import (
     check_attention,
     check_depth,
@@ -64,7 +65,7 @@ class SourceModel:
 
 def check_there(name: str) -> None:
     """Raises `NotFoundError` if a model that is named by a path is not there; a hub is not asked."""
-    path = Path(name).expanduser()
+    path = from_home(name)
     if (path.is_absolute() or name.startswith(".")) and not path.is_dir():
         raise NotFoundError(f"model {name} is not a folder; give the folder of a checkpoint, or a hub id")
 
@@ -89,7 +90,7 @@ def source_model(name: str, settings: GenerationSettings) -> SourceModel:
     end_id = _end_id(name, config, tokenizer, start_id)
     return SourceModel(
         name=name,
-        folder=str(Path(name).expanduser().absolute()) if Path(name).expanduser().is_dir() else name,
+        folder=str(from_home(name).absolute()) if from_home(name).is_dir() else name,
         config=config,
         tokenizer=tokenizer,
         start_id=start_id,
@@ -192,7 +193,7 @@ def quiet_libraries() -> Iterator[None]:
 def _config_and_tokenizer(name: str) -> tuple["PretrainedConfig", Any]:
     from transformers import AutoConfig, AutoTokenizer
 
-    folder = Path(name).expanduser()
+    folder = from_home(name)
     if not folder.is_dir() and (name.count("/") != 1 or name.startswith((".", "~", "/"))):
         raise NotFoundError(
             f"model {name!r} does not exist; give the folder of a checkpoint or a hub id (owner/name)"

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from dmix.etl.templates.conversations import COLUMNS, SHAPES, Message, Refusal, turns_of
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.text_files import read_json_object, read_text
 
 _START = "from dmix.etl.templates.rendering import main; main()"
@@ -78,7 +79,7 @@ def model_template(path: str) -> ModelTemplate:
         NotFoundError: If there is no such folder.
         InputError: If it holds no template, or one that fails.
     """
-    folder = Path(path).expanduser()
+    folder = from_home(path)
     if not folder.is_dir():
         raise NotFoundError(
             f"--template model:{path}: {folder} is not a folder; download the checkpoint and give its folder"

@@ -2,9 +2,9 @@
 
 import shlex
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.settings import setting
 
 DEFAULT_COLUMN = "text"
@@ -50,7 +50,7 @@ class TextSettings:
         kind, _, path = (self.template or "").partition(":")
         if kind != "model" or not path:
             return self
-        return replace(self, template=f"{kind}:{Path(path).expanduser().absolute()}")
+        return replace(self, template=f"{kind}:{from_home(path).absolute()}")
 
     def flags(self) -> str:
         """The flags that give these settings, to be pasted into a shell; empty for the defaults."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.files.names import from_home, refuse_links
 
 _SHIPPED = Path(__file__).parent.parent / "assets"
 
@@ -36,7 +36,7 @@ def agent_folder(warehouse: Warehouse, name_or_path: str) -> Path:
         InputError: If one of the warehouse is a link, or holds one.
     """
     own = warehouse.root / "agents" / name_or_path
-    for folder in (Path(name_or_path).expanduser(), own, _SHIPPED / name_or_path):
+    for folder in (from_home(name_or_path), own, _SHIPPED / name_or_path):
         if (folder / "config.json").is_file():
             if folder.absolute().is_relative_to(own.parent):
                 refuse_links(folder)

@@ -17,6 +17,7 @@ from dmix.mixing.controllers.interface import Controller, context_of
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.names import from_home
 
 
 def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
@@ -70,7 +71,7 @@ def code_digest(spec: str) -> str | None:
     if kind != "python":
         return None
     if where.endswith(".py"):
-        return hashlib.sha256(_source(Path(where).expanduser())).hexdigest()
+        return hashlib.sha256(_source(from_home(where))).hexdigest()
     top, *rest = where.split(".")
     # `find_spec` of a dotted name would run the packages above it
     found = importlib.util.find_spec(top) if top.isidentifier() else None
@@ -96,7 +97,7 @@ def load_module(where: str) -> ModuleType:
     """
     try:
         if where.endswith(".py"):
-            return _load_file(Path(where).expanduser())
+            return _load_file(from_home(where))
         return importlib.import_module(where)
     except ModuleNotFoundError as error:
         if where != error.name and not where.startswith(f"{error.name}."):

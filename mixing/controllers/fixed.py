@@ -20,7 +20,6 @@ the last two fifths at TO, a straight line in between.
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from dmix.mixing.space.history import History
 from dmix.mixing.space.mixtures import parse_mixture
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.settings import read_yaml
 
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
@@ -95,7 +95,7 @@ def static(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> FixedC
         NotFoundError: If the file does not exist.
         InputError: If a name is unknown, a domain has no samples, or a weight is no number.
     """
-    file = Path(argument).expanduser()
+    file = from_home(argument)
     mixture_N = parse_mixture(read_yaml(file, keep_names=True), space=space, where=argument)
     return constant(mixture_N, name=f"static:{file.name}")
 

@@ -25,6 +25,7 @@ from dmix.mixing.space.history import History
 from dmix.mixing.space.mixtures import checked_weight, index_of_name
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.settings import read_yaml
 from dmix.warehouse_schema.taxonomy import FIELDS
 
@@ -81,7 +82,7 @@ def read_references(path: str, *, space: DomainSpace) -> Vector:
         InputError: If a name is unknown, a loss is no number from 0 on, or nothing is named.
     """
     references_N = np.full(len(space), np.nan)
-    values = read_yaml(Path(path).expanduser(), keep_names=True)
+    values = read_yaml(from_home(path), keep_names=True)
     if not values:
         raise InputError(f"{path} contains no reference loss; write for example 'source/News: 3.2'")
     for name, given in sorted(values.items(), key=lambda item: item[0] not in FIELDS):

@@ -13,6 +13,7 @@ import numpy as np
 
 from dmix.mixing.space.domains import Array
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.names import from_home
 
 _MIXTURES, _LOSSES, _INDEX = "mixture", "pile_loss", "index"
 # Shares are printed with three decimals, so that 17 of them sum to 1 within this.
@@ -46,7 +47,7 @@ def load_tables(folder: str | Path) -> tuple[RunTable, tuple[RunTable, ...]]:
         InputError: If there are no or several training tables, a table is damaged, or a test
             table has other columns than the training table.
     """
-    folder = Path(folder).expanduser()
+    folder = from_home(folder)
     if not folder.is_dir():
         raise NotFoundError(f"folder {folder} does not exist; give --data the folder of the RegMix tables")
     training = _sizes(folder, "train")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from dmix.mixing.space.domains import Vector
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
-from dmix.warehouse_schema.files.names import spelled_halves
+from dmix.warehouse_schema.files.names import from_home, spelled_halves
 from dmix.warehouse_schema.settings import read_yaml, section_of_run, setting, settings_from
 from dmix.warehouse_schema.sizes import size_text
 from dmix.warehouse_schema.text_files import parse_json
@@ -174,7 +174,7 @@ def load_environment(path: str | Path) -> Environment:
     """
     path = Path(path)
     environment = settings_from(Environment, section_of_run(read_yaml(path), "environment"), where=str(path))
-    folder = (path.absolute().parent / Path(environment.folder).expanduser()).resolve()
+    folder = (path.absolute().parent / from_home(environment.folder)).resolve()
     return dataclasses.replace(environment, folder=str(folder))
 
 

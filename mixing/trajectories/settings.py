@@ -7,7 +7,7 @@ from typing import Any
 from dmix.mixing.space.budget import auto_step_samples
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import setting, whole_number
 
 PRESETS = ("default", "paper")
 _TOP_K = (1, 100, 1_000, 10_000)
@@ -158,12 +158,9 @@ class SampleSettings:
         flag = "--" + name.replace("_", "-")
         if given == "auto":
             return None
-        try:
-            value = int(given)
-        except ValueError:
-            raise InputError(f"{flag} is {given!r}, expected 'auto' or a number") from None
+        value = whole_number(given, name=flag)
         lower = value // self.batch_size * self.batch_size
-        if value < 1 or value != lower:
+        if value != lower:
             near = f"{lower} or {lower + self.batch_size}" if lower > 0 else f"{self.batch_size}"
             raise InputError(
                 f"{flag} is {value}, which is not a multiple of the batch of {self.batch_size}; use {near}"

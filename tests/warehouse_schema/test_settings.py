@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.settings import load_settings, read_yaml, section_of_run, setting, settings_from
+from dmix.warehouse_schema.settings import (
+    MOST_COUNT,
+    load_settings,
+    read_yaml,
+    section_of_run,
+    setting,
+    settings_from,
+    whole_number,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +31,8 @@ class Outer:
     sizes: dict[str, int] = setting({}, help="Sizes.")
     inner: Inner = setting(Inner(), help="More settings.")
     on: bool = setting(False, help="A switch.")
+    numbers: tuple[int, ...] = setting((), help="Numbers.")
+    workers: int = setting(0, help="Processes.", most=8)
 
 
 def build(**values):
@@ -150,3 +160,29 @@ def test_numbers_of_any_setting_are_finite_at_every_depth():
     for name in ("config", "bare"):
         with pytest.raises(InputError, match=rf"f: {name}\.a\[0\]\.b is nan, expected a finite number"):
             settings_from(Free, {name: {"a": [{"b": float("nan")}]}}, where="f")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"count": 10**400}, "count is a number of 401 digits, expected at most 2147483647"),
+        ({"count": -(10**400)}, "count is a number of 402 digits"),
+        ({"numbers": [1, 2**31]}, "numbers is 2147483648, expected at most 2147483647"),
+        ({"workers": 9}, "workers is 9, expected at most 8"),
+    ],
+)
+def test_whole_numbers_that_are_too_large_are_refused_where_they_are_declared(values, said):
+    with pytest.raises(InputError, match=f"test: {said}"):
+        build(**values)
+
+
+def test_the_largest_whole_number_is_taken():
+    made = build(count=MOST_COUNT, numbers=[MOST_COUNT], workers=8)
+    assert (made.count, made.numbers, made.workers) == (MOST_COUNT, (MOST_COUNT,), 8)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "+1", "many", "", "1.0", "²", "٣", 0, 2**31, "9" * 5000])
+def test_a_number_as_text_is_plain_digits_within_the_limit(given):
+    with pytest.raises(InputError, match=r"--size is .*expected auto or a number from 1 to 2147483647"):
+        whole_number(given, name="--size")
+    assert whole_number("12", name="--size") == whole_number(12, name="--size") == 12

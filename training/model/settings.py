@@ -40,6 +40,9 @@ _LARGEST = 1e30
 # Sizes as Streaming reads them.
 _BYTES = re.compile(r"[0-9]+b?|[0-9]+(\.[0-9]+)?\s*[kmgtpezy]b", re.IGNORECASE)
 
+# Processes that read samples for one rank; each is a fork of the rank.
+_MOST_WORKERS = 512
+
 # What a run that goes on may take from another training file.
 MAY_CHANGE = ("learning_rate", "checkpoints_kept", "microbatch_size")
 
@@ -163,7 +166,9 @@ class TrainingSettings:
         help=f"Loggers to which Composer sends metrics: any of {', '.join(LOGGERS)}.",
     )
     loader_workers: int | None = setting(
-        None, help="Number of processes per rank that read samples. Default: 2 on a GPU, 0 on a CPU."
+        None,
+        help="Number of processes per rank that read samples. Default: 2 on a GPU, 0 on a CPU.",
+        most=_MOST_WORKERS,
     )
     streams_url: str | None = setting(
         None,

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.model.settings import TrainingSettings
-from dmix.training.run.config import RunConfig, check_model_tokenizer, model_file_content, read_config
+from dmix.training.run.config import (
+    BASE_RUN,
+    RunConfig,
+    check_model_tokenizer,
+    model_file_content,
+    read_config,
+)
 from dmix.training.run.request import resolve_model, with_rate
 from dmix.training.run.summary import RunSummary, summarise
 from dmix.warehouse_schema.errors import InputError
@@ -71,7 +77,7 @@ def base_config(
     check_model_tokenizer(warehouse, manifest, resolved)
     warehouse.model(name)  # a name that cannot be a folder is refused here
     return RunConfig(
-        run_id=f"base-{name}",
+        run_id=f"{BASE_RUN}{name}",
         kind="base",
         dataset=manifest.dataset,
         model=resolved,

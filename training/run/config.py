@@ -52,10 +52,13 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.files.names import plain_name, refuse_links
-from dmix.warehouse_schema.settings import load_settings, setting, settings_from
+from dmix.warehouse_schema.settings import load_settings, setting, settings_from, whole_number
 
 # Starts the paths of `config.yaml` that are relative to the warehouse.
 _IN_WAREHOUSE = "warehouse:"
+
+BASE_RUN = "base-"
+"""What the run of a base model is called by, with the name of the model behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +73,10 @@ class RunConfig:
     controller: str = setting(help="Controller as the user named it.")
     environment: dict[str, Any] | None = setting(None, help="Content of the environment file.")
     steps: int = setting(help="M: number of steps.")
-    step_samples: int = setting(help="R: samples per step.")
+    step_samples: int = setting(help="R: samples per step.", most=2**50)
     batch_size: int = setting(help="B: samples per batch.")
     exhaustion: str = setting(help="Rule for exhausted domains.")
-    max_passes: int = setting(help="Passes through each domain under repeat.")
+    max_passes: int = setting(help="Passes through each domain under repeat.", most=2**50)
     seed: int = setting(help="Seed of the sample order.")
     training: TrainingSettings = field(metadata={"help": "Training settings."})
     guard: str = setting("", help="Set and quantile of the guard rails; empty means none.")
@@ -252,21 +255,21 @@ def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
     """The configuration that a run was started with, with paths in the warehouse's present folder.
 
     A run goes by the name of its folder, so that a copied or renamed one never writes into the original.
+    That of a base model makes the model of its new name, or keeps it in its own folder if the name is not
+    that of such a run.
 
     Raises:
         NotFoundError: If there is no such run.
-        InputError: If the file is damaged, or of a base model whose run was renamed.
+        InputError: If the file is damaged.
     """
-    path = run_config_file(warehouse, run_id)
-    config = load_settings(RunConfig, path)
-    if config.name and config.run_id != run_id:  # it would replace the model of the original
-        raise InputError(
-            f"{path} belongs to run {config.run_id!r}, which makes the model {config.name!r}; give the folder"
-            f" its name {config.run_id!r} back, or make another model with 'dmix train base'"
-        )
+    config = load_settings(RunConfig, run_config_file(warehouse, run_id))
+    name = config.name
+    if name and config.run_id != run_id:
+        name = run_id.removeprefix(BASE_RUN) if run_id.startswith(BASE_RUN) else ""
     return dataclasses.replace(
         config,
         run_id=run_id,
+        name=name,
         model=_unlinked(_in_this_warehouse(config.model, warehouse, run_id), warehouse),
         controller=_in_this_warehouse(config.controller, warehouse, run_id),
         shadow=_in_this_warehouse(config.shadow, warehouse, run_id),
@@ -410,9 +413,7 @@ def new_run_id() -> str:
 def _step_samples(asked: int | str, space: DomainSpace, *, steps: int, batch_size: int) -> int:
     if asked == "auto":
         return auto_step_samples(space, steps, batch_size)
-    if not str(asked).isdecimal() or int(asked) < 1:
-        raise InputError(f"--samples-per-step is {asked!r}, expected auto or a number of at least 1")
-    return int(asked)
+    return whole_number(asked, name="--samples-per-step")
 
 
 def model_file_content(model: str) -> dict[str, Any] | None:

@@ -68,12 +68,14 @@ def _publish_config(
     warehouse: Warehouse, config: RunConfig, stack: ExitStack, *, progress: Callable[[str], None]
 ) -> RunConfig:
     """Takes the lock of the run, which `stack` gives back, and writes its configuration."""
-    new_run_folder(warehouse, config.run_id)
+    of_base_model = config.kind == "base"
+    new_run_folder(warehouse, config.run_id, of_base_model=of_base_model)
     _check_room(warehouse, config)
     trust_controllers([config.controller, config.shadow])
     _prepare(warehouse, config, progress=progress)
     stack.enter_context(run_lock(warehouse.run(config.run_id), config.run_id))
-    folder = new_run_folder(warehouse, config.run_id)  # again: another start may have held the lock
+    # again: another start may have held the lock
+    folder = new_run_folder(warehouse, config.run_id, of_base_model=of_base_model)
     publish_bytes(folder / "config.yaml", config_to_yaml(config, warehouse).encode())
     return config
 

@@ -18,7 +18,7 @@ from dmix.training.model.settings import (
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.events import resume_command
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.names import refuse_credentials, refuse_links
+from dmix.warehouse_schema.files.names import from_home, refuse_credentials, refuse_links
 from dmix.warehouse_schema.files.weights import model_origin
 from dmix.warehouse_schema.settings import setting
 
@@ -144,7 +144,7 @@ def resolve_model(spec: str, warehouse: Warehouse) -> str:
     if "://" in spec:
         refuse_credentials(spec, what="the model")
         raise NotFoundError(f"model {spec} is a URL; give a model file, a checkpoint folder or a hub id")
-    path = Path(spec).expanduser()
+    path = from_home(spec)
     if path.exists():
         return str(path.absolute())
     if "/" not in spec and (warehouse.root / "models" / spec).is_dir():
@@ -170,8 +170,13 @@ def unchecked_hub_id(spec: str) -> str:
     return f"no folder {spec} here; dmix takes it as a hub id and has not checked it"
 
 
-def new_run_folder(warehouse: Warehouse, run_id: str) -> Path:
+def new_run_folder(warehouse: Warehouse, run_id: str, *, of_base_model: bool = False) -> Path:
     """Where a run that is about to start will be.
+
+    Args:
+        warehouse: Where the run goes.
+        run_id: Its name.
+        of_base_model: Whether `dmix train base` starts it, which resumes by itself.
 
     Raises:
         InputError: If the name cannot be a folder, or there is a run of that name.
@@ -179,10 +184,12 @@ def new_run_folder(warehouse: Warehouse, run_id: str) -> Path:
     folder = warehouse.run(run_id)
     refuse_links(folder)
     if (folder / "events.jsonl").is_file():
-        raise InputError(
-            f"run {run_id} already exists in {warehouse.root}; to resume this run, use "
-            f"{resume_command(folder)}. Otherwise, choose another --run"
+        fix = (
+            "another command has started it; run the same command again, or choose another --name"
+            if of_base_model
+            else f"to resume this run, use {resume_command(folder)}. Otherwise, choose another --run"
         )
+        raise InputError(f"run {run_id} already exists in {warehouse.root}; {fix}")
     return folder
 
 

@@ -184,7 +184,8 @@ def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool, lo
     if not resume and events.is_file():
         raise InputError(
             f"run {job.run_id} already exists; to resume this run, use "
-            f"{_resuming(job, events.parent)}. Otherwise, choose another --run"
+            f"{_resuming(job, events.parent)}. Otherwise, choose another "
+            f"{'--name' if job.kind == 'base' else '--run'}"
         )
     return EventLog(events, run_id=job.run_id)
 

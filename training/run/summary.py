@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.warehouse_schema.catalog.run_facts import RunFold
-from dmix.warehouse_schema.files.events import read_events
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.events import read_complete_events
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,9 +77,14 @@ def summarise(events_file: Path) -> RunSummary:
     """The summary of a run that has at least started.
 
     The last line of each step and kind counts, and of a resumed attempt only what it kept.
+
+    Raises:
+        InputError: If an event is damaged, or none says that the run started.
     """
-    fold = RunFold.of(read_events(events_file))
-    started, done, scored = fold.start or {}, fold.results, fold.scores
+    fold = RunFold.of(read_complete_events(events_file))
+    if fold.start is None:
+        raise InputError(f"{events_file} does not say that the run started; delete the folder of the run")
+    started, done, scored = fold.start, fold.results, fold.scores
     ending = fold.end["detail"] if fold.end and fold.end["event"] == "run_done" else None
     steps = len(done)
     objectives = tuple(scored[0]["scores"]) if 0 in scored else ()

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import duckdb
 
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.names import from_home
 
 LONGEST_STATEMENT = 200_000
 """Characters. DuckDB (2.0) ends the process on some statements of millions of characters."""
@@ -190,7 +191,7 @@ def _check_copy(sql: str, protected: Sequence[Path]) -> None:
 def _local(name: str) -> str:
     """The path of a file name as DuckDB reads it."""
     match = re.match(r"file:(//(localhost)?(?=/))?", name, flags=re.IGNORECASE)
-    return str(Path(unquote(name[match.end() :]) if match else name).expanduser())
+    return str(from_home(unquote(name[match.end() :]) if match else name))
 
 
 def _same_file(target: Path, folder: Path) -> bool:

@@ -10,12 +10,14 @@ from typing import Any
 _MOST = 2**31  # steps and attempts; what the catalog's columns hold
 
 REQUIRED = {
-    "decision": ("step", "asked_N", "decided_to", "remarks"),
-    "step_done": ("step",),
+    "decision": ("step", "asked_N", "planned_N", "decided_to", "remarks"),
+    "step_done": ("step", "delivered_samples_N", "delivered_tokens_N", "seconds"),
     "feedback": ("step", "scores"),
-    "run_started": ("config", "space"),
+    "run_started": ("run_id", "kind", "controller", "config", "space"),
+    "run_done": ("detail",),
+    "run_failed": ("step", "detail"),
 }
-"""Fields without which a run does not resume, by event; each has its attempt, too."""
+"""Fields without which a run does not resume or has no summary, by event; each has its attempt, too."""
 
 
 def is_event(value: object) -> bool:

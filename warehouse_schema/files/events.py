@@ -140,6 +140,18 @@ def read_events(path: Path) -> Iterator[Event]:
                 yield _parsed(line, path, number)
 
 
+def read_complete_events(path: Path) -> Iterator[Event]:
+    """As `read_events`, of events that have all that a resume or a summary needs of them.
+
+    Raises:
+        InputError: If one lacks something.
+    """
+    for number, event in enumerate(read_events(path), start=1):
+        if not is_complete(event):
+            raise InputError(_damaged(path, number, json.dumps(event).encode()))
+        yield event
+
+
 def read_events_backwards(path: Path) -> Iterator[Event]:
     """The complete lines of an event file, last one first; it is read as far as they are taken.
 
@@ -171,11 +183,15 @@ def last_attempt(path: Path) -> int:
 def _parsed(line: bytes, path: Path, number: int | str) -> Event:
     event = _event_of(line)
     if event is None:
-        raise InputError(
-            f"{path}, line {number} is not an event: {line[:60]!r}; run '{resume_command(path.parent)}' "
-            "to keep the earlier lines and train the rest again, or delete the folder of the run"
-        )
+        raise InputError(_damaged(path, number, line))
     return event
+
+
+def _damaged(path: Path, number: int | str, line: bytes) -> str:
+    return (
+        f"{path}, line {number} is not an event: {line[:60]!r}; run '{resume_command(path.parent)}' "
+        "to keep the earlier lines and train the rest again, or delete the folder of the run"
+    )
 
 
 def resume_command(run_folder: Path) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
-from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.files.names import from_home, refuse_links
 from dmix.warehouse_schema.files.storage import Place, RemotePath
 from dmix.warehouse_schema.taxonomy import slug
 from dmix.warehouse_schema.text_files import parse_json
@@ -85,12 +85,7 @@ class Warehouse:
             )
         if not str(root).strip():
             raise InputError("the warehouse has an empty name; give its folder with --warehouse")
-        try:
-            path = Path(root).expanduser().absolute()
-        except RuntimeError:
-            raise InputError(
-                f"warehouse {str(root)!r}: this user has no home folder; give a whole path"
-            ) from None
+        path = from_home(root).absolute()
         # DuckDB takes what follows "?" for options, and "\\" for a slash
         for character in ("?", "\\"):
             if character in str(path):

@@ -94,6 +94,22 @@ def inner_path(value: Any, *, what: str, where: object) -> str:
     return value
 
 
+def from_home(path: str | Path) -> Path:
+    """A path in which `~` and `~user` at the start are home folders.
+
+    Raises:
+        InputError: If this machine knows no such user, or no home folder of it.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        start = Path(path).parts[0]
+        raise InputError(
+            f"path {str(path)!r}: this machine knows no home folder for {start}; give the whole path, or "
+            f"./{start} for a folder of that name"
+        ) from None
+
+
 def links_below(folder: Path) -> Iterator[Path]:
     """Links among the files and folders below a folder, which may itself be one."""
     try:

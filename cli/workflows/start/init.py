@@ -30,6 +30,7 @@ from dmix.etl.templates.settings import PLAIN_TEXT, TextSettings
 from dmix.training.run.request import unchecked_hub_id
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.files.weights import stored_weights
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import size_text
@@ -100,7 +101,7 @@ def init_project(
     from dmix.etl.reading.documents import Columns
     from dmix.etl.reading.holdout import field_folders
 
-    data, out = data.expanduser().absolute(), out.expanduser().absolute()
+    data, out = from_home(data).absolute(), from_home(out).absolute()
     if not data.is_dir():
         raise NotFoundError(
             f"{data} is not a folder; give the folder with the sub-folders 'source' and 'target'"
@@ -274,7 +275,7 @@ def _fast_bf16() -> bool:
 def _look_at(model: str | None) -> Checkpoint:
     if model is None:
         return Checkpoint(name=None, parameters=_SMALL_WEIGHTS, max_positions=1024)
-    folder = Path(model).expanduser()
+    folder = from_home(model)
     if not folder.exists():
         if folder.is_absolute() or model.startswith((".", "~")):
             raise NotFoundError(f"--model: {folder} does not exist; give a checkpoint folder or a hub id")

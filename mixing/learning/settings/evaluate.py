@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import MOST_WIDTH, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +25,13 @@ class EvaluateSettings:
     runs: int = setting(
         8, help="Number of simulated runs of the agent in each learned simulator. The estimate is their mean."
     )
-    hidden_size: int = setting(64, help="Hidden width of fitted Q evaluation and of the learned simulators.")
+    hidden_size: int = setting(
+        64, help="Hidden width of fitted Q evaluation and of the learned simulators.", most=MOST_WIDTH
+    )
     heads: int = setting(
-        4, help="Number of attention heads of fitted Q evaluation and of the learned simulators."
+        4,
+        help="Number of attention heads of fitted Q evaluation and of the learned simulators.",
+        most=MOST_WIDTH,
     )
     held_out: float = setting(
         0.2, help="Share of the trajectories that dmix holds out to test the learned simulators."

@@ -7,7 +7,7 @@ from typing import Any
 from dmix.mixing.learning.settings.sft import ARCHITECTURES, check_architecture, widths_of
 from dmix.mixing.trajectories.settings import PRESETS
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import MOST_WIDTH, setting
 
 _PRESET_VALUES: dict[str, dict[str, Any]] = {
     "default": {
@@ -68,16 +68,20 @@ class RlSettings:
     discount: float | None = setting(
         None, help="Discount of rewards per step. Default: 1. With preset 'paper': 0.99."
     )
-    critics: int = setting(2, help="Number of critics. An update uses the smallest value of all critics.")
+    critics: int = setting(
+        2, help="Number of critics. An update uses the smallest value of all critics.", most=MOST_WIDTH
+    )
     action_samples: int = setting(
         10,
         help="Number of mixtures that dmix draws for the conservative term, from each of its three "
         "distributions.",
+        most=MOST_WIDTH,
     )
     backup_samples: int = setting(
         10,
         help="Number of mixtures that dmix draws from the policy for the Bellman backup. The backup "
         "takes the largest value.",
+        most=MOST_WIDTH,
     )
     tau: float = setting(
         0.03, help="Rate at which the target critics follow the critics, from 0 to 1 per update."
@@ -119,10 +123,10 @@ class RlSettings:
         64, help="Number of rollouts per refresh. dmix keeps the rollouts of the last four refreshes."
     )
     simulators: int = setting(
-        3, help="Number of learned simulators (networks that predict scores) for rollouts."
+        3, help="Number of learned simulators (networks that predict scores) for rollouts.", most=MOST_WIDTH
     )
     simulator_steps: int = setting(1500, help="Number of gradient steps per learned simulator.")
-    simulator_width: int = setting(64, help="Hidden width of the learned simulators.")
+    simulator_width: int = setting(64, help="Hidden width of the learned simulators.", most=MOST_WIDTH)
     simulator_learning_rate: float = setting(3e-3, help="Adam learning rate of the learned simulators.")
     best_share: float = setting(
         0.1,
@@ -137,19 +141,27 @@ class RlSettings:
         None,
         help="Hidden width of a new agent and its critics. Default: 256, as in the paper. With "
         "architecture 'set': 128.",
+        most=MOST_WIDTH,
     )
     feedforward: int | None = setting(
         None,
         help="SwiGLU width of a new agent and its critics. Default: 1024, as in the paper. With "
         "architecture 'set': 256.",
+        most=MOST_WIDTH,
     )
     domain_width: int = setting(
-        64, help="Width of the state of a domain in a new agent. Only for architecture 'set'."
+        64,
+        help="Width of the state of a domain in a new agent. Only for architecture 'set'.",
+        most=MOST_WIDTH,
     )
     layers: int = setting(
-        2, help="Number of decoder layers of a new agent. The default is the value in the paper."
+        2,
+        help="Number of decoder layers of a new agent. The default is the value in the paper.",
+        most=MOST_WIDTH,
     )
-    heads: int = setting(4, help="Number of attention heads of a new agent. The paper gives no value.")
+    heads: int = setting(
+        4, help="Number of attention heads of a new agent. The paper gives no value.", most=MOST_WIDTH
+    )
     seed: int = setting(0, help="Seed of the weights and of all draws.")
 
     def __post_init__(self) -> None:

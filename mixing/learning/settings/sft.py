@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dmix.mixing.trajectories.settings import PRESETS
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import MOST_WIDTH, setting
 
 ARCHITECTURES = ("paper", "set")
 _HIDDEN_SIZE = {"paper": 256, "set": 128}
@@ -44,16 +44,24 @@ class SftSettings:
     hidden_size: int | None = setting(
         None,
         help="Hidden width of the agent. Default: 256, as in the paper. With architecture 'set': 128.",
+        most=MOST_WIDTH,
     )
     feedforward: int | None = setting(
         None,
         help="SwiGLU width of the agent. Default: 1024, as in the paper. With architecture 'set': 256.",
+        most=MOST_WIDTH,
     )
-    domain_width: int = setting(64, help="Width of the state of a domain. Only for architecture 'set'.")
+    domain_width: int = setting(
+        64, help="Width of the state of a domain. Only for architecture 'set'.", most=MOST_WIDTH
+    )
     layers: int = setting(
-        2, help="Number of decoder layers of the agent. The default is the value in the paper."
+        2,
+        help="Number of decoder layers of the agent. The default is the value in the paper.",
+        most=MOST_WIDTH,
     )
-    heads: int = setting(4, help="Number of attention heads of the agent. The paper gives no value.")
+    heads: int = setting(
+        4, help="Number of attention heads of the agent. The paper gives no value.", most=MOST_WIDTH
+    )
     seed: int = setting(
         0, help="Seed of the weights, of the order of trajectories, and of the held-out trajectories."
     )

@@ -50,7 +50,7 @@ def test_samples_per_step_of_the_farm_may_differ_from_the_runs():
         ({"seed": -1}, "--seed is -1, expected 0 or more"),
         ({"alpha": float("nan")}, "--alpha is nan"),
         ({"random_paths": -1}, "--random-paths is -1"),
-        ({"samples_per_step": "many"}, "--samples-per-step is 'many', expected 'auto' or a number"),
+        ({"samples_per_step": "many"}, "--samples-per-step is 'many', expected auto or a number"),
         (
             {"samples_per_step": 40},
             "--samples-per-step is 40, which is not a multiple of the batch of 32; use 32 or 64",

@@ -9,7 +9,7 @@ from dmix.mixing.trajectories.objectives import load_environment, write_environm
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.config import config_to_yaml, describe, make_config, read_config
 from dmix.training.run.launch import resume_run, start_run
-from dmix.training.run.request import RunRequest
+from dmix.training.run.request import RunRequest, new_run_folder
 from dmix.training.run.run import run_lock
 from dmix.warehouse_schema.errors import InputError, LockHeldError, NotFoundError
 from dmix.warehouse_schema.files.events import EventLog
@@ -200,10 +200,21 @@ def test_a_run_goes_by_the_name_of_its_folder(configure, tiny_warehouse):
     assert (finished.run_id, finished.chain) == ("renamed-again", summary.chain)
 
 
-def test_a_renamed_run_of_a_base_model_would_replace_its_model_and_is_refused(configure, tiny_warehouse):
+@pytest.mark.parametrize(("run_id", "name"), [("base-a", "a"), ("base-b", "b"), ("other", "")])
+def test_a_renamed_run_of_a_base_model_makes_no_model_of_the_old_name(
+    configure, tiny_warehouse, run_id, name
+):
     config = dataclasses.replace(configure(run_id="base-a"), kind="base", name="a")
-    publish_bytes(
-        tiny_warehouse.run("base-b") / "config.yaml", config_to_yaml(config, tiny_warehouse).encode()
-    )
-    with pytest.raises(InputError, match="makes the model 'a'; give the folder its name 'base-a' back"):
-        read_config(tiny_warehouse, "base-b")
+    publish_bytes(tiny_warehouse.run(run_id) / "config.yaml", config_to_yaml(config, tiny_warehouse).encode())
+    found = read_config(tiny_warehouse, run_id)
+    assert (found.run_id, found.name) == (run_id, name)
+    own = tiny_warehouse.run(run_id) / "model"
+    assert found.result(tiny_warehouse) == (tiny_warehouse.model(name) if name else own)
+
+
+def test_a_second_start_of_a_base_model_is_told_to_run_the_command_again(tiny_warehouse):
+    publish_bytes(tiny_warehouse.run("base-a") / "events.jsonl", b"")
+    with pytest.raises(InputError, match="run the same command again, or choose another --name"):
+        new_run_folder(tiny_warehouse, "base-a", of_base_model=True)
+    with pytest.raises(InputError, match=r"--resume\. Otherwise, choose another --run"):
+        new_run_folder(tiny_warehouse, "base-a")

@@ -1,8 +1,11 @@
+import json
 import math
 
 import numpy as np
+import pytest
 
 from dmix.training.run.summary import summarise
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.events import EventLog
 
 SPACE = [["source", "A"], ["target", "A"]]
@@ -61,3 +64,20 @@ def test_the_last_attempt_of_each_step_counts(tmp_path):
     np.testing.assert_array_equal(summary.planned_TN, [[0.5, 0.5], [0.5, 0.5]])
     shown = summary.to_json()
     assert shown["scores_before"] == {"o": -4.0} and shown["scores_after"] == {"o": -0.5}
+
+
+@pytest.mark.parametrize("lacking", ["kind", "controller", "space"])
+def test_a_start_that_lacks_what_the_summary_says_is_named_by_its_line(tmp_path, lacking):
+    path = tmp_path / "events.jsonl"
+    start(path, 1)
+    event = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in event.items() if name != lacking}) + "\n")
+    with pytest.raises(InputError, match="line 1 is not an event"):
+        summarise(path)
+
+
+def test_a_file_without_a_start_is_no_run(tmp_path):
+    path = tmp_path / "events.jsonl"
+    EventLog(path, run_id="r").write("note", step=0)
+    with pytest.raises(InputError, match="does not say that the run started"):
+        summarise(path)

@@ -5,10 +5,18 @@ import pytest
 from dmix.warehouse_schema.files.event_shapes import REQUIRED, is_complete, is_event
 
 WHOLE = {
-    "decision": {"step": 1, "asked_N": [0.5, 0.5], "decided_to": 1, "remarks": []},
-    "step_done": {"step": 1},
+    "decision": {"step": 1, "asked_N": [1.0], "planned_N": [1.0], "decided_to": 1, "remarks": []},
+    "step_done": {"step": 1, "delivered_samples_N": [4], "delivered_tokens_N": [64], "seconds": 0.5},
     "feedback": {"step": 1, "scores": {"math": -2.0}},
-    "run_started": {"config": {}, "space": [["source", "News"]]},
+    "run_started": {
+        "run_id": "r",
+        "kind": "baseline",
+        "controller": "natural",
+        "config": {},
+        "space": [["source", "News"]],
+    },
+    "run_done": {"detail": "all steps are done"},
+    "run_failed": {"step": 1, "detail": "weights are not finite"},
 }
 
 

@@ -130,6 +130,7 @@ _DECISION = {
     "event": "decision",
     "attempt": 1,
     "step": 2,
+    "planned_N": [0.5, 0.5],
     "asked_N": [0.5, None],
     "planned_samples_N": [1, 2],
     "decided_to": 2,

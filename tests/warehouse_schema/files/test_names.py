@@ -1,7 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
+import dmix
 from dmix.etl.classifiers.registry import classifier_spec
 from dmix.mixing.agent.folders import agent_folder
 from dmix.mixing.effects.store import read_effects
@@ -17,6 +19,7 @@ from dmix.warehouse_schema.files.manifests import (
     write_corpus_version,
 )
 from dmix.warehouse_schema.files.names import (
+    from_home,
     inner_path,
     links_below,
     plain_name,
@@ -242,3 +245,17 @@ def test_json_for_a_terminal_means_the_same():
     shown = printable_json(json.dumps(value, indent=1, ensure_ascii=False))
     assert shown == '{\n "a": "\\u009b2J\\u202e\\u001b\\ud800é"\n}'
     assert json.loads(shown) == value
+
+
+def test_a_home_folder_that_nobody_has_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert from_home("~/x") == tmp_path / "x" and from_home("a/~b") == Path("a/~b")
+    with pytest.raises(InputError, match="knows no home folder for ~nobody-here; give the whole path"):
+        from_home("~nobody-here/x")
+
+
+def test_only_from_home_reads_a_tilde():
+    root = Path(dmix.__file__).parent
+    modules = [path for folder in root.iterdir() if folder.is_dir() for path in folder.rglob("*.py")]
+    found = [path for path in modules if ".expanduser(" in path.read_text(encoding="utf-8")]
+    assert len(modules) > 100 and [path.name for path in found] == ["names.py"]

@@ -110,7 +110,7 @@ class ComparisonSettings:
     base_training: str = setting("base-training.yaml", help="Training file of the base models.")
     training: str = setting("training.yaml", help="Training file of every run.")
     base_tokens: int = setting(
-        6_000_000, help="Source tokens that a base model trains on, in one pass if possible."
+        6_000_000, help="Source tokens that a base model trains on, in one pass if possible.", most=2**50
     )
     bases: int = setting(1, help="Number of base models; they differ in their seed.")
     base_of: str | None = setting(

@@ -4,7 +4,6 @@ A run keeps the three as texts in its configuration; here they become one contro
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from dmix.mixing.agent.folders import agent_folder
@@ -16,6 +15,7 @@ from dmix.mixing.controllers.shadow import ShadowController
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.store import read_set, sets
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.names import from_home
 
 
 def steering_controller(
@@ -105,4 +105,4 @@ def absolute_spec(controller: str) -> str:
         or (kind == "agent" and ("/" in argument or argument.startswith(".")))
         or (kind == "python" and path.endswith(".py"))
     )
-    return f"{kind}:{Path(path).expanduser().absolute()}{colon}{rest}" if names_file else controller
+    return f"{kind}:{from_home(path).absolute()}{colon}{rest}" if names_file else controller

@@ -17,6 +17,7 @@ from typing import Any
 from dmix.mixing.controllers.custom import code_digest
 from dmix.warehouse_schema.errors import InputError, StorageError
 from dmix.warehouse_schema.files.layout import publish_json
+from dmix.warehouse_schema.files.names import from_home
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 def trust_file() -> Path:
     """Where this user's trusted digests are: `$XDG_CONFIG_HOME/dmix`, by default `~/.config/dmix`."""
     base = os.environ.get("XDG_CONFIG_HOME")
-    folder = Path(base) if base else Path("~/.config").expanduser()
+    folder = Path(base) if base else from_home("~/.config")
     return folder / "dmix" / "trusted-controllers.json"
 
 
