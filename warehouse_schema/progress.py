@@ -1,6 +1,139 @@
-"""How long work reports on itself: lines of text for people."""
+"""How long work reports on itself: lines of text for people, and a sign of life where no line comes.
 
-from collections.abc import Callable
+Code that takes minutes between two lines notes what it does, by `counted`, `during` or `doing`. A note costs
+nothing and prints nothing. Where a command has been silent for `SILENCE_SECONDS`, a thread of
+`signs_of_life` prints the newest note.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 Progress = Callable[[str], None]
 """Receives one line for people, without a line break."""
+
+SILENCE_SECONDS = 45.0
+"""Longest time without a line."""
+
+
+Note = str | Callable[[], str]
+
+
+class _Now:
+    """What this process does: what it counts, from outside to inside, and within that, the newest note."""
+
+    counts: list[str] = []
+    note: Note = ""
+    displays = 0
+
+
+def doing(note: Note) -> None:
+    """Notes what this process does from now on, for example `batch 2 of 12`, or what says it when asked."""
+    _Now.note = note
+
+
+def counts() -> str:
+    """What the process counts now, for example `scoring batch 3 of 12`; empty if nothing."""
+    return ", ".join(_Now.counts)
+
+
+def counted(items: Sequence[T], what: str) -> Iterator[T]:
+    """The items; while each is worked on, `what 3 of 12` is noted.
+
+    Args:
+        items: What is worked on.
+        what: One of them, with what is done, for example `scoring batch`.
+    """
+    place, before = len(_Now.counts), _Now.note
+    try:
+        for number, item in enumerate(items, 1):
+            _Now.counts[place:] = [f"{what} {number:,} of {len(items):,}"]
+            _Now.note = ""
+            yield item
+    finally:
+        del _Now.counts[place:]
+        _Now.note = before
+
+
+@contextmanager
+def during(note: Note) -> Iterator[None]:
+    """Notes what the body does; afterwards, the note from before."""
+    before, _Now.note = _Now.note, note
+    try:
+        yield
+    finally:
+        _Now.note = before
+
+
+@contextmanager
+def without_signs() -> Iterator[None]:
+    """Prints no signs of life in the body: a display shows that the process lives."""
+    _Now.displays += 1
+    try:
+        yield
+    finally:
+        _Now.displays -= 1
+
+
+@contextmanager
+def signs_of_life(progress: Progress, *, silence_seconds: float = SILENCE_SECONDS) -> Iterator[Progress]:
+    """Prints a line in the body wherever none came for a while; the value takes the lines of the body.
+
+    Of several ranks, only the first prints.
+
+    Args:
+        progress: Receives the lines.
+        silence_seconds: Longest time without a line.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield progress
+        return
+    signs = _Signs(progress, silence_seconds)
+    thread = threading.Thread(target=signs.watch, name="dmix-signs-of-life", daemon=True)
+    thread.start()
+    try:
+        yield signs.line
+    finally:
+        signs.ended.set()
+        thread.join()
+        doing("")
+
+
+class _Signs:
+    def __init__(self, progress: Progress, silence_seconds: float) -> None:
+        self._progress, self._silence = progress, silence_seconds
+        self._started = self._last = time.monotonic()
+        self.ended = threading.Event()
+
+    def line(self, line: str) -> None:
+        self._last = time.monotonic()
+        self._progress(line)
+
+    def watch(self) -> None:
+        """Prints signs of life until the end."""
+        while not self.ended.wait(max(0.0, self._last + self._silence - time.monotonic())):
+            if time.monotonic() < self._last + self._silence:
+                continue
+            self._last = time.monotonic()
+            if not _Now.displays:
+                self._progress(_sign(time.monotonic() - self._started))
+
+
+def _sign(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    after = f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    what = ", ".join(filter(None, (*_Now.counts, _noted())))
+    return f"still running after {after}{f': {what}' if what else ''}"
+
+
+def _noted() -> str:
+    """The newest note; empty where it cannot be said now."""
+    try:
+        return _Now.note if isinstance(_Now.note, str) else _Now.note()
+    except Exception:  # a sign of life must not end a command
+        return ""

@@ -7,6 +7,7 @@ import click
 from dmix.cli.show.options import Count, config_option, json_option, master_option
 from dmix.cli.show.output import say
 from dmix.cli.show.result import show_result
+from dmix.warehouse_schema.progress import signs_of_life
 
 
 @click.command()
@@ -61,7 +62,8 @@ def quickstart(
     """
     from dmix.cli.workflows.quickstart.chain import quickstart as run_chain
 
-    result = run_chain(data=data, out=out, seeds=seeds, full=full, master=master, progress=say)
+    with signs_of_life(say) as progress:
+        result = run_chain(data=data, out=out, seeds=seeds, full=full, master=master, progress=progress)
     show_result(result, as_json=as_json)
     if not as_json:
         click.echo(result["report"])

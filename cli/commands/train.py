@@ -22,6 +22,7 @@ from dmix.cli.show.result import show_result
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.training.model.settings import LOGGERS
 from dmix.training.run.request import RunRequest
+from dmix.warehouse_schema.progress import signs_of_life
 
 _MODEL_HELP = "Model file (.yaml), checkpoint folder, model of the warehouse, or hub id."
 _TRAINING_HELP = "Training file (YAML) with the training settings, or the config.yaml of a run."
@@ -142,7 +143,8 @@ def train(context: click.Context, /, *, as_json: bool, config: str | None, **val
         for parameter in context.command.params
         if parameter.name not in _OF_A_RESUME and was_given(context, str(parameter.name))
     }
-    result = train_run(**values, given=given, progress=say)
+    with signs_of_life(say) as progress:
+        result = train_run(**values, given=given, progress=progress)
     if result is not None:
         show_result(result, as_json=as_json)
 

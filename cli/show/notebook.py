@@ -16,6 +16,7 @@ from rich.console import Console
 
 from dmix.cli.show.output import say
 from dmix.cli.show.progress_display import LiveMonitor, live_monitor
+from dmix.warehouse_schema.progress import signs_of_life, without_signs
 
 # Lines that stay in sight.
 _LINES = 6
@@ -101,20 +102,25 @@ def notebook_block() -> Block:
     return Block(display, HTML)
 
 
-def progress_lines() -> Callable[[str], None]:
-    """What takes lines for people: a block of a notebook, or stderr."""
+@contextmanager
+def progress_lines() -> Iterator[Callable[[str], None]]:
+    """What takes lines for people: a block of a notebook, or stderr, with signs of life."""
     if not in_notebook():
-        return say
+        with signs_of_life(say) as progress:
+            yield progress
+        return
     # libraries that draw bars of their own ask for a package that dmix does without
     warnings.filterwarnings("ignore", message="IProgress not found")
-    return NotebookLines(notebook_block())
+    with signs_of_life(NotebookLines(notebook_block())) as progress:
+        yield progress
 
 
 @contextmanager
 def run_monitor(*, title: str) -> Iterator[LiveMonitor | None]:
     """The display of a run in a notebook or on a terminal; None elsewhere."""
     if in_notebook():
-        yield NotebookMonitor(notebook_block(), title=title)
+        with without_signs():
+            yield NotebookMonitor(notebook_block(), title=title)
         return
     with live_monitor(title=title) as monitor:
         yield monitor

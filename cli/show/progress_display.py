@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dmix.training.run.watching.progress import BatchReport, StepReport, duration, quantity
+from dmix.warehouse_schema.progress import counts, without_signs
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 # Scores of an objective that its curve shows.
@@ -54,8 +55,8 @@ class LiveMonitor:
     def render(self) -> Group:
         """The display as it is now."""
         if self._batch is None:
-            return Group(Text("preparing: dmix scores the model before the first step"))
-        return Group(*self._progress(self._batch), self._mixture(self._batch), *self._feedback())
+            return Group(Text("preparing: dmix scores the model before the first step"), *_counts())
+        return Group(*self._progress(self._batch), *_counts(), self._mixture(self._batch), *self._feedback())
 
     def _progress(self, now: BatchReport) -> Iterator[Text | Table]:
         done = now.step - 1 + now.batch / max(1, now.batches)
@@ -105,6 +106,11 @@ class LiveMonitor:
             yield Text(f"utility {last.utility:+.3f} after step {last.step}")
 
 
+def _counts() -> list[Text]:
+    """What is done between two batches, for example `scoring batch 3 of 12`."""
+    return [Text(counts())] if counts() else []
+
+
 def sparks(values: list[float]) -> str:
     """A curve of small blocks from the lowest value to the highest; a space where one is missing."""
     known = [value for value in values if math.isfinite(value)]
@@ -126,7 +132,7 @@ def live_monitor(*, title: str, console: Console | None = None) -> Iterator[Live
         yield None
         return
     monitor = LiveMonitor(title=title)
-    with Live(monitor, console=console, refresh_per_second=4), _log_lines_above():
+    with Live(monitor, console=console, refresh_per_second=4), _log_lines_above(), without_signs():
         yield monitor
 
 

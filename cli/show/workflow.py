@@ -6,6 +6,7 @@ from typing import Any
 
 from dmix.cli.show.output import say
 from dmix.cli.show.result import Result, show_result
+from dmix.warehouse_schema.progress import signs_of_life
 
 Workflow = Callable[..., Result | None]
 
@@ -20,7 +21,8 @@ def calls_workflow(workflow: Callable[[], Workflow]) -> Callable[..., None]:
 
     @functools.wraps(workflow)
     def command(*, as_json: bool, config: str | None, **values: Any) -> None:
-        result = workflow()(**values, progress=say)
+        with signs_of_life(say) as progress:
+            result = workflow()(**values, progress=progress)
         if result is not None:  # all ranks but the first have none
             show_result(result, as_json=as_json)
 

@@ -88,7 +88,8 @@ def method_of(
             arguments[name] = settings_from(cls, given, where=f"{method.__name__}()")
         if "warehouse" in parameters:
             arguments["warehouse"] = self.warehouse
-        found = workflow(**arguments, progress=progress_lines())
+        with progress_lines() as progress:
+            found = workflow(**arguments, progress=progress)
         return Result({}) if found is None else found
 
     shown = [_parameter(flags[name], parameter) for name, parameter in own.items()]

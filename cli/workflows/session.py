@@ -133,17 +133,18 @@ class Session:
         given = {name: value for name, value in settings.items() if value is not None}
         for name in sorted(given.keys() & METHODS[method].hidden):
             raise InputError(f"method {method!r} has no setting {name}; leave this setting out")
-        return train_agent_of(
-            self.warehouse,
-            method=method,
-            set_names=several(set),
-            agent_name=agent,
-            settings=settings_from(METHODS[method].settings, given, where="train_agent()"),
-            start=from_,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            progress=progress_lines(),
-        )
+        with progress_lines() as progress:
+            return train_agent_of(
+                self.warehouse,
+                method=method,
+                set_names=several(set),
+                agent_name=agent,
+                settings=settings_from(METHODS[method].settings, given, where="train_agent()"),
+                start=from_,
+                overwrite=overwrite,
+                dry_run=dry_run,
+                progress=progress,
+            )
 
     def sql(self, query: str, *, allow_io: bool = False, memory_gb: float | None = None) -> Result:
         """The catalog's answer to one question in SQL, as `dmix sql`; `.df()` and `.arrow()` give it whole.

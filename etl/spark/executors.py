@@ -24,6 +24,7 @@ from dmix.etl.spark.masters import DEFAULT_MASTER, IN_PROCESS_BYTES, worker_erro
 from dmix.etl.spark.outcomes import WORKER_DIED, Executor, Outcome, Task, outcome, spare_imports
 from dmix.warehouse_schema.errors import ClusterError
 from dmix.warehouse_schema.files.storage import FORWARDED_VARIABLES
+from dmix.warehouse_schema.progress import counted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -42,7 +43,7 @@ class ThisProcess:
     """Runs tasks one after the other in this process; an error ends the job at once."""
 
     def run(self, task: Task[T], items: Sequence[T], *, size_bytes: int = 0) -> list[Outcome]:
-        return [Outcome(None, json.dumps(task(item))) for item in items]
+        return [Outcome(None, json.dumps(task(item))) for item in counted(items, "task")]
 
     def completed(self) -> int:
         return 0

@@ -16,7 +16,7 @@ from dmix.etl.spark.executors import ExecutorLike, as_executor
 from dmix.etl.spark.outcomes import WORKER_DIED
 from dmix.warehouse_schema import errors
 from dmix.warehouse_schema.errors import ClusterError
-from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.progress import Progress, during
 
 T = TypeVar("T")
 
@@ -67,7 +67,9 @@ def run_tasks(
     """
     if not items:
         return []
-    found = as_executor(executor).run(task, items, size_bytes=size_bytes)
+    runner = as_executor(executor)
+    with during(lambda: f"{runner.completed():,} of {len(items):,} tasks are done"):
+        found = runner.run(task, items, size_bytes=size_bytes)
     values = []
     for item, one in zip(items, found, strict=True):
         if one.error is None:

@@ -15,6 +15,7 @@ from dmix.mixing.learning.cql import SimplexCQL, SimplexCQLConfig
 from dmix.mixing.learning.cql_losses import EpisodeBatch
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.offline.episodes import Episodes, reward_map
+from dmix.warehouse_schema.progress import doing
 
 _REPORTS = 4
 
@@ -46,6 +47,7 @@ def fitted_value(
         algorithm = _evaluator(agent, episodes, settings)
         warm = settings.fqe_steps // 4
         for step in range(settings.fqe_steps):
+            doing(f"fitted Q evaluation, seed {seed}, step {step + 1} of {settings.fqe_steps}")
             number = min(settings.batch_episodes, len(episodes))
             batch = data.rows(torch.from_numpy(rng.choice(len(episodes), number, replace=False)))
             losses = algorithm.fit_returns(batch) if step < warm else algorithm.update(batch)

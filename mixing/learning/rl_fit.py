@@ -30,6 +30,7 @@ from dmix.mixing.world_model.rollouts import make_rollouts
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.weights import readable
+from dmix.warehouse_schema.progress import doing
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +150,7 @@ class _Loop:
         settings = self.settings
         losses: dict[str, float] = {}
         while self.done["updates"] < settings.steps:
+            doing(f"update {sum(self.done.values()) + 1} of {settings.returns_steps + settings.steps}")
             batch = self._draw()
             if self.done["returns"] < settings.returns_steps:
                 found = self.algorithm.fit_returns(batch)

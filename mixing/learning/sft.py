@@ -30,6 +30,7 @@ from dmix.mixing.offline.sft_examples import Example, SftDataset, load_sft_datas
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.progress import doing
 
 __all__ = ["SftResult", "SftSettings", "fit", "fit_sets", "load_sft_datasets", "squared_error", "train_sft"]
 
@@ -164,6 +165,7 @@ def fit_sets(
     best, best_epoch, best_weights = np.inf, 0, copy.deepcopy(agent.state_dict())
     reported = time.monotonic()
     for epoch in range(1, settings.epochs + 1):
+        doing(f"epoch {epoch} of {settings.epochs}")
         train_losses.append(_epoch(agent, batches(training, settings, rng), optimizer=optimizer))
         if held_out:
             held_losses.append(_epoch(agent, batches(held_out, settings), optimizer=None))

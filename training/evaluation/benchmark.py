@@ -29,6 +29,7 @@ from dmix.training.run.resuming.differences import recorded_content
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.changes import Change, changes_between, require_accepted
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.progress import counted
 from dmix.warehouse_schema.taxonomy import slug
 
 
@@ -78,9 +79,9 @@ def benchmark_models(
     harness = Harness(by_harness, item_tasks) if by_harness or item_tasks else None
     scorer = ObjectiveScorer(*keep, limit=settings.limit) if judged and keep is not None else None
     found = []
-    for candidate in candidates:
+    for candidate in counted(candidates, "model"):
         network = tokenizer = None
-        for task in names:
+        for task in counted(names, "task"):
             path = None if keep is None else scores_file(*keep, candidate.step, task)
             facts = score_facts(candidate.content, task, items.get(task), settings)
             stored = None if path is None or settings.again else stored_scores(path, facts)

@@ -43,6 +43,7 @@ from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_jso
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.progress import counted
 from dmix.warehouse_schema.settings import settings_from
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ def _collect(
     started = time.monotonic()
     if spark is None:
         finished = 0
-        for trajectories in stacks:
+        for trajectories in counted(stacks, "proxy" if tasks.stack == 1 else "stack of proxies"):
             failures = run_stack(farm.task, trajectories)
             if failures:
                 raise TrainingError(failures[0])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.farm.proxy import use_one_thread
 from dmix.warehouse_schema.errors import InputError, TrainingError
+from dmix.warehouse_schema.progress import doing
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
@@ -113,6 +114,7 @@ class FarmTasks:
             future = pool.submit(submit)
             try:
                 while not future.done():
+                    doing(f"{seen} of {sum(map(len, stacks))} proxies are done")
                     time.sleep(_POLL_SECONDS)
                     number = finished()
                     if number > seen:

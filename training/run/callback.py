@@ -49,6 +49,7 @@ from dmix.training.scoring.environment import Scorer, no_finite_score
 from dmix.training.scoring.run_gradients import RunGradients
 from dmix.warehouse_schema.errors import TrainingError, VerificationError
 from dmix.warehouse_schema.files.events import Event, EventLog
+from dmix.warehouse_schema.progress import doing
 
 # A first step that makes the loss rise by this much, in nats per token, did harm.
 LOSS_JUMP = 0.5
@@ -190,6 +191,7 @@ class MixtureCallback(Callback):
         if self.plan is not None and self.plan.step == 1 and not self._batches_before:
             self._first_losses.append(math.fsum(map(float, state.total_loss_dict.values())))
         self.stopping = any(dist.all_gather_object(bool(self.stop)))
+        self._note_batch(state.timestamp.batch_in_epoch.value)
         self._report_batch(state)
         if self.stopping and state.timestamp.batch_in_epoch.value < self.batches_in_step:
             state.stop_training()
@@ -241,6 +243,7 @@ class MixtureCallback(Callback):
 
     def _use_plan(self, plan: StepPlan, state: State, *, first_batch: int) -> None:
         self.plan = plan
+        self._note_batch(first_batch)
         self.sampler.set_plan(plan, first_batch=first_batch)
         state.dataloader_len = -1  # Composer reads the length anew: the last step may be shorter
 
@@ -345,6 +348,12 @@ class MixtureCallback(Callback):
         self._write("note", step=step, kind=GRADIENTS, detail=detail, value=found.to_json())
 
     # ---- what is written and said
+
+    def _note_batch(self, done: int) -> None:
+        """Notes the batch under way, for a command that says nothing between two steps."""
+        assert self.plan is not None
+        batch = min(done + 1, self.batches_in_step)
+        doing(f"step {self.plan.step} of {self.steps}, batch {batch} of {self.batches_in_step}")
 
     def note_checkpoint(self, path: Path) -> None:
         """Writes down what a checkpoint holds that is on disk, so that no other takes its place."""

@@ -27,6 +27,7 @@ from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.model_stack import ModelStack
 from dmix.warehouse_schema.errors import TrainingError
 from dmix.warehouse_schema.files.manifests import TokenizerFile
+from dmix.warehouse_schema.progress import counted
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class Scorer:
 
     def _score_items(self, losses_at: LossesAt, *, device: torch.device, together: bool) -> np.ndarray:
         """Scores of all items, shape (I,), or (I, P) for the losses of a stack."""
-        mine = self._batches_of_rank(together=together)
+        mine = counted(self._batches_of_rank(together=together), "scoring batch")
         scored = [pair for batch in mine for pair in self._score_batch(losses_at, batch, device=device)]
         merged = dict(pair for part in dist.all_gather_object(scored) for pair in part)
         return np.array(

@@ -27,6 +27,7 @@ from dmix.training.scoring.environment import batches_by_length
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import readable
+from dmix.warehouse_schema.progress import counted
 
 # Tokens of one pass over items; logits of the whole vocabulary are kept for each of them.
 PASS_TOKENS = 2048
@@ -127,7 +128,7 @@ def _products(
     active = np.flatnonzero(space.active_N)
     found = []
     for done, index in enumerate(active, start=1):
-        for ids in _rows(task, int(index), budget):
+        for ids in counted(_rows(task, int(index), budget), "gradient batch"):
             loss_gradient(model, ids, training=task.training)
             found.append(sketch(_taken(model, space.names[index][1])))
         progress(f"gradients of {done} of {len(active)} domains")
@@ -194,7 +195,8 @@ def score_gradient(model: LanguageModel, items: Sequence[EncodedItem], *, traini
     """
     model.zero_grad(set_to_none=True)
     device = next(model.parameters()).device
-    for batch in batches_by_length([len(item.ids) for item in items], batch_tokens=PASS_TOKENS):
+    batches = batches_by_length([len(item.ids) for item in items], batch_tokens=PASS_TOKENS)
+    for batch in counted(batches, "items, batch"):
         chosen = [items[index] for index in batch]
         ids_BL = torch.zeros(len(chosen), max(len(item.ids) for item in chosen), dtype=torch.int64)
         wanted_BL = torch.zeros(ids_BL.shape)
@@ -292,7 +294,7 @@ def _natural_squares(
     )
     batches = pool_SL[rng.permutation(len(pool_SL))].split(task.training.batch_size)
     squares = [torch.zeros_like(weight) for weight in model.parameters() if weight.requires_grad]
-    for ids in batches:
+    for ids in counted(batches, "batch of natural mixing,"):
         loss_gradient(model, ids, training=task.training)
         for square, grad in zip(squares, _taken(model, "natural mixing"), strict=True):
             square += grad**2 / len(batches)

@@ -10,6 +10,7 @@ from dmix.mixing.space.domains import Vector
 from dmix.mixing.trajectories.encoding import EncodedItem
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.scoring.environment import BATCH_TOKENS, batches_by_length
+from dmix.warehouse_schema.progress import counted
 
 
 def token_probabilities(model: LanguageModel, items: Sequence[EncodedItem]) -> Vector:
@@ -22,7 +23,8 @@ def token_probabilities(model: LanguageModel, items: Sequence[EncodedItem]) -> V
     model = get_device(None).module_to_device(model)
     device = next(model.parameters()).device
     found: dict[int, np.ndarray] = {}
-    for batch in batches_by_length([len(item.ids) for item in items], batch_tokens=BATCH_TOKENS):
+    batches = batches_by_length([len(item.ids) for item in items], batch_tokens=BATCH_TOKENS)
+    for batch in counted(batches, "reading batch"):
         chosen = [items[index] for index in batch]
         ids_BL = torch.zeros(len(chosen), max(len(item.ids) for item in chosen), dtype=torch.int64)
         for row, item in enumerate(chosen):

@@ -15,7 +15,7 @@ from dmix.cli.workflows.effects.plan import CheckedGain, PlannedMixture
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifest_json import digest_of
-from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.progress import Progress, counted
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.plan import Plan
@@ -191,7 +191,7 @@ def _second_round(
     # what is taken may differ between two calls, and so may the probes around it
     key = digest_of([short.samples, *(probe.mixture_N.tolist() for probe in probes)])
     found = []
-    for number, probe in enumerate(probes, start=1):
+    for number, probe in enumerate(counted(probes, "probe"), start=1):
         found.append(probe_scores(short, probe, folder=folder / f"round-{key[:12]}"))
         progress(f"second round, probe {number} of {len(probes)}: {probe.probe_id}")
     controls = sum(not probe.domains for probe in probes)

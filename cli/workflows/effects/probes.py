@@ -14,7 +14,7 @@ from dmix.cli.workflows.effects.names import model_digest
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.files.locks import held_lock
-from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.progress import Progress, counted
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.effects import Effects
@@ -174,7 +174,7 @@ def _trained_probes(
     )
     before = starting_scores(plan.task)
     scores = {}
-    for number, probe in enumerate(plan.probes, start=1):
+    for number, probe in enumerate(counted(plan.probes, "probe"), start=1):
         scores[probe.probe_id] = probe_scores(plan.task, probe, folder=folder)
         progress(f"probe {number} of {len(plan.probes)}: {probe.probe_id}")
     return plan, before, scores

@@ -7,7 +7,6 @@ import warnings
 import pytest
 
 from dmix.cli.show.notebook import in_notebook, progress_html, progress_lines
-from dmix.cli.show.output import say
 
 
 class Handle:
@@ -35,17 +34,19 @@ def shown(monkeypatch):
     return blocks
 
 
-def test_outside_of_a_kernel_lines_go_to_stderr():
+def test_outside_of_a_kernel_lines_go_to_stderr(capsys):
     assert not in_notebook()
-    assert progress_lines() is say
+    with progress_lines() as progress:
+        progress("a line")
+    assert capsys.readouterr().err == "a line\n"
 
 
 def test_lines_of_a_kernel_are_one_block_with_a_bar(shown):
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        take = progress_lines()
-        take("3 of 12 paths")
-        take("4 of 12 <paths>")
+        with progress_lines() as take:
+            take("3 of 12 paths")
+            take("4 of 12 <paths>")
         warnings.warn("IProgress not found. Please update jupyter and ipywidgets.", stacklevel=1)
         warnings.warn("something else", stacklevel=1)
     assert len(shown) == 1

@@ -34,6 +34,7 @@ from dmix.training.run.assembly.trainer import make_optimizer, make_scorer
 from dmix.training.scoring.environment import Scorer, no_finite_score
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.progress import doing
 
 # A trajectory with what its proxy came to, or why it broke.
 Outcome = tuple[Trajectory, ProxyResult | TrainingError]
@@ -200,7 +201,10 @@ class _StackRun:
         while self._proxies:
             for proxy in self._proxies:
                 proxy.begin_step()
+            done = 0
             while batches := [batch for proxy in self._proxies for batch in proxy.next_batch()]:
+                done += 1
+                doing(f"step {self._proxies[0].steps_done + 1}, batch {done}")
                 yield from self._train_batch(torch.stack(batches).to(self._models.device))
             if self._proxies:
                 yield from self._score()
