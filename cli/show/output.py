@@ -106,18 +106,24 @@ def show_table(
     *,
     title: str | None = None,
     longest_cell: int = LONGEST_CELL,
+    whole_by: str = "--format list or json",
 ) -> None:
-    """Prints a table on stdout; numbers right-aligned, longer cells cut, full width when piped."""
+    """Prints a table on stdout; numbers right-aligned, longer cells cut, full width when piped.
+
+    Args:
+        columns: Names of the columns.
+        rows: Values in the order of `columns`.
+        title: Above the table.
+        longest_cell: Characters after which a cell is cut.
+        whole_by: Flag of the command that shows whole cells.
+    """
     from rich.console import Console
 
     console = Console(file=sys.stdout, width=_width(), highlight=False, markup=False, emoji=False)
     table, cut = _table(columns, rows, title=title, longest_cell=longest_cell)
     console.print(table)
     if cut:
-        say(
-            f"the table cuts cells after {longest_cell} characters; use --format list or json to see "
-            "whole cells"
-        )
+        say(f"the table cuts cells after {longest_cell} characters; use {whole_by} to see whole cells")
 
 
 def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> str:

@@ -122,7 +122,13 @@ def show_result(result: Result, *, as_json: bool) -> None:
         if isinstance(block, str):
             say(block)
         else:
-            show_table(block.columns, block.rows, title=block.title, longest_cell=block.longest_cell)
+            show_table(
+                block.columns,
+                block.rows,
+                title=block.title,
+                longest_cell=block.longest_cell,
+                whole_by="--json",
+            )
     if result.error is not None:
         raise result.error
 

@@ -12,7 +12,7 @@ from dmix.etl.publishing.rejects import PREFIX_CHARACTERS, Reject, prefix_of
 from dmix.etl.reading.exact_ids import id_of_number
 from dmix.etl.templates.conversations import Refusal, kind_of
 from dmix.etl.templates.settings import TextSettings
-from dmix.etl.templates.templates import Template, template_of
+from dmix.etl.templates.templates import First, Template, template_of
 
 DEFAULT_ID_COLUMN = "id"
 
@@ -73,6 +73,13 @@ class Columns:
     def text_shapes(self) -> tuple[tuple[str, ...], ...]:
         """Columns that a Parquet file needs for a text: all of one of these."""
         return ((self.text,),) if self.template is None else self.template.shapes
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """Columns of which the first with a text counts; none where a template reads records otherwise."""
+        if isinstance(self.template, First):
+            return self.template.columns
+        return (self.text,) if self.template is None else ()
 
     @property
     def id_or_default(self) -> str:

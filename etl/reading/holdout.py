@@ -55,6 +55,7 @@ class HeldOut:
         rejected: Documents that could not be read, by reason.
         rejects: The first of these documents, with file and place.
         not_read: Lines about them, one for each file and kind.
+        text_columns: Columns that may hold the text of records without the asked one.
         item_characters: Characters of the feedback items.
     """
 
@@ -67,6 +68,7 @@ class HeldOut:
     rejected: Mapping[str, int]
     rejects: tuple[Reject, ...] = ()
     not_read: tuple[str, ...] = ()
+    text_columns: tuple[str, ...] = ()
     item_characters: int = 0
 
 
@@ -101,7 +103,7 @@ def hold_out(
     kinds = KINDS if judging is not None else (FEEDBACK,)
     kept: list[Record] = []
     held: dict[int, list[Record]] = {kind: [] for kind in kinds}
-    unread = Unread()
+    unread = Unread(asked=columns.alternatives)
     left_out = 0
     for number, file in enumerate(files):
         wanted = _wanted(held, num_items, files=len(files) - number)
@@ -143,6 +145,7 @@ def hold_out(
         rejected=dict(unread.counts),
         rejects=tuple(unread.rejects),
         not_read=unread.lines(others_read=bool(kept)),
+        text_columns=unread.text_columns,
         item_characters=sum(len(item["text"]) for item in held[FEEDBACK]),
     )
 
@@ -182,6 +185,7 @@ class DrawnItems:
         rejected: Records that could not be read, by reason.
         rejects: The first of these records, with file and place.
         not_read: Lines about them, one for each file and kind.
+        text_columns: Columns that may hold the text of records without the asked one.
     """
 
     feedback: tuple[Record, ...]
@@ -191,6 +195,7 @@ class DrawnItems:
     rejected: Mapping[str, int]
     rejects: tuple[Reject, ...] = ()
     not_read: tuple[str, ...] = ()
+    text_columns: tuple[str, ...] = ()
 
     @property
     def enough(self) -> bool:
@@ -213,7 +218,7 @@ def draw_items(given: Sequence[str], *, num_items: int, columns: Columns = PLAIN
     """
     files = sorted(find_files(given).files, key=lambda file: sha256(file.name.encode()).digest())
     held: dict[int, list[Record]] = {kind: [] for kind in KINDS}
-    unread = Unread()
+    unread = Unread(asked=columns.alternatives)
     documents = exact_bytes = 0
     estimated_bytes = 0.0
     for number, file in enumerate(files):
@@ -245,6 +250,7 @@ def draw_items(given: Sequence[str], *, num_items: int, columns: Columns = PLAIN
         rejected=dict(unread.counts),
         rejects=tuple(unread.rejects),
         not_read=unread.lines(others_read=documents > 0),
+        text_columns=unread.text_columns,
     )
 
 

@@ -14,7 +14,8 @@ from dmix.etl.reading.blocks import BrokenInputError, decompressed, file_blocks,
 from dmix.etl.reading.parquet import damage, open_parquet, refuse_id_type, row_count, top_level_names
 from dmix.etl.reading.pieces import LineCutter, RowGroupCutter, piece_bytes_of
 from dmix.etl.reading.sources import ENDINGS, KNOWN, FoundFile
-from dmix.etl.templates.conversations import fitting_template
+from dmix.etl.templates.conversations import fitting_template, text_name
+from dmix.etl.templates.templates import first_of
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import InputFile, Piece
 from dmix.warehouse_schema.files.storage import is_url, open_place
@@ -245,6 +246,9 @@ def _without_text(found: FoundFile, shapes: Shapes, names: Sequence[str]) -> Inp
     else:
         wanted = f"columns {' or '.join(' and '.join(shape) for shape in shapes)}"
     fitting = fitting_template(names)
+    asked = tuple(shape[0] for shape in shapes if len(shape) == 1)
+    if fitting is None and len(asked) == len(shapes) and (name := text_name(names)):
+        fitting = first_of((*asked, name))
     use = f"use --template {fitting}, or give" if fitting else "name"
     return InputError(
         f"{found.path} has no {wanted} (its columns: {', '.join(names)}); {use} the right column with "

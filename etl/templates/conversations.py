@@ -36,6 +36,9 @@ ROLES = {
 }
 """Role by the name that a record gives it."""
 
+TEXT_NAMES = ("text", "content", "contents", "body", "raw_content", "document", "article", "passage")
+"""Usual names of the column of the text, the most usual first."""
+
 PLAIN = "text"
 """Column of a record that is text already; it counts where a record has no messages and no pair."""
 
@@ -166,6 +169,12 @@ def fitting_template(names: Collection[str]) -> str | None:
     if any(name in names for name in CONVERSATIONS):
         return "chat"
     return "instruction" if any(pair[0] in names and pair[2] in names for pair in PAIRS) else None
+
+
+def text_name(names: Collection[str]) -> str | None:
+    """The column that holds the text by its name; None if none is called so."""
+    by_name = {name.lower(): name for name in reversed(list(names))}
+    return next((by_name[name] for name in TEXT_NAMES if name in by_name), None)
 
 
 def kind_of(value: object) -> str:

@@ -5,6 +5,7 @@ r"""Templates: a record becomes one text, or is refused with a reason.
 | `chat` | messages or a pair as `User: …`, a blank line, `Assistant: …` |
 | `instruction` | question, context and answer, with blank lines between them |
 | `model:PATH` | messages or a pair, as the chat template of a checkpoint writes them |
+| `first:text,content` | the first of these columns that has a text |
 | `'{title}\n\n{body}'` | columns in braces; null is an empty text |
 
 Several `--text-column` are joined by blank lines; null is left out. A template is data: a frozen value
@@ -15,7 +16,7 @@ import difflib
 import functools
 import shlex
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from dmix.etl.templates.conversations import (
     PLAIN,
     SHAPES,
     Refusal,
+    missing,
     pair_of,
     text_in,
     turns_of,
@@ -37,6 +39,7 @@ from dmix.warehouse_schema.errors import InputError
 
 NAMED = ("chat", "instruction")
 MODEL = "model:"
+FIRST = "first:"
 
 
 class Template(Protocol):
@@ -88,6 +91,31 @@ class Instruction:
             return text_in(record[PLAIN], PLAIN)
         pair = pair_of(record)
         return pair if isinstance(pair, Refusal) else "\n\n".join(filter(None, pair))
+
+
+@dataclass(frozen=True)
+class First:
+    """The first column that has a text, for records that call it by different names."""
+
+    columns: tuple[str, ...]
+
+    @property
+    def shapes(self) -> tuple[tuple[str, ...], ...]:
+        return tuple((name,) for name in self.columns)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return ("first", 1, *self.columns)
+
+    def text_of(self, record: Mapping[str, object]) -> str | Refusal:
+        given = [name for name in self.columns if record.get(name) is not None]
+        if not given:
+            return missing(self.columns, record)
+        for name in given:
+            text = text_in(record[name], name)
+            if isinstance(text, Refusal) or text.strip():
+                return text if isinstance(text, Refusal) else text.strip()
+        return Refusal("empty_text", f"column {given[0]!r} is empty")
 
 
 @dataclass(frozen=True)
@@ -164,11 +192,30 @@ def _made(name: str) -> Template:
         return Instruction()
     if name.startswith(MODEL):
         return model_template(name.removeprefix(MODEL))
+    if name.startswith(FIRST):
+        return _first(name)
     if "{" in name or "}" in name:
         return parsed(name)
     near = difflib.get_close_matches(name, NAMED, n=1)
     hint = f"did you mean {near[0]!r}?" if near else r"write columns in braces, such as '{title}\n\n{body}'"
-    raise InputError(f"template {name!r} is unknown (available: {', '.join(NAMED)}, {MODEL}PATH); {hint}")
+    raise InputError(
+        f"template {name!r} is unknown (available: {', '.join(NAMED)}, {MODEL}PATH, {FIRST}COLUMNS); {hint}"
+    )
+
+
+def first_of(names: Iterable[str]) -> str:
+    """The template that takes the first of these columns."""
+    return f"{FIRST}{','.join(dict.fromkeys(names))}"
+
+
+def _first(name: str) -> First:
+    columns = tuple(column.strip() for column in name.removeprefix(FIRST).split(","))
+    if "" in columns or len(set(columns)) < len(columns):
+        raise InputError(
+            f"template {name!r} needs different column names with commas between them, such as "
+            f"{FIRST}text,content"
+        )
+    return First(columns)
 
 
 def special_token_flags(settings: TextSettings) -> str:

@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dmix.etl.publishing.rejects import Reject
-from dmix.etl.templates.conversations import fitting_template
+from dmix.etl.templates.conversations import fitting_template, text_name
+from dmix.etl.templates.templates import first_of
 
 # Unreadable records that are kept to be shown; all are counted.
 _MOST_REJECTS = 10_000
 _MOST_KINDS = 1_000
 _MOST_LINES = 10
 _LONGEST_NAME = 40
+_NO_TEXT = ("id", "_id", "uuid", "url", "date", "timestamp", "meta", "metadata", "label", "source")
 
 # What a person does about records that cannot be read, by reason; the others need no word.
 _REMEDIES = {
     "invalid_utf8": "convert the file: iconv -f latin1 -t utf-8 FILE > NEW",
     "not_messages": "choose another --template",
 }
-_RENAME = "if other records use another name, rename the columns in the file"
 
 
 @dataclass
@@ -34,9 +35,12 @@ class Unread:
     """Counts records that were not read, by reason, file and set of columns.
 
     Attributes:
+        asked: Columns of which the first with a text counts, where the text is read so.
         rejects: The first of them, with file and place.
         counts: All of them, by reason.
     """
+
+    asked: tuple[str, ...] = ()
 
     rejects: list[Reject] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -58,19 +62,29 @@ class Unread:
         Args:
             others_read: Whether the field also has records that were read.
         """
-        missing = sum(kind.first.reason == "missing_text" for kind in self._kinds.values())
-        several = others_read or missing > 1
+        beside = (*(self.asked if others_read else ()), *self.text_columns)
         kinds = sorted(self._kinds.values(), key=lambda kind: -kind.count)
-        lines = [_line(kind, several=several) for kind in kinds[:_MOST_LINES]]
+        lines = [_line(kind, beside=beside) for kind in kinds[:_MOST_LINES]]
         more = self.counts.total() - sum(kind.count for kind in kinds[:_MOST_LINES])
         return (*lines, *([f"{more:,} more records not read, of other files or kinds"] if more else []))
 
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Columns that hold the text of records without the asked one, by their names, the most first."""
+        found: Counter[str] = Counter()
+        for kind in self._kinds.values():
+            columns = columns_of_record(kind.first.prefix) if kind.first.reason == "missing_text" else []
+            name = text_name(columns)
+            if name is not None and fitting_template(columns) is None:
+                found[name] += kind.count
+        return tuple(name for name, _ in found.most_common())
 
-def _line(kind: _Kind, *, several: bool) -> str:
+
+def _line(kind: _Kind, *, beside: Sequence[str]) -> str:
     first = kind.first
     remedy = _REMEDIES.get(first.reason, "")
     if first.reason == "missing_text":
-        remedy = text_flag(columns_of_record(first.prefix)) + (f"; {_RENAME}" if several else "")
+        remedy = text_flag(columns_of_record(first.prefix), beside=beside)
     number = f"{kind.count:,} record{'' if kind.count == 1 else 's'}"
     return (
         f"{number} not read, reason {first.reason}; the first is record {first.position} of {first.path}: "
@@ -78,13 +92,28 @@ def _line(kind: _Kind, *, several: bool) -> str:
     )
 
 
-def text_flag(columns: Sequence[str]) -> str:
-    """Which flag reads records with these columns, as advice."""
+def text_flag(columns: Sequence[str], *, beside: Sequence[str] = ()) -> str:
+    """Which flag reads records with these columns, as advice.
+
+    Args:
+        columns: Their columns.
+        beside: Columns that hold the text of other records.
+    """
     template = fitting_template(columns)
     if template is not None:
         return f"use --template {template}"
-    example = f", for example --text-column {shlex.quote(columns[0])}" if columns else ""
+    name = text_name(columns)
+    if name is not None:
+        several = tuple(dict.fromkeys((*beside, name)))
+        return f"use --template {shlex.quote(first_of(several))}" if len(several) > 1 else one_column(name)
+    named = next((column for column in columns if column.lower() not in _NO_TEXT), None)
+    example = f", for example --text-column {shlex.quote(named)}" if named else ""
     return f"give the text column with --text-column{example}"
+
+
+def one_column(name: str) -> str:
+    """The flag that reads text in a column, as advice."""
+    return f"use --text-column {shlex.quote(name)}"
 
 
 def columns_of_record(prefix: str) -> list[str]:

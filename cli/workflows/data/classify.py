@@ -11,7 +11,9 @@ from dmix.cli.show.output import get_ready_to_show
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.shard import dataset_result, make_dataset
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
+from dmix.etl.reading.documents import Columns
 from dmix.etl.shard.settings import ShardSettings
+from dmix.etl.templates.conversations import fitting_template, text_name
 from dmix.etl.templates.templates import MODEL, special_token_flags
 from dmix.etl.templates.unread import columns_of_record, text_flag
 from dmix.warehouse_schema.catalog.at_end import catalog_at_end
@@ -167,12 +169,16 @@ def without_text(warehouse: Warehouse, version: "CorpusVersion", settings: "Clas
                 if name not in columns:
                     source = next((given for given in part.inputs if given.name == name), None)
                     columns[name] = _columns(source, prefix)
+    alternatives = Columns.of(settings).alternatives
+    named = [text_name(of) for of in columns.values() if fitting_template(of) is None]
+    beside = tuple(dict.fromkeys((*(alternatives if version.documents else ()), *filter(None, named))))
     lines = []
     for name, count in found.most_common(_MOST_FILES):
         others = [other for other in columns[name] if other not in settings.text_column or settings.template]
         has = f"; the file has the columns {', '.join(others[:_MOST_COLUMNS])}" if others else ""
         lines.append(
-            f"{version.corpus}: {count:,} records of {name} have no text {asked}{has}; {text_flag(others)}"
+            f"{version.corpus}: {count:,} records of {name} have no text {asked}{has}; "
+            f"{text_flag(others, beside=beside)}"
         )
     if len(found) > _MOST_FILES:
         lines.append(f"{version.corpus}: {len(found) - _MOST_FILES:,} more files have records without text")

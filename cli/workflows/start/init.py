@@ -22,6 +22,7 @@ from dmix.cli.workflows.start.project_files import (
     Checkpoint,
     FieldText,
     Sizes,
+    more_text,
     num_samples,
     project_files,
     time_of_run,
@@ -141,6 +142,7 @@ def init_project(
             parameters=checkpoint.parameters,
             not_read=NOT_READ if not_read and not dry_run else None,
         ),
+        reading=reading,
         notes=checkpoint.notes,
         hours=hours,
         dry_run=dry_run,
@@ -169,7 +171,9 @@ def _write(out: Path, texts: Mapping[str, str], *, not_read: str) -> None:
     publish_bytes(out / "environment.yaml", texts["environment.yaml"].encode())
 
 
-def _result(found: InitResult, *, notes: Sequence[str], hours: float, dry_run: bool) -> Result:
+def _result(
+    found: InitResult, *, reading: TextSettings, notes: Sequence[str], hours: float, dry_run: bool
+) -> Result:
     shown = asdict(found)
     for text in shown["fields"].values():
         del text["rejects"]  # as many as there are; the file has them
@@ -186,6 +190,8 @@ def _result(found: InitResult, *, notes: Sequence[str], hours: float, dry_run: b
             result.line(f"{field}: dmix left out files with unknown endings: {listed}")
         for line in text.not_read:
             result.line(f"{field}: {line}")
+    if more := more_text(found.fields, reading):
+        result.line(more[0].lower() + more[1:])
     if found.not_read:
         result.line(f"list of all records that dmix could not read: {found.folder / found.not_read}")
     sizes = found.sizes
@@ -363,6 +369,7 @@ def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_
             rejected=drawn.rejected,
             rejects=drawn.rejects,
             not_read=drawn.not_read,
+            text_columns=drawn.text_columns,
             skipped=skipped,
             item_characters=sum(len(item["text"]) for item in drawn.feedback),
         )
@@ -377,6 +384,7 @@ def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_
         rejected=held.rejected,
         rejects=held.rejects,
         not_read=held.not_read,
+        text_columns=held.text_columns,
         skipped=skipped,
         item_characters=held.item_characters,
     )

@@ -10,8 +10,9 @@ from pathlib import Path
 import dmix
 from dmix.cli.workflows.timing import in_words
 from dmix.etl.publishing.rejects import Reject
+from dmix.etl.reading.documents import Columns
 from dmix.etl.templates.settings import TextSettings
-from dmix.etl.templates.templates import special_token_flags
+from dmix.etl.templates.templates import first_of, special_token_flags
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 STEPS = 16
@@ -45,6 +46,7 @@ class FieldText:
         rejected: Records that could not be read while items were drawn, by reason.
         rejects: The first of these records, with file and place.
         not_read: Lines about them, one for each file and kind.
+        text_columns: Columns that may hold the text of records without the asked one.
         skipped: Files that dmix does not read, by ending.
         item_characters: Characters of the feedback items.
     """
@@ -58,6 +60,7 @@ class FieldText:
     rejected: Mapping[str, int]
     rejects: tuple[Reject, ...] = ()
     not_read: tuple[str, ...] = ()
+    text_columns: tuple[str, ...] = ()
     skipped: Mapping[str, int] = defaults(default_factory=dict)
     item_characters: int = 0
 
@@ -136,7 +139,7 @@ def project_files(
             environment_text("feedback", "items"),
         ),
         "judging.yaml": (
-            "the same objectives with other items, for dmix eval; no controller sees these items",
+            "the same objectives on judging items, which no controller sees",
             environment_text("judging", "judging"),
         ),
         "training.yaml": (
@@ -251,6 +254,7 @@ def _script(
         run_time=run_time,
         judge_time=_judge_time(fields, sizes),
         tokens=f"{sizes.tokens:,}",
+        unread=f"# {unread}\n" if (unread := more_text(fields, reading)) else "",
         classify="\n".join(_classify(fields, reading)),
         special_tokens=_special_tokens(checkpoint, reading),
         tokenizer=tokenizer,
@@ -259,6 +263,16 @@ def _script(
         samples=sizes.steps * sizes.samples_per_step,
         common=common,
     )
+
+
+def more_text(fields: Mapping[str, FieldText], reading: TextSettings) -> str:
+    """How to read records that have their text in another column, too; empty if there are none."""
+    found = dict.fromkeys(name for text in fields.values() for name in text.text_columns)
+    asked = Columns.of(reading).alternatives
+    if not found or not asked:
+        return ""
+    flag = f"--template {shlex.quote(first_of((*asked, *found)))}"
+    return f"To read records with text in other columns, too, run dmix init into another folder with {flag}"
 
 
 def _judge_time(fields: Mapping[str, FieldText], sizes: Sizes) -> str:
@@ -339,7 +353,7 @@ cd "$(dirname "$0")"
 export DMIX_WAREHOUSE=warehouse
 
 # 1. Label every document with a domain ({megabytes} MB, {text_time}).
-{classify}
+{unread}{classify}
 
 # 2. Make a dataset, without documents that contain evaluation items ({text_time}).
 dmix etl shard --tokenizer {tokenizer} --seq-len {seq_len} \\

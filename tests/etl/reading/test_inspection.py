@@ -87,6 +87,13 @@ def test_a_parquet_file_without_what_is_read_names_what_it_has(tmp_path, columns
         inspect_file(file, columns=columns, shapes=shapes)
 
 
+def test_a_parquet_file_with_text_under_another_name_gets_the_template_that_reads_both(tmp_path):
+    file = parquet(tmp_path / "a.parquet", content=["x"])
+    with pytest.raises(InputError, match="--template first:text,content"):
+        inspect_file(file, columns=(), shapes=(("text",),))
+    assert inspect_file(file, columns=(), shapes=(("text",), ("content",))).format == "parquet"
+
+
 def test_one_shape_of_columns_is_enough(tmp_path):
     file = parquet(tmp_path / "a.parquet", a=["x"], b=["y"])
     assert inspect_file(file, columns=("a",), shapes=(("text",), ("a", "b"))).format == "parquet"

@@ -49,6 +49,20 @@ def test_several_text_columns_are_joined_by_a_blank_line():
     assert missing.reason == "missing_text" and "'title'; the columns are titel, body" in missing.detail
 
 
+def test_the_first_column_with_a_text_counts():
+    template = made("first:text, content")
+    assert template.columns == ("text", "content")
+    assert template.shapes == (("text",), ("content",))
+    assert template.text_of({"text": "one", "content": "two"}) == "one"
+    assert template.text_of({"text": " ", "content": "two"}) == "two"
+    assert template.text_of({"text": None, "content": "two"}) == "two"
+    assert template.text_of({"text": 1, "content": "two"}).reason == "text_not_string"
+    assert template.text_of({"text": " ", "content": None}).reason == "empty_text"
+    missing = template.text_of({"body": "three"})
+    assert missing.reason == "missing_text" and "text, content; the columns are body" in missing.detail
+    assert made("first:content,text").identity != template.identity
+
+
 def test_one_column_needs_no_template():
     assert template_of(TextSettings()) is None
     assert template_of(TextSettings(text_column="body")) is None
@@ -65,6 +79,9 @@ def test_one_column_needs_no_template():
         ("{0!r}", "{name}"),
         ("{title:>9999999999}", "{name}"),
         ("{{title}}", "contains no column"),
+        ("first:", "first:text,content"),
+        ("first:text,,content", "first:text,content"),
+        ("first:text,text", "different"),
     ],
 )
 def test_what_is_no_template_is_refused(template, said):
@@ -101,6 +118,7 @@ TEMPLATES = [
     Chat(),
     made("instruction"),
     made("{prompt} {messages}"),
+    made("first:prompt,messages,response"),
     template_of(TextSettings(text_column=("prompt", "messages"))),
 ]
 _texts = st.text("ab é\n{}", max_size=4)

@@ -191,7 +191,7 @@ def test_records_that_are_not_read_are_named_and_listed(tmp_path, capsys):
     assert said[0] == said[1]
     (missing,) = [line for line in said[1] if "missing_text" in line]
     assert "3 records" in missing and "record 1 of odd.jsonl" in missing and "body" in missing
-    assert "--text-column" in missing
+    assert "--template first:text,body" in missing
     assert any("invalid_utf8" in line and "iconv" in line for line in said[1])
     assert any("1 .docx" in line for line in said[1])
     listed = [json.loads(line) for line in (tmp_path / "out" / "not-read.jsonl").read_text().splitlines()]
@@ -199,6 +199,22 @@ def test_records_that_are_not_read_are_named_and_listed(tmp_path, capsys):
         ("latin.txt", 1, "invalid_utf8"),
         *(("odd.jsonl", position, "missing_text") for position in (1, 2, 3)),
     ]
+
+
+def test_records_with_text_in_other_columns_are_proposed_and_then_read(tmp_path, capsys):
+    for field in ("source", "target"):
+        write_field(tmp_path / "text" / field, documents=20, words=2_000)
+    for field, column in (("source", "body"), ("target", "content")):
+        lines = [json.dumps({"id": str(i), column: f"{field} {i} " * 40}) for i in range(5)]
+        (tmp_path / "text" / field / "odd.jsonl").write_text("\n".join(lines))
+    arguments = ["init", "--data", str(tmp_path / "text"), "--hours", "0.01"]
+    assert run([*arguments, str(tmp_path / "out")]) == 0
+    flag = "--template first:text,body,content"
+    assert flag in capsys.readouterr().err
+    assert flag in (tmp_path / "out" / "run.sh").read_text()
+    assert run([*arguments, *flag.split(), str(tmp_path / "again")]) == 0
+    assert "not read" not in capsys.readouterr().err
+    assert flag not in (tmp_path / "again" / "run.sh").read_text()
 
 
 def test_a_field_without_its_text_column_is_refused_with_the_flag(tmp_path):
