@@ -122,7 +122,7 @@ class LazyGroup(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Show log messages on stderr.")
 @click.pass_context
 def dmix(context: click.Context, debug: bool, verbose: bool) -> None:
-    """Continual pre-training in which a learned agent chooses the data mixture.
+    """Train a language model on new text while a controller chooses the data mixture.
 
     Example: dmix quickstart --out demo
     """

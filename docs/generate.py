@@ -27,13 +27,17 @@ _NOTE = "<!-- Written by docs/generate.py from the code; change that. -->\n"
 
 # title, class and what it serves, in the order of the page
 FILES: tuple[tuple[str, type, str], ...] = (
-    ("Environment", Environment, "`--environment FILE`: the objectives that a model must be good at."),
-    ("Objective", Objective, "One of the environment's `objectives`."),
+    (
+        "Environment",
+        Environment,
+        "`--environment FILE`: the objectives (goals) of a run, with their evaluation items.",
+    ),
+    ("Objective", Objective, "A field `objectives` of the environment file is a list of these records."),
     ("Model", ModelSettings, "`--model FILE`: the architecture of a model that starts from random weights."),
     (
         "Proxy",
         ProxySettings,
-        "`--proxy FILE` of `dmix mix collect`: the small model that learns along each trajectory.",
+        "`--proxy FILE` of `dmix mix collect`: the small model that dmix trains under each trajectory.",
     ),
     ("Training", TrainingSettings, "`--training FILE`, and the field `training` of a proxy file."),
 )

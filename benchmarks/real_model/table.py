@@ -164,14 +164,19 @@ def _written(rows: dict[str, Row]) -> str:
     for stage, row in rows.items():
         if "wrote" in row:
             text = " ".join(row["wrote"].split())
-            said.append(f"- {stage}: text that plain transformers generates after training: `{text}`")
+            said.append(
+                f"- {stage}: text that the package transformers generates with the trained model: `{text}`"
+            )
         if "said" in row:
-            said.append(f"- {stage}: with another tokenizer, dmix exits with {row['exit']}: `{row['said']}`")
+            said.append(
+                f"- {stage}: with another tokenizer, dmix ends with exit code {row['exit']}: `{row['said']}`"
+            )
         if "synthesis" in row:
             made = row["synthesis"]
             said.append(
-                f"- The model wrote {made['generated']} documents of at most {made['max_tokens']} tokens. The"
-                f" quality filter kept {made['share_kept']:.1%}. {made['capped']} documents were cut."
+                f"- The model wrote {made['generated']} documents of at most {made['max_tokens']} tokens."
+                f" The quality filter kept {made['share_kept']:.1%}. The limit cut off"
+                f" {made['capped']} documents."
             )
         if "start_state" in row:
             said.append(f"- {_start_state(row['start_state'])}")
@@ -187,9 +192,10 @@ def _start_state(found: Row) -> str:
     )
     curve = ", ".join(f"{point['divergence_bound']:.3f} ({point['documents']})" for point in found["curve"])
     return (
-        f"The start state is estimated from {found['generated']} documents that the model wrote. The bound of"
-        f" the KL divergence is {found['divergence_bound']:.3f} nats; at most {found['kl_bound']} was"
-        f" required. The bound by number of documents: {curve}. The largest shares, with intervals: {shares}."
+        f"dmix estimated the start state (shares of the domains) from {found['generated']} documents that"
+        " the model wrote. The sampling error is a bound on a KL divergence. Here it is"
+        f" {found['divergence_bound']:.3f} nats; the required value was at most {found['kl_bound']}. The"
+        f" bound by number of documents: {curve}. The largest shares, with intervals: {shares}."
     )
 
 

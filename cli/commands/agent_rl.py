@@ -53,8 +53,8 @@ def rl() -> Workflow:
     """Train an agent by conservative Q-learning.
 
     The method is Equations 5 to 7 of the paper. The agent learns from a set of trajectories (series of
-    mixtures) and their scores. The actor is the network that chooses mixtures. The critics are networks
-    that predict how much utility a run still gains. The utility is the weighted gain over all objectives
+    mixtures) and their scores. The actor is the network that chooses mixtures. The critics are networks that
+    predict how much utility a run still gains. The utility is the weighted sum of the gains of all objectives
     (goals). If you interrupt the training, run the command again to resume.
 
     Example: dmix agent rl --set farm --agent first-rl --from first-sft
@@ -84,10 +84,10 @@ def evaluate() -> Workflow:
     """Estimate the utility of an agent without a run.
 
     dmix uses only the farm: a set of trajectories (series of mixtures) with scores. The utility is the
-    weighted gain over all objectives (goals). Two methods estimate it: fitted Q evaluation (a network that
-    predicts the utility of the agent's choices) and learned simulators (networks that predict the next
-    scores). The output also shows how many of the agent's steps are outside the guard limits, the range of
-    the farm's own steps.
+    weighted sum of the gains of all objectives (goals). Two methods estimate it: fitted Q evaluation (a
+    network that predicts the utility of the agent's choices) and learned simulators (networks that predict
+    the next scores). The output also shows how many of the agent's steps are outside the guard limits, the
+    range of the farm's own steps.
 
     Example: dmix agent evaluate --set farm --agent first-rl
     """

@@ -40,11 +40,12 @@ def mix() -> None:
 def sample() -> Workflow:
     """Sample trajectories: sequences of mixtures that lead from source text to target text.
 
-    'dmix mix collect' then trains a small model along each trajectory, and agents learn from the scores.
-    dmix uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If the command is killed, run
-    it again to resume. The command prints the number of steps (M) and the number of samples per step (R).
-    It also prints the number of domains, and target shares without trajectories. Last, it prints the passes
-    through the target text if every domain has a share in proportion to its size.
+    'dmix mix collect' then trains a small model along each trajectory, and agents learn from the scores. dmix
+    uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If the command is killed, run it again
+    to resume. The command prints the number of steps (M) and the number of samples per step (R). It also
+    prints the number of domains, and the target shares that no trajectory has at a step. The last number is
+    for a run in which every domain has a share in proportion to its size: how often this run reads the target
+    text.
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """

@@ -75,10 +75,10 @@ from dmix.mixing.effects.settings import PlanRules
 @click.option(
     "--second-round",
     is_flag=True,
-    help="After --check, make short runs near the mixture that the check chose. A short run draws a "
-    "quarter of the samples and has more of one domain. dmix tests up to eight domains. Then dmix "
-    "plans again, within a KL divergence of 0.2 nats from that mixture. No run checks the second "
-    "plan.",
+    help="After --check, measure the effects of up to eight domains again, near the mixture that the "
+    "check chose. A short run per domain gives this domain a larger share than that mixture does. A "
+    "short run draws a quarter of --samples. Then dmix plans again, within a KL divergence of 0.2 "
+    "nats from that mixture. No run checks the second plan.",
 )
 @click.option(
     "--model",

@@ -36,8 +36,9 @@ ESTIMATORS = ("counts", "gradient", "probe")
     default="counts",
     show_default=True,
     help="Method of measurement. 'counts': compare bigrams (pairs of tokens) of each domain with the "
-    "evaluation items, in seconds and without a model. 'gradient': compare gradients of your model, "
-    "in about an hour. 'probe': train short runs of your model, each with more of one domain.",
+    "evaluation items, in seconds and without a model. 'gradient': compare your model's loss "
+    "gradients on each domain and on the items, in about an hour. 'probe': train short runs of your "
+    "model, each with more of one domain.",
 )
 @click.option(
     "--model",
@@ -106,9 +107,10 @@ ESTIMATORS = ("counts", "gradient", "probe")
 def probe() -> Workflow:
     """Measure how each domain changes each objective (goal), before a run.
 
-    The command prints a table with a row per domain and a column per objective. A cell shows the gain in
-    nats per token when a tenth of the mixture moves to this domain. The warehouse stores these effects in
-    the views 'effects' and 'effect_objectives'. 'dmix mix plan' makes a mixture from the effects.
+    The command prints a table with a row per domain and a column per objective. A cell shows the gain from a
+    mixture of nine tenths natural mixing and one tenth text of this domain, in nats per token. Natural mixing
+    draws every domain in proportion to its size. The warehouse stores these effects in the views 'effects'
+    and 'effect_objectives'. 'dmix mix plan' makes a mixture from the effects.
 
     Example: dmix mix probe --environment environment.yaml
     """

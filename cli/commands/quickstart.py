@@ -54,8 +54,8 @@ def quickstart(
 ) -> None:
     """Try dmix: run every step at small size, from text to report.
 
-    The command takes minutes on two cores. If you interrupt the command, run it again to resume. With
-    --full, dmix trains small models (proxies) along many mixtures. dmix then trains an agent on their
+    The command takes minutes on two cores. If you interrupt the command, run it again to resume. With --full,
+    dmix trains many small models (proxies) under different mixtures. dmix then trains an agent on their
     scores.
 
     Example: dmix quickstart --out demo

@@ -14,7 +14,7 @@ class PlanRules:
     pull: float = setting(
         0.25,
         help="Cost of distance from natural mixing, in which every domain has a share in proportion to "
-        "its size. The planner subtracts this amount of utility (weighted gain) per nat of "
+        "its size. The planner subtracts this amount from the utility (weighted sum of the gains) per nat of "
         "KL(mixture || natural).",
     )
     caution: float = setting(

@@ -92,8 +92,8 @@ class Environment:
     )
     scales: dict[str, float] = setting(
         {},
-        help="Scale of each objective in nats per token, by name. This value replaces the scale from "
-        "the farm.",
+        help="Scale of each objective in nats per token, by name. A scale given here replaces the one from "
+        "the farm (the training runs of small models).",
     )
     folder: str = setting(
         ".",

@@ -24,7 +24,7 @@ class SampleSettings:
         "default",
         help="Version of Algorithm 1. 'paper': exactly as published. 'default': first draws the share of "
         "each field (source and target), then the shares of the domains. 'default' also adds random "
-        "paths, and compares a candidate only with the same step of earlier paths.",
+        "paths. It compares a candidate mixture only with the mixtures of earlier paths at the same step.",
         choices=PRESETS,
     )
     paths: int | None = setting(
@@ -73,9 +73,10 @@ class SampleSettings:
     run_samples_per_step: int | str = setting(
         "auto",
         help="Number of samples per step (R) in the guided run: the run in which an agent will choose "
-        "the mixtures. This number decides when a path has used up the target text. 'auto': the "
-        "smallest multiple of --batch-size with which natural mixing draws all target samples in "
-        "--steps steps. Natural mixing gives every domain a share in proportion to its size.",
+        "the mixtures. A path (trajectory) ends when such a run has used up the target text. 'auto': "
+        "dmix takes the smallest multiple of --batch-size that is enough for a run under natural "
+        "mixing. In --steps steps, this run must draw all target samples. Natural mixing gives every "
+        "domain a share in proportion to its size.",
     )
     max_passes: int = setting(
         1,

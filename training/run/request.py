@@ -40,9 +40,9 @@ class RunRequest:
     )
     samples_per_step: int | str = setting(
         "auto",
-        help="Number of samples per step (R), a multiple of the batch. 'auto': the smallest number with "
-        "which natural mixing draws all target samples in --steps steps. Natural mixing gives every "
-        "domain a share in proportion to its size.",
+        help="Number of samples per step (R), a multiple of the batch. 'auto': dmix takes the "
+        "smallest number with which a run under natural mixing draws all target samples in --steps "
+        "steps. Natural mixing gives every domain a share in proportion to its size.",
     )
     batch_size: int | None = setting(
         None,

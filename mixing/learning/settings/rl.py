@@ -73,8 +73,8 @@ class RlSettings:
     )
     action_samples: int = setting(
         10,
-        help="Number of mixtures that dmix draws for the conservative term, from each of its three "
-        "distributions.",
+        help="Number of mixtures per distribution that dmix draws for the conservative term. The term uses "
+        "three distributions.",
         most=MOST_WIDTH,
     )
     backup_samples: int = setting(
@@ -98,16 +98,17 @@ class RlSettings:
     )
     proximity: float | None = setting(
         None,
-        help="Penalty per nat of KL from a rollout's mixtures to the actor's mixtures. The penalty keeps "
-        "the actor near mixtures for which it has gradients. The penalty falls to 0 over the first "
+        help="Penalty on the distance between the actor's mixtures and those of the rollouts (runs in "
+        "learned simulators), per nat of KL divergence. The simulators give gradients only at the "
+        "rollouts' mixtures, so the penalty keeps the actor near them. It falls to 0 over the first "
         "half of the actor's updates. Default: 0.5. With preset 'paper': 0.",
     )
     pessimism: float | None = setting(
         None,
-        help="Uncertainty penalty of the learned simulators, in standard deviations of the scores in "
-        "--set. The leverage of a state measures its distance from the states in --set. If the "
-        "leverage is above 1, a score falls by this penalty times half the log leverage. Default: "
-        "3. With preset 'paper': 0.",
+        help="Uncertainty penalty: how strongly learned simulators lower their predicted scores far from the "
+        "runs in --set, in standard deviations of the scores in --set. The leverage measures how far a "
+        "state is from the states of these runs. Above leverage 1, dmix subtracts this penalty times half "
+        "the logarithm of the leverage. Default: 3. With preset 'paper': 0.",
     )
     views: float = setting(
         0.0,
@@ -117,10 +118,13 @@ class RlSettings:
     )
     imagined_every: int = setting(
         10,
-        help="Number of updates between two refreshes of the rollouts. Each refresh uses the next simulator.",
+        help="Number of updates after which dmix makes new rollouts (runs in learned simulators). The "
+        "simulators take turns.",
     )
     imagined_runs: int = setting(
-        64, help="Number of rollouts per refresh. dmix keeps the rollouts of the last four refreshes."
+        64,
+        help="Number of rollouts that dmix makes at a time (see --imagined-every). Training uses the last "
+        "four groups of rollouts.",
     )
     simulators: int = setting(
         3, help="Number of learned simulators (networks that predict scores) for rollouts.", most=MOST_WIDTH
@@ -151,7 +155,7 @@ class RlSettings:
     )
     domain_width: int = setting(
         64,
-        help="Width of the state of a domain in a new agent. Only for architecture 'set'.",
+        help="Number of values per domain in the internal state of a new agent. Only for architecture 'set'.",
         most=MOST_WIDTH,
     )
     layers: int = setting(

@@ -52,7 +52,9 @@ class SftSettings:
         most=MOST_WIDTH,
     )
     domain_width: int = setting(
-        64, help="Width of the state of a domain. Only for architecture 'set'.", most=MOST_WIDTH
+        64,
+        help="Number of values per domain in the agent's internal state. Only for architecture 'set'.",
+        most=MOST_WIDTH,
     )
     layers: int = setting(
         2,

@@ -25,6 +25,6 @@ comment on column effects.environment is 'Digest of the objectives and their ite
 comment on column effects.field is 'Field of the domain: source or target';
 comment on column effects.domain is 'Domain label';
 comment on column effects.objective is 'Objective of the environment';
-comment on column effects.effect is 'Gain per unit of share that moves from natural mixing to the domain, in nats per token';
+comment on column effects.effect is 'Gain of the objective per unit of share that the domain gets beyond natural mixing, in nats per token';
 comment on column effects.stderr is 'Standard error of the effect, in the same unit';
 comment on column effects.created_at is 'Time when dmix stored the effects, UTC';

@@ -22,4 +22,4 @@ comment on column start_state_convergence.divergence is 'KL divergence of the sh
 comment on column start_state_convergence.divergence_bound is 'Sampling error so far: a bootstrap quantile of the KL divergence, in nats; decides when to stop';
 comment on column start_state_convergence.divergence_to_corpus is 'KL divergence of the shares so far from the document shares of the dataset''s source field, in nats; NULL without a dataset';
 comment on column start_state_convergence.kl_bound is 'Bound that the user set for divergence_bound, in nats';
-comment on column start_state_convergence.confidence is 'Probability of the quantile';
+comment on column start_state_convergence.confidence is 'Probability of the quantile in divergence_bound';

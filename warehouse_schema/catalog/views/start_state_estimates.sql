@@ -27,7 +27,7 @@ comment on column start_state_estimates.model is 'Folder or hub id of the model'
 comment on column start_state_estimates.documents is 'Number of documents in the shares';
 comment on column start_state_estimates.generated is 'Number of written documents, with or without text';
 comment on column start_state_estimates.empty is 'Number of documents without text; they have no domain';
-comment on column start_state_estimates.capped is 'Number of documents cut at max_tokens';
+comment on column start_state_estimates.capped is 'Number of documents that the limit max_tokens cut off';
 comment on column start_state_estimates.max_tokens is 'Maximum length of a document in tokens; biases shares of tokens, but not shares of documents';
 comment on column start_state_estimates.divergence_bound is 'Sampling error: a bootstrap quantile of the KL divergence, in nats';
 comment on column start_state_estimates.kl_bound is 'Bound that the user set for divergence_bound, in nats';

@@ -34,7 +34,7 @@ comment on column synthetic.generated is 'Number of written documents';
 comment on column synthetic.kept is 'Number of kept documents: they have text, and their quality is not low';
 comment on column synthetic.share_kept is 'Share of the written documents that dmix kept, from 0 to 1';
 comment on column synthetic.empty is 'Number of documents without text';
-comment on column synthetic.capped is 'Number of documents cut at max_tokens';
+comment on column synthetic.capped is 'Number of documents that the limit max_tokens cut off';
 comment on column synthetic.tokens is 'Number of written tokens, by the model''s own tokenizer';
 comment on column synthetic.tokens_kept is 'Number of tokens in the kept documents';
 comment on column synthetic.max_tokens is 'Maximum length of a document in tokens';
