@@ -15,7 +15,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 if TYPE_CHECKING:
     from dmix.training.evaluation.verdicts import Group, Verdict
 
-PRELIMINARY = "preliminary: by the items that the controller sees; judge with dmix eval"
+PRELIMINARY = "preliminary: the controller reads the scores of these items; judge the run with dmix eval"
 
 # Terminal styles of verdicts, by name of their colour.
 STYLES = {

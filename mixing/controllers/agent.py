@@ -85,8 +85,9 @@ class AgentController:
         found = target_samples / (history.step_samples * history.steps)
         if learnt and abs(found - learnt) > _SUPPLY_TOLERANCE * learnt:
             detail = (
-                f"in this run, the target data ends at another step than in the training of {self.name}: "
-                f"|T|/(R*M) is {found:.3f} here, and was {learnt:.3f} there. To match, set "
+                "in this run, the target text runs out at another step than in the training of "
+                f"{self.name}. The ratio of target samples to all samples of a run, |T|/(R*M), is "
+                f"{found:.3f} here and was {learnt:.3f} there. To match, set "
                 f"--samples-per-step to about {round(target_samples / (learnt * history.steps))}"
             )
             return (ControllerEvent(kind="supply", detail=detail),)

@@ -84,7 +84,7 @@ class EffectController:
     def _check(self, history: History) -> None:
         if history.objectives != self._prediction.objectives:
             raise InputError(
-                f"the effects are on the objectives {', '.join(self._prediction.objectives)}, but the "
+                f"the effects are for the objectives {', '.join(self._prediction.objectives)}, but the "
                 f"run has {', '.join(history.objectives) or 'none'}; run 'dmix mix probe' with the "
                 "environment file of the run"
             )

@@ -108,8 +108,9 @@ class FarmPlan:
         if abs(supply - found.target_supply) <= _SAME_SUPPLY * found.target_supply:
             return ""
         return (
-            "the target data ends at another step for proxies than for the guided run: |T|/(R*M) is "
-            f"{supply:.3f} (R = {found.step_samples:,}) and {found.target_supply:.3f} (R = "
+            "the target text runs out at another step in the proxies than in the guided run. The ratio of "
+            f"target samples to all samples, |T|/(R*M), is {supply:.3f} for proxies (R = "
+            f"{found.step_samples:,}) and {found.target_supply:.3f} for the run (R = "
             f"{found.run_step_samples:,}). The feedback then fits the run less well; sample a set with "
             "equal R"
         )

@@ -106,7 +106,7 @@ def adapted_checkpoint(folder: str) -> str | None:
     name = read_json_object(Path(folder) / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not name or not isinstance(name, str):
         raise InputError(
-            f"the adapters in {folder} do not say their checkpoint; set base_model_name_or_path in "
+            f"the adapters in {folder} do not name their checkpoint; set base_model_name_or_path in "
             f"{ADAPTER_CONFIG}"
         )
     if (Path(name) / ADAPTER_CONFIG).is_file():

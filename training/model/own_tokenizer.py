@@ -213,8 +213,8 @@ def _difference(own: "PreTrainedTokenizerBase", dataset: "Tokenizer", manifest: 
         if ours != theirs:
             place = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)
             return (
-                f"{text[:24]!r} is {ours[place : place + 4]} from token {place} on in the data, and"
-                f" {theirs[place : place + 4]} in the model"
+                f"for {text[:24]!r}, the token ids from position {place} are {ours[place : place + 4]} in the"
+                f" data, and {theirs[place : place + 4]} in the model"
             )
     return ""
 

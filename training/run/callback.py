@@ -232,8 +232,8 @@ class MixtureCallback(Callback):
         )
         if self._recorded_chain not in ("", self.state.chain):
             raise VerificationError(
-                f"the checkpoint after step {self.state.steps_done} has seen other samples than events.jsonl"
-                " says, so it is of another run; remove it to resume from the one before"
+                f"the checkpoint after step {self.state.steps_done} was trained on other samples than"
+                " events.jsonl lists, so it belongs to another run; remove it to resume from the previous one"
             )
 
     # ---- steps

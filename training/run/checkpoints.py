@@ -207,8 +207,8 @@ def load_run_checkpoint(
         )
     if of and state.get("run_name", next(iter(of))) not in of:
         raise InputError(
-            f"checkpoint {path} is of run {state['run_name']!r}, not of {', '.join(sorted(of))}; remove it to"
-            " resume from the one before"
+            f"checkpoint {path} belongs to run {state['run_name']!r}, not to {', '.join(sorted(of))};"
+            " remove it to resume from the previous one"
         )
     return {**content, "state": {name: part for name, part in state.items() if name in _READ_PARTS}}
 

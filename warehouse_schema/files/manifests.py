@@ -393,7 +393,9 @@ def dataset_in(warehouse: Warehouse, name: str) -> DatasetManifest:
     path = warehouse.stream(name) / "manifest.json"
     manifest = load_manifest(DatasetManifest, path)
     if manifest.dataset != name:
-        raise InputError(f"{path} is of dataset {manifest.dataset!r}; restore it from a copy, or remove it")
+        raise InputError(
+            f"{path} belongs to dataset {manifest.dataset!r}; restore it from a copy, or remove it"
+        )
     return manifest
 
 

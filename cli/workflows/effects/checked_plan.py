@@ -216,9 +216,7 @@ def _second_round(
         rules=rules,
     )
     names = ", ".join("/".join(space.names[d]) for d in domains)
-    said = (
-        f"{checked.checked} The second round made {len(probes)} short runs around that mixture, for {names}."
-    )
+    said = f"{checked.checked} The second round made {len(probes)} short runs near that mixture, for {names}."
     if second.utility <= 0:
         said += " No mixture near it has a predicted gain above its risk, so dmix keeps that mixture."
         return dataclasses.replace(checked, checked=said)

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from dmix.mixing.space.domains import DomainSpace, Vector
     from dmix.mixing.trajectories.objectives import Environment
 
-INTERVAL = "The intervals cover only the error of the effects, and omit whether a model follows the effects."
+INTERVAL = (
+    "The intervals cover only the error of the effects. They do not show whether your model behaves as the "
+    "effects predict."
+)
 # Figures of docs/guide/which-text-helps.md and docs/guide/real-model.md.
 COUNTS_GAINED = (
-    " In our runs, models of 0.37 million weights gained 0.39 to 0.65 of what counts predict; one of "
-    "135 million weights gained at most an eighth."
+    " In our runs, models of 0.37 million weights gained 0.39 to 0.65 of the gain that counts predict; one "
+    "of 135 million weights gained at most an eighth."
 )
 
 

@@ -73,7 +73,7 @@ def hold_out(files: Files, data: Path, *, progress: Progress) -> None:
         result = copy_text(folders, field=field, text=files.data, out=files.data, num_items=sizes.ITEMS)
         found[f"{sizes.NAME}-{field}"] = dict(result.rejected)
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in result.rejected.items())
-        more = "more documents left out after" if result.left_out else "all within"
+        more = "dmix read only the first" if result.left_out else "all text is within"
         progress(
             f"{field}: {result.kept:,} documents to train on; {result.items} feedback and"
             f" {result.judging} judging items held out;"

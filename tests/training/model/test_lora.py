@@ -204,7 +204,7 @@ def test_two_ranks_train_one_set_of_adapters_and_resume_alone(job, on_real_ranks
     np.testing.assert_allclose(resumed.feedback_TD, alone, atol=1e-3)
 
 
-@pytest.mark.parametrize(("base", "said"), [("itself", "has adapters itself"), (["x"], "do not say their")])
+@pytest.mark.parametrize(("base", "said"), [("itself", "has adapters itself"), (["x"], "do not name their")])
 def test_adapters_that_name_no_checkpoint_are_refused(tmp_path, base, said):
     name = str(tmp_path) if base == "itself" else base
     (tmp_path / "adapter_config.json").write_text(

@@ -61,7 +61,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, name):
     torch.save({"state": state | ({"run_name": name} if name else {})}, tmp_path / "step1-ba2.pt")
     assert load_run_checkpoint(tmp_path / "step1-ba2.pt")["state"]["model"] == {}
     if name == "other":
-        with pytest.raises(InputError, match="is of run 'other', not of r, renamed; remove it"):
+        with pytest.raises(InputError, match="belongs to run 'other', not to r, renamed; remove it"):
             load_run_checkpoint(tmp_path / "step1-ba2.pt", of={"r", "renamed"})
     else:
         assert load_run_checkpoint(tmp_path / "step1-ba2.pt", of={"r", "renamed"}, mmap=True)

@@ -25,7 +25,12 @@ _ITEMS = {
     "in origin": "items whose origin is in the training text",
     "out of origin": "items of other origins",
 }
-WORDS = {"above": "is ahead of", "below": "is behind", "tie": "ties with", "unknown": "is not yet told from"}
+WORDS = {
+    "above": "is ahead of",
+    "below": "is behind",
+    "tie": "ties with",
+    "unknown": "is not yet comparable with",
+}
 
 
 @dataclass(frozen=True)

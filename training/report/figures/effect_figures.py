@@ -28,8 +28,8 @@ def effects(found: EffectFacts, *, panel_id: str) -> Panel:
     """
     return Panel(
         panel_id=panel_id,
-        note=f"Gain of each objective, in nats per token, when {MOVED:.0%} of the mixture moves from "
-        "natural mixing to a domain. Each domain is in the group of the objective that gains most. "
+        note=f"Gain of each objective, in nats per token, from a mixture of {MOVED:.0%} text of one domain "
+        f"and {1 - MOVED:.0%} natural mixing. Each domain is in the group of the objective that gains most. "
         "Domains without a gain are at the end. Cells within two standard errors of 0 are empty.",
         choices=(),
         figures=(Figure(title="Effects of domains on objectives", variants={"": _map(found)}),),

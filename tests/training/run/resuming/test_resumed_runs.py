@@ -148,6 +148,8 @@ def test_a_checkpoint_without_a_fingerprint_is_known_by_the_samples_that_it_saw(
         (folder / "events.jsonl").write_bytes(b"".join(kept))  # as a run of an earlier version
     own, other = (tmp_path / name / "checkpoints" / "step2-ba8.pt" for name in ("one", "two"))
     shutil.copyfile(other, own)
-    with pytest.raises(VerificationError, match=r"after step 2 has seen other samples than events\.jsonl"):
+    with pytest.raises(
+        VerificationError, match=r"after step 2 was trained on other samples than events\.jsonl"
+    ):
         train(jobs["one"], folder=tmp_path / "one", resume=True)
     assert train(jobs["two"], folder=tmp_path / "two", resume=True).steps == 4
