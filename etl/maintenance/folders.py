@@ -13,7 +13,7 @@ from dmix.warehouse_schema.files.layout import PUBLISHED_FILES, Warehouse
 from dmix.warehouse_schema.files.locks import is_held
 from dmix.warehouse_schema.files.manifest_json import altered
 from dmix.warehouse_schema.files.manifests import CorpusVersion, DatasetManifest
-from dmix.warehouse_schema.files.names import links_below, top_links
+from dmix.warehouse_schema.files.names import links_below, special_below, top_links
 from dmix.warehouse_schema.taxonomy import FIELDS, slug
 
 
@@ -145,7 +145,7 @@ def _ghost(warehouse: Warehouse, folder: Path, lacking: str) -> Problem:
 
 
 def link_problems(warehouse: Warehouse) -> Iterator[Problem]:
-    """Links below the first level, except those of models that stay inside them; above, those of files."""
+    """Links below the first level, but not those inside of models; above, those of files. And pipes."""
     for link, target in top_links(warehouse.root):
         if not target.is_dir():
             yield problem_at(
@@ -159,6 +159,8 @@ def link_problems(warehouse: Warehouse) -> Iterator[Problem]:
             yield problem_at(
                 warehouse, "link", link, "this is a link; a warehouse may have links only at its first level"
             )
+        for path in special_below(first):
+            yield problem_at(warehouse, "link", path, "this is a pipe, a socket or a device; remove it")
 
 
 def catalog_problems(

@@ -189,6 +189,7 @@ def load_tokenizer(name: str) -> Tokenizer:
     if name == EMBEDDED:
         return kept_tokenizer(name, EMBEDDED_PATH.read_bytes(), END_OF_TEXT_NAMES[0])
     path = Path(name)
+    check_model_files(path)
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.is_file():
         found = Tokenizer(name, file.read_bytes(), eot_token=_configured_end_of_text(file.parent))

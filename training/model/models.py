@@ -38,6 +38,8 @@ _NO_DROPOUT = {
     "gpt_neox": {"attention_dropout": 0.0, "hidden_dropout": 0.0},
 }
 
+_MOST_SAID = 300
+
 
 def load_model(
     model: str | ModelSettings,
@@ -266,12 +268,19 @@ def load_network(name: str) -> PreTrainedModel:
 
 
 def _no_model(name: str, error: Exception) -> InputError:
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    damaged = damaged_weights(Path(name))
+    # torch puts the names of weights into the second line
+    said = " ".join(str(error).split())[:_MOST_SAID] or "no message"
+    folder = Path(name)
+    damaged = damaged_weights(folder)
     if damaged:
         return InputError(f"{damaged}; restore this file, or download the checkpoint again")
+    if (folder / "config.json").exists():
+        return InputError(
+            f"transformers cannot make a model of the checkpoint {name} ({type(error).__name__}: {said}); "
+            "correct its config.json, or download the checkpoint again"
+        )
     return NotFoundError(
-        f"dmix cannot load a model from {name!r} ({first_line}); give a model file, a checkpoint folder, "
+        f"dmix cannot load a model from {name!r} ({said}); give a model file, a checkpoint folder, "
         "or a hub id that this machine can reach"
     )
 

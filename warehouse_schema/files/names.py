@@ -112,15 +112,25 @@ def from_home(path: str | Path) -> Path:
 
 def links_below(folder: Path) -> Iterator[Path]:
     """Links among the files and folders below a folder, which may itself be one."""
+    return (Path(entry.path) for entry in _entries_below(folder) if entry.is_symlink())
+
+
+def special_below(folder: Path) -> Iterator[Path]:
+    """Pipes, sockets and devices below a folder; who opens a pipe waits for ever for its other end."""
+    for entry in _entries_below(folder):
+        if not (entry.is_symlink() or entry.is_dir() or entry.is_file()):
+            yield Path(entry.path)
+
+
+def _entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        if entry.is_symlink():
-            yield Path(entry.path)
-        elif entry.is_dir(follow_symlinks=False):
-            yield from links_below(Path(entry.path))
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from _entries_below(Path(entry.path))
 
 
 def top_links(root: Path) -> list[tuple[Path, Path]]:
@@ -130,15 +140,17 @@ def top_links(root: Path) -> list[tuple[Path, Path]]:
 
 
 def refuse_links(folder: Path, *, inside: Path | None = None) -> None:
-    """Returns if a folder is no link and holds none.
+    """Returns if a folder is no link and holds none, and no pipe, socket or device.
 
     Args:
         folder: A folder below the first level of a warehouse; it may be missing.
         inside: Links that end inside this folder are fine, as a hub's cache has them.
 
     Raises:
-        InputError: If there is a link.
+        InputError: If there is one.
     """
+    for path in special_below(folder):
+        raise InputError(f"{path} is a pipe, a socket or a device, expected a file; remove it")
     found = [folder] if folder.is_symlink() else links_below(folder)
     for link in found:
         target = Path(os.path.realpath(link))

@@ -114,8 +114,11 @@ def check_model_files(folder: Path) -> None:
     of attention that is named `owner/name` from the hub as native code. Does nothing without a folder.
 
     Raises:
-        InputError: If one does, or is damaged.
+        InputError: If one does, is damaged or a pipe, or asks for more layers than any model has.
     """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"{path} is a pipe, a socket or a device, expected a file; remove it")
     for path in sorted(folder.glob("*.index.json")):
         named = read_json_object(path).get("weight_map", {})
         for name in named.values() if isinstance(named, dict) else ():

@@ -146,3 +146,15 @@ def test_a_checkpoint_whose_configuration_needs_more_than_the_memory_is_refused(
         (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(InputError, match=r"describes a model of at least .* memory are free"):
             load_network(str(tmp_path))
+
+
+def test_a_checkpoint_whose_configuration_is_damaged_is_said_to_be_so(
+    tiny_model, manifest, tiny_warehouse, tmp_path
+):
+    model = load_model(tiny_model, manifest)
+    save_model(model, tmp_path, streams=tiny_warehouse.stream(manifest.dataset), manifest=manifest)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for change in ({"hidden_act": None}, {"num_attention_heads": "x"}, {"vocab_size": 300}):
+        (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(InputError, match=r"cannot make a model .* correct its config\.json"):
+            load_network(str(tmp_path))

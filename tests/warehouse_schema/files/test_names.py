@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from dmix.warehouse_schema.files.names import (
     printable_json,
     refuse_credentials,
     refuse_links,
+    special_below,
     without_credentials,
 )
 from dmix.warehouse_schema.files.screenings import find_screening
@@ -111,6 +113,16 @@ def test_a_manifest_that_was_edited_is_told_by_its_digest(warehouse, make_corpus
     assert altered(path)
     edited(path, lambda value: value.pop("digest"))
     assert not altered(path)
+
+
+def test_pipes_are_refused_and_named(tmp_path):
+    (tmp_path / "streams" / "abc").mkdir(parents=True)
+    pipe = tmp_path / "streams" / "abc" / "index.json"
+    os.mkfifo(pipe)
+    assert list(special_below(tmp_path)) == [pipe]
+    assert not list(links_below(tmp_path))
+    with pytest.raises(InputError, match="is a pipe"):
+        refuse_links(tmp_path)
 
 
 def test_links_are_followed_at_the_top_alone(tmp_path):

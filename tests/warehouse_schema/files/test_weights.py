@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 
 import numpy as np
@@ -162,3 +163,9 @@ def test_a_configuration_of_more_layers_than_any_model_has_is_refused(config, tm
 def test_usual_depths_are_taken():
     check_depth({"num_hidden_layers": 1000, "num_experts": 512, "layer_types": ["x"], 3: 4}, where="x")
     check_depth({"max_position_embeddings": 10**7, "num_layers": None, "n_layer": True}, where="x")
+
+
+def test_a_model_folder_with_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "tokenizer.json")
+    with pytest.raises(InputError, match="is a pipe"):
+        check_model_files(tmp_path)

@@ -16,7 +16,7 @@ from dmix.training.model.families import check_fit, feed_forward_of, key_value_h
 from dmix.training.model.settings import ADAPTER_CONFIG, LoraSettings, ModelSettings, read_model
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
-from dmix.warehouse_schema.files.weights import first_not_finite, stored_weights
+from dmix.warehouse_schema.files.weights import check_model_files, first_not_finite, stored_weights
 from dmix.warehouse_schema.text_files import read_json_object
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ _NO_SIZE = {
 }
 # A checkpoint with one of these is built: its layers are not those of its family, or its numbers not floats.
 _UNUSUAL = ("auto_map", "quantization_config", "rope_scaling", "pruned_heads")
-_ACTIVATIONS = (None, "silu", "gelu", "gelu_new", "gelu_fast", "relu")
+_ACTIVATIONS = ("silu", "gelu", "gelu_new", "gelu_fast", "relu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +140,8 @@ def shape_of(
         NotFoundError, InputError: As `load_model`.
     """
     model = read_model(model)
+    if isinstance(model, str):
+        check_model_files(Path(model))
     config = None if lora is not None else _known_config(model, manifest)
     if config is None:
         return _built_shape(model, manifest, lora=lora)
@@ -159,7 +161,7 @@ def _known_config(model: str | ModelSettings, manifest: DatasetManifest) -> Simp
         unusual = (
             family not in _DEFAULTS
             or any(config.get(name) for name in _UNUSUAL)
-            or config.get("hidden_act") not in _ACTIVATIONS
+            or config.get("hidden_act", "silu") not in _ACTIVATIONS
         )
     except (InputError, KeyError, TypeError):
         return None
@@ -285,6 +287,8 @@ def holds_weights(folder: Path, shape: ModelShape) -> bool:
     False where that is not sure: other names or formats, weights that are shared and stored twice.
     """
     try:
+        if (folder / ADAPTER_CONFIG).exists():
+            return False
         stored = {n: size for n, size in stored_weights(folder).items() if not n.endswith(_BUFFERS)}
         return (
             sum(stored.values()) == shape.parameters

@@ -127,7 +127,13 @@ def is_whole(path: Path) -> bool:
         return False
     try:
         with zipfile.ZipFile(path) as archive:
-            for part in archive.infolist():
+            parts = archive.infolist()
+            # torch stores parts as they are; one that is packed, or lies within another, could be a bomb
+            if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+                return False
+            if sum(part.file_size for part in parts) > path.stat().st_size:
+                return False
+            for part in parts:
                 with archive.open(part) as file:
                     while file.read(_BLOCK_BYTES):
                         pass

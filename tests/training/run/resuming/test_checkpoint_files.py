@@ -10,6 +10,7 @@ from dmix.training.run.resuming.checkpoint_files import (
     choose_checkpoint,
     fingerprint,
     forget_set_aside,
+    is_whole,
     latest_checkpoint,
     steps_done_at,
 )
@@ -137,3 +138,15 @@ def test_going_back_takes_the_one_before(run):
     with pytest.raises(InputError, match=r"no complete checkpoint before step1-ba4\.pt"):
         choose_checkpoint(folder, events, back=True)
     assert names(folder) == ["step1-ba4.pt"]
+
+
+@pytest.mark.parametrize("how", ["packed", "overlapping"])
+def test_a_checkpoint_that_holds_more_than_its_size_is_damaged(how, tmp_path):
+    path = tmp_path / "step1-ba2.pt"
+    packing = zipfile.ZIP_DEFLATED if how == "packed" else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        archive.writestr("archive/data.pkl", bytes(1 << 20))
+        if how == "overlapping":
+            again = archive.getinfo("archive/data.pkl")
+            archive.filelist += [again, again]
+    assert not is_whole(path)
