@@ -1,12 +1,38 @@
 """Folders of agents, by name. Light to import; `mixing/agent/store.py` reads and writes their files."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.names import from_home, refuse_links
+from dmix.warehouse_schema.files.weights import check_model_files, stored_weights
+from dmix.warehouse_schema.text_files import read_json_object
 
+_OF_SETS = "dmix-set-agent"  # `SetAgentConfig.model_type`
 _SHIPPED = Path(__file__).parent.parent / "assets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentFacts:
+    """What the files of an agent say, without its weights.
+
+    Attributes:
+        labels: Labels of its domains; none for a set agent.
+        objectives: Objectives that it was trained on.
+        preset: Preset of its tokens.
+        fixed_space: Whether it serves the labels of its training alone.
+        parameters: Number of its parameters.
+        effects: Whether it reads what domains do to objectives.
+    """
+
+    labels: tuple[str, ...]
+    objectives: tuple[str, ...]
+    preset: str
+    fixed_space: bool
+    parameters: int
+    effects: bool = False
 
 
 def agents(warehouse: Warehouse) -> list[str]:
@@ -47,3 +73,38 @@ def agent_folder(warehouse: Warehouse, name_or_path: str) -> Path:
         f"{', '.join(shipped_agents()) or 'none'}. Give one of these or the folder of an agent, or train "
         "an agent with 'dmix agent sft'"
     )
+
+
+def agent_facts(warehouse: Warehouse, name_or_path: str) -> AgentFacts:
+    """What the files of an agent say.
+
+    Raises:
+        NotFoundError: If there is none.
+        InputError: If its files are damaged.
+    """
+    folder = agent_folder(warehouse, name_or_path)
+    check_model_files(folder)
+    config = read_json_object(folder / "config.json")
+    fixed = config.get("model_type") != _OF_SETS
+    if fixed and not config.get("labels"):
+        raise InputError(
+            f"{folder} is not an agent of dmix: its config.json has no labels; train the agent again"
+        )
+    return AgentFacts(
+        labels=tuple(config.get("labels") or ()),
+        objectives=tuple(config.get("objectives") or ()),
+        preset=config.get("preset", "default"),
+        fixed_space=fixed,
+        parameters=sum(stored_weights(folder).values()),
+        effects=bool(config.get("effects")),
+    )
+
+
+def check_labels(labels: Sequence[str], *, wanted: Sequence[str], agent: str) -> None:
+    """Raises `InputError` unless an agent of fixed labels has those of a dataset."""
+    if tuple(labels) != tuple(wanted):
+        raise InputError(
+            f"agent {agent!r} has {len(labels)} labels ({', '.join(labels[:3])}, …), but the dataset has "
+            f"{len(wanted)} ({', '.join(wanted[:3])}, …). Train an agent on a set of this dataset. For an "
+            "agent that works with any domains, use 'dmix agent sft --architecture set'"
+        )

@@ -7,6 +7,7 @@ nothing is kept between decisions.
 import numpy as np
 
 from dmix.mixing.agent.agent import Agent
+from dmix.mixing.agent.folders import check_labels
 from dmix.mixing.agent.inputs import reading, run_tokens
 from dmix.mixing.agent.store import load_agent
 from dmix.mixing.controllers.interface import Controller, ControllerEvent, Proposal
@@ -15,7 +16,6 @@ from dmix.mixing.effects.store import fitting_effects
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import masked_mixture
-from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 # Relative difference of |T| / (R * M) from which a run is said to differ from the agent's farm.
@@ -45,13 +45,8 @@ class AgentController:
             InputError: If it was trained for other domains.
         """
         agent = load_agent(warehouse, name_or_path)
-        if agent.config.fixed_space and tuple(agent.config.labels) != space.labels:
-            raise InputError(
-                f"agent {name_or_path!r} has {len(agent.config.labels)} labels "
-                f"({', '.join(agent.config.labels[:3])}, …), but the dataset has {len(space.labels)} "
-                f"({', '.join(space.labels[:3])}, …). Train an agent on a set of this dataset. For an "
-                "agent that works with any domains, use 'dmix agent sft --architecture set'"
-            )
+        if agent.config.fixed_space:
+            check_labels(agent.config.labels, wanted=space.labels, agent=name_or_path)
         prediction = None
         if getattr(agent.config, "effects", False):
             stored = fitting_effects(warehouse, space)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from dmix.mixing.agent.folders import agent_facts, check_labels
 from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.space.domains import DomainSpace
@@ -133,8 +134,21 @@ def prepare_controller(
 
 def check_controller(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> None:
     """Raises what `prepare_controller` and `make_controller` would refuse; neither fits nor writes."""
-    if _planned_fit(spec, warehouse=warehouse, space=space) is None:
+    if kind_of(spec).name == "agent":
+        _check_agent(spec.partition(":")[2], warehouse=warehouse, space=space)
+    elif _planned_fit(spec, warehouse=warehouse, space=space) is None:
         make_controller(spec, warehouse=warehouse, space=space)
+
+
+def _check_agent(name_or_path: str, *, warehouse: Warehouse, space: DomainSpace) -> None:
+    """What `AgentController.load` refuses, by the agent's files alone, since its weights need torch."""
+    from dmix.mixing.effects.store import fitting_effects
+
+    facts = agent_facts(warehouse, name_or_path)
+    if facts.fixed_space:
+        check_labels(facts.labels, wanted=space.labels, agent=name_or_path)
+    if facts.effects:
+        fitting_effects(warehouse, space)
 
 
 def _planned_fit(spec: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedFit | None:

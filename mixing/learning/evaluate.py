@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dmix.mixing.agent.agent import Agent
 from dmix.mixing.agent.store import load_agent
 from dmix.mixing.learning.fqe import fitted_value
+from dmix.mixing.learning.outline import check_subject
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.offline.farm import Farm, load_farm
 from dmix.mixing.space.domains import Array
@@ -31,7 +32,6 @@ from dmix.mixing.world_model.learned_simulator import (
     SimulatorSettings,
     fit_simulator,
 )
-from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 
 logger = logging.getLogger(__name__)
@@ -47,18 +47,13 @@ def load_subject(warehouse: Warehouse, *, set_name: str, agent_name: str) -> tup
     agent = load_agent(warehouse, agent_name)
     fixed = agent.config.fixed_space
     farm = load_farm(warehouse, set_name, preset=agent.config.preset, as_sets=not fixed)
-    if fixed and tuple(agent.config.labels) != farm.space.labels:
-        raise InputError(
-            f"agent {agent_name!r} has {len(agent.config.labels)} labels, but set {set_name!r} has "
-            f"{len(farm.space.labels)} other labels; choose a set with the labels of the agent"
-        )
-    # A set agent reads any objectives, but one that was trained without feedback reads none in runs.
-    if tuple(agent.config.objectives) != farm.objectives and (fixed or not agent.config.objectives):
-        raise InputError(
-            f"agent {agent_name!r} reads the objectives {', '.join(agent.config.objectives) or 'none'}, "
-            f"but set {set_name!r} has {', '.join(farm.objectives)}; choose a set with the same "
-            "objectives, or train an agent on this set"
-        )
+    check_subject(
+        agent.config,
+        labels=farm.space.labels,
+        objectives=farm.objectives,
+        set_name=set_name,
+        agent_name=agent_name,
+    )
     return farm, agent
 
 

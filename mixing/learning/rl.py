@@ -18,6 +18,7 @@ from dmix.mixing.agent.folders import check_free
 from dmix.mixing.agent.set_encoder import SetAgentConfig, seen_space
 from dmix.mixing.agent.store import load_agent, publish_agent
 from dmix.mixing.learning.augmentation import Task, identity_augmentation, random_augmentation, seen
+from dmix.mixing.learning.outline import architecture_of, check_fits
 from dmix.mixing.learning.rl_fit import RlResult, fit_cql
 from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.learning.settings.sft import SftSettings
@@ -27,7 +28,6 @@ from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.offline.farm import Farm, config_of_farm, load_farm
 from dmix.mixing.offline.sft_examples import Example, SftDataset
 from dmix.mixing.world_model.learned_simulator import LearnedSimulator, SimulatorSettings, fit_simulator
-from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def prepare(
     """
     given = None if start is None else load_agent(warehouse, start)
     if given is not None:
-        settings = replace(settings, architecture=_architecture(given, settings, str(start)))
+        settings = replace(settings, architecture=architecture_of(given.config, settings, str(start)))
     preset = settings.preset or (given.config.preset if given else None)
     farm = load_farm(warehouse, set_name, preset=preset, as_sets=settings.architecture == "set")
     settings = settings.resolved(farm.preset)
@@ -135,7 +135,14 @@ def prepare(
         config = config_of_farm(farm, settings=settings)
         return farm, seeded_agent(config, seed=settings.seed), settings
     if given.config.fixed_space:
-        _check_fits(given.config, farm, str(start))
+        check_fits(
+            given.config,
+            labels=farm.space.labels,
+            objectives=farm.objectives,
+            preset=farm.preset,
+            set_name=set_name,
+            start=str(start),
+        )
     _note_farm(given.config, farm)
     return farm, given, settings
 
@@ -252,42 +259,6 @@ def _note_farm(config: MixingAgentConfig, farm: Farm) -> None:
     if isinstance(config, SetAgentConfig):
         entry = seen_space(farm.space, set_name=farm.set_name, target_supply=farm.target_supply)
         config.spaces = [*(space for space in config.spaces if space["set"] != farm.set_name), entry]
-
-
-def _architecture(given: Agent, settings: RlSettings, start: str) -> str:
-    """That of the agent that the actor starts from.
-
-    Raises:
-        InputError: If the settings ask for the other one.
-    """
-    found = "paper" if given.config.fixed_space else "set"
-    if settings.architecture not in (None, found):
-        raise InputError(
-            f"agent {start!r} has the architecture {found}, but --architecture is "
-            f"{settings.architecture}; leave out --from or --architecture"
-        )
-    return found
-
-
-def _check_fits(config: MixingAgentConfig, farm: Farm, start: str) -> None:
-    """Raises unless the agent reads the tokens that the farm gives."""
-    pairs = {
-        "labels": (tuple(config.labels), farm.space.labels),
-        "objectives": (tuple(config.objectives), farm.objectives),
-        "preset": (config.preset, farm.preset),
-    }
-    for name, (found, wanted) in pairs.items():
-        if found != wanted:
-            raise InputError(
-                f"agent {start!r} has the {name} {_short(found)}, but set {farm.set_name!r} has "
-                f"{_short(wanted)}; run 'dmix agent sft' on this set first, or leave --from out"
-            )
-
-
-def _short(value: str | Sequence[str]) -> str:
-    if isinstance(value, str):
-        return value
-    return ", ".join(value[:3]) + (", …" if len(value) > 3 else "") if value else "none"
 
 
 def _publish(

@@ -24,11 +24,11 @@ from dmix.mixing.agent.features import Tokens
 from dmix.mixing.agent.folders import check_free
 from dmix.mixing.agent.set_encoder import seen_space
 from dmix.mixing.agent.store import publish_agent
+from dmix.mixing.learning.outline import load_sft_datasets
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft_batches import SftBatch, batches, split
-from dmix.mixing.offline.sft_examples import Example, SftDataset, load_sft_dataset
+from dmix.mixing.offline.sft_examples import Example, SftDataset
 from dmix.mixing.space.domains import DomainSpace
-from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import doing
 
@@ -103,30 +103,6 @@ def train_sft(
         warehouse, agent=agent, name=agent_name, stage="sft", notes=_card_notes(result), overwrite=overwrite
     )
     return result
-
-
-def load_sft_datasets(
-    warehouse: Warehouse, *, set_names: Sequence[str], settings: SftSettings
-) -> list[SftDataset]:
-    """What the sets teach, with the tokens of the architecture.
-
-    Raises:
-        NotFoundError: If there is no such set.
-        InputError: If a set has no trajectories to learn from, a name comes twice, or several sets
-            are given to the paper's agent.
-    """
-    as_sets = settings.architecture == "set"
-    if len(set_names) > 1 and not as_sets:
-        raise InputError(
-            f"architecture 'paper' learns from one set, but {len(set_names)} were given "
-            f"({', '.join(set_names)}); give one, or add --architecture set"
-        )
-    if len(set(set_names)) < len(set_names):
-        raise InputError(f"--set contains a set twice: {', '.join(set_names)}; remove one")
-    return [
-        load_sft_dataset(warehouse, set_name=name, preset=settings.preset, as_sets=as_sets)
-        for name in set_names
-    ]
 
 
 def fit(

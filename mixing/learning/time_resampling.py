@@ -13,8 +13,9 @@ import numpy as np
 
 from dmix.mixing.agent.features import tokens
 from dmix.mixing.agent.standardise import features
-from dmix.mixing.offline.episodes import Run, assembled, ends_at
+from dmix.mixing.offline.episodes import assembled
 from dmix.mixing.offline.farm import Farm
+from dmix.mixing.offline.runs import Run, ends_at
 from dmix.mixing.space.domains import Array
 
 # Steps of other runs, as multiples of the farm's.

@@ -8,7 +8,6 @@ and after the early stop; a fragment's cut is not.
 Shapes: E episodes, T = transitions of the longest one, X token width, N domains, D objectives.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
@@ -19,13 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmix.mixing.agent.features import RunContext, tokens
-from dmix.mixing.agent.standardise import features
+from dmix.mixing.agent.features import RunContext
+from dmix.mixing.offline.runs import Run, best_rows, scored_runs
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.trajectories.store import Trajectory
-from dmix.warehouse_schema.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 # Where returns lie under a sigmoid head (method §5).
 BOUNDED_RETURNS = (0.05, 0.95)
@@ -106,15 +102,7 @@ class Episodes:
         Raises:
             InputError: If no episode is comparable.
         """
-        finished = torch.nonzero(self.comparable_E).ravel()
-        if not len(finished):
-            raise InputError(
-                "the set has no trajectory of the default proxy with scores of all steps; run 'dmix mix "
-                "collect' first"
-            )
-        number = max(1, round(share * len(finished)))
-        order = torch.argsort(self.gains_E[finished], descending=True, stable=True)
-        return self.chosen(finished[order[:number]].numpy())
+        return self.chosen(best_rows(self.gains_E.numpy(), self.comparable_E.numpy(), share=share))
 
 
 def make_episodes(
@@ -146,31 +134,15 @@ def make_episodes(
     Raises:
         InputError: If no trajectory has feedback, or one has other entries than its feedback.
     """
-    scored = [t for t in trajectories if t.trajectory_id in feedback]
-    raw = [_checked(feedback[t.trajectory_id], t) for t in scored]
-    fitted = features(raw, scales_D=scales_D, preset=preset) if scored else []
-    rows = []
-    for trajectory, scores_SD, features_SD in zip(scored, raw, fitted, strict=True):
-        known_S = np.isfinite(scores_SD).all(1)
-        states = len(known_S) if known_S.all() else int(known_S.argmin())
-        if states < 2:
-            logger.warning(
-                "dmix leaves out %s: it has fewer than two scores from the start on", trajectory.trajectory_id
-            )
-            continue
-        mixtures_SN = trajectory.mixtures_TN
-        end = ends_at(mixtures_SN, context=context, target_steps=target_steps)
-        rows.append(
-            Run(
-                tokens_SX=tokens(mixtures_SN, features_SD, context=context, preset=preset)[:states],
-                changes_SD=(scores_SD[:states] - scores_SD[0]) / scales_D,
-                mixtures_TN=mixtures_SN[1:states],
-                ended=end is not None and states > end,
-                is_default_proxy=not variations.get(trajectory.trajectory_id),
-            )
-        )
-    if not rows:
-        raise InputError("no trajectory of the set has feedback; run 'dmix mix collect' first")
+    rows = scored_runs(
+        trajectories,
+        feedback=feedback,
+        scales_D=scales_D,
+        context=context,
+        target_steps=target_steps,
+        preset=preset,
+        variations=variations,
+    )
     return assembled(rows, space=context.space, weights_D=weights_D)
 
 
@@ -216,25 +188,6 @@ def returns_to_go(rewards_ET: Tensor, *, discount: float) -> Tensor:
     return returns_ET
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Run:
-    """One run before padding.
-
-    Attributes:
-        tokens_SX: Tokens of its states.
-        changes_SD: (score_t - score_0) / s_i of them.
-        mixtures_TN: One fewer than states.
-        ended: False for a fragment that was cut.
-        is_default_proxy: False where the proxy departed from the default one.
-    """
-
-    tokens_SX: NDArray[np.float32]
-    changes_SD: NDArray[np.float64]
-    mixtures_TN: NDArray[np.float64]
-    ended: bool
-    is_default_proxy: bool = True
-
-
 def assembled(rows: Sequence[Run], *, space: DomainSpace, weights_D: Vector) -> Episodes:
     """Runs as episodes; U is the sum of their changes weighted by lambda."""
     steps = max(len(row.mixtures_TN) for row in rows)
@@ -267,23 +220,3 @@ def assembled(rows: Sequence[Run], *, space: DomainSpace, weights_D: Vector) -> 
         terminal_ET=terminal_ET,
         is_default_proxy_E=torch.tensor([row.is_default_proxy for row in rows]),
     )
-
-
-def _checked(scores_SD: NDArray[np.float64], trajectory: Trajectory) -> NDArray[np.float64]:
-    if len(scores_SD) != len(trajectory.mixtures_TN):
-        raise InputError(
-            f"trajectory {trajectory.trajectory_id} has {len(trajectory.mixtures_TN)} entries, but "
-            f"feedback on {len(scores_SD)}; delete its feedback file and run 'dmix mix collect' again"
-        )
-    return scores_SD
-
-
-def ends_at(mixtures_SN: NDArray[np.float64], *, context: RunContext, target_steps: float) -> int | None:
-    """The step after which a run ends: M, or the one at which the target field is covered.
-
-    None if the mixtures stop before either.
-    """
-    covered_T = np.cumsum(context.space.coarsen(mixtures_SN[1:])[:, 1]) >= target_steps * (1 - 1e-9)
-    if covered_T.any():
-        return min(context.steps, int(covered_T.argmax()) + 1)
-    return context.steps if len(mixtures_SN) > context.steps else None

@@ -31,8 +31,9 @@ from torch import Tensor, nn
 from dmix.mixing.agent.features import RunContext, tokens
 from dmix.mixing.agent.standardise import features
 from dmix.mixing.delivery.exhaustion import feasible
-from dmix.mixing.offline.episodes import Episodes, Run, assembled, ends_at
+from dmix.mixing.offline.episodes import Episodes, assembled
 from dmix.mixing.offline.farm import Farm
+from dmix.mixing.offline.runs import Run, ends_at
 from dmix.mixing.space.domains import Array, Vector
 
 _REPORTS = 4

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dmix.mixing.agent.features import RunContext
-from dmix.mixing.offline.episodes import Episodes, ends_at
+from dmix.mixing.offline.episodes import Episodes
+from dmix.mixing.offline.runs import ends_at
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.world_model.learned_simulator import FeedbackModel, minimise
 

@@ -5,7 +5,6 @@ It writes into a temporary folder and keeps no checkpoints and no entry among th
 takes minutes, is cheaper to repeat than to resume, and what counts of it is its feedback.
 """
 
-import hashlib
 import logging
 import tempfile
 from dataclasses import dataclass
@@ -16,60 +15,28 @@ import torch
 from numpy.typing import NDArray
 
 from dmix.mixing.controllers.replay import ReplayController
-from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.space.domains import DomainSpace
-from dmix.mixing.trajectories.objectives import Environment
 from dmix.mixing.trajectories.store import Trajectory
-from dmix.training.farm.variations import (
-    OTHER_BASE,
-    possible_variations,
-    variation_of,
-    varied_mixtures,
-    varied_proxy,
-)
-from dmix.training.model.settings import ProxySettings
+from dmix.training.farm.task import ProxyTask, asked_mixtures, order_seed, plan_of
+from dmix.training.farm.variations import OTHER_BASE, varied_proxy
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.assembly.result import OPTIMIZER_FILE
 from dmix.training.run.run import train
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
+__all__ = [
+    "ProxyResult",
+    "ProxyTask",
+    "asked_mixtures",
+    "order_seed",
+    "proxy_feedback",
+    "proxy_job",
+    "proxy_result",
+    "use_one_thread",
+]
+
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProxyTask:
-    """What all proxies of a farm share; small, and sent to other processes.
-
-    Attributes:
-        root: Folder of the warehouse.
-        set_name: The set of trajectories.
-        dataset: Id of the dataset.
-        step_samples: R of the farm.
-        environment: What proxies are scored on.
-        proxy: The model and its training.
-        base: Folder of the base model; None for `init: scratch`.
-        other_bases: Folders of further base models, for some of the varied proxies.
-        max_passes: Passes through each domain; 1 hands the share of an exhausted domain over.
-    """
-
-    root: Path
-    set_name: str
-    dataset: str
-    step_samples: int
-    environment: Environment
-    proxy: ProxySettings
-    base: Path | None
-    other_bases: tuple[Path, ...] = ()
-    max_passes: int = 1
-
-    def variation(self, trajectory_id: str, *, space: DomainSpace) -> str:
-        """How the proxy of a trajectory departs from the usual one."""
-        possible = possible_variations(
-            self.proxy, space=space, other_bases=[folder.name for folder in self.other_bases]
-        )
-        share = self.proxy.vary or 0.0
-        return variation_of(trajectory_id, share=share, seed=self.proxy.seed, possible=possible)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,23 +103,8 @@ def proxy_result(
     return ProxyResult(scores_TD=filled_TD, planned_TN=planned_TN, variation=variation)
 
 
-def asked_mixtures(task: ProxyTask, trajectory: Trajectory, *, space: DomainSpace) -> NDArray[np.float64]:
-    """The mixtures that a proxy is asked to train on, shape (T, N): the trajectory's, or varied."""
-    return varied_mixtures(
-        trajectory.mixtures_TN,
-        task.variation(trajectory.trajectory_id, space=space),
-        trajectory_id=trajectory.trajectory_id,
-        seed=task.proxy.seed,
-        space=space,
-    )
-
-
 def proxy_job(task: ProxyTask, trajectory: Trajectory, *, warehouse: Warehouse) -> TrainingJob:
-    """The run of one proxy.
-
-    With one pass, exhausted domains hand their share over (`redistribute`), as in a guided run under
-    `stop`, but the run goes on to the end of the trajectory.
-    """
+    """The run of one proxy."""
     manifest = read_dataset_manifest(warehouse, task.dataset)
     space = DomainSpace.of_dataset(manifest)
     variation = task.variation(trajectory.trajectory_id, space=space)
@@ -167,25 +119,13 @@ def proxy_job(task: ProxyTask, trajectory: Trajectory, *, warehouse: Warehouse) 
         manifest=manifest,
         model=proxy.model() if base is None else str(base),
         controller=ReplayController(asked_mixtures(task, trajectory, space=space)),
-        plan=PlanSettings(
-            step_samples=task.step_samples,
-            batch_size=training.batch_size,
-            seed=order_seed(trajectory.trajectory_id, seed=training.seed),
-            exhaustion="redistribute" if task.max_passes == 1 else "repeat",
-            max_passes=task.max_passes,
-        ),
+        plan=plan_of(task, trajectory, training=training),
         steps=len(trajectory.mixtures_TN) - 1,
         training=training,
         environment=task.environment,
         optimizer=None if base is None else base / OPTIMIZER_FILE,
         keep_checkpoints=False,
     )
-
-
-def order_seed(trajectory_id: str, *, seed: int) -> int:
-    """Seed of the sample order of one proxy: other samples for each, the same on every machine."""
-    digest = hashlib.sha256(f"{seed}/{trajectory_id}".encode()).digest()
-    return int.from_bytes(digest[:4], "big")
 
 
 def use_one_thread() -> None:

@@ -15,7 +15,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
-    from dmix.training.farm.farm import FarmPlan
+    from dmix.training.farm.plan import FarmPlan
 
 
 def collect_farm(
@@ -77,9 +77,7 @@ def collect_farm(
             reason="its tasks need RDDs, and Spark Connect has none",
         )
     from dmix.mixing.trajectories.objectives import load_environment
-    from dmix.training.farm.farm import collect as collect_feedback
-    from dmix.training.farm.farm import default_proxy, plan_farm
-    from dmix.warehouse_schema.catalog.sync import sync_at_end
+    from dmix.training.farm.plan import default_proxy, plan_farm
 
     base = bases[0] if bases else None
     farm = plan_farm(
@@ -94,6 +92,9 @@ def collect_farm(
     _announce(set_name, farm, progress)
     if dry_run:
         return _farm_plan_result(warehouse, farm)
+    from dmix.training.farm.farm import collect as collect_feedback
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
+
     spark = None
     if farm.todo and not in_process:
         from dmix.etl.spark.session import spark_session
@@ -125,12 +126,13 @@ def _announce(set_name: str, farm: "FarmPlan", progress: Progress) -> None:
 
 
 def _farm_plan_result(warehouse: Warehouse, farm: "FarmPlan") -> Result:
-    from dmix.training.model.estimate.measured import measure_speed
+    from dmix.training.model.estimate.shapes import shape_of
+    from dmix.training.model.estimate.speed import estimated_speed
     from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
     manifest = read_dataset_manifest(warehouse, farm.task.dataset)
     model = farm.task.proxy.model() if farm.task.base is None else str(farm.task.base)
-    speed = measure_speed(model, manifest, farm.task.proxy.training)
+    speed = estimated_speed(shape_of(model, manifest), seq_len=manifest.seq_len)
     plan = {
         "runs": len(farm.todo),
         "tokens": farm.tokens,
@@ -141,6 +143,7 @@ def _farm_plan_result(warehouse: Warehouse, farm: "FarmPlan") -> Result:
     result = Result(plan, farm)
     result.line(
         f"{plan['runs']} proxies of {speed.parameters:,} parameters: "
-        f"{in_words(3600 * speed.hours(farm.tokens))} on one core, without scoring"
+        f"{in_words(3600 * speed.hours(farm.tokens))} in one process, without scoring. dmix estimated this "
+        "from one matrix product. The true time can be half or twice as long"
     )
     return result

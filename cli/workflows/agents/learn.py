@@ -66,17 +66,9 @@ class Method:
 def _plan_sft(
     warehouse: Warehouse, set_names: Sequence[str], settings: SftSettings, start: str | None
 ) -> dict[str, Any]:
-    from dmix.mixing.learning.sft import load_sft_datasets
+    from dmix.mixing.learning.outline import outline_of_sft
 
-    datasets = load_sft_datasets(warehouse, set_names=set_names, settings=settings)
-    steps = sum(len(example.tokens_TX) for dataset in datasets for example in dataset.examples)
-    return {
-        "preset": datasets[0].preset,
-        "trajectories": sum(len(dataset.examples) for dataset in datasets),
-        "with_feedback": sum(dataset.with_feedback for dataset in datasets),
-        "objectives": list(dict.fromkeys(name for dataset in datasets for name in dataset.objectives)),
-        "tokens_at_most": settings.epochs * steps,
-    }
+    return outline_of_sft(warehouse, set_names=set_names, settings=settings)
 
 
 def _train_sft(warehouse: Warehouse, set_names: Sequence[str], start: str | None, **values: Any) -> Any:
@@ -88,17 +80,9 @@ def _train_sft(warehouse: Warehouse, set_names: Sequence[str], start: str | None
 def _plan_clone(
     warehouse: Warehouse, set_names: Sequence[str], settings: CloneSettings, start: str | None
 ) -> dict[str, Any]:
-    from dmix.mixing.offline.farm import load_farm
+    from dmix.mixing.learning.outline import outline_of_clone
 
-    farm = load_farm(warehouse, set_names[0], preset=settings.preset)
-    taught = farm.episodes.best(settings.best)
-    steps = int(taught.valid_mask_ET.sum())
-    return {
-        "preset": farm.preset,
-        "trajectories": len(taught),
-        "steps": steps,
-        "tokens_at_most": settings.epochs * steps,
-    }
+    return outline_of_clone(warehouse, set_name=set_names[0], settings=settings)
 
 
 def _train_clone(warehouse: Warehouse, set_names: Sequence[str], start: str | None, **values: Any) -> Any:
@@ -110,21 +94,9 @@ def _train_clone(warehouse: Warehouse, set_names: Sequence[str], start: str | No
 def _plan_rl(
     warehouse: Warehouse, set_names: Sequence[str], settings: RlSettings, start: str | None
 ) -> dict[str, Any]:
-    hush_gym()
-    from dmix.mixing.learning.rl import prepare
+    from dmix.mixing.learning.outline import outline_of_rl
 
-    farm, first, resolved = prepare(warehouse, set_name=set_names[0], settings=settings, start=start)
-    episodes = farm.episodes
-    updates = resolved.steps + resolved.returns_steps
-    batch = min(resolved.batch_episodes, len(episodes))
-    return {
-        "preset": resolved.preset,
-        "trajectories": len(episodes),
-        "steps": int(episodes.valid_mask_ET.sum()),
-        "parameters": first.num_parameters(),
-        "updates": updates,
-        "tokens": updates * batch * int(episodes.tokens_ESX.shape[1]),
-    }
+    return outline_of_rl(warehouse, set_name=set_names[0], settings=settings, start=start)
 
 
 def _train_rl(warehouse: Warehouse, set_names: Sequence[str], start: str | None, **values: Any) -> Any:
@@ -234,27 +206,20 @@ def judge_agent(
     check_set(warehouse, set_name)
     _warn_of_unfinished(warehouse, [set_name], progress)
     check_agent(warehouse, agent_name)
-    hush_gym()
-    from dmix.mixing.learning.evaluate import evaluate_agent, load_subject
-
     if dry_run:
-        farm, agent = load_subject(warehouse.require(), set_name=set_name, agent_name=agent_name)
-        report: dict[str, Any] = {
-            "agent": agent_name,
-            "set": set_name,
-            "trajectories": len(farm.episodes),
-            "parameters": agent.num_parameters(),
-            "trainings": 2 * settings.repeats,
-            "updates": settings.repeats * (settings.fqe_steps + settings.simulator_steps),
-        }
-    else:
-        report = evaluate_agent(
-            warehouse.require(),
-            set_name=set_name,
-            agent_name=agent_name,
-            settings=settings,
-            progress=progress,
+        from dmix.mixing.learning.outline import outline_of_evaluation
+
+        return _agent_result(
+            outline_of_evaluation(
+                warehouse.require(), set_name=set_name, agent_name=agent_name, settings=settings
+            )
         )
+    hush_gym()
+    from dmix.mixing.learning.evaluate import evaluate_agent
+
+    report = evaluate_agent(
+        warehouse.require(), set_name=set_name, agent_name=agent_name, settings=settings, progress=progress
+    )
     return _agent_result(report)
 
 
