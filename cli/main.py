@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
 import traceback
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import click
 
 from dmix import __version__
+from dmix.__main__ import INTERRUPTED, end_now
 from dmix.cli.show.failures import explained
 from dmix.warehouse_schema.errors import DmixError, InterruptedRunError, MissingDependencyError
 from dmix.warehouse_schema.files.layout import storage_errors
@@ -146,6 +148,21 @@ def _spelled(record: logging.LogRecord) -> bool:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script; exits with the code that the README documents."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if handled:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        _prepare(arguments)
+        code = run(arguments)
+    except KeyboardInterrupt:
+        code = _interrupted(arguments)
+    if handled:  # what is left to do takes a moment, and nothing is written in it
+        signal.signal(signal.SIGINT, end_now)
+    sys.exit(code)
+
+
+def _prepare(arguments: list[str]) -> None:
+    """Keeps out what a command imports for nothing."""
     if arguments[:1] == ["sql"]:
         from dmix.warehouse_schema.light_arrow import hide_pandas
 
@@ -160,7 +177,20 @@ def main(arguments: list[str] | None = None) -> None:
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # with more threads, workers cannot be forks
             allow_forks()
         keep_pandas_out()
-    sys.exit(run(arguments))
+
+
+_pressed: list[int] = []
+"""Interrupts so far. A library that is interrupted while it is imported may raise something else."""
+
+
+def _interrupt(number: int, frame: object) -> None:
+    _pressed.append(number)
+    raise KeyboardInterrupt
+
+
+def _interrupted(arguments: list[str]) -> int:
+    click.echo(f"interrupted; {after_interrupt(arguments)}", err=True)
+    return INTERRUPTED
 
 
 def run(arguments: list[str]) -> int:
@@ -173,7 +203,19 @@ def run(arguments: list[str]) -> int:
             # what commands leave by `click.exceptions.Exit` comes back as a number
             code = dmix.main(arguments, prog_name="dmix", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.ClickException as error:
+    except (click.Abort, KeyboardInterrupt):
+        return _interrupted(arguments)
+    except InterruptedRunError as error:  # somebody asked for it
+        return _report(error, error.message, error.exit_code, debug, start="")
+    except Exception as error:
+        if _pressed:
+            return _interrupted(arguments)
+        return _failed(error, arguments, debug=debug)
+
+
+def _failed(error: Exception, arguments: list[str], *, debug: bool) -> int:
+    """Says what went wrong; the exit code."""
+    if isinstance(error, click.ClickException):
         if isinstance(error, click.UsageError) and (flag := _flag_before(error, arguments)):
             error = click.UsageError(f"{flag} takes no value; leave out what follows it", error.ctx)
         elif isinstance(error, click.UsageError) and (meant := suggestion(error)):
@@ -181,23 +223,15 @@ def run(arguments: list[str]) -> int:
         said = printable(without_credentials(error.format_message()))
         click.UsageError(said, getattr(error, "ctx", None)).show()
         return 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo(f"interrupted; {after_interrupt(arguments)}", err=True)
-        return 130
-    except ModuleNotFoundError as error:
+    if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
         if package in OF_TRAIN:
             message = f"the package {package} is not installed; run pip install 'dmix[train]'"
             return _report(error, message, MissingDependencyError.exit_code, debug)
-        failure = explained(error, command=next((a for a in arguments if not a.startswith("-")), ""))
-        return _report(error, failure.message, failure.exit_code, debug)
-    except InterruptedRunError as error:  # somebody asked for it
-        return _report(error, error.message, error.exit_code, debug, start="")
-    except DmixError as error:
+    if isinstance(error, DmixError):
         return _report(error, error.message, error.exit_code, debug)
-    except Exception as error:
-        failure = explained(error, command=next((a for a in arguments if not a.startswith("-")), ""))
-        return _report(error, failure.message, failure.exit_code, debug)
+    failure = explained(error, command=next((a for a in arguments if not a.startswith("-")), ""))
+    return _report(error, failure.message, failure.exit_code, debug)
 
 
 # What a command that was interrupted leaves, by its first words; the longest that fits counts.

@@ -1,6 +1,28 @@
-"""`python -m dmix` is `dmix`, where the command is not on the path."""
+"""Where the command `dmix` begins. Ctrl-C ends it with one word from here on, while it still imports."""
 
-from dmix.cli.main import main
+import os
+import signal
+
+INTERRUPTED = 130
+
+
+def end_now(number: int, frame: object) -> None:
+    """Handles a signal by the end of this process; for times at which it has nothing open."""
+    os.write(2, b"interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell's `&` makes it ignored
+    if handled:
+        signal.signal(signal.SIGINT, end_now)
+    from dmix.cli.main import main as command
+
+    if handled:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    command()
+
 
 if __name__ == "__main__":
     main()

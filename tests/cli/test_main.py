@@ -138,6 +138,42 @@ def test_python_m_is_the_command(module):
     assert done.returncode == 2 and "dmix train" in done.stderr
 
 
+_INTERRUPTS = """\
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+from dmix.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["dmix.cli.main", "click", "dmix.cli.commands.sql", "duckdb"])
+def test_an_interrupt_while_modules_are_imported_ends_with_one_word(module, tmp_path):
+    (tmp_path / "w").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTS, "sql", "select 1", "--warehouse", str(tmp_path / "w")],
+        env={**os.environ, "INTERRUPT_AT": module},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert done.stderr.lstrip().startswith("interrupted") and "Traceback" not in done.stderr
+
+
+def test_what_a_library_makes_of_an_interrupt_is_an_interrupt(command_that, capsys, monkeypatch):
+    monkeypatch.setattr(main_module, "_pressed", [2])
+    command_that(raising(ImportError("C extensions failed")))
+    assert run(["fail"]) == 130
+    assert capsys.readouterr().err.startswith("interrupted")
+
+
 def test_help_and_version_exit_0(capsys):
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
