@@ -4,6 +4,7 @@ A sub-command's module is imported when it is called, and heavy libraries inside
 so that `dmix --help` stays fast.
 """
 
+import atexit
 import difflib
 import gc
 import importlib
@@ -151,6 +152,8 @@ def main(arguments: list[str] | None = None) -> None:
     handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if handled:
         signal.signal(signal.SIGINT, _interrupt)
+        # the last thing that runs; then Python gives handlers back, and the signal would end the process
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     try:
         _prepare(arguments)
         code = run(arguments)
