@@ -299,10 +299,20 @@ def tokenizers_engine(encoder: str) -> EncodeBatch:
 
     tokenizer = Reference.from_str(encoder)
 
+    def one(text: str) -> np.ndarray:
+        try:
+            return np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.uint32)
+        except Exception as error:
+            if type(error) is not Exception:
+                raise
+            # the Rust side raises bare Exception, as where an unknown token is not in the vocabulary
+            raise InputError(
+                f"the tokenizer cannot encode a text of {len(text)} characters ({error}); correct its "
+                "tokenizer.json, or give another tokenizer"
+            ) from None
+
     def encode(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        return _joined(
-            [np.array(tokenizer.encode(t, add_special_tokens=False).ids, np.uint32) for t in texts]
-        )
+        return _joined([one(text) for text in texts])
 
     return encode
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # Names of the largest number of positions; MPT says max_seq_len.
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 _FEED_FORWARD = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
+_MOST_POSITIONS = 2**62
 _KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads")
 
 
@@ -70,7 +71,7 @@ def check_fit(config: Any, manifest: DatasetManifest) -> None:
     Raises:
         InputError: If it does.
     """
-    if config.vocab_size < manifest.tokenizer.vocab_size:
+    if whole_size(config, "vocab_size") < manifest.tokenizer.vocab_size:
         raise InputError(
             f"the model has a vocabulary of {config.vocab_size} ids, but the dataset's tokenizer "
             f"{manifest.tokenizer.name!r} has {manifest.tokenizer.vocab_size}; make a dataset with the "
@@ -86,12 +87,36 @@ def check_fit(config: Any, manifest: DatasetManifest) -> None:
 
 
 def positions_of(config: Any) -> int | None:
-    """Tokens that a model has positions for; None for families without a table of them (ALiBi)."""
+    """Tokens that a model has positions for; None for families without a table of them (ALiBi).
+
+    Raises:
+        InputError: If its configuration says no number.
+    """
     attention = getattr(config, "attn_config", None)
     if config.model_type == "bloom" or getattr(config, "alibi", False) or getattr(attention, "alibi", False):
         return None
     found = _first(config, _POSITIONS)
+    if found is not None and not (isinstance(found, int | float) and 1 <= found < _MOST_POSITIONS):
+        raise InputError(
+            f"the context length of the model is {str(found)[:40]!r} in its config.json, expected a number of"
+            " tokens; correct it"
+        )
     return None if found is None else int(found)
+
+
+def whole_size(config: Any, name: str) -> int:
+    """A size that every causal language model has.
+
+    Raises:
+        InputError: If a configuration lacks it, or it is no whole number above 0.
+    """
+    size = getattr(config, name, None)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise InputError(
+            f"the model of the family {config.model_type} has {name} {str(size)[:40]!r}, expected a whole"
+            " number above 0; correct its config.json, or give a model of another family"
+        )
+    return size
 
 
 def layers_of(network: "PreTrainedModel") -> "nn.ModuleList | None":
@@ -113,15 +138,16 @@ def feed_forward_of(config: Any) -> int:
     """
     experts = getattr(config, "num_experts_per_tok", None)
     if experts:
-        return int(experts * (getattr(config, "moe_intermediate_size", None) or config.intermediate_size))
+        wide = getattr(config, "moe_intermediate_size", None) or _first(config, _FEED_FORWARD)
+        return int(experts * (wide or 4 * config.hidden_size))
     return int(_first(config, _FEED_FORWARD) or 4 * config.hidden_size)
 
 
 def key_value_heads_of(config: Any) -> int:
-    """Heads of keys and values; those of attention where a family does not say."""
+    """Heads of keys and values; those of attention where a family does not say, and 1 where it has none."""
     if getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False):
         return 1
-    return int(_first(config, _KEY_VALUE_HEADS) or config.num_attention_heads)
+    return int(_first(config, _KEY_VALUE_HEADS) or getattr(config, "num_attention_heads", None) or 1)
 
 
 def _first(config: Any, names: tuple[str, ...]) -> Any:

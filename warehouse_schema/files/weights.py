@@ -31,6 +31,8 @@ _CHUNK = 2**22
 # Layers of a model, and experts of a layer, that a configuration may ask for. Each is Python objects, even
 # without weights: ten million of them fill any memory. The deepest model known has 1,000.
 _MOST_LAYERS, _MOST_EXPERTS = 4_096, 16_384
+# T5 has 100. Each becomes a token when the tokenizer is loaded.
+_MOST_EXTRA_IDS = 100_000
 _LAYERS = re.compile(r"(^|_)n?_?layers?$")
 _EXPERTS = re.compile(r"(^|_)(num|n)_(\w+_)?experts$")
 # Bits of the exponent of bf16: all of them are set in infinities and NaN.
@@ -127,6 +129,8 @@ def check_model_files(folder: Path) -> None:
     for name, value in read_json_object(path).items() if path.is_file() else ():
         if name.endswith("_file") and name not in _UNREAD and value is not None:
             plain_name(value, what=name, where=path)
+        if name == "extra_ids" and (not isinstance(value, int) or value > _MOST_EXTRA_IDS):
+            raise InputError(f"{path} has extra_ids {str(value)[:40]}, expected at most {_MOST_EXTRA_IDS:,}")
         if name.endswith("_files") and value is not None:
             for one in value if isinstance(value, list) else [value]:
                 plain_name(one, what=name, where=path)

@@ -122,3 +122,11 @@ def test_what_is_no_failure_of_the_engine_is_raised(error):
     encode = with_fallback(failing(error, on="x"), engine(7), name="n", engine="fast")
     with pytest.raises(type(error)):
         encode(["x"])
+
+
+def test_a_text_that_the_reference_cannot_encode_is_refused():
+    model = {"type": "WordLevel", "vocab": {"the": 0}, "unk_token": "absent"}
+    encode = tokenizers_engine(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
+    assert encode(["the"])[0].tolist() == [0]
+    with pytest.raises(InputError, match=r"cannot encode a text of 5 characters .*tokenizer\.json"):
+        encode(["other"])

@@ -160,6 +160,12 @@ def test_a_configuration_of_more_layers_than_any_model_has_is_refused(config, tm
         check_model_files(tmp_path)
 
 
+def test_a_tokenizer_of_a_hundred_million_extra_ids_is_refused(tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text('{"extra_ids": 100000000}')
+    with pytest.raises(InputError, match="extra_ids"):
+        check_model_files(tmp_path)
+
+
 def test_usual_depths_are_taken():
     check_depth({"num_hidden_layers": 1000, "num_experts": 512, "layer_types": ["x"], 3: 4}, where="x")
     check_depth({"max_position_embeddings": 10**7, "num_layers": None, "n_layer": True}, where="x")

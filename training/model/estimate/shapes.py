@@ -12,7 +12,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from dmix.training.model.families import check_fit, feed_forward_of, key_value_heads_of, layers_of
+from dmix.training.model.families import (
+    check_fit,
+    feed_forward_of,
+    key_value_heads_of,
+    layers_of,
+    whole_size,
+)
 from dmix.training.model.settings import ADAPTER_CONFIG, LoraSettings, ModelSettings, read_model
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
@@ -251,13 +257,15 @@ def _built_shape(
 
     network = empty_model(model, manifest, lora=lora)
     config: Any = network.config
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    hidden, depth = whole_size(config, "hidden_size"), whole_size(config, "num_hidden_layers")
+    heads = getattr(config, "num_attention_heads", None) or 1  # Mamba has none
+    head_size = getattr(config, "head_dim", None) or hidden // heads
     layers = layers_of(network)
     return ModelShape(
         parameters=sum(weight.numel() for weight in network.parameters()),
         layer_parameters=sum(weight.numel() for weight in layers[0].parameters()) if layers else 0,
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
+        layers=depth,
+        hidden=hidden,
         feed_forward=feed_forward_of(config),
         gated=config.model_type in _GATED,
         vocabulary=config.vocab_size,

@@ -113,6 +113,30 @@ def test_a_checkpoint_with_too_few_ids_or_positions_is_refused(manifest, tmp_pat
         shape_of(str(folder), manifest)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_position_embeddings": "x"},
+        {"max_position_embeddings": 10**30},
+        {"vocab_size": "x"},
+        {"vocab_size": None},
+    ],
+    ids=str,
+)
+def test_sizes_that_are_no_numbers_are_refused(change, manifest, tmp_path):
+    folder = checkpoint(tmp_path / "m", "llama", WIDE)
+    (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | change))
+    with pytest.raises(InputError, match=r"config\.json"):
+        shape_of(str(folder), manifest)
+
+
+def test_a_family_without_heads_has_a_shape(manifest, tmp_path):
+    config = {"hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 300, "state_size": 4}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mamba", **config}))
+    shape = shape_of(str(tmp_path), manifest)
+    assert (shape.layers, shape.hidden, shape.vocabulary) == (2, 16, 300)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_that_lack_or_are_not_finite_are_not_held(dtype, manifest, tmp_path):
     folder = checkpoint(tmp_path / "m", "llama", WIDE)
