@@ -40,7 +40,7 @@ def mix() -> None:
 def sample() -> Workflow:
     """Sample trajectories: sequences of mixtures that lead from source text to target text.
 
-    'dmix mix collect' then trains a small model along each trajectory, and agents learn from the scores. dmix
+    'dmix mix collect' then trains a small model under each trajectory, and agents learn from the scores. dmix
     uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If the command is killed, run it again
     to resume. The command prints the number of steps (M) and the number of samples per step (R). It also
     prints the number of domains, and the target shares that no trajectory has at a step. The last number is

@@ -79,7 +79,7 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 @dry_run_option
 @calls_workflow
 def collect() -> Workflow:
-    """Train a small model (a proxy) along every trajectory of a set, and score it after each step.
+    """Train a small model (a proxy) under every trajectory of a set, and score it after each step.
 
     A trajectory is a series of mixtures, one per step. The scores are the feedback from which agents learn.
     If the command is killed, run it again to resume; dmix keeps finished trajectories. With preset

@@ -106,7 +106,7 @@ class FarmTasks:
         answers = tasks.map(lambda stack: _work_in_executor(work, stack))
 
         def submit() -> list[list[str]]:
-            context.setJobGroup(group, "proxies along trajectories", interruptOnCancel=True)
+            context.setJobGroup(group, "training of proxies", interruptOnCancel=True)
             return list(answers.collect())
 
         seen = 0

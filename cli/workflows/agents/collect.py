@@ -34,7 +34,7 @@ def collect_farm(
     dry_run: bool = False,
     progress: Progress,
 ) -> Result:
-    """Trains a proxy along every trajectory of a set and scores it at each step.
+    """Trains a proxy under every trajectory of a set and scores it at each step.
 
     Args:
         warehouse: Where the set is and the feedback goes.

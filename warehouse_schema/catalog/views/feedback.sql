@@ -10,7 +10,7 @@ select
     variation
 from store.feedback;
 
-comment on view feedback is 'Scores of proxies (small models) along trajectories';
+comment on view feedback is 'Scores of proxies (small models), each trained under one trajectory';
 comment on column feedback.set_name is 'Set of trajectories';
 comment on column feedback.trajectory_id is 'Id of the trajectory within its set';
 comment on column feedback.step is 'Last trained step before the score; 0 means before any training';
