@@ -1,6 +1,5 @@
 """Evaluations of a real run; with lm-evaluation-harness where it is installed, and without it."""
 
-import itertools
 import json
 import math
 import shutil
@@ -9,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.training.evaluation.conftest import RUN
 
 from dmix.training.evaluation import benchmark as module
 from dmix.training.evaluation.benchmark import benchmark_models
@@ -16,35 +16,10 @@ from dmix.training.evaluation.candidates import model_candidate, run_candidates
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import EvaluationSettings
 from dmix.training.evaluation.stored import Score
-from dmix.training.run.config import make_config
-from dmix.training.run.launch import start_run
-from dmix.training.run.request import RunRequest
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.catalog.sync import sync
-from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.changes import accepted_changes
-
-RUN = "judged"
-
-
-@pytest.fixture(scope="session")
-def judged_run(tiny_warehouse, fast_training, tmp_path_factory):
-    """A run of three steps with two checkpoints, of which the last is damaged, and a result."""
-    model = tmp_path_factory.mktemp("judged") / "model.yaml"
-    model.write_text(
-        "architecture: llama\n"
-        "config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2}\n"
-    )
-    config = make_config(
-        tiny_warehouse,
-        RunRequest(steps=3, samples_per_step=16),
-        model=str(model),
-        controller="natural",
-        training=replace(fast_training, checkpoint_steps=1, checkpoints_kept=3),
-        run_id=RUN,
-    )
-    start_run(tiny_warehouse, config, progress=lambda line: None)
-    return tiny_warehouse
 
 
 @pytest.fixture
@@ -69,25 +44,6 @@ class CountingHarness:
     def scores(self, task, network, tokenizer, *, settings):
         CountingHarness.asked += 1
         return [Score(task=task, metric="acc", value=0.5, stderr=None, items=settings.limit)]
-
-
-def test_models_of_a_run_by_step(judged_run):
-    found = run_candidates(judged_run, RUN, ["all"])
-    assert [candidate.step for candidate in found] == [0, 1, 2, 3]
-    weights = [next(candidate.load()[0].parameters()).detach() for candidate in found]
-    assert all(not torch.equal(before, after) for before, after in itertools.pairwise(weights))
-    (newest,) = run_candidates(judged_run, RUN, [])
-    assert newest.origin.endswith("model")
-    checkpoint = judged_run.run(RUN) / "checkpoints" / "step3-ba6.pt"
-    saved = torch.load(checkpoint, weights_only=False)["state"]["model"]
-    assert torch.equal(saved["network.model.embed_tokens.weight"], weights[3])
-
-
-def test_steps_that_are_not_there_are_named(judged_run):
-    with pytest.raises(NotFoundError, match=r"no model of step 7 \(available: 0, 1, 2, 3\)"):
-        run_candidates(judged_run, RUN, ["7"])
-    with pytest.raises(InputError, match="--step is 'last'"):
-        run_candidates(judged_run, RUN, ["last"])
 
 
 def test_scores_are_kept_and_found_again_until_settings_change(judged_run, item_task, monkeypatch):

@@ -4,12 +4,10 @@ import json
 import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from dmix.cli.workflows.runs.evaluate import evaluate_models
 from dmix.mixing.trajectories.objectives import load_environment
-from dmix.training.evaluation.judging import change_of
 from dmix.training.evaluation.objective_tasks import read_objective_tasks
 from dmix.training.evaluation.settings import EvaluationSettings
 from dmix.training.run.config import make_config
@@ -140,13 +138,3 @@ def test_tasks_carry_role_and_kind(judging):
     with pytest.raises(NotFoundError):
         read_objective_tasks(judging.parent / "none.yaml")
     assert load_environment(judging).names == ("old", "new")
-
-
-def test_a_change_has_the_error_of_paired_items():
-    # differences 0.1, 0.2, 0.3: mean 0.2, deviation 0.1, error 0.1 / sqrt(3)
-    change = change_of([-3.0, -1.0, -2.0], [-2.9, -0.8, -1.7])
-    assert change.change == pytest.approx(0.2) and change.stderr == pytest.approx(0.1 / np.sqrt(3))
-    assert change.beyond_noise
-    assert change_of([-1.0], [-0.5]).stderr is None and not change_of([-1.0], [-0.5]).beyond_noise
-    with pytest.raises(ValueError, match="the same items"):
-        change_of([1.0], [1.0, 2.0])

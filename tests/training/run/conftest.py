@@ -3,10 +3,14 @@
 import dataclasses
 
 import pytest
+import yaml
 from tests.training.run.runs import Swinging
 
 from dmix.mixing.delivery.step_plan import PlanSettings
+from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.assembly.job import TrainingJob
+from dmix.training.run.config import make_config
+from dmix.training.run.request import RunRequest
 from dmix.training.run.run import train
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
@@ -37,3 +41,25 @@ def whole_job(tiny_warehouse, tiny_model, fast_training, environment):
         training=fast_training,
         environment=environment,
     )
+
+
+@pytest.fixture
+def model_file(tmp_path, tiny_model):
+    path = tmp_path / "model.yaml"
+    path.write_text(yaml.safe_dump({"architecture": "llama", "config": tiny_model.config}))
+    return path
+
+
+@pytest.fixture
+def configure(tiny_warehouse, model_file, environment_file):
+    def make(*, request=None, **values):
+        values = {
+            "model": str(model_file),
+            "controller": "natural",
+            "training": TrainingSettings(batch_size=8),
+            "environment": environment_file,
+            **values,
+        }
+        return make_config(tiny_warehouse, request or RunRequest(steps=5), **values)
+
+    return make

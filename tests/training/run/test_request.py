@@ -3,9 +3,9 @@ import json
 import pytest
 
 from dmix.training.model.settings import LoraSettings, TrainingSettings
-from dmix.training.run.request import RunRequest, rate_warning, resolve_model, with_rate
+from dmix.training.run.request import RunRequest, new_run_folder, rate_warning, resolve_model, with_rate
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,11 @@ def test_a_rate_of_random_weights_is_warned_of_where_a_checkpoint_is_trained(tmp
     assert rate_warning(high, str(tmp_path / "model.yaml")) == ""
     assert "learning_rate 0.001 is 33 times the usual rate" in rate_warning(high, str(tmp_path))
     assert rate_warning(TrainingSettings(learning_rate=1e-4), str(tmp_path)) == ""
+
+
+def test_a_second_start_of_a_base_model_is_told_to_run_the_command_again(tiny_warehouse):
+    publish_bytes(tiny_warehouse.run("base-a") / "events.jsonl", b"")
+    with pytest.raises(InputError, match="run the same command again, or choose another --name"):
+        new_run_folder(tiny_warehouse, "base-a", of_base_model=True)
+    with pytest.raises(InputError, match=r"--resume\. Otherwise, choose another --run"):
+        new_run_folder(tiny_warehouse, "base-a")

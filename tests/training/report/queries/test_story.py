@@ -9,7 +9,6 @@ from dmix.training.report.queries.run_facts import RunEvent
 from dmix.training.report.queries.story import forecast_story, forecasts, mixture_story
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.catalog.sync import sync
-from dmix.warehouse_schema.files.events import EventLog
 
 
 def read(warehouse):
@@ -78,19 +77,6 @@ def test_forecasts_are_held_against_scores(warehouse):
     told = forecast_story(run)
     assert told.startswith("2 of 3 scores")
     assert "maths -3.60, forecast -3.60 (-3.65 to -3.55)" in told
-
-
-def test_forecasts_are_drawn_as_a_band(warehouse, tmp_path):
-    add_run(warehouse, "one", done=False)
-    log = EventLog(warehouse.run("one") / "events.jsonl", run_id="one", attempt=1)
-    for step in (1, 2):
-        log.write("note", step=step, kind="forecast", detail=forecast(-3.9))
-    page = report_page(warehouse, tmp_path)
-    (variants,) = page.figures["run-one-forecast"]
-    low, high, expected, got = variants[""]["data"]
-    assert (low["y"], high["y"], high["fill"]) == ([-3.95] * 2, [-3.85] * 2, "tonexty")
-    assert expected["x"] == [1, 2] and got["y"] == [-4.0, -3.9, -3.8, -3.7, -3.6]
-    assert "1 of 2 scores" in page.text
 
 
 def test_one_run_is_open_and_the_others_are_folded(warehouse, tmp_path):

@@ -1,0 +1,101 @@
+"""What a proxy is asked for, and what becomes of one whose text ran out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.store import Trajectory
+from dmix.training.farm.proxy import (
+    ProxyTask,
+    asked_mixtures,
+    order_seed,
+    proxy_job,
+    proxy_result,
+)
+from dmix.training.farm.variations import FASTER
+from dmix.training.model.settings import ProxySettings, TrainingSettings
+from dmix.training.run.assembly.result import OPTIMIZER_FILE
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+
+
+@pytest.fixture
+def space(tiny_warehouse):
+    return DomainSpace.of_dataset(read_dataset_manifest(tiny_warehouse))
+
+
+@pytest.fixture
+def trajectory(space):
+    mixtures_TN = np.stack([space.start_N, *[space.natural_N] * 3])
+    return Trajectory(trajectory_id="static-0000", kind="static", top_k=None, mixtures_TN=mixtures_TN)
+
+
+@pytest.fixture
+def task(tiny_warehouse, environment, tiny_model):
+    return ProxyTask(
+        root=tiny_warehouse.root,
+        set_name="farm",
+        dataset="tiny",
+        step_samples=16,
+        environment=environment,
+        proxy=ProxySettings(
+            config=tiny_model.config, vary=0.0, training=TrainingSettings(batch_size=8, learning_rate=1e-3)
+        ),
+        base=None,
+    )
+
+
+@pytest.mark.parametrize(("passes", "rule"), [(1, "redistribute"), (4, "repeat")])
+def test_exhausted_domains_hand_over_or_repeat(task, trajectory, tiny_warehouse, passes, rule):
+    job = proxy_job(replace(task, max_passes=passes), trajectory, warehouse=tiny_warehouse)
+    assert (job.plan.exhaustion, job.plan.max_passes, job.steps) == (rule, passes, 3)
+    assert (job.kind, job.keep_checkpoints, job.optimizer) == ("proxy", False, None)
+
+
+def test_a_proxy_goes_on_from_its_base_model_and_its_optimiser(task, trajectory, tiny_warehouse, tmp_path):
+    base = tmp_path / "base-0"
+    job = proxy_job(replace(task, base=base), trajectory, warehouse=tiny_warehouse)
+    assert (job.model, job.optimizer) == (str(base), base / OPTIMIZER_FILE)
+
+
+def test_a_variation_by_another_base_model_starts_from_that(task, trajectory, tiny_warehouse, tmp_path):
+    base, other = tmp_path / "base-0", tmp_path / "base-1"
+    varied = replace(task, base=base, other_bases=(other,), proxy=replace(task.proxy, init="base", vary=1.0))
+    jobs = [
+        proxy_job(varied, replace(trajectory, trajectory_id=f"static-{n:04d}"), warehouse=tiny_warehouse)
+        for n in range(20)
+    ]
+    assert {job.model for job in jobs} == {str(base), str(other)}
+    assert all(job.optimizer.parent.name == job.model.rsplit("/", 1)[-1] for job in jobs)
+    # among 20 there is one that learns faster
+    assert any(job.training.learning_rate == 2e-3 for job in jobs)
+
+
+def test_nothing_varies_without_a_share(task, space):
+    assert {task.variation(f"static-{n}", space=space) for n in range(20)} == {""}
+    all_varied = replace(task, proxy=replace(task.proxy, vary=1.0))
+    found = {all_varied.variation(f"static-{n}", space=space) for n in range(20)}
+    assert "" not in found and FASTER in found
+
+
+def test_the_usual_proxy_is_asked_for_the_mixtures_of_its_trajectory(task, trajectory, space):
+    assert np.array_equal(asked_mixtures(task, trajectory, space=space), trajectory.mixtures_TN)
+
+
+def test_a_proxy_whose_text_ran_out_has_nan_for_the_steps_that_are_missing(task, trajectory, space, caplog):
+    planned_SN = np.stack([space.start_N] * 2)
+    scores_TD = np.arange(6.0).reshape(3, 2)
+    found = proxy_result(task, trajectory, space=space, planned_SN=planned_SN, scores_TD=scores_TD)
+    assert np.array_equal(found.scores_TD[:3], scores_TD) and np.isnan(found.scores_TD[3]).all()
+    # trained mixtures, and the asked one where nothing was trained
+    assert np.array_equal(found.planned_TN[1:3], planned_SN)
+    assert np.array_equal(found.planned_TN[3], trajectory.mixtures_TN[3])
+    assert "ran out of samples after 2 of 3 steps" in caplog.text
+    assert not np.shares_memory(found.planned_TN, trajectory.mixtures_TN)
+
+
+def test_every_trajectory_draws_samples_of_its_own():
+    seeds = {order_seed(f"static-{n:04d}", seed=seed) for n in range(50) for seed in (0, 1)}
+    assert len(seeds) == 100 and all(0 <= seed < 2**32 for seed in seeds)
+    assert order_seed("static-0000", seed=0) == order_seed("static-0000", seed=0)
