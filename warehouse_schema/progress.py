@@ -84,7 +84,8 @@ def without_signs() -> Iterator[None]:
 def signs_of_life(progress: Progress, *, silence_seconds: float = SILENCE_SECONDS) -> Iterator[Progress]:
     """Prints a line in the body wherever none came for a while; the value takes the lines of the body.
 
-    Of several ranks, only the first prints.
+    Of several ranks, only the first prints. A command that may fork its workers does so before its first
+    line, while it has a single thread; there, the thread that watches starts with that line.
 
     Args:
         progress: Receives the lines.
@@ -93,14 +94,15 @@ def signs_of_life(progress: Progress, *, silence_seconds: float = SILENCE_SECOND
     if os.environ.get("RANK", "0") != "0":
         yield progress
         return
+    from dmix.warehouse_schema.files.processes import may_fork
+
     signs = _Signs(progress, silence_seconds)
-    thread = threading.Thread(target=signs.watch, name="dmix-signs-of-life", daemon=True)
-    thread.start()
+    if not may_fork():
+        signs.start()
     try:
         yield signs.line
     finally:
-        signs.ended.set()
-        thread.join()
+        signs.end()
         doing("")
 
 
@@ -108,15 +110,27 @@ class _Signs:
     def __init__(self, progress: Progress, silence_seconds: float) -> None:
         self._progress, self._silence = progress, silence_seconds
         self._started = self._last = time.monotonic()
-        self.ended = threading.Event()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self.watch, name="dmix-signs-of-life", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def line(self, line: str) -> None:
+        if self._thread is None:
+            self.start()
         self._last = time.monotonic()
         self._progress(line)
 
     def watch(self) -> None:
         """Prints signs of life until the end."""
-        while not self.ended.wait(max(0.0, self._last + self._silence - time.monotonic())):
+        while not self._ended.wait(max(0.0, self._last + self._silence - time.monotonic())):
             if time.monotonic() < self._last + self._silence:
                 continue
             self._last = time.monotonic()

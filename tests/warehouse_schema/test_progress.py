@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import time
 
 import pytest
@@ -86,3 +88,18 @@ def test_a_note_may_be_asked_for(lines):
         done[0] = 4
         before = len(lines)
         assert "4 of 9 are done" in wait_for(lines, before + 2)[-1]
+
+
+def test_a_command_may_fork_until_its_first_line():
+    code = (
+        "from dmix.warehouse_schema.files.processes import allow_forks, may_fork\n"
+        "from dmix.warehouse_schema.progress import signs_of_life\n"
+        "allow_forks()\n"
+        "with signs_of_life(lambda line: None) as progress:\n"
+        "    found = [may_fork()]\n"
+        "    progress('a line')\n"
+        "    found.append(may_fork())\n"
+        "print(*found, may_fork())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "True"]
