@@ -4,7 +4,9 @@ Composer writes and reads them. It unpickles whatever a file holds (0.32); dmix 
 and the few types below, since a checkpoint may come from someone else.
 """
 
+import math
 import pickle
+import random
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -26,6 +28,7 @@ from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.resuming.checkpoint_files import FILE_NAME, checkpoints, forget_set_aside
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import sync_path, write_errors
+from dmix.warehouse_schema.files.weights import readable
 
 # What Composer's checkpoints hold beside tensors and plain values: the state of numpy's generator,
 # durations, and the version of torch. None of them runs code when it is made.
@@ -158,6 +161,25 @@ def check_finite(state: State) -> None:
                     raise TrainingError(f"the optimiser's state is not finite ({name})")
 
 
+def check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Raises a ValueError unless each weight has no state, or finite moments of its shape."""
+    for weight, state in optimizer.state.items():
+        if not isinstance(weight, torch.Tensor):
+            raise ValueError("it is of a model with more weights")
+        if not state:
+            continue
+        moments = [state.get(name) for name in ("exp_avg", "exp_avg_sq")]
+        if not all(
+            isinstance(moment, torch.Tensor)
+            and moment.shape == weight.shape
+            and bool(torch.isfinite(moment).all())
+            for moment in moments
+        ):
+            raise ValueError("its moments are not those of the model's weights, or are not finite")
+        if not 0 <= float(state["step"]) < math.inf or bool((moments[1] < 0).any()):
+            raise ValueError("its number of steps or a second moment is negative or not finite")
+
+
 def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool = False) -> Any:
     """What a checkpoint holds; no code of the file is run.
 
@@ -215,12 +237,45 @@ def load_run_checkpoint(
 
 @contextmanager
 def without_unpickling(*, of: Collection[str] = ()) -> Iterator[None]:
-    """Lets Composer read checkpoints by `load_run_checkpoint`; it has no setting for that."""
-    original = composer_checkpoint._torch_load_with_validation
+    """Lets Composer read checkpoints by `load_run_checkpoint`, and looks at what it took from them.
+
+    Composer has no setting for that. In the body, what it cannot take from a checkpoint, and weights, moments
+    or places that no run has, are an `InputError` that names the file.
+    """
+    read, load = composer_checkpoint._torch_load_with_validation, composer_checkpoint.load_checkpoint
+
+    def load_and_check(path: str, state: State, *args: Any, **kwargs: Any) -> Any:
+        fix = "remove this file to resume from the previous checkpoint"
+        with readable(Path(path), what="a checkpoint of this run", fix=fix):
+            random_states = load(path, state, *args, **kwargs)
+            _check_loaded(Path(path), state, random_states)
+        return random_states
+
     composer_checkpoint._torch_load_with_validation = lambda path, map_location: load_run_checkpoint(
         path, map_location=map_location, of=of
     )
+    composer_checkpoint.load_checkpoint = load_and_check
     try:
         yield
     finally:
-        composer_checkpoint._torch_load_with_validation = original
+        composer_checkpoint._torch_load_with_validation = read
+        composer_checkpoint.load_checkpoint = load
+
+
+def _check_loaded(path: Path, state: State, random_states: Any) -> None:
+    """Raises a ValueError unless a run can go on from what Composer took from a checkpoint."""
+    place = FILE_NAME.format(epoch=state.timestamp.epoch.value, batch=state.timestamp.batch.value)
+    if place != path.name:
+        raise ValueError(f"it holds the state of {place}")
+    try:
+        check_finite(state)
+    except TrainingError as error:
+        raise ValueError(error.message) from None
+    for optimizer in state.optimizers:
+        check_moments(optimizer)
+    rank = dist.get_global_rank()
+    if random_states is not None and rank < len(random_states):
+        own = random_states[rank]
+        torch.Generator().set_state(own["torch"])
+        random.Random().setstate(own["python"])
+        np.random.RandomState().set_state(own["numpy"])

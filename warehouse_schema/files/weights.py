@@ -277,7 +277,7 @@ def readable(path: Path, *, what: str, fix: str) -> Iterator[None]:
     except DmixError:
         raise
     except Exception as error:  # pickle, zip, safetensors and torch raise many kinds
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error):
             raise
         raise InputError(f"{path} cannot be read as {what} ({_first_line(error)}); {fix}") from error
 

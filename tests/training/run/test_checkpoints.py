@@ -1,6 +1,8 @@
 import os
+import random
 import zipfile
 from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,3 +86,58 @@ def test_a_checkpoint_whose_pickle_is_nonsense_is_damaged(tmp_path):
             load_checkpoint(tmp_path / "b.pt")
         except InputError as error:
             assert "b.pt" in str(error)
+
+
+class Loaded:
+    """What Composer holds after it loaded a checkpoint."""
+
+    def __init__(self):
+        self.model = torch.nn.Linear(2, 2)
+        self.optimizers = [torch.optim.AdamW(self.model.parameters())]
+        self.model(torch.ones(2)).sum().backward()
+        self.optimizers[0].step()
+        value = SimpleNamespace
+        self.timestamp = SimpleNamespace(epoch=value(value=1), batch=value(value=2))
+
+
+def random_states():
+    numbers = {"torch": torch.get_rng_state(), "python": random.getstate()}
+    return [{**numbers, "numpy": np.random.get_state()}]
+
+
+def nothing(state):
+    return random_states()
+
+
+def not_finite(state):
+    state.model.weight.data[0] = float("nan")
+
+
+def other_shape(state):
+    state.optimizers[0].state[state.model.weight]["exp_avg_sq"] = torch.ones(3)
+
+
+def other_step(state):
+    state.timestamp.epoch.value = 7
+
+
+def text(state):
+    raise TypeError("string indices must be integers, not 'str'")
+
+
+def no_random_state(state):
+    return [{"torch": 3, "python": None, "numpy": ()}]
+
+
+@pytest.mark.parametrize("change", [nothing, not_finite, other_shape, other_step, text, no_random_state])
+def test_what_no_run_goes_on_from_names_the_file(change, tmp_path, monkeypatch):
+    from composer.utils import checkpoint as composer_checkpoint
+
+    monkeypatch.setattr(composer_checkpoint, "load_checkpoint", lambda path, state, **_: change(state))
+    with without_unpickling():
+        load, path = composer_checkpoint.load_checkpoint, str(tmp_path / "step1-ba2.pt")
+        if change is nothing:
+            assert load(path=path, state=Loaded(), logger=None)
+        else:
+            with pytest.raises(InputError, match=r"step1-ba2\.pt cannot be read .*remove this file"):
+                load(path=path, state=Loaded(), logger=None)

@@ -1,7 +1,6 @@
 """Composer's trainer of a run: optimiser, loader, callback, scorer, microbatch."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +32,7 @@ from dmix.training.model.settings import TrainingSettings, learning_rate_factor,
 from dmix.training.run.assembly.gradients import run_gradients
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.callback import MixtureCallback, is_microbatch_note
-from dmix.training.run.checkpoints import due, make_saver
+from dmix.training.run.checkpoints import check_moments, due, make_saver
 from dmix.training.run.decisions import recorded_decisions
 from dmix.training.run.ranks import (
     RANK_TIMEOUT_SECONDS,
@@ -67,27 +66,8 @@ def make_optimizer(
             saved = torch.load(state_file, map_location="cpu", weights_only=True)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
-            _check_moments(optimizer)
+            check_moments(optimizer)
     return optimizer
-
-
-def _check_moments(optimizer: DecoupledAdamW) -> None:
-    """Raises a ValueError unless each weight has no state, or finite moments of its shape."""
-    for weight, state in optimizer.state.items():
-        if not isinstance(weight, torch.Tensor):
-            raise ValueError("it is of a model with more weights")
-        if not state:
-            continue
-        moments = [state.get(name) for name in ("exp_avg", "exp_avg_sq")]
-        if not all(
-            isinstance(moment, torch.Tensor)
-            and moment.shape == weight.shape
-            and bool(torch.isfinite(moment).all())
-            for moment in moments
-        ):
-            raise ValueError("its moments are not those of the model's weights, or are not finite")
-        if not 0 <= float(state["step"]) < math.inf or bool((moments[1] < 0).any()):
-            raise ValueError("its number of steps or a second moment is negative or not finite")
 
 
 def take_rate(trainer: Trainer, rate: float) -> None:
