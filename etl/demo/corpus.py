@@ -70,6 +70,20 @@ def write_demo_corpus(folder: Path, *, seed: int = 0, documents: int = DEFAULT_D
     publish_bytes(folder / "environment.yaml", document.encode("utf-8"))
 
 
+def write_judging_items(folder: Path, *, seed: int = 0) -> None:
+    """Writes other items of the same kinds, `judging/*.jsonl`, and `judging.yaml`, for no controller to see.
+
+    Args:
+        folder: Folder of the demonstration corpus.
+        seed: Seed of that corpus; the items come from streams of their own.
+    """
+    general = _numbered("general", source_texts(seed=seed, stream=5), EVALUATION_ITEMS)
+    _write_lines(folder / "judging" / "general.jsonl", general)
+    _write_lines(folder / "judging" / "target.jsonl", _items(seed, stream=6))
+    document = yaml.safe_dump(_environment("judging"), sort_keys=False)
+    publish_bytes(folder / "judging.yaml", document.encode("utf-8"))
+
+
 def source_texts(
     *, seed: int, stream: int, avoid: set[str] | frozenset[str] = frozenset()
 ) -> Iterator[tuple[str, str]]:
@@ -147,8 +161,8 @@ def _pick(choices: tuple[str, ...], number: int, rng: np.random.Generator) -> li
     return [choices[i] for i in rng.choice(len(choices), number, replace=False)]
 
 
-def _items(seed: int) -> Iterator[dict[str, str]]:
-    rng = np.random.default_rng([seed, 4])
+def _items(seed: int, *, stream: int = 4) -> Iterator[dict[str, str]]:
+    rng = np.random.default_rng([seed, stream])
     words = domain_words()
     seen: set[str] = set()
     while len(seen) < EVALUATION_ITEMS:
@@ -163,13 +177,13 @@ def _numbered(prefix: str, texts: Iterator[tuple[str, str]], number: int) -> Ite
         yield {"id": f"{prefix}-{index:05d}", "domain": domain, "text": text}
 
 
-def _environment() -> dict:
+def _environment(folder: str = "evaluation") -> dict:
     shared = {"seed": 0, "weight": 1.0, "licence": LICENCE, "split": "all"}
     return {
         "objectives": [
-            {"name": "general", "role": "general", "kind": "continuation", "path": "evaluation/general.jsonl"}
+            {"name": "general", "role": "general", "kind": "continuation", "path": f"{folder}/general.jsonl"}
             | shared,
-            {"name": "word_problems", "role": "target", "kind": "qa", "path": "evaluation/target.jsonl"}
+            {"name": "word_problems", "role": "target", "kind": "qa", "path": f"{folder}/target.jsonl"}
             | shared,
         ]
     }

@@ -11,16 +11,22 @@ from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
     from dmix.training.evaluation.verdicts import Group
+    from dmix.training.report.queries.run_facts import Run
     from dmix.training.run.summary import RunSummary
 
 
 def answer_result(runs: dict[str, list["RunSummary"]], report: Path, warehouse: Warehouse) -> Result:
     """Which controller was best, a row per controller, and what such small runs cannot show."""
-    from dmix.training.evaluation.verdicts import headline
+    from dmix.training.report.page.summary import answer_text, on_other_items
+    from dmix.training.report.queries.judged import largest_comparison
 
-    groups = _groups(runs, warehouse)
+    found = _read(runs, warehouse)
+    judged = {run.run_id: on_other_items(run, warehouse.root) for run in found}
+    groups, answer = largest_comparison(found), answer_text(found, judged)
+    if not any(judged.values()):
+        answer = f"Preliminary, by the items that the controller sees: {answer}"
     columns, rows = comparison(runs)
-    answer, note = headline(groups), size_note(groups, next(iter(runs.values()))[0])
+    note = size_note(groups, next(iter(runs.values()))[0])
     table = [dict(zip(columns, row, strict=True)) for row in rows]
     facts = {"answer": answer, "note": note, "report": str(report), "warehouse": str(warehouse.root)}
     result = Result({**facts, "runs": table}, runs)
@@ -34,15 +40,13 @@ def answer_result(runs: dict[str, list["RunSummary"]], report: Path, warehouse: 
     return result
 
 
-def _groups(runs: dict[str, list["RunSummary"]], warehouse: Warehouse) -> "list[Group]":
-    """The runs as the report judges them."""
-    from dmix.training.report.queries.judged import largest_comparison
+def _read(runs: dict[str, list["RunSummary"]], warehouse: Warehouse) -> "list[Run]":
+    """The runs as the report reads them."""
     from dmix.training.report.queries.run_facts import read_run
     from dmix.warehouse_schema.catalog.catalog import Catalog
 
     with Catalog.open_reader(warehouse) as catalog:
-        found = [read_run(catalog, summary.run_id) for of in runs.values() for summary in of]
-    return largest_comparison(found)
+        return [read_run(catalog, summary.run_id) for of in runs.values() for summary in of]
 
 
 def size_note(groups: "list[Group]", run: "RunSummary") -> str:

@@ -21,7 +21,7 @@ from dmix.cli.show.result import Result
 from dmix.cli.workflows.quickstart import sizes, stages
 from dmix.cli.workflows.quickstart.answer import answer_result
 from dmix.cli.workflows.quickstart.files import Files, turned_down, write_files
-from dmix.cli.workflows.quickstart.runs import has_started, second_process, train_all
+from dmix.cli.workflows.quickstart.runs import has_started, judge_all, second_process, train_all
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
@@ -113,7 +113,9 @@ def _chain(
             stages.count_effects(warehouse, files, progress=progress)
         named = "runs: effect agent, natural and half-and-half mixing"
     with stage(6 if full else 5, f"{len(jobs)} runs: {named}"):
-        return train_all(warehouse, files, jobs, helper, progress=progress)
+        runs = train_all(warehouse, files, jobs, helper, progress=progress)
+        judge_all(warehouse, files, runs, progress=progress)
+        return runs
 
 
 def _refuse_mixed(warehouse: Warehouse, *, full: bool) -> None:

@@ -36,6 +36,10 @@ class Files:
         return self.folder / "environment.yaml"
 
     @property
+    def judging(self) -> Path:
+        return self.data / "judging.yaml"
+
+    @property
     def environment(self) -> Path:
         return self.data / "environment.yaml"
 
@@ -54,13 +58,14 @@ def write_files(files: Files, data: Path | None, *, progress: Progress) -> None:
     if files.environment.is_file():
         progress(f"{files.data} has other text already; choose another --out")
     elif data is None:
-        from dmix.etl.demo.corpus import write_demo_corpus
+        from dmix.etl.demo.corpus import write_demo_corpus, write_judging_items
 
+        write_judging_items(files.data, seed=0)  # before the corpus, whose last file says that all is there
         write_demo_corpus(files.data, seed=0, documents=sizes.DEMO_DOCUMENTS)
     else:
         hold_out(files, data, progress=progress)
         # last, since it tells the next start that the text is whole
-        publish_bytes(files.data / "judging.yaml", environment_text("judging", "judging").encode())
+        publish_bytes(files.judging, environment_text("judging", "judging").encode())
         publish_bytes(files.environment, environment_text("feedback", "items").encode())
 
 

@@ -65,6 +65,27 @@ def train_all(
     return {name: [found[job] for job in jobs if job[0] == name] for name in names}
 
 
+def judge_all(
+    warehouse: Warehouse, files: Files, runs: dict[str, list["RunSummary"]], *, progress: Progress
+) -> None:
+    """Scores the first and last model of each run on items that no controller saw, if there are any."""
+    from dmix.cli.workflows.runs.evaluate import evaluate_models
+    from dmix.training.evaluation.settings import EvaluationSettings
+
+    if not files.judging.is_file():  # made by an earlier version
+        return
+    progress("judging the runs on items that no controller saw")
+    for run in (summary for of in runs.values() for summary in of):
+        evaluate_models(
+            warehouse,
+            run_id=run.run_id,
+            steps=("0", str(run.steps)),
+            environment=files.judging,
+            settings=EvaluationSettings(),
+            progress=lambda line: None,
+        )
+
+
 def _run_id(controller: str, seed: int) -> str:
     return f"{controller.partition(':')[0]}-{seed}"
 

@@ -27,12 +27,11 @@ def make_dataset(executor: "Automatic", warehouse: Warehouse, files: Files, *, p
         executor=executor,
         progress=progress,
     )
-    judging = files.data / "judging.yaml"
     shard_corpora(
         warehouse,
         corpus=(f"{sizes.NAME}-source", f"{sizes.NAME}-target"),
         settings=ShardSettings(seq_len=sizes.SEQ_LEN, name=sizes.NAME),
-        environment=(files.environment, *([judging] if judging.is_file() else [])),
+        environment=(files.environment, *([files.judging] if files.judging.is_file() else [])),
         executor=executor,
         progress=progress,
     )

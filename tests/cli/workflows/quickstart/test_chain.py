@@ -33,7 +33,10 @@ def test_chain_ends_with_an_answer_and_a_report_and_redoes_nothing(tmp_path, cap
     assert list(rows) == ["(before)", "effect", "natural", "source-share"]
     half = [rows["source-share"][f"{field} tokens"] for field in ("source", "target")]
     assert abs(half[0] - half[1]) <= 4 * sizes.SEQ_LEN  # whole samples of each domain
-    assert "With effect:quickstart (one seed)" in first["answer"] and "Best: " in first["answer"]
+    judged, _, by_feedback = first["answer"].partition("By the items that the controller sees: ")
+    assert judged.startswith("On items that no controller saw: run effect-0: ")
+    assert all(run in judged for run in ("natural-0", "source-share-0"))
+    assert "Best: " in by_feedback and "Preliminary" not in first["answer"]
     assert "proves nothing" in first["note"] and "at least two seeds" in first["note"]
     assert "<html" in (tmp_path / "report.html").read_text()
     kept = kept_files(tmp_path)
