@@ -180,8 +180,16 @@ def check_moments(optimizer: torch.optim.Optimizer) -> None:
             raise ValueError("its number of steps or a second moment is negative or not finite")
 
 
-def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool = False) -> Any:
+def load_checkpoint(
+    path: Path | str, *, map_location: str = "cpu", mmap: bool = False, called: Path | None = None
+) -> Any:
     """What a checkpoint holds; no code of the file is run.
+
+    Args:
+        path: The file.
+        map_location: Device of the tensors.
+        mmap: Read tensors when they are used.
+        called: What messages call the file; None for its path.
 
     Raises:
         InputError: If it is damaged, or holds objects of other types than dmix writes.
@@ -194,7 +202,7 @@ def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool =
             (line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line), ""
         )
         raise InputError(
-            f"checkpoint {path} contains objects that could run code "
+            f"checkpoint {called or path} contains objects that could run code "
             f"({found.strip()[:200] or 'an unknown type'}), and dmix does not load them; remove this "
             "file to resume from the previous checkpoint"
         ) from None
@@ -203,12 +211,18 @@ def load_checkpoint(path: Path | str, *, map_location: str = "cpu", mmap: bool =
             raise
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(
-            f"checkpoint {path} is damaged ({said}); remove this file to resume from the previous checkpoint"
+            f"checkpoint {called or path} is damaged ({said}); remove this file to resume from the previous "
+            "checkpoint"
         ) from error
 
 
 def load_run_checkpoint(
-    path: Path | str, *, map_location: str = "cpu", mmap: bool = False, of: Collection[str] = ()
+    path: Path | str,
+    *,
+    map_location: str = "cpu",
+    mmap: bool = False,
+    of: Collection[str] = (),
+    called: Path | None = None,
 ) -> Any:
     """As `load_checkpoint`, of a file that Composer saved for a run.
 
@@ -217,11 +231,13 @@ def load_run_checkpoint(
         map_location: Device of the tensors.
         mmap: Read tensors when they are used.
         of: Names of the run; any, if there are none.
+        called: What messages call the file; None for its path.
 
     Raises:
         InputError: If it is another file, or of another run.
     """
-    content = load_checkpoint(path, map_location=map_location, mmap=mmap)
+    content = load_checkpoint(path, map_location=map_location, mmap=mmap, called=called)
+    path = called or path
     state = content.get("state") if isinstance(content, dict) else None
     if not isinstance(state, dict) or _PARTS - state.keys():
         raise InputError(
@@ -243,23 +259,53 @@ def without_unpickling(*, of: Collection[str] = ()) -> Iterator[None]:
     or places that no run has, are an `InputError` that names the file.
     """
     read, load = composer_checkpoint._torch_load_with_validation, composer_checkpoint.load_checkpoint
+    asked: list[Path] = []
 
     def load_and_check(path: str, state: State, *args: Any, **kwargs: Any) -> Any:
         fix = "remove this file to resume from the previous checkpoint"
+        asked.append(Path(path))
+        settings = [_settings_of(optimizer) for optimizer in state.optimizers]
         with readable(Path(path), what="a checkpoint of this run", fix=fix):
             random_states = load(path, state, *args, **kwargs)
+            for optimizer, groups in zip(state.optimizers, settings, strict=True):
+                _take_settings(optimizer, groups)
             _check_loaded(Path(path), state, random_states)
         return random_states
 
-    composer_checkpoint._torch_load_with_validation = lambda path, map_location: load_run_checkpoint(
-        path, map_location=map_location, of=of
-    )
+    def read_safely(path: Path | str, map_location: str) -> Any:
+        # Composer reads a link of its own to the file that it was asked for
+        return load_run_checkpoint(
+            path, map_location=map_location, of=of, called=asked[-1] if asked else None
+        )
+
+    composer_checkpoint._torch_load_with_validation = read_safely
     composer_checkpoint.load_checkpoint = load_and_check
     try:
         yield
     finally:
         composer_checkpoint._torch_load_with_validation = read
         composer_checkpoint.load_checkpoint = load
+
+
+def _settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What decides an update beside weights, moments and rates, for each group of weights."""
+    ours = ("params", "lr", "initial_lr")
+    return [{name: group[name] for name in group if name not in ours} for group in optimizer.param_groups]
+
+
+def _take_settings(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
+    """Gives an optimiser back the settings of its run, which a checkpoint replaces.
+
+    Raises:
+        ValueError: If the checkpoint has other groups of weights, or a rate above the peak rate.
+    """
+    if len(optimizer.param_groups) != len(groups):
+        raise ValueError("its optimiser has other groups of weights")
+    for group, settings in zip(optimizer.param_groups, groups, strict=True):
+        group |= settings
+        rate, peak = group["lr"], group.get("initial_lr", group["lr"])
+        if not (isinstance(rate, float) and isinstance(peak, float) and 0 <= rate <= peak * 1.001 < math.inf):
+            raise ValueError(f"its learning rate is {str(rate)[:40]}, of at most {str(peak)[:40]}")
 
 
 def _check_loaded(path: Path, state: State, random_states: Any) -> None:

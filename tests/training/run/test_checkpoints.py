@@ -94,6 +94,7 @@ class Loaded:
     def __init__(self):
         self.model = torch.nn.Linear(2, 2)
         self.optimizers = [torch.optim.AdamW(self.model.parameters())]
+        self.optimizers[0].param_groups[0]["initial_lr"] = 1e-3
         self.model(torch.ones(2)).sum().backward()
         self.optimizers[0].step()
         value = SimpleNamespace
@@ -121,6 +122,18 @@ def other_step(state):
     state.timestamp.epoch.value = 7
 
 
+def other_rate(state):
+    state.optimizers[0].param_groups[0]["lr"] = 1e9
+
+
+def no_rate(state):
+    state.optimizers[0].param_groups[0]["lr"] = "x"
+
+
+def more_groups(state):
+    state.optimizers[0].param_groups.append({})
+
+
 def text(state):
     raise TypeError("string indices must be integers, not 'str'")
 
@@ -129,7 +142,20 @@ def no_random_state(state):
     return [{"torch": 3, "python": None, "numpy": ()}]
 
 
-@pytest.mark.parametrize("change", [nothing, not_finite, other_shape, other_step, text, no_random_state])
+@pytest.mark.parametrize(
+    "change",
+    [
+        nothing,
+        not_finite,
+        other_shape,
+        other_step,
+        other_rate,
+        no_rate,
+        more_groups,
+        text,
+        no_random_state,
+    ],
+)
 def test_what_no_run_goes_on_from_names_the_file(change, tmp_path, monkeypatch):
     from composer.utils import checkpoint as composer_checkpoint
 
@@ -141,3 +167,18 @@ def test_what_no_run_goes_on_from_names_the_file(change, tmp_path, monkeypatch):
         else:
             with pytest.raises(InputError, match=r"step1-ba2\.pt cannot be read .*remove this file"):
                 load(path=path, state=Loaded(), logger=None)
+
+
+def test_settings_of_the_optimiser_are_those_of_the_run(tmp_path, monkeypatch):
+    from composer.utils import checkpoint as composer_checkpoint
+
+    def climbing(path, state, **_):
+        state.optimizers[0].param_groups[0] |= {"maximize": True, "betas": (0.0, 0.0)}
+        return random_states()
+
+    monkeypatch.setattr(composer_checkpoint, "load_checkpoint", climbing)
+    state = Loaded()
+    with without_unpickling():
+        composer_checkpoint.load_checkpoint(path=str(tmp_path / "step1-ba2.pt"), state=state, logger=None)
+    [group] = state.optimizers[0].param_groups
+    assert (group["maximize"], group["betas"]) == (False, (0.9, 0.999))
