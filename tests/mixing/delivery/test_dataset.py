@@ -1,12 +1,10 @@
 """Reading by the batch: the right tokens for every id, whatever the ranks and workers."""
 
 import dataclasses
-import json
 import multiprocessing
 import os
 import pickle
 import shutil
-import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, DistributedSampler
 
 from dmix.mixing.delivery.dataset import MixedDataset, StepBatchSampler, build_dataloader
-from dmix.mixing.delivery.mds import map_tokens, token_layout
+from dmix.mixing.delivery.mds import token_layout
 from dmix.mixing.delivery.step_plan import MixerState, PlanSettings, StepPlan, plan_step
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 
@@ -35,20 +33,6 @@ def first_plan(dataset: MixedDataset) -> StepPlan:
 def copy_of(stored: Any, folder: Path) -> Path:
     """A copy of some streams that a test may damage."""
     return Path(shutil.copytree(stored.folder, folder / "streams"))
-
-
-def own_blocks() -> set[tuple[str, int]]:
-    """Names and inodes of the shared memory that this process has mapped; others may run beside it."""
-    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
-    return {(line[5], int(line[4])) for line in lines if line[-1].startswith("/dev/shm/")}
-
-
-def still_there(blocks: set[tuple[str, int]]) -> list[str]:
-    return [name for name, inode in blocks if Path(name).exists() and Path(name).stat().st_ino == inode]
-
-
-def descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @PROVEN
@@ -110,58 +94,11 @@ def test_reading_starts_no_thread_and_no_process(stored: Any) -> None:
         assert len(multiprocessing.active_children()) == children
 
 
-def test_several_datasets_live_side_by_side_and_leave_nothing(stored: Any, dataset: MixedDataset) -> None:
-    before, descriptors_before = own_blocks(), descriptors()
-    opened = [MixedDataset(stored.manifest, stored.folder) for _ in range(3)]
-    for one in opened:
-        assert one[3]["input_ids"].tolist() == stored.rows[3].tolist()
-    made = own_blocks() - before
-    assert len(made) == len(still_there(made)) == 3 * 6
-    for one in opened:
-        one.close()
-        one.close()
-    assert own_blocks() == before and not still_there(made)
-    assert descriptors() <= descriptors_before
-    assert dataset[3]["input_ids"].tolist() == stored.rows[3].tolist()
-
-
-def test_fifty_datasets_leave_no_descriptor_and_no_block(stored: Any, dataset: MixedDataset) -> None:
-    # `dataset` is open all the while: the search for a free name passes its blocks every time
-    made, before, descriptors_before = set(), own_blocks(), descriptors()
-    for _ in range(50):
-        with MixedDataset(stored.manifest, stored.folder) as opened:
-            opened.batch([0, 140, 200])
-            made |= own_blocks() - before
-    assert len(made) == 50 * 6
-    assert descriptors() <= descriptors_before
-    assert own_blocks() == before and not still_there(made)
-
-
-def test_closing_twice_leaves_the_dataset_that_took_its_names(stored: Any) -> None:
-    first = MixedDataset(stored.manifest, stored.folder)
-    first.close()
-    with MixedDataset(stored.manifest, stored.folder) as second:
-        made = own_blocks()
-        first.close()
-        assert len(still_there(made)) == len(made)
-        assert second[3]["input_ids"].tolist() == stored.rows[3].tolist()
-
-
 def test_dataset_that_was_closed_says_so(two_domains: Any) -> None:
     with MixedDataset(two_domains.manifest, two_domains.folder) as opened:
         assert opened[0]["input_ids"].tolist() == two_domains.rows[0].tolist()
     with pytest.raises(InputError, match="the dataset is closed"):
         opened[0]
-
-
-def test_dataset_that_cannot_be_opened_leaves_nothing(two_domains: Any, tmp_path: Path) -> None:
-    before, descriptors_before = own_blocks(), descriptors()
-    longer = dataclasses.replace(two_domains.manifest, seq_len=16)
-    with pytest.raises(VerificationError):
-        MixedDataset(longer, two_domains.folder)
-    with pytest.raises(StorageError):
-        MixedDataset(two_domains.manifest, tmp_path)
-    assert own_blocks() == before and descriptors() <= descriptors_before
 
 
 def test_rows_without_a_fixed_layout_are_decoded_by_streaming(write_streams: Any, tmp_path: Path) -> None:
@@ -189,13 +126,6 @@ def test_missing_shard_is_an_error_that_names_it_every_time(two_domains: Any, tm
                 opened.batch([20])
 
 
-def test_missing_stream_is_an_error_that_names_the_folder(two_domains: Any, tmp_path: Path) -> None:
-    folder = copy_of(two_domains, tmp_path)
-    shutil.rmtree(folder / "target")
-    with pytest.raises(StorageError, match=f"cannot open the streams in {folder}"):
-        MixedDataset(two_domains.manifest, folder)
-
-
 def test_streams_that_are_not_what_the_manifest_states_are_refused(two_domains: Any) -> None:
     one, *rest = two_domains.manifest.streams
     shards = (one.files[0], *(dataclasses.replace(f, samples=f.samples + 1) for f in one.files[1:]))
@@ -207,13 +137,6 @@ def test_streams_that_are_not_what_the_manifest_states_are_refused(two_domains: 
     longer = dataclasses.replace(two_domains.manifest, seq_len=16)
     with pytest.raises(VerificationError, match="has rows of 8 uint16, but the manifest says 16 uint16"):
         MixedDataset(longer, two_domains.folder)
-
-
-def test_mapped_rows_equal_what_streaming_decodes(dataset: MixedDataset) -> None:
-    reader = dataset._streaming.shards[0]
-    path = Path(reader.dirname, reader.raw_data.basename)
-    mapped = map_tokens(path, samples=len(reader), dtype=np.dtype("<u2"), length=8)
-    assert np.array_equal(mapped, np.stack([reader[i]["tokens"] for i in range(len(reader))]))
 
 
 @PROVEN
@@ -295,30 +218,6 @@ def test_error_in_a_worker_keeps_its_class_and_message(two_domains: Any, tmp_pat
             list(build_dataloader(opened, sampler, num_workers=1))
 
 
-def test_a_planted_shard_in_a_cache_is_not_read(two_domains: Any, tmp_path: Path, caplog: Any) -> None:
-    manifest, folder = two_domains.manifest, two_domains.folder
-    [stream] = [entry for entry in manifest.streams if entry.samples][:1]
-    shard = next(file.name for file in stream.files if file.samples)
-    cache = tmp_path / "cache"
-    (cache / stream.path).mkdir(parents=True)
-    content = bytearray((folder / stream.path / shard).read_bytes())
-    content[-8:] = bytes(8)
-    (cache / stream.path / shard).write_bytes(content)
-    with MixedDataset(manifest, folder) as right, MixedDataset(manifest, cache, remote=str(folder)) as read:
-        ids = list(range(len(right)))
-        assert torch.equal(read.batch(ids)["input_ids"], right.batch(ids)["input_ids"])
-    assert "differs from the manifest" in caplog.text
-
-
-@pytest.mark.parametrize("mode", [0o777, 0o720])
-def test_a_cache_that_others_may_write_is_refused(two_domains: Any, tmp_path: Path, mode: int) -> None:
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    cache.chmod(mode)
-    with pytest.raises(InputError, match="others may write to it"):
-        MixedDataset(two_domains.manifest, cache, remote=str(two_domains.folder))
-
-
 def test_a_plain_loader_and_a_loop_read_all_samples(stored: Any, dataset: MixedDataset) -> None:
     loaded = [batch["input_ids"] for batch in DataLoader(dataset, batch_size=64)]
     assert np.array_equal(torch.cat(loaded).numpy(), stored.rows)
@@ -335,67 +234,3 @@ def test_a_plain_loader_and_a_loop_read_all_samples(stored: Any, dataset: MixedD
 def test_a_dataset_says_why_it_cannot_be_pickled(dataset: MixedDataset) -> None:
     with pytest.raises(InputError, match="multiprocessing_context='fork'"):
         pickle.dumps(dataset)
-
-
-def test_blocks_of_a_killed_process_are_taken_away_and_living_ones_stay(stored: Any, tmp_path: Path) -> None:
-    def hold() -> None:
-        opened = MixedDataset(stored.manifest, stored.folder)
-        there.send(opened._streams.dataset._shm_prefix_int)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-    with MixedDataset(stored.manifest, stored.folder) as living:
-        process = context.Process(target=hold)
-        process.start()
-        prefix = here.recv()
-        process.join()
-        block = Path(f"/dev/shm/{prefix:06}_locals")
-        assert block.exists()
-        mine = Path(f"/dev/shm/{living._streams.dataset._shm_prefix_int:06}_locals")
-        inode = block.stat().st_ino
-        with MixedDataset(stored.manifest, stored.folder):
-            assert not block.exists() or block.stat().st_ino != inode
-            assert mine.exists()
-        assert living[0]["sample_ids"] == 0
-
-
-def test_a_cache_that_others_could_exchange_is_refused(two_domains: Any, tmp_path: Path) -> None:
-    above = tmp_path / "above"
-    above.mkdir()
-    above.chmod(0o777)
-    with pytest.raises(InputError, match="could exchange the cache"):
-        MixedDataset(two_domains.manifest, above / "cache", remote=str(two_domains.folder))
-    above.chmod(0o1777)
-    MixedDataset(two_domains.manifest, above / "cache", remote=str(two_domains.folder)).close()
-
-
-def test_a_link_in_a_cache_is_not_written_through(two_domains: Any, tmp_path: Path) -> None:
-    (tmp_path / "of the user").mkdir()
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "source").symlink_to(tmp_path / "of the user")
-    with pytest.raises(InputError, match="source is a link to"):
-        MixedDataset(two_domains.manifest, tmp_path / "cache", remote=str(two_domains.folder))
-    assert not list((tmp_path / "of the user").iterdir())
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"compression": "zstd", "zip_data": {"basename": "a.zstd", "bytes": 9, "hashes": {}}},
-        {"column_encodings": ["pkl"]},
-        {"column_encodings": ["jpeg"]},
-        {"format": "json"},
-    ],
-    ids=str,
-)
-def test_shards_of_kinds_that_dmix_never_writes_are_refused(
-    two_domains: Any, tmp_path: Path, change: Any
-) -> None:
-    folder = copy_of(two_domains, tmp_path)
-    path = next(folder.glob("*/A/index.json"))
-    index = json.loads(path.read_text())
-    index["shards"][0] |= change
-    path.write_text(json.dumps(index))
-    with pytest.raises(InputError, match="which dmix does not read"):
-        MixedDataset(two_domains.manifest, folder)

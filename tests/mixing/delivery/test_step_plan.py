@@ -336,12 +336,3 @@ def test_damaged_state_is_refused() -> None:
         MixerState.from_json({"step": 1})
     with pytest.raises(InputError, match="1 carries, 2 cursors and 2 passes"):
         MixerState.from_json({"step": 1, "carry": [0.0], "cursor": [0, 0], "pass": [0, 0]})
-
-
-def test_streams_need_a_field_for_each_domain_and_something_to_draw() -> None:
-    with pytest.raises(InputError, match="shards of 2 domains, but fields of 1"):
-        StreamSizes((np.array([3]), np.array([4])), np.array([True]))
-    with pytest.raises(InputError, match="no domain has a single sample"):
-        StreamSizes((np.array([], dtype=np.int64),), np.array([True]))
-    with pytest.raises(InputError, match="a shard has no samples"):
-        StreamSizes((np.array([3, 0]),), np.array([True]))

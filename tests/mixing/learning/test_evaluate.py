@@ -8,9 +8,6 @@ import pytest
 import torch
 from tests.mixing.testbed.simulated import (
     SCALE,
-    random_schedules,
-    simulated_episodes,
-    simulated_farm,
 )
 from tests.mixing.testbed.simulator import Simulator
 
@@ -23,13 +20,10 @@ from dmix.mixing.learning.evaluate import evaluate_agent, load_subject
 from dmix.mixing.learning.fqe import fitted_value
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.trajectories.store import read_trajectories
-from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
+from dmix.mixing.world_model.learned_simulator import SimulatorSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 TWO = Simulator().restricted([0, 3], steps=5)
-SMALL = EvaluateSettings(
-    repeats=1, fqe_steps=400, simulator_steps=400, hidden_size=16, heads=2, batch_episodes=32
-)
 CONFIG = {
     "labels": ["domain-0"],
     "objectives": ["general", "target"],
@@ -53,48 +47,6 @@ def static_agent(logits):
         agent.head.weight.zero_()
         agent.head.bias.copy_(torch.tensor(logits))
     return agent
-
-
-def utility_of(gain):
-    """The gain J in the unit of U, whose scale is `SCALE` and whose weights are those of J."""
-    return gain / SCALE
-
-
-@pytest.fixture(scope="module")
-def episodes():
-    return simulated_episodes([TWO], random_schedules(TWO, number=150, seed=0), np.random.default_rng(0))
-
-
-def true_utility(agent):
-    share = torch.softmax(agent.head.bias.detach(), 0).numpy()
-    return utility_of(TWO.gain(np.tile(share, (1, TWO.steps, 1)))[0])
-
-
-@pytest.mark.parametrize("logits", [[1.5, 0.0], [-1.0, 1.0]])
-def test_fitted_q_evaluation_finds_the_utility_of_a_static_policy(episodes, logits):
-    agent = static_agent(logits)
-    spread = utility_of(TWO.gain(random_schedules(TWO, number=150, seed=0)).std())
-    found = fitted_value(agent, episodes, settings=SMALL, seed=0, progress=lambda line: None)
-    assert found == pytest.approx(true_utility(agent), abs=0.35 * spread)
-
-
-def test_learned_simulator_predicts_schedules_it_has_not_seen(episodes):
-    agent = static_agent([0.0, 0.0])
-    simulator = fit_simulator(
-        simulated_farm(TWO, episodes, preset=agent.config.preset),
-        settings=SimulatorSettings(
-            steps=600, batch_episodes=32, learning_rate=5e-3, held_out=0.2, width=64, seed=0
-        ),
-        progress=lambda line: None,
-    )
-    assert (simulator.held_out_r2_D > 0.98).all()
-    fresh = random_schedules(TWO, number=40, seed=5)
-    noise_PTD = np.random.default_rng(0).standard_normal((40, TWO.steps, 2))
-    made = simulator.run(lambda mixtures, tokens: fresh[:, mixtures.shape[1] - 1], noise_PTD=noise_PTD)
-    found, wanted = SCALE * made.gains_E.numpy(), TWO.gain(fresh)
-    # a run's own noise has deviation 0.01 a score
-    assert np.std(found - wanted) < 0.25 * wanted.std()
-    assert made.terminal_ET[:, -1].all()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from dmix.mixing.offline.sft_examples import Example, load_sft_dataset
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import total_variation
-from dmix.mixing.trajectories.feedback import farm_scales, write_feedback
+from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.sampling import read_trajectories, sample_trajectories
 from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.warehouse_schema.errors import InputError
@@ -76,62 +76,6 @@ def with_feedback(make_set):
         progress=lines.append,
     )
     return warehouse, scores, result, lines
-
-
-def test_lessons_are_the_trajectories_of_k_1(make_set):
-    warehouse = make_set(paths=3)
-    dataset = load_sft_dataset(warehouse, set_name="set", preset=None)
-    taught = [t for t in read_trajectories(warehouse, "set") if t.top_k == 1]
-    assert len(dataset.examples) == 3
-    for example, trajectory in zip(dataset.examples, taught, strict=True):
-        assert example.mixtures_TN == pytest.approx(trajectory.mixtures_TN[1:], abs=1e-6)
-        assert example.tokens_TX[:, :8] == pytest.approx(trajectory.mixtures_TN[:-1], abs=1e-6)
-    assert dataset.target_supply == pytest.approx(400 / (STEPS * 72))
-
-
-def test_without_k_1_default_takes_the_lowest_k_and_paper_refuses(make_set):
-    warehouse = make_set(top_k=(20, 5), paths=2)
-    assert len(load_sft_dataset(warehouse, set_name="set", preset="default").examples) == 2
-    with pytest.raises(InputError, match=r"no trajectories with K = 1 .*the lowest K is 5"):
-        load_sft_dataset(warehouse, set_name="set", preset="paper")
-
-
-def test_feedback_becomes_features_and_its_absence_zeros(make_set):
-    warehouse = make_set(paths=3)
-    scores = add_feedback(warehouse, limit=2)
-    dataset = load_sft_dataset(warehouse, set_name="set", preset="paper")
-    assert (dataset.objectives, dataset.with_feedback) == (NAMES, 2)
-    assert dataset.scales_D == pytest.approx(farm_scales(scores.values(), objectives=NAMES))
-    first = next(iter(scores.values()))
-    pooled = np.concatenate(list(scores.values()))
-    wanted = (first - pooled.mean(0)) / pooled.std(0)
-    assert dataset.examples[0].tokens_TX[:, 8:] == pytest.approx(wanted[:-1], abs=1e-5)
-    assert (dataset.examples[2].tokens_TX[:, 8:] == 0).all()
-
-
-def test_published_scales_of_the_set_win_over_computed_ones(make_set):
-    warehouse = make_set(paths=3)
-    add_feedback(warehouse)
-    (warehouse.feedback("set") / "environment.yaml").write_text(
-        "objectives:\n"
-        "- {name: general, role: general, kind: qa, path: a.jsonl}\n"
-        "- {name: math, role: target, kind: qa, path: b.jsonl}\n"
-        "scales: {general: 0.5, math: 0.25}\n"
-    )
-    assert load_sft_dataset(warehouse, set_name="set", preset=None).scales_D.tolist() == [0.5, 0.25]
-
-
-def test_feedback_of_another_length_is_refused(make_set):
-    warehouse = make_set(paths=3)
-    write_feedback(
-        warehouse,
-        set_name="set",
-        trajectory_id="inductive-1-0000",
-        objectives=NAMES,
-        scores_TD=np.random.default_rng(0).normal(size=(3, 2)),
-    )
-    with pytest.raises(InputError, match=r"inductive-1-0000 has \d+ entries, but feedback on 3"):
-        load_sft_dataset(warehouse, set_name="set", preset=None)
 
 
 def uniform_agent(**changes):
@@ -267,17 +211,3 @@ def test_taught_agent_goes_from_source_to_target(with_feedback):
     assert shares[1] < 0.6
     assert shares[5:].min() > shares[1]
     assert (found[:, [1, 6]] == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"epochs": 0}, "--epochs is 0, expected at least 1"),
-        ({"learning_rate": 0.0}, "--learning-rate is 0.0"),
-        ({"held_out": 1.0}, "--held-out is 1.0"),
-        ({"hidden_size": 30}, r"--hidden-size is 30, expected a multiple of 8 \(2 x --heads\)"),
-    ],
-)
-def test_bad_settings_are_refused(changes, message):
-    with pytest.raises(InputError, match=message):
-        SftSettings(**changes)

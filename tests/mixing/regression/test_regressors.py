@@ -3,33 +3,12 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.regression.boosted_trees import BoostedTrees, fit_boosted_trees
-from dmix.mixing.regression.exponential import fit_exponential
 from dmix.mixing.regression.regressors import REGRESSORS, regressor
 from dmix.warehouse_schema.errors import InputError
 
 
 def mixtures(number, seed=0):
     return np.random.default_rng(seed).dirichlet(np.ones(3), number)
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_exponential_law_is_recovered(sign):
-    def law(shares):
-        return sign * (1.5 + np.exp(0.4 + shares @ [-2.0, 0.5, 0.0]))[:, None]
-
-    fitted = fit_exponential(mixtures(40), law(mixtures(40)))
-    assert fitted.predict(mixtures(9, 1)) == pytest.approx(law(mixtures(9, 1)), abs=0.02)
-    assert fitted.sign_V.tolist() == [sign]
-
-
-def test_trees_survive_their_text_form():
-    shares = mixtures(200)
-    fitted = fit_boosted_trees(shares, (shares[:, [0]] > 0.4).astype(float))
-    predicted = fitted.predict(shares)
-    assert predicted[shares[:, 0] > 0.5].min() > 0.95
-    assert predicted[shares[:, 0] < 0.3].max() < 0.05
-    assert np.array_equal(BoostedTrees.from_text(fitted.to_text()).predict(shares), predicted)
 
 
 @pytest.mark.parametrize("name", REGRESSORS)

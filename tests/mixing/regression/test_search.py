@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.regression.search import best_mixture, simulated_mixtures
 from dmix.mixing.space.domains import DomainSpace
-from dmix.warehouse_schema.files.layout import Warehouse
 
 SPACE = DomainSpace(("a", "b"), np.array([30, 0, 50, 20]))
 
@@ -27,25 +25,3 @@ def test_best_mixture_is_the_mean_of_the_best():
     mixtures = np.array([[1.0, 0], [0, 1.0], [0.5, 0.5]])
     assert best_mixture(lambda m: m[:, 0], mixtures, averaged=2).tolist() == [0.75, 0.25]
     assert best_mixture(lambda m: m[:, 0], mixtures).tolist() == [0.5, 0.5]
-
-
-def test_fit_is_made_once_for_the_same_data_and_settings(tmp_path):
-    calls = []
-
-    def made(data, **settings):
-        planned = PlannedFit(
-            warehouse=Warehouse.at(tmp_path),
-            set_name="set",
-            kind="x",
-            arrays=[np.asarray(data)],
-            settings=settings,
-            fit=lambda progress: calls.append(data) or [0.1, len(calls)],
-        )
-        planned.prepare(progress=print)
-        return planned.read()
-
-    assert made([1.0], seed=0) == made([1.0], seed=0) == [0.1, 1]
-    assert made([2.0], seed=0) == [0.1, 2]
-    assert made([1.0], seed=1) == [0.1, 3]
-    assert len(calls) == 3
-    assert len(list((tmp_path / "trajectories" / "set" / "fits").glob("x-*.json"))) == 3

@@ -22,3 +22,9 @@ def test_paper_has_no_learned_simulators():
     paper, default = (RlSettings().resolved(preset) for preset in ("paper", "default"))
     assert (paper.imagined, paper.simulator_share, paper.discount) == (0.0, 0.0, 0.99)
     assert (default.imagined, default.simulator_share, default.discount) == (0.75, 0.9, 1.0)
+
+
+def test_widths_are_those_of_the_architecture_unless_given():
+    assert RlSettings().resolved("default").widths == (256, 1024)
+    assert RlSettings(architecture="set").resolved("default").widths == (128, 256)
+    assert RlSettings(architecture="set", hidden_size=64).resolved("default").widths == (64, 256)

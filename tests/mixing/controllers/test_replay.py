@@ -1,0 +1,96 @@
+"""Replay: entry t of a stored trajectory at step t."""
+
+import numpy as np
+import pytest
+
+from dmix.mixing.controllers.registry import make_controller
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.history import History
+from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+
+SPACE = DomainSpace(("News-2", "Law/Tax"), np.array([30, 0, 50, 20]))
+
+
+@pytest.fixture
+def warehouse(tmp_path):
+    return Warehouse.at(tmp_path)
+
+
+def history(step=1, feedback=None, **changes):
+    given = {
+        "space": SPACE,
+        "mixtures_TN": np.tile(SPACE.start_N, (step, 1)),
+        "feedback_TD": np.full((step, 1), -3.0) if feedback is None else feedback,
+        "objectives": ("x",),
+        "weights_D": np.ones(1),
+        "scales_D": np.ones(1),
+        "steps": 5,
+        "step_samples": 20,
+        "remaining_samples_N": SPACE.samples_N,
+        "seed": 0,
+    }
+    return History(**{**given, **changes})
+
+
+def propose(spec, warehouse, **changes):
+    return make_controller(spec, warehouse=warehouse, space=SPACE).propose(history(**changes)).mixture_N
+
+
+def static(tmp_path, content):
+    file = tmp_path / "mix.yaml"
+    file.write_text(content)
+    return f"static:{file}"
+
+
+@pytest.fixture
+def replayed(warehouse):
+    """A set with one trajectory of two steps."""
+    publish_set(
+        warehouse,
+        TrajectorySet(
+            set_name="set",
+            dataset="d",
+            preset="default",
+            settings={},
+            space=SPACE.names,
+            samples=(30, 0, 50, 20),
+            step_samples=20,
+            run_step_samples=20,
+            steps=5,
+        ),
+    )
+    mixtures = np.array([SPACE.start_N, [0.6, 0, 0.4, 0], [0.1, 0.1, 0.2, 0.6]])
+    write_trajectory(
+        warehouse.trajectories("set"),
+        Trajectory(trajectory_id="static-0000", kind="static", top_k=None, mixtures_TN=mixtures),
+    )
+    return warehouse
+
+
+def test_replay_gives_entry_t_masked_and_then_the_last_one(replayed):
+    found = [propose("replay:set/static-0000", replayed, step=step) for step in (1, 2, 3)]
+    assert found[0] == pytest.approx([0.6, 0, 0.4, 0])
+    assert found[1] == pytest.approx(np.array([0.1, 0, 0.2, 0.6]) / 0.9)
+    assert np.array_equal(found[1], found[2])
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("replay:set", "write replay:SET/TRAJECTORY"),
+        ("replay:set/none", r"no trajectory 'none' \(first ones: static-0000\)"),
+        ("replay:other/static-0000", "set 'other' is not in"),
+    ],
+)
+def test_replay_refuses(spec, message, replayed):
+    with pytest.raises(InputError, match=message):
+        make_controller(spec, warehouse=replayed, space=SPACE)
+
+
+def test_replay_refuses_another_space(replayed):
+    with pytest.raises(InputError, match=r"set 'set' has other domains .*same taxonomy"):
+        make_controller(
+            "replay:set/static-0000", warehouse=replayed, space=DomainSpace(("a",), np.array([1, 1]))
+        )
