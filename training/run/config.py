@@ -371,8 +371,8 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
     expected = (
         f"{coverage.source:.1f} passes through the source"
         if config.kind == "base"
-        else f"natural mixing would make {coverage.target:.0%} passes through the target and "
-        f"{coverage.source:.0%} through the source"
+        else f"natural mixing would make {coverage.target:.2f} passes through the target and "
+        f"{coverage.source:.2f} through the source"
     )
     guard = f"; guard rails from the set {config.guard}" if config.guard else ""
     shadow = f"; {config.shadow} in shadow" if config.shadow else ""

@@ -23,8 +23,6 @@ def answer_result(runs: dict[str, list["RunSummary"]], report: Path, warehouse: 
     found = _read(runs, warehouse)
     judged = {run.run_id: on_other_items(run, warehouse.root) for run in found}
     groups, answer = largest_comparison(found), answer_text(found, judged)
-    if not any(judged.values()):
-        answer = f"Preliminary, by the items that the controller sees: {answer}"
     columns, rows = comparison(runs)
     note = size_note(groups, next(iter(runs.values()))[0])
     table = [dict(zip(columns, row, strict=True)) for row in rows]

@@ -29,7 +29,7 @@ def test_auto_covers_the_dataset_in_the_steps_asked_for(configure, tiny_warehous
     assert (config.step_samples, config.batch_size, config.steps) == (48, 8, 5)
     line = describe(config, read_dataset_manifest(tiny_warehouse))
     assert "5 steps of 48 samples in batches of 8, at most 3,840 tokens" in line
-    assert "111% passes through the target" in line
+    assert "1.11 passes through the target" in line
 
 
 def test_the_batch_size_of_the_request_wins_over_the_training_file(configure):

@@ -69,6 +69,8 @@ def answer_text(runs: Sequence[Run], of_eval: Mapping[str, Sequence[Judged]]) ->
     by_feedback = headline(compared, alone=members >= len(runs), with_changes=not told)
     if told and len(compared) > 1:
         by_feedback = f"By the items that the controller sees: {by_feedback}"
+    elif by_feedback and not told:
+        by_feedback = f"Preliminary, by the items that the controller sees: {by_feedback}"
     return f"{told} {by_feedback}".strip()
 
 

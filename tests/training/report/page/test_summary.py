@@ -125,7 +125,7 @@ def test_the_page_starts_with_the_answer(warehouse, tmp_path):
     page = report_page(warehouse, tmp_path)
     # U: (0.4 / 0.25 - 0.04 / 0.5) / 2 and (0.04 / 0.25 - 0.04 / 0.5) / 2
     answer = "Best: agent:tiny with U +0.76. Next best: natural with U +0.04"
-    assert page.text.index(answer) < page.text.index("Summary. Changes")
+    assert page.text.index("Preliminary") < page.text.index(answer) < page.text.index("Summary. Changes")
     assert "One seed each cannot confirm this" in page.text
 
 
