@@ -39,7 +39,7 @@ import orjson
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.event_shapes import is_complete, is_event
 from dmix.warehouse_schema.files.layout import storage_errors
-from dmix.warehouse_schema.files.names import spelled_halves
+from dmix.warehouse_schema.files.names import spelled_halves, without_credentials
 from dmix.warehouse_schema.files.processes import this_process
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,8 @@ class EventLog:
             **(this_process() if event == "run_started" else {}),
             **values,
         }
+        if isinstance(record.get("detail"), str):  # an error of a library may hold the URL that failed
+            record["detail"] = without_credentials(record["detail"])
         line = json.dumps(record, ensure_ascii=False, allow_nan=True) + "\n"
         _append_whole(self.path, spelled_halves(line).encode())
         return record

@@ -14,14 +14,19 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dmix.warehouse_schema.errors import InputError
 
-_SECRET = re.compile(r"key|secret|token|signature|password|credential|^sig$", re.IGNORECASE)
+_WORDS = "key|secret|token|signature|passw|pwd|credential|auth|jwt|bearer"
+_SECRET = re.compile(rf"{_WORDS}|^(sig|sas|pass|session|policy)$", re.IGNORECASE)
+# Stores and sites where a user alone is a key or a token; elsewhere it is a container or an account.
+_SECRET_USERS = ("s3", "s3a", "s3n", "gs", "http", "https", "hf")
 
 # User and password of a URL, also where a secret holds a slash or one slash of the URL is missing; a number
 # behind the colon is a port. Then the user alone, and a value of the query.
-_PASSWORD = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*:/{1,2})(?!arn:)[^\s/@'\"]*:(?!\d{1,5}/)[^\s@'\"]*@")
+_PASSWORD = re.compile(
+    r"(\b[A-Za-z][A-Za-z0-9+.-]*:/{1,2}|(?<![\w:/])//)(?!arn:)[^\s/@'\"]*:(?!\d{1,5}/)[^\s@]*@"
+)
 _USER = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^\s/@'\"]+@")
 _VALUE = re.compile(
-    r"([?&#](?:[^\s=&'\"]*(?:key|secret|token|signature|password|credential)|sig)[^\s=&'\"]*=)[^\s&'\"]+",
+    rf"([?&#;](?:[^\s=&;'\"]*(?:{_WORDS})[^\s=&;'\"]*|sig|sas|pass|session|policy)=)[^\s&;'\"]+",
     re.IGNORECASE,
 )
 
@@ -165,7 +170,7 @@ def refuse_links(folder: Path, *, inside: Path | None = None) -> None:
 
 def without_credentials(text: str) -> str:
     """A text for people in which URLs have no user, password or key."""
-    if ":/" not in text:
+    if "//" not in text and ":/" not in text:
         return text
     return _VALUE.sub(r"\1…", _USER.sub(r"\1…@", _PASSWORD.sub(r"\1…@", text)))
 
@@ -182,9 +187,10 @@ def refuse_credentials(url: str, *, what: str) -> None:
     except ValueError:  # half a bracket
         address, queries = rest.lstrip("/"), [rest.partition("?")[2]]
     user, at, _ = address.rpartition("@")
-    keys = any(_SECRET.search(name) for q in queries for name, _ in parse_qsl(q, keep_blank_values=True))
+    parts = [part for query in (*queries, rest.partition(";")[2]) for part in query.split(";")]
+    keys = any(_SECRET.search(name) for q in parts for name, _ in parse_qsl(q, keep_blank_values=True))
     secret = ":" in unquote(user) or _PASSWORD.match(url)
-    if (at and (secret or scheme.lower() in ("s3", "gs"))) or secret or keys:
+    if (at and (secret or scheme.lower() in _SECRET_USERS)) or secret or keys:
         raise InputError(
             f"{what} has credentials in its URL ({scheme}://…), and dmix would store them as plain text. "
             "Remove them from the URL, and use the variables or files of the store (AWS_ACCESS_KEY_ID, "

@@ -203,3 +203,10 @@ def test_a_line_of_many_blocks_is_read_backwards_in_one_piece(tmp_path, monkeypa
     for detail in ("a" * 1000, "b"):
         EventLog(path, run_id="r", attempt=1).write("note", detail=detail)
     assert [event["detail"] for event in read_events_backwards(path)] == ["b", "a" * 1000]
+
+
+def test_credentials_in_the_detail_of_an_event_are_not_stored(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl", run_id="r")
+    written = log.write("run_failed", step=1, detail="cannot read https://user:SECRET@host/x")
+    assert written["detail"] == "cannot read https://…@host/x"
+    assert "SECRET" not in (tmp_path / "events.jsonl").read_text()

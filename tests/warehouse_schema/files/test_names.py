@@ -164,6 +164,13 @@ def test_links_of_a_hub_cache_that_stay_inside_are_fine(tmp_path):
         "https://host/x?X-Amz-Signature=SECRET",
         "s3://bucket/x?secret_key=SECRET",
         "https://host/x?sig=SECRET",
+        "https://SECRET@host/x",
+        "hf://SECRET@owner/name",
+        "https://host/x?pwd=SECRET",
+        "https://host/x?auth=SECRET",
+        "https://host/x;password=SECRET",
+        "https://host/x?a=1;token=SECRET",
+        "//user:SECRET@host/x",
     ],
 )
 def test_credentials_in_a_url_are_refused_and_not_repeated(url):
@@ -174,7 +181,15 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url):
 
 @pytest.mark.parametrize(
     "url",
-    ["s3://bucket/a", "s3://bucket/a@b", "sftp://user@host/x", "https://h/x?page=2", "/tmp/a?b", "s3://["],
+    [
+        "s3://bucket/a",
+        "s3://bucket/a@b",
+        "sftp://user@host/x",
+        "https://h/x?page=2",
+        "/tmp/a?b",
+        "s3://[",
+        "abfs://c@h/x;y=1",
+    ],
 )
 def test_plain_urls_pass(url):
     refuse_credentials(url, what="x")
@@ -226,6 +241,9 @@ def test_a_folder_that_is_a_link_is_refused_by_whoever_reads_it(folder, tmp_path
         ("s3:/KEY:SECRET@bucket", "s3:/…@bucket"),
         ("s3://[KEY:SECRET@bucket", "s3://…@bucket"),
         ("hdfs://user%3ASECRET@host/x", "hdfs://…@host/x"),
+        ("https://user:SE'CRET@host/x", "https://…@host/x"),
+        ("//user:SECRET@host/x", "//…@host/x"),
+        ("https://host/x?jwt=SECRET;b=2", "https://host/x?jwt=…;b=2"),
         ("https://host/x#access_token=SECRET", "https://host/x#access_token=…"),
         ("https://host/x?a=1&AWSAccessKeyId=SECRET&b=2", "https://host/x?a=1&AWSAccessKeyId=…&b=2"),
     ],
