@@ -14,7 +14,9 @@ from dmix.warehouse_schema.files.locks import is_held
 from dmix.warehouse_schema.files.manifest_json import altered
 from dmix.warehouse_schema.files.manifests import CorpusVersion, DatasetManifest
 from dmix.warehouse_schema.files.names import links_below, special_below, top_links
+from dmix.warehouse_schema.files.weights import check_saved_model
 from dmix.warehouse_schema.taxonomy import FIELDS, slug
+from dmix.warehouse_schema.text_files import parse_yaml, read_text
 
 
 def edited_manifests(
@@ -131,6 +133,26 @@ _BELONGING = (
     ("feedback", "trajectories", "set.json"),
     ("effects", "effects", "effects.json"),
 )
+
+
+def model_problems(warehouse: Warehouse) -> Iterator[Problem]:
+    """Saved models whose weights have other checksums, and configurations of runs that are damaged."""
+    folders = (*warehouse.root.glob("models/[!.]*/"), *warehouse.root.glob("runs/[!.]*/model/"))
+    for folder in sorted(folder for folder in folders if not folder.is_symlink()):
+        try:
+            check_saved_model(folder)
+        except DmixError as error:
+            yield problem_at(warehouse, "hash", folder, error.message)
+    for path in sorted(warehouse.root.glob("runs/[!.]*/config.yaml")):
+        try:
+            fine = path.is_symlink() or isinstance(parse_yaml(read_text(path), where=str(path)), dict)
+        except DmixError as error:
+            yield problem_at(warehouse, "manifest", path, error.message)
+        else:
+            if not fine:
+                yield problem_at(
+                    warehouse, "manifest", path, "the file has no settings; restore it from a copy"
+                )
 
 
 def _folders(warehouse: Warehouse, first: str) -> list[Path]:

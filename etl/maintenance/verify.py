@@ -2,7 +2,8 @@
 
 Everything is read again: label and reject files, and what models wrote for start states, against
 hashes and row counts, shards against hashes, MDS headers against indexes, indexes and counts
-against the dataset's manifest, and the catalog against all manifests.
+against the dataset's manifest, weights of models against their checksums, and the catalog against
+all manifests.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from dmix.etl.maintenance.folders import (
     ghost_problems,
     half_written,
     link_problems,
+    model_problems,
     run_problems,
 )
 from dmix.etl.maintenance.gc import unnamed_parts
@@ -81,6 +83,7 @@ def verify_warehouse(
     problems += edited_manifests(warehouse, versions, manifests, whole=dataset is None)
     if dataset is None:
         problems += run_problems(warehouse)
+        problems += model_problems(warehouse)
         problems += link_problems(warehouse)
         problems += ghost_problems(warehouse)
         problems += half_written(warehouse)

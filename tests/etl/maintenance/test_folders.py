@@ -11,6 +11,7 @@ from dmix.etl.maintenance.folders import (
     ghost_problems,
     half_written,
     link_problems,
+    model_problems,
     run_problems,
 )
 from dmix.warehouse_schema.catalog.sync import sync
@@ -137,3 +138,20 @@ def test_a_corpus_under_a_name_that_no_command_takes_is_named(warehouse, corpus)
     (warehouse.root / "labels/notes of mine").mkdir()
     (warehouse.root / "labels/linked").symlink_to(folder.with_name("my corpus"))
     assert found(ghost_problems(warehouse)) == [("orphan", "labels/my corpus")]
+
+
+def test_damaged_models_and_configurations_of_runs_are_named(warehouse):
+    for folder in (warehouse.model("base"), warehouse.run("r") / "model"):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"weights")
+        files = {"model.safetensors": hashlib.sha256(b"weights").hexdigest()}
+        (folder / "dmix.json").write_text(json.dumps({"files": files}))
+    config = warehouse.run("r") / "config.yaml"
+    config.write_text("run_id: r\n")
+    assert found(model_problems(warehouse)) == []
+    for folder in (warehouse.model("base"), warehouse.run("r") / "model"):
+        (folder / "model.safetensors").write_bytes(b"weighty")
+    for damage in ("{a: 1", "text"):
+        config.write_text(damage)
+        problems = [("hash", "models/base"), ("hash", "runs/r/model"), ("manifest", "runs/r/config.yaml")]
+        assert found(model_problems(warehouse)) == problems
