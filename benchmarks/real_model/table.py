@@ -169,7 +169,8 @@ def _written(rows: dict[str, Row]) -> str:
             )
         if "said" in row:
             said.append(
-                f"- {stage}: with another tokenizer, dmix ends with exit code {row['exit']}: `{row['said']}`"
+                f"- {stage}: if the data has another tokenizer than the model, `dmix train` does not start."
+                f" It prints a message and ends with exit code {row['exit']}."
             )
         if "synthesis" in row:
             made = row["synthesis"]
@@ -193,7 +194,8 @@ def _start_state(found: Row) -> str:
     curve = ", ".join(f"{point['divergence_bound']:.3f} ({point['documents']})" for point in found["curve"])
     return (
         f"dmix estimated the start state (shares of the domains) from {found['generated']} documents that"
-        " the model wrote. The sampling error is a bound on a KL divergence. Here it is"
+        " the model wrote. As the sampling error, dmix takes an upper bound on the KL divergence between the"
+        " estimated shares and the true ones. Here it is"
         f" {found['divergence_bound']:.3f} nats; the required value was at most {found['kl_bound']}. The"
         f" bound by number of documents: {curve}. The largest shares, with intervals: {shares}."
     )

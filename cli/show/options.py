@@ -131,8 +131,9 @@ def corpora_option(command: Command) -> Command:
         "--corpus",
         multiple=True,
         metavar="NAME[@vK]",
-        help="Corpus (named set of documents) to use. Without @vK, dmix uses the newest version. Repeat the "
-        "flag for several corpora. Default: NAME-source and NAME-target, if the warehouse has one such pair.",
+        help="Corpus (named set of documents) to use. NAME@vK is version K of a corpus, and NAME its newest "
+        "version. Repeat the flag for several corpora. Default: NAME-source and NAME-target, if the "
+        "warehouse has one such pair.",
     )(command)
 
 
