@@ -26,6 +26,16 @@ RANK_TIMEOUT_SECONDS = 1800.0
 # A rank that learns of a failure has this long to end by itself, with its own message.
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 1.0
+# A rank that is stopped, or whose machine is, is given up after so many looks at it. Looks are counted, not
+# seconds, so that ranks that were all suspended go on when they wake up.
+SILENT_LOOKS = 300
+
+
+_FAILED = " failed: "
+
+
+class RankLostError(TrainingError):
+    """Another rank was killed, stopped or cut off; that says nothing of what the run does next time."""
 
 
 def prepare_ranks() -> None:
@@ -77,7 +87,8 @@ def failing_together() -> Iterator[None]:
     what is between the two waits for them.
 
     Raises:
-        TrainingError: On a rank whose collective broke because another one failed.
+        TrainingError: On a rank whose collective broke because another one failed; a `RankLostError` if
+            it was lost.
     """
     global _watch
     if dist.get_world_size() == 1:
@@ -97,7 +108,8 @@ def failing_together() -> Iterator[None]:
             raise
         words = watch.failure()
         if words and isinstance(error, Exception) and not isinstance(error, DmixError):
-            raise TrainingError(f"{words}; rank {dist.get_global_rank()} also ends") from error
+            kind = TrainingError if _FAILED in words else RankLostError
+            raise kind(f"{words}; rank {dist.get_global_rank()} also ends") from error
         watch.tell(_in_words(error))
         raise
     else:
@@ -128,6 +140,8 @@ def _in_words(error: BaseException) -> str:
 class _Watch(threading.Thread):
     """Asks the store every second whether a rank has failed, and the system whether neighbours live.
 
+    It also counts in the store, so that the rank before it sees that this process is not stopped.
+
     It has a connection of its own, since the one of the process group may be waiting.
     """
 
@@ -140,21 +154,27 @@ class _Watch(threading.Thread):
         self._stopped = threading.Event()
         # all are there before any watches, and each knows the process of every other
         self._processes = dist.all_gather_object(this_process())
+        self._found = ""
+        self._own_beats = self._silent_looks = 0
+        self._last_beat = b""
 
     def tell(self, words: str) -> None:
         """Sends the other ranks the reason why this one ends; the watch also ends a rank that hangs."""
+        if self._found:
+            return  # all know, or the store is gone
         with suppress(Exception):  # the store is gone with the rank that held it: the others see that
-            self._store.set(f"{self.name}/failed", f"rank {self._rank} failed: {words}")
+            self._store.set(f"{self.name}/failed", f"rank {self._rank}{_FAILED}{words}")
 
     def stop(self) -> None:
         """For a body that ended well: the others need not mind that this process goes away."""
-        with suppress(Exception):  # the rank that held the store may have gone already
-            self._store.set(f"{self.name}/left/{self._rank}", "")
+        if not self._found:
+            with suppress(Exception):  # the rank that held the store may have gone already
+                self._store.set(f"{self.name}/left/{self._rank}", "")
         self._stopped.set()
 
     def run(self) -> None:
         while not self._stopped.wait(_POLL_SECONDS):
-            words = self.failure()
+            words = self.failure() or self._silence()
             if words and not self._stopped.wait(GRACE_SECONDS):
                 sys.stderr.write(f"Error: {words}; rank {self._rank} also ends\n")
                 sys.stderr.flush()
@@ -162,15 +182,42 @@ class _Watch(threading.Thread):
 
     def failure(self) -> str:
         """Which rank failed, and how; empty while none has."""
+        if not self._found:  # else the store may be gone, and every further question is an error on stderr
+            self._found = self._look()
+        return self._found
+
+    def _look(self) -> str:
+        # the order matters: one that left well said so before it ended
+        ended = [rank for rank, process in enumerate(self._processes) if is_alive(process) is False]
         try:
             if self._store.check([f"{self.name}/failed"]):
-                return self._store.get(f"{self.name}/failed").decode()
-            for rank, process in enumerate(self._processes):
-                # the order matters: one that left well said so before it ended
-                if is_alive(process) is False and not self._store.check([f"{self.name}/left/{rank}"]):
+                words: str = self._store.get(f"{self.name}/failed").decode()
+                return words
+            for rank in ended:
+                if not self._store.check([f"{self.name}/left/{rank}"]):
                     return f"rank {rank} was killed"
         except Exception:
-            return "" if self._stopped.is_set() else "the first rank has ended"
+            if self._stopped.is_set():
+                return ""
+            return f"rank {ended[0]} has ended" if ended else "the first rank has ended or does not answer"
+        return ""
+
+    def _silence(self) -> str:
+        """Says that this rank is there, and looks at the next one; tells all if that one is silent."""
+        other = (self._rank + 1) % self._ranks
+        with suppress(Exception):  # `failure` notices it next time
+            self._own_beats += 1
+            self._store.set(f"{self.name}/beat/{self._rank}", str(self._own_beats))
+            if self._store.check([f"{self.name}/left/{other}"]):
+                return ""
+            key = f"{self.name}/beat/{other}"
+            beat = self._store.get(key) if self._store.check([key]) else b""
+            self._silent_looks = self._silent_looks + 1 if beat == self._last_beat else 0
+            self._last_beat = beat
+            if self._silent_looks >= SILENT_LOOKS:
+                words = f"rank {other} has not answered for {SILENT_LOOKS * _POLL_SECONDS:.0f} s"
+                self._store.set(f"{self.name}/failed", words)
+                return words
         return ""
 
 

@@ -39,6 +39,7 @@ from dmix.training.run.assembly.trainer import (
 from dmix.training.run.callback import MixtureCallback
 from dmix.training.run.checkpoints import check_finite, without_unpickling
 from dmix.training.run.ranks import (
+    RankLostError,
     failing_together,
     is_first_rank,
     on_first_rank,
@@ -280,7 +281,8 @@ def _fit(
                 warnings.filterwarnings(
                     "ignore", message="CUDA out of memory or excessive", category=RuntimeWarning
                 )
-                trainer.fit()
+                with failing_together():  # so that the event and the advice name the rank that failed
+                    trainer.fit()
         if not callback.state.finished:
             raise InterruptedRunError(
                 f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; to "
@@ -291,7 +293,8 @@ def _fit(
             keep_model(job, callback.model, trainer.state.optimizers[0])
     except TrainingError as error:
         if log is not None:
-            log.write("run_failed", step=callback.state.steps_done + 1, detail=error.message)
+            lost = {"rank_lost": True} if isinstance(error, RankLostError) else {}
+            log.write("run_failed", step=callback.state.steps_done + 1, detail=error.message, **lost)
         if not job.keep_checkpoints:
             raise
         raise TrainingError(f"{error.message}; {_what_is_whole(job, folder)}") from error

@@ -19,6 +19,7 @@ the model before any training.
 | note | step, kind, detail; kinds: fallback, alarm, guard, shadow, supply, non_finite_loss, … |
 | … | … microbatch_size, whose value is the samples of a forward pass that auto found |
 | run_done, run_failed, run_stopped | step, detail; stopped: by a signal, after it saved its state |
+| … | … rank_lost of run_failed: another rank was killed or stopped, so the next attempt may end otherwise |
 
 A decision is on disk before its step starts. When an attempt resumes, its lines supersede the
 older ones of the same step: readers take, for each step and kind, the last line of the file.

@@ -41,6 +41,8 @@ def is_finished(warehouse: Warehouse, run_id: str) -> bool:
 def refuse_a_third_failure(warehouse: Warehouse, run_id: str) -> None:
     """Ends a command that a scheduler repeats, where the run failed twice in the same way.
 
+    A rank that was lost, for example with its node, says nothing of the next attempt.
+
     Raises:
         TrainingError: If its last two attempts ended at the same step with the same words.
     """
@@ -50,7 +52,7 @@ def refuse_a_third_failure(warehouse: Warehouse, run_id: str) -> None:
         if event["event"] in ("run_started", "run_failed", "run_done")
     ][:4]
     kinds = [event["event"] for event in ends]
-    if kinds != ["run_failed", "run_started", "run_failed", "run_started"]:
+    if kinds != ["run_failed", "run_started", "run_failed", "run_started"] or ends[0].get("rank_lost"):
         return
     if (ends[0]["step"], ends[0]["detail"]) == (ends[2]["step"], ends[2]["detail"]):
         raise TrainingError(

@@ -79,7 +79,14 @@ def test_decisions_are_read_back_to_the_last_bit(tmp_path):
     for attempt, asked in enumerate([np.array([1.0, 0.0]), third], start=1):
         log = EventLog(tmp_path / "events.jsonl", run_id="r", attempt=attempt)
         remarks = [{"kind": "guard", "detail": "held"}]
-        log.write("decision", step=1, asked_N=asked.tolist(), remarks=remarks, decided_to=1)
+        log.write(
+            "decision",
+            step=1,
+            asked_N=asked.tolist(),
+            planned_N=asked.tolist(),
+            remarks=remarks,
+            decided_to=1,
+        )
     recorded = recorded_decisions(tmp_path / "events.jsonl")
     assert list(recorded) == [1] and (recorded[1].asked_N == third).all() and recorded[1].replayed
     assert recorded[1].events == (ControllerEvent(kind="guard", detail="held"),)
@@ -93,8 +100,9 @@ def test_decisions_after_a_step_are_found_in_every_attempt_that_took_it(tmp_path
         log = EventLog(path, run_id="r", attempt=attempt)
         for step in steps:
             decided_to = max(decided_to, step)
-            log.write("decision", step=step, asked_N=[attempt], remarks=[], decided_to=decided_to)
-            log.write("step_done", step=step)
+            shares = {"asked_N": [attempt], "planned_N": [1.0]}
+            log.write("decision", step=step, remarks=[], decided_to=decided_to, **shares)
+            log.write("step_done", step=step, delivered_samples_N=[8], delivered_tokens_N=[64], seconds=1.0)
     for after, wanted in ((3, {4: 3, 5: 1, 6: 1}), (0, {1: 1, 2: 1, 3: 2, 4: 3, 5: 1, 6: 1}), (6, {})):
         found = recorded_decisions(path, after=after)
         assert {step: int(decision.asked_N[0]) for step, decision in found.items()} == wanted

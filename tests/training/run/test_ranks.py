@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
 
 import numpy as np
@@ -227,3 +228,44 @@ def test_ranks_that_end_well_or_refuse_together_are_left_alone():
         time.sleep(rank * 2.5)
 
     assert ranks_that_end(work) == ([0, 0], {})
+
+
+def test_a_rank_that_is_stopped_ends_the_others(monkeypatch, capfd):
+    monkeypatch.setattr("dmix.training.run.ranks.SILENT_LOOKS", 4)
+
+    def work(rank):
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(1000)
+
+    codes, _ = ranks_that_end(work, seconds=40)
+    assert codes == [1, None]
+    assert "rank 1 has not answered for 4 s; rank 0 also ends" in capfd.readouterr().err
+
+
+def test_ranks_that_only_take_long_are_left_alone(monkeypatch):
+    monkeypatch.setattr("dmix.training.run.ranks.SILENT_LOOKS", 4)
+    assert ranks_that_end(lambda rank: time.sleep(7 + rank)) == ([0, 0], {})
+
+
+def test_a_rank_that_is_killed_in_training_is_named_by_message_and_event(make_job, tmp_path):
+    plan = PlanSettings(step_samples=32, batch_size=8, exhaustion="repeat", max_passes=1000)
+    job = dataclasses.replace(make_job(tmp_path / "asked"), plan=plan, steps=1000)
+    events = tmp_path / "run" / "events.jsonl"
+
+    def die_in_step_2():
+        while not events.is_file() or '"step_done"' not in events.read_text():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def work(rank):
+        if rank == 1:
+            threading.Thread(target=die_in_step_2, daemon=True).start()
+        train(job, folder=tmp_path / "run")
+
+    codes, said = ranks_that_end(work)
+    assert codes == [9, -signal.SIGKILL]
+    assert said[0] == "RankLostError: rank 1 was killed; rank 0 also ends"
+    last = list(read_events(events))[-1]
+    assert (last["event"], last["rank_lost"]) == ("run_failed", True)
+    assert last["detail"] == "rank 1 was killed; rank 0 also ends"

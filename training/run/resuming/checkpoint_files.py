@@ -6,6 +6,7 @@ is an event with a fingerprint of these checksums, so a file of another run, or 
 """
 
 import hashlib
+import os
 import re
 import shutil
 import zipfile
@@ -21,6 +22,8 @@ FILE_NAME = "step{epoch}-ba{batch}.pt"
 _FILE_PATTERN = re.compile(r"step(\d+)-ba(\d+)\.pt")
 _ASIDE = ".aside"
 _BLOCK_BYTES = 1 << 22
+# First bytes of an archive, and of the record that closes it, which has no comment.
+_ZIP_BEGINS, _ZIP_ENDS, _ZIP_END_BYTES = b"PK\x03\x04", b"PK\x05\x06", 22
 SAVED = "checkpoint_saved"
 """The event of a checkpoint that a run wrote: `step`, `file`, `fingerprint`."""
 
@@ -122,11 +125,15 @@ def steps_done_at(checkpoint: Path | None) -> int:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether every part of a checkpoint has the checksum that was written with it."""
+    """Whether every part of a checkpoint has the checksum that was written with it, and nothing is around."""
     if not path.is_file():  # a folder, or a pipe that nobody fills
         return False
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(path) as archive:
+            begins = file.read(len(_ZIP_BEGINS)) == _ZIP_BEGINS
+            file.seek(-_ZIP_END_BYTES, os.SEEK_END)
+            if not begins or not file.read().startswith(_ZIP_ENDS):  # torch takes no bytes around it
+                return False
             parts = archive.infolist()
             # torch stores parts as they are; one that is packed, or lies within another, could be a bomb
             if any(part.compress_type != zipfile.ZIP_STORED for part in parts):

@@ -17,11 +17,11 @@ def warehouse(tmp_path):
 
 def write(warehouse, *ends):
     """An attempt for each end: its event, step and detail."""
-    for attempt, (event, step, detail) in enumerate(ends, start=1):
+    for attempt, (event, step, detail, *more) in enumerate(ends, start=1):
         log = EventLog(warehouse.run("r") / "events.jsonl", run_id="r", attempt=attempt)
-        log.write("run_started", config={}, space=[])
+        log.write("run_started", config={}, space=[], kind="baseline", controller="natural")
         log.write("note", step=step, kind="guard", detail="floor raised")
-        log.write(event, step=step, detail=detail)
+        log.write(event, step=step, detail=detail, **dict(more))
 
 
 def test_a_run_has_started_with_its_first_event(warehouse):
@@ -50,6 +50,7 @@ def test_two_equal_failures_refuse_a_third_attempt(warehouse):
         [FAILED, ("run_failed", 4, FAILED[2])],
         [FAILED, ("run_failed", 3, "memory ran out")],
         [FAILED, FAILED, ("run_done", 5, "")],
+        [(*FAILED, ("rank_lost", True)), (*FAILED, ("rank_lost", True))],
     ],
 )
 def test_other_ends_may_be_tried_again(warehouse, ends):

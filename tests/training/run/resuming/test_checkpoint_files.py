@@ -41,6 +41,15 @@ def test_a_file_that_was_cut_short_is_no_checkpoint(tmp_path):
     assert latest_checkpoint(tmp_path).name == "step1-ba3.pt"
 
 
+@pytest.mark.parametrize(("before", "behind"), [(b"xx", b""), (b"", b"xx"), (b"", bytes(100))])
+def test_bytes_around_a_checkpoint_damage_it(tmp_path, before, behind):
+    write(tmp_path, "step1-ba3.pt")
+    path = tmp_path / "step1-ba3.pt"
+    assert is_whole(path)
+    path.write_bytes(before + path.read_bytes() + behind)
+    assert not is_whole(path)
+
+
 def test_an_absent_or_empty_folder_has_no_checkpoint(tmp_path):
     assert latest_checkpoint(tmp_path) is None and latest_checkpoint(tmp_path / "absent") is None
 
@@ -58,7 +67,7 @@ def run(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for step in (1, 2, 3):
-        log.write("step_done", step=step)
+        log.write("step_done", step=step, delivered_samples_N=[8], delivered_tokens_N=[64], seconds=1.0)
         write(folder, f"step{step}-ba{step * 4}.pt")
     return folder, log.path
 
