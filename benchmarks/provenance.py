@@ -26,7 +26,8 @@ def commit_of(root: Path = ROOT) -> str:
     commit = git("rev-parse", "--short=12", "HEAD").decode().strip()
     changes = hashlib.sha256(git("diff", "HEAD", *everything_else))
     for name in git("ls-files", "--others", "--exclude-standard", "-z", *everything_else).split(b"\0"):
-        if name:
-            changes.update(name + (root / os.fsdecode(name)).read_bytes())
+        path = root / os.fsdecode(name)
+        if name:  # a link to a folder, such as an environment shared by checkouts, counts by its name
+            changes.update(name + (path.read_bytes() if path.is_file() else b""))
     clean = changes.digest() == hashlib.sha256().digest()
     return commit if clean else f"{commit}+{changes.hexdigest()[:8]}"
