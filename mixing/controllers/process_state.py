@@ -1,8 +1,15 @@
-"""What a process is set to, kept and put back: generators, modes of torch, numpy and Python, the folder."""
+"""What a process is set to, kept and put back: generators, modes of torch, numpy and Python, the folder,
+environment, handlers of signals, streams and logging."""
 
+import decimal
+import gc
+import locale
+import logging
 import os
 import random
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -19,23 +26,78 @@ if TYPE_CHECKING:
 def unchanged_process() -> Iterator[None]:
     """Puts back what the body changes of random states, of torch's modes, and of the process.
 
+    What it cannot put back are threads that go on, limits of resources, and functions that were replaced.
+
     A copy of the process that the body has forked and let go on ends here: there is one run.
     """
     process, folder, depth = os.getpid(), Path.cwd(), sys.getrecursionlimit()
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with ExitStack() as stack:
         stack.callback(_modes_of_torch())
+        stack.callback(_settings_of_python())
+        stack.callback(_ways_to_end())
         stack.callback(np.random.set_state, numpy_state)
         stack.callback(random.setstate, python_state)
         stack.callback(sys.setrecursionlimit, depth)
         stack.callback(os.chdir, folder)
         stack.enter_context(np.errstate())
+        stack.enter_context(np.printoptions())
         stack.enter_context(warnings.catch_warnings())
         try:
             yield
         finally:
             if os.getpid() != process:
                 os._exit(0)
+
+
+def _settings_of_python() -> Callable[[], None]:
+    """A function that puts back environment, streams, logging and what else Python is set to now."""
+    environment, streams = dict(os.environ), (sys.stdin, sys.stdout, sys.stderr)
+    mask = os.umask(0o077)  # asking is setting
+    os.umask(mask)
+    collects, context = gc.isenabled(), decimal.getcontext().copy()
+    language, longest_digits = locale.setlocale(locale.LC_ALL), sys.get_int_max_str_digits()
+    loggers = [logging.getLogger(name) for name in ("", "dmix")]
+    levels, handlers = [one.level for one in loggers], [list(one.handlers) for one in loggers]
+    least = logging.root.manager.disable
+
+    def put_back() -> None:
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+        sys.stdin, sys.stdout, sys.stderr = streams
+        os.umask(mask)
+        (gc.enable if collects else gc.disable)()
+        decimal.setcontext(context)
+        if locale.setlocale(locale.LC_ALL) != language:
+            locale.setlocale(locale.LC_ALL, language)
+        sys.set_int_max_str_digits(longest_digits)
+        logging.disable(least)
+        for one, level, own in zip(loggers, levels, handlers, strict=True):
+            one.setLevel(level)
+            one.handlers[:] = own
+
+    return put_back
+
+
+def _ways_to_end() -> Callable[[], None]:
+    """A function that puts back how this process is told to stop: handlers, blocked signals, timers."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None  # no other thread may set a handler
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    idle = [timer for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF) if not any(signal.getitimer(timer))]
+
+    def put_back() -> None:
+        for timer in idle:
+            if any(signal.getitimer(timer)):
+                signal.setitimer(timer, 0)
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    return put_back
 
 
 def _modes_of_torch() -> Callable[[], None]:
@@ -48,7 +110,10 @@ def _modes_of_torch() -> Callable[[], None]:
     gradients, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
     number_type, device = torch.get_default_dtype(), _default_device()
     autocast = {kind: torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")}
-    depth = _autocast_depth()
+    cast_types = {kind: torch.get_autocast_dtype(kind) for kind in autocast}
+    caches, depth = torch.is_autocast_cache_enabled(), _autocast_depth()
+    anomalies = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+    kernels, hooks = _kernels_of_torch(), _hooks_of_all_modules()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
 
@@ -63,8 +128,13 @@ def _modes_of_torch() -> Callable[[], None]:
             if device is None:
                 # torch 2.7 fails where the device was unset, not where it never was set
                 del torch._GLOBAL_DEVICE_CONTEXT.device_context
+        kernels()
+        hooks()
+        torch.set_anomaly_enabled(*anomalies)
+        torch.set_autocast_cache_enabled(caches)
         for kind, enabled in autocast.items():
             torch.set_autocast_enabled(kind, enabled)
+            torch.set_autocast_dtype(kind, cast_types[kind])
         if _autocast_depth() > depth:
             # the outermost block alone drops the casts that it keeps, and weights would stay as they are
             torch.clear_autocast_cache()
@@ -79,6 +149,67 @@ def _modes_of_torch() -> Callable[[], None]:
         torch.set_default_dtype(number_type)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+
+    return put_back
+
+
+def _kernels_of_torch() -> Callable[[], None]:
+    """A function that puts back which kernels torch takes, and at which precision they compute."""
+    import torch
+
+    backends = torch.backends
+    precision = torch.get_float32_matmul_precision()
+    reduced = (
+        "allow_tf32",
+        "allow_fp16_reduced_precision_reduction",
+        "allow_bf16_reduced_precision_reduction",
+    )
+    places = [
+        *((backends.cuda.matmul, name) for name in reduced),
+        *((backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")),
+    ]
+    flags = [getattr(place, name) for place, name in places]
+    attention = {kind: getattr(backends.cuda, f"{kind}_sdp_enabled")() for kind in _ATTENTION}
+    on_cpu, flushes = torch._C._get_mkldnn_enabled(), _flushes_denormals()
+
+    def put_back() -> None:
+        if torch.get_float32_matmul_precision() != precision:
+            torch.set_float32_matmul_precision(precision)
+        for (place, name), flag in zip(places, flags, strict=True):
+            if getattr(place, name) != flag:
+                setattr(place, name, flag)
+        for kind, enabled in attention.items():
+            getattr(backends.cuda, f"enable_{kind}_sdp")(enabled)
+        torch._C._set_mkldnn_enabled(on_cpu)
+        if _flushes_denormals() != flushes:
+            torch.set_flush_denormal(flushes)
+
+    return put_back
+
+
+def _flushes_denormals() -> bool:
+    """Whether torch takes the smallest numbers for zero, which it says of no other way."""
+    import torch
+
+    with torch.no_grad():
+        return float(torch.full((1,), 1e-40, dtype=torch.float32, device="cpu").mul(1.0)) == 0.0
+
+
+def _hooks_of_all_modules() -> Callable[[], None]:
+    """A function that takes hooks away that were since registered for every module there is."""
+    from torch.nn.modules import module
+
+    tables = [
+        table
+        for name, table in vars(module).items()
+        if name.startswith("_global_") and isinstance(table, dict)
+    ]
+    before = [dict(table) for table in tables]
+
+    def put_back() -> None:
+        for table, kept in zip(tables, before, strict=True):
+            table.clear()
+            table.update(kept)
 
     return put_back
 
@@ -100,6 +231,8 @@ def _default_device() -> "torch.device | None":
     found: torch.device | None = None if context is None else context.device
     return found
 
+
+_ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
 
 _kept: list[AbstractContextManager[None]] = []
 """Modes that were entered to undo those of a controller, and last as long as the process."""

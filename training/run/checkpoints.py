@@ -17,7 +17,7 @@ import composer.utils.checkpoint as composer_checkpoint
 import numpy as np
 import torch
 from composer.callbacks import CheckpointSaver
-from composer.core import Event, State
+from composer.core import Callback, Event, State
 from composer.loggers import Logger
 from composer.utils import dist
 from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
@@ -176,8 +176,8 @@ def check_moments(optimizer: torch.optim.Optimizer) -> None:
             for moment in moments
         ):
             raise ValueError("its moments are not those of the model's weights, or are not finite")
-        if not 0 <= float(state["step"]) < math.inf or bool((moments[1] < 0).any()):
-            raise ValueError("its number of steps or a second moment is negative or not finite")
+        if not 1 <= float(state["step"]) < math.inf or bool((moments[1] < 0).any()):
+            raise ValueError("its number of steps is none, or a second moment is negative")
 
 
 def load_checkpoint(
@@ -239,7 +239,7 @@ def load_run_checkpoint(
     content = load_checkpoint(path, map_location=map_location, mmap=mmap, called=called)
     path = called or path
     state = content.get("state") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or _PARTS - state.keys():
+    if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in _PARTS):
         raise InputError(
             f"{path} is not the checkpoint of a run; remove this file to resume from the previous checkpoint"
         )
@@ -259,11 +259,11 @@ def without_unpickling(*, of: Collection[str] = ()) -> Iterator[None]:
     or places that no run has, are an `InputError` that names the file.
     """
     read, load = composer_checkpoint._torch_load_with_validation, composer_checkpoint.load_checkpoint
-    asked: list[Path] = []
+    asked: list[tuple[Path, State]] = []
 
     def load_and_check(path: str, state: State, *args: Any, **kwargs: Any) -> Any:
         fix = "remove this file to resume from the previous checkpoint"
-        asked.append(Path(path))
+        asked.append((Path(path), state))
         settings = [_settings_of(optimizer) for optimizer in state.optimizers]
         with readable(Path(path), what="a checkpoint of this run", fix=fix):
             random_states = load(path, state, *args, **kwargs)
@@ -274,9 +274,11 @@ def without_unpickling(*, of: Collection[str] = ()) -> Iterator[None]:
 
     def read_safely(path: Path | str, map_location: str) -> Any:
         # Composer reads a link of its own to the file that it was asked for
-        return load_run_checkpoint(
-            path, map_location=map_location, of=of, called=asked[-1] if asked else None
-        )
+        called, state = asked[-1] if asked else (None, None)
+        content = load_run_checkpoint(path, map_location=map_location, of=of, called=called)
+        if state is not None:
+            _check_content(content, state)
+        return content
 
     composer_checkpoint._torch_load_with_validation = read_safely
     composer_checkpoint.load_checkpoint = load_and_check
@@ -306,6 +308,40 @@ def _take_settings(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]
         rate, peak = group["lr"], group.get("initial_lr", group["lr"])
         if not (isinstance(rate, float) and isinstance(peak, float) and 0 <= rate <= peak * 1.001 < math.inf):
             raise ValueError(f"its learning rate is {str(rate)[:40]}, of at most {str(peak)[:40]}")
+
+
+def _check_content(content: dict[str, Any], state: State) -> None:
+    """Raises a ValueError unless a checkpoint holds all that a run goes on from, in the types of its weights.
+
+    Composer leaves out what is missing, with a warning at most, and turns numbers of another type into the
+    weights' own.
+    """
+    found = content["state"]
+    if not isinstance(content.get("rng"), list) or not content["rng"]:
+        raise ValueError("it has no random states")
+    for callback in state.callbacks:
+        name, loads = type(callback).__qualname__, type(callback).load_state_dict
+        is_saver = isinstance(callback, CheckpointSaver)  # it holds nothing, and had other names
+        if not is_saver and loads is not Callback.load_state_dict and name not in found["callbacks"]:
+            raise ValueError(f"it has no state of {name}")
+    types = {_plain_name(name): value.dtype for name, value in state.model.state_dict().items()}
+    for name, value in found["model"].items():
+        if isinstance(value, torch.Tensor) and types.get(_plain_name(name), value.dtype) != value.dtype:
+            raise ValueError(f"its weight {name} has the type {value.dtype}")
+    for optimizer in state.optimizers:
+        moments = found["optimizers"].get(type(optimizer).__qualname__)
+        if moments is None or not moments["state"]:
+            raise ValueError(f"it has no state of the optimiser {type(optimizer).__qualname__}")
+        for name, of_weight in moments["state"].items():
+            for moment in ("exp_avg", "exp_avg_sq"):
+                kind = of_weight[moment].dtype if moment in of_weight else "nothing"
+                if kind != found["model"][name].dtype:
+                    raise ValueError(f"a moment of {name} has the type {kind}")
+
+
+def _plain_name(name: str) -> str:
+    """The name of a weight without what wrappers put before it."""
+    return ".".join(part for part in name.split(".") if part != "module" and not part.startswith("_fsdp"))
 
 
 def _check_loaded(path: Path, state: State, random_states: Any) -> None:

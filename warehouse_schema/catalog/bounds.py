@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 LEAST_BYTES = 512 << 20
-_GRACE_SECONDS = 3.0
+_GRACE_SECONDS = 1.5
 _INTERRUPTED = 130
 
 

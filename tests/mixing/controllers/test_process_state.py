@@ -1,9 +1,15 @@
 """What a body sets of the process is put back, also when it fails."""
 
+import decimal
+import gc
+import locale
+import logging
 import os
 import pickle
 import random
+import signal
 import sys
+import threading
 import warnings
 
 import numpy as np
@@ -18,7 +24,68 @@ def cast():
     torch.autocast_increment_nesting()
 
 
+def mask():
+    now = os.umask(0o077)
+    os.umask(now)
+    return now
+
+
 CHANGES = {
+    "environment": (lambda: dict(os.environ), lambda tmp: os.environ.update(DMIX_TRIED="1")),
+    "environment gone": (lambda: dict(os.environ), lambda tmp: os.environ.clear()),
+    "interrupt": (
+        lambda: signal.getsignal(signal.SIGINT),
+        lambda tmp: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    ),
+    "blocked signals": (
+        lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        lambda tmp: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]),
+    ),
+    "alarm": (
+        lambda: signal.getitimer(signal.ITIMER_PROF)[0] > 0,
+        lambda tmp: signal.setitimer(signal.ITIMER_PROF, 1000),
+    ),
+    "umask": (mask, lambda tmp: os.umask(0o777)),
+    "stream": (lambda: sys.stderr, lambda tmp: setattr(sys, "stderr", sys.stdin)),
+    "collector": (gc.isenabled, lambda tmp: gc.disable()),
+    "decimal": (lambda: decimal.getcontext().prec, lambda tmp: setattr(decimal.getcontext(), "prec", 2)),
+    "language": (
+        lambda: locale.setlocale(locale.LC_NUMERIC),
+        lambda tmp: locale.setlocale(locale.LC_ALL, "C.UTF-8"),
+    ),
+    "digits": (sys.get_int_max_str_digits, lambda tmp: sys.set_int_max_str_digits(700)),
+    "logging": (lambda: logging.root.manager.disable, lambda tmp: logging.disable(logging.CRITICAL)),
+    "log level": (
+        lambda: logging.getLogger("dmix").level,
+        lambda tmp: logging.getLogger("dmix").setLevel(60),
+    ),
+    "numpy's print": (lambda: str(np.ones(1) / 3), lambda tmp: np.set_printoptions(precision=1)),
+    "matmul": (torch.get_float32_matmul_precision, lambda tmp: torch.set_float32_matmul_precision("medium")),
+    "cudnn": (
+        lambda: torch.backends.cudnn.benchmark,
+        lambda tmp: setattr(torch.backends.cudnn, "benchmark", True),
+    ),
+    "attention": (
+        torch.backends.cuda.math_sdp_enabled,
+        lambda tmp: torch.backends.cuda.enable_math_sdp(False),
+    ),
+    "denormal numbers": (
+        lambda: float(torch.full((1,), 1e-40) * 1) > 0,
+        lambda tmp: torch.set_flush_denormal(True),
+    ),
+    "autocast's type": (
+        lambda: torch.get_autocast_dtype("cpu"),
+        lambda tmp: torch.set_autocast_dtype("cpu", torch.float16),
+    ),
+    "autocast's cache": (
+        torch.is_autocast_cache_enabled,
+        lambda tmp: torch.set_autocast_cache_enabled(False),
+    ),
+    "anomalies": (torch.is_anomaly_enabled, lambda tmp: torch.autograd.set_detect_anomaly(True)),
+    "hooks": (
+        lambda: dict(torch.nn.modules.module._global_forward_hooks),
+        lambda tmp: torch.nn.modules.module.register_module_forward_hook(lambda *_: None),
+    ),
     "folder": (os.getcwd, os.chdir),
     "recursion": (sys.getrecursionlimit, lambda tmp: sys.setrecursionlimit(5000)),
     "random": (random.getstate, lambda tmp: random.random()),
@@ -71,3 +138,16 @@ def test_a_copy_of_the_process_ends_with_the_body():
     os.close(writing)
     assert os.WEXITSTATUS(status) == 0 and os.read(reading, 1) == b""
     os.close(reading)
+
+
+def test_threads_that_may_set_no_handler_can_ask_a_controller():
+    def ask():
+        with unchanged_process():
+            random.random()
+        done.append(True)
+
+    done = []
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert done

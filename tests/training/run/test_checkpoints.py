@@ -1,12 +1,14 @@
 import os
 import random
 import zipfile
+from contextlib import nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from composer.core import Callback
 from torch.torch_version import TorchVersion
 
 from dmix.training.run.checkpoints import load_checkpoint, load_run_checkpoint, without_unpickling
@@ -182,3 +184,65 @@ def test_settings_of_the_optimiser_are_those_of_the_run(tmp_path, monkeypatch):
         composer_checkpoint.load_checkpoint(path=str(tmp_path / "step1-ba2.pt"), state=state, logger=None)
     [group] = state.optimizers[0].param_groups
     assert (group["maximize"], group["betas"]) == (False, (0.9, 0.999))
+
+
+class Counts(Callback):
+    """A callback whose state a checkpoint holds."""
+
+    def load_state_dict(self, state):
+        pass
+
+
+def saved_content(state):
+    """What Composer saves of a state."""
+    weights = state.model.state_dict()
+    moments = {
+        name: {key: value.clone() for key, value in state.optimizers[0].state[weight].items()}
+        for name, weight in state.model.named_parameters()
+    }
+    parts = {"optimizers": {"AdamW": {"state": moments}}, "callbacks": {"Counts": {}}, "timestamp": {}}
+    return {"state": {"model": dict(weights), **parts}, "rng": random_states()}
+
+
+def of_other_type(name, kind):
+    def change(content):
+        moments = content["state"]["optimizers"]["AdamW"]["state"]["weight"]
+        moments[name] = moments[name].to(kind)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda content: None, ""),
+        (of_other_type("exp_avg", torch.int64), "a moment of weight has the type torch.int64"),
+        (of_other_type("exp_avg_sq", torch.float16), "a moment of weight has the type torch.float16"),
+        (
+            lambda c: c["state"]["optimizers"]["AdamW"]["state"]["bias"].clear(),
+            "of bias has the type nothing",
+        ),
+        (lambda c: c["state"].update(optimizers={"Other": {}}), "no state of the optimiser AdamW"),
+        (lambda c: c["state"]["optimizers"]["AdamW"]["state"].clear(), "no state of the optimiser AdamW"),
+        (lambda c: c["state"]["callbacks"].clear(), "no state of Counts"),
+        (lambda c: c["state"]["model"].update(bias=torch.zeros(2).int()), "weight bias has the type"),
+        (lambda c: c.pop("rng"), "no random states"),
+        (lambda c: c["state"].update(callbacks=[]), "not the checkpoint of a run"),
+    ],
+)
+def test_what_a_checkpoint_lacks_or_has_in_another_type_is_refused(change, said, tmp_path, monkeypatch):
+    from composer.utils import checkpoint as composer_checkpoint
+
+    def load(path, state, **_):
+        composer_checkpoint._torch_load_with_validation(path, map_location="cpu")
+        return random_states()
+
+    state, path = Loaded(), tmp_path / "step1-ba2.pt"
+    state.callbacks = [Counts()]
+    content = saved_content(state)
+    change(content)
+    torch.save(content, path)
+    monkeypatch.setattr(composer_checkpoint, "load_checkpoint", load)
+    with without_unpickling(), nullcontext() if not said else pytest.raises(InputError, match=said) as caught:
+        assert composer_checkpoint.load_checkpoint(path=str(path), state=state, logger=None)
+    assert not said or "step1-ba2.pt" in str(caught.value)
