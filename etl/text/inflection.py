@@ -45,7 +45,8 @@ def with_article(noun: str) -> str:
     >>> with_article("engine"), with_article("car"), with_article("university")
     ('an engine', 'a car', 'a university')
     """
-    sounds_like_vowel = noun[0].lower() in "aeiou" and not noun.startswith(("uni", "use", "eur", "one"))
+    spoken = noun.lower()
+    sounds_like_vowel = spoken[0] in "aeiou" and not spoken.startswith(("uni", "use", "eur", "one"))
     return f"{'an' if sounds_like_vowel else 'a'} {noun}"
 
 

@@ -16,9 +16,7 @@ from dmix.etl.classify.classify import classify_corpora
 from dmix.etl.classify.label_tasks import label_part
 from dmix.etl.classify.plan import CorpusRequest
 from dmix.etl.classify.settings import ClassifySettings
-from dmix.etl.reading.input_records import InputRecords
 from dmix.etl.reading.inspection import inspect_and_cut
-from dmix.etl.reading.sources import find_files
 from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -142,55 +140,6 @@ def test_added_inputs_that_are_gone_keep_their_pieces(place, raw, tmp_path):
 
 
 # ---- what need not be read again
-
-
-@pytest.fixture
-def records(tmp_path, raw, monkeypatch):
-    """Makes the records of the inputs of `raw`; files count as settled at once."""
-    monkeypatch.setattr("dmix.etl.reading.input_records.SETTLED_SECONDS", 0)
-    time.sleep(0.01)
-
-    def make(columns=("text",), piece_bytes=1_500):
-        return InputRecords(
-            tmp_path / "records.json", columns=columns, piece_bytes=piece_bytes, part_bytes=2_000
-        )
-
-    found = find_files([str(raw)]).files
-    inspections = [inspect_and_cut(file, columns=("text",), piece_bytes=1_500) for file in found]
-    make().keep(zip(found, inspections, strict=True))
-    return make
-
-
-def known(records, raw):
-    return [file.name for file in find_files([str(raw)]).files if records.known(file) is not None]
-
-
-def test_unchanged_files_are_known_with_hash_and_pieces(records, raw):
-    for file in find_files([str(raw)]).files:
-        assert records().known(file) == inspect_and_cut(file, columns=("text",), piece_bytes=1_500)
-
-
-def test_other_columns_or_sizes_of_pieces_know_nothing(records, raw):
-    assert known(records(columns=("text", "topic")), raw) == []
-    assert known(records(piece_bytes=9), raw) == []
-
-
-def test_file_that_changed_or_was_replaced_is_not_known(records, raw, tmp_path):
-    content, stat = (raw / "a.jsonl").read_bytes(), (raw / "a.jsonl").stat()
-    (raw / "a.jsonl").write_bytes(content.replace(b"document 1", b"dOcument 1", 1))
-    os.utime(raw / "a.jsonl", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # size and mtime as before
-    copy = tmp_path / "copy"
-    copy.write_bytes((raw / "d.jsonl").read_bytes())
-    copy.rename(raw / "d.jsonl")
-    assert known(records(), raw) == ["b.jsonl.gz", "c.parquet", "e.jsonl"]
-
-
-def test_file_that_was_written_just_now_is_not_trusted(records, raw, monkeypatch):
-    monkeypatch.setattr("dmix.etl.reading.input_records.SETTLED_SECONDS", 10)
-    found = find_files([str(raw)]).files
-    inspections = [inspect_and_cut(file, columns=("text",), piece_bytes=1_500) for file in found]
-    records().keep(zip(found, inspections, strict=True))
-    assert known(records(), raw) == []
 
 
 def test_second_call_reads_nothing_and_notices_a_change(place, raw, monkeypatch):

@@ -6,18 +6,16 @@ import shutil
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.etl import conftest as _etl
 
 from dmix.etl.maintenance.gc import collect_garbage
-from dmix.etl.publishing.shard_inputs import RowRange, read_texts
-from dmix.etl.screening import duplicates as duplicates_module
+from dmix.etl.publishing.shard_inputs import read_texts
 from dmix.etl.screening.contamination import find_contamination
-from dmix.etl.screening.duplicates import duplicates_id, find_duplicates, text_digests
+from dmix.etl.screening.duplicates import duplicates_id, find_duplicates
 from dmix.etl.screening.ngrams import EvaluationItem
-from dmix.etl.screening.screening import ScreenedFile, excluded_documents, without_found
+from dmix.etl.screening.screening import excluded_documents, without_found
 from dmix.etl.shard.plan import manifest_id, plan_dataset
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.shard.shard import shard_dataset
@@ -89,17 +87,6 @@ def screened(spark, tmp_path_factory):
 def ask(warehouse, sql):
     with Catalog.open_reader(warehouse) as catalog:
         return catalog.query(sql)[1]
-
-
-def test_digests_of_texts_follow_the_words_alone():
-    digests = [tuple(row) for row in text_digests(["A b!", "a  B", "ab", "", "...", "..."]).tolist()]
-    assert digests[0] == digests[1]
-    assert digests[4] == digests[5]
-    assert len(set(digests)) == 4
-
-
-def test_no_text_has_no_digest():
-    assert text_digests([]).shape == (0, 2)
 
 
 def test_all_copies_but_the_first_are_found(screened):
@@ -281,28 +268,6 @@ def test_a_killed_search_goes_on_with_the_same_bytes(screened, tmp_path):
     assert "2 of 3 label files" in said[0]  # one was removed here, one had no findings to keep
     assert {path.name: path.read_bytes() for path in folder.glob("*.parquet")} == content
     assert (again.files, again.found) == (found.files, 2)
-
-
-def test_copies_of_many_batches_go_to_the_file_of_each(tmp_path):
-    rows = [(0, 3), (0, 5), (2, 0), (2, 1), (2, 7)]
-    span = RowRange(path="", sha256="", start=0, stop=8, text_bytes=0)
-    files = [
-        ScreenedFile(corpus="main", name=name, rows=span, domains=(("Games", 5), ("News", 3)))
-        for name in "abc"
-    ]
-
-    def batch(part):
-        columns = {"file": [file for file, _ in part], "row": [row for _, row in part]}
-        return pa.RecordBatch.from_pydict(columns, schema=pa.schema({"file": pa.int64(), "row": pa.int64()}))
-
-    batches = [batch(rows[:1]), batch(rows[1:4]), batch([]), batch(rows[4:])]
-    told = [one.to_pydict() for one in duplicates_module._write_copies(iter(batches), files, tmp_path)]
-    assert told == [{"file": [0], "found": [2]}, {"file": [2], "found": [3]}]
-    assert pq.read_table(tmp_path / "a.parquet").to_pydict() == {"row": [3, 5], "domain": ["Games", "News"]}
-    assert pq.read_table(tmp_path / "c.parquet").to_pydict() == {
-        "row": [0, 1, 7],
-        "domain": ["Games", "Games", "News"],
-    }
 
 
 def test_no_items_and_missing_label_files_are_named(warehouse, make_corpus):

@@ -338,19 +338,6 @@ def test_corpora_that_do_not_fit_together_are_refused(warehouse, pair, make_corp
     assert copy.documents == 0
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"seq_len": 1}, "seq_len is 1, expected at least 2; change --seq-len"),
-        ({"seed": -1}, "seed is -1, expected at least 0"),
-        ({"split_bytes": 0}, "split_bytes is 0, expected at least 1; change --split-bytes"),
-    ],
-)
-def test_settings_out_of_range_are_refused(values, message):
-    with pytest.raises(InputError, match=message):
-        ShardSettings(**values)
-
-
 def test_a_missing_tokenizer_is_named(warehouse, pair):
     with pytest.raises(NotFoundError, match=r"no/such/tokenizer\.json"):
         plan_dataset(warehouse, corpora=pair, settings=ShardSettings(tokenizer="no/such/tokenizer.json"))

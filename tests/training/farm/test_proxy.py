@@ -9,12 +9,9 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.farm.proxy import (
     ProxyTask,
-    asked_mixtures,
-    order_seed,
     proxy_job,
     proxy_result,
 )
-from dmix.training.farm.variations import FASTER
 from dmix.training.model.settings import ProxySettings, TrainingSettings
 from dmix.training.run.assembly.result import OPTIMIZER_FILE
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
@@ -72,17 +69,6 @@ def test_a_variation_by_another_base_model_starts_from_that(task, trajectory, ti
     assert any(job.training.learning_rate == 2e-3 for job in jobs)
 
 
-def test_nothing_varies_without_a_share(task, space):
-    assert {task.variation(f"static-{n}", space=space) for n in range(20)} == {""}
-    all_varied = replace(task, proxy=replace(task.proxy, vary=1.0))
-    found = {all_varied.variation(f"static-{n}", space=space) for n in range(20)}
-    assert "" not in found and FASTER in found
-
-
-def test_the_usual_proxy_is_asked_for_the_mixtures_of_its_trajectory(task, trajectory, space):
-    assert np.array_equal(asked_mixtures(task, trajectory, space=space), trajectory.mixtures_TN)
-
-
 def test_a_proxy_whose_text_ran_out_has_nan_for_the_steps_that_are_missing(task, trajectory, space, caplog):
     planned_SN = np.stack([space.start_N] * 2)
     scores_TD = np.arange(6.0).reshape(3, 2)
@@ -93,9 +79,3 @@ def test_a_proxy_whose_text_ran_out_has_nan_for_the_steps_that_are_missing(task,
     assert np.array_equal(found.planned_TN[3], trajectory.mixtures_TN[3])
     assert "ran out of samples after 2 of 3 steps" in caplog.text
     assert not np.shares_memory(found.planned_TN, trajectory.mixtures_TN)
-
-
-def test_every_trajectory_draws_samples_of_its_own():
-    seeds = {order_seed(f"static-{n:04d}", seed=seed) for n in range(50) for seed in (0, 1)}
-    assert len(seeds) == 100 and all(0 <= seed < 2**32 for seed in seeds)
-    assert order_seed("static-0000", seed=0) == order_seed("static-0000", seed=0)
