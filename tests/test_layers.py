@@ -80,6 +80,9 @@ RETIRED: dict[str, set[str]] = {
     "wobble": set(),
     "wobbles": set(),
 }
+# Modules with branches and without tests of their own; a module leaves this list and never joins it.
+UNTESTED: set[str] = set()
+BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match)
 RETIRED_NAMES = {
     *("FragmentBatch", "Goals", "LabelSplit", "Part", "SplitRecord", "TaughtSet"),
     *("encode_split", "gpu_turns", "label_splits", "made_ET", "plan_splits", "run_splits", "usual_E"),
@@ -181,6 +184,33 @@ def test_an_init_holds_imports_and_exports_alone(folder):
             text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             plain = exports or text or isinstance(node, ast.Import | ast.ImportFrom)
             assert plain, f"{path}:{node.lineno} has logic; give it a module with a name"
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_module_with_branches_has_tests_at_its_place(folder):
+    """Constants, plain records, options and what only passes on need none of their own."""
+    found = {
+        str(path.relative_to(ROOT))
+        for path in python_files(folder)
+        if path.name != "__init__.py" and has_branches(path) and not has_tests(path)
+    }
+    known = {name for name in UNTESTED if name.startswith(f"{folder}/")}
+    assert not found - known, f"{sorted(found - known)} have no tests/FOLDER/test_MODULE.py, nor a folder"
+    assert not known - found, f"{sorted(known - found)} have tests, or are gone: take them out of UNTESTED"
+
+
+def has_branches(path: Path) -> bool:
+    """Whether a module decides anything: `if`, a loop, `try`, `match`, a comprehension with a condition."""
+    return any(
+        isinstance(node, BRANCHES) or (isinstance(node, ast.comprehension) and bool(node.ifs))
+        for node in nodes_of(path, typing=False)
+    )
+
+
+def has_tests(path: Path) -> bool:
+    """Whether tests mirror a module: as a file, or as a folder of its name."""
+    place = ROOT / "tests" / path.relative_to(ROOT).parent
+    return (place / f"test_{path.name}").is_file() or any((place / path.stem).glob("test_*.py"))
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
