@@ -79,9 +79,10 @@ def table(grouped: dict[Key, list[dict]], models: Sequence[dict]) -> str:
         "<!-- written by `python -m benchmarks.synthetic`; do not edit -->",
         "# Distance of written text from the training text",
         "",
-        f"The columns {NUMBERS[0]:,} to {NUMBERS[-1]:,} are numbers of documents. The cells show the mean and"
-        " range of KL(estimate || truth) over the runs, in nats. The first row is documents of the training"
-        " text itself.",
+        "A model writes documents. The shares of the domains in them are an estimate of the shares in the"
+        " model's training text, the truth. The table shows KL(estimate || truth) in nats, as mean and range"
+        f" over the runs. The columns {NUMBERS[0]:,} to {NUMBERS[-1]:,} are numbers of documents. In the"
+        " first row, the documents come from the training text itself.",
         "",
         f"| model | tokens seen | last loss | runs | {' | '.join(f'{n:,}' for n in NUMBERS)} |"
         f" total variation at {max(NUMBERS):,} |",

@@ -42,10 +42,10 @@ def sample() -> Workflow:
 
     'dmix mix collect' then trains a small model under each trajectory, and agents learn from the scores. dmix
     uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If the command is killed, run it again
-    to resume. The command prints the number of steps (M) and the number of samples per step (R). It also
-    prints the number of domains, and the target shares that no trajectory has at a step. The last number is
-    for a run in which every domain has a share in proportion to its size: how often this run reads the target
-    text.
+    to resume. The command prints the number of steps (M), of samples per step (R) and of domains. It also
+    prints how often a run under natural mixing reads the target text. Natural mixing gives every domain a
+    share in proportion to its size. A table shows, for each range of target shares, the steps at which no
+    trajectory has such a share.
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """

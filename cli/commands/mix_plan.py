@@ -76,8 +76,8 @@ from dmix.mixing.effects.settings import PlanRules
     "--second-round",
     is_flag=True,
     help="After --check, measure the effects of up to eight domains again, near the mixture that the "
-    "check chose. A short run per domain gives this domain a larger share than that mixture does. A "
-    "short run draws a quarter of --samples. Then dmix plans again, within a KL divergence of 0.2 "
+    "check chose. dmix makes a short run per domain, with more text of this domain than in that "
+    "mixture. A short run draws a quarter of --samples. Then dmix plans again, within a KL divergence of 0.2 "
     "nats from that mixture. No run checks the second plan.",
 )
 @click.option(

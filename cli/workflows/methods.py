@@ -47,7 +47,8 @@ _EXECUTOR = {
         "Spark master. Default: `$DMIX_MASTER`. With a master, dmix uses Spark for inputs of any size."
     ),
     "in_process_bytes": (
-        "Maximum size of the input in bytes that dmix processes without Spark. Has no effect with `master`."
+        "Maximum size of the input in bytes that dmix processes without Spark. With `master`, "
+        "this setting has no effect."
     ),
 }
 

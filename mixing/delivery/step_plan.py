@@ -42,9 +42,9 @@ class PlanSettings:
     exhaustion: str = setting(
         "stop",
         choices=EXHAUSTION,
-        help="What happens when a domain has no samples left. stop: the run ends once it has covered the"
-        " target (the paper). repeat: the domain starts another pass. redistribute: the other"
-        " domains take over its share until nothing is left.",
+        help="Rule for a domain without samples left. stop: other domains get its share, and the run ends"
+        " once it has drawn all target samples (as in the paper). redistribute: other domains get its"
+        " share until no samples are left. repeat: the domain starts another pass.",
     )
     max_passes: int = setting(4, help="Maximum number of passes through each domain under repeat.")
     shuffle_block: int = setting(

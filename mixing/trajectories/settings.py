@@ -22,9 +22,10 @@ class SampleSettings:
 
     preset: str = setting(
         "default",
-        help="Version of Algorithm 1. 'paper': exactly as published. 'default': first draws the share of "
-        "each field (source and target), then the shares of the domains. 'default' also adds random "
-        "paths. It compares a candidate mixture only with the mixtures of earlier paths at the same step.",
+        help="Version of Algorithm 1. 'paper': exactly as published. 'default': dmix first draws the share "
+        "of each field (source and target), then the shares of the domains. It also adds random paths. "
+        "To compute a candidate mixture's distance from earlier paths (see --gamma), it uses only their "
+        "mixtures at the same step.",
         choices=PRESETS,
     )
     paths: int | None = setting(
@@ -74,9 +75,9 @@ class SampleSettings:
         "auto",
         help="Number of samples per step (R) in the guided run: the run in which an agent will choose "
         "the mixtures. A path (trajectory) ends when such a run has used up the target text. 'auto': "
-        "dmix takes the smallest multiple of --batch-size that is enough for a run under natural "
-        "mixing. In --steps steps, this run must draw all target samples. Natural mixing gives every "
-        "domain a share in proportion to its size.",
+        "dmix takes the smallest multiple of --batch-size with which a run under natural mixing draws "
+        "all target samples in --steps steps. Natural mixing gives every domain a share in proportion "
+        "to its size.",
     )
     max_passes: int = setting(
         1,

@@ -37,7 +37,9 @@ class EvaluateSettings:
         0.2, help="Share of the trajectories that dmix holds out to test the learned simulators."
     )
     quantile: float = setting(
-        0.99, help="Quantile of the farm's own steps at which dmix sets the guard limits."
+        0.99,
+        help="Share of the farm's own steps that are within each guard limit. The output shows how many "
+        "of the agent's steps are outside these limits.",
     )
     seed: int = setting(
         0, help="Seed of the first training. The seed increases by 1 for each further training."

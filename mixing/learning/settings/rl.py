@@ -51,8 +51,8 @@ class RlSettings:
     actor_delay: int = setting(200, help="Number of critic updates before the first update of the actor.")
     returns_steps: int = setting(
         500,
-        help="Number of gradient steps that fit the critics to the final utilities in --set, before the "
-        "first update.",
+        help="Number of gradient steps before the first of the --steps updates. They fit the critics to "
+        "the final utility of each trajectory in --set.",
     )
     batch_episodes: int = setting(
         64, help="Number of episodes per gradient step. An episode is the run of one trajectory."
@@ -134,8 +134,8 @@ class RlSettings:
     simulator_learning_rate: float = setting(3e-3, help="Adam learning rate of the learned simulators.")
     best_share: float = setting(
         0.1,
-        help="Share of the trajectories that the actor imitates first, from the best downwards. Has "
-        "no effect with --from.",
+        help="Share of the trajectories that the actor imitates first, from the best downwards. With "
+        "--from, this flag has no effect.",
     )
     clone_epochs: int = setting(30, help="Maximum number of passes over the imitated trajectories.")
     context: int = setting(
