@@ -25,7 +25,7 @@ def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[S
     """Turns SIGINT, SIGTERM, SIGHUP and SIGUSR1 into a `StopRequest` for the body of the `with` statement.
 
     A second signal raises KeyboardInterrupt. Outside of the main thread, where Python allows no
-    handlers, signals keep their meaning.
+    handlers, signals keep their meaning. A SIGHUP that `nohup` made ignored stays ignored.
 
     Args:
         say: Receives a line for people when the first signal comes, since stopping can take a while.
@@ -44,7 +44,8 @@ def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[S
             "second signal ends the run at once, without saving"
         )
 
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+    before = {number: signal.signal(number, handle) for number in SIGNALS if number not in ignored}
     try:
         yield request
     finally:

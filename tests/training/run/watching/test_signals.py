@@ -19,3 +19,15 @@ def test_the_first_signal_is_answered_with_what_happens_next():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_lost_terminal_stops_a_run_unless_nohup_started_it(handler):
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        with stop_on_signal() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert bool(stop) == (handler is signal.SIG_DFL)
+        assert signal.getsignal(signal.SIGHUP) is handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
