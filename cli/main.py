@@ -179,6 +179,10 @@ def _prepare(arguments: list[str]) -> None:
 
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # with more threads, workers cannot be forks
             allow_forks()
+        if arguments[1:2] in (["start-state"], ["synthesize"]):
+            from dmix.etl.synthetic import without_torch
+
+            without_torch.allow()
         keep_pandas_out()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmix.cli.show.output import Coloured
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
@@ -112,14 +113,34 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
             words += ["--run", name]
         lines.append(f"to compare these runs: {shlex.join(words)}")
     elif run.controller != "natural":
-        lines.append(
-            "there is no comparable run of natural mixing. Run the command again with --controller "
-            f"natural --run {shlex.quote(f'{run_id}-natural')} instead of the agent or controller"
-        )
+        lines.append(f"there is no comparable run of natural mixing. {_natural_advice(warehouse, run_id)}")
     return Aftermath(verdicts=verdicts, utility=utility, lines=tuple(lines))
 
 
 _MOST_RUNS = 20
+
+
+def _natural_advice(warehouse: Warehouse, run_id: str) -> str:
+    """How to train a run of natural mixing that differs from this one in nothing else."""
+    from dmix.training.run.config import read_config
+    from dmix.training.run.request import RunRequest, run_config_file
+
+    words = ["dmix", "train", "--controller", "natural", "--run", f"{run_id}-natural"]
+    try:
+        config, file = read_config(warehouse, run_id), run_config_file(warehouse, run_id)
+    except InputError:
+        return f"Run the command again, in place of the agent or controller with {shlex.join(words[2:])}"
+    words += ["--warehouse", str(warehouse.root), "--model", config.model, "--dataset", config.dataset]
+    words += ["--environment", str(file)] if config.environment else []
+    words += ["--training", str(file), "--steps", str(config.steps)]
+    words += ["--samples-per-step", str(config.step_samples), "--batch-size", str(config.batch_size)]
+    default = RunRequest()
+    for name in ("exhaustion", "max_passes", "shuffle_block", "seed"):
+        value = getattr(config, name)
+        if value != getattr(default, name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    words += ["--allow-other-tokenizer"] if config.allow_other_tokenizer else []
+    return f"To train one: {shlex.join(words)}"
 
 
 def model_lines(model: Path) -> list[str]:

@@ -4,11 +4,17 @@ A batch shares a pass, so the limit in tokens a second is bandwidth / weights * 
 batch. Keys and values are read too, and are not counted: the share of the limit is a lower bound.
 """
 
+import os
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+
+import numpy as np
 
 from dmix.etl.synthetic.generation_tasks import BlockCost
 from dmix.etl.synthetic.memory import MemoryNeed
+from dmix.etl.synthetic.without_torch import has_gpu
 
 _COPY_BYTES = 256 << 20
 _COPIES = 4
@@ -55,16 +61,35 @@ def throughput(cost: BlockCost, need: MemoryNeed, *, bandwidth: float) -> Throug
 
 def copy_bandwidth() -> float:
     """Bytes a second that one process reads and writes when it copies memory; GPU memory if there is one."""
+    if not has_gpu():
+        return _bandwidth_of_memory()
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    source = torch.ones(_COPY_BYTES, dtype=torch.uint8, device=device)
+    source = torch.ones(_COPY_BYTES, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
+
+    def copy() -> None:
+        target.copy_(source)
+        torch.cuda.synchronize()
+
+    return _bandwidth_of(copy)
+
+
+def _bandwidth_of_memory() -> float:
+    """The same for the machine's memory, by as many threads as torch would take."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = max(int(asked), 1) if asked.isdecimal() else os.cpu_count() or 1
+    source = np.ones(_COPY_BYTES, np.uint8)
+    target = np.empty_like(source)
+    with ThreadPoolExecutor(threads) as pool:
+        pairs = list(zip(np.array_split(source, threads), np.array_split(target, threads), strict=True))
+        return _bandwidth_of(lambda: list(pool.map(lambda pair: np.copyto(pair[1], pair[0]), pairs)))
+
+
+def _bandwidth_of(copy: Callable[[], object]) -> float:
     best = float("inf")
     for _ in range(_COPIES):
         started = time.perf_counter()
-        target.copy_(source)
-        if device == "cuda":
-            torch.cuda.synchronize()
+        copy()
         best = min(best, time.perf_counter() - started)
     return 2 * _COPY_BYTES / best

@@ -13,7 +13,6 @@ import numpy as np
 from dmix.etl.quality.judges import NO_QUALITY, make_quality
 from dmix.etl.quality.settings import QualitySettings
 from dmix.etl.synthetic.blocks import BlockFacts, block_name, write_block
-from dmix.etl.synthetic.generation import GeneratedBlock, GeneratedDocument, generate_block
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.memory import check_fits
 from dmix.etl.synthetic.source_models import SourceModel, fetched, load_network, source_model
@@ -21,7 +20,7 @@ from dmix.etl.synthetic.source_models import SourceModel, fetched, load_network,
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-    from dmix.etl.synthetic.generation import BlockWriter
+    from dmix.etl.synthetic.generation import BlockWriter, GeneratedBlock, GeneratedDocument
 
 _held_gpus: list["BaseFileLock"] = []
 """Locks of this process, held as long as it lives."""
@@ -83,8 +82,8 @@ def total_cost(values: list[Mapping[str, Any]]) -> BlockCost:
 
 
 def _kept(
-    block: GeneratedBlock, job: GenerationJob
-) -> tuple[list[GeneratedDocument], np.ndarray[Any, np.dtype[np.float32]] | None]:
+    block: "GeneratedBlock", job: GenerationJob
+) -> tuple["list[GeneratedDocument]", np.ndarray[Any, np.dtype[np.float32]] | None]:
     """The documents that go into the file and, if they were judged, their P(Low)."""
     if job.quality is None:
         return list(block.documents), None
@@ -95,8 +94,8 @@ def _kept(
 
 
 def _facts(
-    block: GeneratedBlock,
-    kept: list[GeneratedDocument],
+    block: "GeneratedBlock",
+    kept: "list[GeneratedDocument]",
     model: SourceModel,
     job: GenerationJob,
     indices: range,
@@ -128,6 +127,8 @@ def _loaded(name: str, settings: GenerationSettings) -> tuple[SourceModel, "Bloc
         from dmix.etl.synthetic.vllm_engine import vllm_writer
 
         return model, vllm_writer(fetched(model), settings)
+    from dmix.etl.synthetic.generation import generate_block
+
     check_fits(model, settings)
     network = load_network(fetched(model), settings, device=device)
     return model, functools.partial(generate_block, network)

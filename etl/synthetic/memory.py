@@ -1,9 +1,11 @@
 """How much memory a model takes while it writes, found before its weights are read."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dmix.etl.synthetic.generation_settings import GenerationSettings
-from dmix.etl.synthetic.source_models import SourceModel, precision_of, quiet_libraries
+from dmix.etl.synthetic.source_models import SourceModel, is_half, quiet_libraries
+from dmix.etl.synthetic.without_torch import StoredSize, has_gpu, is_torch_left_out, stored_size
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.memory import free_memory
 
@@ -31,26 +33,18 @@ class MemoryNeed:
 
 
 def memory_need(model: SourceModel, settings: GenerationSettings) -> MemoryNeed:
-    """What the model takes, from its configuration alone; nothing is loaded.
+    """What the model takes; nothing is loaded.
 
     Raises:
         InputError: If it is no causal language model.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with torch.device("meta"), quiet_libraries():
-            network = AutoModelForCausalLM.from_config(model.config)
-    except ValueError as error:
-        raise InputError(
-            f"model {model.name!r} ({model.config.model_type}) is not a causal language model;"
-            " choose one, such as Pythia"
-        ) from error
-    width = 2 if precision_of(settings) == torch.bfloat16 else 4
-    parameters = sum(parameter.numel() for parameter in network.parameters())
     tied = bool(getattr(model.config, "tie_word_embeddings", False))
-    looked_up = 0 if tied else network.get_input_embeddings().weight.numel()
+    if is_torch_left_out():
+        _require_causal(model)
+        size = stored_size(Path(model.folder), tied=tied)
+    else:
+        size = _built_size(model, tied=tied)
+    width = 2 if is_half(settings) else 4
     heads = getattr(model.config, "num_attention_heads", 1)
     kv_heads = getattr(model.config, "num_key_value_heads", None) or heads
     head_size = getattr(model.config, "head_dim", None) or model.config.hidden_size // heads
@@ -59,7 +53,10 @@ def memory_need(model: SourceModel, settings: GenerationSettings) -> MemoryNeed:
     cache = settings.block_documents * (model.max_tokens + 1) * a_token
     scores = settings.block_documents * model.config.vocab_size * (4 + 4 + 8)
     return MemoryNeed(
-        weights=parameters * width, cache=cache, scores=scores, read=(parameters - looked_up) * width
+        weights=size.parameters * width,
+        cache=cache,
+        scores=scores,
+        read=(size.parameters - size.looked_up) * width,
     )
 
 
@@ -99,8 +96,41 @@ def check_memory(model: SourceModel, need: MemoryNeed, *, available: int, copies
     )
 
 
+def _require_causal(model: SourceModel) -> None:
+    """Refuses a model that does not write, as transformers would when it builds it."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if model.config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise _no_causal_model(model)
+
+
+def _built_size(model: SourceModel, *, tied: bool) -> StoredSize:
+    """The size of a model that transformers builds without memory for its weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"), quiet_libraries():
+            network = AutoModelForCausalLM.from_config(model.config)
+    except ValueError as error:
+        raise _no_causal_model(model) from error
+    return StoredSize(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        looked_up=0 if tied else network.get_input_embeddings().weight.numel(),
+    )
+
+
+def _no_causal_model(model: SourceModel) -> InputError:
+    return InputError(
+        f"model {model.name!r} ({model.config.model_type}) is not a causal language model;"
+        " choose one, such as Pythia"
+    )
+
+
 def _free_for_a_model() -> int:
     """Bytes that a model may take: of this process's GPU, else of the machine or its container."""
+    if not has_gpu():
+        return free_memory()
     import torch
 
-    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else free_memory()
+    return int(torch.cuda.mem_get_info()[0])

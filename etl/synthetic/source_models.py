@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmix.etl.synthetic.generation_settings import MOST_TOKENS, GenerationSettings
+from dmix.etl.synthetic.without_torch import has_gpu
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.names import from_home
@@ -112,13 +113,21 @@ def check_engine(settings: GenerationSettings) -> None:
         )
 
 
+def is_half(settings: GenerationSettings) -> bool:
+    """Whether weights are bf16, of two bytes each, and not fp32."""
+    return has_gpu() if settings.precision == "auto" else settings.precision == "bf16"
+
+
+def precision_name(settings: GenerationSettings) -> str:
+    """The type of the weights as torch writes it."""
+    return "torch.bfloat16" if is_half(settings) else "torch.float32"
+
+
 def precision_of(settings: GenerationSettings) -> "torch.dtype":
     """The type of the weights."""
     import torch
 
-    if settings.precision == "auto":
-        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    return torch.bfloat16 if settings.precision == "bf16" else torch.float32
+    return torch.bfloat16 if is_half(settings) else torch.float32
 
 
 def fetched(model: SourceModel) -> Path:

@@ -32,9 +32,10 @@ from dmix.etl.synthetic.source_models import (
     check_engine,
     fetched,
     model_digest,
-    precision_of,
+    precision_name,
     source_model,
 )
+from dmix.etl.synthetic.without_torch import has_gpu
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_json, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
@@ -92,10 +93,8 @@ def local_processes(master: str | None) -> int:
     One where there is a GPU, since every process takes its own; one on a cluster, whose machines
     are not looked at from here.
     """
-    import torch
-
     found = re.match(r"local(?:\[(\*|\d+)[,\]])?", master or DEFAULT_MASTER)
-    if found is None or found[1] is None or torch.cuda.is_available():
+    if found is None or found[1] is None or has_gpu():
         return 1
     return (os.cpu_count() or 1) if found[1] == "*" else int(found[1])
 
@@ -198,7 +197,7 @@ def generation_digest(
 ) -> str:
     """Hash of all that the documents depend on beside their indices; fetches the weights."""
     judged = None if quality is None else [make_quality(quality.quality).fingerprint, quality.max_low]
-    ids = [model.start_id, model.end_id, model.max_tokens, str(precision_of(settings))]
+    ids = [model.start_id, model.end_id, model.max_tokens, precision_name(settings)]
     return digest_of([model_digest(fetched(model)), asdict(settings), ids, judged])
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.shard import dataset_result
 from dmix.etl.synthetic.source_models import check_there
+from dmix.etl.synthetic.without_torch import leave_torch_out
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
@@ -61,11 +62,10 @@ def show_start_state(
     if model is None:
         raise InputError("--from model needs --model PATH|HUB-ID")
     check_there(model)
-    from dmix.etl.spark.tasks import run_tasks
-    from dmix.etl.synthetic.start_state.job import estimate_start_state
+    if dry_run:
+        leave_torch_out(model)
     from dmix.etl.synthetic.start_state.plan import plan_start_state
     from dmix.etl.synthetic.synthesize import local_processes
-    from dmix.warehouse_schema.catalog.sync import sync_at_end
     from dmix.warehouse_schema.taxonomy import slug
 
     plan = plan_start_state(
@@ -79,6 +79,10 @@ def show_start_state(
     )
     if dry_run:
         return _plan_result(plan)
+    from dmix.etl.spark.tasks import run_tasks
+    from dmix.etl.synthetic.start_state.job import estimate_start_state
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
+
     warehouse.root.mkdir(parents=True, exist_ok=True)
     estimate = estimate_start_state(plan, run=functools.partial(run_tasks, executor), progress=progress)
     sync_at_end(warehouse, warn=progress)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dmix.cli.show.result import Result
 from dmix.etl.synthetic.source_models import check_there
+from dmix.etl.synthetic.without_torch import leave_torch_out
 from dmix.training.run.watching.progress import duration
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.progress import Progress
@@ -52,7 +53,8 @@ def synthesize_text(
         raise InputError(f"--bandwidth is {bandwidth}, expected above 0")
     span = _range(documents)
     check_there(model)
-    from dmix.etl.spark.tasks import run_tasks
+    if dry_run:
+        leave_torch_out(model)
     from dmix.etl.synthetic import synthesize as job
     from dmix.etl.synthetic.bandwidth import copy_bandwidth
 
@@ -71,6 +73,8 @@ def synthesize_text(
 
     if dry_run:
         return _plan_result(plan, bandwidth=measured())
+    from dmix.etl.spark.tasks import run_tasks
+
     run = functools.partial(run_tasks, executor)
     made = job.synthesize(plan, run=run, progress=progress, bandwidth=measured)
     return _made_result(made, {"out": str(out), **job.summary(made)})

@@ -10,6 +10,7 @@ from dmix.cli.workflows.timing import in_words
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import size_text
 
 if TYPE_CHECKING:
     from dmix.cli.workflows.effects.measured import ProbeRequest
@@ -196,7 +197,7 @@ def _measuring(warehouse: Warehouse, request: "ProbeRequest", estimator: str) ->
             f"would compute gradients of {plan.parameters:,} weights over {plan.budget.tokens:,} tokens: "
             f"{plan.budget.batches * plan.budget.samples} samples per domain and "
             f"{'all' if plan.budget.items is None else plan.budget.items} items per objective. This "
-            f"takes {in_words(3600 * plan.hours)} and {plan.memory_bytes / 2**30:.2g} GiB of memory on "
+            f"takes {in_words(3600 * plan.hours)} and {size_text(plan.memory_bytes)} of memory on "
             "this machine"
         )
     else:

@@ -9,6 +9,7 @@ from dmix.cli.show.result import Result
 from dmix.cli.workflows.timing import in_words
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.sizes import size_text
 
 if TYPE_CHECKING:
     from dmix.training.model.estimate.memory import Memory, RunDisk
@@ -147,11 +148,11 @@ def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Spe
     result.line(
         f"{facts['parameters']:,} parameters, {facts['batches']:,} batches, {facts['microbatch_size']} "
         f"samples per forward pass; each of {facts['ranks']} ranks needs about "
-        f"{memory.total / 2**30:.2g} GiB of memory:"
+        f"{size_text(memory.total)} of memory:"
     )
     result.table(
-        ["memory per rank", "GiB"],
-        [(name, size / 2**30) for name, size in dataclasses.asdict(memory).items()],
+        ["memory per rank", "size"],
+        [(name, size_text(size)) for name, size in dataclasses.asdict(memory).items()],
     )
     result.line(f"disk: {disk}; to change this, set checkpoints_kept and keep in the training file")
     if speed is None:

@@ -81,13 +81,14 @@ def changed_settings(
             if old == new:
                 continue
             if name not in allowed:
-                raise _differs(run_id, name, old, new)
+                raise _differs(warehouse, run_id, name, old, new)
             changes[name] = new
     return changes
 
 
-def _differs(run_id: str, name: str, old: Any, new: Any) -> InputError:
-    hint = "add --resume to change the value" if name in ("steps", *MAY_CHANGE) else "choose another --run"
+def _differs(warehouse: Warehouse, run_id: str, name: str, old: Any, new: Any) -> InputError:
+    may_change = name in ("steps", *MAY_CHANGE) and not is_finished(warehouse, run_id)
+    hint = "add --resume to change the value" if may_change else "choose another --run"
     was, now = (textwrap.shorten(repr(value), 120, placeholder=" …") for value in (old, new))
     return InputError(
         f"{name.replace('_', '-')} is {now}, but run {run_id} started with {was}; give the old value, or "

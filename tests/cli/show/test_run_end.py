@@ -3,9 +3,12 @@ from pathlib import Path
 
 from tests.training.report.fixtures import add_judged, add_run, warehouse_with_data
 
+from dmix.cli.commands.train import train
 from dmix.cli.show.output import Coloured
 from dmix.cli.show.run_end import STYLES, aftermath, model_lines
 from dmix.training.evaluation.verdicts import Verdict
+from dmix.training.model.settings import TrainingSettings
+from dmix.training.run.config import RunConfig, config_to_yaml
 from dmix.warehouse_schema.catalog.sync import sync
 
 
@@ -41,6 +44,26 @@ def test_a_run_without_a_natural_one_says_how_to_get_it(tmp_path):
     assert "--controller natural --run one-natural" in found.lines[-1]
     assert not any(line.startswith("model: ") for line in found.lines)
     assert aftermath(place, "one", kind="base").lines == ()
+
+
+def test_the_natural_run_that_is_missing_is_a_command_with_the_settings_of_this_one(tmp_path):
+    place = warehouse_with_data(tmp_path / "a folder")
+    add_run(place, "one")
+    config = RunConfig(
+        run_id="one", kind="guided", dataset="d0", model=str(tmp_path / "my model"), controller="agent:a",
+        environment={"objectives": []}, steps=4, step_samples=16, batch_size=8, exhaustion="repeat",
+        max_passes=4, seed=3, training=TrainingSettings(),
+    )  # fmt: skip
+    file = place.run("one") / "config.yaml"
+    file.write_text(config_to_yaml(config, place))
+    sync(place)
+    pasted = shlex.split(aftermath(place, "one", kind="guided").lines[-1].partition("To train one: ")[2])
+    assert pasted[:2] == ["dmix", "train"]
+    given = train.make_context("train", pasted[2:]).params
+    assert (given["controller"], given["run_id"], given["dataset"]) == ("natural", "one-natural", "d0")
+    assert given["model"] == str(tmp_path / "my model") and given["environment"] == given["training"] == file
+    assert [given[name] for name in ("steps", "samples_per_step", "batch_size")] == [4, "16", 8]
+    assert (given["exhaustion"], given["max_passes"], given["seed"]) == ("repeat", 4, 3)
 
 
 def test_the_load_command_can_be_pasted():

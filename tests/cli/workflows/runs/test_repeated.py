@@ -2,8 +2,15 @@
 
 import pytest
 
-from dmix.cli.workflows.runs.repeated import has_started, is_finished, refuse_a_third_failure
-from dmix.warehouse_schema.errors import TrainingError
+from dmix.cli.workflows.runs.repeated import (
+    changed_settings,
+    has_started,
+    is_finished,
+    refuse_a_third_failure,
+)
+from dmix.training.model.settings import TrainingSettings
+from dmix.training.run.config import RunConfig, config_to_yaml
+from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -56,3 +63,16 @@ def test_two_equal_failures_refuse_a_third_attempt(warehouse):
 def test_other_ends_may_be_tried_again(warehouse, ends):
     write(warehouse, *ends)
     refuse_a_third_failure(warehouse, "r")
+
+
+@pytest.mark.parametrize(("end", "hint"), [(FAILED, "add --resume"), (("run_done", 5, ""), "another --run")])
+def test_resume_is_offered_for_other_steps_only_while_it_would_take_them(warehouse, end, hint):
+    config = RunConfig(
+        run_id="r", kind="baseline", dataset="d0", model="m", controller="natural", steps=5, step_samples=8,
+        batch_size=8, exhaustion="stop", max_passes=4, seed=0, training=TrainingSettings(),
+    )  # fmt: skip
+    write(warehouse, end)
+    (warehouse.run("r") / "model").mkdir()
+    (warehouse.run("r") / "config.yaml").write_text(config_to_yaml(config, warehouse))
+    with pytest.raises(InputError, match=rf"steps is 9, but run r started with 5;.*{hint}"):
+        changed_settings({"steps": 9}, warehouse, "r", may_change=False)
