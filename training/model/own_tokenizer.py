@@ -5,7 +5,8 @@ learns nothing and forgets all, without an error. Files may differ where ids do 
 writes `tokenizer.json` anew, so both tokenizers encode the same texts, and their special ids are compared.
 """
 
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +66,12 @@ def check_tokenizer(
     Raises:
         InputError: If the two tokenizers differ and `allow_other` is False.
     """
-    if not _files_agree(Path(model), tokenizer_file):
-        fitting_tokenizer(model, manifest, tokenizer_file=tokenizer_file, allow_other=allow_other)
+    if _files_agree(Path(model), tokenizer_file):
+        return
+    difference = "" if allow_other else _vocabularies_differ(Path(model), tokenizer_file)
+    if difference:
+        raise _another_tokenizer(model, manifest, difference)
+    fitting_tokenizer(model, manifest, tokenizer_file=tokenizer_file, allow_other=allow_other)
 
 
 def _files_agree(folder: Path, dataset_file: Path) -> bool:
@@ -86,6 +91,27 @@ def _files_agree(folder: Path, dataset_file: Path) -> bool:
     except (InputError, ValueError, KeyError, TypeError, AttributeError):
         return False
     return alike and kind in _PLAIN_CLASSES and spaced and named.items() <= ids.items()
+
+
+def _vocabularies_differ(folder: Path, dataset_file: Path) -> str:
+    """A token that has another id in the files of a model, in words; empty where that is not sure."""
+    try:
+        kind = str(read_json_object(folder / "tokenizer_config.json").get("tokenizer_class"))
+        own, dataset = (
+            read_json_object(path)["model"]["vocab"] for path in (folder / "tokenizer.json", dataset_file)
+        )
+        sure = kind.removesuffix("Fast") in _PLAIN_CLASSES
+        return _other_id(own, dataset) if sure else ""
+    except (InputError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+def _other_id(own: Mapping[str, int], dataset: Mapping[str, int]) -> str:
+    """The first token of a dataset that has another id in the model, in words; empty if none has."""
+    for token, index in sorted(dataset.items(), key=lambda item: item[1]):
+        if own.get(token, index) != index:
+            return f"the token {token!r} has id {index} in the data, and {own[token]} in the model"
+    return ""
 
 
 def _prefix_spaces(part: Any) -> set[bool]:
@@ -173,12 +199,16 @@ def check_own_tokenizer(
     """
     difference = _difference(own, load_tokenizer_file(dataset_file), manifest)
     if difference:
-        raise InputError(
-            f"model {model} has another tokenizer than dataset {manifest.dataset} "
-            f"({manifest.tokenizer.name}): {difference}. Run 'dmix etl shard --tokenizer {model}'. To "
-            "train anyway, although the ids have other meanings for the model, add "
-            "--allow-other-tokenizer"
-        )
+        raise _another_tokenizer(model, manifest, difference)
+
+
+def _another_tokenizer(model: str, manifest: DatasetManifest, difference: str) -> InputError:
+    return InputError(
+        f"model {model} has another tokenizer than dataset {manifest.dataset} "
+        f"({manifest.tokenizer.name}): {difference}. To make a dataset for this model: dmix etl shard "
+        f"--tokenizer {shlex.quote(model)}. To train anyway, although the ids have other meanings for the "
+        "model, add --allow-other-tokenizer"
+    )
 
 
 def _check_origin(folder: Path, manifest: DatasetManifest) -> None:
@@ -202,10 +232,9 @@ def _difference(own: "PreTrainedTokenizerBase", dataset: "Tokenizer", manifest: 
         known = dataset.token_to_id(token)
         if known is not None and known != index:
             return f"{token!r} has id {known} in the data and {index} in the model"
-    own_ids = own.get_vocab()
-    for token, index in dataset.get_vocab().items():
-        if own_ids.get(token, index) != index:
-            return f"the token {token!r} has id {index} in the data, and {own_ids[token]} in the model"
+    other_id = _other_id(own.get_vocab(), dataset.get_vocab())
+    if other_id:
+        return other_id
     encoded_by_own = _encoder(own)
     for text in (*_PROBE, *_texts_of_tokens(own, dataset)):
         ours = dataset.encode(text, add_special_tokens=False).ids

@@ -1,6 +1,7 @@
 """Evaluation items, and whether a dataset was made without them."""
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,8 +70,8 @@ def check_kept_out(
     )
     if not allow_unscreened:
         raise InputError(
-            f"{message}. Run 'dmix etl shard' again with the same flags and --environment {environment}, "
-            "or use --allow-unscreened"
+            f"{message}. Run 'dmix etl shard' again with the same flags and --environment "
+            f"{shlex.quote(str(environment))}, or use --allow-unscreened"
         )
     progress(f"warning: {message}")
 

@@ -47,6 +47,7 @@ def test_a_run_without_a_natural_one_says_how_to_get_it(tmp_path):
 
 
 def test_the_natural_run_that_is_missing_is_a_command_with_the_settings_of_this_one(tmp_path):
+    (tmp_path / "a folder").mkdir()
     place = warehouse_with_data(tmp_path / "a folder")
     add_run(place, "one")
     config = RunConfig(

@@ -8,6 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from dmix.training.model import own_tokenizer as own_tokenizer_module
 from dmix.training.model.models import load_model
 from dmix.training.model.own_tokenizer import check_tokenizer, own_tokenizer
 from dmix.training.model.saving import save_model
@@ -100,6 +101,25 @@ def test_a_tokenizer_of_other_ids_is_refused_unless_it_is_allowed(
         load_model(str(checkpoint), manifest, tokenizer_file=dataset_file)
     model = load_model(str(checkpoint), manifest, tokenizer_file=dataset_file, allow_other_tokenizer=True)
     assert model.tokenizer is None
+
+
+def test_other_ids_in_the_files_are_refused_without_transformers(
+    checkpoint, dataset_file, manifest, monkeypatch
+):
+    content = json.loads(dataset_file.read_text())
+    (first, one), (second, two), *_ = content["model"]["vocab"].items()
+    content["model"]["vocab"] |= {first: two, second: one}
+    (checkpoint / "tokenizer.json").write_text(json.dumps(content))
+    (checkpoint / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    asked = []
+    monkeypatch.setattr(own_tokenizer_module, "fitting_tokenizer", lambda *a, **k: asked.append(k))
+    with pytest.raises(
+        InputError, match=rf"another tokenizer .* has id {min(one, two)} in the data.*--tokenizer"
+    ):
+        check_tokenizer(str(checkpoint), manifest, tokenizer_file=dataset_file)
+    assert not asked
+    check_tokenizer(str(checkpoint), manifest, tokenizer_file=dataset_file, allow_other=True)
+    assert asked[0]["allow_other"]
 
 
 def test_a_damaged_tokenizer_is_named(checkpoint, dataset_file, manifest):
