@@ -53,7 +53,7 @@ def test_the_natural_run_that_is_missing_is_a_command_with_the_settings_of_this_
     config = RunConfig(
         run_id="one", kind="guided", dataset="d0", model=str(tmp_path / "my model"), controller="agent:a",
         environment={"objectives": []}, steps=4, step_samples=16, batch_size=8, exhaustion="repeat",
-        max_passes=4, seed=3, training=TrainingSettings(),
+        max_passes=9, seed=3, training=TrainingSettings(),
     )  # fmt: skip
     file = place.run("one") / "config.yaml"
     file.write_text(config_to_yaml(config, place))
@@ -64,7 +64,7 @@ def test_the_natural_run_that_is_missing_is_a_command_with_the_settings_of_this_
     assert (given["controller"], given["run_id"], given["dataset"]) == ("natural", "one-natural", "d0")
     assert given["model"] == str(tmp_path / "my model") and given["environment"] == given["training"] == file
     assert [given[name] for name in ("steps", "samples_per_step", "batch_size")] == [4, "16", 8]
-    assert (given["exhaustion"], given["max_passes"], given["seed"]) == ("repeat", 4, 3)
+    assert (given["exhaustion"], given["max_passes"], given["seed"]) == ("repeat", 9, 3)
 
 
 def test_the_load_command_can_be_pasted():
