@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from dmix.etl.classifiers.loops import compiled
 from dmix.etl.classify.classify import classify_corpora
 from dmix.etl.classify.plan import CorpusRequest
 from dmix.etl.classify.settings import ClassifySettings
@@ -22,9 +23,10 @@ HEAVY = (
     "pandas",
     "duckdb",
     "awkward",
-    "scipy",
     "tokenizers",
     "pyarrow.compute",
+    # the sums of rows, where no C compiler was there at the installation
+    *(() if compiled() is None else ("scipy",)),
 )
 MOST_MEGABYTES = 300
 
