@@ -141,8 +141,8 @@ def is_whole(path: Path) -> bool:
             if sum(part.file_size for part in parts) > path.stat().st_size:
                 return False
             for part in parts:
-                with archive.open(part) as file:
-                    while file.read(_BLOCK_BYTES):
+                with archive.open(part) as stored:
+                    while stored.read(_BLOCK_BYTES):
                         pass
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):
         return False
