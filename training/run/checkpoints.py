@@ -42,8 +42,9 @@ _ALLOWED_TYPES = [
 ]
 _PARTS = {"model", "optimizers", "callbacks", "timestamp"}
 """What a checkpoint of a run has to have, below `state`."""
-_READ_PARTS = _PARTS | {"schedulers", "scaler", "rank_zero_seed", "run_name"}
-"""What Composer is given of it. It evaluates the texts below `algorithms` as Python (0.32)."""
+_READ_PARTS = _PARTS | {"scaler", "rank_zero_seed", "run_name"}
+"""What Composer is given of it. It evaluates the texts below `algorithms` as Python (0.32), and takes any
+attribute of a scheduler, whose rates follow from the timestamp and the settings."""
 
 
 class _Saver(CheckpointSaver):

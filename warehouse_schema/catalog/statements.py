@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -186,6 +187,29 @@ def _check_copy(sql: str, protected: Sequence[Path]) -> None:
         real = Path(os.path.realpath(folder))
         if target == real or real in target.parents or target in real.parents or _same_file(target, real):
             raise InputError(f"COPY would write into {name}, which the warehouse uses; give another file")
+    linked = _linked(target)
+    if linked is not None:
+        raise InputError(
+            f"COPY to {name} may write through the link {linked} into the warehouse; remove the link or give "
+            "another file"
+        )
+
+
+def _linked(target: Path) -> Path | None:
+    """The first link in a folder that COPY would write into, or a file with a second name (a hard link).
+
+    Parts of a partitioned COPY go into folders that are there, through links as well, and OVERWRITE empties
+    them.
+    """
+    waiting = [target]
+    while waiting:
+        found = waiting.pop()
+        with suppress(OSError):  # DuckDB cannot write there either
+            if not found.is_symlink() and found.is_dir():
+                waiting += found.iterdir()
+            elif found.is_symlink() or (found.is_file() and found.stat().st_nlink > 1):
+                return found
+    return None
 
 
 def _local(name: str) -> str:

@@ -71,6 +71,13 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, name):
         assert load_run_checkpoint(tmp_path / "step1-ba2.pt", of={"r", "renamed"}, mmap=True)
 
 
+@pytest.mark.parametrize("part", ["algorithms", "schedulers", "dataset_state"])
+def test_what_a_resume_does_not_need_is_not_read(tmp_path, part):
+    state = {"model": {}, "optimizers": {}, "callbacks": {}, "timestamp": {}, part: {"LambdaLR": {"step": 3}}}
+    torch.save({"state": state}, tmp_path / "step1-ba2.pt")
+    assert part not in load_run_checkpoint(tmp_path / "step1-ba2.pt")["state"]
+
+
 def test_a_checkpoint_whose_pickle_is_nonsense_is_damaged(tmp_path):
     torch.save({"state": {"a": torch.arange(4)}}, tmp_path / "a.pt")
     with zipfile.ZipFile(tmp_path / "a.pt") as archive:

@@ -146,3 +146,27 @@ def test_two_hundred_random_statements_write_nothing(full_warehouse, tmp_path, a
     (victim / "a.csv").write_text("x\n1\n")
     found = try_statements(full_warehouse, victim, count=100, seed=int(allow_io), allow_io=allow_io)
     assert found["answered"] > 5 and found["refused"] > 30
+
+
+def test_copy_goes_through_no_link_in_its_folder(full_warehouse, tmp_path):
+    sync(full_warehouse)
+    root = full_warehouse.root
+    [labels, *_] = sorted(path for path in root.rglob("*") if path.is_file() and path.parent != root)
+    (tmp_path / "out" / "b").mkdir(parents=True)
+    (tmp_path / "out" / "a=1").symlink_to(labels.parent)
+    (tmp_path / "second" / "a=1").mkdir(parents=True)
+    os.link(labels, tmp_path / "second" / "a=1" / "data_0.csv")
+    before = tree(root)
+    with Catalog.open_reader(full_warehouse, allow_io=True) as catalog:
+        for folder in ("out", "second"):
+            for how in ("overwrite", "overwrite_or_ignore", "append"):
+                with pytest.raises(InputError, match=r"through the link .*a=1"):
+                    catalog.query(
+                        f"copy (select 1 as a, 2 as b) to '{tmp_path / folder}' (format csv, "
+                        f"partition_by (a), {how})"
+                    )
+        with pytest.raises(InputError, match="through the link"):
+            name = tmp_path / "second" / "a=1" / "data_0.csv"
+            catalog.query(f"copy (select 1) to '{name}' (format csv, use_tmp_file false)")
+        catalog.query(f"copy (select 1 as a, 2 as b) to '{tmp_path / 'new'}' (format csv, partition_by (a))")
+    assert tree(root) == before and (tmp_path / "new").is_dir()
