@@ -241,8 +241,9 @@ def report(rows: list[dict]) -> str:
     lines += [
         "# Texts that the embedded quality classifier drops",
         "",
-        "The first row is held-out documents of training origins, the next rows are unseen corpora, and the"
-        f" last {len(CORRUPTIONS)} rows are Low text, made from good text.",
+        "The first row shows held-out documents of training origins. The next rows show unseen corpora. In the"
+        f" last {len(CORRUPTIONS)} rows, a program made poor text from good text, for example by shuffling its"
+        " words.",
         "",
     ]
     lines += ["| text | texts | dropped |", "|---|---|---|"]

@@ -44,8 +44,8 @@ def sample() -> Workflow:
     uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If the command is killed, run it again
     to resume. The command prints the number of steps (M), of samples per step (R) and of domains. It also
     prints how often a run under natural mixing reads the target text. Natural mixing gives every domain a
-    share in proportion to its size. A table shows, for each range of target shares, the steps at which no
-    trajectory has such a share.
+    share in proportion to its size. For each range of target shares, a table shows the steps at which no
+    trajectory has a target share in this range.
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """
