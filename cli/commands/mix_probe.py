@@ -109,8 +109,9 @@ def probe() -> Workflow:
 
     The command prints a table with a row per domain and a column per objective. A cell shows the gain from a
     mixture of nine tenths natural mixing and one tenth text of this domain, in nats per token. Natural mixing
-    draws every domain in proportion to its size. The warehouse stores these effects in the views 'effects'
-    and 'effect_objectives'. 'dmix mix plan' makes a mixture from the effects.
+    draws every domain in proportion to its size. This gain is one tenth of the domain's effect. The
+    warehouse stores the effects in the views 'effects' and 'effect_objectives'. 'dmix mix plan' makes a
+    mixture from the effects.
 
     Example: dmix mix probe --environment environment.yaml
     """

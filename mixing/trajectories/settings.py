@@ -69,7 +69,7 @@ class SampleSettings:
     samples_per_step: int | str = setting(
         "auto",
         help="Number of samples per step (R) for the proxies, the small models that train under the "
-        "trajectories. 'auto': the same number as --run-samples-per-step auto.",
+        "trajectories. 'auto': dmix computes the number by the rule of --run-samples-per-step auto.",
     )
     run_samples_per_step: int | str = setting(
         "auto",

@@ -105,8 +105,8 @@ class RlSettings:
     )
     pessimism: float | None = setting(
         None,
-        help="Uncertainty penalty, in standard deviations of the scores in --set. Learned simulators lower their "
-        "predicted scores for states far from the runs in --set. The leverage measures how far a "
+        help="Uncertainty penalty, in standard deviations of the scores in --set. Learned simulators lower "
+        "their predicted scores for states far from the runs in --set. The leverage measures how far a "
         "state is from the states of these runs. Above leverage 1, dmix subtracts this penalty times half "
         "the logarithm of the leverage. Default: 3. With preset 'paper': 0.",
     )
