@@ -88,7 +88,7 @@ def _line(kind: _Kind, *, beside: Sequence[str]) -> str:
     number = f"{kind.count:,} record{'' if kind.count == 1 else 's'}"
     return (
         f"{number} not read, reason {first.reason}; the first is record {first.position} of {first.path}: "
-        f"{first.detail}{f' ({remedy})' if remedy else ''}"
+        f"{first.detail}{f' ({remedy})' if remedy and remedy not in first.detail else ''}"
     )
 
 

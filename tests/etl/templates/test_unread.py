@@ -30,6 +30,14 @@ def test_one_name_needs_no_template():
     assert "--text-column content" in line
 
 
+def test_advice_that_the_reject_holds_is_not_repeated():
+    unread = Unread(asked=("text",))
+    detail = "no text in column 'text'; the columns are messages (use --template chat)"
+    unread.add(Reject("a.jsonl", 1, "missing_text", detail, json.dumps({"messages": []})))
+    (line,) = unread.lines(others_read=False)
+    assert line.count("--template chat") == 1
+
+
 @pytest.mark.parametrize(
     ("columns", "flag"),
     [

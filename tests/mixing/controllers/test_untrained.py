@@ -1,5 +1,8 @@
 """An agent that has learnt nothing."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -37,3 +40,12 @@ def test_a_seed_is_a_number(space, tmp_path):
     for wrong in ("x", "-1", "²", str(2**31), "9" * 5_000):
         with pytest.raises(InputError, match=f"untrained:{wrong[:80]} contains no seed"):
             make_controller(f"untrained:{wrong}", warehouse=warehouse, space=space)
+
+
+def test_it_is_made_without_torch():
+    code = (
+        "import sys; from dmix.mixing.controllers.untrained import make; "
+        "make('1', warehouse=None, space=None); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
