@@ -161,6 +161,11 @@ class StepPlan:
     last: bool
     unserved_samples: int
 
+    @property
+    def drawn_N(self) -> Vector:
+        """Shares of the samples that the step draws; `planned_N`, rounded to whole samples."""
+        return self.counts_N / max(1, int(self.counts_N.sum()))
+
 
 def plan_step(
     asked_N: Vector, state: MixerState, *, streams: StreamSizes, settings: PlanSettings

@@ -433,7 +433,7 @@ class MixtureCallback(Callback):
                 steps=self.steps,
                 batch=batch,
                 batches=self.batches_in_step,
-                target_share=float(self.space.coarsen(self.plan.planned_N)[1]),
+                target_share=float(self.space.coarsen(self.plan.drawn_N)[1]),
                 source_tokens=source,
                 target_tokens=target,
                 step_tokens=batch * self.settings.batch_size * self.seq_len,
@@ -450,7 +450,7 @@ class MixtureCallback(Callback):
             StepReport(
                 step=plan.step,
                 steps=self.steps,
-                target_share=float(self.space.coarsen(plan.planned_N)[1]),
+                target_share=float(self.space.coarsen(plan.drawn_N)[1]),
                 source_tokens=source,
                 target_tokens=target,
                 loss=self.state.consumed.mean_loss,

@@ -394,7 +394,27 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
     return (
         f"run {config.run_id}: {config.steps} steps of {samples} in batches of"
         f" {config.batch_size}, at most {tokens:,} tokens; {expected}{guard}{shadow}{gradients}{promise}"
-        f"{warning}"
+        f"{warning}{_too_short(config, manifest)}"
+    )
+
+
+def _too_short(config: RunConfig, manifest: DatasetManifest) -> str:
+    """A note where natural mixing would give most target domains less than one sample; empty otherwise.
+
+    Whole samples are drawn, so little of such a field is read, whatever its share.
+    """
+    if config.kind == "base":
+        return ""
+    space = DomainSpace.of_dataset(manifest)
+    due_N = config.steps * config.step_samples * space.natural_N
+    target_N = space.target_N & (space.natural_N > 0)
+    rare = int((due_N[target_N] < 1).sum())
+    if 2 * rare <= int(target_N.sum()):
+        return ""
+    return (
+        f"; note: with {config.steps * config.step_samples:,} samples in all, natural mixing would give "
+        f"{rare} of {int(target_N.sum())} target domains less than one, so little target text would be read; "
+        "raise --samples-per-step or --steps, or use fewer domains"
     )
 
 

@@ -233,6 +233,15 @@ def test_the_line_of_a_run_names_guard_shadow_and_promise(configure, tiny_wareho
     assert "passes through the source" in describe(base, manifest)
 
 
+def test_a_run_too_short_to_read_most_target_domains_says_so(configure, tiny_warehouse):
+    manifest = read_dataset_manifest(tiny_warehouse)
+    assert "use fewer domains" not in describe(configure(), manifest)
+    short = dataclasses.replace(configure(), steps=1, step_samples=1)
+    told = describe(short, manifest)
+    assert "with 1 samples in all" in told and "target domains less than one" in told
+    assert "use fewer domains" not in describe(dataclasses.replace(short, kind="base"), manifest)
+
+
 def test_names_of_runs_sort_by_time_and_differ():
     names = {new_run_id() for _ in range(20)}
     assert len(names) == 20

@@ -19,7 +19,7 @@ class BatchReport:
         steps: M.
         batch: Global batches of the step that are done.
         batches: Global batches of the step.
-        target_share: Planned share of the target field in this step.
+        target_share: Share of the target field among the samples of this step.
         source_tokens: Tokens of the source field trained on before this step.
         target_tokens: Tokens of the target field trained on before this step.
         step_tokens: Tokens of this step trained on so far.
@@ -44,7 +44,7 @@ class StepReport:
     Attributes:
         step: The step, from 1.
         steps: M.
-        target_share: Planned share of the target field.
+        target_share: Share of the target field among its samples.
         source_tokens: Tokens of the source field trained on so far.
         target_tokens: Tokens of the target field trained on so far.
         loss: Mean training loss of the step in nats per token.
