@@ -206,7 +206,9 @@ def _converted(hint: Any, value: Any, where: str) -> Any:
 
 
 def _finite(value: Any, where: str) -> Any:
-    """A value of any type, if all numbers in it are finite."""
+    """A value of any type, if all numbers in it are finite and the whole ones have at most 64 bits."""
+    if isinstance(value, int):
+        _refuse_large(value, 2**63 - 1, where=where)
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where} is {value!r}, expected a finite number")
     for name, part in value.items() if isinstance(value, dict) else ():

@@ -38,7 +38,7 @@ _DAMAGE_TYPES = (
 _LOWER = {
     "etl": "run fewer tasks at the same time (--master 'local[1,3]') or lower --max-document-bytes",
     "train": "lower microbatch_size in the training file, or --batch-size",
-    "mix": "lower microbatch_size in the training settings, or --stack",
+    "mix": "lower microbatch_size in the training settings, --stack or --candidates",
     "eval": "free some memory, or give fewer --task",
 }
 # What the system answers to a mistake of a program.

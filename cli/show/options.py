@@ -42,10 +42,14 @@ class Count(click.IntRange):
     """A whole number from `min` to a limit that help does not show."""
 
     def __init__(self, min: int, *, most: int = MOST_COUNT) -> None:
-        super().__init__(min=min, max=most)
+        super().__init__(min=min)
+        self.most = most
 
-    def _describe_range(self) -> str:
-        return f"x>={self.min}"
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        number = super().convert(value, parameter, context)
+        if number > self.most:
+            self.fail(f"{number} is too large, expected at most {self.most}", parameter, context)
+        return number
 
 
 class SectionedGroup(click.Group):

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import MOST_BYTES, setting
 
+# A shard holds at least one sample and at most 4 GiB.
+_MOST_SEQ_LEN = 2**28
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSettings:
@@ -28,6 +31,7 @@ class ShardSettings:
         512,
         help="Number of tokens per sample. Small values let small domains fill at least some samples. "
         "The default is about the mean length of a document, 464 tokens in everyday text and code.",
+        most=_MOST_SEQ_LEN,
     )
     seed: int = setting(0, help="Seed of the sample order. A run can use another seed.")
     name: str = setting("", help="Name of the dataset. You can use the name instead of the id.")

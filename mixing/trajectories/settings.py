@@ -15,6 +15,9 @@ _PATHS = {"paper": 96, "default": 21}
 _STEPS = {"paper": 80, "default": 16}
 _DEFAULT_RANDOM_PATHS = 44
 
+# Far above what a farm trains, and what a step compares; a plan lists every path.
+_MOST_PATHS, _MOST_CANDIDATES = 100_000, 10_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings:
@@ -32,12 +35,14 @@ class SampleSettings:
         None,
         help="Number of trajectories (paths) for each value of --top-k. Default: 21. With preset "
         "'paper': 96.",
+        most=_MOST_PATHS,
     )
     random_paths: int | None = setting(
         None,
         help="Number of random paths: trajectories with random mixtures. Two thirds of them change the "
         "mixture at a few steps; the others never change it. Default: 44. With --paths or --top-k: "
         "half the number of the other paths. With preset 'paper': 0.",
+        most=_MOST_PATHS,
     )
     top_k: tuple[int, ...] = setting(
         (),
@@ -49,7 +54,9 @@ class SampleSettings:
         help="Maximum number of steps per trajectory (M). Default: 16. With preset 'paper': 80.",
     )
     candidates: int = setting(
-        20_000, help="Number of candidate mixtures per step. The default is the value in the paper."
+        20_000,
+        help="Number of candidate mixtures per step. The default is the value in the paper.",
+        most=_MOST_CANDIDATES,
     )
     alpha: float = setting(
         1.0,

@@ -186,3 +186,14 @@ def test_a_number_as_text_is_plain_digits_within_the_limit(given):
     with pytest.raises(InputError, match=r"--size is .*expected auto or a number from 1 to 2147483647"):
         whole_number(given, name="--size")
     assert whole_number("12", name="--size") == whole_number(12, name="--size") == 12
+
+
+def test_whole_numbers_in_values_of_any_type_have_at_most_64_bits():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Open:
+        config: dict[str, typing.Any] = setting({}, help="Anything.")
+
+    values = {"config": {"size": 2**63 - 1, "on": True, "deep": [{"x": 1}]}}
+    assert settings_from(Open, values, where="test").config == values["config"]
+    with pytest.raises(InputError, match=r"config.deep\[0\] is a number of 401 digits, expected at most 922"):
+        settings_from(Open, {"config": {"deep": [10**400]}}, where="test")

@@ -15,6 +15,7 @@ from typing import Any
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError
 from dmix.warehouse_schema.files.names import refuse_credentials
 from dmix.warehouse_schema.settings import (
+    MOST_WIDTH,
     load_settings,
     read_yaml,
     section_of_run,
@@ -71,7 +72,9 @@ def check_loggers(names: Sequence[str]) -> None:
 class LoraSettings:
     """Low-rank adapters (LoRA, arXiv 2106.09685) in place of whole weights, through peft."""
 
-    rank: int = setting(16, help="Rank of the two matrices whose product is the change of a weight.")
+    rank: int = setting(
+        16, help="Rank of the two matrices whose product is the change of a weight.", most=MOST_WIDTH
+    )
     alpha: int = setting(32, help="Scale of the adapters. dmix multiplies their output by alpha / rank.")
     targets: tuple[str, ...] = setting(
         ("all-linear",),

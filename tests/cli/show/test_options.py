@@ -4,7 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dmix.cli.show.options import FiniteFloat, settings_options
+from dmix.cli.show.options import Count, FiniteFloat, settings_options
 from dmix.warehouse_schema.settings import setting
 
 
@@ -56,3 +56,17 @@ def test_a_number_without_limits_shows_no_range():
     text = CliRunner().invoke(command, ["--help"]).output
     assert "[default: 1.0]" in text and "x<=None" not in text
     assert "x>=0" in text
+
+
+def test_a_count_says_what_is_too_large_and_help_shows_its_least_value_alone():
+    @click.command()
+    @click.option("--groups", type=Count(min=2, most=9), help="Number of groups.")
+    def command(groups):
+        click.echo(groups)
+
+    runner = CliRunner()
+    assert runner.invoke(command, ["--groups", "9"]).output == "9\n"
+    assert "x>=2" in runner.invoke(command, ["--help"]).output
+    for given, said in (("10", "10 is too large, expected at most 9"), ("1", "not in the range x>=2")):
+        refused = runner.invoke(command, ["--groups", given])
+        assert refused.exit_code == 2 and said in refused.output
