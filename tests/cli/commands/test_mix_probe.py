@@ -82,7 +82,7 @@ def test_a_plan_is_a_file_that_static_mixing_reads(dmix, probed, tmp_path):
 
 def test_a_plan_prints_shares_passes_and_the_promise(dmix, probed, tmp_path):
     code, out, err = dmix("mix", "plan", "--probe", "c", "--out", str(tmp_path / "m.yaml"), "--dry-run")
-    assert "whether a model follows the effects" in err and "0.39 to 0.65" in err
+    assert "cover only the error of the effects" in err and "0.39 to 0.65" in err
     assert code == 0 and "passes" in out and "utility" in err and not (tmp_path / "m.yaml").exists()
 
 
