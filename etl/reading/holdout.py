@@ -103,7 +103,7 @@ def hold_out(
     kinds = KINDS if judging is not None else (FEEDBACK,)
     kept: list[Record] = []
     held: dict[int, list[Record]] = {kind: [] for kind in kinds}
-    unread = Unread(asked=columns.alternatives)
+    unread = Unread(asked=columns.alternatives, templated=not columns.alternatives)
     left_out = 0
     for number, file in enumerate(files):
         wanted = _wanted(held, num_items, files=len(files) - number)
@@ -218,7 +218,7 @@ def draw_items(given: Sequence[str], *, num_items: int, columns: Columns = PLAIN
     """
     files = sorted(find_files(given).files, key=lambda file: sha256(file.name.encode()).digest())
     held: dict[int, list[Record]] = {kind: [] for kind in KINDS}
-    unread = Unread(asked=columns.alternatives)
+    unread = Unread(asked=columns.alternatives, templated=not columns.alternatives)
     documents = exact_bytes = 0
     estimated_bytes = 0.0
     for number, file in enumerate(files):

@@ -36,11 +36,13 @@ class Unread:
 
     Attributes:
         asked: Columns of which the first with a text counts, where the text is read so.
+        templated: Whether a template reads records in another way, which excludes a column of the text.
         rejects: The first of them, with file and place.
         counts: All of them, by reason.
     """
 
     asked: tuple[str, ...] = ()
+    templated: bool = False
 
     rejects: list[Reject] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -64,7 +66,7 @@ class Unread:
         """
         beside = (*(self.asked if others_read else ()), *self.text_columns)
         kinds = sorted(self._kinds.values(), key=lambda kind: -kind.count)
-        lines = [_line(kind, beside=beside) for kind in kinds[:_MOST_LINES]]
+        lines = [_line(kind, beside=beside, templated=self.templated) for kind in kinds[:_MOST_LINES]]
         more = self.counts.total() - sum(kind.count for kind in kinds[:_MOST_LINES])
         return (*lines, *([f"{more:,} more records not read, of other files or kinds"] if more else []))
 
@@ -80,11 +82,11 @@ class Unread:
         return tuple(name for name, _ in found.most_common())
 
 
-def _line(kind: _Kind, *, beside: Sequence[str]) -> str:
+def _line(kind: _Kind, *, beside: Sequence[str], templated: bool) -> str:
     first = kind.first
     remedy = _REMEDIES.get(first.reason, "")
     if first.reason == "missing_text":
-        remedy = text_flag(columns_of_record(first.prefix), beside=beside)
+        remedy = text_flag(columns_of_record(first.prefix), beside=beside, templated=templated)
     number = f"{kind.count:,} record{'' if kind.count == 1 else 's'}"
     return (
         f"{number} not read, reason {first.reason}; the first is record {first.position} of {first.path}: "
@@ -92,13 +94,16 @@ def _line(kind: _Kind, *, beside: Sequence[str]) -> str:
     )
 
 
-def text_flag(columns: Sequence[str], *, beside: Sequence[str] = ()) -> str:
+def text_flag(columns: Sequence[str], *, beside: Sequence[str] = (), templated: bool = False) -> str:
     """Which flag reads records with these columns, as advice.
 
     Args:
         columns: Their columns.
         beside: Columns that hold the text of other records.
+        templated: Whether the other records need the template that was given.
     """
+    if templated:
+        return "the template reads no such records; in a copy, rename their columns to those of the template"
     template = fitting_template(columns)
     if template is not None:
         return f"use --template {template}"

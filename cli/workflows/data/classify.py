@@ -178,7 +178,7 @@ def without_text(warehouse: Warehouse, version: "CorpusVersion", settings: "Clas
         has = f"; the file has the columns {', '.join(others[:_MOST_COLUMNS])}" if others else ""
         lines.append(
             f"{version.corpus}: {count:,} records of {name} have no text {asked}{has}; "
-            f"{text_flag(others, beside=beside)}"
+            f"{text_flag(others, beside=beside, templated=not alternatives)}"
         )
     if len(found) > _MOST_FILES:
         lines.append(f"{version.corpus}: {len(found) - _MOST_FILES:,} more files have records without text")

@@ -60,3 +60,8 @@ def test_messages_are_no_column_of_text():
 def test_columns_are_those_of_the_record_alone():
     prefix = '{"a": {"b": 1}, "c": "d: e", "f": [{"g": 1}], "h": "cut'
     assert columns_of_record(prefix) == ["a", "c", "f", "h"]
+
+
+def test_beside_a_template_no_flag_is_proposed_that_excludes_it():
+    advice = text_flag(["content", "url"], beside=["text"], templated=True)
+    assert "rename" in advice and "--" not in advice
