@@ -11,10 +11,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Whether somebody asked the run to stop."""
+    """Whether somebody asked the run to stop, and whether somebody ended it (a second signal)."""
 
     def __init__(self) -> None:
         self.received: str | None = None
+        self.ended = False
 
     def __bool__(self) -> bool:
         return self.received is not None
@@ -37,6 +38,7 @@ def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[S
 
     def handle(number: int, frame: FrameType | None) -> None:
         if request:
+            request.ended = True
             raise KeyboardInterrupt
         request.received = signal.Signals(number).name
         say(
@@ -48,6 +50,10 @@ def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[S
     before = {number: signal.signal(number, handle) for number in SIGNALS if number not in ignored}
     try:
         yield request
+    except Exception:
+        if request.ended:  # a library that is interrupted while it writes may raise something of its own
+            raise KeyboardInterrupt from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -31,3 +31,18 @@ def test_a_lost_terminal_stops_a_run_unless_nohup_started_it(handler):
         assert signal.getsignal(signal.SIGHUP) is handler
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_what_a_library_raises_when_a_second_signal_interrupts_it_is_an_interrupt(signals):
+    def save():
+        try:
+            for _ in range(signals):
+                os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            pass
+        raise RuntimeError("unexpected position")
+
+    with pytest.raises(KeyboardInterrupt if signals == 2 else RuntimeError):
+        with stop_on_signal():
+            save()
