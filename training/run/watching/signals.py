@@ -2,16 +2,12 @@
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 # Schedulers send SIGUSR1 ahead of a limit, a lost terminal SIGHUP.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-
-# Composer ends its ranks by SIGTERM when Ctrl-C reaches it, and looks every second.
-LAUNCHER_SECONDS = 5.0
 
 
 class StopRequest:
@@ -30,8 +26,7 @@ def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[S
     """Turns SIGINT, SIGTERM, SIGHUP and SIGUSR1 into a `StopRequest` for the body of the `with` statement.
 
     A second signal raises KeyboardInterrupt. Outside of the main thread, where Python allows no
-    handlers, signals keep their meaning. Under a launcher of several ranks, a second signal within
-    `LAUNCHER_SECONDS` is the first one, passed on: Ctrl-C reaches the launcher, too. A SIGHUP that `nohup` made ignored stays ignored.
+    handlers, signals keep their meaning. A SIGHUP that `nohup` made ignored stays ignored.
 
     Args:
         say: Receives a line for people when the first signal comes, since stopping can take a while.
@@ -42,12 +37,10 @@ def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[S
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if request and time.monotonic() - request.since < LAUNCHER_SECONDS * (ranks_here() > 1):
-            return
         if request:
             request.ended = True
             raise KeyboardInterrupt
-        request.received, request.since = signal.Signals(number).name, time.monotonic()
+        request.received = signal.Signals(number).name
         say(
             f"{request.received}: the run saves its state after this batch or scoring, then stops. A "
             "second signal ends the run at once, without saving"
