@@ -99,3 +99,9 @@ def farm_warehouse(tmp_path_factory, space):
     )
     publish_agent(warehouse, agent=MixingAgent(config), name="steersman", stage="sft", notes=[])
     return warehouse
+
+
+@pytest.fixture
+def warehouse(tmp_path):
+    """An empty one."""
+    return Warehouse.at(tmp_path)

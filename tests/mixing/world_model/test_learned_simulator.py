@@ -12,33 +12,11 @@ from tests.mixing.testbed.simulated import (
     simulated_farm,
 )
 from tests.mixing.testbed.simulator import Simulator
+from tests.mixing.testbed.static_agents import static_agent
 
-from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
 
 TWO = Simulator().restricted([0, 3], steps=5)
-
-
-CONFIG = {
-    "labels": ["domain-0"],
-    "objectives": ["general", "target"],
-    "scales": [SCALE, SCALE],
-    "hidden_size": 16,
-    "feedforward": 32,
-    "heads": 2,
-    "layers": 1,
-    "context": 5,
-}
-
-
-def static_agent(logits):
-    """An agent that always says softmax(logits)."""
-    torch.manual_seed(0)
-    agent = MixingAgent(MixingAgentConfig(**CONFIG)).eval()
-    with torch.no_grad():
-        agent.head.weight.zero_()
-        agent.head.bias.copy_(torch.tensor(logits))
-    return agent
 
 
 @pytest.fixture(scope="module")
