@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dmix.mixing.effects.prediction import Prediction
 from dmix.mixing.effects.settings import PlanRules
 from dmix.mixing.space.domains import Array, Vector
+from dmix.mixing.space.noise import beyond_noise
 from dmix.mixing.space.simplex import clipped, kl, total_variation
 from dmix.mixing.trajectories.guard import within_bounds
 from dmix.warehouse_schema.errors import InputError
@@ -251,7 +252,8 @@ def checked_choice(
             variance_P += value**2 * mine_PJ.var(1, ddof=1) / mine_PJ.shape[1]
     stderr_P = np.sqrt(variance_P)
     best = int(gain_P.argmax())
-    return (best if gain_P[best] > 2 * stderr_P[best] else None), gain_P, stderr_P
+    ahead = gain_P[best] > 0 and beyond_noise(float(gain_P[best]), stderr=float(stderr_P[best]))
+    return (best if ahead else None), gain_P, stderr_P
 
 
 def domains_that_matter(

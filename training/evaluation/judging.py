@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from dmix.mixing.space.noise import beyond_noise
 from dmix.training.run.resuming.differences import recorded_content
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 
-# Words for a change beyond noise, a gain and a loss, and for one within it.
-_WORDS = {
-    "target": ("learned", "worse", "no change beyond noise"),
-    "general": ("not forgotten", "forgotten", "no loss beyond noise"),
-}
+# Words for a change beyond noise, a gain and a loss.
+_WORDS = {"target": ("learned", "worse"), "general": ("not forgotten", "forgotten")}
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class Change:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the change is more than two standard errors."""
-        return self.stderr is not None and abs(self.change) > 2 * self.stderr
+        """Whether the change is larger than what chance does to the items."""
+        return beyond_noise(self.change, stderr=self.stderr)
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,9 @@ class Judged:
     @property
     def word(self) -> str:
         """The change in words."""
-        better, worse, same = _WORDS[self.role]
+        better, worse = _WORDS[self.role]
         if not self.change.beyond_noise:
-            return same
+            return "unchanged"
         return better if self.change.change > 0 else worse
 
 

@@ -1,9 +1,8 @@
 """What a change of scores amounts to, in words: unchanged, or one of three grades either way.
 
-A change is *unchanged* within two standard deviations between runs that differ in their seeds alone;
-where no configuration ran twice, below `UNCHANGED_SHARE` of the objective's scale s_o; in any case where
-two decimals show none. Grades are in
-units of s_o as well, so that they mean the same for every objective of an environment.
+`dmix.mixing.space.noise` says which changes are *unchanged*; the standard error is that between runs which
+differ in their seeds alone. Grades are in units of the objective's scale s_o, so that they mean the same
+for every objective of an environment.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Share of the scale s_o below which a change counts as none, where only one seed ran.
-UNCHANGED_SHARE = 0.1
-# Standard deviations between seeds within which a change counts as none.
-NOISE_WIDTH = 2.0
-# Change in nats per token below which readers, who see two decimals, would see a zero.
-LEAST_CHANGE = 0.005
+from dmix.mixing.space.noise import NOISE_RULE, NOISE_WIDTH, beyond_noise
+
 # Changes in units of s_o from which the second and the third grade start.
 GRADES = (0.5, 1.5)
 
@@ -25,11 +20,7 @@ _WORSE = {
     "target": ("a little worse", "worse", "much worse"),
     "general": ("forgot a little", "forgot", "forgot much"),
 }
-RULE = (
-    f"Unchanged: within two standard deviations between seeds (with one seed, below {UNCHANGED_SHARE:g} "
-    f"of the objective's scale). A little: below {GRADES[0]:g} of the scale. Much: {GRADES[1]:g} of the "
-    "scale or more."
-)
+RULE = f"{NOISE_RULE} A little: below {GRADES[0]:g} of the scale. Much: {GRADES[1]:g} of the scale or more."
 
 
 @dataclass(frozen=True)
@@ -92,8 +83,7 @@ def verdict(change: float, *, role: str, scale: float, noise: float | None = Non
         raise ValueError(
             f"scale is {scale} and role {role!r}, expected a number above 0 and one of {', '.join(_WORSE)}"
         )
-    limit = UNCHANGED_SHARE * scale if noise is None else NOISE_WIDTH * noise / runs**0.5
-    if not abs(change) > max(limit, LEAST_CHANGE):
+    if not beyond_noise(change, stderr=None if noise is None else noise / runs**0.5, scale=scale):
         return Verdict(0, "unchanged", change)
     size = sum(abs(change) / scale >= border for border in GRADES)
     word = _BETTER[size] if change > 0 else _WORSE[role][size]
@@ -193,8 +183,7 @@ def learned(group: Group, groups: Sequence[Group]) -> str:
         found = overall(group_verdicts(group, groups, role=role))
         if found:
             name, one = found
-            word = "no change" if not one.grade else one.word
-            clauses.append(f"{role} {word} ({name} {one.change:+.2f})")
+            clauses.append(f"{role} {one.word} ({name} {one.change:+.2f})")
     runs = max((len(values) for values in group.changes.values()), default=len(group.utilities))
     seeds = f"mean of {runs} seeds" if runs > 1 else "one seed"
     return f"With {group.controller} ({seeds}): {', '.join(clauses) or 'no scores'}"
@@ -211,7 +200,7 @@ def _best(ranked: Sequence[Group]) -> str:
     if noise is None:
         return f"{told}. One seed each cannot confirm this."
     spread = noise * (1 / len(first.utilities) + 1 / len(second.utilities)) ** 0.5
-    if means[0] - means[1] > NOISE_WIDTH * spread:
+    if beyond_noise(means[0] - means[1], stderr=spread):
         return (
             f"{told}. The difference is larger than the noise between seeds (± {NOISE_WIDTH * spread:.2f})."
         )

@@ -29,10 +29,10 @@ def test_a_change_has_the_error_of_paired_items():
     [
         ("target", 0.5, 0.1, "learned"),
         ("target", -0.5, 0.1, "worse"),
-        ("target", 0.2, 0.1, "no change beyond noise"),
+        ("target", 0.2, 0.1, "unchanged"),
         ("general", 0.5, 0.1, "not forgotten"),
         ("general", -0.5, 0.1, "forgotten"),
-        ("general", -0.5, None, "no loss beyond noise"),
+        ("general", -0.5, None, "unchanged"),
     ],
 )
 def test_a_change_has_a_word_by_its_role(role, change, stderr, word):

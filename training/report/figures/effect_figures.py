@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from dmix.mixing.space.noise import beyond_noise
 from dmix.training.report.figures.charts import (
     ROW_HEIGHT,
     ROWS_MARGIN,
@@ -18,8 +19,6 @@ from dmix.training.report.queries.effects import EffectFacts
 
 # Share of the mixture whose move the cells show.
 MOVED = 0.1
-# Cells within so many standard errors of 0 stay empty.
-CLEAR = 2.0
 
 
 def effects(found: EffectFacts, *, panel_id: str) -> Panel:
@@ -30,7 +29,7 @@ def effects(found: EffectFacts, *, panel_id: str) -> Panel:
         panel_id=panel_id,
         note=f"Gain of each objective, in nats per token, from a mixture of {MOVED:.0%} text of one domain "
         f"and {1 - MOVED:.0%} natural mixing. Each domain is in the group of the objective that gains most. "
-        "Domains without a gain are at the end. Cells within two standard errors of 0 are empty.",
+        "Domains without a gain are at the end. Cells within noise (two standard errors) are empty.",
         choices=(),
         figures=(Figure(title="Effects of domains on objectives", variants={"": _map(found)}),),
     )
@@ -48,7 +47,8 @@ def helpful_order(effect_PD: NDArray[np.float64]) -> list[int]:
 
 
 def _map(found: EffectFacts) -> Drawing:
-    clear_PD = np.where(np.abs(found.effect_PD) > CLEAR * found.stderr_PD, found.effect_PD, np.nan)
+    clears = np.vectorize(lambda effect, stderr: beyond_noise(effect, stderr=stderr), otypes=[bool])
+    clear_PD = np.where(clears(found.effect_PD, found.stderr_PD), found.effect_PD, np.nan)
     order = helpful_order(np.nan_to_num(clear_PD))
     cells_PD = MOVED * clear_PD[order]
     # the colour follows the square root, so that small effects are seen beside large ones

@@ -133,11 +133,11 @@ def mixed(run: Run) -> str:
 
 
 def changes(run: Run, role: str) -> dict[str, float]:
-    """Change of the objectives of a role since step 0, in nats per token, to the two digits that count."""
+    """Change of the objectives of a role since step 0, in nats per token."""
     environment = series.environment_of(run.config)
     roles = {o.name: o.role for o in environment.objectives} if environment else {}
     return {
-        name: round(score.change, 2)
+        name: score.change
         for name, score in series.final_scores(run).items()
         if roles.get(name) == role and score.change is not None
     }
