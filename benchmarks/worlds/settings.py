@@ -32,6 +32,8 @@ _SOURCES, _STEPS, _TARGET_SHARES, _SUPPLY = (5, 10), (8, 24), (0.03, 0.6), (0.6,
 _PASSES, _RATES = (1, 2, 4), (0.5, 1.0, 2.0)
 # Text over all passes, over that of a run: below it, natural mixing would end before its last step.
 _ENOUGH = 1.1
+# Corpora of few templates: a quarter of their items nearly occur in what is left of the text.
+_TEMPLATED = {"deepmind_mathematics"}
 # Bytes of a token, on the safe side, and the part of a corpus that is left when items are held out.
 _TOKEN_BYTES, _LEFT = 4.5, 0.8
 
@@ -192,6 +194,9 @@ def world_setting(world: World, files: Mapping[str, str]) -> dict[str, Any]:
     for name in (*world.sources, world.outside, *world.targets):
         if name not in files:
             raise NotFoundError(f"corpus {name!r} of world {world.name} has no file; name its folder")
+    target: dict[str, Any] = {"name": "target", "role": "target", "corpora": list(world.targets)}
+    if set(world.targets) <= _TEMPLATED:
+        target["spare"] = 1.0
     return {
         "name": world.name,
         "title": f"World {world.name}: {', '.join(world.targets)} beside {len(world.sources)} corpora.",
@@ -214,7 +219,7 @@ def world_setting(world: World, files: Mapping[str, str]) -> dict[str, Any]:
         "run_base": world.base,
         "objectives": [
             {"name": "general", "role": "general", "corpora": [world.outside], "origin": "out"},
-            {"name": "target", "role": "target", "corpora": list(world.targets)},
+            target,
         ],
     }
 

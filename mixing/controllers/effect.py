@@ -13,6 +13,7 @@ from dmix.mixing.effects.effect_agent import (
     ListeningRules,
     forecast_json,
     forecast_of,
+    heard_by_plan,
     listen,
     replan,
     with_run_effects,
@@ -68,14 +69,15 @@ class EffectController:
         self._check(history)
         if not np.isfinite(history.feedback_TD[0]).all():
             return _natural(history, "a score before the first step is missing")
-        heard = listen(history, self._prediction, self._belief, noise_D=self._noise_D)
+        known = heard_by_plan(self._prediction, history, self._rules)
+        heard = listen(history, known, self._belief, noise_D=self._noise_D)
         if heard.surprise > self._listening.contradiction:
             return _natural(
                 history,
                 f"the effects do not fit this run: the utility is {heard.surprise:.1f} standard errors "
                 f"below its forecasts (limit {self._listening.contradiction:g})",
             )
-        prediction = with_run_effects(self._prediction, history, trust=self._listening.trust)
+        prediction = with_run_effects(known, history, trust=self._listening.trust)
         mixture_N = replan(history, prediction, heard, rules=self._rules, listening=self._listening)
         forecast = forecast_of(history, prediction, heard, mixture_N)
         event = ControllerEvent(kind="forecast", detail=forecast_json(history.objectives, forecast))

@@ -34,7 +34,7 @@ from dmix.mixing.effects.belief import (
     StepInput,
 )
 from dmix.mixing.effects.gradients import error_matrices
-from dmix.mixing.effects.plan import Supply, ascend
+from dmix.mixing.effects.plan import Supply, ascend, plan_and_heard
 from dmix.mixing.effects.prediction import Prediction
 from dmix.mixing.effects.settings import PlanRules
 from dmix.mixing.space.domains import Array, Vector
@@ -94,6 +94,23 @@ class ListeningRules:
             raise InputError(f"trust is {self.trust}, expected 0 to 1")
 
 
+def heard_by_plan(prediction: Prediction, history: History, rules: PlanRules) -> Prediction:
+    """The prediction with all objectives that the static plan of the whole run has to hear.
+
+    The same at every step, so that the filter reads all scores by one prediction.
+    """
+    if prediction.heard_D.all():
+        return prediction
+    drawn_N = history.step_samples * history.mixtures_TN[1:].sum(0)
+    supply = Supply(
+        total=history.step_samples * history.steps,
+        samples_N=history.remaining_samples_N + np.rint(drawn_N).astype(np.int64),
+        max_passes=1,
+    )
+    value_D = history.weights_D / history.scales_D
+    return plan_and_heard(prediction, value_D=value_D, supply=supply, rules=rules)[0]
+
+
 def with_run_effects(prediction: Prediction, history: History, *, trust: float) -> Prediction:
     """The prediction plus what gradients of the run's model say has changed since they were first taken.
 
@@ -107,8 +124,7 @@ def with_run_effects(prediction: Prediction, history: History, *, trust: float) 
     if len(history.effects) < 2 or trust == 0:
         return prediction
     first, last = history.effects[0], history.effects[-1]
-    known_D = prediction.coefficients.beta_D + prediction.coefficients.gamma_D > 0
-    weight_D = trust * known_D
+    weight_D = trust * prediction.heard_D
     stderr_ND = weight_D * np.hypot(first.stderr_ND, last.stderr_ND)
     return prediction.corrected(
         weight_D * (last.effect_ND - first.effect_ND), error_matrices(stderr_ND, prediction.natural_N)

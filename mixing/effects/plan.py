@@ -29,6 +29,7 @@ __all__ = [
     "checked_choice",
     "domains_that_matter",
     "make_plan",
+    "plan_and_heard",
     "plan_around",
 ]
 
@@ -142,7 +143,7 @@ def make_plan(
     supply: Supply,
     rules: PlanRules | None = None,
 ) -> Plan:
-    """The best mixture by a prediction.
+    """The best mixture by a prediction; objectives within noise count where it would make them worse.
 
     Args:
         prediction: Of every objective.
@@ -151,8 +152,23 @@ def make_plan(
         supply: Bounds of the mixture.
         rules: Pull and caution.
     """
-    rules = PlanRules() if rules is None else rules
-    value_D = weights_D / scales_D
+    _, plan = plan_and_heard(
+        prediction, value_D=weights_D / scales_D, supply=supply, rules=rules or PlanRules()
+    )
+    return plan
+
+
+def plan_and_heard(
+    prediction: Prediction, *, value_D: Vector, supply: Supply, rules: PlanRules
+) -> tuple[Prediction, Plan]:
+    """The best mixture, and the prediction with all objectives that it had to hear (`hearing_losses`)."""
+    plan = _plan(prediction, value_D=value_D, supply=supply, rules=rules)
+    while (heard := prediction.hearing_losses(plan.mixture_N, value_D=value_D)) is not None:
+        prediction, plan = heard, _plan(heard, value_D=value_D, supply=supply, rules=rules)
+    return prediction, plan
+
+
+def _plan(prediction: Prediction, *, value_D: Vector, supply: Supply, rules: PlanRules) -> Plan:
     natural_N = prediction.natural_N
     safe_N = clipped(natural_N)
 
@@ -328,18 +344,14 @@ def _best_vertex(slope_N: Vector, floors_N: Vector, ceilings_N: Vector) -> Vecto
 
 
 def _note(prediction: Prediction, mixture_N: Vector, start_N: Vector, *, ceilings_N: Vector) -> str:
-    c = prediction.coefficients
-    telling = [
-        name for name, used in zip(prediction.objectives, c.beta_D + c.gamma_D, strict=True) if used > 0
-    ]
-    if not telling:
+    if not prediction.heard_D.any():
         return "The effects of all objectives are smaller than their noise, so the plan is natural mixing."
     if total_variation(mixture_N, start_N) < _NATURAL:
         tight = np.isclose(ceilings_N[ceilings_N > 0].sum(), 1, atol=1e-3)
         if tight:
             return "The run draws all available samples, so no other mixture is possible."
         return "No other mixture's predicted gain exceeds its risk, so the plan is natural mixing."
-    silent = [name for name in prediction.objectives if name not in telling]
+    silent = [n for n, heard in zip(prediction.objectives, prediction.heard_D, strict=True) if not heard]
     if silent:
         note = f"The plan ignores objectives with effects smaller than their noise: {', '.join(silent)}."
         if prediction.kept_FN is not None:
@@ -348,4 +360,4 @@ def _note(prediction: Prediction, mixture_N: Vector, start_N: Vector, *, ceiling
                 "share is unknown."
             )
         return note
-    return "All objectives have effects larger than their noise."
+    return "All objectives have effects larger than their noise, or would lose more than that."

@@ -26,6 +26,8 @@ from dmix.warehouse_schema.taxonomy import FIELDS
 
 # Rounds off the corner of the standard error at n, in nats per token.
 _CORNER = 1e-4
+# Standard errors of a loss that noise alone reaches in one case of twenty.
+_LOSS = 1.64
 # Probes below which three coefficients are not fitted to them.
 _LEAST_PROBES = 4
 
@@ -58,10 +60,13 @@ class Coefficients:
 class Prediction:
     """Predicted gains of every objective as functions of the mixture.
 
+    An objective whose effects are within noise promises nothing, and its gain counts as 0: it is not heard.
+
     Attributes:
         natural_N: n, the mixture that gains are relative to.
         objectives: Names of the D objectives.
         coefficients: beta, gamma, q.
+        heard_D: True for objectives whose effects count.
         counts: B; None without counts.
         effect_ND: E; None without measured effects.
         errors: One matrix (K, N) for each objective, as in `Effects`, beta and gamma included.
@@ -75,6 +80,7 @@ class Prediction:
     natural_N: Vector
     objectives: tuple[str, ...]
     coefficients: Coefficients
+    heard_D: NDArray[np.bool_]
     counts: CountModel | None
     effect_ND: Array | None
     errors: tuple[Array, ...]
@@ -92,12 +98,36 @@ class Prediction:
                 mixture_N = np.where(field_N, raised_N, rest_N)
         return mixture_N
 
+    def hearing_losses(self, mixture_N: Vector, *, value_D: Vector) -> "Prediction | None":
+        """The prediction that also hears the objectives that a mixture makes worse; None if there are none.
+
+        The mixture was chosen without them, so their own errors did not choose it, and a loss of `_LOSS`
+        standard errors is hardly noise. Where all gains together are a loss, each of them counts.
+
+        Args:
+            mixture_N: The best mixture by what is heard so far.
+            value_D: lambda / s of each objective.
+        """
+        if not self.heard_D.any():
+            return None
+        gain_D = self._gains(mixture_N)
+        # the price of distance alone says nothing about an objective
+        measured_D = gain_D + self.coefficients.q_D * float(kl(mixture_N, clipped(self.natural_N)))
+        weighed_D = ~self.heard_D & (value_D > 0)
+        lost_D = weighed_D & (measured_D < -_LOSS * self._stderr(mixture_N))
+        if not lost_D.any() and float(value_D @ gain_D) < 0:
+            lost_D = weighed_D & (gain_D < 0)
+        return dataclasses.replace(self, heard_D=self.heard_D | lost_D) if lost_D.any() else None
+
     def scores(self, mixture_N: Vector) -> Vector:
         """S_o(rho) less the score before the run, nats per token, shape (D,)."""
         return self.natural_gain_D + self.gains(mixture_N)
 
     def gains(self, mixture_N: Vector) -> Vector:
-        """S_o(rho) - S_o(n), nats per token, shape (D,)."""
+        """S_o(rho) - S_o(n), nats per token, shape (D,); 0 for objectives that are not heard."""
+        return np.where(self.heard_D, self._gains(mixture_N), 0.0)
+
+    def _gains(self, mixture_N: Vector) -> Vector:
         c = self.coefficients
         found_D = -c.q_D * float(kl(mixture_N, clipped(self.natural_N)))
         if self.counts is not None:
@@ -115,10 +145,13 @@ class Prediction:
             found_ND = found_ND + c.beta_D * self.counts.gradient(mixture_N)
         if self.effect_ND is not None:
             found_ND = found_ND + c.gamma_D * self.effect_ND
-        return found_ND
+        return np.where(self.heard_D, found_ND, 0.0)
 
     def stderr(self, mixture_N: Vector) -> Vector:
         """Standard error of `gains`, nats per token, shape (D,): convex, 0 at n."""
+        return np.where(self.heard_D, self._stderr(mixture_N), 0.0)
+
+    def _stderr(self, mixture_N: Vector) -> Vector:
         return np.array([_rounded(error @ (mixture_N - self.natural_N)) for error in self.errors])
 
     def stderr_gradient(self, mixture_N: Vector) -> Array:
@@ -127,7 +160,7 @@ class Prediction:
         for error in self.errors:
             moved_K = error @ (mixture_N - self.natural_N)
             columns.append(moved_K @ error / np.sqrt(moved_K @ moved_K + _CORNER**2))
-        return np.stack(columns, axis=1)
+        return np.where(self.heard_D, np.stack(columns, axis=1), 0.0)
 
     def around(self, mixture_N: Vector, *, correction_ND: Array, errors: tuple[Array, ...]) -> "Prediction":
         """The same prediction with gains relative to another mixture, and what was measured around it.
@@ -177,7 +210,7 @@ def predict(
 ) -> Prediction:
     """The prediction that some effects of one dataset and environment make together.
 
-    Objectives whose effects are noise get coefficients 0, so that they pull nowhere.
+    Objectives whose effects are noise are not heard, so that they pull nowhere.
 
     Args:
         effects: At most one of counts and one measured on a model (gradient or probe).
@@ -212,7 +245,6 @@ def predict(
     if coefficients is None:
         coefficients = Coefficients.unfitted(counted=bool(counted), measured=bool(measured), objectives=size)
     telling_D = np.any([e.telling_D for e in effects if _used(e, coefficients)], axis=0)
-    coefficients = coefficients.only(np.broadcast_to(telling_D, (size,)))
     scaled = [(coefficients.beta_D, counted), (coefficients.gamma_D, measured)]
     errors = tuple(
         np.concatenate([scale_D[index] * e.errors[index] for scale_D, kind in scaled for e in kind])
@@ -222,6 +254,7 @@ def predict(
         natural_N=first.natural_N,
         objectives=first.objectives,
         coefficients=coefficients,
+        heard_D=np.broadcast_to(telling_D, (size,)) & (coefficients.beta_D + coefficients.gamma_D > 0),
         counts=counts,
         effect_ND=measured[0].effect_ND if measured else None,
         errors=errors,
@@ -242,29 +275,31 @@ def predict_stored(found: Sequence[StoredEffects]) -> Prediction:
     Raises:
         InputError: If the effects do not belong together.
     """
-    prediction = _predict_stored(found)
-    kept_FN = _unheard_fields(prediction, found[0])
-    return dataclasses.replace(prediction, kept_FN=kept_FN) if len(kept_FN) else prediction
+    environment = found[0].environment
+    weights = dict(zip(environment.names, environment.weights_D, strict=True))
+    weighed = [weights.get(name, 1.0) > 0 for name in found[0].effects.objectives]
+    return keeping_fields(_predict_stored(found), found[0].effects, weighed_D=np.array(weighed))
 
 
-def _unheard_fields(prediction: Prediction, stored: StoredEffects) -> NDArray[np.bool_]:
-    """Masks (F, N) of the fields whose objectives with weight all have effects within noise.
+def keeping_fields(
+    prediction: Prediction, effects: Effects, *, weighed_D: NDArray[np.bool_] | None = None
+) -> Prediction:
+    """The prediction that keeps the share of each field whose objectives with weight are all within noise.
 
     Counts relative to a model say nothing about what it knows already, so they cannot see that it forgets.
+
+    Args:
+        prediction: Of these effects.
+        effects: They name fields and roles.
+        weighed_D: False for objectives without weight; all have some when left out.
     """
-    effects = stored.effects
-    weights = dict(zip(stored.environment.names, stored.environment.weights_D, strict=True))
-    heard_D = prediction.coefficients.beta_D + prediction.coefficients.gamma_D > 0
+    weighed_D = np.ones(len(effects.roles), bool) if weighed_D is None else weighed_D
     masks = []
     for field, role in zip(FIELDS, ("general", "target"), strict=True):
-        of_role = [
-            heard
-            for heard, name, own in zip(heard_D, effects.objectives, effects.roles, strict=True)
-            if own == role and weights.get(name, 1.0) > 0
-        ]
-        if of_role and not any(of_role):
+        of_role_D = weighed_D & (np.array(effects.roles) == role)
+        if of_role_D.any() and not prediction.heard_D[of_role_D].any():
             masks.append([of == field for of, _ in effects.names])
-    return np.array(masks, bool).reshape(len(masks), len(effects.names))
+    return dataclasses.replace(prediction, kept_FN=np.array(masks)) if masks else prediction
 
 
 def _predict_stored(found: Sequence[StoredEffects]) -> Prediction:
@@ -327,9 +362,14 @@ def fitted_coefficients(
         linear_PD = apart_PN @ prediction.effect_ND
     kl_P = np.array([float(kl(m, clipped(prediction.natural_N))) for m in mixtures_PN])
     fitted = ridge_coefficients(
-        counted_PD, linear_PD, kl_P, gains_PD, start=prediction.coefficients, ridge=ridge
+        counted_PD,
+        linear_PD,
+        kl_P,
+        gains_PD,
+        start=prediction.coefficients.only(prediction.heard_D),
+        ridge=ridge,
     )
-    return dataclasses.replace(prediction, coefficients=fitted)
+    return dataclasses.replace(prediction, coefficients=fitted, heard_D=fitted.beta_D + fitted.gamma_D > 0)
 
 
 def ridge_coefficients(

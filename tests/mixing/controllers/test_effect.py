@@ -219,3 +219,14 @@ def test_the_source_keeps_its_share_where_nobody_knows_what_less_would_cost():
     ]
     assert shares[0][0] > natural + 0.1
     assert (shares[1] <= natural + 1e-9).all()
+
+
+def test_an_objective_within_noise_is_heard_at_every_step_where_the_plan_would_hurt_it():
+    loud = prediction()
+    deaf = dataclasses.replace(loud, heard_D=np.array([True, False]))
+    # text that helps the general objective costs the target one -0.3 per share, thirty times its error
+    first = [EffectController(p).propose(history()).mixture_N for p in (loud, deaf)]
+    assert first[1] == pytest.approx(first[0])
+    mixtures, _ = driven(EffectController(deaf), lambda m, step: np.array([0.01, 0.02]) * step)
+    again, _ = driven(EffectController(loud), lambda m, step: np.array([0.01, 0.02]) * step)
+    assert mixtures == pytest.approx(again, abs=1e-9)

@@ -11,6 +11,7 @@ from dmix.mixing.effects.plan import (
     checked_choice,
     domains_that_matter,
     make_plan,
+    plan_and_heard,
     plan_around,
 )
 from dmix.mixing.effects.prediction import Coefficients, Prediction, predict
@@ -71,6 +72,7 @@ def test_counts_without_pull_give_the_shares_that_say_the_items(make_effects):
         natural_N=np.array([0.5, 0.5]),
         objectives=("o",),
         coefficients=Coefficients(beta_D=ONE, gamma_D=0 * ONE, q_D=0 * ONE),
+        heard_D=np.array([True]),
         counts=counts,
         effect_ND=None,
         errors=(np.zeros((1, 2)),),
@@ -219,3 +221,44 @@ def test_a_plan_and_its_note_keep_the_field_that_nobody_heard(make_effects):
     assert plans[1].mixture_N[:2].sum() == pytest.approx(0.5)
     assert plans[1].mixture_N[3] > plans[1].mixture_N[2] > 0 and plans[1].utility > 0
     assert "natural share" in plans[1].note and "natural share" not in plans[0].note
+
+
+LOPSIDED_N = np.array([0.48, 0.48, 0.02, 0.02])
+
+
+def lopsided(make_effects, effect):
+    """All domains but the last cost the first objective; the last alone does something to the second one.
+
+    The second objective is not heard: over tilts, a domain of little share hardly moves it.
+    """
+    effect_ND = np.array([[-1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0], [1.0, effect]])
+    effects = make_effects(effect_ND - LOPSIDED_N @ effect_ND, 0.1, natural_N=LOPSIDED_N)
+    return predict([effects], None)
+
+
+def test_an_objective_within_noise_is_heard_where_the_plan_would_make_it_worse(make_effects):
+    asked = supply(4)
+    given = {"weights_D": np.full(2, 0.5), "scales_D": np.full(2, 0.5), "supply": asked, "rules": BOLD}
+    deaf, harmless, harmful = (lopsided(make_effects, effect) for effect in (0.0, 1.0, -1.0))
+    assert [p.heard_D.tolist() for p in (deaf, harmless, harmful)] == [[True, False]] * 3
+    plans = [make_plan(p, **given) for p in (deaf, harmless, harmful)]
+    assert plans[0].mixture_N[3] > 0.5
+    # a gain of an objective within noise attracts nothing
+    assert plans[1].mixture_N == pytest.approx(plans[0].mixture_N)
+    assert plans[2].mixture_N[3] < 0.6 * plans[0].mixture_N[3]
+    assert "ignores" in plans[0].note and "ignores" not in plans[2].note
+
+
+def test_no_plan_promises_a_loss(make_effects):
+    rng = np.random.default_rng(1)
+    heard = 0
+    for _ in range(50):
+        effects = make_effects(rng.normal(0, [0.4, 0.12], (4, 2)), [0.05, 0.1])
+        value_D = np.array([0.5, 0.5]) / [0.3, 0.05]
+        known, plan = plan_and_heard(
+            predict([effects], None), value_D=value_D, supply=supply(4), rules=PlanRules()
+        )
+        everything = dataclasses.replace(known, heard_D=np.array([True, True]))
+        assert value_D @ everything.gains(plan.mixture_N) >= -1e-6
+        heard += known.heard_D.sum()
+    assert heard > 50

@@ -41,7 +41,7 @@ def test_counts_predict_whole_mixtures(paper_counts, make_effects):
 
 def test_noise_has_no_say_and_the_rest_keeps_its_own(make_effects):
     prediction = predict([make_effects([[-2.0, 0.01], [2.0, -0.01]], 0.1)], None)
-    assert prediction.coefficients.gamma_D.tolist() == [1, 0]
+    assert prediction.heard_D.tolist() == [True, False]
     assert prediction.gains(MOVED)[1] == 0 and prediction.stderr(MOVED)[1] == 0
 
 

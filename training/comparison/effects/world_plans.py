@@ -18,7 +18,7 @@ from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.effects.belief import BeliefSettings
 from dmix.mixing.effects.plan import Supply, make_plan
-from dmix.mixing.effects.prediction import Coefficients, Prediction, predict
+from dmix.mixing.effects.prediction import Coefficients, Prediction, keeping_fields, predict
 from dmix.mixing.effects.store import StoredEffects
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.training.comparison.data.settings import ComparisonSettings
@@ -127,12 +127,13 @@ def world_prediction(
     """What a world's effects promise, by what other worlds taught."""
     scales_D = world_scales(counts)
     measured = [gradients] if gradients is not None and priors.gamma > 0 else []
-    return predict(
+    found = predict(
         [counts.effects, *(stored.effects for stored in measured)],
         counts.counts,
         coefficients=priors.coefficients(scales_D),
         natural_gain_D=scales_D * [priors.natural_gain[role] for role in counts.effects.roles],
     )
+    return keeping_fields(found, counts.effects)
 
 
 def planned_mixture(

@@ -71,8 +71,8 @@ def stored(effect_ND, *, estimator="counts"):
     return SimpleNamespace(effects=effects, counts=LinearCounts(effect_ND))
 
 
-# relative to natural shares 0.6 and 0.4: text of the target helps the target and costs nothing
-COUNTS = stored(np.array([[0.0, -1.0], [0.0, 1.5]]))
+# relative to natural shares 0.6 and 0.4: text of the target helps both, the target much more
+COUNTS = stored(np.array([[-0.002, -1.0], [0.003, 1.5]]))
 GRADIENTS = stored(np.array([[0.0, -2.0], [0.0, 3.0]]), estimator="gradient")
 
 
@@ -129,6 +129,11 @@ def test_the_plan_of_counts_follows_no_fit():
     assert np.array_equal(plan(COUNTS_PLAN), plan(COUNTS_PLAN, priors=replace(PRIORS, beta=0.0)))
     assert np.array_equal(plan(COUNTS_PLAN), plan(PLAN, priors=PLAIN, gradients=None))
     assert plan(PLAN)[1] > SPACE.natural_N[1], "the target gains, and nothing is lost"
+
+
+def test_a_world_keeps_the_field_that_nobody_heard():
+    deaf = stored(COUNTS.effects.effect_ND * [0.0, 1.0])
+    assert plan(PLAN, counts=deaf) == pytest.approx(SPACE.natural_N)
 
 
 def test_each_name_is_its_controller():
