@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
+from dmix.mixing.effects.belief import BeliefSettings
 from dmix.mixing.space.domains import Array, Vector
 from dmix.mixing.space.simplex import clipped, kl
 from dmix.training.comparison.effects.world_plans import WorldPriors
 from dmix.warehouse_schema.errors import InputError
 
-# Runs of typical size that the defaults of the plan count for.
+# Runs of typical size that the defaults of the plan count for, and worlds that those of the belief do.
 _RIDGE = 2.0
 
 
@@ -62,11 +63,8 @@ def fit_priors(worlds: Sequence[WorldRuns]) -> WorldPriors:
     held_RC, wanted_R = np.vstack([rows_RC, np.diag(hold_C)]), np.concatenate([gains_R, hold_C * start_C])
     beta, gamma, q = nnls(held_RC, wanted_R)[0]
     left = [gain - feature @ [beta, gamma, q] for feature, gain in features]
-    corrections = [
-        float(f[:, 0] @ rest / max(f[:, 0] @ f[:, 0], 1e-9))
-        for (f, _), rest in zip(features, left, strict=True)
-    ]
-    directions = [_slope(_shares(world), rest) for world, rest in zip(worlds, left, strict=True)]
+    promised = [f[:, 0] for f, _ in features]
+    shares = [_shares(world) for world in worlds]
     ends = {
         role: [gain for world in worlds for gain in _natural(world, role)] for role in ("general", "target")
     }
@@ -77,8 +75,8 @@ def fit_priors(worlds: Sequence[WorldRuns]) -> WorldPriors:
         q=float(q),
         natural_gain={role: float(np.mean(found)) for role, found in ends.items()},
         drift=float(np.sqrt(np.mean([np.var(found, ddof=1) for found in ends.values()]))),
-        scale=float(np.std(corrections, ddof=1)),
-        direction=float(np.std(directions, ddof=1)),
+        scale=spread_of_slopes(promised, left, known=BeliefSettings().scale),
+        direction=spread_of_slopes(shares, left, known=BeliefSettings().direction),
         noise=float(np.sqrt(np.mean(np.concatenate([n.ravel() for n in noise]) ** 2))),
         worlds=len(worlds),
         runs=sum(1 + len(world.mixtures_PN) for world in worlds),
@@ -103,9 +101,28 @@ def _shares(world: WorldRuns) -> Vector:
     return np.repeat(apart_P, len(world.scales_D))
 
 
-def _slope(shares_R: Vector, left_R: Vector) -> float:
-    square = float(shares_R @ shares_R)
-    return float(shares_R @ left_R) / square if square > 1e-6 else 0.0
+def spread_of_slopes(inputs: Sequence[Vector], left: Sequence[Vector], *, known: float) -> float:
+    """Standard deviation over worlds of the slope of what is left on an input, without its sampling error.
+
+    By moments, sum_w (x'r)^2 = sum_w (spread^2 (x'x)^2 + v x'x), v the variance of what is left. The square
+    is averaged with that of a known value by precision; the known one is as precise as one from `_RIDGE`
+    worlds without noise. A world whose input hardly moved has next to no weight.
+
+    Args:
+        inputs: x of each world, a number a row.
+        left: r of each world.
+        known: The standard deviation that is expected, above 0.
+    """
+    noise = float(np.mean(np.concatenate(list(left)) ** 2))
+    square_W = np.array([x @ x for x in inputs])
+    moved_W = np.array([x @ rest for x, rest in zip(inputs, left, strict=True)])
+    weight = float((square_W**2).sum())
+    if weight == 0:
+        return known
+    found = float((moved_W**2 - noise * square_W).sum()) / weight
+    variance = 2 * float(((noise * square_W + known**2 * square_W**2) ** 2).sum()) / weight**2
+    precision, held = 1 / variance, _RIDGE / (2 * known**4)
+    return float(np.sqrt(max(0.0, (found * precision + known**2 * held) / (precision + held))))
 
 
 def _natural(world: WorldRuns, role: str) -> list[float]:

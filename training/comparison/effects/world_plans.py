@@ -71,8 +71,17 @@ class WorldPriors:
         return Coefficients(beta_D=self.beta * ones_D, gamma_D=self.gamma * ones_D, q_D=self.q * scales_D)
 
     def belief(self) -> BeliefSettings:
-        """Prior and noise of the effect agent."""
-        return BeliefSettings(drift=self.drift, scale=self.scale, direction=self.direction, noise=self.noise)
+        """Prior and noise of the effect agent.
+
+        What natural mixing gains here is known from other worlds alone, and drift is how far these are apart.
+        """
+        return BeliefSettings(
+            drift=self.drift,
+            natural=self.drift,
+            scale=self.scale,
+            direction=self.direction,
+            noise=self.noise,
+        )
 
 
 PLAIN = WorldPriors(
