@@ -6,6 +6,7 @@ Ids are hashed as little-endian int64.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -67,6 +68,17 @@ def step_digest(ids: Ids) -> str:
 def chain_digest(previous: str, step: str) -> str:
     """run_t = SHA-256(run_{t-1} || step_t), over the 32 bytes of each."""
     return hashlib.sha256(bytes.fromhex(previous) + bytes.fromhex(step)).hexdigest()
+
+
+def checked_chain(value: object) -> str:
+    """A chained digest that was stored.
+
+    Raises:
+        ValueError: If it is not 64 hexadecimal digits.
+    """
+    if not isinstance(value, str) or re.fullmatch("[0-9a-f]{64}", value) is None:
+        raise ValueError(f"chain is {repr(value)[:40]}, expected 64 hexadecimal digits")
+    return value
 
 
 def merge_ranks(ids_by_rank: Sequence[Ids], *, batch_size: int) -> Ids:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dmix.mixing.delivery.digest import Ids, StepDigest, merge_ranks, step_digest
 from dmix.mixing.delivery.step_plan import StepPlan
+from dmix.mixing.space.plain_values import counts_of, floats_of
 from dmix.warehouse_schema.errors import VerificationError
 
 
@@ -113,11 +114,9 @@ class StepLedger:
 
         Raises:
             VerificationError: If the plan's ids are not the ones that had been consumed.
+            ValueError: If it holds something else than numbers of the same domains.
         """
-        samples_N = np.array(value["samples_N"], np.int64)
+        samples_N = counts_of(value["samples_N"], shape=(None,), what="samples consumed")
+        losses_N = floats_of(value["loss_sum_N"], shape=samples_N.shape, what="sum of losses")
         prefix = planned_ids[: samples_N.sum()]
-        return cls(
-            StepDigest.resumed(prefix, expected=value["digest"]),
-            samples_N,
-            np.array(value["loss_sum_N"], np.float64),
-        )
+        return cls(StepDigest.resumed(prefix, expected=str(value["digest"])), samples_N, losses_N)

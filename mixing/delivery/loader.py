@@ -21,11 +21,20 @@ from numpy.typing import NDArray
 from torch import distributed
 
 from dmix.mixing.delivery.dataset import Batch, MixedDataset, StepBatchSampler, build_dataloader
-from dmix.mixing.delivery.digest import CHAIN_START, StepDigest, chain_digest
+from dmix.mixing.delivery.digest import CHAIN_START, StepDigest, chain_digest, checked_chain
 from dmix.mixing.delivery.ledger import RankNotes, StepLedger
-from dmix.mixing.delivery.step_plan import MixerState, PlanSettings, StepPlan, plan_step, remaining_samples
+from dmix.mixing.delivery.step_plan import (
+    MixerState,
+    PlanSettings,
+    StepPlan,
+    check_state,
+    is_over,
+    plan_step,
+    remaining_samples,
+)
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.mixtures import parse_mixture
+from dmix.mixing.space.plain_values import count_of, floats_of
 from dmix.warehouse_schema.errors import InputError
 
 Ids = NDArray[np.int64]
@@ -172,6 +181,8 @@ class MixedLoader:
         missing = [name for name in _STATE if name not in state]
         if missing:
             raise InputError(f"loader state lacks {', '.join(missing)}; resume from an earlier one")
+        if not isinstance(state["settings"], Mapping):
+            raise InputError("loader state is damaged (settings); resume from an earlier one")
         here = {"dataset": self.dataset.manifest.dataset, **self.settings.to_json()}
         saved = {"dataset": state["dataset"], **state["settings"]}
         for name, value in here.items():
@@ -180,17 +191,31 @@ class MixedLoader:
                     f"the run started with {name} {saved.get(name)!r}, but this loader has {value!r}; "
                     "resume with the first settings of the run"
                 )
-        self.state = MixerState.from_json(state["mixer"])
-        self.chain, self._last = state["chain"], state["finished"]
+        mixer = MixerState.from_json(state["mixer"])
+        check_state(mixer, streams=self.dataset.sizes, settings=self.settings)
+        try:
+            chain, batches = (
+                checked_chain(state["chain"]),
+                count_of(state["batches_done"], what="batches_done"),
+            )
+            digest, asked = str(state["consumed_digest"]), state["asked"]
+            if asked is not None:
+                asked = floats_of(asked, shape=(len(self.dataset.sizes),), what="asked")
+        except ValueError as error:
+            raise InputError(f"loader state is damaged ({error}); resume from an earlier one") from None
+        self.state, self.chain = mixer, chain
+        # what the state says of its end follows from the rest
+        self._last = is_over(mixer, streams=self.dataset.sizes, settings=self.settings)
         self._batches_done = 0
         self.plan = self.record = None
         self._restart_ledger()
-        if state["asked"] is not None:
-            self._set_plan(np.array(state["asked"], dtype=np.float64))
+        if asked is not None:
+            self._set_plan(asked)
             assert self.plan is not None
-            self._batches_done = state["batches_done"]
-            consumed = self.plan.ids[: self._batches_done * self.settings.batch_size]
-            self._ledger.digest = StepDigest.resumed(consumed, expected=state["consumed_digest"])
+            self._batches_done = batches
+            self.sampler.set_plan(self.plan, first_batch=batches)
+            consumed = self.plan.ids[: batches * self.settings.batch_size]
+            self._ledger.digest = StepDigest.resumed(consumed, expected=digest)
             self._ledger.samples_N = self.dataset.sizes.count(consumed)
 
     def _weights(self, weights: Vector | Mapping[str, float]) -> Vector:

@@ -16,6 +16,7 @@ from dmix.mixing.delivery.exhaustion import EXHAUSTION, allocate, checked_mixtur
 from dmix.mixing.delivery.order import Ids, interleaved, order_slice
 from dmix.mixing.delivery.streams import Counts, StreamSizes
 from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.plain_values import count_of, counts_of, floats_of
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
 
@@ -25,7 +26,10 @@ __all__ = [
     "StepPlan",
     "StreamSizes",
     "check_settings",
+    "check_state",
+    "drawn_samples",
     "ending",
+    "is_over",
     "plan_step",
     "remaining_samples",
     "step_total",
@@ -111,25 +115,18 @@ class MixerState:
         """The state that `to_json` wrote.
 
         Raises:
-            InputError: If a part is missing or the lengths disagree.
+            InputError: If a part is missing, is no number that it can be, or the lengths disagree.
         """
         try:
-            state = cls(
-                step=int(value["step"]),
-                carry_N=np.array(value["carry"], dtype=np.float64),
-                cursor_N=np.array(value["cursor"], dtype=np.int64),
-                pass_N=np.array(value["pass"], dtype=np.int64),
+            step = count_of(value["step"], what="step")
+            carry_N = floats_of(value["carry"], shape=(None,), what="carry")
+            cursor_N, pass_N = (
+                counts_of(value[name], shape=carry_N.shape, what=name) for name in ("cursor", "pass")
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"mixer state is damaged ({error!r}); resume from an earlier checkpoint"
-            ) from None
-        if not state.carry_N.shape == state.cursor_N.shape == state.pass_N.shape:
-            raise InputError(
-                f"mixer state has {len(state.carry_N)} carries, {len(state.cursor_N)} cursors and"
-                f" {len(state.pass_N)} passes; resume from an earlier checkpoint"
-            )
-        return state
+            said = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
+            raise InputError(f"mixer state is damaged ({said}); resume from an earlier checkpoint") from None
+        return cls(step=step, carry_N=carry_N, cursor_N=cursor_N, pass_N=pass_N)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -199,7 +196,7 @@ def plan_step(
         target_N=streams.target_N,
     )
     counts_N = apportion(allocation.quota_N, total=total, limit_N=remaining_N)
-    drawn_N = _drawn(state, streams) + counts_N
+    drawn_N = drawn_samples(state, streams) + counts_N
     pass_size_N = np.maximum(streams.samples_N, 1)
     left_N = remaining_N - counts_N
     ids = _drawn_ids(counts_N, state, streams=streams, settings=settings)
@@ -237,7 +234,34 @@ def remaining_samples(state: MixerState, *, streams: StreamSizes, settings: Plan
         raise InputError(
             "the state has used more samples than a domain has; resume with the first dataset of the run"
         )
-    return np.maximum(0, settings.passes * streams.samples_N - _drawn(state, streams))
+    return np.maximum(0, settings.passes * streams.samples_N - drawn_samples(state, streams))
+
+
+def is_over(state: MixerState, *, streams: StreamSizes, settings: PlanSettings) -> bool:
+    """Whether a run has drawn all that its rule lets it draw, so that no step can follow `state`."""
+    left_N = remaining_samples(state, streams=streams, settings=settings)
+    return _is_last(left_N, streams=streams, settings=settings)
+
+
+def check_state(state: MixerState, *, streams: StreamSizes, settings: PlanSettings) -> None:
+    """Checks that steps of these settings can have led to a state that was stored.
+
+    Raises:
+        InputError: If its steps and its samples disagree, or it cannot come from these streams.
+    """
+    remaining_N = remaining_samples(state, streams=streams, settings=settings)
+    used_up_N = (state.pass_N > settings.passes) | ((streams.samples_N == 0) & (state.pass_N > 0))
+    drawn_N = drawn_samples(state, streams)
+    if used_up_N.any() or (drawn_N > settings.passes * streams.samples_N).any():
+        raise InputError("the state has used more samples than a domain has; resume from an earlier one")
+    drawn, full = int(drawn_N.sum()), state.step * settings.step_samples
+    # only a step after which too little is left for a batch is a shorter one
+    shorter = full - settings.step_samples < drawn < full and drawn % settings.batch_size == 0
+    if drawn != full and not (shorter and step_total(remaining_N, settings=settings) == 0):
+        raise InputError(
+            f"the state has used {drawn} samples in {state.step} steps of {settings.step_samples}; resume "
+            "from an earlier one"
+        )
 
 
 def step_total(remaining_N: Counts, *, settings: PlanSettings) -> int:
@@ -261,7 +285,7 @@ def ending(state: MixerState, *, steps: int, streams: StreamSizes, settings: Pla
     source = int(left_N.sum()) - target
     if settings.passes > 1:
         # samples of passes that nobody meant to use would dwarf those of the run
-        drawn_N = _drawn(state, streams)
+        drawn_N = drawn_samples(state, streams)
         target = int(drawn_N[streams.target_N].sum())
         source = int(drawn_N.sum()) - target
         return f"{why}; drawn: {source:,} source samples and {target:,} target samples"
@@ -301,7 +325,7 @@ def _nearest(number: int, divisor: int) -> str:
     return f"{lower} and {lower + divisor}" if lower else f"{divisor}"
 
 
-def _drawn(state: MixerState, streams: StreamSizes) -> Counts:
+def drawn_samples(state: MixerState, streams: StreamSizes) -> Counts:
     """Samples taken from each domain so far; closing a domain does not forget them."""
     return state.pass_N * streams.samples_N + state.cursor_N
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.space.domains import DomainSpace, Vector, read_only
+from dmix.mixing.space.plain_values import count_of, counts_of, floats_of
 
 CONTEXT = 80
 """Last steps that a history holds unless its controller looks back further (the paper's context)."""
@@ -76,12 +77,17 @@ class TruncatedHistory:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "TruncatedHistory":
-        """What `to_json` wrote."""
-        return cls(
-            steps=value["steps"],
-            scores_D=np.array(value["scores"], np.int64),
-            squares_D=np.array(value["squares"], np.float64),
-        )
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: If steps, scores and squares cannot be those of one run.
+        """
+        steps = count_of(value["steps"], what="earlier steps")
+        scores_D = counts_of(value["scores"], shape=(None,), what="scores of earlier steps")
+        squares_D = floats_of(value["squares"], shape=scores_D.shape, what="squares of earlier steps")
+        if steps == 0 or (scores_D > steps).any() or (squares_D < 0).any():
+            raise ValueError("earlier steps have more scores than steps, or negative squares")
+        return cls(steps=steps, scores_D=scores_D, squares_D=squares_D)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,12 +114,17 @@ class RunEffects:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "RunEffects":
-        """What `to_json` wrote."""
-        return cls(
-            step=value["step"],
-            effect_ND=np.array(value["effect"], np.float64),
-            stderr_ND=np.array(value["stderr"], np.float64),
-        )
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: If effects and errors are not numbers of the same shape.
+        """
+        effect_ND = floats_of(value["effect"], shape=(None, None), what="effects", finite=False)
+        stderr_ND = floats_of(value["stderr"], shape=effect_ND.shape, what="errors of effects", finite=False)
+        if (stderr_ND < 0).any():
+            raise ValueError("errors of effects are negative")
+        step = count_of(value["step"], what="the step of effects")
+        return cls(step=step, effect_ND=effect_ND, stderr_ND=stderr_ND)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

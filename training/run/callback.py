@@ -41,6 +41,7 @@ from dmix.training.model.language_model import LanguageModel
 from dmix.training.run.decisions import Decision, decide, log_controller_events
 from dmix.training.run.ranks import is_first_rank, on_first_rank
 from dmix.training.run.resuming.checkpoint_files import SAVED, fingerprint
+from dmix.training.run.resuming.restored import restored_state
 from dmix.training.run.state import RunState
 from dmix.training.run.watching.metrics import score_metrics, step_metrics
 from dmix.training.run.watching.progress import BatchReport, Monitor, StepReport
@@ -226,9 +227,15 @@ class MixtureCallback(Callback):
 
         Raises:
             VerificationError: If it belongs to other data or settings, or to another run.
+            ValueError: If no run saves such a state.
         """
-        self.state = RunState.from_json(
-            state["run"], planned_ids=lambda mixer, asked_N: self._plan_after(mixer, asked_N).ids
+        self.state = restored_state(
+            state.get("run"),
+            streams=self.streams,
+            settings=self.settings,
+            steps=self.steps,
+            objectives=0 if self.environment is None else len(self.environment.names),
+            recorded=self.recorded,
         )
         if self._recorded_chain not in ("", self.state.chain):
             raise VerificationError(

@@ -25,7 +25,9 @@ from torch.torch_version import TorchVersion
 
 from dmix.training.model.out_of_memory import is_out_of_memory
 from dmix.training.model.settings import TrainingSettings
+from dmix.training.run.callback import MixtureCallback
 from dmix.training.run.resuming.checkpoint_files import FILE_NAME, checkpoints, forget_set_aside
+from dmix.training.run.resuming.restored import check_place
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import sync_path, write_errors
 from dmix.warehouse_schema.files.weights import readable
@@ -350,6 +352,10 @@ def _check_loaded(path: Path, state: State, random_states: Any) -> None:
     place = FILE_NAME.format(epoch=state.timestamp.epoch.value, batch=state.timestamp.batch.value)
     if place != path.name:
         raise ValueError(f"it holds the state of {place}")
+    for callback in state.callbacks:
+        if isinstance(callback, MixtureCallback):
+            batch_size, streams = callback.settings.batch_size, callback.streams
+            check_place(callback.state, state.timestamp, streams=streams, batch_size=batch_size)
     try:
         check_finite(state)
     except TrainingError as error:

@@ -13,11 +13,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dmix.mixing.delivery.digest import CHAIN_START, Ids, chain_digest
+from dmix.mixing.delivery.digest import CHAIN_START, Ids, chain_digest, checked_chain
 from dmix.mixing.delivery.ledger import StepLedger
 from dmix.mixing.delivery.step_plan import MixerState
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import RunEffects, TruncatedHistory
+from dmix.mixing.space.plain_values import counts_of, floats_of
+
+_PARTS = (
+    *("mixer", "mixtures", "feedback", "losses", "counts", "forgotten"),
+    *("chain", "consumed", "asked", "finished"),
+)
 
 
 @dataclass
@@ -127,20 +133,49 @@ class RunState:
 
         Raises:
             VerificationError: If that step would not start with the samples that were consumed.
+            ValueError: If parts are missing, or cannot be those of one run by their types and shapes.
+            InputError: If the mixer's part is so.
         """
         value = json.loads(text)
+        missing = [name for name in _PARTS if name not in value] if isinstance(value, dict) else _PARTS
+        if missing:
+            raise ValueError(f"the state of the run lacks {', '.join(missing)}")
         mixer, asked = MixerState.from_json(value["mixer"]), value["asked"]
-        ids = np.zeros(0, np.int64) if asked is None else planned_ids(mixer, np.array(asked))
+        size, ids = len(mixer.carry_N), np.zeros(0, np.int64)
+        if asked is not None:
+            asked_N = floats_of(asked, shape=(size,), what="the asked mixture")
+            ids = planned_ids(mixer, asked_N)
+        mixtures_TN = floats_of(value["mixtures"], shape=(None, size), what="mixtures")
+        rows = len(mixtures_TN)
+        feedback_TD = floats_of(value["feedback"], shape=(rows, None), what="scores", finite=False)
+        # numpy knows no row without steps
+        steps, of_steps = rows - 1, (rows - 1, size) if rows > 1 else (0,)
+        floats_of(value["losses"], shape=of_steps, what="losses", finite=False)
+        counts_of(value["counts"], shape=of_steps, what="samples of steps")
+        truncated = value["forgotten"]
+        if truncated is not None:
+            truncated = TruncatedHistory.from_json(truncated)
+            steps += truncated.steps
+            if len(truncated.scores_D) != feedback_TD.shape[1]:
+                raise ValueError("earlier steps have scores on other objectives")
+        if steps != mixer.step:
+            raise ValueError(f"it has the rows of {steps} steps, but says that {mixer.step} are done")
+        consumed = StepLedger.from_json(value["consumed"], planned_ids=ids)
+        if len(consumed.samples_N) != size:
+            raise ValueError(f"the step under way has {len(consumed.samples_N)} domains, not {size}")
+        effects = [RunEffects.from_json(found) for found in value.get("effects", [])]
+        if len(effects) > 2 or any(found.effect_ND.shape[0] != size for found in effects):
+            raise ValueError("effects are of other domains, or more than the first and the newest")
         return cls(
             mixer=mixer,
             mixtures=value["mixtures"],
-            consumed=StepLedger.from_json(value["consumed"], planned_ids=ids),
+            consumed=consumed,
             feedback=value["feedback"],
             losses=value["losses"],
             counts=value["counts"],
-            truncated=None if value["forgotten"] is None else TruncatedHistory.from_json(value["forgotten"]),
-            chain=value["chain"],
+            truncated=truncated,
+            chain=checked_chain(value["chain"]),
             asked=asked,
-            finished=value["finished"],
-            effects=[RunEffects.from_json(found) for found in value.get("effects", [])],
+            finished=bool(value["finished"]),
+            effects=effects,
         )

@@ -250,3 +250,30 @@ def test_two_real_ranks_continue_what_one_began(
     found = on_real_ranks(2, work)
     assert first + in_order([ids for ids, _ in found]) == expected
     assert found[0][1] == found[1][1] == end
+
+
+def test_a_changed_state_is_refused_by_what_is_wrong_with_it(dataset: MixedDataset) -> None:
+    loader = MixedLoader(dataset, settings=SETTINGS)
+    for step in (1, 2):
+        loader.begin_step(weights_of(step))
+        list(loader)
+    loader.begin_step(weights_of(3))
+    next(iter(loader))
+    saved = loader.state_dict()
+    mixer = saved["mixer"]
+    for changed, said in (
+        ({"mixer": {**mixer, "step": 0}}, r"used 96 samples in 0 steps of 48"),
+        ({"mixer": {**mixer, "step": -1}}, "step is -1"),
+        ({"mixer": {**mixer, "step": 3}}, "used 96 samples in 3 steps"),
+        ({"mixer": {**mixer, "pass": [9] * 6}}, "used more samples than a domain has"),
+        ({"chain": "x"}, "chain is 'x', expected 64 hexadecimal digits"),
+        ({"batches_done": -1}, "batches_done is -1"),
+        ({"batches_done": 99}, "has no batch 99"),
+        ({"asked": [1.0]}, "asked has the shape"),
+        ({"settings": 3}, "settings"),
+    ):
+        with pytest.raises(InputError, match=said):
+            MixedLoader(dataset, settings=SETTINGS).load_state_dict({**saved, **changed})
+    again = MixedLoader(dataset, settings=SETTINGS)
+    again.load_state_dict({**saved, "finished": True})
+    assert not again.finished and again.in_step

@@ -101,7 +101,7 @@ class Loaded:
     """What Composer holds after it loaded a checkpoint."""
 
     def __init__(self):
-        self.model = torch.nn.Linear(2, 2)
+        self.model, self.callbacks = torch.nn.Linear(2, 2), []
         self.optimizers = [torch.optim.AdamW(self.model.parameters())]
         self.optimizers[0].param_groups[0]["initial_lr"] = 1e-3
         self.model(torch.ones(2)).sum().backward()
