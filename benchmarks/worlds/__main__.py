@@ -11,12 +11,13 @@ files. Each world of the ladder has priors of its own, from fitting worlds that 
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from benchmarks.worlds.priors import fit_priors
-from benchmarks.worlds.rows import ahead, judged_rows, promised_and_got, rungs, world_runs
+from benchmarks.worlds.rows import WorldRow, ahead, judged_rows, promised_and_got, rungs, world_runs
 from benchmarks.worlds.settings import LADDER, load_split, write_worlds
 
 from dmix.training.comparison.effects.world_plans import (
@@ -28,10 +29,12 @@ from dmix.training.comparison.effects.world_plans import (
     priors_file,
     read_priors,
 )
+from dmix.training.comparison.runs.protocol import PROTOCOL_FILE, WorldsProtocol
 from dmix.warehouse_schema.files.layout import publish_json, read_json
+from dmix.warehouse_schema.settings import load_settings
 
-STEPS = {"ladder": (NATURAL, COUNTS_PLAN, PLAN, AGENT), "held-out": (NATURAL, PLAN, AGENT)}
-"""What is compared with what came before it."""
+STEPS = (NATURAL, COUNTS_PLAN, PLAN, AGENT)
+"""Each is compared with what came before it."""
 
 
 def write(data: Path, out: Path) -> list[Path]:
@@ -77,7 +80,9 @@ def table(out: Path, results: Path) -> str:
         for name in sorted({row.controller for row in chosen} - {NATURAL}):
             won, of = ahead(chosen, name, NATURAL)
             lines.append(f"\n{kind}: {name} is ahead of natural mixing in {won} of {of} worlds.")
-        steps = () if kind == "fitting" else rungs(chosen, STEPS[kind])
+        if kind == "held-out":
+            lines += _promise(out, chosen)
+        steps = () if kind == "fitting" else rungs(chosen, STEPS)
         if steps:
             head = f"| {kind}: step | over | worlds | gain in U [95%] | ahead in |"
             lines += ["", head, "|---|---|---|---|---|"]
@@ -86,6 +91,24 @@ def table(out: Path, results: Path) -> str:
             gain = f"{step.gain:+.3f} [{low:+.3f}, {high:+.3f}]"
             lines.append(f"| {step.name} | {step.before} | {step.worlds} | {gain} | {step.won} |")
     return "\n".join([*lines, *_calibration(out, results)])
+
+
+def _promise(out: Path, rows: Sequence[WorldRow]) -> list[str]:
+    """What the protocol promised of the held-out worlds, and what came; nothing before it is written."""
+    file = out / PROTOCOL_FILE
+    if not file.is_file():
+        return []
+    protocol = load_settings(WorldsProtocol, file)
+    won, of = ahead(rows, protocol.agent, NATURAL)
+    words = "holds" if won >= protocol.least_ahead else "does not hold"
+    if of < len(protocol.settings):
+        words = f"is open: {len(protocol.settings) - of} worlds are missing"
+    promised = f"{protocol.least_ahead} of {len(protocol.settings)} held-out worlds"
+    return [
+        "",
+        f"The protocol names `{protocol.agent}`, ahead of natural mixing in at least {promised}: it is ahead"
+        f" in {won} of {of}, so the promise {words}.",
+    ]
 
 
 def _calibration(out: Path, results: Path) -> list[str]:

@@ -1,6 +1,8 @@
 """The stage `worlds` at toy size: a fitting world, priors from its rows, a held-out world that they steer."""
 
+import hashlib
 import json
+import subprocess
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -21,6 +23,7 @@ from dmix.training.comparison.effects.world_plans import (
     read_priors,
 )
 from dmix.training.comparison.runs.comparison import Request, reports, run_comparison, study_of
+from dmix.training.comparison.runs.protocol import PROTOCOL_FILE
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 pytestmark = pytest.mark.timeout(1800)
@@ -84,6 +87,20 @@ def run(folder, name, lines):
     return run_comparison(loaded, request, prepare=prepare, progress=lines.append), request, loaded
 
 
+def commit_protocol(folder):
+    protocol = {
+        "settings": ["held-out-00"],
+        "hypothesis": "ahead",
+        "agent": "effect",
+        "least_ahead": 1,
+        "analysis": "mean of two seeds",
+    }
+    (folder / PROTOCOL_FILE).write_text(json.dumps(protocol))
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for arguments in (("init", "-q"), ("add", PROTOCOL_FILE), (*identity, "commit", "-q", "-m", "protocol")):
+        subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True)
+
+
 def test_a_fitting_world_teaches_priors_and_a_held_out_one_follows_them(worlds):
     lines = []
     (report,), _, _ = run(worlds, "fitting-00", lines)
@@ -100,20 +117,25 @@ def test_a_fitting_world_teaches_priors_and_a_held_out_one_follows_them(worlds):
         read_priors(priors_file(loaded.file, "held-out"))
     priors = fit_priors([found, replace(found, gains_PD=found.gains_PD * 0.9)])
     (worlds / PRIORS_FILE).write_text(json.dumps(asdict(priors)))
+    with pytest.raises(NotFoundError, match="write the protocol"):
+        run(worlds, "held-out-00", lines)
+    commit_protocol(worlds)
     (report,), request, loaded = run(worlds, "held-out-00", lines)
-    assert (report.planned, report.done) == (6, 6), "\n".join(lines)
+    assert (report.planned, report.done) == (4, 4), "\n".join(lines)
     rows = judged_rows(worlds / "results" / "held-out-00")
-    assert sorted(row.controller for row in rows) == ["effect"] * 2 + ["natural"] * 2 + ["plan"] * 2
+    assert sorted(row.controller for row in rows) == ["counts-plan", "effect", "natural", "plan"]
+    runs = pq.read_table(worlds / "results" / "held-out-00" / "runs.parquet").to_pandas()
+    assert set(runs.protocol_sha256) == {hashlib.sha256((worlds / PROTOCOL_FILE).read_bytes()).hexdigest()}
     promised, got = promised_and_got(worlds / "results" / "held-out-00", priors)
     assert np.isfinite([promised, got]).all()
     (worlds / PRIORS_FILE).write_text(json.dumps(asdict(replace(priors, q=9.0))))
     (report,) = reports(study_of(loaded, request, lines.append))
-    assert report.done == 2, "other priors are another plan and another agent, and natural mixing stays"
+    assert report.done == 2, "other priors are another plan and another agent, and all else stays"
     own = priors_file(worlds / "ladder-00.yaml", "ladder")
     own.write_text(json.dumps(asdict(priors)))
     assert own.name == "priors-ladder-00.json"
     (report,), _, _ = run(worlds, "ladder-00", lines)
-    assert (report.planned, report.done) == (8, 8), "\n".join(lines)
+    assert (report.planned, report.done) == (4, 4), "\n".join(lines)
     rows = judged_rows(worlds / "results" / "ladder-00")
     assert [rung.name for rung in rungs(rows, ("natural", "counts-plan", "plan", "effect"))] == [
         "counts-plan",

@@ -109,6 +109,7 @@ TIERS = {
         tilts=3,
         fresh=3,
         fresh_natural=2,
+        world_seeds=1,
         sft=SftSettings(epochs=10, hidden_size=32, feedforward=64),
         clone=CloneSettings(epochs=3, hidden_size=32, feedforward=64),
         rl=RlSettings(

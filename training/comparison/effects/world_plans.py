@@ -28,7 +28,7 @@ from dmix.warehouse_schema.files.manifest_json import digest_of
 
 PRIORS_FILE = "priors.json"
 NATURAL, COUNTS_PLAN, PLAN, AGENT = "natural", "counts-plan", "plan", "effect"
-FITTING, LADDER = "fitting", "ladder"
+FITTING, LADDER, HELD_OUT = "fitting", "ladder", "held-out"
 FRESH = 2
 COUNTS = "counts"
 

@@ -17,11 +17,14 @@ from dmix.training.comparison.effects.design import PROBES, probe_steps
 from dmix.training.comparison.effects.judgement import JUDGING, Stored, judge, yardstick_scales
 from dmix.training.comparison.effects.promises import EFFECTS, PROMISES, read_table
 from dmix.training.comparison.effects.tables import judged_page
+from dmix.training.comparison.effects.world_plans import HELD_OUT
 from dmix.training.comparison.runs.facts import find_scales, write_facts
 from dmix.training.comparison.runs.headroom import restore_feedback
 from dmix.training.comparison.runs.protocol import (
     PROTOCOL_FILE,
     CommittedProtocol,
+    Protocol,
+    WorldsProtocol,
     code_version,
     committed_protocol,
     promised,
@@ -114,7 +117,7 @@ def run_comparison(
         LockHeldError: If another queue works on this setting.
     """
     study = study_of(loaded, request, progress)
-    protocol = _protocol(loaded) if "confirmation" in request.stages else None
+    protocol = _protocol(loaded, request.stages)
     prepare(study)
     if loaded.settings.protocol != 3:
         restore_feedback(study)
@@ -145,7 +148,8 @@ def publish(study: Study, *, tier: str) -> None:
         tier=tier,
         planned=planned_runs(study),
         finalists=pair,
-        promised=promised(study.loaded.file.parent / PROTOCOL_FILE, study.loaded.settings.name),
+        promised=study.loaded.settings.world is None
+        and promised(study.loaded.file.parent / PROTOCOL_FILE, study.loaded.settings.name),
     )
 
 
@@ -272,8 +276,12 @@ def _inputs_if_known(study: Study) -> str | None:
         return None
 
 
-def _protocol(loaded: LoadedSetting) -> CommittedProtocol:
-    return committed_protocol(loaded.file.parent / PROTOCOL_FILE)
+def _protocol(loaded: LoadedSetting, stages: Sequence[str]) -> CommittedProtocol | None:
+    """What the stages need to have been promised; None if they need nothing."""
+    file = loaded.file.parent / PROTOCOL_FILE
+    if loaded.settings.world == HELD_OUT:
+        return committed_protocol(file, WorldsProtocol)
+    return committed_protocol(file, Protocol) if "confirmation" in stages else None
 
 
 def _seconds_a_run(study: Study, seconds: Sequence[float], tokens: int) -> float:

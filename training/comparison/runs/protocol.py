@@ -1,6 +1,6 @@
-"""The protocol of the one confirmation: a file that must be committed before it is followed.
+"""Protocols: files that must be committed before the runs that they make promises about.
 
-Its hash goes into every run of the confirmation, so that a reader can check what had been promised.
+The hash of a protocol goes into each of these runs, so that a reader can check what had been promised.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from pathlib import Path
 from dmix import __version__
 from dmix.training.comparison.data.settings import LAYERS
 from dmix.training.comparison.data.tiers import CONFIRMATION_SEED
+from dmix.training.comparison.effects.world_plans import AGENT, COUNTS_PLAN, PLAN
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.settings import load_settings, setting
 
@@ -51,16 +52,37 @@ class Protocol:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorldsProtocol:
+    """What is promised before the held-out worlds."""
+
+    settings: tuple[str, ...] = setting(help="The held-out worlds.")
+    hypothesis: str = setting(help="The hypothesis, in words.")
+    agent: str = setting(help="Controller under test: one of the ladder.", choices=(COUNTS_PLAN, PLAN, AGENT))
+    least_ahead: int = setting(help="Number of worlds in which it must be ahead of natural mixing.")
+    analysis: str = setting(help="How a world is won, in words.")
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least_ahead <= len(self.settings):
+            raise InputError(
+                f"least_ahead is {self.least_ahead}, expected 1 to {len(self.settings)}, the number of worlds"
+            )
+
+
 @dataclass(frozen=True)
 class CommittedProtocol:
     """A protocol with the hash of its file."""
 
-    protocol: Protocol
+    protocol: Protocol | WorldsProtocol
     sha256: str
 
 
-def committed_protocol(file: Path) -> CommittedProtocol:
+def committed_protocol(file: Path, schema: type[Protocol] | type[WorldsProtocol]) -> CommittedProtocol:
     """The protocol of a file, if the file is committed and unchanged.
+
+    Args:
+        file: Where it is.
+        schema: What it promises about.
 
     Raises:
         NotFoundError: If there is no such file.
@@ -68,15 +90,15 @@ def committed_protocol(file: Path) -> CommittedProtocol:
     """
     if not file.is_file():
         raise NotFoundError(
-            f"{file} does not exist; write the protocol and commit it before the confirmation"
+            f"{file} does not exist; write the protocol and commit it before the runs that it is about"
         )
     folder, name = file.absolute().parent, file.name
     if _git(folder, "ls-files", "--error-unmatch", "--", name) is None:
-        raise InputError(f"{file} is not committed; commit it before the first run of the confirmation")
+        raise InputError(f"{file} is not committed; commit it before the first of these runs")
     if _git(folder, "status", "--porcelain", "--", name):
         raise InputError(f"{file} has changed since its last commit; commit the change, or undo it")
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    return CommittedProtocol(load_settings(Protocol, file), sha256)
+    return CommittedProtocol(load_settings(schema, file), sha256)
 
 
 def promised(file: Path, setting: str) -> bool:

@@ -5,6 +5,7 @@ the best mixtures on fresh seeds do.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from dmix.training.comparison.effects.world_plans import (
     COUNTS_PLAN,
     FITTING,
     FRESH,
-    LADDER,
+    HELD_OUT,
     NATURAL,
     PLAN,
 )
@@ -77,7 +78,7 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
     """The units of a stage, batch by batch; ask for a batch only when the one before is done.
 
     Raises:
-        InputError: If an earlier stage is not done, or the confirmation has no protocol.
+        InputError: If an earlier stage is not done, or a stage that needs a protocol has none.
     """
     if stage not in planned_runs(study):
         raise InputError(
@@ -87,7 +88,7 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
     if stage == "yardstick":
         yield yardstick_units(study)
     elif stage == "worlds":
-        yield world_units(study)
+        yield world_units(study, protocol=protocol)
     elif stage == "probes":
         yield probe_units(study)
     elif stage == "effects":
@@ -178,25 +179,29 @@ def effect_units(study: Study) -> list[Unit]:
 def world_specs(study: Study) -> list[tuple[str, str, int]]:
     """Part, spec and seed of every run of a world.
 
-    A fitting world has natural mixing, the plan and two fresh mixtures, one run each. One of the ladder has
-    natural mixing, the plan from counts alone, the plan and the agent on a few seeds. A held-out one has the
-    same without the plan from counts.
+    A fitting world has natural mixing, the plan and two fresh mixtures, one run each. All others have natural
+    mixing, the plan from counts alone, the plan and the agent on a few seeds.
     """
-    kind = study.loaded.settings.world
-    if kind == FITTING:
+    if study.loaded.settings.world == FITTING:
         fresh = [("fresh", f"fresh:{n}/{FRESH}", WORLDS_SEED) for n in range(FRESH)]
         return [("world", NATURAL, WORLDS_SEED), ("world", PLAN, WORLDS_SEED), *fresh]
     return [
         ("world", spec, WORLDS_SEED + seed)
         for seed in range(study.tier.world_seeds)
-        for spec in (NATURAL, *([COUNTS_PLAN] if kind == LADDER else []), PLAN, AGENT)
+        for spec in (NATURAL, COUNTS_PLAN, PLAN, AGENT)
     ]
 
 
-def world_units(study: Study) -> list[Unit]:
-    """The runs of a world; those of a held-out one need the priors that fitting worlds taught."""
+def world_units(study: Study, *, protocol: CommittedProtocol | None) -> list[Unit]:
+    """The runs of a world; those of a held-out one need the priors that fitting worlds taught.
+
+    Raises:
+        InputError: If nothing was promised about a held-out world.
+    """
     settings = study.loaded.settings
-    return [
+    if settings.world == HELD_OUT and (protocol is None or settings.name not in protocol.protocol.settings):
+        raise InputError(f"the protocol does not name the held-out world {settings.name!r}; add it")
+    units = [
         make_unit(
             study,
             stage="worlds",
@@ -209,6 +214,9 @@ def world_units(study: Study) -> list[Unit]:
         )
         for part, spec, seed in world_specs(study)
     ]
+    if settings.world != HELD_OUT or protocol is None:
+        return units
+    return [replace(unit, protocol_sha256=protocol.sha256) for unit in units]
 
 
 def run_space(study: Study) -> DomainSpace:

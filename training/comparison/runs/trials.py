@@ -7,7 +7,7 @@ from dmix.mixing.trajectories.store import read_trajectories
 from dmix.training.comparison.data.study_paths import FARM
 from dmix.training.comparison.data.tiers import SCREENING_SEED
 from dmix.training.comparison.runs.facts import Finalists
-from dmix.training.comparison.runs.protocol import CommittedProtocol
+from dmix.training.comparison.runs.protocol import CommittedProtocol, Protocol
 from dmix.training.comparison.runs.study import Study, make_unit, mean_utilities
 from dmix.training.comparison.units.agents import AGENTS, agent_name, make_agent
 from dmix.training.comparison.units.store import read_runs
@@ -76,6 +76,7 @@ def confirmation_units(study: Study, committed: CommittedProtocol) -> list[Unit]
         InputError: If the protocol does not name this setting, or the screening is not done.
     """
     name, protocol = study.loaded.settings.name, committed.protocol
+    assert isinstance(protocol, Protocol)
     if name not in protocol.settings:
         raise InputError(
             f"the protocol has the settings {', '.join(protocol.settings)}, but not {name!r}; choose "

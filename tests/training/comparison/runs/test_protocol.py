@@ -22,20 +22,20 @@ def git(folder, *arguments):
 def test_only_a_committed_and_unchanged_protocol_is_taken(tmp_path):
     file = tmp_path / PROTOCOL_FILE
     with pytest.raises(NotFoundError, match="write the protocol and commit it"):
-        committed_protocol(file)
+        committed_protocol(file, Protocol)
     file.write_bytes(SHIPPED.read_bytes())
     git(tmp_path, "init", "-q")
     with pytest.raises(InputError, match="is not committed"):
-        committed_protocol(file)
+        committed_protocol(file, Protocol)
     git(tmp_path, "add", PROTOCOL_FILE)
     with pytest.raises(InputError, match="has changed since its last commit"):
-        committed_protocol(file)
+        committed_protocol(file, Protocol)
     git(tmp_path, "commit", "-q", "-m", "protocol")
-    found = committed_protocol(file)
+    found = committed_protocol(file, Protocol)
     assert found.sha256 == hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
     file.write_text(file.read_text().replace("seeds: 5", "seeds: 6"))
     with pytest.raises(InputError, match="has changed since its last commit"):
-        committed_protocol(file)
+        committed_protocol(file, Protocol)
 
 
 def test_the_shipped_protocol_fits_the_small_tier():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from dmix.training.comparison.data.tiers import WORLDS_SEED
-from dmix.training.comparison.effects.world_plans import AGENT, FRESH, NATURAL, PLAN
+from dmix.training.comparison.effects.world_plans import AGENT, COUNTS_PLAN, FRESH, NATURAL, PLAN
 from dmix.training.comparison.runs.stages import batches, planned_runs, world_specs
 from dmix.warehouse_schema.errors import InputError
 
@@ -21,14 +21,22 @@ def test_a_fitting_world_runs_each_mixture_once():
     assert len(specs) == 2 + FRESH and {seed for *_, seed in specs} == {WORLDS_SEED}
 
 
-def test_a_held_out_world_runs_three_controllers_on_each_seed():
-    specs = world_specs(study("held-out", world_seeds=2))
-    assert [spec for _, spec, _ in specs] == [NATURAL, PLAN, AGENT] * 2
-    assert [seed - WORLDS_SEED for *_, seed in specs] == [0, 0, 0, 1, 1, 1]
+@pytest.mark.parametrize("kind", ["ladder", "held-out"])
+def test_a_world_that_judges_runs_four_controllers_on_each_seed(kind):
+    specs = world_specs(study(kind, world_seeds=2))
+    assert [spec for _, spec, _ in specs] == [NATURAL, COUNTS_PLAN, PLAN, AGENT] * 2
+    assert [seed - WORLDS_SEED for *_, seed in specs] == [0] * 4 + [1] * 4
+
+
+def test_a_held_out_world_needs_to_be_in_the_protocol():
+    named = SimpleNamespace(protocol=SimpleNamespace(settings=("other",)), sha256="0")
+    for protocol in (None, named):
+        with pytest.raises(InputError, match="does not name the held-out world 'toy'"):
+            next(batches(study("held-out", world_seeds=2), "worlds", protocol=protocol))
 
 
 def test_a_world_has_one_stage():
-    assert planned_runs(study("held-out", world_seeds=4)) == {"worlds": 12}
+    assert planned_runs(study("held-out", world_seeds=4)) == {"worlds": 16}
 
 
 def test_a_stage_of_another_protocol_is_refused_with_those_there_are():
