@@ -1,16 +1,17 @@
 """Priors from the stored runs of fitting worlds (method §9); runs of other worlds read them.
 
-Shapes: N domains, D objectives, P runs.
+Shapes: N domains, D objectives, P runs, M steps.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
+from scipy import optimize
 
-from dmix.mixing.effects.belief import BeliefSettings
+from dmix.mixing.effects.belief import MOST_SATURATION, BeliefSettings, Filter
 from dmix.mixing.space.domains import Array, Vector
+from dmix.mixing.space.returns import Returns
 from dmix.mixing.space.simplex import clipped, kl
 from dmix.training.comparison.effects.world_plans import WorldPriors
 from dmix.warehouse_schema.errors import InputError
@@ -34,6 +35,7 @@ class WorldRuns:
         linear_PD: What gradients promised.
         gains_PD: What came, over natural mixing.
         natural_TD: Scores of its run of natural mixing, from the model before it on.
+        rate_shares_M: Share of the run's summed learning rate that falls into each step.
     """
 
     roles: tuple[str, ...]
@@ -46,6 +48,7 @@ class WorldRuns:
     linear_PD: Array
     gains_PD: Array
     natural_TD: Array
+    rate_shares_M: Vector
 
 
 def fit_priors(worlds: Sequence[WorldRuns]) -> WorldPriors:
@@ -61,7 +64,7 @@ def fit_priors(worlds: Sequence[WorldRuns]) -> WorldPriors:
     hold_C = np.sqrt(_RIDGE * np.maximum((rows_RC**2).mean(0), 1e-12))
     start_C = np.array([1.0, 0.0, 0.0])
     held_RC, wanted_R = np.vstack([rows_RC, np.diag(hold_C)]), np.concatenate([gains_R, hold_C * start_C])
-    beta, gamma, q = nnls(held_RC, wanted_R)[0]
+    beta, gamma, q = optimize.nnls(held_RC, wanted_R)[0]
     left = [gain - feature @ [beta, gamma, q] for feature, gain in features]
     promised = [f[:, 0] for f, _ in features]
     shares = [_shares(world) for world in worlds]
@@ -78,9 +81,33 @@ def fit_priors(worlds: Sequence[WorldRuns]) -> WorldPriors:
         scale=spread_of_slopes(promised, left, known=BeliefSettings().scale),
         direction=spread_of_slopes(shares, left, known=BeliefSettings().direction),
         noise=float(np.sqrt(np.mean(np.concatenate([n.ravel() for n in noise]) ** 2))),
+        saturation=saturation_of(worlds),
         worlds=len(worlds),
         runs=sum(1 + len(world.mixtures_PN) for world in worlds),
     )
+
+
+def saturation_of(worlds: Sequence[WorldRuns]) -> float:
+    """The saturation of `BeliefSettings` with which natural mixing's gains, step by step, fit best.
+
+    Least squares in scales over all worlds, objectives and steps, the gain of the whole run fitted to each.
+    """
+
+    def left(saturation: float) -> float:
+        found = 0.0
+        for world in worlds:
+            settings = BeliefSettings(saturation=saturation)
+            curve = Filter(settings, scales_D=world.scales_D, steps=len(world.rate_shares_M))
+            reached_M = np.cumsum(curve.gain_shares(world.rate_shares_M))
+            first_D = world.natural_TD[0]
+            returns = Returns.of_scores(first_D, settings.headroom)
+            gains_MD = (returns.additive(world.natural_TD[1:]) - first_D) / world.scales_D
+            whole_D = reached_M @ gains_MD / (reached_M @ reached_M)
+            found += float(((gains_MD - np.outer(reached_M, whole_D)) ** 2).sum())
+        return found
+
+    found = optimize.minimize_scalar(left, bounds=(0.0, MOST_SATURATION), method="bounded")
+    return float(found.x)
 
 
 def _features(world: WorldRuns) -> tuple[Array, Vector]:

@@ -19,9 +19,11 @@ from scipy import stats
 
 from dmix.mixing.space.domains import Array
 from dmix.mixing.space.simplex import clipped, kl
+from dmix.training.comparison.data.settings import SHIPPED
 from dmix.training.comparison.effects.promises import PROMISES, read_table
 from dmix.training.comparison.effects.world_plans import COUNTS, PLAN, WorldPriors
 from dmix.training.comparison.units.store import Row
+from dmix.training.model.settings import load_training, rate_shares
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.taxonomy import FIELDS
@@ -60,6 +62,9 @@ def world_runs(folder: Path) -> WorldRuns | None:
     samples_N = np.array(facts["samples"], np.float64)
     mixture = {row["unit_id"]: row["mixture"] for row in steps if row["step"] == 1}
     own = [row for row in steps if row["unit_id"] == natural[0]["unit_id"]]
+    # worlds differ in the peak of the learning rate alone
+    training = load_training(SHIPPED / "training.yaml")
+    batches = len(own) * facts["step_samples"] // training.batch_size
 
     def table(kind: str) -> Array:
         return np.array(
@@ -79,6 +84,7 @@ def world_runs(folder: Path) -> WorldRuns | None:
         linear_PD=table("gradient"),
         gains_PD=final_PD - natural_D,
         natural_TD=np.array([natural[0]["base_scores"], *(row["scores"] for row in own)]),
+        rate_shares_M=np.array(rate_shares(len(own), total=batches, settings=training)),
     )
 
 

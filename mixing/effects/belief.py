@@ -3,13 +3,15 @@
 The state of an objective is its level l and phi = (drift, scale, direction):
 
     phi_t = phi_{t-1} + eta_t,   eta_t normal with the walk's variance
-    l_t   = S_0 + (1 - f) (l_{t-1} - S_0) + dN_t + phi_t . u_t,   u_t = (1, w_t G(rho_t), share_t - share_n)
+    l_t   = S_0 + (1 - f) (l_{t-1} - S_0) + dN_t + phi_t . u_t
+    u_t   = (m_t, w_t G(rho_t), m_t (share_t - share_n))
     z_t   = l_t + eps_t,         eps_t independent, with the variance of a score's noise
 
 z is the score on the scale of `dmix.mixing.space.returns`, on which gains add up; dN_t is what
 natural mixing gains in step t, G(rho) the predicted gain over natural mixing in a whole run, w_t the
 step's fraction of the run's summed learning rate, share the target share, f what fades in a step
-(method §8).
+(method §8). Gains of a run come early where it saturates; then w_t and m_t (1 on average) fall from step to
+step.
 The prior mean of phi is (0, 1, 0): the prediction holds. A few numbers for each objective are all that a
 run can tell: what its scores say about one domain of share 0.03 in 16 steps is below 1% of its variance.
 
@@ -28,6 +30,7 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
 
 LEVEL, DRIFT, SCALE, DIRECTION = range(4)
+MOST_SATURATION = 20.0
 _FREE = ("drift", "scale", "direction")
 _PRIOR_MEAN = np.array([0.0, 0.0, 1.0, 0.0])
 
@@ -70,6 +73,11 @@ class BeliefSettings:
     )
     free_passes: float = setting(2.0, help="Passes through a domain from which repetition costs.")
     fading: float = setting(0.0, help="Part of a gain that a whole run forgets, from 0 to below 1.")
+    saturation: float = setting(
+        0.0,
+        help="How much earlier than the learning rate gains come: at a part p of the summed learning rate,"
+        " a run has (1 - exp(-saturation p)) / (1 - exp(-saturation)) of its gains.",
+    )
 
     def where_nobody_knows(self, natural_gain_D: Vector) -> "BeliefSettings":
         """These settings; with the drift of an unknown natural gain where that is 0 throughout.
@@ -102,6 +110,8 @@ class BeliefSettings:
                 raise InputError(f"{name} is {getattr(self, name)}, expected 0 or more")
         if not 0 < self.noise < np.inf:
             raise InputError(f"noise is {self.noise}, expected a number above 0")
+        if not 0 <= self.saturation <= MOST_SATURATION:
+            raise InputError(f"saturation is {self.saturation}, expected 0 to {MOST_SATURATION}")
         if not (self.headroom > 0 and 0 <= self.fading < 1):
             raise InputError(
                 f"headroom is {self.headroom} and fading is {self.fading}; expected headroom above 0, "
@@ -185,16 +195,18 @@ class StepInput:
         natural_gain_D: dN_t, nats per token.
         gain_D: w_t G(rho_t), nats per token.
         share: Target share less the natural one.
+        step_weight: m_t.
     """
 
     natural_gain_D: Vector
     gain_D: Vector
     share: float
+    step_weight: float = 1.0
 
     def vectors_D3(self) -> Array:
         """u_t of each objective."""
-        ones_D = np.ones_like(self.gain_D)
-        return np.stack([ones_D, self.gain_D, np.full_like(ones_D, self.share)], axis=1)
+        weights_D = np.full_like(self.gain_D, self.step_weight)
+        return np.stack([weights_D, self.gain_D, self.share * weights_D], axis=1)
 
 
 class Filter:
@@ -219,6 +231,7 @@ class Filter:
         self.returns = returns or Returns.straight(np.zeros_like(scales_D))
         self.repetition = Repetition(price_of_share=settings.repetition, free_passes=settings.free_passes)
         self.kept = (1 - settings.fading) ** (1 / steps)
+        self._saturation = settings.saturation
         self._noise_D = (settings.noise * scales_D if noise_D is None else noise_D) ** 2
         deviations_D3 = np.stack(
             [
@@ -230,6 +243,23 @@ class Filter:
         )
         self._walk_D3 = (settings.walk * deviations_D3) ** 2 / steps
         self._prior_D3 = deviations_D3**2
+
+    def gain_shares(self, rate_shares_M: Vector) -> Vector:
+        """w: the share of a run's gains that comes in each step, shape (M,), sum 1."""
+        shares_M: Vector = np.diff(self._reached(np.concatenate([[0.0], np.cumsum(rate_shares_M)])))
+        return shares_M
+
+    def step_weights(self, steps: int) -> Vector:
+        """m: the same of steps that count alike, times their number M; shape (M,)."""
+        weights_M: Vector = np.diff(self._reached(np.linspace(0.0, 1.0, steps + 1)))
+        return weights_M * steps
+
+    def _reached(self, parts: Vector) -> Vector:
+        """The part of its gains that a run has at a part of it."""
+        if self._saturation == 0:
+            return parts
+        reached: Vector = np.expm1(-self._saturation * parts) / np.expm1(-self._saturation)
+        return reached
 
     def start(self, scores_D: Vector) -> Belief:
         """The belief before the first step, given the model's first scores."""

@@ -5,7 +5,7 @@ over what supply allows,
 
     sum_o lambda_o / s_o E[S_o at the end | rho] - tau W KL(rho || n) - kappa KL(rho || rho_{t-1})
 
-with W the part of the run's summed learning rate that is left; kappa counts from step 2 on. On the scale
+with W the part of the run's gains that is left; kappa counts from step 2 on. On the scale
 on which gains add up (`dmix.mixing.space.returns`), the end of the run is normal, with the mean gain
 
     W c_o (G_o(rho) - z stderr_o(rho)) + (M - t + 1) d_o (share(rho) - share_n),
@@ -64,7 +64,7 @@ class ListeningRules:
         help="Kappa: price of a change, in utility per nat of KL from the previous mixture.",
     )
     contradiction: float = setting(
-        3.3,
+        5.0,
         help="Number of standard errors by which a run's utility may fall below its forecast before the"
         " agent falls back to natural mixing.",
     )
@@ -256,7 +256,7 @@ def step_input(
 ) -> StepInput:
     """What a step under a mixture does, by the prediction."""
     promise = Promise.of(prediction, kalman.returns)
-    rate = history.rate_shares_M[step - 1] / _lasting(history, kalman, 1)
+    rate = kalman.gain_shares(history.rate_shares_M)[step - 1] / _lasting(history, kalman, 1)
     before_N = history.mixtures_TN[1:step].sum(0)
     repeated = kalman.repetition.price(history, before_N + mixture_N) - kalman.repetition.price(
         history, before_N
@@ -265,6 +265,7 @@ def step_input(
         natural_gain_D=rate * promise.natural_gain_D - repeated,
         gain_D=rate * promise.stretch_D * prediction.gains(mixture_N),
         share=_share(history, mixture_N),
+        step_weight=float(kalman.step_weights(history.steps)[step - 1]),
     )
 
 
@@ -289,7 +290,7 @@ def replan(
         Shape (N,), sum 1, within what the domains can still give.
     """
     hope = _Hope.of(history, prediction, heard, caution=rules.caution)
-    left = float(history.rate_shares_M[history.step - 1 :].sum())
+    left = float(heard.filter.gain_shares(history.rate_shares_M)[history.step - 1 :].sum())
     safe_N, last_N = clipped(prediction.natural_N), clipped(history.mixtures_TN[-1])
     pull, inertia = rules.pull * left, listening.inertia if history.step > 1 else 0.0
 
@@ -357,6 +358,7 @@ class _Hope:
         promise, steps = Promise.of(prediction, heard.filter.returns), history.steps - history.step + 1
         left = _lasting(history, heard.filter, history.step) / _lasting(history, heard.filter, 1)
         kept = heard.filter.kept
+        weights_T = heard.filter.step_weights(history.steps)[-steps:]
         return cls(
             history=history,
             prediction=prediction,
@@ -367,7 +369,7 @@ class _Hope:
             target_N=history.space.target_N.astype(np.float64),
             natural_share=float(history.space.natural_N[history.space.target_N].sum()),
             kept=kept**steps,
-            count=float((kept ** np.arange(steps)).sum()),
+            count=float(weights_T @ kept ** np.arange(steps - 1, -1, -1)),
             gain_D=left * promise.stretch_D,
             natural_gain_D=left * promise.natural_gain_D,
             caution=caution,
@@ -420,9 +422,9 @@ class _Hope:
 
 
 def _lasting(history: History, kalman: Filter, step: int) -> float:
-    """Share of the learning rate from a step on, each by what the end of the run keeps of it."""
+    """Share of the gains from a step on, each by what the end of the run keeps of it."""
     age_T = np.arange(history.steps - step, -1, -1)
-    return float(history.rate_shares_M[step - 1 :] @ kalman.kept**age_T)
+    return float(kalman.gain_shares(history.rate_shares_M)[step - 1 :] @ kalman.kept**age_T)
 
 
 def remaining_supply(history: History) -> Supply:

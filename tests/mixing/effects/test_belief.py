@@ -138,3 +138,23 @@ def test_settings_that_mean_nothing_are_refused():
         BeliefSettings(noise=0)
     with pytest.raises(InputError, match="drift"):
         BeliefSettings(drift=-1)
+
+
+def test_gains_that_saturate_come_early():
+    rates_M = np.array([0.1, 0.4, 0.3, 0.2])
+    straight, early = (
+        Filter(BeliefSettings(saturation=k), scales_D=np.ones(1), steps=4) for k in (0.0, np.log(2))
+    )
+    assert straight.gain_shares(rates_M) == pytest.approx(rates_M)
+    assert straight.step_weights(4) == pytest.approx(np.ones(4))
+    # the part reached at p is 2 (1 - 2^-p)
+    ends = 2 * (1 - 0.5 ** np.array([0, 0.1, 0.5, 0.8, 1.0]))
+    assert early.gain_shares(rates_M) == pytest.approx(np.diff(ends))
+    assert early.step_weights(4).sum() == pytest.approx(4) and (np.diff(early.step_weights(4)) < 0).all()
+    with pytest.raises(InputError, match="saturation is -1"):
+        BeliefSettings(saturation=-1.0)
+
+
+def test_drift_and_direction_have_the_weight_of_the_step():
+    slow = StepInput(natural_gain_D=np.zeros(1), gain_D=np.array([0.3]), share=0.5, step_weight=0.5)
+    assert slow.vectors_D3() == pytest.approx(np.array([[0.5, 0.3, 0.25]]))

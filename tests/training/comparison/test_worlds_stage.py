@@ -157,6 +157,7 @@ def test_priors_by_hand():
         promised_PD=np.array([[1.0], [2.0]] * 40),
         linear_PD=np.zeros((80, 1)),
         gains_PD=np.array([[0.5], [1.0]] * 40),
+        rate_shares_M=np.full(3, 1 / 3),
         natural_TD=np.array([[0.0], [1.0], [2.0], [3.0]]),
     )
     targets = replace(world, roles=("target",))

@@ -44,7 +44,7 @@ class WorldPriors:
         beta, gamma: Parts of the promises by counts and by gradients that come true.
         q: Loss for each nat of KL from natural mixing, in scales.
         natural_gain: Gain of a run under natural mixing by role, in scales.
-        drift, scale, direction, noise: As in `BeliefSettings`.
+        drift, scale, direction, noise, saturation: As in `BeliefSettings`.
         worlds: Fitting worlds that it follows from.
         runs: Their runs.
     """
@@ -57,13 +57,16 @@ class WorldPriors:
     scale: float
     direction: float
     noise: float
+    saturation: float = 0.0
     worlds: int = 0
     runs: int = 0
 
-    @property
-    def digest(self) -> str:
-        """Hash of all numbers."""
-        return digest_of([asdict(self)])
+    def digest(self, spec: str) -> str:
+        """Hash of the numbers that a controller may follow: when gains come is nothing to the static plan."""
+        found = asdict(self)
+        if spec == PLAN:
+            del found["saturation"]
+        return digest_of([found])
 
     def coefficients(self, scales_D: Vector) -> Coefficients:
         """beta, gamma and q of each objective."""
@@ -81,6 +84,7 @@ class WorldPriors:
             scale=self.scale,
             direction=self.direction,
             noise=self.noise,
+            saturation=self.saturation,
         )
 
 

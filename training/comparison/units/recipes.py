@@ -73,7 +73,7 @@ def controller_recipe(spec: str, *, loaded: LoadedSetting, tier: Tier, warehouse
         if argument == NATURAL:
             return ""
         priors = PLAIN if argument == COUNTS_PLAN else world_priors(loaded)
-        return digest_of(["world", argument, priors.digest])
+        return digest_of(["world", argument, priors.digest(argument)])
     if kind == "replay":
         return digest_of(["replay", farm, argument])
     if kind == "agent":

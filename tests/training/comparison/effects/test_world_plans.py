@@ -87,7 +87,7 @@ def test_priors_come_back_from_their_file(tmp_path):
     with pytest.raises(NotFoundError, match="worlds fit"):
         read_priors(file)
     file.write_text(json.dumps(asdict(PRIORS)))
-    assert read_priors(file) == PRIORS and read_priors(file).digest == PRIORS.digest
+    assert read_priors(file) == PRIORS and read_priors(file).digest(AGENT) == PRIORS.digest(AGENT)
     file.write_text(json.dumps({"beta": 1.0}))
     with pytest.raises(InputError, match="damaged"):
         read_priors(file)
@@ -96,7 +96,11 @@ def test_priors_come_back_from_their_file(tmp_path):
 def test_every_number_of_the_priors_is_in_their_hash():
     changes = [{name: 9.0} for name in ("beta", "gamma", "q", "drift", "scale", "direction", "noise")]
     changes += [{"natural_gain": {"general": 0.0, "target": 0.0}}, {"worlds": 3}]
-    assert len({replace(PRIORS, **change).digest for change in changes} | {PRIORS.digest}) == len(changes) + 1
+    changes.append({"saturation": 2.0})
+    digests = {replace(PRIORS, **change).digest(AGENT) for change in changes} | {PRIORS.digest(AGENT)}
+    assert len(digests) == len(changes) + 1
+    assert replace(PRIORS, saturation=2.0).digest(PLAN) == PRIORS.digest(PLAN)
+    assert replace(PRIORS, beta=2.0).digest(PLAN) != PRIORS.digest(PLAN)
 
 
 def test_scales_have_a_floor():
