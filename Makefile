@@ -15,6 +15,8 @@ export DMIX_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 # processes share few cores: more threads than cores slow every one of them down
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# processes that tests start would compile every module again
+unexport PYTHONDONTWRITEBYTECODE
 
 # uv where it is there, else pip; both say which package they fetch
 define INSTALL
@@ -47,7 +49,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt etl/classifiers/loop
 	@touch $@
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 quickstart: $(STAMP)
 	$(BIN)/dmix quickstart --out demo

@@ -1,5 +1,6 @@
 """What tests of several folders share: one Spark session, ranks, the real corpora where there are any."""
 
+import functools
 import hashlib
 import multiprocessing
 import os
@@ -22,6 +23,30 @@ from tests.manifests import dataset_manifest
 
 from dmix.etl.spark.pool import WorkerPool
 from dmix.etl.spark.session import spark_session
+from dmix.warehouse_schema.catalog import sync
+from dmix.warehouse_schema.catalog.migrate import load_schema
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, so that no test process has minutes to go when the other one is through."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_catalogs():
+    """New catalogs begin as a copy of an empty one: to make it anew takes longer than many a test."""
+    write, usual = sync._write, load_schema()
+    made = functools.cache(sync.empty_catalog)
+
+    @functools.wraps(write)
+    def begin_as_copy(warehouse, schema, *, empty, template=None):
+        if template is None and schema == usual:
+            template = made()
+        write(warehouse, schema, empty=empty, template=template)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sync, "_write", begin_as_copy)
+        yield
 
 
 @pytest.fixture(scope="session")

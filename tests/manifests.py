@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 
 from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, slug
@@ -53,6 +54,15 @@ def dataset_manifest(samples, *, taxonomy=None, seq_len=8, files=None, stream=No
         "created_at": CREATED,
     }
     return DatasetManifest(**values | changes)
+
+
+def mds_writer(folder, *, columns, size_limit):
+    """An `MDSWriter` that waits milliseconds, not seconds, for its uploads, of which a folder has none."""
+    from streaming import MDSWriter
+    from streaming.base.format.base import writer
+
+    writer.sleep = lambda seconds: time.sleep(seconds / 1000)
+    return MDSWriter(out=str(folder), columns=columns, size_limit=size_limit)
 
 
 def written_files(folder):

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streaming import MDSWriter
-from tests.manifests import dataset_manifest, written_files
+from tests.manifests import dataset_manifest, mds_writer, written_files
 from tests.mixing.testbed.simulated import random_schedules, simulated_context, simulated_trajectories
 from tests.mixing.testbed.simulator import Simulator
 
@@ -63,7 +62,7 @@ def write_stored(
 def _write_stream(folder: Path, rows: np.ndarray, shard_bytes: int, column: str) -> None:
     if not len(rows):
         return
-    with MDSWriter(out=str(folder), columns={"tokens": column}, size_limit=shard_bytes) as writer:
+    with mds_writer(folder, columns={"tokens": column}, size_limit=shard_bytes) as writer:
         for row in rows:
             writer.write({"tokens": row})
 

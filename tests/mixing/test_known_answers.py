@@ -6,6 +6,8 @@ from tests.mixing.known_answers import QUICK, Scale, grid_optimum, judged, learn
 from tests.mixing.testbed.simulated_learning import policy_of
 from tests.mixing.testbed.simulator import best_schedule
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def result():

@@ -5,8 +5,7 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from streaming import MDSWriter
-from tests.manifests import dataset_manifest, written_files
+from tests.manifests import dataset_manifest, mds_writer, written_files
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from dmix.mixing.trajectories.objectives import load_environment
@@ -46,7 +45,7 @@ def publish_dataset(warehouse, *, samples=SAMPLES, seq_len=SEQ_LEN, name="tiny",
         if count:
             columns = {"tokens": f"ndarray:uint16:{seq_len}"}
             limit = SHARD_SAMPLES * (seq_len * 2 + 4) + 200
-            with MDSWriter(out=str(folder / field / label), columns=columns, size_limit=limit) as writer:
+            with mds_writer(folder / field / label, columns=columns, size_limit=limit) as writer:
                 for _ in range(count):
                     start = rng.integers(0, 4)
                     writer.write({"tokens": tokens[start : start + seq_len]})

@@ -12,6 +12,7 @@ from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import read_corpus_version
 
+pytestmark = pytest.mark.long
 COLUMN = ["--classifier", "column:topic", "--taxonomy", "from-data"]
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -9,6 +9,7 @@ from dmix.cli.main import run
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.files.layout import Warehouse
 
+pytestmark = pytest.mark.long
 SIZES = ["--max-tokens", "20", "--block-documents", "16", "--master", "local[2,3]"]
 
 

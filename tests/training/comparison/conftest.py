@@ -2,11 +2,14 @@
 
 import itertools
 import json
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 import yaml
 
 from dmix.etl.demo.corpus import source_texts, target_texts
+from dmix.training.comparison.units import queue
 
 SETTING = {
     "name": "toy",
@@ -50,6 +53,22 @@ TRAINING = {"batch_size": 8, "learning_rate": 5e-3, "warmup": 0.1}
 def write_lines(path, records):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lasting_worker():
+    """One worker process for the queues of all stages, each of which would import torch and Composer anew."""
+    pools = {}
+
+    def lasting(workers, **options):
+        pools[workers] = pools.get(workers) or ProcessPoolExecutor(workers, **options)
+        return nullcontext(pools[workers])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "ProcessPoolExecutor", lasting)
+        yield
+    for pool in pools.values():
+        pool.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.files.manifests import read_corpus_version, read_dataset_manifest
 from dmix.warehouse_schema.settings import read_yaml
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
 
 ORIGINS = ("essays_a", "essays_b")
 SPOKEN = {"name": "spoken", "base_of": "toy.yaml", "synthetic_source": True, "synthetic_quality": "none"}

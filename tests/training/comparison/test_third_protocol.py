@@ -21,8 +21,8 @@ from dmix.training.comparison.yardstick.admission import field_weights
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import read_json
 
-pytestmark = pytest.mark.timeout(1800)
-PREPARE = partial(prepare_comparison, master="local[1]")
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
+PREPARE = partial(prepare_comparison, master=None)
 STAGES = ("yardstick", "probes", "effects")
 
 

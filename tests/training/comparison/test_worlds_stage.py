@@ -26,7 +26,7 @@ from dmix.training.comparison.runs.comparison import Request, reports, run_compa
 from dmix.training.comparison.runs.protocol import PROTOCOL_FILE
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
 WORLD = {
     **SETTING,
     "name": "fitting-00",
@@ -81,7 +81,7 @@ def run(folder, name, lines):
     )
 
     def prepare(study):
-        prepare_comparison(study, master="local[1]")
+        prepare_comparison(study, master=None)
         measure_world(study)
 
     return run_comparison(loaded, request, prepare=prepare, progress=lines.append), request, loaded

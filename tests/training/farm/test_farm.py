@@ -39,6 +39,7 @@ from dmix.warehouse_schema.files.changes import accepted_changes
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
+pytestmark = pytest.mark.long
 SHARES = {"static-0000": 0.1, "static-0001": 0.9, "static-0002": 0.5}
 
 

@@ -14,6 +14,7 @@ from composer.utils import dist
 
 from dmix.mixing.controllers import Proposal
 from dmix.mixing.delivery.step_plan import PlanSettings
+from dmix.training.run import ranks
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.ranks import failing_together, is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.run import train
@@ -135,7 +136,15 @@ def test_an_error_of_the_first_rank_is_raised_on_every_rank(on_real_ranks):
     assert on_real_ranks(2, work) == [(True, "rank 0 says no"), (False, "rank 0 says no")]
 
 
-def ranks_that_end(work, *, world=2, seconds=60.0):
+@pytest.fixture
+def impatient(monkeypatch):
+    """Ranks look at each other five times a second, and give one that hangs a second to end by itself."""
+    monkeypatch.setattr(ranks, "_POLL_SECONDS", 0.2)
+    monkeypatch.setattr(ranks, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(ranks, "SILENT_LOOKS", 15)
+
+
+def ranks_that_end(work, *, world=2, awaited=(0, 1)):
     """Exit codes of forked ranks that all call `work`; an exception is code 9 and a line on `errors`."""
     context = multiprocessing.get_context("fork")
     errors = context.SimpleQueue()
@@ -155,20 +164,20 @@ def ranks_that_end(work, *, world=2, seconds=60.0):
             errors.put((rank, f"{type(error).__name__}: {error}"))
             os._exit(9)
 
-    ranks = [context.Process(target=be, args=(rank,)) for rank in range(world)]
-    started = time.monotonic()
-    for rank in ranks:
-        rank.start()
+    processes = [context.Process(target=be, args=(rank,)) for rank in range(world)]
+    ends = time.monotonic() + 60
+    for process in processes:
+        process.start()
     try:
-        for rank in ranks:
-            rank.join(max(0.0, seconds - (time.monotonic() - started)))
+        for rank in awaited:
+            processes[rank].join(max(0.0, ends - time.monotonic()))
         said = {}
         while not errors.empty():
             said.update([errors.get()])
-        return [rank.exitcode for rank in ranks], said
+        return [process.exitcode for process in processes], said
     finally:
-        for rank in ranks:
-            rank.kill()
+        for process in processes:
+            process.kill()
 
 
 def test_a_slip_on_the_first_rank_ends_the_others_with_its_words():
@@ -181,7 +190,7 @@ def test_a_slip_on_the_first_rank_ends_the_others_with_its_words():
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_a_rank_that_fails_alone_ends_those_that_wait_for_it(failing):
+def test_a_rank_that_fails_alone_ends_those_that_wait_for_it(failing, impatient):
     def work(rank):
         if rank == failing:
             try:
@@ -197,7 +206,7 @@ def test_a_rank_that_fails_alone_ends_those_that_wait_for_it(failing):
     assert said == {failing: "MemoryError: no room"}
 
 
-def test_a_rank_that_was_killed_ends_its_neighbours():
+def test_a_rank_that_was_killed_ends_its_neighbours(impatient):
     def work(rank):
         if rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -230,22 +239,19 @@ def test_ranks_that_end_well_or_refuse_together_are_left_alone():
     assert ranks_that_end(work) == ([0, 0], {})
 
 
-def test_a_rank_that_is_stopped_ends_the_others(monkeypatch, capfd):
-    monkeypatch.setattr("dmix.training.run.ranks.SILENT_LOOKS", 4)
-
+def test_a_rank_that_is_stopped_ends_the_others(impatient, capfd):
     def work(rank):
         if rank == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
         time.sleep(1000)
 
-    codes, _ = ranks_that_end(work, seconds=40)
+    codes, _ = ranks_that_end(work, awaited=[0])
     assert codes == [1, None]
-    assert "rank 1 has not answered for 4 s; rank 0 also ends" in capfd.readouterr().err
+    assert "rank 1 has not answered for 3 s; rank 0 also ends" in capfd.readouterr().err
 
 
-def test_ranks_that_only_take_long_are_left_alone(monkeypatch):
-    monkeypatch.setattr("dmix.training.run.ranks.SILENT_LOOKS", 4)
-    assert ranks_that_end(lambda rank: time.sleep(7 + rank)) == ([0, 0], {})
+def test_ranks_that_only_take_long_are_left_alone(impatient):
+    assert ranks_that_end(lambda rank: time.sleep(4 + rank / 4)) == ([0, 0], {})
 
 
 def test_a_rank_that_is_killed_in_training_is_named_by_message_and_event(make_job, tmp_path):

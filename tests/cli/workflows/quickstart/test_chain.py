@@ -8,6 +8,8 @@ from dmix.cli.workflows.quickstart import chain as chain_module
 from dmix.cli.workflows.quickstart import sizes
 from dmix.warehouse_schema.errors import InterruptedRunError
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def tiny(monkeypatch):

@@ -22,7 +22,7 @@ from dmix.training.comparison.units.queue import missing_units
 from dmix.warehouse_schema.errors import InputError
 
 # Seventeen runs and three agents: a minute on an idle core, many where cores are shared.
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
 PREPARE = partial(prepare_comparison, master="local[1]")
 
 
