@@ -24,6 +24,7 @@ from dmix.training.comparison.effects.world_plans import (
     AGENT,
     COUNTS_PLAN,
     NATURAL,
+    PLAIN,
     PLAN,
     PRIORS_FILE,
     priors_file,
@@ -33,7 +34,7 @@ from dmix.training.comparison.runs.protocol import PROTOCOL_FILE, WorldsProtocol
 from dmix.warehouse_schema.files.layout import publish_json, read_json
 from dmix.warehouse_schema.settings import load_settings
 
-STEPS = (NATURAL, COUNTS_PLAN, PLAN, AGENT)
+STEPS = {"ladder": (NATURAL, COUNTS_PLAN, PLAN, AGENT), "held-out": (NATURAL, COUNTS_PLAN, AGENT)}
 """Each is compared with what came before it."""
 
 
@@ -82,7 +83,7 @@ def table(out: Path, results: Path) -> str:
             lines.append(f"\n{kind}: {name} is ahead of natural mixing in {won} of {of} worlds.")
         if kind == "held-out":
             lines += _promise(out, chosen)
-        steps = () if kind == "fitting" else rungs(chosen, STEPS)
+        steps = () if kind == "fitting" else rungs(chosen, STEPS[kind])
         if steps:
             head = f"| {kind}: step | over | worlds | gain in U [95%] | ahead in |"
             lines += ["", head, "|---|---|---|---|---|"]
@@ -112,24 +113,27 @@ def _promise(out: Path, rows: Sequence[WorldRow]) -> list[str]:
 
 
 def _calibration(out: Path, results: Path) -> list[str]:
-    """What the plan promised over natural mixing, and what it got, in each world that has priors."""
-    lines = ["", "| world | plan promised, U | got |", "|---|---|---|"]
+    """What the static plan of each world that judges promised over natural mixing, and what it got."""
+    lines = ["", "| world | plan | promised, U | got |", "|---|---|---|---|"]
     pairs = []
     for path in sorted(results.glob("*-[0-9][0-9]/setting.json")):
         name = path.parent.name
         kind = name.rpartition("-")[0]
-        priors = priors_file(out / f"{name}.yaml", kind)
-        if kind == "fitting" or not priors.is_file():
+        if kind not in STEPS:
             continue
-        promised, got = promised_and_got(path.parent, read_priors(priors))
-        pairs.append((promised, got))
-        lines.append(f"| {name} | {promised:+.3f} | {got:+.3f} |")
-    if not pairs:
-        return []
-    promised_W, got_W = np.array(pairs).T
-    slope = float(promised_W @ got_W / (promised_W @ promised_W))
-    last = f"Of each unit of U that the plan promised, {slope:.2f} came (least squares through 0)."
-    return [*lines, "", last]
+        for plan in (p for p in STEPS[kind] if p in (COUNTS_PLAN, PLAN)):
+            priors = PLAIN if plan == COUNTS_PLAN else read_priors(priors_file(out / f"{name}.yaml", kind))
+            promised, got = promised_and_got(path.parent, priors, name=plan)
+            pairs.append((plan, promised, got))
+            lines.append(f"| {name} | {plan} | {promised:+.3f} | {got:+.3f} |")
+    for plan in sorted({plan for plan, _, _ in pairs}):
+        promised_W, got_W = np.array([pair[1:] for pair in pairs if pair[0] == plan]).T
+        slope = float(promised_W @ got_W / (promised_W @ promised_W))
+        lines += [
+            "",
+            f"Of each unit of U that `{plan}` promised, {slope:.2f} came (least squares through 0).",
+        ]
+    return lines if pairs else []
 
 
 def main() -> None:

@@ -160,14 +160,19 @@ def rungs(rows: Sequence[WorldRow], names: Sequence[str]) -> list[Rung]:
     return found
 
 
-def promised_and_got(folder: Path, priors: WorldPriors) -> tuple[float, float]:
-    """What the plan of a world promises over natural mixing, and what it got: both in utility.
+def promised_and_got(folder: Path, priors: WorldPriors, *, name: str = PLAN) -> tuple[float, float]:
+    """What a static plan of a world promises over natural mixing, and what it got: both in utility.
+
+    Args:
+        folder: Results of the world.
+        priors: What the plan follows.
+        name: `PLAN` or `COUNTS_PLAN`.
 
     Raises:
         InputError: If the plan or natural mixing has not run there.
     """
     runs = world_runs(folder)
-    plans = [number for number, spec in enumerate(runs.specs if runs else ()) if spec == f"world:{PLAN}"]
+    plans = [number for number, spec in enumerate(runs.specs if runs else ()) if spec == f"world:{name}"]
     if runs is None or not plans:
         raise InputError(
             f"{folder} has no runs of the plan and of natural mixing; run its stage worlds first"
@@ -189,8 +194,10 @@ def _means(rows: Sequence[WorldRow]) -> dict[tuple[str, str], float]:
 
 
 def _done(folder: Path) -> list[Row]:
+    """Finished runs; the newest of a controller and seed, where what steers it has changed since."""
     rows = [row for row in _table(folder, "runs") if row["stage"] == "worlds" and row["status"] == "done"]
-    return list({row["unit_id"]: row for row in rows}.values())
+    rows.sort(key=lambda row: row["finished_at"])
+    return list({(_spec(row), row["seed"]): row for row in rows}.values())
 
 
 def _spec(run: Row) -> str:

@@ -121,16 +121,16 @@ def test_a_fitting_world_teaches_priors_and_a_held_out_one_follows_them(worlds):
         run(worlds, "held-out-00", lines)
     commit_protocol(worlds)
     (report,), request, loaded = run(worlds, "held-out-00", lines)
-    assert (report.planned, report.done) == (4, 4), "\n".join(lines)
+    assert (report.planned, report.done) == (3, 3), "\n".join(lines)
     rows = judged_rows(worlds / "results" / "held-out-00")
-    assert sorted(row.controller for row in rows) == ["counts-plan", "effect", "natural", "plan"]
+    assert sorted(row.controller for row in rows) == ["counts-plan", "effect", "natural"]
     runs = pq.read_table(worlds / "results" / "held-out-00" / "runs.parquet").to_pandas()
     assert set(runs.protocol_sha256) == {hashlib.sha256((worlds / PROTOCOL_FILE).read_bytes()).hexdigest()}
-    promised, got = promised_and_got(worlds / "results" / "held-out-00", priors)
+    promised, got = promised_and_got(worlds / "results" / "held-out-00", PLAIN, name="counts-plan")
     assert np.isfinite([promised, got]).all()
     (worlds / PRIORS_FILE).write_text(json.dumps(asdict(replace(priors, q=9.0))))
     (report,) = reports(study_of(loaded, request, lines.append))
-    assert report.done == 2, "other priors are another plan and another agent, and all else stays"
+    assert report.done == 2, "other priors are another agent, and all else stays"
     own = priors_file(worlds / "ladder-00.yaml", "ladder")
     own.write_text(json.dumps(asdict(priors)))
     assert own.name == "priors-ladder-00.json"

@@ -20,6 +20,7 @@ from dmix.training.comparison.effects.world_plans import (
     FITTING,
     FRESH,
     HELD_OUT,
+    LADDER,
     NATURAL,
     PLAN,
 )
@@ -180,15 +181,17 @@ def world_specs(study: Study) -> list[tuple[str, str, int]]:
     """Part, spec and seed of every run of a world.
 
     A fitting world has natural mixing, the plan and two fresh mixtures, one run each. All others have natural
-    mixing, the plan from counts alone, the plan and the agent on a few seeds.
+    mixing, the plan from counts alone and the agent on a few seeds; one of the ladder also has the plan with
+    priors.
     """
-    if study.loaded.settings.world == FITTING:
+    kind = study.loaded.settings.world
+    if kind == FITTING:
         fresh = [("fresh", f"fresh:{n}/{FRESH}", WORLDS_SEED) for n in range(FRESH)]
         return [("world", NATURAL, WORLDS_SEED), ("world", PLAN, WORLDS_SEED), *fresh]
     return [
         ("world", spec, WORLDS_SEED + seed)
         for seed in range(study.tier.world_seeds)
-        for spec in (NATURAL, COUNTS_PLAN, PLAN, AGENT)
+        for spec in (NATURAL, COUNTS_PLAN, *([PLAN] if kind == LADDER else []), AGENT)
     ]
 
 
