@@ -27,6 +27,10 @@ from dmix.mixing.trajectories.objectives import Environment
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
+TAUGHT = BeliefSettings(scale=0.42, direction=0.92, noise=0.35, saturation=3.0)
+"""What the fitting worlds taught (`benchmarks/quality/worlds/priors.json`); the gain of natural mixing
+depends on the model, so it stays unknown."""
+
 
 class EffectController:
     """Closed loop over a prediction; the plan where scores say nothing new.
@@ -125,4 +129,6 @@ def resolved_name(
 def make(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
     """The effect agent over the effects of a name, or the newest that fit the domains."""
     stored = fitting_effects(warehouse, space, name=argument or None)
-    return EffectController(predict_stored([stored]), name=f"effect:{stored.name}")
+    return EffectController(
+        predict_stored([stored], taught=True), name=f"effect:{stored.name}", belief=TAUGHT
+    )

@@ -24,6 +24,7 @@ ESTIMATORS = ("counts", "gradient", "probe")
 # over all objectives together (Bonferroni).
 NOISE_LEVEL = 0.05
 _TILTS = 64
+_LEAST_SCALE = 0.01
 _NULL_DRAWS = 2000
 
 
@@ -76,6 +77,11 @@ class Effects:
     def signal_D(self) -> Vector:
         """Standard deviation of an objective's score over random tilts of the mixture, noise removed."""
         return np.sqrt(np.maximum(0.0, self._raw_D**2 - self.noise_D**2))
+
+    @property
+    def scales_D(self) -> Vector:
+        """`signal_D`, at least a hundredth of a nat, so that an objective without effects does not rule."""
+        return np.maximum(self.signal_D, _LEAST_SCALE)
 
     @cached_property
     def noise_D(self) -> Vector:

@@ -24,6 +24,11 @@ from dmix.mixing.space.simplex import clipped, kl
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.taxonomy import FIELDS
 
+COUNTS_THAT_COME, DISTANCE = 0.71, 0.44
+"""beta, and q in scales: what 48 runs of 12 fitting worlds with a model of 0.37M weights taught
+(`benchmarks/quality/worlds/priors.json`, by `python -m benchmarks.worlds fit`). Counts relative to a model
+were not tried there."""
+
 # Rounds off the corner of the standard error at n, in nats per token.
 _CORNER = 1e-4
 # Standard errors of a loss that noise alone reaches in one case of twenty.
@@ -263,7 +268,7 @@ def predict(
     )
 
 
-def predict_stored(found: Sequence[StoredEffects]) -> Prediction:
+def predict_stored(found: Sequence[StoredEffects], *, taught: bool = False) -> Prediction:
     """The prediction that stored effects make, with the coefficients that runs taught.
 
     Effects of a checked plan hold fitted coefficients and N_o. Those by probes are fitted to the probes
@@ -271,6 +276,7 @@ def predict_stored(found: Sequence[StoredEffects]) -> Prediction:
 
     Args:
         found: As for `predict`.
+        taught: Give counts without a model what fitting worlds taught, in place of the defaults.
 
     Raises:
         InputError: If the effects do not belong together.
@@ -278,7 +284,9 @@ def predict_stored(found: Sequence[StoredEffects]) -> Prediction:
     environment = found[0].environment
     weights = dict(zip(environment.names, environment.weights_D, strict=True))
     weighed = [weights.get(name, 1.0) > 0 for name in found[0].effects.objectives]
-    return keeping_fields(_predict_stored(found), found[0].effects, weighed_D=np.array(weighed))
+    return keeping_fields(
+        _predict_stored(found, taught=taught), found[0].effects, weighed_D=np.array(weighed)
+    )
 
 
 def keeping_fields(
@@ -302,16 +310,27 @@ def keeping_fields(
     return dataclasses.replace(prediction, kept_FN=np.array(masks)) if masks else prediction
 
 
-def _predict_stored(found: Sequence[StoredEffects]) -> Prediction:
+def _taught(effects: Sequence[Effects]) -> Coefficients | None:
+    """What fitting worlds taught about counts without a model; None, the defaults, for all others."""
+    counted = [e for e in effects if e.estimator == "counts" and not e.model]
+    if not counted:
+        return None
+    ones_D = np.ones(len(effects[0].objectives))
+    return Coefficients(
+        beta_D=COUNTS_THAT_COME * ones_D, gamma_D=0 * ones_D, q_D=DISTANCE * counted[0].scales_D
+    )
+
+
+def _predict_stored(found: Sequence[StoredEffects], *, taught: bool) -> Prediction:
     """The prediction of stored effects, without what it keeps."""
     effects = [stored.effects for stored in found]
     counts = next((stored.counts for stored in found if stored.counts is not None), None)
-    first = predict(effects, counts)
+    first = predict(effects, counts, coefficients=_taught(effects) if taught else None)
     fits = [stored.facts["fit"] for stored in found if "fit" in stored.facts]
     if fits:
-        taught = Coefficients(**{f"{c}_D": np.array(fits[0][c], float) for c in ("beta", "gamma", "q")})
+        own = Coefficients(**{f"{c}_D": np.array(fits[0][c], float) for c in ("beta", "gamma", "q")})
         gain_D = np.array(fits[0]["natural_gain"], float)
-        return predict(effects, counts, coefficients=taught, natural_gain_D=gain_D)
+        return predict(effects, counts, coefficients=own, natural_gain_D=gain_D)
     runs = next((ProbeRuns.of_facts(s.facts, s.effects.names) for s in found if "probes" in s.facts), None)
     if runs is None or len(runs.groups) < _LEAST_PROBES:
         return first

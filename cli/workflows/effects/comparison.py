@@ -59,7 +59,6 @@ def measure_world(study: "Study") -> None:
         PLAN,
         gradients_of,
         planned_mixture,
-        world_scales,
     )
     from dmix.training.comparison.runs.stages import run_space, world_specs
     from dmix.training.comparison.units.recipes import world_priors
@@ -70,7 +69,7 @@ def measure_world(study: "Study") -> None:
     base, warehouse = settings.run_base, study.paths.warehouse
     found = [_measured(study, estimator, base) for estimator in (COUNTS, GRADIENT)]
     counts, gradients = (read_effects(warehouse, name) for name in (COUNTS, gradients_of(base_name(base))))
-    scales = dict(zip(counts.effects.objectives, world_scales(counts).tolist(), strict=True))
+    scales = dict(zip(counts.effects.objectives, counts.effects.scales_D.tolist(), strict=True))
     publish_json(study.paths.scales, scales)
     weights_D = feedback_environment(study.paths).weights_D
     mixtures = {}

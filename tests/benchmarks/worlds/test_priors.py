@@ -1,10 +1,15 @@
 """Priors of worlds that were made by hand give back what they were made of."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from benchmarks.worlds.priors import WorldRuns, fit_priors, spread_of_slopes
 
+from dmix.mixing.controllers.effect import TAUGHT
+from dmix.mixing.effects.prediction import COUNTS_THAT_COME, DISTANCE
 from dmix.mixing.space.simplex import kl
+from dmix.training.comparison.effects.world_plans import PRIORS_FILE, read_priors
 from dmix.warehouse_schema.errors import InputError
 
 NATURAL_N = np.array([0.7, 0.3])
@@ -64,3 +69,11 @@ def test_worlds_whose_share_hardly_moved_leave_the_known_value():
     # their own slopes are 275
     assert spread_of_slopes(still, left, known=1.0) == pytest.approx(1, abs=0.01)
     assert spread_of_slopes([np.zeros(3)] * 2, [np.ones(3)] * 2, known=0.7) == 0.7
+
+
+def test_shipped_numbers_are_those_of_the_fitting_worlds():
+    priors = read_priors(Path(__file__).parents[3] / "benchmarks" / "quality" / "worlds" / PRIORS_FILE)
+    assert (round(priors.beta, 2), round(priors.q, 2)) == (COUNTS_THAT_COME, DISTANCE)
+    shipped = (TAUGHT.scale, TAUGHT.direction, TAUGHT.noise, TAUGHT.saturation)
+    found = (priors.scale, priors.direction, priors.noise, priors.saturation)
+    assert shipped == pytest.approx(found, abs=0.05)

@@ -1,8 +1,17 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from dmix.mixing.effects.counts import count_effects
-from dmix.mixing.effects.prediction import Coefficients, fitted_coefficients, predict, predict_stored
+from dmix.mixing.effects.prediction import (
+    COUNTS_THAT_COME,
+    DISTANCE,
+    Coefficients,
+    fitted_coefficients,
+    predict,
+    predict_stored,
+)
 from dmix.mixing.effects.store import StoredEffects
 from dmix.mixing.trajectories.objectives import Environment, Objective
 from dmix.warehouse_schema.errors import InputError
@@ -199,3 +208,15 @@ def test_fields_that_are_heard_or_do_not_count_are_free(effect_ND, weights, make
     assert prediction.kept_FN is None
     mixture = np.array([0.1, 0.1, 0.1, 0.7])
     assert prediction.kept(mixture) is mixture
+
+
+def test_counts_without_a_model_take_what_worlds_taught_where_asked(paper_counts):
+    plain = count_effects_of(paper_counts)
+    stored = [
+        StoredEffects(effects=e, counts=paper_counts, environment=ENVIRONMENT, facts={})
+        for e in (plain, dataclasses.replace(plain, model="m"))
+    ]
+    beta = [[predict_stored([s], taught=t).coefficients.beta_D[0] for t in (False, True)] for s in stored]
+    assert beta == [[1, COUNTS_THAT_COME], [1, 1]]
+    q_D = predict_stored([stored[0]], taught=True).coefficients.q_D
+    assert q_D == pytest.approx(DISTANCE * plain.scales_D)

@@ -32,9 +32,6 @@ FITTING, LADDER, HELD_OUT = "fitting", "ladder", "held-out"
 FRESH = 2
 COUNTS = "counts"
 
-# Part of a nat below which no scale goes, so that an objective without effects does not rule.
-_LEAST_SCALE = 0.01
-
 
 @dataclass(frozen=True, kw_only=True)
 class WorldPriors:
@@ -129,16 +126,11 @@ def gradients_of(base: str) -> str:
     return f"gradient-{base}"
 
 
-def world_scales(counts: StoredEffects) -> Vector:
-    """s_o: standard deviation of what counts predict over tilts, nats per token."""
-    return np.maximum(counts.effects.signal_D, _LEAST_SCALE)
-
-
 def world_prediction(
     counts: StoredEffects, gradients: StoredEffects | None, priors: WorldPriors
 ) -> Prediction:
     """What a world's effects promise, by what other worlds taught."""
-    scales_D = world_scales(counts)
+    scales_D = counts.effects.scales_D
     measured = [gradients] if gradients is not None and priors.gamma > 0 else []
     found = predict(
         [counts.effects, *(stored.effects for stored in measured)],
@@ -175,7 +167,7 @@ def planned_mixture(
     return make_plan(
         world_prediction(counts, gradients, priors),
         weights_D=weights_D,
-        scales_D=world_scales(counts),
+        scales_D=counts.effects.scales_D,
         supply=supply,
     ).mixture_N
 

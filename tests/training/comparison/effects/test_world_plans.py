@@ -25,7 +25,6 @@ from dmix.training.comparison.effects.world_plans import (
     read_priors,
     world_controller,
     world_prediction,
-    world_scales,
 )
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
@@ -104,14 +103,14 @@ def test_every_number_of_the_priors_is_in_their_hash():
 
 
 def test_scales_have_a_floor():
-    scales_D = world_scales(COUNTS)
+    scales_D = COUNTS.effects.scales_D
     assert scales_D.tolist() == [0.01, COUNTS.effects.signal_D[1]] and scales_D[1] > 0.1
 
 
 def test_a_prediction_takes_each_prior_at_its_place():
     mixture_N = np.array([0.5, 0.5])
     prediction = world_prediction(COUNTS, GRADIENTS, replace(PRIORS, q=0.0))
-    scales_D = world_scales(COUNTS)
+    scales_D = COUNTS.effects.scales_D
     # 0.5 of what counts promise, 0.25 of what gradients promise: 0.1 * 2.5 and 0.1 * 5
     assert prediction.gains(mixture_N)[1] == pytest.approx(0.5 * 0.25 + 0.25 * 0.5)
     assert prediction.scores(SPACE.natural_N)[1] == pytest.approx(2.0 * scales_D[1])
