@@ -5,37 +5,23 @@
     python -m benchmarks.worlds fit --out WORLDS --results RESULTS
     python -m benchmarks.worlds table --out WORLDS --results RESULTS
 
-`write` and `fit` train nothing. Runs of held-out worlds need the priors that `fit` writes beside the setting
-files. Each world of the ladder has priors of its own, from fitting worlds that share no target with it.
+`write`, `fit` and `table` train nothing. Runs of held-out worlds need the priors that `fit` writes beside the
+setting files. Each world of the ladder has priors of its own, from fitting worlds that share no target with
+it.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
+from benchmarks.worlds.page import FIGURE, figure, page, promises
 from benchmarks.worlds.priors import fit_priors
-from benchmarks.worlds.rows import WorldRow, ahead, judged_rows, promised_and_got, rungs, world_runs
+from benchmarks.worlds.rows import world_runs
 from benchmarks.worlds.settings import LADDER, load_split, write_worlds
 
-from dmix.training.comparison.effects.world_plans import (
-    AGENT,
-    COUNTS_PLAN,
-    NATURAL,
-    PLAIN,
-    PLAN,
-    PRIORS_FILE,
-    priors_file,
-    read_priors,
-)
-from dmix.training.comparison.runs.protocol import PROTOCOL_FILE, WorldsProtocol
-from dmix.warehouse_schema.files.layout import publish_json, read_json
-from dmix.warehouse_schema.settings import load_settings
-
-STEPS = {"ladder": (NATURAL, COUNTS_PLAN, PLAN, AGENT), "held-out": (NATURAL, COUNTS_PLAN, AGENT)}
-"""Each is compared with what came before it."""
+from dmix.training.comparison.effects.world_plans import PRIORS_FILE, priors_file
+from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read_json
 
 
 def write(data: Path, out: Path) -> list[Path]:
@@ -65,75 +51,12 @@ def fit(out: Path, results: Path) -> list[Path]:
 
 
 def table(out: Path, results: Path) -> str:
-    """Mean utility and nats of each controller in each world, and in how many it is ahead."""
-    rows = [
-        row for path in sorted(results.glob("*-[0-9][0-9]/setting.json")) for row in judged_rows(path.parent)
-    ]
-    lines = ["| world | controller | runs | U | nats |", "|---|---|---|---|---|"]
-    for world, controller in sorted({(row.world, row.controller) for row in rows}):
-        own = [row for row in rows if (row.world, row.controller) == (world, controller)]
-        utility, nats = (
-            sum(values) / len(own) for values in ([r.utility for r in own], [r.nats for r in own])
-        )
-        lines.append(f"| {world} | {controller} | {len(own)} | {utility:+.3f} | {nats:+.4f} |")
-    for kind in ("fitting", "ladder", "held-out"):
-        chosen = [row for row in rows if row.world.startswith(kind)]
-        for name in sorted({row.controller for row in chosen} - {NATURAL}):
-            won, of = ahead(chosen, name, NATURAL)
-            lines.append(f"\n{kind}: {name} is ahead of natural mixing in {won} of {of} worlds.")
-        if kind == "held-out":
-            lines += _promise(out, chosen)
-        steps = () if kind == "fitting" else rungs(chosen, STEPS[kind])
-        if steps:
-            head = f"| {kind}: step | over | worlds | gain in U [95%] | ahead in |"
-            lines += ["", head, "|---|---|---|---|---|"]
-        for step in steps:
-            low, high = step.gain - step.half_width, step.gain + step.half_width
-            gain = f"{step.gain:+.3f} [{low:+.3f}, {high:+.3f}]"
-            lines.append(f"| {step.name} | {step.before} | {step.worlds} | {gain} | {step.won} |")
-    return "\n".join([*lines, *_calibration(out, results)])
-
-
-def _promise(out: Path, rows: Sequence[WorldRow]) -> list[str]:
-    """What the protocol promised of the held-out worlds, and what came; nothing before it is written."""
-    file = out / PROTOCOL_FILE
-    if not file.is_file():
-        return []
-    protocol = load_settings(WorldsProtocol, file)
-    won, of = ahead(rows, protocol.agent, NATURAL)
-    words = "holds" if won >= protocol.least_ahead else "does not hold"
-    if of < len(protocol.settings):
-        words = f"is open: {len(protocol.settings) - of} worlds are missing"
-    promised = f"{protocol.least_ahead} of {len(protocol.settings)} held-out worlds"
-    return [
-        "",
-        f"The protocol names `{protocol.agent}`, ahead of natural mixing in at least {promised}: it is ahead"
-        f" in {won} of {of}, so the promise {words}.",
-    ]
-
-
-def _calibration(out: Path, results: Path) -> list[str]:
-    """What the static plan of each world that judges promised over natural mixing, and what it got."""
-    lines = ["", "| world | plan | promised, U | got |", "|---|---|---|---|"]
-    pairs = []
-    for path in sorted(results.glob("*-[0-9][0-9]/setting.json")):
-        name = path.parent.name
-        kind = name.rpartition("-")[0]
-        if kind not in STEPS:
-            continue
-        for plan in (p for p in STEPS[kind] if p in (COUNTS_PLAN, PLAN)):
-            priors = PLAIN if plan == COUNTS_PLAN else read_priors(priors_file(out / f"{name}.yaml", kind))
-            promised, got = promised_and_got(path.parent, priors, name=plan)
-            pairs.append((plan, promised, got))
-            lines.append(f"| {name} | {plan} | {promised:+.3f} | {got:+.3f} |")
-    for plan in sorted({plan for plan, _, _ in pairs}):
-        promised_W, got_W = np.array([pair[1:] for pair in pairs if pair[0] == plan]).T
-        slope = float(promised_W @ got_W / (promised_W @ promised_W))
-        lines += [
-            "",
-            f"Of each unit of U that `{plan}` promised, {slope:.2f} came (least squares through 0).",
-        ]
-    return lines if pairs else []
+    """Writes the page of the worlds and its figure into the results; returns the page."""
+    content, found = page(out, results), promises(out, results)
+    publish_bytes(results / "README.md", content.encode())
+    if found:
+        publish_bytes(results / FIGURE, figure(found).encode())
+    return content
 
 
 def main() -> None:
