@@ -18,6 +18,8 @@ os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "none"
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 # what a test trusts is not for the user who runs it
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="dmix-test-config-")
+# nor is what it measures
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="dmix-test-cache-")
 
 from tests.manifests import dataset_manifest
 

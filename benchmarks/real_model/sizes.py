@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.real_model.text import TextSize
 
-from dmix.training.model.estimate.speed import cpu_has_bf16
+from dmix.training.model.estimate.processor import cpu_has_bf16
 
 SEQ_LEN = 128
 BATCH = 4

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dmix.cli.show.output import LONGEST_CELL, cell_text, say, show_json, show_table, table_text
 from dmix.warehouse_schema.errors import DmixError
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     import pandas
@@ -143,7 +144,7 @@ def _html_table(table: Table) -> str:
         out.write("<tr>" + "".join(map(_html_cell, row)) + "</tr>")
     out.write("</table>")
     if len(table.rows) > _MOST_ROWS:
-        out.write(f"<p>{len(table.rows) - _MOST_ROWS:,} more rows: use .df()</p>")
+        out.write(f"<p>{num_text(len(table.rows) - _MOST_ROWS, 'more row')}: use .df()</p>")
     return out.getvalue()
 
 

@@ -14,9 +14,10 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 if TYPE_CHECKING:
+    from dmix.mixing.trajectories.objectives import Environment
     from dmix.training.evaluation.verdicts import Group, Verdict
 
-PRELIMINARY = "preliminary: the controller reads the scores of these items; judge the run with dmix eval"
+PRELIMINARY = "preliminary: these are the items that controllers read during a run"
 
 # Terminal styles of verdicts, by name of their colour.
 STYLES = {
@@ -102,22 +103,46 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
     environment = environment_of(run.config)
     objectives = [vars(objective) for objective in environment.objectives] if environment else []
     lines.append(
-        judged_sentence({run_id: judged_changes(warehouse, run_id, objectives=objectives)}) or PRELIMINARY
+        judged_sentence({run_id: judged_changes(warehouse, run_id, objectives=objectives)})
+        or _judge_advice(warehouse, run_id, environment)
     )
     natural = [other for other in others if other.controller == "natural"]
     if run.controller != "natural" and natural:
         same = [other for other in natural if configuration(other) == configuration(natural[0])]
-        lines += difference_lines(own, groups_of(same)[0], names=[other.run_id for other in same])
-        words = ["dmix", "report", "--warehouse", str(warehouse.root)]
-        for name in (run_id, *(other.run_id for other in same)):
-            words += ["--run", name]
-        lines.append(f"to compare these runs: {shlex.join(words)}")
+        names = [other.run_id for other in same]
+        lines += difference_lines(own, groups_of(same)[0], names=names)
+        lines.append(f"to compare these runs: {_report_command(warehouse, [run_id, *names])}")
     elif run.controller != "natural":
         lines.append(f"there is no comparable run of natural mixing. {_natural_advice(warehouse, run_id)}")
+    elif others:
+        names = [run_id, *(other.run_id for other in others)]
+        lines.append(f"to compare comparable runs: {_report_command(warehouse, names)}")
+    else:
+        lines.append(
+            "there is no other run for a comparison yet. To look at this one: "
+            f"{_report_command(warehouse, [run_id])}"
+        )
     return Aftermath(verdicts=verdicts, utility=utility, lines=tuple(lines))
 
 
 _MOST_RUNS = 20
+# Items that `dmix init` and the quickstart keep from controllers, beside the environment file.
+_JUDGING = "judging.yaml"
+
+
+def _report_command(warehouse: Warehouse, runs: Sequence[str]) -> str:
+    """The command that writes a report on some runs."""
+    words = ["dmix", "report", "--warehouse", str(warehouse.root)]
+    return shlex.join([*words, *(word for run_id in runs for word in ("--run", run_id))])
+
+
+def _judge_advice(warehouse: Warehouse, run_id: str, environment: "Environment | None") -> str:
+    """How to judge a run by items that no controller reads; the command where their file is known."""
+    file = None if environment is None else Path(environment.folder) / _JUDGING
+    if file is None or not file.is_file():
+        return f"{PRELIMINARY}; judge the run with 'dmix eval' on other items"
+    words = ["dmix", "eval", "--warehouse", str(warehouse.root), "--run", run_id, "--step", "all"]
+    return f"{PRELIMINARY}. To judge it by others: {shlex.join([*words, '--environment', str(file)])}"
 
 
 def _natural_advice(warehouse: Warehouse, run_id: str) -> str:

@@ -33,6 +33,7 @@ from dmix.etl.publishing.rejects import REASONS
 from dmix.etl.spark.executors import ExecutorLike
 from dmix.etl.spark.tasks import metered, reported, run_tasks
 from dmix.etl.synthetic.inputs import generation_of
+from dmix.etl.templates.unread import columns_of_record, text_flag
 from dmix.warehouse_schema.errors import DmixError, InputError
 from dmix.warehouse_schema.files.layout import Warehouse, checked_name, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
@@ -47,14 +48,13 @@ from dmix.warehouse_schema.files.manifests import (
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.storage import RemotePath
 from dmix.warehouse_schema.progress import Progress
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_labels
 
 logger = logging.getLogger(__name__)
 
 _REMEDIES = {
-    "missing_text": "give the right column with --text-column, or a template with --template",
-    "text_not_string": "give the right column with --text-column, or a template with --template",
+    "text_not_string": "name the column that has the text, either with --text-column or with --template",
     "not_messages": "give a template with your own columns, such as --template '{prompt} {answer}'",
     "missing_label": "give the right column with --classifier column:NAME",
     "unknown_label": "use --taxonomy from-data, or give a file with the labels of the data to --taxonomy",
@@ -203,7 +203,10 @@ def _make_parts(
     items.sort(key=lambda item: _working_order(item[0]))
     kept = sum(len(plan.kept) for plan in plans)
     total_bytes = sum(part.size_bytes for part, _ in items)
-    progress(f"classifying {len(items)} parts ({size_text(total_bytes)}); {kept} other parts are finished")
+    progress(
+        f"classifying {num_text(len(items), 'part')} ({size_text(total_bytes)}); "
+        f"{num_text(kept, 'other part')} finished before"
+    )
 
     def line(seconds: float) -> str | None:
         done = sum(metered(job.meters) for job in jobs)
@@ -224,7 +227,8 @@ def _make_parts(
         lost = [number for number, value in enumerate(values) if value is None]
         if lost:
             progress(
-                f"{len(lost)} parts ended their processes; dmix now tries the inputs of these parts "
+                f"{num_text(len(lost), 'part')} ended the process; dmix now tries the inputs of these "
+                "parts "
                 "one by one"
             )
             made_after = _without_deadly(executor, [items[number] for number in lost], jobs, progress)
@@ -293,15 +297,19 @@ def _check_documents(plan: CorpusPlan, parts: Sequence[LabelPart], folders: Corp
         )
     reason, count = reasons.most_common(1)[0]
     listed = ", ".join(f"{name} {number:,}" for name, number in reasons.most_common())
+    example = _example(parts, folders, reason)
+    seen = f" (for example {example['path']}:{example['position']}: {example['detail']})" if example else ""
+    remedy = _REMEDIES.get(reason, "check the inputs")
+    if reason == "missing_text":
+        remedy = text_flag(columns_of_record(example.get("prefix", "")))
     raise InputError(
         f"dmix rejected every document of corpus {plan.request.corpus!r} (reasons: {listed}). {count:,} "
-        f"times: {REASONS[reason]}{_example(parts, folders, reason)}; "
-        f"{_REMEDIES.get(reason, 'check the inputs')}"
+        f"times: {REASONS[reason]}{seen}; {remedy}"
     )
 
 
-def _example(parts: Sequence[LabelPart], folders: CorpusFolders, reason: str) -> str:
-    """Where the first reject of a reason is and what was seen there; empty if its file cannot be read."""
+def _example(parts: Sequence[LabelPart], folders: CorpusFolders, reason: str) -> dict[str, Any]:
+    """The first reject of a reason; empty if its file cannot be read."""
     part = next(part for part in parts if part.rejected.get(reason))
     for file in part.reject_files:
         try:
@@ -311,8 +319,8 @@ def _example(parts: Sequence[LabelPart], folders: CorpusFolders, reason: str) ->
             continue
         for row in rejects.to_pylist():
             if row["reason"] == reason:
-                return f" (for example {row['path']}:{row['position']}: {row['detail']})"
-    return ""
+                return row
+    return {}
 
 
 def _taxonomy_of(
@@ -331,7 +339,7 @@ def _taxonomy_of(
             labels.update(plan.last.taxonomy.labels)
     if len(labels) > MOST_LABELS:
         raise InputError(
-            f"{classifier.name} gives {len(labels):,} different labels, expected at most "
+            f"{classifier.name} gives {num_text(len(labels), 'different label')}, expected at most "
             f"{MOST_LABELS:,}; use a column with topics, or give the valid labels with --taxonomy FILE"
         )
     # two sets of labels never share a name, which is the key of the catalog's domains

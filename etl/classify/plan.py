@@ -27,6 +27,7 @@ from dmix.etl.reading.sources import FoundFile, find_files
 from dmix.etl.spark.executors import ExecutorLike, OnSpark, as_executor
 from dmix.etl.spark.pool import worker_pool
 from dmix.etl.spark.tasks import completed_tasks, grouped, reported, run_tasks
+from dmix.etl.templates.alternatives import Alternatives
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifest_json import digest_of, record_from_json
@@ -40,7 +41,7 @@ from dmix.warehouse_schema.files.manifests import (
 )
 from dmix.warehouse_schema.files.storage import is_url
 from dmix.warehouse_schema.progress import Progress
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 
 _INSPECT_BYTES = 128 << 20
 _INSPECT_FILES = 500
@@ -263,11 +264,14 @@ def _inspected(
     )
     size_bytes = sum(file.size_bytes for file in unknown)
     if unknown:
-        progress(f"reading {len(unknown)} input files ({size_text(size_bytes)}) to find new files")
+        progress(
+            f"reading {num_text(len(unknown), 'input file')} ({size_text(size_bytes)}) to find new files"
+        )
     inspect = functools.partial(
         _inspect_files,
         required=columns.required,
         shapes=columns.text_shapes,
+        read=columns.alternatives,
         id_column=columns.id,
         part_bytes=settings.part_bytes,
         piece_bytes=settings.piece_bytes,
@@ -278,7 +282,7 @@ def _inspected(
 
     def line(seconds: float) -> str | None:
         done = completed_tasks(where)
-        return f"read {done} of {len(groups)} groups of files" if done else None
+        return f"read {done} of {num_text(len(groups), 'group')} of files" if done else None
 
     with reported(progress, line):
         values = run_tasks(where, inspect, groups, size_bytes=size_bytes, died=lambda _: None)
@@ -301,6 +305,7 @@ def _inspect_files(
     *,
     required: Sequence[str],
     shapes: Sequence[Sequence[str]],
+    read: Alternatives | None,
     id_column: str | None,
     part_bytes: int,
     piece_bytes: int,
@@ -311,6 +316,7 @@ def _inspect_files(
                 file,
                 columns=required,
                 shapes=shapes,
+                read=read,
                 id_column=id_column,
                 piece_bytes=piece_bytes if file.size_bytes >= part_bytes else None,
             )

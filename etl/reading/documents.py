@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from dmix.etl.publishing.rejects import PREFIX_CHARACTERS, Reject, prefix_of
 from dmix.etl.reading.exact_ids import id_of_number
+from dmix.etl.templates.alternatives import Alternatives
 from dmix.etl.templates.conversations import Refusal, kind_of
 from dmix.etl.templates.settings import TextSettings
-from dmix.etl.templates.templates import First, Template, template_of
+from dmix.etl.templates.templates import Template, template_of
 
 DEFAULT_ID_COLUMN = "id"
 
@@ -75,11 +76,9 @@ class Columns:
         return ((self.text,),) if self.template is None else self.template.shapes
 
     @property
-    def alternatives(self) -> tuple[str, ...]:
-        """Columns of which the first with a text counts; none where a template reads records otherwise."""
-        if isinstance(self.template, First):
-            return self.template.columns
-        return (self.text,) if self.template is None else ()
+    def alternatives(self) -> Alternatives | None:
+        """What is tried on a record; None where a template reads all of several columns."""
+        return Alternatives(None, (self.text,)) if self.template is None else self.template.alternatives
 
     @property
     def id_or_default(self) -> str:

@@ -23,6 +23,7 @@ from dmix.etl.templates.settings import PLAIN_TEXT
 from dmix.etl.templates.unread import Unread
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.sizes import num_text
 
 Record = dict[str, str]
 
@@ -55,7 +56,7 @@ class HeldOut:
         rejected: Documents that could not be read, by reason.
         rejects: The first of these documents, with file and place.
         not_read: Lines about them, one for each file and kind.
-        text_columns: Columns that may hold the text of records without the asked one.
+        other_columns: Columns of records that lack a text, of each kind.
         item_characters: Characters of the feedback items.
     """
 
@@ -68,7 +69,7 @@ class HeldOut:
     rejected: Mapping[str, int]
     rejects: tuple[Reject, ...] = ()
     not_read: tuple[str, ...] = ()
-    text_columns: tuple[str, ...] = ()
+    other_columns: tuple[tuple[str, ...], ...] = ()
     item_characters: int = 0
 
 
@@ -103,7 +104,7 @@ def hold_out(
     kinds = KINDS if judging is not None else (FEEDBACK,)
     kept: list[Record] = []
     held: dict[int, list[Record]] = {kind: [] for kind in kinds}
-    unread = Unread(asked=columns.alternatives, templated=not columns.alternatives)
+    unread = Unread(read=columns.alternatives)
     left_out = 0
     for number, file in enumerate(files):
         wanted = _wanted(held, num_items, files=len(files) - number)
@@ -145,7 +146,7 @@ def hold_out(
         rejected=dict(unread.counts),
         rejects=tuple(unread.rejects),
         not_read=unread.lines(others_read=bool(kept)),
-        text_columns=unread.text_columns,
+        other_columns=unread.other_columns,
         item_characters=sum(len(item["text"]) for item in held[FEEDBACK]),
     )
 
@@ -160,7 +161,7 @@ def _too_few(
 ) -> InputError:
     """The error for text that gives nothing to train on, or no items."""
     few = (
-        f"{', '.join(given)} has only {len(kept)} documents for training and "
+        f"{', '.join(given)} has only {num_text(len(kept), 'document')} for training and "
         f"{min(map(len, held.values()))} for evaluation"
     )
     lines = unread.lines(others_read=bool(kept))
@@ -185,7 +186,7 @@ class DrawnItems:
         rejected: Records that could not be read, by reason.
         rejects: The first of these records, with file and place.
         not_read: Lines about them, one for each file and kind.
-        text_columns: Columns that may hold the text of records without the asked one.
+        other_columns: Columns of records that lack a text, of each kind.
     """
 
     feedback: tuple[Record, ...]
@@ -195,7 +196,7 @@ class DrawnItems:
     rejected: Mapping[str, int]
     rejects: tuple[Reject, ...] = ()
     not_read: tuple[str, ...] = ()
-    text_columns: tuple[str, ...] = ()
+    other_columns: tuple[tuple[str, ...], ...] = ()
 
     @property
     def enough(self) -> bool:
@@ -218,7 +219,7 @@ def draw_items(given: Sequence[str], *, num_items: int, columns: Columns = PLAIN
     """
     files = sorted(find_files(given).files, key=lambda file: sha256(file.name.encode()).digest())
     held: dict[int, list[Record]] = {kind: [] for kind in KINDS}
-    unread = Unread(asked=columns.alternatives, templated=not columns.alternatives)
+    unread = Unread(read=columns.alternatives)
     documents = exact_bytes = 0
     estimated_bytes = 0.0
     for number, file in enumerate(files):
@@ -250,7 +251,7 @@ def draw_items(given: Sequence[str], *, num_items: int, columns: Columns = PLAIN
         rejected=dict(unread.counts),
         rejects=tuple(unread.rejects),
         not_read=unread.lines(others_read=documents > 0),
-        text_columns=unread.text_columns,
+        other_columns=unread.other_columns,
     )
 
 
@@ -283,7 +284,9 @@ def _folders(folder: Path, field: str) -> Iterator[Path]:
 
 
 def _documents(file: FoundFile, columns: Columns) -> Iterator[Document | Reject]:
-    source = inspect_file(file, columns=columns.required, shapes=columns.text_shapes)
+    source = inspect_file(
+        file, columns=columns.required, shapes=columns.text_shapes, read=columns.alternatives
+    )
     return read_documents(source, columns=columns, max_document_bytes=_MAX_DOCUMENT_BYTES, meter=Meter(None))
 
 

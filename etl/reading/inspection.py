@@ -14,8 +14,8 @@ from dmix.etl.reading.blocks import BrokenInputError, decompressed, file_blocks,
 from dmix.etl.reading.parquet import damage, open_parquet, refuse_id_type, row_count, top_level_names
 from dmix.etl.reading.pieces import LineCutter, RowGroupCutter, piece_bytes_of
 from dmix.etl.reading.sources import ENDINGS, KNOWN, FoundFile
-from dmix.etl.templates.conversations import fitting_template, text_name
-from dmix.etl.templates.templates import first_of
+from dmix.etl.templates.alternatives import NOTHING, Alternatives
+from dmix.etl.templates.unread import text_flag
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import InputFile, Piece
 from dmix.warehouse_schema.files.storage import is_url, open_place
@@ -47,9 +47,15 @@ class Inspection:
     pieces: tuple[Piece, ...]
 
 
-def inspect_file(found: FoundFile, *, columns: Sequence[str], shapes: Shapes = ()) -> InputFile:
+def inspect_file(
+    found: FoundFile,
+    *,
+    columns: Sequence[str],
+    shapes: Shapes = (),
+    read: Alternatives | None = NOTHING,
+) -> InputFile:
     """Reads a file once: its hash, and whether it is what its ending says; see `inspect_and_cut`."""
-    return inspect_and_cut(found, columns=columns, shapes=shapes, piece_bytes=None).source
+    return inspect_and_cut(found, columns=columns, shapes=shapes, read=read, piece_bytes=None).source
 
 
 def hashed(found: FoundFile) -> InputFile:
@@ -66,6 +72,7 @@ def inspect_and_cut(
     *,
     columns: Sequence[str],
     shapes: Shapes = (),
+    read: Alternatives | None = NOTHING,
     piece_bytes: int | None,
     id_column: str | None = None,
 ) -> Inspection:
@@ -75,6 +82,7 @@ def inspect_and_cut(
         found: The file.
         columns: Columns that a Parquet file must have.
         shapes: Columns of the text: a Parquet file must have all of one of these.
+        read: What is tried on a record, which advice adds to; None where a template takes no addition.
         piece_bytes: Least size of a piece; None leaves the file whole.
         id_column: Column that the ids come from, if the user named one.
 
@@ -99,7 +107,7 @@ def inspect_and_cut(
     if found.path.lower().removesuffix(ENDINGS.get(found.compression, "")).endswith(".json"):
         _check_one_document_a_line(found)
     if found.format == "parquet":
-        _check_parquet_columns(found, columns, shapes, id_column)
+        _check_parquet_columns(found, columns, shapes, id_column, read)
     return Inspection(source=_input_file(found, size_bytes, digest.hexdigest()), pieces=pieces)
 
 
@@ -217,7 +225,11 @@ def _conversion(found: FoundFile, query: str) -> str:
 
 
 def _check_parquet_columns(
-    found: FoundFile, columns: Sequence[str], shapes: Shapes, id_column: str | None
+    found: FoundFile,
+    columns: Sequence[str],
+    shapes: Shapes,
+    id_column: str | None,
+    read: Alternatives | None,
 ) -> None:
     try:
         with reading(found.path), open_place(found.path) as handle:
@@ -234,25 +246,21 @@ def _check_parquet_columns(
             "right column with --id-column or column:NAME"
         )
     if shapes and not any(set(shape) <= set(names) for shape in shapes):
-        raise _without_text(found, shapes, names)
+        raise _without_text(found, shapes, names, read)
     _check_id_type(schema, id_column, found.path)
 
 
-def _without_text(found: FoundFile, shapes: Shapes, names: Sequence[str]) -> InputError:
+def _without_text(
+    found: FoundFile, shapes: Shapes, names: Sequence[str], read: Alternatives | None
+) -> InputError:
     """The error for a Parquet file without columns for a text."""
     if len(shapes) == 1:
         absent = next(name for name in shapes[0] if name not in names)
         wanted = f"column {absent!r}"
     else:
         wanted = f"columns {' or '.join(' and '.join(shape) for shape in shapes)}"
-    fitting = fitting_template(names)
-    asked = tuple(shape[0] for shape in shapes if len(shape) == 1)
-    if fitting is None and len(asked) == len(shapes) and (name := text_name(names)):
-        fitting = first_of((*asked, name))
-    use = f"use --template {fitting}, or give" if fitting else "name"
     return InputError(
-        f"{found.path} has no {wanted} (its columns: {', '.join(names)}); {use} the right column with "
-        "--text-column or --template"
+        f"{found.path} has no {wanted} (its columns: {', '.join(names)}); {text_flag(names, read=read)}"
     )
 
 

@@ -25,6 +25,7 @@ from dmix.etl.reading.walking import engine_part, hidden_part, refuse_tables, wa
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.files.storage import SCHEMES, RemotePath, is_url
+from dmix.warehouse_schema.sizes import num_text
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -72,6 +73,16 @@ class FoundFiles:
 
     files: tuple[FoundFile, ...]
     skipped: Mapping[str, int]
+
+
+def conversion(skipped: Mapping[str, int]) -> str:
+    """How to convert files that were left out, as an addition to a line; empty if dmix knows no way."""
+    tables = {".csv": "", ".tsv": ", sep='\\t'"}
+    found = next((ending for ending in tables if ending in skipped), None)
+    if found is None:
+        return ""
+    call = f"pandas.read_csv('FILE{found}'{tables[found]}).to_parquet('FILE.parquet')"
+    return f'; to read a {found} file, convert it: python -c "import pandas; {call}"'
 
 
 def check_local(pattern: str) -> None:
@@ -206,7 +217,9 @@ def _remote(
     if not total:
         raise NotFoundError(f"input {given} does not exist or is empty; check the bucket and the folder")
     if not count:
-        raise InputError(f"{given} contains no file that dmix reads, only {total} other files; {KNOWN}")
+        raise InputError(
+            f"{given} contains no file that dmix reads, only {num_text(total, 'other file')}; {KNOWN}"
+        )
 
 
 def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> Iterator[tuple[str, PurePath]]:
@@ -299,7 +312,7 @@ def _files_below(
             count += 1
             yield str(file), root
     if not count:
-        seen = f", only {sum(skipped.values())} other files" if skipped else ""
+        seen = f", only {num_text(sum(skipped.values()), 'other file')}" if skipped else ""
         raise InputError(f"{given} contains no file that dmix reads{seen}; {KNOWN}")
 
 

@@ -33,6 +33,7 @@ from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import CorpusVersion
 from dmix.warehouse_schema.files.screenings import Screening, find_screening
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 KIND = "contamination"
 BATCH_BYTES = 1 << 20
@@ -121,8 +122,9 @@ def _search_files(
     todo = sorted(files_to_search(folder, files), key=lambda file: -file.rows.text_bytes)
     megabytes = sum(file.rows.text_bytes for file in todo) / 1e6
     progress(
-        f"contamination: searching for {len(items):,} items in {megabytes:,.1f} MB of text ({len(todo)} "
-        f"of {len(files)} label files)"
+        f"contamination: searching for {num_text(len(items), 'item')} in {megabytes:,.1f} MB of text "
+        f"({len(todo)} "
+        f"of {num_text(len(files), 'label file')})"
     )
 
     def line(seconds: float) -> str | None:
@@ -175,6 +177,6 @@ def _summary(screening: Screening) -> str:
         else ""
     )
     return (
-        f"{screening.found:,} of {screening.documents:,} documents contain one of {screening.items:,} "
-        f"items{short}"
+        f"{screening.found:,} of {num_text(screening.documents, 'document')} contain one of "
+        f"{num_text(screening.items, 'item')}{short}"
     )

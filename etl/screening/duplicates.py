@@ -47,6 +47,7 @@ from dmix.warehouse_schema.files.manifests import CorpusVersion
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.screenings import Screening, find_screening
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -109,7 +110,10 @@ def find_duplicates(
     with held_lock(warehouse.screening_lock(screening), what=f"screening {screening}"):
         known = find_screening(warehouse, KIND, screening)
         if known is not None:
-            progress(f"duplicates: {known.found:,} of {known.documents:,} documents (from an earlier search)")
+            progress(
+                f"duplicates: {known.found:,} of {num_text(known.documents, 'document')} (from an "
+                "earlier search)"
+            )
             return known
         check_label_files(warehouse, corpora)
         files = screened_files(warehouse, corpora)
@@ -117,7 +121,7 @@ def find_duplicates(
             refuse_links(warehouse.text_digests)
             _digest_files(executor, warehouse, files, progress)
         found = _find(executor, warehouse, files, folder=warehouse.screening(KIND, screening))
-        progress(f"duplicates: {sum(found.values()):,} of {_documents(files):,} documents")
+        progress(f"duplicates: {sum(found.values()):,} of {num_text(_documents(files), 'document')}")
         return finish_screening(
             warehouse,
             Screening(
@@ -165,7 +169,8 @@ def _digest_files(
     todo = sorted(files_to_digest(warehouse, files), key=lambda file: -file.rows.text_bytes)
     megabytes = sum(file.rows.text_bytes for file in todo) / 1e6
     progress(
-        f"duplicates: reading {megabytes:,.1f} MB of text in {len(todo)} of {len(files)} label files; an "
+        f"duplicates: reading {megabytes:,.1f} MB of text in {len(todo)} of "
+        f"{num_text(len(files), 'label file')}; an "
         "earlier search read the others"
     )
 

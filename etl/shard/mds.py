@@ -24,6 +24,7 @@ import numpy as np
 from dmix.etl.shard.packing import Tokens
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import StreamFile
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.text_files import parse_json
 
 WRITER_FORMAT = 1
@@ -54,7 +55,7 @@ class ShardFormat:
         if not smallest <= self.shard_bytes < 1 << 32:
             raise InputError(
                 f"--shard-bytes is {self.shard_bytes:,}, expected {smallest:,} to {(1 << 32) - 1:,} for "
-                f"samples of {self.seq_len:,} tokens; change --shard-bytes or --seq-len"
+                f"samples of {num_text(self.seq_len, 'token')}; change --shard-bytes or --seq-len"
             )
 
     @property
@@ -163,7 +164,7 @@ def header_problem(content: bytes, *, entry: Mapping[str, Any]) -> str | None:
         return f"{len(content)} bytes are too few for an MDS header"
     samples = int(np.frombuffer(content, "<u4", count=1)[0])
     if samples != entry["samples"]:
-        return f"the header says {samples:,} samples, but the index says {entry['samples']:,}"
+        return f"the header says {num_text(samples, 'sample')}, but the index says {entry['samples']:,}"
     if len(content) < (samples + 2) * _UINT32:
         return "the header is cut off"
     offsets = np.frombuffer(content, "<u4", count=samples + 1, offset=_UINT32).astype(np.int64)

@@ -28,6 +28,7 @@ from dmix.warehouse_schema.files.manifests import (
     read_dataset_manifest,
 )
 from dmix.warehouse_schema.files.storage import Place
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
 
 if TYPE_CHECKING:
@@ -263,7 +264,8 @@ def resolve_corpora(warehouse: Warehouse, names: Sequence[str]) -> tuple[CorpusV
         return tuple(read_corpus_version(warehouse, name) for name in known)
     listed = ", ".join(known) or "none; run 'dmix etl classify' first"
     raise InputError(
-        f"{warehouse.root} has {len(known)} corpora ({listed}), expected one pair NAME-source and "
+        f"{warehouse.root} has {num_text(len(known), 'corpus')} ({listed}), expected one pair NAME-source "
+        "and "
         "NAME-target; give each corpus with --corpus"
     )
 
@@ -305,13 +307,15 @@ def _check_corpora(versions: Sequence[CorpusVersion]) -> None:
         if version.taxonomy != first.taxonomy:
             raise InputError(
                 f"a dataset has one taxonomy, but the corpora have two: {first.corpus!r} has "
-                f"{first.taxonomy.name!r} ({len(first.taxonomy)} labels), {version.corpus!r} has "
-                f"{version.taxonomy.name!r} ({len(version.taxonomy)} labels); classify one of them again"
+                f"{first.taxonomy.name!r} ({num_text(len(first.taxonomy), 'label')}), {version.corpus!r} has "
+                f"{version.taxonomy.name!r} ({num_text(len(version.taxonomy), 'label')}); classify one of "
+                "them again"
             )
         if not version.documents:
             raise InputError(
                 f"corpus {version.corpus!r} version {version.version} has no documents, and "
-                f"{version.rejected:,} rejected ones (see the view 'rejects'); give only other corpora "
+                f"{num_text(version.rejected, 'rejected one')} (see the view 'rejects'); give only other "
+                "corpora "
                 "with --corpus"
             )
         other = seen.setdefault(content_digest(version), version)
@@ -336,7 +340,7 @@ def _check_corpora(versions: Sequence[CorpusVersion]) -> None:
 def shared_inputs(versions: Sequence[CorpusVersion]) -> list[str]:
     """A sentence for each pair of a source and a target corpus that some files are in both of."""
     return [
-        f"warning: {len(shared):,} files ({_some(shared, source)}) are in source corpus "
+        f"warning: {num_text(len(shared), 'file')} ({_some(shared, source)}) are in source corpus "
         f"{source.corpus!r} and also in target corpus {target.corpus!r}; both fields use their text"
         for source, target, shared in _shared_inputs(versions)
     ]

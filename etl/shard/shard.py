@@ -44,7 +44,7 @@ from dmix.warehouse_schema.files.manifests import (
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.screenings import Screening
 from dmix.warehouse_schema.progress import Progress
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
@@ -208,8 +208,9 @@ def _finished_stream(
     encoded = sum(record.tokens for record in done)
     if encoded != samples * job.format.seq_len + len(rest):
         raise VerificationError(
-            f"{field}/{domain}: dmix encoded {encoded:,} tokens, but wrote {samples:,} samples and "
-            f"{len(rest):,} left-over tokens; remove {job.folder} and run the command again"
+            f"{field}/{domain}: dmix encoded {num_text(encoded, 'token')}, but wrote "
+            f"{num_text(samples, 'sample')} and "
+            f"{num_text(len(rest), 'left-over token')}; remove {job.folder} and run the command again"
         )
     index = []
     if shards:
@@ -234,13 +235,14 @@ def _check_counts(manifest: DatasetManifest, corpora: Sequence[CorpusVersion], *
     encoded, labelled = sum(s.documents for s in manifest.streams), sum(c.documents for c in corpora)
     if encoded != labelled - excluded:
         raise VerificationError(
-            f"dmix encoded {encoded:,} documents, but the corpora have {labelled:,} minus {excluded:,} "
+            f"dmix encoded {num_text(encoded, 'document')}, but the corpora have {labelled:,} minus "
+            f"{excluded:,} "
             "left out; run 'dmix etl verify'"
         )
     if not any(stream.samples for stream in manifest.streams):
         longest = max(stream.tail_tokens for stream in manifest.streams)
         raise InputError(
-            f"no domain has enough text for one sample: the largest has {longest:,} tokens, and "
+            f"no domain has enough text for one sample: the largest has {num_text(longest, 'token')}, and "
             f"--seq-len is {manifest.seq_len:,}; lower --seq-len or add text"
         )
 

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from dmix.etl.templates.alternatives import Alternatives
 from dmix.etl.templates.conversations import COLUMNS, SHAPES, Message, Refusal, turns_of
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.text_files import read_json_object, read_text
+
+MODEL = "model:"
 
 _START = "from dmix.etl.templates.rendering import main; main()"
 _PATIENCE_SECONDS = 120
@@ -32,11 +35,17 @@ class ModelTemplate:
         source: The template, in Jinja.
         tokens: Names and texts of the special tokens that it may use, such as `bos_token`.
         written: Special tokens that it writes. No message may hold one: it would end a turn.
+        path: Folder of the checkpoint; nothing depends on it.
     """
 
     source: str
     tokens: tuple[tuple[str, str], ...]
     written: tuple[str, ...]
+    path: str = field(default="", compare=False)
+
+    @property
+    def alternatives(self) -> Alternatives:
+        return Alternatives(f"{MODEL}{self.path}")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -56,13 +65,17 @@ class ModelTemplate:
         if isinstance(messages, Refusal):
             return messages
         if isinstance(messages, str):
-            found = next((token for token in self.written if token in messages), None)
-            return messages if found is None else Refusal("special_token", f"the text contains {found!r}")
+            return self.plain(messages)
         for number, message in enumerate(messages, 1):
             found = next((token for token in self.written if token in message.content), None)
             if found is not None:
                 return Refusal("special_token", f"message {number} contains {found!r}")
         return self.render(messages)
+
+    def plain(self, text: str) -> str | Refusal:
+        """A text that needs no template, unless it holds a special token."""
+        found = next((token for token in self.written if token in text), None)
+        return text if found is None else Refusal("special_token", f"the text contains {found!r}")
 
     def render(self, messages: list[Message]) -> str | Refusal:
         """What the template writes, or why it fails."""
@@ -98,7 +111,7 @@ def model_template(path: str) -> ModelTemplate:
         raise InputError(f"--template model:{path}: {text.detail}; use --template chat")
     specials = {*tokens.values(), *_special_texts(folder, config)}
     written = tuple(sorted(token for token in specials if token and (token in text or token in source)))
-    return ModelTemplate(template.source, template.tokens, written)
+    return ModelTemplate(template.source, template.tokens, written, path)
 
 
 def _read(path: Path) -> dict[str, Any]:

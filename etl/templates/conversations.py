@@ -157,11 +157,9 @@ def missing(wanted: Collection[str], record: Mapping[str, object]) -> Refusal:
 
 
 def what_it_has(names: Collection[str], kind: str = "columns") -> str:
-    """`; the columns are a, b`, with the template that fits; empty for no names."""
+    """`; the columns are a, b`; empty for no names."""
     shown = ", ".join(str(name)[:40] for name in list(names)[:_MOST_NAMES])
-    template = fitting_template(names)
-    hint = f" (use --template {template})" if template else ""
-    return f"; the {kind} are {shown}{hint}" if shown else ""
+    return f"; the {kind} are {shown}" if shown else ""
 
 
 def fitting_template(names: Collection[str]) -> str | None:

@@ -29,7 +29,8 @@ class TextSettings:
         "conversations. 'instruction': reads prompt and response, instruction and output, or "
         "question and answer. 'model:PATH': reads any of these columns, and writes them with the "
         "checkpoint's chat template. 'first:text,content': reads the first of these columns that has a "
-        "text. You can also give a text with columns in braces, such as '{title}\\n\\n{body}'.",
+        "text. 'chat,first:text,content': reads messages, and in records without messages the first of these "
+        "columns. You can also give a text with columns in braces, such as '{title}\\n\\n{body}'.",
     )
 
     def __post_init__(self) -> None:
@@ -47,10 +48,11 @@ class TextSettings:
 
     def absolute(self) -> "TextSettings":
         """These settings with the absolute path of a checkpoint."""
-        kind, _, path = (self.template or "").partition(":")
+        kind, _, rest = (self.template or "").partition(":")
+        path, comma, columns = rest.partition(",first:")
         if kind != "model" or not path:
             return self
-        return replace(self, template=f"{kind}:{from_home(path).absolute()}")
+        return replace(self, template=f"{kind}:{from_home(path).absolute()}{comma}{columns}")
 
     def flags(self) -> str:
         """The flags that give these settings, to be pasted into a shell; empty for the defaults."""

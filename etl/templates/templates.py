@@ -6,6 +6,7 @@ r"""Templates: a record becomes one text, or is refused with a reason.
 | `instruction` | question, context and answer, with blank lines between them |
 | `model:PATH` | messages or a pair, as the chat template of a checkpoint writes them |
 | `first:text,content` | the first of these columns that has a text |
+| `chat,first:text,content` | as `chat`; of records without messages and pairs, the first of these columns |
 | `'{title}\n\n{body}'` | columns in braces; null is an empty text |
 
 Several `--text-column` are joined by blank lines; null is left out. A template is data: a frozen value
@@ -16,11 +17,12 @@ import difflib
 import functools
 import shlex
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dmix.etl.templates.chat_model import ModelTemplate, model_template
+from dmix.etl.templates.alternatives import FIRST, Alternatives
+from dmix.etl.templates.chat_model import MODEL, ModelTemplate, model_template
 from dmix.etl.templates.conversations import (
     COLUMNS,
     CONVERSATIONS,
@@ -38,8 +40,7 @@ from dmix.etl.templates.settings import TextSettings
 from dmix.warehouse_schema.errors import InputError
 
 NAMED = ("chat", "instruction")
-MODEL = "model:"
-FIRST = "first:"
+_CHAT, _INSTRUCTION = map(Alternatives, NAMED)
 
 
 class Template(Protocol):
@@ -57,6 +58,10 @@ class Template(Protocol):
     def identity(self) -> tuple[object, ...]:
         """What the texts depend on, as plain values."""
 
+    @property
+    def alternatives(self) -> Alternatives | None:
+        """What is tried on a record; None where the template is of another form."""
+
     def text_of(self, record: Mapping[str, object]) -> str | Refusal:
         """The text of a record, with white space at its ends, or why there is none."""
 
@@ -68,6 +73,7 @@ class Chat:
     shapes: tuple[tuple[str, ...], ...] = SHAPES
     columns: tuple[str, ...] = COLUMNS
     identity: tuple[object, ...] = ("chat", 1)
+    alternatives: Alternatives = _CHAT
 
     def text_of(self, record: Mapping[str, object]) -> str | Refusal:
         messages = turns_of(record)
@@ -83,6 +89,7 @@ class Instruction:
     shapes: tuple[tuple[str, ...], ...] = (*PAIR_SHAPES, (PLAIN,))
     columns: tuple[str, ...] = COLUMNS[len(CONVERSATIONS) :]
     identity: tuple[object, ...] = ("instruction", 1)
+    alternatives: Alternatives = _INSTRUCTION
 
     def text_of(self, record: Mapping[str, object]) -> str | Refusal:
         if record.get(PLAIN) is not None and not any(
@@ -107,6 +114,10 @@ class First:
     def identity(self) -> tuple[object, ...]:
         return ("first", 1, *self.columns)
 
+    @property
+    def alternatives(self) -> Alternatives:
+        return Alternatives(None, self.columns)
+
     def text_of(self, record: Mapping[str, object]) -> str | Refusal:
         given = [name for name in self.columns if record.get(name) is not None]
         if not given:
@@ -119,10 +130,51 @@ class First:
 
 
 @dataclass(frozen=True)
+class Either:
+    """A named template for records with its columns, and the first column with a text for all others.
+
+    Attributes:
+        head: The named template.
+        others: The columns; `text` comes last if they do not name it, since every named template reads it.
+    """
+
+    head: Chat | Instruction | ModelTemplate
+    others: First
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.head.columns, *self.others.columns)))
+
+    @property
+    def shapes(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(dict.fromkeys((*self.head.shapes, *self.others.shapes)))
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return ("either", 1, self.head.identity, self.others.identity)
+
+    @property
+    def alternatives(self) -> Alternatives:
+        return Alternatives(self.head.alternatives.head, self.others.columns)
+
+    def text_of(self, record: Mapping[str, object]) -> str | Refusal:
+        shapes = (shape for shape in self.head.shapes if shape != (PLAIN,))
+        if any(all(record.get(name) is not None for name in shape) for shape in shapes):
+            return self.head.text_of(record)
+        if all(record.get(name) is None for name in self.others.columns):
+            return missing(self.columns, record)
+        text = self.others.text_of(record)
+        if isinstance(text, str) and isinstance(self.head, ModelTemplate):
+            return self.head.plain(text)
+        return text
+
+
+@dataclass(frozen=True)
 class Joined:
     """Columns joined by a blank line, those that are null or empty left out."""
 
     columns: tuple[str, ...]
+    alternatives: None = None
 
     @property
     def shapes(self) -> tuple[tuple[str, ...], ...]:
@@ -148,6 +200,7 @@ class Pattern:
     """
 
     pieces: tuple[tuple[str, str | None], ...]
+    alternatives: None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -186,41 +239,53 @@ def template_of(settings: TextSettings) -> Template | None:
 
 @functools.lru_cache(maxsize=8)
 def _made(name: str) -> Template:
-    if name == "chat":
-        return Chat()
-    if name == "instruction":
-        return Instruction()
-    if name.startswith(MODEL):
-        return model_template(name.removeprefix(MODEL))
+    first, comma, columns = name.partition(f",{FIRST}")
+    head = _head(first)
+    if head is not None:
+        return Either(head, _first(f"{FIRST}{columns}", last=PLAIN)) if comma else head
     if name.startswith(FIRST):
         return _first(name)
     if "{" in name or "}" in name:
         return parsed(name)
-    near = difflib.get_close_matches(name, NAMED, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else r"write columns in braces, such as '{title}\n\n{body}'"
+    near = difflib.get_close_matches(first, NAMED, n=1)
+    if near and "," not in first:
+        hint = f"did you mean {near[0] + comma + columns!r}?"
+    elif ":" in name and (near := difflib.get_close_matches(first.partition(":")[0], ("first", "model"))):
+        hint = f"did you mean '{near[0]}:{name.partition(':')[2]}'?"
+    elif "," in name:
+        hint = f"to try several columns, write {FIRST}text,content or chat,{FIRST}text,content"
+    else:
+        hint = r"write columns in braces, such as '{title}\n\n{body}'"
     raise InputError(
-        f"template {name!r} is unknown (available: {', '.join(NAMED)}, {MODEL}PATH, {FIRST}COLUMNS); {hint}"
+        f"template {name!r} is unknown (available: {', '.join(NAMED)}, {MODEL}PATH, {FIRST}COLUMNS, and "
+        f"chat,{FIRST}COLUMNS); {hint}"
     )
 
 
-def first_of(names: Iterable[str]) -> str:
-    """The template that takes the first of these columns."""
-    return f"{FIRST}{','.join(dict.fromkeys(names))}"
+def _head(name: str) -> Chat | Instruction | ModelTemplate | None:
+    """The template of a name that others may follow; None if it is no such name."""
+    if name == "chat":
+        return Chat()
+    if name == "instruction":
+        return Instruction()
+    return model_template(name.removeprefix(MODEL)) if name.startswith(MODEL) else None
 
 
-def _first(name: str) -> First:
+def _first(name: str, *, last: str | None = None) -> First:
+    """The columns of a name, and one more behind them if it is not among them."""
     columns = tuple(column.strip() for column in name.removeprefix(FIRST).split(","))
     if "" in columns or len(set(columns)) < len(columns):
         raise InputError(
             f"template {name!r} needs different column names with commas between them, such as "
             f"{FIRST}text,content"
         )
-    return First(columns)
+    return First(columns if last is None or last in columns else (*columns, last))
 
 
 def special_token_flags(settings: TextSettings) -> str:
     """Flags of `dmix etl shard` that keep the special tokens of a chat template; empty for others."""
     template = template_of(settings)
+    template = template.head if isinstance(template, Either) else template
     written = template.written if isinstance(template, ModelTemplate) else ()
     return "".join(f" --special-token {shlex.quote(token)}" for token in written)
 

@@ -1,14 +1,14 @@
 """Records that were not read: their number by file and kind, and what people can do about them."""
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dmix.etl.publishing.rejects import Reject
+from dmix.etl.templates.alternatives import NOTHING, Alternatives
 from dmix.etl.templates.conversations import fitting_template, text_name
-from dmix.etl.templates.templates import first_of
+from dmix.warehouse_schema.sizes import num_text
 
 # Unreadable records that are kept to be shown; all are counted.
 _MOST_REJECTS = 10_000
@@ -35,14 +35,12 @@ class Unread:
     """Counts records that were not read, by reason, file and set of columns.
 
     Attributes:
-        asked: Columns of which the first with a text counts, where the text is read so.
-        templated: Whether a template reads records in another way, which excludes a column of the text.
+        read: What is tried on a record; None where a template reads all of several columns.
         rejects: The first of them, with file and place.
         counts: All of them, by reason.
     """
 
-    asked: tuple[str, ...] = ()
-    templated: bool = False
+    read: Alternatives | None = NOTHING
 
     rejects: list[Reject] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -64,61 +62,57 @@ class Unread:
         Args:
             others_read: Whether the field also has records that were read.
         """
-        beside = (*(self.asked if others_read else ()), *self.text_columns)
+        read = self.read if others_read else NOTHING
         kinds = sorted(self._kinds.values(), key=lambda kind: -kind.count)
-        lines = [_line(kind, beside=beside, templated=self.templated) for kind in kinds[:_MOST_LINES]]
+        lines = [_line(kind, all_columns=self.other_columns, read=read) for kind in kinds[:_MOST_LINES]]
         more = self.counts.total() - sum(kind.count for kind in kinds[:_MOST_LINES])
-        return (*lines, *([f"{more:,} more records not read, of other files or kinds"] if more else []))
+        return (
+            *lines,
+            *([f"{num_text(more, 'more record')} not read, of other files or kinds"] if more else []),
+        )
 
     @property
-    def text_columns(self) -> tuple[str, ...]:
-        """Columns that hold the text of records without the asked one, by their names, the most first."""
-        found: Counter[str] = Counter()
+    def other_columns(self) -> tuple[tuple[str, ...], ...]:
+        """Columns of the records that lack a text, the most frequent ones first."""
+        found: Counter[tuple[str, ...]] = Counter()
         for kind in self._kinds.values():
-            columns = columns_of_record(kind.first.prefix) if kind.first.reason == "missing_text" else []
-            name = text_name(columns)
-            if name is not None and fitting_template(columns) is None:
-                found[name] += kind.count
-        return tuple(name for name, _ in found.most_common())
+            if kind.first.reason == "missing_text":
+                found[tuple(columns_of_record(kind.first.prefix))] += kind.count
+        return tuple(columns for columns, _ in found.most_common())
 
 
-def _line(kind: _Kind, *, beside: Sequence[str], templated: bool) -> str:
+def _line(kind: _Kind, *, all_columns: Sequence[Sequence[str]], read: Alternatives | None) -> str:
     first = kind.first
     remedy = _REMEDIES.get(first.reason, "")
     if first.reason == "missing_text":
-        remedy = text_flag(columns_of_record(first.prefix), beside=beside, templated=templated)
-    number = f"{kind.count:,} record{'' if kind.count == 1 else 's'}"
+        remedy = text_flag(columns_of_record(first.prefix), all_columns=all_columns, read=read)
+    number = num_text(kind.count, "record")
     return (
         f"{number} not read, reason {first.reason}; the first is record {first.position} of {first.path}: "
         f"{first.detail}{f' ({remedy})' if remedy and remedy not in first.detail else ''}"
     )
 
 
-def text_flag(columns: Sequence[str], *, beside: Sequence[str] = (), templated: bool = False) -> str:
-    """Which flag reads records with these columns, as advice.
+def text_flag(
+    columns: Sequence[str],
+    *,
+    all_columns: Sequence[Sequence[str]] = (),
+    read: Alternatives | None = NOTHING,
+) -> str:
+    """Which flag reads records with these columns, and all others, as advice.
 
     Args:
         columns: Their columns.
-        beside: Columns that hold the text of other records.
-        templated: Whether the other records need the template that was given.
+        all_columns: Columns of each kind of record that lacks a text, so that one flag reads them all.
+        read: What reads the other records; nothing by default, None for a template that takes no addition.
     """
-    if templated:
+    if read is None:
         return "the template reads no such records; in a copy, rename their columns to those of the template"
-    template = fitting_template(columns)
-    if template is not None:
-        return f"use --template {template}"
-    name = text_name(columns)
-    if name is not None:
-        several = tuple(dict.fromkeys((*beside, name)))
-        return f"use --template {shlex.quote(first_of(several))}" if len(several) > 1 else one_column(name)
-    named = next((column for column in columns if column.lower() not in _NO_TEXT), None)
-    example = f", for example --text-column {shlex.quote(named)}" if named else ""
-    return f"give the text column with --text-column{example}"
-
-
-def one_column(name: str) -> str:
-    """The flag that reads text in a column, as advice."""
-    return f"use --text-column {shlex.quote(name)}"
+    if fitting_template(columns) is not None or text_name(columns) is not None:
+        return f"use {read.wider((*all_columns, columns)).flag}"
+    named = next((column for column in columns if column.lower() not in _NO_TEXT), "COLUMN")
+    example = Alternatives(read.head, (*read.columns, named)).flag
+    return f"name the column that has their text, for example {example}"
 
 
 def columns_of_record(prefix: str) -> list[str]:

@@ -20,10 +20,10 @@ from dmix.mixing.effects.effect_agent import (
 )
 from dmix.mixing.effects.prediction import Prediction, predict_stored
 from dmix.mixing.effects.settings import PlanRules
-from dmix.mixing.effects.store import environment_digest, fitting_effects
+from dmix.mixing.effects.store import fitting_effects
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
-from dmix.mixing.trajectories.objectives import Environment
+from dmix.mixing.trajectories.objectives import Environment, changed_names
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -90,9 +90,9 @@ class EffectController:
     def _check(self, history: History) -> None:
         if history.objectives != self._prediction.objectives:
             raise InputError(
-                f"the effects are for the objectives {', '.join(self._prediction.objectives)}, but the "
-                f"run has {', '.join(history.objectives) or 'none'}; run 'dmix mix probe' with the "
-                "environment file of the run"
+                "the effects are for other objectives than the run's "
+                f"({changed_names(self._prediction.objectives, history.objectives)}); run 'dmix mix probe "
+                "--environment FILE' with the environment file of the run"
             )
         if len(history.space) != len(self._prediction.natural_N):
             raise InputError(
@@ -120,9 +120,7 @@ def resolved_name(
         NotFoundError: If there are none.
         InputError: If they are about other domains.
     """
-    stored = fitting_effects(
-        warehouse, space, name=argument or None, environment=environment_digest(environment)
-    )
+    stored = fitting_effects(warehouse, space, name=argument or None, environment=environment)
     return stored.name
 
 

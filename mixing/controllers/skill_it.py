@@ -21,6 +21,7 @@ from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.effects.store import fitting_effects
 from dmix.mixing.space.domains import Array, DomainSpace, Vector
 from dmix.mixing.space.history import History
+from dmix.mixing.trajectories.objectives import changed_names
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -49,10 +50,10 @@ class SkillItController:
             InputError: If the run has other objectives or domains than the effects.
         """
         if history.objectives != self._objectives or len(history.space) != len(self._graph_ND):
+            changed = changed_names(self._objectives, history.objectives) or "other domains"
             raise InputError(
-                f"{self.name} has effects on {', '.join(self._objectives)}, but the run has the "
-                f"objectives {', '.join(history.objectives) or 'none'}; run 'dmix mix probe' with the "
-                "environment file of the run"
+                f"{self.name} has effects for other objectives or domains than the run's ({changed}); run "
+                "'dmix mix probe --environment FILE' with the environment file and dataset of the run"
             )
         return Proposal(shares(self._graph_ND, recent_losses(history), active_N=history.space.active_N))
 

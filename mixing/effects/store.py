@@ -12,8 +12,9 @@ Nothing that is stored is changed: the same question finds its answer, another o
 
 import hashlib
 import io
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,13 @@ import pyarrow.parquet as pq
 from dmix.mixing.effects.counts import CountModel, ScoredTokens
 from dmix.mixing.effects.effects import ESTIMATORS, Effects
 from dmix.mixing.space.domains import DomainSpace
-from dmix.mixing.trajectories.objectives import Environment, environment_to_json, read_items
+from dmix.mixing.trajectories.objectives import (
+    Environment,
+    changed_objectives,
+    environment_to_json,
+    items_digests,
+    read_items,
+)
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
 from dmix.warehouse_schema.files.locks import held_lock
@@ -47,6 +54,7 @@ class StoredEffects:
         environment: The objectives, with the scales and weights that the file gave.
         facts: What else was measured, by name: plain values.
         created_at: UTC, ISO 8601.
+        item_digests: What each objective measured, as `items_digests` gives it; empty in older files.
         items: Scores of items by probe, to be stored; not read back.
     """
 
@@ -55,6 +63,7 @@ class StoredEffects:
     environment: Environment
     facts: Mapping[str, Any]
     created_at: str = ""
+    item_digests: Mapping[str, str] = field(default_factory=dict)
     items: pa.Table | None = None
 
     @property
@@ -110,6 +119,7 @@ def write_effects(warehouse: Warehouse, stored: StoredEffects) -> Path:
         "model": effects.model,
         "environment": effects.environment,
         "environment_file": environment_to_json(stored.environment),
+        "item_digests": _item_digests(stored),
         "space": [list(pair) for pair in effects.names],
         "natural": effects.natural_N.tolist(),
         "objectives": [
@@ -132,6 +142,15 @@ def write_effects(warehouse: Warehouse, stored: StoredEffects) -> Path:
     }
     with held_lock(warehouse.effects_lock(effects.name), what=f"effects {effects.name}"):
         return _published(warehouse, folder, manifest, content)
+
+
+def _item_digests(stored: StoredEffects) -> dict[str, str]:
+    """What each objective measured; empty where its files are not what they were."""
+    try:
+        same = environment_digest(stored.environment) == stored.effects.environment
+        return items_digests(stored.environment) if same else {}
+    except (InputError, NotFoundError):
+        return {}
 
 
 def _published(
@@ -207,7 +226,11 @@ def newest_effects(
 
 
 def fitting_effects(
-    warehouse: Warehouse, space: DomainSpace, *, name: str | None = None, environment: str | None = None
+    warehouse: Warehouse,
+    space: DomainSpace,
+    *,
+    name: str | None = None,
+    environment: Environment | None = None,
 ) -> StoredEffects:
     """The effects of a name, or the newest that are about these domains and objectives.
 
@@ -215,7 +238,7 @@ def fitting_effects(
         warehouse: Where they are.
         space: The domains and what each of them holds.
         name: Name of the effects; None for the newest that fit.
-        environment: Digest of the objectives; None for any. A name that is given outweighs it.
+        environment: The objectives; None for any. A name that is given outweighs them.
 
     Raises:
         NotFoundError: If there are none.
@@ -229,15 +252,31 @@ def fitting_effects(
                 "dataset of the run"
             )
         return stored
+    digest, other = None if environment is None else environment_digest(environment), None
     for known in reversed(effect_names(warehouse)):
         stored = read_effects(warehouse, known)
-        if _about(stored, space) and environment in (None, stored.effects.environment):
-            return stored
-    what = "" if environment is None else " and these objectives"
+        if _about(stored, space):
+            if digest in (None, stored.effects.environment):
+                return stored
+            other = other or stored
+    if environment is None or other is None:
+        raise NotFoundError(
+            f"{warehouse.root} has no effects of this dataset; run 'dmix mix probe --environment FILE' first"
+        )
     raise NotFoundError(
-        f"{warehouse.root} has no effects of this dataset{what}; run 'dmix mix probe --environment FILE'"
-        " first"
+        f"{warehouse.root} has effects of this dataset for other objectives only. Changes since effects "
+        f"{other.name!r}: {changed_objectives(other.environment, environment, items=other.item_digests)}. "
+        f"Measure again with the environment file of the run: {probe_again(other)}"
     )
+
+
+def probe_again(stored: StoredEffects) -> str:
+    """The command that measures such effects for another environment file."""
+    effects = stored.effects
+    words = ["dmix mix probe --environment FILE", "--dataset", shlex.quote(effects.dataset)]
+    if effects.estimator != "counts":
+        words += ["--estimator", effects.estimator, "--model MODEL"]
+    return " ".join(words)
 
 
 def _about(stored: StoredEffects, space: DomainSpace) -> bool:
@@ -278,6 +317,7 @@ def _from_manifest(folder: Path, manifest: Mapping[str, Any]) -> StoredEffects:
         environment=environment,
         facts=manifest["facts"],
         created_at=str(manifest["created_at"]),
+        item_digests=dict(manifest.get("item_digests", {})),
     )
 
 

@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -227,6 +227,58 @@ def items_digests(environment: Environment) -> dict[str, str]:
         content = repr([(item.item_id, item.prompt, item.answer, *item.choices) for item in items])
         found[objective.name] = hashlib.sha256(content.encode(errors="backslashreplace")).hexdigest()
     return found
+
+
+def changed_names(before: Sequence[str], now: Sequence[str]) -> str:
+    """How names of objectives differ from earlier ones, in words; empty where they are the same."""
+    said = [
+        f"{word} {', '.join(names)}"
+        for word, names in (
+            ("added", [name for name in now if name not in before]),
+            ("removed", [name for name in before if name not in now]),
+        )
+        if names
+    ]
+    return "; ".join(said) if said or tuple(before) == tuple(now) else "another order"
+
+
+def changed_objectives(before: Environment, now: Environment, *, items: Mapping[str, str]) -> str:
+    """How objectives differ from earlier ones, in words; weights and scales do not count.
+
+    Args:
+        before: The earlier ones.
+        now: The present ones.
+        items: Digests of the earlier items, as `items_digests` gives them; empty where they are not known.
+
+    Raises:
+        NotFoundError, InputError: As `read_items`, for the present ones.
+    """
+    said = [names] if (names := changed_names(before.names, now.names)) else []
+    earlier, digests = {objective.name: objective for objective in before.objectives}, items_digests(now)
+    unknown = []
+    for objective in now.objectives:
+        other = earlier.get(objective.name)
+        if other is None:
+            continue
+        different = [
+            f"{what} {_said(getattr(objective, what))} (before: {_said(getattr(other, what))})"
+            for what in ("role", "kind", "split", "limit", "seed")
+            if getattr(objective, what) != getattr(other, what)
+        ]
+        if not different and items.get(objective.name, "") != digests[objective.name]:
+            different = ["other items"]
+            if objective.name not in items:
+                unknown.append(objective.path)
+                continue
+        if different:
+            said.append(f"{objective.name} has {' and '.join(different)}")
+    if unknown and not said:
+        said.append(f"other items in {' or '.join(dict.fromkeys(unknown))}")
+    return "; ".join(said)
+
+
+def _said(value: object) -> str:
+    return "none" if value is None else str(value)
 
 
 def check_items(environment: Environment) -> None:

@@ -1,6 +1,12 @@
+import ast
+import itertools
+from pathlib import Path
+
 import pytest
 
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -18,3 +24,59 @@ from dmix.warehouse_schema.sizes import size_text
 )
 def test_sizes_have_the_unit_that_fits(size_bytes, text):
     assert size_text(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "said"),
+    [
+        (1, "sample", "1 sample"),
+        (0, "sample", "0 samples"),
+        (2500, "sample", "2,500 samples"),
+        (2, "batch", "2 batches"),
+        (1, "pass", "1 pass"),
+        (3, "pass", "3 passes"),
+        (2, "more trajectory", "2 more trajectories"),
+        (2, "day", "2 days"),
+        (2, "corpus", "2 corpora"),
+        (2, "proxy", "2 proxies"),
+        (2, "box", "2 boxes"),
+    ],
+)
+def test_a_number_has_its_noun_in_singular_or_plural(count, noun, said):
+    assert num_text(count, noun) == said
+
+
+# Folders whose messages count by `num_text`; the others have fixed plurals still.
+COUNTED = ("cli", "etl/classify", "etl/shard", "etl/screening", "training/run")
+NOUNS = (
+    "batches checkpoints documents domains files groups items parts probes records runs samples steps tokens"
+)
+
+
+def fixed_plurals(path):
+    """Numbers of a file that have a plural behind them, whatever the number is."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            for value, behind in itertools.pairwise(node.values):
+                noun = (
+                    behind.value.split()
+                    if isinstance(behind, ast.Constant) and behind.value[:1] == " "
+                    else []
+                )
+                if isinstance(value, ast.FormattedValue) and noun and noun[0].strip(",.;:)") in NOUNS.split():
+                    yield f"{path.relative_to(ROOT)}:{value.lineno}: {ast.unparse(value.value)} {noun[0]}"
+
+
+# Quantities that are rounded, and what is no number.
+KNOWN = (
+    *("quantity(", "tokens / task.tokens runs", "run_equivalents runs", "tokens_per_second tokens"),
+    *("'all' if plan.budget.items is None", "version.field documents"),
+)
+
+
+def test_counts_of_messages_have_no_fixed_plural():
+    files = [path for folder in COUNTED for path in (ROOT / folder).rglob("*.py")]
+    found = [line for path in files for line in fixed_plurals(path)]
+    assert len(files) > 100
+    assert [line for line in found if not any(known in line for known in KNOWN)] == []
+    assert all(any(known in line for line in found) for known in KNOWN)

@@ -21,60 +21,18 @@ from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.effects.probes import Probe
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
-from dmix.mixing.trajectories.objectives import Environment
-from dmix.training.farm.proxy import order_seed
+from dmix.training.farm.probe_task import ProbeTask
+from dmix.training.farm.task import order_seed
 from dmix.training.model.models import load_model
-from dmix.training.model.settings import ModelSettings, TrainingSettings
+from dmix.training.model.settings import ModelSettings
 from dmix.training.run.assembly.job import TrainingJob
 from dmix.training.run.assembly.result import OPTIMIZER_FILE
 from dmix.training.run.run import train
 from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
-from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.layout import publish_bytes
 
 logger = logging.getLogger(__name__)
-
-LEAST_STEPS = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeTask:
-    """What all probes share.
-
-    Attributes:
-        warehouse: Where the dataset is.
-        manifest: The dataset.
-        environment: What probes are scored on.
-        model: Path of a model file or checkpoint folder, a hub id, or settings.
-        training: How they are trained.
-        steps: Steps of a probe, at least 4.
-        step_samples: Samples of a step.
-        max_passes: How often a sample may come.
-    """
-
-    warehouse: Warehouse
-    manifest: DatasetManifest
-    environment: Environment
-    model: str | ModelSettings
-    training: TrainingSettings
-    steps: int
-    step_samples: int
-    max_passes: int = 2
-
-    def __post_init__(self) -> None:
-        if self.steps < LEAST_STEPS:
-            raise InputError(f"--steps is {self.steps}, expected at least {LEAST_STEPS} for a probe")
-
-    @property
-    def samples(self) -> int:
-        """b, samples of a probe."""
-        return self.steps * self.step_samples
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that a probe trains on."""
-        return self.samples * self.manifest.seq_len
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -51,6 +51,7 @@ from dmix.training.scoring.run_gradients import RunGradients
 from dmix.warehouse_schema.errors import TrainingError, VerificationError
 from dmix.warehouse_schema.files.events import Event, EventLog
 from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.sizes import num_text
 
 # A first step that makes the loss rise by this much, in nats per token, did harm.
 LOSS_JUMP = 0.5
@@ -301,7 +302,7 @@ class MixtureCallback(Callback):
         if not self._finds_microbatch or size == before:
             return
         self._microbatch = size
-        detail = f"microbatch_size auto: {size} samples per forward pass on a rank"
+        detail = f"microbatch_size auto: {num_text(size, 'sample')} per forward pass on a rank"
         if before:
             detail += f", after {before} needed too much memory"
         self._write("note", step=self.state.steps_done + 1, kind=MICROBATCH, detail=detail, value=size)
@@ -349,7 +350,7 @@ class MixtureCallback(Callback):
         found = on_first_rank(lambda: gradients.measure(self.model, optimizer, step=step))
         self.state.note_effects(found)
         detail = (
-            f"gradients of the model over {gradients.budget.tokens:,} tokens,"
+            f"gradients of the model over {num_text(gradients.budget.tokens, 'token')},"
             f" {time.monotonic() - started:.0f} s"
         )
         self._write("note", step=step, kind=GRADIENTS, detail=detail, value=found.to_json())

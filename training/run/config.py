@@ -53,6 +53,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.files.names import plain_name, refuse_links
 from dmix.warehouse_schema.settings import load_settings, setting, settings_from, whole_number
+from dmix.warehouse_schema.sizes import num_text
 
 # Starts the paths of `config.yaml` that are relative to the warehouse.
 _IN_WAREHOUSE = "warehouse:"
@@ -389,11 +390,12 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
     if config.gradients_every:
         times = -(-config.steps // config.gradients_every)
         read = times * config.step_samples * manifest.seq_len
-        gradients = f"; gradients before {times} of the steps, over {read:,} tokens in all"
-    samples = f"{config.step_samples:,} sample{'' if config.step_samples == 1 else 's'}"
+        gradients = f"; gradients before {times} of the steps, over {num_text(read, 'token')} in all"
+    samples = num_text(config.step_samples, "sample")
     return (
-        f"run {config.run_id}: {config.steps} steps of {samples} in batches of"
-        f" {config.batch_size}, at most {tokens:,} tokens; {expected}{guard}{shadow}{gradients}{promise}"
+        f"run {config.run_id}: {num_text(config.steps, 'step')} of {samples} in batches of"
+        f" {config.batch_size}, at most {num_text(tokens, 'token')}; "
+        f"{expected}{guard}{shadow}{gradients}{promise}"
         f"{warning}{_too_short(config, manifest)}"
     )
 
@@ -412,8 +414,10 @@ def _too_short(config: RunConfig, manifest: DatasetManifest) -> str:
     if 2 * rare <= int(target_N.sum()):
         return ""
     return (
-        f"; note: with {config.steps * config.step_samples:,} samples in all, natural mixing would give "
-        f"{rare} of {int(target_N.sum())} target domains less than one, so little target text would be read; "
+        f"; note: with {num_text(config.steps * config.step_samples, 'sample')} in all, natural mixing "
+        "would give "
+        f"{rare} of {num_text(int(target_N.sum()), 'target domain')} less than one, so little target text "
+        "would be read; "
         "raise --samples-per-step or --steps, or use fewer domains"
     )
 

@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict import _get_fqns
 from dmix.mixing.delivery.dataset import StepBatchSampler
 from dmix.mixing.delivery.step_plan import check_settings
 from dmix.mixing.delivery.streams import StreamSizes
-from dmix.training.model.estimate.speed import cpu_has_bf16
+from dmix.training.model.estimate.processor import cpu_has_bf16
 from dmix.training.model.models import load_model
 from dmix.training.model.out_of_memory import is_out_of_memory
 from dmix.training.model.precision import composer_precision, computes_in_bf16, on_gpu
@@ -64,6 +64,7 @@ from dmix.warehouse_schema.errors import (
 from dmix.warehouse_schema.files.changes import EVENT
 from dmix.warehouse_schema.files.events import EventLog, read_events_backwards, resume_command
 from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
 
@@ -161,8 +162,8 @@ def _memory_errors(job: TrainingJob) -> Iterator[None]:
         rows = job.training.rows_at_a_time(rows)
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise TrainingError(
-            f"memory ran out ({said}) in a forward pass of {rows} samples with {job.manifest.seq_len} "
-            "tokens each. In the training file, set a smaller microbatch_size, or set sharding: full and "
+            f"memory ran out ({said}) in a forward pass of {num_text(rows, 'sample')} with "
+            f"{num_text(job.manifest.seq_len, 'token')} each. In the training file, set a smaller microbatch_size, or set sharding: full and "
             "use more ranks. Otherwise, use a smaller model"
         ) from error
 
@@ -207,7 +208,7 @@ def _run(
     microbatch = on_first_rank(lambda: first_microbatch(job, folder / "events.jsonl"))
     if job.training.microbatch_size == "auto":
         halves = "; fewer if the memory runs out" if halves_when_memory_runs_out(job.training) else ""
-        progress(f"microbatch_size auto: {microbatch} samples per forward pass on a rank{halves}")
+        progress(f"microbatch_size auto: {num_text(microbatch, 'sample')} per forward pass on a rank{halves}")
     with open_streams(job) as dataset:
         model = load_model(
             job.model,
@@ -285,7 +286,8 @@ def _fit(
                     trainer.fit()
         if not callback.state.finished:
             raise InterruptedRunError(
-                f"run {job.run_id} stopped after {callback.state.steps_done} of {job.steps} steps; to "
+                f"run {job.run_id} stopped after {callback.state.steps_done} of "
+                f"{num_text(job.steps, 'step')}; to "
                 f"resume this run, use {_resuming(job, folder)}"
             )
         if job.result is not None:

@@ -7,75 +7,24 @@ N domains, B batches of a domain, M = N B, D objectives, K numbers of a sketch.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmix.mixing.effects.gradients import GradientBudget, gradient_budget
+from dmix.mixing.effects.gradients import GradientBudget
 from dmix.mixing.space.domains import DomainSpace
-from dmix.mixing.trajectories.encoding import EncodedItem, encode_item, load_tokenizer_file
-from dmix.mixing.trajectories.objectives import Environment, read_items
+from dmix.mixing.trajectories.encoding import EncodedItem
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.precision import precision_context
 from dmix.training.model.settings import TrainingSettings, learning_rate_factor
 from dmix.training.scoring.environment import batches_by_length
+from dmix.training.scoring.gradient_task import PASS_TOKENS, SKETCH, GradientTask, encoded_items
 from dmix.warehouse_schema.errors import InputError, TrainingError
-from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import readable
 from dmix.warehouse_schema.progress import counted
-
-# Tokens of one pass over items; logits of the whole vocabulary are kept for each of them.
-PASS_TOKENS = 2048
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientTask:
-    """What gradients are taken of.
-
-    Attributes:
-        manifest: The dataset.
-        samples: At most so many samples of the domain of an index, evenly over its text; shape (S, L).
-        tokenizer_file: Of the dataset.
-        environment: The objectives.
-        training: Says how AdamW scales gradients, and how long a pass may be.
-    """
-
-    manifest: DatasetManifest
-    samples: Callable[[int, int], NDArray[Any]]
-    tokenizer_file: Path
-    environment: Environment
-    training: TrainingSettings
-
-
-def encoded_items(task: GradientTask, *, max_length: int) -> list[list[EncodedItem]]:
-    """The items of each objective as ids."""
-    tokenizer = load_tokenizer_file(task.tokenizer_file)
-    eot_id = task.manifest.tokenizer.eot_id
-    return [
-        [
-            encode_item(item, tokenizer=tokenizer, eot_id=eot_id, max_length=max_length)
-            for item in read_items(objective, task.environment.folder)
-        ]
-        for objective in task.environment.objectives
-    ]
-
-
-def budget_of(task: GradientTask, *, tokens: float, max_length: int, **named: str) -> GradientBudget:
-    """The text and items that so many tokens suffice for; named arguments as in `gradient_budget`."""
-    items = encoded_items(task, max_length=max_length)
-    return gradient_budget(
-        tokens=tokens,
-        seq_len=task.manifest.seq_len,
-        domains=int(DomainSpace.of_dataset(task.manifest).active_N.sum()),
-        item_tokens_D=np.array([sum(len(item.ids) for item in of) for of in items], np.float64),
-        items_D=np.array([len(of) for of in items], np.float64),
-        **named,
-    )
 
 
 def gradient_products(
@@ -138,10 +87,6 @@ def _products(
     products_MD[chosen_M] = (batches_MK @ torch.stack(wanted).T).numpy()
     gram_MM[np.ix_(chosen_M, chosen_M)] = (batches_MK @ batches_MK.T).numpy()
     return products_MD.reshape(len(space), budget.batches, len(items)), gram_MM
-
-
-SKETCH = 1_048_573
-"""Numbers of a sketch; a prime, so that no column of a weight matrix meets itself."""
 
 
 class Sketch:

@@ -13,7 +13,8 @@ from dmix.mixing.effects.gradients import GradientBudget, gradient_effects
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import RunEffects
 from dmix.training.model.language_model import LanguageModel
-from dmix.training.scoring.gradients import GradientTask, gradient_products
+from dmix.training.scoring.gradient_task import GradientTask
+from dmix.training.scoring.gradients import gradient_products
 
 
 @dataclass(frozen=True, kw_only=True)

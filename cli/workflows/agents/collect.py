@@ -13,6 +13,7 @@ from dmix.training.model.settings import load_proxy
 from dmix.training.run.request import base_of_proxies
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.training.farm.plan import FarmPlan
@@ -116,8 +117,9 @@ def _announce(set_name: str, farm: "FarmPlan", progress: Progress) -> None:
     for change in farm.changes:
         progress(f"accepted: {change.digests}")
     progress(
-        f"set {set_name}: {farm.done} of {farm.done + len(farm.todo)} trajectories have feedback; at "
-        f"most {farm.tokens:,} tokens of training"
+        f"set {set_name}: {farm.done} of {num_text(farm.done + len(farm.todo), 'trajectory')} have "
+        "feedback; at "
+        f"most {num_text(farm.tokens, 'token')} of training"
     )
     if farm.variations:
         progress("varied proxies: " + ", ".join(f"{n} {name}" for name, n in farm.variations.items()))
@@ -142,7 +144,7 @@ def _farm_plan_result(warehouse: Warehouse, farm: "FarmPlan") -> Result:
     }
     result = Result(plan, farm)
     result.line(
-        f"{plan['runs']} proxies of {speed.parameters:,} parameters: "
+        f"{num_text(plan['runs'], 'proxy')} of {speed.parameters:,} parameters: "
         f"{in_words(3600 * speed.hours(farm.tokens))} in one process, without scoring. dmix estimated this "
         "from one matrix product. The true time can be half or twice as long"
     )

@@ -13,6 +13,7 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.mixing.learning.settings.evaluate import EvaluateSettings
@@ -25,7 +26,8 @@ def unfinished_farm(warehouse: Warehouse, set_name: str) -> str | None:
     if not 0 < scored < total:
         return None
     return (
-        f"warning: only {scored:,} of {total:,} trajectories of set {set_name} have feedback. dmix uses "
+        f"warning: only {scored:,} of {num_text(total, 'trajectory')} of set {set_name} have feedback. "
+        "dmix uses "
         f"these. To get feedback for all, run 'dmix mix collect --set {set_name}' first"
     )
 
@@ -248,7 +250,7 @@ def _flat(value: dict[str, Any], prefix: str = "") -> Any:
                 continue
             floats = [x for x in inner if isinstance(x, float)]
             if name.endswith("losses") and floats:
-                yield prefix + name, f"{floats[0]:.5f} → {floats[-1]:.5f} ({len(floats)} epochs)"
+                yield prefix + name, f"{floats[0]:.5f} → {floats[-1]:.5f} ({num_text(len(floats), 'epoch')})"
                 continue
             yield prefix + name, ", ".join(f"{x:.4g}" if isinstance(x, float) else str(x) for x in inner)
         else:

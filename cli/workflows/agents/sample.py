@@ -7,6 +7,7 @@ from dmix.cli.show.result import Result
 from dmix.cli.workflows.timing import in_words
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.mixing.trajectories.settings import SampleSettings
@@ -132,7 +133,8 @@ def _farm_work(tokens: int) -> dict[str, Any]:
 
 def _farm_words(report: dict[str, Any]) -> str:
     return (
-        f"proxies on all trajectories would train on at most {report['farm_tokens_at_most']:,} tokens. A "
+        f"proxies on all trajectories would train on at most "
+        f"{num_text(report['farm_tokens_at_most'], 'token')}. A "
         f"proxy of {_PROXY_WEIGHTS / 1e6:.1f} million weights takes "
         f"{in_words(3600 * report['farm_hours_of_a_small_proxy'])} on this machine. For your proxy, run "
         "'dmix mix collect --dry-run'"
@@ -142,8 +144,8 @@ def _farm_words(report: dict[str, Any]) -> str:
 def _sample_result(report: dict[str, Any]) -> Result:
     result = Result(report)
     result.line(
-        f"R = {report['samples_per_step']:,} samples per step"
-        f" (guided run: {report['run_samples_per_step']:,}), M = {report['steps']} steps;"
+        f"R = {num_text(report['samples_per_step'], 'sample')} per step"
+        f" (guided run: {report['run_samples_per_step']:,}), M = {num_text(report['steps'], 'step')};"
         f" |T|/(R*M) = {report['target_supply']:.3f};"
         f" natural mixing covers the target {report['natural_target_coverage']:.3f} times"
     )
@@ -153,8 +155,9 @@ def _sample_result(report: dict[str, Any]) -> Result:
     )
     if "coverage" not in report:
         result.line(
-            f"{report['missing']} of {report['trajectories']} trajectories are missing. Algorithm 1 "
-            f"needs at most {report['candidate_steps_at_most']:,} steps for these "
+            f"{report['missing']} of {num_text(report['trajectories'], 'trajectory')} are missing. "
+            "Algorithm 1 "
+            f"needs at most {num_text(report['candidate_steps_at_most'], 'step')} for these "
             f"({in_words(3600 * report['core_hours_at_most'])} on one core)"
         )
         result.line(_farm_words(report))
@@ -171,7 +174,8 @@ def _sample_result(report: dict[str, Any]) -> Result:
         ["target share", "fewest", "most", "steps without data"], rows, title="Trajectories per step"
     )
     result.line(
-        f"{report['trajectories']} trajectories in set {report['set']}; {found['empty_cells']} pairs of "
+        f"{num_text(report['trajectories'], 'trajectory')} in set {report['set']}; "
+        f"{num_text(found['empty_cells'], 'pair')} of "
         "target share and step have no trajectory"
     )
     result.line(_farm_words(report))

@@ -1,5 +1,6 @@
 """The comparison of controllers on real text: `dmix bench quality`."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,7 +67,7 @@ def compare_controllers(
     from dmix.training.comparison.data.settings import load_setting
 
     all_loaded = [load_setting(name) for name in setting_names or ("origin", "field")]
-    # after the refusals, since it imports torch and Composer
+    # after the refusals, since it takes a second to import
     from dmix.training.comparison.runs.comparison import Request, reports, run_comparison, study_of, to_json
 
     request = Request(
@@ -104,13 +105,24 @@ def compare_controllers(
             report.done,
             report.failed,
             report.tokens_left,
-            round(report.core_hours_left / workers, 2),
+            _hours(report.core_hours_left / workers),
         )
         for name, stage_reports in found.items()
         for report in stage_reports
     ]
     result.table(columns, rows, title="The comparison so far")
+    if any(math.isnan(report.core_hours_left) for reports in found.values() for report in reports):
+        result.line(
+            "unknown hours: no run of this comparison is finished, and its base model is not made yet, so "
+            "nothing says how long a run takes; the column 'tokens left' is known. After the first run, this "
+            "command shows the hours"
+        )
     return result
+
+
+def _hours(hours: float) -> float | str:
+    """Hours for a table; a word where they are not known."""
+    return "unknown" if math.isnan(hours) else round(hours, 2)
 
 
 def _prepare(study: "Study", *, stages: Sequence[str], master: str | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from dmix.cli.show.result import Result
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 
 def rebuild_catalog(
@@ -30,7 +31,7 @@ def rebuild_catalog(
         rebuild(warehouse, lock_seconds=lock_seconds)
     result = Result({"catalog": str(warehouse.catalog), "files": dict(counts), "dry_run": dry_run})
     verb = "would rebuild" if dry_run else "rebuilt"
-    progress(f"{verb} {warehouse.catalog} from {counts.total()} files")
+    progress(f"{verb} {warehouse.catalog} from {num_text(counts.total(), 'file')}")
     result.table(["kind", "files"], sorted(counts.items()))
     return result
 

@@ -13,14 +13,16 @@ from dmix.cli.workflows.data.shard import dataset_result, make_dataset
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
 from dmix.etl.reading.documents import Columns
 from dmix.etl.shard.settings import ShardSettings
-from dmix.etl.templates.conversations import fitting_template, text_name
-from dmix.etl.templates.templates import MODEL, special_token_flags
+from dmix.etl.templates.alternatives import NOTHING
+from dmix.etl.templates.chat_model import MODEL
+from dmix.etl.templates.templates import special_token_flags
 from dmix.etl.templates.unread import columns_of_record, text_flag
 from dmix.warehouse_schema.catalog.at_end import catalog_at_end
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import corpus_versions
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
@@ -169,19 +171,20 @@ def without_text(warehouse: Warehouse, version: "CorpusVersion", settings: "Clas
                 if name not in columns:
                     source = next((given for given in part.inputs if given.name == name), None)
                     columns[name] = _columns(source, prefix)
-    alternatives = Columns.of(settings).alternatives
-    named = [text_name(of) for of in columns.values() if fitting_template(of) is None]
-    beside = tuple(dict.fromkeys((*(alternatives if version.documents else ()), *filter(None, named))))
+    read = Columns.of(settings).alternatives if version.documents else NOTHING
     lines = []
     for name, count in found.most_common(_MOST_FILES):
         others = [other for other in columns[name] if other not in settings.text_column or settings.template]
         has = f"; the file has the columns {', '.join(others[:_MOST_COLUMNS])}" if others else ""
         lines.append(
-            f"{version.corpus}: {count:,} records of {name} have no text {asked}{has}; "
-            f"{text_flag(others, beside=beside, templated=not alternatives)}"
+            f"{version.corpus}: no text {asked} in {num_text(count, 'record')} of {name}{has}; "
+            f"{text_flag(others, all_columns=list(columns.values()), read=read)}"
         )
     if len(found) > _MOST_FILES:
-        lines.append(f"{version.corpus}: {len(found) - _MOST_FILES:,} more files have records without text")
+        lines.append(
+            f"{version.corpus}: records without text also in "
+            f"{num_text(len(found) - _MOST_FILES, 'more file')}"
+        )
     return lines
 
 
@@ -198,12 +201,15 @@ _MOST_SKIPPED = 20
 
 
 def _skipped(result: Result, plan: "CorpusPlan") -> None:
+    from dmix.etl.reading.sources import conversion
+
     if plan.skipped:
         shown = list(plan.skipped.items())[:_MOST_SKIPPED]
         listed = ", ".join(f"{what} {count:,}" for what, count in shown)
         more = len(plan.skipped) - len(shown)
         result.line(
             f"{plan.request.corpus}: files left out: {listed}{f' and {more:,} more kinds' if more else ''}"
+            f"{conversion(plan.skipped)}"
         )
 
 
@@ -311,11 +317,14 @@ def _outcomes_result(outcomes: "list[CorpusOutcome]") -> Result:
         version, plan = outcome.version, outcome.plan
         state = "published" if outcome.published else "unchanged"
         result.line(
-            f"{version.corpus} v{version.version} {state}: {version.documents:,} documents, "
-            f"{version.rejected:,} rejected; {len(plan.to_do)} parts made, {len(plan.kept)} parts kept"
+            f"{version.corpus} v{version.version} {state}: {num_text(version.documents, 'document')}, "
+            f"{version.rejected:,} rejected; {num_text(len(plan.to_do), 'part')} made, "
+            f"{num_text(len(plan.kept), 'part')} kept"
         )
         asked = _asked(version)
         if asked:
             share = asked / max(1, version.documents + version.rejected)
-            result.line(f"{version.corpus}: the fallback labelled {asked:,} unsure documents ({share:.1%})")
+            result.line(
+                f"{version.corpus}: the fallback labelled {num_text(asked, 'unsure document')} ({share:.1%})"
+            )
     return result

@@ -15,6 +15,7 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
@@ -191,12 +192,15 @@ class DatasetBuilder:
         while True:
             facts = self._written(model, out, budget=budget)
             kept = facts.tokens_kept + facts.kept
-            self.progress(f"{model.name} wrote {facts.tokens:,} tokens; dmix keeps {kept:,} of {tokens:,}")
+            self.progress(
+                f"{model.name} wrote {num_text(facts.tokens, 'token')}; dmix keeps {kept:,} of {tokens:,}"
+            )
             if kept >= tokens:
                 return
             if not kept:
                 raise InputError(
-                    f"the quality filter dropped all {facts.generated:,} documents by {model.name}; set "
+                    f"the quality filter dropped all {num_text(facts.generated, 'document')} by "
+                    f"{model.name}; set "
                     "synthetic_quality: none in the setting file"
                 )
             budget = math.ceil(facts.tokens * tokens / kept)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dmix.cli.show.result import Result
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.etl.distilling.distil import DistilReport
@@ -67,7 +68,8 @@ def _report_result(report: "DistilReport") -> Result:
         title="with the teacher as fallback",
     )
     result.line(
-        f"{report.name}: trained on {report.training_documents:,} documents. It agrees with the teacher "
+        f"{report.name}: trained on {num_text(report.training_documents, 'document')}. It agrees with the "
+        "teacher "
         f"on {report.agreement:.1%} of documents, estimated from {report.held_out_documents:,} held-out "
         f"documents. Use --classifier distilled:{report.name}"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.etl.screening.ngrams import EvaluationItem
@@ -61,12 +62,12 @@ def check_kept_out(
     if manifest.kept_out is None:
         progress(
             f"warning: an older dmix made dataset {manifest.name or manifest.dataset} and stored no list "
-            f"of evaluation items. {count:,} items of {environment} may be in its text"
+            f"of evaluation items. {num_text(count, 'item')} of {environment} may be in its text"
         )
         return
     message = (
         f"dataset {manifest.name or manifest.dataset} may contain evaluation items: dmix did not search "
-        f"its text for {count:,} of {len(used):,} items of {environment}"
+        f"its text for {count:,} of {num_text(len(used), 'item')} of {environment}"
     )
     if not allow_unscreened:
         raise InputError(

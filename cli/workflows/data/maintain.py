@@ -8,7 +8,7 @@ from dmix.cli.show.result import Result
 from dmix.warehouse_schema.errors import VerificationError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 
 if TYPE_CHECKING:
     from dmix.etl.maintenance.problems import Problem
@@ -49,7 +49,7 @@ def verify_files(warehouse: Warehouse, *, dataset: str | None = None, progress: 
     count, error = len(report.problems), None
     if count:
         error = VerificationError(
-            f"{count} problem{'s' * (count > 1)} in {report.files:,} files:"
+            f"{num_text(count, 'problem')} in {num_text(report.files, 'file')}:"
             f" {_remedies(warehouse, report.problems)}"
         )
     result = Result(asdict(report), report, error=error)
@@ -57,7 +57,10 @@ def verify_files(warehouse: Warehouse, *, dataset: str | None = None, progress: 
         rows = [(p.kind, p.path, p.detail) for p in report.problems]
         result.table(["problem", "path", "detail"], rows, longest_cell=_WHOLE_PATH)
     else:
-        result.line(f"{report.files:,} files, {size_text(report.size_bytes)}: all agree with their manifests")
+        result.line(
+            f"{num_text(report.files, 'file')}, {size_text(report.size_bytes)}: all agree with "
+            "their manifests"
+        )
     return result
 
 
@@ -98,5 +101,5 @@ def remove_unnamed(warehouse: Warehouse, *, dry_run: bool = False, progress: Pro
     if report.found:
         result.table(["path", "bytes"], [(warehouse.relative(g.path), g.size_bytes) for g in report.found])
     verb = "would be removed" if dry_run else "removed"
-    result.line(f"{len(report.found)} files and folders, {size_text(report.size_bytes)}, {verb}")
+    result.line(f"{num_text(len(report.found), 'file')} and folders, {size_text(report.size_bytes)}, {verb}")
     return result

@@ -8,7 +8,7 @@ from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.kept_out import evaluation_items
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 
 if TYPE_CHECKING:
     from dmix.etl.screening.screening import ScreenedFile
@@ -108,7 +108,7 @@ def _plan_result(corpora: "Sequence[CorpusVersion]", todo: "Sequence[ScreenedFil
     }
     result = Result(facts, todo)
     result.line(
-        f"{', '.join(facts['corpora'])}: dmix would read {len(todo)} label files with "
+        f"{', '.join(facts['corpora'])}: dmix would read {num_text(len(todo), 'label file')} with "
         f"{size_text(facts['text_bytes_to_read'])} of text"
     )
     return result
@@ -137,7 +137,8 @@ def _screening_result(warehouse: Warehouse, screening: "Screening", sql: str, pr
     if rows:
         result.table(columns, rows)
     result.line(
-        f"found {screening.found:,} of {screening.documents:,} documents. To list them, run dmix sql "
+        f"found {screening.found:,} of {num_text(screening.documents, 'document')}. To list them, run dmix "
+        "sql "
         f"\"SELECT * FROM {screening.kind} WHERE screening = '{screening.screening}'\""
     )
     return result

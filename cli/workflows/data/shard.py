@@ -12,7 +12,7 @@ from dmix.cli.workflows.data.kept_out import evaluation_items
 from dmix.warehouse_schema.catalog.at_end import catalog_at_end
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 
 if TYPE_CHECKING:
     from dmix.etl.screening.ngrams import EvaluationItem
@@ -133,8 +133,8 @@ def _shard_plan_result(plan: "ShardPlan", *, exists: bool) -> Result:
         else ""
     )
     result.line(
-        f"dataset {plan.dataset} {state}: {len(plan.all_shard_inputs)} shard inputs,"
-        f" {size_text(plan.text_bytes)} of text, about {sum(estimates.values()):,} tokens{less}"
+        f"dataset {plan.dataset} {state}: {num_text(len(plan.all_shard_inputs), 'shard input')},"
+        f" {size_text(plan.text_bytes)} of text, about {num_text(sum(estimates.values()), 'token')}{less}"
     )
     return result
 
@@ -180,7 +180,9 @@ def dataset_result(manifest: "DatasetManifest", *, existed: bool | None = None) 
     ]
     name = f" ({manifest.name})" if manifest.name else ""
     result.table(
-        columns, rows, title=f"dataset {manifest.dataset}{name}, {manifest.seq_len} tokens per sample"
+        columns,
+        rows,
+        title=f"dataset {manifest.dataset}{name}, {num_text(manifest.seq_len, 'token')} per sample",
     )
     result.table(
         [

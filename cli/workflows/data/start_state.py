@@ -11,6 +11,7 @@ from dmix.etl.synthetic.without_torch import leave_torch_out
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.etl.spark.executors import Automatic
@@ -122,11 +123,16 @@ def _estimate_result(estimate: "StartStateEstimate") -> Result:
         if d.documents
     ]
     result.table(columns, rows, title=f"start state of {estimate.model} (model:{estimate.name})")
-    met = "met" if estimate.converged else f"NOT met after the maximum of {estimate.generated:,} documents"
+    met = (
+        "met"
+        if estimate.converged
+        else f"NOT met after the maximum of {num_text(estimate.generated, 'document')}"
+    )
     result.line(
-        f"{estimate.documents:,} documents, and {estimate.empty:,} empty ones; KL bound "
+        f"{num_text(estimate.documents, 'document')}, and {num_text(estimate.empty, 'empty one')}; KL bound "
         f"{estimate.divergence_bound:.4f} at {estimate.confidence:.0%}, requested {estimate.kl_bound:g}: "
-        f"{met}. dmix cut {estimate.capped:,} documents at {estimate.max_tokens:,} tokens. This biases "
+        f"{met}. dmix cut {num_text(estimate.capped, 'document')} at "
+        f"{num_text(estimate.max_tokens, 'token')}. This biases "
         "shares of tokens, but not shares of documents"
     )
     return result

@@ -10,6 +10,7 @@ from dmix.etl.synthetic.without_torch import leave_torch_out
 from dmix.training.run.watching.progress import duration
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.etl.quality.settings import QualitySettings
@@ -109,7 +110,8 @@ def _plan_result(plan: "SynthesisPlan", *, bandwidth: float) -> Result:
     result.table(list(value), [list(value.values())], title="plan")
     words = "at least" if budget else "exactly"
     result.line(
-        f"{words} {len(plan.blocks):,} blocks, in {duration(seconds)} or more. The memory bandwidth of "
+        f"{words} {num_text(len(plan.blocks), 'block')}, in {duration(seconds)} or more. The memory "
+        "bandwidth of "
         f"{bandwidth / 1e9:,.1f} GB/s limits one process to {limit:,.0f} tokens/s"
     )
     return result
@@ -127,7 +129,7 @@ def _made_result(made: "Synthesis", value: dict[str, Any]) -> Result:
         "tokens kept": facts.tokens_kept,
     }
     result = Result(value, made)
-    title = f"{value['out']}: {made.blocks:,} blocks, {made.made:,} of them new"
+    title = f"{value['out']}: {num_text(made.blocks, 'block')}, {made.made:,} of them new"
     result.table(list(row), [list(row.values())], title=title)
     if made.speed:
         speed = made.speed

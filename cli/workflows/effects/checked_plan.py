@@ -16,13 +16,14 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.progress import Progress, counted
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.plan import Plan
     from dmix.mixing.effects.prediction import Prediction
     from dmix.mixing.effects.probes import Probe
     from dmix.mixing.effects.settings import PlanRules
-    from dmix.training.farm.probe import ProbeTask
+    from dmix.training.farm.probe_task import ProbeTask
     from dmix.training.model.settings import TrainingSettings
 
 # Multiples of the pull that are tried, and runs of natural mixing beside them.
@@ -87,7 +88,8 @@ def check_plan(
     means_RD = np.array([scores.means(first.objectives.names) for scores in found])
     taught, kept = _taught(warehouse, plans, means_RD, task, key=key)
     said = (
-        f"{len(runs)} runs checked {len(plans)} plans: the best plan gains {gain_P[best]:+.3f} of "
+        f"{num_text(len(runs), 'run')} checked {num_text(len(plans), 'plan')}: the best plan gains "
+        f"{gain_P[best]:+.3f} of "
         f"utility over natural mixing (standard error {stderr_P[best]:.3f})"
     )
     keeps = "" if kept is None else f" Effects {kept!r} contain the coefficients that fit these runs."
@@ -161,7 +163,8 @@ def round_probes(planned: PlannedMixture, prediction: "Prediction", task: "Probe
     )
     if not domains:
         raise InputError(
-            f"every domain has too few samples for --second-round: a probe of {task.samples:,} samples "
+            f"every domain has too few samples for --second-round: a probe of "
+            f"{num_text(task.samples, 'sample')} "
             "must draw an eighth from one domain; lower --samples"
         )
     return probes_around(space, planned.plan.mixture_N, domains, samples=task.samples)
@@ -216,7 +219,10 @@ def _second_round(
         rules=rules,
     )
     names = ", ".join("/".join(space.names[d]) for d in domains)
-    said = f"{checked.checked} The second round made {len(probes)} short runs near that mixture, for {names}."
+    said = (
+        f"{checked.checked} The second round made {num_text(len(probes), 'short run')} near that mixture, "
+        f"for {names}."
+    )
     if second.utility <= 0:
         said += " No mixture near it has a predicted gain above its risk, so dmix keeps that mixture."
         return dataclasses.replace(checked, checked=said)
@@ -300,7 +306,7 @@ def check_task(
     warehouse: Warehouse, planned: PlannedMixture, *, model: str, training: "TrainingSettings"
 ) -> "ProbeTask":
     """What all check runs share: the planned run in steps of a sixteenth of it."""
-    from dmix.training.farm.probe import ProbeTask
+    from dmix.training.farm.probe_task import ProbeTask
     from dmix.training.model.settings import read_model
     from dmix.training.run.request import resolve_model
 

@@ -9,6 +9,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.counting import CountTask, RunTasks
@@ -76,8 +77,10 @@ def probe_counts(
     tokens = ScoredTokens.of_items(items)
     space = DomainSpace.of_dataset(manifest)
     progress(
-        f"{len(tokens.token_R):,} scored tokens of {sum(map(len, items)):,} items; counting their bigrams in"
-        f" {sum(s.tokens for s in manifest.streams):,} tokens of {int(space.active_N.sum())} domains"
+        f"{num_text(len(tokens.token_R), 'scored token')} of {num_text(sum(map(len, items)), 'item')}; "
+        "counting their bigrams in"
+        f" {num_text(sum(s.tokens for s in manifest.streams), 'token')} of "
+        f"{num_text(int(space.active_N.sum()), 'domain')}"
     )
     run = in_threads if master is None else spark_tasks(master)
     counted = count_model(warehouse, manifest, tokens, run=run)

@@ -17,6 +17,7 @@ from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.files.weights import readable
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.text_files import parse_json, read_text
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ def export_probes(
             warehouse=warehouse,
             manifest=manifest,
             passes_N=probe.mixture_N * size / np.maximum(space.samples_N, 1),
-            header=[f"{probe.probe_id}: train {size:,} samples on this mixture, then score every objective"],
+            header=[
+                f"{probe.probe_id}: train {num_text(size, 'sample')} on this mixture, then score every "
+                "objective"
+            ],
         )
         publish_bytes(out.absolute() / f"{probe.probe_id}.yaml", text.encode())
     rows = [f"{probe.probe_id},{name}," for probe in probes for name in objectives]
@@ -155,7 +159,7 @@ def import_scores(
     effects, facts = fitted_effects(found, probes, means, name=chosen)
     stored = StoredEffects(effects=effects, counts=None, environment=objectives, facts=facts)
     write_effects(warehouse, stored)
-    progress(f"{len(table):,} scores of {len(probes)} probes")
+    progress(f"{num_text(len(table), 'score')} of {num_text(len(probes), 'probe')}")
     return stored
 
 

@@ -4,17 +4,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmix.cli.workflows.effects.measured import Measured, ProbeRequest, measured
+from dmix.cli.workflows.effects.measured import Measured, ProbeRequest, measured, speed_of
 from dmix.cli.workflows.effects.names import model_digest
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.gradients import GradientBudget
     from dmix.mixing.effects.store import StoredEffects
     from dmix.mixing.trajectories.objectives import Environment
     from dmix.training.model.settings import ModelSettings, TrainingSettings
-    from dmix.training.scoring.gradients import GradientTask
+    from dmix.training.scoring.gradient_task import GradientTask
     from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 # Speed of gradients as a part of the speed that is timed on whole batches: items are padded and need their
@@ -41,17 +42,21 @@ class GradientPlan:
     memory_bytes: int
 
 
-def plan_gradients(found: Measured, request: ProbeRequest) -> GradientPlan:
-    """How much text fits the time, by timing a few passes; nothing is written.
+def plan_gradients(found: Measured, request: ProbeRequest, *, dry_run: bool = False) -> GradientPlan:
+    """How much text fits the time, by the speed of the model; nothing is written.
+
+    Args:
+        found: What is measured.
+        request: What a user asks.
+        dry_run: Estimate the speed instead of timing a few passes.
 
     Raises:
         InputError: If too little fits.
     """
-    from dmix.training.model.estimate.measured import measure_speed
-    from dmix.training.scoring.gradients import budget_of
+    from dmix.training.scoring.gradient_task import budget_of
 
     task = gradient_task(found.warehouse, found.manifest, found.environment, request.training)
-    speed = measure_speed(found.model, found.manifest, request.training)
+    speed = speed_of(found.model, found.manifest, request.training, dry_run=dry_run)
     hours = 1.0 if request.max_hours is None else request.max_hours
     tokens = request.tokens or hours * 3600 * speed.tokens_per_second * _GRADIENT_SPARE
     budget = budget_of(task, tokens=tokens, max_length=found.manifest.seq_len)
@@ -73,7 +78,7 @@ def gradient_task(
 ) -> "GradientTask":
     """Text and items of a warehouse that gradients are taken of."""
     from dmix.mixing.effects.counting import sample_rows
-    from dmix.training.scoring.gradients import GradientTask
+    from dmix.training.scoring.gradient_task import GradientTask
 
     return GradientTask(
         manifest=manifest,
@@ -91,8 +96,8 @@ def _memory(model: "str | ModelSettings", task: "GradientTask", *, vectors: int)
     """
     from dmix.training.model.estimate.memory import memory_per_rank
     from dmix.training.model.estimate.shapes import shape_of
-    from dmix.training.model.precision import computes_in_bf16
-    from dmix.training.scoring.gradients import PASS_TOKENS, SKETCH
+    from dmix.training.model.estimate.speed import trains_in_bf16
+    from dmix.training.scoring.gradient_task import PASS_TOKENS, SKETCH
 
     training, seq_len = task.training, task.manifest.seq_len
     rows = max(training.rows_at_a_time(training.batch_size), -(-PASS_TOKENS // seq_len))
@@ -102,7 +107,7 @@ def _memory(model: "str | ModelSettings", task: "GradientTask", *, vectors: int)
         replace(training, batch_size=rows, microbatch_size=None),
         ranks=1,
         seq_len=seq_len,
-        bf16=computes_in_bf16(training),
+        bf16=trains_in_bf16(training),
     )
     vector = 4 * shape.parameters
     sketches = 2 * vectors * 4 * min(shape.parameters, SKETCH)  # as they are made, and as one matrix
@@ -126,8 +131,8 @@ def probe_gradients(warehouse: Warehouse, request: ProbeRequest, *, progress: Pr
         return stored
     plan = plan_gradients(found, request)
     progress(
-        f"gradients over {plan.budget.tokens:,} tokens, in about {plan.hours:.2g} hours: "
-        f"{plan.budget.batches} batches of {plan.budget.samples} samples per domain"
+        f"gradients over {num_text(plan.budget.tokens, 'token')}, in about {plan.hours:.2g} hours: "
+        f"{num_text(plan.budget.batches, 'batch')} of {num_text(plan.budget.samples, 'sample')} per domain"
     )
     model = get_device(None).module_to_device(load_model(found.model, found.manifest))
     moments_file = Path(found.model, OPTIMIZER_FILE) if isinstance(found.model, str) else None

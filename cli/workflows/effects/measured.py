@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dmix.mixing.effects.store import StoredEffects
     from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.trajectories.objectives import Environment
+    from dmix.training.model.estimate.speed import Speed
     from dmix.training.model.settings import ModelSettings, TrainingSettings
 
 
@@ -100,6 +101,27 @@ class Measured:
             estimator=estimator,
             progress=progress,
         )
+
+
+def speed_of(
+    model: "str | ModelSettings", manifest: DatasetManifest, training: "TrainingSettings", *, dry_run: bool
+) -> "Speed":
+    """How fast a model trains: timed on a few batches; in a dry run estimated from its shape, without torch.
+
+    Raises:
+        NotFoundError, InputError, VerificationError: If the model cannot be trained on the dataset.
+    """
+    if not dry_run:
+        from dmix.training.model.estimate.measured import measure_speed
+
+        return measure_speed(model, manifest, training)
+    from dmix.training.model.estimate.shapes import check_weights, shape_of
+    from dmix.training.model.estimate.speed import estimated_speed, trains_in_bf16
+
+    shape = shape_of(model, manifest, lora=training.lora)
+    if isinstance(model, str):
+        check_weights(model, shape, manifest, lora=training.lora)
+    return estimated_speed(shape, seq_len=manifest.seq_len, bf16=trains_in_bf16(training))
 
 
 def measured(warehouse: Warehouse, request: ProbeRequest) -> Measured:

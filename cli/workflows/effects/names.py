@@ -42,9 +42,14 @@ def stored_already(
     stored = read_effects(warehouse, name)
     found = stored.effects
     if (found.dataset, found.environment, found.estimator) != (dataset, environment, estimator):
+        differ = [f"the estimator {found.estimator}"] if found.estimator != estimator else []
+        differ += [f"dataset {found.dataset}"] if found.dataset != dataset else []
+        differ += (
+            [f"the objectives {', '.join(found.objectives)}"] if found.environment != environment else []
+        )
         raise InputError(
-            f"effects {name!r} exist already, by {found.estimator} for dataset {found.dataset} and other "
-            f"objectives; choose another --name, or remove {warehouse.effects(name)}"
+            f"effects {name!r} exist already, with other inputs: {', '.join(differ)}; choose another --name, "
+            f"or remove {warehouse.effects(name)}"
         )
     progress(f"effects {name} exist already; nothing to do")
     return stored

@@ -1,5 +1,6 @@
 """A mixture from stored effects: `dmix mix plan`."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.plan import Plan
@@ -105,9 +107,9 @@ def plan_mixture(
     """
     from dmix.mixing.effects.plan import Supply, make_plan
     from dmix.mixing.effects.prediction import predict_stored
-    from dmix.mixing.effects.store import newest_effects, read_effects
+    from dmix.mixing.effects.store import newest_effects, probe_again, read_effects
     from dmix.mixing.space.domains import DomainSpace
-    from dmix.mixing.trajectories.objectives import load_environment
+    from dmix.mixing.trajectories.objectives import changed_names, load_environment
 
     if probes:
         found = [read_effects(warehouse.require(), name) for name in probes]
@@ -124,18 +126,20 @@ def plan_mixture(
             )
     objectives = found[0].environment if environment is None else load_environment(environment)
     if objectives.names != found[0].effects.objectives:
+        changed = changed_names(found[0].effects.objectives, objectives.names)
         raise InputError(
-            f"the environment file has the objectives {', '.join(objectives.names)}, but effects "
-            f"{found[0].name!r} have {', '.join(found[0].effects.objectives)}; give the environment file "
-            "of these effects"
+            f"the environment file has other objectives than effects {found[0].name!r} ({changed}); give "
+            "the environment file of these effects, or measure again: "
+            f"{probe_again(found[0]).replace('FILE', shlex.quote(str(environment)), 1)}"
         )
     total = int(space.samples_N.sum()) if samples is None else samples
     if total < 1 or max_passes < 1:
         raise InputError(f"--samples is {total} and --max-passes {max_passes}; both must be at least 1")
     if total > max_passes * int(space.samples_N.sum()):
         raise InputError(
-            f"the run draws {total:,} samples, but {max_passes} passes of {int(space.samples_N.sum()):,} "
-            "samples have fewer; lower --samples or raise --max-passes"
+            f"the run draws {num_text(total, 'sample')}, but {num_text(max_passes, 'pass')} of "
+            f"{num_text(int(space.samples_N.sum()), 'sample')} give fewer; lower --samples or raise "
+            "--max-passes"
         )
     prediction = predict_stored(found)
     plan = make_plan(
@@ -190,7 +194,8 @@ def promise_lines(planned: PlannedMixture) -> list[str]:
     plan = planned.plan
     low, high = plan.interval
     lines = [
-        f"This plan uses effects {', '.join(plan.sources)}, for {planned.total:,} samples of dataset "
+        f"This plan uses effects {', '.join(plan.sources)}, for {num_text(planned.total, 'sample')} of "
+        "dataset "
         f"{planned.manifest.name or planned.manifest.dataset}.",
         plan.note,
         *([planned.checked] if planned.checked else []),

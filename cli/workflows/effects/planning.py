@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dmix.cli.show.result import Result
+from dmix.cli.workflows.effects.measured import speed_of
 from dmix.cli.workflows.effects.plan import (
     PlannedMixture,
     most_changed,
@@ -13,11 +14,13 @@ from dmix.cli.workflows.effects.plan import (
     write_mixture,
 )
 from dmix.cli.workflows.preflight import check_model
+from dmix.cli.workflows.timing import ESTIMATED, in_words
 from dmix.mixing.effects.settings import PlanRules
 from dmix.training.model.settings import TrainingSettings, load_training
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 
 def plan_from_effects(
@@ -120,22 +123,22 @@ def _check_line(
 ) -> str:
     """What the check runs would take, and those of a second round."""
     from dmix.cli.workflows.effects.checked_plan import RUNS, check_task, round_probes, round_task
-    from dmix.training.model.estimate.measured import measure_speed
 
     task = check_task(warehouse, planned, model=model, training=training)
-    speed = measure_speed(task.model, planned.manifest, training)
+    speed = speed_of(task.model, planned.manifest, training, dry_run=True)
     tokens = RUNS * task.tokens
-    said = f"would check the plan with {RUNS} runs of {task.tokens:,} tokens"
+    said = f"would check the plan with {num_text(RUNS, 'run')} of {num_text(task.tokens, 'token')}"
     if second_round:
         short = round_task(task)
         probes = round_probes(planned, planned.prediction, short)
         domains = sum(bool(probe.domains) for probe in probes)
         tokens += len(probes) * short.tokens
         said += (
-            f", then probe {domains} domains with {len(probes)} short runs of {short.tokens:,} tokens "
+            f", then probe {num_text(domains, 'domain')} with {num_text(len(probes), 'short run')} of "
+            f"{num_text(short.tokens, 'token')} "
             f"(together as long as {tokens / task.tokens:.3g} runs)"
         )
-    return f"{said}: about {speed.hours(tokens):.2g} hours on this machine, without scoring"
+    return f"{said}: {in_words(3600 * speed.hours(tokens))} on this machine, without scoring. {ESTIMATED}"
 
 
 def _facts(planned: PlannedMixture) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.kept_out import check_kept_out
 from dmix.cli.workflows.preflight import check_dataset, check_environment, check_model
-from dmix.cli.workflows.timing import in_words
+from dmix.cli.workflows.timing import ESTIMATED, in_words
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 
 if TYPE_CHECKING:
     from dmix.cli.workflows.effects.measured import ProbeRequest
@@ -157,7 +157,8 @@ def _exported(
     result = Result({"folder": str(out), "probes": [probe.probe_id for probe in probes]}, probes)
     controls = sum(not probe.domains for probe in probes)
     result.line(
-        f"wrote {len(probes)} mixtures to {out}; {controls} of them are natural mixing. Train a model on "
+        f"wrote {num_text(len(probes), 'mixture')} to {out}; {controls} of them are natural mixing. Train "
+        "a model on "
         f"each mixture and write its scores into {out / SCORES}. Keep {DESIGN} beside that file. Then "
         f"run 'dmix mix probe --environment {environment} --scores {out / SCORES}'"
     )
@@ -170,7 +171,7 @@ def _counting(warehouse: Warehouse, dataset: str | None) -> Result:
     manifest = read_dataset_manifest(warehouse, dataset)
     tokens = sum(stream.tokens for stream in manifest.streams)
     result = Result({"estimator": "counts", "runs": 0, "tokens_read": tokens, "tokens_trained": 0})
-    result.line(f"would count bigrams in {tokens:,} tokens, and train nothing")
+    result.line(f"would count bigrams in {num_text(tokens, 'token')}, and train nothing")
     return result
 
 
@@ -182,7 +183,7 @@ def _measuring(warehouse: Warehouse, request: "ProbeRequest", estimator: str) ->
 
     found = measured(warehouse, request)
     if estimator == "gradient":
-        plan = plan_gradients(found, request)
+        plan = plan_gradients(found, request, dry_run=True)
         facts = {
             "estimator": estimator,
             "runs": 0,
@@ -194,14 +195,15 @@ def _measuring(warehouse: Warehouse, request: "ProbeRequest", estimator: str) ->
             "samples_per_domain": plan.budget.batches * plan.budget.samples,
         }
         line = (
-            f"would compute gradients of {plan.parameters:,} weights over {plan.budget.tokens:,} tokens: "
-            f"{plan.budget.batches * plan.budget.samples} samples per domain and "
+            f"would compute gradients of {num_text(plan.parameters, 'weight')} over "
+            f"{num_text(plan.budget.tokens, 'token')}: "
+            f"{num_text(plan.budget.batches * plan.budget.samples, 'sample')} per domain and "
             f"{'all' if plan.budget.items is None else plan.budget.items} items per objective. This "
             f"takes {in_words(3600 * plan.hours)} and {size_text(plan.memory_bytes)} of memory on "
-            "this machine"
+            f"this machine. {ESTIMATED}"
         )
     else:
-        probes = plan_probes(found, request)
+        probes = plan_probes(found, request, dry_run=True)
         groups = [probe for probe in probes.probes if probe.domains]
         facts = {
             "estimator": estimator,
@@ -218,10 +220,11 @@ def _measuring(warehouse: Warehouse, request: "ProbeRequest", estimator: str) ->
             ],
         }
         line = (
-            f"would train {len(probes.probes)} probes of {probes.task.tokens:,} tokens ({len(groups)} "
-            f"groups of {int(found.space.active_N.sum())} domains, and controls), together as long as "
+            f"would train {num_text(len(probes.probes), 'probe')} of "
+            f"{num_text(probes.task.tokens, 'token')} ({num_text(len(groups), 'group')} of "
+            f"{num_text(int(found.space.active_N.sum()), 'domain')}, and controls), together as long as "
             f"{probes.run_equivalents:.3g} runs. This takes {in_words(3600 * probes.hours)} on this "
-            "machine, without scoring"
+            f"machine, without scoring. {ESTIMATED}"
         )
     result = Result(facts)
     result.line(line)

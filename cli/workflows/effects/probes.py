@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmix.cli.workflows.effects.measured import Measured, ProbeRequest, measured
+from dmix.cli.workflows.effects.measured import Measured, ProbeRequest, measured, speed_of
 from dmix.cli.workflows.effects.names import model_digest
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.progress import Progress, counted
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.effects import Effects
     from dmix.mixing.effects.probes import Probe
     from dmix.mixing.effects.store import StoredEffects
-    from dmix.training.farm.probe import ProbeScores, ProbeTask
+    from dmix.training.farm.probe import ProbeScores
+    from dmix.training.farm.probe_task import ProbeTask
 
 DESIGN = "probes.json"
 
@@ -50,8 +52,13 @@ class ProbePlan:
     run_equivalents: float
 
 
-def plan_probes(found: Measured, request: ProbeRequest) -> ProbePlan:
+def plan_probes(found: Measured, request: ProbeRequest, *, dry_run: bool = False) -> ProbePlan:
     """As many groups as fit the time; nothing is written.
+
+    Args:
+        found: What is measured.
+        request: What a user asks.
+        dry_run: Estimate the speed of the model instead of timing a few batches.
 
     Raises:
         InputError: If not even two groups fit.
@@ -59,8 +66,7 @@ def plan_probes(found: Measured, request: ProbeRequest) -> ProbePlan:
     from dmix.mixing.effects.probes import MOST_GROUPS, controls_of, design_probes
     from dmix.mixing.effects.store import effect_names, read_effects
     from dmix.mixing.space.budget import auto_step_samples, whole_batches
-    from dmix.training.farm.probe import ProbeTask
-    from dmix.training.model.estimate.measured import measure_speed
+    from dmix.training.farm.probe_task import ProbeTask
 
     steps = _PROBE_STEPS if request.steps is None else request.steps
     task = ProbeTask(
@@ -76,14 +82,15 @@ def plan_probes(found: Measured, request: ProbeRequest) -> ProbePlan:
             else whole_batches(-(-request.samples // _RUN_STEPS), request.training.batch_size)
         ),
     )
-    speed = measure_speed(found.model, found.manifest, request.training)
+    speed = speed_of(found.model, found.manifest, request.training, dry_run=dry_run)
     each = speed.hours(task.tokens)
     most = MOST_GROUPS if request.groups is None else min(request.groups, MOST_GROUPS)
     if request.max_hours is not None:
         fits = [g for g in range(2, most + 1) if (g + controls_of(g)) * each <= request.max_hours]
         if not fits:
             raise InputError(
-                f"--max-hours {request.max_hours:g} is too low: a probe of {steps} steps takes about "
+                f"--max-hours {request.max_hours:g} is too low: a probe of {num_text(steps, 'step')} takes "
+                "about "
                 f"{each:.2g} hours, and dmix needs at least five probes; raise --max-hours, or use "
                 "--estimator counts or gradient"
             )
@@ -170,7 +177,8 @@ def _trained_probes(
         )
     publish_json(design_file, wanted)
     progress(
-        f"training {len(plan.probes)} probes of {plan.task.tokens:,} tokens, in about {plan.hours:.2g} hours"
+        f"training {num_text(len(plan.probes), 'probe')} of {num_text(plan.task.tokens, 'token')}, in "
+        f"about {plan.hours:.2g} hours"
     )
     before = starting_scores(plan.task)
     scores = {}

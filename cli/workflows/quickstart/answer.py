@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.quickstart import sizes
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.training.evaluation.verdicts import Group
@@ -56,14 +57,18 @@ def size_note(groups: "list[Group]", run: "RunSummary") -> str:
     if needed is None:
         seeds_note = "To measure the noise, use at least two seeds"
     elif needed > seeds:
-        seeds_note = f"To distinguish the two best controllers, use about {needed:,} seeds; {seeds} ran"
+        seeds_note = (
+            f"To distinguish the two best controllers, use about {num_text(needed, 'seed')}; {seeds} ran"
+        )
     else:
         seeds_note = (
-            f"{seeds} seeds distinguish the two best controllers, but only on this text and at this size"
+            f"{num_text(seeds, 'seed')} distinguish the two best controllers, but only on this text and at "
+            "this size"
         )
     return (
         f"This demonstration proves nothing about controllers. A model of {sizes.PARAMETERS / 1e6:.1f} "
-        f"million weights learns little from {sizes.BASE_TOKENS:,} tokens, and {run.tokens:,} tokens per "
+        f"million weights learns little from {num_text(sizes.BASE_TOKENS, 'token')}, and "
+        f"{num_text(run.tokens, 'token')} per "
         f"run are few. {seeds_note}. For a real comparison, use your own text and a checkpoint of 100 "
         "million weights or more: dmix init --data FOLDER --model PATH OUT"
     )

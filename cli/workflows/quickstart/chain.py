@@ -25,6 +25,7 @@ from dmix.cli.workflows.quickstart.runs import has_started, judge_all, second_pr
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.etl.spark.executors import Automatic
@@ -112,7 +113,7 @@ def _chain(
         with stage(4, "effects of domains on objectives, by counts"):
             stages.count_effects(warehouse, files, progress=progress)
         named = "runs: effect agent, natural and half-and-half mixing"
-    with stage(6 if full else 5, f"{len(jobs)} runs: {named}"):
+    with stage(6 if full else 5, f"{num_text(len(jobs), 'run')}: {named}"):
         runs = train_all(warehouse, files, jobs, helper, progress=progress)
         judge_all(warehouse, files, runs, progress=progress)
         return runs

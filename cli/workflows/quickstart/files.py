@@ -15,6 +15,7 @@ from dmix.cli.workflows.start.project_files import (
 )
 from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read_json
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def hold_out(files: Files, data: Path, *, progress: Progress) -> None:
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in result.rejected.items())
         more = "dmix read only the first" if result.left_out else "all text is within"
         progress(
-            f"{field}: {result.kept:,} documents to train on; {result.items} feedback and"
-            f" {result.judging} judging items held out;"
+            f"{field}: {num_text(result.kept, 'document')} to train on; {result.items} feedback and"
+            f" {num_text(result.judging, 'judging item')} held out;"
             f" {f'rejected: {rejected}' if rejected else 'none rejected'};"
             f" {more} {COPY_LIMIT_BYTES / 2**20:.0f} MB"
         )

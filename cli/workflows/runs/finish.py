@@ -7,6 +7,7 @@ from dmix.training.run.request import rank_here
 from dmix.warehouse_schema.errors import CatalogError, LockHeldError, NotFoundError, StorageError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.cli.show.run_end import Aftermath
@@ -44,7 +45,7 @@ def finish_run(
     if rows:
         result.table(["objective", "score before", "score after", "change", "verdict"], rows)
     result.line(
-        f"run {summary.run_id}: {summary.steps} steps, {summary.tokens:,} tokens "
+        f"run {summary.run_id}: {num_text(summary.steps, 'step')}, {num_text(summary.tokens, 'token')} "
         f"({summary.source_tokens:,} from the source), loss {summary.loss:.3f} in the last step; "
         f"{summary.ending}"
     )

@@ -2,14 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmix.cli.show.result import Result
-from dmix.cli.workflows.timing import in_words
+from dmix.cli.workflows.timing import ESTIMATED, in_words
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 
 if TYPE_CHECKING:
     from dmix.training.model.estimate.memory import Memory, RunDisk
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from dmix.training.model.estimate.speed import Speed
     from dmix.training.model.settings import TrainingSettings
     from dmix.training.run.config import RunConfig
-    from dmix.warehouse_schema.files.manifests import DatasetManifest
 
 
 def run_plan(
@@ -38,11 +36,11 @@ def run_plan(
     from dmix.training.model.estimate.memory import (
         disk_of_run,
         fitting_microbatch,
-        gpu_memory,
         memory_per_rank,
         room_of_a_rank,
     )
-    from dmix.training.model.estimate.shapes import shape_of
+    from dmix.training.model.estimate.shapes import check_weights, shape_of
+    from dmix.training.model.estimate.speed import estimated_speed, trains_in_bf16
     from dmix.training.run.config import check_controllers, describe, expected_passes
     from dmix.training.run.request import ranks_here
     from dmix.training.run.resuming.differences import model_of
@@ -52,8 +50,7 @@ def run_plan(
     check_controllers(warehouse, config, DomainSpace.of_dataset(manifest))
     ranks = ranks_here() if ranks is None else ranks
     shape, training = shape_of(model, manifest, lora=config.training.lora), config.training
-    on_gpu = gpu_memory() is not None
-    bf16 = training.precision == "bf16" or (training.precision == "auto" and on_gpu)
+    bf16 = trains_in_bf16(training)
     if training.microbatch_size == "auto":
         size = fitting_microbatch(
             shape, training, ranks=ranks, seq_len=manifest.seq_len, bf16=bf16, room=room_of_a_rank(ranks)
@@ -65,10 +62,8 @@ def run_plan(
     disk = disk_of_run(shape, config.training, steps=config.steps, batches=batches)
     speed = None
     if _fits(shape, training, seq_len=manifest.seq_len):
-        from dmix.training.model.estimate.speed import estimated_speed
-
         if isinstance(model, str):
-            _check_weights(model, shape, manifest, training)
+            check_weights(model, shape, manifest, lora=training.lora)
         speed = estimated_speed(shape, seq_len=manifest.seq_len, bf16=bf16)
     coverage = expected_passes(config, manifest)
     result = Result(
@@ -112,24 +107,6 @@ def _fits(shape: "ModelShape", training: "TrainingSettings", *, seq_len: int) ->
     return 2 * memory_per_rank(shape, training, ranks=1, seq_len=seq_len, bf16=False).total < room
 
 
-def _check_weights(
-    model: str, shape: "ModelShape", manifest: "DatasetManifest", training: "TrainingSettings"
-) -> None:
-    """Refuses a checkpoint whose weights are damaged, lacking or not finite.
-
-    What its files say is enough where it is what the configuration wants; else transformers loads it.
-    """
-    from dmix.training.model.estimate.shapes import holds_weights
-    from dmix.warehouse_schema.files.weights import check_saved_model
-
-    check_saved_model(Path(model))
-    if training.lora is None and holds_weights(Path(model), shape):
-        return
-    from dmix.training.model.models import load_model
-
-    load_model(model, manifest, lora=training.lora)
-
-
 def _full_disk(warehouse: Warehouse, config: "RunConfig", disk: "RunDisk") -> str:
     """Why the disk has no room for a run; empty if it has."""
     from dmix.training.model.estimate.memory import check_room
@@ -146,8 +123,8 @@ def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Spe
     """Lines and a table about what a run takes, beside the facts of the result."""
     facts = result.facts
     result.line(
-        f"{facts['parameters']:,} parameters, {facts['batches']:,} batches, {facts['microbatch_size']} "
-        f"samples per forward pass; each of {facts['ranks']} ranks needs about "
+        f"{num_text(facts['parameters'], 'parameter')}, {num_text(facts['batches'], 'batch')}, "
+        f"{num_text(facts['microbatch_size'], 'sample')} per forward pass; each of {num_text(facts['ranks'], 'rank')} needs about "
         f"{size_text(memory.total)} of memory:"
     )
     result.table(
@@ -163,7 +140,5 @@ def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Spe
         return
     result.line(
         f"about {speed.tokens_per_second:,.0f} tokens per second in this process: "
-        f"{in_words(3600 * facts['hours'])} without scoring. dmix estimated this from one matrix "
-        "product. The true time can be half or twice as long, or longer if other processes use the "
-        "machine"
+        f"{in_words(3600 * facts['hours'])} without scoring. {ESTIMATED}"
     )

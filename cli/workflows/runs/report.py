@@ -7,7 +7,7 @@ from dmix.cli.show.notebook import in_notebook
 from dmix.cli.show.result import Result
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 
 
 def report_runs(
@@ -46,7 +46,7 @@ def report_runs(
     }
     result = Result(facts, written)
     count = len(written.runs)
-    result.line(f"report on {count} run{'' if count == 1 else 's'}, {size_text(written.size_bytes)}")
+    result.line(f"report on {num_text(count, 'run')}, {size_text(written.size_bytes)}")
     if in_notebook():  # the command prints it on stdout
         result.line(str(written.path))
     return result

@@ -29,6 +29,7 @@ from dmix.training.run.request import (
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.training.run.config import RunConfig
@@ -271,7 +272,9 @@ def _not_default(request: RunRequest, **values: Any) -> dict[str, Any]:
 def _finished(summary: "RunSummary") -> Result:
     """What a dry run says of a run that has ended."""
     result = Result(summary.to_json(), summary)
-    result.line(f"run {summary.run_id} is finished after {summary.steps} steps; there is nothing to train")
+    result.line(
+        f"run {summary.run_id} is finished after {num_text(summary.steps, 'step')}; there is nothing to train"
+    )
     return result
 
 

@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ from dmix import __version__
 from dmix.cli.show.result import Result
 from dmix.etl.classifiers.loops import compiled
 from dmix.etl.spark.session import JAVA_NEEDED, NO_USER_NAME, java_version, user_name
+from dmix.training.model.estimate.processor import bf16_instructions
 from dmix.training.model.settings import how_to_install
 from dmix.warehouse_schema.errors import MissingDependencyError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -22,6 +23,8 @@ from dmix.warehouse_schema.progress import Progress
 
 DISK_WANTED_GB = 5
 MEMORY_WANTED_GIB = 4
+# Major compute capability from which NVIDIA's GPUs multiply bf16 (Ampere).
+_BF16_CAPABILITY = 8
 # package: extra of dmix that brings it, and what needs it
 OPTIONAL = {
     "torch": ("train", "training"),
@@ -73,6 +76,7 @@ def examine_machine(warehouse: Warehouse, *, progress: Progress) -> Result:
         Check(name="cores", status="ok", found=f"{_cores()} usable"),
         memory_check(),
         gpu_check(),
+        bf16_check(bf16_instructions()),
         disk_check(warehouse.root),
         *link_checks(warehouse.root),
     ]
@@ -238,7 +242,23 @@ def gpu_check() -> Check:
     except Exception as error:  # a broken driver must not hide the other checks
         return Check(name="gpu", status="warning", found=f"unknown; torch failed ({error})")
     names = [f"{device.name} ({device.total_memory / 2**30:.0f} GiB)" for device in devices]
+    if any(device.major < _BF16_CAPABILITY for device in devices):
+        fix = "set precision: fp32 in the training file; this GPU has no bf16, which is the default on a GPU"
+        return Check(name="gpu", status="warning", found=", ".join(names), fix=fix)
     return Check(name="gpu", status="ok", found=", ".join(names) or "none; training runs on the CPU")
+
+
+def bf16_check(instructions: Sequence[str]) -> Check:
+    """Whether training on this processor is fast in bf16; `dmix init` writes the training file by this.
+
+    Args:
+        instructions: Those that multiply bf16.
+    """
+    if instructions:
+        found = f"fast on this processor ({', '.join(instructions)}): set precision: bf16"
+    else:
+        found = "slow on this processor, which has no instructions for it: leave precision at auto"
+    return Check(name="bf16", status="ok", found=found)
 
 
 def disk_check(folder: Path) -> Check:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.start.project_files import (
     BYTES_PER_TOKEN,
+    FEWEST_SCORED,
     FEWEST_STEPS,
     NOT_READ,
     READ_RATE,
@@ -23,8 +24,8 @@ from dmix.cli.workflows.start.project_files import (
     FieldText,
     Sizes,
     more_text,
-    num_samples,
     project_files,
+    scored_tokens,
     time_of_run,
 )
 from dmix.etl.templates.settings import PLAIN_TEXT, TextSettings
@@ -34,7 +35,7 @@ from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.files.weights import stored_weights
 from dmix.warehouse_schema.progress import Progress
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 from dmix.warehouse_schema.text_files import read_json_object
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 # Items of each field and kind (feedback, judging).
 ITEMS = 100
+# Seconds of scoring in a run that nobody needs to save.
+_SCORING_SECONDS = 60
 # Weights of the model that `model.yaml` describes.
 _SMALL_WEIGHTS = 624_960
 # A copy of the text is written only where the ends of documents are cut off; such text is small.
@@ -125,8 +128,8 @@ def init_project(
         parameters=checkpoint.parameters,
         longest=checkpoint.max_positions,
         hours=hours,
-        scored=round(sum(text.item_characters for text in fields.values()) / BYTES_PER_TOKEN),
-        bf16=checkpoint.bf16,
+        items=[(text.feedback, text.item_characters / BYTES_PER_TOKEN) for text in fields.values()],
+        bf16=bool(checkpoint.bf16),
     )
     texts = project_files(fields, sizes, checkpoint, reading=reading)
     not_read = _not_read(fields)
@@ -174,6 +177,8 @@ def _write(out: Path, texts: Mapping[str, str], *, not_read: str) -> None:
 def _result(
     found: InitResult, *, reading: TextSettings, notes: Sequence[str], hours: float, dry_run: bool
 ) -> Result:
+    from dmix.etl.reading.sources import conversion
+
     shown = asdict(found)
     for text in shown["fields"].values():
         del text["rejects"]  # as many as there are; the file has them
@@ -182,12 +187,16 @@ def _result(
         result.line(note)
     for field, text in found.fields.items():
         result.line(
-            f"{field}: {size_text(text.size_bytes)} of text, about {text.tokens:,} tokens. dmix held out "
-            f"{text.feedback} feedback items and {text.judging} judging items; {_held_out_from(text)}"
+            f"{field}: {size_text(text.size_bytes)} of text, about {num_text(text.tokens, 'token')}. dmix "
+            "held out "
+            f"{num_text(text.feedback, 'feedback item')} and {num_text(text.judging, 'judging item')}; "
+            f"{_held_out_from(text)}"
         )
         if text.skipped:
             listed = ", ".join(f"{count:,} {what}" for what, count in text.skipped.items())
-            result.line(f"{field}: dmix left out files with unknown endings: {listed}")
+            result.line(
+                f"{field}: dmix left out files with unknown endings: {listed}{conversion(text.skipped)}"
+            )
         for line in text.not_read:
             result.line(f"{field}: {line}")
     if more := more_text(found.fields, reading):
@@ -196,14 +205,18 @@ def _result(
         result.line(f"list of all records that dmix could not read: {found.folder / found.not_read}")
     sizes = found.sizes
     result.line(
-        f"a run: {sizes.steps} steps, each with {num_samples(sizes.samples_per_step)} of {sizes.seq_len} "
-        f"tokens; {sizes.tokens:,} tokens in all{time_of_run(sizes)}"
+        f"a run: {num_text(sizes.steps, 'step')}, each with {num_text(sizes.samples_per_step, 'sample')} of "
+        f"{num_text(sizes.seq_len, 'token')}; {num_text(sizes.tokens, 'token')} in all{time_of_run(sizes)}"
     )
+    if sizes.limit is not None:
+        result.line(
+            f"dmix scores {sizes.limit} of the items of each objective, before the first step and after each "
+            "step (limit in environment.yaml); scoring all of them would take too much of the run's time"
+        )
     if sizes.minutes is not None and sizes.minutes > 1.1 * 60 * hours:
         result.line(
-            f"warning: a run takes longer than --hours {hours:g}, and dmix found no smaller run. dmix "
-            "scores all items before the first step and after each step. To save time, write 'limit: 10' "
-            "beside each path in environment.yaml, or lower --steps in run.sh"
+            f"warning: a run takes longer than --hours {hours:g}, and dmix found no smaller run. Give more "
+            "--hours, or a smaller --model"
         )
     result.table(["file", "content"], list(found.files.items()))
     result.line(
@@ -216,7 +229,7 @@ def _result(
 
 def _held_out_from(text: FieldText) -> str:
     """Which documents the items of a field come from."""
-    documents = f"{text.whole} whole document{'' if text.whole == 1 else 's'} became items"
+    documents = f"{num_text(text.whole, 'whole document')} became items"
     if text.whole == text.feedback + text.judging:
         return documents
     ends = "items are the ends of documents"
@@ -229,19 +242,20 @@ def fitting_sizes(
     parameters: int | None,
     longest: int | None,
     hours: float,
-    scored: int = 0,
+    items: Sequence[tuple[int, float]] = (),
     bf16: bool = False,
 ) -> Sizes:
     """Sizes of a run that passes once over the text, or less where that takes too many hours.
 
-    Where scoring after each of 16 steps takes more than half of the time, the run has fewer steps.
+    Scoring takes at most half of the time of a run that takes longer than two minutes: dmix scores fewer
+    items, and where scores would become mostly chance, the run has fewer steps.
 
     Args:
         tokens: Tokens of both fields.
         parameters: Weights of the model; None where they are not known.
         longest: Most positions that the model takes; None for no bound.
         hours: Longest training run, its scoring included.
-        scored: Tokens of the feedback items of both fields.
+        items: Number and tokens of the feedback items of each objective.
         bf16: Whether a processor computes in bf16.
     """
     from dmix.training.model.estimate.shapes import OPERATIONS
@@ -250,12 +264,11 @@ def fitting_sizes(
     speed = None if parameters is None else training_speed(OPERATIONS * parameters, bf16=bf16)
     small = parameters is not None and parameters < 50e6
     seq_len = min(256 if small else 512, longest or 512)
-    steps, budget = STEPS, float(tokens)
+    steps, limit, budget = STEPS, None, float(tokens)
     if speed is not None:
         room = speed * hours * 3600  # in tokens that are trained on
-        while steps > FEWEST_STEPS and (steps + 1) * scored / READ_RATE > room / 2:
-            steps //= 2
-        budget = min(tokens, max(0, room - (steps + 1) * scored / READ_RATE))
+        steps, limit = _fitting_scores(items, share=min(room / 2, max(tokens, _SCORING_SECONDS * speed)))
+        budget = min(tokens, max(0, room - (steps + 1) * scored_tokens(items, limit) / READ_RATE))
     samples = max(1, int(budget / seq_len / steps))
     batch = 32
     while batch > 1 and samples < 2 * batch:
@@ -266,16 +279,38 @@ def fitting_sizes(
         samples_per_step=max(batch, samples // batch * batch),
         steps=steps,
         tokens_per_second=speed,
-        scored_tokens=scored,
+        scored_tokens=round(scored_tokens(items, limit)),
+        limit=limit,
     )
 
 
-def _fast_bf16() -> bool:
-    """Whether training runs on a processor that multiplies bf16; on a GPU, runs are in bf16 anyway."""
-    from dmix.training.model.estimate.memory import gpu_memory
-    from dmix.training.model.estimate.speed import cpu_has_bf16
+def _fitting_scores(items: Sequence[tuple[int, float]], *, share: float) -> tuple[int, int | None]:
+    """Steps of a run, and the items of each objective that it scores; None for all.
 
-    return gpu_memory() is None and cpu_has_bf16()
+    Args:
+        items: Number and tokens of the items of each objective.
+        share: Time that scoring may take, in tokens that are trained on in that time.
+    """
+    from dmix.etl.reading.holdout import FEWEST_ITEMS
+
+    steps, most = STEPS, max((number for number, _ in items), default=0)
+
+    def fits(limit: int) -> bool:
+        return (steps + 1) * scored_tokens(items, limit) / READ_RATE <= share
+
+    while steps > FEWEST_STEPS and not fits(FEWEST_ITEMS):
+        steps //= 2
+    limits = range(most, FEWEST_SCORED, -1)
+    limit = next((limit for limit in limits if fits(limit)), FEWEST_SCORED)
+    return steps, limit if limit < most else None
+
+
+def _bf16_for_training() -> tuple[str, ...]:
+    """Instructions by which the processor that trains multiplies bf16; none where a GPU trains."""
+    from dmix.training.model.estimate.memory import gpu_memory
+    from dmix.training.model.estimate.processor import bf16_instructions
+
+    return bf16_instructions() if gpu_memory() is None else ()
 
 
 def _look_at(model: str | None) -> Checkpoint:
@@ -289,7 +324,7 @@ def _look_at(model: str | None) -> Checkpoint:
             name=model,
             parameters=None,
             max_positions=None,
-            bf16=_fast_bf16(),
+            bf16=_bf16_for_training(),
             warning=f"warning: {unchecked_hub_id(model)}",
         )
     file = folder / "config.json"
@@ -305,7 +340,7 @@ def _look_at(model: str | None) -> Checkpoint:
         name=str(folder.absolute()),
         parameters=sum(stored_weights(folder).values()) or None,
         max_positions=positions,
-        bf16=_fast_bf16(),
+        bf16=_bf16_for_training(),
     )
 
 
@@ -369,7 +404,7 @@ def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_
             rejected=drawn.rejected,
             rejects=drawn.rejects,
             not_read=drawn.not_read,
-            text_columns=drawn.text_columns,
+            other_columns=drawn.other_columns,
             skipped=skipped,
             item_characters=sum(len(item["text"]) for item in drawn.feedback),
         )
@@ -384,7 +419,7 @@ def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_
         rejected=held.rejected,
         rejects=held.rejects,
         not_read=held.not_read,
-        text_columns=held.text_columns,
+        other_columns=held.other_columns,
         skipped=skipped,
         item_characters=held.item_characters,
     )

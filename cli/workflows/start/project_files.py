@@ -2,7 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as defaults
 from pathlib import Path
@@ -12,12 +13,15 @@ from dmix.cli.workflows.timing import in_words
 from dmix.etl.publishing.rejects import Reject
 from dmix.etl.reading.documents import Columns
 from dmix.etl.templates.settings import TextSettings
-from dmix.etl.templates.templates import first_of, special_token_flags
+from dmix.etl.templates.templates import special_token_flags
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 STEPS = 16
 # A controller that reads scores needs some steps, however little time there is.
 FEWEST_STEPS = 4
+# Items of each objective that a run scores at least, however slow the model is.
+FEWEST_SCORED = 10
 # Tokens that a model scores in the time in which it trains on one.
 READ_RATE = 3
 # Records of copied text that could not be read.
@@ -46,7 +50,7 @@ class FieldText:
         rejected: Records that could not be read while items were drawn, by reason.
         rejects: The first of these records, with file and place.
         not_read: Lines about them, one for each file and kind.
-        text_columns: Columns that may hold the text of records without the asked one.
+        other_columns: Columns of records that lack a text, of each kind.
         skipped: Files that dmix does not read, by ending.
         item_characters: Characters of the feedback items.
     """
@@ -60,7 +64,7 @@ class FieldText:
     rejected: Mapping[str, int]
     rejects: tuple[Reject, ...] = ()
     not_read: tuple[str, ...] = ()
-    text_columns: tuple[str, ...] = ()
+    other_columns: tuple[tuple[str, ...], ...] = ()
     skipped: Mapping[str, int] = defaults(default_factory=dict)
     item_characters: int = 0
 
@@ -80,7 +84,8 @@ class Sizes:
         samples_per_step: Samples of a step, a multiple of the batch.
         steps: Number of steps.
         tokens_per_second: Speed of training, estimated; None where the model's size is not known.
-        scored_tokens: Tokens of the feedback items, which are read before the first step and after each.
+        scored_tokens: Tokens of the items that are scored before the first step and after each.
+        limit: Items of each objective that are scored; None for all.
     """
 
     seq_len: int
@@ -89,6 +94,7 @@ class Sizes:
     steps: int
     tokens_per_second: float | None
     scored_tokens: int = 0
+    limit: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -113,12 +119,20 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What is known of a model before it is loaded."""
+    """What is known of a model before it is loaded.
+
+    Attributes:
+        name: Folder or hub id; None for a small model from random weights.
+        parameters: Number of weights; None where it is not known.
+        max_positions: Most positions that the model takes; None for no bound.
+        bf16: Instructions by which the processor that trains it multiplies bf16; none where a GPU trains it.
+        warning: What may be wrong with the name; empty if nothing.
+    """
 
     name: str | None
     parameters: int | None
     max_positions: int | None
-    bf16: bool = False
+    bf16: tuple[str, ...] = ()
     warning: str = ""
 
     @property
@@ -136,7 +150,7 @@ def project_files(
     files = {
         "environment.yaml": (
             "objectives that score the model after every step",
-            environment_text("feedback", "items"),
+            environment_text("feedback", "items", limit=sizes.limit, why=_why_limited(fields, sizes)),
         ),
         "judging.yaml": (
             "the same objectives on judging items, which no controller sees",
@@ -174,11 +188,6 @@ def project_files(
     return files
 
 
-def num_samples(count: int) -> str:
-    """A number of samples in words."""
-    return f"{count:,} sample{'' if count == 1 else 's'}"
-
-
 def time_of_run(sizes: Sizes) -> str:
     """How long a run takes and how much of it is scoring; empty where this is not known."""
     if sizes.minutes is None:
@@ -193,19 +202,68 @@ def time_of_run(sizes: Sizes) -> str:
 _WORTH_A_WORD = 0.2
 
 
-def environment_text(kind: str, folder: str) -> str:
-    """An environment file on the items of a folder, which are of a kind (feedback, judging)."""
-    return _ENVIRONMENT.format(kind=kind, folder=folder, examples=EXAMPLES)
+def scored_tokens(items: Sequence[tuple[int, float]], limit: int | None) -> float:
+    """Tokens of the items that are scored.
+
+    Args:
+        items: Number and tokens of the items of each objective.
+        limit: Items of each objective that are scored; None for all.
+    """
+    return sum(
+        tokens if limit is None or limit >= number else tokens * limit / number for number, tokens in items
+    )
 
 
-def training_text(batch_size: int, rate: str, *, why: str, bf16: bool = False, large: bool = False) -> str:
+def environment_text(kind: str, folder: str, *, limit: int | None = None, why: str = "") -> str:
+    """An environment file on the items of a folder.
+
+    Args:
+        kind: What the items are: feedback or judging.
+        folder: Their folder.
+        limit: Items of each objective that are scored; None for all.
+        why: Comment about the limit, without `#`; empty for none.
+    """
+    return _ENVIRONMENT.format(
+        kind=kind,
+        folder=folder,
+        examples=EXAMPLES,
+        limit="" if limit is None else f", limit: {limit}",
+        why="".join(f"# {line}\n" for line in textwrap.wrap(why, 100)),
+    )
+
+
+def _why_limited(fields: Mapping[str, FieldText], sizes: Sizes) -> str:
+    """What the limit of an environment file is for and costs, and what a change of it would cost."""
+    effects = (
+        "change the objectives. Then effects from before do not count any more: run 'dmix mix probe' and "
+        "'dmix mix plan' again, and start runs under new names."
+    )
+    if sizes.limit is None:
+        return (
+            "Each score is the mean over all items. 'limit: N' beside a path would score N of them, and "
+            f"{effects}"
+        )
+    most = max(text.feedback for text in fields.values())
+    error = f"{(most / sizes.limit) ** 0.5:.1f}"
+    return (
+        f"limit: each score is the mean over {num_text(sizes.limit, 'item')}, the same ones after every "
+        "step, drawn at "
+        f"random from at most {most}. dmix chose this number so that scoring takes at most about half of a "
+        f"run's time on this machine. The price: standard errors are about {error} times those of all items. "
+        f"To change or remove a limit would {effects}"
+    )
+
+
+def training_text(
+    batch_size: int, rate: str, *, why: str, bf16: Sequence[str] = (), large: bool = False
+) -> str:
     """A training file.
 
     Args:
         batch_size: Samples in a batch.
         rate: Learning rate.
         why: What the rate is for.
-        bf16: Whether the processor is fast in bf16.
+        bf16: Instructions by which the processor multiplies bf16; the file sets bf16 where there are some.
         large: Whether the model is a checkpoint, whose run keeps one checkpoint; other runs keep two.
     """
     return _TRAINING.format(
@@ -213,7 +271,7 @@ def training_text(batch_size: int, rate: str, *, why: str, bf16: bool = False, l
         rate=rate,
         why=why,
         kept=_ONE_KEPT if large else _TWO_KEPT,
-        precision=_BF16 if bf16 else _NO_BF16,
+        precision=_BF16.format(names=" and ".join(bf16)) if bf16 else "",
         examples=EXAMPLES,
     )
 
@@ -266,21 +324,21 @@ def _script(
 
 
 def more_text(fields: Mapping[str, FieldText], reading: TextSettings) -> str:
-    """How to read records that have their text in another column, too; empty if there are none."""
-    found = dict.fromkeys(name for text in fields.values() for name in text.text_columns)
-    asked = Columns.of(reading).alternatives
-    if not found or not asked:
+    """How to read records that have their text elsewhere, too; empty if there are none, or no flag does."""
+    read = Columns.of(reading).alternatives
+    wider = read and read.wider(columns for text in fields.values() for columns in text.other_columns)
+    if wider is None or wider == read:
         return ""
-    flag = f"--template {shlex.quote(first_of((*asked, *found)))}"
-    return f"To read records with text in other columns, too, run dmix init into another folder with {flag}"
+    return f"To read the records without text, too, run dmix init into another folder with {wider.flag}"
 
 
 def _judge_time(fields: Mapping[str, FieldText], sizes: Sizes) -> str:
     """How long `dmix eval` takes for the first and the last model of a run."""
     if sizes.tokens_per_second is None:
         return "time unknown"
-    more = sum(text.judging for text in fields.values()) / sum(text.feedback for text in fields.values())
-    tokens = 2 * more * sizes.scored_tokens
+    tokens = 2 * sum(
+        text.item_characters / BYTES_PER_TOKEN * text.judging / text.feedback for text in fields.values()
+    )
     return f"{in_words(_START_SECONDS + tokens / READ_RATE / sizes.tokens_per_second)} each"
 
 
@@ -303,9 +361,9 @@ _ENVIRONMENT = """\
 # Objectives on documents that dmix held out of the training text ({kind} items). The score of an item
 # is the mean log-probability of its second half, given its first half. You can add objectives.
 # {examples}/environment.yaml shows all fields.
-objectives:
-  - {{name: source_text, role: general, kind: continuation, path: {folder}/source.jsonl}}
-  - {{name: target_text, role: target, kind: continuation, path: {folder}/target.jsonl}}
+{why}objectives:
+  - {{name: source_text, role: general, kind: continuation, path: {folder}/source.jsonl{limit}}}
+  - {{name: target_text, role: target, kind: continuation, path: {folder}/target.jsonl{limit}}}
 """
 
 _TRAINING = """\
@@ -314,14 +372,10 @@ batch_size: {batch}
 learning_rate: {rate}   # for {why}
 warmup: 0.1
 {kept}
-{precision}
-"""
+{precision}"""
 _ONE_KEPT = "checkpoints_kept: 1   # with 2, --back can go back one step"
 _TWO_KEPT = "checkpoints_kept: 2   # so that --back can go back one step"
-_NO_BF16 = (
-    "# precision: bf16   # faster on a CPU with AVX512-BF16 or AMX (see lscpu); on a GPU, the default is bf16"
-)
-_BF16 = "precision: bf16   # this processor has AVX512-BF16 or AMX; set fp32 on a processor without them"
+_BF16 = "precision: bf16   # this processor has {names}; on one without such instructions, set fp32\n"
 
 MODEL = """\
 # A LLaMA model of 0.6 million random weights. To use a checkpoint instead, run `dmix init --model`.

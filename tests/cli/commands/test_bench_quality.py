@@ -1,6 +1,8 @@
 """`dmix bench quality`: help, a dry run before anything is there, and errors in the user's words."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,7 +42,22 @@ def test_the_example_of_the_help_works(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(SHIPPED.parents[1])
     example = ["--setting", "origin", "--stage", "headroom", "--hours", "2", "--dry-run"]
     assert quality(*example, "--results", str(tmp_path / "r"), data=tmp_path) == 0
-    assert "headroom" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "headroom" in shown.out and "nan" not in shown.out.lower()
+    assert "unknown" in shown.out and "nothing says how long a run takes" in shown.err
+
+
+def test_a_dry_run_needs_no_torch(tmp_path):
+    line = ["bench", "quality", "--data", str(tmp_path), "--work", str(tmp_path / "work")]
+    line += ["--results", str(tmp_path / "r"), "--setting", str(SHIPPED / "origin.yaml"), "--dry-run"]
+    heavy = {"composer", "torch", "transformers", "pyspark", "streaming"}
+    code = (
+        "import sys, dmix.cli.main as m\n"
+        f"code = m.run({line!r})\n"
+        f"print('found', code, sorted({heavy!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "found 0 []"
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,29 @@ def test_a_dry_run_needs_no_torch(files, checkpoint, environment_file, tmp_path)
     assert imported([*of_base, "--model", str(tmp_path / "model.yaml")]) == "found 0 []"
 
 
+def test_dry_runs_of_effects_need_no_torch(files, checkpoint, environment_file, tiny_warehouse, tmp_path):
+    place = ["--warehouse", str(tiny_warehouse.root)]
+    probe = ["mix", "probe", "--environment", str(environment_file), "--allow-unscreened", *place]
+    assert run([*probe, "--name", "counted-light"]) == 0
+    of_model = ["--training", str(tmp_path / "training.yaml"), "--model", str(checkpoint), "--dry-run"]
+    for estimator in ("gradient", "probe"):
+        assert imported([*probe, "--estimator", estimator, *of_model]) == "found 0 []"
+    check = ["mix", "plan", "--probe", "counted-light", "--check", "--second-round", *place]
+    assert imported([*check, "--out", str(tmp_path / "mixture.yaml"), *of_model]) == "found 0 []"
+
+
+@pytest.mark.parametrize("estimator", ["gradient", "probe"])
+def test_a_dry_run_of_effects_says_how_it_knows_the_time_and_refuses_damage(
+    estimator, files, checkpoint, environment_file, capsys
+):
+    line = ["mix", "probe", "--environment", str(environment_file), "--allow-unscreened", *files]
+    line += ["--estimator", estimator, "--model", str(checkpoint), "--dry-run"]
+    assert run(line) == 0
+    assert "half or twice" in capsys.readouterr().err
+    damaged(checkpoint)
+    assert run(line) == 4
+
+
 def test_a_finished_run_is_shown_without_torch(files, tmp_path):
     line = ["train", *files, *SIZES[:-1], "--model", str(tmp_path / "model.yaml"), "--run", "finished-light"]
     assert run(line) == 0

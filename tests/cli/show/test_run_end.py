@@ -1,13 +1,17 @@
+import dataclasses
 import shlex
 from pathlib import Path
 
 from tests.training.report.fixtures import add_judged, add_run, warehouse_with_data
 
+from dmix.cli.commands.eval import evaluate
+from dmix.cli.commands.report import report
 from dmix.cli.commands.train import train
 from dmix.cli.show.output import Coloured
 from dmix.cli.show.run_end import STYLES, aftermath, model_lines
 from dmix.training.evaluation.verdicts import Verdict
 from dmix.training.model.settings import TrainingSettings
+from dmix.training.report.queries import series
 from dmix.training.run.config import RunConfig, config_to_yaml
 from dmix.warehouse_schema.catalog.sync import sync
 
@@ -65,6 +69,48 @@ def test_the_natural_run_that_is_missing_is_a_command_with_the_settings_of_this_
     assert given["model"] == str(tmp_path / "my model") and given["environment"] == given["training"] == file
     assert [given[name] for name in ("steps", "samples_per_step", "batch_size")] == [4, "16", 8]
     assert (given["exhaustion"], given["max_passes"], given["seed"]) == ("repeat", 9, 3)
+
+
+def pasted(lines, start):
+    """The words of the command of a line."""
+    (line,) = [line for line in lines if line.startswith(start)]
+    return shlex.split(line.rpartition(": ")[2])
+
+
+def parameters(words, command):
+    context = command.make_context(command.name, words)
+    return context.params
+
+
+def test_a_natural_run_says_how_to_compare_it(tmp_path):
+    place = warehouse_with_data(tmp_path)
+    add_run(place, "natural-0", controller="natural", kind="baseline")
+    sync(place)
+    alone = pasted(aftermath(place, "natural-0", kind="baseline").lines, "there is no other run")
+    assert parameters(alone[2:], report)["runs"] == ("natural-0",)
+    add_run(place, "one")
+    sync(place)
+    found = pasted(aftermath(place, "natural-0", kind="baseline").lines, "to compare comparable runs")
+    assert parameters(found[2:], report)["runs"] == ("natural-0", "one")
+
+
+def test_a_run_whose_judging_items_are_known_ends_with_the_command_that_judges_it(tmp_path, monkeypatch):
+    place = warehouse_with_data(tmp_path)
+    add_run(place, "one")
+    sync(place)
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    read = series.environment_of
+    monkeypatch.setattr(
+        series, "environment_of", lambda config: dataclasses.replace(read(config), folder=str(folder))
+    )
+    lines = aftermath(place, "one", kind="guided").lines
+    assert any(line.endswith("judge the run with 'dmix eval' on other items") for line in lines)
+    (folder / "judging.yaml").write_text("")
+    words = pasted(aftermath(place, "one", kind="guided").lines, "preliminary: ")
+    assert words[:2] == ["dmix", "eval"]
+    given = parameters(words[2:], evaluate)
+    assert (given["run_id"], given["environment"]) == ("one", folder / "judging.yaml")
 
 
 def test_the_load_command_can_be_pasted():

@@ -11,6 +11,7 @@ import zstandard
 
 from dmix.etl.reading.inspection import check_id_type, hashed, inspect_and_cut, inspect_file
 from dmix.etl.reading.sources import find_files
+from dmix.etl.templates.alternatives import Alternatives
 from dmix.warehouse_schema.errors import InputError
 
 LINES = b'{"text": "a"}\n' * 50
@@ -90,7 +91,9 @@ def test_a_parquet_file_without_what_is_read_names_what_it_has(tmp_path, columns
 def test_a_parquet_file_with_text_under_another_name_gets_the_template_that_reads_both(tmp_path):
     file = parquet(tmp_path / "a.parquet", content=["x"])
     with pytest.raises(InputError, match="--template first:text,content"):
-        inspect_file(file, columns=(), shapes=(("text",),))
+        inspect_file(file, columns=(), shapes=(("text",),), read=Alternatives(None, ("text",)))
+    with pytest.raises(InputError, match="--template chat,first:content"):
+        inspect_file(file, columns=(), shapes=(("messages",),), read=Alternatives("chat"))
     assert inspect_file(file, columns=(), shapes=(("text",), ("content",))).format == "parquet"
 
 

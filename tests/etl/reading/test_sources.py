@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import hashlib
+import shlex
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,7 +9,7 @@ import pytest
 import zstandard
 
 from dmix.etl.reading.inspection import inspect_file
-from dmix.etl.reading.sources import FoundFile, file_kind, find_files
+from dmix.etl.reading.sources import FoundFile, conversion, file_kind, find_files
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 LINE = b'{"text": "a document"}\n'
@@ -186,3 +187,18 @@ def test_vanished_file_is_not_found(tmp_path):
     gone = FoundFile(path=path, name="a.txt", size_bytes=1, format="text", compression="none")
     with pytest.raises(NotFoundError, match="vanished"):
         inspect_file(gone, columns=())
+
+
+@pytest.mark.parametrize(("ending", "separator"), [(".csv", ","), (".tsv", "\t")])
+def test_a_table_that_is_left_out_is_converted_by_the_command_that_is_said(
+    tmp_path, monkeypatch, ending, separator
+):
+    assert conversion({".docx": 3}) == ""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"FILE{ending}").write_text(f"id{separator}text\n1{separator}a document\n")
+    words = shlex.split(conversion({".docx": 3, ending: 1}).partition("convert it: ")[2])
+    assert words[:2] == ["python", "-c"]
+    exec(words[2])
+    (row,) = pq.read_table(tmp_path / "FILE.parquet").to_pylist()
+    assert row["text"] == "a document"
+    assert [file.format for file in find_files([str(tmp_path)]).files] == ["parquet"]

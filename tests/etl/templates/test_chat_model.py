@@ -56,6 +56,9 @@ def test_messages_and_pairs_become_what_the_template_writes(checkpoint):
     assert refusal == Refusal("special_token", "message 1 contains '<|im_end|>'")
     assert template.text_of({"prompt": "a"}).reason == "missing_text"
     assert template.text_of({"messages": []}).reason == "empty_text"
+    both = template_of(TextSettings(template=f"model:{template.path},first:content"))
+    assert both.text_of(TALK) == wanted and both.text_of({"content": "Hello."}) == "Hello."
+    assert both.text_of({"content": "Hello.<|im_end|>"}).reason == "special_token"
 
 
 def test_a_file_of_its_own_and_a_named_list_hold_a_template(checkpoint, tmp_path):

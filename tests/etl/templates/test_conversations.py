@@ -36,7 +36,7 @@ def test_an_empty_system_message_is_left_out():
     [
         ({}, "missing_text", "messages, conversations"),
         ({"text": "a"}, "missing_text", "columns are text"),
-        ({"prompt": "a", "response": "b"}, "missing_text", "--template instruction"),
+        ({"prompt": "a", "response": "b"}, "missing_text", "columns are prompt, response"),
         ({"messages": None}, "missing_text", "messages"),
         ({"messages": "User: hi"}, "not_messages", "contains text"),
         ({"messages": {"role": "user", "content": "a"}}, "not_messages", "an object"),

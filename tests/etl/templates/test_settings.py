@@ -46,6 +46,8 @@ def test_flags_can_be_pasted_into_a_shell(settings, words):
         ("model:", "model:"),
         ("model:/m", "model:/m"),
         ("model:m", "model:{cwd}/m"),
+        ("model:m,first:a,b", "model:{cwd}/m,first:a,b"),
+        ("chat,first:a,b", "chat,first:a,b"),
     ],
 )
 def test_the_path_of_a_checkpoint_becomes_absolute(template, absolute, tmp_path, monkeypatch):

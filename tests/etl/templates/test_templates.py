@@ -63,6 +63,26 @@ def test_the_first_column_with_a_text_counts():
     assert made("first:content,text").identity != template.identity
 
 
+def test_one_template_reads_chats_and_columns():
+    template = made("chat,first:content,body")
+    assert template.columns[-2:] == ("content", "body") and ("messages",) in template.shapes
+    assert template.text_of({"messages": TALK[1:], "content": "no"}) == (
+        "User: Name a planet.\n\nAssistant: Mars."
+    )
+    assert template.text_of({"prompt": "One?", "response": "two"}) == "User: One?\n\nAssistant: two"
+    assert template.text_of({"messages": None, "content": "one"}) == "one"
+    assert template.text_of({"prompt": "One?", "body": "two"}) == "two"
+    # every named template reads text; here the columns that are named come before it
+    assert template.text_of({"text": "three"}) == "three"
+    assert template.text_of({"text": "three", "content": "one"}) == "one"
+    # a record that fits the template counts as it, for better or worse
+    assert template.text_of({"messages": 1, "content": "one"}).reason == "not_messages"
+    nothing = template.text_of({"title": "One", "url": "two"})
+    assert nothing.reason == "missing_text" and nothing.detail.endswith("body; the columns are title, url")
+    assert made("chat,first:content").identity != made("chat,first:body").identity
+    assert made("instruction,first:content").text_of({"prompt": "One?", "response": "two"}) == "One?\n\ntwo"
+
+
 def test_one_column_needs_no_template():
     assert template_of(TextSettings()) is None
     assert template_of(TextSettings(text_column="body")) is None
@@ -72,6 +92,11 @@ def test_one_column_needs_no_template():
     ("template", "said"),
     [
         ("chta", "did you mean 'chat'"),
+        ("chta,first:text", "did you mean 'chat,first:text'"),
+        ("frist:text,content", "did you mean 'first:text,content'"),
+        ("modell:m", "did you mean 'model:m'"),
+        ("chat,text", "chat,first:text,content"),
+        ("chat,first:", "first:text,content"),
         ("title", "chat, instruction"),
         ("{title", "brace"),
         ("title}", "brace"),

@@ -1,11 +1,18 @@
 """Records that were not read, and the flag that reads them."""
 
 import json
+import shlex
 
 import pytest
 
 from dmix.etl.publishing.rejects import Reject
+from dmix.etl.reading.documents import Columns
+from dmix.etl.templates.alternatives import Alternatives
+from dmix.etl.templates.settings import TextSettings
+from dmix.etl.templates.templates import template_of
 from dmix.etl.templates.unread import Unread, columns_of_record, text_flag
+
+TEXT = Alternatives(None, ("text",))
 
 
 def without_text(unread, record, times=1):
@@ -14,28 +21,30 @@ def without_text(unread, record, times=1):
 
 
 def test_all_names_of_the_text_are_in_one_flag():
-    unread = Unread(asked=("text",))
+    unread = Unread(read=TEXT)
     without_text(unread, {"id": 1, "content": "x"}, times=2)
     without_text(unread, {"id": 2, "body": "x"}, times=3)
-    assert unread.text_columns == ("body", "content")
+    assert unread.other_columns == (("id", "body"), ("id", "content"))
     lines = unread.lines(others_read=True)
     assert len(lines) == 2 and all("--template first:text,body,content" in line for line in lines)
     assert all("--template first:body,content" in line for line in unread.lines(others_read=False))
 
 
+def test_one_flag_reads_chats_and_columns_too():
+    unread = Unread(read=TEXT)
+    without_text(unread, {"content": "x"}, times=3)
+    without_text(unread, {"messages": []}, times=2)
+    without_text(unread, {"abstract": "x"})
+    chats, content, other = sorted(unread.lines(others_read=True), key=lambda line: "abstract" in line)[0:3]
+    assert "--template chat,first:text,content" in chats and "--template chat,first:text,content" in content
+    assert "for example --template first:text,abstract" in other
+
+
 def test_one_name_needs_no_template():
-    unread = Unread(asked=("text",))
+    unread = Unread(read=TEXT)
     without_text(unread, {"id": 1, "content": "x"})
     (line,) = unread.lines(others_read=False)
     assert "--text-column content" in line
-
-
-def test_advice_that_the_reject_holds_is_not_repeated():
-    unread = Unread(asked=("text",))
-    detail = "no text in column 'text'; the columns are messages (use --template chat)"
-    unread.add(Reject("a.jsonl", 1, "missing_text", detail, json.dumps({"messages": []})))
-    (line,) = unread.lines(others_read=False)
-    assert line.count("--template chat") == 1
 
 
 @pytest.mark.parametrize(
@@ -44,17 +53,11 @@ def test_advice_that_the_reject_holds_is_not_repeated():
         (["id", "messages", "content"], "--template chat"),
         (["id", "Body"], "--text-column Body"),
         (["id", "url", "abstract"], "--text-column abstract"),
-        (["id"], "give the text column with --text-column"),
+        (["id"], "for example --text-column COLUMN"),
     ],
 )
 def test_the_flag_follows_from_the_columns(columns, flag):
     assert flag in text_flag(columns)
-
-
-def test_messages_are_no_column_of_text():
-    unread = Unread(asked=("text",))
-    without_text(unread, {"messages": [], "content": "x"})
-    assert unread.text_columns == ()
 
 
 def test_columns_are_those_of_the_record_alone():
@@ -62,6 +65,29 @@ def test_columns_are_those_of_the_record_alone():
     assert columns_of_record(prefix) == ["a", "c", "f", "h"]
 
 
-def test_beside_a_template_no_flag_is_proposed_that_excludes_it():
-    advice = text_flag(["content", "url"], beside=["text"], templated=True)
+def test_beside_a_template_that_takes_no_addition_no_flag_is_proposed():
+    advice = text_flag(["content", "url"], read=None)
     assert "rename" in advice and "--" not in advice
+
+
+GIVEN = ["chat", "instruction", "first:title", "chat,first:title", "{title}"]
+RECORDS = [["content"], ["messages"], ["prompt", "response"], ["abstract"], ["id"]]
+
+
+@pytest.mark.parametrize("columns", RECORDS)
+@pytest.mark.parametrize("given", [None, *GIVEN])
+def test_a_proposed_flag_is_accepted_and_reads_what_was_read(given, columns):
+    before = TextSettings(template=given) if given else TextSettings(text_column="title")
+    advice = text_flag(columns, read=Columns.of(before).alternatives)
+    if "--" not in advice:
+        assert given == "{title}"
+        return
+    words = shlex.split(advice[advice.index("--") :])
+    assert len(words) == 2 and words[0] == "--template"  # --text-column would lose what is read now
+    template = template_of(TextSettings(template=words[1]))
+    kept = {"first:title": "title", "chat,first:title": "title", None: "title"}.get(given)
+    assert kept is None or template.text_of({kept: "x"}) == "x"
+    if given in ("chat", "chat,first:title"):
+        assert template.text_of({"messages": [{"role": "user", "content": "x"}]}) == "User: x"
+    if columns == ["content"]:
+        assert template.text_of({"content": "x"}) == "x"

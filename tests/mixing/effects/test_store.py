@@ -9,15 +9,18 @@ from dmix.mixing.effects.store import (
     StoredEffects,
     effect_names,
     environment_digest,
+    fitting_effects,
     newest_effects,
     read_effects,
     write_effects,
 )
-from dmix.mixing.trajectories.objectives import Environment, Objective
+from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.trajectories.objectives import Environment, Objective, changed_names
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json
+from dmix.warehouse_schema.files.manifest_json import with_digest
 
 ENVIRONMENT = Environment(
     objectives=(
@@ -136,3 +139,54 @@ def test_items_decide_the_digest_and_weights_do_not(tmp_path):
     assert environment_digest(weighted) == before
     (tmp_path / "b.jsonl").write_text(json.dumps({"id": "1", "question": "q", "answer": "z"}))
     assert environment_digest(first) != before
+
+
+def space_of(stored):
+    return DomainSpace(("News",), np.array([10, 10]))
+
+
+def written(folder, *, limit=None, first="one"):
+    """An environment over two files of three items each."""
+    folder.mkdir(exist_ok=True)
+    for name, word in (("a", first), ("b", "one")):
+        rows = [json.dumps({"id": f"{i}", "question": f"{i}?", "answer": word}) for i in range(3)]
+        (folder / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    objectives = (dataclasses.replace(ENVIRONMENT.objectives[0], limit=limit), ENVIRONMENT.objectives[1])
+    return Environment(objectives=objectives, folder=str(folder))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_effects_for_other_objectives_say_what_changed_and_how_to_measure_again(
+    tmp_path, warehouse, stored, old
+):
+    before = written(tmp_path / "items")
+    effects = dataclasses.replace(stored.effects, environment=environment_digest(before))
+    path = write_effects(warehouse, dataclasses.replace(stored, effects=effects, environment=before))
+    if old:  # files of before, which do not say what each objective measured
+        manifest = json.loads(path.read_text())
+        del manifest["item_digests"], manifest["digest"]
+        publish_json(path, with_digest(manifest))
+    space = space_of(stored)
+    assert fitting_effects(warehouse, space, environment=before).name == "first"
+
+    def said(environment):
+        with pytest.raises(NotFoundError) as error:
+            fitting_effects(warehouse, space, environment=environment)
+        assert "dmix mix probe --environment FILE --dataset d" in error.value.message
+        return error.value.message
+
+    assert "o0 has limit 2 (before: none)" in said(written(tmp_path / "items", limit=2))
+    more = dataclasses.replace(
+        before, objectives=(before.objectives[1], dataclasses.replace(before.objectives[0], name="o2"))
+    )
+    assert "added o2; removed o0" in said(more)
+    changed = said(written(tmp_path / "items", first="two"))
+    assert ("other items in a.jsonl or b.jsonl" if old else "o0 has other items") in changed
+
+
+def test_the_order_of_objectives_is_a_change_and_weights_are_none():
+    assert (
+        changed_names(("a", "b"), ("a", "b")) == ""
+        and changed_names(("a", "b"), ("b", "a")) == "another order"
+    )
+    assert changed_names(("a",), ("b", "c")) == "added b, c; removed a"

@@ -1,13 +1,12 @@
 """Scores of probes: trained once, read afterwards."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from dmix.mixing.effects.probes import Probe
 from dmix.training.farm import probe as module
-from dmix.training.farm.probe import ProbeScores, ProbeTask, probe_scores
+from dmix.training.farm.probe import ProbeScores, probe_scores
+from dmix.training.farm.probe_task import ProbeTask
 from dmix.training.model.settings import TrainingSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
@@ -36,12 +35,6 @@ def task(tiny_warehouse, environment, tiny_model):
 @pytest.fixture
 def probe():
     return Probe(probe_id="probe-01", domains=(0,), dose=0.5, mixture_N=np.array([0.6, 0.4]))
-
-
-def test_a_probe_has_at_least_four_steps(task):
-    assert (task.samples, task.tokens) == (64, 64 * 16)
-    with pytest.raises(InputError, match="--steps is 3, expected at least 4"):
-        replace(task, steps=3)
 
 
 def test_the_score_of_an_objective_is_the_mean_of_its_items():

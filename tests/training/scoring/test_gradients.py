@@ -11,9 +11,9 @@ from dmix.mixing.effects.gradients import GradientBudget, gradient_effects
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.model.models import load_model
 from dmix.training.model.settings import TrainingSettings
+from dmix.training.scoring.gradient_task import encoded_items
 from dmix.training.scoring.gradients import (
     Sketch,
-    encoded_items,
     gradient_products,
     load_moments,
     loss_gradient,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
 from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_training
 from dmix.training.comparison.data.settings import LoadedSetting
@@ -37,7 +38,8 @@ from dmix.training.comparison.units.recipes import current_rows
 from dmix.training.comparison.units.store import Row, compact, read_runs, read_tables
 from dmix.training.comparison.yardstick.admission import admission_page, admissions
 from dmix.training.comparison.yardstick.csv_rows import csv_rows
-from dmix.training.model.estimate.measured import measure_speed
+from dmix.training.model.estimate.shapes import shape_of
+from dmix.training.model.estimate.speed import estimated_speed, trains_in_bf16
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
@@ -57,7 +59,7 @@ class StageReport:
         done: Runs that are finished.
         failed: Runs whose last attempt failed.
         tokens_left: Tokens of the runs that are not done.
-        core_hours_left: Hours of one core for them.
+        core_hours_left: Hours of one core for them; NaN where nothing says how long a run takes.
     """
 
     stage: str
@@ -285,13 +287,19 @@ def _protocol(loaded: LoadedSetting, stages: Sequence[str]) -> CommittedProtocol
 
 
 def _seconds_a_run(study: Study, seconds: Sequence[float], tokens: int) -> float:
-    """Mean of the finished runs; else from a few batches of a base model; else that of other settings."""
+    """Mean of the finished runs; else estimated by the base model; else that of other settings.
+
+    NaN where there is none of these.
+    """
     if seconds:
         return sum(seconds) / len(seconds)
     try:
         manifest = read_dataset_manifest(study.paths.warehouse, RUN_DATASET)
         model = str(study.paths.warehouse.model(base_name(study.loaded.settings.run_base)))
-        return tokens / measure_speed(model, manifest, run_training(study.loaded)).tokens_per_second
+        bf16 = trains_in_bf16(run_training(study.loaded))
+        with threadpool_limits(1):  # as each process of the queue
+            speed = estimated_speed(shape_of(model, manifest), seq_len=manifest.seq_len, bf16=bf16)
+        return tokens / speed.tokens_per_second
     except NotFoundError:
         return tokens * _seconds_a_token_elsewhere(study)
 

@@ -14,11 +14,9 @@ from dmix.training.comparison.data.prepare import base_name, farm_proxy
 from dmix.training.comparison.data.study_paths import FARM
 from dmix.training.comparison.data.tiers import DRAW_SEED, FRESH_SEED
 from dmix.training.comparison.runs.study import Study, make_unit, mean_utilities, trajectory_unit
-from dmix.training.comparison.units.run_unit import feedback_environment
 from dmix.training.comparison.units.store import Row, read_tables
 from dmix.training.comparison.units.units import Unit
-from dmix.training.farm.farm import collect, plan_farm
-from dmix.training.farm.proxy import order_seed
+from dmix.training.farm.task import order_seed
 from dmix.training.farm.variations import possible_variations, variation_of
 from dmix.training.model.settings import ProxySettings
 from dmix.warehouse_schema.errors import InputError
@@ -125,6 +123,9 @@ def publish_farm(
     Raises:
         InputError: If trajectories have no feedback yet.
     """
+    from dmix.training.comparison.units.run_unit import feedback_environment
+    from dmix.training.farm.farm import collect, plan_farm  # with torch, which a dry run does without
+
     farm = plan_farm(
         study.paths.warehouse,
         set_name,

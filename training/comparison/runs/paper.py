@@ -19,7 +19,7 @@ from dmix.training.comparison.data.tiers import SCREENING_SEED, Tier
 from dmix.training.comparison.runs.headroom import NATURAL, publish_farm, restore_units
 from dmix.training.comparison.runs.study import Study, make_unit
 from dmix.training.comparison.units.units import Unit
-from dmix.training.farm.proxy import order_seed
+from dmix.training.farm.task import order_seed
 from dmix.training.model.settings import ProxySettings
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 

@@ -18,7 +18,7 @@ from dmix.training.model.estimate.shapes import ModelShape
 from dmix.training.model.settings import CHUNK_TOKENS, TrainingSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.memory import free_memory
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 
 _FP32, _BF16 = 4, 2
 # Share of the free memory that an estimate may fill: it leaves out buffers and fragments.
@@ -68,7 +68,7 @@ def memory_per_rank(
     """
     if ranks < 1 or training.batch_size % ranks:
         raise InputError(
-            f"batch_size is {training.batch_size}, which is not a multiple of the {ranks} ranks; "
+            f"batch_size is {training.batch_size}, which is not a multiple of the {num_text(ranks, 'rank')}; "
             "change batch_size"
         )
     rows = training.batch_size // ranks
@@ -177,7 +177,7 @@ class RunDisk:
 
     def __str__(self) -> str:
         return (
-            f"at most {size_text(self.peak)} during the run ({self.checkpoints} checkpoints of "
+            f"at most {size_text(self.peak)} during the run ({num_text(self.checkpoints, 'checkpoint')} of "
             f"{size_text(self.checkpoint)} each), and {size_text(self.kept)} afterwards"
         )
 

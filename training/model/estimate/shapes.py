@@ -22,7 +22,12 @@ from dmix.training.model.families import (
 from dmix.training.model.settings import ADAPTER_CONFIG, LoraSettings, ModelSettings, read_model
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
-from dmix.warehouse_schema.files.weights import check_model_files, first_not_finite, stored_weights
+from dmix.warehouse_schema.files.weights import (
+    check_model_files,
+    check_saved_model,
+    first_not_finite,
+    stored_weights,
+)
 from dmix.warehouse_schema.text_files import read_json_object
 
 if TYPE_CHECKING:
@@ -305,3 +310,27 @@ def holds_weights(folder: Path, shape: ModelShape) -> bool:
         )
     except (InputError, OSError):
         return False
+
+
+def check_weights(
+    model: str, shape: ModelShape, manifest: DatasetManifest, *, lora: LoraSettings | None = None
+) -> None:
+    """Refuses a checkpoint whose weights are damaged, lacking or not finite.
+
+    What its files say is enough where it is what the configuration wants; else transformers loads it.
+
+    Args:
+        model: Checkpoint folder or hub id.
+        shape: Its shape.
+        manifest: The dataset.
+        lora: Adapters to put in.
+
+    Raises:
+        NotFoundError, InputError, VerificationError: As `load_model`.
+    """
+    check_saved_model(Path(model))
+    if lora is None and holds_weights(Path(model), shape):
+        return
+    from dmix.training.model.models import load_model
+
+    load_model(model, manifest, lora=lora)

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dmix.training.model.estimate.machine import kept_speed
 from dmix.training.model.estimate.memory import gpu_memory
 from dmix.training.model.estimate.shapes import ModelShape
+from dmix.training.model.settings import TrainingSettings
 
 # Share of the speed of a matrix product that training reaches: 0.48 to 0.79 with one thread for
 # LLaMAs of 0.6 to 135 million weights (docs/log.md).
@@ -38,6 +40,11 @@ def estimated_speed(shape: ModelShape, *, seq_len: int, bf16: bool = False) -> S
     return Speed(shape.parameters, training_speed(shape.operations_per_token(seq_len), bf16=bf16))
 
 
+def trains_in_bf16(training: TrainingSettings) -> bool:
+    """Whether this machine would train in bf16; without torch where no GPU is in sight."""
+    return training.precision == "bf16" or (training.precision == "auto" and gpu_memory() is not None)
+
+
 def training_speed(operations_per_token: float, *, bf16: bool = False) -> float:
     """Tokens per second for a model that needs that many floating-point operations for each of them.
 
@@ -46,13 +53,6 @@ def training_speed(operations_per_token: float, *, bf16: bool = False) -> float:
         bf16: Whether a processor computes in bf16; a GPU always does.
     """
     return _EFFICIENCY * _matrix_operations_per_second(bf16=bf16) / operations_per_token
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 by itself (AVX512-BF16 or AMX); others emulate it, slowly."""
-    import torch
-
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _matrix_operations_per_second(*, bf16: bool) -> float:
@@ -67,15 +67,19 @@ def _matrix_operations_per_second(*, bf16: bool) -> float:
             torch.cuda.synchronize()
 
         return _timed(product, operations=2 * 8192**3)
-    if bf16:
-        import torch
-
-        square = torch.ones((1024, 1024), dtype=torch.bfloat16)
-        return _timed(lambda: torch.mm(square, square), operations=2 * 1024**3)
+    if bf16:  # with torch, whose import takes seconds
+        return kept_speed("bf16", _bf16_operations_per_second)
     import numpy as np
 
     square_ = np.ones((1024, 1024), dtype=np.float32)
     return _timed(lambda: square_ @ square_, operations=2 * 1024**3)
+
+
+def _bf16_operations_per_second() -> float:
+    import torch
+
+    square = torch.ones((1024, 1024), dtype=torch.bfloat16)
+    return _timed(lambda: torch.mm(square, square), operations=2 * 1024**3)
 
 
 def _timed(product: Callable[[], object], *, operations: float) -> float:

@@ -7,7 +7,8 @@ from dmix.mixing.delivery.streams import StreamSizes
 from dmix.mixing.effects.counting import evenly
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.run.assembly.job import TrainingJob
-from dmix.training.scoring.gradients import GradientTask, budget_of, rate_sum
+from dmix.training.scoring.gradient_task import GradientTask, budget_of
+from dmix.training.scoring.gradients import rate_sum
 from dmix.training.scoring.run_gradients import RunGradients
 
 

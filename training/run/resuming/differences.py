@@ -18,6 +18,7 @@ from dmix.warehouse_schema.files.changes import Change, changes_between, require
 from dmix.warehouse_schema.files.events import read_events_backwards
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.settings import settings_from
+from dmix.warehouse_schema.sizes import num_text
 
 # How the content of a run calls the weights, or the model file, that it starts from.
 STARTING_MODEL = "the model that it starts from"
@@ -73,7 +74,8 @@ def changed_config(
     steps = changes.get("steps", config.steps)
     if "steps" in changes and (done.finished or steps <= done.steps):
         raise InputError(
-            f"--steps is {steps}, but run {config.run_id} started with {config.steps} steps and has "
+            f"--steps is {steps}, but run {config.run_id} started with {num_text(config.steps, 'step')} "
+            "and has "
             f"{'ended after' if done.finished else 'done'} {done.steps}. Raise --steps while a run is "
             "unfinished, or start another --run from its model"
         )

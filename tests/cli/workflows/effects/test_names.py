@@ -31,7 +31,9 @@ def test_a_name_that_cannot_be_a_folder_is_refused():
 @pytest.fixture
 def ask(tmp_path, monkeypatch):
     warehouse = Warehouse.at(tmp_path)
-    answered = SimpleNamespace(effects=SimpleNamespace(dataset="d", environment="e", estimator="counts"))
+    answered = SimpleNamespace(
+        effects=SimpleNamespace(dataset="d", environment="e", estimator="counts", objectives=("web",))
+    )
     monkeypatch.setattr(store, "read_effects", lambda *_: answered)
 
     def question(**changes):
@@ -49,8 +51,15 @@ def test_the_same_question_finds_its_answer(ask):
     assert ask() is ask.answered
 
 
-@pytest.mark.parametrize("changes", [{"dataset": "x"}, {"environment": "x"}, {"estimator": "gradient"}])
-def test_another_question_under_the_same_name_is_refused(ask, changes):
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dataset": "x"}, "inputs: dataset d;"),
+        ({"environment": "x"}, "inputs: the objectives web;"),
+        ({"estimator": "gradient", "dataset": "x"}, "inputs: the estimator counts, dataset d;"),
+    ],
+)
+def test_another_question_under_the_same_name_is_refused_with_what_differs(ask, changes, said):
     ask.publish()
-    with pytest.raises(InputError, match="exist already, by counts for dataset d"):
+    with pytest.raises(InputError, match=said):
         ask(**changes)

@@ -7,6 +7,7 @@ import pytest
 from dmix.cli.main import run
 from dmix.cli.workflows.start import doctor as doctor_module
 from dmix.cli.workflows.start.doctor import (
+    bf16_check,
     disk_check,
     import_check,
     java_check,
@@ -149,3 +150,20 @@ def test_links_of_a_warehouse_are_named_and_one_that_leads_nowhere_is_missing(tm
     runs, streams = link_checks(root)
     assert (runs.name, runs.status, str(root / "runs") in runs.fix) == ("link runs", "missing", True)
     assert (streams.status, str(tmp_path / "scratch") in streams.found) == ("ok", True)
+
+
+@pytest.mark.parametrize(("names", "said"), [(("AMX",), "AMX"), ((), "leave precision at auto")])
+def test_bf16_is_proposed_where_the_processor_multiplies_it(names, said):
+    check = bf16_check(names)
+    assert check.status == "ok" and said in check.found
+
+
+@pytest.mark.parametrize(("major", "status"), [(7, "warning"), (8, "ok")])
+def test_a_gpu_without_bf16_is_named(monkeypatch, major, status):
+    import torch
+
+    device = SimpleNamespace(name="G", total_memory=2**34, major=major)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: device)
+    check = doctor_module.gpu_check()
+    assert (check.status, "fp32" in check.fix) == (status, status == "warning") and "16 GiB" in check.found

@@ -3,6 +3,7 @@
 import json
 import shlex
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,9 @@ def text(tmp_path):
 def items_of(file):
     environment = load_environment(file)
     return {
-        objective.name: {item.item_id for item in read_items(objective, environment.folder)}
+        objective.name: {
+            item.item_id for item in read_items(replace(objective, limit=None), environment.folder)
+        }
         for objective in environment.objectives
     }
 
@@ -129,7 +132,8 @@ def test_a_checkpoint_gives_tokenizer_and_rate(text, tmp_path):
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_checkpoint_trains_in_bf16_where_the_processor_is_fast(text, tmp_path, capsys, monkeypatch, fast):
     asked = []
-    monkeypatch.setattr("dmix.training.model.estimate.speed.cpu_has_bf16", lambda: fast)
+    names = ("AVX512-BF16", "AMX") if fast else ()
+    monkeypatch.setattr("dmix.training.model.estimate.processor.bf16_instructions", lambda: names)
     monkeypatch.setattr("dmix.training.model.estimate.memory.gpu_memory", lambda: None)
     monkeypatch.setattr(
         "dmix.training.model.estimate.speed.training_speed",
@@ -143,6 +147,9 @@ def test_a_checkpoint_trains_in_bf16_where_the_processor_is_fast(text, tmp_path,
     assert run([*command, str(tmp_path / "out")]) == 0
     assert asked == [fast]
     assert load_training(tmp_path / "out/training.yaml").precision == ("bf16" if fast else "auto")
+    # a processor that emulates bf16 is offered none, in no comment either
+    written = (tmp_path / "out/training.yaml").read_text()
+    assert ("bf16" in written) == ("AVX512-BF16 and AMX" in written) == fast
     assert ("sets precision: bf16" in capsys.readouterr().err) == fast
 
 
@@ -159,21 +166,57 @@ def test_sizes_fit_the_hours_and_the_text(monkeypatch):
     few = fitting_sizes(tokens=20_000, parameters=10**6, longest=None, hours=1.0)
     assert (few.steps, few.batch_size) == (STEPS, 2)
     # 17 scorings of 12,000 tokens cost as much as training on 68,000
-    scored = fitting_sizes(tokens=10**9, parameters=10**6, longest=None, hours=0.1, scored=12_000)
+    items = [(100, 5_000.0), (100, 7_000.0)]
+    scored = fitting_sizes(tokens=10**9, parameters=10**6, longest=None, hours=0.1, items=items)
     assert 0.85 * 292_000 < scored.tokens <= 292_000
-    assert scored.minutes == pytest.approx((scored.tokens + 68_000) / 60_000)
+    assert scored.minutes == pytest.approx((scored.tokens + 68_000) / 60_000) and scored.limit is None
     assert fitting_sizes(tokens=10**6, parameters=None, longest=None, hours=1.0).minutes is None
 
 
-def test_a_run_with_much_scoring_has_fewer_steps(monkeypatch):
+@pytest.mark.parametrize(
+    ("hours", "tokens", "steps", "limit"),
+    [
+        # an hour trains 36,000 tokens; an item of each objective costs 680 in 16 steps, 360 in 8 steps
+        (1.0, 10**9, 8, 50),  # 30 items in 16 steps would cost 20,400, more than half
+        (2.0, 10**9, 16, 52),
+        (0.1, 10**9, 4, 10),  # the least
+        (8.0, 10**9, 16, None),
+        (8.0, 30_000, 16, 44),  # the text is passed once, which takes 50 minutes
+        (8.0, 300, 4, 10),
+    ],
+)
+def test_a_run_with_much_scoring_scores_fewer_items_then_has_fewer_steps(
+    monkeypatch, hours, tokens, steps, limit
+):
     monkeypatch.setattr("dmix.training.model.estimate.speed.training_speed", lambda operations, bf16: 10.0)
-    # an hour is 36,000 tokens; 17 scorings of 6,000 tokens cost 34,000, 9 cost 18,000, 5 cost 10,000
-    sizes = fitting_sizes(tokens=10**9, parameters=10**8, longest=None, hours=1.0, scored=6_000)
-    assert sizes.steps == 8
-    assert sizes.minutes <= 60 and sizes.scoring_minutes == pytest.approx(30)
-    least = fitting_sizes(tokens=10**9, parameters=10**8, longest=None, hours=0.1, scored=6_000)
-    assert (least.steps, least.samples_per_step) == (4, 1)
-    assert least.minutes > 6
+    items = [(100, 6_000.0), (100, 6_000.0)]
+    sizes = fitting_sizes(tokens=tokens, parameters=10**8, longest=None, hours=hours, items=items)
+    assert (sizes.steps, sizes.limit) == (steps, limit)
+    if limit != 10:
+        assert sizes.minutes <= 60 * hours and sizes.scoring_minutes <= 30 * hours
+
+
+def test_a_fast_model_scores_all_items_of_a_short_text(monkeypatch):
+    monkeypatch.setattr("dmix.training.model.estimate.speed.training_speed", lambda operations, bf16: 1e4)
+    # 17 scorings of 12,000 tokens take 7 s, and a pass over the text 1 s
+    items = [(100, 6_000.0), (100, 6_000.0)]
+    sizes = fitting_sizes(tokens=10_000, parameters=10**6, longest=None, hours=1.0, items=items)
+    assert (sizes.steps, sizes.limit) == (16, None)
+
+
+def test_the_limit_is_written_with_its_price_and_said(text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("dmix.training.model.estimate.speed.training_speed", lambda operations, bf16: 20.0)
+    assert run(["init", "--data", str(text), "--hours", "0.5", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err
+    feedback = load_environment(tmp_path / "out/environment.yaml").objectives
+    (limit,) = {objective.limit for objective in feedback}
+    assert limit is not None and f"dmix scores {limit} of the items" in said and "limit: 10" not in said
+    lines = (tmp_path / "out/environment.yaml").read_text().splitlines()
+    written = " ".join(line.strip("# ") for line in lines)
+    assert "standard errors are about" in written
+    assert "run 'dmix mix probe' and 'dmix mix plan' again" in written
+    judging = load_environment(tmp_path / "out/judging.yaml").objectives
+    assert {objective.limit for objective in judging} == {None}
 
 
 def test_records_that_are_not_read_are_named_and_listed(tmp_path, capsys):

@@ -8,7 +8,6 @@ from dmix.cli.workflows.start.project_files import (
     FieldText,
     Sizes,
     more_text,
-    num_samples,
     project_files,
     time_of_run,
     training_text,
@@ -37,7 +36,7 @@ SIZES = Sizes(
     seq_len=128, batch_size=8, samples_per_step=16, steps=4, tokens_per_second=1000.0, scored_tokens=3000
 )
 SCRATCH = Checkpoint(name=None, parameters=None, max_positions=None)
-GIVEN = Checkpoint(name="org/a model", parameters=10, max_positions=1024, bf16=True)
+GIVEN = Checkpoint(name="org/a model", parameters=10, max_positions=1024, bf16=("AMX",))
 
 
 def script(checkpoint=SCRATCH, *, of=None, reading=None, sizes=SIZES):
@@ -56,11 +55,6 @@ def test_without_a_speed_no_time_is_told():
     unknown = Sizes(seq_len=8, batch_size=8, samples_per_step=8, steps=4, tokens_per_second=None)
     assert (unknown.minutes, unknown.scoring_minutes, time_of_run(unknown)) == (None, None, "")
     assert "time unknown" in script(sizes=unknown)
-
-
-@pytest.mark.parametrize(("count", "said"), [(1, "1 sample"), (0, "0 samples"), (2500, "2,500 samples")])
-def test_numbers_of_samples_are_words(count, said):
-    assert num_samples(count) == said
 
 
 def test_a_small_model_is_trained_on_the_source_first():
@@ -96,8 +90,11 @@ def test_inputs_are_quoted_in_one_command_unless_one_field_was_copied():
 
 def test_text_in_other_columns_is_proposed_in_one_flag():
     assert more_text(fields(), TextSettings()) == ""
-    found = more_text(fields(target=text(text_columns=("body", "content"))), TextSettings())
-    assert found.count("--template") == 1 and "body" in found and "content" in found
+    both = fields(target=text(other_columns=(("body",), ("content",), ("messages",), ("other",))))
+    assert more_text(both, TextSettings()).endswith("with --template chat,first:text,body,content")
+    assert more_text(both, TextSettings(template="chat")).endswith("with --template chat,first:body,content")
+    assert more_text(both, TextSettings(template="{a}")) == ""
+    assert more_text(fields(target=text(other_columns=(("other",),))), TextSettings()) == ""
 
 
 @pytest.mark.parametrize(
