@@ -6,6 +6,7 @@ nothing and prints nothing. Where a command has been silent for `SILENCE_SECONDS
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -141,8 +142,19 @@ class _Signs:
 def _sign(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     after = f"{minutes} min {rest} s" if minutes else f"{rest} s"
-    what = ", ".join(filter(None, (*_Now.counts, _noted())))
+    what = ", ".join(filter(None, (*_Now.counts, _noted()))) or _imported()
     return f"still running after {after}{f': {what}' if what else ''}"
+
+
+def _imported() -> str:
+    """`loading torch` while the main thread imports a library, the outermost one; empty otherwise."""
+    frame, found = sys._current_frames().get(threading.main_thread().ident or 0), ""
+    while frame is not None:
+        name = frame.f_locals.get("name") if frame.f_code.co_name == "_find_and_load" else None
+        if isinstance(name, str) and not name.startswith("dmix"):
+            found = name.partition(".")[0]
+        frame = frame.f_back
+    return f"loading {found}" if found else ""
 
 
 def _noted() -> str:

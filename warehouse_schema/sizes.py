@@ -1,4 +1,4 @@
-"""Sizes of files and texts, as people read them."""
+"""Sizes and numbers, as people read them."""
 
 
 def size_text(size_bytes: float) -> str:
@@ -10,3 +10,22 @@ def size_text(size_bytes: float) -> str:
         if size_bytes < 999.95 * step:
             return f"{size_bytes / step:.1f} {unit}"
     return f"{size_bytes / 1e9:,.1f} GB"
+
+
+def num_text(count: int, noun: str) -> str:
+    """A number with its noun: 1 sample, 2,500 samples, 0 passes.
+
+    Args:
+        count: The number.
+        noun: The noun in the singular; words may stand before it.
+    """
+    return f"{count:,} {noun if count == 1 else _plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    """The plural of a noun of dmix's messages."""
+    if noun.endswith("corpus"):
+        return f"{noun.removesuffix('us')}ora"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"

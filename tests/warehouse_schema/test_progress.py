@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 import time
@@ -103,3 +104,13 @@ def test_a_command_may_fork_until_its_first_line():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False", "True"]
+
+
+def test_a_sign_of_life_during_an_import_names_the_library(lines, tmp_path, monkeypatch):
+    (tmp_path / "slow_inner.py").write_text("import time\ntime.sleep(0.3)\n")
+    (tmp_path / "slow_library.py").write_text("import slow_inner\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with signs_of_life(lines.append, silence_seconds=SILENCE):
+        importlib.import_module("slow_library")
+        assert lines[-1].endswith("s: loading slow_library")
+        assert not wait_for(lines, len(lines) + 2)[-1].endswith("slow_library")

@@ -70,7 +70,7 @@ def fixed_plurals(path):
 # Quantities that are rounded, and what is no number.
 KNOWN = (
     *("quantity(", "tokens / task.tokens runs", "run_equivalents runs", "tokens_per_second tokens"),
-    *("'all' if plan.budget.items is None", "version.field documents"),
+    *("'all' if plan.budget.items is None", "version.field documents", "tolist()[:3] samples"),
 )
 
 

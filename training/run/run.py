@@ -163,7 +163,8 @@ def _memory_errors(job: TrainingJob) -> Iterator[None]:
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise TrainingError(
             f"memory ran out ({said}) in a forward pass of {num_text(rows, 'sample')} with "
-            f"{num_text(job.manifest.seq_len, 'token')} each. In the training file, set a smaller microbatch_size, or set sharding: full and "
+            f"{num_text(job.manifest.seq_len, 'token')} each. In the training file, set a smaller "
+            "microbatch_size, or set sharding: full and "
             "use more ranks. Otherwise, use a smaller model"
         ) from error
 

@@ -19,6 +19,7 @@ from dmix.mixing.delivery.step_plan import MixerState
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import RunEffects, TruncatedHistory
 from dmix.mixing.space.plain_values import counts_of, floats_of
+from dmix.warehouse_schema.sizes import num_text
 
 _PARTS = (
     *("mixer", "mixtures", "feedback", "losses", "counts", "forgotten"),
@@ -159,10 +160,14 @@ class RunState:
             if len(truncated.scores_D) != feedback_TD.shape[1]:
                 raise ValueError("earlier steps have scores on other objectives")
         if steps != mixer.step:
-            raise ValueError(f"it has the rows of {steps} steps, but says that {mixer.step} are done")
+            raise ValueError(
+                f"it has the rows of {num_text(steps, 'step')}, but says that {mixer.step} are done"
+            )
         consumed = StepLedger.from_json(value["consumed"], planned_ids=ids)
         if len(consumed.samples_N) != size:
-            raise ValueError(f"the step under way has {len(consumed.samples_N)} domains, not {size}")
+            raise ValueError(
+                f"the step under way has {num_text(len(consumed.samples_N), 'domain')}, not {size}"
+            )
         effects = [RunEffects.from_json(found) for found in value.get("effects", [])]
         if len(effects) > 2 or any(found.effect_ND.shape[0] != size for found in effects):
             raise ValueError("effects are of other domains, or more than the first and the newest")

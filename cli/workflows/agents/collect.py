@@ -144,7 +144,7 @@ def _farm_plan_result(warehouse: Warehouse, farm: "FarmPlan") -> Result:
     }
     result = Result(plan, farm)
     result.line(
-        f"{num_text(plan['runs'], 'proxy')} of {speed.parameters:,} parameters: "
+        f"{num_text(len(farm.todo), 'proxy')} of {speed.parameters:,} parameters: "
         f"{in_words(3600 * speed.hours(farm.tokens))} in one process, without scoring. dmix estimated this "
         "from one matrix product. The true time can be half or twice as long"
     )

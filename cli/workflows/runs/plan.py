@@ -124,7 +124,8 @@ def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Spe
     facts = result.facts
     result.line(
         f"{num_text(facts['parameters'], 'parameter')}, {num_text(facts['batches'], 'batch')}, "
-        f"{num_text(facts['microbatch_size'], 'sample')} per forward pass; each of {num_text(facts['ranks'], 'rank')} needs about "
+        f"{num_text(facts['microbatch_size'], 'sample')} per forward pass; each of "
+        f"{num_text(facts['ranks'], 'rank')} needs about "
         f"{size_text(memory.total)} of memory:"
     )
     result.table(

@@ -25,7 +25,7 @@ def test_rebuild_makes_the_catalog_and_counts_its_files(warehouse, capsys):
         "files": {"agent": 1},
         "dry_run": False,
     }
-    assert captured.err == f"rebuilt {warehouse.catalog} from 1 files\n"
+    assert captured.err == f"rebuilt {warehouse.catalog} from 1 file\n"
     assert warehouse.catalog.exists()
 
 

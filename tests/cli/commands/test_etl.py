@@ -48,7 +48,7 @@ def test_corpora_are_shown_and_in_the_catalog(spark, inputs, capsys):
         "main-source",
     ]
     assert "malformed_json" in shown.out
-    assert "main-source v1 published: 3 documents, 1 rejected; 1 parts made, 0 parts kept" in shown.err
+    assert "main-source v1 published: 3 documents, 1 rejected; 1 part made, 0 parts kept" in shown.err
     assert "main-source: files left out: .csv 1" in shown.err
     with Catalog.open_reader(Warehouse.at("w")) as catalog:
         _, rows = catalog.query(

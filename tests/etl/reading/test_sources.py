@@ -97,7 +97,7 @@ def test_missing_path_is_not_found(tmp_path, pattern):
 
 def test_folder_without_known_files_names_the_known_endings(tmp_path):
     (tmp_path / "a.csv").write_text("x")
-    with pytest.raises(InputError, match=r"no file that dmix reads, only 1 other files; .*\.parquet"):
+    with pytest.raises(InputError, match=r"no file that dmix reads, only 1 other file; .*\.parquet"):
         find_files([str(tmp_path)])
 
 

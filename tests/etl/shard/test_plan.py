@@ -98,7 +98,7 @@ def test_files_in_both_fields_are_warned_of(pair):
     assert shared_inputs(pair) == []
     both = dataclasses.replace(target, parts=(*target.parts, *source.parts))
     [warning] = shared_inputs((source, both))
-    assert "1 files (0.jsonl)" in warning and "'main-source'" in warning and "'main-target'" in warning
+    assert "1 file (0.jsonl)" in warning and "'main-source'" in warning and "'main-target'" in warning
 
 
 @pytest.mark.parametrize("name", ["0123456789abcdef", "a/b", ".."])

@@ -328,7 +328,7 @@ def test_corpora_that_do_not_fit_together_are_refused(warehouse, pair, make_corp
     copy = make_corpus("copy", "source", [])
     for corpora, message in (
         ([], "no corpora were given"),
-        ([pair[0], other], r"'main-source' has 'three' \(3 labels\), 'o' has 'one' \(1 labels\)"),
+        ([pair[0], other], r"'main-source' has 'three' \(3 labels\), 'o' has 'one' \(1 label\)"),
         ([pair[0], empty], "corpus 'e' version 1 has no documents"),
         ([pair[0], second], "two versions of corpus 'main-source'"),
         ([pair[0], pair[0].__class__(**{**pair[0].__dict__, "corpus": "copy"})], "have the same documents"),
@@ -382,5 +382,5 @@ def test_files_that_two_fields_share_are_named_where_each_has_others(warehouse, 
     target = reading(dataclasses.replace(pair[1], parts=(part, part)), "b", "c")
     source = reading(pair[0], "a", "b")
     (line,) = shared_inputs([source, target])
-    assert line.startswith("warning: 1 files (b.txt) are in source corpus 'main-source'")
+    assert line.startswith("warning: 1 file (b.txt) are in source corpus 'main-source'")
     assert plan_dataset(warehouse, corpora=[source, target], settings=SMALL).corpora

@@ -31,6 +31,6 @@ def test_files_without_the_text_column_are_named_with_their_columns(tmp_path, mo
     lines = [line for line in capsys.readouterr().err.splitlines() if "no text in column" in line]
     assert "2 records of mixed.jsonl" in lines[0]
     assert "columns body, topic;" in lines[0] and "--template first:text,body" in lines[0]
-    assert "1 records of t.parquet" in lines[1]
+    assert "1 record of t.parquet" in lines[1]
     assert "columns content, topic;" in lines[1]
     assert len(lines) == 2

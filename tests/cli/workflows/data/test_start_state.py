@@ -70,5 +70,5 @@ def test_an_estimate_says_whether_its_bound_was_met(converged, said):
         blocks=(),
     )
     result = _estimate_result(estimate)
-    assert said in repr(result) and "4 documents, and 1 empty ones" in repr(result)
+    assert said in repr(result) and "4 documents, and 1 empty one" in repr(result)
     assert list(result.df()["domain"]) == ["A"]

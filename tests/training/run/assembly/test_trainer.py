@@ -68,6 +68,6 @@ def test_on_a_cpu_the_estimate_says_how_many_samples_fit(job, whole_run, tmp_pat
     found = dataclasses.replace(with_training(job, microbatch_size="auto"), steps=1)
     said = []
     train(found, folder=tmp_path, progress=said.append)
-    assert "microbatch_size auto: 1 samples per forward pass on a rank" in said
+    assert "microbatch_size auto: 1 sample per forward pass on a rank" in said
     assert found_sizes(tmp_path) == [1]
     assert chains(tmp_path)[1] == chains(whole_run[0])[1]
