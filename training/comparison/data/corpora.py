@@ -16,6 +16,8 @@ from dmix.training.comparison.data.items import (
     item_text,
     item_texts,
     items_of_file,
+    lacking_items,
+    with_more_spare,
     without,
     write_layers,
 )
@@ -73,22 +75,9 @@ def write_text(
         fields |= dict.fromkeys(labels, fields.pop(name))
         records |= labels
     progress(f"read {sum(map(len, records.values())):,} records of {len(records)} corpora")
-    items, left = hold_out(records, settings)
-    for objective in settings.objectives:
-        if objective.path is not None:
-            items[objective.name] = items_of_file(objective, settings, data=data, count_tokens=count_tokens)
-    unknown = set(settings.external) - left.keys()
-    if unknown:
-        raise InputError(f"'external' contains {min(unknown)!r}, which is not one of {', '.join(left)}")
-    corpora = [
-        CorpusText(name, fields[name], found, 1.0 + np.asarray(count_tokens([r["text"] for r in found])))
-        for name, found in left.items()
-        if name not in settings.external
-    ]
-    chosen = choose_text(corpora, settings)
-    if settings.protocol == 3:
-        progress("leaving out items that are almost the same as training text")
-        items = without(items, near_items(items, settings, chosen))
+    items, corpora, chosen = items_and_text(
+        records, fields, settings, data=data, count_tokens=count_tokens, progress=progress
+    )
     write_layers(paths, settings, items)
     if settings.shuffled:
         shuffle_words(chosen, settings)
@@ -103,6 +92,57 @@ def write_text(
     progress("comparing items with the training text")
     flag_near_duplicates(paths, settings, chosen)
     publish_json(paths.text_record, {"setting": loaded.digest, "tokens": tokens})
+
+
+def items_and_text(
+    records: Mapping[str, Sequence[Record]],
+    fields: Mapping[str, str],
+    settings: ComparisonSettings,
+    *,
+    data: Path,
+    count_tokens: CountTokens,
+    progress: Callable[[str], None],
+) -> tuple[dict[str, list[Record]], list[CorpusText], Chosen]:
+    """Items that the training text does not nearly contain, all corpora without them, and that text.
+
+    Where too few items are left, more documents are held out for them and all is chosen again.
+
+    Args:
+        records: Records of every corpus in hash order, by its name.
+        fields: Its field.
+        settings: Names objectives, items and supplies.
+        data: Folder of item files.
+        count_tokens: Tokens of each text.
+        progress: Receives lines for people.
+
+    Raises:
+        InputError: If a corpus, a field or an item file holds too little.
+    """
+    while True:
+        items, left = hold_out(records, settings)
+        for objective in settings.objectives:
+            if objective.path is not None:
+                items[objective.name] = items_of_file(
+                    objective, settings, data=data, count_tokens=count_tokens
+                )
+        unknown = set(settings.external) - left.keys()
+        if unknown:
+            raise InputError(f"'external' contains {min(unknown)!r}, which is not one of {', '.join(left)}")
+        corpora = [
+            CorpusText(name, fields[name], found, 1.0 + np.asarray(count_tokens([r["text"] for r in found])))
+            for name, found in left.items()
+            if name not in settings.external
+        ]
+        chosen = choose_text(corpora, settings)
+        if settings.protocol != 3:
+            return items, corpora, chosen
+        progress("leaving out items that are almost the same as training text")
+        items = without(items, near_items(items, settings, chosen))
+        lacking = lacking_items(items, settings)
+        if not lacking:
+            return items, corpora, chosen
+        progress(f"holding out more documents for {', '.join(lacking)}")
+        settings = with_more_spare(settings, lacking)
 
 
 def choose_text(corpora: Sequence[CorpusText], settings: ComparisonSettings) -> Chosen:

@@ -7,7 +7,8 @@ takes its items from documents that are held out of the training text, or from a
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dmix.mixing.trajectories.objectives import Environment, Objective, read_items, write_environment
@@ -25,6 +26,8 @@ from dmix.warehouse_schema.errors import InputError
 
 _EXCERPT_CHARACTERS = 400
 _LEAST_CHARACTERS = 120
+# Spare items, as parts of those that are needed: the first step where more are asked for, and the last one.
+_LEAST_SPARE, _MOST_SPARE = 0.25, 2.0
 
 
 def hold_out(
@@ -73,6 +76,26 @@ def items_wanted(objective: ComparisonObjective, settings: ComparisonSettings) -
     """Items to take, over all layers; some more where near-duplicates are to be left out."""
     kept = settings.items_of(objective) * len(settings.layers_of(objective))
     return kept + math.ceil(objective.spare * kept) if settings.protocol == 3 else kept
+
+
+def lacking_items(items: Mapping[str, Sequence[Record]], settings: ComparisonSettings) -> list[str]:
+    """The objectives with too few items for which more documents can still be held out."""
+    return [
+        objective.name
+        for objective in settings.objectives
+        if objective.corpora
+        and objective.spare < _MOST_SPARE
+        and len(items[objective.name]) < settings.items_of(objective) * len(settings.layers_of(objective))
+    ]
+
+
+def with_more_spare(settings: ComparisonSettings, names: Collection[str]) -> ComparisonSettings:
+    """The settings with twice the spare items for some objectives."""
+    objectives = tuple(
+        replace(o, spare=max(2 * o.spare, _LEAST_SPARE)) if o.name in names else o
+        for o in settings.objectives
+    )
+    return replace(settings, objectives=objectives)
 
 
 def _take_documents(records: Sequence[Record], count: int) -> tuple[list[Record], list[Record]]:

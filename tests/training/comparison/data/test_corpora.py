@@ -8,6 +8,7 @@ import pytest
 from dmix.training.comparison.data.corpora import (
     base_text,
     choose_text,
+    items_and_text,
     near_items,
     shuffle_words,
     shuffled_text,
@@ -99,3 +100,30 @@ def test_items_that_stand_in_the_training_text_are_near():
     chosen = {("run", "source"): {"s": [{"id": "d", "text": f"{sentence} {items['o'][0]['answer']}"}]}}
     assert near_items(items, SETTINGS, chosen) == {("o", "1")}
     assert near_items(far, SETTINGS, chosen) == set()
+
+
+def test_more_documents_are_held_out_where_items_are_nearly_in_the_text():
+    # of the documents in hash order, every second one is the same sentence again
+    def text(number):
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        own = " ".join(f"word{letters[number // 26]}{letters[number % 26]}{letter}" for letter in letters)
+        return own if number % 2 else " ".join(f"same{letter}" for letter in letters)
+
+    records = {
+        "s": [{"id": f"s-{n:012x}-0", "text": text(n)} for n in range(60)],
+        "t": [{"id": f"t-{n:012x}-0", "text": f"target {n}"} for n in range(60)],
+    }
+    settings = dataclasses.replace(SETTINGS, protocol=3, items=2, bases=1)
+    lines = []
+    items, corpora, _ = items_and_text(
+        records,
+        {"s": "source", "t": "target"},
+        settings,
+        data=None,
+        count_tokens=lambda texts: [30] * len(texts),
+        progress=lines.append,
+    )
+    assert len(items["o"]) >= 4 and all(item["text"].startswith("word") for item in items["o"])
+    assert lines.count("holding out more documents for o") >= 1
+    held = {item["id"] for item in items["o"]}
+    assert not held & {record["id"] for c in corpora for record in c.records}

@@ -1,11 +1,20 @@
 """Items: documents that are held out are gone from the text, layers share nothing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from dmix.mixing.trajectories.objectives import load_environment
-from dmix.training.comparison.data.items import excerpt, hold_out, item_texts, items_of_file, write_layers
+from dmix.training.comparison.data.items import (
+    excerpt,
+    hold_out,
+    item_texts,
+    items_of_file,
+    lacking_items,
+    with_more_spare,
+    write_layers,
+)
 from dmix.training.comparison.data.settings import LAYERS, ComparisonObjective, ComparisonSettings
 from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.text import document_of
@@ -126,3 +135,18 @@ def test_a_worked_answer_may_be_another_field(tmp_path):
     one = settings(objectives=(worked,), items=1)
     found = items_of_file(worked, one, data=tmp_path, count_tokens=lambda texts: [5] * len(texts))
     assert {item["answer"] for item in found} == {"since"}
+
+
+def test_objectives_that_lack_items_hold_out_more_until_they_have_enough():
+    needed = settings(protocol=3, objectives=(ESSAYS, PROBLEMS))
+    assert lacking_items({"essays": [{}] * 6, "problems": []}, needed) == [], "files have no more to give"
+    assert lacking_items({"essays": [{}] * 5, "problems": []}, needed) == ["essays"]
+    tried = needed
+    for spare in (0.5, 1.0, 2.0):
+        tried = with_more_spare(tried, ["essays"])
+        assert [o.spare for o in tried.objectives] == [spare, PROBLEMS.spare]
+    assert lacking_items({"essays": [], "problems": []}, tried) == [], "no more can be asked for"
+    assert (
+        with_more_spare(settings(objectives=(replace(ESSAYS, spare=0.0),)), ["essays"]).objectives[0].spare
+        > 0
+    )
