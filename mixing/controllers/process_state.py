@@ -1,20 +1,22 @@
 """What a process is set to, kept and put back: generators, modes of torch, numpy and Python, the folder,
-environment, handlers of signals, streams and logging."""
+environment, import path, handlers of signals and exceptions, streams, logging and sockets."""
 
 import decimal
 import gc
 import locale
 import logging
+import multiprocessing
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 def unchanged_process() -> Iterator[None]:
     """Puts back what the body changes of random states, of torch's modes, and of the process.
 
-    What it cannot put back are threads that go on, limits of resources, and functions that were replaced.
+    What it cannot put back are threads that go on, limits of resources, functions that were replaced, and
+    what a module changes when it is imported.
 
     A copy of the process that the body has forked and let go on ends here: there is one run.
     """
@@ -35,6 +38,7 @@ def unchanged_process() -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(_modes_of_torch())
         stack.callback(_settings_of_python())
+        stack.callback(_hooks_of_python())
         stack.callback(_ways_to_end())
         stack.callback(np.random.set_state, numpy_state)
         stack.callback(random.setstate, python_state)
@@ -80,6 +84,36 @@ def _settings_of_python() -> Callable[[], None]:
     return put_back
 
 
+def _hooks_of_python() -> Callable[[], None]:
+    """A function that puts back where Python imports from, whom it calls, and how it waits and forks."""
+    places = [(sys, "excepthook"), (sys, "unraisablehook"), (sys, "displayhook"), (threading, "excepthook")]
+    hooks = [getattr(place, name) for place, name in places]
+    path, folders = sys.path, list(sys.path)
+    seconds, start_method = socket.getdefaulttimeout(), multiprocessing.get_start_method(allow_none=True)
+    watchers = [
+        (sys.getprofile, sys.setprofile),
+        (sys.gettrace, sys.settrace),
+        (threading.getprofile, threading.setprofile),
+        (threading.gettrace, threading.settrace),
+    ]
+    watching = [get() for get, _ in watchers]
+
+    def put_back() -> None:
+        for (get, put), one in zip(watchers, watching, strict=True):
+            if get() is not one:
+                put(one)  # type: ignore[arg-type]
+        for (place, name), hook in zip(places, hooks, strict=True):
+            setattr(place, name, hook)
+        sys.path = path
+        if path != folders:
+            path[:] = folders
+        socket.setdefaulttimeout(seconds)
+        if multiprocessing.get_start_method(allow_none=True) != start_method:
+            multiprocessing.set_start_method(start_method, force=True)
+
+    return put_back
+
+
 def _ways_to_end() -> Callable[[], None]:
     """A function that puts back how this process is told to stop: handlers, blocked signals, timers."""
     if threading.current_thread() is not threading.main_thread():
@@ -113,7 +147,7 @@ def _modes_of_torch() -> Callable[[], None]:
     cast_types = {kind: torch.get_autocast_dtype(kind) for kind in autocast}
     caches, depth = torch.is_autocast_cache_enabled(), _autocast_depth()
     anomalies = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
-    kernels, hooks = _kernels_of_torch(), _hooks_of_all_modules()
+    kernels, hooks, tensors = _kernels_of_torch(), _hooks_of_all_modules(), _modes_of_tensors()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
 
@@ -128,6 +162,7 @@ def _modes_of_torch() -> Callable[[], None]:
             if device is None:
                 # torch 2.7 fails where the device was unset, not where it never was set
                 del torch._GLOBAL_DEVICE_CONTEXT.device_context
+        tensors()
         kernels()
         hooks()
         torch.set_anomaly_enabled(*anomalies)
@@ -214,6 +249,48 @@ def _hooks_of_all_modules() -> Callable[[], None]:
     return put_back
 
 
+def _modes_of_tensors() -> Callable[[], None]:
+    """A function that ends modes that see every operation, and takes hooks of all saved tensors away."""
+    import torch
+    from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+    autograd: Any = torch._C._autograd
+    functions, dispatches = torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
+    allowed, hooked = autograd._saved_tensors_hooks_is_enabled(), _saved_tensors_have_hooks()
+
+    def put_back() -> None:
+        while torch._C._len_torch_dispatch_stack() > dispatches:
+            mode = _get_current_dispatch_mode()
+            mode.__exit__(None, None, None)
+            _kept.append(mode)  # torch 2.7 frees one mode too often when it is the last to hold it
+        while torch._C._len_torch_function_stack() > functions:
+            _kept.append(torch._C._pop_torch_function_stack())
+        if allowed and not autograd._saved_tensors_hooks_is_enabled():
+            autograd._saved_tensors_hooks_enable()
+        while not hooked and _saved_tensors_have_hooks():
+            autograd._pop_saved_tensors_default_hooks()
+
+    return put_back
+
+
+def _saved_tensors_have_hooks() -> bool:
+    """Whether tensors that are saved for gradients pass through hooks, which torch does not say."""
+    import torch
+
+    with torch.inference_mode(False), torch.enable_grad():
+        given = torch.ones(1, requires_grad=True, device="cpu")
+        try:
+            made = given * given
+            made.grad_fn._raw_saved_self.register_hooks(_same, _same)  # type: ignore[union-attr]
+        except Exception:  # those of a controller fail, or there are some already
+            return True
+    return False
+
+
+def _same(tensor: "torch.Tensor") -> "torch.Tensor":
+    return tensor
+
+
 def _autocast_depth() -> int:
     """How many blocks of autocast are open."""
     import torch
@@ -234,5 +311,5 @@ def _default_device() -> "torch.device | None":
 
 _ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
 
-_kept: list[AbstractContextManager[None]] = []
-"""Modes that were entered to undo those of a controller, and last as long as the process."""
+_kept: list[object] = []
+"""Modes that were entered to undo those of a controller, or taken away; they last as long as the process."""

@@ -4,10 +4,12 @@ import decimal
 import gc
 import locale
 import logging
+import multiprocessing
 import os
 import pickle
 import random
 import signal
+import socket
 import sys
 import threading
 import warnings
@@ -15,6 +17,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dmix.mixing.controllers.process_state import unchanged_process
 
@@ -30,7 +34,52 @@ def mask():
     return now
 
 
+def saved_as_zero():
+    """Whether gradients come from hooks that save zeros."""
+    given = torch.ones(1, requires_grad=True)
+    (made,) = torch.autograd.grad(given * given, given)
+    return float(made) == 0.0
+
+
+class Doubling(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {})) * 2
+
+
+class Halving(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {})) * 0.5
+
+
+def product():
+    return float(torch.mul(torch.ones(1, dtype=torch.float32), 1.0))
+
+
 CHANGES = {
+    "import path": (lambda: list(sys.path), lambda tmp: sys.path.insert(0, str(tmp))),
+    "another import path": (lambda: sys.path, lambda tmp: setattr(sys, "path", [str(tmp)])),
+    "hook of exceptions": (lambda: sys.excepthook, lambda tmp: setattr(sys, "excepthook", print)),
+    "hook of threads": (
+        lambda: threading.excepthook,
+        lambda tmp: setattr(threading, "excepthook", print),
+    ),
+    "sockets": (socket.getdefaulttimeout, lambda tmp: socket.setdefaulttimeout(0.001)),
+    "profiler": (sys.getprofile, lambda tmp: sys.setprofile(lambda *_: None)),
+    "tracer of threads": (threading.gettrace, lambda tmp: threading.settrace(lambda *_: None)),
+    "start method": (
+        lambda: multiprocessing.get_start_method(allow_none=True),
+        lambda tmp: multiprocessing.set_start_method("forkserver", force=True),
+    ),
+    "hooks of saved tensors": (
+        saved_as_zero,
+        lambda tmp: torch.autograd.graph.saved_tensors_hooks(torch.zeros_like, lambda t: t).__enter__(),
+    ),
+    "no hooks of saved tensors": (
+        torch._C._autograd._saved_tensors_hooks_is_enabled,
+        lambda tmp: torch._C._autograd._saved_tensors_hooks_disable("none"),
+    ),
+    "mode of functions": (product, lambda tmp: Doubling().__enter__()),
+    "mode of operations": (product, lambda tmp: Halving().__enter__()),
     "environment": (lambda: dict(os.environ), lambda tmp: os.environ.update(DMIX_TRIED="1")),
     "environment gone": (lambda: dict(os.environ), lambda tmp: os.environ.clear()),
     "interrupt": (
