@@ -43,6 +43,11 @@ def counts() -> str:
     return ", ".join(_Now.counts)
 
 
+def now() -> str:
+    """All that the process does now, in words; empty if nothing is noted."""
+    return ", ".join(filter(None, (*_Now.counts, _noted())))
+
+
 def counted(items: Sequence[T], what: str) -> Iterator[T]:
     """The items; while each is worked on, `what 3 of 12` is noted.
 
@@ -142,7 +147,7 @@ class _Signs:
 def _sign(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     after = f"{minutes} min {rest} s" if minutes else f"{rest} s"
-    what = ", ".join(filter(None, (*_Now.counts, _noted()))) or _imported()
+    what = now() or _imported()
     return f"still running after {after}{f': {what}' if what else ''}"
 
 

@@ -26,7 +26,7 @@ from typing import IO, Any, Protocol, TypeVar
 from dmix.etl.spark.messages import receive, send
 from dmix.etl.spark.outcomes import WORKER_DIED, Outcome, Task
 from dmix.warehouse_schema.errors import ClusterError
-from dmix.warehouse_schema.files.processes import may_fork
+from dmix.warehouse_schema.files.processes import may_fork, starting_workers
 from dmix.warehouse_schema.files.storage import FORWARDED_VARIABLES
 
 T = TypeVar("T")
@@ -187,7 +187,8 @@ class _Worker:
 
     def __init__(self, *modules: str, fork: bool = False) -> None:
         try:
-            found = _forked() if fork else _started(modules)
+            with starting_workers():
+                found = _forked() if fork else _started(modules)
         except OSError as error:
             raise ClusterError(
                 f"dmix cannot start a worker process ({error}); close other programs, or give a Spark "

@@ -8,19 +8,19 @@ import importlib
 import os
 import pickle
 import queue
-import signal
 import sys
 import threading
 from typing import IO, Any
 
 from dmix.etl.spark.messages import receive, send
 from dmix.etl.spark.outcomes import outcome, spare_imports
+from dmix.warehouse_schema.files.processes import obey_parent
 from dmix.warehouse_schema.light_arrow import keep_pandas_out
 
 
 def main() -> None:
     """Answers until there is no more to do; the arguments name modules that are imported first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    obey_parent(os.getppid())
     tasks = sys.stdin.buffer
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -33,8 +33,7 @@ def main() -> None:
 
 def fork_main(tasks: int, answers: int) -> None:
     """As `main`, in a fork of the process that gives the tasks; both pipes by their descriptors."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    obey_parent(os.getppid())
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)

@@ -17,6 +17,7 @@ from dmix.etl.templates.alternatives import Alternatives
 from dmix.etl.templates.conversations import COLUMNS, SHAPES, Message, Refusal, turns_of
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.names import from_home
+from dmix.warehouse_schema.files.processes import starting_workers
 from dmix.warehouse_schema.text_files import read_json_object, read_text
 
 MODEL = "model:"
@@ -204,13 +205,14 @@ class _Renderer:
 
 def _started() -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", _START],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    with starting_workers():  # its death would be a reject
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", _START],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

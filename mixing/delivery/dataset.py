@@ -11,6 +11,7 @@ import operator
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +28,7 @@ from dmix.mixing.delivery.step_plan import PlanSettings, StepPlan, StreamSizes, 
 from dmix.warehouse_schema.errors import InputError, StorageError, VerificationError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.names import refuse_links
+from dmix.warehouse_schema.files.processes import obey_parent, start_tracker, starting_workers
 
 logger = logging.getLogger(__name__)
 
@@ -406,7 +408,7 @@ def build_dataloader(
         prefetch_factor: Batches that each worker reads ahead; None takes torch's 2.
         pin_memory: For copies to a GPU.
     """
-    return DataLoader(
+    return _StepLoader(
         _ByBatch(dataset),
         batch_sampler=sampler,
         num_workers=num_workers,
@@ -420,6 +422,16 @@ def build_dataloader(
         generator=torch.Generator(),
         worker_init_fn=_start_worker,
     )
+
+
+class _StepLoader(DataLoader):
+    """A loader whose workers are out of reach of signals to their group: they still have batches to give."""
+
+    def __iter__(self) -> Any:
+        if self.num_workers:
+            start_tracker()
+        with starting_workers() if self.num_workers else nullcontext():
+            return super().__iter__()
 
 
 class _ByBatch(Dataset):
@@ -471,4 +483,5 @@ def _unpack(tokens: NDArray, ids: Ids, domains: NDArray) -> Batch:
 def _start_worker(_: int) -> None:
     info = torch.utils.data.get_worker_info()
     assert info is not None and isinstance(info.dataset, _ByBatch)
+    obey_parent()
     info.dataset.dataset.forget_connections()

@@ -32,7 +32,7 @@ from dmix.warehouse_schema.errors import InputError, StorageError, VerificationE
 from dmix.warehouse_schema.files.layout import publish_json, read_json
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.names import plain_name, refuse_links
-from dmix.warehouse_schema.files.processes import is_alive, this_process
+from dmix.warehouse_schema.files.processes import is_alive, start_tracker, this_process
 
 _START_TIMEOUT_SECONDS = 300.0
 _DOWNLOAD_RETRIES = 4
@@ -94,6 +94,7 @@ class OpenStreams:
                 for folder in folders:
                     _check_index(local / folder / INDEX)
             _barrier()
+            start_tracker()  # before Streaming's first block does
             starting.enter_context(_shard_search())
             self._blocks = starting.enter_context(_recorded_blocks())
             try:

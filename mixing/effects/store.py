@@ -13,7 +13,7 @@ Nothing that is stored is changed: the same question finds its answer, another o
 import hashlib
 import io
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from dmix.mixing.effects.counts import CountModel, ScoredTokens
 from dmix.mixing.effects.effects import ESTIMATORS, Effects
 from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.plain_values import counts_of, floats_of
 from dmix.mixing.trajectories.objectives import (
     Environment,
     changed_objectives,
@@ -301,7 +302,7 @@ def _from_manifest(folder: Path, manifest: Mapping[str, Any]) -> StoredEffects:
         model=str(manifest["model"]),
         environment=str(manifest["environment"]),
         names=names,
-        natural_N=np.array(manifest["natural"], np.float64),
+        natural_N=floats_of(manifest["natural"], shape=(len(names),), what="natural mixing"),
         objectives=objectives,
         roles=tuple(str(o["role"]) for o in manifest["objectives"]),
         effect_ND=table["effect"].to_numpy().reshape(len(names), len(objectives)),
@@ -309,16 +310,37 @@ def _from_manifest(folder: Path, manifest: Mapping[str, Any]) -> StoredEffects:
     )
     counts = None
     if manifest["alpha"] is not None:
-        counts = _counts(folder / "tokens.parquet", len(names), np.array(manifest["alpha"], np.float64))
+        alpha_D = floats_of(manifest["alpha"], shape=(len(objectives),), what="alpha")
+        counts = _counts(folder / "tokens.parquet", len(names), alpha_D)
     environment = settings_from(Environment, manifest["environment_file"], where=str(folder / MANIFEST))
     return StoredEffects(
         effects=effects,
         counts=counts,
         environment=environment,
-        facts=manifest["facts"],
+        facts=_checked_facts(manifest["facts"], names, objectives=len(objectives)),
         created_at=str(manifest["created_at"]),
         item_digests=dict(manifest.get("item_digests", {})),
     )
+
+
+def _checked_facts(facts: Any, names: Sequence[tuple[str, str]], *, objectives: int) -> Mapping[str, Any]:
+    """The facts of a manifest; those that predictions read have their shapes.
+
+    Raises:
+        ValueError: If they have others; or TypeError or KeyError.
+    """
+    if not isinstance(facts, Mapping):
+        raise ValueError(f"facts are {repr(facts)[:40]}, expected names with values")
+    for name in ("beta", "gamma", "q", "natural_gain") if "fit" in facts else ():
+        floats_of(facts["fit"][name], shape=(objectives,), what=name)
+    known = {"/".join(pair) for pair in names}
+    for probe in facts.get("probes", ()):
+        floats_of(probe["scores"], shape=(objectives,), what="scores of a probe")
+        if not known.issuperset(probe["domains"]):
+            raise ValueError(f"a probe is about unknown domains ({repr(probe['domains'])[:80]})")
+        if probe["domains"]:
+            floats_of(probe["dose"], shape=(), what="the dose of a probe")
+    return facts
 
 
 def _effects_bytes(effects: Effects) -> bytes:
@@ -370,7 +392,9 @@ def _counts(path: Path, size: int, alpha_D: np.ndarray) -> CountModel:
         token_R=table["token"].to_numpy(),
         weight_R=table["weight"].to_numpy(),
     )
-    active = np.array(table["domains"][0].as_py())
+    active = counts_of(table["domains"][0].as_py(), shape=(None,), what="domains of tokens")
+    if len(active) and active.max() >= size:
+        raise ValueError(f"tokens are of domain {active.max()}, but there are {size}")
     flat = table["probabilities"].combine_chunks().flatten().to_numpy()
     return CountModel(
         tokens=tokens,

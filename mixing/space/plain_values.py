@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LARGEST = 2**63 - 1
+_ROUNDING = 1e-4
+"""Of weights that were stored with fewer digits."""
 
 
 def count_of(value: object, *, what: str) -> int:
@@ -36,6 +38,18 @@ def floats_of(
     found = _array(value, shape=shape, kinds="iuf", what=what).astype(np.float64)
     if finite and not np.isfinite(found).all():
         raise ValueError(f"{what} has a number that is not finite")
+    return found
+
+
+def mixtures_of(value: object, *, domains: int | None, what: str) -> NDArray[np.float64]:
+    """Mixtures of stored files, a row each; None allows any number of domains.
+
+    Raises:
+        ValueError: If a row is no mixture.
+    """
+    found = floats_of(value, shape=(None, domains), what=what)
+    if (found < -_ROUNDING).any() or (abs(found.sum(axis=1) - 1) > _ROUNDING).any():
+        raise ValueError(f"{what} has weights below 0, or that do not sum to 1")
     return found
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dmix.mixing.space.domains import Vector
+from dmix.mixing.space.plain_values import mixtures_of
 from dmix.mixing.trajectories.store import Trajectory, read_trajectories
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
@@ -152,6 +153,12 @@ def read_trained(warehouse: Warehouse, set_name: str, feedback: Feedback) -> lis
     found = []
     for trajectory in read_trajectories(warehouse, set_name):
         planned_TN = feedback.planned.get(trajectory.trajectory_id)
+        if planned_TN is not None and planned_TN.shape[1] != trajectory.mixtures_TN.shape[1]:
+            path = feedback_file(warehouse, set_name, trajectory.trajectory_id)
+            raise InputError(
+                f"{path} has mixtures of {planned_TN.shape[1]} domains, but the set has "
+                f"{trajectory.mixtures_TN.shape[1]}; delete it and run 'dmix mix collect' again"
+            )
         if planned_TN is not None and len(planned_TN) == len(trajectory.mixtures_TN):
             trajectory = replace(trajectory, mixtures_TN=planned_TN)
         found.append(trajectory)
@@ -197,7 +204,9 @@ def _planned(table: pa.Table) -> NDArray[np.float64] | None:
     names = _objectives(table)
     rows = table.filter(pc.equal(table["objective"], names[0])).sort_by("step") if names else table
     weights = rows["weights"].to_pylist()
-    return None if not weights or weights[0] is None else np.array(weights, dtype=np.float64)
+    if not weights or weights[0] is None:
+        return None
+    return mixtures_of(weights, domains=None, what="weights")
 
 
 def _objectives(table: pa.Table) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ earlier paths alone, so a killed job goes on where it was and ends with the same
 import logging
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -41,6 +40,7 @@ from dmix.mixing.trajectories.store import (
 )
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.processes import obey_parent, start_tracker, starting_workers
 
 __all__ = [
     "Trajectory",
@@ -244,12 +244,14 @@ def _sample_here(runs: list[_Run], *, progress: Callable[[int], None]) -> None:
 
 def _sample_in_processes(runs: list[_Run], *, processes: int, progress: Callable[[int], None]) -> None:
     """One task a K-run; spawned processes, as forking a process with threads is unsafe."""
+    start_tracker()
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     with ProcessPoolExecutor(
         processes, mp_context=context, initializer=_start_worker, initargs=(stop,)
     ) as pool:
-        futures: list[Future[None]] = [pool.submit(_work, run) for run in runs]
+        with starting_workers():
+            futures: list[Future[None]] = [pool.submit(_work, run) for run in runs]
         try:
             while True:
                 done, waiting = wait(futures, timeout=0.25, return_when=FIRST_EXCEPTION)
@@ -267,20 +269,16 @@ _stop: Any = None
 
 
 def _start_worker(stop: Any) -> None:
-    """Takes the stop event; interrupts are for the parent, which sets it."""
+    """Takes the stop event; signals are for the parent, which sets it."""
     global _stop
     _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    obey_parent()
 
 
 def _work(run: _Run) -> None:
-    parent = multiprocessing.parent_process()
     for _ in _new_paths(run):
         if _stop.is_set():
             return
-        if parent is not None and not parent.is_alive():
-            # A worker of a killed pool would wait for its next task for ever.
-            os._exit(1)
 
 
 def _new_paths(run: _Run) -> Iterator[int]:

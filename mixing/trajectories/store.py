@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.plain_values import mixtures_of
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
 from dmix.warehouse_schema.files.locks import held_lock
@@ -240,7 +241,7 @@ def read_trajectory(path: Path) -> Trajectory:
             trajectory_id=first["trajectory_id"],
             kind=first["kind"],
             top_k=first["top_k"],
-            mixtures_TN=np.stack(table["weights"].to_numpy()).astype(np.float64),
+            mixtures_TN=mixtures_of(np.stack(table["weights"].to_numpy()), domains=None, what="weights"),
         )
 
 
@@ -251,8 +252,15 @@ def read_trajectories(warehouse: Warehouse, set_name: str) -> list[Trajectory]:
         NotFoundError: If there is no such set, or none of its trajectories is finished.
         InputError: If a file is damaged.
     """
-    read_set(warehouse, set_name)
-    found = [read_trajectory(path) for path in warehouse.trajectories(set_name).glob("*.parquet")]
+    domains = len(read_set(warehouse, set_name).domain_space)
+    found = []
+    for path in warehouse.trajectories(set_name).glob("*.parquet"):
+        found.append(read_trajectory(path))
+        if found[-1].mixtures_TN.shape[1] != domains or found[-1].trajectory_id != path.stem:
+            raise InputError(
+                f"{path} is no trajectory of this name in the {domains} domains of set {set_name!r}; delete "
+                "it and run 'dmix mix sample' again"
+            )
     if not found:
         raise NotFoundError(
             f"set {set_name!r} has no finished trajectories; run 'dmix mix sample' to resume it"

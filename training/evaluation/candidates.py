@@ -13,10 +13,11 @@ from dmix.training.model.lora import merge_adapters
 from dmix.training.model.models import load_model, load_network
 from dmix.training.model.saving import dataset_tokenizer
 from dmix.training.run.assembly.job import TrainingJob
-from dmix.training.run.checkpoints import load_run_checkpoint
+from dmix.training.run.checkpoints import check_finite_weights, check_types, load_run_checkpoint
 from dmix.training.run.config import read_config
 from dmix.training.run.launch import job_of
-from dmix.warehouse_schema.errors import InputError
+from dmix.training.run.resuming.checkpoint_files import names_of_run
+from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.weights import readable
 
@@ -90,10 +91,16 @@ def _tokenizer(job: TrainingJob) -> PreTrainedTokenizerBase:
 
 def _of_checkpoint(job: TrainingJob, path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model that a checkpoint of Composer's holds; sharded runs write whole tensors, too."""
-    lora = job.training.lora
+    lora, events = job.training.lora, path.parent.parent / "events.jsonl"
     model = load_model(job.model, job.manifest, lora=lora)
     with readable(path, what="a checkpoint of this run", fix="remove it, or evaluate another --step"):
-        model.load_state_dict(load_run_checkpoint(path, mmap=True)["state"]["model"])
+        found = load_run_checkpoint(path, mmap=True, of=names_of_run(job.run_id, events))
+        check_types(found["state"]["model"], model)
+        model.load_state_dict(found["state"]["model"])
+        try:
+            check_finite_weights(model)
+        except TrainingError as error:
+            raise ValueError(error.message) from None
     if lora is not None:
         merge_adapters(model.network)
     return model.network, _tokenizer(job)

@@ -45,7 +45,7 @@ _BYTES = re.compile(r"[0-9]+b?|[0-9]+(\.[0-9]+)?\s*[kmgtpezy]b", re.IGNORECASE)
 _MOST_WORKERS = 512
 
 # What a run that goes on may take from another training file.
-MAY_CHANGE = ("learning_rate", "checkpoints_kept", "microbatch_size")
+MAY_CHANGE = ("learning_rate", "checkpoints_kept", "microbatch_size", "rank_timeout")
 
 
 def how_to_install(extra: str) -> str:
@@ -203,6 +203,11 @@ class TrainingSettings:
         "only when a signal stops the run.",
         choices=("all", "model"),
     )
+    rank_timeout: int = setting(
+        300,
+        help="Time in seconds after which all ranks end because one of them does not answer, or neither "
+        "works nor waits for the others. Raise it if a controller waits longer for something slow.",
+    )
     deterministic: bool = setting(
         False,
         help="Whether to use only deterministic kernels. They are slower on a GPU, and change nothing "
@@ -225,6 +230,7 @@ class TrainingSettings:
         _at_least("checkpoint_steps", self.checkpoint_steps, 0)
         _at_least("checkpoint_batches", self.checkpoint_batches, 0)
         _at_least("checkpoints_kept", self.checkpoints_kept, 1)
+        _at_least("rank_timeout", self.rank_timeout, 1)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"betas are {list(self.betas)}, expected two numbers from 0 to below 1")
         for name, value in (("learning_rate", self.learning_rate), ("epsilon", self.epsilon)):

@@ -7,7 +7,7 @@ and the few types below, since a checkpoint may come from someone else.
 import math
 import pickle
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -146,17 +146,31 @@ def make_saver(
     return saver
 
 
+def check_finite_weights(model: torch.nn.Module) -> None:
+    """As `check_finite`, for the weights alone."""
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise TrainingError(
+                f"weights are not finite ({name.removeprefix('module.').removeprefix('network.')})"
+            )
+
+
+def check_types(weights: Mapping[str, Any], model: torch.nn.Module) -> None:
+    """Raises a ValueError if stored weights are of other number types, which torch turns into those of the
+    model."""
+    types = {_plain_name(name): value.dtype for name, value in model.state_dict().items()}
+    for name, value in weights.items():
+        if isinstance(value, torch.Tensor) and types.get(_plain_name(name), value.dtype) != value.dtype:
+            raise ValueError(f"its weight {name} has the type {value.dtype}")
+
+
 def check_finite(state: State) -> None:
     """Refuses weights, or moments of the optimiser, that are not finite: nothing good follows from them.
 
     Raises:
         TrainingError: If there are any on this rank.
     """
-    for name, weight in state.model.named_parameters():
-        if not bool(torch.isfinite(weight).all()):
-            raise TrainingError(
-                f"weights are not finite ({name.removeprefix('module.').removeprefix('network.')})"
-            )
+    check_finite_weights(state.model)
     for optimizer in state.optimizers:
         for moments in optimizer.state.values():
             for name, value in moments.items():
@@ -327,10 +341,7 @@ def _check_content(content: dict[str, Any], state: State) -> None:
         is_saver = isinstance(callback, CheckpointSaver)  # it holds nothing, and had other names
         if not is_saver and loads is not Callback.load_state_dict and name not in found["callbacks"]:
             raise ValueError(f"it has no state of {name}")
-    types = {_plain_name(name): value.dtype for name, value in state.model.state_dict().items()}
-    for name, value in found["model"].items():
-        if isinstance(value, torch.Tensor) and types.get(_plain_name(name), value.dtype) != value.dtype:
-            raise ValueError(f"its weight {name} has the type {value.dtype}")
+    check_types(found["model"], state.model)
     for optimizer in state.optimizers:
         moments = found["optimizers"].get(type(optimizer).__qualname__)
         if moments is None or not moments["state"]:

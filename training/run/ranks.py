@@ -2,14 +2,17 @@
 
 A rank that fails tells the others through the store that joined them. Ranks that wait for it inside of a
 collective, which they would do for half an hour, end themselves; so do those whose neighbour on the same
-machine was killed.
+machine was killed. A rank whose thread of training hangs is told from one that waits for others by what it
+calls, and from one that works by its processor time.
 """
 
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +21,7 @@ from torch import distributed
 
 from dmix.warehouse_schema.errors import DmixError, InterruptedRunError, TrainingError
 from dmix.warehouse_schema.files.processes import is_alive, this_process
+from dmix.warehouse_schema.progress import now as noted
 
 T = TypeVar("T")
 
@@ -26,9 +30,14 @@ RANK_TIMEOUT_SECONDS = 1800.0
 # A rank that learns of a failure has this long to end by itself, with its own message.
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 1.0
-# A rank that is stopped, or whose machine is, is given up after so many looks at it. Looks are counted, not
-# seconds, so that ranks that were all suspended go on when they wake up.
+# A rank that is stopped or hangs, or whose machine is, is given up after so many looks at it. Looks are
+# counted, not seconds, so that ranks that were all suspended go on when they wake up.
 SILENT_LOOKS = 300
+# Processor time of a process between two looks, in seconds, that other threads than that of training take.
+_IDLE_SECONDS = 0.05
+_COLLECTIVES = os.path.join("torch", "distributed") + os.sep
+_WAITS_IN_BACKWARD = "_engine_run_backward"
+"""Where gradients of all ranks are summed, without a line of Python of torch's collectives."""
 
 
 _FAILED = " failed: "
@@ -80,11 +89,15 @@ def on_first_rank(call: Callable[[], T]) -> T:
 
 
 @contextmanager
-def failing_together() -> Iterator[None]:
+def failing_together(*, patience_seconds: float | None = None) -> Iterator[None]:
     """Ends all ranks within seconds when one of them fails in the body of the `with` statement.
 
     Does nothing for a single process. Inside of another one it only tells the others sooner, before
     what is between the two waits for them.
+
+    Args:
+        patience_seconds: How long a rank may not answer, or neither work nor wait for others, from here on;
+            None for what it was, `SILENT_LOOKS` at first.
 
     Raises:
         TrainingError: On a rank whose collective broke because another one failed; a `RankLostError` if
@@ -99,6 +112,8 @@ def failing_together() -> Iterator[None]:
         _watch = _Watch(_next_name())
         _watch.start()
     watch = _watch
+    if patience_seconds is not None:
+        watch.looks = max(1, round(patience_seconds / _POLL_SECONDS))
     try:
         yield
     except BaseException as error:
@@ -106,7 +121,8 @@ def failing_together() -> Iterator[None]:
             if outermost:
                 watch.stop()
             raise
-        words = watch.failure()
+        # what breaks a collective is a RuntimeError of torch; the rank behind it may be about to say why
+        words = watch.failure_soon() if isinstance(error, RuntimeError) else watch.failure()
         if words and isinstance(error, Exception) and not isinstance(error, DmixError):
             kind = TrainingError if _FAILED in words else RankLostError
             raise kind(f"{words}; rank {dist.get_global_rank()} also ends") from error
@@ -140,7 +156,8 @@ def _in_words(error: BaseException) -> str:
 class _Watch(threading.Thread):
     """Asks the store every second whether a rank has failed, and the system whether neighbours live.
 
-    It also counts in the store, so that the rank before it sees that this process is not stopped.
+    It also counts in the store, so that the rank before it sees that this process is not stopped, and looks
+    whether the thread that started it hangs.
 
     It has a connection of its own, since the one of the process group may be waiting.
     """
@@ -157,6 +174,8 @@ class _Watch(threading.Thread):
         self._found = ""
         self._own_beats = self._silent_looks = 0
         self._last_beat = b""
+        self._thread = _ThreadOfTraining()
+        self.looks = SILENT_LOOKS
 
     def tell(self, words: str) -> None:
         """Sends the other ranks the reason why this one ends; the watch also ends a rank that hangs."""
@@ -174,9 +193,11 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._stopped.wait(_POLL_SECONDS):
+            hangs = self._hang()
             words = self.failure() or self._silence()
-            if words and not self._stopped.wait(GRACE_SECONDS):
-                sys.stderr.write(f"Error: {words}; rank {self._rank} also ends\n")
+            # one that hangs goes first: then collectives of the others break, and they end with a message
+            if words and not self._stopped.wait(GRACE_SECONDS / 2 if hangs else GRACE_SECONDS):
+                sys.stderr.write(f"Error: {words}; rank {self._rank} {'ends' if hangs else 'also ends'}\n")
                 sys.stderr.flush()
                 os._exit(1)
 
@@ -184,6 +205,13 @@ class _Watch(threading.Thread):
         """Which rank failed, and how; empty while none has."""
         if not self._found:  # else the store may be gone, and every further question is an error on stderr
             self._found = self._look()
+        return self._found
+
+    def failure_soon(self) -> str:
+        """As `failure`, which it gives the time that a killed process takes to be gone."""
+        until = time.monotonic() + GRACE_SECONDS / 2
+        while not self.failure() and time.monotonic() < until:
+            time.sleep(0.05)
         return self._found
 
     def _look(self) -> str:
@@ -214,11 +242,66 @@ class _Watch(threading.Thread):
             beat = self._store.get(key) if self._store.check([key]) else b""
             self._silent_looks = self._silent_looks + 1 if beat == self._last_beat else 0
             self._last_beat = beat
-            if self._silent_looks >= SILENT_LOOKS:
-                words = f"rank {other} has not answered for {SILENT_LOOKS * _POLL_SECONDS:.0f} s"
+            if self._silent_looks >= self.looks:
+                words = f"rank {other} has not answered for {self.looks * _POLL_SECONDS:.0f} s (rank_timeout)"
                 self._store.set(f"{self.name}/failed", words)
                 return words
         return ""
+
+    def _hang(self) -> str:
+        """Says that the thread of training of this rank hangs, and tells all."""
+        if self._thread.idle_looks() < self.looks:
+            return ""
+        words = (
+            f"rank {self._rank} has done nothing for {self.looks * _POLL_SECONDS:.0f} s "
+            f"({self._thread.place}); if it waits for something slow, raise rank_timeout in the training file"
+        )
+        with suppress(Exception):
+            self._store.set(f"{self.name}/failed", words)
+        return words
+
+
+class _ThreadOfTraining:
+    """The thread that made it, seen from another one: whether it works, waits for other ranks, or hangs."""
+
+    def __init__(self) -> None:
+        self._ident, self._number = threading.get_ident(), threading.get_native_id()
+        self._clock = time.pthread_getcpuclockid(self._ident)
+        self._before: tuple[Any, ...] = ()
+        self._processor_seconds = 0.0
+        self._looks = 0
+        self.place = ""
+
+    def idle_looks(self) -> int:
+        """How many looks in a row, this one counted, it has been at one place without any work."""
+        frames = list(_frames(sys._current_frames().get(self._ident)))
+        own, whole = time.clock_gettime(self._clock), time.process_time()
+        here = (noted(), round(own, 2), *((frame.f_code, frame.f_lasti) for frame in frames))
+        busy = whole - self._processor_seconds > _IDLE_SECONDS  # threads of libraries that work for it
+        waits = any(_waits_for_ranks(frame) for frame in frames) or self._waits_for_a_disk()
+        idle = here == self._before and not busy and not waits
+        self._before, self._processor_seconds = here, whole
+        self._looks = self._looks + 1 if idle else 0
+        for frame in frames[:1]:
+            self.place = f"{os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
+        return self._looks
+
+    def _waits_for_a_disk(self) -> bool:
+        """Whether the system holds it in a call that nothing interrupts, as while a checkpoint is synced."""
+        with suppress(OSError), open(f"/proc/self/task/{self._number}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[:1] == [b"D"]
+        return False
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _waits_for_ranks(frame: FrameType) -> bool:
+    """Whether a frame is one of a collective."""
+    return _COLLECTIVES in frame.f_code.co_filename or frame.f_code.co_name == _WAITS_IN_BACKWARD
 
 
 _watch: _Watch | None = None

@@ -49,6 +49,7 @@ from dmix.training.run.resuming.checkpoint_files import (
     Restart,
     choose_checkpoint,
     latest_checkpoint,
+    names_of_run,
     steps_done_at,
 )
 from dmix.training.run.resuming.differences import changed_content
@@ -111,7 +112,7 @@ def train(
     streams = StreamSizes.of_manifest(job.manifest)
     check_settings(job.plan, streams=streams, world_size=dist.get_world_size())
     events = folder / "events.jsonl"
-    with failing_together(), ExitStack() as stack:
+    with failing_together(patience_seconds=job.training.rank_timeout), ExitStack() as stack:
         shared_log = on_first_rank(lambda: _begin(job, events, stack, resume=resume, locked=locked))
         log = shared_log if is_first_rank() else None
         if on_first_rank(lambda: _is_done(job, events)):
@@ -239,7 +240,7 @@ def _run(
             stop=stop,
             monitor=monitor,
         )
-        with not_kept_until_exit(), without_unpickling(of=_names_of_run(job, folder)):
+        with not_kept_until_exit(), without_unpickling(of=names_of_run(job.run_id, folder / "events.jsonl")):
             trainer = make_trainer(
                 job,
                 model,
@@ -339,12 +340,6 @@ def _write_start(
     )
     for note in restart.notes:
         log.write("note", step=callback.state.steps_done, kind="checkpoint", detail=note)
-
-
-def _names_of_run(job: TrainingJob, folder: Path) -> set[str]:
-    """Names under which the run trained: that of its folder, and earlier ones."""
-    events = read_events_backwards(folder / "events.jsonl")
-    return {job.run_id, *(event["run_id"] for event in events if event["event"] == "run_started")}
 
 
 def _is_done(job: TrainingJob, events: Path) -> bool:

@@ -1,12 +1,19 @@
-"""Which process wrote something, and whether it is still there.
+"""Processes: which one wrote something, whether it is still there, and how workers end with their parent.
 
 A process id alone says little: ids are used again, and mean nothing on another machine. So a
 process is named by host, id and start time.
+
+Ctrl-C, `timeout` and schedulers send a signal to a whole group of processes. What it means is for the
+parent to decide, which may need its workers to save what it has; so they start out of its reach.
 """
 
 import os
+import signal
 import socket
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +30,70 @@ def this_process() -> dict[str, Any]:
         "pid": os.getpid(),
         "process_started": psutil.Process().create_time(),
     }
+
+
+_KNOWS_SENDER = hasattr(signal, "sigtimedwait")
+_FOR_PARENTS = {signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, *([signal.SIGTERM] if _KNOWS_SENDER else [])}
+_LOOK_SECONDS = 1.0
+
+
+def start_tracker() -> None:
+    """Starts multiprocessing's tracker of resources, which takes away what a killed process leaves.
+
+    This one does so without a word, which would reach people, and outlives signals to its group.
+    """
+    from multiprocessing import resource_tracker
+
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (before, "ignore:resource_tracker:UserWarning")))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_PARENTS)
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.environ.pop("PYTHONWARNINGS")
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Processes that the body starts do not get the signals that ask their group to stop.
+
+    They inherit that the signals are blocked, so no moment is left at which one would end them. What they
+    start in turn inherits it, too. Each has to call `obey_parent`, or to be ended by SIGKILL. Where the body
+    starts them by multiprocessing, `start_tracker` comes before: its start ends the block (Python 3.11).
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_PARENTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def obey_parent(parent: int | None = None) -> None:
+    """For a process that began in `starting_workers`: ends it with its parent, or when that sends SIGTERM.
+
+    Args:
+        parent: Its id; None where multiprocessing knows it.
+    """
+    if parent is None:
+        from multiprocessing import parent_process
+
+        started_by = parent_process()
+        assert started_by is not None and started_by.pid is not None
+        parent = started_by.pid
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_PARENTS)
+    threading.Thread(target=_obey, args=(parent,), name="obey-parent", daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    while os.getppid() == parent:
+        if not _KNOWS_SENDER:
+            time.sleep(_LOOK_SECONDS)
+        elif (found := signal.sigtimedwait({signal.SIGTERM}, _LOOK_SECONDS)) and found.si_pid == parent:
+            os._exit(0)
+    os._exit(1)
 
 
 def is_alive(process: Mapping[str, Any]) -> bool | None:

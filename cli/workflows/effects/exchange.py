@@ -12,17 +12,18 @@ from dmix.cli.workflows.effects.measured import Measured
 from dmix.cli.workflows.effects.names import effects_name
 from dmix.cli.workflows.effects.probes import DESIGN, fitted_effects
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.files.weights import readable
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import num_text
-from dmix.warehouse_schema.text_files import parse_json, read_text
+from dmix.warehouse_schema.text_files import parse_json, read_json_object, read_text
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.probes import Probe
     from dmix.mixing.effects.store import StoredEffects
+    from dmix.mixing.space.domains import DomainSpace
 
 SCORES = "scores.csv"
 
@@ -108,7 +109,6 @@ def import_scores(
         NotFoundError: If a file is not there.
         InputError: If a score is missing, given twice, or no number.
     """
-    from dmix.mixing.effects.probes import Probe
     from dmix.mixing.effects.store import StoredEffects, environment_digest, write_effects
     from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.trajectories.objectives import load_environment
@@ -116,28 +116,25 @@ def import_scores(
     manifest = read_dataset_manifest(warehouse.require(), dataset)
     space = DomainSpace.of_dataset(manifest)
     objectives = load_environment(environment)
-    design = read_json(scores.absolute().parent / DESIGN)
+    design = read_json_object(scores.absolute().parent / DESIGN)
     if design.get("dataset") != manifest.dataset:
         raise InputError(
             f"{scores.absolute().parent / DESIGN} is for dataset {design.get('dataset')}, not for "
             f"{manifest.dataset}; add --dataset {design.get('dataset')}"
         )
-    if tuple(design["objectives"]) != objectives.names:
+    try:
+        about, probes = tuple(map(str, design["objectives"])), _exported_probes(design["probes"], space)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"the exported probes have the objectives {', '.join(design['objectives'])}, but the "
-            f"environment file has {', '.join(objectives.names)}; give the environment file of the export"
+            f"{scores.absolute().parent / DESIGN} is damaged ({error!r}); export the probes again with "
+            "'dmix mix probe --export'"
+        ) from None
+    if about != objectives.names:
+        raise InputError(
+            f"the exported probes have the objectives {', '.join(about)}, but the environment file has "
+            f"{', '.join(objectives.names)}; give the environment file of the export"
         )
     table = read_scores(scores)
-    index = {"/".join(pair): i for i, pair in enumerate(space.names)}
-    probes = []
-    for entry in design["probes"]:
-        mixture_N = np.zeros(len(space))
-        for domain, weight in entry["mixture"].items():
-            mixture_N[index[domain]] = weight
-        domains = tuple(index[domain] for domain in entry["domains"])
-        probes.append(
-            Probe(probe_id=entry["probe"], domains=domains, dose=entry["dose"], mixture_N=mixture_N)
-        )
     means = {}
     for probe in probes:
         missing = [o for o in objectives.names if (probe.probe_id, o) not in table]
@@ -201,3 +198,19 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
 
     rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
     return rows
+
+
+def _exported_probes(entries: Any, space: "DomainSpace") -> "list[Probe]":
+    """The probes of a design; what raises is a KeyError, TypeError, ValueError or AttributeError."""
+    from dmix.mixing.effects.probes import Probe
+
+    index = {"/".join(pair): i for i, pair in enumerate(space.names)}
+    probes = []
+    for entry in entries:
+        mixture_N = np.zeros(len(space))
+        for domain, weight in entry["mixture"].items():
+            mixture_N[index[domain]] = float(weight)
+        domains = tuple(index[domain] for domain in entry["domains"])
+        probe_id, dose = str(entry["probe"]), float(entry["dose"])
+        probes.append(Probe(probe_id=probe_id, domains=domains, dose=dose, mixture_N=mixture_N))
+    return probes

@@ -7,13 +7,14 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
-from signal import SIGTERM
+from signal import SIG_UNBLOCK, SIGTERM, pthread_sigmask
 from typing import TYPE_CHECKING
 
 from dmix.cli.show.output import say
 from dmix.cli.workflows.quickstart import sizes
 from dmix.cli.workflows.quickstart.files import Files
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.processes import start_tracker, starting_workers
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ def second_process(*, wanted: bool) -> Iterator[Executor | None]:
     if not wanted or len(os.sched_getaffinity(0)) < 2:
         yield None
         return
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        started = pool.submit(_begin_training)
+    start_tracker()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_start_helper) as pool:
+        with starting_workers():
+            started = pool.submit(_begin_training)
         try:
             yield pool
         except BaseException:
@@ -39,6 +42,11 @@ def second_process(*, wanted: bool) -> Iterator[Executor | None]:
                 with suppress(ProcessLookupError):
                     os.kill(started.result(), SIGTERM)  # its run saves its state and ends
             raise
+
+
+def _start_helper() -> None:
+    """Ctrl-C is for the command, which sends SIGTERM."""
+    pthread_sigmask(SIG_UNBLOCK, {SIGTERM})
 
 
 def _begin_training() -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -277,3 +278,17 @@ def test_a_changed_state_is_refused_by_what_is_wrong_with_it(dataset: MixedDatas
     again = MixedLoader(dataset, settings=SETTINGS)
     again.load_state_dict({**saved, "finished": True})
     assert not again.finished and again.in_step
+
+
+def test_signals_to_the_group_leave_loader_workers_at_work(dataset: MixedDataset) -> None:
+    loader = MixedLoader(dataset, settings=SETTINGS, num_workers=2)
+    plan, ids = loader.begin_step(weights_of(1)), []
+    for batch in loader:
+        if not ids:
+            workers = [str(worker.pid) for worker in loader.dataloader._iterator._workers]
+            for name in ("INT", "TERM", "HUP", "USR1"):  # from another process, as a terminal sends them
+                subprocess.run(["kill", f"-{name}", *workers], check=True)
+        ids += batch["sample_ids"].tolist()
+    assert ids == plan.ids.tolist()
+    assert all(worker.is_alive() for worker in loader.dataloader._iterator._workers)
+    loader.dataloader._iterator._shutdown_workers()

@@ -105,6 +105,28 @@ def test_damaged_effects_are_named(warehouse, stored):
         read_effects(warehouse, "first")
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"facts": 1e308}, "facts are 1e"),
+        ({"facts": {"fit": {"beta": [1.0]}}}, "beta has the shape|gamma"),
+        ({"facts": {"fit": 3}}, "damaged"),
+        (
+            {"facts": {"probes": [{"domains": ["source/None"], "dose": 0.1, "scores": []}]}},
+            "scores of a probe",
+        ),
+        ({"facts": {"probes": "x"}}, "damaged"),
+        ({"natural": [1.0]}, "natural mixing has the shape"),
+        ({"alpha": ["x"]}, "alpha"),
+    ],
+)
+def test_a_changed_manifest_of_effects_is_named(warehouse, stored, changed, said):
+    path = write_effects(warehouse, stored)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    with pytest.raises(InputError, match=rf"first is damaged.*({said})|{said}"):
+        read_effects(warehouse, "first")
+
+
 def test_views_show_effects_and_how_much_of_them_is_noise(warehouse, stored):
     write_effects(warehouse, stored)
     sync(warehouse)

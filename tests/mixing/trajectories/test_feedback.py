@@ -121,6 +121,28 @@ def test_damaged_file_is_named(warehouse):
         read_feedback(warehouse, "set")
 
 
+@pytest.mark.parametrize(
+    ("planned", "said"),
+    [
+        (np.ones((3, 1)), "mixtures of 1 domains, but the set has 2"),
+        (np.full((3, 2), 0.7), "do not sum to 1"),
+        (np.array([[2.0, -1.0]] * 3), "weights below 0"),
+    ],
+)
+def test_planned_mixtures_that_no_proxy_has_are_named(warehouse, planned, said):
+    sampled(warehouse, "static-0000")
+    write_feedback(
+        warehouse,
+        set_name="set",
+        trajectory_id="static-0000",
+        objectives=NAMES,
+        scores_TD=SCORES,
+        planned_TN=planned,
+    )
+    with pytest.raises(InputError, match=rf"static-0000\.parquet .*{said}"):
+        read_trained(warehouse, "set", load_feedback(warehouse, "set"))
+
+
 def test_scales_are_standard_deviations_over_everything_that_is_there():
     # column 0: -3, -2.5, -2, -2 -> mean -2.375, squares .390625 + .015625 + .140625 x 2 = .6875
     scales = farm_scales([SCORES, np.array([[-2.0, -2.0]])], objectives=NAMES)

@@ -142,3 +142,21 @@ def test_damaged_trajectory_names_its_file(warehouse):
     (warehouse.trajectories("first") / "static-0000.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(InputError, match=r"static-0000.parquet cannot be read .* delete it"):
         read_trajectories(warehouse, "first")
+
+
+@pytest.mark.parametrize(
+    ("name", "mixtures", "said"),
+    [
+        ("static-0000", np.full((2, 3), 1 / 3), "no trajectory of this name in the 4 domains"),
+        ("static-0001", np.full((2, 4), 1 / 4), "no trajectory of this name"),
+        ("static-0000", np.full((2, 4), 1.0), "do not sum to 1"),
+        ("static-0000", np.full((2, 4), np.nan), "not finite"),
+    ],
+)
+def test_a_trajectory_that_no_set_has_is_named(warehouse, name, mixtures, said):
+    publish_set(warehouse, WANTED)
+    folder = warehouse.trajectories("first")
+    written = Trajectory(trajectory_id=name, kind="static", top_k=None, mixtures_TN=mixtures)
+    write_trajectory(folder, written).rename(folder / "static-0000.parquet")
+    with pytest.raises(InputError, match=rf"static-0000\.parquet .*{said}"):
+        read_trajectories(warehouse, "first")

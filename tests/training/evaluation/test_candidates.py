@@ -8,6 +8,8 @@ from tests.training.evaluation.conftest import RUN
 
 from dmix.training.evaluation.candidates import model_candidate, run_candidates
 from dmix.training.model.models import load_model
+from dmix.training.run.checkpoints import load_checkpoint
+from dmix.training.run.resuming.checkpoint_files import fingerprint
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
@@ -22,6 +24,34 @@ def test_models_of_a_run_by_step(judged_run):
     checkpoint = judged_run.run(RUN) / "checkpoints" / "step3-ba6.pt"
     saved = torch.load(checkpoint, weights_only=False)["state"]["model"]
     assert torch.equal(saved["network.model.embed_tokens.weight"], weights[3])
+
+
+WEIGHT = "network.model.embed_tokens.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda found: found["model"].update({WEIGHT: found["model"][WEIGHT].half()}), "type torch.float16"),
+        (lambda found: found["model"][WEIGHT].fill_(float("nan")), "weights are not finite"),
+        (lambda found: found.update(run_name="other"), "belongs to run 'other'"),
+    ],
+)
+def test_a_received_checkpoint_is_not_evaluated_as_something_else(judged_run, change, said):
+    path, events = (judged_run.run(RUN) / name for name in ("checkpoints/step1-ba2.pt", "events.jsonl"))
+    before = path.read_bytes(), events.read_text()
+    content = load_checkpoint(path)
+    written = fingerprint(path)
+    change(content["state"])
+    torch.save(content, path)
+    events.write_text(before[1].replace(written, fingerprint(path)))
+    try:
+        (candidate,) = run_candidates(judged_run, RUN, ["1"])
+        with pytest.raises(InputError, match=rf"step1-ba2\.pt .*{said}"):
+            candidate.load()
+    finally:
+        path.write_bytes(before[0])
+        events.write_text(before[1])
 
 
 def test_steps_that_are_not_there_are_named(judged_run):

@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import threading
@@ -243,15 +244,36 @@ def test_a_rank_that_is_stopped_ends_the_others(impatient, capfd):
     def work(rank):
         if rank == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
-        time.sleep(1000)
+        dist.barrier()
 
     codes, _ = ranks_that_end(work, awaited=[0])
     assert codes == [1, None]
-    assert "rank 1 has not answered for 3 s; rank 0 also ends" in capfd.readouterr().err
+    assert "rank 1 has not answered for 3 s (rank_timeout); rank 0 also ends" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("hanging", [0, 1])
+def test_a_rank_whose_training_hangs_ends_all_and_the_others_say_why(impatient, capfd, hanging):
+    def work(rank):
+        with failing_together(patience_seconds=2):
+            if rank == hanging:
+                threading.Event().wait()
+            dist.barrier()
+
+    codes, said = ranks_that_end(work)
+    assert codes[hanging] == 1 and f"rank {hanging} ends\n" in capfd.readouterr().err
+    assert codes[1 - hanging] == 9
+    words = rf"RankLostError: rank {hanging} has done nothing for 2 s \(threading\.py, line \d+\); if"
+    assert re.match(words, said[1 - hanging])
 
 
 def test_ranks_that_only_take_long_are_left_alone(impatient):
-    assert ranks_that_end(lambda rank: time.sleep(4 + rank / 4)) == ([0, 0], {})
+    def work(rank):
+        until = time.monotonic() + 4
+        while rank == 0 and time.monotonic() < until:
+            sum(range(1000))
+        dist.barrier()
+
+    assert ranks_that_end(work) == ([0, 0], {})
 
 
 def test_a_rank_that_is_killed_in_training_is_named_by_message_and_event(make_job, tmp_path):

@@ -1,8 +1,21 @@
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import time
+from multiprocessing.shared_memory import SharedMemory
 
-from dmix.warehouse_schema.files.processes import is_alive, may_fork, this_process
+import pytest
+
+from dmix.warehouse_schema.files.processes import (
+    is_alive,
+    may_fork,
+    obey_parent,
+    start_tracker,
+    starting_workers,
+    this_process,
+)
 
 
 def test_this_process_is_alive():
@@ -54,3 +67,66 @@ def test_only_a_command_with_one_thread_may_fork():
     )
     assert done.stdout.split() == ["False", "True", "False"]
     assert not may_fork()
+
+
+def work_until_told(ready):
+    obey_parent()
+    ready.put(os.getpid())
+    time.sleep(60)
+    os._exit(7)
+
+
+def test_a_worker_ends_when_its_parent_says_so_not_when_others_do():
+    start_tracker()
+    fork = multiprocessing.get_context("fork")
+    ready, blocked = fork.SimpleQueue(), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with starting_workers():
+        worker = fork.Process(target=work_until_told, args=(ready,))
+        worker.start()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == blocked
+    for name in ("INT", "TERM", "HUP", "USR1"):  # from another process, as a terminal or a scheduler does
+        subprocess.run(["kill", f"-{name}", str(ready.get() if name == "INT" else worker.pid)], check=True)
+    worker.join(0.3)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(30)
+    assert worker.exitcode == 0
+
+
+def test_a_worker_ends_with_its_parent():
+    fork = multiprocessing.get_context("fork")
+    ready = fork.SimpleQueue()
+
+    def start_and_die():
+        with starting_workers():
+            fork.Process(target=work_until_told, args=(ready,)).start()
+        time.sleep(60)
+
+    parent = fork.Process(target=start_and_die)
+    parent.start()
+    worker = {"host": this_process()["host"], "pid": ready.get()}
+    parent.kill()
+    deadline = time.monotonic() + 30
+    while is_alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert is_alive(worker) is False
+
+
+def test_a_process_that_is_killed_leaves_neither_shared_memory_nor_words():
+    code = (
+        "import os\n"
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "from dmix.warehouse_schema.files.processes import start_tracker\n"
+        "start_tracker()\n"
+        "assert 'PYTHONWARNINGS' not in os.environ\n"
+        "print(SharedMemory(create=True, size=8).name, flush=True)\n"
+        "os._exit(3)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    # its output ends when the tracker does, too
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    with pytest.raises(FileNotFoundError):
+        SharedMemory(done.stdout.strip(), create=False)

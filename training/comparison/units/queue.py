@@ -7,8 +7,6 @@ ends, too.
 
 import multiprocessing
 import os
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +21,7 @@ from dmix.training.comparison.units.units import Unit
 from dmix.training.run.watching.progress import duration
 from dmix.warehouse_schema.errors import DmixError
 from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.processes import obey_parent, start_tracker, starting_workers
 
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
@@ -80,6 +79,7 @@ def run_queue(
         waiting, running = list(todo), dict[Future[tuple[float, str]], Unit]()
         taken: list[float] = []
         failed = 0
+        start_tracker()
         context = multiprocessing.get_context("spawn")
         with (
             _one_thread_each(),
@@ -89,7 +89,8 @@ def run_queue(
                 # only as many as there are workers are handed out, so that a limit of time holds
                 while waiting and len(running) < workers and (until is None or time.monotonic() < until):
                     unit = waiting.pop(0)
-                    running[pool.submit(execute, unit, paths, loaded, commit)] = unit
+                    with starting_workers():
+                        running[pool.submit(execute, unit, paths, loaded, commit)] = unit
                 if not running:
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -142,19 +143,11 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """One torch thread; interrupts are for the queue; the death of the queue is the worker's."""
+    """One torch thread; signals are for the queue; the death of the queue is the worker's."""
     import torch
 
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    obey_parent()
 
 
 def _outcome(unit: Unit, seconds: float, error: str) -> str:

@@ -167,6 +167,12 @@ def is_own(path: Path, events_file: Path) -> bool:
     return wanted is None or wanted == fingerprint(path)
 
 
+def names_of_run(run_id: str, events_file: Path) -> set[str]:
+    """Names under which a run trained: that of its folder, and earlier ones."""
+    events = read_events_backwards(events_file)
+    return {run_id, *(event["run_id"] for event in events if event["event"] == "run_started")}
+
+
 def recorded_chain(events_file: Path, *, step: int) -> str:
     """Chained digest of the samples up to a step, as the last attempt wrote it; empty if none did."""
     done = (

@@ -22,6 +22,7 @@ from dmix.warehouse_schema.sizes import num_text
 
 # How the content of a run calls the weights, or the model file, that it starts from.
 STARTING_MODEL = "the model that it starts from"
+_ITEMS = "the items of objective "
 
 
 def plan_resume(
@@ -92,7 +93,7 @@ def content_of(config: RunConfig) -> dict[str, str]:
     if config.environment is not None:
         environment = settings_from(Environment, config.environment, where="environment")
         items = items_digests(environment)
-        found |= {f"the items of objective {name}": digest for name, digest in items.items()}
+        found |= {f"{_ITEMS}{name}": digest for name, digest in items.items()}
     for spec in (config.controller, config.shadow):
         digest = code_digest(spec)
         if digest is not None:
@@ -107,9 +108,18 @@ def changed_content(
     change cannot be compared.
 
     Raises:
-        InputError: If something does, and `accept` is False.
+        InputError: If something does, and `accept` is False; or if the objectives are others.
     """
-    changes = changes_between(recorded_content(events), content)
+    recorded = recorded_content(events)
+    before, now = (
+        [name.removeprefix(_ITEMS) for name in of if name.startswith(_ITEMS)] for of in (recorded, content)
+    )
+    if before and before != now:  # earlier versions kept none
+        raise InputError(
+            f"run {run_id} was scored on the objectives {', '.join(before) or 'none'}, but its configuration "
+            f"has {', '.join(now) or 'none'}; restore {events.with_name('config.yaml')}"
+        )
+    changes = changes_between(recorded, content)
     require_accepted(changes, of=f"run {run_id}", accepted=accept)
     return changes
 

@@ -1,21 +1,38 @@
-"""Stopping a run from outside: the first signal asks for a checkpoint, the second one ends it."""
+"""Stopping a run from outside: the first signal asks for a checkpoint, a later one ends it.
+
+`timeout` and launchers (Composer, torchrun) send a signal to the group of processes that a terminal or a
+scheduler has sent one to already, so one that follows within seconds says nothing new.
+"""
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 # Schedulers send SIGUSR1 ahead of a limit, a lost terminal SIGHUP.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+FORWARDED_SECONDS = 5.0
+"""Time after the first signal within which others are that one, passed on."""
 
 
 class StopRequest:
-    """Whether somebody asked the run to stop, and whether somebody ended it (a second signal)."""
+    """Whether somebody asked the run to stop, and whether somebody ended it (a later signal)."""
 
     def __init__(self) -> None:
         self.received: str | None = None
         self.ended = False
+        self._came = 0.0
+
+    def receive(self, number: int) -> None:
+        """Notes the first signal."""
+        self.received, self._came = signal.Signals(number).name, time.monotonic()
+
+    @property
+    def just_came(self) -> bool:
+        """Whether a signal now is the first one, passed on."""
+        return self.received is not None and time.monotonic() - self._came < FORWARDED_SECONDS
 
     def __bool__(self) -> bool:
         return self.received is not None
@@ -25,8 +42,9 @@ class StopRequest:
 def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[StopRequest]:
     """Turns SIGINT, SIGTERM, SIGHUP and SIGUSR1 into a `StopRequest` for the body of the `with` statement.
 
-    A second signal raises KeyboardInterrupt. Outside of the main thread, where Python allows no
-    handlers, signals keep their meaning. A SIGHUP that `nohup` made ignored stays ignored.
+    A signal after `FORWARDED_SECONDS` raises KeyboardInterrupt. Until then, signals are ignored, also behind
+    the body. Outside of the main thread, where Python allows no handlers, signals keep their meaning. A
+    SIGHUP that `nohup` made ignored stays ignored.
 
     Args:
         say: Receives a line for people when the first signal comes, since stopping can take a while.
@@ -37,14 +55,21 @@ def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[S
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
+        if request.just_came:
+            return
         if request:
             request.ended = True
             raise KeyboardInterrupt
-        request.received = signal.Signals(number).name
+        request.receive(number)
         say(
-            f"{request.received}: the run saves its state after this batch or scoring, then stops. A "
-            "second signal ends the run at once, without saving"
+            f"{request.received}: the run saves its state after this batch or scoring, then stops. A signal "
+            f"after more than {FORWARDED_SECONDS:.0f} s ends the run at once, without saving"
         )
+
+    def handle_late(number: int, frame: FrameType | None) -> None:
+        if not request.just_came:
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
 
     ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
     before = {number: signal.signal(number, handle) for number in SIGNALS if number not in ignored}
@@ -56,4 +81,4 @@ def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[S
         raise
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handle_late if request.just_came and not request.ended else handler)

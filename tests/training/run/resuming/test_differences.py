@@ -87,3 +87,10 @@ def test_a_model_file_is_the_model_and_part_of_the_content():
     model = model_of(CONFIG)
     assert isinstance(model, ModelSettings) and model.config == {"hidden_size": 16}
     assert set(content_of(CONFIG)) == {STARTING_MODEL} and len(content_of(CONFIG)[STARTING_MODEL]) == 64
+
+
+@pytest.mark.parametrize("names", [["a"], ["b", "a"], ["a", "c"], []])
+def test_other_objectives_in_the_configuration_are_refused_whatever_is_accepted(log, names):
+    content = {f"the items of objective {name}": "1" * 64 for name in names}
+    with pytest.raises(InputError, match=r"scored on the objectives a, b, but .*config\.yaml"):
+        changed_content("r", content, log.path, accept=True)
