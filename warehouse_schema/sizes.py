@@ -28,4 +28,5 @@ def _plural(noun: str) -> str:
         return f"{noun.removesuffix('us')}ora"
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{noun[:-1]}ies"
-    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+    hissing = noun.endswith(("s", "x", "ch", "sh")) and not noun.endswith("epoch")
+    return f"{noun}es" if hissing else f"{noun}s"

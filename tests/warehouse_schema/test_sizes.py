@@ -40,6 +40,8 @@ def test_sizes_have_the_unit_that_fits(size_bytes, text):
         (2, "corpus", "2 corpora"),
         (2, "proxy", "2 proxies"),
         (2, "box", "2 boxes"),
+        (3, "epoch", "3 epochs"),
+        (2, "batch", "2 batches"),
     ],
 )
 def test_a_number_has_its_noun_in_singular_or_plural(count, noun, said):
