@@ -32,14 +32,18 @@ FILES: tuple[tuple[str, type, str], ...] = (
         Environment,
         "`--environment FILE`: the objectives (goals) of a run, with their evaluation items.",
     ),
-    ("Objective", Objective, "A field `objectives` of the environment file is a list of these records."),
+    (
+        "Objective",
+        Objective,
+        "The value of the key `objectives` in the environment file is a list of these records.",
+    ),
     ("Model", ModelSettings, "`--model FILE`: the architecture of a model that starts from random weights."),
     (
         "Proxy",
         ProxySettings,
         "`--proxy FILE` of `dmix mix collect`: the small model that dmix trains under each trajectory.",
     ),
-    ("Training", TrainingSettings, "`--training FILE`, and the field `training` of a proxy file."),
+    ("Training", TrainingSettings, "`--training FILE`, and the key `training` of a proxy file."),
 )
 
 
@@ -96,7 +100,7 @@ def configuration_page() -> str:
             (f"`{f.name}`", _values(f, hints[f.name]), _default(f), f.metadata.get("help", ""))
             for f in dataclasses.fields(cls)
         ]
-        parts += [f"## {title}\n", f"{what}\n", table(("field", "value", "default", "meaning"), rows)]
+        parts += [f"## {title}\n", f"{what}\n", table(("key", "value", "default", "meaning"), rows)]
     return "\n".join(parts)
 
 

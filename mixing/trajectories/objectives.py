@@ -66,7 +66,8 @@ class Objective:
     split: str = setting(
         "all",
         help="Part of the items to use. 'all': every item. 'feedback': six tenths. 'development': two "
-        "tenths. 'confirmation': the other two tenths. A hash of the id decides the part of an item.",
+        "tenths. 'confirmation': the other two tenths. A hash of the item's id decides to which part the "
+        "item belongs.",
         choices=tuple(SPLITS),
     )
 

@@ -60,18 +60,18 @@ class SampleSettings:
     )
     alpha: float = setting(
         1.0,
-        help="Weight (alpha) of a candidate mixture's distance from the last mixture, in the candidate's "
-        "score. The paper gives no value.",
+        help="Weight (alpha) of the distance between a candidate mixture and the mixture of the previous "
+        "step. This distance is a part of the candidate's score. The paper gives no value.",
     )
     beta: float = setting(
         1.0,
-        help="Weight (beta) of a candidate mixture's distance from pure target text, in the candidate's "
-        "score. The paper gives no value.",
+        help="Weight (beta) of the distance between a candidate mixture and pure target text. This distance "
+        "is a part of the candidate's score. The paper gives no value.",
     )
     gamma: float = setting(
         1.0,
-        help="Weight (gamma) of a candidate mixture's distance from earlier paths, in the candidate's "
-        "score. The paper gives no value.",
+        help="Weight (gamma) of the distance between a candidate mixture and earlier paths. This distance "
+        "is a part of the candidate's score. The paper gives no value.",
     )
     samples_per_step: int | str = setting(
         "auto",
@@ -89,8 +89,8 @@ class SampleSettings:
     max_passes: int = setting(
         1,
         help="Maximum number of passes through each domain in the guided run (see "
-        "--run-samples-per-step). With 1, as in the paper, a path ends once it has drawn all target "
-        "samples. With more, a path has all M steps; use this for runs with --exhaustion repeat.",
+        "--run-samples-per-step). With 1, as in the paper, a path ends when such a run has used up the "
+        "target text. With more, a path has all M steps; use this for runs with --exhaustion repeat.",
     )
     batch_size: int = setting(
         32,

@@ -157,7 +157,7 @@ class TrainingSettings:
     lora: LoraSettings | None = setting(
         None,
         help="Settings of low-rank adapters, which dmix then trains instead of the checkpoint's weights. "
-        "Fields: rank, alpha, targets, merge. Default: dmix trains all weights.",
+        "Keys: rank, alpha, targets, merge. Default: dmix trains all weights.",
     )
     reset_at_documents: bool = setting(
         False,
@@ -275,7 +275,7 @@ class ModelSettings:
     architecture: str = setting(help="Model family.", choices=("llama", "gpt_neox"))
     config: dict[str, Any] = setting(
         {},
-        help="Fields of the transformers configuration of this model family. Default of vocab_size: "
+        help="Settings of the transformers configuration of this model family. Default of vocab_size: "
         "the size of the tokenizer's vocabulary.",
     )
     tokenizer: str | None = setting(
@@ -308,7 +308,7 @@ class ProxySettings:
             "num_attention_heads": 4,
             "tie_word_embeddings": True,
         },
-        help="Fields of the transformers configuration of this model family.",
+        help="Settings of the transformers configuration of this model family.",
     )
     tokenizer: str | None = setting(
         None, help="Tokenizer of the proxies. If you give one, it must be the tokenizer of the dataset."
@@ -328,7 +328,7 @@ class ProxySettings:
     )
     training: TrainingSettings = field(
         default_factory=TrainingSettings,
-        metadata={"help": "Training settings of the proxies. Fields: as in a training file."},
+        metadata={"help": "Training settings of the proxies. Keys: as in a training file."},
     )
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ class StartStateSettings:
     kl_bound: float = setting(
         0.01,
         help="Largest sampling error of the shares: a KL divergence in nats, estimated by bootstrap. "
-        "dmix stops writing when the error is below this bound with probability --confidence.",
+        "The model stops writing documents when the error is below this bound with probability --confidence.",
     )
     confidence: float = setting(
         0.95,
