@@ -65,7 +65,7 @@ def test_a_line_puts_the_next_sign_off(lines):
 
 
 def test_a_display_needs_no_sign(lines):
-    with signs_of_life(lines.append, silence_seconds=SILENCE), without_signs():
+    with without_signs(), signs_of_life(lines.append, silence_seconds=SILENCE):
         time.sleep(5 * SILENCE)
     assert lines == []
 
