@@ -59,7 +59,7 @@ def etl() -> None:
     show_default=True,
     help="Name of the corpora. dmix calls them NAME-source and NAME-target.",
 )
-@click.option("--add", is_flag=True, help="Add these inputs to the inputs of the last version.")
+@click.option("--add", is_flag=True, help="Add these inputs to the newest versions of the corpora.")
 @click.option(
     "--seq-len",
     type=Count(min=2),

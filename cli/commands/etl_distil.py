@@ -30,7 +30,7 @@ def distil() -> Workflow:
 
     The teacher is the classifier that labelled the corpora. The command prints how often both classifiers
     agree. Then 'dmix etl classify --classifier distilled:NAME' labels other documents as fast as the
-    embedded classifier. If you add '--fallback nvidia --margin 0.2', the teacher labels the documents on
+    embedded classifier does. If you add '--fallback nvidia --margin 0.2', the teacher labels the documents on
     which the fast classifier is unsure.
 
     Example: dmix etl distil --name fast

@@ -48,8 +48,8 @@ _logger_option = click.option(
     "loggers",
     multiple=True,
     type=click.Choice(LOGGERS),
-    help="Logger to which Composer sends metrics. Repeat the flag for several loggers. These loggers "
-    "replace those of the training file, or with --resume those of the run.",
+    help="Logger to which Composer sends metrics. Repeat the flag for several loggers. This flag "
+    "replaces the loggers of the training file. With --resume, it replaces the loggers of the run.",
 )
 
 

@@ -36,7 +36,7 @@ class ClassifySettings(TextSettings):
     margin: float = setting(
         0.2,
         help="Smallest margin with which the first classifier decides, from 0 to 1. The margin is the "
-        "probability of the best label minus that of the second.",
+        "probability of the best label minus that of the second-best label.",
     )
     id_column: str | None = setting(
         None,

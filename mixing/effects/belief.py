@@ -51,20 +51,22 @@ class BeliefSettings:
     )
     walk: float = setting(
         0.5,
-        help="Standard deviation by which each of these three may change over a run, in units of its prior.",
+        help="Standard deviation by which drift, scale and direction may each change over a run, in units of"
+        " their prior standard deviations.",
     )
     noise: float = setting(0.1, help="Standard deviation of a repeated measurement of a score, in s_o.")
     headroom: float = setting(
         1.0,
-        help="Largest possible rise of a score, as a part of its first value's distance from 0; .inf sets no"
-        " limit.",
+        help="Largest possible rise of a score, as a share of the distance of its first value from 0; .inf"
+        " sets no limit.",
     )
     natural: float = setting(
         3.0, help="Standard deviation of the gain of natural mixing where nobody measured it, in s_o."
     )
     repetition: float = setting(
         0.0,
-        help="Loss of every score per squared share of the run that is read beyond free_passes, in nats.",
+        help="Loss of every score, in nats, per squared share of the run that it draws from a domain beyond"
+        " free_passes.",
     )
     minor: float = setting(
         0.2,

@@ -89,7 +89,7 @@ class Environment:
     """A set of objectives, and the folder of their files."""
 
     objectives: tuple[Objective, ...] = setting(
-        help="List of objectives. Tables and score vectors have the same order."
+        help="List of objectives. Tables and score vectors show the objectives in this order."
     )
     scales: dict[str, float] = setting(
         {},

@@ -27,8 +27,8 @@ class SampleSettings:
         "default",
         help="Version of Algorithm 1. 'paper': exactly as published. 'default': dmix first draws the share "
         "of each field (source and target), then the shares of the domains. It also adds random paths. "
-        "To compute a candidate mixture's distance from earlier paths (see --gamma), it uses only their "
-        "mixtures at the same step.",
+        "To compute a candidate mixture's distance from earlier paths (see --gamma), dmix uses only the "
+        "mixtures of these paths at the same step.",
         choices=PRESETS,
     )
     paths: int | None = setting(

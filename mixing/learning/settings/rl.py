@@ -51,8 +51,8 @@ class RlSettings:
     actor_delay: int = setting(200, help="Number of critic updates before the first update of the actor.")
     returns_steps: int = setting(
         500,
-        help="Number of gradient steps before the first of the --steps updates. They fit the critics to "
-        "the final utility of each trajectory in --set.",
+        help="Number of gradient steps that fit the critics to the final utility of each trajectory in "
+        "--set. dmix makes these steps before the --steps updates.",
     )
     batch_episodes: int = setting(
         64, help="Number of episodes per gradient step. An episode is the run of one trajectory."
@@ -100,8 +100,8 @@ class RlSettings:
         None,
         help="Penalty on the distance between the actor's mixtures and those of the rollouts (runs in "
         "learned simulators), per nat of KL divergence. The simulators give gradients only at the "
-        "rollouts' mixtures, so the penalty keeps the actor near them. It falls to 0 over the first "
-        "half of the actor's updates. Default: 0.5. With preset 'paper': 0.",
+        "rollouts' mixtures, so the penalty keeps the actor near them. The penalty falls to 0 "
+        "over the first half of the actor's updates. Default: 0.5. With preset 'paper': 0.",
     )
     pessimism: float | None = setting(
         None,

@@ -31,7 +31,7 @@ class SftSettings:
     batch_trajectories: int = setting(16, help="Number of trajectories per gradient step.")
     epochs: int = setting(200, help="Maximum number of passes over the trajectories.")
     patience: int = setting(
-        30, help="Number of epochs without a better held-out loss after which training stops."
+        30, help="Training stops after this number of epochs without a better held-out loss."
     )
     held_out: float = setting(
         0.1,
