@@ -24,8 +24,11 @@ from dmix.mixing.agent.architectures import config_of, new_agent, new_critic, ne
 from dmix.mixing.learning.cql_losses import EpisodeBatch, SimplexCQLImpl
 
 _LARGEST_GRADIENT = 1.0
-# Share of the actor's updates over which the proximity falls to 0.
-_PROXIMITY_UNTIL = 0.5
+# What the actor's last update has left of the proximity, and of the weight of the critics. Both fall
+# geometrically: without any proximity the actor swings about an optimum, and where few nats are at stake
+# the critics' errors would move it more than the simulators' slopes do.
+_PROXIMITY_LEFT = 0.1
+_CRITICS_LEFT = 0.01
 
 
 @dataclasses.dataclass()
@@ -43,7 +46,7 @@ class SimplexCQLConfig(LearnableConfig):
         backup_samples: Policy mixtures whose largest value is backed up; 0 takes the policy's mean.
         n_critics: Critics; their minimum is backed up.
         tau: Rate at which target critics follow.
-        simulator_share: Share of the actor's gradient that comes from rollouts.
+        simulator_share: Share of the actor's gradient that comes from rollouts, at its first update.
         proximity: Penalty per nat of KL from the mixtures of rollouts to the actor's, at its first update.
         actor_delay: Updates with a frozen actor.
         actor_updates: Updates over which the actor's rate falls to 0 (cosine); 0 keeps it.
@@ -70,9 +73,19 @@ class SimplexCQLConfig(LearnableConfig):
     critic_layers: int = 1
 
     def proximity_at(self, grad_step: int) -> float:
-        """Proximity at an update: it falls linearly and is 0 from half of the actor's updates on."""
-        done = (grad_step - self.actor_delay) / max(1, self.actor_updates)
-        return self.proximity * max(0.0, 1 - done / _PROXIMITY_UNTIL)
+        """Proximity at an update; a tenth of it is left at the end."""
+        return self.proximity * _PROXIMITY_LEFT ** self._actor_done(grad_step)
+
+    def simulator_share_at(self, grad_step: int) -> float:
+        """Share of the rollouts at an update: it rises to nearly 1 unless it is 0."""
+        critics = (1 - self.simulator_share) * _CRITICS_LEFT ** self._actor_done(grad_step)
+        return self.simulator_share / (self.simulator_share + critics)
+
+    def _actor_done(self, grad_step: int) -> float:
+        """Share of the actor's updates made before this one; 0 where their number is not known."""
+        if not self.actor_updates:
+            return 0.0
+        return min(1.0, max(0.0, (grad_step - self.actor_delay) / self.actor_updates))
 
     def create(self, device: Any = False, enable_ddp: bool = False) -> "SimplexCQL":
         return SimplexCQL(self, device, enable_ddp)

@@ -207,6 +207,7 @@ class SimplexCQLImpl(CQLImpl):
         )
         self._config = config
         self._proximity = config.proximity
+        self._simulator_share = config.simulator_share
 
     def serve(self, active_N: Tensor) -> None:
         """Turns the networks of a set agent to another domain space."""
@@ -219,6 +220,7 @@ class SimplexCQLImpl(CQLImpl):
         losses = self.update_critic(batch)
         if grad_step >= self._config.actor_delay:
             self._proximity = self._config.proximity_at(grad_step)
+            self._simulator_share = self._config.simulator_share_at(grad_step)
             losses.update(self.update_actor(batch))
         self.update_critic_target()
         return losses
@@ -297,6 +299,7 @@ class SimplexCQLImpl(CQLImpl):
         rollout's mixtures alone, `proximity` times KL(rollout || mu(s_t)) is added: a mirror-descent
         step (Tomar et al. 2020, arXiv 2005.09814) with the arguments of KL exchanged, so that its
         derivative does not vanish where a share does. Rollouts follow the policy, so it moves no optimum.
+        Over the actor's updates w rises and the proximity falls (`SimplexCQLConfig`).
         """
         values_KET1 = self._values(self._modules.q_funcs, batch, action.sample(1))
         loss_ET = -values_KET1[..., 0].min(0).values
@@ -304,7 +307,7 @@ class SimplexCQLImpl(CQLImpl):
         mean_ETN = action.mean()
         simulator_gain = _mean((mean_ETN * batch.grad_ETN).sum(-1), has_grad_ET)
         left = _mean(departure(batch.actions_ETN, mean_ETN), has_grad_ET)
-        share = self._config.simulator_share
+        share = self._simulator_share
         simulated = simulator_gain - self._proximity * left
         return ActorLoss(
             actor_loss=(1 - share) * _mean(loss_ET, batch.valid_mask_ET) - share * simulated,

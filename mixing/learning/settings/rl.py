@@ -93,15 +93,16 @@ class RlSettings:
     )
     simulator_share: float | None = setting(
         None,
-        help="Share of the actor's gradient that comes from learned simulators. The rest comes from the "
-        "critics. Default: 0.9. With preset 'paper': 0.",
+        help="Share of the actor's gradient that comes from learned simulators, at its first update. The "
+        "rest comes from the critics. Unless the share is 0, it rises, and the critics' weight falls to a "
+        "hundredth. Default: 0.9. With preset 'paper': 0.",
     )
     proximity: float | None = setting(
         None,
         help="Penalty on the distance between the actor's mixtures and those of the rollouts (runs in "
         "learned simulators), per nat of KL divergence. The simulators give gradients only at the "
-        "rollouts' mixtures, so the penalty keeps the actor near them. The penalty falls to 0 "
-        "over the first half of the actor's updates. Default: 0.5. With preset 'paper': 0.",
+        "rollouts' mixtures, so the penalty keeps the actor near them. The penalty falls to a tenth "
+        "over the actor's updates. Default: 0.5. With preset 'paper': 0.",
     )
     pessimism: float | None = setting(
         None,

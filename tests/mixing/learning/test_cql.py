@@ -41,9 +41,19 @@ def batch_of(rewards, *, lengths, ended, domains=3, active=None, potential=None,
     )
 
 
-def test_proximity_is_gone_from_half_of_the_actor_s_updates_on():
+def test_a_tenth_of_the_proximity_is_left_at_the_last_update_of_the_actor():
     config = SimplexCQLConfig(proximity=0.4, actor_delay=10, actor_updates=100)
-    assert [config.proximity_at(step) for step in (10, 35, 60, 100)] == pytest.approx([0.4, 0.2, 0, 0])
+    found = [config.proximity_at(step) for step in (0, 10, 60, 110, 200)]
+    assert found == pytest.approx([0.4, 0.4, 0.4 * 0.1**0.5, 0.04, 0.04])
+    assert SimplexCQLConfig(proximity=0.4).proximity_at(50) == 0.4
+
+
+@pytest.mark.parametrize(
+    ("share", "found"), [(0.0, [0, 0, 0]), (0.5, [0.5, 10 / 11, 100 / 101]), (1.0, [1, 1, 1])]
+)
+def test_share_of_rollouts_rises_as_the_weight_of_the_critics_falls_to_a_hundredth(share, found):
+    config = SimplexCQLConfig(simulator_share=share, actor_delay=10, actor_updates=100)
+    assert [config.simulator_share_at(step) for step in (10, 60, 110)] == pytest.approx(found)
 
 
 AGENT = {
