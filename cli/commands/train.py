@@ -102,8 +102,8 @@ SECTIONS = {
     "--resume",
     is_flag=True,
     help="Resume --run from its newest checkpoint. You may change --steps. In --training, you may change "
-    "learning_rate, checkpoints_kept and microbatch_size. dmix records each change as an event, and "
-    "refuses any other change.",
+    "learning_rate, checkpoints_kept, microbatch_size and rank_timeout. dmix records each change as an "
+    "event, and refuses any other change.",
 )
 @click.option(
     "--trust-controller",
