@@ -22,7 +22,7 @@ def inputs(tmp_path, monkeypatch):
     """Two fields in the current folder: 3 source documents and a bad line, 2 target documents."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DMIX_WAREHOUSE", raising=False)
-    monkeypatch.setenv("DMIX_MASTER", "local[2,3]")
+    monkeypatch.delenv("DMIX_MASTER", raising=False)
     (tmp_path / "books").mkdir()
     (tmp_path / "books" / "a.jsonl").write_text(
         '{"text": "one", "topic": "News"}\n{"text": "two", "topic": "Games"}\nnonsense\n'
@@ -36,7 +36,7 @@ def inputs(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_corpora_are_shown_and_in_the_catalog(spark, inputs, capsys):
+def test_corpora_are_shown_and_in_the_catalog(inputs, capsys):
     papers = ["papers/x.jsonl.gz", "papers/y.jsonl.gz"]
     arguments = ["etl", "classify", "--source", "books/", "--target", *papers, "--warehouse", "w"]
     assert run([*arguments, *COLUMN]) == 0
@@ -62,7 +62,7 @@ def test_corpora_are_shown_and_in_the_catalog(spark, inputs, capsys):
         assert labels == [("Games",), ("News",), ("Science",)]
 
 
-def test_json_is_one_document_on_stdout(spark, inputs, capsys):
+def test_json_is_one_document_on_stdout(inputs, capsys):
     assert run(["etl", "classify", "--source", "books", "--name", "n", "--json", *COLUMN]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert found["domains"] == {"Games": 1, "News": 2}
@@ -73,8 +73,7 @@ def test_json_is_one_document_on_stdout(spark, inputs, capsys):
     assert (again["version"], again["published"], again["parts_kept"]) == (1, False, 1)
 
 
-def test_samples_of_a_length_make_a_dataset_in_the_same_call(inputs, capsys, monkeypatch):
-    monkeypatch.delenv("DMIX_MASTER")
+def test_samples_of_a_length_make_a_dataset_in_the_same_call(inputs, capsys):
     of = ["--warehouse", "w", "--json", *COLUMN]
     assert run(["etl", "classify", "--source", "books", *of]) == 0
     capsys.readouterr()
@@ -88,7 +87,7 @@ def test_samples_of_a_length_make_a_dataset_in_the_same_call(inputs, capsys, mon
         assert catalog.query("select dataset from datasets")[1] == [(found["dataset"]["dataset"],)]
 
 
-def test_dry_run_shows_the_work_and_writes_nothing(spark, inputs, capsys):
+def test_dry_run_shows_the_work_and_writes_nothing(inputs, capsys):
     arguments = ["etl", "classify", "--source", "books", "papers", "--dry-run", *COLUMN]
     assert run([*arguments, "--json"]) == 0
     (plan,) = json.loads(capsys.readouterr().out)
@@ -100,7 +99,7 @@ def test_dry_run_shows_the_work_and_writes_nothing(spark, inputs, capsys):
     assert not (inputs / "warehouse").exists()
 
 
-def test_config_file_names_the_same_options(spark, inputs, capsys):
+def test_config_file_names_the_same_options(inputs, capsys):
     (inputs / "job.yaml").write_text(
         "source: [books]\nclassifier: column:topic\ntaxonomy: from-data\nname: y\n"
     )
@@ -123,7 +122,7 @@ def test_config_file_names_the_same_options(spark, inputs, capsys):
         (["--source", "books", "--id-column", ""], "id_column is empty"),
     ],
 )
-def test_bad_use_is_one_message_and_exit_code_2(spark, inputs, capsys, arguments, message):
+def test_bad_use_is_one_message_and_exit_code_2(inputs, capsys, arguments, message):
     assert run(["etl", "classify", *COLUMN, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -139,7 +138,7 @@ def test_several_paths_follow_one_option():
     assert (context.params["name"], context.params["as_json"]) == ("n", True)
 
 
-def test_example_of_the_help_runs(spark, inputs):
+def test_example_of_the_help_runs(inputs):
     words = classify.help.rsplit("Example: ", 1)[1].split()
     assert words[0] == "dmix"
     at = words.index("papers/*.jsonl.gz")  # the shell's work
@@ -147,13 +146,12 @@ def test_example_of_the_help_runs(spark, inputs):
     assert run([*words[1:], *COLUMN]) == 0
 
 
-@pytest.mark.parametrize("master", ["", "local[2,3]"])
-def test_the_worked_example_of_chat_records(tmp_path, monkeypatch, capsys, master):
-    """Local workers and Spark give the documents and rejects that the page shows."""
+def test_the_worked_example_of_chat_records(tmp_path, monkeypatch, capsys):
+    """The documents and rejects are those that the page shows."""
     page = (DOCS / "guide" / "chat-records.md").read_text(encoding="utf-8")
     records, text = (re.search(rf"```{kind}\n(.*?)```", page, re.S)[1] for kind in ("json", "text"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DMIX_MASTER", master)
+    monkeypatch.delenv("DMIX_MASTER", raising=False)
     (tmp_path / "chats.jsonl").write_text(records)
     command = ["etl", "classify", "--target", "chats.jsonl", "--name", "chats", "--warehouse", "w"]
     assert run([*command, "--template", "chat"]) == 0

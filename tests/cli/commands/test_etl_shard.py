@@ -15,7 +15,7 @@ def words(start, count):
 
 
 @pytest.fixture(scope="session")
-def classified(spark, tmp_path_factory):
+def classified(tmp_path_factory):
     """A warehouse with the corpora main-source and main-target; not to be changed."""
     folder = tmp_path_factory.mktemp("classified")
     records = {
@@ -203,7 +203,7 @@ def test_a_missing_warehouse_is_named(tmp_path, capsys):
     assert "does not exist; run 'dmix etl classify' first" in capsys.readouterr().err
 
 
-def test_remote_inputs_labels_and_streams_from_end_to_end(spark, bucket, tmp_path, capsys):
+def test_remote_inputs_labels_and_streams_from_end_to_end(bucket, tmp_path, capsys):
     lines = [{"text": words(i, 30), "label": ("Games", "News")[i % 2]} for i in range(20)]
     content = "".join(json.dumps(line) + "\n" for line in lines).encode()
     RemotePath(f"{bucket}/raw/a.jsonl").write_bytes(content)

@@ -10,14 +10,14 @@ from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.files.layout import Warehouse
 
 pytestmark = pytest.mark.long
-SIZES = ["--max-tokens", "20", "--block-documents", "16", "--master", "local[2,3]"]
+SIZES = ["--max-tokens", "20", "--block-documents", "16"]
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DMIX_WAREHOUSE", "w")
-    monkeypatch.setenv("DMIX_MASTER", "local[2,3]")
+    monkeypatch.delenv("DMIX_MASTER", raising=False)
     return tmp_path
 
 
@@ -57,7 +57,7 @@ def test_start_state_from_a_model_needs_one_and_only_then(here, capsys):
     assert "--from model" in capsys.readouterr().err
 
 
-def test_start_state_from_a_model_is_shown_and_stored(spark, here, writer, capsys):
+def test_start_state_from_a_model_is_shown_and_stored(here, writer, capsys):
     arguments = ["etl", "start-state", "--from", "model", "--model", str(writer), "--name", "tiny", *SIZES]
     bounds = ["--kl-bound", "0.2", "--min-documents", "32", "--max-documents", "96"]
     assert run([*arguments, *bounds, "--dry-run", "--json"]) == 0
@@ -72,7 +72,7 @@ def test_start_state_from_a_model_is_shown_and_stored(spark, here, writer, capsy
     assert rows == [("model:tiny", pytest.approx(1))]
 
 
-def test_a_guided_run_on_a_source_that_a_model_wrote(spark, here, writer, environment_file, capsys):
+def test_a_guided_run_on_a_source_that_a_model_wrote(here, writer, environment_file, capsys):
     synthesize = [
         "etl",
         "synthesize",

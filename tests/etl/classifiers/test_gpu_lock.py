@@ -7,19 +7,12 @@ import time
 
 import pytest
 import torch
+from tests.etl.classifiers.turn_taker import work
 
 from dmix.etl.classifiers import gpu_lock
 from dmix.etl.classifiers.gpu_lock import model_at_work, turn
 
 SPAWN = multiprocessing.get_context("spawn")
-
-
-def work(folder, names, seconds, spans):
-    """Notes (name, start, end) of one turn."""
-    with turn(names, folder=folder) as index:
-        start = time.monotonic()
-        time.sleep(seconds)
-        spans.put((names[index], start, time.monotonic()))
 
 
 def spans_of(folder, names, processes):
@@ -34,7 +27,7 @@ def spans_of(folder, names, processes):
 
 
 def test_processes_at_one_gpu_follow_each_other(tmp_path):
-    spans = spans_of(tmp_path, ["a"], 4)
+    spans = spans_of(tmp_path, ["a"], 3)
     assert all(before[2] <= after[1] for before, after in itertools.pairwise(spans))
 
 

@@ -30,7 +30,7 @@ def finished(toy_data, toy_setting, tmp_path_factory):
         results=folder / "results",
         workers=1,
     )
-    prepare = partial(prepare_comparison, master="local[1]")
+    prepare = partial(prepare_comparison, master=None)
     reports = run_comparison(loaded, request, prepare=prepare, progress=lines.append)
     return study_of(loaded, request, lines.append), reports, lines
 

@@ -76,7 +76,7 @@ def prepared(many_texts, setting_files, tmp_path_factory):
             tier="smoke", stages=(), data=many_texts, work=folder / "w", results=folder / "r", workers=1
         )
         studies[name] = study_of(loaded, request, lines.append)
-        prepare_comparison(studies[name], master="local[1]")
+        prepare_comparison(studies[name], master=None)
     return studies, lines
 
 
@@ -142,7 +142,7 @@ def test_a_second_preparation_finds_all_of_it_done(prepared):
     study, lines = prepared[0]["spoken"], []
     before = read_dataset_manifest(study.paths.warehouse, "run")
     blocks = {path: path.stat().st_mtime_ns for path in study.paths.text("run", "source").glob("block-*")}
-    prepare_comparison(replace(study, progress=lines.append), master="local[1]")
+    prepare_comparison(replace(study, progress=lines.append), master=None)
     assert read_dataset_manifest(study.paths.warehouse, "run") == before
     assert {path: path.stat().st_mtime_ns for path in blocks} == blocks
     assert not any("wrote" in line for line in lines), lines
@@ -208,6 +208,6 @@ def test_a_filter_that_keeps_nothing_is_named(prepared, tmp_path):
     study = prepared[0]["spoken"]
     # documents of one token have fewer than eight words, or repeat themselves, and are Low by rule
     settings = replace(study.loaded.settings, synthetic_quality="embedded", seq_len=2)
-    builder = DatasetBuilder(study.paths.warehouse, settings, master="local[1]", progress=str)
+    builder = DatasetBuilder(study.paths.warehouse, settings, master=None, progress=str)
     with pytest.raises(InputError, match=r"dropped all .* by base-0; set synthetic_quality: none"):
         builder.write(study.paths.warehouse.model("base-0"), tmp_path / "written", tokens=100)

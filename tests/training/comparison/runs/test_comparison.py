@@ -23,7 +23,7 @@ from dmix.warehouse_schema.errors import InputError
 
 # Seventeen runs and three agents: a minute on an idle core, many where cores are shared.
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
-PREPARE = partial(prepare_comparison, master="local[1]")
+PREPARE = partial(prepare_comparison, master=None)
 
 
 @pytest.fixture(scope="module")
