@@ -148,7 +148,8 @@ def items_and_text(
 def choose_text(corpora: Sequence[CorpusText], settings: ComparisonSettings) -> Chosen:
     """The records of each corpus that base models and runs get, by (dataset, field) and name.
 
-    Runs of a synthetic source get none of the source files.
+    Runs of a synthetic source get none of the source files. A world whose supply is more than its items
+    leave gets what is there.
 
     Raises:
         InputError: If a field or a small pool has too few tokens, or text that is to be written has pools.
@@ -162,9 +163,10 @@ def choose_text(corpora: Sequence[CorpusText], settings: ComparisonSettings) -> 
         fixed = {n: share * run_tokens for n, share in settings.small_pools.items() if n in own}
         quotas = {}
         if field == "target" or not settings.synthetic_source:
-            quotas["run"] = split_supply(
-                sizes, total=supplies[field] * run_tokens, fixed=fixed, exponent=settings.size_exponent
-            )
+            total = supplies[field] * run_tokens
+            if settings.world is not None:  # drawn before anybody knew what the items would leave
+                total = min(total, sum(sizes.values()))
+            quotas["run"] = split_supply(sizes, total=total, fixed=fixed, exponent=settings.size_exponent)
         elif fixed:
             raise InputError(
                 f"small pool {min(fixed)!r} is a source corpus, but in {settings.name!r} a model writes "

@@ -51,6 +51,15 @@ def test_each_field_gets_its_supply():
     }
 
 
+def test_a_world_takes_what_its_items_leave():
+    large = dataclasses.replace(SETTINGS, target_supply=100.0)
+    with pytest.raises(InputError, match="lower its supply"):
+        choose_text(CORPORA, large)
+    chosen = choose_text(CORPORA, dataclasses.replace(large, world="held-out"))
+    own = {corpus.name: len(corpus.records) for corpus in CORPORA if corpus.field == "target"}
+    assert {name: len(found) for name, found in chosen["run", "target"].items()} == own
+
+
 def test_a_synthetic_source_leaves_runs_no_source_text():
     written = dataclasses.replace(SETTINGS, synthetic_source=True)
     assert ("run", "source") not in choose_text(CORPORA, written)
