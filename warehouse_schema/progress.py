@@ -136,12 +136,24 @@ class _Signs:
 
     def watch(self) -> None:
         """Prints signs of life until the end."""
-        while not self._ended.wait(max(0.0, self._last + self._silence - time.monotonic())):
-            if time.monotonic() < self._last + self._silence:
-                continue
-            self._last = time.monotonic()
-            if not _Now.displays:
-                self._progress(_sign(time.monotonic() - self._started))
+        while not self._ended.wait(self.look(time.monotonic())):
+            pass
+
+    def look(self, now: float) -> float:
+        """Prints a sign of life where one is due.
+
+        Args:
+            now: Time on the monotonic clock, in seconds.
+
+        Returns:
+            Seconds until the next one may be due.
+        """
+        if now < self._last + self._silence:
+            return self._last + self._silence - now
+        self._last = now
+        if not _Now.displays:
+            self._progress(_sign(now - self._started))
+        return self._silence
 
 
 def _sign(seconds: float) -> str:

@@ -194,7 +194,7 @@ def _experts(stored: StoredEffects, *, warehouse: Warehouse, space: DomainSpace)
 def _scored_tokens(stored: StoredEffects, warehouse: Warehouse) -> dict[tuple[str, str], int]:
     """Scored tokens of each item, by (objective, id); choices, whose score is one number an item, have 1."""
     manifest = read_dataset_manifest(warehouse, stored.effects.dataset)
-    tokenizer = load_tokenizer_file(warehouse.stream(manifest.dataset) / "tokenizer.json")
+    tokenizer = load_tokenizer_file(warehouse.stream(manifest.dataset) / "tokenizer.json", manifest.tokenizer)
     eot_id, longest = manifest.tokenizer.eot_id, manifest.seq_len
     return {
         (objective.name, item.item_id): 1

@@ -54,7 +54,7 @@ class OpenStreams:
             another one is downloaded again.
 
     Raises:
-        VerificationError: If a downloaded index is another one.
+        VerificationError: If an index is another one.
         LockHeldError: If another run uses the same cache.
         InputError: If the cache limit is smaller than Streaming can work with.
         StorageError: If an index cannot be read or downloaded.
@@ -108,15 +108,18 @@ class OpenStreams:
                     "to check them"
                 ) from error
             self._owner = _own_blocks(self.dataset._shm_prefix_int, folder_paths)
-            if remote is not None:
-                self._check_indexes(folders, local, index_sha256 or {})
+            self._check_indexes(folders, local, index_sha256 or {}, downloaded=remote is not None)
             _barrier()
         own = _get_path(self.dataset._shm_prefix_int, "")
         self._give_back([block for block in self._blocks if not block.shm.name.startswith(own)])
         self.forget_connections()
 
-    def _check_indexes(self, folders: Sequence[str], local: Path, index_sha256: Mapping[str, str]) -> None:
-        """Raises an error if a downloaded index names files elsewhere, or is not the manifest's."""
+    def _check_indexes(
+        self, folders: Sequence[str], local: Path, index_sha256: Mapping[str, str], *, downloaded: bool
+    ) -> None:
+        """Raises an error if an index names files elsewhere, or is not the manifest's: one that exchanges
+        the names of two shards gives every sample of theirs another text."""
+        kind = "downloaded index" if downloaded else "index"
         try:
             for folder in folders:
                 path = local / folder / INDEX
@@ -124,8 +127,8 @@ class OpenStreams:
                 found = hashlib.sha256(path.read_bytes()).hexdigest()
                 if folder in index_sha256 and found != index_sha256[folder]:
                     raise VerificationError(
-                        f"the downloaded index of {folder} differs from the manifest (SHA-256 "
-                        f"{found[:16]}…, not {index_sha256[folder][:16]}…); run 'dmix etl verify'"
+                        f"the {kind} of {folder} differs from the manifest (SHA-256 {found[:16]}…, not "
+                        f"{index_sha256[folder][:16]}…); run 'dmix etl verify'"
                     )
         except BaseException:
             self._give_back(self._blocks)

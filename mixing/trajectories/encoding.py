@@ -5,6 +5,7 @@ beginning; an answer that is too long by itself loses its end. Needs no torch, s
 counted without a model.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from dmix.mixing.trajectories.objectives import Item
+from dmix.warehouse_schema.errors import VerificationError
+from dmix.warehouse_schema.files.manifests import TokenizerFile
 from dmix.warehouse_schema.files.weights import readable
 
 
@@ -48,12 +51,36 @@ def encode_item(item: Item, *, tokenizer: Tokenizer, eot_id: int, max_length: in
     return EncodedItem((eot_id, *prompt, *kept), 1 + len(prompt), len(kept) < len(answer))
 
 
-def load_tokenizer_file(path: Path) -> Tokenizer:
+def check_tokenizer_file(path: Path, stated: TokenizerFile) -> None:
+    """Returns if a tokenizer is the one of its dataset: ids mean other text under another one.
+
+    Raises:
+        InputError: If the file is missing.
+        VerificationError: If it is another one.
+    """
+    fix = "restore the file, or run 'dmix etl shard' again"
+    with readable(path, what="a tokenizer", fix=fix), open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != stated.sha256:
+        raise VerificationError(
+            f"{path} is not the tokenizer of its dataset (SHA-256 {found[:16]}…, but the manifest says "
+            f"{stated.sha256[:16]}…); {fix}"
+        )
+
+
+def load_tokenizer_file(path: Path, stated: TokenizerFile | None = None) -> Tokenizer:
     """The tokenizer of a dataset, set so that names of special tokens in text stay text.
+
+    Args:
+        path: Its file.
+        stated: What the manifest of the dataset says of it; None for a tokenizer of no dataset.
 
     Raises:
         InputError: If the file is missing or damaged.
+        VerificationError: If the manifest states another one.
     """
+    if stated is not None:
+        check_tokenizer_file(path, stated)
     with readable(path, what="a tokenizer", fix="restore the file, or run 'dmix etl shard' again"):
         tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True

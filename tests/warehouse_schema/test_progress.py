@@ -1,3 +1,4 @@
+import builtins
 import importlib
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import time
 
 import pytest
 
+from dmix.warehouse_schema import progress
 from dmix.warehouse_schema.progress import counted, counts, doing, during, signs_of_life, without_signs
 
 SILENCE = 0.02
@@ -51,30 +53,48 @@ def test_an_end_in_the_middle_of_a_count_ends_it():
 
 
 def test_a_body_that_speaks_needs_no_sign(lines):
-    with signs_of_life(lines.append, silence_seconds=30) as progress:
-        progress("a line")
+    with signs_of_life(lines.append, silence_seconds=30) as say:
+        say("a line")
     assert lines == ["a line"]
 
 
-def test_a_line_puts_the_next_sign_off(lines):
-    with signs_of_life(lines.append, silence_seconds=0.5) as progress:
-        for _ in range(4):
-            time.sleep(0.2)
-            progress("a line")
-    assert set(lines) == {"a line"}
+@pytest.fixture
+def signs(lines, monkeypatch):
+    """Signs of life after 30 s, whose clock says 0 s; nothing but the test looks whether one is due."""
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 0.0)
+    found = progress._Signs(lines.append, 30.0)
+    found.start = lambda: None
+    return found
 
 
-def test_a_display_needs_no_sign(lines):
-    with without_signs(), signs_of_life(lines.append, silence_seconds=SILENCE):
-        time.sleep(5 * SILENCE)
-    assert lines == []
+def test_a_sign_is_due_after_a_silence_and_again_after_the_next(lines, signs):
+    assert (signs.look(29.0), lines) == (1.0, [])
+    assert (signs.look(30.0), len(lines)) == (30.0, 1)
+    assert (signs.look(59.0), len(lines)) == (1.0, 1)
+    signs.look(90.0)
+    assert lines[1].startswith("still running after 1 min 30 s")
+
+
+def test_a_line_puts_the_next_sign_off(lines, signs, monkeypatch):
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 20.0)
+    signs.line("a line")
+    assert (signs.look(30.0), lines) == (20.0, ["a line"])
+    signs.look(50.0)
+    assert len(lines) == 2
+
+
+def test_a_display_needs_no_sign(lines, signs):
+    with without_signs():
+        assert (signs.look(30.0), lines) == (30.0, [])
+    signs.look(60.0)
+    assert len(lines) == 1
 
 
 def test_other_ranks_are_silent(lines, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    with signs_of_life(lines.append, silence_seconds=SILENCE) as progress:
+    with signs_of_life(lines.append, silence_seconds=SILENCE) as say:
         time.sleep(5 * SILENCE)
-        progress("a line")
+        say("a line")
     assert lines == ["a line"]
 
 
@@ -107,10 +127,16 @@ def test_a_command_may_fork_until_its_first_line():
 
 
 def test_a_sign_of_life_during_an_import_names_the_library(lines, tmp_path, monkeypatch):
-    (tmp_path / "slow_inner.py").write_text("import time\ntime.sleep(0.3)\n")
+    (tmp_path / "slow_inner.py").write_text("wait_of_a_test()\n")
     (tmp_path / "slow_library.py").write_text("import slow_inner\n")
     monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+
+    def wait():
+        seen.append(wait_for(lines, len(lines) + 2)[-1])
+
+    monkeypatch.setattr(builtins, "wait_of_a_test", wait, raising=False)
     with signs_of_life(lines.append, silence_seconds=SILENCE):
         importlib.import_module("slow_library")
-        assert lines[-1].endswith("s: loading slow_library")
+        assert seen[0].endswith("s: loading slow_library")
         assert not wait_for(lines, len(lines) + 2)[-1].endswith("slow_library")

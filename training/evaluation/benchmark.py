@@ -25,10 +25,12 @@ from dmix.training.evaluation.stored import (
     scores_file,
     stored_scores,
 )
+from dmix.training.run.config import read_config
 from dmix.training.run.resuming.differences import recorded_content
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.changes import Change, changes_between, require_accepted
+from dmix.warehouse_schema.files.changes import SAMPLES, Change, changes_between, require_accepted
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest, samples_digest
 from dmix.warehouse_schema.progress import counted
 from dmix.warehouse_schema.taxonomy import slug
 
@@ -105,7 +107,7 @@ def benchmark_models(
             else:
                 scores = tuple(harness.scores(task, network, tokenizer, settings=settings))
             if path is not None:
-                concerned = {_items_of(task), *candidate.content}
+                concerned = {_items_of(task), SAMPLES, *candidate.content}
                 accepted = [change for change in changes if change.what in concerned]
                 role = judged[task].role if task in judged else None
                 _publish(path, candidate, facts, scores, item_scores=item_scores, role=role, changes=accepted)
@@ -122,6 +124,8 @@ def changed_content(
     """What differs from the last evaluation of a run, or from what the run started with."""
     before = dict(recorded_content(warehouse.run(run_id) / "events.jsonl"))
     now = {what: digest for candidate in candidates for what, digest in candidate.content.items()}
+    dataset = read_config(warehouse, run_id).dataset
+    now[SAMPLES] = samples_digest(read_dataset_manifest(warehouse, dataset))
     for task in item_tasks:
         now[_items_of(task.name)] = task.sha256
         stored = (warehouse.run(run_id) / "evaluations").glob(f"step*-{slug(task.name)}.json")

@@ -90,7 +90,8 @@ class ObjectiveScorer:
 
         config = read_config(warehouse, run_id)
         self._manifest = read_dataset_manifest(warehouse, config.dataset)
-        self._tokenizer = load_tokenizer_file(warehouse.stream(self._manifest.dataset) / "tokenizer.json")
+        file = warehouse.stream(self._manifest.dataset) / "tokenizer.json"
+        self._tokenizer = load_tokenizer_file(file, self._manifest.tokenizer)
         self._training, self._limit = config.training, limit
 
     def item_scores(self, task: ObjectiveTask, network: "PreTrainedModel") -> list[float]:

@@ -24,9 +24,9 @@ from dmix.training.model.digests import model_digest
 from dmix.training.model.settings import ProxySettings, TrainingSettings
 from dmix.training.run.request import base_of_proxies
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.changes import Change, changes_between, require_accepted
+from dmix.warehouse_schema.files.changes import SAMPLES, Change, changes_between, require_accepted
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
-from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import read_dataset_manifest, samples_digest
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import settings_from
 
@@ -202,15 +202,17 @@ def farm_record(task: ProxyTask) -> dict[str, Any]:
         "max_passes": task.max_passes,
         "items": items_digests(task.environment),
         "models": {folder.name: model_digest(str(folder)) for folder in bases},
+        "samples": samples_digest(read_dataset_manifest(Warehouse.at(task.root), task.dataset)),
     }
     plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples become lists, as in the file
     return plain
 
 
 def _content(record: dict[str, Any]) -> dict[str, str]:
-    """Digests of a farm's record by names for people; earlier versions kept none, or none of models."""
+    """Digests of a farm's record by names for people; earlier versions kept fewer."""
+    samples = {SAMPLES: record["samples"]} if "samples" in record else {}
     items = {f"the items of objective {name}": value for name, value in record.get("items", {}).items()}
-    return items | {f"base model {name}": value for name, value in record.get("models", {}).items()}
+    return samples | items | {f"base model {name}": value for name, value in record.get("models", {}).items()}
 
 
 def check_same_farm(warehouse: Warehouse, task: ProxyTask, *, accept_changes: bool) -> tuple[Change, ...]:
@@ -226,7 +228,7 @@ def check_same_farm(warehouse: Warehouse, task: ProxyTask, *, accept_changes: bo
     known = settings_from(ProxySettings, before["proxy"], where=f"proxy of {path}")
     before["proxy"] = json.loads(json.dumps(dataclasses.asdict(known)))
     for name in now:
-        if name not in ("items", "models") and before.get(name) != now[name]:
+        if name not in ("items", "models", "samples") and before.get(name) != now[name]:
             raise InputError(
                 f"the feedback of set {task.set_name!r} has another {name}; give the same {name}, sample "
                 f"another set, or delete {path.parent}"

@@ -134,7 +134,9 @@ def _scored(task: ProbeTask, model: str | ModelSettings, *, delivered_N: Vector)
     loaded = get_device(None).module_to_device(load_model(model, task.manifest))
     scorer = Scorer(
         task.environment,
-        tokenizer=load_tokenizer_file(task.warehouse.stream(task.manifest.dataset) / "tokenizer.json"),
+        tokenizer=load_tokenizer_file(
+            task.warehouse.stream(task.manifest.dataset) / "tokenizer.json", task.manifest.tokenizer
+        ),
         tokenizer_file=task.manifest.tokenizer,
         max_length=loaded.max_length,
     )

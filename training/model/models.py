@@ -23,6 +23,7 @@ from dmix.training.model.settings import LoraSettings, ModelSettings, read_model
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import (
+    MOST_WEIGHT,
     check_depth,
     check_model_files,
     check_saved_model,
@@ -285,9 +286,23 @@ def _no_model(name: str, error: Exception) -> InputError:
     )
 
 
+def unusable_weights(network: torch.nn.Module) -> str:
+    """What is wrong with the first weight that is not finite or larger than `MOST_WEIGHT`, in words; empty if
+    none is. Of sharded weights, all ranks have to ask."""
+    for name, weight in network.named_parameters():
+        magnitude = weight.detach().abs()
+        finite = torch.isfinite(magnitude)
+        if bool((finite & (magnitude <= MOST_WEIGHT)).all()):  # in fp16, the bound itself is infinite
+            continue
+        plain = name.removeprefix("module.").removeprefix("network.")
+        if not bool(finite.all()):
+            return f"are not finite ({plain})"
+        most = float(magnitude.max())
+        return f"are out of range ({plain} has the magnitude {most:.3g}, expected {MOST_WEIGHT:g} at most)"
+    return ""
+
+
 def _check_finite(network: PreTrainedModel, name: str) -> None:
-    for weight_name, weight in network.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise InputError(
-                f"weights of model {name} are not finite ({weight_name}); start from an earlier checkpoint"
-            )
+    found = unusable_weights(network)
+    if found:
+        raise InputError(f"weights of model {name} {found}; start from an earlier checkpoint")

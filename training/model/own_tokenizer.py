@@ -197,7 +197,7 @@ def check_own_tokenizer(
     Raises:
         InputError: If they differ; the message shows where.
     """
-    difference = _difference(own, load_tokenizer_file(dataset_file), manifest)
+    difference = _difference(own, load_tokenizer_file(dataset_file, manifest.tokenizer), manifest)
     if difference:
         raise _another_tokenizer(model, manifest, difference)
 

@@ -14,6 +14,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+from dmix.mixing.trajectories.encoding import check_tokenizer_file
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import first_adapter_weight, has_adapters, save_adapters
 from dmix.warehouse_schema.errors import InputError, StorageError
@@ -70,6 +71,7 @@ def save_model(
 def dataset_tokenizer(streams: Path, manifest: DatasetManifest) -> PreTrainedTokenizerFast:
     """The tokenizer of a dataset as transformers knows it; end of text begins and ends a text."""
     path = streams / "tokenizer.json"
+    check_tokenizer_file(path, manifest.tokenizer)
     with readable(path, what="a tokenizer", fix="restore the file, or run 'dmix etl shard' again"):
         fast = PreTrainedTokenizerFast(tokenizer_file=str(path))
     end_of_text = fast.convert_ids_to_tokens(manifest.tokenizer.eot_id)

@@ -23,6 +23,7 @@ from composer.utils import dist
 from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
 from torch.torch_version import TorchVersion
 
+from dmix.training.model.models import unusable_weights
 from dmix.training.model.out_of_memory import is_out_of_memory
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.callback import MixtureCallback
@@ -44,6 +45,10 @@ _ALLOWED_TYPES = [
 ]
 _PARTS = {"model", "optimizers", "callbacks", "timestamp"}
 """What a checkpoint of a run has to have, below `state`."""
+# First moment of AdamW over the root of the second one. For decay rates of 0.9 and 0.99999 it is 73 at most.
+_MOST_MEAN = 1000.0
+_UNDERFLOW = 1e-12
+"""Gradients below this have squares that may be 0."""
 _READ_PARTS = _PARTS | {"scaler", "rank_zero_seed", "run_name"}
 """What Composer is given of it. It evaluates the texts below `algorithms` as Python (0.32), and takes any
 attribute of a scheduler, whose rates follow from the timestamp and the settings."""
@@ -148,11 +153,9 @@ def make_saver(
 
 def check_finite_weights(model: torch.nn.Module) -> None:
     """As `check_finite`, for the weights alone."""
-    for name, weight in model.named_parameters():
-        if not bool(torch.isfinite(weight).all()):
-            raise TrainingError(
-                f"weights are not finite ({name.removeprefix('module.').removeprefix('network.')})"
-            )
+    found = unusable_weights(model)
+    if found:
+        raise TrainingError(f"weights {found}")
 
 
 def check_types(weights: Mapping[str, Any], model: torch.nn.Module) -> None:
@@ -165,7 +168,8 @@ def check_types(weights: Mapping[str, Any], model: torch.nn.Module) -> None:
 
 
 def check_finite(state: State) -> None:
-    """Refuses weights, or moments of the optimiser, that are not finite: nothing good follows from them.
+    """Refuses weights that are not finite or out of range, and moments of the optimiser that are not finite:
+    nothing good follows from them.
 
     Raises:
         TrainingError: If there are any on this rank.
@@ -179,7 +183,9 @@ def check_finite(state: State) -> None:
 
 
 def check_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Raises a ValueError unless each weight has no state, or finite moments of its shape."""
+    """Raises a ValueError unless each weight has no state, or finite moments of its shape that gradients can
+    leave: by Cauchy-Schwarz, a mean of them is no larger than a multiple of the root of that of squares."""
+    bounded = all(group["betas"][0] ** 2 < group["betas"][1] for group in optimizer.param_groups)
     for weight, state in optimizer.state.items():
         if not isinstance(weight, torch.Tensor):
             raise ValueError("it is of a model with more weights")
@@ -195,6 +201,9 @@ def check_moments(optimizer: torch.optim.Optimizer) -> None:
             raise ValueError("its moments are not those of the model's weights, or are not finite")
         if not 1 <= float(state["step"]) < math.inf or bool((moments[1] < 0).any()):
             raise ValueError("its number of steps is none, or a second moment is negative")
+        mean, square = moments
+        if bounded and bool((mean.abs() > _MOST_MEAN * square.sqrt() + _UNDERFLOW).any()):
+            raise ValueError("a first moment is larger than the second one allows")
 
 
 def load_checkpoint(

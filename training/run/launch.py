@@ -159,7 +159,8 @@ def _publish_changes(
 
 def _with_content(warehouse: Warehouse, config: RunConfig) -> TrainingJob:
     """The job with digests of what it reads elsewhere."""
-    return dataclasses.replace(job_of(warehouse, config), content=content_of(config))
+    job = job_of(warehouse, config)
+    return dataclasses.replace(job, content=content_of(config, job.manifest))
 
 
 def job_of(warehouse: Warehouse, config: RunConfig, *, controller: Controller | None = None) -> TrainingJob:

@@ -1,9 +1,9 @@
-"""Several processes that train one run: joining them, doing something once for all, failing together.
+"""Several processes that train one run: joining them, doing something once for all, ending together.
 
-A rank that fails tells the others through the store that joined them. Ranks that wait for it inside of a
-collective, which they would do for half an hour, end themselves; so do those whose neighbour on the same
-machine was killed. A rank whose thread of training hangs is told from one that waits for others by what it
-calls, and from one that works by its processor time.
+A rank that fails tells the others through the store that joined them, and one that is done waits for them.
+Ranks that wait for a failed one inside of a collective, which they would do for half an hour, end themselves;
+so do those whose neighbour on the same machine was killed. A rank whose thread of training hangs is told from
+one that waits for others by what it calls, and from one that works by its processor time.
 """
 
 import os
@@ -30,6 +30,7 @@ RANK_TIMEOUT_SECONDS = 1800.0
 # A rank that learns of a failure has this long to end by itself, with its own message.
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 1.0
+_LEAVING_POLL_SECONDS = 0.05
 # A rank that is stopped or hangs, or whose machine is, is given up after so many looks at it. Looks are
 # counted, not seconds, so that ranks that were all suspended go on when they wake up.
 SILENT_LOOKS = 300
@@ -92,6 +93,9 @@ def on_first_rank(call: Callable[[], T]) -> T:
 def failing_together(*, patience_seconds: float | None = None) -> Iterator[None]:
     """Ends all ranks within seconds when one of them fails in the body of the `with` statement.
 
+    All ranks leave the outermost body together: launchers send a signal to the others as soon as one ends
+    with a code other than 0, such as after Ctrl-C, and rank 0 may still wait for its disk.
+
     Does nothing for a single process. Inside of another one it only tells the others sooner, before
     what is between the two waits for them.
 
@@ -100,8 +104,8 @@ def failing_together(*, patience_seconds: float | None = None) -> Iterator[None]
             None for what it was, `SILENT_LOOKS` at first.
 
     Raises:
-        TrainingError: On a rank whose collective broke because another one failed; a `RankLostError` if
-            it was lost.
+        TrainingError: On a rank whose collective broke because another one failed, or that was at the end
+            when another one failed; a `RankLostError` if it was lost.
     """
     global _watch
     if dist.get_world_size() == 1:
@@ -119,18 +123,18 @@ def failing_together(*, patience_seconds: float | None = None) -> Iterator[None]
     except BaseException as error:
         if getattr(error, _ON_EVERY_RANK, False) or isinstance(error, InterruptedRunError):
             if outermost:
-                watch.stop()
+                watch.leave()
             raise
         # what breaks a collective is a RuntimeError of torch; the rank behind it may be about to say why
         words = watch.failure_soon() if isinstance(error, RuntimeError) else watch.failure()
         if words and isinstance(error, Exception) and not isinstance(error, DmixError):
-            kind = TrainingError if _FAILED in words else RankLostError
-            raise kind(f"{words}; rank {dist.get_global_rank()} also ends") from error
+            raise _failure_of_another(words) from error
         watch.tell(_in_words(error))
         raise
     else:
-        if outermost:
-            watch.stop()
+        words = watch.leave() if outermost else ""
+        if words:
+            raise _failure_of_another(words)
     finally:
         if outermost:
             _watch = None
@@ -146,6 +150,11 @@ def _next_name() -> str:
     global _bodies
     _bodies += 1
     return f"dmix/{_bodies}"
+
+
+def _failure_of_another(words: str) -> TrainingError:
+    kind = TrainingError if _FAILED in words else RankLostError
+    return kind(f"{words}; rank {dist.get_global_rank()} also ends")
 
 
 def _in_words(error: BaseException) -> str:
@@ -175,6 +184,7 @@ class _Watch(threading.Thread):
         self._own_beats = self._silent_looks = 0
         self._last_beat = b""
         self._thread = _ThreadOfTraining()
+        self._leaves = False
         self.looks = SILENT_LOOKS
 
     def tell(self, words: str) -> None:
@@ -184,12 +194,34 @@ class _Watch(threading.Thread):
         with suppress(Exception):  # the store is gone with the rank that held it: the others see that
             self._store.set(f"{self.name}/failed", f"rank {self._rank}{_FAILED}{words}")
 
-    def stop(self) -> None:
-        """For a body that ended well: the others need not mind that this process goes away."""
-        if not self._found:
-            with suppress(Exception):  # the rank that held the store may have gone already
-                self._store.set(f"{self.name}/left/{self._rank}", "")
+    def leave(self) -> str:
+        """Waits until all ranks have come to the end of the body.
+
+        Returns:
+            Which rank failed instead, and how; empty if none did.
+        """
+        self._leaves = True
+        with suppress(Exception):  # the store is gone with the rank that held it: `failure` says so
+            self._store.set(f"{self.name}/left/{self._rank}", "")
+        while not self._all("left"):
+            if self.failure():
+                return self._found
+            time.sleep(_LEAVING_POLL_SECONDS)
+        # the one that may hold the store goes last, else the others ask it in vain
+        with suppress(Exception):
+            self._store.set(f"{self.name}/gone/{self._rank}", "")
+        until = time.monotonic() + GRACE_SECONDS
+        while self._rank == 0 and not self._all("gone") and time.monotonic() < until:
+            time.sleep(_LEAVING_POLL_SECONDS)
         self._stopped.set()
+        return ""
+
+    def _all(self, what: str) -> bool:
+        """Whether all ranks have said so; False where the store is gone."""
+        try:
+            return bool(self._store.check([f"{self.name}/{what}/{rank}" for rank in range(self._ranks)]))
+        except Exception:
+            return False
 
     def run(self) -> None:
         while not self._stopped.wait(_POLL_SECONDS):
@@ -250,7 +282,7 @@ class _Watch(threading.Thread):
 
     def _hang(self) -> str:
         """Says that the thread of training of this rank hangs, and tells all."""
-        if self._thread.idle_looks() < self.looks:
+        if self._leaves or self._thread.idle_looks() < self.looks:
             return ""
         words = (
             f"rank {self._rank} has done nothing for {self.looks * _POLL_SECONDS:.0f} s "

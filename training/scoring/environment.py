@@ -12,6 +12,7 @@ and the mean is taken over items in file order in float64.
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -32,6 +33,9 @@ from dmix.warehouse_schema.progress import counted
 logger = logging.getLogger(__name__)
 
 BATCH_TOKENS = 8192
+# A model whose answers have, on average, this many times the loss of guessing (log of the vocabulary) is
+# broken: one that learned other text well comes to two or three times.
+_TIMES_GUESSING = 10
 
 # (ids, rows, positions) -> losses of the chosen tokens, as `LanguageModel.losses_at`
 LossesAt = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -93,6 +97,7 @@ class Scorer:
                 self._sequences += sequences
                 self._sequences_of_item.append(list(range(first, len(self._sequences))))
             self._objective_of_item += [index] * len(encoded)
+        self._guessing = math.log(max(2, tokenizer_file.vocab_size))
         lengths = [len(sequence.ids) for sequence in self._sequences]
         self._batches = batches_by_length(lengths, batch_tokens=batch_tokens)
 
@@ -148,6 +153,7 @@ class Scorer:
         mine = counted(self._batches_of_rank(together=together), "scoring batch")
         scored = [pair for batch in mine for pair in self._score_batch(losses_at, batch, device=device)]
         merged = dict(pair for part in dist.all_gather_object(scored) for pair in part)
+        self._warn_of_a_broken_model(float(np.min(np.mean(list(merged.values()), axis=0))))
         return np.array(
             [
                 merged[own[0]]
@@ -156,6 +162,16 @@ class Scorer:
                 for own in self._sequences_of_item
             ]
         )
+
+    def _warn_of_a_broken_model(self, mean_score: float) -> None:
+        """Says so if answers are, in nats per token, far less probable than by guessing."""
+        if mean_score < -_TIMES_GUESSING * self._guessing and dist.get_global_rank() == 0:
+            logger.warning(
+                "the model gives the answers %.3g nats per token, and guessing gives %.3g: its training"
+                " diverged, or its weights are damaged",
+                mean_score,
+                -self._guessing,
+            )
 
     def _by_objective(self, scores_I: np.ndarray) -> np.ndarray:
         """Means over the items of each objective, along the first dimension."""

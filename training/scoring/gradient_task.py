@@ -45,7 +45,7 @@ class GradientTask:
 
 def encoded_items(task: GradientTask, *, max_length: int) -> list[list[EncodedItem]]:
     """The items of each objective as ids."""
-    tokenizer = load_tokenizer_file(task.tokenizer_file)
+    tokenizer = load_tokenizer_file(task.tokenizer_file, task.manifest.tokenizer)
     eot_id = task.manifest.tokenizer.eot_id
     return [
         [

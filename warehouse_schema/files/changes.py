@@ -1,9 +1,10 @@
 """Content that changed under a run, a farm or the evaluations of a run, and that a user accepted.
 
 Runs, farms and evaluations keep digests of what they read elsewhere: items of objectives, code of
-controllers, weights of the model that they start from. Another content is refused, since what was
-measured before and after cannot be compared; `--accept-changes` goes on and keeps both digests: as an
-event `content_changed` of a run, under `changes` in `farm.json` and in the file of an evaluation.
+controllers, weights of the model that they start from, samples of the dataset. Another content is refused,
+since what was measured before and after cannot be compared; `--accept-changes` goes on and keeps both
+digests: as an event `content_changed` of a run, under `changes` in `farm.json` and in the file of an
+evaluation.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,8 @@ from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.text_files import parse_json
 
 EVENT = "content_changed"
+SAMPLES = "the manifest of the dataset"
+"""How its samples are called; their digest is `dmix.warehouse_schema.files.manifests.samples_digest`."""
 
 
 @dataclass(frozen=True, kw_only=True)

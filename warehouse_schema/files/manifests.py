@@ -293,6 +293,27 @@ def content_digest(version: CorpusVersion) -> str:
     )
 
 
+def samples_digest(manifest: DatasetManifest) -> str:
+    """Hash of what decides the samples of a dataset, their ids and what they mean."""
+    return digest_of(
+        {
+            "taxonomy": list(manifest.taxonomy.labels),
+            "seq_len": manifest.seq_len,
+            "token_dtype": manifest.token_dtype,
+            "tokenizer": [
+                manifest.tokenizer.sha256,
+                manifest.tokenizer.vocab_size,
+                manifest.tokenizer.eot_id,
+            ],
+            "streams": [
+                [stream.field, stream.domain, stream.path, stream.samples]
+                + [[file.name, file.sha256, file.samples] for file in stream.files]
+                for stream in manifest.streams
+            ],
+        }
+    )
+
+
 def write_corpus_version(warehouse: Warehouse, version: CorpusVersion) -> Path:
     """Publishes a version; this is the step that makes its parts visible."""
     name, value = f"v{version.version}.json", manifest_to_json(version)

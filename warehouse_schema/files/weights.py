@@ -35,8 +35,12 @@ _MOST_LAYERS, _MOST_EXPERTS = 4_096, 16_384
 _MOST_EXTRA_IDS = 100_000
 _LAYERS = re.compile(r"(^|_)n?_?layers?$")
 _EXPERTS = re.compile(r"(^|_)(num|n)_(\w+_)?experts$")
-# Bits of the exponent of bf16: all of them are set in infinities and NaN.
-_BF16_EXPONENT = 0x7F80
+MOST_WEIGHT = 1e6
+"""Largest magnitude of a weight or bias. No model comes near: fp16 ends at 65,504, and outliers of language
+models are some hundreds. Scores do not tell: with 1e38 in one weight, norms may leave them as they were."""
+# MOST_WEIGHT in bf16 (999,424). Without the sign, bits are in the order of magnitudes; infinities and NaN
+# are above all numbers.
+_BF16_MOST, _BF16_MAGNITUDE = 0x4974, 0x7FFF
 
 
 def stored_weights(folder: Path) -> dict[str, int]:
@@ -52,8 +56,9 @@ def stored_weights(folder: Path) -> dict[str, int]:
     }
 
 
-def first_not_finite(folder: Path) -> str:
-    """Name of the first weight in safetensors files that holds an infinity or NaN; empty if none does.
+def first_unusable(folder: Path) -> str:
+    """Name of the first weight in safetensors files that holds an infinity, NaN or more than `MOST_WEIGHT`;
+    empty if none does.
 
     Weights in eight bits are not looked at.
 
@@ -76,10 +81,10 @@ def first_not_finite(folder: Path) -> str:
             for first in range(0, len(values), _CHUNK):
                 part = values[first : first + _CHUNK]
                 if entry["dtype"] == "BF16":
-                    fine = ((part & _BF16_EXPONENT) != _BF16_EXPONENT).all()
+                    fine = (part & _BF16_MAGNITUDE) <= _BF16_MOST
                 else:
-                    fine = np.isfinite(part).all()
-                if not fine:
+                    fine = np.abs(part) <= np.float64(MOST_WEIGHT)  # a plain number is infinite in F16
+                if not fine.all():
                     return name
     return ""
 

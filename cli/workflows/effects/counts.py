@@ -125,7 +125,7 @@ def _encoded(
     from dmix.mixing.trajectories.encoding import encode_item, load_tokenizer_file
     from dmix.mixing.trajectories.objectives import read_items
 
-    tokenizer = load_tokenizer_file(warehouse.stream(manifest.dataset) / "tokenizer.json")
+    tokenizer = load_tokenizer_file(warehouse.stream(manifest.dataset) / "tokenizer.json", manifest.tokenizer)
     return [
         [
             encode_item(item, tokenizer=tokenizer, eot_id=manifest.tokenizer.eot_id, max_length=longest)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from dmix.mixing.space.domains import DomainSpace
 
 SCORES = "scores.csv"
+# Rounding of weights on their way through JSON.
+_MIXTURE_TOLERANCE = 1e-6
+_LEAST_RUNS = 2
 
 
 # ---- somebody else's trainer
@@ -124,7 +127,7 @@ def import_scores(
         )
     try:
         about, probes = tuple(map(str, design["objectives"])), _exported_probes(design["probes"], space)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(
             f"{scores.absolute().parent / DESIGN} is damaged ({error!r}); export the probes again with "
             "'dmix mix probe --export'"
@@ -201,8 +204,9 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _exported_probes(entries: Any, space: "DomainSpace") -> "list[Probe]":
-    """The probes of a design; what raises is a KeyError, TypeError, ValueError or AttributeError."""
-    from dmix.mixing.effects.probes import Probe
+    """The probes of a design, if an export can hold them; what raises is a KeyError, TypeError, ValueError,
+    OverflowError or AttributeError."""
+    from dmix.mixing.effects.probes import Probe, probe_mixture
 
     index = {"/".join(pair): i for i, pair in enumerate(space.names)}
     probes = []
@@ -212,5 +216,15 @@ def _exported_probes(entries: Any, space: "DomainSpace") -> "list[Probe]":
             mixture_N[index[domain]] = float(weight)
         domains = tuple(index[domain] for domain in entry["domains"])
         probe_id, dose = str(entry["probe"]), float(entry["dose"])
+        with np.errstate(all="ignore"):  # domains may be empty
+            expected_N = probe_mixture(space.natural_N, domains, dose=dose) if domains else space.natural_N
+        if not np.allclose(mixture_N, expected_N, rtol=0, atol=_MIXTURE_TOLERANCE):
+            raise ValueError(f"the mixture of {probe_id[:80]} is not that of its domains and dose")
         probes.append(Probe(probe_id=probe_id, domains=domains, dose=dose, mixture_N=mixture_N))
+    controls = [probe for probe in probes if not probe.domains]
+    probed = [domain for probe in probes for domain in probe.domains]
+    if len(controls) < _LEAST_RUNS or len(probes) - len(controls) < _LEAST_RUNS:
+        raise ValueError(f"it has fewer than {_LEAST_RUNS} probes or {_LEAST_RUNS} controls")
+    if len(set(probed)) < len(probed) or len({probe.probe_id for probe in probes}) < len(probes):
+        raise ValueError("a probe, or a domain of one, comes twice")
     return probes

@@ -231,6 +231,59 @@ def test_a_trainer_of_ones_own_gets_mixtures_and_gives_scores_back(dmix, probed,
     assert code == 0, err
 
 
+def _entries(change):
+    """Changes each probe of a design."""
+    return lambda design: [change(entry) for entry in design["probes"]]
+
+
+DAMAGE = {
+    "no objectives": lambda design: design.pop("objectives"),
+    "objectives are a number": lambda design: design.update(objectives=3),
+    "no probes": lambda design: design.pop("probes"),
+    "probes are none": lambda design: design.update(probes=[]),
+    "probes are a number": lambda design: design.update(probes=3),
+    "probes are texts": lambda design: design.update(probes=["probe-01"]),
+    "controls alone": lambda design: design.update(
+        probes=[entry for entry in design["probes"] if not entry["domains"]]
+    ),
+    "no controls": lambda design: design.update(
+        probes=[entry for entry in design["probes"] if entry["domains"]]
+    ),
+    "a probe twice": lambda design: design["probes"].append(design["probes"][-1]),
+    "a mixture is a list": _entries(lambda entry: entry.update(mixture=[1.0])),
+    "a mixture is empty": _entries(lambda entry: entry.update(mixture={})),
+    "an unknown domain": _entries(lambda entry: entry["mixture"].update({"source/none": 0.1})),
+    "a weight is a text": _entries(lambda entry: entry["mixture"].update({"source/A": "much"})),
+    "a weight is not a number": _entries(lambda entry: entry["mixture"].update({"source/A": float("nan")})),
+    "a weight is infinite": _entries(lambda entry: entry["mixture"].update({"source/A": float("inf")})),
+    "a weight is negative": _entries(lambda entry: entry["mixture"].update({"source/A": -0.5})),
+    "weights of 9 in all": _entries(lambda entry: entry["mixture"].update({"source/A": 8.5})),
+    "a weight beyond all numbers": _entries(lambda entry: entry["mixture"].update({"source/A": 10**400})),
+    "a dose is not a number": _entries(lambda entry: entry.update(dose=float("nan"))),
+    "a dose is a list": _entries(lambda entry: entry.update(dose=[])),
+    "domains are a number": _entries(lambda entry: entry.update(domains=1)),
+    "a domain is a list": _entries(lambda entry: entry.update(domains=[["source/A"]])),
+}
+
+
+def test_a_damaged_design_is_refused_by_name_whatever_is_wrong_with_it(dmix, environment_file, tmp_path):
+    out = tmp_path / "probes"
+    call = ("mix", "probe", "--environment", str(environment_file))
+    assert dmix(*call, "--export", str(out))[0] == 0
+    table = (out / "scores.csv").read_text().splitlines()
+    (out / "scores.csv").write_text("\n".join([table[0], *(row + "-2.5" for row in table[1:])]))
+    whole, wrong = (out / "probes.json").read_text(), {}
+    for name, change in DAMAGE.items():
+        design = json.loads(whole)
+        change(design)
+        (out / "probes.json").write_text(json.dumps(design))
+        code, _, err = dmix(*call, "--scores", str(out / "scores.csv"), "--name", "damaged")
+        if code != 2 or "probes.json" not in err:
+            wrong[name] = (code, err)
+    assert not wrong
+    assert not (dmix.warehouse.effects("damaged")).exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -1,6 +1,7 @@
 """Reading by the batch: the right tokens for every id, whatever the ranks and workers."""
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import pickle
@@ -124,6 +125,19 @@ def test_missing_shard_is_an_error_that_names_it_every_time(two_domains: Any, tm
         for _ in range(2):
             with pytest.raises(StorageError, match=r"shard shard.00000.mds of .*target/A cannot be read"):
                 opened.batch([20])
+
+
+def test_an_index_that_exchanges_two_shards_is_refused(stored: Any, tmp_path: Path) -> None:
+    """Same sizes and counts, but each sample of both would have another text."""
+    folder = copy_of(stored, tmp_path)
+    path = folder / "source" / "A" / "index.json"
+    index = json.loads(path.read_text())
+    first, second = (shard["raw_data"] for shard in index["shards"][:2])
+    assert first["bytes"] == second["bytes"]
+    first["basename"], second["basename"] = second["basename"], first["basename"]
+    path.write_text(json.dumps(index))
+    with pytest.raises(VerificationError, match="the index of source/A differs from the manifest"):
+        MixedDataset(stored.manifest, folder)
 
 
 def test_streams_that_are_not_what_the_manifest_states_are_refused(two_domains: Any) -> None:

@@ -1,10 +1,13 @@
+import hashlib
+
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from dmix.mixing.trajectories.encoding import encode_item, load_tokenizer_file
 from dmix.mixing.trajectories.objectives import Item
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import InputError, VerificationError
+from dmix.warehouse_schema.files.manifests import TokenizerFile
 
 END = "<|endoftext|>"
 
@@ -57,3 +60,16 @@ def test_a_file_that_cuts_fills_up_or_leaves_merges_to_chance_encodes_whole_text
     made.save(str(tmp_path / "tokenizer.json"))
     tokenizer = load_tokenizer_file(tmp_path / "tokenizer.json")
     assert [tokenizer.encode("ab" * 8).ids for _ in range(20)] == [[4] * 4] * 20
+
+
+def test_a_tokenizer_that_its_manifest_does_not_state_is_refused(tokenizer, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    stated = TokenizerFile(name="x", sha256=sha256, vocab_size=9, eot_id=0)
+    assert load_tokenizer_file(path, stated).get_vocab() == tokenizer.get_vocab()
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(VerificationError, match=rf"tokenizer\.json is not .*says {sha256[:16]}"):
+        load_tokenizer_file(path, stated)
+    path.unlink()
+    with pytest.raises(InputError, match="tokenizer"):
+        load_tokenizer_file(path, stated)

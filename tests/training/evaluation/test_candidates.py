@@ -34,6 +34,7 @@ WEIGHT = "network.model.embed_tokens.weight"
     [
         (lambda found: found["model"].update({WEIGHT: found["model"][WEIGHT].half()}), "type torch.float16"),
         (lambda found: found["model"][WEIGHT].fill_(float("nan")), "weights are not finite"),
+        (lambda found: found["model"][WEIGHT].view(-1)[3:4].fill_(1e38), "has the magnitude 1e.38"),
         (lambda found: found.update(run_name="other"), "belongs to run 'other'"),
     ],
 )

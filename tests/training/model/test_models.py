@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dmix.training.model.models import load_model, load_network
+from dmix.training.model.models import load_model, load_network, unusable_weights
 from dmix.training.model.saving import save_model
 from dmix.training.model.settings import ModelSettings
 from dmix.training.run.request import resolve_model
@@ -109,6 +109,33 @@ def test_models_are_found_as_files_folders_and_names(tiny_warehouse, tmp_path, m
     assert resolve_model("someone/a-model", tiny_warehouse) == "someone/a-model"
     with pytest.raises(NotFoundError, match=r"absent.yaml does not exist"):
         resolve_model("absent.yaml", tiny_warehouse)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        *((value, "are not finite (0.weight)") for value in (float("inf"), float("-inf"), float("nan"))),
+        *((value, "are out of range (0.weight has the magnitude ") for value in (1e38, -1.1e6)),
+        *((value, "") for value in (65_504.0, -999_424.0)),
+    ],
+)
+def test_a_weight_that_no_model_has_is_named_in_each_number_type(kind, value, said):
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    module[0].weight.data[1, 0] = value
+    module = module.to(kind)
+    if kind == torch.float16 and abs(value) > 65_504:  # infinite there
+        said = "are not finite (0.weight)"
+    found = unusable_weights(module)
+    assert found.startswith(said) and bool(found) == bool(said)
+
+
+def test_a_model_folder_with_an_absurd_weight_is_no_start(tiny_model, manifest, tiny_warehouse, tmp_path):
+    model = load_model(tiny_model, manifest)
+    model.network.model.norm.weight.data[3] = 1e38
+    save_model(model, tmp_path, streams=tiny_warehouse.stream("tiny"), manifest=manifest)
+    with pytest.raises(InputError, match=r"are out of range .model\.norm\.weight has the magnitude 1e.38"):
+        load_model(str(tmp_path), manifest)
 
 
 def test_a_folder_without_a_model_is_named(manifest, tmp_path):

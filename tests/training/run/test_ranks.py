@@ -145,8 +145,11 @@ def impatient(monkeypatch):
     monkeypatch.setattr(ranks, "SILENT_LOOKS", 15)
 
 
-def ranks_that_end(work, *, world=2, awaited=(0, 1)):
-    """Exit codes of forked ranks that all call `work`; an exception is code 9 and a line on `errors`."""
+def ranks_that_end(work, *, world=2, awaited=(0, 1), then=lambda rank: None):
+    """Exit codes of forked ranks that all call `work`; an exception is code 9 and a line on `errors`.
+
+    What a process does at its end, as Python does at exit, is `then`.
+    """
     context = multiprocessing.get_context("fork")
     errors = context.SimpleQueue()
     with socket.socket() as probe:
@@ -162,8 +165,10 @@ def ranks_that_end(work, *, world=2, awaited=(0, 1)):
             with failing_together():
                 work(rank)
         except Exception as error:
+            then(rank)
             errors.put((rank, f"{type(error).__name__}: {error}"))
             os._exit(9)
+        then(rank)
 
     processes = [context.Process(target=be, args=(rank,)) for rank in range(world)]
     ends = time.monotonic() + 60
@@ -238,6 +243,50 @@ def test_ranks_that_end_well_or_refuse_together_are_left_alone():
         time.sleep(rank * 2.5)
 
     assert ranks_that_end(work) == ([0, 0], {})
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_no_process_ends_while_another_rank_works(impatient, tmp_path, slow, interrupted):
+    """A launcher ends all when one process ends with 130, also one that still writes its checkpoint."""
+
+    def work(rank):
+        if rank == slow:
+            time.sleep(2)  # as while a disk syncs, longer than a failing rank gets
+            (tmp_path / "saved").touch()
+        if interrupted:
+            raise InterruptedRunError("stopped")
+
+    def then(rank):
+        if not (tmp_path / "saved").exists():
+            os._exit(7)
+
+    codes, said = ranks_that_end(work, then=then)
+    assert codes == ([9, 9] if interrupted else [0, 0])
+    assert said == (dict.fromkeys((0, 1), "InterruptedRunError: stopped") if interrupted else {})
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_rank_that_is_done_learns_of_the_failure_of_another(impatient, failing):
+    def work(rank):
+        if rank == failing:
+            time.sleep(1)
+            raise ValueError("bad batch")
+
+    codes, said = ranks_that_end(work, then=lambda rank: time.sleep(0.5))
+    assert codes == [9, 9]
+    assert said[1 - failing].startswith(f"TrainingError: rank {failing} failed: ValueError: bad batch; rank")
+
+
+def test_a_rank_that_is_done_does_not_wait_for_one_that_was_killed(impatient):
+    def work(rank):
+        if rank == 0:
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    codes, said = ranks_that_end(work)
+    assert codes == [-signal.SIGKILL, 9]
+    assert said[1].startswith("RankLostError: ")
 
 
 def test_a_rank_that_is_stopped_ends_the_others(impatient, capfd):

@@ -104,6 +104,18 @@ def test_answers_that_are_too_long_lose_their_end_and_are_counted(tmp_path, toke
     assert "cut 1 of 2 answers to the model's context length of 4 tokens" in caplog.text
 
 
+def test_a_model_that_is_sure_of_what_is_wrong_is_said_to_be_broken(
+    tmp_path, tokenizer, manifest, tiny_model, caplog
+):
+    model = load_model(tiny_model, manifest)
+    scorer = make_scorer(tmp_path, tokenizer, manifest, ITEMS)
+    for logit, warned in ((2.0, False), (1e4, True)):
+        with torch.no_grad():
+            model.network.lm_head.weight[200].fill_(logit)
+        assert np.isfinite(scorer.scores(model)).all()
+        assert ("training diverged" in caplog.text) == warned
+
+
 def test_items_of_similar_length_share_a_batch():
     assert batches_by_length([3, 9, 4, 8, 30], batch_tokens=18) == [[4], [1, 3], [2, 0]]
     assert batches_by_length([], batch_tokens=18) == []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError, VerificationError
 from dmix.warehouse_schema.files.weights import (
@@ -14,7 +15,7 @@ from dmix.warehouse_schema.files.weights import (
     check_saved_model,
     damaged_weights,
     file_digest,
-    first_not_finite,
+    first_unusable,
     readable,
     stored_weights,
 )
@@ -57,14 +58,23 @@ def test_a_cut_file_of_torch_is_named(tmp_path):
 
 
 def test_values_are_counted_by_name_and_those_that_are_not_finite_are_found(tmp_path):
-    assert (stored_weights(tmp_path), first_not_finite(tmp_path)) == ({}, "")
+    assert (stored_weights(tmp_path), first_unusable(tmp_path)) == ({}, "")
     save_file({"a": np.ones((3, 4)), "b": np.ones(2, np.float16)}, tmp_path / "model-1.safetensors")
     save_file({"c": np.ones(5, np.int64), "d": np.float32([1, np.nan])}, tmp_path / "model-2.safetensors")
     assert stored_weights(tmp_path) == {"a": 12, "b": 2, "c": 5, "d": 2}
-    assert first_not_finite(tmp_path) == "d"
+    assert first_unusable(tmp_path) == "d"
     (tmp_path / "model-1.safetensors").write_bytes(b"short")
     with pytest.raises(InputError, match="model-1"):
         stored_weights(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e38, -1.1e6, 65_504.0, -999_424.0])
+def test_a_weight_that_no_model_has_is_found_in_each_number_type(tmp_path, kind, value):
+    weight = torch.tensor([0.5, value, -3.0]).to(kind)
+    save_tensors({"a": weight}, tmp_path / "model.safetensors")
+    most = 65_504 if kind == torch.float16 else 1e6  # what is larger is infinite there
+    assert first_unusable(tmp_path) == ("" if abs(value) <= most else "a")
 
 
 def test_a_saved_model_is_compared_with_its_checksums(tmp_path):
@@ -104,7 +114,7 @@ def test_a_header_made_by_hand_is_a_damaged_file(header, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=r"model\.safetensors is not a safetensors file"):
         stored_weights(tmp_path)
-        first_not_finite(tmp_path)
+        first_unusable(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,9 @@ def _scorer(paths: StudyPaths, layer: str, base: int) -> Scorer:
     model = load_model(str(paths.warehouse.model(base_name(base))), manifest)
     return Scorer(
         load_environment(paths.environment(layer)),
-        tokenizer=load_tokenizer_file(paths.warehouse.stream(manifest.dataset) / "tokenizer.json"),
+        tokenizer=load_tokenizer_file(
+            paths.warehouse.stream(manifest.dataset) / "tokenizer.json", manifest.tokenizer
+        ),
         tokenizer_file=manifest.tokenizer,
         max_length=model.max_length,
     )

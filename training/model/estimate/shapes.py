@@ -25,7 +25,7 @@ from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import (
     check_model_files,
     check_saved_model,
-    first_not_finite,
+    first_unusable,
     stored_weights,
 )
 from dmix.warehouse_schema.text_files import read_json_object
@@ -295,7 +295,7 @@ _PREFIXES = ("model.", "gpt_neox.", "lm_head.", "embed_out.")
 
 
 def holds_weights(folder: Path, shape: ModelShape) -> bool:
-    """Whether the safetensors files of a checkpoint hold as many finite weights as its shape has.
+    """Whether the safetensors files of a checkpoint hold as many weights as its shape has, all usable.
 
     False where that is not sure: other names or formats, weights that are shared and stored twice.
     """
@@ -306,7 +306,7 @@ def holds_weights(folder: Path, shape: ModelShape) -> bool:
         return (
             sum(stored.values()) == shape.parameters
             and all(name.startswith(_PREFIXES) for name in stored)
-            and not first_not_finite(folder)
+            and not first_unusable(folder)
         )
     except (InputError, OSError):
         return False

@@ -146,7 +146,7 @@ def make_scorer(job: TrainingJob, environment: Environment, model: LanguageModel
     """Scores models of this shape on an environment, with the tokenizer of the job's dataset."""
     return Scorer(
         environment,
-        tokenizer=load_tokenizer_file(job.streams / "tokenizer.json"),
+        tokenizer=load_tokenizer_file(job.streams / "tokenizer.json", job.manifest.tokenizer),
         tokenizer_file=job.manifest.tokenizer,
         max_length=model.max_length,
     )

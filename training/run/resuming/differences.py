@@ -14,9 +14,10 @@ from dmix.training.run.resuming.checkpoint_files import found_checkpoint
 from dmix.training.run.summary import summarise
 from dmix.training.run.watching.trust import require_trusted
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.changes import Change, changes_between, require_accepted
+from dmix.warehouse_schema.files.changes import SAMPLES, Change, changes_between, require_accepted
 from dmix.warehouse_schema.files.events import read_events_backwards
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest, samples_digest
 from dmix.warehouse_schema.settings import settings_from
 from dmix.warehouse_schema.sizes import num_text
 
@@ -45,7 +46,8 @@ def plan_resume(
     if not trust_controller:
         require_trusted([config.controller, config.shadow], origin=str(folder / "config.yaml"))
     config, notes = changed_config(config, changes, events)
-    accepted = changed_content(run_id, content_of(config), events, accept=accept_changes)
+    content = content_of(config, read_dataset_manifest(warehouse, config.dataset))
+    accepted = changed_content(run_id, content, events, accept=accept_changes)
     restart = found_checkpoint(folder / "checkpoints", events, back=back)
     where = "the beginning" if restart.checkpoint is None else restart.checkpoint.name
     return config, (
@@ -87,9 +89,9 @@ def changed_config(
     return dataclasses.replace(config, steps=steps, training=training), notes
 
 
-def content_of(config: RunConfig) -> dict[str, str]:
+def content_of(config: RunConfig, manifest: DatasetManifest) -> dict[str, str]:
     """Digests of what a run reads elsewhere, by a name for people."""
-    found = {STARTING_MODEL: model_digest(model_of(config))}
+    found = {STARTING_MODEL: model_digest(model_of(config)), SAMPLES: samples_digest(manifest)}
     if config.environment is not None:
         environment = settings_from(Environment, config.environment, where="environment")
         items = items_digests(environment)

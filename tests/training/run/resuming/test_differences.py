@@ -1,6 +1,9 @@
 """What a resume may change, and content that differs from the last attempt."""
 
+from dataclasses import replace
+
 import pytest
+from tests.manifests import dataset_manifest
 
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.training.run.config import RunConfig
@@ -13,7 +16,9 @@ from dmix.training.run.resuming.differences import (
     recorded_content,
 )
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.changes import SAMPLES
 from dmix.warehouse_schema.files.events import EventLog
+from dmix.warehouse_schema.files.manifests import StreamFile
 
 CONFIG = RunConfig(
     run_id="r",
@@ -86,7 +91,28 @@ def test_changed_items_need_consent_and_new_names_are_fine(log):
 def test_a_model_file_is_the_model_and_part_of_the_content():
     model = model_of(CONFIG)
     assert isinstance(model, ModelSettings) and model.config == {"hidden_size": 16}
-    assert set(content_of(CONFIG)) == {STARTING_MODEL} and len(content_of(CONFIG)[STARTING_MODEL]) == 64
+    content = content_of(CONFIG, dataset_manifest([3, 4]))
+    assert set(content) == {STARTING_MODEL, SAMPLES} and len(content[STARTING_MODEL]) == 64
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: replace(m, seq_len=m.seq_len * 2),
+        lambda m: replace(m, tokenizer=replace(m.tokenizer, eot_id=1)),
+        lambda m: replace(m, tokenizer=replace(m.tokenizer, sha256="0" * 64)),
+        lambda m: replace(m, streams=m.streams[::-1]),
+        lambda m: replace(m, taxonomy=replace(m.taxonomy, labels=("other",))),
+        lambda m: replace(m, streams=(replace(m.streams[0], samples=4), *m.streams[1:])),
+        lambda m: replace(m, streams=(replace(m.streams[0], files=m.streams[0].files[::-1]), *m.streams[1:])),
+    ],
+)
+def test_a_manifest_that_states_other_samples_is_another_content(change):
+    files = [StreamFile(name=f"{n}.mds", size_bytes=9, sha256=str(n), samples=n) for n in (1, 2)]
+    manifest = dataset_manifest([3, 4], files=[files, []])
+    before = content_of(CONFIG, manifest)
+    renamed = replace(manifest, name="other", created_at="later")
+    assert content_of(CONFIG, renamed) == before != content_of(CONFIG, change(manifest))
 
 
 @pytest.mark.parametrize("names", [["a"], ["b", "a"], ["a", "c"], []])

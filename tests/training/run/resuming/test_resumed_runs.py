@@ -5,11 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from tests.training.run.runs import Steady, StopAfter, Swinging, chains, events, with_training
 
-from dmix.training.run.resuming.checkpoint_files import checkpoints
+from dmix.training.run.checkpoints import load_checkpoint
+from dmix.training.run.resuming.checkpoint_files import checkpoints, fingerprint
 from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import (
+    InputError,
     InterruptedRunError,
     VerificationError,
 )
@@ -153,3 +156,22 @@ def test_a_checkpoint_without_a_fingerprint_is_known_by_the_samples_that_it_saw(
     ):
         train(jobs["one"], folder=tmp_path / "one", resume=True)
     assert train(jobs["two"], folder=tmp_path / "two", resume=True).steps == 4
+
+
+@pytest.mark.parametrize("where", ["model", "moments"])
+def test_a_received_checkpoint_with_an_absurd_weight_is_not_resumed(job, tmp_path, where):
+    steady = dataclasses.replace(job, controller=Steady())
+    with pytest.raises(InterruptedRunError):
+        train(steady, folder=tmp_path, progress=StopAfter(2))
+    newest = checkpoints(tmp_path / "checkpoints")[-1]
+    written, content = fingerprint(newest), load_checkpoint(newest)
+    if where == "model":
+        content["state"]["model"]["network.model.layers.0.self_attn.q_proj.weight"].view(-1)[3] = 1e38
+    else:
+        moments = content["state"]["optimizers"]["DecoupledAdamW"]["state"]
+        moments["network.model.norm.weight"]["exp_avg"][3] = 1e38
+    torch.save(content, newest)
+    log = tmp_path / "events.jsonl"
+    log.write_text(log.read_text().replace(written, fingerprint(newest)))
+    with pytest.raises(InputError, match=rf"{newest.name} .*(magnitude 1e.38|moment)"):
+        train(steady, folder=tmp_path, resume=True)
